@@ -1,0 +1,1 @@
+"""The supervisor process: watches guarded trainings and answers in Slack. Never loads torch."""

@@ -1,0 +1,40 @@
+"""Errors that reach a person: fact, value, limit, and what to do."""
+
+from __future__ import annotations
+
+
+class TrainmasterError(Exception):
+    """Something a person must read. ``slug`` is stable and searchable, ``hint`` says what to do next."""
+
+    def __init__(self, slug: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.slug = slug
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.slug}: {self.message}" + (f" Hint: {self.hint}" if self.hint else "")
+
+
+class SettingsError(TrainmasterError):
+    """The environment or ``.env`` is not usable; the message lists every fault."""
+
+
+class CommandError(TrainmasterError):
+    """A command that cannot be carried out as asked."""
+
+
+class ChatError(TrainmasterError):
+    """Slack refused or did not answer."""
+
+
+class StoreError(TrainmasterError):
+    """The database cannot be read or written."""
+
+
+class OperationError(TrainmasterError):
+    """A step of a stop or a rollback failed."""
+
+
+class DriverError(TrainmasterError):
+    """The process of a run could not be inspected, stopped or started."""

@@ -1,0 +1,323 @@
+"""What the trainer writes and the supervisor reads: the run directory, its records, its exit codes.
+
+The only module that both sides share. Standard library only, no side effects on import. Readers must take any record
+as possibly torn, of a newer version, or lacking a key; writers write every key named here.
+
+Conventions of every record:
+
+- ``ts`` is seconds since the epoch, UTC, a float. Durations end in ``_s``, memory in ``_gib``.
+- Epochs and batches count **from 1**, as Ultralytics prints them. (Ultralytics' own ``epoch`` inside a checkpoint and
+  in ``epochN.pt`` counts from 0.)
+- A number that is not finite is written as one of the strings ``"nan"``, ``"inf"``, ``"-inf"``, never as bare ``NaN``
+  (which is not JSON); :func:`encode_number` and :func:`decode_number` translate.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+SCHEMA_VERSION: Final = 1
+"""Version of every record below. A reader that meets a higher one reads what it knows and says so once."""
+
+ARCHIVE_DIR_NAME: Final = "archive"
+"""Beside the run directories, not inside one: launching DDP makes Ultralytics remove ``save_dir`` (utils/dist.py)."""
+
+
+class ExitCode(IntEnum):
+    """How a trainer process ends; anything else is a crash."""
+
+    FINISHED = 0
+    BAD_ARGUMENTS = 2
+    STOPPED = 3  # on request; resumable
+    GAVE_UP = 4  # too many bad batches
+    REFUSED = 5  # the checkpoint is not clean
+
+
+class Phase(StrEnum):
+    """What the trainer is doing; a time-out means something else in each."""
+
+    STARTUP = "startup"
+    FIRST_BATCH = "first_batch"
+    TRAINING = "training"
+    VALIDATING = "validating"
+    SAVING = "saving"
+    ENDED = "ended"
+
+
+class RunRecordState(StrEnum):
+    """``state`` in ``run.json``. ``RUNNING`` with no such process means that it died without a word."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    GAVE_UP = "gave_up"
+    REFUSED = "refused"
+    CRASHED = "crashed"
+
+
+class SkipReason(StrEnum):
+    """Why a batch was judged bad."""
+
+    NONFINITE_LOSS = "nonfinite_loss"
+    NONFINITE_GRADIENT = "nonfinite_gradient"
+    NONFINITE_BATCHNORM = "nonfinite_batchnorm"
+    LOSS_SPIKE = "loss_spike"
+
+
+class Verdict(StrEnum):
+    """What is known of a checkpoint. Unknown is a value of its own, never rounded up to clean."""
+
+    CLEAN = "clean"
+    CONTAMINATED = "contaminated"
+    UNKNOWN = "unknown"
+
+
+class EventKind(StrEnum):
+    """``kind`` in ``events.jsonl``. The keys listed are present beside :data:`EVENT_KEYS`."""
+
+    RUN_STARTED = "run_started"
+    """pid, create_time, host, level, epochs, task, model, from_epoch (null on a fresh start), settings {name: value}"""
+    PHASE = "phase"
+    """phase, epoch"""
+    EPOCH_STARTED = "epoch_started"
+    """epoch, epochs, batches"""
+    BAD_BATCH = "bad_batch"
+    """epoch, batch, batches, reason, action ("skipped"; "observed" at level observe), losses {name: number}, grad_norm,
+    lr, images [file names], skipped_epoch, skipped_total, streak, incident (folder name under incidents/, or null)"""
+    GRADIENT_WARNING = "gradient_warning"
+    """epoch, batch, grad_norm, median, factor: the norm grew far above its recent median, finite still"""
+    STATE_HEALED = "state_healed"
+    """epoch, batch, what ("ema" | "optimizer" | "batchnorm"), tensors (count): non-finite values put right"""
+    EPOCH_FINISHED = "epoch_finished"
+    """epoch, epochs, batches, batches_done, skipped, nonfinite, clipped, losses {name: mean}, metrics {name: number},
+    fitness, validated (bool), seconds, lr"""
+    CHECKPOINT_SAVED = "checkpoint_saved"
+    """epoch, file (relative to the run directory), sha256, bytes, verdict, reasons [text], fitness"""
+    STOP_REQUESTED = "stop_requested"
+    """signal, epoch, batch"""
+    RUN_STOPPED = "run_stopped"
+    """epoch, batch, resumable (bool), state_file"""
+    RUN_GAVE_UP = "run_gave_up"
+    """epoch, batch, why, skipped_epoch, streak"""
+    RUN_REFUSED = "run_refused"
+    """checkpoint, verdict, reasons [text]"""
+    RUN_FINISHED = "run_finished"
+    """epochs, fitness, seconds"""
+    RUN_CRASHED = "run_crashed"
+    """error, traceback (its last 20 lines)"""
+    OUT_OF_MEMORY = "out_of_memory"
+    """batch_size_before, batch_size_after"""
+    STORAGE_FAULT = "storage_fault"
+    """what, error: a record or state could not be written; training goes on"""
+    NOTICE = "notice"
+    """text"""
+
+
+EVENT_KEYS: Final = ("v", "ts", "run", "attempt", "seq", "kind")
+"""In every event. ``seq`` counts from 1 within an attempt; ``attempt`` from 1 within a run."""
+
+RUN_KEYS: Final = (
+    *("v", "run", "attempt", "pid", "create_time", "host", "boot_id", "python", "argv", "cwd", "log", "started_ts"),
+    *("updated_ts", "task", "model", "data", "epochs", "level", "layers", "state", "exit_code", "from_epoch"),
+)
+"""Of ``run.json``. ``create_time`` is psutil's process start time; with ``pid``, ``host`` and ``boot_id`` it names one
+process for good. ``layers`` is a list of ``{"layer", "setting", "value", "source"}``, the table shown at start-up."""
+
+HEARTBEAT_KEYS: Final = (
+    *("v", "ts", "run", "attempt", "pid", "phase", "phase_since_ts", "epoch", "epochs", "batch", "batches", "losses"),
+    *("lr", "grad_norm", "skipped", "skipped_epoch", "clipped", "clipped_epoch", "streak", "images_per_s"),
+    *("epoch_elapsed_s", "memory_gib"),
+)
+"""Of ``heartbeat.json``. ``batch`` is the last one done. ``losses`` are running means over the good batches of the
+epoch. ``skipped`` and ``clipped`` count over the attempt. ``batches`` is null before the data loader exists."""
+
+SERIES_KEYS: Final = (
+    *("ts", "attempt", "epoch", "batch", "losses", "lr", "grad_norm_p50", "grad_norm_p99", "grad_norm_max"),
+    *("clipped", "skipped"),
+)
+"""Of a row of ``series.jsonl``, which covers the batches since the row before."""
+
+CHECKPOINT_KEYS: Final = (
+    *("v", "ts", "attempt", "epoch", "file", "sha256", "bytes", "verdict", "reasons", "fitness", "kind", "level"),
+)
+"""Of a row of ``checkpoints.jsonl``. ``kind`` is "ultralytics" (``weights/*.pt``) or "state" (``guard/states/``, full
+precision, resumable bit for bit). A later row about the same file replaces an earlier one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayout:
+    """Where everything of a run lies, given its run directory (Ultralytics' ``save_dir``)."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The run directory's own name, by which people call the run."""
+        return self.root.name
+
+    @property
+    def guard(self) -> Path:
+        """The folder that marks a directory as a guarded run."""
+        return self.root / "guard"
+
+    @property
+    def run_json(self) -> Path:
+        """Identity and state; replaced atomically."""
+        return self.guard / "run.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        """At most once a second; replaced atomically."""
+        return self.guard / "heartbeat.json"
+
+    @property
+    def events(self) -> Path:
+        """Append-only; one line, one event, one ``write``."""
+        return self.guard / "events.jsonl"
+
+    @property
+    def series(self) -> Path:
+        """Rows for plots."""
+        return self.guard / "series.jsonl"
+
+    @property
+    def train_log(self) -> Path:
+        """The console output of all attempts."""
+        return self.guard / "train.log"
+
+    @property
+    def incidents(self) -> Path:
+        """One numbered folder a recorded bad batch."""
+        return self.guard / "incidents"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One attestation a saved file."""
+        return self.guard / "checkpoints.jsonl"
+
+    @property
+    def states(self) -> Path:
+        """Full-precision states, ``epoch0004.pt`` (saved after epoch 4) and ``stop.pt`` (saved on request)."""
+        return self.guard / "states"
+
+    @property
+    def stacks(self) -> Path:
+        """All stacks, written on SIGUSR1."""
+        return self.guard / "stacks.txt"
+
+    @property
+    def lock(self) -> Path:
+        """Locked (flock) by the trainer that owns the directory."""
+        return self.guard / "lock"
+
+    @property
+    def weights(self) -> Path:
+        """Ultralytics' own checkpoints."""
+        return self.root / "weights"
+
+    @property
+    def results_csv(self) -> Path:
+        """Ultralytics' own per-epoch metrics."""
+        return self.root / "results.csv"
+
+    @property
+    def archive(self) -> Path:
+        """What rollbacks of this run put aside; one folder a rollback."""
+        return self.root.parent / ARCHIVE_DIR_NAME / self.root.name
+
+    def state_file(self, epoch: int) -> Path:
+        """The full-precision state saved after ``epoch`` (from 1)."""
+        return self.states / f"epoch{epoch:04d}.pt"
+
+
+def is_run_dir(path: Path) -> bool:
+    """Whether ``path`` holds a guarded run."""
+    return (path / "guard" / "run.json").is_file()
+
+
+def encode_number(value: float | None) -> float | int | str | None:
+    """``value`` as JSON can carry it: non-finite floats become ``"nan"``, ``"inf"``, ``"-inf"``."""
+    if value is None or isinstance(value, int) or math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+
+
+def decode_number(value: object) -> float | None:
+    """The number that :func:`encode_number` wrote; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    if value in {"nan", "inf", "-inf"}:
+        return float(str(value))
+    return None
+
+
+def encode_record(record: dict[str, Any]) -> str:
+    """``record`` as one line of JSON without the line end.
+
+    Raises:
+        ValueError: on a bare NaN or infinity; pass numbers through :func:`encode_number` first.
+    """
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False) -> None:
+    """``path`` holds ``record`` or what it held before, never a part of either.
+
+    ``durable`` also survives a power cut (fsync of file and folder).
+
+    Raises:
+        OSError: no space, no permission; the old content stands and no temporary file stays.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(encode_record(record) + "\n")
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if durable:
+        fsync_dir(path.parent)
+
+
+def fsync_dir(path: Path) -> None:
+    """Renames and new names in ``path`` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in ``path``; None when it is missing, torn or no object.
+
+    Raises:
+        OSError: anything but a missing file (no permission, a dead mount): the caller must not take that for absence.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def boot_id() -> str:
+    """Names this boot of this host; empty where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
