@@ -1,0 +1,1 @@
+"""SQLite: one file, one connection, one repository a table family."""

@@ -1,0 +1,67 @@
+"""``key=value`` words of the command line, as Ultralytics users write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class ArgumentsError(Exception):
+    """A command line that cannot be carried out; ends the process with exit code 2. ``hint`` says what to write."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """A command line, split: ``words`` in order, ``settings`` by key, ``flags`` without their dashes."""
+
+    words: tuple[str, ...]
+    settings: dict[str, str]
+    flags: frozenset[str]
+
+
+def split_arguments(argv: Sequence[str]) -> Arguments:
+    """Split ``argv``; a key given twice is refused, since which one was meant cannot be known.
+
+    Raises:
+        ArgumentsError: a key twice, or a ``=`` with nothing before it.
+    """
+    words: list[str] = []
+    settings: dict[str, str] = {}
+    flags: set[str] = set()
+    for argument in argv:
+        if argument.startswith("--") and "=" not in argument:
+            flags.add(argument[2:])
+            continue
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not equals:
+            words.append(argument)
+        elif not key:
+            raise ArgumentsError(f"{argument!r} has no key before '='", "write key=value, without spaces around '='")
+        elif key in settings:
+            raise ArgumentsError(f"{key!r} is given twice: {settings[key]!r} and {value!r}", "leave one of them out")
+        else:
+            settings[key] = value
+    return Arguments(words=tuple(words), settings=settings, flags=frozenset(flags))
+
+
+def reject_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Every name in ``given`` is one of ``known``.
+
+    Raises:
+        ArgumentsError: names them all, each with its nearest known name.
+    """
+    names = sorted(known)
+    unknown = [name for name in given if name not in set(names)]
+    if not unknown:
+        return
+    texts = []
+    for name in unknown:
+        near = get_close_matches(name, names, n=1, cutoff=0.6)
+        texts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    raise ArgumentsError(f"unknown {what}: {', '.join(texts)}", f"known: {', '.join(names)}" if len(names) < 40 else "")
