@@ -40,7 +40,9 @@ class Database:
 
     def _migrate(self) -> None:
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        scripts = sorted(p for p in resources.files("bot.storage").iterdir() if p.name.endswith(".sql"))
+        scripts = sorted(
+            (p for p in resources.files("bot.storage").iterdir() if p.name.endswith(".sql")), key=lambda p: p.name
+        )
         known = int(scripts[-1].name[:3]) if scripts else 0
         if version > known:
             raise sqlite3.DatabaseError(
