@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from bot.core.alert import Alert
+from bot.core.approval import Approval, ApprovalState, Vote
 from bot.core.facts import CheckpointFact, ProcessFact, ProcessIdentity
 from bot.core.message import Message
+from bot.core.operation import Entry, Intent, IntentKind, Operation
 from bot.core.view import RunView
+from bot.errors import ChatError, OperationError
 
 
 class Clock(Protocol):
@@ -29,9 +33,32 @@ class Posted:
     ts: str
 
 
+class RateLimited(ChatError):  # noqa: N818: a state of the channel, not a fault
+    """Slack answered 429: nothing to this channel before ``retry_after_s`` have passed."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("slack-rate-limited", f"Slack asks to wait {retry_after_s:g} s.", "it is retried by itself")
+        self.retry_after_s = retry_after_s
+
+
+class MessageGone(ChatError):  # noqa: N818: a state of the channel, not a fault
+    """The message to edit, or the root of the thread to answer in, was deleted by somebody."""
+
+
+class ChatRefused(ChatError):  # noqa: N818: named as the other two
+    """Slack will not take it however often it is tried, until a person mends something (channel_not_found,
+    not_in_channel, invalid_auth). ``content`` tells that this one message is at fault (invalid_blocks, msg_too_long),
+    so that a plainer one may pass."""
+
+    def __init__(self, slug: str, message: str, hint: str = "", *, content: bool = False) -> None:
+        super().__init__(slug, message, hint)
+        self.content = content
+
+
 class Chat(Protocol):
-    """The channel. Every method raises :class:`bot.errors.ChatError`; ``RateLimited`` and ``MessageGone`` below tell
-    the two cases that the delivery treats otherwise."""
+    """The channel. Every method raises :class:`bot.errors.ChatError`: as :class:`RateLimited`, :class:`MessageGone` or
+    :class:`ChatRefused` where that is known, which the delivery treats each in its own way; plainly when a later try
+    may pass."""
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
         """The message is in the channel. ``key`` goes along as metadata, so that a doubled post can be recognised."""
@@ -162,6 +189,10 @@ class Alerts(Protocol):
         """The alert makes no sound until then; None when there is no such alert."""
         ...
 
+    def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
+        """No silence covers the alert any more; None when none did."""
+        ...
+
 
 class Audit(Protocol):
     """Append-only, hash-chained record of who decided and did what."""
@@ -172,4 +203,113 @@ class Audit(Protocol):
         Raises:
             StoreError: it could not be written; the caller must not act (an emergency stop may, and says so).
         """
+        ...
+
+
+class Transactions(Protocol):
+    """All stores of one database commit together."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing, durable when the outermost block ends; inner blocks join it.
+
+        Raises:
+            StoreError: nothing of the block was written.
+        """
+        ...
+
+
+class ApprovalStore(Protocol):
+    """Questions to the people on call. At most one is pending on a run."""
+
+    def create(self, approval: Approval) -> bool:
+        """The question is pending; False when another one is pending on its run."""
+        ...
+
+    def get(self, approval_id: str) -> Approval | None:
+        """The question with its votes; None when there is none of that id."""
+        ...
+
+    def pending(self, run: str | None = None) -> tuple[Approval, ...]:
+        """Questions that wait for an answer, of one run or of all."""
+        ...
+
+    def vote(self, approval_id: str, vote: Vote) -> int:
+        """The yes is counted, once a person; the number of people who said yes."""
+        ...
+
+    def update(self, approval: Approval, *, expected: ApprovalState) -> bool:
+        """The question reads ``approval``; False, and nothing is written, when it is not in state ``expected``."""
+        ...
+
+
+class FencedError(OperationError):
+    """Another bot process owns the operation: this one must do nothing more about it."""
+
+
+class OperationStore(Protocol):
+    """Operations, of which at most one is open on a run."""
+
+    def create(self, operation: Operation) -> bool:
+        """The operation is open; False when its run has an open one, or its id was used before."""
+        ...
+
+    def open(self, run: str | None = None) -> tuple[Operation, ...]:
+        """Open operations, of one run (at most one) or of all."""
+        ...
+
+    def get(self, operation_id: str) -> Operation | None:
+        """The operation of that id."""
+        ...
+
+    def history(self, run: str | None = None, *, limit: int = 20) -> tuple[Operation, ...]:
+        """Operations of a run or of all, newest first."""
+        ...
+
+    def entries(self, operation_id: str) -> tuple[Entry, ...]:
+        """The journal of an operation, oldest first."""
+        ...
+
+
+class Journal(Protocol):
+    """What makes an operation repeatable: every boundary is committed by the one process that may act."""
+
+    def claim(self, operation: Operation, owner: ProcessIdentity, now: float) -> Operation | None:
+        """``owner`` may act from now on and nobody else; None when somebody else was faster."""
+        ...
+
+    def record(self, operation: Operation, entry: Entry) -> None:
+        """The journal ends with ``entry`` and the operation reads ``operation``; commits with an open transaction.
+
+        Raises:
+            FencedError: another bot owns the operation, or it is closed; nothing was written.
+            StoreError: nothing was written.
+        """
+        ...
+
+    def halt(self, operation_id: str, user: str) -> bool:
+        """The owner is told to end in a stopped run; False when the operation is not open. The first one is kept."""
+        ...
+
+    def halted_by(self, operation_id: str) -> str | None:
+        """Who asked for an emergency stop meanwhile."""
+        ...
+
+
+class IntentStore(Protocol):
+    """Decisions about a run, one of each kind."""
+
+    def put(self, intent: Intent) -> None:
+        """The run's intent of this kind is ``intent``, replacing an older one."""
+        ...
+
+    def get(self, run: str, kind: IntentKind) -> Intent | None:
+        """The run's intent of this kind."""
+        ...
+
+    def all(self, kind: IntentKind) -> tuple[Intent, ...]:
+        """Every run's intent of this kind."""
+        ...
+
+    def drop(self, run: str, kind: IntentKind) -> bool:
+        """It is gone; False when there was none."""
         ...

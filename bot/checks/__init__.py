@@ -1,0 +1,42 @@
+"""One file a check; each is a pure function ``(view, limits, now) -> findings``. :data:`CHECKS` is the ordered list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from bot.checks.checkpoints import check_checkpoints
+from bot.checks.epochs import check_epochs
+from bot.checks.gradients import check_gradients
+from bot.checks.lifecycle import check_lifecycle
+from bot.checks.limits import CheckLimits
+from bot.checks.nonfinite import check_nonfinite
+from bot.checks.process import check_process
+from bot.checks.progress import check_progress
+from bot.checks.records import check_records
+from bot.core.finding import Finding
+from bot.core.view import RunView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """``conditions`` names the conditions that ``look`` judges: when it fails, theirs are left as they were, since the
+    absence of an answer is not the answer that all is well."""
+
+    conditions: tuple[str, ...]
+    look: Callable[[RunView, CheckLimits, float], tuple[Finding, ...]]
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    Check(conditions=("process_died",), look=check_process),
+    Check(conditions=("nonfinite",), look=check_nonfinite),
+    Check(conditions=("clip_rate",), look=check_gradients),
+    Check(conditions=("stalled",), look=check_progress),
+    Check(conditions=(), look=check_epochs),
+    Check(conditions=("checkpoint_contaminated",), look=check_checkpoints),
+    Check(conditions=(), look=check_lifecycle),
+    Check(conditions=("unreadable",), look=check_records),
+)
+
+__all__ = ["CHECKS", "Check", "CheckLimits"]

@@ -14,6 +14,9 @@ from trainer.contract import EventKind, SkipReason, Verdict
 MAX_BAD_BATCHES_KEPT = 20
 """An epoch's newest; counts go on, so a storm of thousands costs no memory."""
 
+MAX_SERIES_KEPT = 256
+"""Rows of an epoch's loss curve; when full, every other row goes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadBatch:
@@ -59,6 +62,8 @@ class EpochView:
     validated: bool = False
     seconds: float | None = None
     checkpoint: CheckpointFact | None = None
+    series: tuple[tuple[int, float], ...] = ()
+    """(batch, mean total loss of the batches since the row before), thinned to :data:`MAX_SERIES_KEPT` rows."""
 
     @property
     def finished(self) -> bool:
@@ -154,7 +159,9 @@ class RunView:
     @property
     def num_clipped(self) -> int:
         """Clipped steps over the story, the running epoch included."""
-        return sum(epoch.num_clipped or 0 for epoch in self.story())
+        running = self.current
+        beat = self.beat.clipped_epoch if self.beat and running and not running.finished else None
+        return sum(epoch.num_clipped or 0 for epoch in self.story()) + (beat or 0)
 
     @property
     def last_clean(self) -> CheckpointFact | None:
@@ -252,3 +259,14 @@ def _finished(epoch: EpochView, event: Event) -> EpochView:
         validated=event.flag("validated"),
         seconds=event.number("seconds"),
     )
+
+
+def fold_series(view: RunView, rows: Iterable[tuple[int, int, int, float]]) -> RunView:
+    """``view`` with rows ``(attempt, epoch, batch, total loss)`` of the series taken in, in order."""
+    epochs = dict(view.epochs)
+    for attempt, number, batch, loss in rows:
+        key = (attempt, number)
+        epoch = epochs.get(key) or EpochView(attempt=attempt, epoch=number)
+        series = (*epoch.series, (batch, loss))
+        epochs[key] = replace(epoch, series=series if len(series) <= MAX_SERIES_KEPT else series[::2])
+    return replace(view, epochs=MappingProxyType(epochs))

@@ -1,0 +1,192 @@
+"""How a run starts and ends, and what the trainer itself put right or could not: told once each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bot.checks.limits import CheckLimits
+from bot.core.facts import Event
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.forecast import duration
+from bot.core.message import ActionId, Button, ButtonStyle
+from bot.core.view import RunView
+from trainer.contract import EventKind
+
+Teller = Callable[[RunView, Event], Finding]
+
+
+def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+    """One occurrence for each notable event that this version knows."""
+    del limits, now
+    return tuple(_TELLERS[event.kind](view, event) for event in view.notable if event.kind in _TELLERS)
+
+
+def _occurrence(
+    view: RunView,
+    event: Event,
+    severity: Severity,
+    title: str,
+    *,
+    body: tuple[str, ...] = (),
+    fields: tuple[tuple[str, str], ...] = (),
+    excerpt: str = "",
+    hint: str = "",
+    buttons: tuple[Button, ...] = (),
+) -> Finding:
+    return Finding(
+        run=view.run,
+        check=event.kind,
+        key=f"attempt{event.attempt}/{event.seq}",
+        severity=severity,
+        nature=Nature.OCCURRENCE,
+        ts=event.ts,
+        title=f"{view.name}: {title}",
+        body=body,
+        fields=fields,
+        excerpt=excerpt,
+        hint=hint,
+        buttons=buttons,
+    )
+
+
+def _rollback_button(view: RunView) -> tuple[Button, ...]:
+    return (
+        Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=view.run, style=ButtonStyle.DANGER),
+    )
+
+
+def _started(view: RunView, event: Event) -> Finding:
+    from_epoch = event.integer("from_epoch")
+    again = f"resumed after epoch {from_epoch}" if from_epoch else "started"
+    if event.attempt > 1 and not from_epoch:
+        again = "resumed"
+    return _occurrence(
+        view,
+        event,
+        Severity.INFO,
+        f"training {again}, level {event.text('level') or 'unknown'}",
+        fields=(
+            ("Attempt", f"{event.attempt}"),
+            ("Epochs", f"{event.integer('epochs') or 'unknown'}"),
+            ("Host", event.text("host") or "unknown"),
+            ("Process", f"{event.integer('pid') or 'unknown'}"),
+        ),
+        hint="/train status",
+    )
+
+
+def _finished(view: RunView, event: Event) -> Finding:
+    seconds, fitness = event.number("seconds"), event.number("fitness")
+    return _occurrence(
+        view,
+        event,
+        Severity.INFO,
+        f"training finished after {event.integer('epochs') or '?'} epochs",
+        fields=(
+            ("Took", duration(seconds) if seconds is not None else "unknown"),
+            ("Fitness", f"{fitness:.4f}" if fitness is not None else "unknown"),
+            ("Bad batches", f"{view.num_bad:,} ({view.num_skipped:,} skipped)"),
+        ),
+        hint="/train status",
+    )
+
+
+def _stopped(view: RunView, event: Event) -> Finding:
+    resumable = event.flag("resumable")
+    return _occurrence(
+        view,
+        event,
+        Severity.INFO if resumable else Severity.WARNING,
+        f"training stopped on request at epoch {event.integer('epoch')}, batch {event.integer('batch')}",
+        body=(
+            "Its full state is saved; it can be resumed where it stopped."
+            if resumable
+            else "It can't be resumed from here.",
+        ),
+        hint="/train execute rollback",
+    )
+
+
+def _gave_up(view: RunView, event: Event) -> Finding:
+    return _occurrence(
+        view,
+        event,
+        Severity.CRITICAL,
+        f"the guard gave up at epoch {event.integer('epoch')}, batch {event.integer('batch')}",
+        body=(event.text("why") or "It gave no reason.",),
+        fields=(
+            ("Skipped in this epoch", f"{event.integer('skipped_epoch') or 0:,}"),
+            ("Skipped in a row", f"{event.integer('streak') or 0:,}"),
+        ),
+        hint="/train execute rollback",
+        buttons=_rollback_button(view),
+    )
+
+
+def _refused(view: RunView, event: Event) -> Finding:
+    return _occurrence(
+        view,
+        event,
+        Severity.CRITICAL,
+        f"the trainer refused {event.text('checkpoint')}: {event.text('verdict') or 'unknown'}",
+        body=event.texts("reasons"),
+        hint="/train execute rollback",
+    )
+
+
+def _crashed(view: RunView, event: Event) -> Finding:
+    return _occurrence(
+        view,
+        event,
+        Severity.CRITICAL,
+        "training crashed",
+        body=(event.text("error") or "It gave no error.",),
+        excerpt=event.text("traceback") or "\n".join(event.texts("traceback")),
+        hint="/train execute rollback",
+        buttons=_rollback_button(view),
+    )
+
+
+def _out_of_memory(view: RunView, event: Event) -> Finding:
+    before, after = event.integer("batch_size_before"), event.integer("batch_size_after")
+    return _occurrence(
+        view,
+        event,
+        Severity.WARNING,
+        f"out of memory: Ultralytics halved the batch size from {before} to {after}",
+        body=("Training goes on with the smaller batch; the learning rate was set for the larger one.",),
+    )
+
+
+def _storage_fault(view: RunView, event: Event) -> Finding:
+    return _occurrence(
+        view,
+        event,
+        Severity.CRITICAL,
+        f"{event.text('what') or 'a record'} could not be written",
+        body=(event.text("error") or "", "Training goes on; older clean checkpoints are untouched. Free some space."),
+    )
+
+
+def _healed(view: RunView, event: Event) -> Finding:
+    return _occurrence(
+        view,
+        event,
+        Severity.WARNING,
+        f"non-finite values in the {event.text('what') or 'state'} were put right",
+        body=(f"{event.integer('tensors') or 'Some'} tensors, at epoch {event.integer('epoch')}.",),
+        hint=f"/train epoch {event.integer('epoch')} progress",
+    )
+
+
+_TELLERS: Mapping[str, Teller] = {
+    EventKind.RUN_STARTED: _started,
+    EventKind.RUN_FINISHED: _finished,
+    EventKind.RUN_STOPPED: _stopped,
+    EventKind.RUN_GAVE_UP: _gave_up,
+    EventKind.RUN_REFUSED: _refused,
+    EventKind.RUN_CRASHED: _crashed,
+    EventKind.OUT_OF_MEMORY: _out_of_memory,
+    EventKind.STORAGE_FAULT: _storage_fault,
+    EventKind.STATE_HEALED: _healed,
+}

@@ -1,0 +1,85 @@
+"""Non-finite loss, gradient or statistics, and loss spikes: one alert an epoch, counting up."""
+
+from __future__ import annotations
+
+from bot.checks.limits import CheckLimits
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.message import ActionId, Button, ButtonStyle
+from bot.core.view import BadBatch, EpochView, RunView
+from bot.core.words import REASON_TEXT, losses_text, number_text
+
+CHECK = "nonfinite"
+MAX_IMAGES_SHOWN = 6
+
+
+def check_nonfinite(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+    """A condition while bad batches are recent in the running epoch of the newest attempt; an occurrence for an epoch
+    that is over, so that a night's events are told even when the bot was away."""
+    del now
+    return tuple(
+        _finding(view, epoch, firing=_recent(view, epoch, limits))
+        for epoch in view.story()
+        if epoch.num_bad and epoch.bad_batches
+        if _recent(view, epoch, limits) or epoch.finished or epoch != view.current
+    )
+
+
+def _recent(view: RunView, epoch: EpochView, limits: CheckLimits) -> bool:
+    beat = view.beat
+    if epoch != view.current or epoch.finished or not view.state.active:
+        return False
+    if beat is None or beat.epoch != epoch.epoch or beat.batch is None:
+        return True
+    return beat.batch - epoch.bad_batches[-1].batch < limits.clear_batches
+
+
+def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
+    last = epoch.bad_batches[-1]
+    in_weights = epoch.num_bad - epoch.num_skipped
+    where = f"epoch {epoch.epoch}, batch {last.batch:,}" + (f" of {epoch.batches:,}" if epoch.batches else "")
+    count = "1 batch" if epoch.num_bad == 1 else f"{epoch.num_bad} batches"
+    fate = f"{in_weights} went into the weights" if in_weights else "skipped, nothing of it remains"
+    if not in_weights and epoch.num_bad > 1:
+        fate = "all skipped, nothing of them remains"
+    return Finding(
+        run=view.run,
+        check=CHECK,
+        key=f"attempt{epoch.attempt}/epoch{epoch.epoch}",
+        severity=Severity.CRITICAL if in_weights or epoch.num_bad > 5 else Severity.WARNING,
+        nature=Nature.CONDITION if firing else Nature.OCCURRENCE,
+        ts=last.ts,
+        title=f"{view.name}: {REASON_TEXT.get(last.reason, last.reason)} in {where}"
+        + (" (drill)" if last.drill else ""),
+        body=(f"{count} in epoch {epoch.epoch}: {fate}.",),
+        fields=_fields(last, epoch),
+        hint=f"/train epoch {epoch.epoch} progress",
+        resolution=f"{view.name}: epoch {epoch.epoch} is healthy again after {count} ({fate})",
+        buttons=(
+            Button(
+                action=ActionId.PROPOSE_ROLLBACK,
+                label="Propose rollback",
+                value=view.run,
+                style=ButtonStyle.DANGER if in_weights else ButtonStyle.PLAIN,
+            ),
+        ),
+    )
+
+
+def _fields(last: BadBatch, epoch: EpochView) -> tuple[tuple[str, str], ...]:
+    fields = [
+        ("Epoch", f"{epoch.epoch}" + (f" of {epoch.epochs}" if epoch.epochs else "")),
+        ("Batch", f"{last.batch:,}" + (f" of {epoch.batches:,}" if epoch.batches else "")),
+        ("Bad in this epoch", f"{epoch.num_bad:,} ({epoch.num_skipped:,} skipped)"),
+        ("Loss", losses_text(last.losses) or "unknown"),
+    ]
+    if last.grad_norm is not None:
+        fields.append(("Gradient norm", number_text(last.grad_norm)))
+    if last.lr is not None:
+        fields.append(("Learning rate", f"{last.lr:.2g}"))
+    if last.images:
+        shown = ", ".join(last.images[:MAX_IMAGES_SHOWN])
+        more = len(last.images) - MAX_IMAGES_SHOWN
+        fields.append(("Images", shown + (f" and {more} more" if more > 0 else "")))
+    if last.incident:
+        fields.append(("Incident", last.incident))
+    return tuple(fields)

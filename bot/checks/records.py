@@ -1,0 +1,29 @@
+"""What could not be read of a run: a torn line, no permission, a dead mount."""
+
+from __future__ import annotations
+
+from bot.checks.limits import CheckLimits
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.view import RunView
+
+
+def check_records(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+    """A condition while the last look at the run directory failed in part."""
+    del limits
+    if not view.read_errors:
+        return ()
+    return (
+        Finding(
+            run=view.run,
+            check="unreadable",
+            key="records",
+            severity=Severity.WARNING,
+            nature=Nature.CONDITION,
+            ts=now,
+            title=f"{view.name}: its records can't be read in full",
+            body=view.read_errors[:5],
+            fields=(("Directory", str(view.directory)),),
+            hint="/train status",
+            resolution=f"{view.name}: its records can be read again",
+        ),
+    )

@@ -1,0 +1,79 @@
+"""People's words and presses -> commands, alerts and operations. Knows nothing of Slack."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bot.core.forecast import duration
+from bot.core.message import ActionId, Message, Reply, Tone
+from bot.core.request import Press, Request
+from bot.core.tokens import moment
+from bot.errors import CommandError
+from commands import COMMANDS, Context, dispatch, is_command
+from commands.base import Operations
+
+SILENCE_BUTTON_S = 2 * 3600.0
+"""What the Silence button of an alert means; other lengths are said in words."""
+
+
+class Decisions(Operations, Protocol):
+    """Operations, with what only a button does."""
+
+    async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
+        """The vote was counted, or why it was not is said."""
+        ...
+
+
+class People:
+    """Implements :class:`bot.core.request.Handler`."""
+
+    def __init__(self, context: Context, decisions: Decisions) -> None:
+        self._context = context
+        self._decisions = decisions
+
+    async def command(self, request: Request) -> Reply | None:
+        """The answer to the words of ``request``."""
+        return await dispatch(request, self._context, COMMANDS)
+
+    def is_command(self, text: str) -> bool:
+        """Whether ``text`` as a whole is a command."""
+        return is_command(text, COMMANDS)
+
+    def is_ours(self, channel: str, ts: str) -> bool:
+        """Whether the message there is one of ours."""
+        return self._context.outbox.key_at(channel, ts) is not None
+
+    async def action(self, press: Press) -> Reply | None:
+        """The press has had its effect, or the reason why not is the answer."""
+        key = self._context.outbox.key_at(press.channel, press.message_ts)
+        if press.action in {ActionId.APPROVE, ActionId.REJECT}:
+            approve = press.action is ActionId.APPROVE
+            return await self._decisions.decide(press.value, press.user, approve=approve, reason=press.reason)
+        if press.action is ActionId.ACK:
+            return self._ack(press)
+        if press.action is ActionId.SILENCE:
+            return self._silence(press)
+        run = self._run_of(press)
+        if press.action is ActionId.CONTINUE_RUN:
+            return await self._decisions.continue_run(run, press.user, "", channel=press.channel)
+        return await self._decisions.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
+
+    def _run_of(self, press: Press) -> str:
+        view = self._context.runs.find(press.value)
+        if view is None:
+            raise CommandError("run-unknown", "the run of this button is no longer watched.", "/train runs")
+        return view.run
+
+    def _ack(self, press: Press) -> Reply | None:
+        now = self._context.clock.now()
+        if self._context.alerts.ack(press.value, press.user, now) is None:
+            raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
+        return None  # the alert's own message now names who has it
+
+    def _silence(self, press: Press) -> Reply | None:
+        now = self._context.clock.now()
+        if self._context.alerts.silence(press.value, press.user, now + SILENCE_BUTTON_S, now) is None:
+            raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
+        until = moment(now + SILENCE_BUTTON_S)
+        title = f"Silent for {duration(SILENCE_BUTTON_S)}, until {until}"
+        return Reply(message=Message(title=title, tone=Tone.NEUTRAL), private=True)

@@ -1,0 +1,156 @@
+"""A guarded run's directory -> a :class:`RunView`, incrementally: what has not changed is not read again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bot.core.facts import Event, Heartbeat, RunRecord
+from bot.core.view import RunView, fold_events, fold_series
+from bot.reading.lines import LineTail
+from trainer.contract import ARCHIVE_DIR_NAME, SCHEMA_VERSION, RunLayout, decode_number, is_run_dir, read_json
+
+MAX_DEPTH = 4
+"""Ultralytics nests project/task/name; deeper than this is not searched."""
+_LOG_TAIL_BYTES = 16_384
+_LOG_TAIL_LINES = 15
+_LOG_LINE_CHARACTERS = 240
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class RunReader:
+    """Keeps the newest view of one run directory. :meth:`read` never raises; what failed stands in ``read_errors``."""
+
+    def __init__(self, directory: Path, *, first_seen_ts: float) -> None:
+        self.layout = RunLayout(directory)
+        self._events = LineTail(self.layout.events)
+        self._series = LineTail(self.layout.series)
+        self._checked: dict[Path, tuple[int, int, int]] = {}
+        self.view = RunView(directory=directory, name=directory.name, ts=first_seen_ts, first_seen_ts=first_seen_ts)
+
+    def read(self, now: float) -> RunView:
+        """The view with everything that the files hold now."""
+        errors: list[str] = []
+        view = replace(self.view, ts=now)
+        record = self._changed_json(self.layout.run_json, errors)
+        if record is not None:
+            view = replace(view, record=RunRecord.parse(record) or view.record)
+        beat = self._changed_json(self.layout.heartbeat, errors)
+        if beat is not None:
+            view = replace(view, heartbeat=Heartbeat.parse(beat) or view.heartbeat)
+        events = self._read_lines(self._events, errors)
+        if self._events.restarted:
+            view = replace(view, epochs={}, checkpoints=(), notable=())
+        view = fold_events(view, self._known(events, errors))
+        view = fold_series(view, _series_rows(self._read_lines(self._series, errors)))
+        self.view = replace(view, read_errors=tuple(errors))
+        return self.view
+
+    def log_tail(self) -> tuple[str, ...]:
+        """The last lines of the console log as a terminal would show them; empty when there is none."""
+        view = self.view
+        log = Path(view.record.log) if view.record and view.record.log else self.layout.train_log
+        try:
+            with log.open("rb") as stream:
+                stream.seek(0, 2)
+                stream.seek(max(0, stream.tell() - _LOG_TAIL_BYTES))
+                text = stream.read(_LOG_TAIL_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return ()
+        shown = [_ANSI.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
+        return tuple(line[:_LOG_LINE_CHARACTERS] for line in shown if line.strip())[-_LOG_TAIL_LINES:]
+
+    def _changed_json(self, path: Path, errors: list[str]) -> dict[str, Any] | None:
+        """The object in ``path`` if it was replaced since the last look."""
+        try:
+            stat = path.stat()
+            identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if self._checked.get(path) == identity:
+                return None
+            record = read_json(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            errors.append(f"{path.name} can't be read: {error.strerror}. Check its permissions and the mount.")
+            return None
+        if record is None:
+            errors.append(
+                f"{path.name} holds no JSON object. The trainer replaces it whole; did something else write it?"
+            )
+            return None
+        self._checked[path] = identity
+        return record
+
+    def _read_lines(self, tail: LineTail, errors: list[str]) -> list[dict[str, Any]]:
+        try:
+            lines = tail.read()
+        except OSError as error:
+            errors.append(f"{tail.path.name} can't be read: {error.strerror}. Check its permissions and the mount.")
+            return []
+        records: list[dict[str, Any]] = []
+        torn = 0
+        for line in lines:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                torn += 1
+                continue
+            if isinstance(value, dict):
+                records.append(value)
+            else:
+                torn += 1
+        if torn:
+            errors.append(
+                f"{tail.path.name}: {torn} damaged line(s) were passed over; everything around them was read."
+            )
+        return records
+
+    def _known(self, records: Iterable[dict[str, Any]], errors: list[str]) -> Iterable[Event]:
+        for record in records:
+            version = record.get("v")
+            if isinstance(version, int) and version > SCHEMA_VERSION:
+                text = f"events are of schema {version}, this bot knows {SCHEMA_VERSION}: upgrade it to see everything."
+                if text not in errors:
+                    errors.append(text)
+            event = Event.parse(record)
+            if event:
+                yield event
+
+
+def _series_rows(records: Iterable[dict[str, Any]]) -> Iterable[tuple[int, int, int, float]]:
+    for record in records:
+        losses = record.get("losses")
+        numbers = [decode_number(value) for value in losses.values()] if isinstance(losses, dict) else []
+        attempt, epoch, batch = record.get("attempt"), record.get("epoch"), record.get("batch")
+        if isinstance(attempt, int) and isinstance(epoch, int) and isinstance(batch, int) and numbers:
+            yield attempt, epoch, batch, sum(number for number in numbers if number is not None)
+
+
+def find_runs(root: Path) -> tuple[Path, ...]:
+    """Run directories under ``root``, archives left out.
+
+    Raises:
+        OSError: ``root`` itself can't be listed.
+    """
+    found: list[Path] = []
+    pending = [(root, 0)]
+    while pending:
+        directory, depth = pending.pop()
+        try:
+            children = [child for child in directory.iterdir() if child.is_dir() and not child.is_symlink()]
+        except OSError:
+            if directory == root:
+                raise
+            continue
+        for child in children:
+            if child.name == ARCHIVE_DIR_NAME or child.name.startswith("."):
+                continue
+            if is_run_dir(child):
+                found.append(child)
+            elif depth + 1 < MAX_DEPTH:
+                pending.append((child, depth + 1))
+    return tuple(sorted(found))

@@ -1,0 +1,4 @@
+CREATE TABLE selections (
+    channel TEXT PRIMARY KEY,
+    run     TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,212 @@
+"""One tick: read -> fold -> check -> track -> notify.
+
+The periodic check and the file watcher call the same function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from bot.checks import CHECKS, CheckLimits
+from bot.core.facts import ProcessFact, ProcessIdentity
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.run import RunState
+from bot.core.view import RunView
+from bot.errors import StoreError
+from bot.ports import Clock
+
+_LOG = logging.getLogger(__name__)
+
+READ_TIMEOUT_S = 20.0
+"""A look at a run directory on a dead mount never returns; it must not stop the looks at the others."""
+QUIET_WHILE_HELD = frozenset({"process_died", "stalled"})
+"""An operation stops the process on purpose and says so itself."""
+LOG_TAIL_AFTER_S = 60.0
+"""Age of the heartbeat from which the end of the console log is read along."""
+
+
+class Reader(Protocol):
+    """Reads one run directory."""
+
+    view: RunView
+
+    def read(self, now: float) -> RunView:
+        """The newest view; never raises."""
+        ...
+
+    def log_tail(self) -> tuple[str, ...]:
+        """The last lines of the console log."""
+        ...
+
+
+class Inspector(Protocol):
+    """The part of a driver that looks at processes."""
+
+    def inspect(self, process: ProcessIdentity) -> ProcessFact:
+        """What is known of it now."""
+        ...
+
+
+class Sink(Protocol):
+    """Where findings go: tracked, stored and announced in one transaction."""
+
+    def process(self, view: RunView, findings: Sequence[Finding], judged: frozenset[str], now: float) -> None:
+        """The findings of one look at one run. Conditions that are not in ``judged`` were not looked at.
+
+        Raises:
+            StoreError: nothing of it was stored; the next look repeats it.
+        """
+        ...
+
+
+class OperationFindings(Protocol):
+    """What operations add to the checks, and which runs they hold."""
+
+    def held(self, run: str) -> bool:
+        """Whether an operation acts on the run, so that its process may end."""
+        ...
+
+    def findings(self, run: str) -> tuple[Finding, ...]:
+        """Operations of the run that need a human."""
+        ...
+
+
+class Supervisor:
+    """Watches every run under one directory. Implements :class:`bot.ports.Runs`."""
+
+    def __init__(
+        self,
+        *,
+        find_runs: Callable[[], tuple[Path, ...]],
+        open_reader: Callable[[Path], Reader],
+        inspector: Inspector,
+        sink: Sink,
+        operations: OperationFindings | None,
+        limits: CheckLimits,
+        clock: Clock,
+    ) -> None:
+        self._find_runs = find_runs
+        self._open_reader = open_reader
+        self._inspector = inspector
+        self._sink = sink
+        self.operations = operations
+        self._limits = limits
+        self._clock = clock
+        self._readers: dict[Path, Reader] = {}
+        self._views: dict[Path, RunView] = {}
+        self._locks: dict[Path, asyncio.Lock] = {}
+        self.last_tick_ts: float | None = None
+        self.last_checked_ts: dict[Path, float] = {}
+
+    async def tick(self) -> None:
+        """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
+        try:
+            found = await asyncio.wait_for(asyncio.to_thread(self._find_runs), READ_TIMEOUT_S)
+        except (OSError, TimeoutError) as error:
+            _LOG.error("runs-dir-unreadable: %s. Hint: check RUNS_DIR, its permissions and its mount.", error)
+            found = ()
+        paths = sorted({*found, *self._readers})
+        await asyncio.gather(*(self.check(path) for path in paths))
+        self.last_tick_ts = self._clock.now()
+
+    async def check(self, directory: Path) -> RunView | None:
+        """The run in ``directory`` was read, checked and its findings handed on. None when it is no run (yet)."""
+        lock = self._locks.setdefault(directory, asyncio.Lock())
+        async with lock:
+            try:
+                view = await asyncio.wait_for(asyncio.to_thread(self._look, directory), READ_TIMEOUT_S)
+            except TimeoutError:
+                view = self._unreadable(directory, f"no answer within {READ_TIMEOUT_S:g} s; is its mount dead?")
+            except Exception as error:  # noqa: BLE001 - the tick: logged, and told as a finding
+                _LOG.exception("run-unreadable: %s", directory)
+                view = self._unreadable(directory, f"{type(error).__name__}: {error}")
+            if view is None:
+                return None
+            self._views[directory] = view
+            now = self._clock.now()
+            try:
+                findings, judged = self._findings(view, now)
+                self._sink.process(view, findings, judged, now)
+            except StoreError:
+                _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
+            self.last_checked_ts[directory] = now
+            return view
+
+    def _look(self, directory: Path) -> RunView | None:
+        reader = self._readers.get(directory)
+        if reader is None:
+            reader = self._readers[directory] = self._open_reader(directory)
+        now = self._clock.now()
+        view = reader.read(now)
+        if view.record is None:
+            return None
+        record = view.record
+        view = replace(view, process=self._inspector.inspect(record.process) if record.process else None)
+        silent_s = now - (view.beat.ts if view.beat else record.started_ts or now)
+        if view.state is RunState.DIED or silent_s > LOG_TAIL_AFTER_S:
+            view = replace(view, log_tail=reader.log_tail())
+        return view
+
+    def _unreadable(self, directory: Path, why: str) -> RunView | None:
+        known = self._views.get(directory)
+        return replace(known, read_errors=(why,), process=None) if known else None
+
+    def _findings(self, view: RunView, now: float) -> tuple[list[Finding], frozenset[str]]:
+        found: list[Finding] = []
+        judged = {"check_failed", "needs_human"}
+        readable = view.process is not None or not view.read_errors
+        for check in CHECKS:
+            if not readable and "unreadable" not in check.conditions:
+                continue
+            try:
+                found += check.look(view, self._limits, now)
+                judged.update(check.conditions)
+            except Exception as error:  # noqa: BLE001 - the tick: logged, and told as a finding
+                _LOG.exception("check-failed: %s on %s", check.look.__name__, view.name)
+                found.append(_check_failed(view, check.look.__name__, error, now))
+        if self.operations is not None:
+            if self.operations.held(view.run):
+                found = [one for one in found if one.check not in QUIET_WHILE_HELD]
+            found += self.operations.findings(view.run)
+        return found, frozenset(judged)
+
+    def all(self) -> Sequence[RunView]:
+        """Newest activity first, runs at work before all others."""
+        return sorted(self._views.values(), key=lambda view: (view.state.active, _activity_ts(view)), reverse=True)
+
+    def find(self, name_or_id: str) -> RunView | None:
+        """By id, by directory name, or by a path that ends in it; the newest when several share a name."""
+        wanted = name_or_id.strip().strip("/")
+        matching = [view for view in self.all() if wanted in {view.run, view.name, str(view.directory).strip("/")}]
+        return matching[0] if matching else None
+
+    async def refresh(self, run: str) -> RunView | None:
+        """The run, read anew now."""
+        view = self.find(run)
+        return await self.check(view.directory) if view else None
+
+
+def _activity_ts(view: RunView) -> float:
+    beat = view.heartbeat.ts if view.heartbeat else 0.0
+    record = view.record
+    return max(beat, (record.updated_ts or record.started_ts or 0.0) if record else 0.0)
+
+
+def _check_failed(view: RunView, name: str, error: Exception, now: float) -> Finding:
+    return Finding(
+        run=view.run,
+        check="check_failed",
+        key=name,
+        severity=Severity.WARNING,
+        nature=Nature.CONDITION,
+        ts=now,
+        title=f"{view.name}: {name.replace('_', ' ')} failed, so what it watches is not watched",
+        body=(f"{type(error).__name__}: {error}",),
+        hint="the bot's log has the traceback",
+        resolution=f"{view.name}: {name.replace('_', ' ')} works again",
+    )

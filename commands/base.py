@@ -1,0 +1,182 @@
+"""What a command is, and what it may touch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bot.core.epoch_report import ReportLimits
+from bot.core.message import Reply
+from bot.core.request import Request
+from bot.core.tokens import person
+from bot.core.view import RunView
+from bot.errors import CommandError
+from bot.ports import Alerts, Chat, Clock, Outbox, Runs
+
+
+class Operations(Protocol):
+    """Stop, rollback and approval as commands and buttons use them; ``run`` is an id."""
+
+    async def propose_rollback(
+        self,
+        run: str,
+        user: str,
+        *,
+        channel: str | None = None,
+        thread_of: str | None = None,
+        to_epoch: int | None = None,
+        level: str | None = None,
+        dry_run: bool = False,
+    ) -> Reply:
+        """The plan was posted with its card (unless dry)."""
+        ...
+
+    async def stop_now(self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None) -> Reply:
+        """The trainer is being stopped."""
+        ...
+
+    async def stop_after_epoch(
+        self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None
+    ) -> Reply:
+        """The trainer will be stopped when the running epoch has ended."""
+        ...
+
+    async def continue_run(self, run: str, user: str, why: str = "", *, channel: str | None = None) -> Reply:
+        """The decision to go on is recorded."""
+        ...
+
+    async def resume(self, run: str, user: str, *, channel: str | None = None, level: str | None = None) -> Reply:
+        """A stopped run is started again from its newest state."""
+        ...
+
+
+class Selection(Protocol):
+    """Which run a channel talks about."""
+
+    def chosen(self, channel: str) -> str | None:
+        """The run id chosen there with ``use``; None when none was."""
+        ...
+
+    def choose(self, channel: str, run: str) -> None:
+        """Commands in the channel are about this run from now on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Everything a command may use."""
+
+    runs: Runs
+    operations: Operations
+    alerts: Alerts
+    outbox: Outbox
+    chat: Chat
+    clock: Clock
+    selection: Selection
+    report_limits: ReportLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One use of a command. ``words`` are the command's own groups, lower-cased names to text."""
+
+    request: Request
+    words: dict[str, str]
+
+    def integer(self, name: str) -> int | None:
+        """The number given for ``name``; None when it was left out.
+
+        Raises:
+            CommandError: it is larger than any epoch can be.
+        """
+        text = self.words.get(name)
+        if not text:
+            return None
+        if len(text) > 6:
+            raise CommandError("number-too-large", f"{text[:12]} is no epoch: the limit is 999999.", "/train status")
+        return int(text)
+
+
+Action = Callable[[Invocation, Context], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """``pattern`` must match the whole text, case ignored. ``examples`` are real uses; the first is the help's."""
+
+    name: str
+    summary: str
+    examples: tuple[str, ...]
+    pattern: re.Pattern[str]
+    action: Action
+    on_call_only: bool = False
+
+    def match(self, text: str) -> dict[str, str] | None:
+        """The groups that ``text`` fills; None when it is another command."""
+        found = self.pattern.fullmatch(text.strip())
+        return None if found is None else {key: value for key, value in found.groupdict().items() if value}
+
+
+RUN_WORD = r"(?:\s+(?:of|on|for)\s+(?P<run>\S+))?"
+"""A run may be named at the end of every command: ``status of digits``."""
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """``text`` as a command pattern: case ignored, any run of blanks between words."""
+    return re.compile(text.replace(" ", r"\s+"), re.IGNORECASE)
+
+
+async def find_run(invocation: Invocation, context: Context) -> RunView:
+    """The run that is meant: named, else that of the thread, else the one chosen in the channel, else the newest. It is
+    read anew.
+
+    Raises:
+        CommandError: there is no such run, or none at all.
+    """
+    request = invocation.request
+    named = invocation.words.get("run")
+    if named:
+        view = context.runs.find(named)
+        if view is None:
+            known = ", ".join(one.name for one in context.runs.all()[:8]) or "none"
+            raise CommandError("run-unknown", f"there is no run named {named!r}. Known: {known}.", "/train runs")
+    else:
+        view = _from_thread(request, context) or _from_channel(request, context)
+    if view is None:
+        raise CommandError(
+            "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: python -m trainer train ..."
+        )
+    return await context.runs.refresh(view.run) or view
+
+
+def thread_key(request: Request, context: Context) -> str | None:
+    """The key of our message whose thread the request was said in."""
+    return context.outbox.key_at(request.channel, request.thread_ts) if request.thread_ts else None
+
+
+def _from_thread(request: Request, context: Context) -> RunView | None:
+    key = thread_key(request, context)
+    return context.runs.find(key.split("/", 1)[0]) if key else None
+
+
+def _from_channel(request: Request, context: Context) -> RunView | None:
+    chosen = context.selection.chosen(request.channel)
+    found = context.runs.find(chosen) if chosen else None
+    if found:
+        return found
+    every = context.runs.all()
+    return every[0] if every else None
+
+
+async def require_on_call(invocation: Invocation, context: Context, what: str) -> None:
+    """The person is on call now.
+
+    Raises:
+        CommandError: they are not; says who is.
+    """
+    on_call = await context.chat.on_call()
+    if invocation.request.user not in on_call:
+        names = ", ".join(person(user) for user in sorted(on_call)) or "nobody: ONCALL_USERS is empty"
+        raise CommandError("not-on-call", f"only people on call may {what}. On call: {names}.", "/train help")

@@ -1,0 +1,130 @@
+"""``epoch N progress``: one epoch in detail, running or finished, with its five criteria."""
+
+from __future__ import annotations
+
+import math
+
+from bot.core.epoch_report import epoch_fields, judge_epoch
+from bot.core.forecast import duration, forecast
+from bot.core.message import Message, Reply, Table, Tone
+from bot.core.tokens import moment
+from bot.core.view import EpochView, RunView
+from bot.core.words import REASON_TEXT, losses_text, number_text
+from bot.errors import CommandError
+from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+
+_BARS = "▁▂▃▄▅▆▇█"
+_SPARK_WIDTH = 40
+
+
+async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
+    """The epoch asked for; without a number, the running one.
+
+    Raises:
+        CommandError: the run has no such epoch (yet); says which it has.
+    """
+    view = await find_run(invocation, context)
+    epoch = _choose(view, invocation.integer("number"))
+    report = judge_epoch(view, epoch, context.report_limits)
+    running = not epoch.finished and epoch == view.current and view.state.active
+    state = "finished" if epoch.finished else ("running" if running else "not finished")
+    fields = epoch_fields(epoch) if epoch.finished else _running_fields(view, epoch, context.clock.now())
+    message = Message(
+        title=f"{view.name}: epoch {epoch.epoch} of {epoch.epochs or view.total_epochs or '?'}, {state}",
+        tone=Tone.CRITICAL if report.num_failed else (Tone.WARNING if epoch.num_bad else Tone.GOOD),
+        fields=(
+            *fields,
+            ("Bad batches (NaN)", f"{epoch.num_bad:,} ({epoch.num_skipped:,} skipped)" if epoch.num_bad else "0"),
+        ),
+        items=tuple(one.item for one in report.judged),
+        table=_bad_batches(epoch),
+        excerpt=_curve(epoch),
+        context=(
+            f"{report.num_met} of {len(report.judged)} criteria met{'' if epoch.finished else ' so far'}",
+            f"attempt {epoch.attempt}",
+            "/train status",
+        ),
+    )
+    return Reply(message=message)
+
+
+def _choose(view: RunView, number: int | None) -> EpochView:
+    if number is None:
+        if view.current is None:
+            raise CommandError("no-epoch-yet", f"{view.name} has not begun its first epoch.", "/train status")
+        return view.current
+    epoch = view.epoch(number)
+    if epoch is not None:
+        return epoch
+    story = view.story()
+    known = f"It has epochs {story[0].epoch} to {story[-1].epoch}" if story else "It has begun none"
+    planned = f", {view.total_epochs} are planned" if view.total_epochs else ""
+    raise CommandError(
+        "epoch-unknown",
+        f"{view.name} has no epoch {number}. {known}{planned}.",
+        f"/train epoch {story[-1].epoch} progress" if story else "/train status",
+    )
+
+
+def _running_fields(view: RunView, epoch: EpochView, now: float) -> tuple[tuple[str, str], ...]:
+    fields: list[tuple[str, str]] = []
+    beat = view.beat
+    if beat and beat.epoch == epoch.epoch:
+        if beat.batch is not None:
+            share = f" ({100 * beat.batch / beat.batches:.0f} %)" if beat.batches else ""
+            total = f"{beat.batches:,}" if beat.batches else "?"
+            fields.append(("Batch", f"{beat.batch:,} of {total}{share}"))
+        if beat.epoch_elapsed_s is not None:
+            fields.append(("Running for", duration(beat.epoch_elapsed_s)))
+        if beat.losses:
+            fields.append(("Mean loss so far", losses_text(beat.losses)))
+        if beat.grad_norm is not None:
+            fields.append(("Gradient norm", number_text(beat.grad_norm)))
+        if beat.clipped_epoch is not None:
+            fields.append(("Clipped", f"{beat.clipped_epoch:,}"))
+    ahead = forecast(view, now)
+    if ahead.epoch == epoch.epoch and ahead.epoch_end_ts is not None:
+        fields.append(("Ends", f"{moment(ahead.epoch_end_ts)} (in {duration(ahead.epoch_left_s or 0.0)})"))
+    return tuple(fields)
+
+
+def _bad_batches(epoch: EpochView) -> Table | None:
+    if not epoch.bad_batches:
+        return None
+    return Table(
+        header=("Batch", "Why", "What was done", "Images"),
+        rows=tuple(
+            (
+                f"{bad.batch:,}",
+                REASON_TEXT.get(bad.reason, bad.reason) + (" (drill)" if bad.drill else ""),
+                bad.action,
+                ", ".join(bad.images[:3]) + (f" and {len(bad.images) - 3} more" if len(bad.images) > 3 else ""),
+            )
+            for bad in epoch.bad_batches[-8:]
+        ),
+    )
+
+
+def _curve(epoch: EpochView) -> str:
+    """The loss over the epoch as one line of bars; empty with fewer than four points."""
+    points = [loss for _, loss in epoch.series if math.isfinite(loss)]
+    if len(points) < 4:
+        return ""
+    width = min(_SPARK_WIDTH, len(points))
+    means = []
+    for column in range(width):
+        chunk = points[column * len(points) // width : (column + 1) * len(points) // width]
+        means.append(sum(chunk) / len(chunk))
+    low, high = min(means), max(means)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    bars = "".join(_BARS[round((value - low) * scale)] for value in means)
+    return f"loss {points[0]:.3g} {bars} {points[-1]:.3g}"
+
+
+EPOCH = Command(
+    name="epoch N progress",
+    summary="one epoch in detail, running or finished, with its five criteria",
+    examples=("epoch 4 progress", "epoch progress", "epoch 4"),
+    pattern=pattern(r"(?:show )?epoch(?: (?P<number>\d+))?(?: progress)?" + RUN_WORD),
+    action=epoch_progress,
+)

@@ -1,0 +1,37 @@
+"""``help``: only what the person who asks may do."""
+
+from __future__ import annotations
+
+from bot.core.message import Message, Reply, Table, Tone
+from commands.base import Command, Context, Invocation, pattern
+
+
+async def show_help(invocation: Invocation, context: Context) -> Reply:
+    """The commands in the registry's order; those for people on call only to them."""
+    import commands  # noqa: PLC0415 - the registry holds this command
+
+    on_call = invocation.request.user in await context.chat.on_call()
+    allowed = [command for command in commands.COMMANDS if on_call or not command.on_call_only]
+    hidden = len(commands.COMMANDS) - len(allowed)
+    message = Message(
+        title="What Trainmaster understands",
+        tone=Tone.NEUTRAL,
+        table=Table(
+            header=("Command", "What it does"),
+            rows=tuple((f"/train {command.examples[0]}", command.summary) for command in allowed),
+        ),
+        context=(
+            "the same words work after a mention, in the thread of an alert, and in a direct message",
+            *((f"{hidden} more are for people on call",) if hidden else ()),
+        ),
+    )
+    return Reply(message=message, private=True)
+
+
+HELP = Command(
+    name="help",
+    summary="this list",
+    examples=("help",),
+    pattern=pattern(r"(?:help|commands|\?)"),
+    action=show_help,
+)

@@ -1,0 +1,42 @@
+"""``resume`` a stopped run, and ``continue`` forward after a bad epoch."""
+
+from __future__ import annotations
+
+from bot.core.message import Reply
+from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+
+
+async def resume(invocation: Invocation, context: Context) -> Reply:
+    """A stopped run goes on from its newest state."""
+    view = await find_run(invocation, context)
+    request = invocation.request
+    return await context.operations.resume(
+        view.run, request.user, channel=request.channel, level=invocation.words.get("level")
+    )
+
+
+async def continue_run(invocation: Invocation, context: Context) -> Reply:
+    """The decision to go on without a rollback is recorded, with who and why."""
+    view = await find_run(invocation, context)
+    request = invocation.request
+    return await context.operations.continue_run(
+        view.run, request.user, invocation.words.get("why", ""), channel=request.channel
+    )
+
+
+RESUME = Command(
+    name="resume",
+    summary="start a stopped run again where it stopped (on-call only)",
+    examples=("resume", "resume level strict"),
+    pattern=pattern(r"resume(?: (?:at |with )?level (?P<level>[\w+]+))?" + RUN_WORD),
+    action=resume,
+    on_call_only=True,
+)
+CONTINUE = Command(
+    name="continue",
+    summary="record that the run goes on without a rollback, and why (on-call only)",
+    examples=("continue", "continue because the spike was one bad image"),
+    pattern=pattern(r"continue(?: forward)?(?: (?:because )?(?P<why>.{1,500}))?"),
+    action=continue_run,
+    on_call_only=True,
+)

@@ -1,0 +1,67 @@
+"""``runs`` and ``use RUN``: which trainings there are, and which one this channel talks about."""
+
+from __future__ import annotations
+
+from bot.core.message import Message, Reply, Table, Tone
+from bot.core.tokens import moment
+from bot.core.view import RunView
+from bot.errors import CommandError
+from commands.base import Command, Context, Invocation, find_run, pattern
+
+_MAX_SHOWN = 20
+
+
+async def list_runs(invocation: Invocation, context: Context) -> Reply:
+    """Every watched run, those at work first."""
+    every = context.runs.all()
+    if not every:
+        raise CommandError(
+            "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: python -m trainer train ..."
+        )
+    left_out = len(every) - _MAX_SHOWN
+    message = Message(
+        title=f"{len(every)} run{'s' if len(every) != 1 else ''}, {sum(view.state.active for view in every)} at work",
+        tone=Tone.NEUTRAL,
+        table=Table(
+            header=("Run", "State", "Epoch", "Bad", "Last sign of life"), rows=tuple(map(_row, every[:_MAX_SHOWN]))
+        ),
+        context=(*((f"{left_out} older ones not shown",) if left_out > 0 else ()), "/train use RUN", "/train status"),
+    )
+    return Reply(message=message)
+
+
+def _row(view: RunView) -> tuple[str, ...]:
+    beat = view.heartbeat
+    return (
+        view.name,
+        view.state.value,
+        f"{beat.epoch if beat and beat.epoch else '?'} of {view.total_epochs or '?'}",
+        f"{view.num_bad:,}",
+        moment(beat.ts) if beat else "none",
+    )
+
+
+async def use_run(invocation: Invocation, context: Context) -> Reply:
+    """Commands in this channel are about the run from now on."""
+    view = await find_run(invocation, context)
+    context.selection.choose(invocation.request.channel, view.run)
+    message = Message(
+        title=f"Commands here are now about {view.name}", tone=Tone.GOOD, context=("/train status", "/train runs")
+    )
+    return Reply(message=message)
+
+
+RUNS = Command(
+    name="runs",
+    summary="every watched run",
+    examples=("runs",),
+    pattern=pattern(r"(?:list |show )?runs"),
+    action=list_runs,
+)
+USE = Command(
+    name="use RUN",
+    summary="choose the run that this channel talks about",
+    examples=("use digits",),
+    pattern=pattern(r"use (?P<run>\S+)"),
+    action=use_run,
+)

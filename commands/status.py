@@ -1,0 +1,159 @@
+"""``status``: how the run is, in one look."""
+
+from __future__ import annotations
+
+from bot.core.facts import ProcessStatus
+from bot.core.forecast import Basis, Forecast, duration, forecast
+from bot.core.message import Message, Reply, Tone
+from bot.core.run import RunState
+from bot.core.tokens import moment
+from bot.core.view import RunView
+from bot.core.words import losses_text
+from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+
+_TONES = {
+    RunState.STOPPED: Tone.WARNING,
+    RunState.FINISHED: Tone.GOOD,
+    RunState.GAVE_UP: Tone.CRITICAL,
+    RunState.REFUSED: Tone.CRITICAL,
+    RunState.CRASHED: Tone.CRITICAL,
+    RunState.DIED: Tone.CRITICAL,
+    RunState.UNKNOWN: Tone.WARNING,
+}
+
+
+async def status(invocation: Invocation, context: Context) -> Reply:
+    """State, place, runtime, bad batches, clips, layers, next milestone, last clean checkpoint."""
+    view = await find_run(invocation, context)
+    now = context.clock.now()
+    ahead = forecast(view, now)
+    firing = context.alerts.firing(view.run)
+    others = [one.name for one in context.runs.all() if one.run != view.run and one.state.active]
+    title = f"{view.name}: {view.state.value}{_place(view)}"
+    message = Message(
+        title=title,
+        tone=_TONES.get(view.state, Tone.WARNING if firing else Tone.GOOD),
+        body=tuple(f"Firing: {alert.finding.title}" for alert in firing[:5]),
+        fields=(
+            ("State", _state(view)),
+            ("Epoch", _epoch(view)),
+            ("Batch", _batch(view)),
+            ("Runtime", _runtime(view, now)),
+            ("Bad batches (NaN)", _bad(view)),
+            ("Clipped gradients", _clips(view)),
+            ("Next milestone", _milestone(view, ahead)),
+            ("Last clean checkpoint", clean_text(view)),
+            ("Loss", losses_text(view.beat.losses) if view.beat and view.beat.losses else "not reported yet"),
+            ("Speed", _speed(view, ahead)),
+        ),
+        excerpt=layers_text(view),
+        context=(
+            f"As of {moment(view.heartbeat.ts)}" if view.heartbeat else "No heartbeat was read",
+            f"/train epoch {view.current.epoch} progress" if view.current else "/train help",
+            *((f"also running: {', '.join(others[:4])}",) if others else ()),
+        ),
+    )
+    return Reply(message=message)
+
+
+def _place(view: RunView) -> str:
+    beat = view.beat
+    if beat is None or not beat.epoch:
+        return ""
+    batch = f", batch {beat.batch:,} of {beat.batches:,}" if beat.batch is not None and beat.batches else ""
+    return f", epoch {beat.epoch} of {view.total_epochs or '?'}{batch}"
+
+
+def _state(view: RunView) -> str:
+    text = view.state.value
+    if view.state is RunState.UNKNOWN:
+        known = view.process is not None and view.process.status is not ProcessStatus.UNKNOWN
+        why = "no evidence" if known else "its process can't be seen from here"
+        return f"{text}: {why}"
+    if view.state.active and view.beat and view.beat.phase:
+        return f"{text} ({view.beat.phase.value.replace('_', ' ')}), attempt {view.attempt}"
+    return f"{text}, attempt {view.attempt}"
+
+
+def _epoch(view: RunView) -> str:
+    number = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
+    return f"{number or '?'} of {view.total_epochs or '?'}"
+
+
+def _batch(view: RunView) -> str:
+    beat = view.beat
+    if beat is None or beat.batch is None:
+        return "none yet"
+    share = f" ({100 * beat.batch / beat.batches:.0f} %)" if beat.batches else ""
+    return f"{beat.batch:,} of {beat.batches if beat.batches is None else format(beat.batches, ',')}{share}"
+
+
+def _runtime(view: RunView, now: float) -> str:
+    if view.record is None or view.record.started_ts is None:
+        return "unknown"
+    end = now if view.state.active else (view.record.updated_ts or now)
+    return f"{duration(max(0.0, end - view.record.started_ts))} (since {moment(view.record.started_ts)})"
+
+
+def _bad(view: RunView) -> str:
+    if view.num_bad == 0:
+        return "0"
+    return f"{view.num_bad:,} ({view.num_skipped:,} skipped)"
+
+
+def _clips(view: RunView) -> str:
+    beat = view.beat
+    here = f", {beat.clipped_epoch:,} in this epoch" if beat and beat.clipped_epoch is not None else ""
+    return f"{view.num_clipped:,}{here}"
+
+
+def _milestone(view: RunView, ahead: Forecast) -> str:
+    if not view.state.active:
+        return "none: the run is not at work"
+    if ahead.epoch is None or ahead.epoch_end_ts is None:
+        return "not known yet"
+    last = view.total_epochs is not None and ahead.epoch >= view.total_epochs
+    what = "end of training" if last else f"end of epoch {ahead.epoch}"
+    text = f"{what} {moment(ahead.epoch_end_ts)} (in {duration(ahead.epoch_left_s or 0.0)})"
+    if ahead.run_end_ts is not None and not last:
+        text += f"; of the run {moment(ahead.run_end_ts)}"
+    return text
+
+
+def clean_text(view: RunView) -> str:
+    """The newest clean checkpoint, with the time it was saved."""
+    clean = view.last_clean
+    if clean is None:
+        return "none yet"
+    saved = f", saved {moment(clean.ts)}" if clean.ts else ""
+    return f"epoch {clean.epoch}{saved}"
+
+
+def _speed(view: RunView, ahead: Forecast) -> str:
+    parts = []
+    if view.beat and view.beat.images_per_s:
+        parts.append(f"{view.beat.images_per_s:.1f} images/s")
+    if ahead.epoch_s is not None and ahead.basis is not Basis.NONE:
+        parts.append(f"{duration(ahead.epoch_s)} an epoch")
+    return ", ".join(parts) or "not measured yet"
+
+
+def layers_text(view: RunView) -> str:
+    """The guard's layers with their settings, one line a layer; empty when the record tells none."""
+    if view.record is None or not view.record.layers:
+        return ""
+    by_layer: dict[str, list[str]] = {}
+    for layer, setting, value, source in view.record.layers:
+        by_layer.setdefault(layer, []).append(f"{setting} {value}" + (" (yours)" if source == "user" else ""))
+    width = max(len(layer) for layer in by_layer)
+    lines = [f"{layer:<{width}}  {', '.join(settings)}" for layer, settings in by_layer.items()]
+    return "\n".join([f"Layers at level {view.record.level or 'unknown'}:", *lines])
+
+
+STATUS = Command(
+    name="status",
+    summary="how the run is: state, place, bad batches, layers, next milestone, last clean checkpoint",
+    examples=("status", "status of digits"),
+    pattern=pattern(r"(?:show )?status" + RUN_WORD),
+    action=status,
+)
