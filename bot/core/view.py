@@ -87,7 +87,7 @@ class RunView:
     record: RunRecord | None = None
     heartbeat: Heartbeat | None = None
     process: ProcessFact | None = None
-    epochs: Mapping[tuple[int, int], EpochView] = MappingProxyType({})
+    epochs: Mapping[tuple[int, int], EpochView] = field(default_factory=dict)
     checkpoints: tuple[CheckpointFact, ...] = ()
     notable: tuple[Event, ...] = ()
     """Newest last: everything but batches, epochs, phases and checkpoints (starts, stops, crashes, healed states)."""

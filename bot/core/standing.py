@@ -1,0 +1,36 @@
+"""How an alert stands with the people in the channel: the alert, and what they were last told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bot.core.alert import Alert
+from bot.core.finding import Severity
+
+_ORDER = tuple(Severity)
+
+
+def severity_rank(severity: Severity) -> int:
+    """Larger is worse."""
+    return _ORDER.index(severity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What went to the channel of an alert. ``ts`` is the newest word that makes a sound (an edit makes none);
+    ``fired_ts`` is the word of the firing that goes on now, and the counts are of that firing."""
+
+    ts: float
+    fired_ts: float
+    times_fired: int
+    severity: Severity
+    num_repeats: int = 0
+    num_escalations: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """``told`` is None while the alert was never announced."""
+
+    alert: Alert
+    told: Told | None = None

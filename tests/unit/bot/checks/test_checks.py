@@ -1,0 +1,174 @@
+"""Every check fires on its fault and stays quiet on a healthy run."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.checks import CHECKS, CheckLimits
+from bot.checks.nonfinite import check_nonfinite
+from bot.checks.process import check_process
+from bot.checks.progress import check_progress
+from bot.core.facts import ProcessStatus
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.view import RunView
+from tests.run_dirs import START_TS, WrittenRun
+from tests.unit.bot.conftest import Look
+from trainer.contract import EventKind, Phase, RunRecordState
+
+LIMITS = CheckLimits()
+
+
+def _all(view: RunView, after_s: float = 100.0) -> dict[str, Finding]:
+    return {one.check: one for check in CHECKS for one in check.look(view, LIMITS, START_TS + after_s)}
+
+
+def test_a_healthy_run_has_no_conditions(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(1, 0)
+    written.finish_epoch(1, 90)
+    written.save_checkpoint(1, 91)
+    written.start_epoch(2, 92)
+    written.beat(99, epoch=2, batch=5)
+    assert [one for one in _all(look()).values() if one.nature is Nature.CONDITION] == []
+
+
+def test_a_bad_batch_names_place_count_and_images(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(1, 0)
+    written.bad_batch(1, 42, 50)
+    written.beat(60, epoch=1, batch=43)
+    (found,) = check_nonfinite(look(), LIMITS, START_TS + 61)
+    assert found.nature is Nature.CONDITION
+    assert found.severity is Severity.WARNING
+    assert "epoch 1, batch 42 of 100" in found.title
+    assert ("Images", "img_0001.png, img_0002.png") in found.fields
+    assert ("Bad in this epoch", "1 (1 skipped)") in found.fields
+
+
+def test_a_bad_batch_clears_after_enough_healthy_ones(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(1, 0)
+    written.bad_batch(1, 42, 50)
+    written.beat(60, epoch=1, batch=42 + LIMITS.clear_batches - 1)
+    assert check_nonfinite(look(), LIMITS, START_TS + 61)
+    written.beat(61, epoch=1, batch=42 + LIMITS.clear_batches)
+    assert not check_nonfinite(look(), LIMITS, START_TS + 62)
+
+
+def test_a_bad_batch_of_an_epoch_that_is_over_is_still_told(written: WrittenRun, look: Look) -> None:
+    written.bad_batch(1, 42, 50)
+    written.finish_epoch(1, 90, nonfinite=1, skipped=1)
+    (found,) = check_nonfinite(look(), LIMITS, START_TS + 100)
+    assert found.nature is Nature.OCCURRENCE
+
+
+def test_a_bad_batch_in_the_weights_is_critical(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(1, 0)
+    written.bad_batch(1, 42, 50, action="observed")
+    (found,) = check_nonfinite(look(), LIMITS, START_TS + 61)
+    assert found.severity is Severity.CRITICAL
+    assert "went into the weights" in found.body[0]
+
+
+@pytest.mark.parametrize(
+    ("process", "words"),
+    [
+        pytest.param({"signal": 9}, "SIGKILL", id="signal"),
+        pytest.param({"exit_code": 1}, "exit code 1", id="exit code"),
+        pytest.param({}, "not known", id="unknown"),
+    ],
+)
+def test_a_dead_process_is_told_with_how_it_ended(
+    written: WrittenRun, look: Look, process: dict[str, int], words: str
+) -> None:
+    written.beat(50, epoch=1, batch=7)
+    (found,) = check_process(look(status=ProcessStatus.GONE, **process), LIMITS, START_TS + 100)
+    assert "died at epoch 1, batch 7" in found.title
+    assert words in found.body[0]
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "gave_up", "crashed"])
+def test_a_process_that_ended_with_a_word_has_not_died(written: WrittenRun, look: Look, state: str) -> None:
+    written.record(state=RunRecordState(state))
+    assert check_process(look(status=ProcessStatus.GONE), LIMITS, START_TS + 100) == ()
+
+
+@pytest.mark.parametrize(
+    ("phase", "silent_s", "stalled"),
+    [
+        pytest.param(Phase.TRAINING, 119, False, id="training within"),
+        pytest.param(Phase.TRAINING, 121, True, id="training beyond the least"),
+        pytest.param(Phase.FIRST_BATCH, 1799, False, id="first batch within"),
+        pytest.param(Phase.FIRST_BATCH, 1801, True, id="first batch hang"),
+        pytest.param(Phase.VALIDATING, 3599, False, id="validation within"),
+        pytest.param(Phase.VALIDATING, 3601, True, id="validation hang"),
+    ],
+)
+def test_stall_follows_the_phase(written: WrittenRun, look: Look, phase: Phase, silent_s: float, stalled: bool) -> None:
+    written.beat(0, epoch=1, batch=5, phase=phase)
+    assert bool(check_progress(look(silent_s), LIMITS, START_TS + silent_s)) is stalled
+
+
+def test_stall_limit_grows_with_slow_batches(written: WrittenRun, look: Look) -> None:
+    written.beat(0, epoch=1, batch=5, epoch_elapsed_s=500.0)  # 100 s a batch: the limit is 500 s
+    assert check_progress(look(499), LIMITS, START_TS + 499) == ()
+    assert check_progress(look(501), LIMITS, START_TS + 501)
+
+
+def test_a_run_that_never_wrote_a_heartbeat_stalls_in_start_up(written: WrittenRun, look: Look) -> None:
+    assert check_progress(look(1801), LIMITS, START_TS + 1801)
+
+
+@pytest.mark.parametrize("status", [ProcessStatus.GONE, ProcessStatus.ZOMBIE])
+def test_the_dead_do_not_stall(written: WrittenRun, look: Look, status: ProcessStatus) -> None:
+    written.beat(0, epoch=1, batch=5)
+    assert check_progress(look(9999, status=status), LIMITS, START_TS + 9999) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "check"),
+    [
+        pytest.param(EventKind.RUN_STARTED, {"level": "standard", "epochs": 4}, "run_started", id="started"),
+        pytest.param(EventKind.RUN_FINISHED, {"epochs": 4, "seconds": 100.0}, "run_finished", id="finished"),
+        pytest.param(EventKind.RUN_STOPPED, {"epoch": 2, "batch": 3, "resumable": True}, "run_stopped", id="stopped"),
+        pytest.param(EventKind.RUN_GAVE_UP, {"epoch": 2, "batch": 3, "why": "streak"}, "run_gave_up", id="gave up"),
+        pytest.param(EventKind.RUN_REFUSED, {"checkpoint": "last.pt", "reasons": ["NaN"]}, "run_refused", id="refused"),
+        pytest.param(EventKind.RUN_CRASHED, {"error": "ValueError", "traceback": "..."}, "run_crashed", id="crashed"),
+        pytest.param(EventKind.OUT_OF_MEMORY, {"batch_size_before": 16}, "out_of_memory", id="o"),
+        pytest.param(EventKind.STORAGE_FAULT, {"what": "state", "error": "no space"}, "storage_fault", id="disk full"),
+        pytest.param(EventKind.STATE_HEALED, {"epoch": 1, "what": "ema", "tensors": 3}, "state_healed", id="healed"),
+    ],
+)
+def test_life_events_are_told_once_each(
+    written: WrittenRun, look: Look, kind: EventKind, data: dict[str, object], check: str
+) -> None:
+    written.event(kind, 50, **data)
+    found = _all(look())[check]
+    assert found.nature is Nature.OCCURRENCE
+    assert found.ts == START_TS + 50
+    assert found.title.startswith("digits: ")
+
+
+def test_a_contaminated_checkpoint_is_a_condition_until_a_clean_one(written: WrittenRun, look: Look) -> None:
+    written.save_checkpoint(1, 10)
+    written.save_checkpoint(2, 20, verdict="contaminated")
+    found = _all(look())["checkpoint_contaminated"]
+    assert ("Last clean checkpoint", "epoch 1") in found.fields
+    written.save_checkpoint(3, 30)
+    assert "checkpoint_contaminated" not in _all(look())
+
+
+def test_clipping_often_is_a_condition(written: WrittenRun, look: Look) -> None:
+    written.batches = 1000
+    written.beat(50, epoch=1, batch=200, clipped_epoch=41)
+    assert "clip_rate" in _all(look())
+    written.beat(51, epoch=1, batch=200, clipped_epoch=40)
+    assert "clip_rate" not in _all(look())
+    written.beat(52, epoch=1, batch=199, clipped_epoch=199)
+    assert "clip_rate" not in _all(look())
+
+
+def test_an_epoch_report_offers_the_decision_only_when_contaminated(written: WrittenRun, look: Look) -> None:
+    written.finish_epoch(1, 50)
+    assert _all(look())["epoch_finished"].buttons == ()
+    written.bad_batch(2, 5, 55, action="observed")
+    written.finish_epoch(2, 60, nonfinite=1)
+    reports = [one for check in CHECKS for one in check.look(look(), LIMITS, START_TS) if one.check == "epoch_finished"]
+    assert [button.label for button in reports[-1].buttons] == ["Execute rollback", "Continue forward"]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.reading.lines import LineTail
+from bot.reading.run_files import RunReader, find_runs
+from tests.run_dirs import START_TS, WrittenRun
+
+
+def _reader(written: WrittenRun) -> RunReader:
+    return RunReader(written.layout.root, first_seen_ts=START_TS)
+
+
+def test_events_are_taken_in_once(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    reader = _reader(written)
+    written.bad_batch(1, 3, 5)
+    reader.read(START_TS)
+    view = reader.read(START_TS)
+    assert view.num_bad == 1
+    written.bad_batch(1, 4, 6)
+    assert reader.read(START_TS).num_bad == 2
+
+
+def test_a_half_written_line_waits_for_its_end(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    reader = _reader(written)
+    written.bad_batch(1, 3, 5)
+    whole = written.layout.events.read_bytes()
+    written.layout.events.write_bytes(whole[:-20])
+    assert reader.read(START_TS).num_bad == 0
+    with written.layout.events.open("ab") as stream:
+        stream.write(whole[-20:])
+    view = reader.read(START_TS)
+    assert view.num_bad == 1
+    assert view.read_errors == ()
+
+
+def test_a_torn_line_is_told_and_passed_over(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    with written.layout.events.open("ab") as stream:
+        stream.write(b'{"v":1,"ts":1,"ru\n\xff\xfe junk\n')
+    written.bad_batch(1, 3, 5)
+    view = _reader(written).read(START_TS)
+    assert view.num_bad == 1
+    assert "2 damaged line(s)" in view.read_errors[0]
+
+
+def test_a_replaced_file_is_read_from_its_start_without_counting_twice(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    reader = _reader(written)
+    written.bad_batch(1, 3, 5)
+    reader.read(START_TS)
+    written.layout.events.rename(tmp_path / "aside")
+    written.bad_batch(1, 3, 5)
+    written.bad_batch(1, 4, 6)
+    assert reader.read(START_TS).num_bad == 2
+
+
+def test_a_directory_without_a_record_is_no_run_yet(tmp_path: Path) -> None:
+    view = RunReader(tmp_path, first_seen_ts=START_TS).read(START_TS)
+    assert view.record is None
+    assert view.read_errors == ()
+
+
+def test_damaged_records_keep_what_was_known(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    reader = _reader(written)
+    reader.read(START_TS)
+    written.layout.run_json.write_text("{half")
+    view = reader.read(START_TS)
+    assert view.record is not None
+    assert "run.json" in view.read_errors[0]
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    written.layout.events.mkdir()
+    written.beat(5, epoch=1, batch=3)
+    view = _reader(written).read(START_TS)
+    assert view.read_errors == ("events.jsonl can't be read: Is a directory. Check its permissions and the mount.",)
+    assert view.beat is not None
+
+
+def test_log_tail_shows_what_a_terminal_would(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    written.layout.train_log.write_bytes(b"start\n\x1b[K 1/4 10%\r\x1b[K 1/4 20%\r\x1b[31mboom\x1b[0m\n\n")
+    reader = _reader(written)
+    reader.read(START_TS)
+    assert reader.log_tail() == ("start", "boom")
+
+
+def test_runs_are_found_where_ultralytics_nests_them_and_archives_are_not(tmp_path: Path) -> None:
+    WrittenRun(tmp_path, "flat")
+    WrittenRun(tmp_path / "detect" / "project", "nested")
+    WrittenRun(tmp_path / "archive", "old")
+    assert [path.name for path in find_runs(tmp_path)] == ["nested", "flat"]
+
+
+def test_a_line_longer_than_a_look_does_not_block_what_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.reading.lines._MAX_READ_BYTES", 16)
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"x" * 40 + b"\n{}\n")
+    tail = LineTail(path)
+    lines: list[bytes] = []
+    for _ in range(6):
+        lines += tail.read()
+    assert lines[-1] == b"{}"
