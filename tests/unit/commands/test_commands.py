@@ -1,0 +1,272 @@
+"""What people type, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.core.alert import Alert, AlertState
+from bot.core.epoch_report import ReportLimits
+from bot.core.facts import ProcessFact, ProcessStatus
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.message import Reply
+from bot.core.request import Origin, Request
+from bot.core.view import RunView
+from bot.errors import CommandError
+from bot.reading.run_files import RunReader
+from commands import COMMANDS, Context, dispatch, is_command
+from commands.dispatch import match, nearest
+from tests.fakes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
+from tests.run_dirs import START_TS, WrittenRun
+from trainer.contract import RunRecordState
+
+Say = Callable[..., Awaitable[Reply]]
+
+
+@dataclass
+class World:
+    context: Context
+    runs: FakeRuns
+    operations: FakeOperations
+    alerts: FakeAlerts
+    outbox: FakeOutbox
+    selection: FakeSelection
+
+    async def say(self, text: str, *, user: str = "U0ANNA", thread_ts: str | None = None) -> Reply:
+        origin = Origin.THREAD if thread_ts else Origin.SLASH
+        request = Request(origin=origin, user=user, channel="C0TRAIN", text=text, thread_ts=thread_ts)
+        return await dispatch(request, self.context, COMMANDS)
+
+
+def _view(written: WrittenRun, after_s: float = 200.0) -> RunView:
+    view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + after_s)
+    return replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=START_TS + after_s))
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> WrittenRun:
+    run = WrittenRun(tmp_path)
+    run.start_epoch(1, 0)
+    run.bad_batch(1, 42, 50)
+    run.finish_epoch(1, 100, loss=4.0, nonfinite=1, skipped=1, clipped=2)
+    run.save_checkpoint(1, 101)
+    run.start_epoch(2, 102)
+    run.beat(152, epoch=2, batch=50, epoch_elapsed_s=50.0, clipped_epoch=3)
+    return run
+
+
+@pytest.fixture
+def world(written: WrittenRun) -> World:
+    runs, operations, alerts = FakeRuns([_view(written)]), FakeOperations(), FakeAlerts()
+    outbox, selection = FakeOutbox(), FakeSelection()
+    context = Context(
+        runs=runs,
+        operations=operations,
+        alerts=alerts,
+        outbox=outbox,
+        chat=FakeChat(),
+        clock=FakeClock(START_TS + 152),
+        selection=selection,
+        report_limits=ReportLimits(),
+    )
+    return World(context, runs, operations, alerts, outbox, selection)
+
+
+async def test_status_says_everything_a_person_asks_for(world: World) -> None:
+    message = (await world.say("status")).message
+    fields = dict(message.fields)
+    assert message.title == "digits: training, epoch 2 of 4, batch 50 of 100"
+    assert fields["Epoch"] == "2 of 4"
+    assert fields["Batch"] == "50 of 100 (50 %)"
+    assert fields["Bad batches (NaN)"] == "1 (1 skipped)"
+    assert fields["Clipped gradients"] == "5, 3 in this epoch"
+    assert fields["Runtime"].startswith("3 min")
+    assert fields["Next milestone"].startswith("end of epoch 2 <t:")
+    assert fields["Last clean checkpoint"] == f"epoch 1, saved <t:{START_TS + 101:.0f}>"
+    assert "1 clipping  max_norm 10.0" in message.excerpt
+    assert "lr0 0.0005 (yours)" in message.excerpt
+
+
+async def test_status_of_a_run_that_ended_has_no_milestone(world: World, written: WrittenRun) -> None:
+    written.record(state=RunRecordState.GAVE_UP)
+    world.runs.views = [_view(written)]
+    message = (await world.say("status")).message
+    assert dict(message.fields)["Next milestone"] == "none: the run is not at work"
+    assert message.tone == "critical"
+
+
+async def test_progress_of_the_running_epoch(world: World) -> None:
+    message = (await world.say("epoch 2 progress")).message
+    assert message.title == "digits: epoch 2 of 4, running"
+    assert dict(message.fields)["Batch"] == "50 of 100 (50 %)"
+    assert [item.text for item in message.items] == [
+        "All batches",
+        "No NaN",
+        "Few clipped gradients",
+        "Validation done",
+        "Loss smooth and falling",
+    ]
+
+
+async def test_progress_of_a_finished_epoch_lists_its_bad_batches(world: World) -> None:
+    message = (await world.say("epoch 1 progress")).message
+    assert message.title == "digits: epoch 1 of 4, finished"
+    assert message.table is not None
+    assert message.table.rows == (("42", "loss is not finite", "skipped", "img_0001.png, img_0002.png"),)
+
+
+async def test_progress_without_a_number_is_of_the_running_epoch(world: World) -> None:
+    assert "epoch 2" in (await world.say("epoch progress")).message.title
+
+
+@pytest.mark.parametrize("number", ["0", "3", "99", "999999"])
+async def test_an_epoch_that_does_not_exist_is_refused_with_those_that_do(world: World, number: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        await world.say(f"epoch {number} progress")
+    assert caught.value.message == f"digits has no epoch {number}. It has epochs 1 to 2, 4 are planned."
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        pytest.param("execute rollback", (None, None, False), id="plain"),
+        pytest.param("Execute  Rollback", (None, None, False), id="case and blanks"),
+        pytest.param("execute rollback to epoch 3", (3, None, False), id="to an epoch"),
+        pytest.param("rollback to 3 level strict+1", (3, "strict+1", False), id="to an epoch at a level"),
+        pytest.param("execute rollback dry run", (None, None, True), id="dry run"),
+        pytest.param("execute rollback of digits", (None, None, False), id="run named"),
+    ],
+)
+async def test_rollback_is_proposed_as_asked(world: World, text: str, asked: tuple[object, ...]) -> None:
+    await world.say(text)
+    assert world.operations.asked == [("rollback", "digits-0001", "U0ANNA", *asked)]
+
+
+@pytest.mark.parametrize("text", ["stop now", "stop after epoch", "resume", "continue because of me"])
+async def test_what_only_on_call_may_do_is_refused_to_others(world: World, text: str) -> None:
+    with pytest.raises(CommandError, match="only people on call may"):
+        await world.say(text, user="U0CLEO")
+    assert world.operations.asked == []
+    await world.say(text, user="U0BEN")
+    assert len(world.operations.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        pytest.param("statsu", "status", id="letters swapped"),
+        pytest.param("exceute rollback", "execute rollback", id="rollback"),
+        pytest.param("epoch 4 progres", "epoch 4 progress", id="epoch"),
+        pytest.param("stop", "stop now", id="half a command"),
+        pytest.param("hlep", "help", id="help"),
+    ],
+)
+async def test_a_typo_is_answered_with_the_nearest_and_does_nothing(world: World, typed: str, meant: str) -> None:
+    reply = await world.say(typed)
+    assert reply.private
+    assert reply.message.body == (f"Did you mean /train {meant}?",)
+    assert world.operations.asked == []
+
+
+async def test_talk_is_no_command_and_has_no_nearest() -> None:
+    assert not is_command("shall we go for lunch", COMMANDS)
+    assert nearest("zzzzqqqq", COMMANDS) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_is_a_command_or_not_but_never_a_fault(text: str) -> None:
+    found = match(text, COMMANDS)
+    assert found is None or found[0] in COMMANDS
+    if text.split():
+        nearest(text, COMMANDS)
+
+
+async def test_help_shows_only_what_the_person_may_do(world: World) -> None:
+    mine = (await world.say("help", user="U0ANNA")).message.table
+    theirs = (await world.say("help", user="U0CLEO")).message.table
+    assert mine is not None
+    assert theirs is not None
+    assert "/train stop now" in {row[0] for row in mine.rows}
+    assert "/train stop now" not in {row[0] for row in theirs.rows}
+    assert len(mine.rows) == len(COMMANDS)
+
+
+def test_every_example_is_a_use_of_its_own_command() -> None:
+    for command in COMMANDS:
+        for example in command.examples:
+            found = match(example, COMMANDS)
+            assert found is not None, example
+            assert found[0] is command, example
+
+
+async def test_commands_are_about_the_run_of_the_thread_then_the_chosen_then_the_newest(
+    world: World, tmp_path: Path
+) -> None:
+    world.runs.views += [_view(WrittenRun(tmp_path, "second")), _view(WrittenRun(tmp_path, "third"))]
+    world.outbox.keys["C0TRAIN", "1.0"] = "third-0001/nonfinite/attempt1/epoch1"
+    assert (await world.say("status")).message.title.startswith("digits")
+    await world.say("use second")
+    assert (await world.say("status")).message.title.startswith("second")
+    assert (await world.say("status", thread_ts="1.0")).message.title.startswith("third")
+    assert (await world.say("status of digits")).message.title.startswith("digits")
+
+
+async def test_an_unknown_run_is_refused_with_the_known_ones(world: World) -> None:
+    with pytest.raises(CommandError, match=r"no run named 'nope'. Known: digits"):
+        await world.say("status of nope")
+
+
+async def test_no_runs_at_all_says_how_to_start_one(world: World) -> None:
+    world.runs.views = []
+    with pytest.raises(CommandError, match="no guarded run"):
+        await world.say("status")
+
+
+def _alert(key: str) -> Alert:
+    finding = Finding(
+        run="digits-0001",
+        check="nonfinite",
+        key=key,
+        severity=Severity.WARNING,
+        nature=Nature.CONDITION,
+        ts=START_TS,
+        title=f"digits: {key}",
+    )
+    return Alert(finding=finding, state=AlertState.FIRING, since_ts=START_TS, updated_ts=START_TS, told=True)
+
+
+async def test_ack_in_a_thread_is_of_that_alert(world: World) -> None:
+    world.alerts.alerts = [_alert("one"), _alert("two")]
+    world.outbox.keys["C0TRAIN", "2.0"] = world.alerts.alerts[1].fingerprint
+    await world.say("ack", thread_ts="2.0")
+    assert world.alerts.acked == [(world.alerts.alerts[1].fingerprint, "U0ANNA")]
+
+
+async def test_ack_that_could_mean_two_alerts_is_refused(world: World) -> None:
+    world.alerts.alerts = [_alert("one"), _alert("two")]
+    with pytest.raises(CommandError, match="2 alerts are firing"):
+        await world.say("ack")
+    assert world.alerts.acked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("silence 2h", 7200.0), ("silence 30 m", 1800.0), ("silence 7d", 604800.0)]
+)
+async def test_silence_lasts_as_long_as_said(world: World, text: str, seconds: float) -> None:
+    world.alerts.alerts = [_alert("one")]
+    await world.say(text)
+    assert world.alerts.silenced == [(world.alerts.alerts[0].fingerprint, START_TS + 152 + seconds)]
+
+
+@pytest.mark.parametrize("text", ["silence 0h", "silence 8d", "silence 9999d"])
+async def test_a_silence_without_end_is_refused(world: World, text: str) -> None:
+    world.alerts.alerts = [_alert("one")]
+    with pytest.raises(CommandError, match="at most 7d"):
+        await world.say(text)
+    assert world.alerts.silenced == []
