@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
+
 from bot.checks.limits import CheckLimits
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import ActionId, Button, ButtonStyle
+from bot.core.run import RunState
 from bot.core.view import BadBatch, EpochView, RunView
 from bot.core.words import REASON_TEXT, losses_text, number_text
 
@@ -17,20 +20,29 @@ def check_nonfinite(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
     that is over, so that a night's events are told even when the bot was away."""
     del now
     return tuple(
-        _finding(view, epoch, firing=_recent(view, epoch, limits))
+        _finding(view, epoch, firing=standing is _Standing.RECENT)
         for epoch in view.story()
-        if epoch.num_bad and epoch.bad_batches
-        if _recent(view, epoch, limits) or epoch.finished or epoch != view.current
+        if epoch.bad_batches
+        if (standing := _standing(view, epoch, limits)) is not _Standing.CLEARED
     )
 
 
-def _recent(view: RunView, epoch: EpochView, limits: CheckLimits) -> bool:
+class _Standing(Enum):
+    RECENT = auto()
+    CLEARED = auto()
+    """Enough healthy batches followed in the running epoch."""
+    PAST = auto()
+    """The epoch, or the run, is over: nothing can clear it any more."""
+
+
+def _standing(view: RunView, epoch: EpochView, limits: CheckLimits) -> _Standing:
+    if epoch != view.current or epoch.finished or not (view.state.active or view.state is RunState.UNKNOWN):
+        return _Standing.PAST
     beat = view.beat
-    if epoch != view.current or epoch.finished or not view.state.active:
-        return False
     if beat is None or beat.epoch != epoch.epoch or beat.batch is None:
-        return True
-    return beat.batch - epoch.bad_batches[-1].batch < limits.clear_batches
+        return _Standing.RECENT
+    recent = beat.batch - epoch.bad_batches[-1].batch < limits.clear_batches
+    return _Standing.RECENT if recent else _Standing.CLEARED
 
 
 def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:

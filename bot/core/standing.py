@@ -26,11 +26,15 @@ class Told:
     severity: Severity
     num_repeats: int = 0
     num_escalations: int = 0
+    called: bool = False
+    """Whether the alert's own message mentions the people on call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """``told`` is None while the alert was never announced."""
+    """``told`` is None while the alert was never announced. ``is_open``: time alone can still change it, or what is
+    told of it, so it is looked at again even when no check finds it."""
 
     alert: Alert
     told: Told | None = None
+    is_open: bool = False

@@ -11,7 +11,7 @@ from typing import Any
 
 from bot.core.facts import Event, Heartbeat, RunRecord
 from bot.core.view import RunView, fold_events, fold_series
-from bot.reading.lines import LineTail
+from bot.reading.tail import LineReader, TailNote
 from trainer.contract import ARCHIVE_DIR_NAME, SCHEMA_VERSION, RunLayout, decode_number, is_run_dir, read_json
 
 MAX_DEPTH = 4
@@ -27,8 +27,8 @@ class RunReader:
 
     def __init__(self, directory: Path, *, first_seen_ts: float) -> None:
         self.layout = RunLayout(directory)
-        self._events = LineTail(self.layout.events)
-        self._series = LineTail(self.layout.series)
+        self._events = LineReader(self.layout.events)
+        self._series = LineReader(self.layout.series)
         self._checked: dict[Path, tuple[int, int, int]] = {}
         self.view = RunView(directory=directory, name=directory.name, ts=first_seen_ts, first_seen_ts=first_seen_ts)
 
@@ -43,7 +43,7 @@ class RunReader:
         if beat is not None:
             view = replace(view, heartbeat=Heartbeat.parse(beat) or view.heartbeat)
         events = self._read_lines(self._events, errors)
-        if self._events.restarted:
+        if self._events.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
             view = replace(view, epochs={}, checkpoints=(), notable=())
         view = fold_events(view, self._known(events, errors))
         view = fold_series(view, _series_rows(self._read_lines(self._series, errors)))
@@ -52,17 +52,8 @@ class RunReader:
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log as a terminal would show them; empty when there is none."""
-        view = self.view
-        log = Path(view.record.log) if view.record and view.record.log else self.layout.train_log
-        try:
-            with log.open("rb") as stream:
-                stream.seek(0, 2)
-                stream.seek(max(0, stream.tell() - _LOG_TAIL_BYTES))
-                text = stream.read(_LOG_TAIL_BYTES).decode("utf-8", "replace")
-        except OSError:
-            return ()
-        shown = [_ANSI.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
-        return tuple(line[:_LOG_LINE_CHARACTERS] for line in shown if line.strip())[-_LOG_TAIL_LINES:]
+        record = self.view.record
+        return last_lines(Path(record.log) if record and record.log else self.layout.train_log)
 
     def _changed_json(self, path: Path, errors: list[str]) -> dict[str, Any] | None:
         """The object in ``path`` if it was replaced since the last look."""
@@ -85,15 +76,17 @@ class RunReader:
         self._checked[path] = identity
         return record
 
-    def _read_lines(self, tail: LineTail, errors: list[str]) -> list[dict[str, Any]]:
-        try:
-            lines = tail.read()
-        except OSError as error:
-            errors.append(f"{tail.path.name} can't be read: {error.strerror}. Check its permissions and the mount.")
-            return []
+    def _read_lines(self, reader: LineReader, errors: list[str]) -> list[dict[str, Any]]:
+        lines = reader.read()
+        if reader.last.note is TailNote.UNREADABLE:
+            errors.append(
+                f"{reader.path.name} can't be read: {reader.last.error}. Check its permissions and the mount."
+            )
         records: list[dict[str, Any]] = []
         torn = 0
         for line in lines:
+            if not line.strip():
+                continue
             try:
                 value = json.loads(line)
             except ValueError:
@@ -105,7 +98,7 @@ class RunReader:
                 torn += 1
         if torn:
             errors.append(
-                f"{tail.path.name}: {torn} damaged line(s) were passed over; everything around them was read."
+                f"{reader.path.name}: {torn} damaged line(s) were passed over; everything around them was read."
             )
         return records
 
@@ -119,6 +112,19 @@ class RunReader:
             event = Event.parse(record)
             if event:
                 yield event
+
+
+def last_lines(log: Path) -> tuple[str, ...]:
+    """The end of a console log: what a terminal would show of each line, without colours."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - _LOG_TAIL_BYTES))
+            text = stream.read(_LOG_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ()
+    shown = [_ANSI.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
+    return tuple(line[:_LOG_LINE_CHARACTERS] for line in shown if line.strip())[-_LOG_TAIL_LINES:]
 
 
 def _series_rows(records: Iterable[dict[str, Any]]) -> Iterable[tuple[int, int, int, float]]:

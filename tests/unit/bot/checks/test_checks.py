@@ -59,6 +59,16 @@ def test_a_bad_batch_of_an_epoch_that_is_over_is_still_told(written: WrittenRun,
     assert found.nature is Nature.OCCURRENCE
 
 
+@pytest.mark.parametrize("status", [ProcessStatus.UNKNOWN, ProcessStatus.GONE])
+def test_a_bad_batch_is_told_even_when_the_process_cannot_be_seen_or_is_gone(
+    written: WrittenRun, look: Look, status: ProcessStatus
+) -> None:
+    written.start_epoch(1, 0)
+    written.bad_batch(1, 42, 50)
+    written.beat(60, epoch=1, batch=42)
+    assert check_nonfinite(look(status=status), LIMITS, START_TS + 61)
+
+
 def test_a_bad_batch_in_the_weights_is_critical(written: WrittenRun, look: Look) -> None:
     written.start_epoch(1, 0)
     written.bad_batch(1, 42, 50, action="observed")

@@ -1,0 +1,228 @@
+"""An unguarded run, from its console log and ``results.csv`` -> the same :class:`RunView`, with less in it.
+
+A console shows running means: one non-finite batch keeps the mean non-finite to the epoch's end. So the first such
+frame of an epoch is one bad batch, observed, and how many followed is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from bot.core.adoption import Adoption
+from bot.core.facts import Event, Heartbeat, RunRecord
+from bot.core.view import RunView, fold_events
+from bot.reading.console import ConsoleReader
+from bot.reading.console_facts import (
+    Completed,
+    ConsoleFact,
+    EarlyStopped,
+    FatalError,
+    NanRecovery,
+    Origin,
+    Started,
+    TrainFrame,
+    ValBar,
+)
+from bot.reading.results_csv import Results, read_results
+from bot.reading.run_files import last_lines
+from bot.reading.tail import Cursor, TailNote, read_new
+from trainer.contract import EventKind, Phase, RunRecordState, encode_number
+
+_MAX_LOOKS = 64
+"""Of 8 MiB each: a log that long is caught up with over several checks."""
+
+
+class AdoptedReader:
+    """Keeps the newest view of one adopted run. :meth:`read` never raises; what failed stands in ``read_errors``."""
+
+    def __init__(self, adoption: Adoption, *, first_seen_ts: float) -> None:
+        self.adoption = adoption
+        self._cursor: Cursor | None = None
+        self._console = ConsoleReader()
+        self._results_mtime_ns = -1
+        self._frame: TrainFrame | None = None
+        self._phase = Phase.STARTUP
+        self._phase_since_ts = first_seen_ts
+        self._epoch_since_ts = first_seen_ts
+        self._state = RunRecordState.RUNNING
+        self._fatal: FatalError | None = None
+        self._bad_epochs: set[int] = set()
+        self._finished_epochs: set[int] = set()
+        self._seq = 0
+        self.view = RunView(
+            directory=adoption.directory, name=adoption.name, ts=first_seen_ts, first_seen_ts=first_seen_ts
+        )
+
+    @property
+    def run(self) -> str:
+        """The run's id; it has none of its own."""
+        return f"adopted-{self.adoption.name}"
+
+    def read(self, now: float) -> RunView:
+        """The view with everything that the log holds now."""
+        errors: list[str] = []
+        events: list[Event] = []
+        grew = False
+        for _ in range(_MAX_LOOKS):
+            look = read_new(self.adoption.log, self._cursor)
+            self._cursor = look.cursor
+            if look.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
+                self._console = ConsoleReader()
+            if look.note is TailNote.UNREADABLE:
+                errors.append(f"{self.adoption.log} can't be read: {look.error}. Check its permissions and the mount.")
+            if look.note is TailNote.MISSING:
+                errors.append(f"{self.adoption.log} is not there (yet).")
+            if look.data:
+                grew = True
+                events += self._take(self._console.feed(look.data), now)
+            if not look.more:
+                break
+        events += self._finished(now)
+        view = fold_events(replace(self.view, ts=now), events)
+        beat = self._heartbeat(now) if grew or view.heartbeat is None else view.heartbeat
+        self.view = replace(view, record=self._record(), heartbeat=beat, read_errors=tuple(errors))
+        return self.view
+
+    def log_tail(self) -> tuple[str, ...]:
+        """The last lines of the console log."""
+        return last_lines(self.adoption.log)
+
+    def _event(self, kind: EventKind, ts: float, **data: Any) -> Event:
+        self._seq += 1
+        return Event(ts=ts, run=self.run, attempt=1, seq=self._seq, kind=kind, data=data)
+
+    def _take(self, facts: Iterable[ConsoleFact], now: float) -> list[Event]:
+        events: list[Event] = []
+        for fact in facts:
+            if isinstance(fact, Started):
+                self._enter(Phase.FIRST_BATCH, now)
+                self._state, self._fatal = RunRecordState.RUNNING, None
+            elif isinstance(fact, TrainFrame):
+                events += self._take_frame(fact, now)
+            elif isinstance(fact, ValBar):
+                self._enter(Phase.VALIDATING, now)
+            elif isinstance(fact, NanRecovery):
+                events.append(self._event(EventKind.NOTICE, now, text=fact.text))
+            elif isinstance(fact, Completed | EarlyStopped):
+                if self._state is not RunRecordState.FINISHED:
+                    epochs = self._frame.epoch if self._frame else None
+                    events.append(self._event(EventKind.RUN_FINISHED, now, epochs=epochs))
+                self._state = RunRecordState.FINISHED
+            elif isinstance(fact, FatalError) and fact.origin is Origin.MAIN:
+                self._fatal = fact
+                events.append(self._event(EventKind.RUN_CRASHED, now, error=fact.detail, traceback=fact.text))
+        return events
+
+    def _take_frame(self, frame: TrainFrame, now: float) -> list[Event]:
+        events: list[Event] = []
+        if self._frame is None or frame.epoch != self._frame.epoch:
+            self._epoch_since_ts = now
+            started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
+            events.append(self._event(EventKind.EPOCH_STARTED, now, **started))
+            self._bad_epochs.discard(frame.epoch)
+        self._frame = frame
+        self._enter(Phase.TRAINING, now)
+        if frame.nonfinite and frame.epoch not in self._bad_epochs:
+            self._bad_epochs.add(frame.epoch)
+            losses = {name: encode_number(value) for name, value in frame.losses}
+            data: dict[str, Any] = {
+                "epoch": frame.epoch,
+                "batch": frame.batch,
+                "batches": frame.batches,
+                "reason": "nonfinite_loss",
+                "action": "observed",
+                "losses": losses,
+            }
+            events.append(self._event(EventKind.BAD_BATCH, now, **data))
+        return events
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        if phase is not self._phase:
+            self._phase, self._phase_since_ts = phase, now
+
+    def _finished(self, now: float) -> list[Event]:
+        """Epochs that ``results.csv`` reports and that were not told yet."""
+        path = self.adoption.directory / "results.csv"
+        try:
+            mtime_ns = path.stat().st_mtime_ns
+        except OSError:
+            return []
+        if mtime_ns == self._results_mtime_ns:
+            return []
+        self._results_mtime_ns = mtime_ns
+        results: Results = read_results(path)
+        events: list[Event] = []
+        for epoch, row in results.latest.items():
+            if epoch in self._finished_epochs:
+                continue
+            self._finished_epochs.add(epoch)
+            batches = self._frame.batches if self._frame else None
+            data: dict[str, Any] = {
+                "epoch": epoch,
+                "epochs": self._frame.epochs if self._frame else None,
+                "batches": batches,
+                "batches_done": batches,
+                "losses": {name: encode_number(value) for name, value in row.named("train/").items()},
+                "metrics": {f"metrics/{name}": encode_number(value) for name, value in row.named("metrics/").items()},
+                "validated": bool(row.named("metrics/")),
+                "nonfinite": 1 if epoch in self._bad_epochs else 0,
+                "seconds": None,
+            }
+            events.append(self._event(EventKind.EPOCH_FINISHED, now, **data))
+        return events
+
+    def _record(self) -> RunRecord:
+        process = self.adoption.process
+        return RunRecord(
+            run=self.run,
+            attempt=1,
+            pid=process.pid if process else None,
+            create_time=process.create_time if process else None,
+            host=process.host if process else None,
+            boot_id=process.boot_id if process else None,
+            python=None,
+            argv=(),
+            cwd=None,
+            log=str(self.adoption.log),
+            started_ts=process.create_time if process and process.create_time else None,
+            updated_ts=self._phase_since_ts,
+            task=None,
+            model=None,
+            data=None,
+            epochs=self._frame.epochs if self._frame else None,
+            level="none (unguarded)",
+            layers=(),
+            state=RunRecordState.CRASHED if self._fatal else self._state,
+            exit_code=None,
+            from_epoch=None,
+        )
+
+    def _heartbeat(self, now: float) -> Heartbeat | None:
+        frame = self._frame
+        try:
+            written_ts = self.adoption.log.stat().st_mtime
+        except OSError:
+            written_ts = now
+        return Heartbeat(
+            ts=min(now, written_ts),
+            attempt=1,
+            phase=self._phase,
+            phase_since_ts=self._phase_since_ts,
+            epoch=frame.epoch if frame else None,
+            epochs=frame.epochs if frame else None,
+            batch=frame.batch if frame else None,
+            batches=frame.batches if frame else None,
+            losses=dict(frame.losses) if frame else {},
+            lr=None,
+            grad_norm=None,
+            skipped=None,
+            skipped_epoch=None,
+            clipped=None,
+            clipped_epoch=None,
+            streak=None,
+            images_per_s=None,
+            epoch_elapsed_s=max(0.0, now - self._epoch_since_ts) if frame else None,
+            memory_gib=None,
+        )
