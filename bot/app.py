@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bot.adopt import find_adoptions, read_adoption
 from bot.alerting.deliver import Deliverer
 from bot.alerting.limits import AlertLimits, Audience, DeliveryLimits
 from bot.alerting.pipeline import AlertPipeline
@@ -25,6 +26,7 @@ from bot.handler import People
 from bot.operations.limits import OperationLimits
 from bot.operations.service import Operations
 from bot.ports import Clock
+from bot.reading.adopted import AdoptedReader
 from bot.reading.run_files import RunReader, find_runs
 from bot.schedule import Schedule
 from bot.settings import Settings
@@ -111,7 +113,7 @@ class App:
         self.outbox.deliverer = self.deliverer
         self.driver = LocalDriver(settings.state_dir / "launches")
         self.supervisor = Supervisor(
-            find_runs=lambda: find_runs(settings.runs_dir),
+            find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
             open_reader=self._open_reader,
             inspector=self.driver,
             sink=_FindingsSink(self.database, self.pipeline, self.deliverer),
@@ -137,9 +139,12 @@ class App:
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _open_reader(self, directory: Path) -> RunReader:
-        now = self.clock.now()
-        return RunReader(directory, first_seen_ts=self.alerts.first_seen(str(directory), now))
+    def _open_reader(self, place: Path) -> RunReader | AdoptedReader:
+        first_seen_ts = self.alerts.first_seen(str(place), self.clock.now())
+        adoption = read_adoption(place) if place.suffix == ".json" else None
+        if adoption is not None:
+            return AdoptedReader(adoption, first_seen_ts=first_seen_ts)
+        return RunReader(place, first_seen_ts=first_seen_ts)
 
     async def start(self) -> None:
         """Every known run has been looked at, operations that a crash interrupted are taken up, then Slack listens.

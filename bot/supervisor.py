@@ -77,7 +77,10 @@ class OperationFindings(Protocol):
 
 
 class Supervisor:
-    """Watches every run under one directory. Implements :class:`bot.ports.Runs`."""
+    """Watches every run that ``find_runs`` names: a run directory, or the record of an adopted run.
+
+    Implements :class:`bot.ports.Runs`.
+    """
 
     def __init__(
         self,
@@ -188,7 +191,8 @@ class Supervisor:
     async def refresh(self, run: str) -> RunView | None:
         """The run, read anew now."""
         view = self.find(run)
-        return await self.check(view.directory) if view else None
+        place = next((place for place, known in self._views.items() if view and known.run == view.run), None)
+        return await self.check(place) if place else None
 
 
 def _activity_ts(view: RunView) -> float:

@@ -1,0 +1,87 @@
+"""Who may import whom, as the design says; walked, not trusted."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CORE = ("bot.core", "bot.errors", "bot.ports")
+RULES: dict[str, tuple[str, ...]] = {
+    "trainer/contract.py": (),
+    "trainer": ("trainer",),
+    "commands": ("commands", *CORE, "bot.operations"),
+    "bot/core": ("bot.core", "trainer.contract"),
+    "bot/errors.py": (),
+    "bot/ports.py": ("bot.core", "bot.errors"),
+    "bot/checks": ("bot.core", "bot.checks", "trainer.contract"),
+    "bot/alerting": ("bot.alerting", "bot.checks", *CORE, "trainer.contract"),
+    "bot/operations": ("bot.operations", "bot.checks", *CORE, "trainer.contract"),
+    "bot/supervisor.py": ("bot.checks", *CORE, "trainer.contract"),
+    "bot/reading": ("bot.reading", *CORE, "trainer.contract"),
+    "bot/drivers": ("bot.drivers", *CORE, "trainer.contract"),
+    "bot/slack": ("bot.slack", *CORE, "bot.settings", "trainer.contract"),
+    "bot/storage": ("bot.storage", *CORE, "trainer.contract"),
+    "bot/workspace": ("bot.workspace", *CORE),
+}
+OUR_PACKAGES = ("bot", "commands", "trainer")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _allowed(name: str, allowed: tuple[str, ...]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in allowed)
+
+
+def _files(place: str) -> list[Path]:
+    path = ROOT / place
+    files = [path] if path.suffix else sorted(path.rglob("*.py"))
+    # A rule for a single file outranks that of its folder.
+    return [file for file in files if place.endswith(".py") or str(file.relative_to(ROOT)) not in RULES]
+
+
+@pytest.mark.parametrize("place", RULES)
+def test_nothing_is_imported_across_the_layers(place: str) -> None:
+    files = _files(place)
+    assert files
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in files
+        for name in _imports(file)
+        if name.split(".")[0] in OUR_PACKAGES and not _allowed(name, RULES[place])
+    ]
+    assert wrong == []
+
+
+def test_the_contract_needs_the_standard_library_only() -> None:
+    names = {name.split(".")[0] for name in _imports(ROOT / "trainer/contract.py")}
+    assert names - {"__future__"} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("module", ["bot.app", "bot.demo", "bot.doctor", "bot.adopt", "trainer.contract"])
+def test_the_supervisor_loads_neither_torch_nor_ultralytics(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'ultralytics', 'numpy', 'cv2'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_is_longer_than_two_rooms() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for place in (*OUR_PACKAGES, "tests")
+        for path in (ROOT / place).rglob("*.py")
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert long == {}
