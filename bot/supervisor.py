@@ -55,8 +55,8 @@ class Inspector(Protocol):
 class Sink(Protocol):
     """Where findings go: tracked, stored and announced in one transaction."""
 
-    def process(self, view: RunView, findings: Sequence[Finding], judged: frozenset[str], now: float) -> None:
-        """The findings of one look at one run. Conditions that are not in ``judged`` were not looked at.
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
+        """The findings of one look at one run. ``unjudged`` are conditions whose absence is no evidence.
 
         Raises:
             StoreError: nothing of it was stored; the next look repeats it.
@@ -133,8 +133,8 @@ class Supervisor:
             self._views[directory] = view
             now = self._clock.now()
             try:
-                findings, judged = self._findings(view, now)
-                self._sink.process(view, findings, judged, now)
+                findings, unjudged = self._findings(view, now)
+                self._sink.process(view, findings, unjudged, now)
             except StoreError:
                 _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
             self.last_checked_ts[directory] = now
@@ -161,22 +161,20 @@ class Supervisor:
 
     def _findings(self, view: RunView, now: float) -> tuple[list[Finding], frozenset[str]]:
         found: list[Finding] = []
-        judged = {"check_failed", "needs_human"}
-        readable = view.process is not None or not view.read_errors
+        unjudged: set[str] = set()
         for check in CHECKS:
-            if not readable and "unreadable" not in check.conditions:
-                continue
             try:
                 found += check.look(view, self._limits, now)
-                judged.update(check.conditions)
             except Exception as error:  # noqa: BLE001 - the tick: logged, and told as a finding
                 _LOG.exception("check-failed: %s on %s", check.look.__name__, view.name)
                 found.append(_check_failed(view, check.look.__name__, error, now))
+                unjudged.update(check.conditions)
         if self.operations is not None:
             if self.operations.held(view.run):
                 found = [one for one in found if one.check not in QUIET_WHILE_HELD]
+                unjudged |= QUIET_WHILE_HELD
             found += self.operations.findings(view.run)
-        return found, frozenset(judged)
+        return found, frozenset(unjudged)
 
     def all(self) -> Sequence[RunView]:
         """Newest activity first, runs at work before all others."""

@@ -59,8 +59,8 @@ class WrittenRun:
                 "epochs": self.epochs,
                 "level": "standard",
                 "layers": [
-                    {"layer": "1 clipping", "setting": "max_norm", "value": "10.0", "source": "level"},
-                    {"layer": "3 rate", "setting": "lr0", "value": "0.0005", "source": "user"},
+                    {"layer": 1, "name": "clipping", "setting": "max_norm", "value": "10.0", "source": "level"},
+                    {"layer": 3, "name": "rate", "setting": "lr0", "value": "0.0005", "source": "user"},
                 ],
                 "state": state.value,
                 "exit_code": None,

@@ -40,6 +40,11 @@ def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
+def _layer(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    name = f"{row.get('layer', '')} {row.get('name', '')}".strip()
+    return name, str(row.get("setting", "")), str(row.get("value", "")), str(row.get("source", ""))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessIdentity:
     """One process for good: a pid alone is reused, a pid with its start time on one boot of one host is not."""
@@ -134,16 +139,7 @@ class RunRecord:
             data=_text(record, "data"),
             epochs=_int(record, "epochs"),
             level=_text(record, "level"),
-            layers=tuple(
-                (
-                    str(row.get("layer", "")),
-                    str(row.get("setting", "")),
-                    str(row.get("value", "")),
-                    str(row.get("source", "")),
-                )
-                for row in (layers if isinstance(layers, list) else ())
-                if isinstance(row, dict)
-            ),
+            layers=tuple(_layer(row) for row in (layers if isinstance(layers, list) else ()) if isinstance(row, dict)),
             state=RunRecordState(state) if state in set(RunRecordState) else None,
             exit_code=_int(record, "exit_code"),
             from_epoch=_int(record, "from_epoch"),

@@ -26,6 +26,8 @@ class Target:
     saved_ts: float | None
     exact: bool
     """Whether it is a full-precision state; a rollback to an Ultralytics file loses optimizer precision."""
+    companions: tuple[tuple[str, str], ...] = ()
+    """Further files of the same epoch that the rollback uses, each with its digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,7 @@ class Binding:
     target_epoch: int
     target_file: str
     target_sha256: str
+    companions: tuple[tuple[str, str], ...]
     level: str
     changes: tuple[tuple[str, str, str], ...]
 
@@ -120,6 +123,7 @@ _BINDING_LABELS = {
     "target_epoch": "epoch of the checkpoint",
     "target_file": "checkpoint file",
     "target_sha256": "digest of the checkpoint",
+    "companions": "digests of the files beside it",
     "level": "level",
     "changes": "settings that change",
 }
@@ -147,7 +151,7 @@ def _shown(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple):
-        return ", ".join(f"{setting} {before} -> {after}" for setting, before, after in value) or "none"
+        return ", ".join(" ".join(map(_shown, item)) for item in value) or "none"
     text = str(value)
     return text[:12] if len(text) == 64 else text
 
@@ -197,6 +201,7 @@ class RollbackPlan:
             target_epoch=self.target.epoch,
             target_file=self.target.file,
             target_sha256=self.target.sha256,
+            companions=self.target.companions,
             level=self.level_after,
             changes=tuple((c.setting, c.before, c.after) for c in self.settings if c.changes),
         )

@@ -25,7 +25,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/operations": ("bot.operations", "bot.checks", *CORE, "trainer.contract"),
     "bot/supervisor.py": ("bot.checks", *CORE, "trainer.contract"),
     "bot/reading": ("bot.reading", *CORE, "trainer.contract"),
-    "bot/drivers": ("bot.drivers", *CORE, "trainer.contract"),
+    "bot/drivers": ("bot.drivers", *CORE, "trainer.contract", "trainer.levels", "trainer.arguments"),
     "bot/slack": ("bot.slack", *CORE, "bot.settings", "trainer.contract"),
     "bot/storage": ("bot.storage", *CORE, "trainer.contract"),
     "bot/workspace": ("bot.workspace", *CORE),
@@ -65,9 +65,10 @@ def test_nothing_is_imported_across_the_layers(place: str) -> None:
     assert wrong == []
 
 
-def test_the_contract_needs_the_standard_library_only() -> None:
-    names = {name.split(".")[0] for name in _imports(ROOT / "trainer/contract.py")}
-    assert names - {"__future__"} <= set(sys.stdlib_module_names)
+@pytest.mark.parametrize("module", ["contract", "levels", "arguments"])
+def test_what_both_sides_share_needs_the_standard_library_only(module: str) -> None:
+    names = {name for name in _imports(ROOT / f"trainer/{module}.py") if not name.startswith("trainer.arguments")}
+    assert {name.split(".")[0] for name in names} - {"__future__"} <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("module", ["bot.app", "bot.demo", "bot.doctor", "bot.adopt", "trainer.contract"])

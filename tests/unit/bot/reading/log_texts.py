@@ -29,9 +29,7 @@ def description(epoch: int, epochs: int, losses: tuple[str, ...]) -> str:
     return "".join(f"{cell:>11}" for cell in cells)
 
 
-def frame(
-    epoch: int, batch: int, *, batches: int = 20, epochs: int = 10, losses: tuple[str, ...] = HEALTHY
-) -> str:
+def frame(epoch: int, batch: int, *, batches: int = 20, epochs: int = 10, losses: tuple[str, ...] = HEALTHY) -> str:
     """A frame of Ultralytics' own bar, 8.3.230 and later."""
     done = 12 * batch // batches
     bar = "━" * done + "─" * (12 - done)

@@ -1,0 +1,56 @@
+"""Settings -> the limits of checks, alerts and operations."""
+
+from __future__ import annotations
+
+from bot.alerting.limits import AlertLimits, Audience
+from bot.checks.limits import CheckLimits
+from bot.core.epoch_report import ReportLimits
+from bot.operations.limits import OperationLimits
+from bot.settings import Settings
+
+
+def check_limits(settings: Settings) -> CheckLimits:
+    """What a check calls trouble."""
+    return CheckLimits(
+        clear_batches=settings.clear_batches,
+        startup_timeout_s=settings.startup_timeout_s,
+        stall_factor=settings.stall_factor,
+        stall_min_s=settings.stall_min_s,
+        validation_timeout_s=settings.validation_timeout_s,
+        clip_share_pct=settings.clip_share_pct,
+        clip_min_batches=settings.clip_min_batches,
+        report=ReportLimits(
+            few_clips_pct=settings.few_clips_pct,
+            loss_rise_pct=settings.loss_rise_pct,
+            loss_jump_factor=settings.loss_jump_factor,
+        ),
+    )
+
+
+def alert_limits(settings: Settings) -> AlertLimits:
+    """When an alert fires, is repeated and resolves."""
+    return AlertLimits(
+        hold_warning_s=settings.hold_warning_s,
+        resolve_hold_s=settings.resolve_hold_s,
+        repeat_critical_s=settings.repeat_critical_s,
+        repeat_warning_s=settings.repeat_warning_s,
+        escalate_after_s=settings.escalate_after_s,
+        silence_s=settings.silence_s,
+    )
+
+
+def audience(settings: Settings) -> Audience:
+    """Who hears of critical alerts."""
+    return Audience(on_call=settings.oncall_users, escalation=(settings.escalate_to,) if settings.escalate_to else ())
+
+
+def operation_limits(settings: Settings) -> OperationLimits:
+    """How stops and rollbacks are decided and how long their steps may take."""
+    return OperationLimits(
+        approvals_required=settings.approvals_required,
+        allow_self_approval=settings.allow_self_approval,
+        approval_ttl_s=settings.approval_ttl_s,
+        reminder_s=settings.approval_reminder_s,
+        stop_grace_s=settings.stop_grace_s,
+        stop_grace_max_s=settings.stop_grace_max_s,
+    )

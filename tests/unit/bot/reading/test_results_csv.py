@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.reading.results_csv import parse_results, read_results
+
+NAMES = ("epoch", "time", "train/box_loss", "metrics/mAP50(B)", "val/box_loss", "lr/pg0")
+PLAIN = ",".join(NAMES) + "\n"
+PADDED = ",".join(f"{name:>23}" for name in ("epoch", *NAMES[2:])) + "\n"
+
+
+def plain(epoch: int, loss: str = "1.25") -> str:
+    return f"{epoch},{10.5 * epoch},{loss},0.5,0.9,0.01\n"
+
+
+def test_plain_rows_are_read_by_column() -> None:
+    results = parse_results((PLAIN + plain(1) + plain(2)).encode())
+    assert [row.epoch for row in results.rows] == [1, 2]
+    assert results.rows[1].values == {
+        "time": 21.0, "train/box_loss": 1.25, "metrics/mAP50(B)": 0.5, "val/box_loss": 0.9, "lr/pg0": 0.01,
+    }  # fmt: skip
+    assert results.rows[0].named("train/") == {"box_loss": 1.25}
+
+
+@pytest.mark.parametrize("end", ["", ","], ids=["bare", "trailing_comma"])
+def test_padded_rows_are_read_by_column(end: str) -> None:
+    row = ",".join(f"{cell:>23}" for cell in ("1", "1.25", "0.5", "0.9", "0.01")) + f"{end}\n"
+    assert parse_results((PADDED + row).encode()).rows[0].values["train/box_loss"] == 1.25
+
+
+@pytest.mark.parametrize(("cell", "holds"), [("nan", math.isnan), ("inf", math.isinf), ("-inf", math.isinf)])
+def test_numbers_that_are_not_finite_are_kept(cell: str, holds) -> None:
+    assert holds(parse_results((PLAIN + plain(1, cell)).encode()).rows[0].values["train/box_loss"])
+
+
+def test_a_resume_supersedes_the_epochs_it_went_back_over() -> None:
+    results = parse_results((PLAIN + plain(1) + plain(2, "9") + plain(3, "9") + plain(2, "1")).encode())
+    assert len(results.rows) == 4
+    assert {epoch: row.values["train/box_loss"] for epoch, row in results.latest.items()} == {1: 1.25, 2: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("end", "torn"),
+    [("3,31.5,1.2", True), ("3", True), (plain(3).rstrip("\n"), True), ("", False)],
+    ids=["in_a_row", "in_a_number", "before_the_line_end", "whole"],
+)
+def test_a_torn_last_line_is_left_out(end: str, torn: bool) -> None:
+    results = parse_results((PLAIN + plain(1) + plain(2) + end).encode())
+    assert ([row.epoch for row in results.rows], results.torn) == ([1, 2], torn)
+
+
+def test_damage_within_is_passed_over() -> None:
+    data = (PLAIN + plain(1) + "3,31.5," + plain(2) + "x,y,1,2,3,4\n\n" + PLAIN + plain(3)).encode() + b"\xff\x00\n"
+    assert [row.epoch for row in parse_results(data).rows] == [1, 3]
+
+
+def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
+    assert read_results(tmp_path / "results.csv").rows == ()
+
+
+def test_an_unreadable_file_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="directory"):
+        read_results(tmp_path)
+
+
+@given(st.one_of(st.binary(), st.text(alphabet="epoch,1nan.\n-e ").map(str.encode)))
+def test_no_bytes_make_the_parser_raise(data: bytes) -> None:
+    parse_results(data)
+    parse_results(PLAIN.encode() + data)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.unit.trainer.checkpoints.making import small_model, stepped_optimizer
+from trainer.checkpoints.attest import examine
+from trainer.contract import Verdict
+
+NAN, INF = float("nan"), float("inf")
+
+
+def state() -> dict[str, torch.Tensor]:
+    model = small_model()
+    model(torch.randn(2, 3, 16, 16))
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_healthy_model_is_clean_without_reasons() -> None:
+    assert examine({"model": state(), "ema": state()}).verdict is Verdict.CLEAN
+    assert examine({"model": state()}).reasons == ()
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF], ids=["nan", "inf", "-inf"])
+@pytest.mark.parametrize("name", ["first.conv.weight", "second.bn.running_mean", "head.bias"])
+@pytest.mark.parametrize("part", ["model", "ema"])
+def test_one_bad_number_anywhere_is_named(part: str, name: str, value: float) -> None:
+    parts = {"model": state(), "ema": state()}
+    parts[part][name].view(-1)[-1] = value
+    found = examine(parts)
+    assert found.verdict is Verdict.CONTAMINATED
+    assert found.reasons == (f"{part}: 1 of 12 tensors is not finite: {name}",)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_every_floating_type_is_judged(dtype: torch.dtype) -> None:
+    assert examine({"model": {"x": torch.ones(3, dtype=dtype)}}).verdict is Verdict.CLEAN
+    assert examine({"model": {"x": torch.tensor([1, INF], dtype=dtype)}}).verdict is Verdict.CONTAMINATED
+
+
+def test_poisoned_optimizer_is_named() -> None:
+    optimizer = stepped_optimizer(small_model())
+    tensors = {f"{index}": entry["momentum_buffer"] for index, entry in enumerate(optimizer.state.values())}
+    assert examine({"optimizer": tensors}).verdict is Verdict.CLEAN
+    tensors["3"].view(-1)[0] = NAN
+    assert examine({"optimizer": tensors}).reasons == ("optimizer: 1 of 8 tensors is not finite: 3",)
+
+
+def test_variance_of_zero_everywhere_is_dead() -> None:
+    tensors = state()
+    tensors["second.bn.running_var"].zero_()
+    found = examine({"ema": tensors})
+    assert found.verdict is Verdict.CONTAMINATED
+    assert "1 of 2 batch-norm variances is zero everywhere: second.bn.running_var" in found.reasons[0]
+
+
+def test_convolution_of_zeros_is_dead() -> None:
+    tensors = state()
+    tensors["first.conv.weight"].zero_()
+    assert "convolutions is all zero: first.conv.weight" in examine({"model": tensors}).reasons[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["head.bias", "first.bn.bias", "first.bn.weight", "first.bn.running_mean", "head.weight"]
+)
+def test_zeros_that_a_fresh_model_may_hold_are_no_sign(name: str) -> None:
+    tensors = state()
+    tensors[name].zero_()
+    assert examine({"model": tensors}).verdict is Verdict.CLEAN
+
+
+def test_zeros_in_an_optimizer_are_no_sign() -> None:
+    zeros = {"first.conv.weight": torch.zeros(8, 3, 3, 3), "x.running_var": torch.zeros(3)}
+    assert examine({"optimizer": zeros}).verdict is Verdict.CLEAN
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{}, {"model": {}}, {"model": {"n": torch.zeros((), dtype=torch.long)}}, {"model": {"x": torch.empty(0)}}],
+    ids=["no part", "empty part", "whole numbers only", "empty tensor only"],
+)
+def test_nothing_to_judge_is_unknown(parts: dict[str, dict[str, torch.Tensor]]) -> None:
+    assert examine(parts).verdict is Verdict.UNKNOWN
+
+
+def test_many_names_are_cut_and_counted() -> None:
+    found = examine({"model": {f"t{index}": torch.tensor([NAN]) for index in range(9)}})
+    assert found.reasons == ("model: 9 of 9 tensors are not finite: t0, t1, t2, ...",)
+
+
+def test_device_is_read_once_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    for name in ("tolist", "item", "cpu", "__bool__", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def counted(self, *args, _original=original, _name=name, **kwargs):
+            reads.append(_name)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    healthy = examine({"model": state(), "ema": state()})
+    poisoned = {name: tensor * NAN for name, tensor in state().items()}
+    assert reads == ["tolist", "tolist"]
+    reads.clear()
+    examine({"model": poisoned})
+    assert reads == ["tolist"]
+    assert healthy.verdict is Verdict.CLEAN
