@@ -1,0 +1,136 @@
+"""A run that something else started, seen through its console log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.adopt import adopt, find_adoptions, read_adoption
+from bot.checks.limits import CheckLimits
+from bot.checks.nonfinite import check_nonfinite
+from bot.core.adoption import Adoption
+from bot.core.facts import ProcessFact, ProcessStatus
+from bot.core.run import RunState
+from bot.errors import CommandError
+from bot.reading.adopted import AdoptedReader
+from tests.run_dirs import START_TS, WrittenRun
+
+HEADER = "      Epoch    GPU_mem   box_loss   cls_loss   dfl_loss  Instances       Size\n"
+
+
+def _frame(epoch: int, batch: int, box: str) -> str:
+    return (
+        f"\r\x1b[K{f'{epoch}/5':>11}{'2.1G':>11}{box:>11}{'2.5':>11}{'1.25':>11}{12:>11}{640:>11}: "
+        f"{batch * 10}% ━━━━━━────── {batch}/10 2.5it/s {batch}.0s<4.0s"
+    )
+
+
+@pytest.fixture
+def adoption(tmp_path: Path) -> Adoption:
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "nohup.out").write_text("Starting training for 5 epochs...\n" + HEADER, encoding="utf-8")
+    return Adoption(
+        name="exp", directory=tmp_path / "exp", log=tmp_path / "nohup.out", process=None, adopted_ts=START_TS
+    )
+
+
+def _write(adoption: Adoption, text: str) -> None:
+    with adoption.log.open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def test_place_and_losses_come_from_the_last_frame(adoption: Adoption) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    _write(adoption, _frame(1, 3, "1.5") + _frame(1, 4, "1.4") + "\r")
+    view = reader.read(START_TS + 10)
+    assert view.beat is not None
+    assert (view.beat.epoch, view.beat.batch, view.beat.batches, view.total_epochs) == (1, 4, 10, 5)
+    assert view.beat.losses == {"box_loss": 1.4, "cls_loss": 2.5, "dfl_loss": 1.25}
+
+
+def test_what_cannot_be_known_is_unknown(adoption: Adoption) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    _write(adoption, _frame(1, 3, "1.5") + "\r")
+    view = reader.read(START_TS + 10)
+    assert view.state is RunState.UNKNOWN
+    assert view.beat is not None
+    assert view.beat.clipped is None
+    assert view.last_clean is None
+    alive = replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=START_TS))
+    assert alive.state is RunState.TRAINING
+
+
+def test_a_nan_is_one_bad_batch_an_epoch_and_in_the_weights(adoption: Adoption) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    _write(adoption, _frame(1, 3, "1.5") + _frame(1, 4, "nan") + _frame(1, 5, "nan") + "\r")
+    view = reader.read(START_TS + 10)
+    assert view.num_bad == 1
+    (found,) = check_nonfinite(view, CheckLimits(), START_TS + 11)
+    assert "epoch 1, batch 4 of 10" in found.title
+    assert "went into the weights" in found.body[0]
+    _write(adoption, "\n" + HEADER + _frame(2, 1, "nan") + "\r")
+    assert reader.read(START_TS + 20).num_bad == 2
+
+
+def test_epochs_finish_by_results_csv(adoption: Adoption) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    _write(adoption, _frame(1, 10, "1.5") + "\n")
+    (adoption.directory / "results.csv").write_text(
+        "epoch,time,train/box_loss,metrics/mAP50(B),metrics/mAP50-95(B)\n1,60,1.5,0.4,0.2\n"
+    )
+    view = reader.read(START_TS + 10)
+    epoch = view.epoch(1)
+    assert epoch is not None
+    assert epoch.finished
+    assert epoch.metrics == {"metrics/mAP50(B)": 0.4, "metrics/mAP50-95(B)": 0.2}
+    assert epoch.losses == {"box_loss": 1.5}
+    assert len([one for one in reader.read(START_TS + 20).epochs.values() if one.finished]) == 1
+
+
+def test_completion_and_crash_are_seen(adoption: Adoption) -> None:
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS)
+    _write(adoption, _frame(5, 10, "1.5") + "\n\n5 epochs completed in 0.100 hours.\n")
+    assert reader.read(START_TS + 10).state is RunState.FINISHED
+
+
+def test_a_log_that_is_not_there_is_told(adoption: Adoption) -> None:
+    adoption.log.unlink()
+    view = AdoptedReader(adoption, first_seen_ts=START_TS).read(START_TS + 10)
+    assert view.read_errors == (f"{adoption.log} is not there (yet).",)
+
+
+def test_adoption_is_written_and_found_again(adoption: Adoption, tmp_path: Path) -> None:
+    import os
+
+    made = adopt(adoption.directory, adoption.log, os.getpid(), None, state_dir=tmp_path / "state")
+    assert made.process is not None
+    assert made.process.create_time is not None
+    (path,) = find_adoptions(tmp_path / "state")
+    assert read_adoption(path) == made
+
+
+@pytest.mark.parametrize(
+    ("change", "slug"),
+    [
+        pytest.param({"directory": "nope"}, "adopt-run-dir", id="no directory"),
+        pytest.param({"log": "nope"}, "adopt-log", id="no log"),
+        pytest.param({"pid": 2**22 + 1}, "adopt-pid", id="no such process"),
+        pytest.param({"name": "../evil"}, "adopt-name", id="a name that is a path"),
+        pytest.param({"directory": "guarded"}, "adopt-guarded", id="guarded already"),
+    ],
+)
+def test_an_adoption_that_cannot_work_is_refused_and_nothing_written(
+    adoption: Adoption, tmp_path: Path, change: dict[str, object], slug: str
+) -> None:
+    WrittenRun(tmp_path, "guarded")
+    directory = tmp_path / str(change.get("directory", "exp"))
+    log = tmp_path / str(change.get("log", "nohup.out"))
+    pid, name = change.get("pid"), change.get("name")
+    assert pid is None or isinstance(pid, int)
+    assert name is None or isinstance(name, str)
+    with pytest.raises(CommandError) as caught:
+        adopt(directory, log, pid, name, state_dir=tmp_path / "state")
+    assert caught.value.slug == slug
+    assert not (tmp_path / "state" / "adopted").exists()

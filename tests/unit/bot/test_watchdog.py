@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from bot.watchdog import Health, Watchdog
+
+WELL = Health(since_tick_s=5.0, tick_limit_s=210.0, oldest_pending_s=None, socket_alive=True)
+
+
+@pytest.mark.parametrize(
+    ("health", "num_faults"),
+    [
+        pytest.param(WELL, 0, id="well"),
+        pytest.param(replace(WELL, oldest_pending_s=60.0), 0, id="messages under way"),
+        pytest.param(replace(WELL, since_tick_s=None), 1, id="never ticked"),
+        pytest.param(replace(WELL, since_tick_s=211.0), 1, id="tick too old"),
+        pytest.param(replace(WELL, oldest_pending_s=901.0), 1, id="nothing gets out"),
+        pytest.param(replace(WELL, socket_alive=False), 1, id="socket silent"),
+    ],
+)
+async def test_only_a_healthy_bot_pings(health: Health, num_faults: int) -> None:
+    pings: list[str] = []
+
+    async def ping(request: web.Request) -> web.Response:
+        pings.append(request.path)
+        return web.Response()
+
+    site = web.Application()
+    site.router.add_get("/ping", ping)
+    async with TestServer(site) as server:
+        pinged = await Watchdog(str(server.make_url("/ping")), lambda: health).ping()
+    assert len(health.faults()) == num_faults
+    assert pinged is (num_faults == 0)
+    assert len(pings) == (1 if pinged else 0)
+
+
+async def test_a_url_that_does_not_answer_is_no_ping_and_no_fault_of_ours() -> None:
+    assert await Watchdog("http://127.0.0.1:9/ping", lambda: WELL).ping() is False
