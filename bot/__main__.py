@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _doctor(argv: Sequence[str]) -> int:
     from bot.core.tokens import plain  # noqa: PLC0415
     from bot.doctor import examine  # noqa: PLC0415
 
-    items = asyncio.run(examine(os.environ, ENV_FILE))
+    items = asyncio.run(examine(os.environ, ENV_FILE, time.time))
     signs = {Mark.DONE: "ok  ", Mark.FAILED: "FAIL", Mark.WARNING: "warn"}
     for item in items:
         print(f"{signs.get(item.mark, '?   ')}  {item.text}" + (f": {plain(item.detail)}" if item.detail else ""))

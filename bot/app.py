@@ -8,35 +8,39 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bot.adopt import find_adoptions, read_adoption
 from bot.alerting.deliver import Deliverer
-from bot.alerting.limits import AlertLimits, Audience, DeliveryLimits
+from bot.alerting.limits import DeliveryLimits
 from bot.alerting.pipeline import AlertPipeline
-from bot.checks.limits import CheckLimits
 from bot.core.facts import ProcessIdentity
 from bot.core.finding import Finding
 from bot.core.view import RunView
 from bot.drivers.local import LocalDriver
 from bot.drivers.trainer_cli import TrainerCli
-from bot.errors import StoreError
+from bot.drivers.trainer_levels import TrainerLevels
+from bot.errors import ChatError, StoreError
 from bot.handler import People
-from bot.operations.limits import OperationLimits
+from bot.operations.course import World
+from bot.operations.planning import Planner
 from bot.operations.service import Operations
-from bot.ports import Clock
+from bot.ports import ChatRefused, Clock
 from bot.reading.adopted import AdoptedReader
 from bot.reading.run_files import RunReader, find_runs
 from bot.schedule import Schedule
+from bot.setting_limits import alert_limits, audience, check_limits, operation_limits
 from bot.settings import Settings
-from bot.slack.connection import SlackConnection
+from bot.slack.chat import OnCall
+from bot.slack.connection import SlackAccess, SlackConnection
 from bot.storage.alerts import AlertStore
 from bot.storage.audit import AuditLog
 from bot.storage.database import Database
 from bot.storage.messages import MessageStore
-from bot.storage.operations import SqliteApprovals, SqliteOperations
+from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from bot.storage.selections import SelectionStore
+from bot.storage.silences import SilenceStore
 from bot.supervisor import Supervisor
 from bot.watch import watch_runs
 from bot.watchdog import Health, Watchdog
@@ -46,6 +50,7 @@ from trainer.contract import boot_id
 _LOG = logging.getLogger(__name__)
 
 _TICK_TIMEOUT_S = 120.0
+_MAX_CONNECT_PAUSE_S = 30.0
 _FAREWELL_S = 5.0
 """At shutdown the outbox gets this long; what is left is sent at the next start."""
 
@@ -61,86 +66,80 @@ class SystemClock:
 class _FindingsSink:
     """Alerts and the messages about them commit in one transaction; the delivery wakes only afterwards."""
 
-    def __init__(self, database: Database, pipeline: AlertPipeline, deliverer: Deliverer) -> None:
+    def __init__(self, database: Database, pipeline: AlertPipeline, notify: Callable[[], None]) -> None:
         self._database = database
         self._pipeline = pipeline
-        self._deliverer = deliverer
+        self._notify = notify
 
-    def process(self, view: RunView, findings: Sequence[Finding], judged: frozenset[str], now: float) -> None:
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
         """See :class:`bot.supervisor.Sink`."""
         with self._database.transaction():
-            self._pipeline.process(view.run, findings, now, first_seen_ts=view.first_seen_ts, judged=judged)
-        self._deliverer.notify()
-
-
-class _NotifyingOutbox(MessageStore):
-    """What is put outside a look (a card, a step of an operation) is delivered at once too."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.deliverer: Deliverer | None = None
-
-    def put(self, *args: object, **kwargs: object) -> None:
-        """See :class:`bot.ports.Outbox`."""
-        super().put(*args, **kwargs)  # type: ignore[arg-type] # the same signature, whatever it is
-        if self.deliverer is not None:
-            self.deliverer.notify()
+            outcome = self._pipeline.process(view, findings, now, unjudged=unjudged)
+        if outcome.told:
+            self._notify()
 
 
 class App:
-    """The supervisor process. :meth:`start`, then :meth:`serve` until cancelled, then :meth:`close`."""
+    """The supervisor process, made inside the event loop: start it, serve until cancelled, close it."""
 
-    def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, limits: OperationLimits | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self._lock = _lock(settings.state_dir)
         self.database = Database(settings.state_dir / "trainmaster.sqlite3")
-        self.outbox = _NotifyingOutbox(self.database)
-        self.connection = SlackConnection(settings)
-        self.alerts = AlertStore(self.database)
+        self.outbox = MessageStore(self.database)
+        self.connection = SlackConnection(_access(settings))
+        self.standings = AlertStore(self.database)
         self.pipeline = AlertPipeline(
-            alerts=self.alerts,
+            standings=self.standings,
+            silences=SilenceStore(self.database),
             outbox=self.outbox,
-            database=self.database,
-            limits=AlertLimits(),
-            audience=Audience(on_call=settings.oncall_users),
+            transactions=self.database,
+            clock=self.clock,
+            limits=alert_limits(settings),
+            audience=audience(settings),
         )
-        self.deliverer = Deliverer(
-            self.outbox, self.connection.chat, channel=settings.alert_channel, clock=self.clock, limits=DeliveryLimits()
-        )
-        self.outbox.deliverer = self.deliverer
         self.driver = LocalDriver(settings.state_dir / "launches")
         self.supervisor = Supervisor(
             find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
             open_reader=self._open_reader,
             inspector=self.driver,
-            sink=_FindingsSink(self.database, self.pipeline, self.deliverer),
+            sink=_FindingsSink(self.database, self.pipeline, self._notify),
             operations=None,
-            limits=CheckLimits(),
+            limits=check_limits(settings),
             clock=self.clock,
         )
-        self.operations = Operations(
-            runs=self.supervisor,
-            driver=self.driver,
-            forensics=TrainerCli(),
-            approvals=SqliteApprovals(self.database),
-            journal=SqliteOperations(self.database),
-            outbox=self.outbox,
-            audit=AuditLog(settings.state_dir / "audit.jsonl"),
-            chat=self.connection.chat,
-            clock=self.clock,
-            limits=limits or _operation_limits(settings),
-            instance=_own_identity(self.driver),
-        )
+        self.operations = self._make_operations()
         self.supervisor.operations = self.operations
         self._schedule = Schedule(self._trouble)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
+        self._deliverer: Deliverer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
+    def _make_operations(self) -> Operations:
+        forensics = TrainerCli()
+        return Operations(
+            world=World(
+                runs=self.supervisor,
+                driver=self.driver,
+                forensics=forensics,
+                planner=Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename),
+                clock=self.clock,
+                limits=operation_limits(self.settings),
+            ),
+            approvals=SqliteApprovals(self.database),
+            operations=SqliteOperations(self.database),
+            intents=SqliteIntents(self.database),
+            outbox=self.outbox,
+            audit=AuditLog(self.settings.state_dir / "audit.jsonl"),
+            transactions=self.database,
+            chat=self.connection.chat,
+            instance=_own_identity(self.driver),
+            notify=self._notify,
+        )
+
     def _open_reader(self, place: Path) -> RunReader | AdoptedReader:
-        first_seen_ts = self.alerts.first_seen(str(place), self.clock.now())
+        first_seen_ts = self.standings.first_seen(str(place), self.clock.now())
         adoption = read_adoption(place) if place.suffix == ".json" else None
         if adoption is not None:
             return AdoptedReader(adoption, first_seen_ts=first_seen_ts)
@@ -148,11 +147,28 @@ class App:
 
     async def start(self) -> None:
         """Every known run has been looked at, operations that a crash interrupted are taken up, then Slack listens.
+        While Slack is away, watching has begun already and what is found waits in the outbox.
 
         Raises:
-            ChatError: Slack refused the tokens or the channel, or can't be reached.
+            ChatRefused: Slack refused the tokens or the channel: a person must mend something.
             StoreError: the database can't be used.
         """
+        await self.supervisor.tick()
+        await self.operations.recover()
+        self._schedule_jobs()
+        self._tasks.append(asyncio.create_task(watch_runs(self.settings.runs_dir, self.supervisor.check), name="watch"))
+        await self._connect()
+        self._deliverer = Deliverer(
+            self.outbox,
+            self.connection.chat,
+            channel=self.connection.channel,
+            clock=self.clock,
+            limits=DeliveryLimits(),
+        )
+        self._tasks.append(asyncio.create_task(self._deliverer.run(), name="deliver"))
+        _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
+
+    async def _connect(self) -> None:
         context = Context(
             runs=self.supervisor,
             operations=self.operations,
@@ -161,18 +177,25 @@ class App:
             chat=self.connection.chat,
             clock=self.clock,
             selection=SelectionStore(self.database),
-            report_limits=CheckLimits().report,
+            report_limits=check_limits(self.settings).report,
         )
-        await self.supervisor.tick()
-        await self.operations.recover()
-        await self.connection.connect(People(context, self.operations))
-        self.deliverer.channel = self.connection.channel
-        self._schedule_jobs()
-        self._tasks = [
-            asyncio.create_task(self.deliverer.run(), name="deliver"),
-            asyncio.create_task(watch_runs(self.settings.runs_dir, self.supervisor.check), name="watch"),
-        ]
-        _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
+        people = People(context, self.operations, silence_s=self.settings.silence_s, notify=self._notify)
+        pause_s = 1.0
+        while True:
+            try:
+                await self.connection.connect(people)
+            except ChatRefused:
+                raise
+            except ChatError as error:
+                _LOG.warning("%s; watching goes on, trying again in %g s", error, pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _MAX_CONNECT_PAUSE_S)
+            else:
+                return
+
+    def _notify(self) -> None:
+        if self._deliverer is not None:
+            self._deliverer.notify()
 
     def _schedule_jobs(self) -> None:
         every_s = self.settings.check_interval_s
@@ -198,8 +221,9 @@ class App:
         """Slack no longer listens, waiting messages had their chance, the database is closed."""
         self._schedule.stop()
         await self.operations.close()
-        with contextlib.suppress(StoreError, TimeoutError):
-            await asyncio.wait_for(self.deliverer.drain(timeout_s=_FAREWELL_S), _FAREWELL_S + 1)
+        if self._deliverer is not None:
+            with contextlib.suppress(StoreError):
+                await self._deliverer.drain(timeout_s=_FAREWELL_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -209,12 +233,11 @@ class App:
 
     def _health(self) -> Health:
         now = self.clock.now()
+        ticked_ts, pending_ts = self.supervisor.last_tick_ts, self.outbox.oldest_pending_ts()
         return Health(
-            since_tick_s=None if self.supervisor.last_tick_ts is None else now - self.supervisor.last_tick_ts,
+            since_tick_s=None if ticked_ts is None else now - ticked_ts,
             tick_limit_s=3 * self.settings.check_interval_s + _TICK_TIMEOUT_S,
-            oldest_pending_s=None
-            if self.outbox.oldest_pending_ts() is None
-            else now - (self.outbox.oldest_pending_ts() or now),
+            oldest_pending_s=None if pending_ts is None else now - pending_ts,
             socket_alive=self.connection.alive(),
         )
 
@@ -228,11 +251,14 @@ def _own_identity(driver: LocalDriver) -> ProcessIdentity:
     )
 
 
-def _operation_limits(settings: Settings) -> OperationLimits:
-    return OperationLimits(
-        approvals_required=settings.approvals_required,
-        allow_self_approval=settings.allow_self_approval,
-        approval_ttl_s=settings.approval_ttl_s,
+def _access(settings: Settings) -> SlackAccess:
+    assert settings.slack_bot_token and settings.slack_app_token and settings.alert_channel  # noqa: PT018
+    return SlackAccess(
+        bot_token=settings.slack_bot_token.get_secret_value(),
+        app_token=settings.slack_app_token.get_secret_value(),
+        api_url=settings.slack_api_url,
+        channel=settings.alert_channel,
+        on_call=OnCall(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
     )
 
 

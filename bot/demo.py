@@ -19,19 +19,22 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from bot.app import App
-from bot.core.facts import ProcessIdentity, ProcessStatus
+from bot.core.facts import ProcessIdentity, RunRecord
 from bot.demo_story import CAST, CHANNEL, Stage, Step, StoryError, play
 from bot.drivers.environment import trainer_environment
-from bot.errors import CommandError, TrainmasterError
+from bot.drivers.local import LocalDriver
+from bot.errors import CommandError, DriverError
 from bot.ports import LaunchSpec
+from bot.reading.run_files import find_runs
 from bot.settings import Settings, load_settings
 from bot.workspace.client import PageClient
 from bot.workspace.gate import refuse_real_tokens
 from bot.workspace.people import SlashCommand
 from bot.workspace.server import Workspace
+from trainer.contract import RunLayout, read_json
 
 RUN_NAME = "digits"
-EPOCHS = 40
+EPOCHS = 100
 """More than anybody waits for: the story stops the training, so that it never ends before its own rollback."""
 _STOP_GRACE_S = 30.0
 
@@ -69,6 +72,8 @@ async def _demo(home: Path, port: int, *, stays: bool) -> int:
     refuse_real_tokens(os.environ)
     with _only_one(home):
         session = home / "session"
+        driver = LocalDriver(home / "launches")
+        await _stop_trainers(driver, session / "runs")  # of a demo that was killed
         shutil.rmtree(session, ignore_errors=True)
         (session / "runs").mkdir(parents=True)
         os.environ["YOLO_CONFIG_DIR"] = str(session)  # the user's own Ultralytics settings are left alone
@@ -79,17 +84,24 @@ async def _demo(home: Path, port: int, *, stays: bool) -> int:
             if stays:
                 step.note(f"Open the channel in a browser: {workspace.page_url}")
             app = App(_settings(workspace, session))
+            trainer = app.driver.launch(_training(data, session))
             try:
-                return await _supervised(app, page, data, session, step, stays=stays)
+                await app.start()
+                stage = Stage(
+                    app=app,
+                    page=page,
+                    run_dir=session / "runs" / RUN_NAME,
+                    trainer=trainer,
+                    log=session / "trainer.out",
+                )
+                return await _play(stage, step, stays=stays)
             finally:
-                await _stop_trainer(app)
+                await app.operations.close()
+                await _stop_trainers(app.driver, session / "runs", [trainer])
                 await app.close()
 
 
-async def _supervised(app: App, page: PageClient, data: Path, session: Path, step: Step, *, stays: bool) -> int:
-    await app.start()
-    trainer = app.driver.launch(_training(data, session))
-    stage = Stage(app=app, page=page, run_dir=session / "runs" / RUN_NAME, trainer=trainer, log=session / "trainer.out")
+async def _play(stage: Stage, step: Step, *, stays: bool) -> int:
     try:
         await play(stage, step)
     except StoryError as error:
@@ -97,27 +109,28 @@ async def _supervised(app: App, page: PageClient, data: Path, session: Path, ste
         return 1
     if stays:
         step.note("The story is over and the page stays open: act as anybody there. Ctrl-C ends the demo.")
-        await app.serve()
+        await stage.app.serve()
     return 0
 
 
-async def _stop_trainer(app: App) -> None:
-    """No trainer of this demo is left, in whichever attempt."""
-    for view in app.supervisor.all():
-        process = view.record.process if view.record else None
-        if process is None or app.driver.inspect(process).status is not ProcessStatus.ALIVE:
-            continue
-        with contextlib.suppress(TrainmasterError):
-            app.driver.signal(process, signal.SIGTERM)
-            await _gone(app, process, _STOP_GRACE_S)
-            if app.driver.inspect(process).status is ProcessStatus.ALIVE:
-                app.driver.signal(process, signal.SIGKILL, group=True)
+async def _stop_trainers(driver: LocalDriver, runs: Path, launched: Sequence[ProcessIdentity] = ()) -> None:
+    """No trainer of a demo in ``runs`` is left, in whichever attempt, nor one that never wrote its record."""
+    found = list(launched)
+    for directory in find_runs(runs) if runs.is_dir() else ():
+        record = RunRecord.parse(read_json(RunLayout(directory).run_json) or {})
+        if record is not None and record.process is not None:
+            found.append(record.process)
+    for process in found:
+        with contextlib.suppress(DriverError):
+            if driver.signal(process, signal.SIGTERM):
+                await _gone(driver, process, _STOP_GRACE_S)
+                driver.signal(process, signal.SIGKILL, group=True)
 
 
-async def _gone(app: App, process: ProcessIdentity, timeout_s: float) -> None:
+async def _gone(driver: LocalDriver, process: ProcessIdentity, timeout_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
-            while not app.driver.inspect(process).over:
+            while not driver.inspect(process).over:  # noqa: ASYNC110 - no event tells the end of a process
                 await asyncio.sleep(0.2)
 
 

@@ -132,7 +132,7 @@ def _bar(view: RunView | None) -> str:
 
 def _text(message: Wire) -> str:
     """All that a message says."""
-    return message.get("text", "") + " " + json.dumps(message.get("blocks", []), ensure_ascii=False)
+    return str(message.get("text", "")) + " " + json.dumps(message.get("blocks", []), ensure_ascii=False)
 
 
 def _says(message: Wire, *words: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from bot.core.forecast import duration
@@ -11,9 +12,6 @@ from bot.core.tokens import moment
 from bot.errors import CommandError
 from commands import COMMANDS, Context, dispatch, is_command
 from commands.base import Operations
-
-SILENCE_BUTTON_S = 2 * 3600.0
-"""What the Silence button of an alert means; other lengths are said in words."""
 
 
 class Decisions(Operations, Protocol):
@@ -27,13 +25,18 @@ class Decisions(Operations, Protocol):
 class People:
     """Implements :class:`bot.core.request.Handler`."""
 
-    def __init__(self, context: Context, decisions: Decisions) -> None:
+    def __init__(self, context: Context, decisions: Decisions, *, silence_s: float, notify: Callable[[], None]) -> None:
         self._context = context
         self._decisions = decisions
+        self._silence_s = silence_s
+        self._notify = notify
 
     async def command(self, request: Request) -> Reply | None:
         """The answer to the words of ``request``."""
-        return await dispatch(request, self._context, COMMANDS)
+        try:
+            return await dispatch(request, self._context, COMMANDS)
+        finally:
+            self._notify()
 
     def is_command(self, text: str) -> bool:
         """Whether ``text`` as a whole is a command."""
@@ -45,6 +48,12 @@ class People:
 
     async def action(self, press: Press) -> Reply | None:
         """The press has had its effect, or the reason why not is the answer."""
+        try:
+            return await self._act(press)
+        finally:
+            self._notify()
+
+    async def _act(self, press: Press) -> Reply | None:
         key = self._context.outbox.key_at(press.channel, press.message_ts)
         if press.action in {ActionId.APPROVE, ActionId.REJECT}:
             approve = press.action is ActionId.APPROVE
@@ -72,8 +81,8 @@ class People:
 
     def _silence(self, press: Press) -> Reply | None:
         now = self._context.clock.now()
-        if self._context.alerts.silence(press.value, press.user, now + SILENCE_BUTTON_S, now) is None:
+        if self._context.alerts.silence(press.value, press.user, now + self._silence_s, now) is None:
             raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
-        until = moment(now + SILENCE_BUTTON_S)
-        title = f"Silent for {duration(SILENCE_BUTTON_S)}, until {until}"
+        until = moment(now + self._silence_s)
+        title = f"Silent for {duration(self._silence_s)}, until {until}"
         return Reply(message=Message(title=title, tone=Tone.NEUTRAL), private=True)

@@ -33,7 +33,7 @@ class Posted:
     ts: str
 
 
-class RateLimited(ChatError):  # noqa: N818: a state of the channel, not a fault
+class RateLimited(ChatError):  # noqa: N818 - a state of the channel
     """Slack answered 429: nothing to this channel before ``retry_after_s`` have passed."""
 
     def __init__(self, retry_after_s: float) -> None:
@@ -41,11 +41,11 @@ class RateLimited(ChatError):  # noqa: N818: a state of the channel, not a fault
         self.retry_after_s = retry_after_s
 
 
-class MessageGone(ChatError):  # noqa: N818: a state of the channel, not a fault
+class MessageGone(ChatError):  # noqa: N818 - a state of the channel
     """The message to edit, or the root of the thread to answer in, was deleted by somebody."""
 
 
-class ChatRefused(ChatError):  # noqa: N818: named as the other two
+class ChatRefused(ChatError):  # noqa: N818 - named as the other two
     """Slack will not take it however often it is tried, until a person mends something (channel_not_found,
     not_in_channel, invalid_auth). ``content`` tells that this one message is at fault (invalid_blocks, msg_too_long),
     so that a plainer one may pass."""
@@ -295,6 +295,10 @@ class Journal(Protocol):
         ...
 
 
+class OperationLog(OperationStore, Journal, Protocol):
+    """Both, of one database."""
+
+
 class IntentStore(Protocol):
     """Decisions about a run, one of each kind."""
 
@@ -312,4 +316,26 @@ class IntentStore(Protocol):
 
     def drop(self, run: str, kind: IntentKind) -> bool:
         """It is gone; False when there was none."""
+        ...
+
+
+class Levels(Protocol):
+    """The levels of protection, as the trainer knows them."""
+
+    def check(self, level: str) -> str:
+        """The level in its one spelling.
+
+        Raises:
+            CommandError: there is no such level; names the ones there are.
+        """
+        ...
+
+    def next(self, level: str | None) -> str:
+        """The level to go on with when this one was not enough; there always is one."""
+        ...
+
+    def settings(self, level: str, user: Mapping[str, str]) -> Mapping[str, tuple[str, str, bool]]:
+        """What a run goes on with at ``level`` when the user gave the values ``user``: by setting the layer, the value
+        and whether it is the user's, as shown to people. A user's value that is less careful than the level gives way.
+        """
         ...

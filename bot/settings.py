@@ -1,18 +1,24 @@
 """Every setting, from the environment and ``.env``, checked all at once.
 
-A variable's name is its field's in capitals. ``.env.example`` lists them with unit, default and reason; a test keeps the
-two alike. What is set in the environment wins over the file, and an empty value counts as not set.
+A variable's name is its field's in capitals. ``.env.example`` lists them with unit, default and reason; a test keeps
+the two alike. What is set in the environment wins over the file, and an empty value counts as not set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bot import setting_rules as rules
+from bot.errors import SettingsError
+from bot.setting_rules import Fault
 
 SLACK_API: Final = "https://slack.com/api/"
 
@@ -20,7 +26,9 @@ SLACK_API: Final = "https://slack.com/api/"
 def _limit(
     default: float, unit: str, why: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None
 ) -> Any:
-    return Field(default=default, ge=ge, gt=gt, le=le, description=why, json_schema_extra={"unit": unit})
+    finite = False if isinstance(default, float) else None
+    extra: JsonDict = {"unit": unit}
+    return Field(default=default, ge=ge, gt=gt, le=le, allow_inf_nan=finite, description=why, json_schema_extra=extra)
 
 
 def _text(default: Any, unit: str, why: str, *, secret: bool = False) -> Any:
@@ -85,7 +93,10 @@ class Settings(BaseSettings):
         1800.0, "s", "no first batch by then: scanning labels and caching a large set takes many minutes", gt=0
     )
     stall_factor: float = _limit(
-        5.0, "times the epoch's mean batch time", "a batch later than this is a stall; below 3 a slow disk looks dead", gt=1
+        5.0,
+        "times the epoch's mean batch time",
+        "a batch later than this is a stall; below 3 a slow disk looks dead",
+        gt=1,
     )
     stall_min_s: float = _limit(
         120.0, "s", "never called a stall before: file systems pause, and a false alarm at night costs trust", gt=0
@@ -99,7 +110,11 @@ class Settings(BaseSettings):
     )
     clip_min_batches: int = _limit(200, "batches", "the start of training clips a lot and means nothing", ge=1)
     few_clips_pct: float = _limit(
-        1.0, "% of an epoch's steps", "success criterion of an epoch: clipping now and then is its purpose", ge=0, le=100
+        1.0,
+        "% of an epoch's steps",
+        "success criterion of an epoch: clipping now and then is its purpose",
+        ge=0,
+        le=100,
     )
     loss_rise_pct: float = _limit(
         2.0, "% against the epoch before", "success criterion: augmentation moves a healthy mean loss this much", ge=0
@@ -112,17 +127,26 @@ class Settings(BaseSettings):
     )
 
     # Alerts
-    alert_repeat_s: float = _limit(
-        14_400.0, "s", "a firing alert that nobody acknowledged is told again; Alertmanager's default of 4 hours", ge=60
+    hold_warning_s: float = _limit(
+        30.0, "s", "a warning that has held this long is told: two looks, so that one slow batch tells nobody", ge=0
     )
+    resolve_hold_s: float = _limit(
+        60.0, "s", "a condition gone this long is resolved; what comes back earlier never went away", ge=0
+    )
+    repeat_critical_s: float = _limit(
+        14_400.0, "s", "a critical alert that nobody acknowledged is told again; Alertmanager's 4 hours", ge=60
+    )
+    repeat_warning_s: float = _limit(86_400.0, "s", "the same for warnings, once a day", ge=60)
     escalate_after_s: float = _limit(
         900.0, "s", "a critical alert unacknowledged this long mentions ESCALATE_TO", ge=30, le=86_400
     )
+    silence_s: float = _limit(7200.0, "s", "what the Silence button of an alert asks for", ge=60, le=604_800)
 
     # Stopping
     stop_grace_s: float = _limit(
-        300.0, "s", "after SIGTERM, for the batch and the state to be finished, at least; then the process is killed", ge=1
+        60.0, "s", "from SIGTERM until the process is killed, at least: a batch ends, a full state is saved", ge=1
     )
+    stop_grace_max_s: float = _limit(600.0, "s", "and at most, however slow the measured batches are", ge=1)
 
     # The bot itself
     watchdog_url: Annotated[str | None, AfterValidator(rules.http_url)] = _text(
@@ -134,7 +158,107 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings passes all five by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is handed in: :func:`load_settings` reads environment and file, tests hand in what they mean."""
         return (init_settings,)
+
+
+_REQUIRED_FOR_SLACK: Final = ("slack_bot_token", "slack_app_token", "alert_channel")
+_TYPO_SIMILARITY: Final = 0.85
+"""Of ``difflib``: one or two letters off, but not another program's variable."""
+
+
+def load_settings(environ: Mapping[str, str], env_file: Path | None = None, *, needs_slack: bool = True) -> Settings:
+    """The settings in ``environ`` and, below it, in ``env_file``. A missing file is no fault.
+
+    ``needs_slack`` is false for what runs without Slack (a scan, the local workspace).
+
+    Raises:
+        SettingsError: its message lists every fault: name, value (tokens hidden), what is expected, what to do.
+    """
+    settings, faults = examine_settings(environ, env_file, needs_slack=needs_slack)
+    if faults or settings is None:
+        count = f"{len(faults)} settings are" if len(faults) != 1 else "1 setting is"
+        lines = "".join(f"\n  - {fault}" for fault in faults)
+        hint = "set them in the environment or in .env; .env.example explains each. python -m bot doctor checks again"
+        raise SettingsError("settings", f"{count} not usable:{lines}\n", hint)
+    return settings
+
+
+def examine_settings(
+    environ: Mapping[str, str], env_file: Path | None = None, *, needs_slack: bool = True
+) -> tuple[Settings | None, tuple[Fault, ...]]:
+    """As :func:`load_settings`, with the faults as data; no settings when a value cannot be read at all."""
+    faults: list[Fault] = []
+    in_file = rules.read_env_file(env_file, faults)
+    texts = {name: environ.get(name.upper()) or in_file.get(name.upper()) or "" for name in Settings.model_fields}
+    given = {name: text.strip() for name, text in texts.items() if text.strip()}
+    settings: Settings | None = None
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # text, which the model parses
+    except ValidationError as error:
+        faults += [_fault(details, given) for details in error.errors(include_url=False)]
+    if needs_slack:
+        faults += [_missing(name) for name in _REQUIRED_FOR_SLACK if name not in given]
+    faults += rules.runs_dir_faults(_directory(given, "runs_dir"), must_exist=needs_slack)
+    faults += rules.state_dir_faults(_directory(given, "state_dir"))
+    return settings, tuple(faults)
+
+
+def suspicious_names(environ: Mapping[str, str], env_file: Path | None = None) -> tuple[str, ...]:
+    """Warnings about names that look like a misspelt setting; in the file, about every name that is none."""
+    known = [name.upper() for name in Settings.model_fields]
+    found: list[str] = []
+    for name in rules.read_env_file(env_file, []):
+        near = get_close_matches(name, known, n=1, cutoff=0.6)
+        if name not in known:
+            found.append(f"{name} in {env_file} is no setting" + (f"; did you mean {near[0]}?" if near else "."))
+    for name in environ:
+        near = get_close_matches(name, known, n=1, cutoff=_TYPO_SIMILARITY)
+        if name not in known and near and near[0] not in environ:
+            found.append(f"{name} in the environment is no setting; did you mean {near[0]}?")
+    return tuple(found)
+
+
+def _fault(details: ErrorDetails, given: Mapping[str, str]) -> Fault:
+    field = str(details["loc"][0])
+    context = details.get("ctx", {})
+    shown = rules.mask(given[field]) if "token" in field else f"{given[field][:120]!r}"
+    expected = context["expected"] if details["type"] == "setting" else _range_of(field)
+    return Fault(name=field.upper(), value=shown, expected=str(expected), hint=str(context.get("hint", "")))
+
+
+def _missing(field: str) -> Fault:
+    why = Settings.model_fields[field].description or ""
+    return Fault(name=field.upper(), value="not set", expected=unit_of(field), hint=f"{why[:1].upper()}{why[1:]}.")
+
+
+def unit_of(field: str) -> str:
+    """The unit, or the kind of value, of a setting."""
+    extra = Settings.model_fields[field].json_schema_extra
+    return str(extra["unit"]) if isinstance(extra, dict) else ""
+
+
+def _range_of(field: str) -> str:
+    info = Settings.model_fields[field]
+    if info.annotation not in {int, float}:
+        return unit_of(field)
+    bounds = {name: getattr(rule, name) for rule in info.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)}
+    words = [
+        f"{word} {bounds[name]:g}"
+        for name, word in (("ge", "at least"), ("gt", "above"), ("le", "at most"))
+        if name in bounds
+    ]
+    kind = "a whole number" if info.annotation is int else "a number"
+    return f"{kind} ({unit_of(field)}), {' and '.join(words)}"
+
+
+def _directory(given: Mapping[str, str], field: str) -> Path:
+    default: Path = Settings.model_fields[field].default
+    return Path(given[field]).expanduser() if field in given else default

@@ -122,7 +122,10 @@ class Supervisor:
         lock = self._locks.setdefault(directory, asyncio.Lock())
         async with lock:
             try:
-                view = await asyncio.wait_for(asyncio.to_thread(self._look, directory), READ_TIMEOUT_S)
+                reader = self._readers.get(directory)
+                if reader is None:
+                    reader = self._readers[directory] = self._open_reader(directory)
+                view = await asyncio.wait_for(asyncio.to_thread(self._look, reader), READ_TIMEOUT_S)
             except TimeoutError:
                 view = self._unreadable(directory, f"no answer within {READ_TIMEOUT_S:g} s; is its mount dead?")
             except Exception as error:  # noqa: BLE001 - the tick: logged, and told as a finding
@@ -140,10 +143,7 @@ class Supervisor:
             self.last_checked_ts[directory] = now
             return view
 
-    def _look(self, directory: Path) -> RunView | None:
-        reader = self._readers.get(directory)
-        if reader is None:
-            reader = self._readers[directory] = self._open_reader(directory)
+    def _look(self, reader: Reader) -> RunView | None:
         now = self._clock.now()
         view = reader.read(now)
         if view.record is None:

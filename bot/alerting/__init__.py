@@ -1,0 +1,1 @@
+"""From findings to messages: track, inhibit, silence, dedup, route, compose, deliver; one stage a file."""

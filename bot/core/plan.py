@@ -44,7 +44,7 @@ class Keeper(StrEnum):
 
     LEVEL = "level"
     USER = "user"
-    """Given on the command line, which wins over every level."""
+    """Given on the command line, and at least as careful as the level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

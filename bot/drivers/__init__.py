@@ -1,0 +1,1 @@
+"""Where a run lives: its process, and the trainer's command line."""

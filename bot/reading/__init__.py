@@ -1,0 +1,1 @@
+"""Bytes into facts: run directories, console logs, results.csv."""

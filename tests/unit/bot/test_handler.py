@@ -12,7 +12,7 @@ from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import ActionId
 from bot.core.request import Origin, Press, Request
 from bot.errors import CommandError
-from bot.handler import SILENCE_BUTTON_S, People
+from bot.handler import People
 from commands import Context
 from tests.fakes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
 from tests.unit.bot.conftest import Look
@@ -56,7 +56,7 @@ def world(look: Look) -> World:
         selection=FakeSelection(),
         report_limits=ReportLimits(),
     )
-    return World(People(context, operations), operations, alerts, outbox, clock)
+    return World(People(context, operations, silence_s=7200.0, notify=lambda: None), operations, alerts, outbox, clock)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ async def test_ack_is_told_by_the_alert_itself(world: World) -> None:
 
 async def test_silence_lasts_what_the_button_means(world: World) -> None:
     await world.press(ActionId.SILENCE, FINGERPRINT)
-    assert world.alerts.silenced == [(FINGERPRINT, world.clock.now() + SILENCE_BUTTON_S)]
+    assert world.alerts.silenced == [(FINGERPRINT, world.clock.now() + 7200.0)]
 
 
 @pytest.mark.parametrize("action", [ActionId.ACK, ActionId.SILENCE])

@@ -127,6 +127,16 @@ async def test_event_that_was_not_acked_is_sent_again_with_the_same_id() -> None
         assert len({m.payload["event_id"] for m in missed}) == 1
 
 
+async def test_event_survives_a_restart_of_the_workspace() -> None:
+    options = Options(ack_timeout_s=0.2, event_retry_delays_s=(0.0, 0.3, 0.5, 1.0, 2.0))
+    async with stage(options) as on:
+        on.workspace.sockets.freeze()
+        await on.page.say("anna", "training", "@trainmaster status")
+        await on.page.close()
+        await on.workspace.restart()
+        await on.page.wait_for(lambda view: text_of(view, "epoch 3"), 10)
+
+
 async def test_fifty_simultaneous_clicks_are_all_delivered() -> None:
     async with stage() as on:
         posted = await ask_for_rollback(on)
@@ -137,7 +147,7 @@ async def test_fifty_simultaneous_clicks_are_all_delivered() -> None:
 
 async def test_without_an_app_the_person_is_told_so() -> None:
     async with stage() as on:
-        await on.handler.disconnect_async()
+        await on.handler.close_async()
         await on.page.wait_for(lambda view: not view.app_connected, 5)
         answer = await on.page.slash("anna", "/train", "status", "training")
         assert answer.error == "dispatch_failed"

@@ -130,11 +130,13 @@ DOWN = ChatError("slack-unreachable", "connection reset")
 
 
 class Desk:
-    """A pipeline on a database in memory, with a clock that the test sets."""
+    """A pipeline on a database, in memory unless a file is given, with a clock that the test sets."""
 
-    def __init__(self, limits: AlertLimits | None = None, audience: Audience | None = None) -> None:
+    def __init__(
+        self, limits: AlertLimits | None = None, audience: Audience | None = None, path: Path = Path(":memory:")
+    ) -> None:
         self.clock = SetClock()
-        self.database = Database(Path(":memory:"))
+        self.database = Database(path)
         self.messages = MessageStore(self.database, self.clock.now)
         self.standings = AlertStore(self.database)
         self.silences = SilenceStore(self.database)

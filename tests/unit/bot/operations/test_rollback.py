@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from bot.core.approval import ApprovalState
 from bot.core.message import ActionId, Mark, Tone
 from bot.core.operation import OperationState, Step
-from bot.errors import OperationError
-from tests.unit.bot.operations.paper import ALICE, BOB, NAME, RUN, PaperWorld
+from bot.errors import CommandError, DriverError, OperationError
+from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
+from tests.unit.bot.operations.paper_run import NAME, RUN
+
+FAULT = OperationError("broken", "the disk answers with errors.")
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> PaperWorld:
-    world = PaperWorld(tmp_path)
-    world.start_run()
-    return world
+async def state_of(world: PaperWorld, operation: str) -> OperationState:
+    await world.operations.settle()
+    found = world.log.get(operation)
+    assert found is not None
+    return found.state
 
 
 async def test_approved_rollback_restores_the_last_clean_epoch_and_trains_on(world: PaperWorld) -> None:
@@ -30,6 +34,234 @@ async def test_approved_rollback_restores_the_last_clean_epoch_and_trains_on(wor
     assert world.launches() == [f"launch {approval} resume {world.run.directory} from=3 level=strict"]
     assert world.signals() == ["signal SIGTERM 4000"]
     assert world.run.files()["weights of epoch 4"] == "runs/archive/digits/after3/epoch0004.ultralytics.pt"
-    message = world.outbox.last(f"operation/{approval}")
-    assert message.title == f"{NAME} rolled back to epoch 3"
-    assert {item.mark for item in message.items} == {Mark.DONE}
+
+
+async def test_progress_is_one_message_edited_step_by_step(world: PaperWorld) -> None:
+    approval = await world.ask()
+    await world.approve(approval)
+    versions = world.outbox.versions[f"operation/{approval}"]
+    assert [item.mark for item in versions[0].items] == [Mark.RUNNING, *[Mark.WAITING] * 6]
+    assert versions[-1].title == f"{NAME} rolled back to epoch 3"
+    assert {item.mark for item in versions[-1].items} == {Mark.DONE}
+    assert versions[-1].tone is Tone.GOOD
+
+
+async def test_everything_is_in_the_audit_log_before_and_after(world: PaperWorld) -> None:
+    approval = await world.ask()
+    await world.approve(approval)
+    actions = [action for _, action in world.audit.entries]
+    assert actions == ["approval.asked", "approval.yes", "rollback.begin", "rollback.end"]
+
+
+async def test_run_is_held_while_the_rollback_is_under_way_and_not_after(world: PaperWorld) -> None:
+    approval = await world.ask()
+    assert not world.operations.held(RUN)
+    await world.operations.decide(approval, BOB, approve=True)
+    assert world.operations.held(RUN)
+    await world.operations.settle()
+    assert not world.operations.held(RUN)
+
+
+async def test_second_rollback_waits_for_the_first(world: PaperWorld) -> None:
+    await world.operations.decide(await world.ask(), BOB, approve=True)
+    with pytest.raises(CommandError, match="under way"):
+        await world.operations.propose_rollback(RUN, ALICE)
+    await world.operations.settle()
+
+
+@pytest.mark.parametrize("step", ["verify", "archive"])
+async def test_failure_before_the_point_of_no_return_leaves_the_run_as_it_was(world: PaperWorld, step: str) -> None:
+    before = world.run.files()
+    world.forensics.faults.lasting[step] = FAULT
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
+    assert world.run.files() == before
+    training = [pid for pid, entry in world.driver.processes.items() if entry["alive"]]
+    assert len(training) == 1
+    assert "from=" not in " ".join(world.launches())
+
+
+async def test_archive_that_was_cut_off_halfway_is_brought_back(world: PaperWorld) -> None:
+    before = world.run.files()
+    world.forensics.contaminated = {3, 4}
+
+    def full_disk(point: str) -> None:
+        if point == "after archiving":
+            world.forensics._point = lambda _name: None
+            raise FAULT
+
+    world.forensics._point = full_disk
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
+    assert world.run.files() == before
+
+
+async def test_archive_of_an_earlier_rollback_is_not_brought_back_by_an_undo(world: PaperWorld) -> None:
+    old = world.run.layout.archive / "after3"
+    old.mkdir(parents=True)
+    (old / "epoch0005.ultralytics.pt").write_text("weights of an earlier rollback")
+    world.run.checkpoint_path(4).unlink()
+    approval = await world.ask()
+    world.forensics.faults.lasting["archive"] = FAULT
+    await world.approve(approval)
+    assert (old / "epoch0005.ultralytics.pt").exists()
+
+
+@pytest.mark.parametrize(("where", "name"), [("forensics", "restore"), ("driver", "launch")])
+async def test_failure_after_the_point_of_no_return_calls_a_person_with_exact_commands(
+    world: PaperWorld, where: str, name: str
+) -> None:
+    fault = FAULT if where == "forensics" else DriverError("launch-failed", "no such Python.")
+    getattr(world, where).faults.lasting[name] = fault
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
+    message = world.outbox.last(f"operation/{approval}/human")
+    assert message.tone is Tone.CRITICAL
+    assert message.mentions == (ALICE, BOB)
+    assert "resume" in message.excerpt
+    assert "from=3 level=strict" in message.excerpt
+    assert ("restore" in message.excerpt) == (name == "restore")
+    (finding,) = world.operations.findings(RUN)
+    assert "needs a person" in finding.title
+
+
+@pytest.mark.parametrize(("where", "name"), [("forensics", "restore"), ("driver", "launch")])
+async def test_passing_fault_after_the_point_of_no_return_is_tried_again(
+    world: PaperWorld, where: str, name: str
+) -> None:
+    fault = FAULT if where == "forensics" else DriverError("launch-failed", "the host is busy.")
+    getattr(world, where).faults.next[name] = fault
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.DONE
+    assert len(world.launches()) == 1
+    assert world.operations.findings(RUN) == ()
+
+
+async def test_trainer_that_dies_at_once_is_told_with_its_last_lines(world: PaperWorld) -> None:
+    world.runs.dies_after_sign_in = True
+    world.run.layout.train_log.write_text("RuntimeError: CUDA out of memory\n")
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
+    assert "CUDA out of memory" in " ".join(world.outbox.last(f"operation/{approval}").body)
+
+
+async def test_trainer_that_hangs_before_its_first_batch_is_told(world: PaperWorld) -> None:
+    world.runs.stuck = True
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
+    assert "no progress" in " ".join(world.outbox.last(f"operation/{approval}").body)
+
+
+async def test_rollback_is_refused_when_the_audit_log_cannot_be_written(world: PaperWorld) -> None:
+    approval = await world.ask()
+    append = world.audit.append
+
+    def fills_up(actor: str, action: str, *rest: object) -> None:
+        world.audit.full = action == "rollback.begin"
+        append(actor, action, *rest)  # type: ignore[arg-type]
+
+    world.audit.append = fills_up  # type: ignore[method-assign,assignment]
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
+    assert world.signals() == []
+    assert world.launches() == []
+
+
+async def test_rollback_is_refused_when_the_disk_is_too_full(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10))
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
+    assert world.driver.log() == []
+    assert "disk-full" in " ".join(world.outbox.last(f"operation/{approval}").body)
+
+
+async def test_checkpoint_replaced_after_the_approval_is_refused(world: PaperWorld) -> None:
+    approval = await world.ask()
+    verify = world.forensics.verify
+
+    async def replaced(view: object, file: object) -> object:
+        world.run.checkpoint_path(3).write_text("something else")
+        return await verify(view, file)  # type: ignore[arg-type]
+
+    world.forensics.verify = replaced  # type: ignore[method-assign,assignment]
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
+    assert "checkpoint-replaced" in " ".join(world.outbox.last(f"operation/{approval}").body)
+    assert world.signals() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        pytest.param(
+            lambda world: world.run.checkpoint_path(3).write_text("x"), "digest of the checkpoint", id="digest"
+        ),
+        pytest.param(lambda world: setattr(world.runs, "epoch", 6), "epoch in training", id="epoch"),
+        pytest.param(lambda world: world.forensics.contaminated.add(3), "epoch of the checkpoint", id="verdict"),
+        pytest.param(
+            lambda world: world.run.write_record(world.driver.spawn(), attempt=2, level="standard", state="running"),
+            "attempt",
+            id="attempt",
+        ),
+        pytest.param(
+            lambda world: world.run.write_record(world.driver.spawn(), attempt=1, level="standard", state="running"),
+            "process id",
+            id="process",
+        ),
+    ],
+)
+async def test_changed_world_voids_the_approval_and_asks_again_with_the_difference(
+    world: PaperWorld, change: object, word: str
+) -> None:
+    approval = await world.ask()
+    change(world)  # type: ignore[operator]
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.VOIDED
+    assert world.driver.log() == []
+    old = world.questions.get(approval)
+    assert old is not None
+    assert old.state is ApprovalState.VOID
+    again = world.operations.pending(RUN)
+    assert again is not None
+    card = world.outbox.last(again.card)
+    assert any(line.startswith("Changed since it was asked") and word in line for line in card.body)
+    assert [button.action for button in card.buttons] == [ActionId.APPROVE, ActionId.REJECT]
+
+
+async def test_world_with_nothing_left_to_go_back_to_voids_the_approval_without_a_new_question(
+    world: PaperWorld,
+) -> None:
+    approval = await world.ask()
+    world.forensics.contaminated = {1, 2, 3, 4}
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.VOIDED
+    assert world.operations.pending(RUN) is None
+
+
+async def test_trainer_that_died_meanwhile_is_rolled_back_all_the_same(world: PaperWorld) -> None:
+    approval = await world.ask()
+    world.driver.kill(4000)
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.DONE
+    assert world.signals() == []
+
+
+async def test_attempt_that_somebody_else_started_meanwhile_stops_the_rollback(world: PaperWorld) -> None:
+    world.runs.silent = True
+    approval = await world.ask()
+    await world.operations.decide(approval, BOB, approve=True)
+    await world.launched()
+    stranger = world.driver.spawn()
+    world.driver.kill(int(next(pid for pid, entry in world.driver.processes.items() if entry["key"] == approval)))
+    world.run.write_record(stranger, attempt=2, level="standard", state="running")
+    assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
+    assert "somebody else" in " ".join(world.outbox.last(f"operation/{approval}").body)

@@ -25,6 +25,7 @@ def shown(text: str, **options: bool) -> str:
         ),
         pytest.param("&lt;!here&gt;", "&amp;lt;!here&amp;gt;", id="entities-typed-out"),
         pytest.param("_MG_0001_.jpg is bad", "`_MG_0001_.jpg` is bad", id="italic-file-name"),
+        pytest.param("(_a_, _b_)", "(`_a_`, `_b_`)", id="punctuation-stays-outside"),
         pytest.param("use *all* of it", "use `*all*` of it", id="bold"),
         pytest.param("*two words*", "`*two` `words*`", id="bold-over-words"),
         pytest.param("~gone~", "`~gone~`", id="strike"),

@@ -59,7 +59,6 @@ AT_THE_LIMIT = {
     "image from an uploaded file": [{"type": "image", "alt_text": "a plot", "slack_file": {"id": "F1"}}],
     "plain text in a section": [section(text=plain())],
     "button beside a section": [section(text=mrkdwn(), accessory=button())],
-    "null for what is optional": [actions(button(style=None))],
     "rich text": [
         rich_text({"type": "text", "text": "bold", "style": {"bold": True}}, {"type": "user", "user_id": "U1"})
     ],
@@ -155,6 +154,7 @@ REFUSED = {
     "block without a type": ([{"text": mrkdwn()}], "missing required field: type [json-pointer:/blocks/0]"),
     "block that is text": (["hello"], "must provide an object [json-pointer:/blocks/0]"),
     "unknown field": ([section(text=mrkdwn(), colour="red")], "invalid additional property: colour"),
+    "null for a field that is left out": ([actions(button(style=None))], "must be one of: primary, danger"),
     "unknown kind of text": ([section(text={"type": "markdown", "text": "x"})], "unsupported type: markdown"),
     "emoji flag on mrkdwn": ([section(text=mrkdwn() | {"emoji": True})], "invalid additional property: emoji"),
     "bare string as text": ([section(text="hello")], "must provide an object [json-pointer:/blocks/0/text]"),

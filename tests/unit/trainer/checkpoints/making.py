@@ -43,7 +43,7 @@ def stepped_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def checkpoint_dict(epoch: int = 1, *, fitness: float = 0.5, seed: int = 0, pad: int = 0) -> dict[str, Any]:
+def checkpoint_dict(epoch: int = 1, *, fitness: float = 0.5, seed: int = 0) -> dict[str, Any]:
     """What ``save_model`` would write after ``epoch`` (from 1)."""
     model = small_model(seed)
     optimizer = stepped_optimizer(model)
@@ -65,7 +65,6 @@ def checkpoint_dict(epoch: int = 1, *, fitness: float = 0.5, seed: int = 0, pad:
         "train_results": {"epoch": [epoch]},
         "date": "2026-01-01T00:00:00+00:00",
         "version": "8.4.190",
-        "pad": torch.zeros(pad),
     }
 
 

@@ -21,7 +21,6 @@ from trainer.checkpoints.files import (
     write_atomically,
 )
 
-
 FULL = "File too large|No space left"
 
 

@@ -1,0 +1,96 @@
+"""What was decided goes into the outbox, and what was told is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bot.alerting.compose import compose_alert, compose_word, word_key
+from bot.alerting.dedup import NotifyReason
+from bot.alerting.group import group
+from bot.alerting.limits import AlertLimits, Audience
+from bot.alerting.route import route
+from bot.alerting.silence import silencing
+from bot.alerting.stores import AlertOutbox, Bursts
+from bot.core.alert import Alert, AlertState
+from bot.core.silence import Silence
+from bot.core.standing import Standing, Told
+
+
+class Announcer:
+    """One alert has one message, whose key is its fingerprint; everything else is said in the thread of that message.
+
+    The outbox drops nothing, so what is put there counts as told.
+    """
+
+    def __init__(self, *, outbox: AlertOutbox, bursts: Bursts, limits: AlertLimits, audience: Audience) -> None:
+        self._outbox = outbox
+        self._bursts = bursts
+        self._limits = limits
+        self._audience = audience
+
+    def say(self, standing: Standing, why: NotifyReason, silences: Sequence[Silence], now: float) -> Standing:
+        """The alert is told for the reason ``why``; the standing says so."""
+        if standing.told is None:
+            return self._first(standing, now)
+        alert, told = standing.alert, standing.told
+        way = route(alert, why, told, now=now, limits=self._limits, audience=self._audience)
+        after = replace(standing, told=_retold(alert, told, why, now, called=told.called or bool(way.mentions)))
+        self.edit(after, silences, now)
+        # A message that does not stand in the channel yet says it all itself, mentions included.
+        hushed = why is NotifyReason.RESOLVED and silencing(alert, silences, now).silence is not None
+        if self._outbox.posted(alert.fingerprint) is not None and not hushed:
+            word = compose_word(alert, why, told, now, mentions=way.mentions)
+            self._outbox.put(word_key(alert, why, told), word, thread_of=alert.fingerprint)
+        return after
+
+    def edit(self, standing: Standing, silences: Sequence[Silence], now: float) -> None:
+        """The alert's message reads as the alert is now."""
+        alert, told = standing.alert, standing.told
+        if told is None:
+            return
+        calling = told.called and alert.state is AlertState.FIRING and alert.acked_by is None
+        message = compose_alert(
+            alert,
+            mentions=self._audience.on_call if calling else (),
+            silence=silencing(alert, silences, now).silence,
+            silence_s=self._limits.silence_s,
+        )
+        self._outbox.put(alert.fingerprint, message)
+
+    def _first(self, standing: Standing, now: float) -> Standing:
+        alert = standing.alert
+        burst = self._bursts.told_since(alert.finding.run, alert.finding.check, now - self._limits.group_window_s)
+        grouping = group(alert, burst, self._limits)
+        way = route(
+            alert,
+            NotifyReason.FIRST,
+            None,
+            now=now,
+            limits=self._limits,
+            audience=self._audience,
+            in_burst=grouping.root is not None,
+        )
+        message = compose_alert(alert, mentions=way.mentions, silence_s=self._limits.silence_s)
+        self._outbox.put(alert.fingerprint, message, channel=way.channel, thread_of=grouping.root)
+        told = Told(
+            ts=now,
+            fired_ts=now,
+            times_fired=alert.times_fired,
+            severity=alert.finding.severity,
+            called=bool(way.mentions),
+        )
+        return replace(standing, alert=replace(alert, told=True), told=told)
+
+
+def _retold(alert: Alert, told: Told, why: NotifyReason, now: float, *, called: bool) -> Told:
+    severity = alert.finding.severity
+    if why is NotifyReason.REFIRED:
+        return Told(ts=now, fired_ts=now, times_fired=alert.times_fired, severity=severity, called=called)
+    if why is NotifyReason.RAISED:
+        return replace(told, ts=now, fired_ts=now, severity=severity, num_escalations=0, called=called)
+    if why is NotifyReason.REPEAT:
+        return replace(told, ts=now, num_repeats=told.num_repeats + 1)
+    if why is NotifyReason.ESCALATED:
+        return replace(told, ts=now, num_escalations=told.num_escalations + 1)
+    return told

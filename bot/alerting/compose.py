@@ -1,0 +1,136 @@
+"""What an alert says: its one message through its life, and the words in its thread. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from bot.alerting.dedup import NotifyReason
+from bot.core.alert import Alert, AlertState
+from bot.core.finding import Nature, Severity
+from bot.core.forecast import duration
+from bot.core.message import ActionId, Button, Item, Mark, Message, Tone
+from bot.core.silence import Silence
+from bot.core.standing import Told
+from bot.core.tokens import moment, person
+
+_TONES: Final[Mapping[Severity, Tone]] = {
+    Severity.INFO: Tone.NEUTRAL,
+    Severity.WARNING: Tone.WARNING,
+    Severity.CRITICAL: Tone.CRITICAL,
+}
+
+
+def compose_alert(
+    alert: Alert, *, mentions: tuple[str, ...] = (), silence: Silence | None = None, silence_s: float = 7200.0
+) -> Message:
+    """The alert's message as it is to read now. It names no length of time while the alert fires, so that time alone
+    never edits it."""
+    if alert.state is AlertState.RESOLVED:
+        return _resolved(alert)
+    finding = alert.finding
+    context = [f"{'since' if finding.nature is Nature.CONDITION else 'at'} {moment(alert.since_ts)}"]
+    if alert.times_fired > 1:
+        context.append(f"fired {alert.times_fired} times")
+    if silence is not None:
+        context.append(f"silenced until {moment(silence.until_ts)} by {person(silence.by)}")
+    if finding.hint:
+        context.append(finding.hint)
+    return Message(
+        title=finding.title,
+        tone=_TONES[finding.severity],
+        body=finding.body,
+        fields=finding.fields,
+        items=(*finding.items, *(_story(alert) if alert.acked_by else ())),
+        excerpt=finding.excerpt,
+        context=(" · ".join(context),),
+        buttons=(*finding.buttons, *_buttons(alert, silence, silence_s)),
+        mentions=mentions,
+    )
+
+
+def compose_word(alert: Alert, why: NotifyReason, told: Told, now: float, *, mentions: tuple[str, ...]) -> Message:
+    """What is said in the alert's thread, so that the thread keeps what the edits of the message replace. ``told`` is
+    what was told before it."""
+    finding = alert.finding
+    base = Message(title=finding.title, tone=_TONES[finding.severity], body=finding.body, mentions=mentions)
+    hint = (finding.hint,) if finding.hint else ()
+    if why is NotifyReason.REFIRED:
+        return replace(
+            base,
+            title=f"Again, time {alert.times_fired}: {finding.title}",
+            fields=finding.fields,
+            excerpt=finding.excerpt,
+            context=(f"at {moment(alert.since_ts)}, last told {moment(told.ts)}",),
+        )
+    if why is NotifyReason.RAISED:
+        told_as = f"It was told as {told.severity} {moment(told.ts)}."
+        return replace(
+            base, title=f"Now {finding.severity}: {finding.title}", body=(told_as, *finding.body), context=hint
+        )
+    if why is NotifyReason.RESOLVED:
+        # The message itself gives up the excerpt; its thread keeps it.
+        title = finding.resolution or f"Resolved: {finding.title}"
+        return Message(title=title, tone=Tone.GOOD, items=_story(alert), excerpt=finding.excerpt)
+    since_ts = told.fired_ts if why is NotifyReason.ESCALATED else alert.since_ts
+    ack = Button(action=ActionId.ACK, label="Acknowledge", value=alert.fingerprint)
+    title = f"Still unacknowledged after {duration(now - since_ts)}: {finding.title}"
+    return replace(base, title=title, context=hint, buttons=(ack,))
+
+
+def word_key(alert: Alert, why: NotifyReason, told: Told) -> str:
+    """The key of that word; the same word has the same key however often it is composed. ``told`` is what was told
+    before it."""
+    fired, number = alert.times_fired, ""
+    if why is NotifyReason.REPEAT:
+        number = f".{told.num_repeats + 1}"
+    elif why is NotifyReason.ESCALATED:
+        number = f".{told.num_escalations + 1}"
+    name = "refire" if why is NotifyReason.REFIRED else why.value
+    return f"{alert.fingerprint}#{name}{fired}{number}"
+
+
+def _resolved(alert: Alert) -> Message:
+    finding = alert.finding
+    context = [finding.hint] if finding.hint else []
+    if alert.times_fired > 1:
+        context.insert(0, f"fired {alert.times_fired} times")
+    return Message(
+        title=finding.resolution or f"Resolved: {finding.title}",
+        tone=Tone.GOOD,
+        body=(f"Was: {finding.title}", *finding.body),
+        fields=finding.fields,
+        items=(*finding.items, *_story(alert)),
+        context=(" · ".join(context),) if context else (),
+    )
+
+
+def _story(alert: Alert) -> tuple[Item, ...]:
+    """Fired, acknowledged, resolved: each with its time."""
+    items = [Item(mark=Mark.WARNING, text="Fired", detail=moment(alert.since_ts))]
+    if alert.acked_by is not None and alert.acked_ts is not None:
+        items.append(
+            Item(mark=Mark.DONE, text=f"Acknowledged by {person(alert.acked_by)}", detail=moment(alert.acked_ts))
+        )
+    if alert.state is AlertState.RESOLVED and alert.resolved_ts is not None:
+        lasted = duration(alert.resolved_ts - alert.since_ts)
+        items.append(Item(mark=Mark.DONE, text="Resolved", detail=f"{moment(alert.resolved_ts)}, after {lasted}"))
+    return tuple(items)
+
+
+def _buttons(alert: Alert, silence: Silence | None, silence_s: float) -> tuple[Button, ...]:
+    if alert.finding.severity is Severity.INFO:
+        return ()
+    buttons = []
+    if alert.acked_by is None:
+        buttons.append(Button(action=ActionId.ACK, label="Acknowledge", value=alert.fingerprint))
+    if silence is None:
+        label = f"Silence {_whole(silence_s)}"
+        buttons.append(Button(action=ActionId.SILENCE, label=label, value=alert.fingerprint))
+    return tuple(buttons)
+
+
+def _whole(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h" if hours and not rest else duration(seconds)

@@ -1,0 +1,42 @@
+"""Many alerts at once become one thread. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.alerting.limits import AlertLimits
+from bot.core.alert import Alert
+from bot.core.standing import Standing, severity_rank
+
+
+class GroupReason(StrEnum):
+    """Where a newly told alert stands."""
+
+    ALONE = "alone"
+    IN_BURST = "in burst"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """``root`` is the alert in whose thread it goes; None when it stands in the channel."""
+
+    reason: GroupReason
+    root: str | None = None
+
+
+def group(alert: Alert, burst: Sequence[Standing], limits: AlertLimits) -> Grouping:
+    """``burst``: the alerts of the same check and run told within ``group_window_s``, oldest first. Only those that are
+    at least as bad count, so that a critical alert never hides in the thread of a warning."""
+    rank = severity_rank(alert.finding.severity)
+    before = [
+        one.alert.fingerprint
+        for one in burst
+        if one.told is not None
+        and severity_rank(one.told.severity) >= rank
+        and one.alert.fingerprint != alert.fingerprint
+    ]
+    if len(before) < limits.group_size:
+        return Grouping(reason=GroupReason.ALONE)
+    return Grouping(reason=GroupReason.IN_BURST, root=before[0])

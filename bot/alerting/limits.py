@@ -1,0 +1,118 @@
+"""How patient the alert pipeline is, and whom it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from bot.core.finding import Nature, Severity
+
+
+def _frozen(**values: float) -> Mapping[str, float]:
+    return MappingProxyType(values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertLimits:
+    """When an alert fires, is repeated and resolves. Seconds, unless a name says otherwise."""
+
+    hold_warning_s: float = 30.0
+    """A warning condition fires when it has held this long: two looks at the default interval, so that a torn line or
+    one slow batch tells nobody. A critical one fires at once, and so does every occurrence."""
+    hold_info_s: float = 60.0
+    """As ``hold_warning_s``, for information."""
+    hold_by_check_s: Mapping[str, float] = field(
+        default_factory=lambda: _frozen(nonfinite=0.0, checkpoint_contaminated=0.0)
+    )
+    """Checks that wait for another time than their severity says. One NaN is a fact, however short."""
+    resolve_hold_s: float = 60.0
+    """A condition is resolved when it was not found for this long; what comes back earlier never went away."""
+    resolve_hold_by_check_s: Mapping[str, float] = field(
+        default_factory=lambda: _frozen(nonfinite=10.0, process_died=10.0, check_failed=30.0)
+    )
+    """Checks that damp flapping by themselves (a number of good batches, a new attempt) need little more."""
+    edit_interval_s: float = 15.0
+    """Changed figures edit the message at most this often, later and later as the alert grows old (see
+    ``edit_age_share``): a rate of 1 message a second must do for everything that is told."""
+    edit_age_share: float = 0.05
+    """An edit waits for this share of the alert's age: "stalled for 10 h" needs no edit a minute."""
+    again_s: float = 600.0
+    """An occurrence that happens once more this long after it was told is told again, not only edited."""
+    old_s: float = 60.0
+    """An occurrence from more than this before the run was first seen is history: recorded, not told. Covers the time
+    between a trainer's first record and the first look at it."""
+    repeat_critical_s: float = 4 * 3600.0
+    """A critical condition that nobody acknowledged is told again after this long; Alertmanager's default."""
+    repeat_warning_s: float = 24 * 3600.0
+    """As ``repeat_critical_s``, once a day."""
+    escalate_after_s: float = 900.0
+    """A critical alert that nobody acknowledged calls the next group after this long, and after each further time the
+    next one. An epoch takes hours, a GPU host is dear: a quarter of an hour is lost on purpose, not a night."""
+    mention_again_after_s: float = 1800.0
+    """A critical alert that fires again calls the people on call again when it was quiet for this long; flapping
+    faster than that calls them once."""
+    occurrence_mutes_s: float = 600.0
+    """An occurrence (the guard gave up) mutes what led to it within this time."""
+    group_window_s: float = 5.0
+    """Alerts of one check on one run told within this time are one burst: what a bot that was away finds, or what a
+    silence held back. Longer, and the epochs of a fast training would count as one."""
+    group_size: int = 3
+    """So many alerts of a burst stand in the channel; the others go into the thread of the first, without mentions."""
+    listed_s: float = 24 * 3600.0
+    """An occurrence that nobody acknowledged is listed among the firing alerts for this long."""
+    silence_s: float = 2 * 3600.0
+    """What the silence button asks for."""
+
+    def hold_s(self, check: str, severity: Severity, nature: Nature) -> float:
+        """How long a finding must hold before its alert fires."""
+        if nature is Nature.OCCURRENCE or severity is Severity.CRITICAL:
+            return 0.0
+        by_severity = self.hold_warning_s if severity is Severity.WARNING else self.hold_info_s
+        return self.hold_by_check_s.get(check, by_severity)
+
+    def resolve_after_s(self, check: str) -> float:
+        """How long a condition must be gone before its alert is resolved."""
+        return self.resolve_hold_by_check_s.get(check, self.resolve_hold_s)
+
+    def edit_after_s(self, age_s: float) -> float:
+        """How long after its last change an alert of this age may change again."""
+        return max(self.edit_interval_s, self.edit_age_share * age_s)
+
+    def repeat_s(self, severity: Severity) -> float | None:
+        """After how long an unacknowledged condition is told again; None for never."""
+        return {Severity.CRITICAL: self.repeat_critical_s, Severity.WARNING: self.repeat_warning_s}.get(severity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """Who hears of what. ``None`` as a channel is the alert channel."""
+
+    on_call: tuple[str, ...] = ()
+    """Users mentioned when a critical alert fires."""
+    escalation: tuple[tuple[str, ...], ...] = ()
+    """Groups of users, mentioned one after the other while a critical alert stays unacknowledged."""
+    channel_by_severity: Mapping[Severity, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Severities that have a channel of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLimits:
+    """How fast the outbox is emptied into Slack, and what happens when Slack will not take it."""
+
+    messages_per_s: float = 1.0
+    """A channel's steady rate. Slack: about 1 message a second a channel (docs.slack.dev, rate limits)."""
+    burst: int = 4
+    """So many may go at once after a quiet time; Slack tolerates short bursts. The last one is kept for urgent ones."""
+    backoff_s: float = 1.0
+    """The pause after a first failure; doubled with each further one."""
+    backoff_max_s: float = 60.0
+    """The longest pause: an outage of an hour ends at most this late."""
+    tries_before_aside: int = 3
+    """A message that failed so often lets the others go first, so that none can block its channel for good."""
+    refused_retry_s: float = 300.0
+    """A message that Slack refuses until somebody mends something is tried again after this long."""
+    send_timeout_s: float = 40.0
+    """A call to Slack that has not answered by then has failed; longer than the Slack client's own time-out of 30 s."""
+    store_retry_s: float = 2.0
+    """The pause when the outbox itself cannot be read or written."""

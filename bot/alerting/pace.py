@@ -1,0 +1,70 @@
+"""How fast one channel may be written to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from bot.alerting.limits import DeliveryLimits
+
+_SLOWER, _FASTER, _SLOWEST = 0.8, 1.02, 0.2
+
+
+class Pace:
+    """Tokens for one channel, and pauses after Slack asked for one or failed.
+
+    Each 429 makes the rate a fifth slower, each message taken a fiftieth faster again, so that a workspace that allows
+    less than the documents say is not asked in vain each time. The last token is kept for urgent messages: a storm of others delays an alert by nothing. A clock that is put back
+    lengthens no wait by more than the wait itself.
+    """
+
+    def __init__(self, limits: DeliveryLimits, now: float) -> None:
+        self._limits = limits
+        self._tokens = float(limits.burst)
+        self._filled_ts = now
+        self._pause_from_ts = now
+        self._pause_s = 0.0
+        self._per_s = limits.messages_per_s
+        self.num_failures = 0
+
+    def wait_s(self, now: float, *, urgent: bool) -> float:
+        """How long to wait before the next message; 0 when it may go now."""
+        self._fill(now)
+        self._pause_from_ts = min(self._pause_from_ts, now)
+        paused_s = max(0.0, self._pause_from_ts + self._pause_s - now)
+        needed = 1.0 if urgent or self._limits.burst < 2 else 2.0
+        missing = max(0.0, needed - self._tokens)
+        return max(paused_s, missing / self._per_s)
+
+    def spend(self, now: float) -> None:
+        """A message is sent now."""
+        self._fill(now)
+        self._tokens = max(0.0, self._tokens - 1.0)
+
+    def limited(self, now: float, retry_after_s: float) -> None:
+        """Slack asked for a pause: its own count is fuller than ours, so no burst follows."""
+        self._pause(now, retry_after_s if math.isfinite(retry_after_s) else self._limits.backoff_max_s)
+        self._tokens = min(self._tokens, 1.0)
+        self._per_s = max(_SLOWER * self._per_s, _SLOWEST * self._limits.messages_per_s)
+
+    def failed(self, now: float, random: Callable[[], float]) -> float:
+        """A delivery failed; returns the pause, doubled with each failure in a row, between half and all of it by
+        chance, so that many bots do not come back at once."""
+        self.num_failures += 1
+        longest_s = self._limits.backoff_s * 2.0 ** min(self.num_failures - 1, 30)
+        pause_s = min(longest_s, self._limits.backoff_max_s) * (0.5 + random() / 2)
+        self._pause(now, pause_s)
+        return pause_s
+
+    def succeeded(self) -> None:
+        """A delivery was taken."""
+        self.num_failures = 0
+        self._per_s = min(_FASTER * self._per_s, self._limits.messages_per_s)
+
+    def _pause(self, now: float, pause_s: float) -> None:
+        self._pause_from_ts, self._pause_s = now, max(0.0, pause_s)
+
+    def _fill(self, now: float) -> None:
+        gained = max(0.0, now - self._filled_ts) * self._per_s
+        self._tokens = min(float(self._limits.burst), self._tokens + gained)
+        self._filled_ts = now

@@ -1,0 +1,264 @@
+"""From the findings of one look to what the channel shall say, in one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bot.alerting.announce import Announcer
+from bot.alerting.dedup import TELLING, NotifyReason, notify_reason
+from bot.alerting.inhibit import InhibitReason, inhibit, may_mute
+from bot.alerting.limits import AlertLimits, Audience
+from bot.alerting.silence import SilenceReason, scope_of, silencing
+from bot.alerting.stores import AlertOutbox, AlertStandings, Silences
+from bot.alerting.track import TrackReason, track
+from bot.core.alert import Alert, AlertState
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.run import RunState
+from bot.core.silence import Silence
+from bot.core.standing import Standing, severity_rank
+from bot.core.view import RunView
+from bot.ports import Clock, Transactions
+
+_LOG = logging.getLogger(__name__)
+
+ABOUT_LOOKING = frozenset({"unreadable", "check_failed"})
+"""Checks that judge the look itself, and so are judged by every look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of one alert at one look, and why."""
+
+    fingerprint: str
+    change: TrackReason | None
+    reason: NotifyReason | InhibitReason | SilenceReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Of one look at one run."""
+
+    decisions: tuple[Decision, ...]
+
+    @property
+    def told(self) -> bool:
+        """Whether the outbox has something new."""
+        return any(
+            isinstance(one.reason, NotifyReason) and (one.reason.loud or one.reason.edits) for one in self.decisions
+        )
+
+
+class AlertPipeline:
+    """Implements :class:`bot.ports.Alerts`. What it stores commits with the transaction that is open, or at once."""
+
+    def __init__(
+        self,
+        *,
+        standings: AlertStandings,
+        silences: Silences,
+        outbox: AlertOutbox,
+        transactions: Transactions,
+        clock: Clock,
+        limits: AlertLimits,
+        audience: Audience,
+    ) -> None:
+        self._standings = standings
+        self._silences = silences
+        self._outbox = outbox
+        self._transactions = transactions
+        self._clock = clock
+        self._limits = limits
+        self._audience = audience
+        self._announcer = Announcer(outbox=outbox, bursts=standings, limits=limits, audience=audience)
+
+    def process(
+        self, view: RunView, findings: Sequence[Finding], now: float, *, unjudged: Collection[str] = frozenset()
+    ) -> Outcome:
+        """One look at one run has been taken in: ``findings`` is everything found, occurrences included.
+
+        ``unjudged`` names checks that gave no answer (an operation holds the run): what they do not find stays. When
+        the run could not be read, or a check failed, nothing is resolved at all.
+
+        Raises:
+            StoreError: nothing of it was stored; the next look repeats it.
+        """
+        with self._transactions.transaction():
+            before, unsettled = self._standings.look(view.run, findings)
+            standings = dict(before)
+            if _blind(view, findings):
+                unjudged = {*unjudged, *(one.alert.finding.check for one in standings.values())} - ABOUT_LOOKING
+            tracked = track(
+                {fingerprint: one.alert for fingerprint, one in standings.items()},
+                unsettled,
+                now,
+                self._limits,
+                first_seen_ts=view.first_seen_ts,
+                unjudged=unjudged,
+            )
+            changes = {one.alert.fingerprint: one.reason for one in tracked}
+            for one in tracked:
+                known = standings.get(one.alert.fingerprint) or Standing(alert=one.alert)
+                standings[one.alert.fingerprint] = replace(known, alert=one.alert)
+            decisions = self._decide_all(standings, before, changes, now)
+            later = {fingerprint for fingerprint, change in changes.items() if change is TrackReason.TOO_SOON}
+            self._standings.settle(view.run, [one for one in unsettled if one.fingerprint not in later])
+        return Outcome(decisions=tuple(decisions))
+
+    def _decide_all(
+        self,
+        standings: dict[str, Standing],
+        before: Mapping[str, Standing],
+        changes: Mapping[str, TrackReason],
+        now: float,
+    ) -> list[Decision]:
+        silences = self._silences.active(now) if standings else ()
+        decisions = []
+        for fingerprint in sorted(standings, key=lambda one: _urgency(standings[one].alert)):
+            change = changes.get(fingerprint)
+            reason, after = self._decide(standings[fingerprint], change, standings, silences, now)
+            after = replace(after, is_open=self._is_open(after, now))
+            standings[fingerprint] = after
+            decisions.append(Decision(fingerprint=fingerprint, change=change, reason=reason))
+            if after != before.get(fingerprint):
+                self._standings.save(after)
+                _LOG.info("%s: %s; %s", fingerprint, change or "unchanged", reason)
+        return decisions
+
+    def _decide(
+        self,
+        standing: Standing,
+        change: TrackReason | None,
+        standings: Mapping[str, Standing],
+        silences: Sequence[Silence],
+        now: float,
+    ) -> tuple[NotifyReason | InhibitReason | SilenceReason, Standing]:
+        alert = standing.alert
+        why = notify_reason(
+            alert,
+            change,
+            standing.told,
+            sent_ts=self._outbox.sent_ts(alert.fingerprint) if standing.told else None,
+            now=now,
+            limits=self._limits,
+            audience=self._audience,
+        )
+        if why.loud:
+            muted = self._muted(alert, standings, silences, now)
+            if muted is not None:
+                if standing.told is None and _is_over(alert, muted):
+                    alert = replace(alert, state=AlertState.RESOLVED, resolved_ts=alert.finding.ts)
+                    return muted, replace(standing, alert=alert)
+                if change in TELLING:
+                    self._announcer.edit(standing, silences, now)
+                return muted, standing
+        if why.loud or why is NotifyReason.RESOLVED:
+            return why, self._announcer.say(standing, why, silences, now)
+        if why.edits:
+            self._announcer.edit(standing, silences, now)
+        return why, standing
+
+    def _muted(
+        self, alert: Alert, standings: Mapping[str, Standing], silences: Sequence[Silence], now: float
+    ) -> InhibitReason | SilenceReason | None:
+        inhibition = inhibit(alert, (one.alert for one in standings.values()), self._limits)
+        if inhibition.cause is not None:
+            return inhibition.reason
+        silenced = silencing(alert, silences, now)
+        return silenced.reason if silenced.silence is not None else None
+
+    def _is_open(self, standing: Standing, now: float) -> bool:
+        alert, told = standing.alert, standing.told
+        if alert.state is not AlertState.FIRING:
+            return alert.state is AlertState.PENDING
+        if alert.finding.nature is Nature.CONDITION or told is None or may_mute(alert, now, self._limits):
+            return True
+        callable_ = alert.finding.severity is Severity.CRITICAL and alert.acked_by is None
+        return callable_ and told.num_escalations < len(self._audience.escalation)
+
+    def firing(self, run: str | None = None) -> tuple[Alert, ...]:
+        """See :class:`bot.ports.Alerts`. What only happened is listed while it is news and nobody acknowledged it."""
+        now = self._clock.now()
+        return tuple(
+            one.alert for one in self._standings.firing(run) if _is_listed(one.alert, now, self._limits.listed_s)
+        )
+
+    def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
+        """See :class:`bot.ports.Alerts`."""
+        with self._transactions.transaction():
+            standing = self._standings.get(fingerprint)
+            if standing is None or standing.alert.state is not AlertState.FIRING:
+                return None
+            if standing.alert.acked_by is None:
+                standing = replace(standing, alert=replace(standing.alert, acked_by=user, acked_ts=now))
+                standing = replace(standing, is_open=self._is_open(standing, now))
+                self._standings.save(standing)
+                self._announcer.edit(standing, self._silences.active(now), now)
+        return standing.alert
+
+    def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
+        """See :class:`bot.ports.Alerts`. Nothing worse than the alert is now is covered."""
+        with self._transactions.transaction():
+            standing = self._standings.get(fingerprint)
+            if standing is None:
+                return None
+            scope = scope_of(standing.alert)
+            self._silences.add(
+                until_ts=until_ts,
+                by=user,
+                now=now,
+                fingerprint=scope.fingerprint,
+                run=scope.run,
+                check=scope.check,
+                max_severity=standing.alert.finding.severity,
+            )
+            self._reread(standing, now)
+        return standing.alert
+
+    def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
+        """See :class:`bot.ports.Alerts`."""
+        with self._transactions.transaction():
+            standing = self._standings.get(fingerprint)
+            if standing is None:
+                return None
+            ended = [one for one in self._silences.active(now) if one.covers(standing.alert, now)]
+            for one in ended:
+                self._silences.end(one.id, user, now)
+            self._reread(standing, now)
+        return standing.alert if ended else None
+
+    def silence_where(
+        self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
+    ) -> Silence:
+        """A silence by run, by check (a pattern such as ``disk*``) or both, critical alerts included."""
+        return self._silences.add(until_ts=until_ts, by=user, now=now, run=run, check=check)
+
+    def silences(self, now: float) -> tuple[Silence, ...]:
+        """What holds at ``now``."""
+        return tuple(self._silences.active(now))
+
+    def _reread(self, standing: Standing, now: float) -> None:
+        if standing.alert.state is AlertState.FIRING:
+            self._announcer.edit(standing, self._silences.active(now), now)
+
+
+def _blind(view: RunView, findings: Sequence[Finding]) -> bool:
+    unreadable = bool(view.read_errors) and view.state is RunState.UNKNOWN
+    return unreadable or any(one.check == "check_failed" for one in findings)
+
+
+def _urgency(alert: Alert) -> tuple[int, float]:
+    return -severity_rank(alert.finding.severity), alert.finding.ts
+
+
+def _is_over(alert: Alert, muted: InhibitReason | SilenceReason) -> bool:
+    happened = alert.finding.nature is Nature.OCCURRENCE
+    return happened and muted in {InhibitReason.CAUSE_HAPPENED, SilenceReason.LET_GO}
+
+
+def _is_listed(alert: Alert, now: float, listed_s: float) -> bool:
+    if alert.finding.nature is Nature.CONDITION:
+        return True
+    news = alert.finding.severity is not Severity.INFO and alert.acked_by is None
+    return news and now - alert.since_ts <= listed_s

@@ -1,0 +1,58 @@
+"""What somebody asked not to hear for a while. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.core.alert import Alert
+from bot.core.finding import Nature, Severity
+from bot.core.silence import Silence
+
+
+class SilenceReason(StrEnum):
+    """Whether an alert is covered by a silence."""
+
+    HEARD = "heard"
+    SILENCED = "silenced"
+    LET_GO = "let go"
+    """Information that came under a silence: nobody wants it late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silencing:
+    """``silence`` is the one that lasts longest; None when none covers the alert."""
+
+    reason: SilenceReason
+    silence: Silence | None = None
+
+
+def silencing(alert: Alert, silences: Iterable[Silence], now: float) -> Silencing:
+    """Whether the alert may make a sound now."""
+    covering = [one for one in silences if one.covers(alert, now)]
+    if not covering:
+        return Silencing(reason=SilenceReason.HEARD)
+    finding = alert.finding
+    happened = finding.nature is Nature.OCCURRENCE and finding.severity is Severity.INFO
+    return Silencing(
+        reason=SilenceReason.LET_GO if happened else SilenceReason.SILENCED,
+        silence=max(covering, key=lambda one: one.until_ts),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a silence asked for under one alert covers."""
+
+    fingerprint: str | None = None
+    run: str | None = None
+    check: str | None = None
+
+
+def scope_of(alert: Alert) -> Scope:
+    """A condition is silenced itself. An occurrence won't come again under its own fingerprint: its check is silenced
+    on this run."""
+    if alert.finding.nature is Nature.CONDITION:
+        return Scope(fingerprint=alert.fingerprint)
+    return Scope(run=alert.finding.run, check=alert.finding.check)

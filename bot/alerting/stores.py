@@ -1,0 +1,122 @@
+"""What the pipeline and the delivery need to remember, as Protocols. ``bot.storage`` has them on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from bot.core.delivery import Delivery
+from bot.core.finding import Finding, Severity
+from bot.core.silence import Silence
+from bot.core.standing import Standing
+from bot.ports import Outbox, Posted
+
+
+class Standings(Protocol):
+    """Alerts and what was told of them. Everything commits with the caller's transaction."""
+
+    def look(self, run: str, findings: Sequence[Finding]) -> tuple[Mapping[str, Standing], Sequence[Finding]]:
+        """What this look at the run can change: standings by fingerprint, and the findings that are not settled."""
+        ...
+
+    def get(self, fingerprint: str) -> Standing | None:
+        """One alert."""
+        ...
+
+    def save(self, standing: Standing) -> None:
+        """Stored."""
+        ...
+
+    def settle(self, run: str, findings: Sequence[Finding]) -> None:
+        """Nothing remains to be done about these occurrences while they stay as they are."""
+        ...
+
+    def firing(self, run: str | None = None) -> Sequence[Standing]:
+        """Every alert in state firing, newest first."""
+        ...
+
+
+class Bursts(Protocol):
+    """What was told lately."""
+
+    def told_since(self, run: str, check: str, since_ts: float) -> Sequence[Standing]:
+        """The alerts of one check on one run whose firing was told since then, oldest first."""
+        ...
+
+
+class AlertStandings(Standings, Bursts, Protocol):
+    """Both."""
+
+
+class Silences(Protocol):
+    """What makes no sound, until when, and by whom."""
+
+    def add(
+        self,
+        *,
+        until_ts: float,
+        by: str,
+        now: float,
+        fingerprint: str | None = None,
+        run: str | None = None,
+        check: str | None = None,
+        max_severity: Severity = Severity.CRITICAL,
+    ) -> Silence:
+        """The silence holds from now on."""
+        ...
+
+    def active(self, now: float) -> Sequence[Silence]:
+        """Silences that hold at ``now``."""
+        ...
+
+    def end(self, silence_id: int, user: str, now: float) -> bool:
+        """It holds no more; False when it had ended by itself."""
+        ...
+
+
+class AlertOutbox(Outbox, Protocol):
+    """An outbox that knows since when a message can be read."""
+
+    def sent_ts(self, key: str) -> float | None:
+        """When the message first stood in the channel; None while it never did."""
+        ...
+
+
+class Queue(Protocol):
+    """The outbox as the delivery sees it: what to send, in which order."""
+
+    def pending(self, now: float, *, lane: str | None = None, limit: int = -1) -> Sequence[Delivery]:
+        """What can be sent now, in the order in which it is to be sent."""
+        ...
+
+    def lanes(self, now: float) -> Sequence[str]:
+        """Channels that something can be sent to now; the empty name is the alert channel."""
+        ...
+
+    def next_try_ts(self, now: float) -> float | None:
+        """When the next message that now has to wait is due; None when none waits."""
+        ...
+
+    def num_pending(self) -> int:
+        """Messages whose newest version Slack has not taken yet."""
+        ...
+
+
+class Outcomes(Protocol):
+    """What became of a delivery."""
+
+    def mark_sent(self, key: str, version: int, posted: Posted) -> None:
+        """Slack shows that version there."""
+        ...
+
+    def mark_failed(self, key: str, error: str, next_try_ts: float, *, refused: bool = False) -> None:
+        """It stays pending and is not tried before ``next_try_ts``."""
+        ...
+
+    def mark_gone(self, key: str) -> None:
+        """Somebody deleted it: it is to be posted anew."""
+        ...
+
+
+class DeliveryQueue(Queue, Outcomes, Protocol):
+    """Both."""

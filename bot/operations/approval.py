@@ -1,0 +1,215 @@
+"""Questions to the people on call: asked once, decided once, bound to the plan that they were shown."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bot.core.approval import Approval, ApprovalState, DecisionOutcome, Vote, refusal
+from bot.core.plan import Difference, RollbackPlan
+from bot.errors import StoreError
+from bot.operations import messages
+from bot.operations.limits import OperationLimits
+from bot.ports import ApprovalStore, Audit, Outbox, Transactions
+
+MAX_REASON_CHARS = 500
+
+
+def new_id() -> str:
+    """Names a question and the operation that comes of it; cannot be guessed."""
+    return secrets.token_hex(6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of one click, and the question as it stands after it."""
+
+    outcome: DecisionOutcome
+    approval: Approval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approvals:
+    """Every method that writes commits the question and its card together."""
+
+    store: ApprovalStore
+    outbox: Outbox
+    audit: Audit
+    transactions: Transactions
+    limits: OperationLimits
+    make_id: Callable[[], str] = new_id
+
+    def ask(
+        self,
+        plan: RollbackPlan,
+        requester: str,
+        *,
+        channel: str | None,
+        thread_of: str | None,
+        on_call: Sequence[str],
+        now: float,
+        changed: Sequence[Difference] = (),
+    ) -> tuple[Approval, bool]:
+        """The question is pending, and whether it is new: an unchanged plan keeps the question that was asked before,
+        a changed one voids it.
+
+        Raises:
+            StoreError: it could not be recorded; nothing was asked.
+        """
+        with self.transactions.transaction():
+            for old in self.store.pending(plan.run):
+                if old.plan.digest == plan.digest and now < old.expires_ts:
+                    return old, False
+                self.close(old, ApprovalState.VOID, by=None, now=now, reason="A newer question replaced it.")
+            approval = Approval(
+                id=self.make_id(),
+                plan=plan,
+                requester=requester,
+                channel=channel,
+                thread_of=thread_of,
+                created_ts=now,
+                expires_ts=now + self.limits.approval_ttl_s,
+                required=self.limits.approvals_required,
+            )
+            if not self.store.create(approval):
+                raise StoreError("approval-id", f"approval {approval.id} exists already.", "ask again")
+            self.audit.append(requester, "approval.asked", plan.run, _detail(approval), now)
+            self._show(approval, on_call=on_call, changed=changed)
+        return approval, True
+
+    def decide(
+        self,
+        approval_id: str,
+        user: str,
+        *,
+        approve: bool,
+        reason: str,
+        on_call: frozenset[str],
+        now: float,
+        start: Callable[[Approval], bool],
+    ) -> Decision:
+        """This click is counted or refused; when it completes the approval, ``start`` opened the operation in the same
+        transaction. ``start`` answers False when another operation is open: then nothing was counted.
+
+        Raises:
+            StoreError: it could not be recorded, so nothing was decided.
+        """
+        with self.transactions.transaction():
+            approval = self.store.get(approval_id)
+            refused = refusal(
+                approval,
+                user,
+                on_call=on_call,
+                allow_self=self.limits.allow_self_approval,
+                approve=approve,
+                now=now,
+            )
+            if approval is None or refused is not None:
+                if approval is not None and refused is DecisionOutcome.EXPIRED:
+                    approval = self.close(approval, ApprovalState.EXPIRED, by=None, now=now) or approval
+                return Decision(outcome=refused or DecisionOutcome.UNKNOWN, approval=approval)
+            if not approve:
+                self.audit.append(user, "approval.rejected", approval.run, {**_detail(approval), "why": reason}, now)
+                text = reason[:MAX_REASON_CHARS]
+                closed = self.close(approval, ApprovalState.REJECTED, by=user, now=now, reason=text)
+                return Decision(outcome=DecisionOutcome.REJECTED, approval=closed)
+            return self._count(approval, user, on_call=on_call, now=now, start=start)
+
+    def close(
+        self, approval: Approval, state: ApprovalState, *, by: str | None, now: float, reason: str = ""
+    ) -> Approval | None:
+        """The question is closed and its card has no buttons; None when somebody else closed it first."""
+        closed = replace(approval, state=state, closed_by=by, closed_ts=now, reason=reason)
+        with self.transactions.transaction():
+            if not self.store.update(closed, expected=approval.state):
+                return None
+            self._show(closed)
+        return closed
+
+    def reject(self, approval: Approval, *, by: str, now: float, reason: str) -> None:
+        """The question is answered with no."""
+        self.close(approval, ApprovalState.REJECTED, by=by, now=now, reason=reason[:MAX_REASON_CHARS])
+
+    def void(self, approval: Approval, *, now: float, reason: str) -> None:
+        """The question, answered or not, no longer counts."""
+        self.close(approval, ApprovalState.VOID, by=None, now=now, reason=reason)
+
+    def tend(self, on_call: Sequence[str], now: float) -> None:
+        """Questions past their time are expired, those that wait are brought to mind."""
+        for approval in self.store.pending():
+            with self.transactions.transaction():
+                if now >= approval.expires_ts:
+                    self.close(approval, ApprovalState.EXPIRED, by=None, now=now)
+                else:
+                    self._remind(approval, on_call, now)
+
+    def _count(
+        self,
+        approval: Approval,
+        user: str,
+        *,
+        on_call: frozenset[str],
+        now: float,
+        start: Callable[[Approval], bool],
+    ) -> Decision:
+        # Only those who are on call now count: somebody who said yes may have been taken off since.
+        others = {vote.user for vote in approval.votes if vote.user in on_call}
+        complete = len(others | {user}) >= approval.required
+        approved = replace(
+            approval,
+            state=ApprovalState.APPROVED if complete else ApprovalState.PENDING,
+            votes=(*approval.votes, Vote(user=user, ts=now)),
+            closed_by=user if complete else None,
+            closed_ts=now if complete else None,
+        )
+        if complete and not start(approved):
+            return Decision(outcome=DecisionOutcome.BUSY, approval=approval)
+        self.audit.append(user, "approval.yes", approval.run, _detail(approval), now)
+        self.store.vote(approval.id, Vote(user=user, ts=now))
+        if complete:
+            if not self.store.update(approved, expected=ApprovalState.PENDING):
+                raise StoreError("approval-race", f"approval {approval.id} was decided in this moment.", "see its card")
+            self._show(approved)
+            return Decision(outcome=DecisionOutcome.APPROVED, approval=approved)
+        self._show(approved, on_call=sorted(on_call))
+        return Decision(outcome=DecisionOutcome.VOTE_COUNTED, approval=approved)
+
+    def _remind(self, approval: Approval, on_call: Sequence[str], now: float) -> None:
+        last_ts = approval.reminded_ts or approval.created_ts
+        if now - last_ts < self.limits.reminder_s or approval.num_reminders > self.limits.max_reminders:
+            return
+        number = approval.num_reminders + 1
+        reminded = replace(approval, reminded_ts=now, num_reminders=number)
+        if not self.store.update(reminded, expected=ApprovalState.PENDING):
+            return
+        # The last one escalates: it goes to the channel, where those look who do not follow the thread.
+        loud = number > self.limits.max_reminders
+        waiting = [user for user in on_call if user not in {vote.user for vote in approval.votes}]
+        self.outbox.put(
+            f"{approval.card}/reminder/{number}",
+            messages.reminder(approval, waiting, now),
+            channel=approval.channel,
+            thread_of=None if loud else approval.card,
+        )
+
+    def _show(self, approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[Difference] = ()) -> None:
+        self.outbox.put(
+            approval.card,
+            messages.card(approval, on_call=on_call, changed=changed),
+            channel=approval.channel,
+            thread_of=approval.thread_of,
+        )
+
+
+def _detail(approval: Approval) -> dict[str, object]:
+    plan = approval.plan
+    return {
+        "approval": approval.id,
+        "plan": plan.digest,
+        "attempt": plan.attempt,
+        "to_epoch": plan.target.epoch,
+        "sha256": plan.target.sha256,
+        "level": plan.level_after,
+        "required": approval.required,
+    }

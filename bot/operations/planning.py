@@ -1,0 +1,246 @@
+"""From a run as it stands to a plan that a person can judge, or to the reasons why there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.core.facts import CheckpointFact, ProcessStatus
+from bot.core.forecast import Forecast, duration, epochs_end_ts, forecast
+from bot.core.plan import Incident, Keeper, Launch, Option, OptionName, RollbackPlan, SettingChange, Target
+from bot.core.run import RunState
+from bot.core.view import RunView
+from bot.errors import CommandError
+from bot.operations.target import choose_target
+from bot.ports import Forensics, Levels
+from trainer.contract import Phase, RunLayout
+
+_USER_SOURCE = "user"
+"""``source`` of a layer's row in run.json when the command line gave the value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Makes plans for runs of this host."""
+
+    forensics: Forensics
+    levels: Levels
+    host: str | None
+
+    async def plan(self, view: RunView, now: float, *, to_epoch: int | None, level: str | None) -> RollbackPlan:
+        """The plan for the world as it is now.
+
+        Raises:
+            CommandError: there is nothing to go back to, or the run cannot be handled from here; says why.
+            OperationError: the checkpoints could not be examined.
+        """
+        wanted = self.levels.check(level) if level else None
+        refuse_unless_ours(view, self.host)
+        catalog = await self.forensics.catalog(view)
+        return make_plan(view, catalog, self.levels, now, to_epoch=to_epoch, level=wanted)
+
+
+def refuse_unless_ours(view: RunView, host: str | None) -> None:
+    """The run says how it was started, and it runs (or ran) on this host.
+
+    Raises:
+        CommandError: it does not.
+    """
+    record = view.record
+    if record is None:
+        raise CommandError(
+            "run-unguarded",
+            f"{view.name} has no readable guard/run.json, so its process and its Python are not known.",
+            "stop it by hand, then: python -m trainer catalog RUN_DIR; python -m trainer resume RUN_DIR from=EPOCH",
+        )
+    if host and record.host and record.host != host:
+        raise CommandError(
+            "run-elsewhere",
+            f"{view.name} runs on host {record.host}, this bot on {host}.",
+            f"run the bot on {record.host}, or there: python -m trainer resume {view.directory} from=EPOCH",
+        )
+
+
+def launch_of(view: RunView) -> Launch:
+    """How the run's trainer is started.
+
+    Raises:
+        CommandError: its record does not say.
+    """
+    record = view.record
+    if record is None or not record.python or not record.cwd:
+        raise CommandError(
+            "run-unguarded",
+            f"{view.name} does not record its Python and its folder.",
+            "resume it by hand: python -m trainer resume RUN_DIR from=EPOCH",
+        )
+    log = Path(record.log) if record.log else RunLayout(view.directory).train_log
+    return Launch(python=record.python, cwd=Path(record.cwd), log=log if log.is_absolute() else view.directory / log)
+
+
+def make_plan(
+    view: RunView,
+    catalog: Sequence[CheckpointFact],
+    levels: Levels,
+    now: float,
+    *,
+    to_epoch: int | None = None,
+    level: str | None = None,
+) -> RollbackPlan:
+    """The plan; see :meth:`Planner.plan`."""
+    record = view.record
+    if record is None:
+        raise CommandError("run-unguarded", f"{view.name} has no readable guard/run.json.", "/train status")
+    _refuse_by_state(view, to_epoch)
+    target = choose_target(view, catalog, to_epoch)
+    if view.total_epochs is not None and target.epoch >= view.total_epochs:
+        raise CommandError(
+            "nothing-to-train",
+            f"epoch {target.epoch} is the last of {view.total_epochs}: there is nothing left to train after it.",
+            "name an earlier one: /train execute rollback to epoch N",
+        )
+    level_after = level or levels.next(record.level)
+    settings = _settings(view, levels, level_after)
+    times = forecast(view, now)
+    active = view.state.active
+    running = view.current
+    beat = view.beat
+    at_epoch = running.epoch if running else (beat.epoch if beat else None)
+    gives_up = tuple(range(target.epoch + 1, at_epoch + 1)) if at_epoch is not None else ()
+    gives_up_s = _lost_s(view, gives_up)
+    return RollbackPlan(
+        run=view.run,
+        name=view.name,
+        directory=view.directory,
+        attempt=view.attempt,
+        process=record.process,
+        was_active=active,
+        state=view.state.value,
+        at_epoch=at_epoch,
+        at_batch=beat.batch if beat else None,
+        batches=beat.batches if beat else None,
+        epochs=view.total_epochs,
+        target=target,
+        level_before=record.level,
+        level_after=level_after,
+        settings=settings,
+        incidents=tuple(
+            Incident(epoch=epoch.epoch, num_bad=epoch.num_bad, num_skipped=epoch.num_skipped)
+            for epoch in view.story()
+            if epoch.num_bad
+        ),
+        gives_up=gives_up,
+        gives_up_s=gives_up_s,
+        options=_options(times, target, view, gives_up_s),
+        risks=_risks(view, target, settings, times),
+        launch=launch_of(view),
+        made_ts=now,
+        to_epoch=to_epoch,
+        level=level,
+    )
+
+
+def _refuse_by_state(view: RunView, to_epoch: int | None) -> None:
+    process = view.process
+    if view.state is RunState.UNKNOWN and process is not None and process.status is ProcessStatus.UNKNOWN:
+        raise CommandError(
+            "process-unknown",
+            f"it cannot be told whether the process of {view.name} lives: {process.detail or 'no answer'}.",
+            "a rollback waits until that is known; see /train status",
+        )
+    if view.state is RunState.FINISHED and to_epoch is None:
+        raise CommandError(
+            "run-finished",
+            f"{view.name} has finished, so there is nothing to rescue.",
+            "to train on from an earlier epoch all the same: /train execute rollback to epoch N",
+        )
+
+
+def _settings(view: RunView, levels: Levels, level_after: str) -> tuple[SettingChange, ...]:
+    record = view.record
+    now = {setting: (value, source) for _, setting, value, source in (record.layers if record else ())}
+    user = {setting: value for setting, (value, source) in now.items() if source == _USER_SOURCE}
+    changes = []
+    for setting, (layer, wanted, by_user) in levels.settings(level_after, user).items():
+        value, _ = now.get(setting, ("unknown", ""))
+        kept = by_user or (record is not None and level_after == record.level and setting in user)
+        changes.append(
+            SettingChange(
+                layer=layer,
+                setting=setting,
+                before=value,
+                after=value if kept or _equal(value, wanted) else wanted,
+                kept_by=Keeper.USER if kept else Keeper.LEVEL,
+            )
+        )
+    return tuple(changes)
+
+
+def _equal(one: str, other: str) -> bool:
+    try:
+        return math.isclose(float(one), float(other), rel_tol=1e-9)
+    except ValueError:
+        return one == other
+
+
+def _lost_s(view: RunView, gives_up: Sequence[int]) -> float | None:
+    """Training time of those epochs, as measured; None when one of them was not."""
+    total_s = 0.0
+    beat = view.beat
+    for number in gives_up:
+        epoch = view.epoch(number)
+        if epoch is not None and epoch.seconds is not None:
+            total_s += epoch.seconds
+        elif beat is not None and beat.epoch == number and beat.epoch_elapsed_s is not None:
+            total_s += beat.epoch_elapsed_s
+        else:
+            return None
+    return total_s
+
+
+def _options(times: Forecast, target: Target, view: RunView, gives_up_s: float | None) -> tuple[Option, ...]:
+    epochs = view.total_epochs
+    now = Option(
+        name=OptionName.NOW,
+        start_ts=times.now,
+        end_ts=epochs_end_ts(times, start_ts=times.now, from_epoch=target.epoch, epochs=epochs),
+        lost_s=gives_up_s,
+    )
+    if times.epoch_end_ts is None or times.epoch_left_s is None:
+        return (now,)
+    wait = Option(
+        name=OptionName.AFTER_EPOCH,
+        start_ts=times.epoch_end_ts,
+        end_ts=epochs_end_ts(times, start_ts=times.epoch_end_ts, from_epoch=target.epoch, epochs=epochs),
+        lost_s=None if gives_up_s is None else gives_up_s + times.epoch_left_s,
+        note=f"costs {duration(times.epoch_left_s)} more unless the checkpoint of epoch {times.epoch} turns out clean",
+    )
+    forward = Option(name=OptionName.CONTINUE, start_ts=None, end_ts=times.run_end_ts, lost_s=0.0)
+    return now, wait, forward
+
+
+def _risks(view: RunView, target: Target, settings: Sequence[SettingChange], times: Forecast) -> tuple[str, ...]:
+    risks = []
+    if not target.exact:
+        risks.append(
+            "The checkpoint is Ultralytics' own, in half precision: the optimizer goes on a little rougher than it was."
+        )
+    kept = [change.setting for change in settings if change.kept_by is Keeper.USER]
+    if kept:
+        risks.append(f"Kept as given on the command line: {', '.join(kept)}.")
+    if not any(change.changes for change in settings):
+        risks.append("No setting changes: what happened may well happen again.")
+    if any(change.setting == "optimizer" and change.changes for change in settings):
+        risks.append("The optimizer changes, so its saved state cannot be used.")
+    images = {image for epoch in view.story() for bad in epoch.bad_batches for image in bad.images}
+    if images:
+        risks.append(
+            f"The {len(images)} images of the bad batches will come again; one incident convicts none of them."
+        )
+    if view.beat is not None and view.beat.phase is Phase.VALIDATING:
+        risks.append("Validation is running and will be lost; its epoch's checkpoint is not saved yet.")
+    if times.epoch_s is None:
+        risks.append("No epoch has been measured yet, so no end time can be given.")
+    return tuple(risks)

@@ -1,0 +1,205 @@
+"""Starting the trainer again, and seeing that it trains."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from bot.core.facts import Heartbeat, ProcessFact
+from bot.core.forecast import duration
+from bot.core.operation import Operation, OperationKind
+from bot.core.view import RunView
+from bot.core.words import losses_text, number_text
+from bot.errors import OperationError
+from bot.operations.course import Course
+from bot.ports import LaunchSpec
+from trainer.contract import ExitCode, Phase, RunRecordState
+
+_LOG_TAIL_BYTES = 4096
+_LOG_TAIL_LINES = 6
+_EXIT_TEXT: Mapping[int, str] = {
+    ExitCode.BAD_ARGUMENTS: "it was given arguments that it does not accept",
+    ExitCode.GAVE_UP: "it gave up: too many bad batches",
+    ExitCode.REFUSED: "it refuses: the checkpoint is not clean",
+}
+
+
+def resume_argv(operation: Operation) -> tuple[str, ...]:
+    """The command that goes on from the plan's checkpoint, or from where the run stopped."""
+    python = operation.launch.python if operation.launch else "python"
+    base = (python, "-m", "trainer", "resume", str(operation.directory))
+    if operation.plan is not None:
+        return (*base, f"from={operation.plan.target.epoch}", f"level={operation.plan.level_after}")
+    level = operation.note("level")
+    return (*base, f"level={level}") if level else base
+
+
+async def probe_restarted(course: Course) -> str | None:
+    """Said when the new attempt has signed in."""
+    view = await course.view()
+    if not _is_ours(course, view):
+        return None
+    return _signed_in(course, view)
+
+
+async def restart(course: Course) -> str:
+    """The trainer was started once, however often this is repeated, and its attempt stands in ``run.json``."""
+    return await launch(course, key=course.operation.id, argv=resume_argv(course.operation))
+
+
+async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
+    """A new attempt has signed in.
+
+    Raises:
+        OperationError: it ended before that; says with which code, and its last lines.
+        DriverError: it could not be started.
+    """
+    how = course.operation.launch
+    if how is None:
+        raise OperationError("run-unguarded", "it is not known how this run is started.", "start it by hand")
+    spec = LaunchSpec(key=key, argv=argv, cwd=how.cwd, log=how.log, env={})
+    process = await asyncio.to_thread(course.world.driver.launch, spec)
+    course.note_process("launched", process)
+    while True:
+        # The process first: one that ended after writing its record is judged by the record.
+        fact = course.world.driver.inspect(process)
+        view = await course.view()
+        if _is_ours(course, view):
+            return _signed_in(course, view)
+        if fact.over:
+            raise OperationError(
+                "restart-failed",
+                f"the trainer ended before it began to train: {_end_text(fact)}.{_log_tail(how.log)}",
+                f"by hand: cd {how.cwd} && {' '.join(argv)}",
+            )
+        await course.breathe()
+
+
+async def confirm(course: Course) -> str:
+    """The new attempt has done its first batches, the last ones healthy; says how it compares.
+
+    Raises:
+        OperationError: it ended, or makes no progress.
+    """
+    limits = course.world.limits
+    first: tuple[int, int] | None = None
+    moved, moved_s = None, course.step_s
+    while True:
+        view = await course.view()
+        _refuse_if_over(course, view)
+        if view.record is not None and view.record.state is RunRecordState.FINISHED:
+            return f"attempt {view.attempt} has already finished"
+        beat = view.beat
+        place = (beat.phase, beat.epoch, beat.batch) if beat else None
+        if place != moved:
+            moved, moved_s = place, course.step_s
+        if beat is not None and beat.epoch is not None and beat.batch:
+            first = first or (beat.epoch, 0)
+            if _enough(beat, first[0], limits.confirm_batches):
+                return _healthy_text(course, view, beat)
+        waiting = beat is None or beat.phase is not Phase.TRAINING
+        allowed_s = limits.first_batch_timeout_s if waiting else limits.batch_timeout_s
+        if course.step_s - moved_s > allowed_s:
+            where = beat.phase.value if beat and beat.phase else "start-up"
+            raise OperationError(
+                "not-confirmed",
+                f"attempt {view.attempt} has made no progress for {duration(allowed_s)}, in {where}.",
+                "see where it hangs: kill -USR1 its process, then read guard/stacks.txt",
+            )
+        await course.breathe()
+
+
+def _is_ours(course: Course, view: RunView) -> bool:
+    """Whether the newest attempt is the one that this operation started.
+
+    Raises:
+        OperationError: somebody else started one meanwhile.
+    """
+    record = view.record
+    if record is None or record.attempt <= course.operation.attempt:
+        return False
+    launched = course.noted_process("launched")
+    plan = course.operation.plan
+    if launched is not None and record.pid == launched.pid:
+        return True
+    if launched is None and (plan is None or record.from_epoch == plan.target.epoch + 1):
+        return True  # ``from_epoch`` is the one that it trains first
+    if launched is not None and not course.world.driver.inspect(launched).over:
+        return False
+    raise OperationError(
+        "foreign-attempt",
+        f"attempt {record.attempt} of {view.name} was started by somebody else, as process {record.pid}.",
+        "decide which one shall go on; nothing more is done from here",
+    )
+
+
+def _signed_in(course: Course, view: RunView) -> str:
+    record = view.record
+    assert record is not None
+    level = f", level {record.level}" if record.level else ""
+    if record.process is not None and course.noted_process("launched") is None:
+        course.note_process("launched", record.process)
+    return f"attempt {record.attempt}, process {record.pid}{level}"
+
+
+def _refuse_if_over(course: Course, view: RunView) -> None:
+    launched = course.noted_process("launched")
+    ended = view.record is not None and view.record.state not in {RunRecordState.RUNNING, RunRecordState.FINISHED, None}
+    fact = course.world.driver.inspect(launched) if launched is not None else None
+    if not ended and not (fact is not None and fact.over):
+        return
+    if view.record is not None and view.record.state is RunRecordState.FINISHED:
+        return
+    said = f"its record says {view.record.state}" if ended and view.record else "it left no word"
+    text = f"; {_end_text(fact)}" if fact is not None and fact.over else ""
+    log = course.operation.launch.log if course.operation.launch else None
+    raise OperationError(
+        "restart-died",
+        f"attempt {view.attempt} ended before it was confirmed: {said}{text}.{_log_tail(log)}",
+        "/train status shows what it said; /train execute rollback plans anew",
+    )
+
+
+def _enough(beat: Heartbeat, first_epoch: int, num_batches: int) -> bool:
+    if beat.streak or not all(map(math.isfinite, beat.losses.values())):
+        return False
+    if beat.epoch is not None and beat.epoch > first_epoch:
+        return True
+    done = beat.batch or 0
+    # An epoch may have fewer batches than are asked for; its end is as good.
+    return done >= (min(num_batches, beat.batches) if beat.batches else num_batches)
+
+
+def _healthy_text(course: Course, view: RunView, beat: Heartbeat) -> str:
+    skipped = f"{beat.skipped} bad batches skipped" if beat.skipped else "no bad batch"
+    text = f"epoch {beat.epoch}, batch {beat.batch} of {beat.batches or '?'}: {losses_text(beat.losses)}; {skipped}"
+    old = view.epochs.get((course.operation.attempt, beat.epoch or 0))
+    if course.operation.kind is OperationKind.ROLLBACK and old is not None and old.total_loss is not None:
+        text += f"; attempt {course.operation.attempt} had a total loss of {number_text(old.total_loss)} in this epoch"
+    return text
+
+
+def _end_text(fact: ProcessFact) -> str:
+    if fact.signal is not None:
+        return f"killed by signal {fact.signal}"
+    if fact.exit_code is None:
+        return "its exit code is not known"
+    meaning = _EXIT_TEXT.get(fact.exit_code)
+    return f"exit code {fact.exit_code}" + (f", {meaning}" if meaning else "")
+
+
+def _log_tail(log: Path | None) -> str:
+    """The last lines of the console log, for a person; empty when it cannot be read."""
+    if log is None:
+        return ""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _LOG_TAIL_BYTES))
+            text = stream.read().decode(errors="replace").replace("\r", "\n")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()][-_LOG_TAIL_LINES:]
+    return " Last lines: " + " | ".join(lines) if lines else ""

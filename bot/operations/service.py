@@ -1,0 +1,366 @@
+"""Stop, rollback, resume and approval, as commands and buttons use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot.core.approval import Approval, DecisionOutcome
+from bot.core.facts import ProcessIdentity
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.message import Message, Reply, Tone
+from bot.core.operation import Intent, IntentKind, Operation, OperationKind, OperationState
+from bot.core.run import RunState
+from bot.core.tokens import moment, person
+from bot.core.view import RunView
+from bot.errors import CommandError
+from bot.operations import messages
+from bot.operations.approval import MAX_REASON_CHARS, Approvals, new_id
+from bot.operations.course import World, WorldChangedError
+from bot.operations.engine import Engine
+from bot.operations.on_call import OnCall
+from bot.operations.opening import operation_on, rollback_of
+from bot.operations.planning import refuse_unless_ours
+from bot.operations.runner import Runner
+from bot.operations.stop_requests import Stops
+from bot.ports import ApprovalStore, Audit, Chat, IntentStore, OperationLog, Outbox, Transactions
+
+
+def _silent() -> None:
+    return None
+
+
+@dataclass(kw_only=True)
+class Operations:
+    """The only face of this package. ``instance`` is the bot's own process: it owns what it starts. ``notify`` says
+    that the outbox has something new.
+
+    Methods that decide something are done, durably, when they return; operations themselves run on as tasks.
+    """
+
+    world: World
+    approvals: ApprovalStore
+    operations: OperationLog
+    intents: IntentStore
+    outbox: Outbox
+    audit: Audit
+    transactions: Transactions
+    chat: Chat
+    instance: ProcessIdentity
+    notify: Callable[[], None] = _silent
+    make_id: Callable[[], str] = new_id
+
+    def __post_init__(self) -> None:
+        limits = self.world.limits
+        self._questions = Approvals(
+            store=self.approvals,
+            outbox=self.outbox,
+            audit=self.audit,
+            transactions=self.transactions,
+            limits=limits,
+            make_id=self.make_id,
+        )
+        self._on_call = OnCall(self.chat)
+        engine = Engine(
+            world=self.world,
+            journal=self.operations,
+            outbox=self.outbox,
+            audit=self.audit,
+            transactions=self.transactions,
+            changed=self._ask_again,
+            on_call=self._on_call.or_seen,
+            notify=self.notify,
+        )
+        self._runner = Runner(engine, self.operations, self.world.driver, self.world.clock, self.instance)
+        self._stops = Stops(
+            world=self.world,
+            runner=self._runner,
+            operations=self.operations,
+            intents=self.intents,
+            outbox=self.outbox,
+            audit=self.audit,
+            transactions=self.transactions,
+            instance=self.instance,
+            make_id=self.make_id,
+        )
+
+    # -- asking and deciding ------------------------------------------------------------------------------------------
+
+    async def propose_rollback(
+        self,
+        run: str,
+        user: str,
+        *,
+        channel: str | None = None,
+        thread_of: str | None = None,
+        to_epoch: int | None = None,
+        level: str | None = None,
+        dry_run: bool = False,
+    ) -> Reply:
+        """The plan stands in the channel with a card for the people on call; with ``dry_run`` it is only shown.
+
+        Raises:
+            CommandError: no such run, nothing to go back to, or another operation is under way.
+            OperationError: the checkpoints could not be examined.
+            StoreError: the question could not be recorded; nothing was asked.
+        """
+        view = await self._view(run)
+        self._refuse_if_busy(view)
+        now = self.world.clock.now()
+        plan = await self.world.planner.plan(view, now, to_epoch=to_epoch, level=level)
+        goal = f"{view.name} to epoch {plan.target.epoch}"
+        if dry_run:
+            title = f"Plan only: roll back {goal}. Nothing was asked, nothing was done."
+            return Reply(message=messages.plan_message(plan, title=title, tone=Tone.NEUTRAL))
+        on_call = sorted(await self._on_call.now())
+        if not on_call:
+            raise CommandError(
+                "nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS or ONCALL_USERGROUP"
+            )
+        approval, new = self._questions.ask(
+            plan, user, channel=channel, thread_of=thread_of, on_call=on_call, now=self.world.clock.now()
+        )
+        self.notify()
+        deciders = ", ".join(map(person, on_call))
+        text = f"Asked the people on call: {deciders}. Nothing happens before they approve."
+        if not new:
+            text = f"Asked before, at {moment(approval.created_ts)}, nothing has changed since. Open to: {deciders}."
+        title = f"Rollback of {goal}: {'asked' if new else 'already asked'}"
+        return Reply(message=Message(title=title, body=(text,), context=(f"approval {approval.id}",)), private=True)
+
+    async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
+        """The click is counted, or the person reads why not; the last yes has started the rollback.
+
+        Raises:
+            StoreError: it could not be recorded, so nothing was decided.
+            ChatError: who is on call could not be found out, so nothing was decided.
+        """
+        on_call = await self._on_call.now()
+        started: list[Operation] = []
+
+        def start(approval: Approval) -> bool:
+            operation = rollback_of(approval, self.instance, self.world.clock.now())
+            if not self.operations.create(operation):
+                return False
+            self.outbox.put(
+                operation.card, messages.progress(operation), channel=operation.channel, thread_of=operation.thread_of
+            )
+            started.append(operation)
+            return True
+
+        decision = self._questions.decide(
+            approval_id,
+            user,
+            approve=approve,
+            reason=reason.strip(),
+            on_call=on_call,
+            now=self.world.clock.now(),
+            start=start,
+        )
+        self.notify()
+        if decision.outcome is DecisionOutcome.APPROVED:
+            for operation in started:
+                self._runner.start(operation)
+        return Reply(message=messages.answer(decision.outcome, decision.approval, sorted(on_call)), private=True)
+
+    async def continue_run(self, run: str, user: str, why: str = "", *, channel: str | None = None) -> Reply:
+        """It is on record that the run goes on; an open question about it is closed, a planned stop taken back.
+
+        Raises:
+            CommandError: not on call, or no such run.
+            StoreError: it could not be recorded.
+        """
+        await self._on_call.require(user, "decide to continue")
+        view = await self._view(run)
+        now = self.world.clock.now()
+        epoch = view.current.epoch if view.current else None
+        why = why.strip()[:MAX_REASON_CHARS]
+        intent = Intent(
+            run=view.run,
+            kind=IntentKind.CONTINUE,
+            attempt=view.attempt,
+            epoch=epoch,
+            user=user,
+            why=why,
+            channel=channel,
+            thread_of=None,
+            ts=now,
+        )
+        self.audit.append(user, "run.continued", view.run, {"attempt": view.attempt, "epoch": epoch, "why": why}, now)
+        with self.transactions.transaction():
+            self.intents.put(intent)
+            self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+            for approval in self.approvals.pending(view.run):
+                self._questions.reject(approval, by=user, now=now, reason=f"Continue forward. {why}".strip())
+        self.notify()
+        because = f"Because: {why}" if why else "No reason was given."
+        title = f"{view.name} goes on without a rollback"
+        return Reply(message=Message(title=title, body=(f"Decided by {person(user)}. {because}",)))
+
+    # -- stopping and starting ----------------------------------------------------------------------------------------
+
+    async def stop_now(self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None) -> Reply:
+        """The trainer is being stopped; no approval is asked for. Goes ahead without a record when none can be made.
+
+        Raises:
+            CommandError: not on call, no such run, or its process lives elsewhere.
+        """
+        await self._on_call.require(user, "stop a run")
+        reply = await self._stops.now(await self._view(run), user, channel=channel, thread_of=thread_of)
+        self.notify()
+        return reply
+
+    async def stop_after_epoch(
+        self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None
+    ) -> Reply:
+        """The trainer will be stopped once the running epoch has ended and its checkpoint is saved.
+
+        Raises:
+            CommandError: not on call, no such run, or it is not training.
+            StoreError: it could not be recorded.
+        """
+        await self._on_call.require(user, "stop a run")
+        return self._stops.after_epoch(await self._view(run), user, channel=channel, thread_of=thread_of)
+
+    async def resume(self, run: str, user: str, *, channel: str | None = None, level: str | None = None) -> Reply:
+        """The trainer is being started where it stopped.
+
+        Raises:
+            CommandError: not on call, no such run, it is still at work, or it has finished.
+            StoreError: it could not be recorded; nothing was started.
+        """
+        await self._on_call.require(user, "resume a run")
+        view = await self._view(run)
+        refuse_unless_ours(view, self.instance.host)
+        self._refuse_if_busy(view)
+        wanted = self.world.planner.levels.check(level) if level else None
+        process = view.record.process if view.record else None
+        if process is not None and not self.world.driver.inspect(process).over:
+            raise CommandError("still-running", f"process {process.pid} of {view.name} still runs.", "/train status")
+        if view.state is RunState.FINISHED:
+            raise CommandError("run-finished", f"{view.name} has finished.", "/train execute rollback to epoch N")
+        operation = operation_on(
+            view,
+            OperationKind.RESUME,
+            user,
+            self.instance,
+            self.world.clock.now(),
+            operation_id=self.make_id(),
+            channel=channel,
+            level=wanted,
+        )
+        detail = {"attempt": view.attempt, "level": wanted or "", "operation": operation.id}
+        self.audit.append(user, "resume.begin", view.run, detail, self.world.clock.now())
+        with self.transactions.transaction():
+            if not self.operations.create(operation):
+                raise CommandError("busy", f"another operation is under way on {view.name}.", "/train status")
+            self.outbox.put(operation.card, messages.progress(operation), channel=channel)
+        self._runner.start(operation)
+        self.notify()
+        return Reply(message=Message(title=f"Resuming {view.name}", tone=Tone.PROGRESS), private=True)
+
+    # -- the passing of time ------------------------------------------------------------------------------------------
+
+    async def tick(self, now: float) -> None:
+        """What only time brings about: questions expire or are brought to mind, an epoch ends that a stop waits for,
+        an operation that lost its task or its owner goes on."""
+        self._questions.tend(sorted(await self._on_call.or_seen()), now)
+        await self._stops.tend()
+        await self.recover()
+        self.notify()
+
+    async def recover(self) -> None:
+        """Every open operation whose owner is gone belongs to this process and goes on from its last journal line.
+        Operations of another bot process that lives, or may live on another host, are left alone."""
+        self._runner.recover()
+
+    async def settle(self) -> None:
+        """No operation of this process is under way."""
+        await self._runner.settle()
+
+    async def close(self) -> None:
+        """Running operations are left where they are; :meth:`recover` takes them up."""
+        await self._runner.close()
+
+    # -- what others ask ----------------------------------------------------------------------------------------------
+
+    def open(self, run: str) -> Operation | None:
+        """The operation under way on the run."""
+        found = self.operations.open(run)
+        return found[0] if found else None
+
+    def pending(self, run: str) -> Approval | None:
+        """The question that waits for an answer."""
+        found = self.approvals.pending(run)
+        return found[0] if found else None
+
+    def held(self, run: str) -> bool:
+        """Whether an operation is under way, so that the death of the process is expected."""
+        return self.open(run) is not None
+
+    def run_of(self, key: str) -> str | None:
+        """The run that the message with this key is about, if it is one of ours."""
+        kind, _, rest = key.partition("/")
+        name = rest.partition("/")[0]
+        if kind == "approval":
+            approval = self.approvals.get(name)
+            return approval.run if approval else None
+        if kind == "operation":
+            operation = self.operations.get(name)
+            return operation.run if operation else None
+        return None
+
+    def findings(self, run: str) -> tuple[Finding, ...]:
+        """A condition that holds while the newest operation on the run ended in a call for a person."""
+        newest = next(iter(self.operations.history(run, limit=1)), None)
+        if newest is None or newest.state is not OperationState.NEEDS_HUMAN:
+            return ()
+        return (
+            Finding(
+                run=run,
+                check="operation",
+                key=newest.id,
+                severity=Severity.CRITICAL,
+                nature=Nature.CONDITION,
+                ts=newest.updated_ts,
+                title=f"The {newest.kind} of {newest.name} needs a person",
+                body=(newest.problem,),
+                hint="its message has the exact commands; or /train execute rollback to plan anew",
+                resolution=f"{newest.name} has been taken care of",
+            ),
+        )
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _ask_again(self, operation: Operation, error: WorldChangedError) -> None:
+        """The approval is void; when there is a plan for the world as it is, it is asked for with the difference."""
+        now = self.world.clock.now()
+        approval = self.approvals.get(operation.id)
+        if approval is not None:
+            self._questions.void(approval, now=now, reason=error.message)
+        if error.plan is not None:
+            self._questions.ask(
+                error.plan,
+                operation.requester,
+                channel=operation.channel,
+                thread_of=operation.thread_of,
+                on_call=self._on_call.seen,
+                now=now,
+                changed=error.changed,
+            )
+
+    async def _view(self, run: str) -> RunView:
+        known = self.world.runs.find(run)
+        view = await self.world.runs.refresh(known.run) if known is not None else None
+        if view is None:
+            raise CommandError("run-unknown", f"there is no run {run!r}.", "/train runs")
+        return view
+
+    def _refuse_if_busy(self, view: RunView) -> None:
+        busy = self.open(view.run)
+        if busy is not None:
+            raise CommandError(
+                "busy",
+                f"a {busy.kind} of {view.name} is under way since {moment(busy.created_ts)}, in step {busy.step}.",
+                "wait for it, or /train stop now",
+            )

@@ -1,0 +1,204 @@
+"""The steps of operations as data: a probe, an act that may be repeated, a time-out and, early on, a way back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.core.forecast import duration
+from bot.core.operation import Step
+from bot.core.plan import RollbackPlan, differences
+from bot.errors import CommandError, OperationError
+from bot.operations.course import Course, WorldChangedError
+from bot.operations.limits import OperationLimits
+from bot.operations.restart import confirm, launch, probe_restarted, restart
+from bot.operations.stop import probe_stopped, stop_process
+from trainer.contract import RunLayout, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """``probe`` says what is so when the step is already done, None when it is not; ``apply`` does it and says what it
+    found; ``undo`` leaves the world as it was before, and is repeatable too."""
+
+    step: Step
+    apply: Callable[[Course], Awaitable[str]]
+    timeout_s: Callable[[OperationLimits], float]
+    probe: Callable[[Course], Awaitable[str | None]] | None = None
+    undo: Callable[[Course], Awaitable[str]] | None = None
+    retried: bool = False
+    """Whether a failure is tried again before a person is called."""
+
+
+def _plan(course: Course) -> RollbackPlan:
+    plan = course.operation.plan
+    assert plan is not None, "a rollback carries its plan"
+    return plan
+
+
+async def _hold(course: Course) -> str:
+    """The world is the one that was approved, and there is room for the rollback.
+
+    Raises:
+        WorldChangedError: it is not.
+        OperationError: the disk is too full.
+    """
+    plan = _plan(course)
+    view = await course.view()
+    try:
+        fresh = await course.world.planner.plan(
+            view, course.world.clock.now(), to_epoch=plan.to_epoch, level=plan.level
+        )
+    except CommandError as error:
+        raise WorldChangedError(f"the plan is no longer possible: {error.message}", None, ()) from error
+    changed = differences(plan.binding, fresh.binding)
+    if changed:
+        text = "; ".join(f"{one.what} was {one.then}, is {one.now}" for one in changed)
+        raise WorldChangedError(f"since it was approved, {text}.", fresh, changed)
+    needed = course.world.limits.min_free_bytes + 3 * plan.target.size_bytes
+    free = shutil.disk_usage(plan.directory).free
+    if free < needed:
+        raise OperationError(
+            "disk-full",
+            f"{plan.directory} has {free / 2**30:.1f} GiB free, a rollback wants {needed / 2**30:.1f} GiB.",
+            "make room, then ask again: nothing was touched",
+        )
+    return f"plan {plan.digest[:12]} still holds"
+
+
+async def _verify(course: Course) -> str:
+    """Every file that will be used is read anew, and is the one that was approved.
+
+    Raises:
+        OperationError: one is not clean, or not the same.
+    """
+    target = _plan(course).target
+    for file, sha256 in ((target.file, target.sha256), *target.companions):
+        fact = await course.world.forensics.verify(await course.view(), course.operation.directory / file)
+        if fact.sha256 != sha256:
+            raise OperationError(
+                "checkpoint-replaced",
+                f"{file} has digest {(fact.sha256 or 'none')[:12]}, approved was {sha256[:12]}.",
+                "somebody replaced it after the approval; ask again",
+            )
+        if fact.verdict is not Verdict.CLEAN:
+            reasons = "; ".join(fact.reasons) or "no reason given"
+            raise OperationError(
+                f"checkpoint-{fact.verdict}", f"{file} is {fact.verdict}: {reasons}.", "ask for an earlier epoch"
+            )
+    return f"clean, sha256 {target.sha256[:12]}"
+
+
+async def _archive(course: Course) -> str:
+    plan = _plan(course)
+    if course.operation.note("archives") is None:
+        course.note("archives", json.dumps(_archive_names(plan)))
+    folder = await course.world.forensics.archive(await course.view(), after_epoch=plan.target.epoch)
+    course.note("archive", str(folder))
+    return f"in {folder}"
+
+
+async def _unarchive(course: Course) -> str:
+    """What this operation put aside is back; an archive of an earlier rollback stays one."""
+    plan, before = _plan(course), course.operation.note("archives")
+    if before is None:
+        return "nothing was put aside"
+    folder = course.operation.note("archive")
+    if folder is None:
+        # Cut off before its answer, or it failed and put everything back itself: repeating it tells.
+        try:
+            folder = str(await course.world.forensics.archive(await course.view(), after_epoch=plan.target.epoch))
+        except OperationError as error:
+            return f"nothing was put aside ({error.message})"
+    if Path(folder).name in json.loads(before):
+        return "nothing was put aside"
+    await course.world.forensics.unarchive(await course.view(), Path(folder))
+    return "everything is back in its place"
+
+
+def _archive_names(plan: RollbackPlan) -> list[str]:
+    folder = RunLayout(plan.directory).archive
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+async def _restart_as_it_was(course: Course) -> str:
+    """The trainer trains on where it was stopped, at its old level; nothing when it was not at work before, or when
+    somebody on call wants it stopped."""
+    operation = course.operation
+    process = operation.process
+    if not operation.was_active or operation.halted_by or process is None or operation.launch is None:
+        return "it was not running before"
+    if not course.world.driver.inspect(process).over:
+        return "the trainer was not stopped"
+    argv = (operation.launch.python, "-m", "trainer", "resume", str(operation.directory))
+    return await launch(course, key=f"{operation.id}.undo", argv=argv)
+
+
+async def _restore(course: Course) -> str:
+    plan = _plan(course)
+    await course.world.forensics.restore(await course.view(), epoch=plan.target.epoch)
+    return f"epoch {plan.target.epoch} is where it goes on"
+
+
+def _stop_timeout_s(limits: OperationLimits) -> float:
+    return limits.stop_grace_max_s + limits.group_grace_s + 3 * limits.kill_wait_s
+
+
+SPECS: Mapping[Step, StepSpec] = {
+    spec.step: spec
+    for spec in (
+        StepSpec(step=Step.HOLD, apply=_hold, timeout_s=lambda limits: limits.verify_timeout_s),
+        StepSpec(step=Step.VERIFY, apply=_verify, timeout_s=lambda limits: limits.verify_timeout_s),
+        StepSpec(
+            step=Step.STOP,
+            probe=probe_stopped,
+            apply=stop_process,
+            undo=_restart_as_it_was,
+            timeout_s=_stop_timeout_s,
+        ),
+        StepSpec(step=Step.ARCHIVE, apply=_archive, undo=_unarchive, timeout_s=lambda limits: limits.archive_timeout_s),
+        StepSpec(step=Step.RESTORE, apply=_restore, timeout_s=lambda limits: limits.restore_timeout_s, retried=True),
+        StepSpec(
+            step=Step.RESTART,
+            probe=probe_restarted,
+            apply=restart,
+            timeout_s=lambda limits: limits.restart_timeout_s,
+            retried=True,
+        ),
+        # Its own time-outs are those of the phases; this one only bounds a trainer that creeps.
+        StepSpec(step=Step.CONFIRM, apply=confirm, timeout_s=lambda limits: 24 * limits.first_batch_timeout_s),
+    )
+}
+
+
+def instructions(course: Course) -> str:
+    """The exact commands that a person would type to finish what is under way."""
+    operation, plan = course.operation, course.operation.plan
+    if operation.launch is None:
+        return ""
+    python = f"{operation.launch.python} -m trainer"
+    lines = [f"cd {operation.launch.cwd}", f"{python} catalog {operation.directory}"]
+    resume = f"{python} resume {operation.directory}"
+    done = {step for step, _ in operation.done}
+    if plan is not None:
+        epoch = plan.target.epoch
+        if Step.ARCHIVE not in done:
+            lines.append(f"{python} archive {operation.directory} after={epoch}")
+        if Step.RESTORE not in done:
+            lines.append(f"{python} restore {operation.directory} epoch={epoch}")
+        resume += f" from={epoch} level={plan.level_after}"
+    lines.append(f"nohup {resume} >> {operation.launch.log} 2>&1 &")
+    return "\n".join(lines)
+
+
+def waited(course: Course, spec: StepSpec) -> OperationError:
+    """The fault of a step that took too long."""
+    limit_s = spec.timeout_s(course.world.limits)
+    return OperationError(
+        "step-timeout",
+        f"step {spec.step} was not done within {duration(limit_s)}.",
+        "look at the host: load, disk, network file system",
+    )

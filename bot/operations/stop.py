@@ -1,0 +1,174 @@
+"""Stopping a trainer: exactly that process, then its group, then by force, until nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from bot.core.facts import ProcessIdentity, ProcessStatus
+from bot.core.forecast import batch_s, duration
+from bot.core.view import RunView
+from bot.errors import OperationError
+from bot.operations.course import Course
+from bot.operations.limits import OperationLimits
+from bot.ports import Driver
+from trainer.contract import EventKind, RunRecordState
+
+_NOTICE_S = 3.0
+"""A trainer that got SIGTERM says so in its events well within this; a second SIGTERM would cut its save short."""
+
+_ORPHAN_S = 1.0
+"""Workers of a trainer that ended in an orderly way end with it; the rest is asked after this."""
+
+
+def grace_s(view: RunView | None, limits: OperationLimits) -> float:
+    """What the trainer may take to end its batch and save, from the measured time of its batches."""
+    each_s = batch_s(view) if view is not None else None
+    wanted_s = limits.stop_grace_s + limits.stop_grace_batches * (each_s or 0.0)
+    return min(wanted_s, limits.stop_grace_max_s)
+
+
+async def probe_stopped(course: Course) -> str | None:
+    """Said when the process is over and nothing of it is left."""
+    process = course.operation.process
+    if process is None:
+        return "no process is known"
+    if not course.world.driver.inspect(process).over or _alive(course.world.driver, _members(course, process)):
+        return None
+    return await outcome(course, "was not running")
+
+
+async def stop_process(course: Course) -> str:
+    """Nothing of the operation's process is left; says how it went and whether the run can be resumed.
+
+    Raises:
+        OperationError: it cannot be told whether it lives, or something survives SIGKILL.
+    """
+    process = course.operation.process
+    if process is None:
+        return "no process is known"
+    return await outcome(course, await end(course, process, note="members"))
+
+
+async def end(course: Course, process: ProcessIdentity, *, note: str) -> str:
+    """Neither ``process`` nor anything that belongs to it lives; says how it ended. May be repeated after a crash: a
+    SIGTERM that was heard is not sent again.
+
+    Raises:
+        OperationError: see :func:`stop_process`.
+    """
+    driver, limits = course.world.driver, course.world.limits
+    fact = driver.inspect(process)
+    if fact.status is ProcessStatus.UNKNOWN:
+        raise OperationError(
+            "process-unknown",
+            f"it cannot be told whether process {process.pid} lives: {fact.detail}.",
+            f"look on host {process.host or 'of the run'} and stop it there",
+        )
+    how = "was not running"
+    if fact.status is ProcessStatus.ALIVE:
+        _note_members(course, process, note)
+        how = await _end_leader(course, process, limits)
+    left = _alive(driver, _members(course, process, note))
+    if left:
+        left = await _sweep(course, process, left, limits)
+    if left or not driver.inspect(process).over:
+        pids = " ".join(str(member.pid) for member in (left or (process,)))
+        raise OperationError(
+            "process-survives",
+            f"process {pids} survives SIGKILL; the kernel holds it, often for a disk that does not answer.",
+            f"see: ps -o pid,stat,wchan:30,cmd -p {pids.replace(' ', ',')}",
+        )
+    return how
+
+
+async def outcome(course: Course, how: str) -> str:
+    """``how``, and what is there to resume from."""
+    view = await course.world.runs.refresh(course.operation.run)
+    if view is None or view.record is None:
+        return f"{how}; its record cannot be read"
+    stopped = [event for event in view.notable if event.kind == EventKind.RUN_STOPPED and event.attempt == view.attempt]
+    if view.record.state is RunRecordState.STOPPED and stopped and stopped[-1].flag("resumable"):
+        return f"{how}; its state is saved and can be resumed"
+    clean = view.last_clean
+    if clean is not None:
+        return f"{how}; nothing newer than the clean checkpoint of epoch {clean.epoch} can be resumed"
+    return f"{how}; there is no clean checkpoint to resume from"
+
+
+async def _end_leader(course: Course, process: ProcessIdentity, limits: OperationLimits) -> str:
+    driver = course.world.driver
+    view = await course.world.runs.refresh(course.operation.run)
+    patience_s = grace_s(view, limits)
+    asked_before = course.operation.note("asked") is not None
+    if not asked_before:
+        course.note("asked", str(process.pid))
+    if not asked_before or not await _heard(course):
+        driver.signal(process, signal.SIGTERM)
+    if await _gone(course, process, patience_s):
+        return f"stopped in {duration(course.step_s)}"
+    driver.signal(process, signal.SIGTERM, group=True)
+    if await _gone(course, process, limits.group_grace_s):
+        return f"stopped in {duration(course.step_s)}, at the second request"
+    driver.signal(process, signal.SIGKILL, group=True)
+    await _gone(course, process, limits.kill_wait_s)
+    return f"did not stop within {duration(patience_s)} and was killed"
+
+
+async def _heard(course: Course) -> bool:
+    """After a crash of the bot: whether the SIGTERM that was about to be sent had arrived."""
+    attempt = course.operation.attempt
+    until_s = course.step_s + min(_NOTICE_S, course.world.limits.stop_grace_s)
+    while True:
+        view = await course.world.runs.refresh(course.operation.run)
+        events = view.notable if view is not None else ()
+        if any(event.kind == EventKind.STOP_REQUESTED and event.attempt == attempt for event in events):
+            return True
+        if course.step_s >= until_s:
+            return False
+        await course.world.pause(course.world.limits.poll_s)
+
+
+async def _gone(course: Course, process: ProcessIdentity, within_s: float) -> bool:
+    until_s = course.step_s + within_s
+    while not course.world.driver.inspect(process).over:
+        if course.step_s >= until_s:
+            return False
+        await course.world.pause(course.world.limits.poll_s)
+    return True
+
+
+async def _sweep(
+    course: Course, process: ProcessIdentity, left: tuple[ProcessIdentity, ...], limits: OperationLimits
+) -> tuple[ProcessIdentity, ...]:
+    """What is alive after the leader's children had time to notice its end, were asked, and were killed."""
+    driver = course.world.driver
+    stages = ((None, _ORPHAN_S), (signal.SIGTERM, limits.group_grace_s), (signal.SIGKILL, limits.kill_wait_s))
+    for signum, within_s in stages:
+        if signum is not None:
+            for member in left:
+                driver.signal(member, signum)
+        until_s = course.step_s + min(within_s, limits.kill_wait_s)
+        while (left := _alive(driver, (*left, *driver.survivors(process)))) and course.step_s < until_s:
+            await course.world.pause(limits.poll_s)
+        if not left:
+            return ()
+    return left
+
+
+def _note_members(course: Course, process: ProcessIdentity, note: str) -> None:
+    """Who belongs to it can be seen only while it lives: afterwards its children have another parent."""
+    members = course.world.driver.survivors(process)
+    course.note(note, json.dumps([asdict(member) for member in members]))
+
+
+def _members(course: Course, process: ProcessIdentity, note: str = "members") -> tuple[ProcessIdentity, ...]:
+    noted = course.operation.note(note)
+    known = [ProcessIdentity(**member) for member in json.loads(noted)] if noted else []
+    return tuple(dict.fromkeys([*known, *course.world.driver.survivors(process)]))
+
+
+def _alive(driver: Driver, members: Sequence[ProcessIdentity]) -> tuple[ProcessIdentity, ...]:
+    return tuple(one for one in dict.fromkeys(members) if driver.inspect(one).status is ProcessStatus.ALIVE)

@@ -1,0 +1,164 @@
+"""Stops that a person asks for: at once, or when the epoch has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot.core.facts import ProcessIdentity
+from bot.core.message import Message, Reply, Tone
+from bot.core.operation import Intent, IntentKind, Operation, OperationKind
+from bot.core.tokens import person
+from bot.core.view import RunView
+from bot.errors import CommandError, StoreError
+from bot.operations import messages
+from bot.operations.course import World
+from bot.operations.emergency import stop_without_journal
+from bot.operations.opening import operation_on
+from bot.operations.planning import refuse_unless_ours
+from bot.operations.runner import Runner
+from bot.ports import Audit, IntentStore, OperationLog, Outbox, Transactions
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stops:
+    """Callers have made sure that ``user`` is on call and ``view`` is fresh."""
+
+    world: World
+    runner: Runner
+    operations: OperationLog
+    intents: IntentStore
+    outbox: Outbox
+    audit: Audit
+    transactions: Transactions
+    instance: ProcessIdentity
+    make_id: Callable[[], str]
+
+    async def now(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Reply:
+        """The trainer is being stopped; no approval is asked for. Goes ahead without a record when none can be made.
+
+        Raises:
+            CommandError: its process lives elsewhere.
+        """
+        refuse_unless_ours(view, self.instance.host)
+        now = self.world.clock.now()
+        unrecorded = ""
+        try:
+            self.audit.append(user, "stop.begin", view.run, {"attempt": view.attempt, "state": view.state.value}, now)
+        except StoreError as error:
+            unrecorded = str(error)
+        try:
+            busy = next(iter(self.operations.open(view.run)), None)
+            if busy is not None:
+                return self._halt(busy, user, unrecorded)
+            operation = self._stop(view, user, channel=channel, thread_of=thread_of)
+            with self.transactions.transaction():
+                created = self.operations.create(operation)
+                if created:
+                    self.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
+                    self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+            if not created:
+                raise CommandError("busy", f"another operation on {view.name} began in this moment.", "/train stop now")
+        except StoreError as error:
+            _log.exception("emergency stop of %s goes ahead without a journal", view.run)
+            text = await stop_without_journal(self.world, self._stop(view, user, channel=channel, thread_of=thread_of))
+            return _stopped_unrecorded(view, text, str(error))
+        self.runner.start(operation)
+        return Reply(message=_stopping(view, operation, unrecorded), private=not unrecorded)
+
+    def after_epoch(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Reply:
+        """The trainer will be stopped once the running epoch has ended and its checkpoint is saved.
+
+        Raises:
+            CommandError: it is not training, or trains elsewhere.
+            StoreError: it could not be recorded.
+        """
+        refuse_unless_ours(view, self.instance.host)
+        if not view.state.active:
+            raise CommandError(
+                "not-running", f"{view.name} is {view.state.value}, so no epoch will end.", "/train status"
+            )
+        now = self.world.clock.now()
+        epoch = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
+        intent = Intent(
+            run=view.run,
+            kind=IntentKind.STOP_AFTER_EPOCH,
+            attempt=view.attempt,
+            epoch=epoch,
+            user=user,
+            why="",
+            channel=channel,
+            thread_of=thread_of,
+            ts=now,
+        )
+        self.audit.append(user, "stop.planned", view.run, {"attempt": view.attempt, "after_epoch": epoch}, now)
+        self.intents.put(intent)
+        when = f"epoch {epoch} has ended" if epoch else "the first epoch has ended"
+        text = f"Asked for by {person(user)}. To take it back: /train continue. To stop at once: /train stop now."
+        return Reply(message=Message(title=f"{view.name} will be stopped when {when}", body=(text,)))
+
+    async def tend(self) -> None:
+        """Runs whose epoch has ended are stopped, if somebody asked for that."""
+        for intent in self.intents.all(IntentKind.STOP_AFTER_EPOCH):
+            await self._stop_if_ended(intent)
+
+    async def _stop_if_ended(self, intent: Intent) -> None:
+        view = await self.world.runs.refresh(intent.run)
+        if view is None:
+            return
+        if view.attempt != intent.attempt or not view.state.active:
+            self.intents.drop(intent.run, intent.kind)
+            return
+        finished = [one.epoch for one in view.epochs.values() if one.attempt == view.attempt and one.finished]
+        if not finished or (intent.epoch is not None and max(finished) < intent.epoch):
+            return
+        operation = self._stop(view, intent.user, channel=intent.channel, thread_of=intent.thread_of)
+        with self.transactions.transaction():
+            if not self.operations.create(operation):
+                return
+            self.intents.drop(intent.run, intent.kind)
+            self.outbox.put(
+                operation.card, messages.progress(operation), channel=intent.channel, thread_of=intent.thread_of
+            )
+        self.runner.start(operation)
+
+    def _halt(self, busy: Operation, user: str, unrecorded: str) -> Reply:
+        name = busy.name
+        if busy.kind is OperationKind.STOP:
+            return Reply(message=Message(title=f"{name} is being stopped already"), private=True)
+        self.operations.halt(busy.id, user)
+        body = ["Its message shows how it ends; nothing is started any more."]
+        if unrecorded:
+            body.append(f"This is not in the audit log: {unrecorded}")
+        return Reply(
+            message=Message(title=f"Stopping {name}: the {busy.kind} ends now", tone=Tone.PROGRESS, body=tuple(body)),
+            private=not unrecorded,
+        )
+
+    def _stop(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Operation:
+        return operation_on(
+            view,
+            OperationKind.STOP,
+            user,
+            self.instance,
+            self.world.clock.now(),
+            operation_id=self.make_id(),
+            channel=channel,
+            thread_of=thread_of,
+        )
+
+
+def _stopping(view: RunView, operation: Operation, unrecorded: str) -> Message:
+    pid = operation.process.pid if operation.process else "unknown"
+    body = [f"Process {pid} was asked to end its batch and save. Its message shows how it goes."]
+    if unrecorded:
+        body.append(f"This stop is not in the audit log: {unrecorded}")
+    return Message(title=f"Stopping {view.name}", tone=Tone.PROGRESS, body=tuple(body))
+
+
+def _stopped_unrecorded(view: RunView, text: str, error: str) -> Reply:
+    body = (text, f"Nothing of this is on record: {error}")
+    return Reply(message=Message(title=f"{view.name}: emergency stop", tone=Tone.WARNING, body=body))

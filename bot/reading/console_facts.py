@@ -1,0 +1,178 @@
+"""What a console log of Ultralytics says, typed. Every fact carries the physical line (from 1) that said it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CrashKind(StrEnum):
+    """What ended a run, as far as the log says."""
+
+    OOM = "oom"
+    KILLED = "killed"
+    NCCL = "nccl"
+    CUDA_ERROR = "cuda_error"
+    DATALOADER = "dataloader"
+    EXCEPTION = "exception"
+    """Any other exception; Ctrl-C and a segmentation fault count as one."""
+    NONE = "none"
+
+
+class Origin(StrEnum):
+    """Where an error came from, which decides whether it can end the run."""
+
+    MAIN = "main"
+    CHILD = "child"
+    """A process started by the run: a data loader worker, another rank."""
+    WRAPPER = "wrapper"
+    """It only repeats that another process failed (torchrun, subprocess, an exit code); the cause stands elsewhere."""
+
+
+class NoticeKind(StrEnum):
+    """What was recovered, or is only worth knowing."""
+
+    BATCH_HALVED = "batch_halved"
+    ASSIGNER_FALLBACK = "assigner_fallback"
+    NONFINITE_BATCH_SKIPPED = "nonfinite_batch_skipped"
+    LABEL_CORRUPT = "label_corrupt"
+    LABEL_DUPLICATE = "label_duplicate"
+    LABELS_MISSING = "labels_missing"
+    IMAGE_RESTORED = "image_restored"
+    AMP = "amp"
+    NMS_SLOW = "nms_slow"
+    MOSAIC_CLOSED = "mosaic_closed"
+    RESUME_IGNORED = "resume_ignored"
+    LEAKED_SEMAPHORES = "leaked_semaphores"
+    THREAD_EXCEPTION = "thread_exception"
+    """An exception in a side thread or a clean-up hook: the run goes on."""
+    RECOVERED_EXCEPTION = "recovered_exception"
+    """An exception of the main thread after which training went on."""
+    LOGGED_ERROR = "logged_error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleFact:
+    """``line`` counts line feeds only, so all frames redrawn by carriage returns share one."""
+
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBanner(ConsoleFact):
+    """Version line of Ultralytics; printed at the start and again before the final validation."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(ConsoleFact):
+    """A training began; ``epochs`` is None when it is limited by hours."""
+
+    epochs: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(ConsoleFact):
+    """Training continues; ``epoch`` (from 1) is the first to run."""
+
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header(ConsoleFact):
+    """Head of an epoch's table: the loss columns in order."""
+
+    losses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainFrame(ConsoleFact):
+    """One drawing of the training bar. Epochs as printed: YOLOv3, v5, v7 and v9 count from 0.
+
+    ``batch`` and ``batches`` are None when the terminal cut them off. Losses are running means of the epoch, so a
+    single bad batch keeps them non-finite to the epoch's end.
+    """
+
+    epoch: int
+    epochs: int
+    batch: int | None
+    batches: int | None
+    losses: tuple[tuple[str, float], ...]
+
+    @property
+    def nonfinite(self) -> tuple[str, ...]:
+        """Names of the losses that are NaN or infinite."""
+        return tuple(name for name, value in self.losses if not math.isfinite(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainBar(ConsoleFact):
+    """A training bar without Ultralytics' columns: drawn before the first batch, or by somebody's own loop."""
+
+    epoch: int | None
+    epochs: int | None
+    batch: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValBar(ConsoleFact):
+    """Validation goes on."""
+
+    batch: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValRow(ConsoleFact):
+    """The ``all`` row of a validation table; the values are those of boxes, None when cut off or not of this task."""
+
+    map50: float | None
+    map50_95: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed(ConsoleFact):
+    """All epochs ran; ``epochs`` counts those since the last start."""
+
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyStopped(ConsoleFact):
+    """Patience ran out; ``best_epoch`` as printed."""
+
+    patience: int | None
+    best_epoch: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NanRecovery(ConsoleFact):
+    """Ultralytics itself found non-finite loss, fitness or weights; ``recovering``: it goes back to ``last.pt``."""
+
+    recovering: bool
+    attempt: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FatalError(ConsoleFact):
+    """An error that ends a process. Whether it ended the run shows in what follows it."""
+
+    kind: CrashKind
+    origin: Origin
+    detail: str
+    """One line that names the error, without addresses and advice."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice(ConsoleFact):
+    """Not an incident."""
+
+    kind: NoticeKind
+    text: str

@@ -1,0 +1,215 @@
+"""Progress bars and tables of Ultralytics, found in one piece of text.
+
+Column counts are never assumed: names come from the last header, and only where a log lacks one from the usual order
+of each task. A piece may hold many frames glued together, a frame cut anywhere, and a message glued behind its bar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
+_FRAME = re.compile(
+    rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+\d[\d.]*(?:e[-+]\d+)?G\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=[\s:…#]|$)",
+    re.ASCII,
+)
+_COUNTER = re.compile(r"\s*:\s*(\d+)%(?:\|[^|]*\|\s*|[^\d|A-Za-z]*)(\d{1,9})/(\d{1,9})(?!\d|\s+[\d.]+G\s)", re.ASCII)
+_TIME = re.compile(
+    r"\s*\[[^\]]*\]?|(?:\s+[\d.]+[KMGT]?(?:it/s|s/it))?\s+(?:\d+:)*\d+(?:\.\d+)?s?(?:<(?:\d+:)*\d+(?:\.\d+)?s?)?",
+    re.ASCII,
+)
+_HEADER = re.compile(r"(?:^|\s)Epoch\s+gpu_?mem\s+(\S.*)$", re.ASCII | re.IGNORECASE)
+_VAL_HEADER = re.compile(r"(?:^|\s)(?:Class\s+Images\s+(?=[A-Z])|classes\s+(?=top1_acc))(.+?)(?=:\s|:?$)", re.ASCII)
+_ALL_ROW = re.compile(rf"\ball((?:\s+{_NUMBER})+)(?=\s|$)", re.ASCII)
+_ROW_START = re.compile(r"\s{0,2}|.?[\]:|>]\s?", re.ASCII | re.DOTALL)
+"""Before ``all`` stands padding or a bar; a class may be called "wear it all"."""
+_BAR = re.compile(r"(\d{1,3})%(?:\|[^|]*\|\s*|[^\d|A-Za-z]*)(\d{1,9})/(\d{1,9})(?![\d./]|[KMG])", re.ASCII)
+_OWN_BAR = re.compile(r"^[\s\W]*(?:Train(?:ing)?|Epoch)\b([^|%]*?):?\s*$", re.ASCII)
+_RATIO = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
+_GROUP = re.compile(r"\w+\(")
+"""``Box(P`` and ``Mask(P`` head the precision columns."""
+_COUNT_COLUMNS = frozenset({"instances", "size", "labels", "targets", "img_size"})
+_USUAL_LOSSES = {
+    1: ("loss",),
+    3: ("box_loss", "cls_loss", "dfl_loss"),
+    4: ("box_loss", "seg_loss", "cls_loss", "dfl_loss"),
+    5: ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss"),
+    6: ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "l1_loss", "rle_loss"),
+}
+_USUAL_LOSSES_V5 = {3: ("box_loss", "obj_loss", "cls_loss"), 4: ("box_loss", "seg_loss", "obj_loss", "cls_loss")}
+_USUAL_LOSSES_SEGMENT = {5: ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The columns between memory and bar. ``counts`` is how many follow the losses (instances, image size)."""
+
+    losses: tuple[str, ...]
+    counts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A training frame before its columns are named. ``closed``: the bar follows, so no value can be cut."""
+
+    epoch: int
+    epochs: int
+    values: tuple[str, ...]
+    batch: int | None
+    batches: int | None
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """Any progress bar that is no training frame; ``label`` is what stands before it."""
+
+    label: str
+    batch: int
+    batches: int
+
+
+def find_frames(text: str, *, at_end: bool) -> tuple[list[Frame], list[str]]:
+    """The training frames of ``text`` in order, and the texts before, between and behind them.
+
+    ``at_end``: the file ends with ``text`` and has no line end, so the last number may lack digits.
+    """
+    matches = list(_FRAME.finditer(text))
+    if not matches:
+        return [], [text]
+    frames: list[Frame] = []
+    rests = [text[: matches[0].start()]]
+    for index, match in enumerate(matches):
+        stop = matches[index + 1].start() if index + 1 < len(matches) else len(text)
+        tail = text[match.end() : stop]
+        counter = _COUNTER.match(tail)
+        batch = batches = None
+        rest = tail
+        if counter:
+            rest = tail[counter.end() :]
+            cut = not rest and (at_end or not _agrees(counter))
+            if not cut:
+                batch, batches = int(counter[2]), int(counter[3])
+            time = _TIME.match(rest)
+            rest = rest[time.end() :] if time else rest
+        frames.append(
+            Frame(
+                epoch=int(match[1]),
+                epochs=int(match[2]),
+                values=tuple(match[3].split()),
+                batch=batch,
+                batches=batches,
+                closed=tail.lstrip().startswith(":"),
+            )
+        )
+        rests.append(rest)
+    return frames, rests
+
+
+def find_bar(text: str) -> tuple[Bar | None, str]:
+    """The bar of ``text`` that stands last, and the text behind it (all of ``text`` when there is no bar)."""
+    last = next(reversed(list(_BAR.finditer(text))), None)
+    if last is None:
+        return None, text
+    rest = text[last.end() :]
+    time = _TIME.match(rest)
+    bar = Bar(label=text[: last.start()], batch=int(last[2]), batches=int(last[3]))
+    return bar, rest[time.end() :] if time else rest
+
+
+def find_header(text: str) -> Columns | None:
+    """The columns that ``text`` announces; None when it announces none, or was cut before their end."""
+    match = _HEADER.search(text)
+    if match is None:
+        return None
+    names = match[1].split()
+    for index, name in enumerate(names):
+        if name.lower() in _COUNT_COLUMNS:
+            return Columns(losses=tuple(names[:index]), counts=len(names) - index) if index else None
+    if any(name.endswith("_acc") for name in names):  # YOLOv5's classifier prints neither instances nor size
+        return Columns(losses=tuple(name for name in names if name.endswith("loss")), counts=0)
+    return None
+
+
+def find_val_header(text: str) -> tuple[str, ...] | None:
+    """The columns behind ``Images`` of a validation table; behind ``classes`` for a classifier."""
+    match = _VAL_HEADER.search(text)
+    if match is None:
+        return None
+    return tuple(_GROUP.sub("", match[1]).replace(")", " ").split())
+
+
+def find_all_row(text: str, columns: Sequence[str] | None, *, at_end: bool) -> tuple[float | None, float | None] | None:
+    """mAP50 and mAP50-95 of the boxes in the ``all`` row of ``text``; None when it holds no such row."""
+    last = next(reversed(list(_ALL_ROW.finditer(text))), None)
+    if last is None or not _ROW_START.fullmatch(text, max(0, last.start() - 2), last.start()):
+        return None
+    values = last[1].split()
+    if at_end and last.end() == len(text) and _misaligned(last[1]):
+        values.pop()
+    numbers = [float(value) for value in values]
+    place, place_95 = _map_places(columns)
+    if columns is None and len(numbers) < 6:
+        return None, None
+    return (
+        numbers[place] if place is not None and place < len(numbers) else None,
+        numbers[place_95] if place_95 is not None and place_95 < len(numbers) else None,
+    )
+
+
+def own_loop(bar: Bar) -> tuple[int | None, int | None] | None:
+    """Epoch and epochs as far as ``bar``'s label gives them, if it is the training bar of somebody's own loop."""
+    match = _OWN_BAR.match(bar.label)
+    if match is None or "Scanning" in bar.label or "Caching" in bar.label:
+        return None
+    ratio = _RATIO.search(bar.label)
+    return (int(ratio[1]), int(ratio[2])) if ratio else (None, None)
+
+
+def named_losses(frame: Frame, columns: Columns | None, *, yolov5: bool, masks: bool) -> dict[str, float] | None:
+    """The losses of ``frame`` by name; None when the frame was cut before all of them were printed."""
+    values = frame.values
+    if columns is not None:
+        expected = len(columns.losses) + columns.counts
+        if len(values) == expected or (columns.counts == 0 and frame.closed and len(values) <= expected + 2):
+            return _numbers(columns.losses, values)
+        if not frame.closed and len(values) != expected:
+            return None
+    losses = values[:-2]
+    if not losses or not (values[-1].isdigit() and values[-2].isdigit()):
+        return None
+    usual = _USUAL_LOSSES | (_USUAL_LOSSES_V5 if yolov5 else {}) | (_USUAL_LOSSES_SEGMENT if masks else {})
+    names = usual.get(len(losses)) or tuple(f"loss_{place}" for place in range(1, len(losses) + 1))
+    return _numbers(names, losses)
+
+
+def _numbers(names: Sequence[str], values: Sequence[str]) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=False)}
+
+
+def _agrees(counter: re.Match[str]) -> bool:
+    """Whether percentage and counter belong together; digits lost at a cut tear them apart."""
+    batches = int(counter[3])
+    return batches > 0 and abs(int(counter[1]) - 100 * int(counter[2]) / batches) <= 1
+
+
+def _misaligned(columns: str) -> bool:
+    """Whether the last of right-aligned ``columns`` ends early: a cut number."""
+    ends = [match.end() for match in re.finditer(r"\S+", columns)]
+    return len(ends) > 1 and all(end % 11 == 0 for end in ends[:-1]) and ends[-1] % 11 != 0
+
+
+def _map_places(columns: Sequence[str] | None) -> tuple[int | None, int | None]:
+    """Where mAP50 and mAP50-95 stand among the values of a row (images first)."""
+    if columns is None:
+        return 4, 5
+    names = [name.lower() for name in columns]
+    place = next((index for index, name in enumerate(names) if name in {"map50", "map@.5", "map@0.5"}), None)
+    if place is None:
+        cut = not any(name.startswith(("top1", "delta", "miou", "pixels")) for name in names)
+        return (4, 5) if cut else (None, None)
+    rest = names[place + 1 :]
+    known = not rest or rest[0].startswith(("map50-95", "map@.5:", "map@0.5:"))
+    return place + 1, place + 2 if known else None

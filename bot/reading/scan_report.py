@@ -1,0 +1,94 @@
+"""A :class:`ScanReport` as a person likes to read it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bot.reading.console_facts import CrashKind
+from bot.reading.scan import ScanReport
+from bot.reading.scan_summary import Entry
+
+_RED, _YELLOW, _GREEN, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
+_SHOWN_ENTRIES = 20
+_TEXT_CHARACTERS = 100
+_CRASH_WORDS = {
+    CrashKind.OOM: "out of memory",
+    CrashKind.KILLED: "killed from outside",
+    CrashKind.NCCL: "communication between GPUs failed",
+    CrashKind.CUDA_ERROR: "CUDA error",
+    CrashKind.DATALOADER: "data loader died",
+    CrashKind.EXCEPTION: "exception",
+}
+
+
+def render(report: ScanReport, *, name: str, color: bool) -> str:
+    """The report with its verdict first; escape codes only with ``color``."""
+
+    def paint(code: str, text: str) -> str:
+        return f"{code}{text}{_PLAIN}" if color else text
+
+    code, verdict = _verdict(report)
+    lines = [paint(_BOLD, name), paint(code, verdict), ""]
+    lines += [f"  {label:<11}{value}" for label, value in _facts(report)]
+    lines += _entries("Incidents", report.incidents, paint(_RED, "✗"))
+    lines += _entries("Notices", report.notices, paint(_YELLOW, "·"))
+    if not report.incidents:
+        lines += ["", paint(_DIM, "No incidents.")]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(report: ScanReport) -> tuple[str, str]:
+    nonfinite = f", with {_count(report.nan_loss_frames, 'non-finite loss frame')}" if report.nan_loss_frames else ""
+    if report.crashed:
+        return (
+            _RED,
+            f"CRASHED: {_CRASH_WORDS.get(report.crash_kind, 'unknown')}: {_printable(report.crash_detail or '')}{nonfinite}",
+        )
+    if report.completed:
+        how = "stopped early, as its patience allows" if report.early_stopped else "completed"
+        return (_RED if nonfinite else _GREEN), f"{how.upper() if not report.early_stopped else how}{nonfinite}"
+    if report.last_epoch is None and report.last_batch is None:
+        return _YELLOW, "No training frames of Ultralytics in this log"
+    return (_RED if nonfinite else _YELLOW), f"NOT FINISHED: the log ends while training{nonfinite}"
+
+
+def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
+    yield "epoch", _ratio(report.last_epoch, report.total_epochs)
+    yield "batch", _ratio(report.last_batch, report.total_batches)
+    losses = report.losses or {}
+    yield "losses", "  ".join(f"{name} {value:g}" for name, value in losses.items()) or "-"
+    frames = _count(report.nan_loss_frames, "frame")
+    yield "non-finite", f"{frames} on {_count(report.nan_loss_lines, 'line')}" if report.nan_loss_frames else "none"
+    if report.map50 is not None:
+        rest = "" if report.map50_95 is None else f"  mAP50-95 {report.map50_95:g}"
+        yield "validation", f"mAP50 {report.map50:g}{rest}"
+
+
+def _entries(title: str, entries: tuple[Entry, ...], mark: str) -> Iterable[str]:
+    if not entries:
+        return
+    yield ""
+    yield f"{title} ({len(entries)})"
+    for entry in entries[:_SHOWN_ENTRIES]:
+        where = f"line {entry.line}"
+        if entry.epoch is not None:
+            where += f", epoch {entry.epoch}" + (f" batch {entry.batch}" if entry.batch is not None else "")
+        times = f" ({entry.count} times)" if entry.count > 1 else ""
+        yield f"  {mark} {entry.kind}{times}, {where}"
+        yield f"      {_printable(entry.text)}"
+    if len(entries) > _SHOWN_ENTRIES:
+        yield f"  {len(entries) - _SHOWN_ENTRIES} more; --json lists all"
+
+
+def _printable(text: str) -> str:
+    """``text`` without what a terminal would obey."""
+    text = "".join(character if character.isprintable() else "�" for character in text)
+    return text if len(text) <= _TEXT_CHARACTERS else text[: _TEXT_CHARACTERS - 1] + "…"
+
+
+def _ratio(done: int | None, total: int | None) -> str:
+    return "-" if done is None else f"{done}/{'?' if total is None else total}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,195 @@
+"""The new bytes of a growing file, each read once, over restarts of the reader and accidents of the file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+HEAD_BYTES = 256
+"""The first bytes tell a file from another one that got the same inode."""
+DEFAULT_MAX_BYTES = 8 * 1024 * 1024
+"""One look reads no more; the rest comes at the next look."""
+MAX_LINE_BYTES = 1024 * 1024
+"""Of a longer line only the beginning is kept."""
+
+
+class TailNote(StrEnum):
+    """What a look at the file found."""
+
+    FIRST = "first"
+    """Read from the beginning, for the first time."""
+    GREW = "grew"
+    UNCHANGED = "unchanged"
+    MISSING = "missing"
+    """Not there, or not yet. Should it come back the same, reading goes on where it was."""
+    TRUNCATED = "truncated"
+    """Shorter than what was read: read again from the beginning."""
+    REPLACED = "replaced"
+    """Another file under the same name: read from its beginning."""
+    ROTATED = "rotated"
+    """Moved to ``<name>.1``: its unread rest; the next look reads the new file."""
+    UNREADABLE = "unreadable"
+    """No permission, a dead mount, a folder: nothing is lost, the next look tries again."""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the bytes do not continue those of the look before."""
+        return self in {TailNote.FIRST, TailNote.TRUNCATED, TailNote.REPLACED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """How far a file was read, and which file. ``head_bytes`` of its beginning have the checksum ``head_crc``."""
+
+    device: int
+    inode: int
+    offset: int
+    modified_ns: int
+    head_bytes: int
+    head_crc: int
+
+    def to_json(self) -> dict[str, int]:
+        """For :meth:`from_json`."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Cursor | None:
+        """The cursor that :meth:`to_json` wrote; None for anything else."""
+        values = {name: record.get(name) for name in cls.__slots__}
+        if any(not isinstance(value, int) or isinstance(value, bool) or value < 0 for value in values.values()):
+            return None
+        return cls(**{name: int(value) for name, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailRead:
+    """One look. ``more`` is true when ``max_bytes`` left some for the next; ``error`` says why it was unreadable."""
+
+    data: bytes
+    cursor: Cursor | None
+    note: TailNote
+    more: bool = False
+    error: str = ""
+
+
+def read_new(path: Path, cursor: Cursor | None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> TailRead:
+    """The bytes of ``path`` behind ``cursor``, at most ``max_bytes``. Never raises; one stat if unchanged."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error="is not a regular file")
+        if cursor is not None and _unchanged(status, cursor):
+            return TailRead(data=b"", cursor=cursor, note=TailNote.UNCHANGED)
+        return _read(path, cursor, max_bytes)
+    except (FileNotFoundError, NotADirectoryError):
+        return TailRead(data=b"", cursor=cursor, note=TailNote.MISSING)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error=str(error))
+
+
+def _unchanged(status: os.stat_result, cursor: Cursor) -> bool:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) == (
+        cursor.device,
+        cursor.inode,
+        cursor.offset,
+        cursor.modified_ns,
+    )
+
+
+def _read(path: Path, cursor: Cursor | None, max_bytes: int) -> TailRead:
+    # The file that is open is the one to judge: the name may point elsewhere by now.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(descriptor)
+        head = os.pread(descriptor, HEAD_BYTES, 0)
+        note = _judge(status, head, cursor)
+        if note is TailNote.REPLACED and cursor is not None:
+            rest = _rotated_rest(path, cursor, max_bytes)
+            if rest is not None:
+                return rest
+        offset = 0 if cursor is None or note.restarts else cursor.offset
+        data = os.pread(descriptor, min(max_bytes, max(0, status.st_size - offset)), offset)
+    finally:
+        os.close(descriptor)
+    if not data and note is TailNote.GREW:
+        note = TailNote.UNCHANGED
+    after = Cursor(
+        device=status.st_dev,
+        inode=status.st_ino,
+        offset=offset + len(data),
+        modified_ns=status.st_mtime_ns,
+        head_bytes=len(head),
+        head_crc=zlib.crc32(head),
+    )
+    return TailRead(data=data, cursor=after, note=note, more=after.offset < status.st_size)
+
+
+def _judge(status: os.stat_result, head: bytes, cursor: Cursor | None) -> TailNote:
+    if cursor is None:
+        return TailNote.FIRST
+    if (status.st_dev, status.st_ino) != (cursor.device, cursor.inode):
+        return TailNote.REPLACED
+    if status.st_size < cursor.offset:
+        return TailNote.TRUNCATED
+    if zlib.crc32(head[: cursor.head_bytes]) != cursor.head_crc:
+        return TailNote.REPLACED
+    return TailNote.GREW
+
+
+def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int) -> TailRead | None:
+    """What logrotate moved aside before it was read; None when there is nothing of it."""
+    aside = path.with_name(f"{path.name}.1")
+    try:
+        status = aside.stat()
+        if (status.st_dev, status.st_ino) != (cursor.device, cursor.inode) or status.st_size <= cursor.offset:
+            return None
+        with aside.open("rb") as stream:
+            stream.seek(cursor.offset)
+            data = stream.read(max_bytes)
+    except OSError:
+        return None
+    after = replace(cursor, offset=cursor.offset + len(data))
+    return TailRead(data=data, cursor=after, note=TailNote.ROTATED, more=True) if data else None
+
+
+class LineReader:
+    """Whole lines of a growing file; a last line without its end waits for it. Memory is bounded."""
+
+    def __init__(self, path: Path, cursor: Cursor | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.path = path
+        self.last: TailRead = TailRead(data=b"", cursor=cursor, note=TailNote.MISSING)
+        """The look behind the lines of the last :meth:`read`, without its bytes."""
+        self._max_bytes = max_bytes
+        self._cursor = cursor
+        self._partial = b""
+        self._overlong = False
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """Persist this: a reader started from it repeats no line and misses none."""
+        if self._cursor is None or self._overlong:
+            return self._cursor
+        return replace(self._cursor, offset=self._cursor.offset - len(self._partial))
+
+    def read(self) -> list[bytes]:
+        """The lines completed since the last call, without their ends. Of an overlong line the beginning."""
+        look = read_new(self.path, self._cursor, max_bytes=self._max_bytes)
+        self.last, self._cursor = replace(look, data=b""), look.cursor
+        if look.note.restarts:
+            self._partial, self._overlong = b"", False
+        *lines, rest = look.data.split(b"\n")
+        complete: list[bytes] = []
+        for line in lines:
+            complete.append(self._partial if self._overlong else (self._partial + line)[:MAX_LINE_BYTES])
+            self._partial, self._overlong = b"", False
+        if not self._overlong:
+            self._partial += rest
+            self._overlong = len(self._partial) > MAX_LINE_BYTES
+            self._partial = self._partial[:MAX_LINE_BYTES]
+        return complete

@@ -1,0 +1,123 @@
+"""Answers go where they were asked for: channel, thread, or only to the person."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from bot.core.message import Message, Reply
+from bot.errors import ChatError
+from bot.slack import limits
+from bot.slack.chat import SlackChat
+from bot.slack.faults import translated
+from bot.slack.render import render
+
+log = logging.getLogger(__name__)
+
+KEY: Final = "answer"
+"""Metadata key of answers: they belong to nothing that is edited later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an answer goes. ``response_url`` is Slack's own way back to a command or a click; it works in channels that
+    the bot is not in. ``prefer_url``: for a slash command, which leaves nothing in the channel to answer under."""
+
+    user: str
+    channel: str
+    thread_ts: str | None = None
+    root_ts: str | None = None
+    """The thread that a public answer opens or joins; a private one is shown there only if the thread exists."""
+    response_url: str | None = None
+    prefer_url: bool = False
+
+
+Send = Callable[[], Awaitable[None]]
+
+
+class Answers:
+    """Sends replies. A way that fails is followed by the next; only when all fail is the person left without, and that
+    is logged."""
+
+    def __init__(self, chat: SlackChat, session: aiohttp.ClientSession, proxy: str | None) -> None:
+        self._chat = chat
+        self._session = session
+        self._proxy = proxy
+
+    async def give(self, reply: Reply, place: Place) -> None:
+        """The reply is with the person, or in the channel for all."""
+        if reply.private:
+            for message in (reply.message, *reply.thread)[: limits.RESPONSE_URL_USES]:
+                await self._private(message, place)
+            return
+        await self._public(reply, place)
+
+    async def _public(self, reply: Reply, place: Place) -> None:
+        root_ts = place.root_ts or place.thread_ts
+        try:
+            posted = await self._chat.post(place.channel, reply.message, thread_ts=root_ts, key=KEY)
+        except ChatError as error:
+            log.info("an answer to %s could not be posted: %s", place.user, error)
+            await self._public_by_url(reply, place)
+            return
+        for message in reply.thread:
+            try:
+                await self._chat.post(place.channel, message, thread_ts=root_ts or posted.ts, key=KEY)
+            except ChatError as error:
+                log.warning("a part of an answer to %s was lost: %s", place.user, error)
+
+    async def _public_by_url(self, reply: Reply, place: Place) -> None:
+        async def respond() -> None:
+            for message in (reply.message, *reply.thread)[: limits.RESPONSE_URL_USES]:
+                await self._respond(message, place, public=True)
+
+        await self._first_that_works(place, [respond] if place.response_url else [])
+
+    async def _private(self, message: Message, place: Place) -> None:
+        async def whisper() -> None:
+            if place.channel.startswith("D"):
+                await self._chat.post(place.channel, message, thread_ts=place.thread_ts, key=KEY)
+            else:
+                await self._chat.whisper(place.channel, place.user, message, thread_ts=place.thread_ts)
+
+        async def respond() -> None:
+            await self._respond(message, place, public=False)
+
+        async def direct() -> None:
+            await self._chat.post(place.user, message, thread_ts=None, key=KEY)
+
+        by_url = [respond] if place.response_url else []
+        ways = [*by_url, whisper, direct] if place.prefer_url else [whisper, *by_url, direct]
+        await self._first_that_works(place, ways)
+
+    async def _first_that_works(self, place: Place, ways: Sequence[Send]) -> None:
+        for way in ways:
+            try:
+                await way()
+            except ChatError as error:
+                log.info("a way to answer %s failed: %s", place.user, error)
+            else:
+                return
+        log.error("an answer to %s in %s was lost: every way failed", place.user, place.channel)
+
+    async def _respond(self, message: Message, place: Place, *, public: bool) -> None:
+        rendered = render(message)
+        payload: dict[str, Any] = {
+            "text": rendered.text,
+            "blocks": list(rendered.blocks),
+            "response_type": "in_channel" if public else "ephemeral",
+            "replace_original": False,
+        }
+        if place.thread_ts is not None:
+            payload["thread_ts"] = place.thread_ts
+        async with (
+            translated("answering"),
+            self._session.post(str(place.response_url), json=payload, proxy=self._proxy) as answer,
+        ):
+            if answer.status != 200:
+                body = (await answer.text())[:200]
+                raise ChatError("slack-response-url", f"Slack refused an answer ({answer.status}: {body}).")

@@ -1,0 +1,107 @@
+"""The channel: implements :class:`bot.ports.Chat` on Slack's Web API."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.core.message import Message
+from bot.errors import ChatError
+from bot.ports import Posted
+from bot.slack.faults import translated
+from bot.slack.render import render
+
+log = logging.getLogger(__name__)
+
+METADATA_EVENT: Final = "trainmaster_message"
+"""``metadata.event_type`` of every message; its payload carries the message's key, as Slack has no idempotency key."""
+
+ON_CALL_CACHE_S: Final = 5.0
+"""Several clicks at once ask Slack once; a change of the group counts within seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnCall:
+    """Who may decide: the members of ``usergroup`` as Slack tells them now, else ``users``."""
+
+    users: tuple[str, ...] = ()
+    usergroup: str | None = None
+
+
+class SlackChat:
+    """Posts, edits, and knows who is on call. Retries nothing: the outbox does, and minds the order."""
+
+    def __init__(
+        self, client: AsyncWebClient, on_call: OnCall, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._on_call = on_call
+        self._monotonic = monotonic
+        self._members: frozenset[str] = frozenset()
+        self._members_until = float("-inf")
+
+    async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
+        """See :class:`bot.ports.Chat`."""
+        rendered = render(message)
+        async with translated(f"posting to {channel}"):
+            answer = await self._client.chat_postMessage(
+                channel=channel,
+                text=rendered.text,
+                blocks=list(rendered.blocks),
+                thread_ts=thread_ts,
+                metadata={"event_type": METADATA_EVENT, "event_payload": {"key": key}},
+                unfurl_links=False,
+                unfurl_media=False,
+            )
+        posted_to, ts = answer.get("channel"), answer.get("ts")
+        if not isinstance(ts, str):
+            raise ChatError("slack-answer", f"posting to {channel}: Slack told no time stamp of the message.")
+        return Posted(channel=posted_to if isinstance(posted_to, str) else channel, ts=ts)
+
+    async def update(self, posted: Posted, message: Message) -> None:
+        """See :class:`bot.ports.Chat`."""
+        rendered = render(message)
+        async with translated(f"editing a message in {posted.channel}"):
+            await self._client.chat_update(
+                channel=posted.channel, ts=posted.ts, text=rendered.text, blocks=list(rendered.blocks)
+            )
+
+    async def whisper(self, channel: str, user: str, message: Message, *, thread_ts: str | None) -> None:
+        """Only ``user`` sees it, and only while they have Slack open.
+
+        Raises:
+            ChatError: as :meth:`post`.
+        """
+        rendered = render(message)
+        async with translated(f"answering in {channel}"):
+            await self._client.chat_postEphemeral(
+                channel=channel, user=user, text=rendered.text, blocks=list(rendered.blocks), thread_ts=thread_ts
+            )
+
+    async def on_call(self) -> frozenset[str]:
+        """The group's members as Slack tells them now; the static list when there is no group, when Slack does not
+        answer, or when the group is empty. Never everybody."""
+        group = self._on_call.usergroup
+        fallback = frozenset(self._on_call.users)
+        if group is None:
+            return fallback
+        if self._monotonic() < self._members_until:
+            return self._members
+        try:
+            async with translated(f"looking up the user group {group}"):
+                answer = await self._client.usergroups_users_list(usergroup=group)
+        except ChatError as error:
+            log.warning("%s The static list decides: %s", error, ", ".join(sorted(fallback)) or "nobody")
+            return fallback
+        listed: Any = answer.get("users")
+        members = frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()
+        if not members:
+            log.warning("user group %s has no members; the static list decides", group)
+            return fallback
+        self._members, self._members_until = members, self._monotonic() + ON_CALL_CACHE_S
+        return members

@@ -1,0 +1,306 @@
+"""The app on Slack: tokens checked, channel found, socket open and kept open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import aiohttp
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_sdk.http_retry.builtin_async_handlers import (
+    AsyncConnectionErrorRetryHandler,
+    AsyncRateLimitErrorRetryHandler,
+)
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.core.address import is_loopback_url
+from bot.core.request import Handler
+from bot.errors import ChatError
+from bot.slack.answers import Answers
+from bot.slack.channel import resolve_channel
+from bot.slack.chat import OnCall, SlackChat
+from bot.slack.desk import Desk
+from bot.slack.faults import translated
+from bot.slack.routes import register
+from bot.slack.scopes import missing_scopes
+
+log = logging.getLogger(__name__)
+
+_REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15.0, connect=5.0)
+_OPEN_TIMEOUT_S: Final = 15.0
+_CLOSE_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketLimits:
+    """How long the socket may be silent."""
+
+    ping_interval_s: float = 5.0
+    """slack_sdk gives a socket up after four of these, so a frozen one is replaced within about half a minute."""
+    alive_s: float = 20.0
+    """Four pings without an answer are no longer called alive."""
+    reopen_s: float = 45.0
+    """slack_sdk reconnects by itself, but tries one single-use address for ever when the first attempt with it fails
+    (slack_sdk 3.47, ``connect`` in socket_mode/aiohttp). After so long a silence the whole client is replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackAccess:
+    """How to reach the workspace. The tokens show in no ``repr``."""
+
+    bot_token: str = field(repr=False)
+    app_token: str = field(repr=False)
+    api_url: str
+    channel: str
+    """Id or ``#name`` of the alert channel."""
+    on_call: OnCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who the bot is, as ``auth.test`` tells. ``scopes`` is None where the server does not tell them; ``server_ts`` is
+    its clock."""
+
+    user: str
+    bot_id: str | None
+    team_id: str | None
+    team: str
+    scopes: frozenset[str] | None
+    server_ts: float | None
+
+
+class SlackConnection:
+    """Made inside the event loop. ``chat`` works from the start and raises :class:`ChatError` while Slack is away, so
+    that the outbox can begin before :meth:`connect` succeeds."""
+
+    def __init__(
+        self,
+        access: SlackAccess,
+        limits: SocketLimits = SocketLimits(),
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._access = access
+        self._limits = limits
+        self._wall_clock = wall_clock
+        self._proxy_cleared = is_loopback_url(access.api_url)
+        self._session = aiohttp.ClientSession(timeout=_REQUEST_TIMEOUT)
+        self._client = self._make_client([AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler()])
+        self._answering_chat = SlackChat(self._client, access.on_call)
+        self._chat = SlackChat(self._make_client([]), access.on_call)
+        self._channel = access.channel
+        self._identity: Identity | None = None
+        self._desk: Desk | None = None
+        self._app: AsyncApp | None = None
+        self._socket: AsyncSocketModeHandler | None = None
+        self._opened_at = float("-inf")
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def chat(self) -> SlackChat:
+        """For the outbox: every failure is told at once, none is retried here."""
+        return self._chat
+
+    @property
+    def channel(self) -> str:
+        """Id of the alert channel; as it was configured until :meth:`connect` has looked it up."""
+        return self._channel
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the bot is; None before :meth:`connect`."""
+        return self._identity
+
+    async def connect(self, handler: Handler) -> Identity:
+        """Tokens and channel are good, every route answers, the socket is open and will be kept open.
+
+        Raises:
+            ChatRefused: a person must mend something (token, channel, scope); trying again is of no use.
+            ChatError: Slack could not be reached; may be called again.
+        """
+        identity = await self.check_token()
+        lacking = missing_scopes(identity.scopes) if identity.scopes is not None else ()
+        if lacking:
+            log.warning("the app lacks scopes: %s; python -m bot manifest prints the manifest", ", ".join(lacking))
+        self._channel = await self.check_channel(join=True)
+        answers = Answers(self._answering_chat, self._session, self._client.proxy)
+        self._desk = Desk(handler=handler, answers=answers, client=self._client, bot_user=identity.user)
+        self._app = self._make_app(identity)
+        register(self._app, self._desk)
+        await self._open_socket()
+        self._keeper = self._keeper or asyncio.create_task(self._keep_open(), name="slack-socket")
+        return identity
+
+    async def check_token(self) -> Identity:
+        """The bot token is good; tells whose it is.
+
+        Raises:
+            ChatError: as :meth:`connect`.
+        """
+        async with translated(f"signing in at {self._access.api_url}"):
+            answer = await self._client.auth_test()
+        user = answer.get("user_id")
+        if not isinstance(user, str):
+            raise ChatError(
+                "slack-answer", f"{self._access.api_url} did not tell who the bot is.", "check SLACK_API_URL"
+            )
+        headers = {str(name).lower(): value for name, value in dict(answer.headers).items()}
+        listed = headers.get("x-oauth-scopes")
+        scopes = frozenset(one.strip() for one in listed.split(",")) if isinstance(listed, str) else None
+        self._identity = Identity(
+            user=user,
+            bot_id=answer.get("bot_id"),
+            team_id=answer.get("team_id"),
+            team=str(answer.get("team") or ""),
+            scopes=scopes,
+            server_ts=_parse_date(headers.get("date")),
+        )
+        return self._identity
+
+    async def check_app_token(self) -> str:
+        """The app-level token is good; returns an address for one connection.
+
+        Raises:
+            ChatError: as :meth:`connect`.
+        """
+        async with translated("opening a socket with SLACK_APP_TOKEN"):
+            answer = await self._client.apps_connections_open(app_token=self._access.app_token)
+        url = answer.get("url")
+        if not isinstance(url, str):
+            raise ChatError("slack-answer", f"{self._access.api_url} told no address for the socket.")
+        return url
+
+    async def check_channel(self, *, join: bool) -> str:
+        """The id of the alert channel, which exists and has the bot in it, or has it now if it may ``join``.
+
+        Raises:
+            ChatError: as :meth:`connect`.
+        """
+        return await resolve_channel(self._client, self._access.channel, join=join)
+
+    def silence_s(self) -> float | None:
+        """Seconds since the socket's last sign of life; None while none is open."""
+        socket = self._socket
+        session = socket.client.current_session if socket else None
+        if socket is None or session is None or session.closed:
+            return None
+        last: float | None = socket.client.last_ping_pong_time
+        return max(0.0, self._wall_clock() - max(last or self._opened_at, self._opened_at))
+
+    def alive(self) -> bool:
+        """Whether Slack answered a ping lately: what the watchdog asks."""
+        silence_s = self.silence_s()
+        return silence_s is not None and silence_s <= self._limits.alive_s
+
+    async def close(self) -> None:
+        """Answers under way are finished, nothing stays open."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+        await self._close_socket(self._socket)
+        self._socket = None
+        if self._desk is not None:
+            await self._desk.settle(_CLOSE_TIMEOUT_S)
+        await self._session.close()
+
+    def _make_client(self, retry_handlers: list[Any]) -> AsyncWebClient:
+        client = AsyncWebClient(
+            token=self._access.bot_token,
+            base_url=self._access.api_url,
+            session=self._session,
+            retry_handlers=retry_handlers,
+        )
+        if self._proxy_cleared:
+            client.proxy = None  # taken from HTTPS_PROXY by slack_sdk, NO_PROXY or not
+        return client
+
+    def _make_app(self, identity: Identity) -> AsyncApp:
+        result = AuthorizeResult(
+            enterprise_id=None,
+            team_id=identity.team_id,
+            bot_user_id=identity.user,
+            bot_id=identity.bot_id,
+            bot_token=self._access.bot_token,
+        )
+
+        async def authorize() -> AuthorizeResult:
+            return result
+
+        bolt_log = logging.getLogger("bot.slack.bolt")
+        bolt_log.setLevel(logging.ERROR)  # else Bolt warns of every event that is none of ours
+        return AsyncApp(
+            name="trainmaster",
+            client=self._client,
+            authorize=authorize,
+            logger=bolt_log,
+            request_verification_enabled=False,  # that is for HTTP; here the socket was opened with our own token
+        )
+
+    async def _open_socket(self) -> None:
+        url = await self.check_app_token()
+        assert self._app is not None
+        socket = AsyncSocketModeHandler(
+            self._app,
+            self._access.app_token,
+            logger=logging.getLogger("bot.slack.socket"),
+            web_client=self._client,
+            ping_interval=self._limits.ping_interval_s,
+        )
+        if self._proxy_cleared:
+            socket.client.proxy = None
+        socket.client.wss_uri = url
+        try:
+            async with asyncio.timeout(_OPEN_TIMEOUT_S):
+                await socket.connect_async()  # type: ignore[no-untyped-call]  # slack_bolt
+        except TimeoutError as error:
+            await self._close_socket(socket)
+            raise ChatError(
+                "slack-socket", "Slack gave an address for the socket, which could not be opened.", "check the network"
+            ) from error
+        except BaseException:
+            await self._close_socket(socket)
+            raise
+        old, self._socket = self._socket, socket
+        self._opened_at = self._wall_clock()
+        await self._close_socket(old)
+
+    async def _close_socket(self, socket: AsyncSocketModeHandler | None) -> None:
+        if socket is None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await socket.close_async()  # type: ignore[no-untyped-call]  # slack_bolt
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            log.warning("the socket did not close properly: %s", error or type(error).__name__)
+
+    async def _keep_open(self) -> None:
+        last_alive = self._wall_clock()
+        while True:
+            await asyncio.sleep(self._limits.ping_interval_s)
+            now = self._wall_clock()
+            if self.alive():
+                last_alive = now
+            elif now - last_alive >= self._limits.reopen_s:
+                last_alive = now
+                try:
+                    await self._open_socket()
+                    log.warning("the socket was silent for %g s and was replaced", self._limits.reopen_s)
+                except ChatError as error:
+                    log.warning("the socket is silent and could not be replaced: %s", error)
+
+
+def _parse_date(value: object) -> float | None:
+    """Seconds since the epoch, from an HTTP Date header."""
+    try:
+        return parsedate_to_datetime(str(value)).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,192 @@
+"""Slack's payloads -> :class:`Request` and :class:`Press`. Whatever is not as expected is None, never an exception."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bot.core.message import ActionId
+from bot.core.request import Origin, Press, Request
+from bot.slack.text import one_line, unescape
+
+COMMAND: Final = "/train"
+"""Fixed. Slack itself owns /status."""
+REJECT_FORM: Final = "reject_form"
+REASON: Final = "reason"
+"""Callback id of the form that asks why a plan is rejected, and the block and action id of its one input."""
+
+_TALK: Final = (None, "file_share", "thread_broadcast")
+"""Subtypes of a message that are somebody saying something; edits, deletions, joins and bots are not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """Something said where the bot reads along. ``by_mention`` and direct messages are meant for the bot; what is said
+    in a thread may be. ``under_bot`` is whether Slack says that the thread began with a message of the bot."""
+
+    request: Request
+    under_bot: bool
+
+
+def slash_request(body: Mapping[str, Any]) -> Request | None:
+    """A slash command."""
+    user, channel = _text(body, "user_id"), _text(body, "channel_id")
+    if not user or not channel:
+        return None
+    return Request(
+        origin=Origin.SLASH,
+        user=user,
+        channel=channel,
+        text=_words(_text(body, "text"), None),
+        thread_ts=_text(body, "thread_ts") or None,
+        id=_text(body, "trigger_id"),
+    )
+
+
+def mention_request(body: Mapping[str, Any], bot_user: str) -> Request | None:
+    """Words that mention the bot in a channel."""
+    event = _mapping(body, "event")
+    if not _is_talk(event):
+        return None
+    return _request(body, event, Origin.MENTION, bot_user)
+
+
+def message_talk(body: Mapping[str, Any], bot_user: str) -> Talk | None:
+    """A direct message, or a reply in a thread of a channel. A mention in a channel has an event of its own."""
+    event = _mapping(body, "event")
+    if not _is_talk(event) or event.get("user") == bot_user:
+        return None
+    is_direct = event.get("channel_type") == "im" or _text(event, "channel").startswith("D")
+    thread_ts = _text(event, "thread_ts")
+    if not is_direct and (
+        not thread_ts or thread_ts == event.get("ts") or _mention(bot_user).search(_text(event, "text"))
+    ):
+        return None
+    request = _request(body, event, Origin.DIRECT if is_direct else Origin.THREAD, bot_user)
+    return Talk(request=request, under_bot=event.get("parent_user_id") == bot_user) if request else None
+
+
+def press(body: Mapping[str, Any]) -> Press | None:
+    """A pressed button."""
+    actions = body.get("actions")
+    first = actions[0] if isinstance(actions, list) and actions else None
+    container, message = _mapping(body, "container"), _mapping(body, "message")
+    user = _text(_mapping(body, "user"), "id")
+    channel = _text(_mapping(body, "channel"), "id") or _text(container, "channel_id")
+    ts = _text(container, "message_ts") or _text(message, "ts")
+    if not isinstance(first, dict) or first.get("action_id") not in tuple(ActionId) or not (user and channel and ts):
+        return None
+    return Press(
+        action=ActionId(first["action_id"]),
+        value=_text(first, "value"),
+        user=user,
+        channel=channel,
+        message_ts=ts,
+        thread_ts=_text(message, "thread_ts") or _text(container, "thread_ts") or None,
+        id=_text(body, "trigger_id"),
+    )
+
+
+def reject_form(asked: Press) -> dict[str, Any]:
+    """The form that asks why; it carries along what the button was about."""
+    about = {"value": asked.value, "channel": asked.channel, "ts": asked.message_ts, "thread_ts": asked.thread_ts}
+    return {
+        "type": "modal",
+        "callback_id": REJECT_FORM,
+        "title": {"type": "plain_text", "text": "Reject the plan"},
+        "submit": {"type": "plain_text", "text": "Reject"},
+        "close": {"type": "plain_text", "text": "Back"},
+        "private_metadata": json.dumps(about, ensure_ascii=False),
+        "blocks": [
+            {
+                "type": "input",
+                "block_id": REASON,
+                "label": {"type": "plain_text", "text": "Why?"},
+                "hint": {"type": "plain_text", "text": "Shown on the card, and kept in the audit log."},
+                "element": {
+                    "type": "plain_text_input",
+                    "action_id": REASON,
+                    "multiline": True,
+                    "min_length": 1,
+                    "max_length": 500,
+                },
+            }
+        ],
+    }
+
+
+def rejection(body: Mapping[str, Any]) -> Press | None:
+    """The form, sent off. What it carries along has been in the person's hands and is checked like a button's value."""
+    view = _mapping(body, "view")
+    try:
+        about = json.loads(_text(view, "private_metadata"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(about, dict):
+        return None
+    values = _mapping(_mapping(view, "state"), "values")
+    user, channel, ts = _text(_mapping(body, "user"), "id"), _text(about, "channel"), _text(about, "ts")
+    if not (user and channel and ts):
+        return None
+    return Press(
+        action=ActionId.REJECT,
+        value=_text(about, "value"),
+        user=user,
+        channel=channel,
+        message_ts=ts,
+        thread_ts=_text(about, "thread_ts") or None,
+        reason=one_line(unescape(_text(_mapping(_mapping(values, REASON), REASON), "value"))),
+        id=_text(body, "trigger_id") or _text(view, "id"),
+    )
+
+
+def event_key(body: Mapping[str, Any]) -> str:
+    """The same for every delivery of one event."""
+    event = _mapping(body, "event")
+    return _text(body, "event_id") or f"{_text(event, 'channel')}/{_text(event, 'ts')}/{_text(event, 'type')}"
+
+
+def _request(body: Mapping[str, Any], event: Mapping[str, Any], origin: Origin, bot_user: str) -> Request | None:
+    user, channel, ts = _text(event, "user"), _text(event, "channel"), _text(event, "ts")
+    if not user or not channel:
+        return None
+    thread_ts = _text(event, "thread_ts")
+    return Request(
+        origin=origin,
+        user=user,
+        channel=channel,
+        text=_words(_text(event, "text"), bot_user),
+        ts=ts or None,
+        thread_ts=thread_ts if thread_ts and thread_ts != ts else None,
+        id=event_key(body),
+    )
+
+
+def _is_talk(event: Mapping[str, Any]) -> bool:
+    return event.get("subtype") in _TALK and not event.get("bot_id") and not event.get("hidden")
+
+
+def _words(text: str, bot_user: str | None) -> str:
+    """What was typed: mention, command name and superfluous blanks gone. ``/train`` may be typed out where Slack takes
+    no slash command (in threads)."""
+    if bot_user:
+        text = _mention(bot_user).sub(" ", text)
+    words = one_line(unescape(text))
+    return words[len(COMMAND) :].strip() if words.split(" ", 1)[0] == COMMAND else words
+
+
+def _mention(bot_user: str) -> re.Pattern[str]:
+    return re.compile(rf"<@{re.escape(bot_user)}(?:\|[^>]*)?>")
+
+
+def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(parent: Mapping[str, Any], key: str) -> str:
+    value = parent.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,33 @@
+"""Slack delivers an event again when it is not sure that it arrived: at once, after a minute, after five."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+REMEMBERED_S: Final = 600.0
+"""Longer than the last retry."""
+_MAX_REMEMBERED: Final = 10_000
+
+
+class Once:
+    """Remembers what was seen in the last ten minutes."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def first(self, key: str) -> bool:
+        """Whether ``key`` was not seen lately; it now was."""
+        now = self._monotonic()
+        while self._seen:
+            oldest, since = next(iter(self._seen.items()))
+            if now - since < REMEMBERED_S and len(self._seen) < _MAX_REMEMBERED:
+                break
+            del self._seen[oldest]
+        if key in self._seen:
+            return False
+        self._seen[key] = now
+        return True

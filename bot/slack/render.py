@@ -1,0 +1,231 @@
+"""A :class:`bot.core.message.Message` as Slack takes it. Pure; within every limit by construction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bot.core.message import Button, Item, Mark, Message, Table, Tone
+from bot.slack import blocks, limits
+from bot.slack.blocks import Part
+from bot.slack.text import clean, code_block, fit, literal, mrkdwn, one_line, plain, utf8_len
+
+_SIGNS: Final = {
+    Tone.NEUTRAL: "",
+    Tone.GOOD: "🟢 ",
+    Tone.WARNING: "🟡 ",
+    Tone.CRITICAL: "🔴 ",
+    Tone.PROGRESS: "🔵 ",
+}
+_MARKS: Final = {
+    Mark.DONE: "✅",
+    Mark.FAILED: "❌",
+    Mark.WARNING: "⚠️",
+    Mark.RUNNING: "🔵",
+    Mark.WAITING: "⚪",
+    Mark.UNKNOWN: "❔",
+}
+_UNTITLED: Final = "Trainmaster"
+_EMPTY: Final = "–"
+_USER_ID: Final = re.compile(r"[UW][A-Z0-9]{1,20}")
+_GROUP_ID: Final = re.compile(r"S[A-Z0-9]{1,20}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """``text`` is the notification, what a screen reader says, and what a client without blocks shows."""
+
+    text: str
+    blocks: tuple[dict[str, Any], ...]
+
+
+class _Room:
+    """Characters that are left for the next part: its own share and what the parts before it did not use."""
+
+    def __init__(self) -> None:
+        self._carried = 0
+
+    def open(self, share: int) -> int:
+        self._carried += share
+        return self._carried
+
+    def spend(self, part: Part) -> Part:
+        self._carried -= part.num_chars
+        return part
+
+
+def render(message: Message) -> Rendered:
+    """``message`` in Block Kit. What does not fit is cut, and the small print says what was left out."""
+    room = _Room()
+    title, titled = _title(message, room.open(limits.TITLE_SHARE))
+    room.spend(titled)
+    mentions = _mentions(message.mentions, room.open(limits.MENTIONS_SHARE))
+    room.spend(Part(num_chars=len(mentions)))
+    buttons = room.spend(_buttons(message.buttons, room.open(limits.BUTTONS_SHARE)))
+    fields = room.spend(_fields(message.fields, room.open(limits.FIELDS_SHARE)))
+    items = room.spend(_items(message.items, room.open(limits.ITEMS_SHARE)))
+    body = room.spend(_body(title, message.body, mentions, room.open(limits.BODY_SHARE)))
+    excerpt = room.spend(_excerpt(message.excerpt, room.open(limits.EXCERPT_SHARE)))
+    table = room.spend(_table(message.table, room.open(limits.TABLE_SHARE)))
+    shown = (body, fields, items, excerpt, table, buttons)
+    left_out = [what for part in (titled, *shown) for what in part.left_out]
+    small_print = _context(message.context, left_out, limits.CONTEXT_SHARE)
+    return Rendered(text=_text(message), blocks=tuple(block for part in (*shown, small_print) for block in part.blocks))
+
+
+def _title(message: Message, room: int) -> tuple[str, Part]:
+    sign = _SIGNS[message.tone]
+    text, complete = fit([sign, *mrkdwn(one_line(message.title) or _UNTITLED, bold=True)], room - 2)
+    return f"*{text}*", Part(num_chars=len(text) + 2, left_out=() if complete else ("the end of the title",))
+
+
+def _mentions(users: Sequence[str], room: int) -> str:
+    tags = [f"<@{user}>" for user in users if _USER_ID.fullmatch(user)]
+    tags += [f"<!subteam^{group}>" for group in users if _GROUP_ID.fullmatch(group)]
+    line = ""
+    for tag in tags[: limits.MAX_MENTIONS]:
+        longer = f"{line} {tag}".strip()
+        if len(longer) > room:
+            break
+        line = longer
+    return line
+
+
+def _body(title: str, paragraphs: Sequence[str], mentions: str, room: int) -> Part:
+    """Title, text and mentions in one section; only the text counts here, the others are paid for."""
+    space = min(room, limits.SECTION_CHARS - len(title) - len(mentions)) - 2
+    text, complete = fit(mrkdwn(clean("\n".join(paragraphs)).strip()), space)
+    shown = "\n".join(part for part in (title, text, mentions) if part.strip())
+    return Part(
+        blocks=(blocks.section(shown),),
+        num_chars=len(text) + 2,
+        left_out=() if complete else ("the end of the text",),
+    )
+
+
+def _fields(pairs: Sequence[tuple[str, str]], room: int) -> Part:
+    texts: list[str] = []
+    left = room
+    cut = 0
+    for label, value in pairs[: limits.MAX_FIELDS]:
+        name = one_line(label).replace("*", "").replace("`", "'")
+        head = f"*{fit(literal(name), limits.LINE_CHARS // 4)[0]}*\n" if name else ""
+        space = min(limits.LINE_CHARS, left) - len(head)
+        if space < 1:
+            break
+        text, complete = fit(mrkdwn(clean(value).strip() or _EMPTY), space)
+        texts.append(head + text)
+        left -= len(head) + len(text)
+        cut += not complete
+    lost = len(pairs) - len(texts)
+    return Part(
+        blocks=blocks.fields(texts),
+        num_chars=room - left,
+        left_out=_words((lost, "field", ""), (cut, "field", "the end of ")),
+    )
+
+
+def _items(items: Sequence[Item], room: int) -> Part:
+    lines: list[str] = []
+    left = min(room, limits.SECTION_CHARS)
+    cut = 0
+    for item in items:
+        detail = f" · {one_line(item.detail)}" if one_line(item.detail) else ""
+        head = f"{_MARKS[item.mark]}  "
+        space = min(limits.LINE_CHARS, left - 1) - len(head)
+        if space < 1:
+            break
+        text, complete = fit(mrkdwn(one_line(item.text) + detail), space)
+        lines.append(head + text)
+        left -= len(head) + len(text) + 1
+        cut += not complete
+    lost = len(items) - len(lines)
+    text = "\n".join(lines)
+    return Part(
+        blocks=(blocks.section(text),) if lines else (),
+        num_chars=len(text),
+        left_out=_words((lost, "line", ""), (cut, "line", "the end of ")),
+    )
+
+
+def _excerpt(text: str, room: int) -> Part:
+    if not text.strip():
+        return Part()
+    shown, _ = code_block(text, min(room, limits.SECTION_CHARS), limits.EXCERPT_LINES)
+    return Part(blocks=(blocks.section(shown),), num_chars=len(shown))
+
+
+def _table(spec: Table | None, room: int) -> Part:
+    if spec is None or not spec.header:
+        return Part()
+    width = min(len(spec.header), limits.TABLE_COLUMNS)
+    head = _cells(spec.header, width)
+    used = sum(map(len, head))
+    rows: list[tuple[str, ...]] = []
+    for row in spec.rows[: limits.TABLE_ROWS - 1]:
+        cells = _cells(row, width)
+        if used + sum(map(len, cells)) > room:
+            break
+        used += sum(map(len, cells))
+        rows.append(cells)
+    if used > room:
+        return Part(left_out=("the table",))
+    return Part(
+        blocks=(blocks.table(head, rows),),
+        num_chars=used,
+        left_out=_words((len(spec.rows) - len(rows), "row", ""), (len(spec.header) - width, "column", "")),
+    )
+
+
+def _cells(row: Sequence[str], width: int) -> tuple[str, ...]:
+    padded = (*row, *("",) * width)[:width]
+    return tuple(fit(plain(one_line(cell) or _EMPTY), limits.LINE_CHARS // 4)[0] for cell in padded)
+
+
+def _buttons(specs: Sequence[Button], room: int) -> Part:
+    """A button whose value is too long is left out: a shortened value would act on something else."""
+    elements: list[dict[str, Any]] = []
+    used = 0
+    for spec in specs:
+        element, num_chars = blocks.button(spec)
+        if len(spec.value) > limits.BUTTON_VALUE_CHARS or used + num_chars > room:
+            continue
+        if len(elements) == limits.MAX_BUTTONS:
+            break
+        elements.append(element)
+        used += num_chars
+    return Part(
+        blocks=blocks.actions(elements), num_chars=used, left_out=_words((len(specs) - len(elements), "button", ""))
+    )
+
+
+def _context(texts: Sequence[str], left_out: Sequence[str], room: int) -> Part:
+    note = f"Left out for length: {', '.join(left_out)}." if left_out else ""
+    shown: list[str] = []
+    left = room - len(note)
+    for text in texts:
+        if len(shown) == limits.CONTEXT_ELEMENTS - 1 or left < 1:
+            break
+        line, _ = fit(mrkdwn(one_line(text)), min(limits.LINE_CHARS, left))
+        if line:
+            shown.append(line)
+            left -= len(line)
+    shown += [note] if note else []
+    return Part(blocks=(blocks.context(shown),) if shown else ())
+
+
+def _text(message: Message) -> str:
+    """The whole message in words, as far as an edit can carry them: a screen reader says this and not the blocks."""
+    lines = [_SIGNS[message.tone] + (one_line(message.title) or _UNTITLED), *message.body]
+    lines += [f"{one_line(label)}: {one_line(value)}" for label, value in message.fields]
+    lines += [f"{_MARKS[item.mark]} {one_line(item.text)} {one_line(item.detail)}".rstrip() for item in message.items]
+    text, _ = fit(plain("\n".join(line for line in lines if line.strip())), limits.TEXT_BYTES, utf8_len)
+    return text
+
+
+def _words(*counts: tuple[int, str, str]) -> tuple[str, ...]:
+    return tuple(
+        f"{prefix}{number} {noun}{'' if number == 1 else 's'}" for number, noun, prefix in counts if number > 0
+    )

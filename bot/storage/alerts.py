@@ -1,0 +1,182 @@
+"""Alerts by fingerprint, what was told of them, and the runs that were ever seen."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bot.core.alert import Alert, AlertState
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.standing import Standing, Told
+from bot.storage.codec import decode_finding, encode_finding, sql_text
+from bot.storage.database import Database
+
+_MAX_PARAMETERS = 500
+_COLUMNS = (
+    *("fingerprint", "run", "check_name", "state", "severity", "finding", "since_ts", "updated_ts", "resolved_ts"),
+    *("acked_by", "acked_ts", "told", "times_fired", "told_ts", "told_fired_ts", "told_times_fired", "told_severity"),
+    *("num_repeats", "num_escalations", "called", "is_open"),
+)
+# An upsert and no REPLACE: the rowid stays, and with it the order in which alerts were first seen.
+_SAVE = (
+    f"INSERT INTO alerts ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
+    f" ON CONFLICT (fingerprint) DO UPDATE SET {', '.join(f'{one} = excluded.{one}' for one in _COLUMNS[1:])}"
+)
+_SEVERITIES = {member.value: member for member in Severity}
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of a run without asking the database; true while its ``revision`` is the committed one."""
+
+    revision: int
+    open: dict[str, Standing] = field(default_factory=dict)
+    settled: dict[str, int] = field(default_factory=dict)
+    """Fingerprint -> hash of an occurrence about which nothing remains to be done."""
+
+
+class AlertStore:
+    """Writes go through to the database, inside whatever transaction the caller opened. A look at a run of which
+    nothing changed reads one small row: what was rolled back is noticed by its revision and read anew."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._memory: dict[str, _Memory] = {}
+        # Never repeats, in this process or after it: a revision that was rolled back can't come again.
+        self._revisions = itertools.count(time.time_ns())
+
+    def first_seen(self, run_key: str, now: float) -> float:
+        """When the run was first seen: ``now`` at the first call, the same answer ever after."""
+        self._database.execute(
+            "INSERT INTO runs_seen (run_key, first_seen_ts) VALUES (?, ?) ON CONFLICT (run_key) DO NOTHING",
+            (sql_text(run_key), now),
+        )
+        rows = self._database.rows("SELECT first_seen_ts FROM runs_seen WHERE run_key = ?", (sql_text(run_key),))
+        return float(rows[0]["first_seen_ts"])
+
+    def look(self, run: str, findings: Sequence[Finding]) -> tuple[dict[str, Standing], tuple[Finding, ...]]:
+        """What this look at the run can change: every open standing and those of ``findings`` by fingerprint, and
+        ``findings`` without the occurrences that are settled."""
+        memory = self._remembered(run)
+        unsettled = tuple(
+            one
+            for one in findings
+            if one.nature is not Nature.OCCURRENCE or memory.settled.get(one.fingerprint) != hash(one)
+        )
+        unknown = [one.fingerprint for one in unsettled if one.fingerprint not in memory.open]
+        return {**memory.open, **self._load(unknown)}, unsettled
+
+    def get(self, fingerprint: str) -> Standing | None:
+        """The standing of one alert."""
+        return self._load([fingerprint]).get(fingerprint)
+
+    def save(self, standing: Standing) -> None:
+        """The standing is stored."""
+        alert, told = standing.alert, standing.told
+        run, fingerprint = alert.finding.run, alert.fingerprint
+        memory = self._remembered(run)
+        self._database.execute(
+            _SAVE,
+            (
+                *(sql_text(fingerprint), sql_text(run), sql_text(alert.finding.check), alert.state.value),
+                *(alert.finding.severity.value, encode_finding(alert.finding), alert.since_ts, alert.updated_ts),
+                *(alert.resolved_ts, alert.acked_by, alert.acked_ts, alert.told, alert.times_fired),
+                *((told.ts, told.fired_ts, told.times_fired, told.severity.value) if told else (None,) * 4),
+                *((told.num_repeats, told.num_escalations, told.called) if told else (0, 0, 0)),
+                standing.is_open,
+            ),
+        )
+        memory.revision = next(self._revisions)
+        self._database.execute(
+            "INSERT OR REPLACE INTO alert_revisions (run, revision) VALUES (?, ?)", (sql_text(run), memory.revision)
+        )
+        memory.settled.pop(fingerprint, None)
+        if standing.is_open:
+            memory.open[fingerprint] = standing
+        else:
+            memory.open.pop(fingerprint, None)
+
+    def settle(self, run: str, findings: Sequence[Finding]) -> None:
+        """Nothing remains to be done about these occurrences of the run while they stay as they are."""
+        memory = self._remembered(run)
+        for one in findings:
+            if one.nature is Nature.OCCURRENCE and one.fingerprint not in memory.open:
+                memory.settled[one.fingerprint] = hash(one)
+
+    def firing(self, run: str | None = None) -> tuple[Standing, ...]:
+        """Every alert in state firing, of one run or of all, newest first."""
+        where, values = ("AND run = ?", (sql_text(run),)) if run is not None else ("", ())
+        rows = self._database.rows(
+            f"SELECT * FROM alerts WHERE state = 'firing' {where} ORDER BY since_ts DESC",  # noqa: S608 - a constant
+            values,
+        )
+        return tuple(_standings(rows))
+
+    def told_since(self, run: str, check: str, since_ts: float) -> tuple[Standing, ...]:
+        """The alerts of one check on one run whose firing was told since then, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM alerts WHERE run = ? AND check_name = ? AND told_fired_ts >= ?"
+            " ORDER BY told_fired_ts, rowid",
+            (sql_text(run), sql_text(check), since_ts),
+        )
+        return tuple(_standings(rows))
+
+    def _remembered(self, run: str) -> _Memory:
+        rows = self._database.rows("SELECT revision FROM alert_revisions WHERE run = ?", (sql_text(run),))
+        committed = rows[0]["revision"] if rows else 0
+        memory = self._memory.get(run)
+        if memory is None or memory.revision != committed:
+            rows = self._database.rows("SELECT * FROM alerts WHERE is_open = 1 AND run = ?", (sql_text(run),))
+            memory = _Memory(revision=committed, open={one.alert.fingerprint: one for one in _standings(rows)})
+            self._memory[run] = memory
+        return memory
+
+    def _load(self, fingerprints: Sequence[str]) -> dict[str, Standing]:
+        found: dict[str, Standing] = {}
+        for start in range(0, len(fingerprints), _MAX_PARAMETERS):
+            some = tuple(sql_text(one) for one in fingerprints[start : start + _MAX_PARAMETERS])
+            marks = ", ".join("?" * len(some))
+            rows = self._database.rows(f"SELECT * FROM alerts WHERE fingerprint IN ({marks})", some)  # noqa: S608 - marks only
+            found |= {one.alert.fingerprint: one for one in _standings(rows)}
+        return found
+
+
+def _standings(rows: Sequence[sqlite3.Row]) -> Iterator[Standing]:
+    for row in rows:
+        try:
+            yield _standing(row)
+        except ValueError:
+            # A damaged row says nothing that could be told; the alert is found anew if it still holds.
+            continue
+
+
+def _standing(row: sqlite3.Row) -> Standing:
+    told = None
+    if row["told_ts"] is not None:
+        told = Told(
+            ts=row["told_ts"],
+            fired_ts=row["told_fired_ts"],
+            times_fired=row["told_times_fired"],
+            severity=_SEVERITIES.get(row["told_severity"], Severity.CRITICAL),
+            num_repeats=row["num_repeats"],
+            num_escalations=row["num_escalations"],
+            called=bool(row["called"]),
+        )
+    return Standing(
+        alert=Alert(
+            finding=decode_finding(row["finding"]),
+            state=AlertState(row["state"]),
+            since_ts=row["since_ts"],
+            updated_ts=row["updated_ts"],
+            resolved_ts=row["resolved_ts"],
+            acked_by=row["acked_by"],
+            acked_ts=row["acked_ts"],
+            told=bool(row["told"]),
+            times_fired=row["times_fired"],
+        ),
+        told=told,
+        is_open=bool(row["is_open"]),
+    )

@@ -1,0 +1,238 @@
+"""Who decided and did what: a file of JSON lines, append-only, each line carrying the digest of the one before."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bot.errors import StoreError
+from trainer.contract import fsync_dir, read_json, replace_json
+
+GENESIS: Final = "0" * 64
+"""What the first entry carries in place of a digest."""
+
+TORN_ACTION: Final = "audit.torn"
+"""Marks that the line before was cut off by a crash: it was never acknowledged, so nothing was done on its account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One line. ``digest`` covers every other value, ``previous`` included."""
+
+    seq: int
+    ts: float
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+    previous: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReport:
+    """What a check of the whole chain found. ``faults`` name the line."""
+
+    num_entries: int
+    head: str
+    faults: tuple[str, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was changed, left out, put in or cut off."""
+        return not self.faults
+
+
+class AuditLog:
+    """Implements :class:`bot.ports.Audit`.
+
+    Beside the file stands ``<name>.head`` with the number and digest of the last entry, so that lines cut off at the
+    end are noticed; somebody who rewrites both files from the start is not. Several processes may append.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._head_path = path.with_name(path.name + ".head")
+
+    def append(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        """Written and synced before this returns.
+
+        Raises:
+            StoreError: it could not be written; the caller must not act (an emergency stop may, and says so).
+        """
+        try:
+            with self._locked() as descriptor:
+                last = self._close_torn_line(descriptor, now)
+                entry = _sealed(
+                    seq=last.seq + 1 if last else 1,
+                    previous=last.digest if last else GENESIS,
+                    ts=now,
+                    actor=actor,
+                    action=action,
+                    subject=subject,
+                    detail=detail,
+                )
+                self._write(descriptor, entry)
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(
+                "audit-log",
+                f"{self._path} cannot be written: {error}.",
+                "check free space and permissions of STATE_DIR; no rollback is carried out until it is mended",
+            ) from error
+
+    def entries(self, limit: int = 20) -> tuple[AuditEntry, ...]:
+        """The newest entries, oldest first; lines that cannot be read are passed over.
+
+        Raises:
+            StoreError: the file is there and cannot be read.
+        """
+        return tuple(entry for entry in map(_parse, self._lines()) if entry is not None)[-limit:]
+
+    def verify(self) -> AuditReport:
+        """Every line checked against the one before it and the last one against the head.
+
+        Raises:
+            StoreError: the file is there and cannot be read.
+        """
+        faults: list[str] = []
+        digests: dict[int, str] = {0: GENESIS}
+        last, torn = (0, GENESIS), None
+        for number, line in enumerate(self._lines(), start=1):
+            entry = _parse(line)
+            if entry is None:
+                if torn is not None:
+                    faults.append(f"line {torn[0]} is no entry")
+                torn = (number, hashlib.sha256(line).hexdigest())
+                continue
+            if torn is not None:
+                if entry.action != TORN_ACTION or entry.detail.get("sha256") != torn[1]:
+                    faults.append(f"line {torn[0]} is no entry")
+                torn = None
+            if entry.digest != _digest(entry):
+                faults.append(f"line {number} was changed: its content does not match its digest")
+            if (entry.seq, entry.previous) != (last[0] + 1, last[1]):
+                faults.append(f"line {number} does not follow entry {last[0]}: lines were left out, moved or put in")
+            last = (entry.seq, entry.digest)
+            digests[entry.seq] = entry.digest
+        if torn is not None and self._ends_with_newline():
+            faults.append(f"line {torn[0]} is no entry")
+        faults += self._head_faults(last[0], digests)
+        return AuditReport(num_entries=last[0], head=last[1], faults=tuple(faults))
+
+    def _head_faults(self, last_seq: int, digests: Mapping[int, str]) -> list[str]:
+        head = read_json(self._head_path)
+        if head is None:
+            return [f"{self._head_path.name} is missing"] if last_seq else []
+        seq = head.get("seq")
+        if not isinstance(seq, int) or seq > last_seq:
+            return [f"the file ends with entry {last_seq}, but entry {seq} was written: lines were cut off at the end"]
+        # A crash or a full disk between the line and the head leaves the head behind; it must still be on the chain.
+        if digests.get(seq) != head.get("digest"):
+            return [f"{self._head_path.name} names entry {seq} with another digest"]
+        return []
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        created = not self._path.exists()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if created:
+                fsync_dir(self._path.parent)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _write(self, descriptor: int, entry: AuditEntry, *, prefix: bytes = b"") -> None:
+        """Whole and synced, or not at all: a line that did not fit is cut off again."""
+        size = os.fstat(descriptor).st_size
+        content = prefix + _encode(entry) + b"\n"
+        try:
+            if os.write(descriptor, content) != len(content):
+                raise OSError(f"only a part of {len(content)} bytes was written")
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+        replace_json(self._head_path, {"seq": entry.seq, "digest": entry.digest}, durable=True)
+
+    def _close_torn_line(self, descriptor: int, now: float) -> AuditEntry | None:
+        """The last entry; a cut-off line after it is ended and sworn to by an entry of its own."""
+        content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        lines = content.split(b"\n")
+        rest = lines.pop()
+        last = next((entry for line in reversed(lines) if (entry := _parse(line)) is not None), None)
+        if last is None and any(lines):
+            raise ValueError("it holds no entry that can be read; move it aside")
+        if not rest:
+            return last
+        torn = _sealed(
+            seq=last.seq + 1 if last else 1,
+            previous=last.digest if last else GENESIS,
+            ts=now,
+            actor="trainmaster",
+            action=TORN_ACTION,
+            subject="audit",
+            detail={"sha256": hashlib.sha256(rest).hexdigest(), "bytes": len(rest)},
+        )
+        self._write(descriptor, torn, prefix=b"\n")
+        return torn
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError("audit-log", f"{self._path} cannot be read: {error}.", "check its permissions") from error
+
+    def _ends_with_newline(self) -> bool:
+        try:
+            return self._path.read_bytes().endswith(b"\n")
+        except OSError:
+            return False
+
+
+def _sealed(
+    *, seq: int, previous: str, ts: float, actor: str, action: str, subject: str, detail: Mapping[str, Any]
+) -> AuditEntry:
+    entry = AuditEntry(
+        seq=seq, ts=ts, actor=actor, action=action, subject=subject, detail=detail, previous=previous, digest=""
+    )
+    return AuditEntry(**{**_values(entry), "digest": _digest(entry)})
+
+
+def _values(entry: AuditEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in AuditEntry.__slots__}
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digest(entry: AuditEntry) -> str:
+    return hashlib.sha256(
+        _canonical({name: value for name, value in _values(entry).items() if name != "digest"})
+    ).hexdigest()
+
+
+def _encode(entry: AuditEntry) -> bytes:
+    return _canonical(_values(entry))
+
+
+def _parse(line: bytes) -> AuditEntry | None:
+    try:
+        record = json.loads(line)
+        entry = AuditEntry(**record)
+    except (ValueError, TypeError):
+        return None
+    whole = isinstance(entry.seq, int) and isinstance(entry.detail, dict) and isinstance(entry.digest, str)
+    return entry if whole else None

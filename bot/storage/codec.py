@@ -1,0 +1,143 @@
+"""Messages and findings as JSON, and back.
+
+Reading is tolerant, since a newer version may have written the row: an unknown key is ignored, a missing one takes its
+default, a button that this version does not know is left out. Surrogates (file names that are not UTF-8), which SQLite
+does not take, are kept escaped in findings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
+
+_E = TypeVar("_E", bound=StrEnum)
+_T = TypeVar("_T")
+
+
+def encode_message(message: Message) -> str:
+    """One line of JSON; what is no valid Unicode, which Slack refuses, becomes a question mark."""
+    text = json.dumps(asdict(message), separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def encode_finding(finding: Finding) -> str:
+    """One line of JSON; a time that is no number becomes 0."""
+    record = asdict(finding)
+    if not math.isfinite(finding.ts):
+        record["ts"] = 0.0
+    return json.dumps(record, separators=(",", ":"))
+
+
+def content_hash(text: str) -> str:
+    """Equal for equal content, stable across processes."""
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
+
+
+def sql_text(text: str) -> str:
+    """``text`` as SQLite can bind it; the same for the same text, and unchanged when it is valid."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def decode_message(text: str) -> Message:
+    """What :func:`encode_message` wrote.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    record = _object(text)
+    table = record.get("table")
+    return Message(
+        title=str(record.get("title", "")),
+        tone=_member(Tone, record.get("tone")) or Tone.NEUTRAL,
+        body=_texts(record.get("body")),
+        fields=_pairs(record.get("fields")),
+        items=_each(record.get("items"), _item),
+        table=Table(header=_texts(table.get("header")), rows=tuple(_texts(row) for row in _list(table.get("rows"))))
+        if isinstance(table, dict)
+        else None,
+        excerpt=str(record.get("excerpt", "")),
+        context=_texts(record.get("context")),
+        buttons=_each(record.get("buttons"), _button),
+        mentions=_texts(record.get("mentions")),
+    )
+
+
+def decode_finding(text: str) -> Finding:
+    """What :func:`encode_finding` wrote.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    record = _object(text)
+    ts = record.get("ts")
+    return Finding(
+        run=str(record.get("run", "")),
+        check=str(record.get("check", "")),
+        key=str(record.get("key", "")),
+        severity=_member(Severity, record.get("severity")) or Severity.CRITICAL,
+        nature=_member(Nature, record.get("nature")) or Nature.OCCURRENCE,
+        ts=float(ts) if isinstance(ts, int | float) else 0.0,
+        title=str(record.get("title", "")),
+        body=_texts(record.get("body")),
+        fields=_pairs(record.get("fields")),
+        items=_each(record.get("items"), _item),
+        excerpt=str(record.get("excerpt", "")),
+        hint=str(record.get("hint", "")),
+        resolution=str(record.get("resolution", "")),
+        buttons=_each(record.get("buttons"), _button),
+    )
+
+
+def _object(text: str) -> dict[str, Any]:
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError(f"a JSON object was expected, not {type(record).__name__}")  # noqa: TRY004 - as bad JSON is
+    return record
+
+
+def _item(record: Mapping[str, Any]) -> Item | None:
+    mark = _member(Mark, record.get("mark")) or Mark.UNKNOWN
+    return Item(mark=mark, text=str(record.get("text", "")), detail=str(record.get("detail", "")))
+
+
+def _button(record: Mapping[str, Any]) -> Button | None:
+    action = _member(ActionId, record.get("action"))
+    if action is None:
+        return None
+    confirm = record.get("confirm")
+    return Button(
+        action=action,
+        label=str(record.get("label", "")),
+        value=str(record.get("value", "")),
+        style=_member(ButtonStyle, record.get("style")) or ButtonStyle.PLAIN,
+        confirm=confirm if isinstance(confirm, str) else None,
+    )
+
+
+def _member(kind: type[_E], value: object) -> _E | None:
+    return next((member for member in kind if member.value == value), None)
+
+
+def _list(value: object) -> Iterable[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(one) for one in _list(value))
+
+
+def _pairs(value: object) -> tuple[tuple[str, str], ...]:
+    return tuple((str(one[0]), str(one[1])) for one in _list(value) if isinstance(one, list) and len(one) == 2)
+
+
+def _each(value: object, decode: Callable[[Mapping[str, Any]], _T | None]) -> tuple[_T, ...]:
+    decoded = (decode(one) for one in _list(value) if isinstance(one, dict))
+    return tuple(one for one in decoded if one is not None)

@@ -1,0 +1,108 @@
+"""The doctor finds what is wrong, each in one line, and says nothing bad of what is right."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.core.message import Item, Mark
+from bot.doctor import examine
+from bot.slack.scopes import APP_TOKEN_SCOPE, BOT_SCOPES
+from bot.workspace.server import Workspace
+from tests.integration.bot.slack.scene import running_workspace
+
+
+@pytest.fixture
+async def workspace() -> AsyncIterator[Workspace]:
+    async with running_workspace(usergroups={"S0CALL": ["U0ANNA", "U0BEN"]}) as running:
+        yield running
+
+
+@pytest.fixture
+def environ(workspace: Workspace, tmp_path: Path) -> dict[str, str]:
+    guard = tmp_path / "runs" / "digits" / "guard"
+    guard.mkdir(parents=True)
+    (guard / "run.json").write_text("{}", encoding="utf-8")
+    return {
+        "SLACK_BOT_TOKEN": workspace.bot_token,
+        "SLACK_APP_TOKEN": workspace.app_token,
+        "SLACK_API_URL": workspace.api_url,
+        "ALERT_CHANNEL": "#training",
+        "ONCALL_USERS": "U0ANNA,U0BEN",
+        "RUNS_DIR": str(tmp_path / "runs"),
+        "STATE_DIR": str(tmp_path / "state"),
+        "DISK_FREE_MIN_GIB": "0",
+    }
+
+
+async def diagnose(environ: dict[str, str], **changed: str) -> dict[str, Item]:
+    merged = {name: value for name, value in {**environ, **changed}.items() if value}
+    return {item.text: item for item in await examine(merged, None, time.time)}
+
+
+async def test_a_sound_installation_has_nothing_to_mend(environ: dict[str, str]) -> None:
+    found = await diagnose(environ)
+    assert {item.mark for item in found.values()} == {Mark.DONE}
+    assert "1 guarded run in" in found["RUNS_DIR"].detail
+    assert "signed in to Local workspace as U0TRAINMASTER" in found["SLACK_BOT_TOKEN"].detail
+    assert found["Alert channel"].detail == "#training is C0TRAIN"
+    assert found["On call"].detail == "U0ANNA, U0BEN"
+
+
+async def test_nothing_is_changed_by_looking(environ: dict[str, str], workspace: Workspace, tmp_path: Path) -> None:
+    await diagnose(environ, ALERT_CHANNEL="#other")
+    assert not workspace.state.channels["C0OTHER"].bot_is_member
+    assert not (tmp_path / "state").exists()
+    assert workspace.sockets.num_accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "mark", "words"),
+    [
+        pytest.param({"SLACK_BOT_TOKEN": "xoxb-no"}, "SLACK_BOT_TOKEN", Mark.FAILED, "invalid_auth", id="bot-token"),
+        pytest.param({"SLACK_APP_TOKEN": "xapp-no"}, "SLACK_APP_TOKEN", Mark.FAILED, "invalid_auth", id="app-token"),
+        pytest.param({"ALERT_CHANNEL": "#none"}, "Alert channel", Mark.FAILED, "#none", id="channel"),
+        pytest.param({"ONCALL_USERS": ""}, "On call", Mark.WARNING, "nobody could approve", id="nobody-on-call"),
+        pytest.param({"ONCALL_USERS": "U0ANNA"}, "On call", Mark.WARNING, "ALLOW_SELF_APPROVAL", id="one-on-call"),
+        pytest.param({"DISK_FREE_MIN_GIB": "1e9"}, "Disk of RUNS_DIR", Mark.WARNING, "GiB free", id="disk"),
+        pytest.param({"RUNS_DIR": "/nowhere"}, "RUNS_DIR", Mark.FAILED, "not there", id="runs-dir"),
+        pytest.param({"SLACK_BOT_TOKEN": ""}, "Slack", Mark.UNKNOWN, "not asked", id="not-set"),
+        pytest.param({"APPROVALS_REQUIRED": "x"}, "APPROVALS_REQUIRED", Mark.FAILED, "a whole number", id="setting"),
+        pytest.param(
+            {"ONCALL_USER": "U1", "ONCALL_USERS": ""}, "Unknown name", Mark.WARNING, "ONCALL_USERS", id="typo"
+        ),
+        pytest.param({"ONCALL_USERGROUP": "S0CALL", "ONCALL_USERS": ""}, "On call", Mark.DONE, "U0BEN", id="group"),
+    ],
+)
+async def test_each_fault_is_named(
+    environ: dict[str, str], changed: dict[str, str], name: str, mark: Mark, words: str
+) -> None:
+    item = (await diagnose(environ, **changed))[name]
+    assert item.mark is mark
+    assert words in item.detail
+
+
+async def test_a_missing_scope_is_named(environ: dict[str, str]) -> None:
+    scopes = frozenset({*BOT_SCOPES, APP_TOKEN_SCOPE}) - {"usergroups:read"}
+    async with running_workspace(scopes=scopes) as narrow:
+        tokens = {"SLACK_BOT_TOKEN": narrow.bot_token, "SLACK_APP_TOKEN": narrow.app_token}
+        found = await diagnose(environ, SLACK_API_URL=narrow.api_url, **tokens)
+    assert found["Scopes"].mark is Mark.WARNING
+    assert "missing: usergroups:read." in found["Scopes"].detail
+
+
+async def test_a_clock_that_is_off_is_told(environ: dict[str, str]) -> None:
+    items = {item.text: item for item in await examine(environ, None, lambda: time.time() - 90.0)}
+    assert items["Clock"].mark is Mark.WARNING
+    assert "behind Slack's" in items["Clock"].detail
+
+
+async def test_slack_away_is_a_failure_and_no_crash(environ: dict[str, str], workspace: Workspace) -> None:
+    await workspace.go_down()
+    found = await diagnose(environ)
+    assert found["SLACK_BOT_TOKEN"].mark is Mark.FAILED
+    assert "cannot be reached" in found["SLACK_BOT_TOKEN"].detail
+    assert "Scopes" not in found

@@ -1,0 +1,153 @@
+"""A bot that comes back, two bots at once, and a journal that cannot be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.core.facts import ProcessIdentity
+from bot.core.operation import Entry, EntryKind, OperationState, Step
+from bot.errors import StoreError
+from bot.ports import FencedError
+from tests.unit.bot.operations.paper import BOB, PaperWorld
+from tests.unit.bot.operations.paper_run import HOST, RUN
+
+
+def bot(world: PaperWorld, pid: int) -> ProcessIdentity:
+    return ProcessIdentity(pid=pid, create_time=1000.0 + pid, host=HOST, boot_id="boot")
+
+
+async def interrupted(world: PaperWorld, *, owner: ProcessIdentity) -> str:
+    """A rollback that ``owner`` was doing when its process ended, right after the approval."""
+    world.operations.instance = owner
+    approval = await world.ask()
+    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.close()
+    world.operations = world.new_operations()
+    return approval
+
+
+async def test_operation_of_a_dead_bot_is_taken_over_and_finished(world: PaperWorld) -> None:
+    owner = world.driver.spawn()
+    approval = await interrupted(world, owner=owner)
+    world.driver.kill(owner.pid)
+    await world.operations.recover()
+    await world.operations.settle()
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.state is OperationState.DONE
+    assert operation.fence == 2
+    assert len(world.launches()) == 1
+
+
+async def test_operation_of_a_living_bot_is_left_alone(world: PaperWorld) -> None:
+    approval = await interrupted(world, owner=world.driver.spawn())
+    await world.operations.recover()
+    await world.operations.settle()
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.state is OperationState.OPEN
+    assert world.driver.log() == []
+
+
+async def test_operation_of_a_bot_on_another_host_is_left_alone(world: PaperWorld) -> None:
+    owner = ProcessIdentity(pid=1, create_time=1.0, host="gpu-7", boot_id="boot")
+    approval = await interrupted(world, owner=owner)
+    await world.operations.recover()
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.owner == owner
+
+
+async def test_only_one_of_two_bots_takes_an_operation_over(world: PaperWorld, tmp_path: Path) -> None:
+    owner = world.driver.spawn()
+    approval = await interrupted(world, owner=owner)
+    world.driver.kill(owner.pid)
+    operation = world.log.get(approval)
+    assert operation is not None
+    first = world.log.claim(operation, bot(world, 1), 0.0)
+    assert first is not None
+    assert world.log.claim(operation, bot(world, 2), 0.0) is None
+
+
+async def test_bot_that_was_taken_over_can_write_nothing_more(world: PaperWorld) -> None:
+    owner = world.driver.spawn()
+    approval = await interrupted(world, owner=owner)
+    stale = world.log.get(approval)
+    assert stale is not None
+    world.log.claim(stale, bot(world, 1), 0.0)
+    with pytest.raises(FencedError):
+        world.log.record(stale, Entry(ts=0.0, step=Step.STOP, kind=EntryKind.BEGUN))
+    assert EntryKind.BEGUN not in {entry.kind for entry in world.log.entries(approval)}
+
+
+async def test_stale_bot_that_wakes_up_does_nothing(world: PaperWorld) -> None:
+    owner = world.driver.spawn()
+    approval = await interrupted(world, owner=owner)
+    stale = world.log.get(approval)
+    assert stale is not None
+    world.log.claim(stale, bot(world, 4999), 0.0)
+    await world.operations._runner._engine.run(stale)
+    assert world.driver.log() == []
+
+
+async def test_world_that_changed_while_no_bot_ran_voids_the_approval(world: PaperWorld) -> None:
+    owner = world.driver.spawn()
+    approval = await interrupted(world, owner=owner)
+    world.driver.kill(owner.pid)
+    world.runs.epoch = 6
+    await world.operations.recover()
+    await world.operations.settle()
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.state is OperationState.VOIDED
+    assert world.driver.log() == []
+
+
+@pytest.mark.parametrize("at", range(1, 22))
+async def test_full_database_stops_everything_where_it_is_and_the_next_tick_goes_on(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    record, count = world.log.record, 0
+
+    def full(*words: object) -> None:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise StoreError("state-database", "database or disk is full.")
+        record(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.log, "record", full)
+    approval = await world.ask()
+    await world.approve(approval)
+    open_one = world.operations.open(RUN)
+    assert open_one is not None
+    await world.operations.tick(world.clock.now())
+    await world.operations.settle()
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.state is OperationState.DONE
+    assert len(world.launches()) == 1
+    assert len(world.signals()) == 1
+    assert set(world.run.files()) == {f"weights of epoch {epoch}" for epoch in range(1, 5)}
+
+
+async def test_undo_that_a_crash_interrupted_is_finished(world: PaperWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = world.run.files()
+    world.forensics.contaminated = {3, 4}
+
+    def full_disk(point: str) -> None:
+        if point == "after archiving":
+            raise StoreError("disk", "no space left on device.")
+        if point == "before bringing back":
+            world.forensics._point = lambda _name: None
+            raise StoreError("state-database", "killed here.")
+
+    world.forensics._point = full_disk
+    approval = await world.ask()
+    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.settle()
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.state is OperationState.NEEDS_HUMAN or world.run.files() == before

@@ -1,0 +1,206 @@
+"""Emergency stops, stops at an epoch's end, and resumes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bot.core.message import ActionId, Tone
+from bot.core.operation import IntentKind, OperationState
+from bot.errors import CommandError, StoreError
+from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+from trainer.contract import replace_json
+
+
+def only_operation(world: PaperWorld) -> str:
+    (operation,) = world.log.history(RUN)
+    return operation.id
+
+
+async def test_stop_now_needs_no_approval_and_offers_the_rollback(world: PaperWorld) -> None:
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    message = world.outbox.last(f"operation/{only_operation(world)}")
+    assert message.title == "digits is stopped"
+    assert "can be resumed" in message.items[0].detail
+    assert [(button.action, button.value) for button in message.buttons] == [(ActionId.PROPOSE_ROLLBACK, RUN)]
+    assert world.signals() == ["signal SIGTERM 4000"]
+    assert ("U0BOB", "stop.begin") in world.audit.entries
+
+
+async def test_stop_now_is_for_people_on_call_only(world: PaperWorld) -> None:
+    with pytest.raises(CommandError, match="only people on call may stop"):
+        await world.operations.stop_now(RUN, MALLORY)
+    assert world.signals() == []
+
+
+async def test_trainer_that_ignores_sigterm_is_killed_and_that_is_said(world: PaperWorld) -> None:
+    world.driver.deaf = {4000}
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    assert [line.split()[1] for line in world.signals()] == ["SIGTERM", "SIGTERM", "SIGKILL"]
+    detail = world.outbox.last(f"operation/{only_operation(world)}").items[0].detail
+    assert "was killed" in detail
+    assert "nothing newer" in detail or "no clean checkpoint" in detail
+
+
+async def test_workers_that_outlive_their_trainer_are_ended(world: PaperWorld) -> None:
+    worker = world.driver.spawn(parent=4000)
+    world.driver.deaf = {worker.pid}
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    assert not any(entry["alive"] for entry in world.driver.processes.values())
+    assert world.signals()[-1] == f"signal SIGKILL {worker.pid}"
+
+
+async def test_what_survives_sigkill_is_told_with_its_pid(world: PaperWorld) -> None:
+    world.driver.immortal = {4000}
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    message = world.outbox.last(f"operation/{only_operation(world)}")
+    assert message.tone is Tone.CRITICAL
+    assert "4000" in message.body[0]
+
+
+async def test_process_that_cannot_be_seen_is_never_called_stopped(world: PaperWorld) -> None:
+    world.driver.unknown = {4000}
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    message = world.outbox.last(f"operation/{only_operation(world)}")
+    assert "cannot be told" in message.body[0]
+    assert world.signals() == []
+
+
+async def test_run_on_another_host_is_refused_by_its_name(world: PaperWorld) -> None:
+    replace_json(world.run.layout.run_json, {**world.run.record(), "host": "gpu-7"})
+    with pytest.raises(CommandError, match="gpu-7"):
+        await world.operations.stop_now(RUN, BOB)
+    with pytest.raises(CommandError, match="gpu-7"):
+        await world.operations.propose_rollback(RUN, ALICE)
+
+
+async def test_stop_goes_ahead_without_an_audit_log_and_says_so(world: PaperWorld) -> None:
+    world.audit.full = True
+    reply = await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    assert any("not in the audit log" in line for line in reply.message.body)
+    assert world.signals() == ["signal SIGTERM 4000"]
+
+
+async def test_stop_goes_ahead_without_a_database_and_says_so(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_operation: object) -> bool:
+        raise StoreError("state-database", "database or disk is full.")
+
+    monkeypatch.setattr(world.log, "create", full)
+    reply = await world.operations.stop_now(RUN, BOB)
+    assert any("on record" in line for line in reply.message.body)
+    assert world.signals() == ["signal SIGTERM 4000"]
+
+
+async def test_second_stop_finds_the_first(world: PaperWorld) -> None:
+    await world.operations.stop_now(RUN, BOB)
+    reply = await world.operations.stop_now(RUN, ALICE)
+    assert "already" in reply.message.title
+    await world.operations.settle()
+    assert world.signals() == ["signal SIGTERM 4000"]
+
+
+@pytest.mark.parametrize("step", ["verify", "restart", "confirm"])
+async def test_stop_now_ends_a_rollback_in_a_stopped_run(world: PaperWorld, step: str) -> None:
+    waiting = asyncio.Event()
+    if step == "verify":
+
+        async def slow(view: object, file: object) -> None:
+            waiting.set()
+            await asyncio.Event().wait()
+
+        world.forensics.verify = slow  # type: ignore[method-assign,assignment]
+    world.runs.silent = step == "restart"
+    world.runs.stuck = step == "confirm"
+    world.with_limits(first_batch_timeout_s=60.0, restart_timeout_s=60.0)
+    approval = await world.ask()
+    await world.operations.decide(approval, BOB, approve=True)
+    if step == "verify":
+        await waiting.wait()
+    else:
+        await world.launched()
+    reply = await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    assert "the rollback ends now" in reply.message.title
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.state is OperationState.ABORTED
+    assert not any(entry["alive"] for entry in world.driver.processes.values())
+    assert "Emergency stop by <u:U0BOB>." in world.outbox.last(f"operation/{approval}").body
+
+
+async def test_stop_after_epoch_waits_for_the_epoch_s_end(world: PaperWorld) -> None:
+    reply = await world.operations.stop_after_epoch(RUN, BOB)
+    assert "when epoch 5 has ended" in reply.message.title
+    await world.operations.tick(world.clock.now())
+    assert world.signals() == []
+    world.runs.epoch = 6
+    await world.operations.tick(world.clock.now())
+    await world.operations.settle()
+    assert world.signals() == ["signal SIGTERM 4000"]
+    assert world.intents.all(IntentKind.STOP_AFTER_EPOCH) == ()
+
+
+async def test_stop_after_epoch_is_taken_back_by_continue(world: PaperWorld) -> None:
+    await world.operations.stop_after_epoch(RUN, BOB)
+    await world.operations.continue_run(RUN, BOB)
+    world.runs.epoch = 6
+    await world.operations.tick(world.clock.now())
+    await world.operations.settle()
+    assert world.signals() == []
+
+
+async def test_stop_after_epoch_means_this_attempt_only(world: PaperWorld) -> None:
+    await world.operations.stop_after_epoch(RUN, BOB)
+    world.run.write_record(world.driver.spawn(), attempt=2, level="strict", state="running")
+    await world.operations.tick(world.clock.now())
+    await world.operations.settle()
+    assert world.intents.all(IntentKind.STOP_AFTER_EPOCH) == ()
+    assert world.signals() == []
+
+
+async def test_stop_after_epoch_of_a_stopped_run_is_refused(world: PaperWorld) -> None:
+    world.run.stopped()
+    with pytest.raises(CommandError, match="no epoch will end"):
+        await world.operations.stop_after_epoch(RUN, BOB)
+
+
+async def test_stopped_run_is_resumed_where_it_stopped(world: PaperWorld) -> None:
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    await world.operations.resume(RUN, BOB)
+    await world.operations.settle()
+    (launch,) = world.launches()
+    assert launch.endswith(f"resume {world.run.directory}")
+    assert world.log.history(RUN)[0].state is OperationState.DONE
+
+
+async def test_resume_at_another_level_says_so_to_the_trainer(world: PaperWorld) -> None:
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    await world.operations.resume(RUN, BOB, level="STRICT")
+    await world.operations.settle()
+    assert world.launches()[0].endswith("level=strict")
+
+
+@pytest.mark.parametrize(
+    ("level", "user", "fault"),
+    [
+        pytest.param(None, BOB, "still runs", id="still running"),
+        pytest.param("iron", BOB, "unknown level", id="no such level"),
+        pytest.param(None, MALLORY, "only people on call", id="not on call"),
+    ],
+)
+async def test_resume_that_cannot_be_is_refused(world: PaperWorld, level: str | None, user: str, fault: str) -> None:
+    with pytest.raises(CommandError, match=fault):
+        await world.operations.resume(RUN, user, level=level)
+    assert world.launches() == []

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.core.alert import Alert, AlertState
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.standing import Standing, Told
+from bot.errors import StoreError
+from bot.storage.alerts import AlertStore
+from bot.storage.database import Database
+from bot.storage.silences import SilenceStore
+
+NOW = 1_700_000_000.0
+
+
+def standing(key: str = "a", *, is_open: bool = True, told: bool = True, **changes: object) -> Standing:
+    finding = Finding(
+        run="run", check="stalled", key=key, severity=Severity.CRITICAL, nature=Nature.OCCURRENCE, ts=NOW, title="t"
+    )
+    alert = replace(Alert(finding=finding, state=AlertState.FIRING, since_ts=NOW, updated_ts=NOW, told=told), **changes)
+    word = Told(ts=NOW, fired_ts=NOW, times_fired=1, severity=Severity.WARNING, num_repeats=2, called=True)
+    return Standing(alert=alert, told=word if told else None, is_open=is_open)
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    one = Database(Path(":memory:"))
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        standing(),
+        standing(told=False),
+        standing(acked_by="U1", acked_ts=NOW + 1, times_fired=3),
+        standing(state=AlertState.RESOLVED, resolved_ts=NOW + 2, is_open=False),
+        standing("img\udcff"),
+    ],
+    ids=["told", "untold", "acked", "resolved", "no-unicode"],
+)
+def test_standing_is_read_as_it_was_saved(database: Database, one: Standing) -> None:
+    AlertStore(database).save(one)
+    assert AlertStore(database).get(one.alert.fingerprint) == one
+
+
+def test_unknown_fingerprint_is_none(database: Database) -> None:
+    assert AlertStore(database).get("run/x/y") is None
+
+
+def test_look_gives_open_standings_and_those_of_the_findings(database: Database) -> None:
+    store = AlertStore(database)
+    store.save(standing("open"))
+    store.save(standing("closed", is_open=False))
+    store.save(standing("found", is_open=False))
+    found = standing("found").alert.finding
+    standings, findings = store.look("run", [found])
+    assert sorted(standings) == ["run/stalled/found", "run/stalled/open"]
+    assert findings == (found,)
+
+
+def test_settled_occurrence_is_left_out_until_it_changes(database: Database) -> None:
+    store = AlertStore(database)
+    store.save(standing(is_open=False))
+    finding = standing().alert.finding
+    store.settle("run", [finding])
+    assert store.look("run", [finding]) == ({}, ())
+    changed = replace(finding, title="more")
+    assert store.look("run", [changed])[1] == (changed,)
+
+
+def test_condition_is_never_settled(database: Database) -> None:
+    store = AlertStore(database)
+    condition = replace(standing().alert.finding, nature=Nature.CONDITION)
+    store.settle("run", [condition])
+    assert store.look("run", [condition])[1] == (condition,)
+
+
+def test_rolled_back_save_is_forgotten(database: Database) -> None:
+    store = AlertStore(database)
+    store.save(standing("kept"))
+    finding = standing("lost").alert.finding
+
+    def fail() -> None:
+        with database.transaction():
+            store.save(standing("lost", is_open=False))
+            store.settle("run", [finding])
+            store.save(replace(standing("kept"), is_open=False))
+            raise StoreError("x", "y")
+
+    with pytest.raises(StoreError):
+        fail()
+    standings, findings = store.look("run", [finding])
+    assert list(standings) == ["run/stalled/kept"]
+    assert findings == (finding,)
+
+
+def test_many_findings_are_looked_up_at_once(database: Database) -> None:
+    store = AlertStore(database)
+    findings = [replace(standing().alert.finding, key=f"{i}") for i in range(1200)]
+    store.save(standing("1100", is_open=False))
+    assert list(store.look("run", findings)[0]) == ["run/stalled/1100"]
+
+
+def test_firing_is_newest_first_and_by_run(database: Database) -> None:
+    store = AlertStore(database)
+    store.save(standing("old", since_ts=NOW - 5))
+    store.save(standing("new"))
+    store.save(standing("over", state=AlertState.RESOLVED))
+    assert [one.alert.finding.key for one in store.firing()] == ["new", "old"]
+    assert store.firing("other") == ()
+
+
+def test_burst_is_what_was_told_since_oldest_first(database: Database) -> None:
+    store = AlertStore(database)
+    for key in ("b", "a", "c"):
+        store.save(standing(key))
+    store.save(replace(standing("b"), is_open=False))
+    store.save(standing("untold", told=False))
+    assert [one.alert.finding.key for one in store.told_since("run", "stalled", NOW)] == ["b", "a", "c"]
+    assert store.told_since("run", "stalled", NOW + 1) == ()
+    assert store.told_since("run", "other", NOW) == ()
+
+
+def test_first_sight_of_a_run_is_remembered(database: Database) -> None:
+    assert AlertStore(database).first_seen("/runs/a", NOW) == NOW
+    assert AlertStore(database).first_seen("/runs/a", NOW + 500) == NOW
+    assert AlertStore(database).first_seen("/runs/b", NOW + 500) == NOW + 500
+
+
+def test_damaged_row_hides_no_other(database: Database) -> None:
+    store = AlertStore(database)
+    store.save(standing("bad"))
+    store.save(standing("good"))
+    database.execute("UPDATE alerts SET finding = '{' WHERE fingerprint = 'run/stalled/bad'")
+    assert [one.alert.finding.key for one in AlertStore(database).firing()] == ["good"]
+
+
+def test_silence_holds_until_its_end_or_until_it_is_ended(database: Database) -> None:
+    store = SilenceStore(database)
+    long = store.add(until_ts=NOW + 200, by="U1", now=NOW, run="run", check="disk*", max_severity=Severity.WARNING)
+    short = store.add(until_ts=NOW + 100, by="U2", now=NOW, fingerprint="run/stalled/a")
+    assert store.active(NOW) == (long, short)
+    assert store.active(NOW + 100) == (long,)
+    assert store.end(long.id, "U3", NOW + 150)
+    assert not store.end(long.id, "U3", NOW + 160)
+    assert store.active(NOW + 150) == ()
+    assert database.rows("SELECT ended_by FROM silences WHERE id = ?", (long.id,))[0]["ended_by"] == "U3"

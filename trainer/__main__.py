@@ -1,0 +1,165 @@
+"""``python -m trainer VERB ...``: parses the command line, calls the part that does it, and gives the exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
+from trainer.contract import ExitCode, RunLayout, is_run_dir
+
+USAGE: Final = """\
+python -m trainer train model=... data=... epochs=... [any Ultralytics key=value] [level=observe|standard|strict]
+                        [exact=true] [snapshot_s=600] [max_norm=...] [quarantine=FILE] [drill=nan-image@2:5]
+python -m trainer resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
+python -m trainer verify CHECKPOINT [--json]
+python -m trainer catalog RUN_DIR [--json]
+python -m trainer archive|restore|unarchive RUN_DIR ...
+python -m trainer drill RUN_DIR [fault=nan-image|nan-gradient|nan-batchnorm|inf-loss] [batches=1]
+python -m trainer replay RUN_DIR INCIDENT [--json]
+
+Exit codes: 0 finished, 2 bad arguments, 3 stopped on request (resumable), 4 gave up (too many bad batches),
+5 refused (the checkpoint is not clean); anything else is a crash.
+Signals: SIGTERM and SIGINT finish the batch, save and end with 3; a second one ends at once. SIGUSR1 writes all stacks
+to guard/stacks.txt."""
+
+CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"help", "-h", "--help"}:
+        print(USAGE)
+        return ExitCode.FINISHED if words else ExitCode.BAD_ARGUMENTS
+    verb, rest = words[0], words[1:]
+    try:
+        reject_unknown([verb], (*CHECKPOINT_VERBS, *_VERBS), "command")
+        if verb in CHECKPOINT_VERBS:
+            from trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there
+
+            return checkpoints_main(verb, rest)
+        return _VERBS[verb](split_arguments(rest))
+    except ArgumentsError as error:
+        print(_in_words(error), file=sys.stderr)
+        return ExitCode.BAD_ARGUMENTS
+
+
+def _train(arguments: Arguments) -> int:
+    if arguments.words or arguments.flags:
+        extra = [*arguments.words, *(f"--{flag}" for flag in sorted(arguments.flags))]
+        raise ArgumentsError(f"train takes key=value only, not {' '.join(extra)}", "model=... data=... epochs=...")
+    if "resume" in arguments.settings:
+        raise ArgumentsError("train starts a new run", "python -m trainer resume RUN_DIR")
+
+    def start() -> int:
+        from trainer import inputs  # noqa: PLC0415 - loads ultralytics
+
+        given = inputs.parse_values(arguments.settings)
+        inputs.check_training(given)
+        return _run(str(given.get("task") or _task_of(str(given["model"]))), given)
+
+    return _on_the_record(start)
+
+
+def _resume(arguments: Arguments) -> int:
+    if len(arguments.words) != 1 or arguments.flags:
+        raise ArgumentsError("resume takes one run directory", "python -m trainer resume RUN_DIR [from=EPOCH]")
+    root = Path(arguments.words[0]).resolve()
+    layout = RunLayout(root)
+    if not root.is_dir():
+        raise ArgumentsError(f"{root} is no directory")
+    if not is_run_dir(root) and not (layout.weights / "last.pt").is_file():
+        raise ArgumentsError(f"{root} is no run directory: it has neither guard/run.json nor weights/last.pt")
+    settings = dict(arguments.settings)
+    from_epoch = _whole(settings.pop("from", None), "from")
+
+    def start() -> int:
+        from trainer.resume_command import resume  # noqa: PLC0415 - loads torch
+
+        return resume(layout, from_epoch=from_epoch, settings=settings, run=_run)
+
+    return _on_the_record(start)
+
+
+def _drill(arguments: Arguments) -> int:
+    from trainer.drill import Fault, check_fault, request  # noqa: PLC0415 - loads torch
+
+    reject_unknown(arguments.settings, ("fault", "batches"), "key")
+    if len(arguments.words) != 1:
+        raise ArgumentsError("drill takes one run directory", "python -m trainer drill RUN_DIR fault=nan-image")
+    layout = RunLayout(Path(arguments.words[0]).resolve())
+    if not is_run_dir(layout.root):
+        raise ArgumentsError(f"{layout.root} is no run directory: it has no guard/run.json")
+    fault = check_fault(arguments.settings.get("fault", Fault.NAN_IMAGE))
+    num_batches = _whole(arguments.settings.get("batches", "1"), "batches") or 1
+    request(layout, fault, num_batches)
+    print(f"asked {layout.name} for {fault} in its next {num_batches} batch{'es' if num_batches > 1 else ''}")
+    return ExitCode.FINISHED
+
+
+def _replay(arguments: Arguments) -> int:
+    from trainer.replay import main as replay_main  # noqa: PLC0415 - loads torch
+
+    return replay_main(arguments)
+
+
+def _run(task: str, overrides: dict[str, Any]) -> int:
+    from trainer.guard import TRAINERS  # noqa: PLC0415 - loads torch
+
+    reject_unknown([task], TRAINERS, "task")
+    TRAINERS[task](overrides=overrides).train()
+    return ExitCode.FINISHED
+
+
+def _on_the_record(start: Callable[[], int]) -> int:
+    """``start`` with its console output kept, and its end as an exit code."""
+    from trainer import offline  # noqa: PLC0415 - only for verbs that train
+    from trainer.console import copying  # noqa: PLC0415 - as above
+
+    offline.before_import()
+    with copying():
+        from trainer.stop import RunEnded  # noqa: PLC0415 - after the environment is set
+
+        try:
+            return start()
+        except ArgumentsError:
+            raise
+        except RunEnded as end:
+            return int(end.code or 0)
+        except Exception:  # noqa: BLE001 - the command's edge: printed, on record already, and told by the exit code
+            traceback.print_exc()
+            return 1
+
+
+def _task_of(model: str) -> str:
+    """The task that a model's name tells, as Ultralytics names its models."""
+    stem = Path(model).stem
+    names = {"-seg": "segment", "-pose": "pose", "-cls": "classify", "-obb": "obb"}
+    return next((task for suffix, task in names.items() if suffix in stem), "detect")
+
+
+def _whole(text: str | None, name: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit() or not int(text):
+        raise ArgumentsError(f"{name}={text} is no whole number from 1")
+    return int(text)
+
+
+def _in_words(error: ArgumentsError) -> str:
+    return error.message + (f"\nHint: {error.hint}" if error.hint else "")
+
+
+_VERBS: Final[dict[str, Callable[[Arguments], int]]] = {
+    "train": _train,
+    "resume": _resume,
+    "drill": _drill,
+    "replay": _replay,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

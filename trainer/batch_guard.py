@@ -1,0 +1,273 @@
+"""Decides on a batch where its loss is made: one read of the device, before the backward pass."""
+
+from __future__ import annotations
+
+import copy
+import math
+import types
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import distributed, nn
+
+from trainer.batchnorm import BatchNormStatistics
+from trainer.contract import SkipReason
+
+LABEL_KEYS: Final = ("cls", "bboxes", "keypoints")
+"""Labels small enough to be checked on the host before they are used as indices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchVerdict:
+    """What is known of a batch once its loss is there. ``reason`` is None for a good one."""
+
+    reason: SkipReason | None
+    loss: float
+    losses: dict[str, float]
+    labels_bad: bool = False
+
+
+class LossSeam:
+    """Stands in for ``loss`` on the live model *instance*, and for nothing else.
+
+    A copy of the model (the EMA is one, and is pickled into every checkpoint) gets its own class's ``loss`` back, so
+    that nothing of the guard ever reaches a checkpoint.
+    """
+
+    def __init__(self, model: nn.Module, guarded_loss: Callable[..., Any]) -> None:
+        self._model = model
+        self._guarded_loss = guarded_loss
+
+    def __call__(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        """The guarded loss of ``batch``."""
+        return self._guarded_loss(batch, preds)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        twin = memo.get(id(self._model))
+        owner = twin if twin is not None else copy.deepcopy(self._model, memo)
+        return types.MethodType(type(self._model).loss, owner)
+
+    @classmethod
+    def attach(cls, model: nn.Module, guarded_loss: Callable[..., Any]) -> None:
+        """Losses of ``model`` are made by ``guarded_loss(batch, preds)``."""
+        model.__dict__["loss"] = cls(model, guarded_loss)
+
+    @staticmethod
+    def detach(model: nn.Module) -> None:
+        """``model`` is as its class made it."""
+        model.__dict__.pop("loss", None)
+
+
+class BatchGuard:
+    """The loss of the live model, judged.
+
+    A bad batch gives a zero loss that is connected to nothing: its backward pass adds nothing to the gradients that
+    the good micro-batches before it have left, and the batch-norm statistics are put back.
+    """
+
+    def __init__(
+        self, model: nn.Module, statistics: BatchNormStatistics, *, skip: bool, agree: bool, spikes: SpikeWatch | None
+    ) -> None:
+        self._model = model
+        self._loss = types.MethodType(type(model).loss, model)
+        self._statistics = statistics
+        self._skip = skip
+        self._agree = agree
+        self._spikes = spikes
+        self._items: dict[str, torch.Tensor] = {}
+        self.host_items: dict[str, torch.Tensor] = {}
+        """Losses of the last good batch, 0-dim float32 on the CPU."""
+        self.stop_wanted: Callable[[], bool] = bool
+        self.stop_agreed = False
+        """Whether any rank was asked to stop; all ranks learn it at the same batch."""
+
+    def placeholder(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """A loss whose backward pass changes no gradient, and items of the right names and device."""
+        parameter = next(self._model.parameters())
+        if self._agree:  # DDP waits for the gradient of every parameter, so a disconnected loss would hang it
+            zero = sum((p.sum() * 0.0 for p in self._model.parameters() if p.requires_grad), parameter.new_zeros(()))
+        else:
+            zero = torch.zeros((), device=parameter.device, requires_grad=True)
+        return zero, {name: torch.zeros_like(value) for name, value in self._items.items()}
+
+    def know(self, names: tuple[str, ...]) -> None:
+        """Names of the losses before the first batch tells them: a resumed run begins with placeholders."""
+        device = next(self._model.parameters()).device
+        self._items = {name: torch.zeros((), device=device) for name in names}
+
+    def raw_loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The model's own loss, unjudged."""
+        return self._loss(batch, preds)
+
+    def judge(
+        self, batch: dict[str, Any], preds: Any = None, spoil: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> tuple[tuple[torch.Tensor, dict[str, torch.Tensor]], BatchVerdict]:
+        """What the training loop gets as loss, and the verdict. ``spoil`` changes the loss first, for a drill."""
+        labels_bad = self._skip and bad_labels(batch)
+        loss, items = self._loss(without_bad_labels(batch) if labels_bad else batch, preds)
+        if spoil is not None:
+            loss = spoil(loss)
+        self._items = {name: value.detach() for name, value in items.items()}
+        verdict = self._verdict(loss, labels_bad=labels_bad)
+        if verdict.reason is None or not self._skip:
+            self._statistics.accept()
+            return (loss, items), verdict
+        self._statistics.restore()
+        return self.placeholder(), verdict
+
+    @torch.no_grad()
+    def _verdict(self, loss: torch.Tensor, *, labels_bad: bool) -> BatchVerdict:
+        parts = [loss.detach().sum(), *self._items.values(), self._statistics.flag()]
+        host = torch.stack([part.reshape(()).float() for part in parts]).cpu()
+        values = host.tolist()
+        total, *_, flag = values
+        host_items = dict(zip(self._items, host[1:-1], strict=True))
+        reason = self._reason(values[:-1], flag, labels_bad=labels_bad)
+        if self._agree:
+            reason, total, self.stop_agreed = _agreed(reason, total, self.stop_wanted(), loss.device)
+        if reason is None and self._spikes is not None and self._spikes.is_spike(total):
+            reason = SkipReason.LOSS_SPIKE
+        if reason is None or not self._skip:
+            self.host_items = host_items
+        losses = dict(zip(self._items, values[1:-1], strict=True))
+        return BatchVerdict(reason=reason, loss=total, losses=losses, labels_bad=labels_bad)
+
+    @staticmethod
+    def _reason(losses: list[float], flag: float, *, labels_bad: bool) -> SkipReason | None:
+        if labels_bad or not all(map(math.isfinite, losses)):
+            return SkipReason.NONFINITE_LOSS
+        return None if math.isfinite(flag) else SkipReason.NONFINITE_BATCHNORM
+
+
+class SpikeWatch:
+    """Loss spikes by median and median absolute deviation of the last good losses, which one wild value cannot move.
+
+    ``factor`` robust standard deviations above the median, and at least ``ratio`` times it: a converged loss that
+    hardly varies makes a small deviation look large. After ``level_after`` in a row it is no spike but a new level
+    (mosaic was closed, say), and the watch starts over.
+    """
+
+    def __init__(
+        self, *, window: int = 256, least: int = 64, factor: float = 12.0, ratio: float = 4.0, level_after: int = 4
+    ) -> None:
+        self._level_after = level_after
+        self._run = 0
+        self._recent: deque[float] = deque(maxlen=window)
+        self._least = least
+        self._factor = factor
+        self._ratio = ratio
+        self._limit = math.inf
+        self._age = 0
+
+    def is_spike(self, loss: float) -> bool:
+        """Whether ``loss`` is far out of line; only losses that are not are remembered."""
+        if not math.isfinite(loss):
+            return False
+        if loss > self._limit:
+            self._run += 1
+            if self._run < self._level_after:
+                return True
+            self._recent.clear()
+            self._limit = math.inf
+        self._run = 0
+        self._recent.append(loss)
+        self._age += 1
+        if len(self._recent) >= self._least and (self._limit == math.inf or self._age >= 16):
+            self._limit, self._age = self._new_limit(), 0
+        return False
+
+    def _new_limit(self) -> float:
+        ordered = sorted(self._recent)
+        median = ordered[len(ordered) // 2]
+        deviation = sorted(abs(value - median) for value in ordered)[len(ordered) // 2]
+        return max(median + self._factor * 1.4826 * deviation, median * self._ratio)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipLimit:
+    """How many bad batches are put up with; see :class:`trainer.settings.GuardSettings` for the reasons."""
+
+    streak: int
+    count: int
+    window: int
+
+
+class SkipBudget:
+    """Counts bad batches and says when it is enough."""
+
+    def __init__(self, limit: SkipLimit) -> None:
+        self._limit = limit
+        self._positions: deque[int] = deque()
+        self._seen = 0
+        self._spent = False
+        self.streak = 0
+
+    def batch_over(self) -> None:
+        """The batch in work is over; it was a good one unless it was spent."""
+        self._seen += 1
+        if not self._spent:
+            self.streak = 0
+        self._spent = False
+
+    def spend(self, *, batches_per_epoch: int) -> str | None:
+        """One batch is lost; why to give up, or None."""
+        self.streak += 1
+        self._spent = True
+        self._positions.append(self._seen)
+        while self._positions and self._positions[0] <= self._seen - self._limit.window:
+            self._positions.popleft()
+        if self.streak >= self._limit.streak:
+            return f"{self.streak} bad batches in a row; the limit is {self._limit.streak}"
+        covered = min(self._seen + 1, self._limit.window)
+        allowed = max(self._limit.count, 2 * math.ceil(covered / max(batches_per_epoch, 1)))
+        if len(self._positions) > allowed:
+            return f"{len(self._positions)} bad batches among the last {covered}; the limit is {allowed}"
+        return None
+
+
+@torch.no_grad()
+def bad_labels(batch: Mapping[str, Any]) -> bool:
+    """Whether labels that lie on the CPU hold a value that is not finite: as an index it would crash the loss."""
+    for key in LABEL_KEYS:
+        value = batch.get(key)
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.device.type != "cpu":
+            continue
+        if value.numel() and not bool(torch.isfinite(value).all()):
+            return True
+    return False
+
+
+@torch.no_grad()
+def without_bad_labels(batch: dict[str, Any]) -> dict[str, Any]:
+    """``batch`` without the boxes whose class, corners or keypoints are not finite."""
+    index = batch.get("batch_idx")
+    if not isinstance(index, torch.Tensor):
+        return batch
+    good = torch.ones(len(index), dtype=torch.bool, device=index.device)
+    for key in LABEL_KEYS:
+        value = batch.get(key)
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and len(value) == len(index):
+            good &= torch.isfinite(value.reshape(len(index), -1)).all(1).to(good.device)
+    keys = [key for key in (*LABEL_KEYS, "batch_idx") if isinstance(batch.get(key), torch.Tensor)]
+    return {**batch, **{key: batch[key][good] for key in keys if len(batch[key]) == len(index)}}
+
+
+_REASONS: Final = tuple(SkipReason)
+
+
+def _agreed(
+    reason: SkipReason | None, loss: float, stop: bool, device: torch.device
+) -> tuple[SkipReason | None, float, bool]:
+    """The gravest reason, the largest loss and any wish to stop of all ranks.
+
+    Loss and statistics are local to a rank under DDP: without this, ranks would part ways.
+    """
+    code = 0.0 if reason is None else float(_REASONS.index(reason) + 1)
+    shared = torch.tensor([code, loss if math.isfinite(loss) else -math.inf, float(stop)], device=device)
+    distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
+    code, largest, stop_any = shared.tolist()
+    agreed = _REASONS[int(code) - 1] if code else None
+    return agreed, (largest if agreed is None else loss), bool(stop_any)

@@ -1,0 +1,87 @@
+"""Batch-norm statistics of the live model in one flat tensor: checking and keeping them costs a kernel each."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+_ALIGNMENT = 64
+"""Values a buffer's start is aligned to (256 bytes), as a tensor of its own would be."""
+
+
+class BatchNormStatistics:
+    """Running statistics of every normalization layer of ``model``, checked and put back as one.
+
+    A forward pass writes them before anybody can know that its batch was bad, so skipping the step is not enough.
+    Two copies are kept: ``verified``, after the last accepted batch, and ``window``, at the start of the accumulation
+    window. The layers' own buffers become views of one tensor; their values and identities stay.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._attach()
+        self._verified = [flat.clone() for flat in self._live]
+        self._window = [flat.clone() for flat in self._live]
+
+    @torch.no_grad()
+    def _attach(self) -> None:
+        buffers: list[tuple[torch.Tensor, int]] = []
+        counters: list[torch.Tensor] = []
+        end = 0
+        for module in self._model.modules():
+            if not isinstance(module, _NormBase) or module.running_mean is None or module.running_var is None:
+                continue
+            for buffer in (module.running_mean, module.running_var):
+                buffers.append((buffer, end))
+                end += -(-buffer.numel() // _ALIGNMENT) * _ALIGNMENT
+            if module.num_batches_tracked is not None:
+                counters.append(module.num_batches_tracked)
+        device = buffers[0][0].device if buffers else torch.device("cpu")
+        floats = torch.zeros(max(end, 1), dtype=buffers[0][0].dtype if buffers else torch.float32, device=device)
+        self._zeros = torch.zeros_like(floats)
+        self._views: list[tuple[torch.Tensor, int]] = []
+        for buffer, start in buffers:
+            self._adopt(buffer, floats[start : start + buffer.numel()].view_as(buffer))
+        longs = torch.zeros(max(len(counters), 1), dtype=torch.long, device=device)
+        for index, counter in enumerate(counters):
+            self._adopt(counter, longs[index])
+        self._live = (floats, longs)
+
+    def _adopt(self, buffer: torch.Tensor, view: torch.Tensor) -> None:
+        view.copy_(buffer)
+        buffer.data = view  # keeps the tensor object, to which optimizers of buffers, DDP and the EMA may hold on
+        self._views.append((buffer, view.data_ptr()))
+
+    def reattach(self) -> None:
+        """The views hold again after something replaced the buffers' storage (``model.to(...)``, a user's callback)."""
+        if any(buffer.data_ptr() != pointer for buffer, pointer in self._views):
+            self._attach()
+
+    @torch.no_grad()
+    def flag(self) -> torch.Tensor:
+        """0 on the device when every statistic is finite, else NaN; no read."""
+        return torch.dot(self._live[0], self._zeros)
+
+    def accept(self) -> None:
+        """What the layers hold now was verified."""
+        self._copy(self._live, self._verified)
+
+    def restore(self) -> None:
+        """The layers hold what was last verified."""
+        self._copy(self._verified, self._live)
+
+    def start_window(self) -> None:
+        """An accumulation window begins at what was last verified."""
+        self._copy(self._verified, self._window)
+
+    def rewind(self) -> None:
+        """The layers, and what counts as verified, are as they were when the window began."""
+        self._copy(self._window, self._live)
+        self._copy(self._window, self._verified)
+
+    @staticmethod
+    @torch.no_grad()
+    def _copy(source: tuple[torch.Tensor, ...] | list[torch.Tensor], target: tuple[torch.Tensor, ...] | list) -> None:
+        for left, right in zip(source, target, strict=True):
+            right.copy_(left)

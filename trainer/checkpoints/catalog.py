@@ -1,0 +1,136 @@
+"""Every checkpoint of a run, with what is known of it. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from trainer.checkpoints.forensics import FileKind, judge
+from trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
+from trainer.checkpoints.retention import STATE_NAME, ultralytics_copy
+from trainer.contract import RunLayout, Verdict
+
+CLOCK_SLACK_S: Final = 2.0
+"""A file may look this much newer than its attestation: the two clocks, and file systems that count whole seconds. A
+larger difference only costs time: the file is then read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file. ``epoch`` counts from 1 and is None where nothing tells; ``file`` is relative to the run directory."""
+
+    epoch: int | None
+    ts: float
+    """When it was attested; without an attestation, when it was last written."""
+    fitness: float | None
+    bytes: int
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    resumable: bool
+    kind: FileKind
+    file: str
+    sha256: str
+    attested: bool
+
+
+def catalog(layout: RunLayout, *, full: bool = False) -> list[Entry]:
+    """What lies in ``weights/`` and ``guard/states/``, by epoch, unknown epochs last.
+
+    A state that is as large as attested and no newer than its attestation is taken at its word; everything else, and
+    with ``full`` everything, is read and judged.
+
+    Raises:
+        OSError: the run directory or a file in it can't be read.
+    """
+    rows = attestations(layout)
+    latest = latest_by_file(rows)
+    entries = []
+    for path in _files(layout):
+        try:
+            entries.append(_entry(layout, path, rows, latest, full=full))
+        except FileNotFoundError:  # retention took it in the meantime
+            continue
+    return sorted(entries, key=lambda entry: (entry.epoch is None, entry.epoch or 0, entry.ts, entry.file))
+
+
+def last_clean(layout: RunLayout, *, at_or_before_epoch: int | None = None, full: bool = False) -> Entry | None:
+    """The newest epoch's checkpoint that is clean and can be resumed from, as :func:`newest_clean` chooses.
+
+    Raises:
+        OSError: as :func:`catalog`.
+    """
+    return newest_clean(catalog(layout, full=full), at_or_before_epoch=at_or_before_epoch)
+
+
+def newest_clean(entries: Iterable[Entry], *, at_or_before_epoch: int | None = None) -> Entry | None:
+    """Of several files of the newest clean epoch, the full state. A stop's state is none: it ends no epoch."""
+    found = [
+        entry
+        for entry in entries
+        if entry.verdict is Verdict.CLEAN
+        and entry.resumable
+        and entry.epoch is not None
+        and (at_or_before_epoch is None or entry.epoch <= at_or_before_epoch)
+        and not (entry.kind is FileKind.STATE and STATE_NAME.fullmatch(Path(entry.file).name) is None)
+    ]
+    return max(found, key=lambda entry: (entry.epoch or 0, entry.kind is FileKind.STATE), default=None)
+
+
+def _files(layout: RunLayout) -> list[Path]:
+    return [path for folder in (layout.weights, layout.states) for path in sorted(folder.glob("[!.]*.pt"))]
+
+
+def _entry(
+    layout: RunLayout, path: Path, rows: list[Attestation], latest: dict[str, Attestation], *, full: bool
+) -> Entry:
+    name = path.relative_to(layout.root).as_posix()
+    status = path.stat()
+    row = latest.get(name)
+    as_attested = (
+        row is not None and row.bytes == status.st_size and status.st_mtime <= row.ts + CLOCK_SLACK_S and not full
+    )
+    if row is not None and as_attested and _never_stripped(layout, path, row, rows):
+        return Entry(
+            epoch=row.epoch,
+            ts=row.ts,
+            fitness=row.fitness,
+            bytes=row.bytes,
+            verdict=row.verdict,
+            reasons=row.reasons or (f"attested {row.verdict} when it was saved",),
+            resumable=row.verdict is not Verdict.CONTAMINATED,
+            kind=FileKind.STATE if row.kind == FileKind.STATE else FileKind.ULTRALYTICS,
+            file=name,
+            sha256=row.sha256,
+            attested=True,
+        )
+    judgement = judge(path, attestations=rows)
+    return Entry(
+        epoch=judgement.epoch,
+        ts=row.ts if row is not None and judgement.attested else status.st_mtime,
+        fitness=judgement.fitness,
+        bytes=judgement.bytes,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        resumable=judgement.resumable,
+        kind=judgement.kind,
+        file=name,
+        sha256=judgement.sha256,
+        attested=judgement.attested,
+    )
+
+
+def _never_stripped(layout: RunLayout, path: Path, row: Attestation, rows: list[Attestation]) -> bool:
+    """An attestation does not say whether the optimizer is in the file: in our own copies it is, and in what equals
+    one of them."""
+    if path.parent == layout.states:
+        return True
+    kept = {other.sha256 for other in rows if other.file.startswith("guard/states/")}
+    return row.sha256 in kept
+
+
+def restorable_copy(layout: RunLayout, epoch: int) -> Path | None:
+    """The Ultralytics checkpoint of ``epoch`` (from 1) to restore from: our copy, else Ultralytics' own by number."""
+    own = layout.weights / f"epoch{epoch - 1}.pt"  # save_period counts from 0
+    return next((path for path in (ultralytics_copy(layout, epoch), own) if path.is_file()), None)

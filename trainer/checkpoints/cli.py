@@ -1,0 +1,69 @@
+"""``python -m trainer verify | catalog | archive | restore | unarchive``: what can be done to a run without torch."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
+from trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
+from trainer.checkpoints.files import DigestError
+from trainer.contract import ExitCode, encode_record
+
+FAILED: Final = 1
+"""No space, no permission, a broken file system: not the user's words and not the checkpoint."""
+
+Outcome = tuple[int, dict[str, Any], str]
+"""Exit code, the answer for a program, the answer for a person."""
+
+VERBS: Final = {
+    "verify": "trainer.checkpoints.verify_command",
+    "catalog": "trainer.checkpoints.run_commands",
+    "archive": "trainer.checkpoints.run_commands",
+    "restore": "trainer.checkpoints.run_commands",
+    "unarchive": "trainer.checkpoints.run_commands",
+}
+"""Each verb is a function of its name in its module, which loads when it is asked for: ``verify`` has 0.3 s."""
+
+
+def main(verb: str, argv: Sequence[str]) -> int:
+    """Do ``verb`` and print the answer; the exit code."""
+    as_json = "--json" in argv
+    try:
+        act: Callable[[Arguments], Outcome] = getattr(importlib.import_module(VERBS[verb]), verb)
+        code, record, text = act(split_arguments(argv))
+    except (ArgumentsError, NoSuchRunError) as error:
+        return _failed(ExitCode.BAD_ARGUMENTS, error.message, error.hint, as_json=as_json)
+    except RefusedError as error:
+        return _failed(ExitCode.REFUSED, error.message, error.hint, as_json=as_json)
+    except CheckpointError as error:
+        return _failed(FAILED, error.message, error.hint, as_json=as_json)
+    except (OSError, DigestError) as error:
+        return _failed(FAILED, str(error), "see what is wrong with the file system and ask again", as_json=as_json)
+    print(encode_record(record) if as_json else text)
+    return int(code)
+
+
+def _failed(code: int, message: str, hint: str, *, as_json: bool) -> int:
+    if as_json:
+        print(encode_record({"error": message, "hint": hint, "exit_code": int(code)}))
+    print(f"error: {message}" + (f"\nHint: {hint}" if hint else ""), file=sys.stderr)
+    return int(code)
+
+
+def words_of(
+    arguments: Arguments, *wanted: str, flags: frozenset[str], settings: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """The words of the command line, as many as are ``wanted``; options and settings are among the known ones.
+
+    Raises:
+        ArgumentsError: says what was wanted.
+    """
+    reject_unknown(arguments.flags, flags, "option")
+    reject_unknown(arguments.settings, settings, "setting")
+    if len(arguments.words) != len(wanted):
+        given = " ".join(arguments.words) or "nothing"
+        raise ArgumentsError(f"wanted is {' and '.join(wanted)}; given is {given}")
+    return arguments.words

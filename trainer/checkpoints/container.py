@@ -1,0 +1,100 @@
+"""The file around a checkpoint: a zip of stored entries (torch since 1.6). Loads no torch, unpacks nothing to disk."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from typing import Final
+
+LEGACY_MAGIC: Final = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+"""How a file of torch before 1.6 begins: a pickle of one long number (torch/serialization.py, MAGIC_NUMBER)."""
+
+_LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
+_LOCAL_MAGIC: Final = b"PK\x03\x04"
+
+
+class Format(StrEnum):
+    """What a file is by its first and last bytes."""
+
+    ZIP = "zip"
+    TORN_ZIP = "torn zip"
+    LEGACY = "legacy"
+    TAR = "tar"
+    PICKLE = "pickle"
+    EMPTY = "empty"
+    ZEROS = "zeros"
+    OTHER = "other"
+
+
+class DamageError(Exception):
+    """The file is not what was once written whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The entries of a checkpoint by name without its root folder, as views into the file."""
+
+    entries: dict[str, memoryview]
+
+
+def format_of(content: bytes) -> Format:
+    """What ``content``, the whole file, is."""
+    start = content[:512]
+    if not start:
+        return Format.EMPTY
+    if not start.strip(b"\0"):
+        return Format.ZEROS
+    if start.startswith(_LOCAL_MAGIC[: len(start)]):
+        tail = content[-65_557:]  # the end record and the longest comment that it may have
+        return Format.ZIP if b"PK\x05\x06" in tail else Format.TORN_ZIP
+    if start.startswith(LEGACY_MAGIC):
+        return Format.LEGACY
+    if start[257:262] == b"ustar":
+        return Format.TAR
+    if start[0] == 0x80 and len(start) > 1 and start[1] in range(2, 6):
+        return Format.PICKLE
+    return Format.OTHER
+
+
+def open_container(content: bytes) -> Container:
+    """All entries of the zip that ``content`` is; each checked against its CRC-32.
+
+    Raises:
+        DamageError: an entry is missing, cut short, doubled, or not what it was when written.
+    """
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:  # shares the bytes, copies none
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        raise DamageError(f"truncated or damaged: {error}") from error
+    roots = {info.filename.partition("/")[0] for info in infos}
+    if len(roots) != 1:
+        raise DamageError(f"its entries lie under {len(roots)} folders, torch writes one")
+    view = memoryview(content)
+    entries: dict[str, memoryview] = {}
+    for info in infos:
+        name = info.filename.partition("/")[2]
+        if name in entries:
+            raise DamageError(f"two entries are called {name!r}: what is checked need not be what is loaded")
+        entries[name] = _content(view, info)
+    return Container(entries)
+
+
+def _content(view: memoryview, info: zipfile.ZipInfo) -> memoryview:
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise DamageError(f"{info.filename} is compressed; torch stores")
+    header = view[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
+    if header.nbytes < _LOCAL_HEADER.size:
+        raise DamageError(f"{info.filename} begins behind the end of the file")
+    magic, *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+    start = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+    content = view[start : start + info.file_size]
+    if magic != _LOCAL_MAGIC or content.nbytes != info.file_size:
+        raise DamageError(f"{info.filename} is cut short")
+    if zlib.crc32(content) != info.CRC:
+        raise DamageError(f"{info.filename} is not what it was when written (CRC-32)")
+    return content

@@ -1,0 +1,194 @@
+"""Files that are whole or absent: written beside their place, hashed on the way, renamed into it. Loads no torch."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from trainer.contract import fsync_dir
+
+PARTIAL_SUFFIX: Final = ".partial"
+"""Ends the name of a file that is being written. One that stays behind belongs to a process that was killed."""
+
+CHUNK_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedFile:
+    """What was written, byte for byte: hex SHA-256 and size."""
+
+    sha256: str
+    bytes: int
+
+
+class DigestError(Exception):
+    """A file does not hold the bytes that it was attested with."""
+
+    def __init__(self, path: Path, *, found: SavedFile, expected: SavedFile) -> None:
+        super().__init__(
+            f"{path} holds {found.bytes} bytes with SHA-256 {found.sha256[:12]}..., "
+            f"attested were {expected.bytes} bytes with {expected.sha256[:12]}..."
+        )
+        self.path = path
+        self.found = found
+        self.expected = expected
+
+
+class HashingWriter:
+    """A sink that writes to ``stream`` and hashes on the way.
+
+    A write that fails is remembered in ``error`` and everything after it is dropped: the zip writer in torch turns an
+    exception from its sink into one of its own that no longer says "no space left". Whoever uses it must look at
+    ``error`` before trusting the file.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._num_bytes = 0
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Take all of ``data``; how many bytes that was."""
+        view = memoryview(data).cast("B")
+        if self.error is None:
+            self._hash.update(view)
+            self._num_bytes += view.nbytes
+            try:
+                self._stream.write(view)
+            except OSError as error:
+                self.error = error
+        return view.nbytes
+
+    def flush(self) -> None:
+        """Nothing: the owner of the stream flushes it."""
+
+    @property
+    def saved(self) -> SavedFile:
+        """What has been written so far."""
+        return SavedFile(sha256=self._hash.hexdigest(), bytes=self._num_bytes)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[HashingWriter]:
+    """On a clean exit ``path`` holds what was written; on any failure it holds what it held, and no temporary stays.
+
+    ``durable`` also survives a power cut (fsync of file and folder).
+
+    Raises:
+        OSError: no space, no permission.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=0) as raw:
+            writer = HashingWriter(_WholeWrites(raw))  # type: ignore[arg-type]  # has the one method that is used
+            yield writer
+            if writer.error is not None:
+                raise writer.error
+            if durable:
+                os.fsync(raw.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        fsync_dir(path.parent)
+
+
+class _WholeWrites:
+    """An unbuffered file whose ``write`` takes everything or raises; the kernel may take a part of a large write."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def write(self, view: memoryview) -> int:
+        written = 0
+        while written < view.nbytes:
+            taken = self._raw.write(view[written:])
+            if not taken:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._raw.name))
+            written += taken
+        return written
+
+
+def write_atomically(path: Path, content: bytes | memoryview, *, durable: bool = True) -> SavedFile:
+    """``path`` holds ``content``, or on OSError what it held before."""
+    with replacing(path, durable=durable) as writer:
+        writer.write(content)
+    return writer.saved
+
+
+def sweep_partials(*folders: Path) -> list[Path]:
+    """What killed processes left half-written in ``folders`` is gone. Only while nobody can be writing there."""
+    partials = sorted(path for folder in folders for path in folder.glob(f".*{PARTIAL_SUFFIX}"))
+    for path in partials:
+        path.unlink(missing_ok=True)
+    return partials
+
+
+def digest_of(path: Path) -> SavedFile:
+    """SHA-256 and size of the bytes in ``path`` now."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return SavedFile(sha256=digest.hexdigest(), bytes=stream.tell())
+
+
+def copy_verified(source: Path, target: Path, *, expected: SavedFile | None = None, durable: bool = True) -> SavedFile:
+    """``target`` is a whole copy of ``source`` with its time stamps; what it held before is replaced only by such.
+
+    Copies, never links: Ultralytics' ``strip_optimizer`` opens ``last.pt`` and ``best.pt`` for writing in place when a
+    run ends (utils/torch_utils.py), and would write through a hard link into the copy that was meant to last.
+
+    Raises:
+        DigestError: ``source`` does not hold ``expected``; ``target`` is untouched.
+        OSError: no space, no permission, no such file.
+    """
+    with source.open("rb", buffering=0) as stream, replacing(target, durable=durable) as writer:
+        while chunk := stream.read(CHUNK_BYTES):
+            writer.write(chunk)
+            if writer.error is not None:
+                raise writer.error
+        status = os.fstat(stream.fileno())
+        if expected is not None and writer.saved != expected:
+            raise DigestError(source, found=writer.saved, expected=expected)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return writer.saved
+
+
+class AttestedPath(type(Path())):  # type: ignore[misc]  # the concrete class of this system is known at run time only
+    """A path whose ``write_bytes`` replaces the file atomically and durably, and remembers what it wrote.
+
+    Put in place of a trainer's ``last`` and ``best``, it makes Ultralytics' in-place writes whole or absent, and gives
+    the digest of what was written while that was still in memory. Joined paths are of this class too, with nothing
+    remembered; a copy remembers; a pickle is a plain path, so a checkpoint that happens to carry one needs nothing of
+    this package to load.
+    """
+
+    written: SavedFile | None = None
+    """The last bytes written through this very object; None before."""
+
+    def write_bytes(self, data: bytes | memoryview) -> int:
+        """The file holds ``data`` and :attr:`written` says so, or OSError and it holds what it held."""
+        saved = write_atomically(Path(self), memoryview(data).cast("B"))
+        self.written = saved
+        return saved.bytes
+
+    def __copy__(self) -> AttestedPath:
+        duplicate = type(self)(str(self))
+        duplicate.written = self.written
+        return duplicate
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AttestedPath:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[type[Path], tuple[str]]:
+        return (Path, (str(self),))

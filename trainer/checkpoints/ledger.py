@@ -1,0 +1,128 @@
+"""``guard/checkpoints.jsonl``: one attestation a saved file, made while its content was in memory. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.checkpoints.files import SavedFile
+from trainer.contract import CHECKPOINT_KEYS, RunLayout, Verdict, decode_number, encode_number, encode_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """One row, as far as it could be read. ``epoch`` counts from 1 and is None where the row does not tell."""
+
+    file: str
+    """Relative to the run directory, with forward slashes."""
+    sha256: str
+    bytes: int
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    epoch: int | None
+    ts: float
+    attempt: int | None
+    fitness: float | None
+    kind: str
+    level: str | None
+
+    @property
+    def saved(self) -> SavedFile:
+        """The bytes that were attested."""
+        return SavedFile(sha256=self.sha256, bytes=self.bytes)
+
+
+def record(layout: RunLayout, row: Mapping[str, Any]) -> None:
+    """``row`` (exactly :data:`trainer.contract.CHECKPOINT_KEYS`) is the last line of the ledger, durably and whole.
+
+    Raises:
+        ValueError: a key too many or too few.
+        OSError: no space, no permission; the ledger holds what it held.
+    """
+    if set(row) != set(CHECKPOINT_KEYS):
+        missing, extra = sorted(set(CHECKPOINT_KEYS) - set(row)), sorted(set(row) - set(CHECKPOINT_KEYS))
+        raise ValueError(f"an attestation lacks {missing} and has unknown {extra}")
+    line = encode_record({**row, "fitness": encode_number(row["fitness"]), "reasons": list(row["reasons"])})
+    append_line(layout.checkpoints, line)
+
+
+def append_line(path: os.PathLike[str], line: str) -> None:
+    """``line`` is the last line of ``path``, in one write and durably; a torn last line is closed first.
+
+    Raises:
+        OSError: the file holds what it held.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        content = (("\n" if torn else "") + line + "\n").encode()
+        try:
+            written = os.write(descriptor, content)
+            if written != len(content):
+                os.write(descriptor, content[written:])
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def attestations(layout: RunLayout) -> list[Attestation]:
+    """All rows, oldest first; torn lines and lines of another making are passed over.
+
+    Raises:
+        OSError: the ledger is there and cannot be read.
+    """
+    try:
+        content = layout.checkpoints.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return list(_parse(content.splitlines()))
+
+
+def latest_by_file(rows: Iterable[Attestation]) -> dict[str, Attestation]:
+    """The row that holds for each file: the last one written about it."""
+    return {row.file: row for row in rows}
+
+
+def _parse(lines: Iterable[bytes]) -> Iterator[Attestation]:
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # torn, or not UTF-8
+            continue
+        if isinstance(row, dict) and (attestation := _attestation(row)) is not None:
+            yield attestation
+
+
+def _attestation(row: Mapping[str, Any]) -> Attestation | None:
+    file, sha256, num_bytes = row.get("file"), row.get("sha256"), row.get("bytes")
+    if not (isinstance(file, str) and isinstance(sha256, str) and isinstance(num_bytes, int)):
+        return None
+    try:
+        verdict = Verdict(row.get("verdict"))
+    except ValueError:
+        verdict = Verdict.UNKNOWN
+    reasons = row.get("reasons")
+    return Attestation(
+        file=file,
+        sha256=sha256,
+        bytes=num_bytes,
+        verdict=verdict,
+        reasons=tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+        epoch=_whole(row.get("epoch")),
+        ts=decode_number(row.get("ts")) or 0.0,
+        attempt=_whole(row.get("attempt")),
+        fitness=decode_number(row.get("fitness")),
+        kind=str(row.get("kind", "")),
+        level=level if isinstance(level := row.get("level"), str) else None,
+    )
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

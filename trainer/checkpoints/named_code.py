@@ -1,0 +1,109 @@
+"""Which names a checkpoint's pickle may use, and what loading it would run otherwise. Looks none of them up."""
+
+from __future__ import annotations
+
+import re
+import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from trainer.checkpoints.pickle_walk import Name, Use
+
+SAFE_CALLS: Final = {
+    "torch._utils": {
+        *("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter"),
+        *("_rebuild_parameter_with_state", "_rebuild_from_type_v2"),
+    },
+    "torch": {"Size", "device"},
+    "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
+    "builtins": {
+        *("set", "frozenset", "dict", "list", "tuple", "bytearray", "complex", "range", "slice"),
+        *("int", "float", "str", "bool", "bytes", "object"),
+    },
+    "copyreg": {"_reconstructor", "__newobj__", "__newobj_ex__"},
+    "_codecs": {"encode"},
+    "types": {"SimpleNamespace"},
+    "argparse": {"Namespace"},
+    "pathlib": {"Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"},
+    "pathlib._local": {"Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"},
+    "datetime": {"datetime", "date", "time", "timedelta", "timezone"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy.core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.core.numeric": {"_frombuffer"},
+    "torchvision.transforms.functional": {"InterpolationMode"},
+}
+"""Calls that build data and do nothing else."""
+
+_CLASS_HOMES: Final = re.compile(
+    r"torch\.nn\.modules(\.\w+)*|torch\.nn\.parameter|torch\.optim(\.\w+)*"
+    r"|torchvision\.(models|ops|transforms)(\.\w+)*"
+    r"|ultralytics\.nn\.(modules(\.\w+)*|tasks|distill_model|text_model)"
+    r"|ultralytics\.utils(\.(loss|tal|torch_utils))?"
+    r"|ultralytics\.yolo\.utils(\.loss)?|ultralytics\.nn\.mixins"
+    r"|models\.(common|yolo|experimental)"  # YOLOv5 and YOLOv7, which Ultralytics still loads
+)
+"""Where layers come from: instances may be rebuilt, never constructed. ``DetectionModel(cfg)`` runs ``eval`` on the
+activation named in ``cfg`` (ultralytics/nn/tasks.py, ``parse_model``), so a constructor call is no safe call."""
+
+_FUNCTION_HOMES: Final = frozenset({"torch.nn.functional", "torch._C._nn", "torch.nn.init"})
+_TORCH_DATA: Final = re.compile(
+    r"\w+Storage|u?int\d+|q?u?int\d+x?\d*|b?float\d+\w*|complex\d+|bool|half|double|float|long|int|short"
+    r"|strided|contiguous_format|preserve_format|channels_last|channels_last_3d"
+)
+_CLASS_NAME: Final = re.compile(r"_*[A-Z]\w*")
+
+_NUM_NAMES_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeFound:
+    """Names by what they mean; both empty for an ordinary checkpoint."""
+
+    would_run: tuple[str, ...]
+    """Loading the file without ``weights_only`` would run these, or they have no business in a checkpoint."""
+    unfamiliar: tuple[str, ...]
+    """Classes of somebody's own: their code runs on loading too, and whether that is meant cannot be told."""
+
+
+def code_in(uses: Mapping[Name, Use]) -> CodeFound:
+    """Sort the names of a pickle."""
+    would_run, unfamiliar = [], []
+    for name, use in uses.items():
+        module, bare = _today(name)
+        if _is_safe(module, bare, use):
+            continue
+        foreign_class = use < Use.CALLED_BARE and module.split(".")[0] not in sys.stdlib_module_names
+        (unfamiliar if foreign_class else would_run).append(f"{module}.{bare}")
+    return CodeFound(would_run=tuple(would_run), unfamiliar=tuple(unfamiliar))
+
+
+def _today(name: Name) -> tuple[str, str]:
+    """Module and name as an unpickler reads them: protocol 2, torch's default, is written with the names of Python 2,
+    and ``subprocess`` is called ``commands`` there."""
+    named = NAME_MAPPING.get((name.module, name.name))
+    return named or (IMPORT_MAPPING.get(name.module, name.module), name.name)
+
+
+def _is_safe(module: str, name: str, use: Use) -> bool:
+    if name in SAFE_CALLS.get(module, ()):
+        return True
+    if use is Use.CALLED:
+        return False
+    if module in {"torch", "torch.storage"} and _TORCH_DATA.fullmatch(name):
+        return True
+    if module in _FUNCTION_HOMES and use is Use.NAMED and name.isidentifier():
+        return True
+    if _CLASS_HOMES.fullmatch(module) is None:
+        return False
+    # Instances can be made of classes only; a bare call could be one of a function (and v10Detect is a class).
+    return bool(_CLASS_NAME.fullmatch(name)) or (use < Use.CALLED_BARE and name.isidentifier())
+
+
+def shown(names: tuple[str, ...]) -> str:
+    """The first few of ``names``."""
+    more = len(names) - _NUM_NAMES_SHOWN
+    return ", ".join(names[:_NUM_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,84 @@
+"""Which full states of a run stay. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from trainer.checkpoints.files import SavedFile, copy_verified, sweep_partials
+from trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
+from trainer.contract import RunLayout, Verdict
+
+STATE_NAME: Final = re.compile(r"epoch(\d{4,})\.pt")
+
+
+def ultralytics_copy(layout: RunLayout, epoch: int) -> Path:
+    """Where our copy of Ultralytics' checkpoint of ``epoch`` (from 1) lies, beside the full state of that epoch."""
+    return layout.states / f"epoch{epoch:04d}.ultralytics.pt"
+
+
+def keep_copy(layout: RunLayout, epoch: int, *, expected: SavedFile) -> Path:
+    """``weights/last.pt`` as it is now is kept as the Ultralytics checkpoint of ``epoch``; the copy's path.
+
+    Raises:
+        DigestError: ``last.pt`` does not hold ``expected``; nothing is kept.
+        OSError: no space; nothing is kept and ``last.pt`` is untouched.
+    """
+    target = ultralytics_copy(layout, epoch)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    copy_verified(layout.weights / "last.pt", target, expected=expected)
+    return target
+
+
+def epochs_on_disk(layout: RunLayout) -> list[int]:
+    """Epochs (from 1) of which a full state is there, ascending."""
+    try:
+        names = [path.name for path in layout.states.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(match[1]) for name in names if (match := STATE_NAME.fullmatch(name)))
+
+
+def retain(layout: RunLayout, *, keep: int) -> list[Path]:
+    """Full states and their Ultralytics copies are down to the ones worth having; what was removed, in order.
+
+    What stays: the newest ``keep`` epochs, the best clean one by fitness, and, so that there is always a way back, the
+    newest clean one. Files that a killed process left half-written go too. ``stop.pt`` and files of other names are
+    nobody's business here. Only for the trainer that owns the run directory.
+    """
+    epochs = epochs_on_disk(layout)
+    kept = set(epochs[-keep:]) if keep > 0 else set()
+    rows = latest_by_file(attestations(layout))
+    clean = [epoch for epoch in epochs if _is_clean(layout, rows, epoch)]
+    kept.update(clean[-1:])
+    rated = [(fitness, epoch) for epoch in clean if (fitness := _fitness(layout, rows, epoch)) is not None]
+    if rated:
+        kept.add(max(rated)[1])
+    doomed = [path for epoch in epochs if epoch not in kept for path in _files_of(layout, epoch)]
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    return [*doomed, *sweep_partials(layout.states, layout.weights)]
+
+
+def _files_of(layout: RunLayout, epoch: int) -> list[Path]:
+    return [path for path in (ultralytics_copy(layout, epoch), layout.state_file(epoch)) if path.exists()]
+
+
+def _rows_of(layout: RunLayout, rows: Mapping[str, Attestation], epoch: int) -> list[Attestation]:
+    names = [path.relative_to(layout.root).as_posix() for path in _files_of(layout, epoch)]
+    return [rows[name] for name in names if name in rows]
+
+
+def _is_clean(layout: RunLayout, rows: Mapping[str, Attestation], epoch: int) -> bool:
+    """Whether all its files were attested clean; without a word on the full state it is not."""
+    state = layout.state_file(epoch).relative_to(layout.root).as_posix()
+    found = _rows_of(layout, rows, epoch)
+    return state in {row.file for row in found} and all(row.verdict is Verdict.CLEAN for row in found)
+
+
+def _fitness(layout: RunLayout, rows: Mapping[str, Attestation], epoch: int) -> float | None:
+    values = [row.fitness for row in _rows_of(layout, rows, epoch) if row.fitness is not None]
+    return max((value for value in values if math.isfinite(value)), default=None)

@@ -1,0 +1,162 @@
+"""Every tensor of a checkpoint by name, and what its numbers are; from an inert walk, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Final
+
+from trainer.checkpoints.container import DamageError
+from trainer.checkpoints.pickle_walk import Made, Storage, Tensor
+from trainer.checkpoints.values import BF16, EMPTY, F16, F32, F64, Content, FloatFormat, Look, numbers
+
+MAX_DEPTH: Final = 200
+"""Nesting of modules in a checkpoint; yolo11x reaches 22."""
+
+_FLOATS: Final = {
+    **dict.fromkeys(("HalfStorage", "float16"), F16),
+    **dict.fromkeys(("BFloat16Storage", "bfloat16"), BF16),
+    **dict.fromkeys(("FloatStorage", "float32"), F32),
+    **dict.fromkeys(("DoubleStorage", "float64"), F64),
+}
+_WHOLE: Final = {
+    **dict.fromkeys(("LongStorage", "int64", "uint64"), 8),
+    **dict.fromkeys(("IntStorage", "int32", "uint32"), 4),
+    **dict.fromkeys(("ShortStorage", "int16", "uint16"), 2),
+    **dict.fromkeys(("CharStorage", "ByteStorage", "BoolStorage", "int8", "uint8", "bool"), 1),
+}
+"""By storage class or dtype, with the size of a number in bytes."""
+
+
+class Role(Enum):
+    """Where a tensor hangs, which says how much it matters."""
+
+    WEIGHT = auto()
+    """A parameter or buffer of a module, or an entry of a plain dict such as a state dict or an optimizer's state."""
+    ATTRIBUTE = auto()
+    """Anything else that a module carries, such as anchors made for the last image size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One tensor: ``part`` is the top-level key, ``name`` as in a state dict. ``form`` and ``content`` are of floating
+    tensors in a known format; ``judged`` says whether there is anything left to know."""
+
+    part: str
+    name: str
+    role: Role
+    tensor: Tensor
+    judged: bool
+    form: FloatFormat | None
+    content: Content | None
+
+    @property
+    def leaf(self) -> str:
+        """The last word of the name."""
+        return self.name.rpartition(".")[2]
+
+
+@dataclass(slots=True)
+class Reader:
+    """Looks tensors up in the storages of one file."""
+
+    entries: Mapping[str, memoryview]
+    look: Look
+    _looked: dict[tuple[str, int, int, str], Content] = field(default_factory=dict)
+
+    def seen_in(self, parts: Mapping[Any, Any]) -> list[Seen]:
+        """All tensors under the top-level keys ``parts``, each once.
+
+        Raises:
+            DamageError: a storage is missing or too short for what is said of it, or the nesting has no end.
+        """
+        return [self._see(part, name, role, tensor) for part, name, role, tensor in _tensors(parts)]
+
+    def numbers_of(self, seen: Seen) -> list[float]:
+        """The values of a floating tensor in the order they lie in the file; for small ones."""
+        assert seen.form is not None
+        return list(numbers(self._bytes_of(seen.tensor, seen.form.num_bytes), seen.form))
+
+    def _see(self, part: str, name: str, role: Role, tensor: Tensor) -> Seen:
+        kind = tensor.dtype or tensor.storage.type_name
+        form, content = _FLOATS.get(kind), None
+        if form is not None:
+            content = self._content(tensor, self._bytes_of(tensor, form.num_bytes), form)
+        elif kind in _WHOLE:
+            self._bytes_of(tensor, _WHOLE[kind])
+        elif f"data/{tensor.storage.key}" not in self.entries:
+            raise DamageError(f"the numbers of {part}.{name} are missing")
+        judged = form is not None or kind in _WHOLE
+        return Seen(part=part, name=name, role=role, tensor=tensor, judged=judged, form=form, content=content)
+
+    def _content(self, tensor: Tensor, view: memoryview, form: FloatFormat) -> Content:
+        if not view.nbytes:
+            return EMPTY
+        place = (tensor.storage.key, tensor.offset, view.nbytes, form.name)
+        if place not in self._looked:
+            self._looked[place] = self.look(view, form)
+        return self._looked[place]
+
+    def _bytes_of(self, tensor: Tensor, item_bytes: int) -> memoryview:
+        """The stretch of the storage that holds ``tensor``; of a strided one, all that lies between as well."""
+        storage = self._storage(tensor.storage, item_bytes, typed=tensor.dtype is None)
+        if 0 in tensor.shape:
+            return storage[:0]
+        extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True))
+        end_bytes = (tensor.offset + extent) * item_bytes
+        if end_bytes > storage.nbytes:
+            raise DamageError(
+                f"a tensor of shape {tensor.shape} reaches behind the end of storage {tensor.storage.key}"
+            )
+        return storage[tensor.offset * item_bytes : end_bytes]
+
+    def _storage(self, storage: Storage, item_bytes: int, *, typed: bool) -> memoryview:
+        view = self.entries.get(f"data/{storage.key}")
+        needed = storage.num_items * (item_bytes if typed else 1)
+        if view is None or view.nbytes < needed:
+            have = "none" if view is None else str(view.nbytes)
+            raise DamageError(f"storage {storage.key} should hold {needed} bytes and has {have}")
+        return view[:needed]
+
+
+def _tensors(parts: Mapping[Any, Any]) -> Iterator[tuple[str, str, Role, Tensor]]:
+    visited: set[int] = set()
+    for part, value in parts.items():
+        waiting: list[tuple[tuple[str, ...], Role, Any]] = [((), Role.WEIGHT, value)]
+        while waiting:
+            path, role, item = waiting.pop()
+            if not isinstance(item, Tensor | Made | dict | list | tuple) or id(item) in visited:
+                continue
+            visited.add(id(item))
+            if len(path) > MAX_DEPTH:
+                raise DamageError(f"its content is nested more than {MAX_DEPTH} deep")
+            if isinstance(item, Tensor):
+                yield str(part), ".".join(path), role, item
+            else:
+                waiting.extend(reversed(list(_children(path, role, item))))
+
+
+_MODULE_SLOTS: Final = {"_modules": Role.ATTRIBUTE, "_parameters": Role.WEIGHT, "_buffers": Role.WEIGHT}
+
+
+def _children(path: tuple[str, ...], role: Role, item: Any) -> Iterator[tuple[tuple[str, ...], Role, Any]]:
+    if isinstance(item, Made):
+        state = item.state if isinstance(item.state, tuple) else (item.state,)
+        for attributes in state:
+            if isinstance(attributes, dict):
+                for key, value in attributes.items():
+                    inner = _MODULE_SLOTS.get(key)
+                    own = (path, inner, value) if inner is not None else ((*path, str(key)), Role.ATTRIBUTE, value)
+                    yield own
+            else:
+                yield path, Role.ATTRIBUTE, attributes
+        yield path, Role.ATTRIBUTE, item.items
+        yield path, Role.ATTRIBUTE, item.pairs
+        yield path, Role.ATTRIBUTE, item.args
+    elif isinstance(item, dict):
+        for key, value in item.items():
+            yield (*path, str(key)), role, value
+    else:
+        for index, value in enumerate(item):
+            yield (*path, str(index)), role, value

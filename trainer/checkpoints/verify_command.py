@@ -1,0 +1,42 @@
+"""``verify CHECKPOINT [--json]``: judge one file. Loads no torch and starts in a blink."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer.arguments import Arguments, ArgumentsError
+from trainer.checkpoints import report
+from trainer.checkpoints.cli import Outcome, words_of
+from trainer.checkpoints.forensics import judge
+from trainer.checkpoints.ledger import Attestation, attestations
+from trainer.contract import ARCHIVE_DIR_NAME, ExitCode, RunLayout, Verdict
+
+
+def verify(arguments: Arguments) -> Outcome:
+    """Judge the file with the attestations of the run that it lies in; exit 0 for clean, 5 for anything else."""
+    (word,) = words_of(arguments, "a checkpoint file", flags=frozenset({"json"}))
+    path = Path(word)
+    if path.is_dir():
+        raise ArgumentsError(f"{path} is a folder", f"to judge all checkpoints of a run: catalog {path}")
+    try:
+        judgement = judge(path, attestations=attestations_near(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArgumentsError(f"there is no file {path}") from None
+    except PermissionError as error:
+        raise ArgumentsError(f"{path} can't be read: {error.strerror}") from None
+    code = ExitCode.FINISHED if judgement.verdict is Verdict.CLEAN else ExitCode.REFUSED
+    return code, report.judgement_record(judgement), report.judgement_text(judgement)
+
+
+def attestations_near(path: Path) -> list[Attestation]:
+    """Those of the run that ``path`` lies in, or whose archive it lies in."""
+    place = path.resolve()
+    for folder in list(place.parents)[:5]:
+        roots = [folder]
+        if folder.parent.name == ARCHIVE_DIR_NAME:
+            roots.append(folder.parent.parent / folder.name)
+        for root in roots:
+            layout = RunLayout(root)
+            if layout.checkpoints.is_file():
+                return attestations(layout)
+    return []

@@ -1,0 +1,295 @@
+"""The seams: one mixin over any Ultralytics trainer class, and the guarded classes of the five tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from trainer import offline
+
+offline.before_import()
+
+from ultralytics.engine.trainer import BaseTrainer  # noqa: E402 - reads the environment just set
+from ultralytics.models.yolo.classify import ClassificationTrainer  # noqa: E402 - as above
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402 - as above
+from ultralytics.models.yolo.obb import OBBTrainer  # noqa: E402 - as above
+from ultralytics.models.yolo.pose import PoseTrainer  # noqa: E402 - as above
+from ultralytics.models.yolo.segment import SegmentationTrainer  # noqa: E402 - as above
+from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
+
+from trainer import compat  # noqa: E402 - as above
+from trainer.contract import Phase  # noqa: E402 - as above
+from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
+from trainer.resuming import PLAN_KEY, ResumePlan, rebuild_model  # noqa: E402 - as above
+from trainer.run_guard import RunGuard  # noqa: E402 - as above
+from trainer.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
+from trainer.settings import take_settings  # noqa: E402 - as above
+
+AnyTrainer = TypeVar("AnyTrainer", bound=type[BaseTrainer])
+
+GHOST_IMGSZ = 32
+
+
+class GuardMixin:
+    """Guards the trainer class that it is put in front of; see :func:`guarded`.
+
+    Every method is a seam of Ultralytics' engine (checked by :mod:`trainer.compat`); what is decided there is decided
+    in :class:`~trainer.run_guard.RunGuard` and its parts.
+    """
+
+    guard: RunGuard
+
+    def __init__(
+        self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None
+    ) -> None:
+        warning = compat.require()
+        offline.after_import()
+        given = dict(overrides or {})
+        plan: ResumePlan | None = given.pop(PLAN_KEY, None)
+        settings, given = take_settings(given, plan.settings if plan else None)
+        user = plan.user if plan else user_values(given)
+        if settings.max_norm is not None:
+            user = {**user, "max_norm": settings.max_norm}
+        rows = plan.rows if plan else resolve(settings.level, user, {**DEFAULT_CFG_DICT, **given})
+        wanted = {row.setting: row.value for row in rows if row.source == f"level {settings.level}"}
+        given |= {name: value for name, value in wanted.items() if name not in GUARD_ONLY}
+        self._loaders: list[GuardedLoader] = []
+        self.guard = RunGuard(settings, rows, user=user, plan=plan)
+        try:
+            super().__init__(cfg, given, _callbacks)
+        except BaseException as error:
+            self.guard.abandon(error)
+            raise
+        if warning:
+            LOGGER.warning(warning)
+
+    # The running loss
+
+    @property
+    def tloss(self) -> Any:
+        """The running mean over the good batches of the epoch, in place of the loop's own.
+
+        The loop asks for it in order to update it, sees None and assigns the batch's loss; that assignment is the
+        update, already made where the batch was judged.
+        """
+        step = self.guard.step
+        if step is not None and step.loss_fresh:
+            return None
+        return self.guard.running.shown or None
+
+    @tloss.setter
+    def tloss(self, value: Any) -> None:
+        if value is None:
+            self.guard.running.start_epoch()
+        if self.guard.step is not None:
+            self.guard.step.loss_fresh = False
+
+    # Set-up
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Settings are final and the run directory is ours."""
+        if self.guard.plan is None:
+            super().check_resume(overrides)
+        else:
+            self.resume = True
+            self.args.resume = str(self.guard.plan.path)
+        self.guard.open(self)
+
+    def setup_model(self) -> Any:
+        """The model, or the one whose state is resumed."""
+        if self.guard.plan is None:
+            return super().setup_model()
+        rebuild_model(self, self.guard.plan.state)
+        return {}
+
+    def get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """The loader, able to go on in the middle of an epoch."""
+        loader = super().get_dataloader(*args, **kwargs)
+        if isinstance(loader, InfiniteDataLoader) and kwargs.get("mode", "train") == "train":
+            return GuardedLoader.adopt(loader, self.guard.switch, GHOST_IMGSZ)
+        return loader
+
+    def resume_training(self, ckpt: Any) -> None:
+        """A full state goes on where it was."""
+        if self.guard.plan is None:
+            super().resume_training(ckpt)
+        else:
+            self.guard.resume(self)
+
+    def _setup_train(self) -> None:
+        with self.guard.switch.interruptible():
+            super()._setup_train()
+        self.guard.attach(self)
+
+    def _build_train_pipeline(self) -> None:
+        before = self.guard.position.batch_size
+        super()._build_train_pipeline()
+        self.guard.pipeline_built(self, before)
+
+    def _get_warmup_iterations(self, num_batches: int) -> int:
+        if self.guard.position.warmup_from:
+            return 0  # the loop counts from the run's first batch; ours counts from the resumed epoch
+        return super()._get_warmup_iterations(num_batches)
+
+    def _close_dataloader_mosaic(self) -> None:
+        super()._close_dataloader_mosaic()
+        self.guard.saver.mosaic_closed = True
+
+    # Training
+
+    def train(self) -> Any:
+        """Train under guard.
+
+        Raises:
+            RunEnded: the run ended early in an orderly way; as a SystemExit, it carries the exit code.
+        """
+        if self.ddp:
+            return self.guard.launch_ranks(super().train)
+        with self.guard.session(self):
+            return super().train()
+
+    def run_callbacks(self, event: str) -> None:
+        """The user's callbacks, with the guard before a beginning and after an end."""
+        begin = {"on_train_epoch_start": self._epoch_started, "on_train_batch_start": self.guard.batch_started}
+        if event in begin:
+            begin[event]()
+        super().run_callbacks(event)
+        end = {
+            "on_train_batch_end": self._batch_ended,
+            "on_train_epoch_end": self._epoch_trained,
+            "on_fit_epoch_end": self._epoch_finished,
+        }
+        if event in end:
+            end[event]()
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch as the model gets it; a placeholder stays one."""
+        step = self.guard.step
+        if step is None or step.rerunning:
+            return super().preprocess_batch(batch)
+        self._ghost = is_ghost(batch)
+        if self._ghost:
+            self.guard.position.before_batch(self)
+            return batch
+        step.before_batch(batch)
+        self._num_images = len(batch["img"])
+        return self.guard.drill.spoil_batch(super().preprocess_batch(batch))
+
+    def optimizer_step(self) -> None:
+        """The step, if it is due and its gradients are good."""
+        step = self.guard.step
+        if step is None:
+            super().optimizer_step()
+        elif not self._ghost:
+            step.optimizer_step(super().optimizer_step if self._steps_its_own_way else None)
+
+    def plot_training_samples(self, batch: dict[str, Any], ni: int) -> None:
+        """As in the base class; there is nothing to see in a placeholder."""
+        if not self._ghost:
+            super().plot_training_samples(batch, ni)
+
+    def validate(self) -> Any:
+        """Validation of a finite EMA."""
+        self.guard.recorder.set_phase(Phase.VALIDATING, epoch=self.epoch + 1)
+        if self.guard.skip:
+            self.guard.saver.heal_ema(self, self.guard.position)
+        if self.world_size > 1:
+            return super().validate()
+        with self.guard.switch.interruptible():
+            return super().validate()
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """No epoch is ever repeated for a batch; at level observe, Ultralytics does what it does."""
+        if self.guard.skip:
+            return False
+        step = self.guard.step
+        step.detach()
+        try:
+            return super()._handle_nan_recovery(epoch)
+        finally:
+            step.attach()
+
+    def save_model(self) -> bool:
+        """Ultralytics' checkpoint, whole or not at all and attested, and a full state beside it."""
+        return self.guard.save(self, super().save_model)
+
+    def final_eval(self) -> None:
+        """As in the base class; what it does to the files is on record."""
+        self.guard.final_eval(self, super().final_eval)
+
+    # What the loop calls back
+
+    _ghost = False
+    _num_images = 0
+    _steps_its_own_way = False
+
+    def _epoch_started(self) -> None:
+        self.guard.epoch_started(self)
+
+    def _batch_ended(self) -> None:
+        self.guard.batch_ended(self, images=self._num_images, ghost=self._ghost)
+
+    def _epoch_trained(self) -> None:
+        self.guard.epoch_trained(self)
+
+    def _epoch_finished(self) -> None:
+        self.guard.epoch_finished(self)
+
+
+def guarded(trainer_class: AnyTrainer) -> AnyTrainer:
+    """``trainer_class`` under guard, for any class that trains the way Ultralytics' own do.
+
+    For DDP the result must be importable under the name it is bound to, so bind it at the top of a module.
+    """
+    if issubclass(trainer_class, GuardMixin):
+        return trainer_class
+    own_step = trainer_class.optimizer_step is not BaseTrainer.optimizer_step
+    name = f"Guarded{trainer_class.__name__}"
+    members = {"__module__": trainer_class.__module__, "__doc__": trainer_class.__doc__, "_steps_its_own_way": own_step}
+    return type(name, (GuardMixin, trainer_class), members)  # type: ignore[return-value]
+
+
+def user_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of ``given``, the settings of the layers that a person chose.
+
+    A ``cfg`` file lists every setting there is; one that it leaves at its default was not chosen.
+    """
+    chosen = {name: value for name, value in given.items() if name in LAYER_SETTINGS and value is not None}
+    file = given.get("cfg")
+    if isinstance(file, str) and file.endswith((".yaml", ".yml")):
+        listed = YAML.load(file)
+        chosen = {
+            name: value
+            for name, value in chosen.items()
+            if not (name in listed and listed[name] == value == DEFAULT_CFG_DICT.get(name))
+        }
+    return chosen
+
+
+class GuardedDetectionTrainer(GuardMixin, DetectionTrainer):
+    """A :class:`DetectionTrainer` under guard."""
+
+
+class GuardedSegmentationTrainer(GuardMixin, SegmentationTrainer):
+    """A :class:`SegmentationTrainer` under guard."""
+
+
+class GuardedPoseTrainer(GuardMixin, PoseTrainer):
+    """A :class:`PoseTrainer` under guard."""
+
+
+class GuardedClassificationTrainer(GuardMixin, ClassificationTrainer):
+    """A :class:`ClassificationTrainer` under guard."""
+
+
+class GuardedOBBTrainer(GuardMixin, OBBTrainer):
+    """An :class:`OBBTrainer` under guard."""
+
+
+TRAINERS = {
+    "detect": GuardedDetectionTrainer,
+    "segment": GuardedSegmentationTrainer,
+    "pose": GuardedPoseTrainer,
+    "classify": GuardedClassificationTrainer,
+    "obb": GuardedOBBTrainer,
+}

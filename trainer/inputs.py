@@ -1,0 +1,111 @@
+"""Checks what a person wrote, all of it at once, before anything is created."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trainer.arguments import ArgumentsError, reject_unknown
+from trainer.drill import parse_plan
+from trainer.settings import GUARD_KEYS, take_settings
+
+TASKS: Final = ("detect", "segment", "pose", "classify", "obb")
+_LITERALS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
+
+
+def parse_values(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Words of the command line as Python values, the way Ultralytics reads them."""
+    return {key: _value(text) for key, text in settings.items()}
+
+
+def check_training(given: Mapping[str, Any]) -> None:
+    """``given`` can be trained with, as far as can be told without loading it.
+
+    Raises:
+        ArgumentsError: every fault, one a line.
+    """
+    from ultralytics.cfg import get_cfg  # noqa: PLC0415 - takes a second to load
+    from ultralytics.utils import DEFAULT_CFG_DICT  # noqa: PLC0415 - as above
+
+    faults: list[str] = []
+    _collect(faults, lambda: reject_unknown(given, (*DEFAULT_CFG_DICT, *GUARD_KEYS, "save_dir"), "key"))
+    own = {key: value for key, value in given.items() if key in GUARD_KEYS}
+    _collect(faults, lambda: take_settings(own))
+    if own.get("drill"):
+        _collect(faults, lambda: parse_plan(str(own["drill"])))
+    known = {key: value for key, value in given.items() if key in DEFAULT_CFG_DICT}
+    try:
+        get_cfg(DEFAULT_CFG_DICT, known)
+    except (TypeError, ValueError, SyntaxError) as error:
+        faults.append(str(error))
+    if not given.get("model"):
+        faults.append("no model given. Hint: model=yolo11n.yaml, or a checkpoint to fine-tune")
+    if not given.get("data"):
+        faults.append("no data given. Hint: data=path/to/data.yaml")
+    else:
+        faults += data_faults(str(given["data"]), str(given.get("task") or ""))
+    if own.get("quarantine") and not Path(str(own["quarantine"])).is_file():
+        faults.append(f"quarantine={own['quarantine']} is no file")
+    if faults:
+        raise ArgumentsError("\n".join(faults))
+
+
+def data_faults(data: str, task: str) -> list[str]:
+    """What is wrong with a data set's YAML file: it is missing, is no YAML, or points to nothing."""
+    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
+
+    path = Path(data)
+    if task == "classify" or path.is_dir():
+        return [] if path.is_dir() else [f"data={data}: no such directory"]
+    if path.suffix not in {".yaml", ".yml"}:
+        return [f"data={data} is no .yaml file"]
+    if not path.is_file():
+        return [] if path.name == data and _is_known(data) else [f"data={data}: no such file"]
+    try:
+        content = YAML.load(path)
+    except Exception as error:  # noqa: BLE001 - whatever the parser raises, the person gets it in words
+        return [f"data={data} is no YAML: {str(error).splitlines()[0]}"]
+    if not isinstance(content, dict):
+        return [f"data={data} holds no keys"]
+    faults = [f"data={data} lacks {key!r}" for key in ("train", "val") if not content.get(key)]
+    if "names" not in content and "nc" not in content:
+        faults.append(f"data={data} lacks 'names'")
+    root = Path(str(content.get("path") or path.parent))
+    if not root.is_absolute():
+        root = root.resolve() if root.exists() else (path.parent / root).resolve()
+    if content.get("download"):
+        return faults
+    for key in ("train", "val"):
+        places = content.get(key) or []
+        faults += [
+            f"data={data}: {key}: {root / str(place)} does not exist"
+            for place in (places if isinstance(places, list) else [places])
+            if not any(folder.joinpath(str(place)).exists() for folder in (root, path.parent))
+        ]
+    return faults
+
+
+def _is_known(name: str) -> bool:
+    """Whether Ultralytics ships a data set description of that name."""
+    from ultralytics.utils import ROOT  # noqa: PLC0415 - takes a second to load
+
+    return any((ROOT / "cfg" / "datasets").rglob(name))
+
+
+def _collect(faults: list[str], check: Callable[[], object]) -> None:
+    try:
+        check()
+    except ArgumentsError as error:
+        faults.append(error.message + (f". Hint: {error.hint}" if error.hint else ""))
+
+
+def _value(text: str) -> Any:
+    lowered = text.strip().lower()
+    if lowered in _LITERALS:
+        return _LITERALS[lowered]
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text

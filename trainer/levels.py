@@ -1,0 +1,202 @@
+"""The seven layers of protection as data, and how a level is strengthened. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainer.arguments import ArgumentsError
+
+OBSERVE: Final = "observe"
+STANDARD: Final = "standard"
+STRICT: Final = "strict"
+NAMED_LEVELS: Final = (OBSERVE, STANDARD, STRICT)
+
+LAYER_NAMES: Final = {
+    1: "gradient clipping",
+    2: "bad-batch skip",
+    3: "learning rate",
+    4: "warm-up",
+    5: "optimizer",
+    6: "colour augmentation",
+    7: "validation every epoch",
+}
+
+_LAYER_OF: Final = {
+    "max_norm": 1,
+    "skip_bad_batches": 2,
+    "lr0": 3,
+    "warmup_epochs": 4,
+    "warmup_bias_lr": 4,
+    "optimizer": 5,
+    "momentum": 5,
+    "weight_decay": 5,
+    "hsv_h": 6,
+    "hsv_s": 6,
+    "hsv_v": 6,
+    "val": 7,
+}
+
+_STANDARD: Final[Mapping[str, Any]] = {
+    "max_norm": 10.0,
+    "skip_bad_batches": True,
+    "lr0": 0.0005,
+    "warmup_epochs": 5.0,
+    "warmup_bias_lr": 0.05,
+    "optimizer": "SGD",
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "hsv_h": 0.01,
+    "hsv_s": 0.5,
+    "hsv_v": 0.3,
+    "val": True,
+}
+_STRICT: Final[Mapping[str, Any]] = {
+    "max_norm": 5.0,
+    "skip_bad_batches": True,
+    "lr0": 0.00025,
+    "warmup_epochs": 10.0,
+    "warmup_bias_lr": 0.025,
+    "optimizer": "SGD",
+    "momentum": 0.85,
+    "weight_decay": 0.001,
+    "hsv_h": 0.005,
+    "hsv_s": 0.3,
+    "hsv_v": 0.2,
+    "val": True,
+}
+_OBSERVED: Final[Mapping[str, Any]] = {"max_norm": 10.0, "skip_bad_batches": False}
+"""What stock Ultralytics does and has no setting for: clip at 10 (engine/trainer.py, optimizer_step), skip nothing."""
+
+LAYER_SETTINGS: Final = tuple(_LAYER_OF)
+
+GUARD_ONLY: Final = frozenset(_OBSERVED)
+"""Settings of the layers that Ultralytics does not know."""
+
+_HALVED: Final = ("lr0", "max_norm")
+
+_SAFER: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "max_norm": min,
+    "lr0": min,
+    "warmup_epochs": max,
+    "warmup_bias_lr": min,
+    "momentum": min,
+    "weight_decay": max,
+    "hsv_h": min,
+    "hsv_s": min,
+    "hsv_v": min,
+}
+"""Which of two values is the more careful one."""
+
+USER: Final = "user"
+DEFAULT: Final = "Ultralytics default"
+CHECKPOINT: Final = "checkpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """One line of the table shown at start-up. ``source`` says who decided."""
+
+    layer: int
+    setting: str
+    value: Any
+    source: str
+
+    def as_record(self) -> dict[str, Any]:
+        """As ``run.json`` holds it."""
+        return {
+            "layer": self.layer,
+            "name": LAYER_NAMES[self.layer],
+            "setting": self.setting,
+            "value": self.value,
+            "source": self.source,
+        }
+
+
+def check_level(level: str) -> str:
+    """``level`` in its one spelling: a named level, or ``strict+N`` with N from 1.
+
+    Raises:
+        ArgumentsError: no such level.
+    """
+    text = level.strip().lower()
+    if text in NAMED_LEVELS:
+        return text
+    base, plus, count = text.partition("+")
+    if base == STRICT and plus and count.isascii() and count.isdigit():
+        return f"{STRICT}+{int(count)}" if int(count) else STRICT
+    raise ArgumentsError(f"unknown level {level!r}", f"levels: {', '.join(NAMED_LEVELS)}, strict+1, strict+2, ...")
+
+
+def next_level(level: str) -> str:
+    """The level to go on with when ``level`` was not enough; there always is one."""
+    text = check_level(level)
+    if text in NAMED_LEVELS[:-1]:
+        return NAMED_LEVELS[NAMED_LEVELS.index(text) + 1]
+    return f"{STRICT}+{_steps_beyond_strict(text) + 1}"
+
+
+def settings_of(level: str) -> dict[str, Any]:
+    """What ``level`` sets; beyond strict, each step halves the rate and the clip again. Nothing at observe."""
+    text = check_level(level)
+    if text == OBSERVE:
+        return dict(_OBSERVED)
+    if text == STANDARD:
+        return dict(_STANDARD)
+    settings = dict(_STRICT)
+    for name in _HALVED:
+        settings[name] = settings[name] / 2 ** _steps_beyond_strict(text)
+    return settings
+
+
+def resolve(
+    level: str,
+    user: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    default_source: str = DEFAULT,
+) -> tuple[LayerRow, ...]:
+    """Every setting of every layer with its value and who decided: the user, else the level, else ``defaults``."""
+    text = check_level(level)
+    wanted = settings_of(text)
+    rows = []
+    for setting, layer in _LAYER_OF.items():
+        if setting in user:
+            value, source = user[setting], USER
+        elif setting in wanted and not (text == OBSERVE and setting == "max_norm"):
+            value, source = wanted[setting], f"level {text}"
+        elif setting in wanted:
+            value, source = wanted[setting], DEFAULT
+        else:
+            value, source = defaults.get(setting), default_source
+        rows.append(LayerRow(layer=layer, setting=setting, value=value, source=source))
+    return tuple(rows)
+
+
+def strengthened(level: str, earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What still holds of ``earlier``, the user's values at the start of the run, when it goes on at another level.
+
+    That level was asked for because those values were not enough, so only those that are at least as careful stay, and
+    those of which neither is the careful one.
+    """
+    wanted = settings_of(level)
+    return {
+        name: value
+        for name, value in earlier.items()
+        if name not in _SAFER or name not in wanted or _SAFER[name](value, wanted[name]) == value
+    }
+
+
+def table(rows: tuple[LayerRow, ...]) -> str:
+    """The rows as aligned text, one layer name per group."""
+    lines = [f"{'layer':<26}{'setting':<18}{'value':<12}from"]
+    shown = 0
+    for row in rows:
+        name = f"{row.layer} {LAYER_NAMES[row.layer]}" if row.layer != shown else ""
+        shown = row.layer
+        lines.append(f"{name:<26}{row.setting:<18}{row.value!s:<12}{row.source}")
+    return "\n".join(lines)
+
+
+def _steps_beyond_strict(level: str) -> int:
+    return int(level.partition("+")[2] or 0)

@@ -1,0 +1,97 @@
+"""Where in the run the trainer is, when the next optimizer step is due, and the warm-up of a resumed run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Position:
+    """Counts epochs and batches from 0, as the training loop does; records count from 1.
+
+    Also keeps the accumulation cadence across an interruption. The loop steps when ``ni - last_opt_step >=
+    accumulate``, with a ``last_opt_step`` of its own that starts at -1, so in a resumed process its first step would
+    come too early. Until the first step that was due in the uninterrupted run, ``accumulate`` is held at 1 (the loop
+    then asks for a step after every batch), and :meth:`due` turns down the ones that are not due.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.index = -1
+        """The batch in work."""
+        self.done = 0
+        """Batches of the epoch that are over."""
+        self.batches = 0
+        self.batch_size: int | None = None
+        """Of the pipeline as it was built last."""
+        self.last_step = -1
+        self.warmup_from = 0
+        """The epoch at which warm-up began: where a run was resumed with other settings."""
+        self.window_open = False
+        """Whether a batch since the last optimizer step has been begun."""
+        self._aligned = True
+        self._nominal = 1
+        self._built = 1
+
+    @property
+    def ni(self) -> int:
+        """Number of the batch in work since the run began."""
+        return self.index + self.batches * self.epoch
+
+    def start_epoch(self, epoch: int, batches: int) -> None:
+        """Epoch ``epoch`` begins."""
+        self.epoch, self.batches, self.index, self.done = epoch, batches, -1, 0
+
+    def use_accumulate(self, accumulate: int) -> None:
+        """What the pipeline was built with."""
+        self._nominal = self._built = accumulate
+
+    def resume(self, *, last_step: int, window_open: bool) -> None:
+        """The run goes on: the last optimizer step came after batch ``last_step``."""
+        self.last_step = last_step
+        self.window_open = window_open
+        self._aligned = False
+
+    def before_batch(self, trainer: Any) -> None:
+        """Rate, momentum and cadence are right for the batch in work; call it after the loop has set its own."""
+        if self.warmup_from:
+            warming = self._warm_up(trainer)
+        else:
+            warming = self.ni <= trainer._get_warmup_iterations(self.batches)  # noqa: SLF001 - a seam, see compat
+        if not self._aligned:
+            if warming:
+                self._nominal = trainer.accumulate
+            trainer.accumulate = 1
+
+    def due(self, trainer: Any) -> bool:
+        """Whether the optimizer step that the loop asks for is one; if so, it counts as taken."""
+        if not self._aligned:
+            if self.ni - self.last_step < self._nominal:
+                return False
+            self._aligned = True
+            trainer.accumulate = self._nominal
+        self.last_step = self.ni
+        self.window_open = False
+        return True
+
+    def accumulates(self, trainer: Any) -> bool:
+        """Whether an optimizer step takes more than one batch."""
+        return (trainer.accumulate if self._aligned else self._nominal) > 1
+
+    def _warm_up(self, trainer: Any) -> bool:
+        """The loop's warm-up (Ultralytics 8.4, ``engine/trainer.py``), counted from the resumed epoch."""
+        epochs = min(trainer.args.warmup_epochs, max(trainer.epochs - self.warmup_from - 1, 0))
+        length = round(epochs * self.batches) if epochs > 0 else 0
+        place = self.ni - self.warmup_from * self.batches
+        if not length or place > length:
+            return False
+        ramp = [0, length]
+        trainer.accumulate = max(1, int(np.interp(place, ramp, [1, self._built]).round()))
+        for group in trainer.optimizer.param_groups:
+            start = trainer.args.warmup_bias_lr if group.get("param_group") == "bias" else 0.0
+            target = group["initial_lr"] * trainer.lf(self.epoch)
+            group["lr"] = float(np.interp(place, ramp, [start, target]))
+            if "momentum" in group:
+                group["momentum"] = float(np.interp(place, ramp, [trainer.args.warmup_momentum, trainer.args.momentum]))
+        return True

@@ -1,0 +1,68 @@
+"""The running mean on the progress line and in results.csv, over good batches only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+
+class RunningLoss:
+    """Mean loss of the epoch so far, as 0-dim CPU float32 tensors.
+
+    The arithmetic is that of the training loop (Ultralytics 8.4, ``engine/trainer.py``), with the number of good
+    batches where it has the number of batches: bit-identical when no batch was bad. Never empty once the names are
+    known, and never poisoned by a batch that was not added.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: dict[str, torch.Tensor] = {}
+        self._shown: dict[str, torch.Tensor] = {}
+
+    def start_epoch(self) -> None:
+        """A new epoch: the mean starts over; until the first good batch the old one is shown."""
+        self._shown = self.shown
+        self._mean, self.count = {}, 0
+
+    def add(self, items: Mapping[str, torch.Tensor]) -> None:
+        """One good batch."""
+        count = self.count
+        if count == 0:
+            self._mean = dict(items)
+        else:
+            self._mean = {name: (self._mean[name] * count + value) / (count + 1) for name, value in items.items()}
+        self.count += 1
+
+    def know(self, names: Iterable[str]) -> None:
+        """The names of the losses, when no good batch has told them yet: shown as 0."""
+        if not self._shown:
+            self._shown = {name: torch.zeros(()) for name in names}
+
+    @property
+    def shown(self) -> dict[str, torch.Tensor]:
+        """The mean, or what stood there before the first good batch of the epoch."""
+        return self._mean or self._shown
+
+    def as_floats(self) -> dict[str, float]:
+        """What is shown, as plain numbers."""
+        return {name: float(value) for name, value in self.shown.items()}
+
+    def as_record(self) -> dict[str, object]:
+        """For a saved state."""
+        return {
+            "count": self.count,
+            "mean": {name: float(value) for name, value in self._mean.items()},
+            "shown": {name: float(value) for name, value in self._shown.items()},
+        }
+
+    def load(self, record: Mapping[str, object]) -> None:
+        """Go on from :meth:`as_record`; float32 survives the way through float."""
+        self.count = int(record["count"])  # type: ignore[call-overload]
+        self._mean = _tensors(record["mean"])
+        self._shown = _tensors(record["shown"])
+
+
+def _tensors(values: object) -> dict[str, torch.Tensor]:
+    assert isinstance(values, Mapping)
+    return {str(name): torch.tensor(float(value), dtype=torch.float32) for name, value in values.items()}

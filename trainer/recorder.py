@@ -1,0 +1,284 @@
+"""Writes the run directory: ``run.json``, ``heartbeat.json``, ``events.jsonl``, ``series.jsonl``.
+
+A record that cannot be written never stops training: it is said once on the console and, when that can be written,
+once in the event log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from trainer.arguments import ArgumentsError
+from trainer.contract import (
+    HEARTBEAT_KEYS,
+    RUN_KEYS,
+    SCHEMA_VERSION,
+    SERIES_KEYS,
+    EventKind,
+    ExitCode,
+    Phase,
+    RunLayout,
+    RunRecordState,
+    boot_id,
+    encode_number,
+    encode_record,
+    read_json,
+    replace_json,
+)
+
+HEARTBEAT_INTERVAL_S: Final = 1.0
+LOCK_PATIENCE_S: Final = 8.0
+"""The data-loader workers of a killed trainer notice after 5 s (torch, MP_STATUS_CHECK_INTERVAL)."""
+NUM_TRACEBACK_LINES: Final = 20
+
+
+class RunInUseError(ArgumentsError):
+    """Another trainer works in the run directory."""
+
+
+class RunLock:
+    """Held from construction to :meth:`release` or the end of the process.
+
+    Raises:
+        RunInUseError: another trainer holds it.
+        OSError: the directory cannot be written.
+    """
+
+    def __init__(self, layout: RunLayout, *, patience_s: float = LOCK_PATIENCE_S) -> None:
+        layout.guard.mkdir(parents=True, exist_ok=True)
+        self._descriptor: int | None = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
+                alive = holder.isdigit() and psutil.pid_exists(int(holder))
+                if alive or time.monotonic() > deadline:
+                    os.close(self._descriptor)
+                    raise RunInUseError(
+                        f"another trainer (pid {holder or 'unknown'}) works in {layout.root}",
+                        "stop it first, or give this run another name",
+                    ) from None
+                time.sleep(0.2)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.register_at_fork(after_in_child=self._forget)
+
+    def release(self) -> None:
+        """Another trainer may work in the directory."""
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class Recorder:
+    """One attempt of one run. Construct it once the lock is held."""
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        *,
+        warn: Callable[[str], None],
+        silent: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.layout = layout
+        self._silent = silent  # a DDP rank other than the first
+        self._warn = warn
+        self._clock = clock
+        self._faults: set[str] = set()
+        self._seq = 0
+        self._last_beat = 0.0
+        try:
+            previous = read_json(layout.run_json) or {}
+        except OSError as error:
+            previous = {}
+            self._fault("run.json", error)
+        attempt = previous.get("attempt")
+        self.attempt = attempt + 1 if isinstance(attempt, int) else 1
+        self.run = str(previous.get("run") or uuid.uuid4().hex[:12])
+        self.started_ts = clock()
+        process = psutil.Process()
+        self._identity = {"v": SCHEMA_VERSION, "run": self.run, "attempt": self.attempt, "pid": process.pid}
+        self.create_time = process.create_time()
+        self._run: dict[str, Any] = {key: previous.get(key) for key in RUN_KEYS}
+        self._run |= self._identity | {
+            "exit_code": None,
+            "create_time": self.create_time,
+            "host": socket.gethostname(),
+            "boot_id": boot_id(),
+            "python": sys.executable,
+            "argv": list(sys.orig_argv),
+            "cwd": str(Path.cwd()),
+            "log": str(layout.train_log),
+            "started_ts": self.started_ts,
+            "state": RunRecordState.RUNNING,
+            "layers": previous.get("layers") or [],
+        }
+        self._beat: dict[str, Any] = dict.fromkeys(HEARTBEAT_KEYS)
+        self._beat |= self._identity | {
+            "phase": Phase.STARTUP,
+            "phase_since_ts": self.started_ts,
+            "losses": {},
+            **dict.fromkeys(("skipped", "skipped_epoch", "clipped", "clipped_epoch", "streak"), 0),
+        }
+
+    @property
+    def host(self) -> str:
+        """The host's name, as in ``run.json``."""
+        return str(self._run["host"])
+
+    @property
+    def phase(self) -> Phase:
+        """What the trainer is doing."""
+        return Phase(self._beat["phase"])
+
+    @property
+    def state(self) -> RunRecordState:
+        """As ``run.json`` has it."""
+        return RunRecordState(self._run["state"])
+
+    def update_run(self, **changes: Any) -> None:
+        """``run.json`` holds ``changes`` too."""
+        unknown = set(changes) - set(RUN_KEYS)
+        assert not unknown, unknown
+        self._run |= changes
+        self._run["updated_ts"] = self._clock()
+        self._guarded("run.json", lambda: replace_json(self.layout.run_json, encoded(self._run), durable=True))
+
+    def end(self, state: RunRecordState, exit_code: int) -> None:
+        """The attempt is over."""
+        self.set_phase(Phase.ENDED, epoch=self._beat["epoch"])
+        self.update_run(state=state, exit_code=int(exit_code))
+
+    def event(self, kind: EventKind, **fields: Any) -> None:
+        """One more line in ``events.jsonl``."""
+        self._seq += 1
+        record = {
+            "v": SCHEMA_VERSION,
+            "ts": self._clock(),
+            "run": self.run,
+            "attempt": self.attempt,
+            "seq": self._seq,
+            "kind": kind,
+            **fields,
+        }
+        self._guarded("events.jsonl", lambda: append_line(self.layout.events, encode_record(encoded(record))))
+
+    def series(self, **fields: Any) -> None:
+        """One more row in ``series.jsonl``."""
+        record = {"ts": self._clock(), "attempt": self.attempt, **fields}
+        assert set(record) == set(SERIES_KEYS), set(record) ^ set(SERIES_KEYS)
+        self._guarded("series.jsonl", lambda: append_line(self.layout.series, encode_record(encoded(record))))
+
+    def set_phase(self, phase: Phase, *, epoch: int | None) -> None:
+        """The phase changes, if it does: an event, and a heartbeat at once."""
+        if phase == self._beat["phase"] and self._last_beat:
+            return
+        self._beat |= {"phase": phase, "phase_since_ts": self._clock(), "epoch": epoch}
+        self.event(EventKind.PHASE, phase=phase, epoch=epoch)
+        self.beat(force=True)
+
+    def beat_due(self) -> bool:
+        """Whether a heartbeat would be written now; lets the caller spare the trouble of gathering it."""
+        return self._clock() - self._last_beat >= HEARTBEAT_INTERVAL_S
+
+    def beat(self, *, force: bool = False, **changes: Any) -> None:
+        """``heartbeat.json`` holds ``changes``, at most once a second unless forced."""
+        unknown = set(changes) - set(HEARTBEAT_KEYS)
+        assert not unknown, unknown
+        self._beat |= changes
+        now = self._clock()
+        if not force and now - self._last_beat < HEARTBEAT_INTERVAL_S:
+            return
+        self._last_beat = self._beat["ts"] = now
+        self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(self._beat)))
+
+    def crashed(self, error: BaseException) -> None:
+        """The attempt ends with ``error``."""
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        text = f"{type(error).__name__}: {error}"
+        self.event(EventKind.RUN_CRASHED, error=text, traceback="\n".join(lines[-NUM_TRACEBACK_LINES:]))
+        self.end(RunRecordState.CRASHED, 1)
+
+    def storage_fault(self, what: str, error: Exception) -> None:
+        """``what`` could not be written; said once for each ``what``."""
+        self._fault(what, error)
+
+    def _guarded(self, what: str, write: Callable[[], None]) -> None:
+        if self._silent:
+            return
+        try:
+            write()
+        except OSError as error:
+            self._fault(what, error)
+
+    def _fault(self, what: str, error: Exception) -> None:
+        if what in self._faults:
+            return
+        self._faults.add(what)
+        self._warn(f"storage-fault: {what} could not be written: {error}. Training goes on.")
+        if what != "events.jsonl":
+            self.event(EventKind.STORAGE_FAULT, what=what, error=str(error))
+
+
+def append_line(path: Path, line: str) -> None:
+    """``line`` is the last line of ``path``, in one write; a torn last line is closed first.
+
+    Raises:
+        OSError: no space, no permission.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        content = (("\n" if torn else "") + line + "\n").encode("utf-8", "replace")
+        if os.write(descriptor, content) != len(content):
+            raise OSError(28, "no space left for a whole line", str(path))
+    finally:
+        os.close(descriptor)
+
+
+def exit_code_of(state: RunRecordState) -> int:
+    """The process exit code that goes with an end state."""
+    return {
+        RunRecordState.FINISHED: ExitCode.FINISHED,
+        RunRecordState.STOPPED: ExitCode.STOPPED,
+        RunRecordState.GAVE_UP: ExitCode.GAVE_UP,
+        RunRecordState.REFUSED: ExitCode.REFUSED,
+    }.get(state, 1)
+
+
+def encoded(value: Any) -> Any:
+    """``value`` with numbers as JSON can carry them."""
+    if isinstance(value, Mapping):
+        return {str(key): encoded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [encoded(item) for item in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return encode_number(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return encode_number(value.item())
+    return str(value)

@@ -1,0 +1,67 @@
+"""``python -m trainer resume``: check what was asked, refuse or go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from trainer.arguments import ArgumentsError, reject_unknown
+from trainer.checkpoints.errors import CheckpointError
+from trainer.contract import EventKind, ExitCode, RunLayout, RunRecordState, is_run_dir
+from trainer.inputs import data_faults, parse_values
+from trainer.recorder import Recorder, RunLock
+from trainer.resuming import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
+from trainer.settings import GUARD_KEYS, take_settings
+
+
+def resume(
+    layout: RunLayout,
+    *,
+    from_epoch: int | None,
+    settings: dict[str, str],
+    run: Callable[[str, dict[str, Any]], int],
+) -> int:
+    """Go on with the run in ``layout``; the exit code.
+
+    Raises:
+        ArgumentsError: what was asked cannot be; nothing was changed.
+    """
+    given = parse_values(settings)
+    reject_unknown(given, (*DEFAULT_CFG_DICT, *GUARD_KEYS), "key")
+    take_settings({key: value for key, value in given.items() if (key, value) != ("level", NEXT_LEVEL)})
+    if "data" in given and (faults := data_faults(str(given["data"]), "")):
+        raise ArgumentsError("\n".join(faults))
+    lock = RunLock(layout)
+    try:
+        plan, overrides = make_plan(layout, lock, from_epoch=from_epoch, given=given)
+    except ResumeRefusedError as refusal:
+        _put_on_record(layout, refusal)
+        lock.release()
+        print(refusal, file=sys.stderr)
+        return ExitCode.REFUSED
+    except CheckpointError as error:
+        lock.release()
+        print(f"{error.message}. Hint: {error.hint}", file=sys.stderr)
+        return ExitCode.REFUSED
+    except BaseException:
+        lock.release()
+        raise
+    made: ResumePlan = overrides[PLAN_KEY]
+    assert made is plan
+    return run(str(plan.state["task"]), overrides)
+
+
+def _put_on_record(layout: RunLayout, refusal: ResumeRefusedError) -> None:
+    if not is_run_dir(layout.root):
+        return
+    recorder = Recorder(layout, warn=lambda text: print(text, file=sys.stderr))
+    recorder.event(
+        EventKind.RUN_REFUSED,
+        checkpoint=str(refusal.path) if refusal.path else None,
+        verdict=refusal.verdict,
+        reasons=refusal.reasons,
+    )
+    recorder.end(RunRecordState.REFUSED, ExitCode.REFUSED)

@@ -1,0 +1,213 @@
+"""Going on with a run: which state, is it clean, under which settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from trainer.arguments import ArgumentsError
+from trainer.checkpoints.archive import archive_after
+from trainer.checkpoints.catalog import last_clean
+from trainer.checkpoints.forensics import Judgement, judge
+from trainer.checkpoints.ledger import attestations
+from trainer.checkpoints.retention import ultralytics_copy
+from trainer.checkpoints.state import load_state
+from trainer.contract import RunLayout, Verdict
+from trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
+from trainer.recorder import RunLock
+from trainer.settings import GuardSettings, take_settings
+from trainer.snapshot import read_legacy
+
+PLAN_KEY: Final = "trainmaster_plan"
+"""Carries a :class:`ResumePlan` among a trainer's overrides; taken out before Ultralytics sees them."""
+
+NEXT_LEVEL: Final = "next"
+MID_EPOCH_NAMES: Final = ("stop.pt", "snapshot.pt")
+_STATE_NAME: Final = re.compile(r"epoch(\d{4,})\.pt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePlan:
+    """What to go on from and how. ``epoch`` counts from 0: the one that is trained next."""
+
+    path: Path
+    state: dict[str, Any]
+    epoch: int
+    settings: GuardSettings
+    rows: tuple[LayerRow, ...]
+    user: dict[str, Any]
+    warmup_from: int
+    lock: RunLock
+
+
+class ResumeRefusedError(Exception):
+    """The checkpoint asked for must not be trained on: exit code 5."""
+
+    def __init__(self, message: str, *, path: Path | None, verdict: Verdict, reasons: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+        self.verdict = verdict
+        self.reasons = reasons
+
+
+def make_plan(
+    layout: RunLayout, lock: RunLock, *, from_epoch: int | None, given: Mapping[str, Any]
+) -> tuple[ResumePlan, dict[str, Any]]:
+    """How to go on with the run in ``layout``, and the overrides of the trainer that does.
+
+    With ``from_epoch`` (from 1) the run goes on after that epoch's checkpoint, and what came later is archived.
+
+    Raises:
+        ResumeRefusedError: that checkpoint is not clean, or there is none; says which one to take.
+        ArgumentsError: the run is over, or a setting cannot be.
+    """
+    path, state = _newest(layout) if from_epoch is None else _of_epoch(layout, from_epoch)
+    plan, overrides = _with_settings(layout, lock, path, state, dict(given))
+    epochs = int(overrides["epochs"])
+    if state["epoch"] >= epochs:
+        raise ArgumentsError(
+            f"{path.name} is the end of the run: {state['epoch']} of {epochs} epochs are done",
+            f"give more epochs, or an earlier one: from=1 ... from={max(epochs - 1, 1)}",
+        )
+    if from_epoch is not None:
+        archive_after(layout, from_epoch, owns_lock=True)
+    return plan, overrides
+
+
+def rebuild_model(trainer: Any, state: Mapping[str, Any]) -> None:
+    """``trainer.model`` is the model that ``state`` is of, its weights still to be loaded."""
+    trainer.model = trainer.get_model(cfg=dict(state["model_yaml"]), weights=None, verbose=False)
+
+
+def _of_epoch(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
+    candidates = [
+        layout.state_file(epoch),
+        ultralytics_copy(layout, epoch),
+        layout.weights / f"epoch{epoch - 1}.pt",  # Ultralytics counts from 0
+        layout.weights / "last.pt",
+        layout.weights / "best.pt",
+    ]
+    refused: list[Judgement] = []
+    for path in candidates:
+        if not path.is_file():
+            continue
+        judgement = judge(path, attestations=attestations(layout))
+        if judgement.epoch != epoch:
+            continue
+        if _usable(judgement):
+            return path, _load(judgement)
+        refused.append(judgement)
+    if refused:
+        raise _refusal(layout, refused[0], f"the checkpoint of epoch {epoch}")
+    raise ResumeRefusedError(
+        f"no-checkpoint: there is none of epoch {epoch} in {layout.root}. {_offer(layout)}",
+        path=None,
+        verdict=Verdict.UNKNOWN,
+        reasons=("missing",),
+    )
+
+
+def _newest(layout: RunLayout) -> tuple[Path, dict[str, Any]]:
+    """The state with most batches behind it, of whatever kind."""
+    rows = attestations(layout)
+    found: list[tuple[tuple[int, int, int], Judgement]] = []
+    paths = [layout.states / name for name in MID_EPOCH_NAMES]
+    numbered = [path for path in layout.states.glob("epoch*.pt") if _STATE_NAME.fullmatch(path.name)]
+    paths += sorted(numbered)[-1:]
+    paths.append(layout.weights / "last.pt")
+    for path in paths:
+        if not path.is_file():
+            continue
+        judgement = judge(path, attestations=rows)
+        if path.name in MID_EPOCH_NAMES:
+            if judgement.verdict is Verdict.CLEAN:
+                state = load_state(path)
+                found.append(((state["epoch"], state["batch"], 1), judgement))
+        elif judgement.epoch is not None or judgement.verdict is not Verdict.CLEAN:
+            is_state = path.parent == layout.states
+            found.append(((judgement.epoch or 0, 0, int(is_state)), judgement))
+    if not found:
+        raise ResumeRefusedError(
+            f"no-checkpoint: {layout.root} holds nothing to resume from. {_offer(layout)}",
+            path=None,
+            verdict=Verdict.UNKNOWN,
+            reasons=("missing",),
+        )
+    _, judgement = max(found, key=lambda pair: pair[0])
+    if not _usable(judgement):
+        raise _refusal(layout, judgement, judgement.file.name)
+    return judgement.file, _load(judgement)
+
+
+def _usable(judgement: Judgement) -> bool:
+    """Clean, or of an unguarded run with no sign against it, and something to go on from."""
+    return judgement.resumable and judgement.verdict is Verdict.CLEAN
+
+
+def _load(judgement: Judgement) -> dict[str, Any]:
+    if judgement.file.name in MID_EPOCH_NAMES or _STATE_NAME.fullmatch(judgement.file.name):
+        return load_state(judgement.file, expected_sha256=judgement.sha256)
+    return read_legacy(judgement.file)
+
+
+def _refusal(layout: RunLayout, judgement: Judgement, what: str) -> ResumeRefusedError:
+    reasons = "; ".join(judgement.reasons) or "not resumable"
+    return ResumeRefusedError(
+        f"checkpoint-{judgement.verdict}: {what} ({judgement.file}): {reasons}. {_offer(layout)}",
+        path=judgement.file,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+    )
+
+
+def _offer(layout: RunLayout) -> str:
+    entry = last_clean(layout)
+    if entry is None:
+        return "Hint: this run has no clean checkpoint; start it anew"
+    command = f"python -m trainer resume {layout.root} from={entry.epoch}"
+    return f"Hint: the last clean one is of epoch {entry.epoch}: {command}"
+
+
+def _with_settings(
+    layout: RunLayout, lock: RunLock, path: Path, state: dict[str, Any], given: dict[str, Any]
+) -> tuple[ResumePlan, dict[str, Any]]:
+    saved_args: dict[str, Any] = dict(state["args"])
+    base, _ = take_settings(state.get("guard", {}))
+    if given.get("level") == NEXT_LEVEL:
+        given["level"] = next_level(base.level)
+    settings, rest = take_settings(given, dataclasses.replace(base, drill=None))
+    earlier = dict(state.get("user", {}))
+    chosen = {name: value for name, value in rest.items() if name in LAYER_SETTINGS}
+    if "max_norm" in given:
+        chosen["max_norm"] = settings.max_norm
+    if settings.level != base.level:
+        user = {**strengthened(settings.level, earlier), **chosen}
+    else:
+        user = {**earlier, **chosen}
+    if "max_norm" not in user:
+        settings = dataclasses.replace(settings, max_norm=None)
+    args = {**saved_args, **rest}
+    rows = resolve(settings.level, user, args, CHECKPOINT)
+    changed = any(
+        row.setting in saved_args and row.value != saved_args[row.setting]
+        for row in rows
+        if row.setting not in {"hsv_h", "hsv_s", "hsv_v", "val"}
+    )
+    warmup_from = state["epoch"] if changed else int(state.get("warmup_from", 0))
+    plan = ResumePlan(
+        path=path,
+        state=state,
+        epoch=state["epoch"],
+        settings=settings,
+        rows=rows,
+        user=user,
+        warmup_from=warmup_from,
+        lock=lock,
+    )
+    user_layers = {row.setting: row.value for row in rows if row.setting in saved_args}
+    overrides = {**args, **user_layers, "save_dir": str(layout.root), "resume": False, PLAN_KEY: plan}
+    return plan, overrides

@@ -1,0 +1,258 @@
+"""Saves what can be resumed from, judged while it is in memory; a full disk never stops training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainer.checkpoints.attest import AttestedPath, Examination, SavedFile, examine, record
+from trainer.checkpoints.files import digest_of
+from trainer.checkpoints.state import keep_copy, retain, save_state
+from trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
+from trainer.gradients import all_finite
+from trainer.healing import heal_ema, heal_optimizer
+from trainer.position import Position
+from trainer.progress import RunningLoss
+from trainer.recorder import Recorder
+from trainer.sampling import Boundary, GuardedLoader
+from trainer.settings import GuardSettings
+from trainer.snapshot import capture, model_state, optimizer_tensors
+
+STOP_NAME: Final = "stop.pt"
+SNAPSHOT_NAME: Final = "snapshot.pt"
+"""Of the epoch in work, renewed every ``snapshot_s``; what a kill leaves behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochEnd:
+    """Random state when the last batch of an epoch was done, before validation drew from it."""
+
+    boundary: Boundary
+
+
+class Saver:
+    """Writes checkpoints and states of one run, each with its attestation."""
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        recorder: Recorder,
+        settings: GuardSettings,
+        *,
+        user: dict[str, Any],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._layout = layout
+        self._recorder = recorder
+        self._settings = settings
+        self._user = user
+        self._monotonic = monotonic
+        self._last_snapshot = monotonic()
+        self.epoch_end: EpochEnd | None = None
+        self.criterion_updates = 0
+        self.mosaic_closed = False
+
+    def adopt_paths(self, trainer: Any) -> None:
+        """Ultralytics' own files are written whole or not at all."""
+        trainer.wdir = AttestedPath(trainer.wdir)
+        trainer.last, trainer.best = trainer.wdir / "last.pt", trainer.wdir / "best.pt"
+
+    def heal(self, trainer: Any, position: Position) -> bool:
+        """EMA and optimizer are finite, healed if need be; False when the weights themselves are not."""
+        if not all_finite(unwrap_model(trainer.model).parameters()):
+            return False
+        self.heal_ema(trainer, position)
+        if not all_finite(optimizer_tensors(trainer.optimizer).values()):
+            self._healed("optimizer", heal_optimizer(trainer.optimizer), position)
+        return True
+
+    def heal_ema(self, trainer: Any, position: Position) -> None:
+        """The EMA is finite where the model is."""
+        if trainer.ema and (healed := heal_ema(trainer.ema.ema, trainer.model)):
+            self._healed("ema", healed, position)
+
+    def save_epoch(self, trainer: Any, position: Position, running: RunningLoss, stock_save: Callable[[], Any]) -> bool:
+        """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
+        examination = self._examine(trainer)
+        epoch = position.epoch + 1
+        saved = False
+        try:
+            saved = bool(stock_save())
+        except OSError as error:
+            self._recorder.storage_fault("weights/last.pt", error)
+        if saved:
+            self._attest_weights(trainer, epoch, examination)
+        name = self._layout.state_file(epoch).name
+        if self._save(name, trainer, position, running, examination, at_epoch_end=True):
+            self._drop_passed_states()
+        return saved
+
+    def save_within_epoch(self, name: str, trainer: Any, position: Position, running: RunningLoss) -> Path | None:
+        """A full state at the present batch boundary; None when it could not be written."""
+        return self._save(name, trainer, position, running, self._examine(trainer), at_epoch_end=False)
+
+    def snapshot_due(self) -> bool:
+        """Whether it is time for a state within the epoch."""
+        interval_s = self._settings.snapshot_s
+        return interval_s > 0 and self._monotonic() - self._last_snapshot >= interval_s
+
+    def attest_stripped(self, trainer: Any, before: dict[str, SavedFile], verdicts: dict[str, Verdict]) -> None:
+        """The final evaluation has taken the optimizer out of last.pt and best.pt; what they hold now is on record."""
+        for path in (trainer.last, trainer.best):
+            name = f"weights/{path.name}"
+            if name not in before or not path.exists():
+                continue
+            try:
+                saved = digest_of(Path(path))
+            except OSError as error:
+                self._recorder.storage_fault(name, error)
+                continue
+            reasons = ("stripped by the final evaluation: not resumable",)
+            examination = Examination(verdict=verdicts[name], reasons=reasons)
+            self._record(
+                name,
+                saved,
+                epoch=trainer.epoch + 1,
+                examination=examination,
+                fitness=trainer.best_fitness,
+                kind="ultralytics",
+            )
+
+    def latest_epoch_state(self) -> Path | None:
+        """The newest full state saved after a whole epoch."""
+        return max(self._layout.states.glob("epoch????.pt"), default=None)
+
+    def _examine(self, trainer: Any) -> Examination:
+        parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
+        if trainer.ema:
+            parts["ema"] = trainer.ema.ema.state_dict()
+        return examine(parts)
+
+    def _save(
+        self,
+        name: str,
+        trainer: Any,
+        position: Position,
+        running: RunningLoss,
+        examination: Examination,
+        *,
+        at_epoch_end: bool,
+    ) -> Path | None:
+        path = self._layout.states / name
+        extra = self._extra(trainer, position, running, at_epoch_end=at_epoch_end)
+        epoch = position.epoch + at_epoch_end
+        state = capture(
+            trainer, epoch=epoch, batch=0 if at_epoch_end else position.done, batches=position.batches, extra=extra
+        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            saved = save_state(path, state)
+            self._last_snapshot = self._monotonic()
+            fitness = trainer.fitness if at_epoch_end else None
+            relative = path.relative_to(self._layout.root).as_posix()
+            self._record(
+                relative, saved, epoch=position.epoch + 1, examination=examination, fitness=fitness, kind="state"
+            )
+            if at_epoch_end:
+                retain(self._layout, keep=self._settings.keep_states)
+        except OSError as error:
+            self._recorder.storage_fault(f"guard/states/{name}", error)
+            return None
+        return path
+
+    def _extra(self, trainer: Any, position: Position, running: RunningLoss, *, at_epoch_end: bool) -> dict[str, Any]:
+        loader = trainer.train_loader
+        whole = at_epoch_end or position.done >= position.batches
+        boundary = self.epoch_end.boundary if whole and self.epoch_end else None
+        order = None
+        if isinstance(loader, GuardedLoader):
+            boundary = boundary or loader.boundary or Boundary.now(loader)
+            order = loader.epoch_state
+            if whole:
+                order = loader.next_epoch_state(new_iterator=self._mosaic_closes_at(trainer, position.epoch + 1))
+        return {
+            "rng": boundary.rng if boundary else {},
+            "mosaic_buffer": boundary.mosaic_buffer if boundary else [],
+            "order": {"state": order},  # nested: a tensor at the top makes a file look like bare weights to forensics
+            "last_step": position.last_step,
+            "window_open": position.window_open,
+            "warmup_from": position.warmup_from,
+            "criterion_updates": self.criterion_updates + at_epoch_end,
+            "running": running.as_record(),
+            "guard": self._settings.as_record(),
+            "user": self._user,
+        }
+
+    def _mosaic_closes_at(self, trainer: Any, epoch: int) -> bool:
+        close = trainer.args.close_mosaic
+        return bool(close) and not self.mosaic_closed and epoch >= trainer.epochs - close
+
+    def _attest_weights(self, trainer: Any, epoch: int, examination: Examination) -> None:
+        written: SavedFile | None = trainer.last.written
+        if written is None:  # a subclass saves in a way of its own
+            return
+        names = ["weights/last.pt"]
+        if trainer.best.written == written:
+            names.append("weights/best.pt")
+        numbered = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
+        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and numbered.exists():
+            names.append(f"weights/{numbered.name}")
+        try:
+            copy = keep_copy(self._layout, epoch, expected=written)
+            names.append(copy.relative_to(self._layout.root).as_posix())
+            for name in names:
+                self._record(
+                    name,
+                    written,
+                    epoch=epoch,
+                    examination=examination,
+                    fitness=trainer.fitness,
+                    kind="ultralytics",
+                )
+        except OSError as error:
+            self._recorder.storage_fault("guard/checkpoints.jsonl", error)
+
+    def _drop_passed_states(self) -> None:
+        """States within an epoch that is over now are of no more use."""
+        for name in (STOP_NAME, SNAPSHOT_NAME):
+            (self._layout.states / name).unlink(missing_ok=True)
+
+    def _record(
+        self, name: str, saved: SavedFile, *, epoch: int, examination: Examination, fitness: Any, kind: str
+    ) -> None:
+        number = None if fitness is None else float(fitness)
+        row = {
+            "v": SCHEMA_VERSION,
+            "ts": time.time(),
+            "attempt": self._recorder.attempt,
+            "epoch": epoch,
+            "file": name,
+            "sha256": saved.sha256,
+            "bytes": saved.bytes,
+            "verdict": examination.verdict,
+            "reasons": examination.reasons,
+            "fitness": number,
+            "kind": kind,
+            "level": self._settings.level,
+        }
+        record(self._layout, row)
+        self._recorder.event(
+            EventKind.CHECKPOINT_SAVED,
+            epoch=epoch,
+            file=name,
+            sha256=saved.sha256,
+            bytes=saved.bytes,
+            verdict=examination.verdict,
+            reasons=examination.reasons,
+            fitness=number,
+        )
+
+    def _healed(self, what: str, tensors: int, position: Position) -> None:
+        self._recorder.event(
+            EventKind.STATE_HEALED, epoch=position.epoch + 1, batch=position.done, what=what, tensors=tensors
+        )

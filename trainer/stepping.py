@@ -1,0 +1,325 @@
+"""One batch and one optimizer step under guard: judge, skip, run again, heal, count."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+from ultralytics.utils.torch_utils import autocast, unwrap_model
+
+from trainer.batch_guard import BatchGuard, BatchVerdict, LossSeam, SpikeWatch
+from trainer.batchnorm import BatchNormStatistics
+from trainer.contract import EventKind, SkipReason
+from trainer.drill import Drill
+from trainer.gradients import Gradients, Measurement, all_finite
+from trainer.healing import heal_optimizer
+from trainer.position import Position
+from trainer.progress import RunningLoss
+from trainer.sampling import is_ghost
+
+MAX_CULPRITS: Final = 3
+"""Bad micro-batches looked for in one accumulation window before all of it is dropped: each costs a run of the rest."""
+MAX_OVERFLOWS: Final = 20
+"""fp16 overflows in a row that pass as the scaler's normal search: each halves a scale that starts at 65,536."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MicroBatch:
+    """A batch of the open accumulation window as the loader gave it, to be run again if need be."""
+
+    index: int
+    batch: dict[str, Any]
+    python_random: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadBatch:
+    """A batch that was judged bad, for the record."""
+
+    index: int
+    reason: SkipReason
+    action: str
+    verdict: BatchVerdict | None
+    grad_norm: float | None
+    worst: list[tuple[str, float]]
+    batch: dict[str, Any]
+
+
+class StepGuard:
+    """Between the training loop and the model, from the first batch to the last."""
+
+    def __init__(
+        self,
+        trainer: Any,
+        *,
+        position: Position,
+        running: RunningLoss,
+        drill: Drill,
+        max_norm: float,
+        skip: bool,
+        on_bad: Callable[[BadBatch], None],
+        on_event: Callable[..., None],
+    ) -> None:
+        self._trainer = trainer
+        self._model: nn.Module = unwrap_model(trainer.model)
+        self._position = position
+        self._running = running
+        self._drill = drill
+        self._max_norm = max_norm
+        self._skip = skip
+        self._on_bad = on_bad
+        self._on_event = on_event
+        self._many_ranks = trainer.world_size > 1
+        self.statistics = BatchNormStatistics(self._model)
+        self.gradients = Gradients(self._model, trainer.optimizer)
+        self.spikes = SpikeWatch()
+        self.batches = BatchGuard(
+            self._model,
+            self.statistics,
+            skip=skip,
+            agree=self._many_ranks,
+            spikes=self.spikes if skip and not self._many_ranks else None,
+        )
+        self._window: list[MicroBatch] = []
+        self._window_cut = position.window_open
+        self._raw: MicroBatch | None = None
+        self._batch: dict[str, Any] = {}
+        self._verdict: BatchVerdict | None = None
+        self._rerunning = False
+        self.loss_fresh = False
+        """A loss has been made and the loop has not yet asked for the running mean to be updated."""
+        self.grad_norm: float | None = None
+        self.overflows = 0
+        self._overflow_streak = 0
+
+    def attach(self) -> None:
+        """Losses of the live model come through here."""
+        LossSeam.attach(self._model, self._loss)
+
+    def detach(self) -> None:
+        """The live model is as it was."""
+        LossSeam.detach(self._model)
+
+    def before_batch(self, batch: dict[str, Any]) -> None:
+        """``batch``, fresh from the loader, is about to be prepared."""
+        opens = not self._position.window_open
+        self._position.before_batch(self._trainer)
+        self._position.window_open = True
+        if not self._skip:
+            return
+        if opens:
+            self._window, self._window_cut = [], False
+            self.statistics.start_window()
+        state = random.getstate() if self._trainer.args.multi_scale else None
+        self._raw = MicroBatch(index=self._position.index, batch=dict(batch), python_random=state)
+
+    def forget_batch(self) -> None:
+        """The batch in work is over; nothing of it is held on the device."""
+        self._batch = {}
+        self._raw = None
+
+    def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        if self._rerunning or not self._model.training:
+            return self.batches.raw_loss(batch, preds)
+        self.loss_fresh = True
+        if is_ghost(batch):
+            return self.batches.placeholder()
+        self._batch = batch
+        self._drill.spoil_statistics(self._model)
+        outcome, verdict = self.batches.judge(batch, preds, self._drill.loss_spoiler())
+        self._verdict = verdict
+        if verdict.reason is None or not self._skip:
+            self._running.add(self.batches.host_items)
+            if self._raw is not None and self._position.accumulates(self._trainer):
+                self._window.append(self._raw)
+        else:
+            self._running.know(verdict.losses)
+        if verdict.reason is not None:
+            self._report(self._position.index, verdict.reason, batch, verdict=verdict)
+        return outcome
+
+    def optimizer_step(self, stock_step: Callable[[], None] | None) -> None:
+        """The step that the loop asks for, if it is due and its gradients are good.
+
+        ``stock_step`` steps in a way of its own (a subclass's) once the gradients are known to be good.
+        """
+        trainer = self._trainer
+        if not self._position.due(trainer):
+            return
+        if not self.gradients.there():  # every batch of the window was skipped
+            trainer.optimizer.zero_grad()
+            return
+        self._drill.spoil_gradients(self._model)
+        trainer.scaler.unscale_(trainer.optimizer)
+        measured = self._measure()
+        if not measured.finite and self._skip:
+            measured = self._recover(measured)
+        if measured is None:
+            return
+        self._take(measured, stock_step)
+
+    def _measure(self) -> Measurement:
+        measured = self.gradients.measure(self.statistics.flag(), states=self._skip)
+        self.grad_norm = measured.norm
+        return measured
+
+    def _take(self, measured: Measurement, stock_step: Callable[[], None] | None) -> None:
+        trainer = self._trainer
+        self._overflow_streak = 0
+        if self._skip:
+            self._heal(measured)
+        elif not measured.finite:
+            self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=measured.norm)
+        self.gradients.clip(measured.norm, self._max_norm)
+        median = self.gradients.note(measured.norm)
+        if median is not None:
+            self._on_event(
+                EventKind.GRADIENT_WARNING,
+                grad_norm=measured.norm,
+                median=median,
+                factor=measured.norm / median if median else None,
+                worst=[{"parameter": name, "norm": norm} for name, norm in self.gradients.worst()],
+            )
+        if stock_step is not None:
+            stock_step()
+            return
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update()
+        trainer.optimizer.zero_grad()
+        if trainer.ema:
+            trainer.ema.update(trainer.model)
+
+    def _heal(self, measured: Measurement) -> None:
+        if not measured.statistics_finite:
+            self.statistics.restore()
+            self._on_event(EventKind.STATE_HEALED, what="batchnorm", tensors=1)
+        if not measured.optimizer_finite:
+            num_tensors = heal_optimizer(self._trainer.optimizer)
+            self._on_event(EventKind.STATE_HEALED, what="optimizer", tensors=num_tensors)
+
+    def _recover(self, measured: Measurement) -> Measurement | None:
+        """Gradients that can be stepped with after all, or None when the window is lost."""
+        if self._trainer.scaler.is_enabled():
+            return self._overflow(measured)
+        can_rerun = len(self._window) > 1 and not self._window_cut
+        if not can_rerun or not all_finite(self._model.parameters()):
+            self._drop_window(measured.norm)
+            return None
+        worst = self.gradients.worst()
+        culprits: list[MicroBatch] = []
+        while len(culprits) <= MAX_CULPRITS:
+            good = [micro for micro in self._window if micro not in culprits]
+            again, culprit = self._rerun(good)
+            if culprit is None:
+                self._report_culprits(culprits, measured.norm, worst)
+                return again
+            culprits.append(culprit)
+        self._drop_window(measured.norm)
+        return None
+
+    def _report_culprits(self, culprits: list[MicroBatch], norm: float, worst: list[tuple[str, float]]) -> None:
+        reason = SkipReason.NONFINITE_GRADIENT
+        for micro in culprits:
+            self._report(micro.index, reason, micro.batch, norm=norm, worst=worst)
+        if not culprits:  # it did not happen again: nothing is lost, but somebody should know
+            index = self._position.index
+            self._report(index, reason, self._batch, norm=norm, worst=worst, action="recomputed")
+
+    def _rerun(self, micros: list[MicroBatch]) -> tuple[Measurement | None, MicroBatch | None]:
+        """Gradients and statistics as if the window held ``micros`` only; or the first of them that is bad."""
+        trainer = self._trainer
+        trainer.optimizer.zero_grad()
+        self.statistics.rewind()
+        measured: Measurement | None = None
+        for micro in micros:
+            with self._random_of(micro), self._rerun_mode():
+                with autocast(
+                    torch.bfloat16 if trainer.args.amp == "bf16" else trainer.amp, device=trainer.device.type
+                ):
+                    batch = trainer.preprocess_batch(dict(micro.batch))
+                    loss, _ = trainer.model(batch)
+                    total = loss.sum() * (trainer.world_size if self._many_ranks else 1)
+                trainer.scaler.scale(total).backward()
+            measured = self._measure()
+            if not (measured.finite and measured.statistics_finite):
+                return None, micro
+            self.statistics.accept()
+        return measured, None
+
+    @contextlib.contextmanager
+    def _rerun_mode(self) -> Iterator[None]:
+        self._rerunning = True
+        try:
+            yield
+        finally:
+            self._rerunning = False
+
+    @property
+    def rerunning(self) -> bool:
+        """Whether a window is being run again, so that nothing counts twice."""
+        return self._rerunning
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _random_of(micro: MicroBatch) -> Iterator[None]:
+        if micro.python_random is None:
+            yield
+            return
+        now = random.getstate()
+        random.setstate(micro.python_random)
+        try:
+            yield
+        finally:
+            random.setstate(now)
+
+    def _overflow(self, measured: Measurement) -> Measurement | None:
+        """fp16: the scaler skips the step and lowers its scale, which is its business until it goes on and on."""
+        trainer = self._trainer
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update()
+        self.overflows += 1
+        self._overflow_streak += 1
+        if self._overflow_streak > MAX_OVERFLOWS:
+            self._overflow_streak = 0
+            self._drop_window(measured.norm)
+            return None
+        trainer.optimizer.zero_grad()
+        return None
+
+    def _drop_window(self, norm: float) -> None:
+        """No step: gradients, statistics and window are as before its first batch."""
+        worst = self.gradients.worst()
+        self._trainer.optimizer.zero_grad()
+        self.statistics.rewind()
+        lost = self._window or ([self._raw] if self._raw else [])
+        for micro in lost[:-1]:
+            self._report(micro.index, SkipReason.NONFINITE_GRADIENT, micro.batch, norm=norm, worst=worst)
+        self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=norm, worst=worst)
+
+    def _report(
+        self,
+        index: int,
+        reason: SkipReason,
+        batch: dict[str, Any],
+        *,
+        verdict: BatchVerdict | None = None,
+        norm: float | None = None,
+        worst: list[tuple[str, float]] | None = None,
+        action: str | None = None,
+    ) -> None:
+        self._on_bad(
+            BadBatch(
+                index=index,
+                reason=reason,
+                action=action or ("skipped" if self._skip else "observed"),
+                verdict=verdict or (self._verdict if index == self._position.index else None),
+                grad_norm=norm,
+                worst=worst or [],
+                batch=batch,
+            )
+        )
