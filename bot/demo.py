@@ -27,10 +27,11 @@ from bot.errors import CommandError, DriverError
 from bot.ports import LaunchSpec
 from bot.reading.run_files import find_runs
 from bot.settings import Settings, load_settings
+from bot.slack.scopes import BOT_SCOPES
 from bot.workspace.client import PageClient
 from bot.workspace.gate import refuse_real_tokens
 from bot.workspace.people import SlashCommand
-from bot.workspace.server import Workspace
+from bot.workspace.server import Options, Workspace
 from trainer.contract import RunLayout, read_json
 
 RUN_NAME = "digits"
@@ -115,16 +116,19 @@ async def _play(stage: Stage, step: Step, *, stays: bool) -> int:
 
 async def _stop_trainers(driver: LocalDriver, runs: Path, launched: Sequence[ProcessIdentity] = ()) -> None:
     """No trainer of a demo in ``runs`` is left, in whichever attempt, nor one that never wrote its record."""
-    found = list(launched)
-    for directory in find_runs(runs) if runs.is_dir() else ():
-        record = RunRecord.parse(read_json(RunLayout(directory).run_json) or {})
-        if record is not None and record.process is not None:
-            found.append(record.process)
-    for process in found:
+    for process in (*launched, *_recorded(runs)):
         with contextlib.suppress(DriverError):
             if driver.signal(process, signal.SIGTERM):
                 await _gone(driver, process, _STOP_GRACE_S)
                 driver.signal(process, signal.SIGKILL, group=True)
+
+
+def _recorded(runs: Path) -> list[ProcessIdentity]:
+    """The processes that the runs' records name, alive or not."""
+    if not runs.is_dir():
+        return []
+    records = [RunRecord.parse(read_json(RunLayout(directory).run_json) or {}) for directory in find_runs(runs)]
+    return [record.process for record in records if record is not None and record.process is not None]
 
 
 async def _gone(driver: LocalDriver, process: ProcessIdentity, timeout_s: float) -> None:
@@ -184,6 +188,7 @@ async def _workspace(port: int) -> AsyncIterator[Workspace]:
             SlashCommand(name="/train", description="Ask Trainmaster", usage_hint="status | epoch 4 progress | help")
         ],
         clock=time.time,
+        options=Options(scopes=frozenset(BOT_SCOPES)),  # what the manifest asks for, so that it is seen to suffice
     )
     try:
         yield workspace

@@ -1,7 +1,7 @@
 """A small real data set: the 1,797 handwritten digits that scikit-learn ships, pasted on canvases with their boxes.
 
-``python -m trainer.digits OUT_DIR [images=400] [imgsz=96] [seed=0]``. Every digit is used exactly once. Made once:
-a second call finds it finished, and two at the same time don't disturb each other.
+``python -m trainer.digits OUT_DIR [images=400] [imgsz=96] [seed=0] [digits=1797]``. Every digit is used exactly once.
+Made once: a second call finds it finished, and two at the same time don't disturb each other.
 """
 
 from __future__ import annotations
@@ -44,19 +44,21 @@ class Box:
         )
 
 
-def make(out: Path, *, images: int = 400, imgsz: int = 96, seed: int = 0, progress: bool = True) -> Path:
+def make(
+    out: Path, *, images: int = 400, imgsz: int = 96, seed: int = 0, digits: int = 1797, progress: bool = True
+) -> Path:
     """The data set in ``out``, made now or before; its ``data.yaml``.
 
     Raises:
         ArgumentsError: ``out`` holds something else, or so many digits don't fit.
     """
-    wanted = {"images": images, "imgsz": imgsz, "seed": seed}
+    wanted = {"images": images, "imgsz": imgsz, "seed": seed, "digits": digits}
     if _is_made(out, wanted):
         return out / "data.yaml"
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        _fill(work, images=images, imgsz=imgsz, seed=seed, progress=progress)
+        _fill(work, images=images, imgsz=imgsz, seed=seed, num_digits=digits, progress=progress)
         (work / MARKER).write_text(json.dumps(wanted), encoding="utf-8")
         work.chmod(0o755)
         try:
@@ -79,13 +81,14 @@ def _is_made(out: Path, wanted: dict[str, int]) -> bool:
     return True
 
 
-def _fill(work: Path, *, images: int, imgsz: int, seed: int, progress: bool) -> None:
+def _fill(work: Path, *, images: int, imgsz: int, seed: int, num_digits: int, progress: bool) -> None:
     from sklearn.datasets import load_digits  # noqa: PLC0415 - an extra that only this command needs
 
     digits = load_digits()
     rng = random.Random(seed)
     order = list(range(len(digits.images)))
     rng.shuffle(order)
+    del order[num_digits:]
     num_val = max(round(images * VAL_SHARE), 1)
     shares = np.array_split(np.array(order), images)
     for split in ("train", "val"):
@@ -142,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     """Carry out a command line; the exit code."""
     try:
         arguments = split_arguments(sys.argv[1:] if argv is None else argv)
-        reject_unknown(arguments.settings, ("images", "imgsz", "seed"), "key")
+        reject_unknown(arguments.settings, ("images", "imgsz", "seed", "digits"), "key")
         if len(arguments.words) != 1:
             raise ArgumentsError("one directory is needed", "python -m trainer.digits OUT_DIR [images=400] [imgsz=96]")
         bad = [f"{key}={text}" for key, text in arguments.settings.items() if not text.isdigit()]

@@ -262,9 +262,7 @@ class RunGuard:
             self._went_on = True
             self._go_on_from(trainer, self.plan.state)
         epoch = trainer.epoch + 1
-        self.recorder.event(
-            EventKind.EPOCH_STARTED, epoch=epoch, epochs=trainer.epochs, batches=self.position.batches
-        )
+        self.recorder.event(EventKind.EPOCH_STARTED, epoch=epoch, epochs=trainer.epochs, batches=self.position.batches)
         if self.recorder.phase is Phase.STARTUP:
             self.recorder.set_phase(Phase.FIRST_BATCH, epoch=epoch)
         self._beat(trainer, force=True)

@@ -112,8 +112,9 @@ class _Skimmer:
             stop = block.find(b"\r", start, newline) % (newline + 1)
             facts = self._read_piece(bytes(block[start:stop]), base + start)
             floor = stop + 1
-            if facts and isinstance(facts[-1], TrainFrame):
-                floor = self._read_run(facts[-1], floor, end) if facts[-1].nonfinite else floor
+            if facts and isinstance(facts[-1], TrainFrame) and facts[-1].nonfinite:
+                floor = self._read_run(facts[-1], floor, end)
+            if not all(isinstance(fact, Header) for fact in facts):
                 self._told_to = base + floor
             self._read_to = base + floor
         behind = block.rfind(b"\n", 0, end) + 1

@@ -28,7 +28,7 @@ def to_stored(text: str, state: WorkspaceState) -> str:
         if sigil == "@":
             if name.lower() == BOT_NAME:
                 return f"<@{BOT_USER_ID}>{rest}"
-            person = state.find_person(name)
+            person = next((p for p in state.people.values() if p.name == name), None)
             return f"<@{person.user_id}>{rest}" if person else match.group(0)
         channel = state.find_channel(f"#{name}")
         return f"<#{channel.channel_id}|{channel.name}>{rest}" if channel else match.group(0)

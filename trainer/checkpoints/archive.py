@@ -86,8 +86,8 @@ def archive_after(
                 if path.is_file()
             },
         )
-        write_manifest(record)
         try:
+            write_manifest(record)
             return _carry_out(layout, record)
         except (OSError, DigestError):
             _put_back(layout, record)

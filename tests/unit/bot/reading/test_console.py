@@ -170,8 +170,8 @@ def test_a_message_glued_behind_a_frame_is_found() -> None:
         ("15 epochs completed in 0.546 hours.", Completed(line=1, epochs=15)),
         (
             (
-                "\x1b[34m\x1b[1mEarlyStopping: \x1b[0mTraining stopped early as no improvement observed in last 5 epochs. "
-                "Best results observed at epoch 4, best model saved as best.pt."
+                "\x1b[34m\x1b[1mEarlyStopping: \x1b[0mTraining stopped early as no improvement observed in last 5 "
+                "epochs. Best results observed at epoch 4, best model saved as best.pt."
             ),
             EarlyStopped(line=1, patience=5, best_epoch=4),
         ),

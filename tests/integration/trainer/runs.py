@@ -1,0 +1,124 @@
+"""What the training tests share: faults to inject, and tensors to compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainer import GuardedDetectionTrainer
+from trainer.contract import RunLayout
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Poisoned(GuardedDetectionTrainer):
+    """Spoils chosen batches, counted from 0 over the whole run."""
+
+    poison: dict[int, str] = {}
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        batch = super().preprocess_batch(batch)
+        match self.fault:
+            case "nan image":
+                batch["img"][0, 0, 0, 0] = NAN
+            case "inf image":
+                batch["img"][-1] = INF
+            case "nan box":
+                batch["bboxes"][0, 0] = NAN
+            case "nan class":
+                batch["cls"][0] = NAN
+            case "inf class":
+                batch["cls"][0] = INF
+            case "nan buffer":
+                batch_norms(self.model)[0].running_mean[0] = NAN
+        return batch
+
+    def optimizer_step(self) -> None:
+        match self.fault:
+            case "nan gradient":
+                next(p for p in self.model.parameters() if p.grad is not None).grad[0] = NAN
+            case "inf gradient":
+                [p for p in self.model.parameters() if p.grad is not None][-1].grad[0] = INF
+            case "nan momentum":
+                state = next(iter(self.optimizer.state.values()))
+                next(value for key, value in state.items() if key != "step").view(-1)[0] = NAN
+            case "nan ema":
+                next(iter(self.ema.ema.parameters())).view(-1)[0] = NAN
+            case "late nan buffer":
+                batch_norms(self.model)[0].running_var[0] = NAN
+            case "nan weight":
+                with torch.no_grad():
+                    next(p for p in self.model.parameters() if p.requires_grad).view(-1)[0] = NAN
+        super().optimizer_step()
+
+    @property
+    def fault(self) -> str | None:
+        return self.poison.get(self.guard.position.ni)
+
+
+class Absent(DetectionTrainer):
+    """Stock Ultralytics in which one batch is simply not there: no forward pass, no gradient, no step of its own."""
+
+    absent = -1
+    max_norm = 10.0
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        model = unwrap_model(self.model)
+        loss = model.loss
+        self.seen = -1
+
+        def without(batch: dict[str, Any], preds: Any = None) -> Any:
+            self.seen += 1
+            if self.seen == self.absent:
+                zero = torch.zeros((), requires_grad=True)
+                return zero, dict.fromkeys(("box_loss", "cls_loss", "dfl_loss"), torch.zeros(()))
+            return loss(batch, preds)
+
+        model.__dict__["loss"] = without
+
+    def optimizer_step(self) -> None:
+        if all(parameter.grad is None for parameter in self.model.parameters()):
+            self.optimizer.zero_grad()
+            return
+        super().optimizer_step()
+
+
+def batch_norms(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+def tensors(trainer: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of model, EMA and optimizer, buffers included."""
+    yield from ((f"model {name}", value) for name, value in unwrap_model(trainer.model).state_dict().items())
+    yield from ((f"ema {name}", value) for name, value in trainer.ema.ema.state_dict().items())
+    for index, state in enumerate(trainer.optimizer.state.values()):
+        for key, value in state.items():
+            if isinstance(value, torch.Tensor):
+                yield f"optimizer {index} {key}", value
+
+
+def differences(left: Any, right: Any) -> list[str]:
+    """Names of the tensors that differ in any bit."""
+    mine, theirs = dict(tensors(left)), dict(tensors(right))
+    assert mine.keys() == theirs.keys()
+    return [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
+
+
+def nonfinite(trainer: Any) -> list[str]:
+    return [name for name, value in tensors(trainer) if not bool(torch.isfinite(value).all())]
+
+
+def layout_of(trainer: Any) -> RunLayout:
+    return RunLayout(Path(trainer.save_dir))
+
+
+def events(layout: RunLayout, kind: str | None = None) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if kind is None or row["kind"] == kind]

@@ -1,0 +1,142 @@
+"""A bad batch costs itself and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.trainer.runs import Absent, Poisoned, differences, events, layout_of, nonfinite
+from trainer.contract import ExitCode, RunRecordState, read_json
+
+pytestmark = pytest.mark.training
+
+FIRST, LAST = 0, 11
+
+
+def trained(overrides: dict[str, Any], poison: dict[int, str], base: type = Poisoned) -> Any:
+    kind = type("Run", (base,), {"poison": poison})
+    trainer = kind(overrides=overrides)
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("batch", "fault", "reason"),
+    [
+        (FIRST, "nan image", "nonfinite_loss"),
+        (LAST, "inf image", "nonfinite_loss"),
+        (4, "nan class", "nonfinite_loss"),
+        (4, "inf class", "nonfinite_loss"),
+        (4, "nan buffer", "nonfinite_batchnorm"),
+        (FIRST, "nan gradient", "nonfinite_gradient"),
+        (LAST, "inf gradient", "nonfinite_gradient"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_one_bad_batch_is_lost_and_leaves_no_trace(
+    settings: Callable[..., dict[str, Any]], batch: int, fault: str, reason: str
+) -> None:
+    trainer = trained(settings(), {batch: fault})
+
+    assert not nonfinite(trainer)
+    (bad,) = events(layout_of(trainer), "bad_batch")
+    assert (bad["reason"], bad["action"], bad["epoch"], bad["batch"]) == (
+        reason,
+        "skipped",
+        batch // 6 + 1,
+        batch % 6 + 1,
+    )
+    assert bad["images"]
+    absent = type("Reference", (Absent,), {"absent": batch})(overrides=stock(trainer))
+    absent.train()
+    assert not differences(trainer, absent)
+
+
+@pytest.mark.parametrize("batch", [0, 4, 5, 8], ids=str)
+def test_good_micro_batches_of_the_same_window_are_kept(
+    settings: Callable[..., dict[str, Any]], batch: int
+) -> None:
+    trainer = trained(settings(nbs=12), {batch: "nan image"})
+
+    assert not nonfinite(trainer)
+    absent = type("Reference", (Absent,), {"absent": batch})(overrides=stock(trainer))
+    absent.train()
+    assert not differences(trainer, absent)
+
+
+def stock(trainer: Any) -> dict[str, Any]:
+    """The same settings for stock Ultralytics, in a directory of its own."""
+    args = {key: value for key, value in vars(trainer.args).items() if key not in {"save_dir", "resume"}}
+    return {**args, "name": "reference"}
+
+
+def test_a_gradient_spoiled_once_under_accumulation_is_computed_again(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    spoiled = trained(settings(nbs=12, warmup_epochs=0), {5: "nan gradient"})
+    untouched = trained(settings(nbs=12, warmup_epochs=0, name="untouched"), {})
+
+    assert not differences(spoiled, untouched)
+    (bad,) = events(layout_of(spoiled), "bad_batch")
+    assert (bad["action"], bad["skipped_total"]) == ("recomputed", 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [("nan ema", "ema"), ("nan momentum", "optimizer"), ("late nan buffer", "batchnorm")],
+    ids=["ema", "momentum", "buffer"],
+)
+def test_state_that_went_bad_outside_the_batch_is_healed(
+    settings: Callable[..., dict[str, Any]], fault: str, what: str
+) -> None:
+    trainer = trained(settings(), {LAST: fault})
+
+    assert not nonfinite(trainer)
+    assert [event["what"] for event in events(layout_of(trainer), "state_healed")] == [what]
+    assert not events(layout_of(trainer), "bad_batch")
+    assert {event["verdict"] for event in events(layout_of(trainer), "checkpoint_saved")} == {"clean"}
+
+
+def test_a_good_run_reports_nothing_bad(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = trained(settings(), {})
+
+    kinds = {event["kind"] for event in events(layout_of(trainer))}
+    assert not kinds & {"bad_batch", "state_healed", "storage_fault", "run_gave_up"}
+
+
+def test_an_epoch_of_bad_batches_only_shows_no_nan(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = trained(settings(), dict.fromkeys(range(6), "nan image"))
+
+    assert "nan" not in trainer.csv.read_text(encoding="utf-8")
+    assert not nonfinite(trainer)
+
+
+def test_too_many_in_a_row_end_the_run(settings: Callable[..., dict[str, Any]]) -> None:
+    kind = type("Run", (Poisoned,), {"poison": dict.fromkeys(range(3, 12), "nan image")})
+    trainer = kind(overrides=settings(bad_streak=4))
+
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+
+    assert end.value.code == ExitCode.GAVE_UP
+    layout = layout_of(trainer)
+    (gave_up,) = events(layout, "run_gave_up")
+    assert (gave_up["epoch"], gave_up["batch"], gave_up["streak"]) == (2, 1, 4)
+    assert (layout.root / gave_up["state_file"]).is_file()
+    assert (read_json(layout.run_json) or {})["state"] == RunRecordState.GAVE_UP
+
+
+def test_bad_weights_end_the_run_at_once(settings: Callable[..., dict[str, Any]]) -> None:
+    kind = type("Run", (Poisoned,), {"poison": {8: "nan weight"}})
+    trainer = kind(overrides=settings())
+
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+
+    assert end.value.code == ExitCode.GAVE_UP
+    layout = layout_of(trainer)
+    (gave_up,) = events(layout, "run_gave_up")
+    assert gave_up["state_file"] == "guard/states/epoch0001.pt"
+    assert {event["verdict"] for event in events(layout, "checkpoint_saved")} == {"clean"}
