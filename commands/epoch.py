@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 
 from bot.core.epoch_report import epoch_fields, judge_epoch
 from bot.core.forecast import duration, forecast
@@ -98,7 +99,8 @@ def _bad_batches(epoch: EpochView) -> Table | None:
                 f"{bad.batch:,}",
                 REASON_TEXT.get(bad.reason, bad.reason) + (" (drill)" if bad.drill else ""),
                 bad.action,
-                ", ".join(bad.images[:3]) + (f" and {len(bad.images) - 3} more" if len(bad.images) > 3 else ""),
+                ", ".join(PurePath(image).name for image in bad.images[:3])
+                + (f" and {len(bad.images) - 3} more" if len(bad.images) > 3 else ""),
             )
             for bad in epoch.bad_batches[-8:]
         ),

@@ -70,8 +70,9 @@ def _state(view: RunView) -> str:
         known = view.process is not None and view.process.status is not ProcessStatus.UNKNOWN
         why = "no evidence" if known else "its process can't be seen from here"
         return f"{text}: {why}"
-    if view.state.active and view.beat and view.beat.phase:
-        return f"{text} ({view.beat.phase.value.replace('_', ' ')}), attempt {view.attempt}"
+    phase = view.beat.phase.value.replace("_", " ") if view.beat and view.beat.phase else text
+    if view.state.active and phase != text:
+        return f"{text} ({phase}), attempt {view.attempt}"
     return f"{text}, attempt {view.attempt}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from pathlib import PurePath
 
 from bot.checks.limits import CheckLimits
 from bot.core.finding import Finding, Nature, Severity
@@ -89,7 +90,7 @@ def _fields(last: BadBatch, epoch: EpochView) -> tuple[tuple[str, str], ...]:
     if last.lr is not None:
         fields.append(("Learning rate", f"{last.lr:.2g}"))
     if last.images:
-        shown = ", ".join(last.images[:MAX_IMAGES_SHOWN])
+        shown = ", ".join(PurePath(image).name for image in last.images[:MAX_IMAGES_SHOWN])
         more = len(last.images) - MAX_IMAGES_SHOWN
         fields.append(("Images", shown + (f" and {more} more" if more > 0 else "")))
     if last.incident:

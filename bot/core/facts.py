@@ -40,6 +40,10 @@ def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
+_STATES = "guard/states/"
+"""Where full states lie in a run directory; an event that tells of one need not say that it can be resumed."""
+
+
 def _layer(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
     name = f"{row.get('layer', '')} {row.get('name', '')}".strip()
     return name, str(row.get("setting", "")), str(row.get("value", "")), str(row.get("source", ""))
@@ -275,15 +279,16 @@ class CheckpointFact:
         if file is None:
             return None
         verdict = _text(record, "verdict")
+        in_states = file.startswith(_STATES) and not file.endswith(".ultralytics.pt")
         return cls(
             epoch=_int(record, "epoch"),
             file=file,
-            kind=_text(record, "kind") or "",
+            kind="state" if in_states else (_text(record, "kind") or ""),
             ts=_number(record, "ts"),
             sha256=_text(record, "sha256"),
             size_bytes=_int(record, "bytes"),
             verdict=Verdict(verdict) if verdict in set(Verdict) else Verdict.UNKNOWN,
             reasons=_texts(record, "reasons"),
             fitness=_number(record, "fitness"),
-            resumable=record.get("resumable") is True or (_text(record, "kind") == "state"),
+            resumable=record.get("resumable", in_states) is True,
         )

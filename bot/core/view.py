@@ -189,6 +189,9 @@ def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
         number = event.integer("epoch")
         if event.kind not in _NOT_NOTABLE:
             notable.append(event)
+        back_to = event.integer("from_epoch") if event.kind == EventKind.RUN_STARTED else None
+        if back_to is not None:  # what came later was put aside
+            checkpoints = [one for one in checkpoints if one.epoch is None or one.epoch <= back_to]
         if number is None:
             continue
         key = (event.attempt, number)

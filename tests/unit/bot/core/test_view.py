@@ -55,6 +55,33 @@ def test_a_checkpoint_row_replaces_an_earlier_one_about_the_same_file(written: W
     assert view.last_clean is None
 
 
+def test_what_a_rollback_put_aside_is_no_last_clean_checkpoint(written: WrittenRun, look: Look) -> None:
+    for epoch in (1, 2, 3):
+        written.save_checkpoint(epoch, epoch)
+    written.attempt = 2
+    written.record(from_epoch=2)
+    written.event(EventKind.RUN_STARTED, 10, from_epoch=2)
+    clean = look().last_clean
+    assert clean is not None
+    assert clean.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "resumable"),
+    [
+        pytest.param("guard/states/epoch0001.pt", True, id="full state"),
+        pytest.param("guard/states/epoch0001.ultralytics.pt", False, id="its copy for others"),
+        pytest.param("weights/last.pt", False, id="Ultralytics' own"),
+    ],
+)
+def test_only_a_full_state_is_taken_for_resumable_unsaid(
+    written: WrittenRun, look: Look, file: str, resumable: bool
+) -> None:
+    fields = {"epoch": 1, "file": file, "verdict": "clean", "sha256": "0", "bytes": 1, "reasons": [], "fitness": 0.1}
+    written.event(EventKind.CHECKPOINT_SAVED, 5, **fields)
+    assert look().checkpoints[0].resumable is resumable
+
+
 def test_a_heartbeat_of_an_earlier_attempt_is_not_believed(written: WrittenRun, look: Look) -> None:
     written.beat(10, epoch=3, batch=50)
     written.attempt = 2
