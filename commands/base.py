@@ -179,4 +179,4 @@ async def require_on_call(invocation: Invocation, context: Context, what: str) -
     on_call = await context.chat.on_call()
     if invocation.request.user not in on_call:
         names = ", ".join(person(user) for user in sorted(on_call)) or "nobody: ONCALL_USERS is empty"
-        raise CommandError("not-on-call", f"only people on call may {what}. On call: {names}.", "/train help")
+        raise CommandError("not-on-call", f"only people on call may {what}.", f"on call: {names}")

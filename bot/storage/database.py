@@ -37,6 +37,7 @@ class Database:
                 "check STATE_DIR, its permissions and free space; a corrupt file can be moved aside and starts anew",
             ) from error
         self._depth = 0
+        self.open = True
 
     def _migrate(self) -> None:
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -100,8 +101,9 @@ class Database:
         return self.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
-        """The file is released."""
+        """The file is released. May be repeated."""
         self._connection.close()
+        self.open = False
 
     def _fault(self, error: sqlite3.Error) -> StoreError:
         return StoreError(
