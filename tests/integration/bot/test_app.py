@@ -154,7 +154,7 @@ async def test_what_may_not_be_is_refused_to_that_person_alone(world: World) -> 
     await world.page.slash("cleo", "/train", "stop now", CHANNEL)
     await world.told("U0CLEO", "Only people on call may stop now", "U0BEN")
     await world.page.slash("anna", "/train", "epoch 77 progress", CHANNEL)
-    await world.told("U0ANNA", "digits has no epoch 77")
+    await world.told("U0ANNA", "has no epoch 77")
     await world.page.slash("anna", "/train", "statsu", CHANNEL)
     await world.told("U0ANNA", "Did you mean /train status?")
     assert [one for one in await world.page.messages(CHANNEL) if "epoch 77" in _text(one)] == []
