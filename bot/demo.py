@@ -162,7 +162,7 @@ async def _data_set(home: Path, step: Step) -> Path:
     if not (folder / "data.yaml").exists():
         step.note("Making the data set: 1,797 handwritten digits, pasted on canvases with their boxes")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "trainer.digits", str(folder), env=trainer_environment({})
+            sys.executable, "-m", "trainer.digits", str(folder), "images=600", env=trainer_environment({})
         )
         try:
             code = await process.wait()
@@ -217,7 +217,10 @@ def _training(data: Path, session: Path) -> LaunchSpec:
         key="demo",
         argv=(
             *(sys.executable, "-m", "trainer", "train", "model=yolo11n.yaml", f"data={data}", f"epochs={EPOCHS}"),
-            *("imgsz=96", "batch=16", "device=cpu", "amp=False", "plots=False", "seed=0"),
+            *("imgsz=96", "batch=8", "nbs=8", "device=cpu", "amp=False", "plots=False", "seed=0"),
+            # Small images from scratch: a rate at which an epoch of seconds shows progress, a clip above the norms of
+            # this loss (40 to 200, since Ultralytics sums it over the batch).
+            *("lr0=0.01", "warmup_epochs=1", "max_norm=500"),
             *(f"project={session / 'runs'}", f"name={RUN_NAME}", "level=standard"),
         ),
         cwd=Path.cwd(),

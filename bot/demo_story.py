@@ -173,7 +173,13 @@ async def _ask(stage: Stage, person: Person, text: str, *words: str) -> Wire:
 
 
 async def _started(stage: Stage) -> str:
-    stage.saw["start"] = await _see(stage, "training started, level standard", timeout_s=START_TIMEOUT_S)
+    seeing = asyncio.create_task(_see(stage, "training started, level standard", timeout_s=START_TIMEOUT_S))
+    while not (await asyncio.wait([seeing], timeout=1.0))[0]:
+        process = stage.app.driver.inspect(stage.trainer)
+        if process.over:
+            seeing.cancel()
+            raise StoryError(f"the trainer ended before it began, with exit code {process.exit_code}")
+    stage.saw["start"] = await seeing
     return "The channel says that the training has started, at level standard"
 
 

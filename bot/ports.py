@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from bot.core.alert import Alert
 from bot.core.approval import Approval, ApprovalState, Vote
+from bot.core.archive import ArchiveFact
+from bot.core.audit import AuditEntry, AuditReport
 from bot.core.facts import CheckpointFact, ProcessFact, ProcessIdentity
 from bot.core.message import Message
 from bot.core.operation import Entry, Intent, IntentKind, Operation
@@ -203,6 +205,34 @@ class Audit(Protocol):
         Raises:
             StoreError: it could not be written; the caller must not act (an emergency stop may, and says so).
         """
+        ...
+
+
+class AuditBook(Audit, Protocol):
+    """The same record, to be read."""
+
+    def entries(self, limit: int = 20) -> Sequence[AuditEntry]:
+        """The newest entries, oldest first.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+    def verify(self) -> AuditReport:
+        """The whole chain, checked.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+
+class RunFiles(Forensics, Protocol):
+    """Forensics, and what is in the archive."""
+
+    async def archives(self, view: RunView) -> tuple[ArchiveFact, ...]:
+        """What rollbacks of the run put aside, oldest first."""
         ...
 
 

@@ -42,10 +42,16 @@ class Settings(BaseSettings):
 
     # Slack
     slack_bot_token: Annotated[SecretStr | None, BeforeValidator(rules.bot_token)] = _text(
-        None, "xoxb-…", "lets the bot post and read; on the app's page, OAuth & Permissions", secret=True
+        None,
+        "bot token (xoxb-…)",
+        "lets the bot post and read; shown on the app's page under OAuth & Permissions",
+        secret=True,
     )
     slack_app_token: Annotated[SecretStr | None, BeforeValidator(rules.app_token)] = _text(
-        None, "xapp-…", "opens the socket; Basic Information, App-Level Tokens, scope connections:write", secret=True
+        None,
+        "app-level token (xapp-…)",
+        "opens the socket; made under Basic Information with connections:write",
+        secret=True,
     )
     slack_api_url: Annotated[str, AfterValidator(rules.api_url)] = _text(
         SLACK_API, "URL", "another address is only for a Slack stand-in in tests and rehearsals"

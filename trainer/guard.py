@@ -17,7 +17,7 @@ from ultralytics.models.yolo.pose import PoseTrainer  # noqa: E402 - as above
 from ultralytics.models.yolo.segment import SegmentationTrainer  # noqa: E402 - as above
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
 
-from trainer import compat  # noqa: E402 - as above
+from trainer import compat, ranks  # noqa: E402 - as above
 from trainer.contract import Phase  # noqa: E402 - as above
 from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
 from trainer.resuming import PLAN_KEY, ResumePlan, rebuild_model  # noqa: E402 - as above
@@ -46,8 +46,11 @@ class GuardMixin:
         offline.after_import()
         given = dict(overrides or {})
         plan: ResumePlan | None = given.pop(PLAN_KEY, None)
+        launched = ranks.inherited()
+        if launched is not None:  # Ultralytics hands a rank every setting there is, so what the user chose is lost
+            given |= launched["settings"]
         settings, given = take_settings(given, plan.settings if plan else None)
-        user = plan.user if plan else user_values(given)
+        user = plan.user if plan else launched["user"] if launched else user_values(given)
         if settings.max_norm is not None:
             user = {**user, "max_norm": settings.max_norm}
         rows = plan.rows if plan else resolve(settings.level, user, {**DEFAULT_CFG_DICT, **given})
@@ -55,11 +58,8 @@ class GuardMixin:
         given |= {name: value for name, value in wanted.items() if name not in GUARD_ONLY}
         self._loaders: list[GuardedLoader] = []
         self.guard = RunGuard(settings, rows, user=user, plan=plan)
-        try:
+        with self.guard.starting_up():
             super().__init__(cfg, given, _callbacks)
-        except BaseException as error:
-            self.guard.abandon(error)
-            raise
         if warning:
             LOGGER.warning(warning)
 

@@ -6,7 +6,6 @@ once in the event log.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import sys
@@ -19,7 +18,6 @@ from typing import Any, Final
 
 import psutil
 
-from trainer.arguments import ArgumentsError
 from trainer.contract import (
     HEARTBEAT_KEYS,
     RUN_KEYS,
@@ -38,55 +36,7 @@ from trainer.contract import (
 )
 
 HEARTBEAT_INTERVAL_S: Final = 1.0
-LOCK_PATIENCE_S: Final = 8.0
-"""The data-loader workers of a killed trainer notice after 5 s (torch, MP_STATUS_CHECK_INTERVAL)."""
 NUM_TRACEBACK_LINES: Final = 20
-
-
-class RunInUseError(ArgumentsError):
-    """Another trainer works in the run directory."""
-
-
-class RunLock:
-    """Held from construction to :meth:`release` or the end of the process.
-
-    Raises:
-        RunInUseError: another trainer holds it.
-        OSError: the directory cannot be written.
-    """
-
-    def __init__(self, layout: RunLayout, *, patience_s: float = LOCK_PATIENCE_S) -> None:
-        layout.guard.mkdir(parents=True, exist_ok=True)
-        self._descriptor: int | None = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + patience_s
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
-                alive = holder.isdigit() and psutil.pid_exists(int(holder))
-                if alive or time.monotonic() > deadline:
-                    os.close(self._descriptor)
-                    raise RunInUseError(
-                        f"another trainer (pid {holder or 'unknown'}) works in {layout.root}",
-                        "stop it first, or give this run another name",
-                    ) from None
-                time.sleep(0.2)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-        os.register_at_fork(after_in_child=self._forget)
-
-    def release(self) -> None:
-        """Another trainer may work in the directory."""
-        if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._forget()
-
-    def _forget(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 class Recorder:

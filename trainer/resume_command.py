@@ -12,8 +12,9 @@ from trainer.arguments import ArgumentsError, reject_unknown
 from trainer.checkpoints.errors import CheckpointError
 from trainer.contract import EventKind, ExitCode, RunLayout, RunRecordState, is_run_dir
 from trainer.inputs import data_faults, parse_values
-from trainer.recorder import Recorder, RunLock
+from trainer.recorder import Recorder
 from trainer.resuming import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
+from trainer.run_directory import RunLock
 from trainer.settings import GUARD_KEYS, take_settings
 
 

@@ -18,7 +18,7 @@ from trainer.checkpoints.retention import ultralytics_copy
 from trainer.checkpoints.state import load_state
 from trainer.contract import RunLayout, Verdict
 from trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
-from trainer.recorder import RunLock
+from trainer.run_directory import RunLock
 from trainer.settings import GuardSettings, take_settings
 from trainer.snapshot import read_legacy
 

@@ -1,44 +1,40 @@
-"""One guarded run from start to end: joins the parts, and keeps the records."""
+"""One guarded run from start to end: joins the parts and keeps them in step with the training loop."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ultralytics.cfg import get_save_dir
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
-from trainer.batch_guard import SkipBudget, SkipLimit
+from trainer import ranks
 from trainer.checkpoints.files import digest_of
 from trainer.console import logged_to
-from trainer.contract import EventKind, ExitCode, Phase, RunLayout, RunRecordState, SkipReason, Verdict, read_json
+from trainer.contract import EventKind, ExitCode, Phase, RunLayout, RunRecordState, Verdict
 from trainer.drill import Drill
+from trainer.going_on import GoingOn
 from trainer.gradients import all_finite
-from trainer.incident import Incidents, diagnose, encoded_losses, first_bad_module
 from trainer.levels import LayerRow, table
 from trainer.position import Position
 from trainer.progress import RunningLoss
-from trainer.recorder import Recorder, RunLock, encoded, exit_code_of
+from trainer.recorder import Recorder
+from trainer.reporting import Reporter
 from trainer.resuming import ResumePlan
-from trainer.sampling import Boundary, GuardedLoader, set_random_state
-from trainer.saving import SNAPSHOT_NAME, STOP_NAME, EpochEnd, Saver
+from trainer.run_directory import RunLock, set_aside
+from trainer.sampling import Boundary, GuardedLoader
+from trainer.saving import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
 from trainer.settings import GuardSettings
-from trainer.snapshot import restore, restore_gradients
-from trainer.stepping import BadBatch, StepGuard
-from trainer.stop import STOP_SIGNALS, GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_children
+from trainer.stepping import StepGuard
+from trainer.stop import GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_workers
 
-SERIES_ROWS_PER_EPOCH: Final = 50
-RANKS_VARIABLE: Final = "TRAINMASTER_GUARD"
-"""Environment variable by which the ranks of a DDP run get the guard's settings: Ultralytics passes only its own."""
+IS_FIRST = RANK in {-1, 0}
+"""Whether this process writes the records: the only one, or the first of a DDP run."""
 
 
 class RunGuard:
@@ -52,22 +48,13 @@ class RunGuard:
         self.plan = plan
         self.position = Position()
         self.running = RunningLoss()
-        self.budget = SkipBudget(
-            SkipLimit(streak=settings.bad_streak, count=settings.bad_count, window=settings.bad_window)
-        )
         self.switch = StopSwitch(on_request=self._on_request, on_second=self._on_second)
         self.step: StepGuard | None = None
-        self.epoch_in_work = False
+        self.going_on = GoingOn(plan, position=self.position, running=self.running) if plan else None
         self._user = user
         self._values = {row.setting: row.value for row in rows}
-        self._ending: RunEnded | None = None
-        self._skipped = self._skipped_epoch = self._nonfinite_epoch = 0
-        self._clipped_at_epoch = 0
-        self._row_counts = (0, 0)
-        self._epoch_began = self._train_began = time.time()
-        self._images = 0
-        self._went_on = False
-        self._running_record: Mapping[str, object] | None = None
+        self._epoch_in_work = False
+        self._is_open = False
         self._lock: RunLock | None = plan.lock if plan else None
 
     @property
@@ -75,10 +62,19 @@ class RunGuard:
         """Whether bad batches are skipped: everywhere but at level observe."""
         return bool(self._values["skip_bad_batches"])
 
-    @property
-    def max_norm(self) -> float:
-        """Where gradients are clipped."""
-        return float(self._values["max_norm"])
+    # Start
+
+    @contextmanager
+    def starting_up(self) -> Iterator[None]:
+        """While the trainer is constructed: a stop signal ends it, and every way out is on record."""
+        try:
+            with self.switch.installed(), self.switch.interruptible():
+                yield
+        except BaseException as error:
+            if self._is_open:
+                self._on_the_record(error)
+            self._release()
+            raise
 
     def open(self, trainer: Any) -> None:
         """The run directory is chosen, locked and marked as this run's, before Ultralytics writes into it.
@@ -89,122 +85,94 @@ class RunGuard:
         root = Path(get_save_dir(trainer.args))
         trainer.args.save_dir = str(root)
         self.layout = RunLayout(root)
-        if RANK in {-1, 0} and self._lock is None:
+        if IS_FIRST and self._lock is None:
             self._lock = RunLock(self.layout)
             if self.plan is None and not trainer.args.resume:
                 set_aside(self.layout)
-        self.recorder = Recorder(self.layout, warn=LOGGER.warning, silent=RANK not in {-1, 0})
+        self.recorder = Recorder(self.layout, warn=LOGGER.warning, silent=not IS_FIRST)
         self.saver = Saver(self.layout, self.recorder, self.settings, user=self._user)
         self.drill = Drill(self.layout, self.settings.drill)
-        self.incidents = Incidents(self.layout)
-        self.recorder.update_run(
-            task=trainer.args.task,
-            model=str(trainer.args.model),
-            data=str(trainer.args.data),
-            epochs=trainer.args.epochs,
-            level=self.settings.level,
-            layers=[row.as_record() for row in self.rows],
-            from_epoch=self.plan.epoch + 1 if self.plan else None,
+        self.reporter = Reporter(
+            self.recorder, self.settings, position=self.position, running=self.running, drill=self.drill
         )
+        self._is_open = True
+        from_epoch = self.plan.epoch + 1 if self.plan else None
+        args = trainer.args
+        common = {"task": args.task, "model": str(args.model), "epochs": args.epochs, "level": self.settings.level}
+        layers = [row.as_record() for row in self.rows]
+        self.recorder.update_run(**common, data=str(args.data), layers=layers, from_epoch=from_epoch)
         self.recorder.event(
             EventKind.RUN_STARTED,
+            **common,
             pid=os.getpid(),
             create_time=self.recorder.create_time,
             host=self.recorder.host,
-            level=self.settings.level,
-            epochs=trainer.args.epochs,
-            task=trainer.args.task,
-            model=str(trainer.args.model),
-            from_epoch=self.plan.epoch + 1 if self.plan else None,
-            settings={row.setting: row.value for row in self.rows},
+            from_epoch=from_epoch,
+            settings=self._values,
         )
-        self.recorder.beat(force=True, epochs=trainer.args.epochs)
-        if RANK in {-1, 0}:
+        self.recorder.beat(force=True, epochs=args.epochs)
+        if IS_FIRST:
             LOGGER.info(f"Guard at level {self.settings.level}:\n{table(self.rows)}")
 
     @contextmanager
     def session(self, trainer: Any) -> Iterator[None]:
         """Training under guard; every way out of it is on record."""
-        self.switch.install(self.layout)
         try:
-            with logged_to(self.layout.train_log, enabled=RANK in {-1, 0}):
+            with (
+                self.switch.installed(stacks=self.layout.stacks),
+                logged_to(self.layout.train_log, enabled=IS_FIRST),
+            ):
                 try:
                     yield
                 except RunEnded as end:
                     self._end_early(trainer, end)
                     raise
                 except BaseException as error:
-                    self.recorder.crashed(error)
+                    self._on_the_record(error)
                     raise
                 self._finish(trainer)
         finally:
             if self.step is not None:
                 self.step.detach()
-            self.switch.uninstall()
-            self.release()
+            self._release()
 
-    def release(self) -> None:
-        """The run directory is free for another trainer."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def launch_ranks(self, launch: Callable[[], Any]) -> Any:
-        """DDP: this process only starts the ranks, of which the first owns the run directory.
+    def launch_ranks(self, start: Callable[[], Any]) -> Any:
+        """DDP: this process only starts the ranks, the first of which owns the run directory.
 
         Ultralytics removes the directory before it launches, so nothing may be held in it.
         """
-        self.release()
-        os.environ[RANKS_VARIABLE] = json.dumps({"settings": self.settings.as_record(), "user": self._user})
-        previous = {number: signal.signal(number, lambda *_: end_children()) for number in STOP_SIGNALS}
-        try:
-            return launch()
-        except subprocess.CalledProcessError:
-            state = (read_json(self.layout.run_json) or {}).get("state")
-            if state in set(RunRecordState) and (code := exit_code_of(RunRecordState(state))) != 1:
-                raise RunEnded(ExitCode(code), f"the ranks ended: {state}") from None
-            raise
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def abandon(self, error: BaseException) -> None:
-        """Start-up failed with ``error``."""
-        if hasattr(self, "recorder"):
-            if isinstance(error, RunEnded):
-                self.recorder.end(_state_of(error), error.code)
-            else:
-                self.recorder.crashed(error)
-        self.release()
-
-    # Set-up
+        self._release()
+        return ranks.launch(self.layout, {"settings": self.settings.as_record(), "user": self._user}, start)
 
     def attach(self, trainer: Any) -> None:
-        """Model, optimizer and data are there: guard them."""
+        """Model, optimizer and data are there: guard them.
+
+        Raises:
+            Refused: the weights to start from are not finite.
+        """
         self.saver.adopt_paths(trainer)
         self.position.batches = len(trainer.train_loader)
         self.position.use_accumulate(trainer.accumulate)
-        self.step = StepGuard(
+        step = self.step = StepGuard(
             trainer,
             position=self.position,
             running=self.running,
             drill=self.drill,
-            max_norm=self.max_norm,
+            max_norm=float(self._values["max_norm"]),
             skip=self.skip,
-            on_bad=lambda bad: self._bad_batch(trainer, bad),
-            on_event=self._event_here,
+            on_bad=lambda bad: self.reporter.bad_batch(trainer, step, bad),
+            on_event=self.reporter.here,
         )
-        self.step.batches.stop_wanted = lambda: self.switch.requested is not None
+        step.batches.stop_wanted = lambda: self.switch.requested is not None
         if self.plan is not None:
             names = tuple(self.plan.state["loss_names"])
-            self.step.batches.know(names)
+            step.batches.know(names)
             self.running.know(names)
-        self.step.attach()
+        step.attach()
         if self.skip and not all_finite(unwrap_model(trainer.model).parameters()):
-            why = f"the model to start from has weights that are not finite: {trainer.args.model}"
-            self.recorder.event(
-                EventKind.RUN_REFUSED, checkpoint=str(trainer.args.model), verdict=Verdict.CONTAMINATED, reasons=[why]
-            )
+            why = f"{trainer.args.model} has weights that are not finite"
+            model = str(trainer.args.model)
+            self.recorder.event(EventKind.RUN_REFUSED, checkpoint=model, verdict=Verdict.CONTAMINATED, reasons=[why])
             raise Refused(why)
 
     def pipeline_built(self, trainer: Any, batch_size_before: int | None) -> None:
@@ -221,67 +189,32 @@ class RunGuard:
 
     def resume(self, trainer: Any) -> None:
         """The freshly set up ``trainer`` is where the saved state was."""
-        assert self.plan is not None
-        state = self.plan.state
-        for note in restore(trainer, state):
+        assert self.going_on is not None
+        for note in self.going_on.set_up(trainer):
             self.recorder.event(EventKind.NOTICE, text=note)
             LOGGER.warning(note)
-        trainer.start_epoch = state["epoch"]
-        position = self.position
-        position.batches = len(trainer.train_loader)
-        position.warmup_from = self.plan.warmup_from
-        last_step = state.get("last_step")
-        if last_step is not None and state["batches"] == position.batches:
-            position.resume(last_step=last_step, window_open=bool(state.get("window_open")))
-        criterion = unwrap_model(trainer.model)
-        updates = state.get("criterion_updates", state["epoch"])
-        if updates and hasattr(initial := criterion.init_criterion(), "update"):
-            initial.updates = updates - 1  # so that update() lands on the decayed gains of that epoch
-            initial.update()
-            criterion.criterion = initial
-        loader = trainer.train_loader
-        if isinstance(loader, GuardedLoader) and "order" in state:
-            done = state["batch"] if state["batches"] == len(loader) else 0
-            loader.go_on(state=state["order"]["state"], batches_done=done)
 
     # Epochs
 
     def epoch_started(self, trainer: Any) -> None:
         """An epoch begins, or begins again after Ultralytics halved the batch."""
+        step = self.step
+        assert step is not None
         self.position.start_epoch(trainer.epoch, len(trainer.train_loader))
-        assert self.step is not None
-        self.step.statistics.reattach()
-        self.step.gradients.forget_states()
-        self.epoch_in_work = True
-        self.saver.epoch_end = None
-        self.saver.criterion_updates = criterion_updates(trainer)
-        self._skipped_epoch = self._nonfinite_epoch = 0
-        self._clipped_at_epoch = self.step.gradients.clipped
-        self._epoch_began, self._images = time.time(), 0
-        if self.plan is not None and not self._went_on:
-            self._went_on = True
-            self._go_on_from(trainer, self.plan.state)
-        epoch = trainer.epoch + 1
-        self.recorder.event(EventKind.EPOCH_STARTED, epoch=epoch, epochs=trainer.epochs, batches=self.position.batches)
+        step.statistics.reattach()
+        step.gradients.forget_states()
+        self._epoch_in_work = True
+        self.saver.epoch_started(trainer)
         if self.recorder.phase is Phase.STARTUP:
-            self.recorder.set_phase(Phase.FIRST_BATCH, epoch=epoch)
-        self._beat(trainer, force=True)
-
-    def _go_on_from(self, trainer: Any, state: Mapping[str, Any]) -> None:
-        restore_gradients(trainer, state["gradients"])
-        self._running_record = state.get("running") if state["batch"] else None
-        if state.get("rng"):
-            set_random_state(state["rng"])
-        dataset = trainer.train_loader.dataset
-        if state.get("mosaic_buffer") and hasattr(dataset, "buffer") and trainer.train_loader.num_workers == 0:
-            for index in state["mosaic_buffer"]:
-                dataset.load_image(index)  # refills the buffer in its order
+            self.recorder.set_phase(Phase.FIRST_BATCH, epoch=trainer.epoch + 1)
+        self.reporter.epoch_started(trainer, step)
+        if self.going_on is not None and self.going_on.epoch_started(trainer):
+            self.reporter.load_counts(self.going_on.counts)
 
     def batch_started(self) -> None:
         """The loop has got the next batch."""
-        if self._running_record is not None:  # not before: the loop drops the running mean after an epoch's start
-            self.running.load(self._running_record)
-            self._running_record = None
+        if self.going_on is not None:
+            self.going_on.batch_started()
         self.position.index += 1
         self.drill.next_batch(epoch=self.position.epoch + 1, batch=self.position.index + 1)
 
@@ -296,36 +229,25 @@ class RunGuard:
         position.done = position.index + 1
         if ghost:
             return
-        self.budget.batch_over()
         step.forget_batch()
-        self._images += images
-        if self.recorder.phase is not Phase.TRAINING:
-            self.recorder.set_phase(Phase.TRAINING, epoch=position.epoch + 1)
-        if position.done % max(position.batches // SERIES_ROWS_PER_EPOCH, 1) == 0 or position.done == position.batches:
-            self._series(trainer)
-        if self.recorder.beat_due():
-            self._beat(trainer)
+        self.recorder.set_phase(Phase.TRAINING, epoch=position.epoch + 1)
+        self.reporter.batch_over(trainer, step, images=images)
         self.drill.poll()
-        if self._ending is not None:
-            raise self._ending
+        if self.reporter.give_up:
+            raise GaveUp(self.reporter.give_up)
         if step.batches.stop_agreed:
-            raise StopRequested("asked to stop")
+            raise StopRequested(self.switch.requested or "another rank was asked to stop")
         if trainer.world_size <= 1:
             self.switch.check()
-        if self.saver.snapshot_due() and RANK in {-1, 0} and position.done < position.batches:
-            self.saver.heal(trainer, position)
-            self.saver.save_within_epoch(SNAPSHOT_NAME, trainer, position, self.running)
+        if IS_FIRST and position.done < position.batches and self.saver.snapshot_due():
+            self._save_within_epoch(trainer, SNAPSHOT_NAME)
 
     def epoch_trained(self, trainer: Any) -> None:
         """The last batch of the epoch is over; validation comes next."""
         loader = trainer.train_loader
         if isinstance(loader, GuardedLoader):
-            restored = self.plan.state if self.plan and self.position.epoch == self.plan.epoch else None
-            if restored is not None and restored["batch"] >= self.position.batches and restored.get("rng"):
-                boundary = Boundary(rng=restored["rng"], mosaic_buffer=restored["mosaic_buffer"])
-            else:
-                boundary = Boundary.now(loader)
-            self.saver.epoch_end = EpochEnd(boundary=boundary)
+            restored = self.going_on.boundary(self.position.epoch) if self.going_on else None
+            self.saver.epoch_end = restored or Boundary.now(loader)
 
     def epoch_finished(self, trainer: Any) -> None:
         """Validated and saved.
@@ -333,31 +255,15 @@ class RunGuard:
         Raises:
             RunEnded: somebody asked to stop meanwhile.
         """
-        if not self.epoch_in_work:  # Ultralytics calls once more after the final evaluation
+        if not self._epoch_in_work:  # Ultralytics calls once more after the final evaluation
             return
-        position, step = self.position, self.step
-        assert step is not None
-        self.epoch_in_work = False
-        self.recorder.event(
-            EventKind.EPOCH_FINISHED,
-            epoch=position.epoch + 1,
-            epochs=trainer.epochs,
-            batches=position.batches,
-            batches_done=position.done,
-            skipped=self._skipped_epoch,
-            nonfinite=self._nonfinite_epoch,
-            clipped=step.gradients.clipped - self._clipped_at_epoch,
-            losses=self.running.as_floats(),
-            metrics={name: float(value) for name, value in (trainer.metrics or {}).items()},
-            fitness=None if trainer.fitness is None else float(trainer.fitness),
-            validated=bool(trainer.args.val) or trainer.stop,
-            seconds=time.time() - self._epoch_began,
-            lr=self._rate(trainer),
-        )
-        self._beat(trainer, force=True)
-        if not trainer.stop and trainer.world_size <= 1:
-            self.recorder.set_phase(Phase.TRAINING, epoch=position.epoch + 1)
-            self.switch.check()
+        assert self.step is not None
+        self._epoch_in_work = False
+        self.reporter.epoch_finished(trainer, self.step)
+        if not trainer.stop:
+            self.recorder.set_phase(Phase.TRAINING, epoch=self.position.epoch + 1)
+            if trainer.world_size <= 1:
+                self.switch.check()
 
     def save(self, trainer: Any, stock_save: Callable[[], Any]) -> bool:
         """The epoch's checkpoint and state are written.
@@ -367,103 +273,23 @@ class RunGuard:
         """
         self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
         if self.skip and not self.saver.heal(trainer, self.position):
-            raise self._gave_up("the weights are not finite")
-        return self.saver.save_epoch(trainer, self.position, self.running, stock_save)
+            raise GaveUp("the weights are not finite")
+        return self.saver.save_epoch(trainer, self._moment(), stock_save)
 
     def final_eval(self, trainer: Any, stock_eval: Callable[[], Any]) -> None:
         """The best weights are evaluated; what that does to the files is on record."""
         names = {f"weights/{path.name}": path for path in (trainer.last, trainer.best)}
-        before = {name: path.written for name, path in names.items() if getattr(path, "written", None)}
-        verdicts = {}
-        for name, saved in before.items():
+        unchanged = []
+        for name, path in names.items():
             with suppress(OSError):
-                same = digest_of(Path(names[name])) == saved
-                verdicts[name] = Verdict.CLEAN if same and self.skip else Verdict.UNKNOWN
+                if getattr(path, "written", None) == digest_of(Path(path)):
+                    unchanged.append(name)
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
         stock_eval()
-        if RANK in {-1, 0}:
-            self.saver.attest_stripped(trainer, {name: before[name] for name in verdicts}, verdicts)
+        if IS_FIRST:
+            self.saver.attest_stripped(trainer, unchanged)
 
-    # What goes wrong
-
-    def _bad_batch(self, trainer: Any, bad: BadBatch) -> None:
-        step, position = self.step, self.position
-        assert step is not None
-        lost = bad.action == "skipped"
-        self._nonfinite_epoch += bad.reason is not SkipReason.LOSS_SPIKE
-        self._skipped += lost
-        self._skipped_epoch += lost
-        images = [str(name) for name in bad.batch.get("im_file", ())]
-        why = self.budget.spend(batches_per_epoch=position.batches) if lost else None
-        losses = encoded_losses(bad.verdict.losses if bad.verdict else {})
-        facts = {
-            "reason": bad.reason,
-            "epoch": position.epoch + 1,
-            "batch": bad.index + 1,
-            "batches": position.batches,
-            "action": bad.action,
-            "losses": losses,
-            "grad_norm": bad.grad_norm,
-            "lr": self._rate(trainer),
-            "images": images,
-        }
-        model = unwrap_model(trainer.model)
-        found = diagnose(model, bad.batch, labels_bad=bool(bad.verdict and bad.verdict.labels_bad))
-        incident = self._incident(trainer, bad, facts, found, images)
-        extra = {"drill": True} if self.drill.fault and bad.index == position.index else {}
-        self.recorder.event(
-            EventKind.BAD_BATCH,
-            **facts,
-            skipped_epoch=self._skipped_epoch,
-            skipped_total=self._skipped,
-            streak=self.budget.streak,
-            incident=incident,
-            cause=found["cause"],
-            **extra,
-        )
-        LOGGER.warning(
-            f"bad batch: epoch {position.epoch + 1} batch {bad.index + 1}/{position.batches}: {bad.reason}, "
-            f"{bad.action} ({self._skipped_epoch} this epoch, {self.budget.streak} in a row)"
-        )
-        if not self.skip:
-            return
-        if found["bad_weights"]:
-            self._ending = self._gave_up(f"{found['bad_weights']} weights are not finite; no batch can mend that")
-        elif why:
-            self._ending = self._gave_up(why)
-
-    def _incident(
-        self, trainer: Any, bad: BadBatch, facts: dict[str, Any], found: dict[str, Any], images: list[str]
-    ) -> str | None:
-        step = self.step
-        assert step is not None
-        module = None
-        if self.skip and bad.reason is not SkipReason.LOSS_SPIKE and "img" in bad.batch and bad.verdict:
-            try:
-                module = first_bad_module(unwrap_model(trainer.model), bad.batch)
-            finally:
-                step.statistics.restore()
-        details = {
-            **facts,
-            **found,
-            "ts": time.time(),
-            "run": self.recorder.run,
-            "attempt": self.recorder.attempt,
-            "level": self.settings.level,
-            "first_bad_module": module,
-            "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
-            "drill": bool(self.drill.fault),
-        }
-        try:
-            return self.incidents.record(encoded(details), bad.batch, images)
-        except (OSError, RuntimeError) as error:
-            self.recorder.storage_fault("incidents", error)
-            return None
-
-    def _gave_up(self, why: str) -> GaveUp:
-        return GaveUp(why)
-
-    # Ends
+    # End
 
     def _finish(self, trainer: Any) -> None:
         self.recorder.event(
@@ -476,133 +302,51 @@ class RunGuard:
 
     def _end_early(self, trainer: Any, end: RunEnded) -> None:
         """The state is saved, no data-loader worker is left, and the records say how to go on."""
-        epoch, batch = self.position.epoch + 1, self.position.done
-        state_file = self._save_at_end(trainer)
+        state_file = self.saver.latest_epoch_state()
+        if self.step is not None and self._epoch_in_work and self.position.done and IS_FIRST:
+            state_file = self._save_within_epoch(trainer, STOP_NAME) or state_file
         for name in ("train_loader", "test_loader"):
-            loader = getattr(trainer, name, None)
-            if hasattr(loader, "close"):
-                loader.close()
-        end_children()
-        relative = state_file.relative_to(self.layout.root).as_posix() if state_file else None
-        if isinstance(end, GaveUp):
-            self.recorder.event(
-                EventKind.RUN_GAVE_UP,
-                epoch=epoch,
-                batch=batch,
-                why=end.why,
-                skipped_epoch=self._skipped_epoch,
-                streak=self.budget.streak,
-                state_file=relative,
-            )
-        elif not isinstance(end, Refused):
-            self.recorder.event(
-                EventKind.RUN_STOPPED, epoch=epoch, batch=batch, resumable=relative is not None, state_file=relative
-            )
-        LOGGER.warning(f"run ended early: {end.why}. State: {relative or 'none'}")
-        self.recorder.end(_state_of(end), end.code)
+            end_workers(getattr(trainer, name, None))
+        self._on_the_record(end, state_file)
 
-    def _save_at_end(self, trainer: Any) -> Path | None:
-        newest = self.saver.latest_epoch_state()
-        if self.step is None or not self.epoch_in_work or self.position.done == 0 or RANK not in {-1, 0}:
-            return newest
-        if not self.saver.heal(trainer, self.position):
-            return newest  # nothing worth keeping
-        self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
-        return self.saver.save_within_epoch(STOP_NAME, trainer, self.position, self.running) or newest
+    def _save_within_epoch(self, trainer: Any, name: str) -> Path | None:
+        if self.skip and not self.saver.heal(trainer, self.position):
+            return None  # nothing worth keeping
+        if name == STOP_NAME:
+            self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
+        return self.saver.save_within_epoch(name, trainer, self._moment())
+
+    def _on_the_record(self, error: BaseException, state_file: Path | None = None) -> None:
+        epoch, batch = self.position.epoch + 1, self.position.done
+        relative = state_file.relative_to(self.layout.root).as_posix() if state_file else None
+        if not isinstance(error, RunEnded):
+            self.recorder.crashed(error)
+            return
+        LOGGER.warning(f"run ended early: {error.why}. State: {relative or 'none'}")
+        here = {"epoch": epoch, "batch": batch, "state_file": relative}
+        if isinstance(error, GaveUp):
+            counts = {"skipped_epoch": self.reporter.skipped_epoch, "streak": self.reporter.budget.streak}
+            self.recorder.event(EventKind.RUN_GAVE_UP, why=error.why, **here, **counts)
+        elif error.code == ExitCode.STOPPED:
+            self.recorder.event(EventKind.RUN_STOPPED, resumable=relative is not None, **here)
+        self.recorder.end(error.state, int(error.code or 0))
 
     def _on_request(self, name: str) -> None:
-        self.recorder.event(
-            EventKind.STOP_REQUESTED, signal=name, epoch=self.position.epoch + 1, batch=self.position.done
-        )
-        LOGGER.warning(f"{name}: stopping after this batch; once more to leave at once")
+        if self._is_open:
+            self.recorder.event(
+                EventKind.STOP_REQUESTED, signal=name, epoch=self.position.epoch + 1, batch=self.position.done
+            )
+        LOGGER.warning(f"{name}: stopping as soon as the state is whole; once more to leave at once")
 
-    def _on_second(self, _name: str) -> None:
-        epoch, batch = self.position.epoch + 1, self.position.done
-        newest = self.saver.latest_epoch_state()
-        relative = newest.relative_to(self.layout.root).as_posix() if newest else None
-        self.recorder.event(
-            EventKind.RUN_STOPPED, epoch=epoch, batch=batch, resumable=newest is not None, state_file=relative
-        )
-        self.recorder.end(RunRecordState.STOPPED, exit_code_of(RunRecordState.STOPPED))
+    def _on_second(self, name: str) -> None:
+        if self._is_open:
+            self._on_the_record(StopRequested(f"{name} again"), self.saver.latest_epoch_state())
 
-    # Records
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
-    def _event_here(self, kind: EventKind, **fields: Any) -> None:
-        self.recorder.event(kind, epoch=self.position.epoch + 1, batch=self.position.index + 1, **fields)
-
-    def _series(self, trainer: Any) -> None:
+    def _moment(self) -> Moment:
         assert self.step is not None
-        gradients = self.step.gradients
-        norms = gradients.summary()
-        skipped, clipped = self._row_counts
-        self._row_counts = (self._skipped, gradients.clipped)
-        self.recorder.series(
-            epoch=self.position.epoch + 1,
-            batch=self.position.done,
-            losses=self.running.as_floats(),
-            lr=self._rate(trainer),
-            grad_norm_p50=norms.p50,
-            grad_norm_p99=norms.p99,
-            grad_norm_max=norms.largest,
-            clipped=gradients.clipped - clipped,
-            skipped=self._skipped - skipped,
-        )
-
-    def _beat(self, trainer: Any, *, force: bool = False) -> None:
-        step = self.step
-        assert step is not None
-        elapsed_s = time.time() - self._epoch_began
-        self.recorder.beat(
-            force=force,
-            epoch=self.position.epoch + 1,
-            epochs=trainer.epochs,
-            batch=self.position.done,
-            batches=self.position.batches,
-            losses=self.running.as_floats(),
-            lr=self._rate(trainer),
-            grad_norm=step.grad_norm,
-            skipped=self._skipped,
-            skipped_epoch=self._skipped_epoch,
-            clipped=step.gradients.clipped,
-            clipped_epoch=step.gradients.clipped - self._clipped_at_epoch,
-            streak=self.budget.streak,
-            images_per_s=self._images / elapsed_s if elapsed_s > 0 else None,
-            epoch_elapsed_s=elapsed_s,
-            memory_gib=trainer._get_memory(),  # noqa: SLF001 - what the progress line shows
-        )
-
-    @staticmethod
-    def _rate(trainer: Any) -> float | None:
-        rates = [group["lr"] for group in trainer.optimizer.param_groups] if trainer.optimizer else []
-        finite = [rate for rate in rates if math.isfinite(rate)]
-        return max(finite) if finite else None
-
-
-def set_aside(layout: RunLayout) -> None:
-    """What an earlier run left in the directory is in the archive: nothing of it is overwritten or mixed up."""
-    old = [path for path in (layout.run_json, layout.weights, layout.results_csv) if path.exists()]
-    if not old or not layout.run_json.exists():
-        return
-    target = layout.archive / time.strftime("replaced-%Y%m%d-%H%M%S", time.gmtime())
-    target.mkdir(parents=True)
-    (target / "guard").mkdir()
-    for path in layout.guard.iterdir():
-        if path != layout.lock:
-            path.rename(target / "guard" / path.name)
-    for path in (layout.weights, layout.results_csv, layout.root / "args.yaml"):
-        if path.exists():
-            path.rename(target / path.name)
-
-
-def criterion_updates(trainer: Any) -> int:
-    """How often the end-to-end loss has moved its weight to the one-to-one head; 0 for losses that don't."""
-    criterion = getattr(unwrap_model(trainer.model), "criterion", None)
-    return int(getattr(criterion, "updates", 0))
-
-
-def _state_of(end: RunEnded) -> RunRecordState:
-    return {
-        int(ExitCode.STOPPED): RunRecordState.STOPPED,
-        int(ExitCode.GAVE_UP): RunRecordState.GAVE_UP,
-        int(ExitCode.REFUSED): RunRecordState.REFUSED,
-    }.get(int(end.code or 0), RunRecordState.CRASHED)
+        return Moment(position=self.position, running=self.running.as_record(), counts=self.reporter.counts(self.step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +12,12 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer.checkpoints.attest import AttestedPath, Examination, SavedFile, examine, record
 from trainer.checkpoints.files import digest_of
+from trainer.checkpoints.ledger import attestations
 from trainer.checkpoints.state import keep_copy, retain, save_state
 from trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
 from trainer.gradients import all_finite
 from trainer.healing import heal_ema, heal_optimizer
 from trainer.position import Position
-from trainer.progress import RunningLoss
 from trainer.recorder import Recorder
 from trainer.sampling import Boundary, GuardedLoader
 from trainer.settings import GuardSettings
@@ -29,10 +29,12 @@ SNAPSHOT_NAME: Final = "snapshot.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpochEnd:
-    """Random state when the last batch of an epoch was done, before validation drew from it."""
+class Moment:
+    """Where in the run a state is saved. ``running`` and ``counts`` are of the epoch in work."""
 
-    boundary: Boundary
+    position: Position
+    running: dict[str, Any]
+    counts: dict[str, Any]
 
 
 class Saver:
@@ -53,14 +55,21 @@ class Saver:
         self._user = user
         self._monotonic = monotonic
         self._last_snapshot = monotonic()
-        self.epoch_end: EpochEnd | None = None
-        self.criterion_updates = 0
+        self.epoch_end: Boundary | None = None
+        """Random state when the last batch of the epoch was done, before validation drew from it."""
+        self._criterion_updates = 0
         self.mosaic_closed = False
 
     def adopt_paths(self, trainer: Any) -> None:
         """Ultralytics' own files are written whole or not at all."""
         trainer.wdir = AttestedPath(trainer.wdir)
         trainer.last, trainer.best = trainer.wdir / "last.pt", trainer.wdir / "best.pt"
+
+    def epoch_started(self, trainer: Any) -> None:
+        """An epoch begins."""
+        self.epoch_end = None
+        criterion = getattr(unwrap_model(trainer.model), "criterion", None)
+        self._criterion_updates = int(getattr(criterion, "updates", 0))
 
     def heal(self, trainer: Any, position: Position) -> bool:
         """EMA and optimizer are finite, healed if need be; False when the weights themselves are not."""
@@ -76,10 +85,10 @@ class Saver:
         if trainer.ema and (healed := heal_ema(trainer.ema.ema, trainer.model)):
             self._healed("ema", healed, position)
 
-    def save_epoch(self, trainer: Any, position: Position, running: RunningLoss, stock_save: Callable[[], Any]) -> bool:
+    def save_epoch(self, trainer: Any, moment: Moment, stock_save: Callable[[], Any]) -> bool:
         """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
         examination = self._examine(trainer)
-        epoch = position.epoch + 1
+        epoch = moment.position.epoch + 1
         saved = False
         try:
             saved = bool(stock_save())
@@ -88,40 +97,45 @@ class Saver:
         if saved:
             self._attest_weights(trainer, epoch, examination)
         name = self._layout.state_file(epoch).name
-        if self._save(name, trainer, position, running, examination, at_epoch_end=True):
+        if self._save(name, trainer, moment, examination, at_epoch_end=True):
             self._drop_passed_states()
         return saved
 
-    def save_within_epoch(self, name: str, trainer: Any, position: Position, running: RunningLoss) -> Path | None:
+    def save_within_epoch(self, name: str, trainer: Any, moment: Moment) -> Path | None:
         """A full state at the present batch boundary; None when it could not be written."""
-        return self._save(name, trainer, position, running, self._examine(trainer), at_epoch_end=False)
+        return self._save(name, trainer, moment, self._examine(trainer), at_epoch_end=False)
 
     def snapshot_due(self) -> bool:
         """Whether it is time for a state within the epoch."""
         interval_s = self._settings.snapshot_s
         return interval_s > 0 and self._monotonic() - self._last_snapshot >= interval_s
 
-    def attest_stripped(self, trainer: Any, before: dict[str, SavedFile], verdicts: dict[str, Verdict]) -> None:
-        """The final evaluation has taken the optimizer out of last.pt and best.pt; what they hold now is on record."""
+    def attest_stripped(self, trainer: Any, unchanged: Iterable[str]) -> None:
+        """The final evaluation has taken the optimizer out of last.pt and best.pt; what they hold now is on record.
+
+        ``unchanged``: those that held what was attested until then, and so keep their verdict.
+        """
+        known = {row.file: row for row in attestations(self._layout)}
         for path in (trainer.last, trainer.best):
             name = f"weights/{path.name}"
-            if name not in before or not path.exists():
+            if not path.exists() or name not in known:
                 continue
+            row = known[name]
             try:
                 saved = digest_of(Path(path))
+                self._record(
+                    name,
+                    saved,
+                    epoch=row.epoch,
+                    examination=Examination(
+                        verdict=row.verdict if name in unchanged else Verdict.UNKNOWN,
+                        reasons=("stripped by the final evaluation: not resumable",),
+                    ),
+                    fitness=row.fitness,
+                    kind="ultralytics",
+                )
             except OSError as error:
                 self._recorder.storage_fault(name, error)
-                continue
-            reasons = ("stripped by the final evaluation: not resumable",)
-            examination = Examination(verdict=verdicts[name], reasons=reasons)
-            self._record(
-                name,
-                saved,
-                epoch=trainer.epoch + 1,
-                examination=examination,
-                fitness=trainer.best_fitness,
-                kind="ultralytics",
-            )
 
     def latest_epoch_state(self) -> Path | None:
         """The newest full state saved after a whole epoch."""
@@ -137,14 +151,14 @@ class Saver:
         self,
         name: str,
         trainer: Any,
-        position: Position,
-        running: RunningLoss,
+        moment: Moment,
         examination: Examination,
         *,
         at_epoch_end: bool,
     ) -> Path | None:
         path = self._layout.states / name
-        extra = self._extra(trainer, position, running, at_epoch_end=at_epoch_end)
+        position = moment.position
+        extra = self._extra(trainer, moment, at_epoch_end=at_epoch_end)
         epoch = position.epoch + at_epoch_end
         state = capture(
             trainer, epoch=epoch, batch=0 if at_epoch_end else position.done, batches=position.batches, extra=extra
@@ -165,10 +179,11 @@ class Saver:
             return None
         return path
 
-    def _extra(self, trainer: Any, position: Position, running: RunningLoss, *, at_epoch_end: bool) -> dict[str, Any]:
+    def _extra(self, trainer: Any, moment: Moment, *, at_epoch_end: bool) -> dict[str, Any]:
+        position = moment.position
         loader = trainer.train_loader
         whole = at_epoch_end or position.done >= position.batches
-        boundary = self.epoch_end.boundary if whole and self.epoch_end else None
+        boundary = self.epoch_end if whole and not at_epoch_end else None
         order = None
         if isinstance(loader, GuardedLoader):
             boundary = boundary or loader.boundary or Boundary.now(loader)
@@ -182,8 +197,9 @@ class Saver:
             "last_step": position.last_step,
             "window_open": position.window_open,
             "warmup_from": position.warmup_from,
-            "criterion_updates": self.criterion_updates + at_epoch_end,
-            "running": running.as_record(),
+            "criterion_updates": self._criterion_updates + at_epoch_end,
+            "running": moment.running,
+            "counts": moment.counts,
             "guard": self._settings.as_record(),
             "user": self._user,
         }
@@ -223,7 +239,7 @@ class Saver:
             (self._layout.states / name).unlink(missing_ok=True)
 
     def _record(
-        self, name: str, saved: SavedFile, *, epoch: int, examination: Examination, fitness: Any, kind: str
+        self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any, kind: str
     ) -> None:
         number = None if fitness is None else float(fitness)
         row = {

@@ -70,7 +70,7 @@ class StepGuard:
         self._position = position
         self._running = running
         self._drill = drill
-        self._max_norm = max_norm
+        self.max_norm = max_norm
         self._skip = skip
         self._on_bad = on_bad
         self._on_event = on_event
@@ -117,6 +117,14 @@ class StepGuard:
             self.statistics.start_window()
         state = random.getstate() if self._trainer.args.multi_scale else None
         self._raw = MicroBatch(index=self._position.index, batch=dict(batch), python_random=state)
+
+    @contextlib.contextmanager
+    def untouched_statistics(self) -> Iterator[None]:
+        """What runs through the model within leaves no trace in its batch-norm statistics."""
+        try:
+            yield
+        finally:
+            self.statistics.restore()
 
     def forget_batch(self) -> None:
         """The batch in work is over; nothing of it is held on the device."""
@@ -175,7 +183,7 @@ class StepGuard:
             self._heal(measured)
         elif not measured.finite:
             self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=measured.norm)
-        self.gradients.clip(measured.norm, self._max_norm)
+        self.gradients.clip(measured.norm, self.max_norm)
         median = self.gradients.note(measured.norm)
         if median is not None:
             self._on_event(

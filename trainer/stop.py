@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Final
+from typing import Any, Final
 
-import psutil
-
-from trainer.contract import ExitCode, RunLayout
+from trainer.contract import ExitCode, RunRecordState
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_STATES: Final = {
+    int(ExitCode.STOPPED): RunRecordState.STOPPED,
+    int(ExitCode.GAVE_UP): RunRecordState.GAVE_UP,
+    int(ExitCode.REFUSED): RunRecordState.REFUSED,
+}
 
 
 class RunEnded(SystemExit):
@@ -24,6 +29,11 @@ class RunEnded(SystemExit):
     def __init__(self, code: ExitCode, why: str) -> None:
         super().__init__(int(code))
         self.why = why
+
+    @property
+    def state(self) -> RunRecordState:
+        """As ``run.json`` records it."""
+        return _STATES[int(self.code or 0)]
 
 
 class StopRequested(RunEnded):
@@ -59,33 +69,51 @@ class StopSwitch:
         self._on_request = on_request
         self._on_second = on_second
         self._interruptible = False
-        self._previous: dict[signal.Signals, Any] = {}
-        self._stacks: IO[str] | None = None
+        self._active = False
+        self._forks_watched = False
 
-    def install(self, layout: RunLayout) -> None:
-        """Signals are ours from now on; outside the main thread nothing happens, since Python allows it only there."""
+    @contextlib.contextmanager
+    def installed(self, *, stacks: Path | None = None) -> Iterator[None]:
+        """Within, signals are ours, and SIGUSR1 appends all stacks to the file ``stacks``.
+
+        Outside the main thread nothing happens: Python allows it only there.
+        """
         if threading.current_thread() is not threading.main_thread():
+            yield
             return
-        for number in STOP_SIGNALS:
-            self._previous[number] = signal.signal(number, self._handle)
-        with contextlib.suppress(OSError):
-            self._stacks = layout.stacks.open("a", encoding="utf-8")
-            faulthandler.register(signal.SIGUSR1, file=self._stacks, all_threads=True)
-        os.register_at_fork(after_in_child=self._leave_child_alone)
+        previous = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
+        if not self._forks_watched:
+            self._forks_watched = True
+            os.register_at_fork(after_in_child=self._leave_child_alone)
+        self._active = True
+        try:
+            with self._stacks_to(stacks):
+                yield
+        finally:
+            self._active = False
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
-    def uninstall(self) -> None:
-        """Signals are whose they were."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
-        if self._stacks is not None:
-            faulthandler.unregister(signal.SIGUSR1)
-            self._stacks.close()
-            self._stacks = None
+    @staticmethod
+    @contextlib.contextmanager
+    def _stacks_to(path: Path | None) -> Iterator[None]:
+        try:
+            stream = path.open("a", encoding="utf-8") if path is not None else None
+        except OSError:
+            stream = None
+        if stream is None:
+            yield
+            return
+        with stream:
+            faulthandler.register(signal.SIGUSR1, file=stream, all_threads=True)
+            try:
+                yield
+            finally:
+                faulthandler.unregister(signal.SIGUSR1)
 
     def _leave_child_alone(self) -> None:
         """A data-loader worker dies of SIGTERM as it would unguarded, and leaves SIGINT to its parent."""
-        if self._previous:
+        if self._active:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -113,7 +141,7 @@ class StopSwitch:
         name = signal.Signals(number).name
         if self.requested:
             self._on_second(name)
-            end_children()
+            end_all_workers()
             os._exit(128 + number)
         self.requested = name
         self._on_request(name)
@@ -121,8 +149,17 @@ class StopSwitch:
             raise StopRequested(name)
 
 
-def end_children() -> None:
-    """No process that this one started goes on: data-loader workers, DDP ranks."""
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
+def end_workers(loader: Any) -> None:
+    """No worker of ``loader`` goes on."""
+    if hasattr(loader, "close"):
+        loader.close()
+    for worker in getattr(getattr(loader, "iterator", None), "_workers", ()):
+        if worker.is_alive():
+            worker.terminate()
+
+
+def end_all_workers() -> None:
+    """No daemon process of this one goes on: os._exit skips what would end them."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
             child.terminate()

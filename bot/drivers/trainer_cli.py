@@ -1,4 +1,4 @@
-"""The trainer's torch-free command line, as :class:`bot.ports.Forensics`."""
+"""The trainer's torch-free command line, as :class:`bot.ports.RunFiles`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bot.core.archive import ArchiveFact
 from bot.core.facts import CheckpointFact
 from bot.core.view import RunView
 from bot.drivers.environment import trainer_environment
@@ -76,6 +77,16 @@ class TrainerCli:
     async def unarchive(self, view: RunView, folder: Path) -> None:
         """What :meth:`archive` put aside is back. May be repeated."""
         await self._run(view, "unarchive", str(view.directory), folder.name, "--json")
+
+    async def archives(self, view: RunView) -> tuple[ArchiveFact, ...]:
+        """What rollbacks of the run put aside, oldest first."""
+        answer = await self._run(view, "archive", str(view.directory), "--json")
+        record = _parsed(answer, "archive")
+        rows = record.get("archives") if isinstance(record, dict) else None
+        if not isinstance(rows, list):
+            raise _odd(answer, "archive")
+        facts = [ArchiveFact.parse(row) for row in rows if isinstance(row, dict)]
+        return tuple(sorted((fact for fact in facts if fact is not None), key=lambda fact: fact.ts))
 
     async def _run(self, view: RunView, *words: str, accept: tuple[int, ...] = (ExitCode.FINISHED,)) -> _Answer:
         """Raises:

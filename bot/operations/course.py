@@ -14,7 +14,7 @@ from bot.core.view import RunView
 from bot.errors import OperationError
 from bot.operations.limits import OperationLimits
 from bot.operations.planning import Planner
-from bot.ports import Clock, Driver, Forensics, Runs
+from bot.ports import Clock, Driver, RunFiles, Runs
 
 _BACK_OFF_AFTER_S = 30.0
 _SLOW_POLL_S = 1.0
@@ -39,7 +39,7 @@ class World:
 
     runs: Runs
     driver: Driver
-    forensics: Forensics
+    forensics: RunFiles
     planner: Planner
     clock: Clock
     limits: OperationLimits

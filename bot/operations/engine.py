@@ -67,7 +67,7 @@ class Engine:
                 await self._halt(course)
                 return
             except WorldChangedError as error:
-                self._void(course, error)
+                await self._void(course, error)
                 return
             except TrainmasterError as error:
                 await self._failed(course, error)
@@ -168,7 +168,8 @@ class Engine:
         course.commit(halted, EntryKind.FAILED, f"halted by {user}")
         self._close(course, OperationState.ABORTED)
 
-    def _void(self, course: Course, error: WorldChangedError) -> None:
+    async def _void(self, course: Course, error: WorldChangedError) -> None:
+        await self.on_call()  # whom the new question is put to
         voided = replace(course.operation, state=OperationState.VOIDED, problem=error.message)
         with self.transactions.transaction():
             course.commit(voided, EntryKind.CLOSED, error.message)

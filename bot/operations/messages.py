@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.core.approval import Approval, ApprovalState, DecisionOutcome
+from bot.core.finding import Finding, Nature, Severity
 from bot.core.forecast import duration
 from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 from bot.core.operation import Direction, Operation, OperationKind, OperationState, Step
@@ -190,6 +191,22 @@ def _item(operation: Operation, step: Step) -> Item:
     if step is operation.step and operation.state is not OperationState.DONE:
         return Item(mark=Mark.FAILED, text=STEP_TITLES[step])
     return Item(mark=Mark.WAITING, text=STEP_TITLES[step])
+
+
+def call_for_a_person(operation: Operation) -> Finding:
+    """That the operation ended half done and nobody has taken it up."""
+    return Finding(
+        run=operation.run,
+        check="operation",
+        key=operation.id,
+        severity=Severity.CRITICAL,
+        nature=Nature.CONDITION,
+        ts=operation.updated_ts,
+        title=f"The {operation.kind} of {operation.name} needs a person",
+        body=(operation.problem,),
+        hint="its message has the exact commands; or /train execute rollback to plan anew",
+        resolution=f"{operation.name} has been taken care of",
+    )
 
 
 def answer(outcome: DecisionOutcome, approval: Approval | None, on_call: Sequence[str]) -> Message:

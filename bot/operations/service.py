@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bot.core.approval import Approval, DecisionOutcome
 from bot.core.facts import ProcessIdentity
-from bot.core.finding import Finding, Nature, Severity
+from bot.core.finding import Finding
 from bot.core.message import Message, Reply, Tone
 from bot.core.operation import Intent, IntentKind, Operation, OperationKind, OperationState
 from bot.core.run import RunState
@@ -21,9 +21,10 @@ from bot.operations.engine import Engine
 from bot.operations.on_call import OnCall
 from bot.operations.opening import operation_on, rollback_of
 from bot.operations.planning import refuse_unless_ours
+from bot.operations.records import Records, refuse_if_running
 from bot.operations.runner import Runner
 from bot.operations.stop_requests import Stops
-from bot.ports import ApprovalStore, Audit, Chat, IntentStore, OperationLog, Outbox, Transactions
+from bot.ports import ApprovalStore, AuditBook, Chat, IntentStore, OperationLog, Outbox, Transactions
 
 
 def _silent() -> None:
@@ -43,7 +44,7 @@ class Operations:
     operations: OperationLog
     intents: IntentStore
     outbox: Outbox
-    audit: Audit
+    audit: AuditBook
     transactions: Transactions
     chat: Chat
     instance: ProcessIdentity
@@ -72,6 +73,7 @@ class Operations:
             notify=self.notify,
         )
         self._runner = Runner(engine, self.operations, self.world.driver, self.world.clock, self.instance)
+        self._records = Records(world=self.world, audit=self.audit, host=self.instance.host)
         self._stops = Stops(
             world=self.world,
             runner=self._runner,
@@ -234,9 +236,7 @@ class Operations:
         refuse_unless_ours(view, self.instance.host)
         self._refuse_if_busy(view)
         wanted = self.world.planner.levels.check(level) if level else None
-        process = view.record.process if view.record else None
-        if process is not None and not self.world.driver.inspect(process).over:
-            raise CommandError("still-running", f"process {process.pid} of {view.name} still runs.", "/train status")
+        refuse_if_running(view, self.world.driver)
         if view.state is RunState.FINISHED:
             raise CommandError("run-finished", f"{view.name} has finished.", "/train execute rollback to epoch N")
         operation = operation_on(
@@ -259,12 +259,30 @@ class Operations:
         self.notify()
         return Reply(message=Message(title=f"Resuming {view.name}", tone=Tone.PROGRESS), private=True)
 
+    # -- what was put aside and what was done -------------------------------------------------------------------------
+
+    async def archives(self, run: str) -> Reply:
+        """See :meth:`bot.operations.records.Records.archives`."""
+        return await self._records.archives(await self._view(run))
+
+    async def bring_back(self, run: str, user: str, name: str) -> Reply:
+        """See :meth:`bot.operations.records.Records.bring_back`; for people on call."""
+        await self._on_call.require(user, "bring back an archive")
+        view = await self._view(run)
+        self._refuse_if_busy(view)
+        return await self._records.bring_back(view, user, name)
+
+    def audit_trail(self, limit: int = 15) -> Reply:
+        """See :meth:`bot.operations.records.Records.audit_trail`."""
+        return self._records.audit_trail(limit)
+
     # -- the passing of time ------------------------------------------------------------------------------------------
 
     async def tick(self, now: float) -> None:
         """What only time brings about: questions expire or are brought to mind, an epoch ends that a stop waits for,
         an operation that lost its task or its owner goes on."""
-        self._questions.tend(sorted(await self._on_call.or_seen()), now)
+        if self.approvals.pending():
+            self._questions.tend(sorted(await self._on_call.or_seen()), now)
         await self._stops.tend()
         await self.recover()
         self.notify()
@@ -315,20 +333,7 @@ class Operations:
         newest = next(iter(self.operations.history(run, limit=1)), None)
         if newest is None or newest.state is not OperationState.NEEDS_HUMAN:
             return ()
-        return (
-            Finding(
-                run=run,
-                check="operation",
-                key=newest.id,
-                severity=Severity.CRITICAL,
-                nature=Nature.CONDITION,
-                ts=newest.updated_ts,
-                title=f"The {newest.kind} of {newest.name} needs a person",
-                body=(newest.problem,),
-                hint="its message has the exact commands; or /train execute rollback to plan anew",
-                resolution=f"{newest.name} has been taken care of",
-            ),
-        )
+        return (messages.call_for_a_person(newest),)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

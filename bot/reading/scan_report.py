@@ -40,13 +40,11 @@ def render(report: ScanReport, *, name: str, color: bool) -> str:
 def _verdict(report: ScanReport) -> tuple[str, str]:
     nonfinite = f", with {_count(report.nan_loss_frames, 'non-finite loss frame')}" if report.nan_loss_frames else ""
     if report.crashed:
-        return (
-            _RED,
-            f"CRASHED: {_CRASH_WORDS.get(report.crash_kind, 'unknown')}: {_printable(report.crash_detail or '')}{nonfinite}",
-        )
+        why = _CRASH_WORDS.get(report.crash_kind, "unknown")
+        return _RED, f"CRASHED: {why}: {_printable(report.crash_detail or '')}{nonfinite}"
     if report.completed:
-        how = "stopped early, as its patience allows" if report.early_stopped else "completed"
-        return (_RED if nonfinite else _GREEN), f"{how.upper() if not report.early_stopped else how}{nonfinite}"
+        how = "STOPPED EARLY: its patience ran out" if report.early_stopped else "COMPLETED"
+        return (_RED if nonfinite else _GREEN), f"{how}{nonfinite}"
     if report.last_epoch is None and report.last_batch is None:
         return _YELLOW, "No training frames of Ultralytics in this log"
     return (_RED if nonfinite else _YELLOW), f"NOT FINISHED: the log ends while training{nonfinite}"

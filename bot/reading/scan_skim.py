@@ -25,7 +25,7 @@ BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
 _MAX_WINDOW_BYTES = 32 * 1024 * 1024
 _HEALTHY = (TrainFrame, ValBar, ValRow)
-_BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*"
+_BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
 """What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
 _NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
 
@@ -125,7 +125,8 @@ class _Skimmer:
         reader = self._reader
         columns, val_columns = reader.columns, reader.val_columns
         facts = reader.read_long(piece, self._line, at_end=at_end)
-        if at_end or reader.columns != columns or not all(_stands_alone(fact) for fact in facts):
+        alone = all(_stands_alone(fact) for fact in facts)
+        if at_end or reader.columns != columns or not alone or self._summary.hangs:
             self._catch_up(offset, columns, val_columns)
         for fact in facts:
             self._add(fact, offset)
@@ -140,7 +141,7 @@ class _Skimmer:
         """Where reading goes on behind the non-finite frames of the same epoch that follow, whole and alike."""
         separator = self._block[place - 1 : place]
         match = _run_pattern(len(frame.losses), bytes(separator)).match(self._block, place, end)
-        if match is None or match[1] != b"%d/%d" % (frame.epoch, frame.epochs):
+        if match is None or match[2] != b"%d/%d" % (frame.epoch, frame.epochs):
             return place
         frames = self._block.count(separator, place, match.end()) - 1  # the last one is read: it has the counter
         self._summary.repeat_nonfinite(frames, lines=frames if separator == b"\n" else 0)
@@ -236,8 +237,9 @@ def _val_bars_pattern(head: bytes) -> re.Pattern[bytes]:
 
 @lru_cache(maxsize=32)
 def _run_pattern(losses: int, separator: bytes) -> re.Pattern[bytes]:
-    """One or more frames of the epoch in group 1, each with a non-finite loss, each ended by ``separator``."""
-    values = rb" +\d[\d.]*G(?=[^:\r\n]*n)(?: +" + _NUMBER + rb"){%d} +\d+ +\d+:" % losses
-    bar = rb" *\d+%" + _BAR_BYTES + separator
-    begin = rb"(?:\x1b\[K)? *"
-    return re.compile(begin + rb"(\d+/\d+)" + values + bar + rb"(?:" + begin + rb"\1" + values + bar + rb")*+")
+    """One or more frames alike but for memory, counts and bar: the epoch in group 2, a non-finite loss among them."""
+    begin = rb"((?:\x1b\[K)? *(\d+/\d+) )"
+    values = rb"(?=[^:\r\n]*n)((?: +" + _NUMBER + rb"){%d})" % losses
+    end = rb" ++\d++ ++\d++: *+\d++%" + _BAR_BYTES + separator
+    memory = rb" *+\d[\d.]*+G"
+    return re.compile(begin + memory + values + end + rb"(?:\1" + memory + rb"\3" + end + rb")*+")

@@ -75,6 +75,8 @@ class LogSummary:
         """Where its incident stands among ``_incidents``; -1 when that is full."""
         self._new_pass = False
         """Whether an epoch began since the last non-finite frame, be it the same one again."""
+        self._new_table = False
+        """Whether a head was printed since the last frame, so that the next is no redrawing of it."""
         self._errors: list[tuple[FatalError, Entry]] = []
         """Since training last went on."""
         self._outlived: list[tuple[FatalError, Entry]] = []
@@ -96,7 +98,7 @@ class LogSummary:
             case FatalError():
                 self._add_error(fact)
             case Header():
-                self._new_pass = True
+                self._new_pass = self._new_table = True
             case NanRecovery():
                 self._new_pass = True
                 self._add_incident(self._entry(fact, fact.text, "nan_recovery"))
@@ -111,6 +113,11 @@ class LogSummary:
                 self._ended = True
             case Started() | Resumed() | RunBanner():
                 self._restarts()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the very next frame can change what is said of the end of the run."""
+        return bool(self._errors) or self._leaked or self._ended or self.early_stopped or self._validated
 
     @property
     def completed(self) -> bool:
@@ -165,10 +172,10 @@ class LogSummary:
         last = self.frame
         if frame.batch is None and last is not None and last.epoch == frame.epoch and last.epochs == frame.epochs:
             frame = replace(frame, batch=last.batch, batches=last.batches)
-        if last is None or not _same_drawing(last, frame):
+        if last is None or self._new_table or not _same_drawing(last, frame):
             self._goes_on()
             self._ended = self.early_stopped = self._validated = False
-        self.frame = frame
+        self.frame, self._new_table = frame, False
         if frame.nonfinite:
             self._add_nonfinite(frame)
 

@@ -35,7 +35,6 @@ from bot.slack.scopes import missing_scopes
 log = logging.getLogger(__name__)
 
 _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15.0, connect=5.0)
-_OPEN_TIMEOUT_S: Final = 15.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -43,6 +42,8 @@ _CLOSE_TIMEOUT_S: Final = 5.0
 class SocketLimits:
     """How long the socket may be silent."""
 
+    open_timeout_s: float = 15.0
+    """From Slack's address to an open socket; slack_sdk by itself would try for ever."""
     ping_interval_s: float = 5.0
     """slack_sdk gives a socket up after four of these, so a frozen one is replaced within about half a minute."""
     alive_s: float = 20.0
@@ -259,7 +260,7 @@ class SlackConnection:
             socket.client.proxy = None
         socket.client.wss_uri = url
         try:
-            async with asyncio.timeout(_OPEN_TIMEOUT_S):
+            async with asyncio.timeout(self._limits.open_timeout_s):
                 await socket.connect_async()  # type: ignore[no-untyped-call]  # slack_bolt
         except TimeoutError as error:
             await self._close_socket(socket)

@@ -69,7 +69,7 @@ class Desk:
         await self._track(self._command(request, _place(request)))
 
     async def button(self, body: Payload, ack: Ack) -> None:
-        """A pressed button: what it changes is committed first, then acknowledged. Rejecting asks for a reason."""
+        """A pressed button: what it changes is committed first, then acknowledged. Rejecting only asks for a reason."""
         press = incoming.press(body)
         if press is None:
             await ack()
@@ -77,7 +77,10 @@ class Desk:
             return
         url = body.get("response_url")
         place = _press_place(press, url if isinstance(url, str) else None)
-        if press.action is ActionId.REJECT and await self._asked_why(press, ack):
+        if press.action is ActionId.REJECT:
+            await ack()
+            if not await self._asked_why(press):
+                await self._track(self._press(press, place, _acked))
             return
         await self._track(self._press(press, place, ack))
 
@@ -128,7 +131,7 @@ class Desk:
         except Exception:
             log.exception("an answer to %s in %s was lost", place.user, place.channel)
 
-    async def _asked_why(self, press: Press, ack: Ack) -> bool:
+    async def _asked_why(self, press: Press) -> bool:
         """Whether the form is open. If Slack will not open it, the plan is rejected without a reason: that is what was
         pressed, and it changes nothing in the world."""
         try:
@@ -136,8 +139,11 @@ class Desk:
         except (SlackClientError, OSError, ValueError) as error:
             log.warning("the form for a reason could not be opened: %s", error)
             return False
-        await ack()
         return True
+
+
+async def _acked() -> None:
+    """Was acknowledged before."""
 
 
 async def _told(answer: Awaitable[Reply | None], id_: str, what: str) -> Reply | None:

@@ -52,11 +52,6 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
-def escape(text: str) -> str:
-    """``text`` with Slack's three control characters as entities."""
-    return "".join(literal(text))
-
-
 def unescape(text: str) -> str:
     """What a person typed, from what Slack sends of it."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

@@ -8,10 +8,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bot.core.audit import AuditEntry, AuditReport
 from bot.errors import StoreError
 from trainer.contract import fsync_dir, read_json, replace_json
 
@@ -22,36 +22,8 @@ TORN_ACTION: Final = "audit.torn"
 """Marks that the line before was cut off by a crash: it was never acknowledged, so nothing was done on its account."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
-    """One line. ``digest`` covers every other value, ``previous`` included."""
-
-    seq: int
-    ts: float
-    actor: str
-    action: str
-    subject: str
-    detail: Mapping[str, Any]
-    previous: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditReport:
-    """What a check of the whole chain found. ``faults`` name the line."""
-
-    num_entries: int
-    head: str
-    faults: tuple[str, ...]
-
-    @property
-    def intact(self) -> bool:
-        """Whether nothing was changed, left out, put in or cut off."""
-        return not self.faults
-
-
 class AuditLog:
-    """Implements :class:`bot.ports.Audit`.
+    """Implements :class:`bot.ports.AuditBook`.
 
     Beside the file stands ``<name>.head`` with the number and digest of the last entry, so that lines cut off at the
     end are noticed; somebody who rewrites both files from the start is not. Several processes may append.

@@ -105,7 +105,7 @@ def _attestation(row: Mapping[str, Any]) -> Attestation | None:
     if not (isinstance(file, str) and isinstance(sha256, str) and isinstance(num_bytes, int)):
         return None
     try:
-        verdict = Verdict(row.get("verdict"))
+        verdict = Verdict(str(row.get("verdict")))
     except ValueError:
         verdict = Verdict.UNKNOWN
     reasons = row.get("reasons")

@@ -71,7 +71,8 @@ class CodeFound:
 
 def code_in(uses: Mapping[Name, Use]) -> CodeFound:
     """Sort the names of a pickle."""
-    would_run, unfamiliar = [], []
+    would_run: list[str] = []
+    unfamiliar: list[str] = []
     for name, use in uses.items():
         module, bare = _today(name)
         if _is_safe(module, bare, use):

@@ -116,11 +116,11 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.uses: dict[Name, Use] = {}
-        self._steps: dict[int, Callable[[Any], None]] = {
+        self._steps: dict[int, Callable[[Any], object]] = {
             ord(code): step for codes, step in self._table() for code in codes
         }
 
-    def _table(self) -> Iterator[tuple[str, Callable[[Any], None]]]:
+    def _table(self) -> Iterator[tuple[str, Callable[[Any], object]]]:
         yield "IJLM\x8a\x8bFGSTUV\x8c\x8dBC\x8e\x96", self.stack.append
         yield "\x80\x95\x98", lambda _: None
         yield "N", lambda _: self.stack.append(None)

@@ -40,7 +40,7 @@ def save_state(path: Path, state: Mapping[str, Any], *, durable: bool = True) ->
     """
     _check(state if isinstance(state, _MAPPINGS) else dict(state), "state")
     with replacing(path, durable=durable) as writer:
-        torch.save(state, writer)
+        torch.save(state, writer)  # type: ignore[arg-type]  # all that it calls is write and flush
     return writer.saved
 
 
@@ -60,7 +60,8 @@ def load_state(path: Path, *, expected_sha256: str | None = None) -> dict[str, A
                 expected = SavedFile(sha256=expected_sha256, bytes=found.bytes)
                 raise DigestError(path, found=found, expected=expected)
             stream.seek(0)
-        return torch.load(stream, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+    return state
 
 
 def _check(value: Any, where: str) -> None:

@@ -55,9 +55,7 @@ def test_one_bad_batch_is_lost_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize("batch", [0, 4, 5, 8], ids=str)
-def test_good_micro_batches_of_the_same_window_are_kept(
-    settings: Callable[..., dict[str, Any]], batch: int
-) -> None:
+def test_good_micro_batches_of_the_same_window_are_kept(settings: Callable[..., dict[str, Any]], batch: int) -> None:
     trainer = trained(settings(nbs=12), {batch: "nan image"})
 
     assert not nonfinite(trainer)

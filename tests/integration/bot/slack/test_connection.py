@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from bot.errors import ChatError
@@ -69,11 +71,15 @@ async def test_slack_away_is_told_and_may_be_tried_again() -> None:
 
 
 @pytest.mark.parametrize("error", ["missing_scope", "unknown_method"])
-async def test_a_channel_that_cannot_be_looked_up_is_taken_as_it_is(error: str) -> None:
-    async with running_workspace() as workspace, connection_to(workspace, channel="C0TRAIN") as connection:
-        workspace.faults.fail_next("conversations.info", error)
+@pytest.mark.parametrize(
+    ("channel", "method"), [("C0TRAIN", "conversations.info"), ("#training", "conversations.list")]
+)
+async def test_a_channel_that_cannot_be_looked_up_is_taken_as_it_is(channel: str, method: str, error: str) -> None:
+    async with running_workspace() as workspace, connection_to(workspace, channel=channel) as connection:
+        workspace.faults.fail_next(method, error)
         await connection.connect(Listener())
-        assert connection.channel == "C0TRAIN"
+        assert connection.channel == channel
+        assert connection.alive()
 
 
 async def test_a_channel_that_cannot_be_joined_is_refused_with_what_to_do() -> None:
@@ -82,6 +88,35 @@ async def test_a_channel_that_cannot_be_joined_is_refused_with_what_to_do() -> N
         with pytest.raises(ChatRefused) as caught:
             await connection.connect(Listener())
         assert "/invite" in caught.value.hint
+
+
+async def test_a_socket_that_does_not_open_is_told_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = SocketLimits(ping_interval_s=0.05, open_timeout_s=0.3)
+    async with running_workspace() as workspace, connection_to(workspace, limits=limits) as connection:
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "check_app_token", _dead_address)
+            with pytest.raises(ChatError) as caught:
+                await connection.connect(Listener())
+        assert (type(caught.value), caught.value.slug) == (ChatError, "slack-socket")
+        assert not connection.alive()
+        await connection.connect(Listener())
+        assert connection.alive()
+
+
+async def test_giving_up_while_the_socket_opens_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = SocketLimits(ping_interval_s=0.05)
+    async with running_workspace() as workspace, connection_to(workspace, limits=limits) as connection:
+        monkeypatch.setattr(connection, "check_app_token", _dead_address)
+        before = asyncio.all_tasks()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await connection.connect(Listener())
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() <= before
+
+
+async def _dead_address() -> str:
+    return "ws://127.0.0.1:9/"
 
 
 async def test_a_proxy_of_the_environment_is_not_used_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,24 @@ async def test_a_private_answer_to_a_press_is_seen_by_the_person_alone(scene: Sc
     await scene.shown_only_to("U0BEN", "too late")
 
 
+async def test_a_private_answer_that_cannot_be_whispered_comes_by_the_response_url(scene: Scene) -> None:
+    scene.workspace.faults.fail_next("chat.postEphemeral", "user_not_in_channel")
+    scene.listener.answer = lambda _: Reply(message=Message(title="too late"), private=True)
+    card = await post_card(scene)
+    await scene.page.click("ben", card.ts, "approve", "training")
+    await scene.shown_only_to("U0BEN", "too late")
+
+
+async def test_a_private_answer_with_no_other_way_comes_as_a_direct_message(scene: Scene) -> None:
+    scene.workspace.faults.fail_next("chat.postEphemeral", "user_not_in_channel")
+    scene.listener.answer = lambda _: Reply(message=Message(title="too late"), private=True)
+    card = await post_card(scene)
+    await scene.page.click("ben", card.ts, "reject", "training")
+    open_form = await scene.page.wait_for(lambda view: view.views, WAIT_S)
+    await scene.page.submit("ben", open_form[0]["view"]["id"], {"reason": "no"})
+    await scene.shown("too late", "ben")
+
+
 async def test_rejecting_asks_for_a_reason_first(scene: Scene) -> None:
     card = await post_card(scene)
     await scene.page.click("anna", card.ts, "reject", "training")

@@ -102,6 +102,21 @@ def test_critical_message_overtakes_and_needs_no_free_token(bench: Bench) -> Non
     assert len(bench.keys) == 31
 
 
+def test_critical_message_wakes_a_channel_that_waits_for_its_next_token() -> None:
+    bench = Bench(DeliveryLimits(messages_per_s=0.01, burst=2))
+
+    async def story() -> None:
+        bench.put("one")
+        bench.put("two")
+        await asyncio.sleep(10)
+        assert bench.keys == ["one"]
+        bench.put("alert", tone=Tone.CRITICAL)
+        await asyncio.sleep(0.01)
+        assert bench.keys == ["one", "alert"]
+
+    bench.play(story)
+
+
 def test_new_message_is_sent_at_once_when_the_channel_was_quiet(bench: Bench) -> None:
     async def story() -> None:
         await asyncio.sleep(1000)
@@ -289,6 +304,7 @@ def test_database_that_refuses_to_commit_causes_no_second_post(bench: Bench) -> 
         await asyncio.sleep(100)
         assert sorted(bench.keys) == ["one", "two"]
         assert bench.channel.by_key("one")[0].message.title == "second"
+        assert bench.channel.num_calls == 3
         assert bench.messages.num_pending() == 0
         assert bench.deliverer.faults() == ()
 

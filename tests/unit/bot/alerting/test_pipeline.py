@@ -4,12 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bot.alerting.limits import Audience
-from bot.core.alert import AlertState
-from bot.core.finding import Finding, Nature, Severity
+from bot.core.finding import Nature, Severity
 from bot.core.message import ActionId, Message, Tone
 from bot.errors import StoreError
 from tests.unit.bot.alerting.fakes import RUN, Desk, finding
@@ -45,24 +42,6 @@ def test_information_has_no_buttons_and_no_mentions() -> None:
     desk.look(EPOCH)
     (message,) = desk.wanted().values()
     assert (message.buttons, message.mentions) == ((), ())
-
-
-def test_one_message_shows_fired_acknowledged_and_resolved() -> None:
-    desk = Desk()
-    desk.look(finding())
-    desk.send_all()
-    desk.clock.ts += 60
-    assert desk.pipeline.ack(finding().fingerprint, "U7", desk.clock.ts)
-    ((_, acked),) = desk.send_all()
-    assert "Acknowledged by <u:U7>" in [item.text for item in acked.items]
-    assert actions(acked) == [ActionId.SILENCE]
-    desk.look(after_s=60)
-    desk.look(after_s=60)
-    sent = dict(desk.send_all())
-    root = sent[finding().fingerprint]
-    assert (root.title, root.tone, root.buttons, root.mentions) == ("digits-1: stalled is over", Tone.GOOD, (), ())
-    assert [item.text for item in root.items] == ["Fired", "Acknowledged by <u:U7>", "Resolved"]
-    assert "after 2 min" in root.items[-1].detail
 
 
 def test_resolution_is_also_said_in_the_thread_which_keeps_the_excerpt() -> None:
@@ -133,71 +112,12 @@ def test_nan_of_the_attempt_after_giving_up_is_told() -> None:
     assert later.fingerprint in desk.wanted()
 
 
-def test_silenced_alert_makes_no_sound_and_is_told_when_the_silence_ends() -> None:
-    desk = Desk()
-    desk.pipeline.silence_where("U7", desk.clock.ts + 100, desk.clock.ts, run=RUN)
-    assert not desk.look(finding(), CRASHED, EPOCH).told
-    assert desk.wanted() == {}
-    desk.look(finding(), CRASHED, EPOCH, after_s=101)
-    assert set(desk.wanted()) == {finding().fingerprint, CRASHED.fingerprint}
-
-
-def test_silence_button_quiets_words_and_shows_on_the_message() -> None:
-    desk = Desk()
-    desk.look(finding())
-    desk.send_all()
-    until_ts = desk.clock.ts + 7200
-    assert desk.pipeline.silence(finding().fingerprint, "U7", until_ts, desk.clock.ts)
-    ((_, message),) = desk.send_all()
-    assert f"silenced until <t:{until_ts:.0f}> by <u:U7>" in message.context[0]
-    assert ActionId.SILENCE not in actions(message)
-    assert not desk.look(finding(), after_s=3600).told
-    assert desk.look(finding(), after_s=3600).told
-
-
-def test_silence_of_a_warning_does_not_cover_the_critical_alert_that_follows() -> None:
+def test_alert_raised_before_it_was_sent_mentions_on_call_itself() -> None:
     desk = Desk()
     desk.look(NAN)
-    desk.send_all()
-    desk.pipeline.silence(NAN.fingerprint, "U7", desk.clock.ts + 7200, desk.clock.ts)
-    desk.send_all()
     desk.look(replace(NAN, severity=Severity.CRITICAL), after_s=30)
-    raised = desk.wanted()[f"{NAN.fingerprint}#raised1"]
-    assert raised.mentions == ("U1",)
-
-
-def test_unsilence_ends_every_silence_over_the_alert() -> None:
-    desk = Desk()
-    desk.pipeline.silence_where("U7", desk.clock.ts + 9000, desk.clock.ts, check="stal*")
-    desk.look(finding())
-    assert desk.pipeline.unsilence(finding().fingerprint, "U7", desk.clock.ts + 1)
-    assert desk.pipeline.unsilence(finding().fingerprint, "U7", desk.clock.ts + 1) is None
-    assert desk.look(finding(), after_s=1).told
-    assert desk.pipeline.silences(desk.clock.ts) == ()
-
-
-@pytest.mark.parametrize("act", ["ack", "silence", "unsilence"])
-def test_unknown_alert_is_answered_with_none(act: str) -> None:
-    desk = Desk()
-    more = (desk.clock.ts + 60,) if act == "silence" else ()
-    assert getattr(desk.pipeline, act)("run/none/x", "U7", *more, desk.clock.ts) is None
-
-
-def test_second_acknowledgement_keeps_the_first() -> None:
-    desk = Desk()
-    desk.look(finding())
-    desk.pipeline.ack(finding().fingerprint, "U7", desk.clock.ts)
-    alert = desk.pipeline.ack(finding().fingerprint, "U8", desk.clock.ts + 5)
-    assert alert is not None
-    assert (alert.acked_by, alert.acked_ts) == ("U7", desk.clock.ts)
-
-
-def test_resolved_alert_cannot_be_acknowledged() -> None:
-    desk = Desk()
-    desk.look(finding())
-    desk.look(after_s=1)
-    desk.look(after_s=100)
-    assert desk.pipeline.ack(finding().fingerprint, "U7", desk.clock.ts) is None
+    ((key, message),) = desk.send_all()
+    assert (key, message.mentions) == (NAN.fingerprint, ("U1",))
 
 
 def test_unacknowledged_critical_alert_calls_one_group_after_the_other() -> None:
@@ -209,16 +129,6 @@ def test_unacknowledged_critical_alert_calls_one_group_after_the_other() -> None
         desk.look(CRASHED, after_s=desk.limits.escalate_after_s)
         called += [message.mentions for _, message in desk.send_all()]
     assert called == [("U2",), ("U3",)]
-
-
-def test_acknowledged_alert_calls_nobody() -> None:
-    desk = Desk()
-    desk.look(finding())
-    desk.send_all()
-    desk.pipeline.ack(finding().fingerprint, "U7", desk.clock.ts)
-    desk.send_all()
-    desk.look(finding(), after_s=100_000)
-    assert desk.send_all() == []
 
 
 def test_alert_that_slack_has_not_taken_is_not_escalated() -> None:
@@ -298,15 +208,6 @@ def test_edit_before_the_first_send_still_mentions_on_call() -> None:
     assert (message.title, message.mentions) == ("2 min", ("U1",))
 
 
-def test_firing_lists_conditions_and_fresh_unacknowledged_occurrences() -> None:
-    desk = Desk()
-    desk.look(finding(), CRASHED, EPOCH)
-    assert {one.finding.check for one in desk.pipeline.firing(RUN)} == {"stalled", "run_crashed"}
-    desk.pipeline.ack(CRASHED.fingerprint, "U7", desk.clock.ts)
-    assert [one.finding.check for one in desk.pipeline.firing()] == ["stalled"]
-    assert desk.pipeline.firing("other") == ()
-
-
 def test_rolled_back_look_is_told_by_the_next_one() -> None:
     desk = Desk()
 
@@ -341,48 +242,3 @@ def test_unchanged_look_writes_nothing() -> None:
     before = desk.database._connection.total_changes
     desk.look(finding(), *many, after_s=5)
     assert desk.database._connection.total_changes == before
-
-
-FINDINGS = st.builds(
-    finding,
-    check=st.sampled_from(["stalled", "process_died", "nonfinite", "run_gave_up", "clip_rate"]),
-    key=st.sampled_from(["a", "b"]),
-    severity=st.sampled_from(Severity),
-    nature=st.sampled_from(Nature),
-    ts=st.floats(1_700_000_000.0 - 500, 1_700_000_000.0 + 3000),
-    title=st.sampled_from(["x", "y"]),
-)
-STEPS = st.lists(
-    st.tuples(st.lists(FINDINGS, max_size=4), st.floats(0, 900), st.sampled_from(["", "send", "ack", "silence"])),
-    max_size=10,
-)
-
-
-@settings(max_examples=120, deadline=None)
-@given(STEPS)
-def test_no_critical_alert_is_lost_and_no_resolution_comes_untold(
-    steps: list[tuple[list[Finding], float, str]],
-) -> None:
-    desk = Desk()
-    posted: set[str] = set()
-    for findings, after_s, act in steps:
-        desk.look(*findings, after_s=after_s)
-        wanted = {row["key"] for row in desk.database.rows("SELECT key FROM messages")}
-        silenced = bool(desk.pipeline.silences(desk.clock.ts))
-        for alert in desk.pipeline.firing():
-            if alert.finding.severity is Severity.CRITICAL and alert.finding.check == "process_died" and not silenced:
-                assert alert.fingerprint in wanted or alert.resolved_ts is not None
-        for key in wanted:
-            stored = desk.standings.get(key.partition("#")[0])
-            assert stored is not None
-            assert stored.alert.told
-            if stored.alert.state is AlertState.RESOLVED and "#resolved" in key:
-                assert key.partition("#")[0] in posted
-        if act == "send":
-            posted |= {key for key, _ in desk.send_all()}
-        elif act and desk.pipeline.firing():
-            target = desk.pipeline.firing()[0].fingerprint
-            if act == "ack":
-                desk.pipeline.ack(target, "U7", desk.clock.ts)
-            else:
-                desk.pipeline.silence(target, "U7", desk.clock.ts + 600, desk.clock.ts)

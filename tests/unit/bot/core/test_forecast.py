@@ -94,8 +94,18 @@ def test_end_after_a_rollback_counts_the_epochs_that_come_again() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (45, "45 s"), (89, "89 s"), (90, "2 min"), (720, "12 min"), (5400, "1 h 30 min"), (19200, "5 h 20 min"),
-     (18000, "5 h"), (172_800, "2 d"), (273_600, "3 d 4 h")],
-)  # fmt: skip
+    [
+        (0, "0 s"),
+        (45, "45 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (720, "12 min"),
+        (5400, "1 h 30 min"),
+        (19200, "5 h 20 min"),
+        (18000, "5 h"),
+        (172_800, "2 d"),
+        (273_600, "3 d 4 h"),
+    ],
+)
 def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

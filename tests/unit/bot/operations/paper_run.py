@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
+from bot.core.archive import ArchiveFact
 from bot.core.facts import (
     CheckpointFact,
     Event,
@@ -210,6 +211,8 @@ class PaperRuns:
         self.silent = False
         self.dies_after_sign_in = False
         self.stuck = False
+        self.streak = 0
+        self.events: list[Event] = []
 
     def all(self) -> list[RunView]:
         return [self._read()]
@@ -278,11 +281,11 @@ class PaperRuns:
                 "batches": 20,
                 "losses": {"box_loss": 1.0},
                 "skipped": 0,
-                "streak": 0,
+                "streak": self.streak,
                 "epoch_elapsed_s": 0.001 * batch,
             }
         )
-        notable: list[Event] = []
+        notable = [*self.events]
         if record.state == "stopped":
             data = {"resumable": True}
             notable.append(Event(ts=0.0, run=RUN, attempt=record.attempt, seq=9, kind="run_stopped", data=data))
@@ -341,6 +344,22 @@ class PaperForensics:
         for path in sorted(folder.glob("*.pt")):  # noqa: ASYNC240 - paper
             self._point("before bringing back")
             path.rename(self._run.layout.states / path.name)
+
+    async def archives(self, view: RunView) -> tuple[ArchiveFact, ...]:
+        root = self._run.layout.archive
+        return tuple(
+            ArchiveFact(
+                name=folder.name,
+                folder=str(folder),
+                state="archived",
+                ts=0.0,
+                after_epoch=int(folder.name.removeprefix("after")),
+                attempt=None,
+                num_files=len(list(folder.iterdir())),
+                size_bytes=0,
+            )
+            for folder in (sorted(root.iterdir()) if root.is_dir() else ())
+        )
 
     def _fact(self, path: Path) -> CheckpointFact:
         epoch = int(path.name[5:9])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bot.core.facts import ProcessIdentity
+from bot.core.facts import Event, ProcessIdentity
 from bot.core.operation import Entry, EntryKind, OperationState, Step
 from bot.errors import StoreError
 from bot.ports import FencedError
@@ -131,3 +133,53 @@ async def test_full_database_stops_everything_where_it_is_and_the_next_tick_goes
     assert len(world.launches()) == 1
     assert len(world.signals()) == 1
     assert set(world.run.files()) == {f"weights of epoch {epoch}" for epoch in range(1, 5)}
+
+
+async def test_what_was_approved_is_checked_again_when_a_bot_died_before_it_touched_the_run(world: PaperWorld) -> None:
+    owner = world.driver.spawn()
+    world.operations.instance = owner
+    verify, reached = world.forensics.verify, asyncio.Event()
+
+    async def endless(view: object, file: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    world.forensics.verify = endless  # type: ignore[method-assign,assignment]
+    approval = await world.ask()
+    await world.operations.decide(approval, BOB, approve=True)
+    await reached.wait()
+    await world.operations.close()
+    world.driver.kill(owner.pid)
+    world.forensics.verify = verify  # type: ignore[method-assign]
+    world.operations = world.new_operations()
+    world.runs.epoch = 6
+    await world.operations.recover()
+    await world.operations.settle()
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert operation.state is OperationState.VOIDED
+    assert world.driver.log() == []
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "not heard"])
+async def test_sigterm_that_a_dead_bot_sent_is_repeated_only_if_the_trainer_did_not_hear_it(
+    world: PaperWorld, heard: bool
+) -> None:
+    """A second SIGTERM makes a trainer leave without saving."""
+    owner = world.driver.spawn()
+    approval = await interrupted(world, owner=owner)
+    world.driver.kill(owner.pid)
+    operation = world.log.get(approval)
+    assert operation is not None
+    asked = replace(operation, step=Step.STOP, notes=(("members", "[]"), ("asked", "4000")))
+    world.log.record(asked, Entry(ts=0.0, step=Step.STOP, kind=EntryKind.NOTED))
+    if heard:
+        world.runs.events = [Event(ts=0.0, run=RUN, attempt=1, seq=1, kind="stop_requested", data={})]
+        world.with_limits(stop_grace_s=30.0, stop_grace_max_s=30.0)
+    await world.operations.recover()
+    if heard:
+        await asyncio.sleep(0.05)
+        assert world.signals() == []
+        world.driver.kill(4000)
+    await world.operations.settle()
+    assert world.signals() == ([] if heard else ["signal SIGTERM 4000"])

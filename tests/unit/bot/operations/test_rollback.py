@@ -102,10 +102,11 @@ async def test_archive_of_an_earlier_rollback_is_not_brought_back_by_an_undo(wor
     old = world.run.layout.archive / "after3"
     old.mkdir(parents=True)
     (old / "epoch0005.ultralytics.pt").write_text("weights of an earlier rollback")
+    world.forensics.faults.next["archive"] = FAULT  # and when the undo asks again, it is told of the old one
     world.run.checkpoint_path(4).unlink()
     approval = await world.ask()
-    world.forensics.faults.lasting["archive"] = FAULT
     await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
     assert (old / "epoch0005.ultralytics.pt").exists()
 
 
@@ -148,6 +149,13 @@ async def test_trainer_that_dies_at_once_is_told_with_its_last_lines(world: Pape
     await world.approve(approval)
     assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
     assert "CUDA out of memory" in " ".join(world.outbox.last(f"operation/{approval}").body)
+
+
+async def test_bad_batches_at_the_start_are_not_called_healthy(world: PaperWorld) -> None:
+    world.runs.streak = 2
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
 
 
 async def test_trainer_that_hangs_before_its_first_batch_is_told(world: PaperWorld) -> None:

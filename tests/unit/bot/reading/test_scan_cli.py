@@ -64,7 +64,9 @@ def test_help_is_no_fault(capfd: pytest.CaptureFixture[str]) -> None:
         pytest.param(start() + frame(1, 3), "NOT FINISHED", id="running"),
         pytest.param(start() + frame(10, 20) + "\n" + validation(), "COMPLETED", id="completed"),
         pytest.param("", "No training frames", id="empty"),
-        pytest.param(start() + frame(1, 1) + "\nStopping training early as no improvement", "stopped", id="early"),
+        pytest.param(
+            start() + frame(1, 1) + "\nStopping training early as no improvement", "STOPPED EARLY", id="early"
+        ),
         pytest.param(start() + frame(1, 1, losses=NAN), "with 1 non-finite loss frame", id="nan"),
     ],
 )

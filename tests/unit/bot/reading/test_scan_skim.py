@@ -94,7 +94,7 @@ def skimmed(path: Path, log: bytes, block_bytes: int) -> dict[str, Any] | None:
         return None
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(sorted(PIECES)), max_size=25), st.sampled_from([600, 1000, 4096, 1 << 20]))
 @example(["start", "nan_frames", "header", "nan_frames"], 1 << 20)
 @example(["start", "crash", "row", "frames"], 1 << 20)
@@ -104,7 +104,7 @@ def test_skimming_says_what_careful_reading_says(tmp_path: Path, names: list[str
     assert report is None or report == carefully(log)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(st.sampled_from(sorted(PIECES)).map(PIECES.__getitem__).map(str.encode), st.binary(max_size=40))

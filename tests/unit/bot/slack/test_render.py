@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 from bot.core.tokens import moment, person
+from bot.slack import limits
 from bot.slack.render import render
 from bot.workspace.validate_message import read_blocks, read_text
 
@@ -88,7 +89,7 @@ def context_texts(message: Message) -> list[str]:
     return [e["text"] for b in render(message).blocks if b["type"] == "context" for e in b["elements"]]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(messages)
 def test_any_message_is_one_that_slack_takes_and_that_can_be_edited_later(message: Message) -> None:
     rendered = render(message)
@@ -98,7 +99,7 @@ def test_any_message_is_one_that_slack_takes_and_that_can_be_edited_later(messag
     assert rendered.blocks
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(messages)
 def test_no_text_pings_or_links_by_itself(message: Message) -> None:
     ours = re.compile(r"<!date\^\d+\^\{date_short_pretty\} \{time_secs\}\|[-0-9: ]+UTC>|<@U0ANNA>|<!subteam\^S0GROUP>")
@@ -107,6 +108,31 @@ def test_no_text_pings_or_links_by_itself(message: Message) -> None:
         assert "<" not in ours.sub("", text)
         assert wanted or "<@U0ANNA>" not in text
     assert "<" not in render(message).text
+
+
+@pytest.mark.parametrize("char", ["x", "&", "🔥", "_a_ "], ids=["letters", "entities", "emoji", "code"])
+def test_the_fullest_message_fits_with_every_part_still_there(char: str) -> None:
+    long = char * 5000
+    button = Button(action=ActionId.ACK, label=long, value="v", style=ButtonStyle.DANGER, confirm=long)
+    message = Message(
+        title=long,
+        tone=Tone.CRITICAL,
+        body=(long,) * 3,
+        fields=((long, long),) * 30,
+        items=(Item(mark=Mark.WARNING, text=long, detail=long),) * 30,
+        table=Table(header=(long,) * 25, rows=((long,) * 25,) * 200),
+        excerpt=long,
+        context=(long,) * 20,
+        buttons=(button,) * 30,
+        mentions=("U0ANNA",) * 60,
+    )
+    rendered = render(message)
+    read_blocks(list(rendered.blocks))
+    read_text(rendered.text, is_update=True)
+    assert {"section", "actions", "context"} <= {block["type"] for block in rendered.blocks}
+    excerpt = section_texts(message)[-1]
+    assert excerpt.startswith("```")
+    assert len(excerpt) >= limits.EXCERPT_SHARE - len("`_a_`") - 1
 
 
 def test_the_smallest_message_is_one_bold_line() -> None:

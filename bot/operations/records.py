@@ -1,0 +1,77 @@
+"""What rollbacks put aside, its way back, and the audit log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.core.facts import ProcessStatus
+from bot.core.message import Message, Reply, Tone
+from bot.core.view import RunView
+from bot.errors import CommandError
+from bot.operations import listings
+from bot.operations.course import World
+from bot.operations.planning import refuse_unless_ours
+from bot.ports import AuditBook, Driver
+
+
+def refuse_if_running(view: RunView, driver: Driver) -> None:
+    """The trainer of the run is certainly over.
+
+    Raises:
+        CommandError: it lives, or that cannot be told.
+    """
+    process = view.record.process if view.record else None
+    if process is None:
+        return
+    fact = driver.inspect(process)
+    if not fact.over:
+        how = "still runs" if fact.status is ProcessStatus.ALIVE else f"may still run: {fact.detail}"
+        raise CommandError("still-running", f"process {process.pid} of {view.name} {how}.", "/train status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Callers have made sure that ``user`` is on call, ``view`` is fresh, and no operation is under way."""
+
+    world: World
+    audit: AuditBook
+    host: str | None
+
+    async def archives(self, view: RunView) -> Reply:
+        """What rollbacks of the run put aside.
+
+        Raises:
+            OperationError: the archive could not be read.
+        """
+        return Reply(message=listings.archives(view.name, await self.world.forensics.archives(view)))
+
+    async def bring_back(self, view: RunView, user: str, name: str) -> Reply:
+        """What the archive ``name`` holds is back in its place.
+
+        Raises:
+            CommandError: no such archive, or the run is at work.
+            OperationError: the run has gone on since, or a move failed; says which.
+            StoreError: it could not be recorded; nothing was moved.
+        """
+        refuse_unless_ours(view, self.host)
+        refuse_if_running(view, self.world.driver)
+        known = {fact.name: fact for fact in await self.world.forensics.archives(view)}
+        if name not in known:
+            raise CommandError(
+                "archive-unknown",
+                f"{view.name} has no archive {name[:60]!r}. It has: {', '.join(known) or 'none'}.",
+                "/train archive",
+            )
+        self.audit.append(user, "archive.brought_back", view.run, {"archive": name}, self.world.clock.now())
+        await self.world.forensics.unarchive(view, Path(known[name].folder))
+        text = f"{known[name].num_files} files are back where they were. Next: /train resume"
+        return Reply(message=Message(title=f"{view.name}: {name} is brought back", tone=Tone.GOOD, body=(text,)))
+
+    def audit_trail(self, limit: int) -> Reply:
+        """The newest entries of the audit log, and whether the whole of it is intact.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return Reply(message=listings.audit_trail(self.audit.entries(limit), self.audit.verify()), private=True)

@@ -1,0 +1,150 @@
+"""How long a cold scan of a long log takes, against ``grep -c " nan "`` on the same log.
+
+``python -m tests.bench.scan [--megabytes 400] [--rounds 7]`` writes logs of 2.4 million frames into a temporary folder,
+runs both as whole processes by turns, and prints the ratio of the two in each round, and each one's seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+BATCHES = 7_550
+"""Of the run that this project was made for: an epoch of hours."""
+VAL_BATCHES = 60
+FRAMES_PER_400_MB = 2_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How the frames of a log look and end. ``nan_epochs``: one in so many is non-finite from its middle on."""
+
+    name: str
+    tqdm: bool
+    separator: str
+    nan_epochs: int = 0
+
+
+STYLES = (
+    Style(name="own bar, redrawn", tqdm=False, separator="\r\x1b[K"),
+    Style(name="own bar, redrawn, NaN in every 50th epoch", tqdm=False, separator="\r\x1b[K", nan_epochs=50),
+    Style(name="own bar, redrawn, NaN in every 4th epoch", tqdm=False, separator="\r\x1b[K", nan_epochs=4),
+    Style(name="tqdm, redrawn", tqdm=True, separator="\r"),
+    Style(name="own bar, a line each", tqdm=False, separator="\n"),
+    Style(name="own bar, a line each, NaN in every 50th epoch", tqdm=False, separator="\n", nan_epochs=50),
+)
+
+
+def epoch_text(style: Style, epoch: int, epochs: int) -> str:
+    """Header, frames, validation and row of one epoch."""
+    head = "\n" + "".join(f"{name:>11}" for name in ("Epoch", "GPU_mem", "box_loss", "cls_loss", "dfl_loss"))
+    nonfinite = style.nan_epochs and epoch % style.nan_epochs == 0
+    return (
+        f"{head}  Instances       Size\n"
+        + "".join(frames(style, epoch, epochs, nonfinite=bool(nonfinite)))
+        + "\n"
+        + "".join(f"{style.separator}{VAL_HEAD}: {bar(style, done, VAL_BATCHES)}" for done in range(VAL_BATCHES + 1))
+        + f"\n{'all':>22}        128        929      0.914      0.871      0.951      0.746\n"
+    )
+
+
+VAL_HEAD = "                 Class     Images  Instances      Box(P          R      mAP50  mAP50-95)"
+
+
+def frames(style: Style, epoch: int, epochs: int, *, nonfinite: bool) -> Iterator[str]:
+    """The frames of one epoch, as the progress line draws them."""
+    for done in range(BATCHES + 1):
+        share = done / BATCHES
+        losses = (1.9 - share, 3.1 - share, 1.3 - share / 9)
+        cells = ["nan"] * 3 if nonfinite and share > 0.5 else [f"{loss:.4g}" for loss in losses]
+        row = "".join(f"{cell:>11}" for cell in (f"{epoch}/{epochs}", "12.8G", *cells, 40 + done % 400, 640))
+        yield f"{style.separator}{row}: {bar(style, done, BATCHES)}"
+
+
+def bar(style: Style, done: int, total: int) -> str:
+    """Percentage, glyphs, counter and times."""
+    seconds, rest = done * 2, (total - done) * 2
+    if style.tqdm:
+        cells = f"{'█' * (10 * done // total):10}"
+        clock = f"{seconds // 60:02}:{seconds % 60:02}<{rest // 60:02}:{rest % 60:02}"
+        return f"{100 * done / total:3.0f}%|{cells}| {done}/{total} [{clock},  2.04s/it]"
+    filled = 12 * done // total
+    glyphs = "━" * filled + "─" * (12 - filled)
+    clock = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}<{rest // 3600}:{rest // 60 % 60:02}:59"
+    return f"{100 * done // total}% {glyphs} {done}/{total} 2.0s/it {clock}"
+
+
+def write_log(path: Path, style: Style, megabytes: int) -> int:
+    """The number of frames in ``path``, which then has about ``megabytes``."""
+    epochs = max(1, FRAMES_PER_400_MB * megabytes // 400 // (BATCHES + 1))
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(f"Ultralytics 8.4.190 🚀 Python-3.11 torch-2.14.1\nStarting training for {epochs} epochs...\n")
+        for epoch in range(1, epochs + 1):
+            stream.write(epoch_text(style, epoch, epochs))
+    return epochs * (BATCHES + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Of one process from start to end. ``cpu_s`` does not suffer from what else the machine does."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def cost_of(command: Sequence[str], *, locale: str) -> Cost:
+    """What ``command`` costs. Its output is read: grep stops at the first match when it goes to /dev/null."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.PIPE, check=False, env={**os.environ, "LC_ALL": locale})
+    wall_s = time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall_s=wall_s, cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def measure(path: Path, rounds: int, locale: str) -> list[tuple[Cost, Cost]]:
+    """Of the scan and of grep, by turns; a first round warms up."""
+    scan = [sys.executable, "-m", "bot", "scan", str(path), "--json"]
+    grep = ["grep", "-c", " nan ", str(path)]
+    return [(cost_of(scan, locale=locale), cost_of(grep, locale=locale)) for _ in range(rounds + 1)][1:]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median with smallest and largest."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def main() -> int:
+    """Print the table; 1 when a scan took longer than grep in the median."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    slower = False
+    with tempfile.TemporaryDirectory(prefix="trainmaster-bench-") as folder:
+        path = Path(folder) / "train.log"
+        for style in STYLES:
+            drawn = write_log(path, style, options.megabytes)
+            print(f"{style.name}: {path.stat().st_size / 1e6:.0f} MB, {drawn:,} frames")
+            for locale in ("C", "C.UTF-8"):
+                pairs = measure(path, options.rounds, locale)
+                ratios = [scan.wall_s / grep.wall_s for scan, grep in pairs]
+                slower = slower or statistics.median(ratios) > 1
+                print(f"  {locale:8} ratio {spread(ratios)}  of CPU {spread([a.cpu_s / b.cpu_s for a, b in pairs])}")
+                for name, costs in (("scan", [pair[0] for pair in pairs]), ("grep", [pair[1] for pair in pairs])):
+                    wall, cpu = spread([cost.wall_s for cost in costs]), spread([cost.cpu_s for cost in costs])
+                    print(f"           {name}  wall s {wall}  CPU s {cpu}")
+    return int(slower)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

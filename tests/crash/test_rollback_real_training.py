@@ -1,0 +1,153 @@
+"""A rollback of a real training by the real driver and the trainer's real command line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.core.operation import OperationState
+from bot.core.view import RunView
+from bot.drivers.local import LocalDriver
+from bot.drivers.trainer_cli import TrainerCli
+from bot.drivers.trainer_levels import TrainerLevels
+from bot.operations.course import World
+from bot.operations.limits import OperationLimits
+from bot.operations.planning import Planner
+from bot.operations.service import Operations
+from bot.ports import LaunchSpec
+from bot.reading.run_files import RunReader
+from bot.storage.audit import AuditLog
+from bot.storage.database import Database
+from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from tests.unit.bot.operations.paper import ALICE, BOB, SteppingClock
+from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
+from trainer.contract import Phase, RunLayout, Verdict
+
+pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
+
+
+class OneRun:
+    """The run of this test, read from its files with the state of its process."""
+
+    def __init__(self, directory: Path, driver: LocalDriver) -> None:
+        self._reader = RunReader(directory, first_seen_ts=0.0)
+        self._driver = driver
+
+    def look(self) -> RunView:
+        from dataclasses import replace
+
+        view = self._reader.read(0.0)
+        process = view.record.process if view.record else None
+        return replace(view, process=self._driver.inspect(process) if process else None)
+
+    def all(self) -> list[RunView]:
+        return [self.look()]
+
+    def find(self, name_or_id: str) -> RunView | None:
+        view = self.look()
+        return view if name_or_id in {view.run, view.name} else None
+
+    async def refresh(self, run: str) -> RunView | None:
+        return self.look()
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[LocalDriver]:
+    driver = LocalDriver(tmp_path / "state" / "launches")
+    yield driver
+    for process, child in driver._children.items():
+        driver.signal(process, signal.SIGKILL, group=True)
+        child.wait(10)
+
+
+async def until(run: OneRun, epoch: int, batch: int, *, attempt: int = 1) -> None:
+    """The training has come that far."""
+    async with asyncio.timeout(200):
+        while True:
+            view = run.look()
+            beat = view.beat
+            if beat is not None and view.attempt == attempt and (beat.epoch or 0, beat.batch or 0) >= (epoch, batch):
+                return
+            assert not (view.process and view.process.over), "\n".join(run._reader.log_tail())
+            await asyncio.sleep(0.1)  # noqa: ASYNC110 - another process's files are watched
+
+
+async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver: LocalDriver) -> None:
+    from trainer.digits import make
+
+    data = make(tmp_path / "digits", images=48, imgsz=64, digits=96, progress=False)
+    directory = tmp_path / "runs" / "digits"
+    driver.launch(
+        LaunchSpec(
+            key="first",
+            argv=(
+                *(sys.executable, "-m", "trainer", "train", "model=yolo11n.yaml", f"data={data}", "epochs=30"),
+                *("imgsz=64", "batch=8", "device=cpu", "amp=False", "plots=False", "workers=2", "level=standard"),
+                *(f"project={directory.parent}", f"name={directory.name}"),
+            ),
+            cwd=Path.cwd(),
+            log=tmp_path / "trainer.out",
+            env={"YOLO_CONFIG_DIR": str(tmp_path / "settings"), "OMP_NUM_THREADS": "1"},
+        )
+    )
+    run = OneRun(directory, driver)
+    await until(run, 3, 2)
+
+    database = Database(tmp_path / "state" / "db.sqlite3")
+    forensics, outbox = TrainerCli(), PaperOutbox()
+    own = driver.identify(os.getpid())
+    assert own is not None
+    clock = SteppingClock()
+    operations = Operations(
+        world=World(
+            runs=run,
+            driver=driver,
+            forensics=forensics,
+            planner=Planner(forensics=forensics, levels=TrainerLevels(), host=own.host),
+            clock=clock,
+            limits=OperationLimits(confirm_batches=3),
+        ),
+        approvals=SqliteApprovals(database),
+        operations=SqliteOperations(database),
+        intents=SqliteIntents(database),
+        outbox=outbox,
+        audit=AuditLog(tmp_path / "state" / "audit.jsonl"),
+        transactions=database,
+        chat=PaperChat(ALICE, BOB),
+        instance=own,
+    )
+    name = run.look().run
+    await operations.stop_now(name, ALICE)
+    await operations.settle()
+    stopped = outbox.last(next(key for key in outbox.versions if key.startswith("operation/")))
+    assert "can be resumed" in stopped.items[0].detail, stopped
+    old = run.look().record
+    assert old is not None
+    assert old.process is not None
+    assert driver.survivors(old.process) == ()
+
+    await operations.propose_rollback(name, ALICE, to_epoch=1)
+    question = operations.pending(name)
+    assert question is not None
+    await operations.decide(question.id, BOB, approve=True)
+    await operations.settle()
+    operation = SqliteOperations(database).get(question.id)
+    assert operation is not None
+    assert operation.state is OperationState.DONE, (operation.problem, run._reader.log_tail())
+    view = run.look()
+    assert view.attempt == 2
+    assert view.record is not None
+    assert view.record.level == "strict"
+    assert view.beat is not None
+    assert view.beat.phase in {Phase.TRAINING, Phase.VALIDATING, Phase.SAVING}
+    assert list(RunLayout(directory).archive.rglob("stop.pt"))
+    assert {fact.verdict for fact in await forensics.catalog(view) if fact.epoch == 1} == {Verdict.CLEAN}
+    assert AuditLog(tmp_path / "state" / "audit.jsonl").verify().intact
+    for (what, detail) in operation.done:
+        print(what, detail)

@@ -1,0 +1,126 @@
+"""Stopping at a batch and going on, as if nothing had happened or with other settings."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.integration.trainer.runs import Poisoned, differences, events, layout_of
+from trainer import GuardedDetectionTrainer, guard
+from trainer.__main__ import main
+from trainer.checkpoints.state import load_state
+from trainer.contract import ExitCode, RunLayout, read_json
+
+pytestmark = pytest.mark.training
+
+
+class Stopped(GuardedDetectionTrainer):
+    """Asks itself to stop while batch ``stop_at`` (from 0, over the whole run) is in work."""
+
+    stop_at = -1
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.guard.position.ni == self.stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().preprocess_batch(batch)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every trainer that the command line makes."""
+    found: list[Any] = []
+
+    class Recorded(GuardedDetectionTrainer):
+        def train(self) -> Any:
+            found.append(self)
+            return super().train()
+
+    monkeypatch.setitem(guard.TRAINERS, "detect", Recorded)
+    return found
+
+
+def stopped(overrides: dict[str, Any], at: int) -> Path:
+    trainer = type("Run", (Stopped,), {"stop_at": at})(overrides=overrides)
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+    assert end.value.code == ExitCode.STOPPED
+    return Path(trainer.save_dir)
+
+
+@pytest.mark.parametrize(("at", "nbs"), [(8, 4), (7, 12), (11, 12)], ids=["step", "within window", "last batch"])
+def test_a_stopped_run_ends_as_the_one_that_was_not(
+    settings: Callable[..., dict[str, Any]], made: list[Any], at: int, nbs: int
+) -> None:
+    run = stopped(settings(nbs=nbs, epochs=3, mosaic=1.0, close_mosaic=1), at)
+    (event,) = events(RunLayout(run), "run_stopped")
+    assert (event["epoch"], event["batch"], event["resumable"]) == (2, at % 6 + 1, True)
+
+    assert main(["resume", str(run)]) == ExitCode.FINISHED
+
+    whole = GuardedDetectionTrainer(overrides=settings(nbs=nbs, epochs=3, mosaic=1.0, close_mosaic=1, name="whole"))
+    whole.train()
+    assert not differences(made[0], whole)
+    assert [row.split(",")[0] for row in made[0].csv.read_text().splitlines()] == ["epoch", "1", "2", "3"]
+    assert (read_json(RunLayout(run).run_json) or {})["attempt"] == 2
+
+
+def test_going_back_to_an_epoch_at_the_same_level_repeats_it_exactly(
+    settings: Callable[..., dict[str, Any]], made: list[Any]
+) -> None:
+    whole = GuardedDetectionTrainer(overrides=settings(epochs=3))
+    whole.train()
+    before = {name: value.clone() for name, value in whole.model.state_dict().items()}
+
+    assert main(["resume", str(whole.save_dir), "from=1"]) == ExitCode.FINISHED
+
+    after = made[0].model.state_dict()
+    assert not [name for name, value in before.items() if not torch.equal(value, after[name])]
+    assert [row.split(",")[0] for row in whole.csv.read_text().splitlines()] == ["epoch", "1", "2", "3"]
+
+
+def test_a_stricter_level_really_changes_the_settings(settings: Callable[..., dict[str, Any]], made: list[Any]) -> None:
+    first = GuardedDetectionTrainer(overrides=settings(epochs=3))
+    first.train()
+
+    assert main(["resume", str(first.save_dir), "from=2", "level=strict", "hsv_h=0.001", "epochs=4"]) == 0
+
+    second = made[0]
+    assert second.guard.step.max_norm == 5.0
+    assert second.args.hsv_h == 0.001
+    assert [group["initial_lr"] for group in second.optimizer.param_groups] == [0.00025] * 3
+    assert second.scheduler.base_lrs == [0.00025] * 3
+    assert second.guard.position.warmup_from == 2
+    rows = [line.split(",") for line in second.csv.read_text().splitlines()]
+    assert [row[0] for row in rows] == ["epoch", "1", "2", "3", "4"]
+    started = events(layout_of(second), "run_started")[-1]
+    assert (started["attempt"], started["from_epoch"], started["level"]) == (2, 3, "strict")
+
+
+def test_a_poisoned_checkpoint_is_refused_and_nothing_is_changed(
+    settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = type("Run", (Poisoned,), {"poison": {5: "nan image"}})
+    trainer = kind(overrides=settings(level="observe", epochs=1))
+    trainer.train()
+    before = sorted(path.name for path in layout_of(trainer).states.iterdir())
+
+    assert main(["resume", str(trainer.save_dir), "from=1"]) == ExitCode.REFUSED
+
+    assert "no clean checkpoint" in capsys.readouterr().err
+    assert sorted(path.name for path in layout_of(trainer).states.iterdir()) == before
+    assert events(layout_of(trainer), "run_refused")[0]["verdict"] == "contaminated"
+
+
+def test_the_state_after_an_epoch_is_in_full_precision(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings())
+    trainer.train()
+
+    state = load_state(layout_of(trainer).state_file(2))
+    live = trainer.model.state_dict()
+    assert all(torch.equal(value, live[name]) for name, value in state["model"].items())

@@ -1,0 +1,124 @@
+"""The trainer's command line as the supervisor uses it: its answers, its faults, its time-outs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bot.core.facts import RunRecord
+from bot.core.view import RunView
+from bot.drivers.environment import trainer_environment
+from bot.drivers.trainer_cli import TrainerCli
+from bot.errors import OperationError
+from trainer.contract import Verdict
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> RunView:
+    """A run whose Python is this one, with one file that is no checkpoint."""
+    directory = tmp_path / "runs" / "digits"
+    (directory / "weights").mkdir(parents=True)
+    (directory / "guard" / "states").mkdir(parents=True)
+    (directory / "weights" / "epoch0.pt").write_bytes(b"no checkpoint")
+    record = RunRecord.parse({"run": "r", "attempt": 1, "python": sys.executable, "cwd": str(tmp_path)})
+    return RunView(directory=directory, name="digits", ts=0.0, first_seen_ts=0.0, record=record)
+
+
+@pytest.fixture
+def scripted(view: RunView, tmp_path: Path) -> RunView:
+    """A run in whose folder ``trainer`` is a script that the test writes."""
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").write_text("")
+    return view
+
+
+def script(view: RunView, text: str) -> None:
+    (view.directory.parent.parent / "trainer" / "__main__.py").write_text(text)
+
+
+async def test_real_command_judges_every_file_of_a_run(view: RunView) -> None:
+    (fact,) = await TrainerCli().catalog(view)
+    assert fact.file == "weights/epoch0.pt"
+    assert fact.verdict is not Verdict.CLEAN
+    assert fact.reasons
+
+
+async def test_verdict_against_a_file_is_an_answer_and_no_fault(view: RunView) -> None:
+    fact = await TrainerCli().verify(view, view.directory / "weights" / "epoch0.pt")
+    assert fact.verdict is not Verdict.CLEAN
+    assert not fact.resumable
+
+
+async def test_real_archive_and_its_way_back(view: RunView) -> None:
+    source = view.directory / "weights" / "epoch0.pt"
+    folder = await TrainerCli().archive(view, after_epoch=0)
+    assert not source.exists()
+    assert folder.is_dir()
+    await TrainerCli().unarchive(view, folder)
+    assert source.read_bytes() == b"no checkpoint"
+
+
+async def test_refusal_says_what_the_trainer_said_and_the_command_to_repeat_it(view: RunView) -> None:
+    with pytest.raises(OperationError, match="no checkpoint of epoch 3") as caught:
+        await TrainerCli().restore(view, epoch=3)
+    assert f"restore {view.directory} epoch=3" in caught.value.hint
+
+
+async def test_answer_is_found_below_what_libraries_print(scripted: RunView) -> None:
+    row = {"epoch": 1, "file": "a.pt", "kind": "state", "verdict": "clean", "sha256": "00", "resumable": True}
+    script(scripted, f"print('warning: something'); print('''{json.dumps({'checkpoints': [row]})}''')")
+    (fact,) = await TrainerCli().catalog(scripted)
+    assert fact.verdict is Verdict.CLEAN
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("print('hello')", "something else than expected", id="no JSON"),
+        pytest.param("pass", "something else than expected", id="nothing"),
+        pytest.param("print('[1, 2')", "something else than expected", id="half of it"),
+        pytest.param("raise SystemExit('disk on fire')", "disk on fire", id="failed"),
+        pytest.param("import os; os.kill(os.getpid(), 9)", "code -9", id="killed"),
+    ],
+)
+async def test_odd_answer_is_a_fault_with_its_last_words(scripted: RunView, text: str, words: str) -> None:
+    script(scripted, text)
+    with pytest.raises(OperationError, match=words):
+        await TrainerCli().catalog(scripted)
+
+
+async def test_command_that_hangs_is_ended(scripted: RunView, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script(scripted, f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+    with pytest.raises(OperationError, match="took longer than 1 s"):
+        await TrainerCli(timeout_s=1.0).catalog(scripted)
+    if pid_file.exists():
+        assert not psutil.pid_exists(int(pid_file.read_text()))
+
+
+async def test_python_that_is_gone_is_named(view: RunView) -> None:
+    record = RunRecord.parse({"run": "r", "python": "/nowhere/python", "cwd": "/"})
+    odd = RunView(directory=view.directory, name="digits", ts=0.0, first_seen_ts=0.0, record=record)
+    with pytest.raises(OperationError, match="/nowhere/python"):
+        await TrainerCli().catalog(odd)
+
+
+async def test_unguarded_run_is_refused(view: RunView) -> None:
+    odd = RunView(directory=view.directory, name="digits", ts=0.0, first_seen_ts=0.0)
+    with pytest.raises(OperationError, match="which Python"):
+        await TrainerCli().catalog(odd)
+
+
+def test_trainer_gets_no_secret_and_finds_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_APP_TOKEN", "xapp-secret")
+    monkeypatch.setenv("PYTHONPATH", "/given")
+    environment = trainer_environment({"OMP_NUM_THREADS": "1"})
+    assert "SLACK_APP_TOKEN" not in environment
+    first, *rest = environment["PYTHONPATH"].split(":")
+    assert first == "/given"
+    assert any((Path(part) / "trainer" / "contract.py").is_file() for part in rest)
+    assert environment["OMP_NUM_THREADS"] == "1"

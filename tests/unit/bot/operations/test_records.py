@@ -1,0 +1,84 @@
+"""Archive listing and its way back, and the audit log as people read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.core.archive import ArchiveFact
+from bot.core.message import Tone
+from bot.errors import CommandError, StoreError
+from bot.operations import listings
+from bot.storage.audit import AuditLog
+from tests.unit.bot.operations.paper import BOB, MALLORY, PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+
+
+async def test_archive_lists_what_rollbacks_put_aside(world: PaperWorld) -> None:
+    assert "no rollback" in (await world.operations.archives(RUN)).message.title
+    await world.approve(await world.ask())
+    message = (await world.operations.archives(RUN)).message
+    assert message.title == "digits: 1 archives"
+    assert "after epoch 3: 1 files" in message.items[0].detail
+
+
+async def test_archive_is_brought_back_into_a_stopped_run(world: PaperWorld) -> None:
+    await world.approve(await world.ask())
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    await world.operations.bring_back(RUN, BOB, "after3")
+    assert world.run.files()["weights of epoch 4"].startswith("runs/digits/")
+    assert ("U0BOB", "archive.brought_back") in world.audit.entries
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "fault"),
+    [
+        pytest.param(MALLORY, "after3", "only people on call", id="not on call"),
+        pytest.param(BOB, "after3", "still runs", id="trainer at work"),
+    ],
+)
+async def test_archive_is_not_brought_back_when_it_must_not_be(
+    world: PaperWorld, user: str, name: str, fault: str
+) -> None:
+    await world.approve(await world.ask())
+    with pytest.raises(CommandError, match=fault):
+        await world.operations.bring_back(RUN, user, name)
+    assert "archive" in world.run.files()["weights of epoch 4"]
+
+
+@pytest.mark.parametrize("name", ["after9", "../../etc", ""])
+async def test_unknown_archive_is_refused_with_those_there_are(world: PaperWorld, name: str) -> None:
+    await world.approve(await world.ask())
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    with pytest.raises(CommandError, match="after3"):
+        await world.operations.bring_back(RUN, BOB, name)
+
+
+async def test_archive_is_not_brought_back_without_a_record(world: PaperWorld) -> None:
+    await world.approve(await world.ask())
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+    world.audit.full = True
+    with pytest.raises(StoreError):
+        await world.operations.bring_back(RUN, BOB, "after3")
+    assert "archive" in world.run.files()["weights of epoch 4"]
+
+
+def test_audit_trail_names_people_and_its_own_state(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    log.append("U0BOB", "approval.yes", "run-1", {}, 100.0)
+    message = listings.audit_trail(log.entries(), log.verify())
+    assert message.title == "Audit log: 1 entries, intact"
+    assert message.body == ("<t:100> <u:U0BOB>: approval.yes on run-1",)
+    (tmp_path / "audit.jsonl").write_text("")
+    broken = listings.audit_trail(log.entries(), log.verify())
+    assert broken.tone is Tone.CRITICAL
+    assert "cut off" in broken.body[0]
+
+
+def test_odd_archive_row_is_passed_over() -> None:
+    assert ArchiveFact.parse({"name": "a"}) is None
+    assert ArchiveFact.parse({"name": "a", "folder": "/a", "after_epoch": 1, "moved": None, "bytes": "x"}) is not None

@@ -1,0 +1,92 @@
+"""A fresh trainer put where a saved state was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainer.position import Position
+from trainer.progress import RunningLoss
+from trainer.resuming import ResumePlan
+from trainer.sampling import Boundary, GuardedLoader, set_random_state
+from trainer.snapshot import restore, restore_gradients
+
+
+class GoingOn:
+    """Puts each part of the state back at the moment from which nothing overwrites it any more."""
+
+    def __init__(self, plan: ResumePlan, *, position: Position, running: RunningLoss) -> None:
+        self._plan = plan
+        self._state = plan.state
+        self._position = position
+        self._running = running
+        self._running_record: Mapping[str, object] | None = None
+        self._begun = False
+
+    def set_up(self, trainer: Any) -> list[str]:
+        """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words."""
+        state, position = self._state, self._position
+        notes = restore(trainer, state)
+        trainer.start_epoch = state["epoch"]
+        position.batches = len(trainer.train_loader)
+        position.warmup_from = self._plan.warmup_from
+        last_step = state.get("last_step")
+        if last_step is not None and self._same_batches:
+            position.resume(last_step=last_step, window_open=bool(state.get("window_open")))
+        model = unwrap_model(trainer.model)
+        model.criterion = model.init_criterion()  # an epoch of placeholders would never make it
+        updates = state.get("criterion_updates", state["epoch"])
+        if updates and hasattr(model.criterion, "update"):
+            model.criterion.updates = updates - 1  # so that update() lands on the gains of that epoch
+            model.criterion.update()
+        loader = trainer.train_loader
+        if isinstance(loader, GuardedLoader) and "order" in state:
+            loader.go_on(state=state["order"]["state"], batches_done=state["batch"] if self._same_batches else 0)
+        elif state["batch"] and not self._same_batches:
+            notes.append("the data set or the batch size changed: the epoch that was cut through starts over")
+        return notes
+
+    def epoch_started(self, trainer: Any) -> bool:
+        """The first epoch begins: gradients and random state, which the loop's start and set-up would have lost.
+
+        Whether it begins in its middle.
+        """
+        if self._begun:
+            return False
+        self._begun = True
+        state = self._state
+        if not self._same_batches and state["batch"]:
+            return False
+        restore_gradients(trainer, state["gradients"])
+        self._running_record = state.get("running") if state["batch"] else None
+        if state.get("rng"):
+            set_random_state(state["rng"])
+        dataset = trainer.train_loader.dataset
+        if state.get("mosaic_buffer") and hasattr(dataset, "buffer") and trainer.train_loader.num_workers == 0:
+            for index in state["mosaic_buffer"]:
+                dataset.load_image(index)  # refills the buffer in its order
+        return bool(state["batch"])
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """Counts of the epoch that was cut through."""
+        return self._state["counts"]
+
+    def batch_started(self) -> None:
+        """The first batch begins: the running mean, which the loop drops after an epoch's start."""
+        if self._running_record is not None:
+            self._running.load(self._running_record)
+            self._running_record = None
+
+    def boundary(self, epoch: int) -> Boundary | None:
+        """Random state at the end of ``epoch`` (from 0) when all of it lies before the state."""
+        state = self._state
+        if epoch != state["epoch"] or state["batch"] < self._position.batches or not state.get("rng"):
+            return None
+        return Boundary(rng=state["rng"], mosaic_buffer=state["mosaic_buffer"])
+
+    @property
+    def _same_batches(self) -> bool:
+        return self._state["batches"] == self._position.batches

@@ -1,0 +1,222 @@
+"""What the records say about the training: counts, heartbeats, rows for plots, incidents."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainer.batch_guard import SkipBudget, SkipLimit
+from trainer.contract import EventKind, SkipReason
+from trainer.drill import Drill
+from trainer.incident import Incidents, diagnose, first_bad_module
+from trainer.position import Position
+from trainer.progress import RunningLoss
+from trainer.recorder import Recorder, encoded
+from trainer.settings import GuardSettings
+from trainer.stepping import BadBatch, StepGuard
+
+SERIES_ROWS_PER_EPOCH: Final = 50
+
+
+class Reporter:
+    """Counts and reports for one attempt."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        settings: GuardSettings,
+        *,
+        position: Position,
+        running: RunningLoss,
+        drill: Drill,
+    ) -> None:
+        self._recorder = recorder
+        self._settings = settings
+        self._position = position
+        self._running = running
+        self._drill = drill
+        self._incidents = Incidents(recorder.layout)
+        self.budget = SkipBudget(
+            SkipLimit(streak=settings.bad_streak, count=settings.bad_count, window=settings.bad_window)
+        )
+        self.skipped = self.skipped_epoch = 0
+        self._nonfinite_epoch = 0
+        self._clipped_before_epoch = 0
+        self._row_counts = (0, 0)
+        self._epoch_began = time.time()
+        self._images = 0
+        self.give_up: str | None = None
+        """Why the run should end after the batch in work."""
+
+    def epoch_started(self, trainer: Any, step: StepGuard) -> None:
+        """Counting of an epoch begins."""
+        self.skipped_epoch = self._nonfinite_epoch = 0
+        self._clipped_before_epoch = step.gradients.clipped
+        self._epoch_began, self._images = time.time(), 0
+        self._recorder.event(
+            EventKind.EPOCH_STARTED, epoch=trainer.epoch + 1, epochs=trainer.epochs, batches=self._position.batches
+        )
+        self.beat(trainer, step, force=True)
+
+    def counts(self, step: StepGuard) -> dict[str, Any]:
+        """Counts of the epoch in work, for a saved state."""
+        return {
+            "skipped_epoch": self.skipped_epoch,
+            "nonfinite_epoch": self._nonfinite_epoch,
+            "clipped_epoch": step.gradients.clipped - self._clipped_before_epoch,
+            "elapsed_s": time.time() - self._epoch_began,
+        }
+
+    def load_counts(self, record: Mapping[str, Any]) -> None:
+        """Go on counting in the middle of an epoch."""
+        self.skipped_epoch = record["skipped_epoch"]
+        self._nonfinite_epoch = record["nonfinite_epoch"]
+        self._clipped_before_epoch -= record["clipped_epoch"]
+        self._epoch_began -= record["elapsed_s"]
+
+    def batch_over(self, trainer: Any, step: StepGuard, *, images: int) -> None:
+        """A batch is over; rows and heartbeat when they are due."""
+        self.budget.batch_over()
+        self._images += images
+        done, batches = self._position.done, self._position.batches
+        if done % max(batches // SERIES_ROWS_PER_EPOCH, 1) == 0 or done == batches:
+            self._series(trainer, step)
+        if self._recorder.beat_due():
+            self.beat(trainer, step)
+
+    def epoch_finished(self, trainer: Any, step: StepGuard) -> None:
+        """Validated and saved."""
+        position = self._position
+        self._recorder.event(
+            EventKind.EPOCH_FINISHED,
+            epoch=position.epoch + 1,
+            epochs=trainer.epochs,
+            batches=position.batches,
+            batches_done=position.done,
+            skipped=self.skipped_epoch,
+            nonfinite=self._nonfinite_epoch,
+            clipped=step.gradients.clipped - self._clipped_before_epoch,
+            losses=self._running.as_floats(),
+            metrics={name: float(value) for name, value in (trainer.metrics or {}).items()},
+            fitness=None if trainer.fitness is None else float(trainer.fitness),
+            validated=bool(trainer.args.val) or bool(trainer.stop),
+            seconds=time.time() - self._epoch_began,
+            lr=rate_of(trainer),
+        )
+        self.beat(trainer, step, force=True)
+
+    def bad_batch(self, trainer: Any, step: StepGuard, bad: BadBatch) -> None:
+        """Count it, keep it, tell it."""
+        position = self._position
+        lost = bad.action == "skipped"
+        self._nonfinite_epoch += bad.reason is not SkipReason.LOSS_SPIKE
+        self.skipped += lost
+        self.skipped_epoch += lost
+        spent = self.budget.spend(batches_per_epoch=position.batches) if lost else None
+        drilled = self._drill.fault is not None and bad.index == position.index
+        facts = {
+            "reason": bad.reason,
+            "epoch": position.epoch + 1,
+            "batch": bad.index + 1,
+            "batches": position.batches,
+            "action": bad.action,
+            "losses": bad.verdict.losses if bad.verdict else {},
+            "grad_norm": bad.grad_norm,
+            "lr": rate_of(trainer),
+            "images": [str(name) for name in bad.batch.get("im_file", ())],
+        }
+        model = unwrap_model(trainer.model)
+        found = diagnose(model, bad.batch, labels_bad=bool(bad.verdict and bad.verdict.labels_bad))
+        self._recorder.event(
+            EventKind.BAD_BATCH,
+            **facts,
+            skipped_epoch=self.skipped_epoch,
+            skipped_total=self.skipped,
+            streak=self.budget.streak,
+            incident=self._keep(model, step, bad, {**facts, **found, "drill": drilled}),
+            cause=found["cause"],
+            **({"drill": True} if drilled else {}),
+        )
+        LOGGER.warning(
+            f"bad batch: epoch {position.epoch + 1} batch {bad.index + 1}/{position.batches}: {bad.reason}, "
+            f"{bad.action} ({self.skipped_epoch} this epoch, {self.budget.streak} in a row)"
+        )
+        if bad.action != "observed":
+            many = f"{found['bad_weights']} weights are not finite, and no batch can mend that"
+            self.give_up = many if found["bad_weights"] else spent or self.give_up
+
+    def here(self, kind: EventKind, **fields: Any) -> None:
+        """An event at the batch in work."""
+        self._recorder.event(kind, epoch=self._position.epoch + 1, batch=self._position.index + 1, **fields)
+
+    def beat(self, trainer: Any, step: StepGuard, *, force: bool = False) -> None:
+        """A heartbeat."""
+        elapsed_s = time.time() - self._epoch_began
+        self._recorder.beat(
+            force=force,
+            epoch=self._position.epoch + 1,
+            epochs=trainer.epochs,
+            batch=self._position.done,
+            batches=self._position.batches,
+            losses=self._running.as_floats(),
+            lr=rate_of(trainer),
+            grad_norm=step.grad_norm,
+            skipped=self.skipped,
+            skipped_epoch=self.skipped_epoch,
+            clipped=step.gradients.clipped,
+            clipped_epoch=step.gradients.clipped - self._clipped_before_epoch,
+            streak=self.budget.streak,
+            images_per_s=self._images / elapsed_s if elapsed_s > 0 else None,
+            epoch_elapsed_s=elapsed_s,
+            memory_gib=trainer._get_memory(),  # noqa: SLF001 - what the progress line shows
+        )
+
+    def _keep(self, model: Any, step: StepGuard, bad: BadBatch, facts: dict[str, Any]) -> str | None:
+        module = None
+        if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
+            with step.untouched_statistics():
+                module = first_bad_module(model, bad.batch)
+        details = {
+            **facts,
+            "ts": time.time(),
+            "run": self._recorder.run,
+            "attempt": self._recorder.attempt,
+            "level": self._settings.level,
+            "first_bad_module": module,
+            "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
+        }
+        try:
+            return self._incidents.record(encoded(details), bad.batch, facts["images"])
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            self._recorder.storage_fault("incidents", error)
+            return None
+
+    def _series(self, trainer: Any, step: StepGuard) -> None:
+        norms = step.gradients.summary()
+        skipped, clipped = self._row_counts
+        self._row_counts = (self.skipped, step.gradients.clipped)
+        self._recorder.series(
+            epoch=self._position.epoch + 1,
+            batch=self._position.done,
+            losses=self._running.as_floats(),
+            lr=rate_of(trainer),
+            grad_norm_p50=norms.p50,
+            grad_norm_p99=norms.p99,
+            grad_norm_max=norms.largest,
+            clipped=step.gradients.clipped - clipped,
+            skipped=self.skipped - skipped,
+        )
+
+
+_OF_FORWARD_PASS: Final = frozenset({SkipReason.NONFINITE_LOSS, SkipReason.NONFINITE_BATCHNORM})
+
+
+def rate_of(trainer: Any) -> float | None:
+    """The largest learning rate of the optimizer's groups; None before there is one."""
+    rates = [group["lr"] for group in trainer.optimizer.param_groups] if trainer.optimizer else []
+    return max((rate for rate in rates if math.isfinite(rate)), default=None)
