@@ -22,10 +22,12 @@ def _run(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bot run", description="Watch RUNS_DIR and answer in Slack.")
     parser.parse_args(argv)
     from bot.app import App  # noqa: PLC0415 - the other verbs start without Slack
-    from bot.settings import load_settings  # noqa: PLC0415
+    from bot.settings import load_settings, suspicious_names  # noqa: PLC0415
 
     settings = load_settings(os.environ, ENV_FILE)
     _set_up_logging(settings.log_level)
+    for warning in suspicious_names(os.environ, ENV_FILE):
+        logging.getLogger("bot").warning("settings: %s", warning)
 
     async def serve() -> None:
         app = App(settings)

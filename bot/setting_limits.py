@@ -41,7 +41,8 @@ def alert_limits(settings: Settings) -> AlertLimits:
 
 def audience(settings: Settings) -> Audience:
     """Who hears of critical alerts."""
-    return Audience(on_call=settings.oncall_users, escalation=(settings.escalate_to,) if settings.escalate_to else ())
+    on_call = settings.oncall_users or ((settings.oncall_usergroup,) if settings.oncall_usergroup else ())
+    return Audience(on_call=on_call, escalation=(settings.escalate_to,) if settings.escalate_to else ())
 
 
 def operation_limits(settings: Settings) -> OperationLimits:

@@ -179,10 +179,8 @@ class AlertPipeline:
 
     def firing(self, run: str | None = None) -> tuple[Alert, ...]:
         """See :class:`bot.ports.Alerts`. What only happened is listed while it is news and nobody acknowledged it."""
-        now = self._clock.now()
-        return tuple(
-            one.alert for one in self._standings.firing(run) if _is_listed(one.alert, now, self._limits.listed_s)
-        )
+        since_ts = self._clock.now() - self._limits.listed_s
+        return tuple(one.alert for one in self._standings.firing(run, since_ts) if _is_listed(one.alert, since_ts))
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """See :class:`bot.ports.Alerts`."""
@@ -257,8 +255,8 @@ def _is_over(alert: Alert, muted: InhibitReason | SilenceReason) -> bool:
     return happened and muted in {InhibitReason.CAUSE_HAPPENED, SilenceReason.LET_GO}
 
 
-def _is_listed(alert: Alert, now: float, listed_s: float) -> bool:
+def _is_listed(alert: Alert, since_ts: float) -> bool:
     if alert.finding.nature is Nature.CONDITION:
         return True
     news = alert.finding.severity is not Severity.INFO and alert.acked_by is None
-    return news and now - alert.since_ts <= listed_s
+    return news and alert.since_ts >= since_ts

@@ -31,8 +31,8 @@ class Standings(Protocol):
         """Nothing remains to be done about these occurrences while they stay as they are."""
         ...
 
-    def firing(self, run: str | None = None) -> Sequence[Standing]:
-        """Every alert in state firing, newest first."""
+    def firing(self, run: str | None, happened_since_ts: float) -> Sequence[Standing]:
+        """Every firing condition, and every occurrence since then that is news, newest first."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,10 +11,11 @@ from pathlib import Path
 
 from bot.core.forecast import duration
 from bot.core.operation import Step
-from bot.core.plan import RollbackPlan, differences
+from bot.core.plan import RollbackPlan, Target, differences
 from bot.errors import CommandError, OperationError
 from bot.operations.course import Course, WorldChangedError
 from bot.operations.limits import OperationLimits
+from bot.operations.pinning import bring_pinned_back, pin, unpin
 from bot.operations.restart import confirm, launch, probe_restarted, restart
 from bot.operations.stop import probe_stopped, stop_process
 from trainer.contract import RunLayout, Verdict
@@ -70,14 +72,22 @@ async def _hold(course: Course) -> str:
 
 
 async def _verify(course: Course) -> str:
-    """Every file that will be used is read anew, and is the one that was approved.
+    """Every file that will be used is read anew, is the one that was approved, and stays while the trainer still runs.
 
     Raises:
         OperationError: one is not clean, or not the same.
     """
     target = _plan(course).target
-    for file, sha256 in ((target.file, target.sha256), *target.companions):
-        fact = await course.world.forensics.verify(await course.view(), course.operation.directory / file)
+    pin(course.operation, target)
+    return await _judge(course, target)
+
+
+async def _judge(course: Course, target: Target) -> str:
+    view = await course.view()
+    wanted = {target.file: target.sha256, **dict(target.companions)}
+    verify = course.world.forensics.verify
+    facts = await asyncio.gather(*(verify(view, course.operation.directory / file) for file in wanted))
+    for (file, sha256), fact in zip(wanted.items(), facts, strict=True):
         if fact.sha256 != sha256:
             raise OperationError(
                 "checkpoint-replaced",
@@ -92,8 +102,16 @@ async def _verify(course: Course) -> str:
     return f"clean, sha256 {target.sha256[:12]}"
 
 
+async def _unpin(course: Course) -> str:
+    unpin(course.operation, _plan(course).target)
+    return "nothing is held any more"
+
+
 async def _archive(course: Course) -> str:
+    """Nothing of the run is later than the target, which is certainly still there: from now on nobody prunes it."""
     plan = _plan(course)
+    if not bring_pinned_back(course.operation, plan.target):
+        await _judge(course, plan.target)
     if course.operation.note("archives") is None:
         course.note("archives", json.dumps(_archive_names(plan)))
     folder = await course.world.forensics.archive(await course.view(), after_epoch=plan.target.epoch)
@@ -140,6 +158,7 @@ async def _restart_as_it_was(course: Course) -> str:
 async def _restore(course: Course) -> str:
     plan = _plan(course)
     await course.world.forensics.restore(await course.view(), epoch=plan.target.epoch)
+    unpin(course.operation, plan.target)
     return f"epoch {plan.target.epoch} is where it goes on"
 
 
@@ -151,7 +170,7 @@ SPECS: Mapping[Step, StepSpec] = {
     spec.step: spec
     for spec in (
         StepSpec(step=Step.HOLD, apply=_hold, timeout_s=lambda limits: limits.verify_timeout_s),
-        StepSpec(step=Step.VERIFY, apply=_verify, timeout_s=lambda limits: limits.verify_timeout_s),
+        StepSpec(step=Step.VERIFY, apply=_verify, undo=_unpin, timeout_s=lambda limits: limits.verify_timeout_s),
         StepSpec(
             step=Step.STOP,
             probe=probe_stopped,

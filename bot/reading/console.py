@@ -6,6 +6,8 @@ the reader raise.
 
 from __future__ import annotations
 
+import codecs
+
 from bot.reading.console_facts import ConsoleFact, Header, PlainBar, RunBanner, TrainFrame, ValBar, ValRow
 from bot.reading.console_frames import (
     Bar,
@@ -24,6 +26,8 @@ from bot.reading.console_traceback import TracebackReader
 
 MAX_SEGMENT_BYTES = 64 * 1024
 """A piece without line feed or carriage return that is longer is read in parts."""
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""How a log begins that PowerShell's ``>`` has written."""
 _MAX_TEXT_CHARACTERS = 4_096
 """Of a longer piece only beginning and end are searched for tables and messages, but all of it for frames."""
 
@@ -134,10 +138,22 @@ class ConsoleReader:
         """The physical line that the next byte belongs to."""
         self._segments = SegmentReader()
         self._pending = b""
+        self._begun = False
+        self._utf16: codecs.IncrementalDecoder | None = None
 
     def feed(self, data: bytes) -> list[ConsoleFact]:
         """The facts that ``data`` completes. What follows the last line end or carriage return waits."""
         facts: list[ConsoleFact] = []
+        if not self._begun:
+            data, self._pending = self._pending + data, b""
+            if len(data) < len(UTF16_MARKS[0]):
+                self._pending = data
+                return facts
+            self._begun = True
+            if data.startswith(UTF16_MARKS):
+                self._utf16 = codecs.getincrementaldecoder("utf-16")("replace")
+        if self._utf16:
+            data = self._utf16.decode(data).encode("utf-8", "replace")
         *lines, last = (self._pending + data).split(b"\n")
         for line in lines:
             self._read_line(line, facts)

@@ -137,9 +137,9 @@ class ValRow(ConsoleFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed(ConsoleFact):
-    """All epochs ran; ``epochs`` counts those since the last start."""
+    """All epochs ran; ``epochs`` counts those since the last start, None from YOLOv5's classifier."""
 
-    epochs: int
+    epochs: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

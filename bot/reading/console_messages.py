@@ -28,7 +28,7 @@ from bot.reading.console_text import shortened
 _BANNER = re.compile(r"(?:^|\s)(Ultralytics (?:YOLO)?v?\d\S*|YOLO(?:R|v\d+)) +(?:🚀 *)?(\S*).*\btorch[ -]\d")
 _STARTED = re.compile(r"Starting training for (\d+(?:\.\d+)?) (epochs|hours)\.\.\.")
 _RESUMED = re.compile(r"Resuming training (?:from )?\S.* from epoch (\d+) to (\d+) total epochs")
-_COMPLETED = re.compile(r"(?:^|\s)(\d+) epochs completed in [\d.]+ hours\.")
+_COMPLETED = re.compile(r"(?:^|\s)(\d+) epochs completed in [\d.]+ hours\.|^Training complete \([\d.]+ hours\)")
 _EARLY = re.compile(r"(?:Training stopped early|Stopping training early) as no improvement")
 _PATIENCE = re.compile(r"in last (\d+) epochs")
 _BEST = re.compile(r"Best results observed at epoch (\d+)")
@@ -117,7 +117,7 @@ def _progress(text: str, line: int) -> ConsoleFact | None:
     if match := _RESUMED.search(text):
         return Resumed(line=line, epoch=int(match[1]), epochs=int(match[2]))
     if match := _COMPLETED.search(text):
-        return Completed(line=line, epochs=int(match[1]))
+        return Completed(line=line, epochs=int(match[1]) if match[1] else None)
     if _EARLY.search(text):
         patience, best = _PATIENCE.search(text), _BEST.search(text)
         return EarlyStopped(

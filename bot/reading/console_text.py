@@ -21,6 +21,7 @@ _PREFIX = re.compile(
     | [A-Z][a-z]{2}\ [\ \d]\d\ \d\d:\d\d:\d\d\ \S+\ [\w./-]+(?:\[\d+\])?:\ # syslog
     | [\w.-]+\s*\|\ (?=\S|\ {2})                           # docker compose
     | \(\w+\ pid=\d+[^)]*\)\ ?                             # ray
+    | \d+\.\d+s\s+\d+\s                                   # Kaggle
     | \d{1,4}:\ (?=\S|\ {2})                               # srun --label
     )+""",
     re.VERBOSE,
@@ -33,7 +34,7 @@ def unwrap(segment: bytes) -> list[str]:
     """``segment`` (no line feed or carriage return inside) as texts without terminal control; several when a log
     driver had packed line ends into one record. Quoted lines (``> ...``) are somebody else's log and vanish.
     """
-    text = segment.decode("utf-8", "replace")
+    text = segment.decode("utf-8", "replace").replace("\0", "")  # a file cut under its writer has a hole of NULs
     if _RECORD.match(text):
         text = _record_text(text)
     elif "\\n" in text and "Traceback (most" in text:

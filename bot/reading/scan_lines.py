@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
+from io import FileIO
 
 _BLOCK_BYTES = 1024 * 1024
 _SPARSE = 64
 """Up to so many line feeds a block are found one by one, faster than counting looks at every byte."""
 
 
-def line_numbers(descriptor: int, offsets: Iterable[int]) -> dict[int, int]:
+def line_numbers(stream: FileIO, offsets: Iterable[int]) -> dict[int, int]:
     """The number (from 1) of the line that holds each of ``offsets``."""
     numbers: dict[int, int] = {}
     block = bytearray(_BLOCK_BYTES)
@@ -20,7 +20,8 @@ def line_numbers(descriptor: int, offsets: Iterable[int]) -> dict[int, int]:
         while base + length <= offset:
             line += _count(block, place, length)
             base += length
-            length, place = os.preadv(descriptor, [block], base), 0
+            stream.seek(base)
+            length, place = stream.readinto(block), 0
             if length == 0:
                 break
         stop = min(offset - base, length)

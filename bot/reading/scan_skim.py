@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import re
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 
-from bot.reading.console import MAX_SEGMENT_BYTES, SegmentReader
+from bot.reading.console import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
 from bot.reading.console_facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
 from bot.reading.console_frames import Columns
 from bot.reading.scan_lines import line_numbers
@@ -41,11 +42,8 @@ def skim(path: Path, *, block_bytes: int = BLOCK_BYTES) -> LogSummary:
         NotSkimmableError: it has to be read with care.
         OSError: it cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _Skimmer(descriptor, block_bytes).run()
-    finally:
-        os.close(descriptor)
+    with path.open("rb", buffering=0) as stream:
+        return _Skimmer(stream, block_bytes).run()
 
 
 class _Skimmer:
@@ -54,9 +52,9 @@ class _Skimmer:
     Facts carry the offset of their line until the end, when the few that are listed get its number.
     """
 
-    def __init__(self, descriptor: int, block_bytes: int) -> None:
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+    def __init__(self, stream: FileIO, block_bytes: int) -> None:
+        self._stream = stream
+        self._size = os.fstat(stream.fileno()).st_size
         self._block = bytearray(block_bytes)
         self._reader = SegmentReader()
         self._summary = LogSummary()
@@ -74,10 +72,13 @@ class _Skimmer:
 
     def run(self) -> LogSummary:
         base = 0
+        if self._read_at(0, 2) in UTF16_MARKS:
+            raise NotSkimmableError
         while True:
-            length = min(os.preadv(self._descriptor, [self._block], base), self._size - base)
+            self._stream.seek(base)
+            length = min(self._stream.readinto(self._block), self._size - base)
             end = max(self._block.rfind(b"\n", 0, length), self._block.rfind(b"\r", 0, length)) + 1
-            last = base + length >= self._size or length < len(self._block)
+            last = length == 0 or base + length >= self._size
             if end == 0 and not last:
                 raise NotSkimmableError
             self._skim_block(base, end)
@@ -88,7 +89,7 @@ class _Skimmer:
         if self._summary.frame is None:
             raise NotSkimmableError
         self._find_last_row()
-        self._summary.renumber(line_numbers(self._descriptor, self._summary.lines()))
+        self._summary.renumber(line_numbers(self._stream, self._summary.lines()))
         return self._summary
 
     def _skim_block(self, base: int, end: int) -> None:
@@ -130,11 +131,12 @@ class _Skimmer:
             self._catch_up(offset, columns, val_columns)
         for fact in facts:
             self._add(fact, offset)
-        if reader.val_columns is not val_columns:
+        if reader.val_columns != val_columns:
             self._val_columns.append((offset, reader.val_columns))
-            head = piece.find(b"Class")
+        head = piece.find(b"Class")
+        if head >= 0:
             colon = piece.find(b": ", head)
-            self._val_bars = _val_bars_pattern(piece[head : colon + 1]) if 0 <= head < colon else None
+            self._val_bars = _val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
         return facts
 
     def _read_run(self, frame: TrainFrame, place: int, end: int) -> int:
@@ -155,7 +157,7 @@ class _Skimmer:
         width = _WINDOW_BYTES
         while self._told_to < stop:
             begin = max(self._told_to, stop - width)
-            data = os.pread(self._descriptor, stop - begin, begin).replace(b"\r", b"\n")
+            data = self._read_at(begin, stop - begin).replace(b"\r", b"\n")
             skipped = data.find(b"\n") + 1 if begin > self._told_to else 0
             reader = SegmentReader(columns, val_columns)
             facts: list[tuple[int, ConsoleFact]] = []
@@ -176,7 +178,7 @@ class _Skimmer:
         stop = self._size
         while stop > self._row_offset + 1:
             begin = max(0, self._row_offset, stop - BLOCK_BYTES)
-            data = os.pread(self._descriptor, stop - begin, begin)
+            data = self._read_at(begin, stop - begin)
             place = len(data)
             while (place := data.rfind(b"l", 0, place)) >= 0:  # memrchr; no frame has this byte
                 if data[max(0, place - 2) : place + 1] == b"all" and self._read_row(begin + place - 2):
@@ -186,7 +188,7 @@ class _Skimmer:
     def _read_row(self, offset: int) -> bool:
         """Whether the piece around ``offset`` holds an ``all`` row; it is then the last."""
         begin = max(0, offset - MAX_SEGMENT_BYTES)
-        data = os.pread(self._descriptor, 2 * MAX_SEGMENT_BYTES, begin).replace(b"\r", b"\n")[: self._size - begin]
+        data = self._read_at(begin, 2 * MAX_SEGMENT_BYTES).replace(b"\r", b"\n")[: self._size - begin]
         start = data.rfind(b"\n", 0, offset - begin) + 1
         stop = data.find(b"\n", offset - begin)
         at_end = stop < 0 and begin + len(data) >= self._size
@@ -197,6 +199,10 @@ class _Skimmer:
         if last is not None and begin + start > self._row_offset:
             self._summary.row = last
         return last is not None
+
+    def _read_at(self, offset: int, length: int) -> bytes:
+        self._stream.seek(offset)
+        return self._stream.read(length)
 
     def _add(self, fact: ConsoleFact, offset: int) -> None:
         self._summary.add(fact)
@@ -230,6 +236,7 @@ def _stands_alone(fact: ConsoleFact) -> bool:
     return isinstance(fact, Header) or _has_counter(fact)
 
 
+@lru_cache(maxsize=32)
 def _val_bars_pattern(head: bytes) -> re.Pattern[bytes]:
     escaped = re.escape(head)
     return re.compile(escaped + rb"(?:" + _BAR_BYTES + rb"\r(?:\x1b\[K)? *" + escaped + rb")*+")

@@ -25,6 +25,10 @@ _SAVE = (
     f"INSERT INTO alerts ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
     f" ON CONFLICT (fingerprint) DO UPDATE SET {', '.join(f'{one} = excluded.{one}' for one in _COLUMNS[1:])}"
 )
+_FIRING = (
+    "SELECT * FROM alerts WHERE state = 'firing'"
+    " AND (is_open = 1 OR (since_ts >= ? AND severity <> 'info' AND acked_by IS NULL))"
+)
 _SEVERITIES = {member.value: member for member in Severity}
 
 
@@ -106,13 +110,11 @@ class AlertStore:
             if one.nature is Nature.OCCURRENCE and one.fingerprint not in memory.open:
                 memory.settled[one.fingerprint] = hash(one)
 
-    def firing(self, run: str | None = None) -> tuple[Standing, ...]:
-        """Every alert in state firing, of one run or of all, newest first."""
+    def firing(self, run: str | None, happened_since_ts: float) -> tuple[Standing, ...]:
+        """Alerts in state firing, of one run or of all, newest first: every condition, and of the occurrences, which
+        never end, those since then that are more than information and that nobody acknowledged."""
         where, values = ("AND run = ?", (sql_text(run),)) if run is not None else ("", ())
-        rows = self._database.rows(
-            f"SELECT * FROM alerts WHERE state = 'firing' {where} ORDER BY since_ts DESC",  # noqa: S608 - a constant
-            values,
-        )
+        rows = self._database.rows(f"{_FIRING} {where} ORDER BY since_ts DESC", (happened_since_ts, *values))
         return tuple(_standings(rows))
 
     def told_since(self, run: str, check: str, since_ts: float) -> tuple[Standing, ...]:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 from bot.core.finding import Finding, Nature, Severity
@@ -123,7 +124,12 @@ def _button(record: Mapping[str, Any]) -> Button | None:
 
 
 def _member(kind: type[_E], value: object) -> _E | None:
-    return next((member for member in kind if member.value == value), None)
+    return _members(kind).get(value) if isinstance(value, str) else None
+
+
+@cache
+def _members(kind: type[_E]) -> dict[str, _E]:
+    return {member.value: member for member in kind}
 
 
 def _list(value: object) -> Iterable[Any]:

@@ -38,7 +38,7 @@ class BotProcess:
 
     def __init__(self, folder: Path, point: Callable[[str], None], *, archive_fails: bool = False) -> None:
         self.world = PaperWorld(folder, point=point)
-        # A killed process loses nothing that it gave to the kernel; only a power cut needs the syncs, and they are slow.
+        # What a killed process gave to the kernel stays; only a power cut needs the syncs, and they are slow.
         self.world.database.execute("PRAGMA synchronous=OFF")
         self.world.log = _PointedOperations(self.world.database)
         self.world.log.point = point

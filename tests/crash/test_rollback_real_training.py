@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bot.core.operation import OperationState
+from bot.core.facts import ProcessIdentity
+from bot.core.operation import EntryKind, OperationState, Step
 from bot.core.view import RunView
 from bot.drivers.local import LocalDriver
 from bot.drivers.trainer_cli import TrainerCli
@@ -25,9 +29,9 @@ from bot.reading.run_files import RunReader
 from bot.storage.audit import AuditLog
 from bot.storage.database import Database
 from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
-from tests.unit.bot.operations.paper import ALICE, BOB, SteppingClock
+from tests.unit.bot.operations.paper import ALICE, BOB
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
-from trainer.contract import Phase, RunLayout, Verdict
+from trainer.contract import RunLayout, Verdict
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
 
@@ -40,8 +44,6 @@ class OneRun:
         self._driver = driver
 
     def look(self) -> RunView:
-        from dataclasses import replace
-
         view = self._reader.read(0.0)
         process = view.record.process if view.record else None
         return replace(view, process=self._driver.inspect(process) if process else None)
@@ -55,6 +57,13 @@ class OneRun:
 
     async def refresh(self, run: str) -> RunView | None:
         return self.look()
+
+
+class SystemClock:
+    """The time of this host."""
+
+    def now(self) -> float:
+        return time.time()
 
 
 @pytest.fixture
@@ -75,7 +84,7 @@ async def until(run: OneRun, epoch: int, batch: int, *, attempt: int = 1) -> Non
             if beat is not None and view.attempt == attempt and (beat.epoch or 0, beat.batch or 0) >= (epoch, batch):
                 return
             assert not (view.process and view.process.over), "\n".join(run._reader.log_tail())
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 - another process's files are watched
+            await asyncio.sleep(0.1)
 
 
 async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver: LocalDriver) -> None:
@@ -103,14 +112,13 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
     forensics, outbox = TrainerCli(), PaperOutbox()
     own = driver.identify(os.getpid())
     assert own is not None
-    clock = SteppingClock()
     operations = Operations(
         world=World(
             runs=run,
             driver=driver,
             forensics=forensics,
             planner=Planner(forensics=forensics, levels=TrainerLevels(), host=own.host),
-            clock=clock,
+            clock=SystemClock(),
             limits=OperationLimits(confirm_batches=3),
         ),
         approvals=SqliteApprovals(database),
@@ -123,31 +131,37 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
         instance=own,
     )
     name = run.look().run
-    await operations.stop_now(name, ALICE)
-    await operations.settle()
-    stopped = outbox.last(next(key for key in outbox.versions if key.startswith("operation/")))
-    assert "can be resumed" in stopped.items[0].detail, stopped
     old = run.look().record
-    assert old is not None
-    assert old.process is not None
-    assert driver.survivors(old.process) == ()
-
     await operations.propose_rollback(name, ALICE, to_epoch=1)
     question = operations.pending(name)
     assert question is not None
+    clicked_ts = time.time()
     await operations.decide(question.id, BOB, approve=True)
     await operations.settle()
+    healthy_ts = time.time()
     operation = SqliteOperations(database).get(question.id)
     assert operation is not None
     assert operation.state is OperationState.DONE, (operation.problem, run._reader.log_tail())
     view = run.look()
-    assert view.attempt == 2
-    assert view.record is not None
-    assert view.record.level == "strict"
-    assert view.beat is not None
-    assert view.beat.phase in {Phase.TRAINING, Phase.VALIDATING, Phase.SAVING}
+    assert (view.attempt, view.record and view.record.level) == (2, "strict")
+    assert "can be resumed" in dict(operation.done)[Step.STOP]
+    assert old is not None
+    assert old.process is not None
+    assert driver.survivors(old.process) == ()
     assert list(RunLayout(directory).archive.rglob("stop.pt"))
     assert {fact.verdict for fact in await forensics.catalog(view) if fact.epoch == 1} == {Verdict.CLEAN}
+    assert len(await forensics.archives(view)) == 1
+    launched = operation.note("launched")
+    assert launched is not None
+    started_ts = ProcessIdentity(**json.loads(launched)).create_time
+    assert started_ts is not None
+    for entry in operations.operations.entries(operation.id):
+        if entry.kind in {EntryKind.BEGUN, EntryKind.CLOSED}:
+            print(f"{entry.ts - clicked_ts:6.2f} s {entry.kind} {entry.step}")
+    print(f"from the click to the launch {started_ts - clicked_ts:.1f} s, to healthy {healthy_ts - clicked_ts:.1f} s")
+
+    await operations.stop_now(name, ALICE)
+    await operations.settle()
+    stopped = outbox.last(f"operation/{operations.operations.history(name)[0].id}")
+    assert "can be resumed" in stopped.items[0].detail, stopped
     assert AuditLog(tmp_path / "state" / "audit.jsonl").verify().intact
-    for (what, detail) in operation.done:
-        print(what, detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -273,3 +274,55 @@ async def test_attempt_that_somebody_else_started_meanwhile_stops_the_rollback(w
     world.run.write_record(stranger, attempt=2, level="standard", state="running")
     assert await state_of(world, approval) is OperationState.NEEDS_HUMAN
     assert "somebody else" in " ".join(world.outbox.last(f"operation/{approval}").body)
+
+
+async def test_checkpoint_that_the_trainer_prunes_before_it_is_stopped_is_kept(world: PaperWorld) -> None:
+    verify = world.forensics.verify
+
+    async def then_pruned(view: object, file: object) -> object:
+        fact = await verify(view, file)  # type: ignore[arg-type]
+        world.run.checkpoint_path(3).unlink(missing_ok=True)
+        return fact
+
+    world.forensics.verify = then_pruned  # type: ignore[method-assign,assignment]
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.DONE
+    assert world.run.checkpoint_path(3).read_text() == "weights of epoch 3"
+    assert not (world.run.layout.guard / "pinned").exists()
+
+
+async def test_checkpoint_that_vanishes_where_links_are_unknown_is_noticed_while_there_is_a_way_back(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(_source: object, _target: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    verify, num_looks = world.forensics.verify, 0
+
+    async def replaced_after_the_first_look(view: object, file: object) -> object:
+        nonlocal num_looks
+        num_looks += 1
+        if num_looks > 1:
+            world.run.checkpoint_path(3).write_text("another")
+        return await verify(view, file)  # type: ignore[arg-type]
+
+    world.forensics.verify = replaced_after_the_first_look  # type: ignore[method-assign,assignment]
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
+    assert not world.run.layout.archive.exists()
+
+
+async def test_checkpoint_replaced_while_the_trainer_was_stopping_is_noticed(world: PaperWorld) -> None:
+    def replace_it(point: str) -> None:
+        if point.startswith("after signal"):
+            world.run.checkpoint_path(3).unlink()
+            world.run.checkpoint_path(3).write_text("another")
+
+    world.driver._point = replace_it
+    approval = await world.ask()
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.UNDONE
+    assert "checkpoint-replaced" in " ".join(world.outbox.last(f"operation/{approval}").body)

@@ -155,6 +155,21 @@ def test_frames_are_found_under_every_escape(escaped) -> None:
     assert [bool(found.nonfinite) for found in frames] == [False, False, False, True]
 
 
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_a_log_of_powershell_is_read(order: str) -> None:
+    log = "\ufeff" + start() + tqdm(1, 2, losses=NAN) + raised("ValueError: é")
+    reader = ConsoleReader()
+    pieces = [log.encode(order)[place : place + 3] for place in range(0, len(log) * 2, 3)]
+    facts = [fact for piece in pieces for fact in reader.feed(piece)] + reader.finish()
+    assert [type(fact) for fact in facts] == [RunBanner, Started, Header, TrainFrame, FatalError]
+    assert facts[-1].line == log.count("\n")
+
+
+def test_a_hole_left_by_truncation_hides_no_message() -> None:
+    facts = read(b"\0" * 5000 + b"RuntimeError: CUDA error: x\n")
+    assert [fact.kind for fact in facts if isinstance(fact, FatalError)] == [CrashKind.CUDA_ERROR]
+
+
 def test_a_message_glued_behind_a_frame_is_found() -> None:
     facts = read(start() + frame(1, 4) + "WARNING ⚠️ CUDA OutOfMemoryError in TaskAlignedAssigner, using CPU\n")
     assert [fact.kind for fact in facts if isinstance(fact, Notice)] == [NoticeKind.ASSIGNER_FALLBACK]
@@ -168,6 +183,7 @@ def test_a_message_glued_behind_a_frame_is_found() -> None:
         ("Resuming training from a.pt from epoch 3 to 9 total epochs", Resumed(line=1, epoch=3, epochs=9)),
         ("Resuming training a b.pt from epoch 3 to 9 total epochs", Resumed(line=1, epoch=3, epochs=9)),
         ("15 epochs completed in 0.546 hours.", Completed(line=1, epochs=15)),
+        ("Training complete (0.018 hours)", Completed(line=1, epochs=None)),
         (
             (
                 "\x1b[34m\x1b[1mEarlyStopping: \x1b[0mTraining stopped early as no improvement observed in last 5 "

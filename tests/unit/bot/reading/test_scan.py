@@ -175,6 +175,7 @@ CRASHES = {
         "exception",
         "ValueError: bad",
     ),
+    "kaggle": ("\n" + prefixed("1234.5s\t12\t", raised("ValueError: bad")), "exception", "ValueError: bad"),
     "indented_log": ("\n" + prefixed("    ", raised("ValueError: bad")), "exception", "ValueError: bad"),
     "docker_records": (
         "\n" + "".join(json.dumps({"log": f"{line}\n", "stream": "stderr"}) + "\n" for line in raised(OOM).split("\n")),

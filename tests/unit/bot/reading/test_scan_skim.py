@@ -78,6 +78,8 @@ PIECES = {
     "junk": "\n\x00\ufffd{}\\u0041\\n #015#033[K\n",
     "bare_bar": "\r  0%|          | 0/20 [00:00<?, ?it/s]",
     "line_feeds": "\n\n\r\n",
+    "hole": "\n" + "\0" * 700,
+    "kernel": "Out of memory: Killed process 4711 (python)\n",
     "healthy_text": "\nCUB 5: 12 / 7 G ok\n",
 }
 
@@ -160,6 +162,10 @@ def test_a_healthy_frame_has_no_telling_byte() -> None:
 def test_every_message_has_a_telling_byte(text: str) -> None:
     assert console_messages.read_message(text, 1) is not None or "exitcode" in text
     assert set(text.encode()) & set(TELLING)
+
+
+def test_a_log_of_powershell_is_left_to_careful_reading(tmp_path: Path) -> None:
+    assert skimmed(tmp_path / "log", ("\ufeff" + start() + frame(1, 1)).encode("utf-16-le"), 4096) is None
 
 
 def test_a_log_in_one_endless_line_is_left_to_careful_reading(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_the_fullest_message_fits_with_every_part_still_there(char: str) -> None
     read_blocks(list(rendered.blocks))
     read_text(rendered.text, is_update=True)
     assert {"section", "actions", "context"} <= {block["type"] for block in rendered.blocks}
+    assert any("fields" in block for block in rendered.blocks)
     excerpt = section_texts(message)[-1]
     assert excerpt.startswith("```")
     assert len(excerpt) >= limits.EXCERPT_SHARE - len("`_a_`") - 1

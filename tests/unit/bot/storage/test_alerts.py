@@ -112,8 +112,18 @@ def test_firing_is_newest_first_and_by_run(database: Database) -> None:
     store.save(standing("old", since_ts=NOW - 5))
     store.save(standing("new"))
     store.save(standing("over", state=AlertState.RESOLVED))
-    assert [one.alert.finding.key for one in store.firing()] == ["new", "old"]
-    assert store.firing("other") == ()
+    assert [one.alert.finding.key for one in store.firing(None, NOW)] == ["new", "old"]
+    assert store.firing("other", NOW) == ()
+
+
+def test_occurrences_that_are_no_news_are_not_read(database: Database) -> None:
+    store = AlertStore(database)
+    info = replace(standing("info").alert.finding, severity=Severity.INFO)
+    store.save(standing("info", is_open=False, finding=info))
+    store.save(standing("acked", is_open=False, acked_by="U1", acked_ts=NOW))
+    store.save(standing("old", is_open=False, since_ts=NOW - 5))
+    store.save(standing("news", is_open=False))
+    assert [one.alert.finding.key for one in store.firing("run", NOW)] == ["news"]
 
 
 def test_burst_is_what_was_told_since_oldest_first(database: Database) -> None:
@@ -138,7 +148,7 @@ def test_damaged_row_hides_no_other(database: Database) -> None:
     store.save(standing("bad"))
     store.save(standing("good"))
     database.execute("UPDATE alerts SET finding = '{' WHERE fingerprint = 'run/stalled/bad'")
-    assert [one.alert.finding.key for one in AlertStore(database).firing()] == ["good"]
+    assert [one.alert.finding.key for one in AlertStore(database).firing(None, NOW)] == ["good"]
 
 
 def test_silence_holds_until_its_end_or_until_it_is_ended(database: Database) -> None:

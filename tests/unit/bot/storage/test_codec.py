@@ -107,7 +107,7 @@ def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known() -> None:
         "tone": "purple",
         "shade": 3,
         "buttons": [{"action": "dance"}, {"action": "ack", "label": "A", "value": "v", "style": "round"}],
-        "items": [{"mark": "sparkle", "text": "x"}, 7],
+        "items": [{"mark": ["sparkle"], "text": "x"}, 7],
     }
     message = decode_message(json.dumps(record))
     assert (message.tone, [one.action for one in message.buttons]) == (Tone.NEUTRAL, [ActionId.ACK])
