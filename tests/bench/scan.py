@@ -7,6 +7,7 @@ runs both as whole processes by turns, and prints the ratio of the two in each r
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import statistics
@@ -123,26 +124,42 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
+def compared(style: Style, pairs: Sequence[tuple[Cost, Cost]], locale: str) -> dict[str, object]:
+    """One row of the table, medians with the smallest and largest."""
+    return {
+        "log": style.name,
+        "locale": locale,
+        "ratio": spread([scan.wall_s / grep.wall_s for scan, grep in pairs]),
+        "cpu_ratio": spread([scan.cpu_s / grep.cpu_s for scan, grep in pairs]),
+        "scan_s": spread([scan.wall_s for scan, _ in pairs]),
+        "grep_s": spread([grep.wall_s for _, grep in pairs]),
+        "scan_cpu_s": spread([scan.cpu_s for scan, _ in pairs]),
+        "grep_cpu_s": spread([grep.cpu_s for _, grep in pairs]),
+    }
+
+
 def main() -> int:
-    """Print the table; 1 when a scan took longer than grep in the median."""
+    """Print the table; 1 when a scan took longer than grep in the median of any row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     slower = False
+    rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="trainmaster-bench-") as folder:
         path = Path(folder) / "train.log"
         for style in STYLES:
             drawn = write_log(path, style, options.megabytes)
-            print(f"{style.name}: {path.stat().st_size / 1e6:.0f} MB, {drawn:,} frames")
+            size = {"megabytes": round(path.stat().st_size / 1e6), "frames": drawn}
             for locale in ("C", "C.UTF-8"):
                 pairs = measure(path, options.rounds, locale)
-                ratios = [scan.wall_s / grep.wall_s for scan, grep in pairs]
-                slower = slower or statistics.median(ratios) > 1
-                print(f"  {locale:8} ratio {spread(ratios)}  of CPU {spread([a.cpu_s / b.cpu_s for a, b in pairs])}")
-                for name, costs in (("scan", [pair[0] for pair in pairs]), ("grep", [pair[1] for pair in pairs])):
-                    wall, cpu = spread([cost.wall_s for cost in costs]), spread([cost.cpu_s for cost in costs])
-                    print(f"           {name}  wall s {wall}  CPU s {cpu}")
+                slower = slower or statistics.median(scan.wall_s / grep.wall_s for scan, grep in pairs) > 1
+                rows.append(compared(style, pairs, locale) | size)
+                if not options.json:
+                    print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="  ", flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
     return int(slower)
 
 

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from mmap import mmap
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
 from typing import Any, Final
 
-from trainer.checkpoints.container import DamageError, Format, format_of, open_container
+from trainer.checkpoints.container import DamageError, Format, content_of, format_of, open_container
 from trainer.checkpoints.ledger import Attestation
 from trainer.checkpoints.named_code import CodeFound, code_in, shown
-from trainer.checkpoints.pickle_walk import Made, Name, Use, WalkError, walk
+from trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
 from trainer.checkpoints.telltales import signs_of_doubt, signs_of_poison
 from trainer.checkpoints.tensors import Reader, Seen
 from trainer.checkpoints.values import looker
@@ -69,14 +70,15 @@ def judge(path: Path, *, attestations: Iterable[Attestation] = ()) -> Judgement:
     Raises:
         OSError: no such file, no permission.
     """
-    content = path.read_bytes()
+    with path.open("rb") as stream:
+        content = content_of(stream)
     with _hashed_meanwhile(content) as digest, _without_garbage_collection():
         judgement = _by_content(path, content)
     return _with_attestation(replace(judgement, sha256=digest[0]), list(attestations))
 
 
 @contextmanager
-def _hashed_meanwhile(content: bytes) -> Iterator[list[str]]:
+def _hashed_meanwhile(content: bytes | mmap) -> Iterator[list[str]]:
     """Within, the digest is being made; afterwards the list holds it."""
     digest: list[str] = []
     worker = Thread(target=lambda: digest.append(hashlib.sha256(content).hexdigest()))
@@ -99,7 +101,7 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _by_content(path: Path, content: bytes) -> Judgement:
+def _by_content(path: Path, content: bytes | mmap) -> Judgement:
     blank = Judgement(file=path, verdict=Verdict.UNKNOWN, reasons=(), sha256="", bytes=len(content))
     match format_of(content):
         case Format.ZIP:
@@ -122,13 +124,13 @@ def _by_content(path: Path, content: bytes) -> Judgement:
             return replace(blank, reasons=("no PyTorch checkpoint",))
 
 
-def _bare_pickles(blank: Judgement, content: bytes) -> Judgement:
+def _bare_pickles(blank: Judgement, content: bytes | mmap) -> Judgement:
     """Torch's format before 1.6: five pickles, then raw numbers. Loading runs the pickles, so they are looked at."""
     uses: dict[Name, Use] = {}
     start = 0
     for _ in range(5):
         try:
-            walked = walk(content[start:])
+            walked = walk(content[start : start + MAX_PICKLE_BYTES])
         except WalkError:
             break
         uses.update(walked.uses)
@@ -143,7 +145,7 @@ def _would_run(code: CodeFound) -> str:
     return f"would run code when loaded: {shown(code.would_run)}"
 
 
-def _zip(blank: Judgement, content: bytes) -> Judgement:
+def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     entries = open_container(content).entries
     if "constants.pkl" in entries or "data.pkl" not in entries:
         return replace(blank, reasons=("a zip, but no checkpoint of torch.save",))

@@ -24,7 +24,7 @@ from tests.unit.trainer.checkpoints.making import (
     stripped,
     write_state,
 )
-from trainer.checkpoints import forensics
+from trainer.checkpoints import container, forensics
 from trainer.checkpoints.forensics import FileKind, Judgement, judge
 from trainer.checkpoints.ledger import attestations
 from trainer.contract import RunLayout, Verdict
@@ -449,6 +449,22 @@ def test_with_and_without_numpy_the_verdict_is_the_same(tmp_path: Path, monkeypa
     monkeypatch.setattr(forensics, "NUMPY_FROM_BYTES", 0)
     assert judged(tmp_path, content) == plain
     assert forensics._numpy_for(1) is not None
+
+
+@pytest.mark.parametrize("make", [checkpoint_dict, lambda: stripped(checkpoint_dict()), small_model])
+def test_mapped_and_read_files_are_judged_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make) -> None:
+    path = save(tmp_path / "x.pt", make())
+    read = judge(path)
+    torn = tmp_path / "torn.pt"
+    torn.write_bytes(path.read_bytes()[:-50])
+    read_torn = judge(torn)
+    monkeypatch.setattr(container, "MAPPED_FROM_BYTES", 1)
+    assert judge(path) == read
+    assert judge(torn) == read_torn
+    hostile_legacy(tmp_path / "old.pt", tmp_path / "victim")
+    assert "would run code" in said(judge(tmp_path / "old.pt"))
+    (tmp_path / "empty.pt").touch()
+    assert judge(tmp_path / "empty.pt").verdict is CONTAMINATED
 
 
 def test_neither_torch_nor_numpy_is_loaded_for_a_small_file(tmp_path: Path) -> None:
