@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# Two makes at once: the second waits for the first to install, where flock exists.
+ALONE := $(shell command -v flock >/dev/null && echo flock .venv.lock)
 
 .PHONY: demo test check format bench clean
 
@@ -30,10 +32,10 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "python-too-old: Trainmaster needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version)." \
 		"Hint: make PYTHON=python3.12"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): PyTorch is large, this takes some minutes the first time."
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e '.[dev]'
-	@touch $(READY)
+	@$(ALONE) sh -ec '$(PYTHON) -m venv $(VENV); \
+		$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e ".[dev]"; \
+		touch $(READY)'
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -115,6 +115,13 @@ def main(argv: Sequence[str]) -> int:
     except TrainmasterError as error:
         print(str(error), file=sys.stderr)
         return 2 if error.slug == "settings" else 1
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(
+            f"system:{where} {error.strerror or error}. Hint: check free space, permissions and mounts.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -22,6 +22,7 @@ from bot.drivers.local import LocalDriver
 from bot.drivers.trainer_cli import TrainerCli
 from bot.drivers.trainer_levels import TrainerLevels
 from bot.errors import ChatError, StoreError
+from bot.fallback import MemoryAlerts
 from bot.handler import People
 from bot.operations.course import World
 from bot.operations.planning import Planner
@@ -66,17 +67,38 @@ class SystemClock:
 class _FindingsSink:
     """Alerts and the messages about them commit in one transaction; the delivery wakes only afterwards."""
 
-    def __init__(self, database: Database, pipeline: AlertPipeline, notify: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pipeline: AlertPipeline,
+        notify: Callable[[], None],
+        make_memory: Callable[[], MemoryAlerts],
+    ) -> None:
         self._database = database
         self._pipeline = pipeline
         self._notify = notify
+        self._make_memory = make_memory
+        self._memory: MemoryAlerts | None = None
 
     def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
-        """See :class:`bot.supervisor.Sink`."""
-        with self._database.transaction():
-            outcome = self._pipeline.process(view, findings, now, unjudged=unjudged)
+        """See :class:`bot.supervisor.Sink`. Never raises :class:`StoreError`: memory takes over meanwhile."""
+        try:
+            with self._database.transaction():
+                outcome = self._pipeline.process(view, findings, now, unjudged=unjudged)
+        except StoreError as error:
+            _LOG.error("%s", error)
+            self._memory = self._memory or self._make_memory()
+            self._memory.process(view, findings, unjudged, now, error)
+            return
         if outcome.told:
             self._notify()
+        if self._memory is not None:
+            self._memory.recovered(view, now)
+
+    async def close(self) -> None:
+        """What memory holds had its chance."""
+        if self._memory is not None:
+            await self._memory.close()
 
 
 class App:
@@ -100,11 +122,12 @@ class App:
             audience=audience(settings),
         )
         self.driver = LocalDriver(settings.state_dir / "launches")
+        self._sink = _FindingsSink(self.database, self.pipeline, self._notify, self._make_memory)
         self.supervisor = Supervisor(
             find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
             open_reader=self._open_reader,
             inspector=self.driver,
-            sink=_FindingsSink(self.database, self.pipeline, self._notify),
+            sink=self._sink,
             operations=None,
             limits=check_limits(settings),
             clock=self.clock,
@@ -115,6 +138,15 @@ class App:
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._deliverer: Deliverer | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _make_memory(self) -> MemoryAlerts:
+        return MemoryAlerts(
+            chat=self.connection.chat,
+            channel=self.connection.channel,
+            clock=self.clock,
+            limits=alert_limits(self.settings),
+            audience=audience(self.settings),
+        )
 
     def _make_operations(self) -> Operations:
         forensics = TrainerCli()
@@ -139,7 +171,9 @@ class App:
         )
 
     def _open_reader(self, place: Path) -> RunReader | AdoptedReader:
-        first_seen_ts = self.standings.first_seen(str(place), self.clock.now())
+        first_seen_ts = self.clock.now()
+        with contextlib.suppress(StoreError):  # the sink says so; watching goes on
+            first_seen_ts = self.standings.first_seen(str(place), first_seen_ts)
         adoption = read_adoption(place) if place.suffix == ".json" else None
         if adoption is not None:
             return AdoptedReader(adoption, first_seen_ts=first_seen_ts)
@@ -227,6 +261,7 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._sink.close()
         await self.connection.close()
         self.database.close()
         os.close(self._lock)

@@ -170,10 +170,13 @@ class Supervisor:
                 found.append(_check_failed(view, check.look.__name__, error, now))
                 unjudged.update(check.conditions)
         if self.operations is not None:
-            if self.operations.held(view.run):
-                found = [one for one in found if one.check not in QUIET_WHILE_HELD]
-                unjudged |= QUIET_WHILE_HELD
-            found += self.operations.findings(view.run)
+            try:
+                if self.operations.held(view.run):
+                    found = [one for one in found if one.check not in QUIET_WHILE_HELD]
+                    unjudged |= QUIET_WHILE_HELD
+                found += self.operations.findings(view.run)
+            except StoreError:  # the sink meets the same fault and tells it
+                _LOG.exception("operations-unreadable: %s", view.name)
         return found, frozenset(unjudged)
 
     def all(self) -> Sequence[RunView]:

@@ -54,6 +54,11 @@ class Launches:
             # Closing leaves the lock with the child that inherited it; LOCK_UN would take it away from both.
             os.close(descriptor)
 
+    def mark(self, key: str) -> str:
+        """What the processes of that launch carry in their environment. Names the folder too: another bot of this host
+        may use the same key."""
+        return f"{key}@{self._folder.resolve()}"
+
     def remember(self, key: str, process: ProcessIdentity) -> None:
         """The launch's process is ``process``. A disk that refuses costs only speed: the environment tells as well."""
         try:

@@ -119,7 +119,7 @@ class LocalDriver:
                     child = subprocess.Popen(
                         spec.argv,
                         cwd=spec.cwd,
-                        env=trainer_environment({**spec.env, KEY_VARIABLE: spec.key}),
+                        env=trainer_environment({**spec.env, KEY_VARIABLE: self._launches.mark(spec.key)}),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -153,7 +153,7 @@ class LocalDriver:
             self._collect(found, (p for p in psutil.process_iter() if _belongs(p.pid, process.pid)))
         key = self._launches.key_of(process)
         if key is not None:
-            self._collect(found, _carriers(key))
+            self._collect(found, _carriers(self._launches.mark(key)))
         found.pop(process.pid, None)
         return tuple(found[pid] for pid in sorted(found))
 
@@ -201,14 +201,14 @@ class LocalDriver:
             remembered = self._launches.remembered(key)
             if remembered is not None and self._find(remembered) is not None:
                 return remembered
-            leaders = [p for p in _carriers(key) if _belongs(p.pid, p.pid)]
+            leaders = [p for p in _carriers(self._launches.mark(key)) if _belongs(p.pid, p.pid)]
             if leaders:
                 return self._identity(leaders[0])
             if time.monotonic() > deadline:
                 raise DriverError(
                     "launch-unclear",
                     f"a process that launch {key} started still runs, but not as the leader of its session.",
-                    f"look for it with: grep -lz {KEY_VARIABLE}={key} /proc/[0-9]*/environ",
+                    f"look for it with: grep -lz {KEY_VARIABLE}={self._launches.mark(key)} /proc/[0-9]*/environ",
                 )
             time.sleep(0.02)
 
@@ -264,12 +264,12 @@ def _belongs(pid: int, leader: int) -> bool:
         return False
 
 
-def _carriers(key: str) -> list[psutil.Process]:
-    """Processes whose environment carries the launch key, oldest first."""
+def _carriers(mark: str) -> list[psutil.Process]:
+    """Processes whose environment carries the mark of a launch, oldest first."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(KEY_VARIABLE) == key:
+            if process.environ().get(KEY_VARIABLE) == mark:
                 found.append(process)
     return sorted(found, key=lambda process: float(process.create_time()))
 

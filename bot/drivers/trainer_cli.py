@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +33,7 @@ class _Answer:
 
 
 class TrainerCli:
-    """Runs ``python -m trainer ...`` with the run's own Python, in the folder where the run was started.
+    """Runs ``python -m trainer ...`` with the run's own Python where that is known, in the folder where it was started.
 
     ``timeout_s`` is for one command. Reading and hashing a checkpoint of a gigabyte takes seconds, a run of hundreds of
     them on a slow network disk minutes.
@@ -133,13 +134,11 @@ class TrainerCli:
 
 
 def _python_and_folder(view: RunView) -> tuple[str, str]:
+    """The run's own, so that both sides agree on formats; the bot's for a run that something else started, since these
+    commands need neither torch nor Ultralytics."""
     record = view.record
     if record is None or not record.python or not record.cwd:
-        raise OperationError(
-            "run-unguarded",
-            f"run {view.name} does not say which Python it runs with.",
-            "only runs of the guarded trainer can be examined and rolled back from here",
-        )
+        return sys.executable, str(view.directory)
     return record.python, record.cwd
 
 

@@ -80,6 +80,27 @@ def launch_of(view: RunView) -> Launch:
     return Launch(python=record.python, cwd=Path(record.cwd), log=log if log.is_absolute() else view.directory / log)
 
 
+def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
+    """As :func:`launch_of`; when it is not known, the refusal has the commands for a person."""
+    try:
+        return launch_of(view)
+    except CommandError as error:
+        process = view.record.process if view.record else None
+        trainer = f"python -m trainer {{}} {view.directory}"
+        commands = [
+            *([f"kill -TERM {process.pid}"] if process and view.state.active else []),
+            f"{trainer.format('archive')} after={epoch}",
+            f"{trainer.format('restore')} epoch={epoch}",
+            f"{trainer.format('resume')} level={level}",
+        ]
+        raise CommandError(
+            error.slug,
+            f"{view.name} was not started by the guarded trainer, so how to start it again is not known. The "
+            f"checkpoint of epoch {epoch} ({file}) shows no sign of damage.",
+            "by hand: " + " && ".join(commands),
+        ) from error
+
+
 def make_plan(
     view: RunView,
     catalog: Sequence[CheckpointFact],
@@ -135,7 +156,7 @@ def make_plan(
         gives_up_s=gives_up_s,
         options=_options(times, target, view, gives_up_s),
         risks=_risks(view, target, settings, times),
-        launch=launch_of(view),
+        launch=_launch_to(view, target.epoch, target.file, level_after),
         made_ts=now,
         to_epoch=to_epoch,
         level=level,

@@ -11,8 +11,8 @@ from pathlib import Path
 from bot.core.facts import Heartbeat, ProcessFact
 from bot.core.forecast import duration
 from bot.core.operation import Operation, OperationKind
-from bot.core.view import RunView
-from bot.core.words import losses_text, number_text
+from bot.core.view import EpochView, RunView
+from bot.core.words import losses_text
 from bot.errors import OperationError
 from bot.operations.course import Course
 from bot.ports import LaunchSpec
@@ -85,7 +85,6 @@ async def confirm(course: Course) -> str:
         OperationError: it ended, or makes no progress.
     """
     limits = course.world.limits
-    first: tuple[int, int] | None = None
     moved, moved_s = None, course.step_s
     while True:
         view = await course.view()
@@ -96,10 +95,11 @@ async def confirm(course: Course) -> str:
         place = (beat.phase, beat.epoch, beat.batch) if beat else None
         if place != moved:
             moved, moved_s = place, course.step_s
-        if beat is not None and beat.epoch is not None and beat.batch:
-            first = first or (beat.epoch, 0)
-            if _enough(beat, first[0], limits.confirm_batches):
-                return _healthy_text(course, view, beat)
+        if beat is not None and beat.batch and _enough(beat, limits.confirm_batches):
+            return _healthy_text(course, view, beat)
+        done = _finished_well(view)
+        if done is not None and not (beat and beat.streak):
+            return f"epoch {done.epoch} is done: {losses_text(done.losses)}; {_skipped_text(done.num_skipped)}"
         waiting = beat is None or beat.phase is not Phase.TRAINING
         allowed_s = limits.first_batch_timeout_s if waiting else limits.batch_timeout_s
         if course.step_s - moved_s > allowed_s:
@@ -163,23 +163,33 @@ def _refuse_if_over(course: Course, view: RunView) -> None:
     )
 
 
-def _enough(beat: Heartbeat, first_epoch: int, num_batches: int) -> bool:
+def _enough(beat: Heartbeat, num_batches: int) -> bool:
     if beat.streak or not all(map(math.isfinite, beat.losses.values())):
         return False
-    if beat.epoch is not None and beat.epoch > first_epoch:
-        return True
-    done = beat.batch or 0
-    # An epoch may have fewer batches than are asked for; its end is as good.
-    return done >= (min(num_batches, beat.batches) if beat.batches else num_batches)
+    # An epoch may have fewer batches than are asked for.
+    return (beat.batch or 0) >= (min(num_batches, beat.batches) if beat.batches else num_batches)
+
+
+def _finished_well(view: RunView) -> EpochView | None:
+    """An epoch of this attempt that ended with good batches in it: epochs of a second leave hardly a heartbeat."""
+    for (attempt, _), epoch in view.epochs.items():
+        finite = epoch.losses and all(map(math.isfinite, epoch.losses.values()))
+        if attempt == view.attempt and epoch.finished and finite and epoch.num_skipped < (epoch.batches or 1):
+            return epoch
+    return None
 
 
 def _healthy_text(course: Course, view: RunView, beat: Heartbeat) -> str:
-    skipped = f"{beat.skipped} bad batches skipped" if beat.skipped else "no bad batch"
+    skipped = _skipped_text(beat.skipped or 0)
     text = f"epoch {beat.epoch}, batch {beat.batch} of {beat.batches or '?'}: {losses_text(beat.losses)}; {skipped}"
     old = view.epochs.get((course.operation.attempt, beat.epoch or 0))
-    if course.operation.kind is OperationKind.ROLLBACK and old is not None and old.total_loss is not None:
-        text += f"; attempt {course.operation.attempt} had a total loss of {number_text(old.total_loss)} in this epoch"
+    if course.operation.kind is OperationKind.ROLLBACK and old is not None and old.losses:
+        text += f"; attempt {course.operation.attempt} had {losses_text(old.losses)} in this epoch"
     return text
+
+
+def _skipped_text(num_skipped: int) -> str:
+    return f"{num_skipped} bad batches skipped" if num_skipped else "no bad batch"
 
 
 def _end_text(fact: ProcessFact) -> str:

@@ -329,10 +329,13 @@ class Operations:
         return None
 
     def findings(self, run: str) -> tuple[Finding, ...]:
-        """A condition that holds while the newest operation on the run ended in a call for a person."""
+        """A condition that holds from a call for a person until a later attempt trains or a later operation begins."""
         newest = next(iter(self.operations.history(run, limit=1)), None)
         if newest is None or newest.state is not OperationState.NEEDS_HUMAN:
             return ()
+        view = self.world.runs.find(run)
+        if view is not None and view.attempt > newest.attempt and view.state is RunState.TRAINING:
+            return ()  # somebody has seen to it: a later attempt does its batches
         return (messages.call_for_a_person(newest),)
 
     # -- inside -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,36 @@ from io import FileIO
 _BLOCK_BYTES = 1024 * 1024
 _SPARSE = 64
 """Up to so many line feeds a block are found one by one, faster than counting looks at every byte."""
+_DENSE_BLOCKS = 48
+"""So many blocks with more are counted in passing (0.4 ms each); then it is cheaper to count only if one must."""
+
+
+class LineCounter:
+    """Numbers lines while the blocks of a file pass by. ``numbers`` has those that were asked for in time."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, int] = {}
+        self._line = 1
+        self._counted_to = 0
+        self._dense_blocks = 0
+
+    def note(self, block: bytearray, base: int, offset: int) -> None:
+        """Number the line that begins at ``offset``, no earlier than any that was asked for before."""
+        if self._dense_blocks <= _DENSE_BLOCKS:
+            self._advance(block, base, offset)
+            self.numbers[offset] = self._line
+
+    def pass_by(self, block: bytearray, base: int, end: int) -> None:
+        """The block at ``base`` ends at the place ``end``; the next begins there."""
+        if self._dense_blocks <= _DENSE_BLOCKS:
+            self._advance(block, base, base + end)
+
+    def _advance(self, block: bytearray, base: int, offset: int) -> None:
+        if offset > self._counted_to:
+            found = _count(block, self._counted_to - base, offset - base)
+            self._dense_blocks += found > _SPARSE
+            self._line += found
+            self._counted_to = offset
 
 
 def line_numbers(stream: FileIO, offsets: Iterable[int]) -> dict[int, int]:

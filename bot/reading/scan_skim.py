@@ -17,10 +17,10 @@ from pathlib import Path
 from bot.reading.console import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
 from bot.reading.console_facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
 from bot.reading.console_frames import Columns
-from bot.reading.scan_lines import line_numbers
+from bot.reading.scan_lines import LineCounter, line_numbers
 from bot.reading.scan_summary import LogSummary
 
-TELLING = b"nrhdCWE"
+TELLING = b"nrdhR"
 """No healthy frame has one of these bytes. What :mod:`bot.reading.console_messages` finds must have one."""
 BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
@@ -64,6 +64,7 @@ class _Skimmer:
         """The summary knows the last frame before here. What lies between here and ``_read_to`` tells nothing else."""
         self._line = 0
         """Where the physical line begins that holds the place being looked at."""
+        self._counter = LineCounter()
         self._val_bars: re.Pattern[bytes] | None = None
         """Matches heads of validation bars, one behind the other, that are as the one read last: nothing new."""
         self._val_columns: list[tuple[int, tuple[str, ...] | None]] = [(0, None)]
@@ -77,19 +78,25 @@ class _Skimmer:
         while True:
             self._stream.seek(base)
             length = min(self._stream.readinto(self._block), self._size - base)
-            end = max(self._block.rfind(b"\n", 0, length), self._block.rfind(b"\r", 0, length)) + 1
+            feed = self._block.rfind(b"\n", 0, length)
+            end = max(feed, self._block.rfind(b"\r", 0, length)) + 1
             last = length == 0 or base + length >= self._size
             if end == 0 and not last:
                 raise NotSkimmableError
             self._skim_block(base, end)
+            self._counter.pass_by(self._block, base, end)
+            self._line = base + feed + 1 if feed >= 0 else self._line
             base += end
             if last:
                 break
+        self._counter.note(self._block, base, self._line)
         self._read_piece(bytes(self._block[end:length]), base, at_end=True)
         if self._summary.frame is None:
             raise NotSkimmableError
         self._find_last_row()
-        self._summary.renumber(line_numbers(self._stream, self._summary.lines()))
+        numbers = self._counter.numbers
+        missing = self._summary.lines() - numbers.keys()
+        self._summary.renumber(numbers | line_numbers(self._stream, missing))
         return self._summary
 
     def _skim_block(self, base: int, end: int) -> None:
@@ -102,7 +109,7 @@ class _Skimmer:
             place = floor if not self._reader.idle else hits.next(floor)
             if place >= end:
                 break
-            if bars := self._val_bars and self._val_bars.match(block, place, end):
+            if self._val_bars and self._reader.idle and (bars := self._val_bars.match(block, place, end)):
                 floor = bars.end()
                 continue
             low = max(0, self._read_to - base)
@@ -117,10 +124,8 @@ class _Skimmer:
                 floor = self._read_run(facts[-1], floor, end)
             if not all(isinstance(fact, Header) for fact in facts):
                 self._told_to = base + floor
+                self._counter.note(block, base, self._line)
             self._read_to = base + floor
-        behind = block.rfind(b"\n", 0, end) + 1
-        if behind:
-            self._line = base + behind
 
     def _read_piece(self, piece: bytes, offset: int, *, at_end: bool = False) -> list[ConsoleFact]:
         reader = self._reader
@@ -237,9 +242,13 @@ def _stands_alone(fact: ConsoleFact) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _val_bars_pattern(head: bytes) -> re.Pattern[bytes]:
-    escaped = re.escape(head)
-    return re.compile(escaped + rb"(?:" + _BAR_BYTES + rb"\r(?:\x1b\[K)? *" + escaped + rb")*+")
+def _val_bars_pattern(head: bytes) -> re.Pattern[bytes] | None:
+    """From the first telling byte of ``head`` on, and as many bars with that head as follow."""
+    place = next((place for place, byte in enumerate(head) if byte in TELLING), None)
+    if place is None:
+        return None
+    again = rb"(?:" + _BAR_BYTES + rb"\r(?:\x1b\[K)? *" + re.escape(head) + rb")*+"
+    return re.compile(re.escape(head[place:]) + again)
 
 
 @lru_cache(maxsize=32)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -16,13 +18,14 @@ import pytest
 
 from bot.app import App
 from bot.errors import ChatError, StoreError
+from bot.ports import LaunchSpec
 from bot.settings import Settings, load_settings
 from bot.slack.scopes import BOT_SCOPES
 from bot.workspace.client import PageClient, PageView
 from bot.workspace.people import Channel, Person, SlashCommand
 from bot.workspace.server import Options, Workspace
 from tests.run_dirs import START_TS, WrittenRun
-from trainer.contract import EventKind
+from trainer.contract import EventKind, Phase
 
 CHANNEL = "training"
 ANSWER_S = 15.0
@@ -234,3 +237,41 @@ async def test_what_slack_refuses_at_the_start_is_said(world: World, change: dic
     world.settings = load_settings(given)
     with pytest.raises(ChatError, match=words):
         await world.start_bot()
+
+
+async def test_a_killed_trainer_is_told_with_its_signal_and_its_last_words(world: World) -> None:
+    app = await world.start_bot()
+    world.run.layout.train_log.write_text("epoch 1\nabout to die\n")
+    child = app.driver.launch(
+        LaunchSpec(
+            key="test",
+            argv=(sys.executable, "-c", "import time; time.sleep(600)"),
+            cwd=world.settings.state_dir,
+            log=world.settings.state_dir / "child.log",
+            env=dict(os.environ),
+        )
+    )
+    world.run.record(pid=child.pid)
+    world.run.beat(_now_s(), epoch=1, batch=11)
+    await app.supervisor.tick()
+    os.kill(child.pid, signal.SIGKILL)
+    dead = await world.see("the training process died at epoch 1, batch 11", "signal 9, SIGKILL", "about to die")
+    assert "no progress" not in _text(dead)
+
+
+async def test_a_stall_is_told_by_its_phase(world: World) -> None:
+    world.run.record(started_ts=time.time() - 7200)
+    world.run.beat(_now_s() - 3600, epoch=1, batch=0, phase=Phase.FIRST_BATCH)
+    await world.start_bot()
+    await world.see("no progress for 60 min", "first batch", "the limit is 30 min")
+
+
+async def test_a_database_that_cannot_be_written_is_told_and_alerts_go_on(world: World) -> None:
+    app = await world.start_bot()
+    app.database.execute("PRAGMA query_only=ON")  # what a full disk or a lost mount does to every write
+    world.run.bad_batch(1, 42, _now_s())
+    await world.see("Trainmaster can't write its database", "rollbacks are refused")
+    await world.see("loss is not finite in epoch 1, batch 42")
+    await world.page.slash("anna", "/train", "status", CHANNEL)
+    await world.see("digits: training, epoch 1 of 4")
+    app.database.execute("PRAGMA query_only=OFF")
