@@ -11,11 +11,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.errors import TrainmasterError
 
 ENV_FILE = Path(".env")
+AUDIT_NAME = "audit.jsonl"
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -79,6 +81,27 @@ def _manifest(argv: Sequence[str]) -> int:
     return 0
 
 
+def _audit(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bot audit", description="Who asked for, decided and did what.")
+    parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
+    parser.add_argument("--last", type=int, default=20, metavar="N", help="entries to show (default: 20)")
+    given = parser.parse_args(argv)
+    from bot.settings import load_settings  # noqa: PLC0415
+    from bot.storage.audit import AuditLog  # noqa: PLC0415
+
+    log = AuditLog(load_settings(os.environ, ENV_FILE, needs_slack=False).state_dir / AUDIT_NAME)
+    for entry in log.entries(given.last):
+        when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        print(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
+    if not given.verify:
+        return 0
+    report = log.verify()
+    for fault in report.faults:
+        print(f"BROKEN  {fault}")
+    print(f"{report.num_entries} entries, {'intact' if report.intact else 'NOT intact'}, head {report.head[:16]}")
+    return 0 if report.intact else 1
+
+
 def _adopt(argv: Sequence[str]) -> int:
     from bot.adopt import main  # noqa: PLC0415
 
@@ -90,6 +113,7 @@ VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "demo": (_demo, "the whole story without Slack: local workspace, real small training"),
     "scan": (_scan, "what a console log of any Ultralytics version says"),
     "adopt": (_adopt, "watch a run that something else started"),
+    "audit": (_audit, "who asked for, decided and did what; --verify checks the chain"),
     "doctor": (_doctor, "check settings, Slack, folders and host"),
     "manifest": (_manifest, "print the Slack app manifest"),
 }

@@ -9,6 +9,7 @@ from commands.base import Command, Context, Invocation
 from commands.dispatch import dispatch, is_command
 from commands.epoch import EPOCH
 from commands.help import HELP
+from commands.records import ARCHIVE, AUDIT, BRING_BACK
 from commands.resume import CONTINUE, RESUME
 from commands.rollback import ROLLBACK
 from commands.runs import RUNS, USE
@@ -25,6 +26,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ALERTS,
     ACK,
     SILENCE,
+    ARCHIVE,
+    BRING_BACK,
+    AUDIT,
     RUNS,
     USE,
     HELP,

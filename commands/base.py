@@ -51,6 +51,18 @@ class Operations(Protocol):
         """A stopped run is started again from its newest state."""
         ...
 
+    async def archives(self, run: str) -> Reply:
+        """What rollbacks of the run put aside."""
+        ...
+
+    async def bring_back(self, run: str, user: str, name: str) -> Reply:
+        """What one of them put aside is back."""
+        ...
+
+    def audit_trail(self, limit: int = 15) -> Reply:
+        """The newest entries of the audit log."""
+        ...
+
 
 class Selection(Protocol):
     """Which run a channel talks about."""

@@ -140,6 +140,15 @@ class FakeOperations:
     async def resume(self, run: str, user: str, *, channel: str | None = None, level: str | None = None) -> Reply:
         return self._answer("resume", run, user, level)
 
+    async def archives(self, run: str) -> Reply:
+        return self._answer("archives", run)
+
+    async def bring_back(self, run: str, user: str, name: str) -> Reply:
+        return self._answer("bring back", run, user, name)
+
+    def audit_trail(self, limit: int = 15) -> Reply:
+        return self._answer("audit", limit)
+
     async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
         return self._answer("decide", approval_id, user, approve, reason)
 

@@ -147,7 +147,9 @@ async def test_rollback_is_proposed_as_asked(world: World, text: str, asked: tup
     assert world.operations.asked == [("rollback", "digits-0001", "U0ANNA", *asked)]
 
 
-@pytest.mark.parametrize("text", ["stop now", "stop after epoch", "resume", "continue because of me"])
+@pytest.mark.parametrize(
+    "text", ["stop now", "stop after epoch", "resume", "continue because of me", "bring back after-epoch-0002"]
+)
 async def test_what_only_on_call_may_do_is_refused_to_others(world: World, text: str) -> None:
     with pytest.raises(CommandError, match="only people on call may"):
         await world.say(text, user="U0CLEO")
@@ -215,6 +217,19 @@ async def test_commands_are_about_the_run_of_the_thread_then_the_chosen_then_the
     assert (await world.say("status")).message.title.startswith("second")
     assert (await world.say("status", thread_ts="1.0")).message.title.startswith("third")
     assert (await world.say("status of digits")).message.title.startswith("digits")
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        pytest.param("audit", ("audit", 15), id="audit"),
+        pytest.param("archive of digits", ("archives", "digits-0001"), id="archive"),
+        pytest.param("bring back x-1", ("bring back", "digits-0001", "U0ANNA", "x-1"), id="bring back"),
+    ],
+)
+async def test_records_are_asked_of_operations(world: World, text: str, asked: tuple[object, ...]) -> None:
+    await world.say(text)
+    assert world.operations.asked == [asked]
 
 
 async def test_an_unknown_run_is_refused_with_the_known_ones(world: World) -> None:

@@ -1,0 +1,47 @@
+"""``audit``, ``archive`` and ``bring back``: who did what, and what a rollback put aside."""
+
+from __future__ import annotations
+
+from bot.core.message import Reply
+from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+
+
+async def audit(invocation: Invocation, context: Context) -> Reply:
+    """The newest entries of the audit log, and whether its chain is whole."""
+    return context.operations.audit_trail()
+
+
+async def archive(invocation: Invocation, context: Context) -> Reply:
+    """What rollbacks of the run put aside."""
+    view = await find_run(invocation, context)
+    return await context.operations.archives(view.run)
+
+
+async def bring_back(invocation: Invocation, context: Context) -> Reply:
+    """What one rollback put aside is back; the run must not be at work."""
+    view = await find_run(invocation, context)
+    return await context.operations.bring_back(view.run, invocation.request.user, invocation.words["folder"])
+
+
+AUDIT = Command(
+    name="audit",
+    summary="who asked for, decided and did what",
+    examples=("audit",),
+    pattern=pattern(r"(?:show )?audit"),
+    action=audit,
+)
+ARCHIVE = Command(
+    name="archive",
+    summary="what rollbacks put aside",
+    examples=("archive",),
+    pattern=pattern(r"(?:list |show )?archives?" + RUN_WORD),
+    action=archive,
+)
+BRING_BACK = Command(
+    name="bring back FOLDER",
+    summary="put back what a rollback put aside (on-call only)",
+    examples=("bring back after-epoch-0002",),
+    pattern=pattern(r"bring back (?P<folder>[\w.-]{1,100})" + RUN_WORD),
+    action=bring_back,
+    on_call_only=True,
+)
