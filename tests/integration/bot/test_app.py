@@ -275,3 +275,58 @@ async def test_a_database_that_cannot_be_written_is_told_and_alerts_go_on(world:
     await world.page.slash("anna", "/train", "status", CHANNEL)
     await world.see("digits: training, epoch 1 of 4")
     app.database.execute("PRAGMA query_only=OFF")
+
+
+def _environment(world: World) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SLACK_")}
+    return {
+        **ours,
+        "SLACK_BOT_TOKEN": world.workspace.bot_token,
+        "SLACK_APP_TOKEN": world.workspace.app_token,
+        "SLACK_API_URL": world.workspace.api_url,
+        "ALERT_CHANNEL": "C0TRAIN",
+        "RUNS_DIR": str(world.settings.runs_dir),
+        "STATE_DIR": str(world.settings.state_dir),
+        "CHECK_INTERVAL_S": "0.5",
+    }
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_python_m_bot_run_answers_and_ends_quietly_on_a_signal(world: World, signum: signal.Signals) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot", "run"),
+        env=_environment(world),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        await world.page.wait_for(lambda view: view.app_connected, 30)
+        await world.page.slash("anna", "/train", "status", CHANNEL)
+        await world.see("digits: training, epoch 1 of 4")
+        process.send_signal(signum)
+        output, _ = await asyncio.wait_for(process.communicate(), 20)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    assert b"Traceback" not in output
+
+
+async def test_python_m_bot_run_names_every_setting_that_is_wrong_and_starts_nothing(world: World) -> None:
+    environment = _environment(world) | {
+        "SLACK_BOT_TOKEN": "xapp-swapped",
+        "APPROVALS_REQUIRED": "many",
+        "RUNS_DIR": "/no/x",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot", "run"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    for name in (b"SLACK_BOT_TOKEN", b"APPROVALS_REQUIRED", b"RUNS_DIR"):
+        assert name in output
+    assert b"xapp-swapped" not in output
