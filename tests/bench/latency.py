@@ -1,0 +1,85 @@
+"""From a NaN written by the trainer to the message accepted by Slack's API (the stand-in), 50 times.
+
+``python -m tests.bench.latency``. Must reach p99 <= 1 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from bot.app import App
+from bot.settings import load_settings
+from bot.slack.scopes import BOT_SCOPES
+from bot.workspace.people import Channel, Person, SlashCommand
+from bot.workspace.server import Options, Workspace
+from tests.run_dirs import START_TS, WrittenRun
+
+TIMES = 50
+PAUSE_S = 2.5
+"""Each NaN costs two calls, its post and the edit when it resolves, at Slack's rate of 1 a second a channel: so that
+a message never waits for those before it."""
+LIMIT_S = 1.0
+
+
+async def measure(folder: Path) -> list[float]:
+    """Seconds, one for each NaN."""
+    (folder / "runs").mkdir()
+    workspace = await Workspace.start(
+        port=0,
+        people=[Person(user_id="U0ANNA", name="anna")],
+        channels=[Channel(channel_id="C0TRAIN", name="training")],
+        commands=[SlashCommand(name="/train")],
+        clock=time.time,
+        options=Options(post_rate=None, scopes=frozenset(BOT_SCOPES)),
+    )
+    environ = {
+        "SLACK_BOT_TOKEN": workspace.bot_token,
+        "SLACK_APP_TOKEN": workspace.app_token,
+        "SLACK_API_URL": workspace.api_url,
+        "ALERT_CHANNEL": "C0TRAIN",
+        "RUNS_DIR": str(folder / "runs"),
+        "STATE_DIR": str(folder / "state"),
+        "CHECK_INTERVAL_S": "30",
+    }
+    run = WrittenRun(folder / "runs", epochs=TIMES)
+    app = App(load_settings(environ))
+    taken: list[float] = []
+    try:
+        await app.start()
+        for epoch in range(1, TIMES + 1):
+            words = f"epoch {epoch}, batch 7 of"
+            began_s = time.monotonic()
+            run.bad_batch(epoch, 7, time.time() - START_TS)
+            while not _accepted(workspace, words):
+                if time.monotonic() - began_s > 30:
+                    raise TimeoutError(words)
+                await asyncio.sleep(0.002)
+            taken.append(time.monotonic() - began_s)
+            await asyncio.sleep(PAUSE_S)
+    finally:
+        await app.close()
+        await workspace.close()
+    return taken
+
+
+def _accepted(workspace: Workspace, words: str) -> bool:
+    newest = [args for method, args in workspace.web_api.calls[-6:] if method == "chat.postMessage"]
+    return any(words in str(args.get("text", "")) for args in newest)
+
+
+def main() -> int:
+    """1 when the mark was missed."""
+    with tempfile.TemporaryDirectory() as folder:
+        taken = sorted(asyncio.run(measure(Path(folder))))
+    p99 = taken[min(len(taken) - 1, round(0.99 * len(taken)))]
+    print(f"NaN to message accepted, {len(taken)} times: median {1000 * statistics.median(taken):.0f} ms,", end=" ")
+    print(f"p99 {1000 * p99:.0f} ms, longest {1000 * taken[-1]:.0f} ms (limit {1000 * LIMIT_S:.0f} ms)")
+    return int(p99 > LIMIT_S)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
