@@ -13,8 +13,9 @@ from trainer.contract import ARCHIVE_DIR_NAME
 
 _LOG = logging.getLogger(__name__)
 
-WATCHED_NAMES = frozenset({"events.jsonl", "run.json"})
+WATCHED = ("/guard/events.jsonl", "/guard/run.json")
 """Not the heartbeat: it changes every second and tells nothing that can't wait for the periodic check."""
+_ARCHIVED = f"/{ARCHIVE_DIR_NAME}/"
 _DEBOUNCE_MS = 100
 _STEP_MS = 20
 _RETRY_S = 10.0
@@ -34,5 +35,4 @@ async def watch_runs(root: Path, changed: Callable[[Path], Awaitable[object]]) -
 
 def _wanted(change: Change, path: str) -> bool:
     del change
-    parts = Path(path).parts
-    return parts[-1] in WATCHED_NAMES and len(parts) > 2 and parts[-2] == "guard" and ARCHIVE_DIR_NAME not in parts
+    return path.endswith(WATCHED) and _ARCHIVED not in path  # called for every change of every file: text, not Path
