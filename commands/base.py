@@ -59,6 +59,10 @@ class Operations(Protocol):
         """What one of them put aside is back."""
         ...
 
+    def run_of(self, key: str) -> str | None:
+        """The run that the message ``approval/ID`` or ``operation/ID`` is about; None for other keys."""
+        ...
+
     def audit_trail(self, limit: int = 15) -> Reply:
         """The newest entries of the audit log."""
         ...
@@ -170,7 +174,9 @@ def thread_key(request: Request, context: Context) -> str | None:
 
 def _from_thread(request: Request, context: Context) -> RunView | None:
     key = thread_key(request, context)
-    return context.runs.find(key.split("/", 1)[0]) if key else None
+    if key is None:
+        return None
+    return context.runs.find(context.operations.run_of(key) or key.split("/", 1)[0])
 
 
 def _from_channel(request: Request, context: Context) -> RunView | None:

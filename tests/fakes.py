@@ -146,6 +146,9 @@ class FakeOperations:
     async def bring_back(self, run: str, user: str, name: str) -> Reply:
         return self._answer("bring back", run, user, name)
 
+    def run_of(self, key: str) -> str | None:
+        return "second-0001" if key.startswith(("approval/", "operation/")) else None
+
     def audit_trail(self, limit: int = 15) -> Reply:
         return self._answer("audit", limit)
 

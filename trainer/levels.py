@@ -13,6 +13,9 @@ STANDARD: Final = "standard"
 STRICT: Final = "strict"
 NAMED_LEVELS: Final = (OBSERVE, STANDARD, STRICT)
 
+MAX_STEPS_BEYOND_STRICT: Final = 20
+"""A millionth of strict's rate trains nothing; whoever needs more has another problem."""
+
 LAYER_NAMES: Final = {
     1: "gradient clipping",
     2: "bad-batch skip",
@@ -124,17 +127,21 @@ def check_level(level: str) -> str:
     if text in NAMED_LEVELS:
         return text
     base, plus, count = text.partition("+")
-    if base == STRICT and plus and count.isascii() and count.isdigit():
-        return f"{STRICT}+{int(count)}" if int(count) else STRICT
-    raise ArgumentsError(f"unknown level {level!r}", f"levels: {', '.join(NAMED_LEVELS)}, strict+1, strict+2, ...")
+    if base == STRICT and plus and count.isascii() and count.isdigit() and len(count) <= 3:
+        steps = int(count)
+        if steps <= MAX_STEPS_BEYOND_STRICT:
+            return f"{STRICT}+{steps}" if steps else STRICT
+    raise ArgumentsError(
+        f"unknown level {level!r}", f"levels: {', '.join(NAMED_LEVELS)}, strict+1 to strict+{MAX_STEPS_BEYOND_STRICT}"
+    )
 
 
 def next_level(level: str) -> str:
-    """The level to go on with when ``level`` was not enough; there always is one."""
+    """The level to go on with when ``level`` was not enough; the last one stays."""
     text = check_level(level)
     if text in NAMED_LEVELS[:-1]:
         return NAMED_LEVELS[NAMED_LEVELS.index(text) + 1]
-    return f"{STRICT}+{_steps_beyond_strict(text) + 1}"
+    return f"{STRICT}+{min(_steps_beyond_strict(text) + 1, MAX_STEPS_BEYOND_STRICT)}"
 
 
 def settings_of(level: str) -> dict[str, Any]:

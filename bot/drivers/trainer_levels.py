@@ -8,6 +8,11 @@ from bot.errors import CommandError
 from trainer import levels
 from trainer.arguments import ArgumentsError
 
+_MAX_LEVEL_CHARS = len("strict+99")
+"""Ninety-nine halvings leave nothing of a rate; a number of a dozen digits would never be computed."""
+
+_LEVELS_HINT = "levels: observe, standard, strict, strict+1, strict+2, ..."
+
 
 class TrainerLevels:
     """Implements :class:`bot.ports.Levels`, so that a plan shows the values that a resume will really set."""
@@ -18,6 +23,8 @@ class TrainerLevels:
         Raises:
             CommandError: there is no such level; names the ones there are.
         """
+        if len(level) > _MAX_LEVEL_CHARS:
+            raise CommandError("level-unknown", f"unknown level {level[:_MAX_LEVEL_CHARS]!r}.", _LEVELS_HINT)
         try:
             return str(levels.check_level(level))
         except ArgumentsError as error:

@@ -25,17 +25,17 @@ from bot.reading.console_facts import (
 )
 from bot.reading.console_text import shortened
 
-_BANNER = re.compile(r"(?:^|\s)(Ultralytics (?:YOLO)?v?\d\S*|YOLO(?:R|v\d+)) +(?:🚀 *)?(\S*).*\btorch[ -]\d")
+_BANNER = re.compile(r"(?:^|\s)(Ultralytics (?:YOLO)?v?\d\S*|YOLO(?:R|v\d+)) +(?:🚀 *)?(\S*).{0,80}\btorch[ -]\d")
 _STARTED = re.compile(r"Starting training for (\d+(?:\.\d+)?) (epochs|hours)\.\.\.")
-_RESUMED = re.compile(r"Resuming training (?:from )?\S.* from epoch (\d+) to (\d+) total epochs")
+_RESUMED = re.compile(r"Resuming training (?:from )?\S.{0,300} from epoch (\d+) to (\d+) total epochs")
 _COMPLETED = re.compile(r"(?:^|\s)(\d+) epochs completed in [\d.]+ hours\.|^Training complete \([\d.]+ hours\)")
 _EARLY = re.compile(r"(?:Training stopped early|Stopping training early) as no improvement")
 _PATIENCE = re.compile(r"in last (\d+) epochs")
 _BEST = re.compile(r"Best results observed at epoch (\d+)")
 _RECOVERY = re.compile(
-    r"(?:Loss|Fitness)\b[^.{]*\bdetected (?:\(attempt (\d+)/\d+\), recovering from|but can ?not recover from)"
+    r"(?:Loss|Fitness)\b[^.{]{0,80}\bdetected (?:\(attempt (\d+)/\d+\), recovering from|but can ?not recover from)"
 )
-_NAN_WEIGHTS = re.compile(r"Skipping checkpoint save at epoch \d+: .*contains? NaN/Inf")
+_NAN_WEIGHTS = re.compile(r"Skipping checkpoint save at epoch \d+: .{0,80}contains? NaN/Inf")
 _NAN_STOP = re.compile(r"^WARNING:? .*non-finite loss, ending training")
 
 _NOTICES: tuple[tuple[NoticeKind, re.Pattern[str]], ...] = (

@@ -51,8 +51,6 @@ class BotProcess:
 
     async def live(self) -> None:
         world = self.world
-        if not (world.folder / "runs").exists():
-            world.start_run()
         await world.operations.recover()
         await world.operations.settle()
         if not world.log.history(RUN):
@@ -68,10 +66,7 @@ class BotProcess:
             if entry.get("bot"):
                 entry["alive"] = False
         replace_json(self.world.folder / "processes.json", table)
-        identity = driver.spawn()
-        table = driver.processes
-        table[str(identity.pid)]["bot"] = True
-        replace_json(self.world.folder / "processes.json", table)
+        identity = driver.spawn(bot=True)
         assert identity.host == HOST
         return identity
 
@@ -113,6 +108,7 @@ def live(
     folder: Path, *, points: Points | None = None, kill_after_s: float | None = None, archive_fails: bool = False
 ) -> bool:
     """One life of the bot in a process of its own; whether it ended by itself."""
+    _prepare(folder)
     began_in, begins_out = os.pipe()
     child = os.fork()
     if child == 0:
@@ -134,6 +130,15 @@ def live(
     code = os.waitstatus_to_exitcode(status)
     assert code in {0, -signal.SIGKILL}, f"the bot ended with {code}"
     return code == 0
+
+
+def _prepare(folder: Path) -> None:
+    """The run is there before any bot is: its start is no part of the story."""
+    if not (folder / "runs").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        world = PaperWorld(folder)
+        world.start_run()
+        world.database.close()
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ def ending(folder: Path) -> Ending:
 
 def count_points(folder: Path, *, archive_fails: bool = False) -> int:
     """How many places an undisturbed story passes."""
+    _prepare(folder)
     points = Points()
     reader, writer = os.pipe()
     child = os.fork()

@@ -216,6 +216,9 @@ async def test_commands_are_about_the_run_of_the_thread_then_the_chosen_then_the
     await world.say("use second")
     assert (await world.say("status")).message.title.startswith("second")
     assert (await world.say("status", thread_ts="1.0")).message.title.startswith("third")
+    world.selection.choose("C0TRAIN", "digits-0001")
+    world.outbox.keys["C0TRAIN", "2.0"] = "approval/0a1b"
+    assert (await world.say("status", thread_ts="2.0")).message.title.startswith("second")
     assert (await world.say("status of digits")).message.title.startswith("digits")
 
 

@@ -191,8 +191,20 @@ def test_launched_process_knows_its_key_and_none_of_the_tokens(
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-secret")
     process = driver.launch(spec(SLEEP))
     environment = psutil.Process(process.pid).environ()
-    assert environment[KEY_VARIABLE] == "op-1"
+    assert environment[KEY_VARIABLE].startswith("op-1@")
     assert "SLACK_BOT_TOKEN" not in environment
+
+
+def test_launch_of_another_bot_with_the_same_key_is_another_launch(
+    driver: LocalDriver, spec: Spec, tmp_path: Path
+) -> None:
+    process = driver.launch(spec(SLEEP))
+    other = LocalDriver(tmp_path / "other")
+    theirs = other.launch(spec(SLEEP))
+    assert theirs != process
+    assert driver.survivors(process) == ()
+    other.signal(theirs, signal.SIGKILL)
+    other._children[theirs].wait(10)
 
 
 def test_trainer_that_ignores_sigterm_ends_with_sigkill(driver: LocalDriver, spec: Spec) -> None:

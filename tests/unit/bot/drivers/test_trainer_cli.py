@@ -107,10 +107,16 @@ async def test_python_that_is_gone_is_named(view: RunView) -> None:
         await TrainerCli().catalog(odd)
 
 
-async def test_unguarded_run_is_refused(view: RunView) -> None:
-    odd = RunView(directory=view.directory, name="digits", ts=0.0, first_seen_ts=0.0)
-    with pytest.raises(OperationError, match="which Python"):
-        await TrainerCli().catalog(odd)
+async def test_run_that_something_else_started_is_examined_with_the_bot_s_own_python(view: RunView) -> None:
+    adopted = RunView(directory=view.directory, name="digits", ts=0.0, first_seen_ts=0.0)
+    (fact,) = await TrainerCli().catalog(adopted)
+    assert fact.file == "weights/epoch0.pt"
+
+
+async def test_archives_are_listed_with_what_they_hold(view: RunView) -> None:
+    await TrainerCli().archive(view, after_epoch=0)
+    (fact,) = await TrainerCli().archives(view)
+    assert (fact.after_epoch, fact.num_files, fact.state) == (0, 1, "archived")
 
 
 def test_trainer_gets_no_secret_and_finds_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

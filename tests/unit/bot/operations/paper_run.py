@@ -73,10 +73,19 @@ class PaperDriver:
         path = self._folder / "driver.log"
         return path.read_text().splitlines() if path.exists() else []
 
-    def spawn(self, *, key: str = "", parent: int = 0, argv: tuple[str, ...] = ()) -> ProcessIdentity:
+    def spawn(
+        self, *, key: str = "", parent: int = 0, argv: tuple[str, ...] = (), bot: bool = False
+    ) -> ProcessIdentity:
         table = self.processes
         pid = 4000 + len(table)
-        table[str(pid)] = {"alive": True, "create_time": 1000.0 + pid, "key": key, "parent": parent, "argv": argv}
+        table[str(pid)] = {
+            "alive": True,
+            "create_time": 1000.0 + pid,
+            "key": key,
+            "parent": parent,
+            "argv": argv,
+            "bot": bot,
+        }
         self._save(table)
         return ProcessIdentity(pid=pid, create_time=1000.0 + pid, host=HOST, boot_id="boot")
 

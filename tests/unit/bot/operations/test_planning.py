@@ -195,6 +195,17 @@ def test_run_that_cannot_be_rolled_back_is_refused_with_its_reason(
     assert caught.value.slug == slug
 
 
+def test_run_that_something_else_started_is_refused_with_the_commands_for_a_person(view: RunView) -> None:
+    assert view.record is not None
+    adopted = replace(view, record=replace(view.record, python=None, cwd=None, level="none (unguarded)", layers=()))
+    with pytest.raises(CommandError) as caught:
+        plan_for(adopted)
+    assert "epoch 3" in caught.value.message
+    assert "kill -TERM 4000" in caught.value.hint
+    assert "restore" in caught.value.hint
+    assert "level=standard" in caught.value.hint
+
+
 def test_run_of_another_host_is_refused_and_the_host_is_named(view: RunView) -> None:
     with pytest.raises(CommandError, match="paper"):
         refuse_unless_ours(view, "elsewhere")
@@ -203,7 +214,7 @@ def test_run_of_another_host_is_refused_and_the_host_is_named(view: RunView) -> 
         refuse_unless_ours(replace(view, record=None), "paper")
 
 
-@pytest.mark.parametrize("level", ["iron", "strict+x", "", "strict-1"])
+@pytest.mark.parametrize("level", ["iron", "strict+x", "", "strict-1", "strict+999999999999"])
 def test_level_that_does_not_exist_is_refused_with_those_that_do(level: str) -> None:
     with pytest.raises(CommandError, match="unknown level") as caught:
         TrainerLevels().check(level)

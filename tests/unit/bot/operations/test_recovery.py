@@ -10,7 +10,7 @@ import pytest
 
 from bot.core.facts import Event, ProcessIdentity
 from bot.core.operation import Entry, EntryKind, OperationState, Step
-from bot.errors import StoreError
+from bot.errors import OperationError, StoreError
 from bot.ports import FencedError
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import HOST, RUN
@@ -183,3 +183,11 @@ async def test_sigterm_that_a_dead_bot_sent_is_repeated_only_if_the_trainer_did_
         world.driver.kill(4000)
     await world.operations.settle()
     assert world.signals() == ([] if heard else ["signal SIGTERM 4000"])
+
+
+async def test_call_for_a_person_ends_when_a_later_attempt_trains(world: PaperWorld) -> None:
+    world.forensics.faults.lasting["restore"] = OperationError("broken", "the disk answers with errors.")
+    await world.approve(await world.ask())
+    assert len(world.operations.findings(RUN)) == 1
+    world.run.write_record(world.driver.spawn(), attempt=2, level="strict", state="running")
+    assert world.operations.findings(RUN) == ()

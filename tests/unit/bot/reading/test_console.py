@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
 
 import pytest
@@ -279,13 +280,36 @@ def test_no_bytes_make_the_reader_raise(data: bytes) -> None:
     read(data)
 
 
-@pytest.mark.parametrize("piece", [b"x", b" ", b"1/9 ", b"\x00\xff", b"1 ", b"[", b"0%|", b"2026-01-01 10:00:00 "])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"x",
+        b" ",
+        b"1/9 ",
+        b"\x00\xff",
+        b"1 ",
+        b"[",
+        b"0%|",
+        b"2026-01-01 10:00:00 ",
+        b"YOLOv8 torch ",
+        b"Loss detected ",
+    ],
+)
 def test_a_line_without_end_is_read_in_bounded_memory_and_linear_time(piece: bytes) -> None:
     reader = ConsoleReader()
     for _ in range(40):
         reader.feed(piece * (100_000 // len(piece)))
         assert len(reader._pending) < MAX_SEGMENT_BYTES
     assert not [fact for fact in reader.finish() if isinstance(fact, FatalError)]
+
+
+@pytest.mark.parametrize("words", ["YOLOv8 torch ", "Loss detected ", "Resuming training a from epoch ", "all 1 "])
+def test_lines_made_to_be_slow_are_not(words: str) -> None:
+    reader = ConsoleReader()
+    line = words * (4000 // len(words)) + "\n"
+    before = time.process_time()
+    reader.feed((line * 100).encode())
+    assert time.process_time() - before < 5  # 0.1 s; a rule that looks ahead without limit takes minutes
 
 
 def test_frames_glued_into_one_long_line_are_all_found() -> None:

@@ -204,6 +204,7 @@ def test_a_crash_is_named_by_its_cause(end: str, kind: str, detail: str, draw: o
         pytest.param(raised("requests.ConnectionError: x") + frame(1, 4) + frame(1, 5), id="caught_and_went_on"),
         pytest.param("\nCUDA out of memory. Tried to allocate 20.00 MiB (GPU 0)\n", id="autobatch_probe"),
         pytest.param("\n    raise RuntimeError('CUDA out of memory')\n", id="echoed_code"),
+        pytest.param("\n    RuntimeError: CUDA error: in somebody's report\n", id="indented"),
         pytest.param("\n> RuntimeError: CUDA error: quoted\n", id="quoted"),
         pytest.param("\n" + "".join(f"{x:>22}         10        12      0.8      0.7     0.8      0.5\n" for x in
                      ("killed", "error", "oom", "nan", "inf", "crash", "Segmentation fault")), id="class_names"),
@@ -279,6 +280,12 @@ def test_a_repeated_epoch_with_nan_is_an_incident_of_its_own() -> None:
     again = "\nWARNING ⚠️ Loss NaN/Inf detected (attempt 1/3), recovering from last.pt...\n"
     log = start() + frame(2, 20, losses=NAN) + again + frame(2, 1) + frame(2, 19, losses=NAN)
     assert [entry.kind for entry in scan(log).incidents] == ["nonfinite_loss", "nan_recovery", "nonfinite_loss"]
+
+
+def test_nan_in_another_pass_of_an_epoch_is_an_incident_of_its_own() -> None:
+    first = start() + frame(2, 5, losses=NAN) + "\n"
+    assert len(scan(first + frame(2, 6, losses=NAN)).incidents) == 1
+    assert len(scan(first + header() + frame(2, 5, losses=NAN)).incidents) == 2
 
 
 @pytest.mark.parametrize(

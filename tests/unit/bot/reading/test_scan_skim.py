@@ -55,6 +55,10 @@ PIECES = {
     "old_table": OLD_TABLE,
     "old_frames": OLD_FRAME * 4,
     "old_validation": OLD_VALIDATION,
+    "v3_validation": (
+        "\n               Class    Images   Targets         P         R   mAP@0.5        F1: 100%|##| 2/2 [00:01<00:00]"
+        "\n                 all        24       189     0.035     0.261     0.044     0.061\n"
+    ),
     "crash": raised("RuntimeError: CUDA error: an illegal memory access was encountered"),
     "oom": raised("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0"),
     "wrapper": raised("subprocess.CalledProcessError: Command returned non-zero exit status 1."),
@@ -100,6 +104,8 @@ def skimmed(path: Path, log: bytes, block_bytes: int) -> dict[str, Any] | None:
 @given(st.lists(st.sampled_from(sorted(PIECES)), max_size=25), st.sampled_from([600, 1000, 4096, 1 << 20]))
 @example(["start", "nan_frames", "header", "nan_frames"], 1 << 20)
 @example(["start", "crash", "row", "frames"], 1 << 20)
+@example(["start", "one_inf", "crash", "frames", "one_inf", "banner"], 1 << 20)
+@example(["start", "frames", "v3_validation", *["frames"] * 30, "validation_bars", "frames"], 1 << 20)
 def test_skimming_says_what_careful_reading_says(tmp_path: Path, names: list[str], block_bytes: int) -> None:
     log = "".join(PIECES[name] for name in names).encode()
     report = skimmed(tmp_path / "log", log, block_bytes)

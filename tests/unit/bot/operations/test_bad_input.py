@@ -1,0 +1,74 @@
+"""Nonsense from people and forged clicks: an answer, never a traceback, never an act."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bot.core.message import Reply
+from bot.errors import TrainmasterError
+from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
+from tests.unit.bot.operations.paper_run import NAME, RUN
+
+WORDS = st.one_of(st.sampled_from([RUN, NAME, "", "latest", "../" * 9, "'; DROP TABLE approvals; --"]), st.text())
+USERS = st.one_of(st.sampled_from([MALLORY, "", "U0", "<@U0BOB>", "U0BOB ", "u0bob"]), st.text(max_size=30))
+EPOCHS = st.one_of(st.none(), st.integers(), st.sampled_from([0, -1, 5, 6, 2**63]))
+LEVELS = st.one_of(st.none(), st.sampled_from(["iron", "strict+", "strict+-1", "STRICT+999999999999"]), st.text())
+
+
+def quiet_world() -> PaperWorld:
+    """One world for all examples: none of them may change it."""
+    world = PaperWorld(Path(tempfile.mkdtemp()))
+    world.start_run()
+    return world
+
+
+WORLD = quiet_world()
+
+
+async def answered(call: object) -> None:
+    """The call ended in an answer, or in a fault made for people to read."""
+    with contextlib.suppress(TrainmasterError):
+        assert isinstance(await call, Reply)  # type: ignore[misc]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(approval=WORDS, user=USERS, approve=st.booleans(), reason=st.text())
+def test_forged_clicks_do_nothing(approval: str, user: str, approve: bool, reason: str) -> None:
+    asyncio.run(answered(WORLD.operations.decide(approval, user, approve=approve, reason=reason)))
+    assert WORLD.driver.log() == []
+    assert WORLD.log.history() == ()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(run=WORDS, user=USERS, to_epoch=EPOCHS, level=LEVELS)
+def test_odd_requests_touch_nothing(run: str, user: str, to_epoch: int | None, level: str | None) -> None:
+    call = WORLD.operations.propose_rollback(run, user, to_epoch=to_epoch, level=level, dry_run=True)
+    asyncio.run(answered(call))
+    assert WORLD.driver.log() == []
+    assert WORLD.log.history() == ()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(run=WORDS, user=USERS, word=st.text())
+def test_strangers_stop_resume_continue_and_bring_back_nothing(run: str, user: str, word: str) -> None:
+    operations = WORLD.operations
+
+    async def try_all() -> None:
+        await answered(operations.stop_now(run, user))
+        await answered(operations.stop_after_epoch(run, user))
+        await answered(operations.resume(run, user, level=word))
+        await answered(operations.continue_run(run, user, word))
+        await answered(operations.bring_back(run, user, word))
+        await answered(operations.archives(run))
+
+    if user not in {ALICE, BOB}:
+        asyncio.run(try_all())
+    assert WORLD.driver.log() == []
+    assert WORLD.log.history() == ()
+    assert WORLD.run.record()["state"] == "running"
