@@ -1,173 +1,19 @@
-"""``python -m bot``: parses, calls, and turns errors into words. Each verb imports only what it needs."""
+"""``python -m bot``. A post-mortem of a long log must not wait for the imports that the other verbs need."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import contextlib
-import logging
-import os
-import signal
 import sys
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-
-from bot.errors import TrainmasterError
-
-ENV_FILE = Path(".env")
-AUDIT_NAME = "audit.jsonl"
 
 
-def _run(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bot run", description="Watch RUNS_DIR and answer in Slack.")
-    parser.parse_args(argv)
-    from bot.app import App  # noqa: PLC0415 - the other verbs start without Slack
-    from bot.settings import load_settings, suspicious_names  # noqa: PLC0415
+def main(argv: list[str]) -> int:
+    """The exit code of the verb in ``argv``."""
+    if argv[:1] == ["scan"]:
+        from bot.reading import scan_cli  # noqa: PLC0415
 
-    settings = load_settings(os.environ, ENV_FILE)
-    _set_up_logging(settings.log_level)
-    for warning in suspicious_names(os.environ, ENV_FILE):
-        logging.getLogger("bot").warning("settings: %s", warning)
+        return scan_cli.main(argv[1:])
+    from bot import cli  # noqa: PLC0415
 
-    async def serve() -> None:
-        app = App(settings)
-        try:
-            await app.start()
-            print(f"Trainmaster watches {settings.runs_dir}. Ctrl-C ends it; trainings go on.", flush=True)
-            await app.serve()
-        finally:
-            await app.close()
-
-    _run_until_signal(serve)
-    return 0
-
-
-def _demo(argv: Sequence[str]) -> int:
-    from bot.demo import main  # noqa: PLC0415 - the other verbs start without the workspace
-
-    return main(argv)
-
-
-def _scan(argv: Sequence[str]) -> int:
-    from bot.reading.scan_cli import main  # noqa: PLC0415 - starts in a blink without the rest
-
-    return main(argv)
-
-
-def _doctor(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m bot doctor", description="Check settings, Slack, folders and host."
-    )
-    parser.parse_args(argv)
-    from bot.core.message import Mark  # noqa: PLC0415
-    from bot.core.tokens import plain  # noqa: PLC0415
-    from bot.doctor import examine  # noqa: PLC0415
-
-    items = asyncio.run(examine(os.environ, ENV_FILE, time.time))
-    signs = {Mark.DONE: "ok  ", Mark.FAILED: "FAIL", Mark.WARNING: "warn"}
-    for item in items:
-        print(f"{signs.get(item.mark, '?   ')}  {item.text}" + (f": {plain(item.detail)}" if item.detail else ""))
-    return 1 if any(item.mark is Mark.FAILED for item in items) else 0
-
-
-def _manifest(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bot manifest", description="Print the Slack app manifest.")
-    parser.parse_args(argv)
-    from bot.slack.manifest import manifest_json  # noqa: PLC0415
-
-    print(manifest_json())
-    return 0
-
-
-def _audit(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bot audit", description="Who asked for, decided and did what.")
-    parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
-    parser.add_argument("--last", type=int, default=20, metavar="N", help="entries to show (default: 20)")
-    given = parser.parse_args(argv)
-    from bot.settings import load_settings  # noqa: PLC0415
-    from bot.storage.audit import AuditLog  # noqa: PLC0415
-
-    log = AuditLog(load_settings(os.environ, ENV_FILE, needs_slack=False).state_dir / AUDIT_NAME)
-    for entry in log.entries(given.last):
-        when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        print(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
-    if not given.verify:
-        return 0
-    report = log.verify()
-    for fault in report.faults:
-        print(f"BROKEN  {fault}")
-    print(f"{report.num_entries} entries, {'intact' if report.intact else 'NOT intact'}, head {report.head[:16]}")
-    return 0 if report.intact else 1
-
-
-def _adopt(argv: Sequence[str]) -> int:
-    from bot.adopt import main  # noqa: PLC0415
-
-    return main(argv)
-
-
-VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-    "run": (_run, "watch RUNS_DIR and answer in Slack"),
-    "demo": (_demo, "the whole story without Slack: local workspace, real small training"),
-    "scan": (_scan, "what a console log of any Ultralytics version says"),
-    "adopt": (_adopt, "watch a run that something else started"),
-    "audit": (_audit, "who asked for, decided and did what; --verify checks the chain"),
-    "doctor": (_doctor, "check settings, Slack, folders and host"),
-    "manifest": (_manifest, "print the Slack app manifest"),
-}
-
-
-def main(argv: Sequence[str]) -> int:
-    """Exit code of the verb: 0 done, 1 failed, 2 not understood."""
-    if not argv or argv[0] in {"-h", "--help", "help"}:
-        print("usage: python -m bot VERB [options]\n")
-        for name, (_, summary) in VERBS.items():
-            print(f"  {name:<10}{summary}")
-        return 0 if argv else 2
-    found = VERBS.get(argv[0])
-    if found is None:
-        from difflib import get_close_matches  # noqa: PLC0415
-
-        near = get_close_matches(argv[0], list(VERBS), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        print(f"unknown-verb: {argv[0]!r} is none of {', '.join(VERBS)}.{hint}", file=sys.stderr)
-        return 2
-    try:
-        return found[0](argv[1:])
-    except TrainmasterError as error:
-        print(str(error), file=sys.stderr)
-        return 2 if error.slug == "settings" else 1
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(
-            f"system:{where} {error.strerror or error}. Hint: check free space, permissions and mounts.",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
-def _set_up_logging(level: str) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("apscheduler", "slack_bolt", "slack_sdk", "watchfiles", "aiohttp"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-
-
-def _run_until_signal(serve: Callable[[], Coroutine[None, None, None]]) -> None:
-    """Runs ``serve``; SIGTERM and SIGINT cancel it, and its own clean-up runs to the end."""
-
-    async def guarded() -> None:
-        task = asyncio.create_task(serve())
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(guarded())
+    return cli.main(argv)
 
 
 if __name__ == "__main__":

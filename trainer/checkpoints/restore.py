@@ -118,16 +118,17 @@ def _offer(layout: RunLayout, epoch: int) -> str:
 
 
 def _put(layout: RunLayout, source: Path, target: Path, saved: SavedFile, judgement: Judgement) -> None:
+    latest = latest_by_file(attestations(layout)).get(target.relative_to(layout.root).as_posix())
+    if layout.guard.is_dir() and (latest is None or latest.saved != saved):
+        # Before the copy: a file that is there without its row would be taken for somebody else's.
+        origin = source.relative_to(layout.root).as_posix()
+        record(layout, _row(layout, target, saved, judgement, origin))
     if not (target.is_file() and digest_of(target) == saved):
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_verified(source, target, expected=saved)
         found = digest_of(target)
         if found != saved:
             raise DigestError(target, found=found, expected=saved)
-    latest = latest_by_file(attestations(layout)).get(target.relative_to(layout.root).as_posix())
-    if layout.guard.is_dir() and (latest is None or latest.saved != saved):
-        origin = source.relative_to(layout.root).as_posix()
-        record(layout, _row(layout, target, saved, judgement, origin))
 
 
 def _row(layout: RunLayout, target: Path, saved: SavedFile, judgement: Judgement, origin: str) -> dict[str, object]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import time
 from collections import OrderedDict
 from copy import deepcopy
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 from trainer.checkpoints.files import SavedFile, digest_of
+from trainer.checkpoints.forensics import Judgement, judge
 from trainer.checkpoints.ledger import record
 from trainer.checkpoints.retention import ultralytics_copy
 from trainer.checkpoints.state import save_state
@@ -158,3 +161,31 @@ def tree(root: Path) -> dict[str, str]:
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.name not in {"manifest.json", "lock", "checkpoints.jsonl"}
     }
+
+
+def judged(tmp_path: Path, content: Any) -> Judgement:
+    return judge(save(tmp_path / "last.pt", content))
+
+
+def said(judgement: Judgement) -> str:
+    return "; ".join(judgement.reasons)
+
+
+class Touch:
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.victim}",)
+
+
+def hostile_zip(path: Path, victim: Path) -> None:
+    torch.save({**checkpoint_dict(), "git": Touch(victim)}, path)
+
+
+def hostile_legacy(path: Path, victim: Path) -> None:
+    torch.save({"model": Touch(victim)}, path, _use_new_zipfile_serialization=False)
+
+
+def hostile_pickle(path: Path, victim: Path) -> None:
+    path.write_bytes(pickle.dumps(Touch(victim)))

@@ -217,7 +217,7 @@ def test_disk_that_fails_midway_leaves_the_run_as_it_was(layout: RunLayout, tmp_
     shutil.copytree(layout.root.parent, tmp_path / "pristine")
     number = failures = 0
     while True:
-        number += 2
+        number += 1
         shutil.rmtree(layout.root.parent)
         shutil.copytree(tmp_path / "pristine", layout.root.parent)
         with another_file_system() if crossing else pytest.MonkeyPatch.context():
@@ -253,7 +253,7 @@ class TestUnarchive:
         shutil.copytree(layout.root.parent, tmp_path / "pristine")
         number = 0
         while True:
-            number += 2
+            number += 1
             shutil.rmtree(layout.root.parent)
             shutil.copytree(tmp_path / "pristine", layout.root.parent)
             try:

@@ -174,7 +174,7 @@ def test_kill_at_any_moment_loses_nothing_and_asking_again_finishes(layout: RunL
     expected = tree(layout.root.parent)
     number = 0
     while True:
-        number += 2
+        number += 1
         shutil.rmtree(layout.root.parent)
         shutil.copytree(tmp_path / "pristine", layout.root.parent)
         try:
