@@ -39,8 +39,24 @@ def _finding(view: RunView, report: EpochReport) -> Finding:
         ts=epoch.finished_ts,
         title=f"{view.name}: epoch {epoch.epoch}{f' of {epoch.epochs}' if epoch.epochs else ''} finished, "
         f"{report.num_met} of {len(report.judged)} criteria met",
+        body=(recommendation(view, report),) if report.contaminated else (),
         fields=epoch_fields(epoch),
         items=tuple(one.item for one in report.judged),
         hint=f"/train epoch {epoch.epoch} progress",
         buttons=buttons,
     )
+
+
+def recommendation(view: RunView, report: EpochReport) -> str:
+    """What to do about a contaminated epoch, by rule: what went into the weights stays in them, so go back as long as
+    there is something clean to go back to and less than the whole run is lost by it."""
+    epoch, clean = report.epoch, view.last_clean
+    left = epoch.num_bad - epoch.num_skipped
+    seen = f"{left} bad batch{'es' if left != 1 else ''} went into the weights"
+    if clean is None or clean.epoch is None:
+        return f"{seen}. Recommended: continue forward, since there is no clean checkpoint to go back to."
+    if clean.epoch >= epoch.epoch:
+        return f"{seen}, and its checkpoint is attested clean. Recommended: continue forward."
+    lost = epoch.epoch - clean.epoch
+    given_up = f"{lost} epoch{'s' if lost != 1 else ''}"
+    return f"{seen}. Recommended: execute rollback to the end of epoch {clean.epoch}, which gives up {given_up}."

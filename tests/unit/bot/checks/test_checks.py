@@ -182,3 +182,27 @@ def test_an_epoch_report_offers_the_decision_only_when_contaminated(written: Wri
     written.finish_epoch(2, 60, nonfinite=1)
     reports = [one for check in CHECKS for one in check.look(look(), LIMITS, START_TS) if one.check == "epoch_finished"]
     assert [button.label for button in reports[-1].buttons] == ["Execute rollback", "Continue forward"]
+
+
+@pytest.mark.parametrize(
+    ("clean_epochs", "words"),
+    [
+        pytest.param((), "continue forward, since there is no clean checkpoint", id="nothing to go back to"),
+        pytest.param((1,), "execute rollback to the end of epoch 1, which gives up 1 epoch.", id="the epoch before"),
+        pytest.param((1, 2), "attested clean. Recommended: continue forward", id="its own checkpoint is clean"),
+    ],
+)
+def test_a_contaminated_epoch_comes_with_a_recommendation(
+    written: WrittenRun, look: Look, clean_epochs: tuple[int, ...], words: str
+) -> None:
+    written.finish_epoch(1, 50)
+    written.bad_batch(2, 5, 55, action="observed")
+    written.finish_epoch(2, 60, nonfinite=1)
+    for epoch in clean_epochs:
+        written.save_checkpoint(epoch, 61)
+    assert words in _all(look())["epoch_finished"].body[0]
+
+
+def test_a_clean_epoch_needs_no_recommendation(written: WrittenRun, look: Look) -> None:
+    written.finish_epoch(1, 50)
+    assert _all(look())["epoch_finished"].body == ()
