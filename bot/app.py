@@ -124,7 +124,7 @@ class App:
         self.driver = LocalDriver(settings.state_dir / "launches")
         self._sink = _FindingsSink(self.database, self.pipeline, self._notify, self._make_memory)
         self.supervisor = Supervisor(
-            find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
+            find_runs=lambda: (*self._list_runs(), *find_adoptions(settings.state_dir)),
             open_reader=self._open_reader,
             inspector=self.driver,
             sink=self._sink,
@@ -138,6 +138,9 @@ class App:
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._deliverer: Deliverer | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _list_runs(self) -> tuple[Path, ...]:
+        return find_runs(self.settings.runs_dir)
 
     def _make_memory(self) -> MemoryAlerts:
         return MemoryAlerts(
@@ -190,7 +193,7 @@ class App:
         await self.supervisor.tick()
         await self.operations.recover()
         self._schedule_jobs()
-        self._tasks.append(asyncio.create_task(watch_runs(self.settings.runs_dir, self.supervisor.check), name="watch"))
+        self._tasks.append(asyncio.create_task(watch_runs(self._list_runs, self.supervisor.check), name="watch"))
         await self._connect()
         self._deliverer = Deliverer(
             self.outbox,

@@ -1,4 +1,4 @@
-"""Looks at a run the moment its files change. The periodic check also always runs: network mounts tell nothing."""
+"""Looks at a run the moment its events change. The periodic check also always runs: network mounts tell nothing."""
 
 from __future__ import annotations
 
@@ -7,32 +7,77 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from watchfiles import Change, awatch
+from watchfiles import awatch
 
-from trainer.contract import ARCHIVE_DIR_NAME
+from trainer.contract import RunLayout
 
 _LOG = logging.getLogger(__name__)
 
-WATCHED = ("/guard/events.jsonl", "/guard/run.json")
-"""Not the heartbeat: it changes every second and tells nothing that can't wait for the periodic check."""
-_ARCHIVED = f"/{ARCHIVE_DIR_NAME}/"
+RELIST_S = 2.0
+"""A new run is seen this soon."""
 _DEBOUNCE_MS = 100
 _STEP_MS = 20
 _RETRY_S = 10.0
 
 
-async def watch_runs(root: Path, changed: Callable[[Path], Awaitable[object]]) -> None:
-    """Calls ``changed`` with a run directory whenever its records change; runs until cancelled and survives faults."""
+async def watch_runs(
+    list_runs: Callable[[], tuple[Path, ...]],
+    changed: Callable[[Path], Awaitable[object]],
+    *,
+    relist_s: float = RELIST_S,
+) -> None:
+    """Calls ``changed`` with a run directory when it is new and whenever its events grow; until cancelled.
+
+    Only the event files are watched: a folder would also tell of every heartbeat and every line of the log, hundreds of
+    changes a second with a hundred runs.
+    """
+    known: frozenset[Path] = frozenset()
     while True:
         try:
-            async for changes in awatch(root, watch_filter=_wanted, debounce=_DEBOUNCE_MS, step=_STEP_MS):
-                directories = {Path(path).parent.parent for _, path in changes}
-                await asyncio.gather(*(changed(directory) for directory in directories))
+            found = frozenset(await asyncio.to_thread(_event_files, list_runs))
+            new, known = found - known, found
+            await asyncio.gather(*(changed(_run_of(path)) for path in new))
+            if known:
+                await _watch(known, list_runs, changed, relist_s)
+            else:
+                await asyncio.sleep(relist_s)
         except (OSError, RuntimeError) as error:
             _LOG.warning("file-watcher: %s. The periodic check goes on; trying again in %g s.", error, _RETRY_S)
-        await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_RETRY_S)
 
 
-def _wanted(change: Change, path: str) -> bool:
-    del change
-    return path.endswith(WATCHED) and _ARCHIVED not in path  # called for every change of every file: text, not Path
+async def _watch(
+    files: frozenset[Path],
+    list_runs: Callable[[], tuple[Path, ...]],
+    changed: Callable[[Path], Awaitable[object]],
+    relist_s: float,
+) -> None:
+    """Watches exactly ``files`` until the runs are others."""
+    stop = asyncio.Event()
+    relisting = asyncio.create_task(_until_others(files, list_runs, stop, relist_s))
+    try:
+        watching = awatch(*files, recursive=False, debounce=_DEBOUNCE_MS, step=_STEP_MS, stop_event=stop)
+        async for changes in watching:
+            await asyncio.gather(*(changed(_run_of(Path(path))) for path in {path for _, path in changes}))
+    finally:
+        relisting.cancel()
+        await asyncio.gather(relisting, return_exceptions=True)
+
+
+async def _until_others(
+    files: frozenset[Path], list_runs: Callable[[], tuple[Path, ...]], stop: asyncio.Event, relist_s: float
+) -> None:
+    try:
+        while frozenset(await asyncio.to_thread(_event_files, list_runs)) == files:  # noqa: ASYNC110 - a poll
+            await asyncio.sleep(relist_s)
+    finally:
+        stop.set()
+
+
+def _event_files(list_runs: Callable[[], tuple[Path, ...]]) -> list[Path]:
+    events = (RunLayout(directory).events for directory in list_runs())
+    return [path for path in events if path.is_file()]
+
+
+def _run_of(events: Path) -> Path:
+    return events.parent.parent

@@ -136,7 +136,11 @@ def _on_the_record(start: Callable[[], int]) -> int:
 
 
 def _task_of(model: str) -> str:
-    """The task that a model's name tells, as Ultralytics names its models."""
+    """The task of a checkpoint, or the one that a model's name tells, as Ultralytics names its models."""
+    if model.endswith(".pt") and Path(model).is_file():
+        from ultralytics.nn.tasks import load_checkpoint  # noqa: PLC0415 - loads torch
+
+        return str(load_checkpoint(model)[0].task)
     stem = Path(model).stem
     names = {"-seg": "segment", "-pose": "pose", "-cls": "classify", "-obb": "obb"}
     return next((task for suffix, task in names.items() if suffix in stem), "detect")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import distributed, nn
 
@@ -235,7 +236,7 @@ def bad_labels(batch: Mapping[str, Any]) -> bool:
         value = batch.get(key)
         if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.device.type != "cpu":
             continue
-        if value.numel() and not bool(torch.isfinite(value).all()):
+        if not np.isfinite(value.numpy(force=True)).all():
             return True
     return False
 

@@ -26,36 +26,38 @@ class BatchNormStatistics:
 
     @torch.no_grad()
     def _attach(self) -> None:
-        buffers: list[tuple[torch.Tensor, int]] = []
-        counters: list[torch.Tensor] = []
+        places: list[tuple[nn.Module, str, int]] = []
+        counters: list[tuple[nn.Module, str]] = []
         end = 0
         for module in self._model.modules():
             if not isinstance(module, _NormBase) or module.running_mean is None or module.running_var is None:
                 continue
-            for buffer in (module.running_mean, module.running_var):
-                buffers.append((buffer, end))
-                end += -(-buffer.numel() // _ALIGNMENT) * _ALIGNMENT
+            for name in ("running_mean", "running_var"):
+                places.append((module, name, end))
+                end += -(-getattr(module, name).numel() // _ALIGNMENT) * _ALIGNMENT
             if module.num_batches_tracked is not None:
-                counters.append(module.num_batches_tracked)
-        device = buffers[0][0].device if buffers else torch.device("cpu")
-        floats = torch.zeros(max(end, 1), dtype=buffers[0][0].dtype if buffers else torch.float32, device=device)
+                counters.append((module, "num_batches_tracked"))
+        first = getattr(*places[0][:2]) if places else torch.zeros(1)
+        floats = torch.zeros(max(end, 1), dtype=first.dtype, device=first.device)
+        longs = torch.zeros(max(len(counters), 1), dtype=torch.long, device=first.device)
         self._zeros = torch.zeros_like(floats)
-        self._views: list[tuple[torch.Tensor, int]] = []
-        for buffer, start in buffers:
-            self._adopt(buffer, floats[start : start + buffer.numel()].view_as(buffer))
-        longs = torch.zeros(max(len(counters), 1), dtype=torch.long, device=device)
-        for index, counter in enumerate(counters):
-            self._adopt(counter, longs[index])
+        self._views: list[tuple[nn.Module, str, int]] = []
+        for module, name, start in places:
+            buffer = getattr(module, name)
+            self._adopt(module, name, floats[start : start + buffer.numel()].view_as(buffer))
+        for index, (module, name) in enumerate(counters):
+            self._adopt(module, name, longs[index])
         self._live = (floats, longs)
 
-    def _adopt(self, buffer: torch.Tensor, view: torch.Tensor) -> None:
+    def _adopt(self, module: nn.Module, name: str, view: torch.Tensor) -> None:
+        buffer = getattr(module, name)
         view.copy_(buffer)
-        buffer.data = view  # keeps the tensor object, to which optimizers of buffers, DDP and the EMA may hold on
-        self._views.append((buffer, view.data_ptr()))
+        buffer.data = view  # keeps the tensor object, to which DDP and the EMA may hold on
+        self._views.append((module, name, view.data_ptr()))
 
     def reattach(self) -> None:
-        """The views hold again after something replaced the buffers' storage (``model.to(...)``, a user's callback)."""
-        if any(buffer.data_ptr() != pointer for buffer, pointer in self._views):
+        """The views hold again after something replaced the buffers (``model.to(...)``, a user's callback)."""
+        if any(getattr(module, name).data_ptr() != pointer for module, name, pointer in self._views):
             self._attach()
 
     @torch.no_grad()

@@ -88,8 +88,10 @@ class EventKind(StrEnum):
     EPOCH_STARTED = "epoch_started"
     """epoch, epochs, batches"""
     BAD_BATCH = "bad_batch"
-    """epoch, batch, batches, reason, action ("skipped"; "observed" at level observe), losses {name: number}, grad_norm,
-    lr, images [file names], skipped_epoch, skipped_total, streak, incident (folder name under incidents/, or null)"""
+    """epoch, batch, batches, reason, action ("skipped"; "observed" at level observe; "recomputed" when the accumulation
+    window was run again and was good, so nothing was lost), losses {name: number}, grad_norm, lr, images [file names],
+    skipped_epoch, skipped_total, streak, incident (folder name under incidents/, or null), cause ("data" | "model" |
+    "transient"); "drill": true when it was planned"""
     GRADIENT_WARNING = "gradient_warning"
     """epoch, batch, grad_norm, median, factor: the norm grew far above its recent median, finite still"""
     STATE_HEALED = "state_healed"

@@ -72,9 +72,10 @@ class Gradients:
         self._total = self._total_norm()
         parts = [self._total.float(), flag.reshape(()).to(self._total.device)]
         if states and (tensors := self._state_tensors()):
-            # The largest magnitude and not the 2-norm, which overflows long before its values do.
-            largest = torch._foreach_norm(tensors, ord=math.inf)  # noqa: SLF001 - as torch's own get_total_norm does
-            parts.append((torch.stack(largest) * 0).sum().float())
+            # The 2-norm overflows at values from 1e19, far before they do, and is eight times as fast on a CPU as the
+            # largest magnitude; what looks bad is looked at closely before anything is healed.
+            norms = torch._foreach_norm(tensors)  # noqa: SLF001 - as torch's own get_total_norm does
+            parts.append((torch.stack(norms) * 0).sum().float())
         norm, statistics, *rest = torch.stack(parts).tolist()
         return Measurement(
             norm=norm, statistics_finite=math.isfinite(statistics), optimizer_finite=all(map(math.isfinite, rest))

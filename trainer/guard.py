@@ -15,12 +15,19 @@ from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402 - as a
 from ultralytics.models.yolo.obb import OBBTrainer  # noqa: E402 - as above
 from ultralytics.models.yolo.pose import PoseTrainer  # noqa: E402 - as above
 from ultralytics.models.yolo.segment import SegmentationTrainer  # noqa: E402 - as above
+from ultralytics.nn.tasks import (  # noqa: E402 - as above
+    ClassificationModel,
+    DetectionModel,
+    OBBModel,
+    PoseModel,
+    SegmentationModel,
+)
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
 
 from trainer import compat, ranks  # noqa: E402 - as above
-from trainer.contract import Phase  # noqa: E402 - as above
 from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
-from trainer.resuming import PLAN_KEY, ResumePlan, rebuild_model  # noqa: E402 - as above
+from trainer.quarantine import keep_samples  # noqa: E402 - as above
+from trainer.resuming import PLAN_KEY, ResumePlan, plan_for_api, rebuild_model  # noqa: E402 - as above
 from trainer.run_guard import RunGuard  # noqa: E402 - as above
 from trainer.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
 from trainer.settings import take_settings  # noqa: E402 - as above
@@ -46,6 +53,9 @@ class GuardMixin:
         offline.after_import()
         given = dict(overrides or {})
         plan: ResumePlan | None = given.pop(PLAN_KEY, None)
+        if plan is None and given.get("resume"):
+            plan, given = plan_for_api(given)
+            given.pop(PLAN_KEY)
         launched = ranks.inherited()
         if launched is not None:  # Ultralytics hands a rank every setting there is, so what the user chose is lost
             given |= launched["settings"]
@@ -60,6 +70,8 @@ class GuardMixin:
         self.guard = RunGuard(settings, rows, user=user, plan=plan)
         with self.guard.starting_up():
             super().__init__(cfg, given, _callbacks)
+        if settings.exact and given.get("workers") is not None:
+            self.args.workers = given["workers"]  # Ultralytics has none on a CPU; an exact run must not depend on that
         if warning:
             LOGGER.warning(warning)
 
@@ -102,11 +114,22 @@ class GuardMixin:
         rebuild_model(self, self.guard.plan.state)
         return {}
 
+    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
+        """The data set, without the images in quarantine."""
+        left_out = self.guard.quarantined if mode == "train" else frozenset()
+        if left_out and self.args.task != "classify":
+            img_path = self.guard.leave_out(img_path)
+        dataset = super().build_dataset(img_path, mode, batch)
+        if left_out and self.args.task == "classify":
+            dataset.samples = keep_samples(dataset.samples, left_out)
+        return dataset
+
     def get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """The loader, able to go on in the middle of an epoch."""
         loader = super().get_dataloader(*args, **kwargs)
         if isinstance(loader, InfiniteDataLoader) and kwargs.get("mode", "train") == "train":
-            return GuardedLoader.adopt(loader, self.guard.switch, GHOST_IMGSZ)
+            seed = self.args.seed if self.guard.settings.exact else None
+            return GuardedLoader.adopt(loader, self.guard.switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
         return loader
 
     def resume_training(self, ckpt: Any) -> None:
@@ -189,14 +212,8 @@ class GuardMixin:
             super().plot_training_samples(batch, ni)
 
     def validate(self) -> Any:
-        """Validation of a finite EMA."""
-        self.guard.recorder.set_phase(Phase.VALIDATING, epoch=self.epoch + 1)
-        if self.guard.skip:
-            self.guard.saver.heal_ema(self, self.guard.position)
-        if self.world_size > 1:
-            return super().validate()
-        with self.guard.switch.interruptible():
-            return super().validate()
+        """Validation of a finite EMA, its mean loss over the good batches."""
+        return self.guard.validate(self, super().validate)
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """No epoch is ever repeated for a batch; at level observe, Ultralytics does what it does."""
@@ -292,4 +309,12 @@ TRAINERS = {
     "pose": GuardedPoseTrainer,
     "classify": GuardedClassificationTrainer,
     "obb": GuardedOBBTrainer,
+}
+
+TASK_MODELS = {
+    "detect": DetectionModel,
+    "segment": SegmentationModel,
+    "pose": PoseModel,
+    "classify": ClassificationModel,
+    "obb": OBBModel,
 }

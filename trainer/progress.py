@@ -46,14 +46,14 @@ class RunningLoss:
 
     def as_floats(self) -> dict[str, float]:
         """What is shown, as plain numbers."""
-        return {name: float(value) for name, value in self.shown.items()}
+        return {name: value.tolist() for name, value in self.shown.items()}
 
     def as_record(self) -> dict[str, object]:
         """For a saved state."""
         return {
             "count": self.count,
-            "mean": {name: float(value) for name, value in self._mean.items()},
-            "shown": {name: float(value) for name, value in self._shown.items()},
+            "mean": {name: value.tolist() for name, value in self._mean.items()},
+            "shown": {name: value.tolist() for name, value in self._shown.items()},
         }
 
     def load(self, record: Mapping[str, object]) -> None:

@@ -16,9 +16,11 @@ from trainer.drill import Drill
 from trainer.incident import Incidents, diagnose, first_bad_module
 from trainer.position import Position
 from trainer.progress import RunningLoss
+from trainer.quarantine import note_offence
 from trainer.recorder import Recorder, encoded
 from trainer.settings import GuardSettings
 from trainer.stepping import BadBatch, StepGuard
+from trainer.tracing import sources_of, sources_of_samples
 
 SERIES_ROWS_PER_EPOCH: Final = 50
 
@@ -128,7 +130,7 @@ class Reporter:
             "losses": bad.verdict.losses if bad.verdict else {},
             "grad_norm": bad.grad_norm,
             "lr": rate_of(trainer),
-            "images": [str(name) for name in bad.batch.get("im_file", ())],
+            "images": sources_of(bad.batch),
         }
         model = unwrap_model(trainer.model)
         found = diagnose(model, bad.batch, labels_bad=bool(bad.verdict and bad.verdict.labels_bad))
@@ -177,10 +179,11 @@ class Reporter:
         )
 
     def _keep(self, model: Any, step: StepGuard, bad: BadBatch, facts: dict[str, Any]) -> str | None:
-        module = None
+        module, fp32_finite = None, None
         if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
             with step.untouched_statistics():
                 module = first_bad_module(model, bad.batch)
+                fp32_finite = step.finite_in_single_precision(bad.batch)
         details = {
             **facts,
             "ts": time.time(),
@@ -188,13 +191,18 @@ class Reporter:
             "attempt": self._recorder.attempt,
             "level": self._settings.level,
             "first_bad_module": module,
+            "fp32_replay_finite": fp32_finite,
             "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
         }
+        suspects = sources_of_samples(bad.batch, facts["bad_images"]) or facts["images"]
+        name = None
         try:
-            return self._incidents.record(encoded(details), bad.batch, facts["images"])
+            name = self._incidents.record(encoded(details), bad.batch, suspects)
+            if bad.action == "skipped" and not facts["drill"]:
+                note_offence(self._recorder.layout, suspects, name)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             self._recorder.storage_fault("incidents", error)
-            return None
+        return name
 
     def _series(self, trainer: Any, step: StepGuard) -> None:
         norms = step.gradients.summary()

@@ -13,6 +13,7 @@ from trainer.arguments import ArgumentsError
 from trainer.checkpoints.archive import archive_after
 from trainer.checkpoints.catalog import last_clean
 from trainer.checkpoints.forensics import Judgement, judge
+from trainer.checkpoints.history import cut_results
 from trainer.checkpoints.ledger import attestations
 from trainer.checkpoints.retention import ultralytics_copy
 from trainer.checkpoints.state import load_state
@@ -21,6 +22,7 @@ from trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, res
 from trainer.run_directory import RunLock
 from trainer.settings import GuardSettings, take_settings
 from trainer.snapshot import read_legacy
+from trainer.stop import Refused
 
 PLAN_KEY: Final = "trainmaster_plan"
 """Carries a :class:`ResumePlan` among a trainer's overrides; taken out before Ultralytics sees them."""
@@ -75,7 +77,41 @@ def make_plan(
         )
     if from_epoch is not None:
         archive_after(layout, from_epoch, owns_lock=True)
+    else:
+        cut_results(layout.results_csv, state["epoch"])  # a kill may fall between the row and the state of an epoch
     return plan, overrides
+
+
+def plan_for_api(given: Mapping[str, Any]) -> tuple[ResumePlan, dict[str, Any]]:
+    """As :func:`make_plan` for ``resume=True`` or ``resume=RUN/weights/last.pt`` among a trainer's overrides.
+
+    Ultralytics' own resume would ignore the settings and take the half-precision file.
+
+    Raises:
+        Refused: as a SystemExit with exit code 5.
+        ArgumentsError: that is no run's checkpoint.
+    """
+    path = Path(str(given["model"] if given["resume"] is True else given["resume"])).resolve()
+    root = path if path.is_dir() else path.parent.parent
+    layout = RunLayout(root)
+    if not (layout.weights / "last.pt").is_file() and not layout.states.is_dir():
+        raise ArgumentsError(f"resume={path} is no checkpoint of a run", "resume=RUN_DIR/weights/last.pt")
+    own = {key: value for key, value in given.items() if key not in _NOT_CHOSEN_ON_RESUME and value is not None}
+    lock = RunLock(layout)
+    try:
+        return make_plan(layout, lock, from_epoch=None, given=own)
+    except ResumeRefusedError as refusal:
+        lock.release()
+        raise Refused(str(refusal)) from None
+    except BaseException:
+        lock.release()
+        raise
+
+
+_NOT_CHOSEN_ON_RESUME: Final = frozenset(
+    {"model", "data", "task", "mode", "resume", "pretrained", "save_dir", "project", "name", "cfg", "exist_ok"}
+)
+"""What ``YOLO.train`` passes along whether or not anybody asked for it."""
 
 
 def rebuild_model(trainer: Any, state: Mapping[str, Any]) -> None:
@@ -117,19 +153,24 @@ def _newest(layout: RunLayout) -> tuple[Path, dict[str, Any]]:
     found: list[tuple[tuple[int, int, int], Judgement]] = []
     paths = [layout.states / name for name in MID_EPOCH_NAMES]
     numbered = [path for path in layout.states.glob("epoch*.pt") if _STATE_NAME.fullmatch(path.name)]
-    paths += sorted(numbered)[-1:]
-    paths.append(layout.weights / "last.pt")
-    for path in paths:
+    for path in [*paths, *sorted(numbered)[-1:]]:
         if not path.is_file():
             continue
         judgement = judge(path, attestations=rows)
-        if path.name in MID_EPOCH_NAMES:
-            if judgement.verdict is Verdict.CLEAN:
-                state = load_state(path)
-                found.append(((state["epoch"], state["batch"], 1), judgement))
-        elif judgement.epoch is not None or judgement.verdict is not Verdict.CLEAN:
-            is_state = path.parent == layout.states
-            found.append(((judgement.epoch or 0, 0, int(is_state)), judgement))
+        if path.name not in MID_EPOCH_NAMES:
+            found.append(((judgement.epoch or 0, 0, 1), judgement))
+        elif judgement.verdict is Verdict.CLEAN:
+            state = load_state(path)
+            found.append(((state["epoch"], state["batch"], 1), judgement))
+    last = layout.weights / "last.pt"
+    if last.is_file():
+        judgement = judge(last, attestations=rows)
+        epoch = judgement.epoch or 0
+        # A kill between the two writes leaves last.pt one epoch ahead, in half precision: a state within that epoch
+        # costs minutes and is exact.
+        within = any(key[0] == epoch - 1 and key[1] for key, _ in found)
+        if not found or (epoch > max(found, key=lambda pair: pair[0])[0][0] and not within):
+            found.append(((epoch, 0, 0), judgement))
     if not found:
         raise ResumeRefusedError(
             f"no-checkpoint: {layout.root} holds nothing to resume from. {_offer(layout)}",

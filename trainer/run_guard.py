@@ -23,6 +23,7 @@ from trainer.gradients import all_finite
 from trainer.levels import LayerRow, table
 from trainer.position import Position
 from trainer.progress import RunningLoss
+from trainer.quarantine import listed, training_list
 from trainer.recorder import Recorder
 from trainer.reporting import Reporter
 from trainer.resuming import ResumePlan
@@ -32,6 +33,7 @@ from trainer.saving import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
 from trainer.settings import GuardSettings
 from trainer.stepping import StepGuard
 from trainer.stop import GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_workers
+from trainer.validation import ValidationGuard
 
 IS_FIRST = RANK in {-1, 0}
 """Whether this process writes the records: the only one, or the first of a DDP run."""
@@ -51,6 +53,7 @@ class RunGuard:
         self.switch = StopSwitch(on_request=self._on_request, on_second=self._on_second)
         self.step: StepGuard | None = None
         self.going_on = GoingOn(plan, position=self.position, running=self.running) if plan else None
+        self.quarantined = listed(Path(settings.quarantine)) if settings.quarantine else frozenset()
         self._user = user
         self._values = {row.setting: row.value for row in rows}
         self._epoch_in_work = False
@@ -144,6 +147,12 @@ class RunGuard:
         self._release()
         return ranks.launch(self.layout, {"settings": self.settings.as_record(), "user": self._user}, start)
 
+    def leave_out(self, img_path: str | list[str]) -> str:
+        """A list of the images of ``img_path`` that are not in quarantine."""
+        path, num_left_out = training_list(img_path, self.quarantined, self.layout.guard / "train_images.txt")
+        self.recorder.event(EventKind.NOTICE, text=f"{num_left_out} images in quarantine are left out of training")
+        return path
+
     def attach(self, trainer: Any) -> None:
         """Model, optimizer and data are there: guard them.
 
@@ -203,6 +212,8 @@ class RunGuard:
         self.position.start_epoch(trainer.epoch, len(trainer.train_loader))
         step.statistics.reattach()
         step.gradients.forget_states()
+        if isinstance(trainer.train_loader, GuardedLoader):
+            trainer.train_loader.epoch_started(trainer.epoch)
         self._epoch_in_work = True
         self.saver.epoch_started(trainer)
         if self.recorder.phase is Phase.STARTUP:
@@ -264,6 +275,25 @@ class RunGuard:
             self.recorder.set_phase(Phase.TRAINING, epoch=self.position.epoch + 1)
             if trainer.world_size <= 1:
                 self.switch.check()
+
+    def validate(self, trainer: Any, stock_validate: Callable[[], Any]) -> Any:
+        """Validation; a stop signal need not wait for its end."""
+        self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
+        if not self.skip:
+            return stock_validate()
+        self.saver.heal_ema(trainer, self.position)
+        guard = ValidationGuard()
+        with guard.watching(trainer.ema.ema):
+            if trainer.world_size > 1:
+                result = stock_validate()
+            else:
+                with self.switch.interruptible():
+                    result = stock_validate()
+        if guard.num_bad:
+            text = f"{guard.num_bad} validation batches have a loss that is not finite and are left out of its mean"
+            self.recorder.event(EventKind.NOTICE, text=text)
+            LOGGER.warning(text)
+        return result
 
     def save(self, trainer: Any, stock_save: Callable[[], Any]) -> bool:
         """The epoch's checkpoint and state are written.

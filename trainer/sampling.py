@@ -13,6 +13,7 @@ from torch.utils.data import RandomSampler
 from ultralytics.data.build import InfiniteDataLoader
 
 from trainer.stop import StopSwitch
+from trainer.tracing import trace
 
 GHOST_KEY: Final = "trainmaster_ghost"
 """Marks a placeholder for a batch that was trained before the run was interrupted."""
@@ -47,6 +48,9 @@ class _Order:
         self.states: list[torch.Tensor | None] = []
         self.resume_state: torch.Tensor | None = None
         self.skip = 0
+        self.epoch_size = 0
+        """Samples an epoch when indices are to carry their epoch too, else 0."""
+        self.first_epoch = 0
 
     @property
     def generator(self) -> torch.Generator | None:
@@ -63,9 +67,10 @@ class _Order:
         while True:
             generator = self.generator
             self.states.append(None if generator is None else generator.get_state())
-            for index, batch in enumerate(self.sampler):
-                if index >= skip:
-                    yield batch
+            offset = (self.first_epoch + len(self.states) - 1) * self.epoch_size
+            for number, batch in enumerate(self.sampler):
+                if number >= skip:
+                    yield [index + offset for index in batch] if offset else batch
             skip = 0
 
 
@@ -74,6 +79,7 @@ class GuardedLoader(InfiniteDataLoader):
 
     switch: StopSwitch
     order: _Order
+    epoch: int
     epochs_begun: int
     epoch_state: torch.Tensor | None
     """The generator's state from which the order of the epoch in work is drawn."""
@@ -83,7 +89,9 @@ class GuardedLoader(InfiniteDataLoader):
     ghost_imgsz: int
 
     @classmethod
-    def adopt(cls, loader: InfiniteDataLoader, switch: StopSwitch, ghost_imgsz: int) -> GuardedLoader:
+    def adopt(
+        cls, loader: InfiniteDataLoader, switch: StopSwitch, *, ghost_imgsz: int, exact_seed: int | None = None
+    ) -> GuardedLoader:
         """``loader`` itself, guarded; it must not have been iterated yet."""
         loader.__class__ = cls  # a copy would need every argument that build_dataloader chose
         assert isinstance(loader, cls)
@@ -92,11 +100,14 @@ class GuardedLoader(InfiniteDataLoader):
         object.__setattr__(loader, "batch_sampler", order)  # DataLoader.__setattr__ forbids it after construction
         loader.order = order
         loader.switch = switch
+        loader.epoch = 0
         loader.epochs_begun = 0
         loader.epoch_state = None
         loader.boundary = None
         loader.ghosts = 0
         loader.ghost_imgsz = ghost_imgsz
+        if trace(loader.dataset, exact_seed=exact_seed) and exact_seed is not None:
+            order.epoch_size = len(loader.dataset)
         return loader
 
     def __len__(self) -> int:
@@ -143,6 +154,10 @@ class GuardedLoader(InfiniteDataLoader):
             return self.order.states[self.epochs_begun]
         return self._after(self.epoch_state) if self.epochs_begun else self.epoch_state
 
+    def epoch_started(self, epoch: int) -> None:
+        """``epoch`` (from 0) is the one that is iterated next."""
+        self.epoch = epoch
+
     def go_on(self, *, state: torch.Tensor | None, batches_done: int) -> None:
         """The next epoch is drawn from ``state``, and its first ``batches_done`` batches are placeholders."""
         self.order.resume_state = state
@@ -155,6 +170,7 @@ class GuardedLoader(InfiniteDataLoader):
         if not fresh:
             self.epoch_state = self.next_epoch_state(new_iterator=False)
         else:
+            self.order.first_epoch = self.epoch
             self.iterator = self._get_iterator()
             self.epochs_begun = 0
             generator = self.order.generator

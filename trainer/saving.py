@@ -96,8 +96,9 @@ class Saver:
             self._recorder.storage_fault("weights/last.pt", error)
         if saved:
             self._attest_weights(trainer, epoch, examination)
-        name = self._layout.state_file(epoch).name
-        if self._save(name, trainer, moment, examination, at_epoch_end=True):
+        if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
+            self._save(STOP_NAME, trainer, moment, examination, at_epoch_end=False)
+        elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):
             self._drop_passed_states()
         return saved
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from ultralytics.utils.torch_utils import autocast, unwrap_model
 
-from trainer.batch_guard import BatchGuard, BatchVerdict, LossSeam, SpikeWatch
+from trainer.batch_guard import BatchGuard, BatchVerdict, LossSeam, SpikeWatch, without_bad_labels
 from trainer.batchnorm import BatchNormStatistics
 from trainer.contract import EventKind, SkipReason
 from trainer.drill import Drill
@@ -126,6 +126,14 @@ class StepGuard:
         finally:
             self.statistics.restore()
 
+    @torch.no_grad()
+    def finite_in_single_precision(self, batch: dict[str, Any]) -> bool:
+        """Whether the loss of ``batch`` is finite without mixed precision: then the batch overflowed, no more."""
+        with torch.autocast(self._trainer.device.type, enabled=False), contextlib.suppress(RuntimeError, IndexError):
+            loss, _ = self.batches.raw_loss(without_bad_labels(batch))
+            return bool(torch.isfinite(loss).all())
+        return False
+
     def forget_batch(self) -> None:
         """The batch in work is over; nothing of it is held on the device."""
         self._batch = {}
@@ -208,7 +216,8 @@ class StepGuard:
             self._on_event(EventKind.STATE_HEALED, what="batchnorm", tensors=1)
         if not measured.optimizer_finite:
             num_tensors = heal_optimizer(self._trainer.optimizer)
-            self._on_event(EventKind.STATE_HEALED, what="optimizer", tensors=num_tensors)
+            if num_tensors:
+                self._on_event(EventKind.STATE_HEALED, what="optimizer", tensors=num_tensors)
 
     def _recover(self, measured: Measurement) -> Measurement | None:
         """Gradients that can be stepped with after all, or None when the window is lost."""

@@ -142,7 +142,7 @@ class StopSwitch:
         if self.requested:
             self._on_second(name)
             end_all_workers()
-            os._exit(128 + number)
+            os._exit(ExitCode.STOPPED)
         self.requested = name
         self._on_request(name)
         if self._interruptible:

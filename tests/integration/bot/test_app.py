@@ -309,8 +309,8 @@ async def test_python_m_bot_run_answers_and_ends_quietly_on_a_signal(world: Worl
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0
-    assert b"Traceback" not in output
+    assert process.returncode == 0, output
+    assert b"Traceback" not in output, output
 
 
 async def test_python_m_bot_run_names_every_setting_that_is_wrong_and_starts_nothing(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -20,7 +20,7 @@ NAN, INF = float("nan"), float("inf")
 class Poisoned(GuardedDetectionTrainer):
     """Spoils chosen batches, counted from 0 over the whole run."""
 
-    poison: dict[int, str] = {}
+    poison: ClassVar[dict[int, str]] = {}
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         batch = super().preprocess_batch(batch)
@@ -105,10 +105,15 @@ def tensors(trainer: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def differences(left: Any, right: Any) -> list[str]:
-    """Names of the tensors that differ in any bit."""
-    mine, theirs = dict(tensors(left)), dict(tensors(right))
-    assert mine.keys() == theirs.keys()
-    return [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
+    """Names of the tensors of two trainers that differ in any bit."""
+    return differing(left, dict(tensors(right)))
+
+
+def differing(trainer: Any, expected: dict[str, torch.Tensor]) -> list[str]:
+    """Names of the tensors of ``trainer`` that differ from ``expected`` in any bit."""
+    found = dict(tensors(trainer))
+    assert found.keys() == expected.keys()
+    return [name for name, value in found.items() if not torch.equal(value, expected[name])]
 
 
 def nonfinite(trainer: Any) -> list[str]:

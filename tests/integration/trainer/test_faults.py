@@ -6,8 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
-from tests.integration.trainer.runs import Absent, Poisoned, differences, events, layout_of, nonfinite
+from tests.integration.trainer.runs import (
+    Absent,
+    Poisoned,
+    differences,
+    differing,
+    events,
+    layout_of,
+    nonfinite,
+    tensors,
+)
+from trainer.checkpoints.forensics import judge
+from trainer.checkpoints.ledger import attestations
 from trainer.contract import ExitCode, RunRecordState, read_json
 
 pytestmark = pytest.mark.training
@@ -33,7 +45,7 @@ def trained(overrides: dict[str, Any], poison: dict[int, str], base: type = Pois
         (FIRST, "nan gradient", "nonfinite_gradient"),
         (LAST, "inf gradient", "nonfinite_gradient"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_one_bad_batch_is_lost_and_leaves_no_trace(
     settings: Callable[..., dict[str, Any]], batch: int, fault: str, reason: str
@@ -49,9 +61,7 @@ def test_one_bad_batch_is_lost_and_leaves_no_trace(
         batch % 6 + 1,
     )
     assert bad["images"]
-    absent = type("Reference", (Absent,), {"absent": batch})(overrides=stock(trainer))
-    absent.train()
-    assert not differences(trainer, absent)
+    assert not differing(trainer, reference(trainer, batch))
 
 
 @pytest.mark.parametrize("batch", [0, 4, 5, 8], ids=str)
@@ -59,15 +69,21 @@ def test_good_micro_batches_of_the_same_window_are_kept(settings: Callable[..., 
     trainer = trained(settings(nbs=12), {batch: "nan image"})
 
     assert not nonfinite(trainer)
-    absent = type("Reference", (Absent,), {"absent": batch})(overrides=stock(trainer))
-    absent.train()
-    assert not differences(trainer, absent)
+    assert not differing(trainer, reference(trainer, batch))
 
 
-def stock(trainer: Any) -> dict[str, Any]:
-    """The same settings for stock Ultralytics, in a directory of its own."""
-    args = {key: value for key, value in vars(trainer.args).items() if key not in {"save_dir", "resume"}}
-    return {**args, "name": "reference"}
+_references: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
+
+
+def reference(trainer: Any, absent: int) -> dict[str, torch.Tensor]:
+    """Every tensor of a stock run with the settings of ``trainer`` in which batch ``absent`` was not there."""
+    key = (absent, trainer.args.nbs)
+    if key not in _references:
+        args = {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
+        stock = type("Reference", (Absent,), {"absent": absent})(overrides={**args, "name": "reference"})
+        stock.train()
+        _references[key] = dict(tensors(stock))
+    return _references[key]
 
 
 def test_a_gradient_spoiled_once_under_accumulation_is_computed_again(
@@ -138,3 +154,28 @@ def test_bad_weights_end_the_run_at_once(settings: Callable[..., dict[str, Any]]
     (gave_up,) = events(layout, "run_gave_up")
     assert gave_up["state_file"] == "guard/states/epoch0001.pt"
     assert {event["verdict"] for event in events(layout, "checkpoint_saved")} == {"clean"}
+
+
+def test_a_bad_validation_image_leaves_no_nan_and_no_doubt(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = Poisoned(overrides=settings(batch=2, nbs=2))
+    trainer.add_callback("on_val_batch_start", spoil_first)
+    trainer.train()
+
+    assert "nan" not in trainer.csv.read_text(encoding="utf-8")
+    assert "1 validation batches" in events(layout_of(trainer), "notice")[0]["text"]
+    layout = layout_of(trainer)
+    assert judge(layout.states / "epoch0001.ultralytics.pt", attestations=attestations(layout)).verdict == "clean"
+
+
+def spoil_first(validator: Any) -> None:
+    """The weights of the first layer see a NaN in the first validation batch of each epoch."""
+    if validator.batch_i is None or validator.batch_i + 1 == len(validator.dataloader):
+        plain = validator.preprocess
+
+        def once(batch: dict[str, Any]) -> dict[str, Any]:
+            validator.preprocess = plain
+            batch = plain(batch)
+            batch["img"][0, 0, 0, 0] = float("nan")
+            return batch
+
+        validator.preprocess = once

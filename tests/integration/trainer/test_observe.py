@@ -24,7 +24,7 @@ def rows(trainer: Any) -> list[list[str]]:
 def test_observe_is_stock_ultralytics_bit_for_bit(
     settings: Callable[..., dict[str, Any]], changes: dict[str, Any]
 ) -> None:
-    overrides = settings(optimizer="SGD", **{"close_mosaic": 1}) | changes
+    overrides = settings(optimizer="SGD", close_mosaic=1) | changes
     observed = GuardedDetectionTrainer(overrides={**overrides, "level": "observe"})
     observed.train()
     stock = DetectionTrainer(overrides={k: v for k, v in overrides.items() if k != "snapshot_s"} | {"name": "stock"})

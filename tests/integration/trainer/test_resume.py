@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
 
 from tests.integration.trainer.runs import Poisoned, differences, events, layout_of
 from trainer import GuardedDetectionTrainer, guard
@@ -124,3 +125,28 @@ def test_the_state_after_an_epoch_is_in_full_precision(settings: Callable[..., d
     state = load_state(layout_of(trainer).state_file(2))
     live = trainer.model.state_dict()
     assert all(torch.equal(value, live[name]) for name, value in state["model"].items())
+
+
+def test_the_api_s_resume_goes_on_exactly_too(settings: Callable[..., dict[str, Any]]) -> None:
+    run = stopped(settings(), 8)
+
+    resumed = GuardedDetectionTrainer(overrides={"resume": str(run / "weights" / "last.pt")})
+    resumed.train()
+
+    whole = GuardedDetectionTrainer(overrides=settings(name="whole"))
+    whole.train()
+    assert not differences(resumed, whole)
+
+
+def test_an_unguarded_run_s_checkpoint_is_taken_over(settings: Callable[..., dict[str, Any]], made: list[Any]) -> None:
+    overrides = {key: value for key, value in settings(epochs=3, save_period=1).items() if key != "snapshot_s"}
+    stock = DetectionTrainer(overrides=overrides)
+    stock.train()
+
+    assert main(["resume", str(stock.save_dir)]) == ExitCode.REFUSED  # last.pt is stripped
+    assert main(["resume", str(stock.save_dir), "from=1", "level=standard"]) == ExitCode.FINISHED
+
+    trainer = made[0]
+    assert trainer.args.lr0 == 0.0005
+    assert trainer.start_epoch == 1
+    assert [row.split(",")[0] for row in trainer.csv.read_text().splitlines()] == ["epoch", "1", "2", "3"]

@@ -1,40 +1,86 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from watchfiles import Change
 
-from bot.watch import _wanted, watch_runs
+from bot.reading.run_files import find_runs
+from bot.watch import watch_runs
 from tests.run_dirs import WrittenRun
 
 
-@pytest.mark.parametrize(
-    ("path", "wanted"),
-    [
-        pytest.param("/runs/night/guard/events.jsonl", True, id="events"),
-        pytest.param("/runs/detect/night/guard/run.json", True, id="record"),
-        pytest.param("/runs/night/guard/heartbeat.json", False, id="heartbeat"),
-        pytest.param("/runs/night/guard/.run.json.x1", False, id="a file being replaced"),
-        pytest.param("/runs/night/events.jsonl", False, id="somebody else's events"),
-        pytest.param("/runs/archive/night/guard/events.jsonl", False, id="archived"),
-    ],
-)
-def test_only_the_records_of_living_runs_are_watched(path: str, wanted: bool) -> None:
-    assert _wanted(Change.modified, path) is wanted
+@dataclass
+class Watched:
+    root: Path
+    seen: asyncio.Queue[Path]
+
+    async def next(self) -> Path:
+        return await asyncio.wait_for(self.seen.get(), 10)
 
 
-async def test_a_new_event_is_looked_at_at_once(tmp_path: Path) -> None:
-    written = WrittenRun(tmp_path)
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     seen: asyncio.Queue[Path] = asyncio.Queue()
-    watching = asyncio.create_task(watch_runs(tmp_path, seen.put))
+    watching = asyncio.create_task(watch_runs(lambda: find_runs(tmp_path), seen.put, relist_s=0.1))
+    yield Watched(tmp_path, seen)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_new_run_is_looked_at_and_then_each_of_its_events(watched: Watched) -> None:
+    written = WrittenRun(watched.root)
+    written.event("notice", 1, text="first")
+    assert await watched.next() == written.layout.root
+    for number in range(3):
+        await asyncio.sleep(0.3)  # the watcher sets up its watch, and tells of changes of 100 ms together
+        written.event("notice", 2, text=f"{number}")
+        assert await watched.next() == written.layout.root
+
+
+async def test_a_second_run_is_taken_along(watched: Watched) -> None:
+    first, second = WrittenRun(watched.root, "first"), WrittenRun(watched.root, "second")
+    first.event("notice", 1, text="x")
+    assert await watched.next() == first.layout.root
+    second.event("notice", 1, text="x")
+    assert await watched.next() == second.layout.root
+
+
+async def test_heartbeats_and_log_lines_wake_nobody(watched: Watched) -> None:
+    written = WrittenRun(watched.root)
+    written.event("notice", 1, text="x")
+    await watched.next()
+    await asyncio.sleep(0.3)
+    for batch in range(1, 20):
+        written.beat(1, epoch=1, batch=batch)
+        written.series(epoch=1, batch=batch, loss=1.0)
+    await asyncio.sleep(0.5)
+    assert watched.seen.empty()
+
+
+async def test_a_directory_that_cannot_be_listed_does_not_end_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.watch._RETRY_S", 0.05)
+    calls = 0
+    again = asyncio.Event()
+
+    def list_runs() -> tuple[Path, ...]:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            again.set()
+        raise OSError("dead mount")
+
+    async def nothing(path: Path) -> None:
+        raise AssertionError(path)
+
+    watching = asyncio.create_task(watch_runs(list_runs, nothing, relist_s=0.05))
     try:
-        async with asyncio.timeout(10):
-            while seen.empty():  # the watcher needs a moment before its first change counts
-                written.event("notice", 1, text="x")
-                await asyncio.sleep(0.2)
-            assert await seen.get() == written.layout.root
+        await asyncio.wait_for(again.wait(), 5)
+        assert not watching.done()
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -1,0 +1,101 @@
+"""An exact run ends with the same bits however often it was killed, with workers too."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.trainer.runs import differences, events, layout_of
+from trainer import GuardedDetectionTrainer, guard
+from trainer.__main__ import main
+from trainer.contract import ExitCode, RunLayout
+from trainer.tracing import SOURCES_KEY
+
+pytestmark = pytest.mark.training
+
+
+KILLED = """
+import json, os, sys
+from trainer import GuardedDetectionTrainer
+
+class Killed(GuardedDetectionTrainer):
+    def optimizer_step(self):
+        if self.guard.position.ni == int(sys.argv[2]):
+            os._exit(137)
+        super().optimizer_step()
+
+Killed(overrides=json.loads(sys.argv[1])).train()
+"""
+
+
+def killed(overrides: dict[str, Any], at: int) -> Path:
+    """The run directory of a training that died without a word in the optimizer step of batch ``at`` (from 0)."""
+    command = [sys.executable, "-c", KILLED, json.dumps(overrides), str(at)]
+    root = Path(__file__).parents[3]
+    ended = subprocess.run(command, capture_output=True, cwd=root, timeout=100, check=False)
+    assert ended.returncode == 137, ended.stderr[-2000:]
+    return Path(overrides["project"]) / overrides["name"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_exact_run_ends_as_the_one_that_was_not(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    made: list[Any] = []
+
+    class Recorded(GuardedDetectionTrainer):
+        def train(self) -> Any:
+            made.append(self)
+            return super().train()
+
+    monkeypatch.setitem(guard.TRAINERS, "detect", Recorded)
+    overrides = settings(
+        epochs=4, workers=workers, exact=True, snapshot_s=0.0001, nbs=8, close_mosaic=1, multi_scale=0.5, mixup=0.5
+    )
+    run = killed(overrides, at=9)
+    (last_state,) = [path for path in RunLayout(run).states.iterdir() if path.name == "snapshot.pt"]
+    assert last_state.is_file()
+
+    assert main(["resume", str(run)]) == ExitCode.FINISHED
+
+    whole = GuardedDetectionTrainer(overrides={**overrides, "name": "whole"})
+    whole.train()
+    assert whole.train_loader.num_workers == workers
+    assert not differences(made[0], whole)
+    starts = events(RunLayout(run), "run_started")
+    assert [event["from_epoch"] for event in starts] == [None, 2]
+
+
+def test_samples_name_every_image_they_were_made_of(settings: Callable[..., dict[str, Any]]) -> None:
+    class Seen(GuardedDetectionTrainer):
+        sources: tuple[Any, ...] = ()
+
+        def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+            Seen.sources += tuple(batch[SOURCES_KEY])
+            return super().preprocess_batch(batch)
+
+    Seen(overrides=settings(epochs=1, close_mosaic=0, mosaic=1.0, mixup=1.0)).train()
+
+    assert len(Seen.sources) == 24
+    assert max(map(len, Seen.sources)) > 4
+
+
+def test_images_in_quarantine_are_left_out(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, digits: Path
+) -> None:
+    left_out = sorted((digits.parent / "images" / "train").iterdir())[:4]
+    listing = tmp_path / "quarantine.txt"
+    listing.write_text("# suspects\n" + "\n".join(map(str, left_out)), encoding="utf-8")
+
+    trainer = GuardedDetectionTrainer(overrides=settings(epochs=1, quarantine=str(listing)))
+    trainer.train()
+
+    assert len(trainer.train_loader.dataset) == 20
+    assert not {str(path) for path in left_out} & set(trainer.train_loader.dataset.im_files)
+    assert "4 images" in events(layout_of(trainer), "notice")[0]["text"]

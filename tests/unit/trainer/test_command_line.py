@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainer.__main__ import main
+from trainer.contract import ExitCode, RunLayout, read_json
+from trainer.drill import Drill, Fault, parse_plan, request
+from trainer.inputs import data_faults, parse_values
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+    path = tmp_path / "data.yaml"
+    path.write_text("train: images/train\nval: images/val\nnames: {0: digit}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "resume RUN_DIR"),
+        (["tran"], "did you mean 'train'"),
+        (["train", "model=yolo11n.yaml", "data={data}", "epoch=3"], "did you mean 'epochs'"),
+        (["train", "model=yolo11n.yaml", "data={data}", "level=hard"], "unknown level 'hard'"),
+        (["train", "model=yolo11n.yaml", "data={data}", "lr0=fast"], "lr0"),
+        (["train", "model=yolo11n.yaml", "data=nowhere/data.yaml"], "no such file"),
+        (["train", "data={data}"], "no model given"),
+        (["train", "model=yolo11n.yaml", "data={data}", "drill=nan-image@x"], "epoch 2 batch 5"),
+        (["train", "model=yolo11n.yaml", "data={data}", "epochs=3", "extra"], "key=value"),
+        (["train", "model=yolo11n.yaml", "data={data}", "epochs=3", "epochs=4"], "given twice"),
+        (["resume", "nowhere"], "is no directory"),
+        (["resume", "{folder}"], "is no run directory"),
+        (["resume", "{folder}", "from=x"], "is no"),
+        (["drill", "{folder}"], "is no run directory"),
+        (["replay", "{folder}", "1"], "is no run directory"),
+    ],
+    ids=str,
+)
+def test_a_command_that_cannot_be_is_told_what_is_wrong(
+    words: list[str], told: str, data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    filled = [word.format(data=data, folder=data.parent) for word in words]
+    assert main(filled) == ExitCode.BAD_ARGUMENTS
+    captured = capsys.readouterr()
+    assert told in captured.err + captured.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_all_faults_are_told_in_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "data=nowhere.yaml", "level=hard", "epoch=3", "snapshot_s=soon"])
+    told = capsys.readouterr().err
+    assert all(part in told for part in ("nowhere.yaml", "hard", "epochs", "snapshot_s", "no model"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("train: images/train\nnames: {0: a}\n", "lacks 'val'"),
+        ("train: images/train\nval: images/other\nnames: {0: a}\n", "images/other does not exist"),
+        ("train: images/train\nval: images/val\n", "lacks 'names'"),
+        ("- a\n- b\n", "is no YAML"),
+        ("train: [unclosed\n", "is no YAML"),
+    ],
+    ids=["no val", "nowhere", "no names", "a list", "torn"],
+)
+def test_a_data_set_description_is_checked(content: str, told: str, data: Path) -> None:
+    data.write_text(content, encoding="utf-8")
+    faults = data_faults(str(data), "detect")
+    assert any(told in fault for fault in faults), faults
+
+
+def test_a_good_description_has_no_fault(data: Path) -> None:
+    assert data_faults(str(data), "detect") == []
+    assert data_faults(str(data.parent), "classify") == []
+
+
+def test_values_are_read_as_ultralytics_reads_them() -> None:
+    given = {"a": "3", "b": "0.5", "c": "True", "d": "none", "e": "[1, 2]", "f": "yolo11n.yaml", "g": "1e-3"}
+    assert parse_values(given) == {
+        "a": 3,
+        "b": 0.5,
+        "c": True,
+        "d": None,
+        "e": [1, 2],
+        "f": "yolo11n.yaml",
+        "g": 0.001,
+    }
+
+
+def test_a_drill_is_asked_for_taken_up_and_done(tmp_path: Path) -> None:
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    request(layout, Fault.INF_LOSS, 2)
+    drill = Drill(layout, "nan-image@1:2")
+    faults = []
+    for batch in range(1, 6):
+        drill.next_batch(epoch=1, batch=batch)
+        faults.append(drill.fault)
+        drill.poll()
+    assert faults == [None, Fault.NAN_IMAGE, Fault.INF_LOSS, Fault.INF_LOSS, None]
+    assert read_json(layout.guard / "drill.json") is None
+
+
+def test_a_torn_drill_request_spoils_nothing(tmp_path: Path) -> None:
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    (layout.guard / "drill.json").write_text('{"fault": "nan-')
+    drill = Drill(layout, None)
+    drill.poll()
+    drill.next_batch(epoch=1, batch=1)
+    assert drill.fault is None
+    assert not (layout.guard / "drill.json").exists()
+
+
+def test_a_plan_names_epoch_and_batch() -> None:
+    plan = parse_plan("nan-gradient@3:17")
+    assert (plan.fault, plan.epoch, plan.batch) == (Fault.NAN_GRADIENT, 3, 17)
+
+
+@pytest.mark.parametrize("words", [["verify", "nowhere.pt"], ["catalog", "nowhere"], ["--help"]], ids=" ".join)
+def test_what_needs_no_torch_loads_none(words: list[str]) -> None:
+    code = (
+        "import sys; from trainer.__main__ import main; main(sys.argv[1:]); "
+        "sys.exit('torch' in sys.modules or 'ultralytics' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr

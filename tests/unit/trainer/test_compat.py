@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+import ultralytics
+from ultralytics.engine.trainer import BaseTrainer
+
+from trainer import compat
+
+
+def test_the_installed_version_is_one_that_was_tested() -> None:
+    """Fails loudly on an upgrade: run the whole suite, then name the version in TESTED_VERSIONS."""
+    found = compat.check()
+    assert found.missing == ()
+    assert found.version in compat.TESTED_VERSIONS
+    assert compat.require() is None
+
+
+def test_an_unknown_version_with_all_seams_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ultralytics, "__version__", "8.4.999")
+    warning = compat.require()
+    assert warning is not None
+    assert "8.4.999" in warning
+
+
+def test_a_seam_that_is_gone_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(BaseTrainer, "optimizer_step")
+    with pytest.raises(compat.IncompatibleError, match=r"BaseTrainer\.optimizer_step"):
+        compat.require()
+
+
+def test_a_loop_that_does_something_else_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def _do_train(self: BaseTrainer) -> None:
+        """Another loop."""
+
+    monkeypatch.setattr(BaseTrainer, "_do_train", _do_train)
+    with pytest.raises(compat.IncompatibleError, match=r"backward\(\)"):
+        compat.require()
+
+
+def test_another_signature_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BaseTrainer, "preprocess_batch", lambda self, samples: samples)
+    with pytest.raises(compat.IncompatibleError, match="preprocess_batch"):
+        compat.require()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import torch
+
+from trainer.progress import RunningLoss
+
+
+def items(value: float) -> dict[str, torch.Tensor]:
+    return {"box": torch.tensor(value), "cls": torch.tensor(2 * value)}
+
+
+def test_the_mean_is_the_loop_s_own_bit_for_bit() -> None:
+    torch.manual_seed(0)
+    values = torch.rand(50)
+    running, loop = RunningLoss(), None
+    for index, value in enumerate(values):
+        running.add({"box": value})
+        loop = value if loop is None else (loop * index + value) / (index + 1)
+    assert torch.equal(running.shown["box"], loop)
+
+
+def test_an_epoch_shows_the_one_before_until_its_first_good_batch() -> None:
+    running = RunningLoss()
+    running.start_epoch()
+    running.know(["box", "cls"])
+    assert running.as_floats() == {"box": 0.0, "cls": 0.0}
+    running.add(items(3.0))
+    running.start_epoch()
+    assert running.as_floats() == {"box": 3.0, "cls": 6.0}
+    running.add(items(1.0))
+    assert running.as_floats() == {"box": 1.0, "cls": 2.0}
+
+
+def test_it_goes_on_from_a_record_exactly() -> None:
+    whole, first, second = RunningLoss(), RunningLoss(), RunningLoss()
+    for value in (0.1, 0.7):
+        whole.add(items(value))
+        first.add(items(value))
+    second.load(first.as_record())
+    for running in (whole, second):
+        running.add(items(0.3))
+    assert all(torch.equal(second.shown[name], whole.shown[name]) for name in whole.shown)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from trainer.contract import EventKind, Phase, RunLayout, RunRecordState, read_json
+from trainer.recorder import Recorder, append_line, encoded
+from trainer.run_directory import RunInUseError, RunLock, set_aside
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> RunLayout:
+    layout = RunLayout(tmp_path / "run")
+    layout.guard.mkdir(parents=True)
+    return layout
+
+
+def made(layout: RunLayout, clock: Clock | None = None, warnings: list[str] | None = None) -> Recorder:
+    return Recorder(layout, warn=(warnings if warnings is not None else []).append, clock=clock or Clock())
+
+
+def test_the_run_keeps_its_id_and_counts_its_attempts(layout: RunLayout) -> None:
+    first = made(layout)
+    first.update_run(level="standard", epochs=3)
+    second = made(layout)
+    second.update_run(level="strict")
+
+    record = read_json(layout.run_json)
+    assert record is not None
+    assert (record["run"], record["attempt"], record["epochs"], record["level"]) == (first.run, 2, 3, "strict")
+
+
+def test_events_are_numbered_lines(layout: RunLayout) -> None:
+    recorder = made(layout)
+    recorder.event(EventKind.NOTICE, text="one")
+    recorder.event(EventKind.NOTICE, text="zwei\nlines")
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    assert [(row["seq"], row["text"]) for row in rows] == [(1, "one"), (2, "zwei\nlines")]
+
+
+def test_numbers_that_json_lacks_are_spelled(layout: RunLayout) -> None:
+    made(layout).event(EventKind.NOTICE, text="", losses={"box": math.nan, "cls": math.inf}, path=Path("x"))
+    assert json.loads(layout.events.read_text())["losses"] == {"box": "nan", "cls": "inf"}
+    assert encoded({"a": (1, None, True, -math.inf)}) == {"a": [1, None, True, "-inf"]}
+
+
+def test_a_heartbeat_comes_at_most_once_a_second_unless_forced(layout: RunLayout) -> None:
+    clock = Clock()
+    recorder = made(layout, clock)
+    recorder.beat(force=True, batch=1)
+    clock.now += 0.5
+    recorder.beat(batch=2)
+    assert (read_json(layout.heartbeat) or {})["batch"] == 1
+    assert not recorder.beat_due()
+    clock.now += 0.5
+    recorder.beat(batch=3)
+    assert (read_json(layout.heartbeat) or {})["batch"] == 3
+    recorder.beat(force=True, batch=4)
+    assert (read_json(layout.heartbeat) or {})["batch"] == 4
+
+
+def test_a_change_of_phase_is_an_event_and_a_heartbeat(layout: RunLayout) -> None:
+    recorder = made(layout)
+    recorder.beat(force=True)
+    recorder.set_phase(Phase.TRAINING, epoch=1)
+    recorder.set_phase(Phase.TRAINING, epoch=1)
+    assert (read_json(layout.heartbeat) or {})["phase"] == "training"
+    assert len(layout.events.read_text().splitlines()) == 1
+
+
+def test_a_record_that_cannot_be_written_is_told_once_and_raises_nothing(layout: RunLayout) -> None:
+    warnings: list[str] = []
+    recorder = made(layout, warnings=warnings)
+    layout.series.mkdir()
+    for _ in range(3):
+        recorder.series(
+            epoch=1, batch=1, losses={}, lr=None, grad_norm_p50=None, grad_norm_p99=None, grad_norm_max=None,
+            clipped=0, skipped=0,
+        )  # fmt: skip
+    assert len(warnings) == 1
+    assert "series.jsonl" in warnings[0]
+    assert json.loads(layout.events.read_text())["kind"] == "storage_fault"
+
+
+def test_a_crash_keeps_the_end_of_its_traceback(layout: RunLayout) -> None:
+    recorder = made(layout)
+    try:
+        raise ValueError("gone")
+    except ValueError as error:
+        recorder.crashed(error)
+    row = json.loads(layout.events.read_text().splitlines()[0])
+    assert row["error"] == "ValueError: gone"
+    assert row["traceback"].endswith("ValueError: gone")
+    assert (read_json(layout.run_json) or {})["state"] == RunRecordState.CRASHED
+
+
+def test_a_torn_last_line_is_closed_first(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"torn": ')
+    append_line(path, '{"whole":1}')
+    assert path.read_text() == '{"torn": \n{"whole":1}\n'
+
+
+def test_a_silent_recorder_writes_nothing(layout: RunLayout) -> None:
+    recorder = Recorder(layout, warn=print, silent=True)
+    recorder.event(EventKind.NOTICE, text="rank 1")
+    recorder.update_run(epochs=1)
+    assert not layout.events.exists()
+    assert not layout.run_json.exists()
+
+
+def test_one_trainer_at_a_time(layout: RunLayout) -> None:
+    lock = RunLock(layout, patience_s=0)
+    with pytest.raises(RunInUseError, match=f"pid {os.getpid()}"):
+        RunLock(layout, patience_s=0)
+    lock.release()
+    RunLock(layout, patience_s=0).release()
+
+
+def test_an_earlier_run_is_put_aside_whole(layout: RunLayout) -> None:
+    layout.run_json.write_text("{}")
+    layout.weights.mkdir()
+    (layout.weights / "best.pt").write_text("w")
+    layout.results_csv.write_text("epoch\n")
+    set_aside(layout)
+    (folder,) = layout.archive.iterdir()
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert names == ["guard/run.json", "results.csv", "weights/best.pt"]
+    assert not layout.weights.exists()
+
+
+def test_a_directory_without_a_guarded_run_is_left_alone(layout: RunLayout) -> None:
+    layout.results_csv.write_text("epoch\n")
+    set_aside(layout)
+    assert layout.results_csv.exists()
+    assert not layout.archive.exists()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from trainer.contract import ExitCode, RunRecordState
+from trainer.stop import GaveUp, StopRequested, StopSwitch
+
+
+def test_a_signal_is_a_request_until_the_next_check() -> None:
+    told: list[str] = []
+    switch = StopSwitch(on_request=told.append, on_second=told.append)
+    with switch.installed():
+        switch.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == ["SIGTERM"]
+        with pytest.raises(StopRequested) as end:
+            switch.check()
+    assert (end.value.code, end.value.state) == (ExitCode.STOPPED, RunRecordState.STOPPED)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_where_nothing_is_in_work_a_signal_ends_it_at_once() -> None:
+    switch = StopSwitch(on_request=lambda _: None, on_second=lambda _: None)
+    passed = False
+    with switch.installed(), pytest.raises(StopRequested), switch.interruptible():
+        passed = wait_for(signal.SIGINT)
+    assert not passed
+
+
+def wait_for(number: int) -> bool:
+    os.kill(os.getpid(), number)
+    return True
+
+
+def test_a_pending_request_ends_a_wait_before_it_begins() -> None:
+    switch = StopSwitch(on_request=lambda _: None, on_second=lambda _: None)
+    with switch.installed():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StopRequested):
+            switch.interruptible().__enter__()
+
+
+def test_stacks_are_written_on_request(tmp_path: Path) -> None:
+    switch = StopSwitch(on_request=lambda _: None, on_second=lambda _: None)
+    with switch.installed(stacks=tmp_path / "stacks.txt"):
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert "test_stacks_are_written_on_request" in (tmp_path / "stacks.txt").read_text()
+
+
+def test_giving_up_carries_its_exit_code() -> None:
+    assert (GaveUp("why").code, GaveUp("why").why, GaveUp("why").state) == (4, "why", RunRecordState.GAVE_UP)
