@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ultralytics.utils import LOGGER
@@ -23,6 +24,29 @@ from trainer.stepping import BadBatch, StepGuard
 from trainer.tracing import sources_of, sources_of_samples
 
 SERIES_ROWS_PER_EPOCH: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """How far the running loss was at one moment: good batches so far, and the sums of their losses."""
+
+    count: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, running: RunningLoss) -> Stretch:
+        """Now."""
+        return cls(
+            count=running.count,
+            sums={name: mean * running.count for name, mean in running.as_floats().items()} if running.count else {},
+        )
+
+    def since(self, earlier: Stretch) -> dict[str, float]:
+        """The mean losses of the good batches between ``earlier`` and this; empty when there were none."""
+        count = self.count - earlier.count
+        if count <= 0:
+            return {}
+        return {name: (total - earlier.sums.get(name, 0.0)) / count for name, total in self.sums.items()}
 
 
 class Reporter:
@@ -50,6 +74,7 @@ class Reporter:
         self._nonfinite_epoch = 0
         self._clipped_before_epoch = 0
         self._row_counts = (0, 0)
+        self._row_began = Stretch()
         self._epoch_began = time.time()
         self._images = 0
         self.give_up: str | None = None
@@ -60,6 +85,7 @@ class Reporter:
         self.skipped_epoch = self._nonfinite_epoch = 0
         self._clipped_before_epoch = step.gradients.clipped
         self._epoch_began, self._images = time.time(), 0
+        self._row_began = Stretch()
         self._recorder.event(
             EventKind.EPOCH_STARTED, epoch=trainer.epoch + 1, epochs=trainer.epochs, batches=self._position.batches
         )
@@ -80,6 +106,7 @@ class Reporter:
         self._nonfinite_epoch = record["nonfinite_epoch"]
         self._clipped_before_epoch -= record["clipped_epoch"]
         self._epoch_began -= record["elapsed_s"]
+        self._row_began = Stretch.of(self._running)
 
     def batch_over(self, trainer: Any, step: StepGuard, *, images: int) -> None:
         """A batch is over; rows and heartbeat when they are due."""
@@ -208,10 +235,11 @@ class Reporter:
         norms = step.gradients.summary()
         skipped, clipped = self._row_counts
         self._row_counts = (self.skipped, step.gradients.clipped)
+        began, self._row_began = self._row_began, Stretch.of(self._running)
         self._recorder.series(
             epoch=self._position.epoch + 1,
             batch=self._position.done,
-            losses=self._running.as_floats(),
+            losses=self._row_began.since(began) or self._running.as_floats(),
             lr=rate_of(trainer),
             grad_norm_p50=norms.p50,
             grad_norm_p99=norms.p99,
@@ -225,6 +253,7 @@ _OF_FORWARD_PASS: Final = frozenset({SkipReason.NONFINITE_LOSS, SkipReason.NONFI
 
 
 def rate_of(trainer: Any) -> float | None:
-    """The largest learning rate of the optimizer's groups; None before there is one."""
-    rates = [group["lr"] for group in trainer.optimizer.param_groups] if trainer.optimizer else []
-    return max((rate for rate in rates if math.isfinite(rate)), default=None)
+    """The learning rate of the weights, which lr0 names: biases warm up from far above it. None before there is one."""
+    groups = trainer.optimizer.param_groups if trainer.optimizer else []
+    rates = [group["lr"] for group in groups if group.get("param_group") != "bias"] or [g["lr"] for g in groups]
+    return min((rate for rate in rates if math.isfinite(rate)), default=None)
