@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 20.0
 """A look at a run directory on a dead mount never returns; it must not stop the looks at the others."""
-QUIET_WHILE_HELD = frozenset({"process_died", "stalled"})
+QUIET_WHILE_HELD = frozenset({"process_died", "stalled", "run_stopped"})
 """An operation stops the process on purpose and says so itself."""
 LOG_TAIL_AFTER_S = 60.0
 """Age of the heartbeat from which the end of the console log is read along."""

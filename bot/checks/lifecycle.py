@@ -16,9 +16,15 @@ Teller = Callable[[RunView, Event], Finding]
 
 
 def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    """One occurrence for each notable event that this version knows."""
+    """One occurrence for each notable event that this version knows. A stop that a newer attempt followed was part of
+    an operation, which tells it step by step."""
     del limits, now
-    return tuple(_TELLERS[event.kind](view, event) for event in view.notable if event.kind in _TELLERS)
+    return tuple(
+        _TELLERS[event.kind](view, event)
+        for event in view.notable
+        if event.kind in _TELLERS
+        if not (event.kind == EventKind.RUN_STOPPED and event.attempt < view.attempt)
+    )
 
 
 def _occurrence(

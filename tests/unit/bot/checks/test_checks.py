@@ -206,3 +206,11 @@ def test_a_contaminated_epoch_comes_with_a_recommendation(
 def test_a_clean_epoch_needs_no_recommendation(written: WrittenRun, look: Look) -> None:
     written.finish_epoch(1, 50)
     assert _all(look())["epoch_finished"].body == ()
+
+
+def test_a_stop_that_a_newer_attempt_followed_is_told_by_its_operation_alone(written: WrittenRun, look: Look) -> None:
+    written.event(EventKind.RUN_STOPPED, 50, epoch=2, batch=3, resumable=True)
+    assert "run_stopped" in _all(look())
+    written.attempt = 2
+    written.record()
+    assert "run_stopped" not in _all(look())
