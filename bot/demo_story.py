@@ -208,8 +208,8 @@ async def _drill(stage: Stage) -> str:
     stage.saw["alert"] = alert
     view = stage.view
     bad = [one for one in view.story() if one.num_bad] if view else []
-    if not bad or bad[-1].num_skipped != bad[-1].num_bad:
-        raise StoryError("the batch was not skipped")
+    if not bad or bad[-1].num_in_weights:
+        raise StoryError("the batch went into the weights")
     stage.drilled_epoch = bad[-1].epoch
     return (
         f"A drill puts a NaN into one batch: skipped, and the channel names epoch {stage.drilled_epoch} and the images"

@@ -82,7 +82,8 @@ class EventKind(StrEnum):
     """``kind`` in ``events.jsonl``. The keys listed are present beside :data:`EVENT_KEYS`."""
 
     RUN_STARTED = "run_started"
-    """pid, create_time, host, level, epochs, task, model, from_epoch (null on a fresh start), settings {name: value}"""
+    """pid, create_time, host, level, epochs, task, model, from_epoch (the first one that this attempt
+    trains; null on a fresh start), settings {name: value}"""
     PHASE = "phase"
     """phase, epoch"""
     EPOCH_STARTED = "epoch_started"

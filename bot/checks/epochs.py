@@ -51,7 +51,7 @@ def recommendation(view: RunView, report: EpochReport) -> str:
     """What to do about a contaminated epoch, by rule: what went into the weights stays in them, so go back as long as
     there is something clean to go back to and less than the whole run is lost by it."""
     epoch, clean = report.epoch, view.last_clean
-    left = epoch.num_bad - epoch.num_skipped
+    left = epoch.num_in_weights
     seen = f"{left} bad batch{'es' if left != 1 else ''} went into the weights"
     if clean is None or clean.epoch is None:
         return f"{seen}. Recommended: continue forward, since there is no clean checkpoint to go back to."

@@ -63,9 +63,7 @@ def _rollback_button(view: RunView) -> tuple[Button, ...]:
 
 def _started(view: RunView, event: Event) -> Finding:
     from_epoch = event.integer("from_epoch")
-    again = f"resumed after epoch {from_epoch}" if from_epoch else "started"
-    if event.attempt > 1 and not from_epoch:
-        again = "resumed"
+    again = f"resumed with epoch {from_epoch}" if from_epoch else "started"
     return _occurrence(
         view,
         event,

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from pathlib import PurePath
 
 from bot.checks.limits import CheckLimits
+from bot.core.epoch_report import bad_batches_fate
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import ActionId, Button, ButtonStyle
 from bot.core.run import RunState
@@ -48,12 +49,10 @@ def _standing(view: RunView, epoch: EpochView, limits: CheckLimits) -> _Standing
 
 def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
     last = epoch.bad_batches[-1]
-    in_weights = epoch.num_bad - epoch.num_skipped
+    in_weights = epoch.num_in_weights
     where = f"epoch {epoch.epoch}, batch {last.batch:,}" + (f" of {epoch.batches:,}" if epoch.batches else "")
     count = "1 batch" if epoch.num_bad == 1 else f"{epoch.num_bad} batches"
-    fate = f"{in_weights} went into the weights" if in_weights else "skipped, nothing of it remains"
-    if not in_weights and epoch.num_bad > 1:
-        fate = "all skipped, nothing of them remains"
+    fate = f"{in_weights} went into the weights" if in_weights else bad_batches_fate(epoch)
     return Finding(
         run=view.run,
         check=CHECK,

@@ -74,7 +74,7 @@ class EpochReport:
     @property
     def contaminated(self) -> bool:
         """Whether a bad batch went into the weights: it was seen and not skipped."""
-        return self.epoch.num_bad > self.epoch.num_skipped
+        return self.epoch.num_in_weights > 0
 
 
 def judge_epoch(view: RunView, epoch: EpochView, limits: ReportLimits) -> EpochReport:
@@ -114,12 +114,20 @@ def _judge_batches(view: RunView, epoch: EpochView, beat: Heartbeat | None) -> J
 def _judge_nonfinite(epoch: EpochView) -> Judged:
     if epoch.num_bad == 0:
         return Judged(criterion=Criterion.NONFINITE, mark=Mark.DONE, detail="none seen")
-    left = epoch.num_bad - epoch.num_skipped
-    if left:
-        text = f"{epoch.num_bad} bad, {left} of them went into the weights"
+    if epoch.num_in_weights:
+        text = f"{epoch.num_bad} bad, {epoch.num_in_weights} of them went into the weights"
         return Judged(criterion=Criterion.NONFINITE, mark=Mark.FAILED, detail=text)
-    text = f"{epoch.num_bad} bad, {'it was' if epoch.num_bad == 1 else 'all were'} skipped without a trace"
+    text = f"{epoch.num_bad} bad, {bad_batches_fate(epoch)}"
     return Judged(criterion=Criterion.NONFINITE, mark=Mark.WARNING, detail=text)
+
+
+def bad_batches_fate(epoch: EpochView) -> str:
+    """What became of the epoch's bad batches, when none of them went into the weights."""
+    if epoch.num_recomputed == 0:
+        return "skipped without a trace"
+    if epoch.num_skipped == 0:
+        return "run again and good"
+    return f"{epoch.num_skipped} skipped without a trace, {epoch.num_recomputed} run again and good"
 
 
 def _judge_clips(epoch: EpochView, beat: Heartbeat | None, limits: ReportLimits) -> Judged:

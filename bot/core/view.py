@@ -40,6 +40,11 @@ class BadBatch:
         """Whether the guard left it out, so that nothing of it remains."""
         return self.action == "skipped"
 
+    @property
+    def recomputed(self) -> bool:
+        """Whether its window was run again and was good: neither lost nor harmful."""
+        return self.action == "recomputed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochView:
@@ -54,6 +59,7 @@ class EpochView:
     batches_done: int | None = None
     num_bad: int = 0
     num_skipped: int = 0
+    num_recomputed: int = 0
     num_clipped: int | None = None
     bad_batches: tuple[BadBatch, ...] = ()
     losses: Mapping[str, float] = field(default_factory=dict)
@@ -69,6 +75,11 @@ class EpochView:
     def finished(self) -> bool:
         """Whether the epoch's end was reported."""
         return self.finished_ts is not None
+
+    @property
+    def num_in_weights(self) -> int:
+        """Bad batches that the model was trained on."""
+        return max(0, self.num_bad - self.num_skipped - self.num_recomputed)
 
     @property
     def total_loss(self) -> float | None:
@@ -191,7 +202,7 @@ def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
             notable.append(event)
         back_to = event.integer("from_epoch") if event.kind == EventKind.RUN_STARTED else None
         if back_to is not None:  # what came later was put aside
-            checkpoints = [one for one in checkpoints if one.epoch is None or one.epoch <= back_to]
+            checkpoints = [one for one in checkpoints if one.epoch is None or one.epoch < back_to]
         if number is None:
             continue
         key = (event.attempt, number)
@@ -242,6 +253,7 @@ def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
         batches=epoch.batches or event.integer("batches"),
         num_bad=epoch.num_bad + 1,
         num_skipped=epoch.num_skipped + bad.skipped,
+        num_recomputed=epoch.num_recomputed + bad.recomputed,
         bad_batches=(*epoch.bad_batches, bad)[-MAX_BAD_BATCHES_KEPT:],
     )
 

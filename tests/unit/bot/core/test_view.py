@@ -27,6 +27,16 @@ def test_observed_batches_are_bad_but_not_skipped(written: WrittenRun, look: Loo
     assert (epoch.num_bad, epoch.num_skipped) == (1, 0)
 
 
+def test_a_batch_that_was_good_when_run_again_is_neither_skipped_nor_in_the_weights(
+    written: WrittenRun, look: Look
+) -> None:
+    written.bad_batch(1, 3, 1, action="recomputed")
+    written.finish_epoch(1, 5, nonfinite=1)
+    epoch = look().current
+    assert epoch is not None
+    assert (epoch.num_bad, epoch.num_skipped, epoch.num_in_weights) == (1, 0, 0)
+
+
 def test_story_keeps_the_newest_attempt_and_drops_what_a_rollback_gave_up(written: WrittenRun, look: Look) -> None:
     for number in (1, 2, 3):
         written.finish_epoch(number, number * 10)
@@ -59,8 +69,8 @@ def test_what_a_rollback_put_aside_is_no_last_clean_checkpoint(written: WrittenR
     for epoch in (1, 2, 3):
         written.save_checkpoint(epoch, epoch)
     written.attempt = 2
-    written.record(from_epoch=2)
-    written.event(EventKind.RUN_STARTED, 10, from_epoch=2)
+    written.record(from_epoch=3)
+    written.event(EventKind.RUN_STARTED, 10, from_epoch=3)
     clean = look().last_clean
     assert clean is not None
     assert clean.epoch == 2
