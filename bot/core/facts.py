@@ -5,6 +5,7 @@ Parsing is tolerant: a missing or odd key becomes None, never an exception. See 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,8 +41,9 @@ def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
-_STATES = "guard/states/"
-"""Where full states lie in a run directory; an event that tells of one need not say that it can be resumed."""
+_EPOCH_STATE = re.compile(r"guard/states/epoch\d+\.pt")
+"""The full state of an epoch's end; an event that tells of one need not say that it can be resumed. Others in that
+folder are copies for other tools, and states within an epoch, which a rollback can't go to."""
 
 
 def _layer(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -279,7 +281,7 @@ class CheckpointFact:
         if file is None:
             return None
         verdict = _text(record, "verdict")
-        in_states = file.startswith(_STATES) and not file.endswith(".ultralytics.pt")
+        in_states = _EPOCH_STATE.fullmatch(file) is not None
         return cls(
             epoch=_int(record, "epoch"),
             file=file,

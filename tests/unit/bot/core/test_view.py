@@ -81,6 +81,7 @@ def test_what_a_rollback_put_aside_is_no_last_clean_checkpoint(written: WrittenR
     [
         pytest.param("guard/states/epoch0001.pt", True, id="full state"),
         pytest.param("guard/states/epoch0001.ultralytics.pt", False, id="its copy for others"),
+        pytest.param("guard/states/stop.pt", False, id="a state within the epoch"),
         pytest.param("weights/last.pt", False, id="Ultralytics' own"),
     ],
 )
