@@ -13,9 +13,8 @@ from pathlib import Path
 
 from bot.app import App
 from bot.settings import load_settings
-from bot.slack.scopes import BOT_SCOPES
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.server import Options, Workspace
+from bot.workspace.server import Workspace
+from tests.bench._slack import bot_environ, start_workspace
 from tests.run_dirs import START_TS, WrittenRun
 
 TIMES = 50
@@ -28,25 +27,9 @@ LIMIT_S = 1.0
 async def measure(folder: Path) -> list[float]:
     """Seconds, one for each NaN."""
     (folder / "runs").mkdir()
-    workspace = await Workspace.start(
-        port=0,
-        people=[Person(user_id="U0ANNA", name="anna")],
-        channels=[Channel(channel_id="C0TRAIN", name="training")],
-        commands=[SlashCommand(name="/train")],
-        clock=time.time,
-        options=Options(post_rate=None, scopes=frozenset(BOT_SCOPES)),
-    )
-    environ = {
-        "SLACK_BOT_TOKEN": workspace.bot_token,
-        "SLACK_APP_TOKEN": workspace.app_token,
-        "SLACK_API_URL": workspace.api_url,
-        "ALERT_CHANNEL": "C0TRAIN",
-        "RUNS_DIR": str(folder / "runs"),
-        "STATE_DIR": str(folder / "state"),
-        "CHECK_INTERVAL_S": "30",
-    }
+    workspace = await start_workspace()
     run = WrittenRun(folder / "runs", epochs=TIMES)
-    app = App(load_settings(environ))
+    app = App(load_settings(bot_environ(workspace, folder, check_interval_s=30)))
     taken: list[float] = []
     try:
         await app.start()

@@ -16,10 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from bot.slack.scopes import BOT_SCOPES
 from bot.workspace.client import PageClient
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.server import Options, Workspace
+from tests.bench._slack import bot_environ, start_workspace
 from tests.run_dirs import START_TS, WrittenRun
 
 RUNS = 100
@@ -54,24 +52,9 @@ async def measure(folder: Path) -> dict[str, float]:
         run.start_epoch(1, time.time() - START_TS)
         for epoch in range(2, 12):
             run.event("notice", time.time() - START_TS, text=f"{epoch}")
-    workspace = await Workspace.start(
-        port=0,
-        people=[Person(user_id="U0ANNA", name="anna")],
-        channels=[Channel(channel_id="C0TRAIN", name="training")],
-        commands=[SlashCommand(name="/train")],
-        clock=time.time,
-        options=Options(post_rate=None, scopes=frozenset(BOT_SCOPES)),
-    )
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("SLACK_")},
-        "SLACK_BOT_TOKEN": workspace.bot_token,
-        "SLACK_APP_TOKEN": workspace.app_token,
-        "SLACK_API_URL": workspace.api_url,
-        "ALERT_CHANNEL": "C0TRAIN",
-        "RUNS_DIR": str(folder / "runs"),
-        "STATE_DIR": str(folder / "state"),
-        "CHECK_INTERVAL_S": "5",
-    }
+    workspace = await start_workspace()
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SLACK_")}
+    environ = ours | bot_environ(workspace, folder, check_interval_s=5)
     began_s = time.monotonic()
     bot = await asyncio.create_subprocess_exec(sys.executable, "-m", "bot", "run", env=environ)
     try:
