@@ -17,6 +17,7 @@ RELIST_S = 2.0
 """A new run is seen this soon."""
 _DEBOUNCE_MS = 100
 _STEP_MS = 20
+_SET_UP_S = 0.1
 _RETRY_S = 10.0
 
 
@@ -26,19 +27,16 @@ async def watch_runs(
     *,
     relist_s: float = RELIST_S,
 ) -> None:
-    """Calls ``changed`` with a run directory when it is new and whenever its events grow; until cancelled.
+    """Calls ``changed`` with a run directory when runs come or go and whenever its events grow; until cancelled.
 
     Only the event files are watched: a folder would also tell of every heartbeat and every line of the log, hundreds of
     changes a second with a hundred runs.
     """
-    known: frozenset[Path] = frozenset()
     while True:
         try:
             found = frozenset(await asyncio.to_thread(_event_files, list_runs))
-            new, known = found - known, found
-            await asyncio.gather(*(changed(_run_of(path)) for path in new))
-            if known:
-                await _watch(known, list_runs, changed, relist_s)
+            if found:
+                await _watch(found, list_runs, changed, relist_s)
             else:
                 await asyncio.sleep(relist_s)
         except (OSError, RuntimeError) as error:
@@ -55,13 +53,21 @@ async def _watch(
     """Watches exactly ``files`` until the runs are others."""
     stop = asyncio.Event()
     relisting = asyncio.create_task(_until_others(files, list_runs, stop, relist_s))
+    catching_up = asyncio.create_task(_catch_up(files, changed))
     try:
         watching = awatch(*files, recursive=False, debounce=_DEBOUNCE_MS, step=_STEP_MS, stop_event=stop)
         async for changes in watching:
             await asyncio.gather(*(changed(_run_of(Path(path))) for path in {path for _, path in changes}))
     finally:
-        relisting.cancel()
-        await asyncio.gather(relisting, return_exceptions=True)
+        for task in (relisting, catching_up):
+            task.cancel()
+        await asyncio.gather(relisting, catching_up, return_exceptions=True)
+
+
+async def _catch_up(files: frozenset[Path], changed: Callable[[Path], Awaitable[object]]) -> None:
+    """One look at every run once the watch is set up: what came between two watches was told by neither."""
+    await asyncio.sleep(_SET_UP_S)
+    await asyncio.gather(*(changed(_run_of(path)) for path in files))
 
 
 async def _until_others(

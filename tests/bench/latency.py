@@ -29,10 +29,12 @@ async def measure(folder: Path) -> list[float]:
     (folder / "runs").mkdir()
     workspace = await start_workspace()
     run = WrittenRun(folder / "runs", epochs=TIMES)
+    run.start_epoch(1, time.time() - START_TS)
     app = App(load_settings(bot_environ(workspace, folder, check_interval_s=30)))
     taken: list[float] = []
     try:
         await app.start()
+        await asyncio.sleep(PAUSE_S)
         for epoch in range(1, TIMES + 1):
             words = f"epoch {epoch}, batch 7 of"
             began_s = time.monotonic()
