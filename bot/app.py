@@ -216,7 +216,7 @@ class App:
             selection=SelectionStore(self.database),
             report_limits=check_limits(self.settings).report,
         )
-        people = People(context, self.operations, silence_s=self.settings.silence_s, notify=self._notify)
+        people = People(context, silence_s=self.settings.silence_s, notify=self._notify)
         pause_s = 1.0
         while True:
             try:

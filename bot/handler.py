@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from bot.core.forecast import duration
 from bot.core.message import ActionId, Message, Reply, Tone
@@ -11,23 +10,13 @@ from bot.core.request import Press, Request
 from bot.core.tokens import moment
 from bot.errors import CommandError
 from commands import COMMANDS, Context, dispatch, is_command
-from commands.base import Operations
-
-
-class Decisions(Operations, Protocol):
-    """Operations, with what only a button does."""
-
-    async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
-        """The vote was counted, or why it was not is said."""
-        ...
 
 
 class People:
     """Implements :class:`bot.core.request.Handler`."""
 
-    def __init__(self, context: Context, decisions: Decisions, *, silence_s: float, notify: Callable[[], None]) -> None:
+    def __init__(self, context: Context, *, silence_s: float, notify: Callable[[], None]) -> None:
         self._context = context
-        self._decisions = decisions
         self._silence_s = silence_s
         self._notify = notify
 
@@ -57,15 +46,15 @@ class People:
         key = self._context.outbox.key_at(press.channel, press.message_ts)
         if press.action in {ActionId.APPROVE, ActionId.REJECT}:
             approve = press.action is ActionId.APPROVE
-            return await self._decisions.decide(press.value, press.user, approve=approve, reason=press.reason)
+            return await self._context.operations.decide(press.value, press.user, approve=approve, reason=press.reason)
         if press.action is ActionId.ACK:
             return self._ack(press)
         if press.action is ActionId.SILENCE:
             return self._silence(press)
         run = self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:
-            return await self._decisions.continue_run(run, press.user, "", channel=press.channel)
-        return await self._decisions.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
+            return await self._context.operations.continue_run(run, press.user, "", channel=press.channel)
+        return await self._context.operations.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
 
     def _run_of(self, press: Press) -> str:
         view = self._context.runs.find(press.value)

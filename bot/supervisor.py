@@ -104,7 +104,6 @@ class Supervisor:
         self._views: dict[Path, RunView] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
         self.last_tick_ts: float | None = None
-        self.last_checked_ts: dict[Path, float] = {}
 
     async def tick(self) -> None:
         """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
@@ -140,7 +139,6 @@ class Supervisor:
                 self._sink.process(view, findings, unjudged, now)
             except StoreError:
                 _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
-            self.last_checked_ts[directory] = now
             return view
 
     def _look(self, reader: Reader) -> RunView | None:

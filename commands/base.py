@@ -33,6 +33,10 @@ class Operations(Protocol):
         """The plan was posted with its card (unless dry)."""
         ...
 
+    async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
+        """The vote was counted, or why it was not is said. Only a button asks for it."""
+        ...
+
     async def stop_now(self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None) -> Reply:
         """The trainer is being stopped."""
         ...

@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from trainer.contract import RunLayout, encode_number, replace_json
+from trainer.contract import RunLayout, replace_json
 
 MAX_INCIDENTS: Final = 50
 """Recorded a run; counting goes on. Ten are a pattern, fifty are a habit."""
@@ -115,11 +115,6 @@ def first_bad_module(model: nn.Module, batch: Mapping[str, Any]) -> str | None:
         for handle in handles:
             handle.remove()
     return found[0] if found else None
-
-
-def encoded_losses(losses: Mapping[str, float]) -> dict[str, Any]:
-    """Losses as JSON can carry them."""
-    return {name: encode_number(value) for name, value in losses.items()}
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:

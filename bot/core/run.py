@@ -29,11 +29,6 @@ class RunState(StrEnum):
         """Whether the trainer is at work."""
         return self in {RunState.STARTING, RunState.TRAINING, RunState.VALIDATING, RunState.SAVING}
 
-    @property
-    def ended_well(self) -> bool:
-        """Whether nobody needs to look."""
-        return self in {RunState.STOPPED, RunState.FINISHED}
-
 
 _BY_RECORD = {
     RunRecordState.STOPPED: RunState.STOPPED,

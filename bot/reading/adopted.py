@@ -13,7 +13,6 @@ from typing import Any
 from bot.core.adoption import Adoption
 from bot.core.facts import Event, Heartbeat, RunRecord
 from bot.core.view import RunView, fold_events
-from bot.reading.console import ConsoleReader
 from bot.reading.console_facts import (
     Completed,
     ConsoleFact,
@@ -25,11 +24,14 @@ from bot.reading.console_facts import (
     TrainFrame,
     ValBar,
 )
+from bot.reading.console_follow import ConsoleFollower
 from bot.reading.results_csv import Results, read_results
 from bot.reading.run_files import last_lines
-from bot.reading.tail import Cursor, TailNote, read_new
+from bot.reading.tail import TailNote
 from trainer.contract import EventKind, Phase, RunRecordState, encode_number
 
+_SILENT = frozenset({TailNote.UNCHANGED, TailNote.MISSING, TailNote.UNREADABLE})
+"""Looks that found no new byte."""
 _MAX_LOOKS = 64
 """Of 8 MiB each: a log that long is caught up with over several checks."""
 
@@ -39,8 +41,7 @@ class AdoptedReader:
 
     def __init__(self, adoption: Adoption, *, first_seen_ts: float) -> None:
         self.adoption = adoption
-        self._cursor: Cursor | None = None
-        self._console = ConsoleReader()
+        self._console = ConsoleFollower(adoption.log)
         self._results_mtime_ns = -1
         self._frame: TrainFrame | None = None
         self._phase = Phase.STARTUP
@@ -66,17 +67,13 @@ class AdoptedReader:
         events: list[Event] = []
         grew = False
         for _ in range(_MAX_LOOKS):
-            look = read_new(self.adoption.log, self._cursor)
-            self._cursor = look.cursor
-            if look.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
-                self._console = ConsoleReader()
+            look = self._console.look()
             if look.note is TailNote.UNREADABLE:
                 errors.append(f"{self.adoption.log} can't be read: {look.error}. Check its permissions and the mount.")
             if look.note is TailNote.MISSING:
                 errors.append(f"{self.adoption.log} is not there (yet).")
-            if look.data:
-                grew = True
-                events += self._take(self._console.feed(look.data), now)
+            grew = grew or look.note not in _SILENT
+            events += self._take(look.facts, now)
             if not look.more:
                 break
         events += self._finished(now)

@@ -56,7 +56,7 @@ def world(look: Look) -> World:
         selection=FakeSelection(),
         report_limits=ReportLimits(),
     )
-    return World(People(context, operations, silence_s=7200.0, notify=lambda: None), operations, alerts, outbox, clock)
+    return World(People(context, silence_s=7200.0, notify=lambda: None), operations, alerts, outbox, clock)
 
 
 @pytest.mark.parametrize(
