@@ -37,12 +37,18 @@ class Announcer:
         way = route(alert, why, told, now=now, limits=self._limits, audience=self._audience)
         after = replace(standing, told=_retold(alert, told, why, now, called=told.called or bool(way.mentions)))
         self.edit(after, silences, now)
+        if why is NotifyReason.RESOLVED:
+            self.hush(alert.fingerprint)
         # A message that does not stand in the channel yet says it all itself, mentions included.
         hushed = why is NotifyReason.RESOLVED and silencing(alert, silences, now).silence is not None
         if self._outbox.posted(alert.fingerprint) is not None and not hushed:
             word = compose_word(alert, why, told, now, mentions=way.mentions)
             self._outbox.put(word_key(alert, why, told), word, thread_of=alert.fingerprint)
         return after
+
+    def hush(self, fingerprint: str) -> None:
+        """Nobody is called any more by what was said of the alert and is still on its way."""
+        self._outbox.hush(f"{fingerprint}#")
 
     def edit(self, standing: Standing, silences: Sequence[Silence], now: float) -> None:
         """The alert's message reads as the alert is now."""

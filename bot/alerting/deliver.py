@@ -42,7 +42,7 @@ class _Sent:
 
 
 class Deliverer:
-    """Each channel is a lane of its own: one message at a time, urgent ones first, then oldest first. A lane that
+    """Each channel is a lane of its own: one message at a time, by urgency, then oldest first. A lane that
     Slack will not serve keeps no other waiting.
 
     At least once: a message is sent again only when this process ended after Slack took it and before that was
@@ -155,7 +155,7 @@ class Deliverer:
                 pace = self._pace(lane)
                 wait_s = self._limits.store_retry_s
                 if head is not None:
-                    wait_s = pace.wait_s(self._clock.now(), urgent=head.urgent)
+                    wait_s = pace.wait_s(self._clock.now(), urgency=head.urgency)
                 if head is None or wait_s > 0:
                     # An urgent message that comes meanwhile need not wait as long.
                     with contextlib.suppress(TimeoutError):

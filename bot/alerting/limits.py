@@ -103,7 +103,8 @@ class DeliveryLimits:
     messages_per_s: float = 1.0
     """A channel's steady rate. Slack: about 1 message a second a channel (docs.slack.dev, rate limits)."""
     burst: int = 4
-    """So many may go at once after a quiet time; Slack tolerates short bursts. The last one is kept for urgent ones."""
+    """So many may go at once after a quiet time; Slack tolerates short bursts. The last one is kept for
+    critical alerts, the one before it for them and for warnings."""
     backoff_s: float = 1.0
     """The pause after a first failure; doubled with each further one."""
     backoff_max_s: float = 60.0

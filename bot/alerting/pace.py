@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from bot.alerting.limits import DeliveryLimits
+from bot.core.delivery import Urgency
 
 _SLOWER, _FASTER, _SLOWEST = 0.8, 1.02, 0.2
 _SHORTEST_WAIT_S = 0.001
@@ -15,8 +16,9 @@ class Pace:
     """Tokens for one channel, and pauses after Slack asked for one or failed.
 
     Each 429 makes the rate a fifth slower, each message taken a fiftieth faster again, so that a workspace that allows
-    less than the documents say is not asked in vain each time. The last token is kept for urgent messages: a storm of
-    others delays an alert by nothing. A clock that is put back lengthens no wait by more than the wait itself.
+    less than the documents say is not asked in vain each time. The last token is kept for critical alerts that nobody
+    has seen yet, the one before it for them and for warnings: a storm of edits delays an alert by nothing. A clock that
+    is put back lengthens no wait by more than the wait itself.
     """
 
     def __init__(self, limits: DeliveryLimits, now: float) -> None:
@@ -28,13 +30,13 @@ class Pace:
         self._per_s = limits.messages_per_s
         self.num_failures = 0
 
-    def wait_s(self, now: float, *, urgent: bool) -> float:
+    def wait_s(self, now: float, *, urgency: Urgency) -> float:
         """How long to wait before the next message; 0 when it may go now."""
         self._fill(now)
         self._pause_from_ts = min(self._pause_from_ts, now)
         paused_s = max(0.0, self._pause_from_ts + self._pause_s - now)
-        needed = 1.0 if urgent or self._limits.burst < 2 else 2.0
-        missing = max(0.0, needed - self._tokens)
+        kept = min(Urgency.NOW - urgency, self._limits.burst - 1)
+        missing = max(0.0, 1.0 + kept - self._tokens)
         wait_s = max(paused_s, missing / self._per_s)
         # Less than the clock can resolve would be waited for again and again.
         return max(wait_s, _SHORTEST_WAIT_S) if wait_s > 1e-9 else 0.0

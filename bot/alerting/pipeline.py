@@ -193,6 +193,7 @@ class AlertPipeline:
                 standing = replace(standing, is_open=self._is_open(standing, now))
                 self._standings.save(standing)
                 self._announcer.edit(standing, self._silences.active(now), now)
+                self._announcer.hush(fingerprint)
         return standing.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:

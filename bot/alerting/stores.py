@@ -81,6 +81,10 @@ class AlertOutbox(Outbox, Protocol):
         """When the message first stood in the channel; None while it never did."""
         ...
 
+    def hush(self, prefix: str) -> None:
+        """What was put under a key that begins so and does not stand in the channel yet mentions nobody any more."""
+        ...
+
 
 class Queue(Protocol):
     """The outbox as the delivery sees it: what to send, in which order."""

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from bot.core.message import Message
+
+
+class Urgency(IntEnum):
+    """Who goes first when not everything can go at once; stored as its number."""
+
+    LATER = 0
+    """Edits, which make no sound, and what is only worth knowing."""
+    SOON = 1
+    """Not there yet, and somebody should see it: a warning, a question with buttons."""
+    NOW = 2
+    """Not there yet, and critical."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +28,7 @@ class Delivery:
     version: int
     message: Message
     lane: str
-    urgent: bool
+    urgency: Urgency
     attempts: int
     posted_channel: str | None = None
     ts: str | None = None

@@ -8,7 +8,7 @@ CREATE TABLE messages (
     desired_hash TEXT NOT NULL,
     desired_version INTEGER NOT NULL,
     desired_ts REAL NOT NULL,                      -- when the oldest wish that was not yet sent was made
-    urgent INTEGER NOT NULL,                       -- may overtake across threads
+    urgent INTEGER NOT NULL,                       -- may overtake across threads; 2 before 1 before 0
     seq INTEGER NOT NULL,                          -- place in the queue
     sent_version INTEGER NOT NULL DEFAULT 0,
     sent_hash TEXT,

@@ -6,12 +6,15 @@ import itertools
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from bot.core.delivery import Delivery
+from bot.core.delivery import Delivery, Urgency
 from bot.core.message import Message, Tone
 from bot.ports import Posted
 from bot.storage.codec import content_hash, decode_message, encode_message, sql_text
 from bot.storage.database import Database
+
+_URGENCIES = {int(member): member for member in Urgency}
 
 MAX_WAIT_S = 3600.0
 """A next try further ahead than this was set before the clock was put back: it is due."""
@@ -60,7 +63,7 @@ class MessageStore:
                 self._database.execute(
                     "INSERT INTO messages (key, channel, thread_key, desired, desired_hash, desired_version,"
                     " desired_ts, urgent, seq, created_ts, created_seq) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
-                    (key, channel, self._root(thread_of), desired, digest, now, _urgent(message, None), seq, now, seq),
+                    (key, channel, self._root(thread_of), desired, digest, now, _urgency(message, None), seq, now, seq),
                 )
                 return
             row = known[0]
@@ -73,7 +76,7 @@ class MessageStore:
                 " desired_ts = CASE WHEN ? THEN desired_ts ELSE ? END, seq = CASE WHEN ? THEN seq ELSE ? END,"
                 " attempts = CASE WHEN refused THEN 0 ELSE attempts END,"
                 " next_try_ts = CASE WHEN refused THEN 0 ELSE next_try_ts END, refused = 0 WHERE key = ?",
-                (desired, digest, _urgent(message, row["ts"]), queued, now, queued, next(self._seq), key),
+                (desired, digest, _urgency(message, row["ts"]), queued, now, queued, next(self._seq), key),
             )
 
     def _root(self, thread_of: str | None) -> str | None:
@@ -95,13 +98,26 @@ class MessageStore:
         rows = self._database.rows("SELECT sent_ts FROM messages WHERE key = ?", (sql_text(key),))
         return rows[0]["sent_ts"] if rows else None
 
+    def hush(self, prefix: str) -> None:
+        """What was put under a key that begins so and does not stand in the channel yet mentions nobody any more."""
+        start = sql_text(prefix)
+        rows = self._database.rows(
+            "SELECT key, desired FROM messages WHERE ts IS NULL AND desired_version > sent_version"
+            " AND SUBSTR(key, 1, ?) = ?",
+            (len(start), start),
+        )
+        for row in rows:
+            message = _decoded(row)
+            if message.mentions:
+                self.put(row["key"], replace(message, mentions=()))
+
     def key_at(self, channel: str, ts: str) -> str | None:
         """See :class:`bot.ports.Outbox`."""
         rows = self._database.rows("SELECT key FROM messages WHERE posted_channel = ? AND ts = ?", (channel, ts))
         return rows[0]["key"] if rows else None
 
     def pending(self, now: float, *, lane: str | None = None, limit: int = -1) -> tuple[Delivery, ...]:
-        """What can be sent now, in the order in which it is to be sent: urgent ones, then oldest first. The first post
+        """What can be sent now, in the order in which it is to be sent: by urgency, then oldest first. The first post
         of a thread's later message waits for its earlier ones, and every answer for its root."""
         sql, parameters = _DUE, [now, now + MAX_WAIT_S]
         values: tuple[object, ...] = (*parameters, limit)
@@ -160,24 +176,28 @@ class MessageStore:
         )
 
 
-def _urgent(message: Message, ts: str | None) -> bool:
-    """A critical message that does not stand in the channel yet. Edits make no sound and can wait."""
-    return message.tone is Tone.CRITICAL and ts is None
+def _urgency(message: Message, ts: str | None) -> Urgency:
+    if ts is not None:
+        return Urgency.LATER
+    if message.tone is Tone.CRITICAL:
+        return Urgency.NOW
+    return Urgency.SOON if message.tone is Tone.WARNING or message.buttons else Urgency.LATER
+
+
+def _decoded(row: sqlite3.Row) -> Message:
+    try:
+        return decode_message(row["desired"])
+    except ValueError as error:
+        return Message(title=row["key"], tone=Tone.WARNING, body=(f"Its text was damaged in the database: {error}.",))
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:
-    try:
-        message = decode_message(row["desired"])
-    except ValueError as error:
-        message = Message(
-            title=row["key"], tone=Tone.WARNING, body=(f"Its text was damaged in the database: {error}.",)
-        )
     return Delivery(
         key=row["key"],
         version=row["desired_version"],
-        message=message,
+        message=_decoded(row),
         lane=row["lane"],
-        urgent=bool(row["urgent"]),
+        urgency=_URGENCIES.get(row["urgent"], Urgency.NOW),
         attempts=row["attempts"],
         posted_channel=row["posted_channel"],
         ts=row["ts"],

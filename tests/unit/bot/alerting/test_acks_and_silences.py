@@ -35,6 +35,23 @@ def test_one_message_shows_fired_acknowledged_and_resolved() -> None:
     assert "after 2 min" in root.items[-1].detail
 
 
+@pytest.mark.parametrize("end", ["acknowledged", "resolved"])
+def test_call_still_on_its_way_reaches_nobody_once_it_is_over(end: str) -> None:
+    desk = Desk()
+    desk.look(finding())
+    desk.send_all()
+    desk.look(finding(), after_s=desk.limits.escalate_after_s)
+    word = f"{finding().fingerprint}#escalated1.1"
+    assert desk.wanted()[word].mentions == ("U2",)
+    if end == "acknowledged":
+        desk.pipeline.ack(finding().fingerprint, "U7", desk.clock.ts)
+    else:
+        desk.look(after_s=1)
+        desk.look(after_s=desk.limits.resolve_hold_s)
+    assert word in desk.wanted()
+    assert {one.mentions for one in desk.wanted().values()} == {()}
+
+
 def test_silenced_alert_makes_no_sound_and_is_told_when_the_silence_ends() -> None:
     desk = Desk()
     desk.pipeline.silence_where("U7", desk.clock.ts + 100, desk.clock.ts, run=RUN)

@@ -102,6 +102,25 @@ def test_critical_message_overtakes_and_needs_no_free_token(bench: Bench) -> Non
     assert len(bench.keys) == 31
 
 
+@pytest.mark.parametrize("tone", [Tone.WARNING, Tone.CRITICAL])
+def test_alert_overtakes_a_backlog_of_edits_without_waiting(bench: Bench, tone: Tone) -> None:
+    async def story() -> None:
+        for number in range(30):
+            bench.put(f"m{number:02d}")
+        await asyncio.sleep(60)
+        for number in range(30):
+            bench.put(f"m{number:02d}", "edited")
+        for at in range(3):
+            await asyncio.sleep(5.5)
+            bench.put(f"alert {at}", tone=tone)
+            asked = bench.loop.now()
+            await asyncio.sleep(0.01)
+            assert bench.channel.by_key(f"alert {at}")[0].at - asked <= 0.01
+        assert sum(one.num_edits for one in bench.channel.shown) < 30
+
+    bench.play(story)
+
+
 def test_critical_message_wakes_a_channel_that_waits_for_its_next_token() -> None:
     bench = Bench(DeliveryLimits(messages_per_s=0.01, burst=2))
 

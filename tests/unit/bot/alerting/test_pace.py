@@ -6,8 +6,9 @@ import pytest
 
 from bot.alerting.limits import DeliveryLimits
 from bot.alerting.pace import Pace
+from bot.core.delivery import Urgency
 
-LIMITS = DeliveryLimits(burst=3, messages_per_s=1.0)
+LIMITS = DeliveryLimits(burst=4, messages_per_s=1.0)
 
 
 def spent(num: int, now: float = 0.0) -> Pace:
@@ -18,18 +19,32 @@ def spent(num: int, now: float = 0.0) -> Pace:
 
 
 @pytest.mark.parametrize(
-    ("num_spent", "urgent", "wait_s"),
-    [(0, False, 0), (1, False, 0), (2, False, 1), (2, True, 0), (3, True, 1), (3, False, 2)],
-    ids=["fresh", "within-burst", "last-is-kept", "last-for-urgent", "urgent-waits-too", "empty"],
+    ("num_spent", "urgency", "wait_s"),
+    [
+        (0, Urgency.LATER, 0),
+        (1, Urgency.LATER, 0),
+        (2, Urgency.LATER, 1),
+        (2, Urgency.SOON, 0),
+        (3, Urgency.SOON, 1),
+        (3, Urgency.NOW, 0),
+        (4, Urgency.NOW, 1),
+        (4, Urgency.LATER, 3),
+    ],
+    ids=["fresh", "burst", "two-are-kept", "for-warnings", "last-is-kept", "for-critical", "spent", "spent-for-edits"],
 )
-def test_last_token_is_kept_for_urgent_messages(num_spent: int, urgent: bool, wait_s: float) -> None:
-    assert spent(num_spent).wait_s(0.0, urgent=urgent) == pytest.approx(wait_s)
+def test_last_tokens_are_kept_for_what_is_urgent(num_spent: int, urgency: Urgency, wait_s: float) -> None:
+    assert spent(num_spent).wait_s(0.0, urgency=urgency) == pytest.approx(wait_s)
+
+
+def test_a_pace_without_bursts_serves_everything() -> None:
+    pace = Pace(DeliveryLimits(burst=1), 0.0)
+    assert [pace.wait_s(0.0, urgency=urgency) for urgency in Urgency] == [0, 0, 0]
 
 
 def test_steady_rate_is_one_message_a_second() -> None:
-    pace, now, sent = spent(3), 0.0, []
+    pace, now, sent = spent(4), 0.0, []
     for _ in range(20):
-        now += pace.wait_s(now, urgent=False)
+        now += pace.wait_s(now, urgency=Urgency.LATER)
         pace.spend(now)
         sent.append(now)
     assert [round(b - a, 6) for a, b in itertools.pairwise(sent[1:])] == [1.0] * 18
@@ -38,8 +53,8 @@ def test_steady_rate_is_one_message_a_second() -> None:
 def test_retry_after_is_honoured_by_urgent_messages_too() -> None:
     pace = Pace(LIMITS, 0.0)
     pace.limited(0.0, 30.0)
-    assert pace.wait_s(0.0, urgent=True) == 30.0
-    assert pace.wait_s(30.0, urgent=True) == 0.0
+    assert pace.wait_s(0.0, urgency=Urgency.NOW) == 30.0
+    assert pace.wait_s(30.0, urgency=Urgency.NOW) == 0.0
 
 
 def test_failures_back_off_exponentially_up_to_the_limit_and_success_forgets_them() -> None:
@@ -52,23 +67,23 @@ def test_failures_back_off_exponentially_up_to_the_limit_and_success_forgets_the
 def test_clock_put_back_lengthens_no_pause() -> None:
     pace = Pace(LIMITS, 10_000.0)
     pace.limited(10_000.0, 30.0)
-    assert pace.wait_s(0.0, urgent=True) == 30.0
-    assert pace.wait_s(30.0, urgent=True) == 0.0
+    assert pace.wait_s(0.0, urgency=Urgency.NOW) == 30.0
+    assert pace.wait_s(30.0, urgency=Urgency.NOW) == 0.0
 
 
 def test_infinite_retry_after_is_a_long_pause() -> None:
     pace = Pace(LIMITS, 0.0)
     pace.limited(0.0, float("inf"))
-    assert pace.wait_s(0.0, urgent=True) == LIMITS.backoff_max_s
+    assert pace.wait_s(0.0, urgency=Urgency.NOW) == LIMITS.backoff_max_s
 
 
 def test_rate_falls_with_each_429_and_recovers_with_each_message_taken() -> None:
-    pace = spent(3)
+    pace = spent(4)
     pace.limited(0.0, 0.0)
-    assert pace.wait_s(0.0, urgent=True) == pytest.approx(1 / 0.8)
+    assert pace.wait_s(0.0, urgency=Urgency.NOW) == pytest.approx(1 / 0.8)
     for _ in range(20):
         pace.limited(0.0, 0.0)
-    assert pace.wait_s(0.0, urgent=True) == pytest.approx(1 / 0.2)
+    assert pace.wait_s(0.0, urgency=Urgency.NOW) == pytest.approx(1 / 0.2)
     for _ in range(100):
         pace.succeeded()
-    assert pace.wait_s(0.0, urgent=True) == pytest.approx(1.0)
+    assert pace.wait_s(0.0, urgency=Urgency.NOW) == pytest.approx(1.0)

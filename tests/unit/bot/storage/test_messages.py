@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bot.core.message import Message, Tone
+from bot.core.message import ActionId, Button, Message, Tone
 from bot.errors import StoreError
 from bot.ports import Posted
 from bot.storage.database import Database
@@ -13,6 +14,7 @@ from bot.storage.messages import MAX_WAIT_S, MessageStore
 
 NOW = 1_700_000_000.0
 HERE = Posted(channel="C1", ts="1.0")
+APPROVE = Button(action=ActionId.APPROVE, label="Approve", value="a1")
 
 
 class Clocked:
@@ -54,6 +56,41 @@ def test_unsent_and_unknown_messages_stand_nowhere(outbox: Clocked) -> None:
     assert outbox.store.posted("a") is outbox.store.posted("b") is None
     assert outbox.store.key_at("C1", "1.0") is None
     assert outbox.store.sent_ts("a") is outbox.store.sent_ts("b") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"tone": Tone.WARNING}, {"tone": Tone.CRITICAL}),
+        ({"tone": Tone.GOOD}, {"tone": Tone.WARNING}),
+        ({"tone": Tone.PROGRESS}, {"buttons": (APPROVE,)}),
+    ],
+    ids=["critical before warning", "warning before the rest", "question before the rest"],
+)
+def test_what_is_more_urgent_goes_first(outbox: Clocked, first: dict[str, Any], then: dict[str, Any]) -> None:
+    outbox.store.put("first", Message(title="x", **first))
+    outbox.store.put("then", Message(title="x", **then))
+    assert outbox.keys() == ["then", "first"]
+
+
+def test_edits_of_critical_messages_are_not_urgent(outbox: Clocked) -> None:
+    outbox.put("critical", tone=Tone.CRITICAL)
+    outbox.send("critical")
+    outbox.put("critical", "edited", tone=Tone.CRITICAL)
+    outbox.put("warning", tone=Tone.WARNING)
+    assert outbox.keys() == ["warning", "critical"]
+
+
+def test_hushed_messages_mention_nobody_and_lose_nothing_else(outbox: Clocked) -> None:
+    for key in ("alert", "alert#escalated1.1", "alert2#escalated1.1"):
+        outbox.store.put(key, Message(title=key, mentions=("U1",)))
+    outbox.store.hush("alert#")
+    assert {one.key: one.message.mentions for one in outbox.store.pending(NOW)} == {
+        "alert": ("U1",),
+        "alert#escalated1.1": (),
+        "alert2#escalated1.1": ("U1",),
+    }
+    assert outbox.keys() == ["alert", "alert#escalated1.1", "alert2#escalated1.1"]
 
 
 def test_same_content_again_is_no_new_version(outbox: Clocked) -> None:
