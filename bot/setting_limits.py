@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot.alerting.limits import AlertLimits, Audience
 from bot.checks.limits import CheckLimits
 from bot.core.epoch_report import ReportLimits
+from bot.core.storm import StormLimits
 from bot.operations.limits import OperationLimits
 from bot.settings import Settings
 
@@ -52,6 +53,8 @@ def operation_limits(settings: Settings) -> OperationLimits:
         allow_self_approval=settings.allow_self_approval,
         approval_ttl_s=settings.approval_ttl_s,
         reminder_s=settings.approval_reminder_s,
+        propose_on_storm=settings.propose_on_storm,
+        storm=StormLimits(num_bad=settings.storm_bad_batches, window_batches=settings.storm_window_batches),
         stop_grace_s=settings.stop_grace_s,
         stop_grace_max_s=settings.stop_grace_max_s,
     )

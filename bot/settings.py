@@ -83,6 +83,20 @@ class Settings(BaseSettings):
         900.0, "s", "on-call is reminded of an unanswered plan this often", ge=30, le=86_400
     )
 
+    propose_on_storm: bool = _text(
+        True, "true or false", "a run past saving: the plan and its card are posted at once, without anybody asking"
+    )
+    storm_bad_batches: int = _limit(
+        10,
+        "batches",
+        "bad ones, in a row or in the window, that make a storm; the guard gives up by it too",
+        ge=1,
+        le=19,
+    )
+    storm_window_batches: int = _limit(
+        2000, "batches", "10 in 2,000 is 0.5 %; a run with 1 % of bad batches was past saving", ge=1
+    )
+
     # Where things are
     runs_dir: Annotated[Path, AfterValidator(rules.expanded)] = _text(
         Path("runs"), "directory", "every guarded run below it is watched; Ultralytics' own default"

@@ -75,6 +75,10 @@ class OperationFindings(Protocol):
         """Operations of the run that need a human."""
         ...
 
+    def notice(self, view: RunView) -> None:
+        """The run was looked at, and what was found is stored. Returns at once and never raises."""
+        ...
+
 
 class Supervisor:
     """Watches every run that ``find_runs`` names: a run directory, or the record of an adopted run.
@@ -139,6 +143,8 @@ class Supervisor:
                 self._sink.process(view, findings, unjudged, now)
             except StoreError:
                 _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
+            if self.operations is not None:
+                self.operations.notice(view)
             return view
 
     def _look(self, reader: Reader) -> RunView | None:

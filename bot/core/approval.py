@@ -60,6 +60,8 @@ class Approval:
     created_ts: float
     expires_ts: float
     required: int
+    why: str = ""
+    """What made the bot ask by itself; empty when a person asked."""
     state: ApprovalState = ApprovalState.PENDING
     votes: tuple[Vote, ...] = ()
     closed_by: str | None = None

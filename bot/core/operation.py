@@ -145,6 +145,8 @@ class IntentKind(StrEnum):
 
     STOP_AFTER_EPOCH = "stop_after_epoch"
     CONTINUE = "continue"
+    STORM_TOLD = "storm_told"
+    """The bot's own: the newest storm that people were asked about; ``why`` is the key of its evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from typing import Final
 TOKEN: Final = re.compile(r"<t:(?P<ts>\d{1,11})>|<u:(?P<user>[UW][A-Z0-9]{1,20})>")
 """``ts`` is seconds since the epoch; ``user`` a Slack user id."""
 
+_USER: Final = re.compile(r"[UW][A-Z0-9]{1,20}")
+
 
 def moment(ts: float) -> str:
     """A time, shown in each reader's own zone."""
@@ -22,6 +24,11 @@ def moment(ts: float) -> str:
 def person(user: str) -> str:
     """A person, shown by name."""
     return f"<u:{user}>"
+
+
+def actor(name: str) -> str:
+    """Who did something: a person by name, anything else (the bot itself) as it is called."""
+    return person(name) if _USER.fullmatch(name) else name
 
 
 def plain(text: str) -> str:

@@ -50,9 +50,10 @@ class Approvals:
         on_call: Sequence[str],
         now: float,
         changed: Sequence[Difference] = (),
+        why: str = "",
     ) -> tuple[Approval, bool]:
         """The question is pending, and whether it is new: an unchanged plan keeps the question that was asked before,
-        a changed one voids it.
+        a changed one voids it. ``why`` is what made the bot ask by itself.
 
         Raises:
             StoreError: it could not be recorded; nothing was asked.
@@ -71,6 +72,7 @@ class Approvals:
                 created_ts=now,
                 expires_ts=now + self.limits.approval_ttl_s,
                 required=self.limits.approvals_required,
+                why=why,
             )
             if not self.store.create(approval):
                 raise StoreError("approval-id", f"approval {approval.id} exists already.", "ask again")

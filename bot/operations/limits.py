@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from bot.core.storm import StormLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,10 @@ class OperationLimits:
     """Between reminders to the people on call while a question waits."""
     max_reminders: int = 2
     """In the thread; the one after them goes to the channel, and then it is quiet until the question expires."""
+
+    propose_on_storm: bool = True
+    """Whether the bot asks for a rollback by itself when a run is past saving."""
+    storm: StormLimits = field(default_factory=StormLimits)
 
     stop_grace_s: float = 60.0
     """From SIGTERM to the next step, at least: the batch ends and a full state is saved (0.7 GB takes seconds)."""

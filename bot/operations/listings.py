@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bot.core.archive import ArchiveFact
 from bot.core.audit import AuditEntry, AuditReport
 from bot.core.message import Item, Mark, Message, Tone
-from bot.core.tokens import moment, person
+from bot.core.tokens import actor, moment
 
 _MAX_SHOWN = 20
 _MAX_FAULTS = 5
@@ -34,14 +34,10 @@ def audit_trail(entries: Sequence[AuditEntry], report: AuditReport) -> Message:
     """The newest entries, oldest first, under the verdict on the whole log."""
     verdict = "intact" if report.intact else f"{len(report.faults)} faults"
     faults = tuple(f"Fault: {fault}." for fault in report.faults[:_MAX_FAULTS])
-    lines = tuple(f"{moment(entry.ts)} {_who(entry.actor)}: {entry.action} on {entry.subject}" for entry in entries)
+    lines = tuple(f"{moment(entry.ts)} {actor(entry.actor)}: {entry.action} on {entry.subject}" for entry in entries)
     return Message(
         title=f"Audit log: {report.num_entries} entries, {verdict}",
         tone=Tone.NEUTRAL if report.intact else Tone.CRITICAL,
         body=(*faults, "\n".join(lines)) if lines else faults,
         context=(f"head {report.head[:16]}",),
     )
-
-
-def _who(actor: str) -> str:
-    return person(actor) if actor[:1] in {"U", "W"} and actor.isupper() else actor

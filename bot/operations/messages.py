@@ -10,7 +10,7 @@ from bot.core.forecast import duration
 from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 from bot.core.operation import Direction, Operation, OperationKind, OperationState, Step
 from bot.core.plan import Difference, Keeper, Option, OptionName, RollbackPlan
-from bot.core.tokens import moment, person
+from bot.core.tokens import actor, moment, person
 
 STEP_TITLES = {
     Step.HOLD: "Hold: nothing has changed since the approval",
@@ -56,12 +56,13 @@ def card(approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[D
     """The question, or what became of it; only a pending one has buttons."""
     plan = approval.plan
     goal = f"{plan.name} to epoch {plan.target.epoch}"
-    asked = f"Asked for by {person(approval.requester)} at {moment(approval.created_ts)}."
+    asked = f"Asked for by {actor(approval.requester)} at {moment(approval.created_ts)}."
     if approval.state is ApprovalState.PENDING:
         deciders = ", ".join(map(person, on_call)) or "the people on call"
         need = f"{approval.required} of: {deciders}" if approval.required > 1 else deciders
         voted = ", ".join(person(vote.user) for vote in approval.votes)
         body = [
+            *([f"Why now: {approval.why}"] if approval.why else []),
             *(f"Changed since it was asked: {d.what} was {d.then}, is {d.now}." for d in changed),
             asked,
             f"Decides: {need}. Open until {moment(approval.expires_ts)}.",
@@ -122,7 +123,7 @@ def reminder(approval: Approval, on_call: Sequence[str], now: float) -> Message:
     return Message(
         title=f"Still to decide: roll back {plan.name} to epoch {plan.target.epoch}?",
         tone=Tone.WARNING,
-        body=(f"Asked {waited} ago by {person(approval.requester)}, expires in {left}.",),
+        body=(f"Asked {waited} ago by {actor(approval.requester)}, expires in {left}.",),
         mentions=tuple(on_call),
     )
 
@@ -133,7 +134,7 @@ _MARKS = {True: Mark.DONE, False: Mark.WAITING}
 def progress(operation: Operation, *, proposal: bool = True) -> Message:
     """The operation step by step. A finished stop offers the rollback."""
     title, tone = _headline(operation)
-    context = [f"operation {operation.id}, asked for by {person(operation.requester)}"]
+    context = [f"operation {operation.id}, asked for by {actor(operation.requester)}"]
     if operation.decided_by:
         context.append("approved by " + ", ".join(map(person, operation.decided_by)))
     stopped = operation.kind is OperationKind.STOP and operation.state is OperationState.DONE

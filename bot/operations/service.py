@@ -9,13 +9,15 @@ from bot.core.approval import Approval, DecisionOutcome
 from bot.core.facts import ProcessIdentity
 from bot.core.finding import Finding
 from bot.core.message import Message, Reply, Tone
-from bot.core.operation import Intent, IntentKind, Operation, OperationKind, OperationState
+from bot.core.operation import Operation, OperationKind, OperationState
+from bot.core.plan import RollbackPlan
 from bot.core.run import RunState
 from bot.core.tokens import moment, person
 from bot.core.view import RunView
 from bot.errors import CommandError
 from bot.operations import messages
-from bot.operations.approval import MAX_REASON_CHARS, Approvals, new_id
+from bot.operations.approval import Approvals, new_id
+from bot.operations.continuing import Continuing
 from bot.operations.course import World, WorldChangedError
 from bot.operations.engine import Engine
 from bot.operations.on_call import OnCall
@@ -24,6 +26,7 @@ from bot.operations.planning import refuse_unless_ours
 from bot.operations.records import Records, refuse_if_running
 from bot.operations.runner import Runner
 from bot.operations.stop_requests import Stops
+from bot.operations.storms import Storms
 from bot.ports import ApprovalStore, AuditBook, Chat, IntentStore, OperationLog, Outbox, Transactions
 
 
@@ -61,6 +64,14 @@ class Operations:
             limits=limits,
             make_id=self.make_id,
         )
+        self._continuing = Continuing(
+            questions=self._questions,
+            approvals=self.approvals,
+            intents=self.intents,
+            audit=self.audit,
+            transactions=self.transactions,
+            clock=self.world.clock,
+        )
         self._on_call = OnCall(self.chat)
         engine = Engine(
             world=self.world,
@@ -74,6 +85,17 @@ class Operations:
         )
         self._runner = Runner(engine, self.operations, self.world.driver, self.world.clock, self.instance)
         self._records = Records(world=self.world, audit=self.audit, host=self.instance.host)
+        self._storms = Storms(
+            world=self.world,
+            operations=self.operations,
+            approvals=self.approvals,
+            intents=self.intents,
+            outbox=self.outbox,
+            transactions=self.transactions,
+            ask=self._ask,
+            on_call=self._on_call.or_seen,
+            notify=self.notify,
+        )
         self._stops = Stops(
             world=self.world,
             runner=self._runner,
@@ -114,15 +136,7 @@ class Operations:
         if dry_run:
             title = f"Plan only: roll back {goal}. Nothing was asked, nothing was done."
             return Reply(message=messages.plan_message(plan, title=title, tone=Tone.NEUTRAL))
-        on_call = sorted(await self._on_call.now())
-        if not on_call:
-            raise CommandError(
-                "nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS or ONCALL_USERGROUP"
-            )
-        approval, new = self._questions.ask(
-            plan, user, channel=channel, thread_of=thread_of, on_call=on_call, now=self.world.clock.now()
-        )
-        self.notify()
+        approval, new, on_call = await self._ask(plan, user, channel=channel, thread_of=thread_of)
         deciders = ", ".join(map(person, on_call))
         text = f"Asked the people on call: {deciders}. Nothing happens before they approve."
         if not new:
@@ -173,31 +187,9 @@ class Operations:
             StoreError: it could not be recorded.
         """
         await self._on_call.require(user, "decide to continue")
-        view = await self._view(run)
-        now = self.world.clock.now()
-        epoch = view.current.epoch if view.current else None
-        why = why.strip()[:MAX_REASON_CHARS]
-        intent = Intent(
-            run=view.run,
-            kind=IntentKind.CONTINUE,
-            attempt=view.attempt,
-            epoch=epoch,
-            user=user,
-            why=why,
-            channel=channel,
-            thread_of=None,
-            ts=now,
-        )
-        self.audit.append(user, "run.continued", view.run, {"attempt": view.attempt, "epoch": epoch, "why": why}, now)
-        with self.transactions.transaction():
-            self.intents.put(intent)
-            self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
-            for approval in self.approvals.pending(view.run):
-                self._questions.reject(approval, by=user, now=now, reason=f"Continue forward. {why}".strip())
+        reply = self._continuing.decide(await self._view(run), user, why, channel=channel)
         self.notify()
-        because = f"Because: {why}" if why else "No reason was given."
-        title = f"{view.name} goes on without a rollback"
-        return Reply(message=Message(title=title, body=(f"Decided by {person(user)}. {because}",)))
+        return reply
 
     # -- stopping and starting ----------------------------------------------------------------------------------------
 
@@ -293,11 +285,13 @@ class Operations:
         self._runner.recover()
 
     async def settle(self) -> None:
-        """No operation of this process is under way."""
+        """No operation of this process is under way, and no storm is being looked into."""
+        await self._storms.settle()
         await self._runner.settle()
 
     async def close(self) -> None:
         """Running operations are left where they are; :meth:`recover` takes them up."""
+        await self._storms.close()
         await self._runner.close()
 
     # -- what others ask ----------------------------------------------------------------------------------------------
@@ -338,7 +332,27 @@ class Operations:
             return ()  # somebody has seen to it: a later attempt does its batches
         return (messages.call_for_a_person(newest),)
 
+    def notice(self, view: RunView) -> None:
+        """See :meth:`bot.operations.storms.Storms.notice`."""
+        self._storms.notice(view)
+
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    async def _ask(
+        self, plan: RollbackPlan, user: str, *, channel: str | None = None, thread_of: str | None = None, why: str = ""
+    ) -> tuple[Approval, bool, list[str]]:
+        """The question, whether it is new, and who may answer it."""
+        on_call = sorted(await self._on_call.now())
+        if not on_call:
+            raise CommandError(
+                "nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS or ONCALL_USERGROUP"
+            )
+        now = self.world.clock.now()
+        approval, new = self._questions.ask(
+            plan, user, channel=channel, thread_of=thread_of, on_call=on_call, now=now, why=why
+        )
+        self.notify()
+        return approval, new, on_call
 
     def _ask_again(self, operation: Operation, error: WorldChangedError) -> None:
         """The approval is void; when there is a plan for the world as it is, it is asked for with the difference."""
@@ -355,6 +369,7 @@ class Operations:
                 on_call=self._on_call.seen,
                 now=now,
                 changed=error.changed,
+                why=approval.why if approval is not None else "",
             )
 
     async def _view(self, run: str) -> RunView:

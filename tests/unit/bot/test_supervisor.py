@@ -44,12 +44,16 @@ class Inspector:
 class Operations:
     def __init__(self) -> None:
         self.held_runs: set[str] = set()
+        self.noticed: list[str] = []
 
     def held(self, run: str) -> bool:
         return run in self.held_runs
 
     def findings(self, run: str) -> tuple[Finding, ...]:
         return ()
+
+    def notice(self, view: RunView) -> None:
+        self.noticed.append(view.name)
 
 
 @dataclass
@@ -174,3 +178,11 @@ async def test_refresh_reads_anew(world: World, tmp_path: Path) -> None:
     assert view is not None
     assert view.beat is not None
     assert view.beat.batch == 7
+
+
+async def test_operations_notice_every_look_even_when_nothing_could_be_stored(world: World, tmp_path: Path) -> None:
+    WrittenRun(tmp_path, "one")
+    world.sink.faults = 1
+    await world.supervisor.tick()
+    await world.supervisor.tick()
+    assert world.operations.noticed == ["one", "one"]
