@@ -70,6 +70,11 @@ class GoingOn:
         return bool(state["batch"])
 
     @property
+    def finishing(self) -> bool:
+        """Whether no epoch is to be trained any more."""
+        return self._plan.finishing
+
+    @property
     def counts(self) -> Mapping[str, Any]:
         """Counts of the epoch that was cut through."""
         return self._state["counts"]

@@ -15,9 +15,10 @@ from trainer.checkpoints.catalog import last_clean
 from trainer.checkpoints.forensics import Judgement, judge
 from trainer.checkpoints.history import cut_results
 from trainer.checkpoints.ledger import attestations
+from trainer.checkpoints.restore import mend_best
 from trainer.checkpoints.retention import ultralytics_copy
 from trainer.checkpoints.state import load_state
-from trainer.contract import RunLayout, Verdict
+from trainer.contract import RunLayout, RunRecordState, Verdict, read_json
 from trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
 from trainer.run_directory import RunLock
 from trainer.settings import GuardSettings, take_settings
@@ -28,6 +29,8 @@ PLAN_KEY: Final = "trainmaster_plan"
 """Carries a :class:`ResumePlan` among a trainer's overrides; taken out before Ultralytics sees them."""
 
 NEXT_LEVEL: Final = "next"
+KEEP_THE_COURSE: Final = frozenset({"workers", "device", "plots", "cache", "verbose"})
+"""Settings that change nothing about what a run's last epoch was."""
 MID_EPOCH_NAMES: Final = ("stop.pt", "snapshot.pt")
 _STATE_NAME: Final = re.compile(r"epoch(\d{4,})\.pt")
 
@@ -44,6 +47,8 @@ class ResumePlan:
     user: dict[str, Any]
     warmup_from: int
     lock: RunLock
+    finishing: bool = False
+    """Every epoch was trained; the last one is validated and saved again, and the final evaluation follows."""
 
 
 class ResumeRefusedError(Exception):
@@ -68,7 +73,10 @@ def make_plan(
         ArgumentsError: the run is over, or a setting cannot be.
     """
     path, state = _newest(layout) if from_epoch is None else _of_epoch(layout, from_epoch)
-    plan, overrides = _with_settings(layout, lock, path, state, dict(given))
+    finishing = from_epoch is None and _only_the_end_is_missing(layout, state, given)
+    if finishing:
+        state = _before_its_end(state)
+    plan, overrides = _with_settings(layout, lock, path, state, dict(given), finishing=finishing)
     epochs = int(overrides["epochs"])
     if state["epoch"] >= epochs:
         raise ArgumentsError(
@@ -79,7 +87,31 @@ def make_plan(
         archive_after(layout, from_epoch, owns_lock=True)
     else:
         cut_results(layout.results_csv, state["epoch"])  # a kill may fall between the row and the state of an epoch
+    mend_best(layout, state["epoch"] + finishing)
     return plan, overrides
+
+
+def _only_the_end_is_missing(layout: RunLayout, state: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether the run was cut short after its last epoch: in the final evaluation, or just before it."""
+    if state["batch"] or not state.get("batches") or "running" not in state or set(given) - KEEP_THE_COURSE:
+        return False
+    if (read_json(layout.run_json) or {}).get("state") == RunRecordState.FINISHED:
+        return False
+    return bool(state.get("run_ends")) or state["epoch"] >= state["epochs"]
+
+
+def _before_its_end(state: dict[str, Any]) -> dict[str, Any]:
+    """``state``, saved after an epoch, as if saved after that epoch's last batch: validation and saving still to come.
+
+    Doing these again changes nothing: they are made of the same weights.
+    """
+    updates = state.get("criterion_updates", state["epoch"])
+    return {
+        **state,
+        "epoch": state["epoch"] - 1,
+        "batch": state["batches"],
+        "criterion_updates": max(updates - 1, 0),
+    }
 
 
 def plan_for_api(given: Mapping[str, Any]) -> tuple[ResumePlan, dict[str, Any]]:
@@ -167,9 +199,10 @@ def _newest(layout: RunLayout) -> tuple[Path, dict[str, Any]]:
         judgement = judge(last, attestations=rows)
         epoch = judgement.epoch or 0
         # A kill between the two writes leaves last.pt one epoch ahead, in half precision: a state within that epoch
-        # costs minutes and is exact.
+        # costs minutes and is exact, and a run that is to be exact takes no other.
+        newest = max(found, key=lambda pair: pair[0], default=None)
         within = any(key[0] == epoch - 1 and key[1] for key, _ in found)
-        if not found or (epoch > max(found, key=lambda pair: pair[0])[0][0] and not within):
+        if newest is None or (epoch > newest[0][0] and not within and not _is_exact(newest[1])):
             found.append(((epoch, 0, 0), judgement))
     if not found:
         raise ResumeRefusedError(
@@ -182,6 +215,10 @@ def _newest(layout: RunLayout) -> tuple[Path, dict[str, Any]]:
     if not _usable(judgement):
         raise _refusal(layout, judgement, judgement.file.name)
     return judgement.file, _load(judgement)
+
+
+def _is_exact(judgement: Judgement) -> bool:
+    return _usable(judgement) and bool(_load(judgement).get("guard", {}).get("exact"))
 
 
 def _usable(judgement: Judgement) -> bool:
@@ -214,7 +251,7 @@ def _offer(layout: RunLayout) -> str:
 
 
 def _with_settings(
-    layout: RunLayout, lock: RunLock, path: Path, state: dict[str, Any], given: dict[str, Any]
+    layout: RunLayout, lock: RunLock, path: Path, state: dict[str, Any], given: dict[str, Any], *, finishing: bool
 ) -> tuple[ResumePlan, dict[str, Any]]:
     saved_args: dict[str, Any] = dict(state["args"])
     base, _ = take_settings(state.get("guard", {}))
@@ -248,6 +285,7 @@ def _with_settings(
         user=user,
         warmup_from=warmup_from,
         lock=lock,
+        finishing=finishing,
     )
     user_layers = {row.setting: row.value for row in rows if row.setting in saved_args}
     overrides = {**args, **user_layers, "save_dir": str(layout.root), "resume": False, PLAN_KEY: plan}

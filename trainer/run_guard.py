@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer import ranks
-from trainer.checkpoints.files import digest_of
 from trainer.console import logged_to
 from trainer.contract import EventKind, ExitCode, Phase, RunLayout, RunRecordState, Verdict
 from trainer.drill import Drill
@@ -33,7 +32,7 @@ from trainer.saving import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
 from trainer.settings import GuardSettings
 from trainer.stepping import StepGuard
 from trainer.stop import GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_workers
-from trainer.validation import ValidationGuard
+from trainer.validation import InterruptibleValidator, ValidationGuard
 
 IS_FIRST = RANK in {-1, 0}
 """Whether this process writes the records: the only one, or the first of a DDP run."""
@@ -256,6 +255,8 @@ class RunGuard:
     def epoch_trained(self, trainer: Any) -> None:
         """The last batch of the epoch is over; validation comes next."""
         loader = trainer.train_loader
+        if self.going_on is not None and self.going_on.finishing:
+            trainer.stop = True  # as it was after this epoch: by patience, by time, or since it was the last
         if isinstance(loader, GuardedLoader):
             restored = self.going_on.boundary(self.position.epoch) if self.going_on else None
             self.saver.epoch_end = restored or Boundary.now(loader)
@@ -307,17 +308,23 @@ class RunGuard:
         return self.saver.save_epoch(trainer, self._moment(), stock_save)
 
     def final_eval(self, trainer: Any, stock_eval: Callable[[], Any]) -> None:
-        """The best weights are evaluated; what that does to the files is on record."""
-        names = {f"weights/{path.name}": path for path in (trainer.last, trainer.best)}
-        unchanged = []
-        for name, path in names.items():
-            with suppress(OSError):
-                if getattr(path, "written", None) == digest_of(Path(path)):
-                    unchanged.append(name)
+        """The best weights are evaluated; what that does to the files is on record.
+
+        Raises:
+            StopRequested: somebody asked; no file is torn, and a resume makes up for the evaluation.
+        """
+        unchanged = self.saver.as_attested(trainer)
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
-        stock_eval()
-        if IS_FIRST:
-            self.saver.attest_stripped(trainer, unchanged)
+        validator = trainer.validator
+        if trainer.world_size <= 1:
+            self.switch.check()
+            trainer.validator = InterruptibleValidator(validator, self.switch)
+        try:
+            stock_eval()
+        finally:
+            trainer.validator = validator
+            if IS_FIRST:
+                self.saver.attest_stripped(trainer, unchanged)
 
     # End
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer.checkpoints.attest import AttestedPath, Examination, SavedFile, examine, record
 from trainer.checkpoints.files import digest_of
-from trainer.checkpoints.ledger import attestations
+from trainer.checkpoints.ledger import attestations, latest_by_file
 from trainer.checkpoints.state import keep_copy, retain, save_state
 from trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
 from trainer.gradients import all_finite
@@ -91,7 +92,8 @@ class Saver:
         epoch = moment.position.epoch + 1
         saved = False
         try:
-            saved = bool(stock_save())
+            with self._announced(trainer, epoch, examination):
+                saved = bool(stock_save())
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)
         if saved:
@@ -102,6 +104,18 @@ class Saver:
             self._drop_passed_states()
         return saved
 
+    @contextmanager
+    def _announced(self, trainer: Any, epoch: int, examination: Examination) -> Iterator[None]:
+        """Within, what Ultralytics writes is attested before it is there: a kill leaves no file with a wrong digest."""
+        for path in (trainer.last, trainer.best):
+            path.announce = lambda saved, name=f"weights/{path.name}": self._attest(
+                name, saved, epoch=epoch, examination=examination, fitness=trainer.fitness, kind="ultralytics"
+            )
+        try:
+            yield
+        finally:
+            trainer.last.announce = trainer.best.announce = None
+
     def save_within_epoch(self, name: str, trainer: Any, moment: Moment) -> Path | None:
         """A full state at the present batch boundary; None when it could not be written."""
         return self._save(name, trainer, moment, self._examine(trainer), at_epoch_end=False)
@@ -111,12 +125,23 @@ class Saver:
         interval_s = self._settings.snapshot_s
         return interval_s > 0 and self._monotonic() - self._last_snapshot >= interval_s
 
+    def as_attested(self, trainer: Any) -> list[str]:
+        """Which of last.pt and best.pt hold what is on record of them, of this attempt or an earlier one."""
+        known = latest_by_file(attestations(self._layout))
+        names = {f"weights/{path.name}": Path(path) for path in (trainer.last, trainer.best)}
+        held = []
+        for name, path in names.items():
+            with suppress(OSError):
+                if name in known and known[name].saved == digest_of(path):
+                    held.append(name)
+        return held
+
     def attest_stripped(self, trainer: Any, unchanged: Iterable[str]) -> None:
         """The final evaluation has taken the optimizer out of last.pt and best.pt; what they hold now is on record.
 
         ``unchanged``: those that held what was attested until then, and so keep their verdict.
         """
-        known = {row.file: row for row in attestations(self._layout)}
+        known = latest_by_file(attestations(self._layout))
         for path in (trainer.last, trainer.best):
             name = f"weights/{path.name}"
             if not path.exists() or name not in known:
@@ -124,17 +149,13 @@ class Saver:
             row = known[name]
             try:
                 saved = digest_of(Path(path))
-                self._record(
-                    name,
-                    saved,
-                    epoch=row.epoch,
-                    examination=Examination(
-                        verdict=row.verdict if name in unchanged else Verdict.UNKNOWN,
-                        reasons=("stripped by the final evaluation: not resumable",),
-                    ),
-                    fitness=row.fitness,
-                    kind="ultralytics",
+                examination = Examination(
+                    verdict=row.verdict if name in unchanged else Verdict.UNKNOWN,
+                    reasons=("stripped by the final evaluation: not resumable",),
                 )
+                about: dict[str, Any] = {"epoch": row.epoch, "examination": examination, "fitness": row.fitness}
+                self._attest(name, saved, **about, kind="ultralytics")
+                self._tell(name, saved, **about)
             except OSError as error:
                 self._recorder.storage_fault(name, error)
 
@@ -166,13 +187,15 @@ class Saver:
         )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            saved = save_state(path, state)
-            self._last_snapshot = self._monotonic()
-            fitness = trainer.fitness if at_epoch_end else None
             relative = path.relative_to(self._layout.root).as_posix()
-            self._record(
-                relative, saved, epoch=position.epoch + 1, examination=examination, fitness=fitness, kind="state"
-            )
+            about: dict[str, Any] = {
+                "epoch": position.epoch + 1,
+                "examination": examination,
+                "fitness": trainer.fitness if at_epoch_end else None,
+            }
+            saved = save_state(path, state, announce=lambda saved: self._attest(relative, saved, **about, kind="state"))
+            self._last_snapshot = self._monotonic()
+            self._tell(relative, saved, **about)
             if at_epoch_end:
                 retain(self._layout, keep=self._settings.keep_states)
         except OSError as error:
@@ -199,6 +222,7 @@ class Saver:
             "window_open": position.window_open,
             "warmup_from": position.warmup_from,
             "criterion_updates": self._criterion_updates + at_epoch_end,
+            "run_ends": at_epoch_end and bool(trainer.stop),
             "running": moment.running,
             "counts": moment.counts,
             "guard": self._settings.as_record(),
@@ -213,6 +237,7 @@ class Saver:
         written: SavedFile | None = trainer.last.written
         if written is None:  # a subclass saves in a way of its own
             return
+        about: dict[str, Any] = {"epoch": epoch, "examination": examination, "fitness": trainer.fitness}
         names = ["weights/last.pt"]
         if trainer.best.written == written:
             names.append("weights/best.pt")
@@ -223,14 +248,9 @@ class Saver:
             copy = keep_copy(self._layout, epoch, expected=written)
             names.append(copy.relative_to(self._layout.root).as_posix())
             for name in names:
-                self._record(
-                    name,
-                    written,
-                    epoch=epoch,
-                    examination=examination,
-                    fitness=trainer.fitness,
-                    kind="ultralytics",
-                )
+                if name not in {"weights/last.pt", "weights/best.pt"}:  # these were attested while they were written
+                    self._attest(name, written, **about, kind="ultralytics")
+                self._tell(name, written, **about)
         except OSError as error:
             self._recorder.storage_fault("guard/checkpoints.jsonl", error)
 
@@ -239,10 +259,10 @@ class Saver:
         for name in (STOP_NAME, SNAPSHOT_NAME):
             (self._layout.states / name).unlink(missing_ok=True)
 
-    def _record(
+    def _attest(
         self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any, kind: str
     ) -> None:
-        number = None if fitness is None else float(fitness)
+        """The ledger knows what ``name`` holds, or is about to hold."""
         row = {
             "v": SCHEMA_VERSION,
             "ts": time.time(),
@@ -253,11 +273,13 @@ class Saver:
             "bytes": saved.bytes,
             "verdict": examination.verdict,
             "reasons": examination.reasons,
-            "fitness": number,
+            "fitness": None if fitness is None else float(fitness),
             "kind": kind,
             "level": self._settings.level,
         }
         record(self._layout, row)
+
+    def _tell(self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any) -> None:
         self._recorder.event(
             EventKind.CHECKPOINT_SAVED,
             epoch=epoch,
@@ -266,7 +288,7 @@ class Saver:
             bytes=saved.bytes,
             verdict=examination.verdict,
             reasons=examination.reasons,
-            fitness=number,
+            fitness=None if fitness is None else float(fitness),
         )
 
     def _healed(self, what: str, tensors: int, position: Position) -> None:

@@ -11,6 +11,33 @@ import torch
 from torch import nn
 
 from trainer.batch_guard import LossSeam, bad_labels, without_bad_labels
+from trainer.stop import StopSwitch
+
+
+class InterruptibleValidator:
+    """A validator that a stop request ends at once; in everything else it is ``validator``.
+
+    For the final evaluation, which strips the optimizer from the checkpoints in place before it validates: the signal
+    must wait for the one and need not wait for the other.
+    """
+
+    def __init__(self, validator: Any, switch: StopSwitch) -> None:
+        self.__dict__.update(_validator=validator, _switch=switch)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Validate.
+
+        Raises:
+            StopRequested: somebody asked.
+        """
+        with self._switch.interruptible():
+            return self._validator(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._validator, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._validator, name, value)
 
 
 class ValidationGuard:

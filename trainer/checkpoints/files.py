@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +76,16 @@ class HashingWriter:
         return SavedFile(sha256=self._hash.hexdigest(), bytes=self._num_bytes)
 
 
+Announce = Callable[[SavedFile], None]
+"""Told what a file is about to hold, before it does."""
+
+
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[HashingWriter]:
+def replacing(path: Path, *, durable: bool = True, announce: Announce | None = None) -> Iterator[HashingWriter]:
     """On a clean exit ``path`` holds what was written; on any failure it holds what it held, and no temporary stays.
 
-    ``durable`` also survives a power cut (fsync of file and folder).
+    ``durable`` also survives a power cut (fsync of file and folder). ``announce`` is called when everything is written
+    and nothing replaced yet: a kill then leaves a row too many in the ledger, never a file without its row.
 
     Raises:
         OSError: no space, no permission.
@@ -96,6 +101,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[HashingWriter]:
             if durable:
                 os.fsync(raw.fileno())
         temporary.chmod(0o644)
+        if announce is not None:
+            announce(writer.saved)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -120,9 +127,11 @@ class _WholeWrites:
         return written
 
 
-def write_atomically(path: Path, content: bytes | memoryview, *, durable: bool = True) -> SavedFile:
+def write_atomically(
+    path: Path, content: bytes | memoryview, *, durable: bool = True, announce: Announce | None = None
+) -> SavedFile:
     """``path`` holds ``content``, or on OSError what it held before."""
-    with replacing(path, durable=durable) as writer:
+    with replacing(path, durable=durable, announce=announce) as writer:
         writer.write(content)
     return writer.saved
 
@@ -175,10 +184,12 @@ class AttestedPath(type(Path())):  # type: ignore[misc]  # the concrete class of
 
     written: SavedFile | None = None
     """The last bytes written through this very object; None before."""
+    announce: Announce | None = None
+    """Told of what is about to be written; see :func:`replacing`."""
 
     def write_bytes(self, data: bytes | memoryview) -> int:
         """The file holds ``data`` and :attr:`written` says so, or OSError and it holds what it held."""
-        saved = write_atomically(Path(self), memoryview(data).cast("B"))
+        saved = write_atomically(Path(self), memoryview(data).cast("B"), announce=self.announce)
         self.written = saved
         return saved.bytes
 

@@ -73,6 +73,36 @@ def _best(layout: RunLayout, epoch: int) -> Entry | None:
     return best
 
 
+def mend_best(layout: RunLayout, epoch: int) -> Entry | None:
+    """``best.pt`` is not later than ``epoch`` and not damaged; the copy it was made from, if it had to be.
+
+    A kill can leave it torn (Ultralytics strips it in place), missing, or of an epoch that is trained again. It is put
+    right only from a clean copy, and what lay there goes to the archive: somebody may have put it there on purpose.
+
+    Raises:
+        OSError, DigestError: it could not be moved or copied; asking again goes on.
+    """
+    path = layout.weights / "best.pt"
+    if path.is_file():
+        judgement = judge(path, attestations=attestations(layout))
+        is_later = judgement.epoch is not None and judgement.epoch > epoch
+        if judgement.verdict is not Verdict.CONTAMINATED and not is_later:
+            return None
+    best = best_remaining(catalog(layout), epoch)
+    if best is None:
+        return None
+    source = layout.root / best.file
+    judgement = judge(source, attestations=attestations(layout))
+    if judgement.verdict is not Verdict.CLEAN:
+        return None
+    if path.is_file():
+        aside = layout.archive / time.strftime("replaced-best-%Y%m%d-%H%M%S", time.gmtime())
+        aside.mkdir(parents=True, exist_ok=True)
+        path.replace(aside / path.name)
+    _put(layout, source, path, SavedFile(sha256=judgement.sha256, bytes=judgement.bytes), judgement)
+    return best
+
+
 def nearest_clean(layout: RunLayout, epoch: int) -> Entry | None:
     """The clean checkpoint to offer in place of ``epoch``: the last before it, else the first after it."""
     entries = [

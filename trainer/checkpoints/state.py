@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from trainer.checkpoints.files import DigestError, SavedFile, replacing
+from trainer.checkpoints.files import Announce, DigestError, SavedFile, replacing
 from trainer.checkpoints.retention import keep_copy, retain, ultralytics_copy
 
 __all__ = ["StateContentError", "keep_copy", "load_state", "retain", "save_state", "ultralytics_copy"]
@@ -25,8 +25,10 @@ class StateContentError(TypeError):
     """A state holds something that ``load_state`` would refuse."""
 
 
-def save_state(path: Path, state: Mapping[str, Any], *, durable: bool = True) -> SavedFile:
-    """``path`` holds ``state``; digest and size are of the bytes as written.
+def save_state(
+    path: Path, state: Mapping[str, Any], *, durable: bool = True, announce: Announce | None = None
+) -> SavedFile:
+    """``path`` holds ``state``; digest and size are of the bytes as written, and ``announce`` was told before.
 
     Only tensors, dicts (and ordered dicts), lists, tuples, str, int, float, bool and None go in, exactly these types,
     so that :func:`load_state` needs to run no code from the file. Everything else must be encoded by the caller:
@@ -39,7 +41,7 @@ def save_state(path: Path, state: Mapping[str, Any], *, durable: bool = True) ->
         OSError: no space, no permission; ``path`` holds what it held and no temporary stays.
     """
     _check(state if isinstance(state, _MAPPINGS) else dict(state), "state")
-    with replacing(path, durable=durable) as writer:
+    with replacing(path, durable=durable, announce=announce) as writer:
         torch.save(state, writer)  # type: ignore[arg-type]  # all that it calls is write and flush
     return writer.saved
 

@@ -54,6 +54,26 @@ def test_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["a"]
 
 
+def test_what_a_file_is_about_to_hold_is_announced_before_it_does(tmp_path: Path) -> None:
+    target = AttestedPath(tmp_path / "a")
+    target.write_bytes(b"old")
+    heard = []
+    target.announce = lambda saved: heard.append((saved, Path(target).read_bytes()))
+    target.write_bytes(b"content")
+    assert heard == [(digest_of(target), b"old")]
+
+
+def test_a_file_that_cannot_be_announced_is_not_replaced(tmp_path: Path) -> None:
+    def no_space(_: SavedFile) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "a", b"new", announce=no_space)
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert names_in(tmp_path) == ["a"]
+
+
 def test_error_while_writing_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_bytes(b"old")

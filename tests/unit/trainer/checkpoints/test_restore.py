@@ -13,7 +13,7 @@ from trainer.checkpoints.errors import RefusedError
 from trainer.checkpoints.files import digest_of
 from trainer.checkpoints.forensics import judge
 from trainer.checkpoints.ledger import attestations, latest_by_file
-from trainer.checkpoints.restore import restore
+from trainer.checkpoints.restore import mend_best, restore
 from trainer.checkpoints.retention import ultralytics_copy
 from trainer.contract import RunLayout, Verdict
 
@@ -193,3 +193,33 @@ def test_catalog_is_coherent_afterwards(layout: RunLayout) -> None:
     restore(layout, 3)
     assert {entry.epoch for entry in catalog(layout)} == {1, 2, 3}
     assert {entry.verdict for entry in catalog(layout, full=True)} == {Verdict.CLEAN}
+
+
+def test_a_best_checkpoint_that_holds_is_left_alone(layout: RunLayout) -> None:
+    before = contents(layout.root.parent)
+    assert mend_best(layout, 4) is None
+    assert contents(layout.root.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("epoch", "damage", "from_epoch"),
+    [
+        (1, lambda best: None, 1),
+        (3, lambda best: best.write_bytes(best.read_bytes()[:500]), 2),
+        (3, lambda best: best.unlink(), 2),
+    ],
+    ids=["later", "torn", "missing"],
+)
+def test_a_best_checkpoint_that_does_not_hold_is_put_back_from_the_copy(
+    layout: RunLayout, epoch: int, damage, from_epoch: int
+) -> None:
+    damage(layout.weights / "best.pt")
+    before = contents(layout.weights) - contents(layout.states)
+
+    mended = mend_best(layout, epoch)
+
+    assert mended is not None
+    assert mended.epoch == from_epoch
+    found = judge(layout.weights / "best.pt", attestations=attestations(layout))
+    assert (found.verdict, found.epoch) == (Verdict.CLEAN, from_epoch)
+    assert before <= contents(layout.root.parent)  # what lay there is in the archive
