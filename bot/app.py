@@ -18,12 +18,14 @@ from bot.alerting.pipeline import AlertPipeline
 from bot.core.facts import ProcessIdentity
 from bot.core.finding import Finding
 from bot.core.view import RunView
+from bot.drivers.host import HostProbe
 from bot.drivers.local import LocalDriver
 from bot.drivers.trainer_cli import TrainerCli
 from bot.drivers.trainer_levels import TrainerLevels
 from bot.errors import ChatError, StoreError
 from bot.fallback import MemoryAlerts
 from bot.handler import People
+from bot.host_watch import HostWatch
 from bot.operations.course import World
 from bot.operations.planning import Planner
 from bot.operations.service import Operations
@@ -31,7 +33,7 @@ from bot.ports import ChatRefused, Clock
 from bot.reading.adopted import AdoptedReader
 from bot.reading.run_files import RunReader, find_runs
 from bot.schedule import Schedule
-from bot.setting_limits import alert_limits, audience, check_limits, operation_limits
+from bot.setting_limits import alert_limits, audience, check_limits, host_limits, operation_limits
 from bot.settings import Settings
 from bot.slack.chat import OnCall
 from bot.slack.connection import SlackAccess, SlackConnection
@@ -132,6 +134,12 @@ class App:
             limits=check_limits(settings),
             clock=self.clock,
         )
+        self.host = HostWatch(
+            probe=HostProbe(self._places),
+            sink=self._sink,
+            limits=host_limits(settings),
+            clock=self.clock,
+        )
         self.operations = self._make_operations()
         self.supervisor.operations = self.operations
         self._schedule = Schedule(self._trouble)
@@ -141,6 +149,15 @@ class App:
 
     def _list_runs(self) -> tuple[Path, ...]:
         return find_runs(self.settings.runs_dir)
+
+    def _places(self) -> dict[str, Path]:
+        """The directories whose disks matter, by what they hold."""
+        adopted = {
+            view.name: view.directory
+            for view in self.supervisor.all()
+            if view.state.active and not view.directory.is_relative_to(self.settings.runs_dir)
+        }
+        return {"RUNS_DIR": self.settings.runs_dir, "STATE_DIR": self.settings.state_dir, **adopted}
 
     def _make_memory(self) -> MemoryAlerts:
         return MemoryAlerts(
@@ -215,6 +232,7 @@ class App:
             clock=self.clock,
             selection=SelectionStore(self.database),
             report_limits=check_limits(self.settings).report,
+            host=lambda: self.host.fact,
         )
         people = People(context, silence_s=self.settings.silence_s, notify=self._notify)
         pause_s = 1.0
@@ -237,6 +255,7 @@ class App:
     def _schedule_jobs(self) -> None:
         every_s = self.settings.check_interval_s
         self._schedule.every(every_s, "check runs", self.supervisor.tick, timeout_s=_TICK_TIMEOUT_S)
+        self._schedule.every(every_s, "check host", self.host.look, timeout_s=60.0)
         self._schedule.every(
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0
         )

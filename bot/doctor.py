@@ -11,8 +11,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from bot.checks.host import check_host
+from bot.core.finding import Finding
+from bot.core.host import gpu_text
 from bot.core.message import Item, Mark
+from bot.drivers.host import HostProbe
 from bot.errors import ChatError
+from bot.setting_limits import host_limits
 from bot.settings import Settings, examine_settings, suspicious_names
 from bot.slack.chat import OnCall
 from bot.slack.connection import SlackAccess, SlackConnection
@@ -23,6 +28,7 @@ MAX_CLOCK_SKEW_S: Final = 30.0
 """Times in alerts and approvals come from this host's clock, times of messages from Slack's."""
 _GIB: Final = 2**30
 _MIN_PYTHON: Final = (3, 11)
+_NO_GPU: Final = "none visible: neither NVIDIA's (which takes its driver and trainmaster[gpu]) nor AMD's"
 _PACKAGES: Final = ("slack-bolt", "slack-sdk", "aiohttp", "apscheduler", "psutil")
 
 
@@ -37,6 +43,7 @@ async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callab
     if not faults:
         items.append(Item(mark=Mark.DONE, text="Settings", detail=f"{len(Settings.model_fields)} read, none at fault"))
     items += _directories(settings)
+    items += await _host(settings, now())
     if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
         return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: a token or the channel is not set"))
     return (*items, *await _slack(settings, now))
@@ -55,6 +62,23 @@ def _directories(settings: Settings) -> list[Item]:
         items.append(_space("Disk of RUNS_DIR", settings.runs_dir, settings.disk_free_min_gib))
     items.append(_state(settings.state_dir))
     return items
+
+
+async def _host(settings: Settings, now: float) -> list[Item]:
+    """Memory and GPUs as the supervisor will see them; those of another host it never sees."""
+    fact = await HostProbe(dict).look(now)
+    items = []
+    if fact.memory is not None:
+        detail = f"{fact.memory.available_gib:.1f} of {fact.memory.total_gib:.1f} GiB available"
+        items.append(Item(mark=Mark.DONE, text="Memory", detail=detail))
+    items += [Item(mark=Mark.DONE, text=gpu.key, detail=gpu_text(gpu)) for gpu in fact.gpus]
+    if not fact.gpus and not fact.unseen:
+        items.append(Item(mark=Mark.UNKNOWN, text="GPU", detail=_NO_GPU))
+    return [*items, *map(_host_item, check_host(fact, host_limits(settings), fact.ts))]
+
+
+def _host_item(finding: Finding) -> Item:
+    return Item(mark=Mark.WARNING, text=finding.title, detail=" ".join(finding.body))
 
 
 def _runs(directory: Path) -> Item:

@@ -13,6 +13,7 @@ from bot.core.approval import Approval, ApprovalState, Vote
 from bot.core.archive import ArchiveFact
 from bot.core.audit import AuditEntry, AuditReport
 from bot.core.facts import CheckpointFact, ProcessFact, ProcessIdentity
+from bot.core.host import GpuFact
 from bot.core.message import Message
 from bot.core.operation import Entry, Intent, IntentKind, Operation
 from bot.core.view import RunView
@@ -130,6 +131,17 @@ class Driver(Protocol):
 
     def survivors(self, process: ProcessIdentity) -> tuple[ProcessIdentity, ...]:
         """Processes of its group or session that are still alive (data loader workers, ranks)."""
+        ...
+
+
+class GpuProbe(Protocol):
+    """GPUs of one maker. It may hang, and is asked in a thread of its own."""
+
+    name: str
+    """As people call them: ``NVIDIA GPUs``."""
+
+    def look(self) -> tuple[GpuFact, ...]:
+        """Those that are visible; none is an answer."""
         ...
 
 

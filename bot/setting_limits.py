@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.alerting.limits import AlertLimits, Audience
-from bot.checks.limits import CheckLimits
+from bot.checks.limits import CheckLimits, HostLimits
 from bot.core.epoch_report import ReportLimits
 from bot.core.storm import StormLimits
 from bot.operations.limits import OperationLimits
@@ -25,6 +25,19 @@ def check_limits(settings: Settings) -> CheckLimits:
             loss_rise_pct=settings.loss_rise_pct,
             loss_jump_factor=settings.loss_jump_factor,
         ),
+    )
+
+
+def host_limits(settings: Settings) -> HostLimits:
+    """What is called trouble of the host."""
+    return HostLimits(
+        disk_free_min_gib=settings.disk_free_min_gib,
+        disk_free_critical_gib=settings.disk_free_critical_gib,
+        memory_available_min_pct=settings.memory_available_min_pct,
+        swap_in_max_mib_s=settings.swap_in_max_mib_s,
+        gpu_hot_c=settings.gpu_hot_c,
+        gpu_hot_margin_c=settings.gpu_hot_margin_c,
+        gpu_memory_free_min_gib=settings.gpu_memory_free_min_gib,
     )
 
 

@@ -145,6 +145,20 @@ class Settings(BaseSettings):
     disk_free_min_gib: float = _limit(
         10.0, "GiB", "room for the next checkpoints and an archive copy; a full disk ends a run", ge=0
     )
+    disk_free_critical_gib: float = _limit(
+        2.0, "GiB", "below this the next epoch's end may not be saved: on-call is mentioned", ge=0
+    )
+    memory_available_min_pct: float = _limit(
+        4.0, "% of the memory", "caches count as available; near 0 the kernel kills the largest process", ge=0, le=50
+    )
+    swap_in_max_mib_s: float = _limit(
+        20.0, "MiB/s", "what lies in swap does no harm, what must come back from it all the time does", gt=0
+    )
+    gpu_hot_c: float = _limit(90.0, "°C", "for a card that does not tell where it slows itself down", gt=0, le=150)
+    gpu_hot_margin_c: float = _limit(3.0, "°C", "below where a card slows itself down, by its own word", ge=0, le=50)
+    gpu_memory_free_min_gib: float = _limit(
+        0.2, "GiB", "PyTorch keeps what it had, so a full card is normal; with less a larger batch no longer fits", ge=0
+    )
 
     # Alerts
     hold_warning_s: float = _limit(

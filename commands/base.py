@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.core.epoch_report import ReportLimits
+from bot.core.host import HostFact
 from bot.core.message import Reply
 from bot.core.request import Request
 from bot.core.tokens import person
@@ -96,6 +97,8 @@ class Context:
     clock: Clock
     selection: Selection
     report_limits: ReportLimits
+    host: Callable[[], HostFact | None] = lambda: None
+    """The newest look at the host that the bot runs on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

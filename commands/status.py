@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.core.facts import ProcessStatus
 from bot.core.forecast import Basis, Forecast, duration, forecast
+from bot.core.host import HostFact, host_text
 from bot.core.message import Message, Reply, Tone
 from bot.core.run import RunState
 from bot.core.tokens import moment
@@ -45,6 +46,7 @@ async def status(invocation: Invocation, context: Context) -> Reply:
             ("Last clean checkpoint", clean_text(view)),
             ("Loss", losses_text(view.beat.losses) if view.beat and view.beat.losses else "not reported yet"),
             ("Speed", _speed(view, ahead)),
+            ("Host", _host(view, context.host())),
         ),
         excerpt=layers_text(view),
         context=(
@@ -137,6 +139,16 @@ def _speed(view: RunView, ahead: Forecast) -> str:
     if ahead.epoch_s is not None and ahead.basis is not Basis.NONE:
         parts.append(f"{duration(ahead.epoch_s)} an epoch")
     return ", ".join(parts) or "not measured yet"
+
+
+def _host(view: RunView, fact: HostFact | None) -> str:
+    """The bot sees its own host only; of another one it knows nothing."""
+    host = view.record.host if view.record else None
+    if fact is None:
+        return f"{host or 'unknown'}, not looked at yet"
+    if host is not None and host != fact.name:
+        return f"{host}, which can't be seen from {fact.name}"
+    return f"{fact.name}: {host_text(fact)}"
 
 
 def layers_text(view: RunView) -> str:

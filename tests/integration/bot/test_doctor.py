@@ -45,7 +45,9 @@ async def diagnose(environ: dict[str, str], **changed: str) -> dict[str, Item]:
 
 async def test_a_sound_installation_has_nothing_to_mend(environ: dict[str, str]) -> None:
     found = await diagnose(environ)
-    assert {item.mark for item in found.values()} == {Mark.DONE}
+    assert found["Memory"].mark is Mark.DONE
+    # A host without a GPU can run the bot as well.
+    assert {item.mark for text, item in found.items() if text != "GPU"} == {Mark.DONE}
     assert "1 guarded run in" in found["RUNS_DIR"].detail
     assert "signed in to Local workspace as U0TRAINMASTER" in found["SLACK_BOT_TOKEN"].detail
     assert found["Alert channel"].detail == "#training is C0TRAIN"
