@@ -219,6 +219,15 @@ class Audit(Protocol):
         """
         ...
 
+    def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        """As :meth:`append`, unless an entry of that action about the same ``detail["operation"]`` stands already: a
+        crash between an entry and the journal must not tell one act twice.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        ...
+
 
 class AuditBook(Audit, Protocol):
     """The same record, to be read."""

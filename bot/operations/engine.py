@@ -174,7 +174,7 @@ class Engine:
         with self.transactions.transaction():
             course.commit(voided, EntryKind.CLOSED, error.message)
             self.changed(voided, error)
-        self._audit_end(course)
+            self._audit_end(course)
         self.notify()
 
     async def _call_a_person(self, course: Course) -> None:
@@ -186,12 +186,13 @@ class Engine:
             self.outbox.put(closed.card, message, channel=closed.channel, thread_of=closed.thread_of)
             # An edit of an old message wakes nobody: this one is new.
             self.outbox.put(f"{closed.card}/human", message, channel=closed.channel)
-        self._audit_end(course)
+            self._audit_end(course)
         self.notify()
 
     def _close(self, course: Course, state: OperationState) -> None:
-        course.commit(replace(course.operation, state=state), EntryKind.CLOSED, state.value)
-        self._audit_end(course)
+        with self.transactions.transaction():
+            course.commit(replace(course.operation, state=state), EntryKind.CLOSED, state.value)
+            self._audit_end(course)
 
     def _commit(self, operation: Operation, entry: Entry) -> None:
         try:
@@ -207,20 +208,21 @@ class Engine:
     def _audit_begin(self, course: Course) -> None:
         """The point where the run is touched; no record, no act."""
         operation = course.operation
-        if operation.note("audited"):
-            return
         detail = {
             "operation": operation.id,
             "decided_by": list(operation.decided_by),
             "plan": operation.plan.digest if operation.plan else "",
         }
-        self.audit.append(operation.requester, f"{operation.kind}.begin", operation.run, detail, self.world.clock.now())
+        self.audit.append_once(
+            operation.requester, f"{operation.kind}.begin", operation.run, detail, self.world.clock.now()
+        )
 
     def _audit_end(self, course: Course) -> None:
+        """Inside the transaction that closes the operation, so that a crash leaves it open and closes it again."""
         operation, now = course.operation, self.world.clock.now()
         detail = {"operation": operation.id, "result": operation.state.value, "problem": operation.problem}
         try:
-            self.audit.append(operation.requester, f"{operation.kind}.end", operation.run, detail, now)
+            self.audit.append_once(operation.requester, f"{operation.kind}.end", operation.run, detail, now)
         except StoreError:
             _log.exception("the result of operation %s is not in the audit log", operation.id)
 

@@ -59,6 +59,17 @@ class AuditLog:
                 "check free space and permissions of STATE_DIR; no rollback is carried out until it is mended",
             ) from error
 
+    def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        """See :class:`bot.ports.Audit`. Only the bot that owns the operation writes about it, so looking first is safe.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        about = (action, detail["operation"])
+        known = ((entry.action, entry.detail.get("operation")) for entry in map(_parse, self._lines()) if entry)
+        if about not in known:
+            self.append(actor, action, subject, detail, now)
+
     def entries(self, limit: int = 20) -> tuple[AuditEntry, ...]:
         """The newest entries, oldest first; lines that cannot be read are passed over.
 

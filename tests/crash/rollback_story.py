@@ -150,12 +150,21 @@ class Ending:
     living_trainers: int
     files: set[str]
     audit_intact: bool
+    audited: list[str]
+    """Actions in the audit log, first to last."""
 
     @property
     def healthy(self) -> bool:
         """One rollback, one trainer, nothing lost."""
         done = self.operation.state is OperationState.DONE
-        return done and self.launches == 1 and self.living_trainers == 1 and self.files == EPOCH_FILES
+        return (
+            done and self.launches == 1 and self.living_trainers == 1 and self.files == EPOCH_FILES and self.told_once
+        )
+
+    @property
+    def told_once(self) -> bool:
+        """Whether the audit log has one beginning and one end."""
+        return self.audited.count("rollback.begin") == self.audited.count("rollback.end") == 1
 
 
 def ending(folder: Path) -> Ending:
@@ -169,6 +178,7 @@ def ending(folder: Path) -> Ending:
         living_trainers=sum(bool(entry["alive"]) and not entry.get("bot") for entry in table),
         files=set(world.run.files()),
         audit_intact=AuditLog(folder / "audit.jsonl").verify().intact,
+        audited=[entry.action for entry in AuditLog(folder / "audit.jsonl").entries(1000)],
     )
     world.database.close()
     return result

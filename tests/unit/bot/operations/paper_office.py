@@ -57,6 +57,7 @@ class PaperAudit:
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, str]] = []
+        self.acts: set[tuple[str, object]] = set()
         self.full = False
 
     def append(self, actor: str, action: str, subject: str, detail: object, now: float) -> None:
@@ -64,6 +65,12 @@ class PaperAudit:
             raise StoreError("audit-log", "audit.jsonl cannot be written: no space left on device.")
         json.dumps(detail)
         self.entries.append((actor, action))
+
+    def append_once(self, actor: str, action: str, subject: str, detail: dict[str, object], now: float) -> None:
+        about = (action, detail["operation"])
+        if about not in self.acts:
+            self.append(actor, action, subject, detail, now)
+            self.acts.add(about)
 
     def verify(self) -> AuditReport:
         return AuditReport(num_entries=len(self.entries), head="0" * 64, faults=())

@@ -144,3 +144,12 @@ def test_detail_that_is_no_json_is_refused(path: Path) -> None:
         AuditLog(path).append("U", "a", "s", {"number": float("nan")}, 1.0)
     with pytest.raises(StoreError):
         AuditLog(path).append("U", "a", "s", {"path": Path()}, 1.0)
+
+
+def test_act_of_an_operation_is_told_once_however_often_it_is_written(path: Path) -> None:
+    log = AuditLog(path)
+    for operation in ("a", "b", "a"):
+        log.append_once("U1", "rollback.begin", "digits", {"operation": operation}, 1.0)
+    log.append_once("U1", "rollback.end", "digits", {"operation": "a"}, 2.0)
+    told = [(entry.action, entry.detail["operation"]) for entry in log.entries()]
+    assert told == [("rollback.begin", "a"), ("rollback.begin", "b"), ("rollback.end", "a")]
