@@ -9,22 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
+from trainer.command_help import HELP, HELP_FLAGS, USAGE
 from trainer.contract import ExitCode, RunLayout, is_run_dir
-
-USAGE: Final = """\
-python -m trainer train model=... data=... epochs=... [any Ultralytics key=value] [level=observe|standard|strict]
-                        [exact=true] [snapshot_s=600] [max_norm=...] [quarantine=FILE] [drill=nan-image@2:5]
-python -m trainer resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
-python -m trainer verify CHECKPOINT [--json]
-python -m trainer catalog RUN_DIR [--json]
-python -m trainer archive|restore|unarchive RUN_DIR ...
-python -m trainer drill RUN_DIR [fault=nan-image|nan-gradient|nan-batchnorm|inf-loss] [batches=1]
-python -m trainer replay RUN_DIR INCIDENT [--json]
-
-Exit codes: 0 finished, 2 bad arguments, 3 stopped on request (resumable), 4 gave up (too many bad batches),
-5 refused (the checkpoint is not clean); anything else is a crash.
-Signals: SIGTERM and SIGINT finish the batch, save and end with 3; a second one ends at once. SIGUSR1 writes all stacks
-to guard/stacks.txt."""
 
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
 
@@ -32,12 +18,15 @@ CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"help", "-h", "--help"}:
+    if not words or words[0] in {"help", *HELP_FLAGS}:
         print(USAGE)
         return ExitCode.FINISHED if words else ExitCode.BAD_ARGUMENTS
     verb, rest = words[0], words[1:]
     try:
         reject_unknown([verb], (*CHECKPOINT_VERBS, *_VERBS), "command")
+        if HELP_FLAGS.intersection(rest):
+            print(HELP[verb])
+            return ExitCode.FINISHED
         if verb in CHECKPOINT_VERBS:
             from trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there
 

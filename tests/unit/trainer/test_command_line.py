@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from trainer.__main__ import main
+from trainer.__main__ import CHECKPOINT_VERBS, main
+from trainer.command_help import HELP
 from trainer.contract import ExitCode, RunLayout, read_json
 from trainer.drill import Drill, Fault, parse_plan, request
 from trainer.inputs import data_faults, parse_values
+from trainer.settings import GUARD_KEYS, GuardSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -133,3 +135,17 @@ def test_what_needs_no_torch_loads_none(words: list[str]) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("verb", [*CHECKPOINT_VERBS, "train", "resume", "drill", "replay"])
+def test_every_command_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == ExitCode.FINISHED
+    assert capsys.readouterr().out.startswith(f"python -m trainer {verb} ")
+
+
+@pytest.mark.parametrize("key", GUARD_KEYS)
+def test_the_help_of_train_names_every_setting_of_the_guard_with_its_default(key: str) -> None:
+    default = getattr(GuardSettings(), key)
+    text = "" if default is None else f"{default:g}" if isinstance(default, float) else str(default).lower()
+    value = "FILE" if key == "quarantine" else text
+    assert any(line.split()[:1] == [f"{key}={value}"] for line in HELP["train"].splitlines())
