@@ -51,6 +51,8 @@ class People:
             return self._ack(press)
         if press.action is ActionId.SILENCE:
             return self._silence(press)
+        if press.action is ActionId.UNSILENCE:
+            return self._unsilence(press)
         run = self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:
             return await self._context.operations.continue_run(run, press.user, "", channel=press.channel)
@@ -67,6 +69,11 @@ class People:
         if self._context.alerts.ack(press.value, press.user, now) is None:
             raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
         return None  # the alert's own message now names who has it
+
+    def _unsilence(self, press: Press) -> Reply | None:
+        if self._context.alerts.unsilence(press.value, press.user, self._context.clock.now()) is None:
+            raise CommandError("not-silenced", "this alert is not silenced.", "/train alerts")
+        return None  # the alert's own message no longer says that it is
 
     def _silence(self, press: Press) -> Reply | None:
         now = self._context.clock.now()

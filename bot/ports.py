@@ -16,6 +16,7 @@ from bot.core.facts import CheckpointFact, ProcessFact, ProcessIdentity
 from bot.core.host import GpuFact
 from bot.core.message import Message
 from bot.core.operation import Entry, Intent, IntentKind, Operation
+from bot.core.silence import Silence
 from bot.core.view import RunView
 from bot.errors import ChatError, OperationError
 
@@ -206,6 +207,28 @@ class Alerts(Protocol):
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """No silence covers the alert any more; None when none did."""
         ...
+
+
+class SilenceBook(Protocol):
+    """Silences as a whole: all of them, and those that are not of one alert."""
+
+    def silences(self, now: float) -> Sequence[Silence]:
+        """What holds at ``now``, the longest first."""
+        ...
+
+    def silence_where(
+        self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
+    ) -> Silence:
+        """A silence by run, by check (a pattern such as ``disk*``) or both, critical alerts included."""
+        ...
+
+    def end_silence(self, silence_id: int, user: str, now: float) -> bool:
+        """The silence holds no more; False when it had ended, or never was."""
+        ...
+
+
+class AlertBook(Alerts, SilenceBook, Protocol):
+    """Both."""
 
 
 class Audit(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.alerting.limits import AlertLimits, Audience
+from bot.alerting.limits import AlertLimits, Audience, Tier
 from bot.checks.limits import CheckLimits, HostLimits
 from bot.core.epoch_report import ReportLimits
 from bot.core.storm import StormLimits
@@ -48,7 +48,6 @@ def alert_limits(settings: Settings) -> AlertLimits:
         resolve_hold_s=settings.resolve_hold_s,
         repeat_critical_s=settings.repeat_critical_s,
         repeat_warning_s=settings.repeat_warning_s,
-        escalate_after_s=settings.escalate_after_s,
         silence_s=settings.silence_s,
     )
 
@@ -56,7 +55,12 @@ def alert_limits(settings: Settings) -> AlertLimits:
 def audience(settings: Settings) -> Audience:
     """Who hears of critical alerts."""
     on_call = settings.oncall_users or ((settings.oncall_usergroup,) if settings.oncall_usergroup else ())
-    return Audience(on_call=on_call, escalation=(settings.escalate_to,) if settings.escalate_to else ())
+    tiers: list[Tier] = []
+    for after_s, users in settings.escalate_to:
+        before_s = tiers[-1].after_s if tiers else 0.0
+        due_s = before_s + settings.escalate_after_s if after_s is None else max(before_s, after_s)
+        tiers.append(Tier(after_s=due_s, users=users))
+    return Audience(on_call=on_call, escalation=tuple(tiers))
 
 
 def operation_limits(settings: Settings) -> OperationLimits:

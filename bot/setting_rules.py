@@ -20,6 +20,9 @@ _USER_ID: Final = re.compile(r"[UW][A-Za-z0-9_]{1,30}")
 _GROUP_ID: Final = re.compile(r"S[A-Z0-9_]{1,30}")
 _CHANNEL_ID: Final = re.compile(r"[CGD][A-Z0-9_]{1,30}")
 _CHANNEL_NAME: Final = re.compile(r"#?[^\s,#@<>A-Z][^\s,#@<>A-Z]{0,79}")
+_TIER_TIME: Final = re.compile(r"\s*(?P<number>\d{1,4})\s*(?P<unit>[mh])\s*:")
+_TIER_EXPECTED: Final = "member ids (U…) or user group ids (S…)"
+_UNITS_S: Final = {"m": 60.0, "h": 3600.0}
 _TOKEN_KIND: Final = re.compile(r"x[a-z]{2,4}-")
 
 
@@ -107,9 +110,23 @@ def user_ids(value: Any) -> Any:
     return _ids(value, (_USER_ID,), "member ids such as U0123ABCD")
 
 
-def user_or_group_ids(value: Any) -> Any:
-    """Member and user group ids."""
-    return _ids(value, (_USER_ID, _GROUP_ID), "member ids (U…) or user group ids (S…)")
+def tiers(value: Any) -> Any:
+    """Groups of member and user group ids separated by ``;``, each with the time from which it is called, in seconds,
+    if one is given; the times grow."""
+    if not isinstance(value, str):
+        return value
+    found = []
+    last_s = 0.0
+    for part in value.split(";"):
+        timed = _TIER_TIME.match(part)
+        after_s = float(timed["number"]) * _UNITS_S[timed["unit"]] if timed else None
+        if after_s is not None and after_s <= last_s:
+            raise refuse("times that grow from group to group", f"{part.strip()!r} comes no later than the one before.")
+        last_s = after_s or last_s
+        users = _ids(part[timed.end() :] if timed else part, (_USER_ID, _GROUP_ID), _TIER_EXPECTED)
+        if users:
+            found.append((after_s, users))
+    return tuple(found)
 
 
 def _ids(value: Any, kinds: tuple[re.Pattern[str], ...], expected: str) -> Any:

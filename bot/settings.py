@@ -65,8 +65,10 @@ class Settings(BaseSettings):
     oncall_usergroup: Annotated[str | None, AfterValidator(rules.usergroup)] = _text(
         None, "user group id", "looked up at each decision and used instead of the list; the list is the fallback"
     )
-    escalate_to: Annotated[tuple[str, ...], BeforeValidator(rules.user_or_group_ids)] = _text(
-        (), "member or user group ids", "mentioned when nobody acknowledges a critical alert in time"
+    escalate_to: Annotated[tuple[tuple[float | None, tuple[str, ...]], ...], BeforeValidator(rules.tiers)] = _text(
+        (),
+        "member or user group ids, groups separated by ;",
+        "mentioned one group after the other while nobody acknowledges a critical alert; “30m: U1; 2h: S3” sets when",
     )
 
     # Decisions
@@ -172,7 +174,11 @@ class Settings(BaseSettings):
     )
     repeat_warning_s: float = _limit(86_400.0, "s", "the same for warnings, once a day", ge=60)
     escalate_after_s: float = _limit(
-        900.0, "s", "a critical alert unacknowledged this long mentions ESCALATE_TO", ge=30, le=86_400
+        900.0,
+        "s",
+        "unacknowledged this long, a critical alert mentions the next group of ESCALATE_TO",
+        ge=30,
+        le=86_400,
     )
     silence_s: float = _limit(7200.0, "s", "what the Silence button of an alert asks for", ge=60, le=604_800)
 

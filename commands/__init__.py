@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from commands.acknowledge import ACK, ALERTS, SILENCE
+from commands.acknowledge import ACK
+from commands.alerts import ALERTS
 from commands.base import Command, Context, Invocation
 from commands.dispatch import dispatch, is_command
 from commands.epoch import EPOCH
@@ -13,6 +14,7 @@ from commands.records import ARCHIVE, AUDIT, BRING_BACK
 from commands.resume import CONTINUE, RESUME
 from commands.rollback import ROLLBACK
 from commands.runs import RUNS, USE
+from commands.silence import SILENCE, UNSILENCE
 from commands.status import STATUS
 from commands.stop import STOP
 
@@ -26,6 +28,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ALERTS,
     ACK,
     SILENCE,
+    UNSILENCE,
     ARCHIVE,
     BRING_BACK,
     AUDIT,

@@ -1,44 +1,17 @@
-"""``alerts``, ``ack`` and ``silence``: what is firing, and who has it."""
+"""``ack``: who has the alert."""
 
 from __future__ import annotations
 
 from bot.core.alert import Alert
-from bot.core.forecast import duration
-from bot.core.message import Item, Mark, Message, Reply, Tone
-from bot.core.tokens import moment, person
+from bot.core.message import Message, Reply, Tone
+from bot.core.tokens import person
 from bot.errors import CommandError
 from commands.base import Command, Context, Invocation, find_run, pattern, thread_key
-
-_UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
-_MAX_SILENCE_S = 7 * 86400.0
-"""A silence that outlives a week is a forgotten one."""
-
-
-async def list_alerts(invocation: Invocation, context: Context) -> Reply:
-    """Everything that fires now, newest first."""
-    firing = context.alerts.firing()
-    if not firing:
-        return Reply(message=Message(title="Nothing is firing", tone=Tone.GOOD, context=("/train status",)))
-    message = Message(
-        title=f"{len(firing)} alert{'s' if len(firing) != 1 else ''} firing",
-        tone=Tone.WARNING,
-        items=tuple(
-            Item(
-                mark=Mark.WARNING,
-                text=alert.finding.title,
-                detail=f"since {moment(alert.since_ts)}"
-                + (f", acknowledged by {person(alert.acked_by)}" if alert.acked_by else ""),
-            )
-            for alert in firing[:20]
-        ),
-        context=("answer “ack” or “silence 2h” in an alert's thread",),
-    )
-    return Reply(message=message)
 
 
 async def ack(invocation: Invocation, context: Context) -> Reply:
     """The alert of this thread, or the only one firing, has an owner; it no longer escalates."""
-    alert = await _meant(invocation, context)
+    alert = await meant_alert(invocation, context)
     acked = context.alerts.ack(alert.fingerprint, invocation.request.user, context.clock.now())
     if acked is None:
         raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
@@ -46,29 +19,12 @@ async def ack(invocation: Invocation, context: Context) -> Reply:
     return Reply(message=Message(title=f"Acknowledged by {by}: {acked.finding.title}", tone=Tone.GOOD))
 
 
-async def silence(invocation: Invocation, context: Context) -> Reply:
-    """The alert of this thread, or the only one firing, makes no sound for a while.
+async def meant_alert(invocation: Invocation, context: Context) -> Alert:
+    """The alert in whose thread it was said, else the only one firing, else the only one of the run.
 
     Raises:
-        CommandError: no end, or one beyond a week.
+        CommandError: none fires, or it could be several.
     """
-    seconds = float(invocation.words["number"]) * _UNITS_S[invocation.words["unit"].lower()]
-    if not 0 < seconds <= _MAX_SILENCE_S:
-        raise CommandError(
-            "silence-length",
-            f"{invocation.words['number']}{invocation.words['unit']} can't be a silence: more than 0 and at most 7d.",
-            "/train silence 2h",
-        )
-    alert = await _meant(invocation, context)
-    now = context.clock.now()
-    silenced = context.alerts.silence(alert.fingerprint, invocation.request.user, now + seconds, now)
-    if silenced is None:
-        raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
-    title = f"Silent for {duration(seconds)}, until {moment(now + seconds)}: {alert.finding.title}"
-    return Reply(message=Message(title=title, tone=Tone.NEUTRAL))
-
-
-async def _meant(invocation: Invocation, context: Context) -> Alert:
     key = thread_key(invocation.request, context)
     firing = context.alerts.firing()
     for alert in firing:
@@ -87,24 +43,10 @@ async def _meant(invocation: Invocation, context: Context) -> Alert:
     )
 
 
-ALERTS = Command(
-    name="alerts",
-    summary="what fires now",
-    examples=("alerts",),
-    pattern=pattern(r"(?:list |show )?alerts"),
-    action=list_alerts,
-)
 ACK = Command(
     name="ack",
     summary="take the alert of this thread",
     examples=("ack",),
     pattern=pattern(r"ack(?:nowledge)?"),
     action=ack,
-)
-SILENCE = Command(
-    name="silence 2h",
-    summary="keep the alert of this thread quiet for a while",
-    examples=("silence 2h", "silence 30m"),
-    pattern=pattern(r"silence(?: for)? (?P<number>\d{1,4})\s*(?P<unit>[mhd])"),
-    action=silence,
 )

@@ -14,7 +14,7 @@ from bot.core.request import Request
 from bot.core.tokens import person
 from bot.core.view import RunView
 from bot.errors import CommandError
-from bot.ports import Alerts, Chat, Clock, Outbox, Runs
+from bot.ports import AlertBook, Chat, Clock, Outbox, Runs
 
 
 class Operations(Protocol):
@@ -91,7 +91,7 @@ class Context:
 
     runs: Runs
     operations: Operations
-    alerts: Alerts
+    alerts: AlertBook
     outbox: Outbox
     chat: Chat
     clock: Clock

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bot.core.alert import Alert
 from bot.core.message import Message, Reply
+from bot.core.silence import Silence
 from bot.core.view import RunView
 from bot.ports import Posted
 
@@ -80,6 +81,7 @@ class FakeAlerts:
     alerts: list[Alert] = field(default_factory=list)
     acked: list[tuple[str, str]] = field(default_factory=list)
     silenced: list[tuple[str, float]] = field(default_factory=list)
+    book: list[Silence] = field(default_factory=list)
 
     def firing(self, run: str | None = None) -> Sequence[Alert]:
         return [alert for alert in self.alerts if run in {None, alert.finding.run}]
@@ -100,7 +102,25 @@ class FakeAlerts:
         return found
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        return self._find(fingerprint)
+        found = self._find(fingerprint)
+        covering = [one for one in self.book if found and one.covers(found, now)]
+        self.book = [one for one in self.book if one not in covering]
+        return found if covering else None
+
+    def silences(self, now: float) -> Sequence[Silence]:
+        return [one for one in self.book if one.until_ts > now]
+
+    def silence_where(
+        self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
+    ) -> Silence:
+        made = Silence(id=len(self.book) + 1, until_ts=until_ts, by=user, created_ts=now, run=run, check=check)
+        self.book.append(made)
+        return made
+
+    def end_silence(self, silence_id: int, user: str, now: float) -> bool:
+        ended = [one for one in self.silences(now) if one.id == silence_id]
+        self.book = [one for one in self.book if one not in ended]
+        return bool(ended)
 
 
 @dataclass

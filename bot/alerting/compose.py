@@ -128,6 +128,8 @@ def _buttons(alert: Alert, silence: Silence | None, silence_s: float) -> tuple[B
     if silence is None:
         label = f"Silence {_whole(silence_s)}"
         buttons.append(Button(action=ActionId.SILENCE, label=label, value=alert.fingerprint))
+    else:
+        buttons.append(Button(action=ActionId.UNSILENCE, label="Unsilence", value=alert.fingerprint))
     return tuple(buttons)
 
 

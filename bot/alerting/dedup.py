@@ -79,7 +79,7 @@ def notify_reason(
         return NotifyReason.RAISED
     if change in TELLING:
         return NotifyReason.CHANGED
-    if escalation(alert, told, sent_ts=sent_ts, now=now, limits=limits, audience=audience).reason is EscalateReason.DUE:
+    if escalation(alert, told, sent_ts=sent_ts, now=now, audience=audience).reason is EscalateReason.DUE:
         return NotifyReason.ESCALATED
     return _repeat(alert, told, sent_ts, now, limits)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.alerting.limits import AlertLimits, Audience
+from bot.alerting.limits import Audience
 from bot.core.alert import Alert, AlertState
 from bot.core.finding import Severity
 from bot.core.standing import Told
@@ -31,9 +31,7 @@ class Escalation:
     group: tuple[str, ...] = ()
 
 
-def escalation(
-    alert: Alert, told: Told, *, sent_ts: float | None, now: float, limits: AlertLimits, audience: Audience
-) -> Escalation:
+def escalation(alert: Alert, told: Told, *, sent_ts: float | None, now: float, audience: Audience) -> Escalation:
     """Whether the next group is to be mentioned. ``sent_ts`` is when the alert's message stood in the channel."""
     if alert.state is not AlertState.FIRING or alert.finding.severity is not Severity.CRITICAL:
         return Escalation(reason=EscalateReason.NOT_CRITICAL)
@@ -44,6 +42,7 @@ def escalation(
     if sent_ts is None:
         return Escalation(reason=EscalateReason.NOT_SEEN)
     seen_ts = max(told.fired_ts, sent_ts)
-    if now - seen_ts < limits.escalate_after_s * (told.num_escalations + 1):
+    tier = audience.escalation[told.num_escalations]
+    if now - seen_ts < tier.after_s:
         return Escalation(reason=EscalateReason.WAITING)
-    return Escalation(reason=EscalateReason.DUE, group=audience.escalation[told.num_escalations])
+    return Escalation(reason=EscalateReason.DUE, group=tier.users)

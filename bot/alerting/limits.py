@@ -46,9 +46,6 @@ class AlertLimits:
     """A critical condition that nobody acknowledged is told again after this long; Alertmanager's default."""
     repeat_warning_s: float = 24 * 3600.0
     """As ``repeat_critical_s``, once a day."""
-    escalate_after_s: float = 900.0
-    """A critical alert that nobody acknowledged calls the next group after this long, and after each further time the
-    next one. An epoch takes hours, a GPU host is dear: a quarter of an hour is lost on purpose, not a night."""
     mention_again_after_s: float = 1800.0
     """A critical alert that fires again calls the people on call again when it was quiet for this long; flapping
     faster than that calls them once."""
@@ -85,13 +82,22 @@ class AlertLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """``users`` (members or user groups) are called when a critical alert that Slack shows has been unacknowledged for
+    ``after_s``."""
+
+    after_s: float
+    users: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
     """Who hears of what. ``None`` as a channel is the alert channel."""
 
     on_call: tuple[str, ...] = ()
     """Users mentioned when a critical alert fires."""
-    escalation: tuple[tuple[str, ...], ...] = ()
-    """Groups of users, mentioned one after the other while a critical alert stays unacknowledged."""
+    escalation: tuple[Tier, ...] = ()
+    """Called one after the other while a critical alert stays unacknowledged; each later than the one before it."""
     channel_by_severity: Mapping[Severity, str] = field(default_factory=lambda: MappingProxyType({}))
     """Severities that have a channel of their own."""
 

@@ -203,7 +203,7 @@ class AlertPipeline:
             if standing is None:
                 return None
             scope = scope_of(standing.alert)
-            self._silences.add(
+            silence = self._silences.add(
                 until_ts=until_ts,
                 by=user,
                 now=now,
@@ -212,7 +212,8 @@ class AlertPipeline:
                 check=scope.check,
                 max_severity=standing.alert.finding.severity,
             )
-            self._reread(standing, now)
+            self._show(silence, now)
+            self._edit(standing, now)
         return standing.alert
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
@@ -224,22 +225,43 @@ class AlertPipeline:
             ended = [one for one in self._silences.active(now) if one.covers(standing.alert, now)]
             for one in ended:
                 self._silences.end(one.id, user, now)
-            self._reread(standing, now)
+            for one in ended:
+                self._show(one, now)
+            self._edit(standing, now)
         return standing.alert if ended else None
 
     def silence_where(
         self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
     ) -> Silence:
-        """A silence by run, by check (a pattern such as ``disk*``) or both, critical alerts included."""
-        return self._silences.add(until_ts=until_ts, by=user, now=now, run=run, check=check)
+        """See :class:`bot.ports.SilenceBook`."""
+        with self._transactions.transaction():
+            silence = self._silences.add(until_ts=until_ts, by=user, now=now, run=run, check=check)
+            self._show(silence, now)
+        return silence
 
     def silences(self, now: float) -> tuple[Silence, ...]:
-        """What holds at ``now``."""
+        """See :class:`bot.ports.SilenceBook`."""
         return tuple(self._silences.active(now))
 
-    def _reread(self, standing: Standing, now: float) -> None:
+    def end_silence(self, silence_id: int, user: str, now: float) -> bool:
+        """See :class:`bot.ports.SilenceBook`."""
+        with self._transactions.transaction():
+            ended = [one for one in self._silences.active(now) if one.id == silence_id]
+            for one in ended:
+                self._silences.end(one.id, user, now)
+                self._show(one, now)
+        return bool(ended)
+
+    def _edit(self, standing: Standing, now: float) -> None:
         if standing.alert.state is AlertState.FIRING:
             self._announcer.edit(standing, self._silences.active(now), now)
+
+    def _show(self, silence: Silence, now: float) -> None:
+        """The messages of the alerts that the silence covers, or covered, read as it now is."""
+        silences = self._silences.active(now)
+        for standing in self._standings.firing(silence.run, now - self._limits.listed_s):
+            if silence.covers(standing.alert, silence.created_ts):
+                self._announcer.edit(standing, silences, now)
 
 
 def _blind(view: RunView, findings: Sequence[Finding]) -> bool:

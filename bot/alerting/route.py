@@ -51,7 +51,7 @@ def route(
     if reason in {MentionReason.FIRST_CRITICAL, MentionReason.AGAIN_AFTER_QUIET}:
         mentions = audience.on_call
     elif reason is MentionReason.ESCALATED and told is not None and told.num_escalations < len(audience.escalation):
-        mentions = audience.escalation[told.num_escalations]
+        mentions = audience.escalation[told.num_escalations].users
     channel = audience.channel_by_severity.get(alert.finding.severity)
     return Route(reason=reason, channel=channel, mentions=mentions)
 

@@ -27,6 +27,7 @@ class ActionId(StrEnum):
     REJECT = "reject"
     ACK = "ack"
     SILENCE = "silence"
+    UNSILENCE = "unsilence"
     CONTINUE_RUN = "continue_run"
     PROPOSE_ROLLBACK = "propose_rollback"
 

@@ -99,6 +99,14 @@ async def test_silence_lasts_what_the_button_means(world: World) -> None:
     assert world.alerts.silenced == [(FINGERPRINT, world.clock.now() + 7200.0)]
 
 
+async def test_unsilence_is_told_by_the_alert_itself(world: World) -> None:
+    world.alerts.silence_where("U0ANNA", world.clock.now() + 60, world.clock.now(), run="digits-0001")
+    assert await world.press(ActionId.UNSILENCE, FINGERPRINT) is None
+    assert world.alerts.book == []
+    with pytest.raises(CommandError, match="is not silenced"):
+        await world.press(ActionId.UNSILENCE, FINGERPRINT)
+
+
 @pytest.mark.parametrize("action", [ActionId.ACK, ActionId.SILENCE])
 async def test_an_alert_that_is_over_is_refused(world: World, action: ActionId) -> None:
     with pytest.raises(CommandError, match="no longer fires"):

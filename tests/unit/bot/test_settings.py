@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from bot.errors import SettingsError
+from bot.setting_limits import audience
 from bot.settings import SLACK_API, Settings, examine_settings, load_settings, suspicious_names, unit_of
 
 EXAMPLE = Path(__file__).parents[3] / ".env.example"
@@ -72,6 +73,7 @@ def test_every_fault_is_told_at_once(environ: dict[str, str], tmp_path: Path) ->
         ("ONCALL_USERS", "U0ANNA,@ben", "member ids"),
         ("ONCALL_USERGROUP", "on-call", "a user group id"),
         ("ESCALATE_TO", "C0TRAIN", "member ids (U…) or user group ids (S…)"),
+        ("ESCALATE_TO", "1h: U0ANNA; 30m: U0BEN", "times that grow from group to group"),
         ("APPROVALS_REQUIRED", "1.5", "a whole number (people), at least 1 and at most 10"),
         ("APPROVALS_REQUIRED", "99", "at most 10"),
         ("ALLOW_SELF_APPROVAL", "perhaps", "true or false"),
@@ -209,3 +211,21 @@ def test_the_example_file_says_unit_and_reason_of_every_setting() -> None:
         assert comment == f"{unit_of(name)}: {info.description}"
         assert info.description
         assert unit_of(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "tiers"),
+    [
+        ("", ()),
+        ("U0ANNA, S0HEADS", ((900, ("U0ANNA", "S0HEADS")),)),
+        ("U0ANNA; U0BEN;", ((900, ("U0ANNA",)), (1800, ("U0BEN",)))),
+        ("10m: U0ANNA; 2h: S0HEADS; U0BEN", ((600, ("U0ANNA",)), (7200, ("S0HEADS",)), (8100, ("U0BEN",)))),
+        ("U0ANNA; 10m: U0BEN", ((900, ("U0ANNA",)), (900, ("U0BEN",)))),
+    ],
+    ids=["nobody", "one group", "two groups", "with times", "never before the group before"],
+)
+def test_escalation_calls_group_after_group(
+    environ: dict[str, str], text: str, tiers: tuple[tuple[float, tuple[str, ...]], ...]
+) -> None:
+    found = audience(load_settings({**environ, "ESCALATE_TO": text})).escalation
+    assert tuple((tier.after_s, tier.users) for tier in found) == tiers

@@ -288,3 +288,66 @@ async def test_a_silence_without_end_is_refused(world: World, text: str) -> None
     with pytest.raises(CommandError, match="at most 7d"):
         await world.say(text)
     assert world.alerts.silenced == []
+
+
+async def test_a_run_is_silenced_as_a_whole_by_its_name(world: World) -> None:
+    reply = await world.say("silence 2h for digits")
+    assert "every alert of digits, critical ones too" in reply.message.title
+    assert [(one.run, one.until_ts) for one in world.alerts.book] == [("digits-0001", START_TS + 152 + 7200)]
+
+
+async def test_alerts_shows_what_fires_and_what_is_silenced_until_when(world: World) -> None:
+    world.alerts.alerts = [_alert("one"), replace(_alert("two"), acked_by="U0BEN")]
+    until_ts = START_TS + 152 + 7200
+    world.alerts.silence_where("U0ANNA", until_ts, START_TS, run="digits-0001")
+    for text in ("alerts", "alerts of digits"):
+        message = (await world.say(text)).message
+        assert message.title.startswith("2 alerts firing")
+        shown = [f"{item.text} {item.detail}" for item in message.items]
+        assert f"silenced until <t:{until_ts:.0f}>" in shown[0]
+        assert "acknowledged by <u:U0BEN>" in shown[1]
+        assert shown[2] == f"Silence 1: everything of digits until <t:{until_ts:.0f}>, by <u:U0ANNA>"
+
+
+async def test_alerts_of_a_run_leaves_out_those_of_others(world: World) -> None:
+    world.alerts.alerts = [replace(_alert("one"), finding=replace(_alert("one").finding, run="other-0001"))]
+    world.alerts.silence_where("U0ANNA", START_TS + 9999, START_TS, run="other-0001")
+    message = (await world.say("alerts of digits")).message
+    assert (message.title, message.items) == ("Nothing is firing on digits", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "thread_ts", "left"),
+    [
+        pytest.param("unsilence 2", None, [1, 3], id="by number"),
+        pytest.param("unsilence", "2.0", [2, 3], id="in the alert's thread"),
+    ],
+)
+async def test_unsilence_ends_the_one_that_is_meant(
+    world: World, text: str, thread_ts: str | None, left: list[int]
+) -> None:
+    world.alerts.alerts = [_alert("one")]
+    world.outbox.keys["C0TRAIN", "2.0"] = _alert("one").fingerprint
+    for run in ("digits-0001", "second", "third"):
+        world.alerts.silence_where("U0ANNA", START_TS + 9999, START_TS, run=run)
+    reply = await world.say(text, thread_ts=thread_ts)
+    assert reply.message.title.startswith("Heard again: ")
+    assert [one.id for one in world.alerts.book] == left
+
+
+@pytest.mark.parametrize(
+    ("text", "runs", "words"),
+    [
+        pytest.param("unsilence", [], "nothing is silenced", id="none"),
+        pytest.param("unsilence", ["a", "b"], "2 silences hold", id="several"),
+        pytest.param("unsilence 9", ["a"], "there is no silence 9", id="unknown number"),
+    ],
+)
+async def test_unsilence_that_means_no_one_silence_is_refused(
+    world: World, text: str, runs: list[str], words: str
+) -> None:
+    for run in runs:
+        world.alerts.silence_where("U0ANNA", START_TS + 9999, START_TS, run=run)
+    with pytest.raises(CommandError, match=words):
+        await world.say(text)
+    assert len(world.alerts.book) == len(runs)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bot.alerting.limits import AlertLimits, Audience
+from bot.alerting.limits import AlertLimits, Audience, Tier
 from bot.alerting.pipeline import AlertPipeline, Outcome
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import Message
@@ -20,6 +20,7 @@ from bot.storage.messages import MessageStore
 from bot.storage.silences import SilenceStore
 
 RUN = "digits-1"
+TIERS = (Tier(after_s=900.0, users=("U2",)), Tier(after_s=1800.0, users=("U3",)))
 
 
 @dataclass
@@ -148,7 +149,7 @@ class Desk:
             transactions=self.database,
             clock=self.clock,
             limits=self.limits,
-            audience=audience or Audience(on_call=("U1",), escalation=(("U2",), ("U3",))),
+            audience=audience or Audience(on_call=("U1",), escalation=TIERS),
         )
         self.first_seen_ts = self.clock.ts
 

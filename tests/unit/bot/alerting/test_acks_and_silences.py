@@ -6,7 +6,7 @@ import pytest
 
 from bot.core.finding import Nature, Severity
 from bot.core.message import ActionId, Message, Tone
-from tests.unit.bot.alerting.fakes import RUN, Desk, finding
+from tests.unit.bot.alerting.fakes import RUN, TIERS, Desk, finding
 
 NAN = finding("nonfinite", severity=Severity.WARNING)
 EPOCH = finding("epoch_finished", severity=Severity.INFO, nature=Nature.OCCURRENCE)
@@ -40,7 +40,7 @@ def test_call_still_on_its_way_reaches_nobody_once_it_is_over(end: str) -> None:
     desk = Desk()
     desk.look(finding())
     desk.send_all()
-    desk.look(finding(), after_s=desk.limits.escalate_after_s)
+    desk.look(finding(), after_s=TIERS[0].after_s)
     word = f"{finding().fingerprint}#escalated1.1"
     assert desk.wanted()[word].mentions == ("U2",)
     if end == "acknowledged":
@@ -105,6 +105,30 @@ def test_unsilence_ends_every_silence_over_the_alert() -> None:
     assert desk.pipeline.unsilence(finding().fingerprint, "U7", desk.clock.ts + 1) is None
     assert desk.look(finding(), after_s=1).told
     assert desk.pipeline.silences(desk.clock.ts) == ()
+
+
+def test_silence_of_a_run_shows_on_its_messages_until_it_is_ended() -> None:
+    desk = Desk()
+    desk.look(finding(), CRASHED)
+    desk.send_all()
+    silence = desk.pipeline.silence_where("U7", desk.clock.ts + 9000, desk.clock.ts, run=RUN)
+    shown = dict(desk.send_all())
+    assert set(shown) == {finding().fingerprint, CRASHED.fingerprint}
+    assert all("by <u:U7>" in one.context[0] and ActionId.UNSILENCE in actions(one) for one in shown.values())
+    assert desk.pipeline.silences(desk.clock.ts) == (silence,)
+    assert desk.pipeline.end_silence(silence.id, "U8", desk.clock.ts)
+    shown = dict(desk.send_all())
+    assert all("silenced" not in one.context[0] and ActionId.SILENCE in actions(one) for one in shown.values())
+    assert desk.pipeline.silences(desk.clock.ts) == ()
+    assert not desk.pipeline.end_silence(silence.id, "U8", desk.clock.ts)
+
+
+def test_silence_of_another_run_changes_nothing() -> None:
+    desk = Desk()
+    desk.look(finding())
+    desk.send_all()
+    desk.pipeline.silence_where("U7", desk.clock.ts + 9000, desk.clock.ts, run="other")
+    assert desk.send_all() == []
 
 
 @pytest.mark.parametrize("act", ["ack", "silence", "unsilence"])

@@ -9,7 +9,7 @@ from bot.alerting.limits import Audience
 from bot.core.finding import Nature, Severity
 from bot.core.message import ActionId, Message, Tone
 from bot.errors import StoreError
-from tests.unit.bot.alerting.fakes import RUN, Desk, finding
+from tests.unit.bot.alerting.fakes import RUN, TIERS, Desk, finding
 
 NAN = finding("nonfinite", severity=Severity.WARNING)
 EPOCH = finding("epoch_finished", severity=Severity.INFO, nature=Nature.OCCURRENCE)
@@ -126,7 +126,7 @@ def test_unacknowledged_critical_alert_calls_one_group_after_the_other() -> None
     desk.send_all()
     called = []
     for _ in range(6):
-        desk.look(CRASHED, after_s=desk.limits.escalate_after_s)
+        desk.look(CRASHED, after_s=TIERS[0].after_s)
         called += [message.mentions for _, message in desk.send_all()]
     assert called == [("U2",), ("U3",)]
 

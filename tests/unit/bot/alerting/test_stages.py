@@ -16,11 +16,11 @@ from bot.core.alert import Alert, AlertState
 from bot.core.finding import Nature, Severity
 from bot.core.silence import Silence
 from bot.core.standing import Standing, Told
-from tests.unit.bot.alerting.fakes import finding
+from tests.unit.bot.alerting.fakes import TIERS, finding
 
 NOW = 1_700_000_000.0
 LIMITS = AlertLimits()
-AUDIENCE = Audience(on_call=("U1",), escalation=(("U2",), ("U3",)))
+AUDIENCE = Audience(on_call=("U1",), escalation=TIERS)
 
 
 def alert(check: str = "stalled", **changes: object) -> Alert:
@@ -159,7 +159,7 @@ def test_dedup(
     assert decided is reason
 
 
-WAIT_S = LIMITS.escalate_after_s
+WAIT_S = TIERS[0].after_s
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ WAIT_S = LIMITS.escalate_after_s
     ],
 )
 def test_escalation(one: Alert, before: Told, sent_ts: float | None, now: float, reason: EscalateReason) -> None:
-    decided = escalation(one, before, sent_ts=sent_ts, now=now, limits=LIMITS, audience=AUDIENCE)
+    decided = escalation(one, before, sent_ts=sent_ts, now=now, audience=AUDIENCE)
     assert decided.reason is reason
     assert bool(decided.group) is (reason is EscalateReason.DUE)
 

@@ -1,0 +1,99 @@
+"""``silence`` and ``unsilence``: what makes no sound until when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.core.forecast import duration
+from bot.core.message import Message, Reply, Tone
+from bot.core.silence import Silence
+from bot.core.tokens import moment
+from bot.errors import CommandError
+from commands.acknowledge import meant_alert
+from commands.alerts import silence_text
+from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
+
+_UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+_MAX_SILENCE_S = 7 * 86400.0
+"""A silence that outlives a week is a forgotten one."""
+
+
+async def silence(invocation: Invocation, context: Context) -> Reply:
+    """The alert of this thread, or the only one firing, makes no sound for a while; with a run named, all of that run.
+
+    Raises:
+        CommandError: no end, or one beyond a week.
+    """
+    seconds = float(invocation.words["number"]) * _UNITS_S[invocation.words["unit"].lower()]
+    if not 0 < seconds <= _MAX_SILENCE_S:
+        raise CommandError(
+            "silence-length",
+            f"{invocation.words['number']}{invocation.words['unit']} can't be a silence: more than 0 and at most 7d.",
+            "/train silence 2h",
+        )
+    user, now = invocation.request.user, context.clock.now()
+    if invocation.words.get("run"):
+        view = await find_run(invocation, context)
+        context.alerts.silence_where(user, now + seconds, now, run=view.run)
+        what = f"every alert of {view.name}, critical ones too"
+    else:
+        alert = await meant_alert(invocation, context)
+        if context.alerts.silence(alert.fingerprint, user, now + seconds, now) is None:
+            raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
+        what = alert.finding.title
+    title = f"Silent for {duration(seconds)}, until {moment(now + seconds)}: {what}"
+    return Reply(message=Message(title=title, tone=Tone.NEUTRAL, context=("/train unsilence ends it earlier",)))
+
+
+async def unsilence(invocation: Invocation, context: Context) -> Reply:
+    """The silence of this thread's alert, the one with the number, or the only one there is, has ended; what still
+    holds is told at the next look.
+
+    Raises:
+        CommandError: none holds, or it could be several.
+    """
+    user, now = invocation.request.user, context.clock.now()
+    number = invocation.integer("id")
+    key = thread_key(invocation.request, context)
+    if number is None and key is not None:
+        heard = context.alerts.unsilence(key, user, now)
+        if heard is not None:
+            return _heard(heard.finding.title)
+    ended = _meant(number, context.alerts.silences(now))
+    what = silence_text(ended, context)
+    if not context.alerts.end_silence(ended.id, user, now):
+        raise CommandError("not-silenced", f"silence {ended.id} has ended by itself.", "/train alerts")
+    return _heard(what)
+
+
+def _meant(number: int | None, silences: Sequence[Silence]) -> Silence:
+    if not silences:
+        raise CommandError("not-silenced", "nothing is silenced.", "/train alerts")
+    if number is None and len(silences) == 1:
+        return silences[0]
+    if number is None:
+        raise CommandError("which-silence", f"{len(silences)} silences hold.", "/train alerts shows their numbers")
+    found = next((one for one in silences if one.id == number), None)
+    if found is None:
+        raise CommandError("no-such-silence", f"there is no silence {number} now.", "/train alerts shows their numbers")
+    return found
+
+
+def _heard(what: str) -> Reply:
+    return Reply(message=Message(title=f"Heard again: {what}", tone=Tone.GOOD, context=("/train alerts",)))
+
+
+SILENCE = Command(
+    name="silence 2h",
+    summary="keep the alert of this thread quiet for a while, or a whole run",
+    examples=("silence 2h", "silence 30m", "silence 2h for digits"),
+    pattern=pattern(rf"silence(?: for)? (?P<number>\d{{1,4}})\s*(?P<unit>[mhd]){RUN_WORD}"),
+    action=silence,
+)
+UNSILENCE = Command(
+    name="unsilence",
+    summary="end the silence of this thread's alert, or the one with a number",
+    examples=("unsilence", "unsilence 3"),
+    pattern=pattern(r"unsilence(?: (?P<id>\d{1,6}))?"),
+    action=unsilence,
+)
