@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bot.core.alert import Alert
 from bot.core.approval import Approval, ApprovalState, Vote
 from bot.core.archive import ArchiveFact
 from bot.core.audit import AuditEntry, AuditReport
@@ -16,7 +15,6 @@ from bot.core.facts import CheckpointFact, ProcessFact, ProcessIdentity
 from bot.core.host import GpuFact
 from bot.core.message import Message
 from bot.core.operation import Entry, Intent, IntentKind, Operation
-from bot.core.silence import Silence
 from bot.core.view import RunView
 from bot.errors import ChatError, OperationError
 
@@ -187,48 +185,6 @@ class Runs(Protocol):
     async def refresh(self, run: str) -> RunView | None:
         """The run, read anew now."""
         ...
-
-
-class Alerts(Protocol):
-    """Alerts as commands and buttons use them."""
-
-    def firing(self, run: str | None = None) -> Sequence[Alert]:
-        """Firing alerts, newest first."""
-        ...
-
-    def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """The alert is acknowledged; None when there is no such firing alert. Acknowledging twice keeps the first."""
-        ...
-
-    def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
-        """The alert makes no sound until then; None when there is no such alert."""
-        ...
-
-    def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """No silence covers the alert any more; None when none did."""
-        ...
-
-
-class SilenceBook(Protocol):
-    """Silences as a whole: all of them, and those that are not of one alert."""
-
-    def silences(self, now: float) -> Sequence[Silence]:
-        """What holds at ``now``, the longest first."""
-        ...
-
-    def silence_where(
-        self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
-    ) -> Silence:
-        """A silence by run, by check (a pattern such as ``disk*``) or both, critical alerts included."""
-        ...
-
-    def end_silence(self, silence_id: int, user: str, now: float) -> bool:
-        """The silence holds no more; False when it had ended, or never was."""
-        ...
-
-
-class AlertBook(Alerts, SilenceBook, Protocol):
-    """Both."""
 
 
 class Audit(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from bot.core.alert_book import AlertBook
 from bot.core.epoch_report import ReportLimits
 from bot.core.host import HostFact
 from bot.core.message import Reply
@@ -14,7 +15,7 @@ from bot.core.request import Request
 from bot.core.tokens import person
 from bot.core.view import RunView
 from bot.errors import CommandError
-from bot.ports import AlertBook, Chat, Clock, Outbox, Runs
+from bot.ports import Chat, Clock, Outbox, Runs
 
 
 class Operations(Protocol):

@@ -51,7 +51,7 @@ class Outcome:
 
 
 class AlertPipeline:
-    """Implements :class:`bot.ports.Alerts`. What it stores commits with the transaction that is open, or at once."""
+    """Implements :class:`bot.core.alert_book.AlertBook`. What it stores commits with the open transaction."""
 
     def __init__(
         self,
@@ -178,12 +178,12 @@ class AlertPipeline:
         return callable_ and told.num_escalations < len(self._audience.escalation)
 
     def firing(self, run: str | None = None) -> tuple[Alert, ...]:
-        """See :class:`bot.ports.Alerts`. What only happened is listed while it is news and nobody acknowledged it."""
+        """See :class:`bot.core.alert_book.Alerts`. What only happened is listed while it is unacknowledged news."""
         since_ts = self._clock.now() - self._limits.listed_s
         return tuple(one.alert for one in self._standings.firing(run, since_ts) if _is_listed(one.alert, since_ts))
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """See :class:`bot.ports.Alerts`."""
+        """See :class:`bot.core.alert_book.Alerts`."""
         with self._transactions.transaction():
             standing = self._standings.get(fingerprint)
             if standing is None or standing.alert.state is not AlertState.FIRING:
@@ -197,7 +197,7 @@ class AlertPipeline:
         return standing.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
-        """See :class:`bot.ports.Alerts`. Nothing worse than the alert is now is covered."""
+        """See :class:`bot.core.alert_book.Alerts`. Nothing worse than the alert is now is covered."""
         with self._transactions.transaction():
             standing = self._standings.get(fingerprint)
             if standing is None:
@@ -217,7 +217,7 @@ class AlertPipeline:
         return standing.alert
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """See :class:`bot.ports.Alerts`."""
+        """See :class:`bot.core.alert_book.Alerts`."""
         with self._transactions.transaction():
             standing = self._standings.get(fingerprint)
             if standing is None:
@@ -233,18 +233,18 @@ class AlertPipeline:
     def silence_where(
         self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
     ) -> Silence:
-        """See :class:`bot.ports.SilenceBook`."""
+        """See :class:`bot.core.alert_book.SilenceBook`."""
         with self._transactions.transaction():
             silence = self._silences.add(until_ts=until_ts, by=user, now=now, run=run, check=check)
             self._show(silence, now)
         return silence
 
     def silences(self, now: float) -> tuple[Silence, ...]:
-        """See :class:`bot.ports.SilenceBook`."""
+        """See :class:`bot.core.alert_book.SilenceBook`."""
         return tuple(self._silences.active(now))
 
     def end_silence(self, silence_id: int, user: str, now: float) -> bool:
-        """See :class:`bot.ports.SilenceBook`."""
+        """See :class:`bot.core.alert_book.SilenceBook`."""
         with self._transactions.transaction():
             ended = [one for one in self._silences.active(now) if one.id == silence_id]
             for one in ended:
