@@ -171,6 +171,7 @@ class GuardedLoader(InfiniteDataLoader):
             self.epoch_state = self.next_epoch_state(new_iterator=False)
         else:
             self.order.first_epoch = self.epoch
+            self.order.states = []  # without workers the new iterator writes its own when the first batch is drawn
             self.iterator = self._get_iterator()
             self.epochs_begun = 0
             generator = self.order.generator

@@ -43,9 +43,11 @@ def killed(overrides: dict[str, Any], at: int) -> Path:
     return Path(overrides["project"]) / overrides["name"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("workers", "at"), [(0, 9), (2, 9), (0, 21)], ids=["no workers", "workers", "after mosaic was closed"]
+)
 def test_a_killed_exact_run_ends_as_the_one_that_was_not(
-    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, workers: int
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, workers: int, at: int
 ) -> None:
     made: list[Any] = []
 
@@ -58,7 +60,7 @@ def test_a_killed_exact_run_ends_as_the_one_that_was_not(
     overrides = settings(
         epochs=4, workers=workers, exact=True, snapshot_s=0.0001, nbs=8, close_mosaic=1, multi_scale=0.5, mixup=0.5
     )
-    run = killed(overrides, at=9)
+    run = killed(overrides, at=at)
     (last_state,) = [path for path in RunLayout(run).states.iterdir() if path.name == "snapshot.pt"]
     assert last_state.is_file()
 
@@ -69,7 +71,7 @@ def test_a_killed_exact_run_ends_as_the_one_that_was_not(
     assert whole.train_loader.num_workers == workers
     assert not differences(made[0], whole)
     starts = events(RunLayout(run), "run_started")
-    assert [event["from_epoch"] for event in starts] == [None, 2]
+    assert [event["from_epoch"] for event in starts] == [None, at // 6 + 1]
 
 
 def test_samples_name_every_image_they_were_made_of(settings: Callable[..., dict[str, Any]]) -> None:
