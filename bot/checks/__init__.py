@@ -29,7 +29,7 @@ class Check:
 
 
 CHECKS: Final[tuple[Check, ...]] = (
-    Check(conditions=("process_died",), look=check_process),
+    Check(conditions=("process_died", "orphans"), look=check_process),
     Check(conditions=("nonfinite",), look=check_nonfinite),
     Check(conditions=("clip_rate",), look=check_gradients),
     Check(conditions=("stalled",), look=check_progress),

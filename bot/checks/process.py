@@ -1,11 +1,11 @@
-"""The trainer's process: gone without a word, a zombie, or its pid reused."""
+"""The trainer's process: gone without a word, a zombie, its pid reused; and what outlived it."""
 
 from __future__ import annotations
 
 import signal as signals
 
 from bot.checks.limits import CheckLimits
-from bot.core.facts import ProcessFact, ProcessStatus
+from bot.core.facts import OomEvidence, ProcessFact, ProcessStatus
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import ActionId, Button
 from bot.core.run import RunState
@@ -16,8 +16,13 @@ CHECK = "process_died"
 
 
 def check_process(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    """One condition while the record says running and the process is over; it resolves when a new attempt starts."""
-    del limits, now
+    """A condition while the record says running and the process is over, until a new attempt starts; and one while
+    anything that belonged to a process that is over lives on."""
+    del limits
+    return (*_death(view), *_orphans(view, now))
+
+
+def _death(view: RunView) -> tuple[Finding, ...]:
     if view.state is not RunState.DIED or view.process is None:
         return ()
     pid = view.record.pid if view.record else None
@@ -36,9 +41,10 @@ def check_process(view: RunView, limits: CheckLimits, now: float) -> tuple[Findi
             body=(ending_text(view.process),),
             fields=(
                 ("Process", f"{pid}"),
-                ("Phase", beat.phase.value if beat and beat.phase else "unknown"),
+                ("Phase", beat.phase.value.replace("_", " ") if beat and beat.phase else "unknown"),
                 ("Last sign of life", moment(beat.ts) if beat else "none"),
                 ("Last clean checkpoint", f"epoch {clean.epoch}" if clean else "none"),
+                *_memory(view, view.process),
             ),
             excerpt="\n".join(view.log_tail),
             hint="/train execute rollback",
@@ -48,19 +54,76 @@ def check_process(view: RunView, limits: CheckLimits, now: float) -> tuple[Findi
     )
 
 
+def _memory(view: RunView, process: ProcessFact) -> tuple[tuple[str, str], ...]:
+    """What it last used, when memory may be why it died."""
+    beat = view.beat
+    perhaps = process.signal == signals.SIGKILL or process.oom in {OomEvidence.OWN_GROUP, OomEvidence.HOST}
+    unknown = process.signal is None and process.exit_code is None and process.oom is not OomEvidence.NONE
+    if not perhaps and not unknown:
+        return ()
+    main = f"{process.rss_gib:.1f} GiB" if process.rss_gib is not None else "unknown"
+    device = f"{beat.memory_gib:.1f} GiB" if beat and beat.memory_gib is not None else "unknown"
+    return (("Memory at the last look", f"{main} main, {device} GPU"),)
+
+
+def _orphans(view: RunView, now: float) -> tuple[Finding, ...]:
+    process = view.process
+    if process is None or not process.over or not process.orphans:
+        return ()
+    pids = " ".join(str(pid) for pid in process.orphans)
+    count = len(process.orphans)
+    return (
+        Finding(
+            run=view.run,
+            check="orphans",
+            key=f"attempt{view.attempt}",
+            severity=Severity.WARNING,
+            nature=Nature.CONDITION,
+            ts=now,
+            title=f"{view.name}: {count} process{'es' if count != 1 else ''} outlived the training",
+            body=(
+                "Data loader workers or ranks of an ended trainer hold memory, of the GPU too: the next may not start.",
+                f"To end them, on the host: kill {pids}",
+            ),
+            fields=(("Processes", pids), ("Trainer", f"{view.record.pid if view.record else 'unknown'}")),
+            hint="/train status",
+            resolution=f"{view.name}: nothing of the ended training is left",
+        ),
+    )
+
+
 def ending_text(process: ProcessFact) -> str:
     """How the process ended, as far as the operating system told."""
+    if process.oom is OomEvidence.OWN_GROUP:
+        return "The kernel's out-of-memory killer ended it: its control group ran out of memory."
+    killed = process.signal == signals.SIGKILL
+    if process.oom is OomEvidence.HOST and (killed or (process.signal is None and process.exit_code is None)):
+        return "Most likely the kernel's out-of-memory killer ended it: it killed on this host when the process died."
     if process.signal is not None:
         try:
             name = signals.Signals(process.signal).name
         except ValueError:
             name = "unknown signal"
-        killed = " (the kernel's out-of-memory killer uses it too)" if process.signal == signals.SIGKILL else ""
-        return f"It was ended by signal {process.signal}, {name}{killed}."
+        return f"It was ended by signal {process.signal}, {name}{_who_kills(process) if killed else ''}."
     if process.exit_code is not None:
-        return f"It ended with exit code {process.exit_code} and did not say why in its record."
+        code = process.exit_code
+        return f"It ended with exit code {code}{_shell_signal(code)}; its record does not say why."
     if process.status is ProcessStatus.REPLACED:
         return "Its pid now belongs to another process; how it ended is not known."
     if process.status is ProcessStatus.ZOMBIE:
         return "It is a zombie: ended, and not yet collected by its parent."
-    return "How it ended is not known: it was not started by this bot, so only its parent was told the exit code."
+    text = "How it ended is not known: it was not started by this bot, so only its parent was told the exit code."
+    return text if process.oom is not OomEvidence.NONE else f"{text} The out-of-memory killer was not at work."
+
+
+def _who_kills(process: ProcessFact) -> str:
+    if process.oom is OomEvidence.NONE:
+        return ": not by the out-of-memory killer, whose counter stands as before"
+    return ": perhaps by the kernel's out-of-memory killer"
+
+
+def _shell_signal(code: int) -> str:
+    """A shell adds 128 to the signal that ended what it ran."""
+    if code - 128 not in set(signals.Signals):
+        return ""
+    return f" (as a shell tells {signals.Signals(code - 128).name})"

@@ -73,9 +73,22 @@ class ProcessStatus(StrEnum):
     """Another host, or the operating system would not say."""
 
 
+class OomEvidence(StrEnum):
+    """What the kernel's counters say of its out-of-memory killer at the time a process died."""
+
+    OWN_GROUP = "own group"
+    """It killed in the process's own control group."""
+    HOST = "host"
+    """It killed something on this host."""
+    NONE = "none"
+    UNKNOWN = "unknown"
+    """The counters can't be read, or nobody looked while the process lived."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFact:
-    """The process of a run as the driver sees it at ``ts``. Exit code and signal are known only to its parent."""
+    """The process of a run as the driver sees it at ``ts``. Exit code and signal are known to its parent, and of a
+    zombie to its own user. ``rss_gib`` of a process that is over is from the last look at it alive."""
 
     status: ProcessStatus
     ts: float
@@ -84,6 +97,9 @@ class ProcessFact:
     cpu_pct: float | None = None
     rss_gib: float | None = None
     children: int | None = None
+    orphans: tuple[int, ...] = ()
+    """Pids of what belonged to it and outlived it: data loader workers, ranks."""
+    oom: OomEvidence = OomEvidence.UNKNOWN
     detail: str = ""
 
     @property

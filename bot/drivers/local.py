@@ -16,7 +16,10 @@ import psutil
 
 from bot.core.facts import ProcessFact, ProcessIdentity, ProcessStatus
 from bot.drivers.environment import trainer_environment
+from bot.drivers.families import Families
 from bot.drivers.launches import KEY_VARIABLE, Launches
+from bot.drivers.out_of_memory import OomWitness
+from bot.drivers.proc_stat import ProcStat, ProcTable, read_stat
 from bot.drivers.start_times import StartTimes
 from bot.errors import DriverError
 from bot.ports import LaunchSpec
@@ -39,7 +42,10 @@ class LocalDriver:
         self._launches = Launches(launches)
         self._start_times = StartTimes(launches / "boot.json", self._boot_id)
         self._children: dict[ProcessIdentity, subprocess.Popen[bytes]] = {}
-        self._meters: dict[ProcessIdentity, psutil.Process] = {}
+        self._meters: dict[ProcessIdentity, tuple[float, float]] = {}
+        self._last_rss_gib: dict[ProcessIdentity, float] = {}
+        self._families = Families(ProcTable())
+        self._oom = OomWitness()
 
     def identify(self, pid: int) -> ProcessIdentity | None:
         """The identity of the process that has ``pid`` now; None when there is none."""
@@ -58,32 +64,45 @@ class LocalDriver:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=now, detail=elsewhere)
         if process.boot_id and self._boot_id and process.boot_id != self._boot_id:
             return ProcessFact(status=ProcessStatus.GONE, ts=now, detail="the host has been restarted since")
-        exit_code, signum = self._reap(process)
         try:
-            found = psutil.Process(process.pid)
-            if not self._same(process, found):
-                return ProcessFact(
-                    status=ProcessStatus.REPLACED,
-                    ts=now,
-                    exit_code=exit_code,
-                    signal=signum,
-                    detail=f"process {process.pid} is another one now: {found.name()}",
-                )
-            with found.oneshot():
-                if found.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
-                    return ProcessFact(status=ProcessStatus.ZOMBIE, ts=now, exit_code=exit_code, signal=signum)
-                return ProcessFact(
-                    status=ProcessStatus.ALIVE,
-                    ts=now,
-                    cpu_pct=self._cpu_pct(process),
-                    rss_gib=found.memory_info().rss / 2**30,
-                    children=len(found.children(recursive=True)),
-                    detail="stopped by a signal (SIGSTOP)" if found.status() == psutil.STATUS_STOPPED else "",
-                )
-        except psutil.NoSuchProcess:
-            return ProcessFact(status=ProcessStatus.GONE, ts=now, exit_code=exit_code, signal=signum)
-        except (psutil.Error, OSError) as error:
+            return self._inspect_here(process, now)
+        except (psutil.Error, OSError, ValueError, IndexError) as error:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=now, detail=str(error))
+
+    def _inspect_here(self, process: ProcessIdentity, now: float) -> ProcessFact:
+        exit_code, signum = self._reap(process)
+        found = read_stat(process.pid)
+        same = found is not None and self._is(process, found)
+        if found is not None and same and not found.over:
+            self._oom.note(process)
+            self._last_rss_gib[process] = rss_gib = found.rss_bytes / 2**30
+            return ProcessFact(
+                status=ProcessStatus.ALIVE,
+                ts=now,
+                cpu_pct=self._cpu_pct(process, found),
+                rss_gib=rss_gib,
+                children=self._families.note(process),
+                detail="stopped by a signal (SIGSTOP)" if found.state == "T" else "",
+            )
+        status, detail = ProcessStatus.GONE, ""
+        if found is not None and same:
+            status = ProcessStatus.ZOMBIE
+            if exit_code is None and signum is None and found.wait_status:
+                exit_code, signum = _ending(found.wait_status)
+        elif found is not None:
+            status = ProcessStatus.REPLACED
+            detail = f"process {process.pid} is another one now: {found.name}"
+        orphans = self._families.orphans(process, replaced=status is ProcessStatus.REPLACED)
+        return ProcessFact(
+            status=status,
+            ts=now,
+            exit_code=exit_code,
+            signal=signum,
+            rss_gib=self._last_rss_gib.get(process),
+            orphans=tuple(one.pid for one in orphans if one.pid != os.getpid()),
+            oom=self._oom.evidence(process),
+            detail=detail,
+        )
 
     def signal(self, process: ProcessIdentity, signum: int, *, group: bool = False) -> bool:
         """The signal went to exactly this process; with ``group`` also to every :meth:`survivors`. False when the
@@ -212,15 +231,14 @@ class LocalDriver:
                 )
             time.sleep(0.02)
 
-    def _cpu_pct(self, process: ProcessIdentity) -> float | None:
-        """Since the last look; None at the first one. The meter outlives the look, since it holds the last count."""
-        meter = self._meters.get(process)
-        if meter is not None:
-            return float(meter.cpu_percent())
-        self._meters = {known: m for known, m in self._meters.items() if m.is_running()}
-        self._meters[process] = psutil.Process(process.pid)
-        self._meters[process].cpu_percent()
-        return None
+    def _cpu_pct(self, process: ProcessIdentity, found: ProcStat) -> float | None:
+        """Since the last look; None at the first one."""
+        now = time.monotonic()
+        before = self._meters.get(process)
+        self._meters[process] = (now, found.cpu_s)
+        if before is None or now <= before[0]:
+            return None
+        return 100 * (found.cpu_s - before[1]) / (now - before[0])
 
     def _reap(self, process: ProcessIdentity) -> tuple[int | None, int | None]:
         """Exit code and signal, when it was launched here and is over. Leaves no zombie of any launch."""
@@ -240,6 +258,11 @@ class LocalDriver:
     def _same(self, process: ProcessIdentity, found: psutil.Process) -> bool:
         return process.create_time is not None and self._start_times.equal(process.create_time, found.create_time())
 
+    def _is(self, process: ProcessIdentity, found: ProcStat) -> bool:
+        if process.create_time is None:
+            return False
+        return self._start_times.is_start(process.create_time, found.started_s)
+
     def _elsewhere(self, process: ProcessIdentity) -> str:
         """Why this host cannot tell; empty when it can."""
         if process.host is not None and process.host != self._host:
@@ -247,6 +270,13 @@ class LocalDriver:
         if process.create_time is None:
             return "is known without its start time, so a pid alone would have to do"
         return ""
+
+
+def _ending(wait_status: int) -> tuple[int | None, int | None]:
+    """Exit code or signal."""
+    if os.WIFSIGNALED(wait_status):
+        return None, os.WTERMSIG(wait_status)
+    return os.waitstatus_to_exitcode(wait_status), None
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

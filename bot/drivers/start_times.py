@@ -37,6 +37,13 @@ class StartTimes:
         now = self._learn()
         return any(abs((recorded - then) - (shown - now)) <= _TOLERANCE_S for then in self._seen)
 
+    def is_start(self, recorded: float, started_s: float) -> bool:
+        """As :meth:`equal`, with the start as the kernel counts it, from the boot."""
+        if any(abs(recorded - then - started_s) <= _TOLERANCE_S for then in self._seen):
+            return True
+        now = self._learn()
+        return abs(recorded - now - started_s) <= _TOLERANCE_S
+
     def _learn(self) -> float:
         now = float(psutil.boot_time())
         if all(abs(now - then) > _TOLERANCE_S for then in self._seen):

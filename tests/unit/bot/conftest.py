@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def written(tmp_path: Path) -> WrittenRun:
 def look(written: WrittenRun) -> Look:
     """The view after ``after_s``, with a process that is alive unless told otherwise."""
 
-    def read(after_s: float = 100.0, *, status: ProcessStatus = ProcessStatus.ALIVE, **process: int) -> RunView:
+    def read(after_s: float = 100.0, *, status: ProcessStatus = ProcessStatus.ALIVE, **process: Any) -> RunView:
         view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + after_s)
         return replace(view, process=ProcessFact(status=status, ts=START_TS + after_s, **process))
 

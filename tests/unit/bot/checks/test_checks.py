@@ -77,23 +77,6 @@ def test_a_bad_batch_in_the_weights_is_critical(written: WrittenRun, look: Look)
     assert "went into the weights" in found.body[0]
 
 
-@pytest.mark.parametrize(
-    ("process", "words"),
-    [
-        pytest.param({"signal": 9}, "SIGKILL", id="signal"),
-        pytest.param({"exit_code": 1}, "exit code 1", id="exit code"),
-        pytest.param({}, "not known", id="unknown"),
-    ],
-)
-def test_a_dead_process_is_told_with_how_it_ended(
-    written: WrittenRun, look: Look, process: dict[str, int], words: str
-) -> None:
-    written.beat(50, epoch=1, batch=7)
-    (found,) = check_process(look(status=ProcessStatus.GONE, **process), LIMITS, START_TS + 100)
-    assert "died at epoch 1, batch 7" in found.title
-    assert words in found.body[0]
-
-
 @pytest.mark.parametrize("state", ["finished", "stopped", "gave_up", "crashed"])
 def test_a_process_that_ended_with_a_word_has_not_died(written: WrittenRun, look: Look, state: str) -> None:
     written.record(state=RunRecordState(state))

@@ -190,6 +190,8 @@ def test_launched_process_knows_its_key_and_none_of_the_tokens(
 ) -> None:
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-secret")
     process = driver.launch(spec(SLEEP))
+    # Between its exec and the first instruction the kernel shows an empty environment.
+    wait_until(lambda: bool(psutil.Process(process.pid).environ()))
     environment = psutil.Process(process.pid).environ()
     assert environment[KEY_VARIABLE].startswith("op-1@")
     assert "SLACK_BOT_TOKEN" not in environment
