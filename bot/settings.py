@@ -116,27 +116,83 @@ class Settings(BaseSettings):
     )
     stall_factor: float = _limit(
         5.0,
-        "times the epoch's mean batch time",
-        "a batch later than this is a stall; below 3 a slow disk looks dead",
+        "times the longest seen",
+        "a batch, validation or save later than this has hung; below 3 a slow disk looks dead",
         gt=1,
     )
     stall_min_s: float = _limit(
-        120.0, "s", "never called a stall before: file systems pause, and a false alarm at night costs trust", gt=0
+        120.0, "s", "no batch is called hung before: file systems pause, and a false alarm at night costs trust", gt=0
     )
-    validation_timeout_s: float = _limit(3600.0, "s", "validation or saving without an end", gt=0)
+    stall_max_s: float = _limit(
+        3600.0, "s", "every batch is called hung after this, so that one long pause does not hide the next", gt=0
+    )
+    validation_timeout_s: float = _limit(
+        3600.0, "s", "validation or saving without an end, until the run has shown how long it takes", gt=0
+    )
+    phase_min_s: float = _limit(
+        600.0, "s", "a learnt time-out of start-up, validation or saving is no shorter: the next has more to do", gt=0
+    )
+    phase_max_s: float = _limit(21_600.0, "s", "and no longer, so that one long pause does not hide the next", gt=0)
+    slow_factor: float = _limit(
+        2.0, "times the run's own median", "batches slower than this are told; less comes and goes with the disk", gt=1
+    )
+    slow_window_s: float = _limit(
+        900.0, "s", "a slow-down is told when it held this long: a backup or a scan of the disk passes", ge=60
+    )
+    late_factor: float = _limit(
+        1.5, "times the run's median epoch", "an epoch that takes longer is told while it still runs", gt=1
+    )
+    late_min_s: float = _limit(
+        600.0, "s", "and is at least this late, so that short epochs are not told by the minute", ge=0
+    )
     clear_batches: int = _limit(
         20, "batches", "healthy ones until a non-finite alert resolves, so that a second one still belongs to it", ge=1
     )
-    clip_share_pct: float = _limit(
-        20.0, "% of an epoch's steps", "clipping that often is the learning rate's doing", gt=0, le=100
+    clip_rise_pct: float = _limit(
+        25.0,
+        "percentage points",
+        "rise of the clipped share over the run's own earlier epochs; the plain share says nothing",
+        gt=0,
+        le=100,
     )
-    clip_min_batches: int = _limit(200, "batches", "the start of training clips a lot and means nothing", ge=1)
+    clip_min_batches: int = _limit(200, "batches", "the start of an epoch is no sample", ge=1)
+    gradient_growth_factor: float = _limit(
+        4.0, "times the run's own median norm", "growth that lasts; healthy norms fall or wander by less than 2", gt=1
+    )
+    spike_mads: float = _limit(
+        10.0, "robust standard deviations", "a stretch of batches with a mean loss so far above those before", gt=1
+    )
+    spike_rise_pct: float = _limit(
+        50.0, "% above the stretches before", "and by this much: late in training the deviation is tiny", gt=0
+    )
+    loss_patience_epochs: int = _limit(
+        5, "epochs", "without a better loss or fitness while the learning rate is still high", ge=2
+    )
+    loss_lr_share: float = _limit(
+        0.2,
+        "of the highest learning rate",
+        "below it the schedule is nearly over and a plateau is its purpose",
+        ge=0,
+        le=1,
+    )
+    checkpoint_grace_s: float = _limit(
+        300.0, "s", "from an epoch's end until its checkpoint is missed: a network disk takes minutes", ge=0
+    )
+    checkpoint_stale_epochs: float = _limit(
+        2.5, "median epochs", "since the newest checkpoint: so much would be lost", gt=1
+    )
     few_clips_pct: float = _limit(
         1.0,
         "% of an epoch's steps",
         "success criterion of an epoch: clipping now and then is its purpose",
         ge=0,
         le=100,
+    )
+    clip_outlier_ratio: float = _limit(
+        5.0,
+        "times the median norm",
+        "success criterion where the run's norms lie above max_norm: the norm that 1 % of the steps exceed",
+        gt=1,
     )
     loss_rise_pct: float = _limit(
         2.0, "% against the epoch before", "success criterion: augmentation moves a healthy mean loss this much", ge=0

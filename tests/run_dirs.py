@@ -113,8 +113,15 @@ class WrittenRun:
         with self.layout.events.open("a", encoding="utf-8") as stream:
             stream.write(encode_record(record) + "\n")
 
-    def series(self, *, epoch: int, batch: int, loss: float) -> None:
-        row = {"attempt": self.attempt, "epoch": epoch, "batch": batch, "losses": {"box_loss": encode_number(loss)}}
+    def series(self, *, epoch: int, batch: int, loss: float, after_s: float | None = None, **extra: Any) -> None:
+        row = {
+            "ts": None if after_s is None else START_TS + after_s,
+            "attempt": self.attempt,
+            "epoch": epoch,
+            "batch": batch,
+            "losses": {"box_loss": encode_number(loss)},
+            **extra,
+        }
         with self.layout.series.open("a", encoding="utf-8") as stream:
             stream.write(encode_record(row) + "\n")
 
@@ -148,7 +155,7 @@ class WrittenRun:
             "skipped": 0,
             "nonfinite": 0,
             "clipped": 0,
-            "losses": {"box_loss": loss},
+            "losses": {"box_loss": encode_number(loss)},
             "metrics": {"metrics/mAP50(B)": 0.5, "metrics/mAP50-95(B)": 0.25},
             "fitness": 0.3,
             "validated": True,

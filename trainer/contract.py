@@ -135,9 +135,10 @@ process for good. ``layers`` is a list of ``{"layer", "setting", "value", "sourc
 HEARTBEAT_KEYS: Final = (
     *("v", "ts", "run", "attempt", "pid", "phase", "phase_since_ts", "epoch", "epochs", "batch", "batches", "losses"),
     *("lr", "grad_norm", "skipped", "skipped_epoch", "clipped", "clipped_epoch", "streak", "images_per_s"),
-    *("epoch_elapsed_s", "memory_gib"),
+    *("epoch_elapsed_s", "memory_gib", "longest_batch_s"),
 )
-"""Of ``heartbeat.json``. ``batch`` is the last one done. ``losses`` are running means over the good batches of the
+"""Of ``heartbeat.json``. ``longest_batch_s`` is over the attempt, its very first batch left out. ``batch`` is the last
+one done. ``losses`` are running means over the good batches of the
 epoch. ``skipped`` and ``clipped`` count over the attempt. ``batches`` is null before the data loader exists."""
 
 SERIES_KEYS: Final = (

@@ -76,6 +76,8 @@ class Reporter:
         self._row_counts = (0, 0)
         self._row_began = Stretch()
         self._epoch_began = time.time()
+        self._batch_began: float | None = None
+        self._longest_batch_s: float | None = None
         self._images = 0
         self.give_up: str | None = None
         """Why the run should end after the batch in work."""
@@ -85,6 +87,8 @@ class Reporter:
         self.skipped_epoch = self._nonfinite_epoch = 0
         self._clipped_before_epoch = step.gradients.clipped
         self._epoch_began, self._images = time.time(), 0
+        if self._batch_began is not None:
+            self._batch_began = time.monotonic()
         self._row_began = Stretch()
         self._recorder.event(
             EventKind.EPOCH_STARTED, epoch=trainer.epoch + 1, epochs=trainer.epochs, batches=self._position.batches
@@ -112,6 +116,10 @@ class Reporter:
         """A batch is over; rows and heartbeat when they are due."""
         self.budget.batch_over()
         self._images += images
+        now = time.monotonic()
+        if self._batch_began is not None:
+            self._longest_batch_s = max(self._longest_batch_s or 0.0, now - self._batch_began)
+        self._batch_began = now
         done, batches = self._position.done, self._position.batches
         if done % max(batches // SERIES_ROWS_PER_EPOCH, 1) == 0 or done == batches:
             self._series(trainer, step)
@@ -202,6 +210,7 @@ class Reporter:
             streak=self.budget.streak,
             images_per_s=self._images / elapsed_s if elapsed_s > 0 else None,
             epoch_elapsed_s=elapsed_s,
+            longest_batch_s=self._longest_batch_s,
             memory_gib=trainer._get_memory(),  # noqa: SLF001 - what the progress line shows
         )
 

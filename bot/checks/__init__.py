@@ -11,10 +11,13 @@ from bot.checks.epochs import check_epochs
 from bot.checks.gradients import check_gradients
 from bot.checks.lifecycle import check_lifecycle
 from bot.checks.limits import CheckLimits
+from bot.checks.log_errors import check_log_errors
+from bot.checks.loss import check_loss
 from bot.checks.nonfinite import check_nonfinite
 from bot.checks.process import check_process
 from bot.checks.progress import check_progress
 from bot.checks.records import check_records
+from bot.checks.speed import check_speed
 from bot.core.finding import Finding
 from bot.core.view import RunView
 
@@ -31,10 +34,16 @@ class Check:
 CHECKS: Final[tuple[Check, ...]] = (
     Check(conditions=("process_died", "orphans"), look=check_process),
     Check(conditions=("nonfinite",), look=check_nonfinite),
-    Check(conditions=("clip_rate",), look=check_gradients),
+    Check(conditions=("clip_rate", "gradient_trend"), look=check_gradients),
+    Check(conditions=("loss_trend",), look=check_loss),
     Check(conditions=("stalled",), look=check_progress),
+    Check(conditions=("slowdown", "epoch_late"), look=check_speed),
     Check(conditions=(), look=check_epochs),
-    Check(conditions=("checkpoint_contaminated",), look=check_checkpoints),
+    Check(
+        conditions=("checkpoint_contaminated", "checkpoint_missing", "checkpoint_stale"),
+        look=check_checkpoints,
+    ),
+    Check(conditions=(), look=check_log_errors),
     Check(conditions=(), look=check_lifecycle),
     Check(conditions=("unreadable",), look=check_records),
 )

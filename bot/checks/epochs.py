@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bot.checks.limits import CheckLimits
+from bot.checks.memory import remembered
 from bot.core.epoch_report import EpochReport, epoch_fields, judge_epoch
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import ActionId, Button, ButtonStyle
@@ -11,6 +12,7 @@ from bot.core.view import RunView
 CHECK = "epoch_finished"
 
 
+@remembered(of=lambda view: (view.epochs, view.checkpoints, view.attempt, view.record and view.record.layers))
 def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended."""
     del now

@@ -1,6 +1,9 @@
-"""Gradients that grow before the loss shows it, and clipping that has become the rule."""
+"""Gradients that grow before the loss shows it, and clipping that rises above the run's own habit."""
 
 from __future__ import annotations
+
+from statistics import median
+from typing import Final
 
 from bot.checks.limits import CheckLimits
 from bot.core.finding import Finding, Nature, Severity
@@ -8,10 +11,16 @@ from bot.core.view import RunView
 from bot.core.words import number_text
 from trainer.contract import EventKind
 
+NUM_GROWN: Final = 3
+"""Newest stretches, all of which must have grown: one is chance."""
+NUM_BEFORE_GROWTH: Final = 15
+"""Stretches before them, for a median that says something."""
+
 
 def check_gradients(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    """The trainer's own warnings of the newest attempt (one an epoch), and the clip rate of the running epoch."""
-    return (*_growth(view), *_clip_rate(view, limits, now))
+    """The trainer's own warnings of the newest attempt (one an epoch); norms that have grown and stay so; and the clip
+    rate of the running epoch against the run's own earlier ones (decision 0006)."""
+    return (*_growth(view), *_trend(view, limits, now), *_clip_rate(view, limits, now))
 
 
 def _growth(view: RunView) -> tuple[Finding, ...]:
@@ -40,12 +49,49 @@ def _growth(view: RunView) -> tuple[Finding, ...]:
     )
 
 
+def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+    norms = [one.norm_p50 for one in view.stretches if one.attempt == view.attempt and one.norm_p50 is not None]
+    if not view.state.active or len(norms) < NUM_BEFORE_GROWTH + NUM_GROWN:
+        return ()
+    usual, grown = median(norms[:-NUM_GROWN]), min(norms[-NUM_GROWN:])
+    if usual <= 0 or grown <= limits.gradient_growth_factor * usual:
+        return ()
+    epoch = view.stretches[-1].epoch
+    return (
+        Finding(
+            run=view.run,
+            check="gradient_trend",
+            key=f"attempt{view.attempt}",
+            severity=Severity.WARNING,
+            nature=Nature.CONDITION,
+            ts=now,
+            title=f"{view.name}: gradient norms are {grown / usual:.1f} times the run's median "
+            f"(limit {limits.gradient_growth_factor:g})",
+            body=(
+                f"Over the last {NUM_GROWN} stretches of batches: the training becomes unstable before the loss does.",
+            ),
+            fields=(("Norm now", number_text(grown)), ("Median of this attempt", number_text(usual))),
+            hint=f"/train epoch {epoch} progress",
+            resolution=f"{view.name}: gradient norms are as before",
+        ),
+    )
+
+
 def _clip_rate(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     beat = view.beat
     if beat is None or not view.state.active or not beat.batch or beat.clipped_epoch is None:
         return ()
+    # Another attempt may clip at another norm, so its epochs are no measure.
+    earlier = [
+        100 * epoch.num_clipped / epoch.batches_done
+        for epoch in view.story()
+        if epoch.attempt == view.attempt and epoch.finished and epoch.num_clipped is not None and epoch.batches_done
+    ]
     share_pct = 100 * beat.clipped_epoch / beat.batch
-    if beat.batch < limits.clip_min_batches or share_pct <= limits.clip_share_pct:
+    if not earlier or beat.batch < limits.clip_min_batches:
+        return ()
+    usual_pct = median(earlier)
+    if share_pct - usual_pct <= limits.clip_rise_pct:
         return ()
     return (
         Finding(
@@ -55,11 +101,16 @@ def _clip_rate(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding,
             severity=Severity.WARNING,
             nature=Nature.CONDITION,
             ts=now,
-            title=f"{view.name}: {share_pct:.0f} % of the steps of epoch {beat.epoch} were clipped "
-            f"(limit {limits.clip_share_pct:g} %)",
-            body=("Clipping this often shortens nearly every step: the learning rate is too high for the data.",),
-            fields=(("Clipped", f"{beat.clipped_epoch:,} of {beat.batch:,} batches"),),
+            title=f"{view.name}: {share_pct:.0f} % of the batches of epoch {beat.epoch} were clipped, before it were "
+            f"{usual_pct:.0f} % (limit {limits.clip_rise_pct:g} points more)",
+            body=(
+                "Gradients are larger than this run's own usual ones: the learning rate may be too high for the data.",
+            ),
+            fields=(
+                ("Clipped", f"{beat.clipped_epoch:,} of {beat.batch:,} batches"),
+                ("Median of earlier epochs", f"{usual_pct:.0f} %"),
+            ),
             hint="/train execute rollback",
-            resolution=f"{view.name}: clipping is back under {limits.clip_share_pct:g} %",
+            resolution=f"{view.name}: clipping is as usual again",
         ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from bot.checks.limits import CheckLimits
+from bot.checks.memory import remembered
 from bot.core.facts import Event
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.forecast import duration
@@ -15,6 +16,7 @@ from trainer.contract import EventKind
 Teller = Callable[[RunView, Event], Finding]
 
 
+@remembered(of=lambda view: (view.notable, view.epochs, view.attempt))
 def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each notable event that this version knows. A stop that a newer attempt followed was part of
     an operation, which tells it step by step."""

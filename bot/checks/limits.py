@@ -39,13 +39,44 @@ class CheckLimits:
     """No first batch after this long. Scanning labels and caching images of a large set takes many minutes; a hang
     before the first batch has cost hours."""
     stall_factor: float = 5.0
-    """A batch is late after this many times the epoch's mean batch time (NVRx multiplies its longest seen by 5)."""
+    """A batch, a validation or a save is late after this many times the longest one seen in this run (NVRx, NVIDIA's
+    resiliency extension, learns its time-outs in the same way, with 5)."""
     stall_min_s: float = 120.0
-    """And never before this: file systems pause, and a false alarm at night costs trust."""
+    """A batch is never called late before this: file systems pause, and a false alarm at night costs trust."""
+    stall_max_s: float = 3600.0
+    """And always after this, so that one long pause that passed does not make the next one unseen."""
     validation_timeout_s: float = 3600.0
-    """Validation or saving without an end."""
-    clip_share_pct: float = 20.0
-    """Clipped steps of an epoch, from ``clip_min_batches`` on: clipping that often is the learning rate's doing."""
+    """Validation or saving without an end, until the run has shown how long it takes."""
+    phase_min_s: float = 600.0
+    """A learnt time-out of start-up, validation or saving is no shorter: the next one may have more to do."""
+    phase_max_s: float = 21_600.0
+    """And no longer, as ``stall_max_s``."""
+    slow_factor: float = 2.0
+    """Batches that take this many times the run's own median are a slow-down; less comes and goes with the disk."""
+    slow_window_s: float = 900.0
+    """The slow-down must have held this long: long enough for a backup or a scan of the disk to pass."""
+    late_factor: float = 1.5
+    """An epoch is late at this many times the median of the run's own finished ones."""
+    late_min_s: float = 600.0
+    """And at least this much beyond it, so that short epochs are not told by the minute."""
+    clip_rise_pct: float = 25.0
+    """Percentage points by which the share of clipped steps exceeds the run's own earlier epochs. The plain share says
+    nothing: with the norms of a healthy run above ``max_norm`` nearly every step is clipped (decision 0006)."""
     clip_min_batches: int = 200
-    """The start of training clips a lot and means nothing."""
+    """The start of an epoch is no sample."""
+    gradient_growth_factor: float = 4.0
+    """Median gradient norm of the last stretches over that of the run before: growth that lasts, beside the trainer's
+    own word on single steps. Healthy norms fall, or wander by less than 2."""
+    spike_mads: float = 10.0
+    """A stretch's mean loss this many robust standard deviations above the stretches before it."""
+    spike_rise_pct: float = 50.0
+    """And by this much: late in training the deviation is so small that it alone would cry wolf."""
+    loss_patience_epochs: int = 5
+    """Epochs without a better mean loss or a better fitness, while the learning rate is still high."""
+    loss_lr_share: float = 0.2
+    """Of the run's highest learning rate: below it the schedule is nearly over, and a plateau is its purpose."""
+    checkpoint_grace_s: float = 300.0
+    """From an epoch's end until its checkpoint is missed: a slow network disk takes minutes for a large model."""
+    checkpoint_stale_epochs: float = 2.5
+    """Median epochs since the newest checkpoint: so much would be lost."""
     report: ReportLimits = field(default_factory=ReportLimits)

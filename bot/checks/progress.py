@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bot.checks.limits import CheckLimits
+from bot.core.facts import ProcessFact
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.forecast import duration
 from bot.core.run import RunState
@@ -16,19 +19,10 @@ CHECK = "stalled"
 def check_progress(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One condition while the newest sign of progress is older than its phase allows. A run that is not at work, or
     whose process is over, never stalls."""
-    beat, record = view.beat, view.record
-    if record is None or not (view.state.active or view.state is RunState.UNKNOWN):
+    stall = stall_of(view, limits, now)
+    if stall is None:
         return ()
-    phase = beat.phase if beat else Phase.STARTUP
-    since = record.started_ts
-    if beat:
-        since = beat.ts if phase is Phase.TRAINING else beat.phase_since_ts or beat.ts
-    if since is None or phase is None or phase is Phase.ENDED:
-        return ()
-    timeout_s, reason = _timeout(view, phase, limits)
-    silent_s = now - since
-    if silent_s <= timeout_s:
-        return ()
+    beat, process = view.beat, view.process
     where = (
         f"epoch {beat.epoch}, batch {beat.batch}" if beat and beat.epoch and beat.batch else "before the first batch"
     )
@@ -36,36 +30,92 @@ def check_progress(view: RunView, limits: CheckLimits, now: float) -> tuple[Find
         Finding(
             run=view.run,
             check=CHECK,
-            key=f"attempt{view.attempt}/{phase}",
+            key=f"attempt{view.attempt}/{stall.phase}",
             severity=Severity.CRITICAL,
             nature=Nature.CONDITION,
             ts=now,
-            title=f"{view.name}: no progress for {duration(silent_s)} ({where})",
-            body=(f"Phase {phase.value.replace('_', ' ')}; the limit is {duration(timeout_s)}: {reason}.",),
-            fields=(
-                ("Last sign of life", moment(since)),
-                ("Process", view.process.status.value if view.process else "unknown"),
-                (
-                    "CPU",
-                    f"{view.process.cpu_pct:.0f} %" if view.process and view.process.cpu_pct is not None else "unknown",
-                ),
+            title=f"{view.name}: no progress for {duration(now - stall.since_ts)} ({where})",
+            body=(
+                f"Phase {stall.phase.value.replace('_', ' ')}; the limit is {duration(stall.timeout_s)}: {stall.why}.",
             ),
-            excerpt="\n".join(view.log_tail),
+            fields=(
+                ("Last sign of life", moment(stall.since_ts)),
+                ("Process", _process_text(process)),
+                ("CPU", f"{process.cpu_pct:.0f} %" if process and process.cpu_pct is not None else "unknown"),
+            ),
+            excerpt=excerpt_of(view),
             hint="/train stop now",
             resolution=f"{view.name}: progress again",
         ),
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stall:
+    """Since when, by the bot's clock, and by which limit."""
+
+    phase: Phase
+    since_ts: float
+    timeout_s: float
+    why: str
+
+
+def stall_of(view: RunView, limits: CheckLimits, now: float) -> Stall | None:
+    """Whether the run stands still."""
+    beat, record = view.beat, view.record
+    if record is None or not (view.state.active or view.state is RunState.UNKNOWN):
+        return None
+    phase = beat.phase if beat else Phase.STARTUP
+    # A start in the future is another host's clock: the run is no older than the bot's knowledge of it.
+    since_ts = view.first_seen_ts if record.started_ts is None or record.started_ts > now else record.started_ts
+    if beat:
+        beat_ts = view.beat_seen_ts if view.beat_seen_ts is not None else beat.ts
+        phase_ts = view.phase_seen_ts if view.phase_seen_ts is not None else beat.phase_since_ts
+        since_ts = beat_ts if phase is Phase.TRAINING or phase_ts is None else phase_ts
+    if phase is None or phase is Phase.ENDED:
+        return None
+    timeout_s, why = _timeout(view, phase, limits)
+    if now - since_ts <= timeout_s:
+        return None
+    return Stall(phase=phase, since_ts=since_ts, timeout_s=timeout_s, why=why)
+
+
+def excerpt_of(view: RunView) -> str:
+    """What a stalled trainer was doing, and the last lines of its log."""
+    if not view.stacks:
+        return "\n".join(view.log_tail)
+    return "\n".join(("What it is doing, newest call first:", *view.stacks, "", "Its log:", *view.log_tail))
+
+
+def _process_text(process: ProcessFact | None) -> str:
+    if process is None:
+        return "unknown"
+    return f"{process.status.value}, {process.detail}" if process.detail else process.status.value
+
+
 def _timeout(view: RunView, phase: Phase, limits: CheckLimits) -> tuple[float, str]:
+    if phase is Phase.TRAINING:
+        return _batch_timeout(view, limits)
+    what = phase.value.replace("_", " ")
+    longest_s = view.phases.longest_s.get(phase)
+    if longest_s is not None:
+        learnt_s = min(max(limits.stall_factor * longest_s, limits.phase_min_s), limits.phase_max_s)
+        return learnt_s, f"learnt, since the longest {what} so far took {duration(longest_s)}"
     if phase in {Phase.STARTUP, Phase.FIRST_BATCH}:
         return limits.startup_timeout_s, "the time that starting up may take"
-    if phase in {Phase.VALIDATING, Phase.SAVING}:
-        return limits.validation_timeout_s, "the time that validation or saving may take"
+    return limits.validation_timeout_s, f"the time that {what} may take until the run has shown its own"
+
+
+def _batch_timeout(view: RunView, limits: CheckLimits) -> tuple[float, str]:
     beat = view.beat
-    if beat and beat.batch and beat.epoch_elapsed_s:
-        per_batch_s = beat.epoch_elapsed_s / beat.batch
-        learnt_s = limits.stall_factor * per_batch_s
-        if learnt_s > limits.stall_min_s:
-            return learnt_s, f"{limits.stall_factor:g} times the epoch's mean batch time of {per_batch_s:.1f} s"
-    return limits.stall_min_s, "the least that is called a stall"
+    known_s, what = None, "longest batch so far"
+    if beat and beat.longest_batch_s is not None:
+        known_s = beat.longest_batch_s
+    elif beat and beat.batch and beat.epoch_elapsed_s:
+        known_s, what = beat.epoch_elapsed_s / beat.batch, "epoch's mean batch time"
+    if known_s is None or limits.stall_factor * known_s <= limits.stall_min_s:
+        return limits.stall_min_s, "the least that is called a stall"
+    why = f"{limits.stall_factor:g} times the {what} of {known_s:.1f} s"
+    if limits.stall_factor * known_s > limits.stall_max_s:
+        return limits.stall_max_s, "the most that a batch may take"
+    return limits.stall_factor * known_s, why

@@ -15,7 +15,7 @@ from bot.core.facts import Heartbeat
 from bot.core.forecast import duration
 from bot.core.message import Item, Mark
 from bot.core.view import EpochView, RunView
-from bot.core.words import losses_text
+from bot.core.words import losses_text, number_text
 
 
 class Criterion(StrEnum):
@@ -34,6 +34,9 @@ class ReportLimits:
 
     few_clips_pct: float = 1.0
     """Of the epoch's batches. Clipping now and then is what it is for; beyond this the rate or the data is off."""
+    clip_outlier_ratio: float = 5.0
+    """Where the run's median norm lies above ``max_norm``, clipping is its normal state and its share says nothing.
+    Then in no stretch may 1 % of the steps have a norm beyond this many times its median (decision 0006)."""
     loss_rise_pct: float = 2.0
     """Against the epoch before. Augmentation and warm-up move the mean loss by about this much on healthy runs."""
     loss_jump_factor: float = 3.0
@@ -80,15 +83,15 @@ class EpochReport:
 def judge_epoch(view: RunView, epoch: EpochView, limits: ReportLimits) -> EpochReport:
     """The five criteria of ``epoch``, running or finished, as the run's story stands."""
     beat = _beat_of(view, epoch)
-    earlier = [one for one in view.story() if one.epoch < epoch.epoch and one.losses]
+    earlier = next((one for one in reversed(view.story()) if one.epoch < epoch.epoch and one.losses), None)
     return EpochReport(
         epoch=epoch,
         judged=(
             _judge_batches(view, epoch, beat),
             _judge_nonfinite(epoch),
-            _judge_clips(epoch, beat, limits),
+            _judge_clips(view, epoch, beat, limits),
             _judge_validation(view, epoch),
-            _judge_loss(epoch, earlier[-1] if earlier else None, beat, limits),
+            _judge_loss(epoch, earlier, beat, limits),
         ),
     )
 
@@ -130,15 +133,39 @@ def bad_batches_fate(epoch: EpochView) -> str:
     return f"{epoch.num_skipped} skipped without a trace, {epoch.num_recomputed} run again and good"
 
 
-def _judge_clips(epoch: EpochView, beat: Heartbeat | None, limits: ReportLimits) -> Judged:
+def _judge_clips(view: RunView, epoch: EpochView, beat: Heartbeat | None, limits: ReportLimits) -> Judged:
     clipped = epoch.num_clipped if epoch.finished else (beat.clipped_epoch if beat else None)
     total = epoch.batches_done if epoch.finished else (beat.batch if beat else None)
     if clipped is None or not total:
         return Judged(criterion=Criterion.CLIPS, mark=Mark.UNKNOWN, detail="not reported")
     share_pct = 100 * clipped / total
-    detail = "none" if clipped == 0 else f"{clipped} of {total} ({share_pct:.1f} %, limit {limits.few_clips_pct:g} %)"
-    mark = Mark.DONE if share_pct <= limits.few_clips_pct else Mark.WARNING
-    return Judged(criterion=Criterion.CLIPS, mark=mark, detail=detail)
+    if clipped == 0:
+        return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE, detail="none")
+    counted = f"{clipped} of {total} ({share_pct:.1f} %"
+    if share_pct <= limits.few_clips_pct:
+        return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE, detail=f"{counted}, limit {limits.few_clips_pct:g} %)")
+    max_norm, middle, ratio = _max_norm(view), epoch.norm_p50, epoch.norm_outlier_ratio
+    if max_norm is None or middle is None or ratio is None or middle <= max_norm:
+        detail = f"{counted}, limit {limits.few_clips_pct:g} %)"
+        return Judged(criterion=Criterion.CLIPS, mark=Mark.WARNING, detail=detail)
+    # Clipping is the rule here, so its share says nothing: the criterion is that no norm is unusual for this run.
+    usual = ratio <= limits.clip_outlier_ratio
+    detail = (
+        f"{counted}), as must be with a median norm of {number_text(middle)} and max_norm {number_text(max_norm)}; "
+        f"largest norms {ratio:.1f} times the median (limit {limits.clip_outlier_ratio:g})"
+    )
+    return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE if usual else Mark.WARNING, detail=detail)
+
+
+def _max_norm(view: RunView) -> float | None:
+    """As the run's record tells it."""
+    for _, setting, value, _ in view.record.layers if view.record else ():
+        if setting == "max_norm":
+            try:
+                return float(value)
+            except ValueError:
+                return None
+    return None
 
 
 def _judge_validation(view: RunView, epoch: EpochView) -> Judged:

@@ -198,6 +198,7 @@ class Heartbeat:
     images_per_s: float | None
     epoch_elapsed_s: float | None
     memory_gib: float | None
+    longest_batch_s: float | None = None
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> Heartbeat | None:
@@ -226,6 +227,7 @@ class Heartbeat:
             images_per_s=_number(record, "images_per_s"),
             epoch_elapsed_s=_number(record, "epoch_elapsed_s"),
             memory_gib=_number(record, "memory_gib"),
+            longest_batch_s=_number(record, "longest_batch_s"),
         )
 
 
@@ -273,6 +275,18 @@ class Event:
     def flag(self, key: str) -> bool:
         """Whether ``key`` is true."""
         return self.data.get(key) is True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogError:
+    """A fatal line of the console log, as of ``ts`` when it was read; ``kind`` as ``scan`` names it. ``in_child``: a
+    worker or another rank said it."""
+
+    ts: float
+    kind: str
+    detail: str
+    text: str
+    in_child: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

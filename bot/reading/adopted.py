@@ -12,7 +12,7 @@ from typing import Any
 
 from bot.core.adoption import Adoption
 from bot.core.facts import Event, Heartbeat, RunRecord
-from bot.core.view import RunView, fold_events
+from bot.core.view import RunView, fold_beat, fold_events
 from bot.reading.console_facts import (
     Completed,
     ConsoleFact,
@@ -78,8 +78,9 @@ class AdoptedReader:
                 break
         events += self._finished(now)
         view = fold_events(replace(self.view, ts=now), events)
-        beat = self._heartbeat(now) if grew or view.heartbeat is None else view.heartbeat
-        self.view = replace(view, record=self._record(), heartbeat=beat, read_errors=tuple(errors))
+        if grew or view.heartbeat is None:
+            view = fold_beat(view, self._heartbeat(now), now)
+        self.view = replace(view, record=self._record(), read_errors=tuple(errors))
         return self.view
 
     def log_tail(self) -> tuple[str, ...]:
@@ -196,7 +197,7 @@ class AdoptedReader:
             from_epoch=None,
         )
 
-    def _heartbeat(self, now: float) -> Heartbeat | None:
+    def _heartbeat(self, now: float) -> Heartbeat:
         frame = self._frame
         try:
             written_ts = self.adoption.log.stat().st_mtime

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bot.core.facts import Event, Heartbeat, RunRecord
-from bot.core.view import RunView, fold_events, fold_series
+from bot.core.phases import PhaseTimes
+from bot.core.stretches import SeriesRow
+from bot.core.view import RunView, fold_beat, fold_events, fold_series
 from bot.reading.tail import LineReader, TailNote
 from trainer.contract import ARCHIVE_DIR_NAME, SCHEMA_VERSION, RunLayout, decode_number, is_run_dir, read_json
 
@@ -41,12 +43,16 @@ class RunReader:
             view = replace(view, record=RunRecord.parse(record) or view.record)
         beat = self._changed_json(self.layout.heartbeat, errors)
         if beat is not None:
-            view = replace(view, heartbeat=Heartbeat.parse(beat) or view.heartbeat)
+            parsed = Heartbeat.parse(beat)
+            view = fold_beat(view, parsed, now) if parsed else view
         events = self._read_lines(self._events, errors)
         if self._events.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
-            view = replace(view, epochs={}, checkpoints=(), notable=())
+            view = replace(view, epochs={}, checkpoints=(), notable=(), phases=PhaseTimes())
         view = fold_events(view, self._known(events, errors))
-        view = fold_series(view, _series_rows(self._read_lines(self._series, errors)))
+        rows = self._read_lines(self._series, errors)
+        if self._series.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
+            view = replace(view, stretches=())
+        view = fold_series(view, _series_rows(rows))
         self.view = replace(view, read_errors=tuple(errors))
         return self.view
 
@@ -127,13 +133,23 @@ def last_lines(log: Path) -> tuple[str, ...]:
     return tuple(line[:_LOG_LINE_CHARACTERS] for line in shown if line.strip())[-_LOG_TAIL_LINES:]
 
 
-def _series_rows(records: Iterable[dict[str, Any]]) -> Iterable[tuple[int, int, int, float]]:
+def _series_rows(records: Iterable[dict[str, Any]]) -> Iterable[SeriesRow]:
     for record in records:
         losses = record.get("losses")
         numbers = [decode_number(value) for value in losses.values()] if isinstance(losses, dict) else []
         attempt, epoch, batch = record.get("attempt"), record.get("epoch"), record.get("batch")
+        clipped = record.get("clipped")
         if isinstance(attempt, int) and isinstance(epoch, int) and isinstance(batch, int) and numbers:
-            yield attempt, epoch, batch, sum(number for number in numbers if number is not None)
+            yield SeriesRow(
+                ts=decode_number(record.get("ts")),
+                attempt=attempt,
+                epoch=epoch,
+                batch=batch,
+                loss=sum(number for number in numbers if number is not None),
+                norm_p50=decode_number(record.get("grad_norm_p50")),
+                norm_p99=decode_number(record.get("grad_norm_p99")),
+                clipped=clipped if isinstance(clipped, int) else None,
+            )
 
 
 def find_runs(root: Path) -> tuple[Path, ...]:

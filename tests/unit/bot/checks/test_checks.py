@@ -7,13 +7,12 @@ import pytest
 from bot.checks import CHECKS, CheckLimits
 from bot.checks.nonfinite import check_nonfinite
 from bot.checks.process import check_process
-from bot.checks.progress import check_progress
 from bot.core.facts import ProcessStatus
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.view import RunView
 from tests.run_dirs import START_TS, WrittenRun
 from tests.unit.bot.conftest import Look
-from trainer.contract import EventKind, Phase, RunRecordState
+from trainer.contract import EventKind, RunRecordState
 
 LIMITS = CheckLimits()
 
@@ -84,38 +83,6 @@ def test_a_process_that_ended_with_a_word_has_not_died(written: WrittenRun, look
 
 
 @pytest.mark.parametrize(
-    ("phase", "silent_s", "stalled"),
-    [
-        pytest.param(Phase.TRAINING, 119, False, id="training within"),
-        pytest.param(Phase.TRAINING, 121, True, id="training beyond the least"),
-        pytest.param(Phase.FIRST_BATCH, 1799, False, id="first batch within"),
-        pytest.param(Phase.FIRST_BATCH, 1801, True, id="first batch hang"),
-        pytest.param(Phase.VALIDATING, 3599, False, id="validation within"),
-        pytest.param(Phase.VALIDATING, 3601, True, id="validation hang"),
-    ],
-)
-def test_stall_follows_the_phase(written: WrittenRun, look: Look, phase: Phase, silent_s: float, stalled: bool) -> None:
-    written.beat(0, epoch=1, batch=5, phase=phase)
-    assert bool(check_progress(look(silent_s), LIMITS, START_TS + silent_s)) is stalled
-
-
-def test_stall_limit_grows_with_slow_batches(written: WrittenRun, look: Look) -> None:
-    written.beat(0, epoch=1, batch=5, epoch_elapsed_s=500.0)  # 100 s a batch: the limit is 500 s
-    assert check_progress(look(499), LIMITS, START_TS + 499) == ()
-    assert check_progress(look(501), LIMITS, START_TS + 501)
-
-
-def test_a_run_that_never_wrote_a_heartbeat_stalls_in_start_up(written: WrittenRun, look: Look) -> None:
-    assert check_progress(look(1801), LIMITS, START_TS + 1801)
-
-
-@pytest.mark.parametrize("status", [ProcessStatus.GONE, ProcessStatus.ZOMBIE])
-def test_the_dead_do_not_stall(written: WrittenRun, look: Look, status: ProcessStatus) -> None:
-    written.beat(0, epoch=1, batch=5)
-    assert check_progress(look(9999, status=status), LIMITS, START_TS + 9999) == ()
-
-
-@pytest.mark.parametrize(
     ("kind", "data", "check"),
     [
         pytest.param(EventKind.RUN_STARTED, {"level": "standard", "epochs": 4}, "run_started", id="started"),
@@ -146,16 +113,6 @@ def test_a_contaminated_checkpoint_is_a_condition_until_a_clean_one(written: Wri
     assert ("Last clean checkpoint", "epoch 1") in found.fields
     written.save_checkpoint(3, 30)
     assert "checkpoint_contaminated" not in _all(look())
-
-
-def test_clipping_often_is_a_condition(written: WrittenRun, look: Look) -> None:
-    written.batches = 1000
-    written.beat(50, epoch=1, batch=200, clipped_epoch=41)
-    assert "clip_rate" in _all(look())
-    written.beat(51, epoch=1, batch=200, clipped_epoch=40)
-    assert "clip_rate" not in _all(look())
-    written.beat(52, epoch=1, batch=199, clipped_epoch=199)
-    assert "clip_rate" not in _all(look())
 
 
 def test_an_epoch_report_offers_the_decision_only_when_contaminated(written: WrittenRun, look: Look) -> None:

@@ -1,0 +1,39 @@
+"""A check's last answer for each run, given again while nothing that it depends on has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Final
+
+from bot.checks.limits import CheckLimits
+from bot.core.finding import Finding
+from bot.core.view import RunView
+
+Look = Callable[[RunView, CheckLimits, float], tuple[Finding, ...]]
+
+_MAX_RUNS: Final = 2000
+
+
+def remembered(of: Callable[[RunView], tuple[object, ...]]) -> Callable[[Look], Look]:
+    """For a check that asks no time and whose work grows with the history of a run. ``of`` names all the parts of the
+    view that it depends on; they are compared by identity, since views share what did not change."""
+
+    def decorate(check: Look) -> Look:
+        answers: dict[str, tuple[tuple[object, ...], tuple[Finding, ...]]] = {}
+
+        @wraps(check)
+        def look(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+            parts = (limits, *of(view))
+            known = answers.get(view.run)
+            if known is not None and all(new is old for new, old in zip(parts, known[0], strict=True)):
+                return known[1]
+            found = check(view, limits, now)
+            if len(answers) >= _MAX_RUNS:
+                answers.clear()
+            answers[view.run] = (parts, found)
+            return found
+
+        return look
+
+    return decorate
