@@ -6,19 +6,16 @@ import copy
 import math
 import types
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import distributed, nn
 
 from trainer.batchnorm import BatchNormStatistics
 from trainer.contract import SkipReason
-
-LABEL_KEYS: Final = ("cls", "bboxes", "keypoints")
-"""Labels small enough to be checked on the host before they are used as indices."""
+from trainer.labels import bad_labels, without_bad_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +26,8 @@ class BatchVerdict:
     loss: float
     losses: dict[str, float]
     labels_bad: bool = False
+    statistics_healed: int = 0
+    """Batch-norm tensors that were not finite before the forward pass, put back for it."""
 
 
 class LossSeam:
@@ -73,7 +72,10 @@ class BatchGuard:
         self, model: nn.Module, statistics: BatchNormStatistics, *, skip: bool, agree: bool, spikes: SpikeWatch | None
     ) -> None:
         self._model = model
-        self._loss = types.MethodType(type(model).loss, model)
+        self._stock_loss = types.MethodType(type(model).loss, model)
+        self._loss: Callable[..., Any] = self._stock_loss
+        self._inside = False
+        self._num_classes: int | None = getattr(model, "nc", None)
         self._statistics = statistics
         self._skip = skip
         self._agree = agree
@@ -99,41 +101,82 @@ class BatchGuard:
         device = next(self._model.parameters()).device
         self._items = {name: torch.zeros((), device=device) for name in names}
 
+    @property
+    def inside(self) -> bool:
+        """Whether a loss is being made: one asked for within is that of a loss which wraps ours."""
+        return self._inside
+
+    def use(self, own_loss: Callable[..., Any]) -> None:
+        """``own_loss(batch, preds)`` makes the losses to judge: somebody put it on the model in place of its own."""
+        self._loss = own_loss
+
     def raw_loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The model's own loss, unjudged."""
-        return self._loss(batch, preds)
+        if self._inside:
+            return self._stock_loss(batch, preds)
+        self._inside = True
+        try:
+            return self._loss(batch, preds)
+        finally:
+            self._inside = False
 
     def judge(
-        self, batch: dict[str, Any], preds: Any = None, spoil: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self,
+        batch: dict[str, Any],
+        preds: Any = None,
+        *,
+        before: torch.Tensor | None = None,
+        labels_bad: bool = False,
+        spoil: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> tuple[tuple[torch.Tensor, dict[str, torch.Tensor]], BatchVerdict]:
-        """What the training loop gets as loss, and the verdict. ``spoil`` changes the loss first, for a drill."""
-        labels_bad = self._skip and bad_labels(batch)
-        loss, items = self._loss(without_bad_labels(batch) if labels_bad else batch, preds)
-        if spoil is not None:
-            loss = spoil(loss)
-        self._items = {name: value.detach() for name, value in items.items()}
-        verdict = self._verdict(loss, labels_bad=labels_bad)
+        """What the training loop gets as loss, and the verdict. ``spoil`` changes the loss first, for a drill.
+
+        ``before`` is the statistics' flag from before the forward pass: when they were bad already, the batch is not
+        to blame, and runs again on statistics that are good.
+        """
+        if self._skip and (labels_bad or bad_labels(batch, self._num_classes)):
+            labels_bad, batch = True, without_bad_labels(batch, self._num_classes)
+        loss, items = self._made(batch, preds, spoil)
+        verdict = self._verdict(loss, before, labels_bad=labels_bad)
+        if verdict is None:
+            del loss, items
+            num_healed = max(self._statistics.heal(), 1)
+            loss, items = self._made(batch, None, spoil)
+            verdict = self._verdict(loss, None, labels_bad=labels_bad)
+            assert verdict is not None
+            verdict = replace(verdict, statistics_healed=num_healed)
         if verdict.reason is None or not self._skip:
             self._statistics.accept()
             return (loss, items), verdict
         self._statistics.restore()
         return self.placeholder(), verdict
 
+    def _made(
+        self, batch: dict[str, Any], preds: Any, spoil: Callable[[torch.Tensor], torch.Tensor] | None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        loss, items = self.raw_loss(batch, preds)
+        self._items = {name: value.detach() for name, value in items.items()}
+        return (loss if spoil is None else spoil(loss)), items
+
     @torch.no_grad()
-    def _verdict(self, loss: torch.Tensor, *, labels_bad: bool) -> BatchVerdict:
-        parts = [loss.detach().sum(), *self._items.values(), self._statistics.flag()]
+    def _verdict(self, loss: torch.Tensor, before: torch.Tensor | None, *, labels_bad: bool) -> BatchVerdict | None:
+        """None when the statistics were bad before the forward pass."""
+        now = self._statistics.flag()
+        parts = [loss.detach().sum(), *self._items.values(), now, now if before is None else before]
         host = torch.stack([part.reshape(()).float() for part in parts]).cpu()
-        values = host.tolist()
-        total, *_, flag = values
-        host_items = dict(zip(self._items, host[1:-1], strict=True))
-        reason = self._reason(values[:-1], flag, labels_bad=labels_bad)
+        *values, flag, flag_before = host.tolist()
+        if before is not None and self._skip and not self._agree and not math.isfinite(flag_before):
+            return None
+        total = values[0]
+        host_items = dict(zip(self._items, host[1:-2], strict=True))
+        reason = self._reason(values, flag, labels_bad=labels_bad)
         if self._agree:
             reason, total, self.stop_agreed = _agreed(reason, total, self.stop_wanted(), loss.device)
         if reason is None and self._spikes is not None and self._spikes.is_spike(total):
             reason = SkipReason.LOSS_SPIKE
         if reason is None or not self._skip:
             self.host_items = host_items
-        losses = dict(zip(self._items, values[1:-1], strict=True))
+        losses = dict(zip(self._items, values[1:], strict=True))
         return BatchVerdict(reason=reason, loss=total, losses=losses, labels_bad=labels_bad)
 
     @staticmethod
@@ -227,33 +270,6 @@ class SkipBudget:
         if len(self._positions) > allowed:
             return f"{len(self._positions)} bad batches among the last {covered}; the limit is {allowed}"
         return None
-
-
-@torch.no_grad()
-def bad_labels(batch: Mapping[str, Any]) -> bool:
-    """Whether labels that lie on the CPU hold a value that is not finite: as an index it would crash the loss."""
-    for key in LABEL_KEYS:
-        value = batch.get(key)
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.device.type != "cpu":
-            continue
-        if not np.isfinite(value.numpy(force=True)).all():
-            return True
-    return False
-
-
-@torch.no_grad()
-def without_bad_labels(batch: dict[str, Any]) -> dict[str, Any]:
-    """``batch`` without the boxes whose class, corners or keypoints are not finite."""
-    index = batch.get("batch_idx")
-    if not isinstance(index, torch.Tensor):
-        return batch
-    good = torch.ones(len(index), dtype=torch.bool, device=index.device)
-    for key in LABEL_KEYS:
-        value = batch.get(key)
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and len(value) == len(index):
-            good &= torch.isfinite(value.reshape(len(index), -1)).all(1).to(good.device)
-    keys = [key for key in (*LABEL_KEYS, "batch_idx") if isinstance(batch.get(key), torch.Tensor)]
-    return {**batch, **{key: batch[key][good] for key in keys if len(batch[key]) == len(index)}}
 
 
 _REASONS: Final = tuple(SkipReason)

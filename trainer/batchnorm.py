@@ -21,8 +21,7 @@ class BatchNormStatistics:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._attach()
-        self._verified = [flat.clone() for flat in self._live]
-        self._window = [flat.clone() for flat in self._live]
+        self._copy_anew()
 
     @torch.no_grad()
     def _attach(self) -> None:
@@ -39,9 +38,10 @@ class BatchNormStatistics:
                 counters.append((module, "num_batches_tracked"))
         first = getattr(*places[0][:2]) if places else torch.zeros(1)
         floats = torch.zeros(max(end, 1), dtype=first.dtype, device=first.device)
+        self._num_attached = len(places)
         longs = torch.zeros(max(len(counters), 1), dtype=torch.long, device=first.device)
         self._zeros = torch.zeros_like(floats)
-        self._views: list[tuple[nn.Module, str, int]] = []
+        self._views: list[tuple[dict[str, torch.Tensor | None], str, torch.Tensor, int]] = []
         for module, name, start in places:
             buffer = getattr(module, name)
             self._adopt(module, name, floats[start : start + buffer.numel()].view_as(buffer))
@@ -50,20 +50,51 @@ class BatchNormStatistics:
         self._live = (floats, longs)
 
     def _adopt(self, module: nn.Module, name: str, view: torch.Tensor) -> None:
-        buffer = getattr(module, name)
-        view.copy_(buffer)
-        buffer.data = view  # keeps the tensor object, to which DDP and the EMA may hold on
-        self._views.append((module, name, view.data_ptr()))
+        buffers = module._buffers  # noqa: SLF001 - what nn.Module's own attribute access reads, without its detours
+        view.copy_(buffers[name])
+        _point(buffers, name, view)
+        self._views.append((buffers, name, view, view.data_ptr()))
 
+    @torch.no_grad()
     def reattach(self) -> None:
-        """The views hold again after something replaced the buffers (``model.to(...)``, a user's callback)."""
-        if any(getattr(module, name).data_ptr() != pointer for module, name, pointer in self._views):
-            self._attach()
+        """The views hold again after something replaced buffers (``model.to(...)``, a user's callback).
+
+        Cheap enough for every batch: a replaced buffer is one that nobody watches. The tensors behind the views stay,
+        because the EMA keeps references to them (``ModelEMA.update``).
+        """
+        for buffers, name, view, pointer in self._views:
+            buffer = buffers.get(name)
+            if buffer is not None and buffer.data_ptr() == pointer:
+                continue
+            if buffer is None or (buffer.shape, buffer.dtype, buffer.device) != (view.shape, view.dtype, view.device):
+                self._attach()
+                self._copy_anew()
+                return
+            view.copy_(buffer)
+            _point(buffers, name, view)
+
+    def _copy_anew(self) -> None:
+        self._verified = [flat.clone() for flat in self._live]
+        self._window = [flat.clone() for flat in self._live]
 
     @torch.no_grad()
     def flag(self) -> torch.Tensor:
         """0 on the device when every statistic is finite, else NaN; no read."""
         return torch.dot(self._live[0], self._zeros)
+
+    @torch.no_grad()
+    def heal(self) -> int:
+        """The layers hold what was last verified if any statistic is not finite; how many tensors were not.
+
+        0 costs one read.
+        """
+        self.reattach()
+        if bool(torch.isfinite(self.flag())):
+            return 0
+        tensors = [buffers[name] for buffers, name, *_ in self._views[: self._num_attached]]
+        num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        self.restore()
+        return num_bad
 
     def accept(self) -> None:
         """What the layers hold now was verified."""
@@ -87,3 +118,11 @@ class BatchNormStatistics:
     def _copy(source: tuple[torch.Tensor, ...] | list[torch.Tensor], target: tuple[torch.Tensor, ...] | list) -> None:
         for left, right in zip(source, target, strict=True):
             right.copy_(left)
+
+
+def _point(buffers: dict[str, torch.Tensor | None], name: str, view: torch.Tensor) -> None:
+    buffer = buffers[name]
+    if buffer is None or buffer.is_inference():  # made by a callback of the validation: takes part in no training
+        buffers[name] = view
+    else:
+        buffer.data = view  # keeps the tensor object, to which DDP may hold on

@@ -50,6 +50,7 @@ class Gradients:
         self._named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         self._optimizer = optimizer
         self._states: list[torch.Tensor] = []
+        self._steps: dict[torch.device, list[torch.Tensor]] = {}
         self._num_states = -1
         self._norms: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
@@ -76,9 +77,18 @@ class Gradients:
             # largest magnitude; what looks bad is looked at closely before anything is healed.
             norms = torch._foreach_norm(tensors)  # noqa: SLF001 - as torch's own get_total_norm does
             parts.append((torch.stack(norms) * 0).sum().float())
+        counts_finite = True
+        for device, steps in self._steps.items() if states else ():
+            flag = (torch.stack(steps) * 0).sum().float()
+            if device == self._total.device:
+                parts.append(flag)
+            else:  # plain Adam counts its steps on the host
+                counts_finite = counts_finite and math.isfinite(flag.tolist())
         norm, statistics, *rest = torch.stack(parts).tolist()
         return Measurement(
-            norm=norm, statistics_finite=math.isfinite(statistics), optimizer_finite=all(map(math.isfinite, rest))
+            norm=norm,
+            statistics_finite=math.isfinite(statistics),
+            optimizer_finite=counts_finite and all(map(math.isfinite, rest)),
         )
 
     @torch.no_grad()
@@ -143,12 +153,15 @@ class Gradients:
     def _state_tensors(self) -> list[torch.Tensor]:
         if len(self._optimizer.state) != self._num_states:
             self._num_states = len(self._optimizer.state)
-            self._states = [
-                value
-                for state in self._optimizer.state.values()
-                for key, value in state.items()
-                if key != "step" and isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel()
-            ]
+            self._states, self._steps = [], {}
+            for state in self._optimizer.state.values():
+                for key, value in state.items():
+                    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+                        continue
+                    if key == "step":
+                        self._steps.setdefault(value.device, []).append(value.reshape(()))
+                    else:
+                        self._states.append(value)
         return self._states
 
 

@@ -188,7 +188,7 @@ class GuardMixin:
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch as the model gets it; a placeholder stays one."""
         step = self.guard.step
-        if step is None or step.rerunning:
+        if step is None or step.rerun.active:
             return super().preprocess_batch(batch)
         self._ghost = is_ghost(batch)
         if self._ghost:
@@ -218,6 +218,7 @@ class GuardMixin:
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """No epoch is ever repeated for a batch; at level observe, Ultralytics does what it does."""
         if self.guard.skip:
+            self.guard.evaluation.settle(self)
             return False
         step = self.guard.step
         step.detach()

@@ -17,12 +17,12 @@ from ultralytics.utils import IterableSimpleNamespace  # noqa: E402 - as above
 from ultralytics.utils.torch_utils import intersect_dicts  # noqa: E402 - as above
 
 from trainer.arguments import Arguments, ArgumentsError, reject_unknown  # noqa: E402 - as above
-from trainer.batch_guard import bad_labels, without_bad_labels  # noqa: E402 - as above
 from trainer.checkpoints.catalog import last_clean  # noqa: E402 - as above
 from trainer.checkpoints.state import load_state  # noqa: E402 - as above
 from trainer.contract import ExitCode, RunLayout, encode_number, is_run_dir, read_json  # noqa: E402
 from trainer.gradients import all_finite  # noqa: E402 - as above
 from trainer.incident import first_bad_module  # noqa: E402 - as above
+from trainer.labels import bad_labels, without_bad_labels  # noqa: E402 - as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,16 @@ class Reporter:
             many = f"{found['bad_weights']} weights are not finite, and no batch can mend that"
             self.give_up = many if found["bad_weights"] else spent or self.give_up
 
+    def notice(self, text: str) -> None:
+        """Something a person should know, on the console and in the event log."""
+        self._recorder.event(EventKind.NOTICE, text=text)
+        LOGGER.warning(text)
+
+    def hopeless(self, why: str) -> None:
+        """The run should end after the batch in work."""
+        self.give_up = why
+        LOGGER.warning(f"giving up after this batch: {why}")
+
     def here(self, kind: EventKind, **fields: Any) -> None:
         """An event at the batch in work."""
         self._recorder.event(kind, epoch=self._position.epoch + 1, batch=self._position.index + 1, **fields)

@@ -13,10 +13,11 @@ from ultralytics.cfg import get_save_dir
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
-from trainer import ranks
+from trainer import precision, ranks
 from trainer.console import logged_to
 from trainer.contract import EventKind, ExitCode, Phase, RunLayout, RunRecordState, Verdict
 from trainer.drill import Drill
+from trainer.evaluation import Evaluation
 from trainer.going_on import GoingOn
 from trainer.gradients import all_finite
 from trainer.levels import LayerRow, table
@@ -32,7 +33,6 @@ from trainer.saving import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
 from trainer.settings import GuardSettings
 from trainer.stepping import StepGuard
 from trainer.stop import GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_workers
-from trainer.validation import InterruptibleValidator, ValidationGuard
 
 IS_FIRST = RANK in {-1, 0}
 """Whether this process writes the records: the only one, or the first of a DDP run."""
@@ -97,6 +97,7 @@ class RunGuard:
         self.reporter = Reporter(
             self.recorder, self.settings, position=self.position, running=self.running, drill=self.drill
         )
+        self.evaluation = Evaluation(self.reporter, self.switch)
         self._is_open = True
         from_epoch = self.plan.epoch + 1 if self.plan else None
         args = trainer.args
@@ -123,6 +124,7 @@ class RunGuard:
             with (
                 self.switch.installed(stacks=self.layout.stacks),
                 logged_to(self.layout.train_log, enabled=IS_FIRST),
+                precision.bfloat16_anywhere(trainer),
             ):
                 try:
                     yield
@@ -149,7 +151,7 @@ class RunGuard:
     def leave_out(self, img_path: str | list[str]) -> str:
         """A list of the images of ``img_path`` that are not in quarantine."""
         path, num_left_out = training_list(img_path, self.quarantined, self.layout.guard / "train_images.txt")
-        self.recorder.event(EventKind.NOTICE, text=f"{num_left_out} images in quarantine are left out of training")
+        self.reporter.notice(f"{num_left_out} images in quarantine are left out of training")
         return path
 
     def attach(self, trainer: Any) -> None:
@@ -170,6 +172,7 @@ class RunGuard:
             skip=self.skip,
             on_bad=lambda bad: self.reporter.bad_batch(trainer, step, bad),
             on_event=self.reporter.here,
+            on_hopeless=self.reporter.hopeless,
         )
         step.batches.stop_wanted = lambda: self.switch.requested is not None
         if self.plan is not None:
@@ -199,8 +202,7 @@ class RunGuard:
         """The freshly set up ``trainer`` is where the saved state was."""
         assert self.going_on is not None
         for note in self.going_on.set_up(trainer):
-            self.recorder.event(EventKind.NOTICE, text=note)
-            LOGGER.warning(note)
+            self.reporter.notice(note)
 
     # Epochs
 
@@ -214,6 +216,7 @@ class RunGuard:
         if isinstance(trainer.train_loader, GuardedLoader):
             trainer.train_loader.epoch_started(trainer.epoch)
         self._epoch_in_work = True
+        self.evaluation.epoch_started(trainer)
         self.saver.epoch_started(trainer)
         if self.recorder.phase is Phase.STARTUP:
             self.recorder.set_phase(Phase.FIRST_BATCH, epoch=trainer.epoch + 1)
@@ -282,19 +285,9 @@ class RunGuard:
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
         if not self.skip:
             return stock_validate()
+        self._heal_statistics()
         self.saver.heal_ema(trainer, self.position)
-        guard = ValidationGuard()
-        with guard.watching(trainer.ema.ema):
-            if trainer.world_size > 1:
-                result = stock_validate()
-            else:
-                with self.switch.interruptible():
-                    result = stock_validate()
-        if guard.num_bad:
-            text = f"{guard.num_bad} validation batches have a loss that is not finite and are left out of its mean"
-            self.recorder.event(EventKind.NOTICE, text=text)
-            LOGGER.warning(text)
-        return result
+        return self.evaluation.within_training(trainer, stock_validate)
 
     def save(self, trainer: Any, stock_save: Callable[[], Any]) -> bool:
         """The epoch's checkpoint and state are written.
@@ -303,7 +296,7 @@ class RunGuard:
             GaveUp: the weights are not finite, so there is nothing worth saving.
         """
         self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
-        if self.skip and not self.saver.heal(trainer, self.position):
+        if not self._healed(trainer):
             raise GaveUp("the weights are not finite")
         return self.saver.save_epoch(trainer, self._moment(), stock_save)
 
@@ -315,14 +308,9 @@ class RunGuard:
         """
         unchanged = self.saver.as_attested(trainer)
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
-        validator = trainer.validator
-        if trainer.world_size <= 1:
-            self.switch.check()
-            trainer.validator = InterruptibleValidator(validator, self.switch)
         try:
-            stock_eval()
+            self.evaluation.final(trainer, stock_eval)
         finally:
-            trainer.validator = validator
             if IS_FIRST:
                 self.saver.attest_stripped(trainer, unchanged)
 
@@ -347,11 +335,20 @@ class RunGuard:
         self._on_the_record(end, state_file)
 
     def _save_within_epoch(self, trainer: Any, name: str) -> Path | None:
-        if self.skip and not self.saver.heal(trainer, self.position):
+        if not self._healed(trainer):
             return None  # nothing worth keeping
         if name == STOP_NAME:
             self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
         return self.saver.save_within_epoch(name, trainer, self._moment())
+
+    def _healed(self, trainer: Any) -> bool:
+        """All that is saved is finite, healed if need be; False when the weights themselves are not."""
+        self._heal_statistics()
+        return not self.skip or self.saver.heal(trainer, self.position)
+
+    def _heal_statistics(self) -> None:
+        if self.skip and self.step is not None and (healed := self.step.statistics.heal()):
+            self.reporter.here(EventKind.STATE_HEALED, what="batchnorm", tensors=healed)
 
     def _on_the_record(self, error: BaseException, state_file: Path | None = None) -> None:
         epoch, batch = self.position.epoch + 1, self.position.done

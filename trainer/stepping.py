@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,31 +11,24 @@ from typing import Any, Final
 
 import torch
 from torch import nn
-from ultralytics.utils.torch_utils import autocast, unwrap_model
+from ultralytics.utils.torch_utils import unwrap_model
 
-from trainer.batch_guard import BatchGuard, BatchVerdict, LossSeam, SpikeWatch, without_bad_labels
+from trainer.batch_guard import BatchGuard, BatchVerdict, LossSeam, SpikeWatch
 from trainer.batchnorm import BatchNormStatistics
 from trainer.contract import EventKind, SkipReason
 from trainer.drill import Drill
 from trainer.gradients import Gradients, Measurement, all_finite
 from trainer.healing import heal_optimizer
+from trainer.labels import bad_labels, without_bad_labels
 from trainer.position import Position
 from trainer.progress import RunningLoss
+from trainer.rerun import MicroBatch, Rerun
 from trainer.sampling import is_ghost
 
 MAX_CULPRITS: Final = 3
 """Bad micro-batches looked for in one accumulation window before all of it is dropped: each costs a run of the rest."""
 MAX_OVERFLOWS: Final = 20
 """fp16 overflows in a row that pass as the scaler's normal search: each halves a scale that starts at 65,536."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MicroBatch:
-    """A batch of the open accumulation window as the loader gave it, to be run again if need be."""
-
-    index: int
-    batch: dict[str, Any]
-    python_random: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +42,10 @@ class BadBatch:
     grad_norm: float | None
     worst: list[tuple[str, float]]
     batch: dict[str, Any]
+
+
+class _SpoiledStep(Exception):  # noqa: N818 - a way out of an optimizer's step, no error
+    """The gradients are not finite any more."""
 
 
 class StepGuard:
@@ -64,6 +62,7 @@ class StepGuard:
         skip: bool,
         on_bad: Callable[[BadBatch], None],
         on_event: Callable[..., None],
+        on_hopeless: Callable[[str], None],
     ) -> None:
         self._trainer = trainer
         self._model: nn.Module = unwrap_model(trainer.model)
@@ -74,6 +73,7 @@ class StepGuard:
         self._skip = skip
         self._on_bad = on_bad
         self._on_event = on_event
+        self._on_hopeless = on_hopeless
         self._many_ranks = trainer.world_size > 1
         self.statistics = BatchNormStatistics(self._model)
         self.gradients = Gradients(self._model, trainer.optimizer)
@@ -85,12 +85,17 @@ class StepGuard:
             agree=self._many_ranks,
             spikes=self.spikes if skip and not self._many_ranks else None,
         )
+        self._own_loss: Callable[..., Any] | None = None
+        self._stepping_their_way = False
+        trainer.optimizer.register_step_pre_hook(self._before_their_step)
         self._window: list[MicroBatch] = []
         self._window_cut = position.window_open
         self._raw: MicroBatch | None = None
         self._batch: dict[str, Any] = {}
+        self._labels_bad = False
+        self._before: torch.Tensor | None = None
         self._verdict: BatchVerdict | None = None
-        self._rerunning = False
+        self.rerun = Rerun(trainer, self.statistics)
         self.loss_fresh = False
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
         self.grad_norm: float | None = None
@@ -98,20 +103,32 @@ class StepGuard:
         self._overflow_streak = 0
 
     def attach(self) -> None:
-        """Losses of the live model come through here."""
+        """Losses of the live model come through here, those of a loss that somebody put on the instance too."""
+        own_loss = self._model.__dict__.get("loss")
+        if own_loss is not None and not isinstance(own_loss, LossSeam):
+            self._own_loss = own_loss
+            self.batches.use(own_loss)
         LossSeam.attach(self._model, self._loss)
 
     def detach(self) -> None:
         """The live model is as it was."""
         LossSeam.detach(self._model)
+        if self._own_loss is not None:
+            self._model.__dict__["loss"] = self._own_loss
 
     def before_batch(self, batch: dict[str, Any]) -> None:
         """``batch``, fresh from the loader, is about to be prepared."""
         opens = not self._position.window_open
         self._position.before_batch(self._trainer)
         self._position.window_open = True
+        if not isinstance(self._model.__dict__.get("loss"), LossSeam):
+            self.attach()
         if not self._skip:
             return
+        self.statistics.reattach()
+        self._before = self.statistics.flag()
+        # A model on a CPU gets its labels checked as it sees them; on a device that would be one more read.
+        self._labels_bad = self._trainer.device.type != "cpu" and bad_labels(batch, getattr(self._model, "nc", None))
         if opens:
             self._window, self._window_cut = [], False
             self.statistics.start_window()
@@ -130,7 +147,7 @@ class StepGuard:
     def finite_in_single_precision(self, batch: dict[str, Any]) -> bool:
         """Whether the loss of ``batch`` is finite without mixed precision: then the batch overflowed, no more."""
         with torch.autocast(self._trainer.device.type, enabled=False), contextlib.suppress(RuntimeError, IndexError):
-            loss, _ = self.batches.raw_loss(without_bad_labels(batch))
+            loss, _ = self.batches.raw_loss(without_bad_labels(batch, getattr(self._model, "nc", None)))
             return bool(torch.isfinite(loss).all())
         return False
 
@@ -140,15 +157,19 @@ class StepGuard:
         self._raw = None
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
-        if self._rerunning or not self._model.training:
+        if self.rerun.active or self.batches.inside or not self._model.training:
             return self.batches.raw_loss(batch, preds)
         self.loss_fresh = True
         if is_ghost(batch):
             return self.batches.placeholder()
         self._batch = batch
         self._drill.spoil_statistics(self._model)
-        outcome, verdict = self.batches.judge(batch, preds, self._drill.loss_spoiler())
+        outcome, verdict = self.batches.judge(
+            batch, preds, before=self._before, labels_bad=self._labels_bad, spoil=self._drill.loss_spoiler()
+        )
         self._verdict = verdict
+        if verdict.statistics_healed:
+            self._on_event(EventKind.STATE_HEALED, what="batchnorm", tensors=verdict.statistics_healed)
         if verdict.reason is None or not self._skip:
             self._running.add(self.batches.host_items)
             if self._raw is not None and self._position.accumulates(self._trainer):
@@ -175,9 +196,8 @@ class StepGuard:
         measured = self._measure()
         if not measured.finite and self._skip:
             measured = self._recover(measured)
-        if measured is None:
-            return
-        self._take(measured, stock_step)
+        if measured is not None:
+            self._take(measured, stock_step)
 
     def _measure(self) -> Measurement:
         measured = self.gradients.measure(self.statistics.flag(), states=self._skip)
@@ -188,6 +208,10 @@ class StepGuard:
         trainer = self._trainer
         self._overflow_streak = 0
         if self._skip:
+            if bad := self._bad_setting():
+                self._on_hopeless(f"the optimizer's {bad}, and a step with that would spoil every weight")
+                trainer.optimizer.zero_grad()
+                return
             self._heal(measured)
         elif not measured.finite:
             self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=measured.norm)
@@ -202,13 +226,40 @@ class StepGuard:
                 worst=[{"parameter": name, "norm": norm} for name, norm in self.gradients.worst()],
             )
         if stock_step is not None:
-            stock_step()
+            self._step_their_way(stock_step)
             return
         trainer.scaler.step(trainer.optimizer)
         trainer.scaler.update()
         trainer.optimizer.zero_grad()
         if trainer.ema:
             trainer.ema.update(trainer.model)
+
+    def _bad_setting(self) -> str | None:
+        """The first of the optimizer's settings that is not finite, with its value, put right; reads no device."""
+        for group in self._trainer.optimizer.param_groups:
+            for name in ("lr", "momentum", "weight_decay"):
+                value = group.get(name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    group[name] = self._trainer.optimizer.defaults.get(name, 0.0)  # the state saved next is a good one
+                    return f"{name} is {value}"
+        return None
+
+    def _step_their_way(self, stock_step: Callable[[], None]) -> None:
+        """A subclass's own step; gradients that went bad within it are told before they reach the weights."""
+        self._stepping_their_way = self._skip
+        try:
+            stock_step()
+        except _SpoiledStep:
+            self._trainer.scaler.update()
+            self._drop_window(math.nan)
+        finally:
+            self._stepping_their_way = False
+
+    def _before_their_step(self, *_: Any) -> None:
+        if self._stepping_their_way and not all_finite(
+            parameter.grad for parameter in self._model.parameters() if parameter.grad is not None
+        ):
+            raise _SpoiledStep
 
     def _heal(self, measured: Measurement) -> None:
         if not measured.statistics_finite:
@@ -231,7 +282,7 @@ class StepGuard:
         culprits: list[MicroBatch] = []
         while len(culprits) <= MAX_CULPRITS:
             good = [micro for micro in self._window if micro not in culprits]
-            again, culprit = self._rerun(good)
+            again, culprit = self.rerun.gradients(good, self._measure)
             if culprit is None:
                 self._report_culprits(culprits, measured.norm, worst)
                 return again
@@ -242,57 +293,10 @@ class StepGuard:
     def _report_culprits(self, culprits: list[MicroBatch], norm: float, worst: list[tuple[str, float]]) -> None:
         reason = SkipReason.NONFINITE_GRADIENT
         for micro in culprits:
-            self._report(micro.index, reason, micro.batch, norm=norm, worst=worst)
+            self._report(micro.index, reason, self.rerun.prepared(micro), norm=norm, worst=worst)
         if not culprits:  # it did not happen again: nothing is lost, but somebody should know
             index = self._position.index
             self._report(index, reason, self._batch, norm=norm, worst=worst, action="recomputed")
-
-    def _rerun(self, micros: list[MicroBatch]) -> tuple[Measurement | None, MicroBatch | None]:
-        """Gradients and statistics as if the window held ``micros`` only; or the first of them that is bad."""
-        trainer = self._trainer
-        trainer.optimizer.zero_grad()
-        self.statistics.rewind()
-        measured: Measurement | None = None
-        for micro in micros:
-            with self._random_of(micro), self._rerun_mode():
-                with autocast(
-                    torch.bfloat16 if trainer.args.amp == "bf16" else trainer.amp, device=trainer.device.type
-                ):
-                    batch = trainer.preprocess_batch(dict(micro.batch))
-                    loss, _ = trainer.model(batch)
-                    total = loss.sum() * (trainer.world_size if self._many_ranks else 1)
-                trainer.scaler.scale(total).backward()
-            measured = self._measure()
-            if not (measured.finite and measured.statistics_finite):
-                return None, micro
-            self.statistics.accept()
-        return measured, None
-
-    @contextlib.contextmanager
-    def _rerun_mode(self) -> Iterator[None]:
-        self._rerunning = True
-        try:
-            yield
-        finally:
-            self._rerunning = False
-
-    @property
-    def rerunning(self) -> bool:
-        """Whether a window is being run again, so that nothing counts twice."""
-        return self._rerunning
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _random_of(micro: MicroBatch) -> Iterator[None]:
-        if micro.python_random is None:
-            yield
-            return
-        now = random.getstate()
-        random.setstate(micro.python_random)
-        try:
-            yield
-        finally:
-            random.setstate(now)
 
     def _overflow(self, measured: Measurement) -> Measurement | None:
         """fp16: the scaler skips the step and lowers its scale, which is its business until it goes on and on."""
@@ -315,7 +319,8 @@ class StepGuard:
         self.statistics.rewind()
         lost = self._window or ([self._raw] if self._raw else [])
         for micro in lost[:-1]:
-            self._report(micro.index, SkipReason.NONFINITE_GRADIENT, micro.batch, norm=norm, worst=worst)
+            batch = self.rerun.prepared(micro)
+            self._report(micro.index, SkipReason.NONFINITE_GRADIENT, batch, norm=norm, worst=worst)
         self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=norm, worst=worst)
 
     def _report(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainer.batch_guard import LossSeam, bad_labels, without_bad_labels
+from trainer.batch_guard import LossSeam
+from trainer.labels import bad_labels, without_bad_labels
 from trainer.stop import StopSwitch
 
 
@@ -52,16 +54,21 @@ class ValidationGuard:
         self._sums: dict[str, torch.Tensor] = {}
         self._num_good: torch.Tensor | None = None
         self._num_bad: torch.Tensor | None = None
+        self._labels_bad = False
 
     @contextmanager
-    def watching(self, model: nn.Module) -> Iterator[None]:
-        """Within, losses of ``model`` come through here."""
+    def watching(self, model: nn.Module, validator: Any) -> Iterator[None]:
+        """Within, losses of ``model`` come through here, and labels that nothing can be made of reach nobody."""
         self._model, self._sums, self._num_good, self._num_bad = model, {}, None, None
         LossSeam.attach(model, self._loss)
         try:
-            yield
+            with sound_labels(validator, getattr(model, "nc", None), found=self._found):
+                yield
         finally:
             LossSeam.detach(model)
+
+    def _found(self, bad: bool) -> None:
+        self._labels_bad = bad
 
     @property
     def num_bad(self) -> int:
@@ -70,11 +77,10 @@ class ValidationGuard:
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         assert self._model is not None
-        labels_bad = bad_labels(batch)
         own_loss = types.MethodType(type(self._model).loss, self._model)
-        loss, items = own_loss(without_bad_labels(batch) if labels_bad else batch, preds)
+        loss, items = own_loss(batch, preds)
         stacked = torch.stack([value.detach().float() for value in items.values()])
-        good = torch.isfinite(stacked).all() & (not labels_bad)
+        good = torch.isfinite(stacked).all() & (not self._labels_bad)
         before = torch.stack(list(self._sums.values())) if self._sums else torch.zeros_like(stacked)
         num_before = self._num_good if self._num_good is not None else torch.zeros((), device=stacked.device)
         after = before + torch.where(good, stacked, torch.zeros_like(stacked))
@@ -86,3 +92,45 @@ class ValidationGuard:
         mean = after / num_after.clamp(min=1)
         shown = {name: torch.where(good, value, part) for (name, value), part in zip(items.items(), mean, strict=True)}
         return loss, shown
+
+
+@contextmanager
+def sound_labels(
+    validator: Any, num_classes: int | None, found: Callable[[bool], None] = lambda _: None
+) -> Iterator[None]:
+    """Within, ``validator`` sees no label that it would choke on; ``found`` learns of each batch whether it had any."""
+    if validator is None:
+        yield
+        return
+    own, preprocess = validator.__dict__.get("preprocess"), validator.preprocess
+
+    def checked(batch: dict[str, Any]) -> dict[str, Any]:
+        prepared = preprocess(batch)
+        bad = bad_labels(prepared, num_classes)
+        found(bad)
+        return without_bad_labels(prepared, num_classes) if bad else prepared
+
+    validator.preprocess = checked
+    try:
+        yield
+    finally:
+        if own is None:
+            validator.__dict__.pop("preprocess", None)
+        else:
+            validator.preprocess = own
+
+
+def settle(trainer: Any, best_fitness_before: float | None) -> list[str]:
+    """Metrics of ``trainer`` that are not finite are 0, its fitness is unknown then; names of those metrics.
+
+    A NaN in the fitness would be the best for ever, since nothing compares as better, and no best.pt would be written
+    any more; one in results.csv or in a checkpoint reads as poisoned weights.
+    """
+    bad = [name for name, value in (trainer.metrics or {}).items() if not math.isfinite(float(value))]
+    trainer.metrics = {**(trainer.metrics or {}), **dict.fromkeys(bad, 0.0)}
+    if trainer.fitness is not None and not math.isfinite(float(trainer.fitness)):
+        trainer.fitness = None
+        bad.append("fitness")
+    if trainer.best_fitness is not None and not math.isfinite(float(trainer.best_fitness)):
+        trainer.best_fitness = best_fitness_before
+    return bad

@@ -1,0 +1,220 @@
+"""Faults as somebody else would put them in: callbacks, patched losses, subclasses, labels, validation."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+from tests.integration.trainer.runs import (
+    INF,
+    NAN,
+    batch_norms,
+    differences,
+    differing,
+    events,
+    layout_of,
+    nonfinite,
+)
+from tests.integration.trainer.test_faults import reference
+from trainer import GuardedDetectionTrainer, guarded
+from trainer.checkpoints.forensics import judge
+from trainer.checkpoints.ledger import attestations
+from trainer.contract import ExitCode
+
+pytestmark = pytest.mark.training
+
+Settings = Callable[..., dict[str, Any]]
+
+
+def at(number: int, change: Callable[[Any], None], trainer: Any) -> Callable[[Any], None]:
+    """A callback that changes ``trainer`` at its call ``number``, from 0."""
+    calls = iter(range(10_000))
+    return lambda _: change(trainer) if next(calls) == number else None
+
+
+def in_place(trainer: Any) -> None:
+    batch_norms(trainer.model)[0].running_mean[0] = NAN
+
+
+def another_tensor(trainer: Any) -> None:
+    layer = batch_norms(trainer.model)[1]
+    layer.running_var = torch.full_like(layer.running_var, INF)
+
+
+def another_storage(trainer: Any) -> None:
+    layer = batch_norms(trainer.model)[-1]
+    layer.running_var.data = torch.full_like(layer.running_var, NAN)
+
+
+@pytest.mark.parametrize(
+    ("change", "event", "number"),
+    [
+        (in_place, "on_train_batch_end", 3),
+        (another_tensor, "on_train_batch_end", 3),
+        (another_storage, "on_train_batch_start", 11),
+        (another_tensor, "on_val_end", 0),
+    ],
+    ids=["within a window", "replaced within a window", "last batch", "validation"],
+)
+def test_statistics_spoiled_between_batches_cost_nothing(
+    settings: Settings, change: Callable[[Any], None], event: str, number: int
+) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(nbs=12))
+    trainer.add_callback(event, at(number, change, trainer))
+    trainer.train()
+
+    assert not differing(trainer, reference(trainer, -1))
+    layout = layout_of(trainer)
+    assert [(row["what"], row["tensors"]) for row in events(layout, "state_healed")] == [("batchnorm", 1)]
+    assert not events(layout, "bad_batch")
+    assert {row["verdict"] for row in events(layout, "checkpoint_saved") if row["file"].startswith("guard")} == {
+        "clean"
+    }
+
+
+@pytest.mark.parametrize("replaces", [False, True], ids=["wraps", "replaces"])
+@pytest.mark.parametrize("event", ["on_pretrain_routine_end", "on_train_start"])
+def test_a_loss_put_on_the_model_is_guarded_too(settings: Settings, event: str, replaces: bool) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings())
+    calls = iter(range(1, 10_000))
+
+    def put(running: Any) -> None:
+        model = running.model
+        own = type(model).loss.__get__(model) if replaces else model.loss
+
+        def spoiled(batch: dict[str, Any], preds: Any = None) -> Any:
+            loss, items = own(batch, preds)
+            return (loss * NAN if model.training and next(calls) == 5 else loss), items
+
+        model.loss = spoiled
+
+    trainer.add_callback(event, put)
+    trainer.train()
+
+    (bad,) = events(layout_of(trainer), "bad_batch")
+    assert (bad["batch"], bad["reason"], bad["action"]) == (5, "nonfinite_loss", "skipped")
+    assert not differing(trainer, reference(trainer, 4))
+
+
+def test_gradients_spoiled_within_a_step_of_its_own_never_reach_the_weights(settings: Settings) -> None:
+    class Own(DetectionTrainer):
+        steps = 0
+
+        def optimizer_step(self) -> None:
+            Own.steps += 1
+            if Own.steps == 4:
+                next(parameter for parameter in self.model.parameters() if parameter.grad is not None).grad[0] = NAN
+            super().optimizer_step()
+
+    trainer = guarded(Own)(overrides=settings(warmup_epochs=0))
+    trainer.train()
+
+    assert not nonfinite(trainer)
+    (bad,) = events(layout_of(trainer), "bad_batch")
+    assert (bad["batch"], bad["reason"], bad["skipped_total"]) == (4, "nonfinite_gradient", 1)
+
+
+@pytest.mark.parametrize(("key", "value"), [("exp_avg_sq", INF), ("step", NAN)], ids=["variance", "step count"])
+def test_adam_s_own_state_is_healed_before_it_steps(settings: Settings, key: str, value: float) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(optimizer="AdamW", lr0=0.001))
+
+    def spoil(running: Any) -> None:
+        next(iter(running.optimizer.state.values()))[key].view(-1)[0] = value
+
+    trainer.add_callback("on_train_batch_end", at(7, spoil, trainer))
+    trainer.train()
+
+    assert not nonfinite(trainer)
+    assert [row["what"] for row in events(layout_of(trainer), "state_healed")] == ["optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("label", "value"), [("cls", 99.0), ("cls", -3.0), ("batch_idx", 99.0), ("bboxes", INF)], ids=str
+)
+def test_labels_that_would_crash_the_loss_cost_one_batch(settings: Settings, label: str, value: float) -> None:
+    class Mislabelled(GuardedDetectionTrainer):
+        def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+            batch = super().preprocess_batch(batch)
+            if self.guard.position.ni == 4:
+                batch[label].view(-1)[0] = value
+            return batch
+
+    trainer = Mislabelled(overrides=settings())
+    trainer.train()
+
+    (bad,) = events(layout_of(trainer), "bad_batch")
+    assert (bad["batch"], bad["cause"]) == (5, "data")
+    assert not differing(trainer, reference(trainer, 4))
+
+
+def test_a_learning_rate_that_is_no_number_ends_the_run_with_its_weights_whole(settings: Settings) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(warmup_epochs=0))
+    trainer.add_callback(
+        "on_train_batch_start", at(5, lambda running: running.optimizer.param_groups[0].update(lr=NAN), trainer)
+    )
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+
+    assert end.value.code == ExitCode.GAVE_UP
+    assert not nonfinite(trainer)
+    layout = layout_of(trainer)
+    (gave_up,) = events(layout, "run_gave_up")
+    assert "lr is nan" in gave_up["why"]
+    assert judge(layout.root / gave_up["state_file"], attestations=attestations(layout)).verdict == "clean"
+
+
+def test_a_validation_that_is_no_number_is_unknown_and_no_verdict_on_the_weights(settings: Settings) -> None:
+    class Blind(GuardedDetectionTrainer):
+        def validate(self) -> Any:
+            metrics, fitness = super().validate()
+            return (dict.fromkeys(metrics, NAN), NAN) if self.epoch == 0 else (metrics, fitness)
+
+    trainer = Blind(overrides=settings())
+    trainer.train()
+
+    assert math.isfinite(trainer.best_fitness)
+    with trainer.csv.open() as stream:
+        assert all(math.isfinite(float(cell)) for row in list(csv.reader(stream))[1:] for cell in row)
+    layout = layout_of(trainer)
+    assert "taken as unknown: metrics/precision(B)" in events(layout, "notice")[0]["text"]
+    saved = layout.states / "epoch0001.ultralytics.pt"
+    assert judge(saved, attestations=attestations(layout)).verdict == "clean"
+
+
+def test_validation_labels_that_are_no_numbers_reach_no_metric(settings: Settings) -> None:
+    class Mislabelled(GuardedDetectionTrainer):
+        def get_validator(self) -> Any:
+            validator = super().get_validator()
+            plain = validator.preprocess
+
+            def spoiled(batch: dict[str, Any]) -> dict[str, Any]:
+                batch = plain(batch)
+                batch["cls"][0] = batch["bboxes"][1] = NAN
+                return batch
+
+            validator.preprocess = spoiled
+            return validator
+
+    trainer = Mislabelled(overrides=settings(epochs=1))
+    trainer.train()
+
+    assert "nan" not in trainer.csv.read_text(encoding="utf-8")
+    assert "validation batches" in events(layout_of(trainer), "notice")[0]["text"]
+
+
+def test_bfloat16_trains_on_a_cpu_and_loses_one_batch_alike(settings: Settings) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(amp="bf16", nbs=12, drill="nan-image@1:3"))
+    trainer.train()
+    single = GuardedDetectionTrainer(overrides=settings(amp=False, nbs=12, drill="nan-image@1:3", name="single"))
+    single.train()
+
+    assert trainer.args.amp == "bf16"
+    assert not nonfinite(trainer)
+    assert [row["batch"] for row in events(layout_of(trainer), "bad_batch")] == [3]
+    assert differences(trainer, single)

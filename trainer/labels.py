@@ -1,0 +1,67 @@
+"""Labels of a batch that no loss can be made of: not finite, or naming a class or an image that is not there.
+
+Used as an index such a value crashes the loss: an IndexError on a CPU, a device-side assert that ends the process on a
+GPU. So it is looked for on the host, before the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+LABEL_KEYS: Final = ("cls", "bboxes", "keypoints")
+"""Labels small enough to be checked on the host before they are used as indices."""
+IGNORED_CLASS: Final = -100
+"""What ``torch.nn.functional.cross_entropy`` leaves out by default."""
+
+
+@torch.no_grad()
+def bad_labels(batch: Mapping[str, Any], num_classes: int | None = None) -> bool:
+    """Whether labels that lie on the CPU hold a value that no loss can be made of; False for labels on a device."""
+    for key in LABEL_KEYS:
+        value = _on_host(batch.get(key))
+        if value is not None and value.dtype.kind == "f" and not np.isfinite(value).all():
+            return True
+    index, images = _on_host(batch.get("batch_idx")), batch.get("img")
+    if index is not None and isinstance(images, torch.Tensor) and _leaves(index, len(images)):
+        return True
+    classes = _on_host(batch.get("cls"))
+    return num_classes is not None and classes is not None and _leaves(classes, num_classes)
+
+
+@torch.no_grad()
+def without_bad_labels(batch: dict[str, Any], num_classes: int | None = None) -> dict[str, Any]:
+    """``batch`` without the boxes that :func:`bad_labels` finds fault with; classes of whole images are ignored."""
+    index, classes = batch.get("batch_idx"), batch.get("cls")
+    if not isinstance(index, torch.Tensor):
+        if num_classes is None or not isinstance(classes, torch.Tensor):
+            return batch
+        return {**batch, "cls": torch.where(_within(classes, num_classes), classes, IGNORED_CLASS)}
+    good = torch.isfinite(index)
+    if isinstance(images := batch.get("img"), torch.Tensor):
+        good &= _within(index, len(images))
+    for key in LABEL_KEYS:
+        value = batch.get(key)
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and len(value) == len(index):
+            good &= torch.isfinite(value.reshape(len(index), -1)).all(1).to(good.device)
+    if num_classes is not None and isinstance(classes, torch.Tensor) and len(classes) == len(index):
+        good &= _within(classes.reshape(len(index), -1), num_classes).all(1).to(good.device)
+    keys = [key for key in (*LABEL_KEYS, "batch_idx") if isinstance(batch.get(key), torch.Tensor)]
+    return {**batch, **{key: batch[key][good] for key in keys if len(batch[key]) == len(index)}}
+
+
+def _on_host(value: Any) -> np.ndarray | None:
+    if not isinstance(value, torch.Tensor) or value.device.type != "cpu" or not value.numel():
+        return None
+    return value.numpy(force=True) if value.dtype is not torch.bfloat16 else value.float().numpy(force=True)
+
+
+def _leaves(values: np.ndarray, number: int) -> bool:
+    return bool(values.min() < 0 or values.max() >= number)
+
+
+def _within(values: torch.Tensor, number: int) -> torch.Tensor:
+    return (values >= 0) & (values < number)

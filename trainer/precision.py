@@ -1,0 +1,55 @@
+"""Mixed precision as the training loop chooses it, bfloat16 on a CPU included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from ultralytics.engine import trainer as engine
+from ultralytics.utils.torch_utils import autocast as stock_autocast
+
+
+def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractContextManager[Any]:
+    """Ultralytics' own, which refuses bfloat16 anywhere but on CUDA (``utils/torch_utils.py``, 8.4.190).
+
+    Torch itself has had it on CPUs since 1.10.
+    """
+    if enabled is torch.bfloat16 and device == "cpu":
+        return torch.autocast(device, dtype=torch.bfloat16)
+    return stock_autocast(enabled, device=device)
+
+
+def as_trained(trainer: Any) -> AbstractContextManager[Any]:
+    """The precision in which the training loop runs a batch."""
+    return autocast(dtype if (dtype := _half_type(trainer)) is torch.bfloat16 else trainer.amp, trainer.device.type)
+
+
+def name_of(trainer: Any) -> str:
+    """``float32``, ``float16`` or ``bfloat16``."""
+    dtype = _half_type(trainer)
+    return str(dtype or torch.float32).removeprefix("torch.")
+
+
+@contextmanager
+def bfloat16_anywhere(trainer: Any) -> Iterator[None]:
+    """Within, ``amp=bf16`` trains on a CPU too.
+
+    The loop looks the function up in its module at every batch; nothing else of it is touched, and nothing at all for a
+    run that needs nothing.
+    """
+    if trainer.args.amp != "bf16" or trainer.device.type != "cpu":
+        yield
+        return
+    engine.autocast = autocast
+    try:
+        yield
+    finally:
+        engine.autocast = stock_autocast
+
+
+def _half_type(trainer: Any) -> torch.dtype | None:
+    if trainer.args.amp == "bf16":
+        return torch.bfloat16
+    return torch.float16 if trainer.amp else None
