@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bot.adopt import find_adoptions, read_adoption
@@ -16,16 +14,14 @@ from bot.alerting.deliver import Deliverer
 from bot.alerting.limits import DeliveryLimits
 from bot.alerting.pipeline import AlertPipeline
 from bot.core.facts import ProcessIdentity
-from bot.core.finding import Finding
-from bot.core.view import RunView
 from bot.drivers.host import HostProbe
 from bot.drivers.local import LocalDriver
 from bot.drivers.trainer_cli import TrainerCli
 from bot.drivers.trainer_levels import TrainerLevels
 from bot.errors import ChatError, StoreError
-from bot.fallback import MemoryAlerts
 from bot.handler import People
 from bot.host_watch import HostWatch
+from bot.notices import Notices
 from bot.operations.course import World
 from bot.operations.planning import Planner
 from bot.operations.service import Operations
@@ -35,16 +31,20 @@ from bot.reading.run_files import RunReader, find_runs
 from bot.schedule import Schedule
 from bot.setting_limits import alert_limits, audience, check_limits, host_limits, operation_limits
 from bot.settings import Settings
+from bot.sink import FindingsSink
 from bot.slack.chat import OnCall
 from bot.slack.connection import SlackAccess, SlackConnection
+from bot.state_dir import lock
 from bot.storage.alerts import AlertStore
 from bot.storage.audit import AuditLog
-from bot.storage.database import Database
+from bot.storage.bot_state import BotState
+from bot.storage.database import Database, Durable
 from bot.storage.messages import MessageStore
 from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from bot.storage.selections import SelectionStore
 from bot.storage.silences import SilenceStore
 from bot.supervisor import Supervisor
+from bot.systemd import ServiceNotifier
 from bot.watch import watch_runs
 from bot.watchdog import Health, Watchdog
 from commands import Context
@@ -52,6 +52,8 @@ from trainer.contract import boot_id
 
 _LOG = logging.getLogger(__name__)
 
+DATABASE = "trainmaster.sqlite3"
+"""In STATE_DIR."""
 _TICK_TIMEOUT_S = 120.0
 _MAX_CONNECT_PAUSE_S = 30.0
 _FAREWELL_S = 5.0
@@ -66,51 +68,14 @@ class SystemClock:
         return time.time()
 
 
-class _FindingsSink:
-    """Alerts and the messages about them commit in one transaction; the delivery wakes only afterwards."""
-
-    def __init__(
-        self,
-        database: Database,
-        pipeline: AlertPipeline,
-        notify: Callable[[], None],
-        make_memory: Callable[[], MemoryAlerts],
-    ) -> None:
-        self._database = database
-        self._pipeline = pipeline
-        self._notify = notify
-        self._make_memory = make_memory
-        self._memory: MemoryAlerts | None = None
-
-    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
-        """See :class:`bot.supervisor.Sink`. Never raises :class:`StoreError`: memory takes over meanwhile."""
-        try:
-            with self._database.transaction():
-                outcome = self._pipeline.process(view, findings, now, unjudged=unjudged)
-        except StoreError as error:
-            _LOG.error("%s", error)
-            self._memory = self._memory or self._make_memory()
-            self._memory.process(view, findings, unjudged, now, error)
-            return
-        if outcome.told:
-            self._notify()
-        if self._memory is not None:
-            self._memory.recovered(view, now)
-
-    async def close(self) -> None:
-        """What memory holds had its chance."""
-        if self._memory is not None:
-            await self._memory.close()
-
-
 class App:
     """The supervisor process, made inside the event loop: start it, serve until cancelled, close it."""
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        self._lock = _lock(settings.state_dir)
-        self.database = Database(settings.state_dir / "trainmaster.sqlite3")
+        self._lock = lock(settings.state_dir)
+        self.database = Database(settings.state_dir / DATABASE, patient=True)
         self.outbox = MessageStore(self.database)
         self.connection = SlackConnection(_access(settings))
         self.standings = AlertStore(self.database)
@@ -124,7 +89,7 @@ class App:
             audience=audience(settings),
         )
         self.driver = LocalDriver(settings.state_dir / "launches")
-        self._sink = _FindingsSink(self.database, self.pipeline, self._notify, self._make_memory)
+        self._sink = FindingsSink(database=self.database, pipeline=self.pipeline, notify=self._notify, clock=self.clock)
         self.supervisor = Supervisor(
             find_runs=lambda: (*self._list_runs(), *find_adoptions(settings.state_dir)),
             open_reader=self._open_reader,
@@ -142,6 +107,17 @@ class App:
         )
         self.operations = self._make_operations()
         self.supervisor.operations = self.operations
+        self._notices = Notices(
+            memory=BotState(self.database),
+            outbox=self.outbox,
+            transactions=self.database,
+            runs=self.supervisor.all,
+            told_counts=self.standings.told_counts,
+            clock=self.clock,
+            digest_at=settings.digest_at,
+            away_told_s=settings.away_told_s,
+        )
+        self._systemd = ServiceNotifier(os.environ)
         self._schedule = Schedule(self._trouble)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._deliverer: Deliverer | None = None
@@ -159,17 +135,8 @@ class App:
         }
         return {"RUNS_DIR": self.settings.runs_dir, "STATE_DIR": self.settings.state_dir, **adopted}
 
-    def _make_memory(self) -> MemoryAlerts:
-        return MemoryAlerts(
-            chat=self.connection.chat,
-            channel=self.connection.channel,
-            clock=self.clock,
-            limits=alert_limits(self.settings),
-            audience=audience(self.settings),
-        )
-
     def _make_operations(self) -> Operations:
-        forensics = TrainerCli()
+        forensics, durable = TrainerCli(), Durable(self.database)
         return Operations(
             world=World(
                 runs=self.supervisor,
@@ -179,12 +146,12 @@ class App:
                 clock=self.clock,
                 limits=operation_limits(self.settings),
             ),
-            approvals=SqliteApprovals(self.database),
-            operations=SqliteOperations(self.database),
-            intents=SqliteIntents(self.database),
+            approvals=SqliteApprovals(durable),
+            operations=SqliteOperations(durable),
+            intents=SqliteIntents(durable),
             outbox=self.outbox,
             audit=AuditLog(self.settings.state_dir / "audit.jsonl"),
-            transactions=self.database,
+            transactions=durable,
             chat=self.connection.chat,
             instance=_own_identity(self.driver),
             notify=self._notify,
@@ -205,11 +172,14 @@ class App:
 
         Raises:
             ChatRefused: Slack refused the tokens or the channel: a person must mend something.
-            StoreError: the database can't be used.
         """
         await self.supervisor.tick()
-        await self.operations.recover()
+        await self._look_at_itself()
+        with contextlib.suppress(StoreError):  # told as a finding; the schedule tries again
+            self._notices.returned()
+            await self.operations.recover()
         self._schedule_jobs()
+        self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")
         self._tasks.append(asyncio.create_task(watch_runs(self._list_runs, self.supervisor.check), name="watch"))
         await self._connect()
         self._deliverer = Deliverer(
@@ -259,9 +229,30 @@ class App:
         self._schedule.every(
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0
         )
+        self._schedule.every(min(every_s, 10.0), "look at itself", self._look_at_itself, timeout_s=60.0)
+        self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
         if self.settings.watchdog_url:
             self._schedule.every(60.0, "ping watchdog", self._watchdog.ping, timeout_s=30.0)
+        if self._systemd.watchdog_s is not None:
+            # Half of what systemd waits for, as its manual advises.
+            self._schedule.every(self._systemd.watchdog_s / 2, "tell systemd", self._tell_systemd, timeout_s=10.0)
         self._schedule.start()
+
+    async def _look_at_itself(self) -> None:
+        self._sink.tick()
+
+    async def _tell_notices(self) -> None:
+        with contextlib.suppress(StoreError):  # the next look at itself tells it
+            if self._notices.tick():
+                self._notify()
+
+    async def _tell_systemd(self) -> None:
+        """Slack's troubles are none that a new start would mend: they don't count here."""
+        health = self._health()
+        if health.watching_faults():
+            self._systemd.status("; ".join(health.watching_faults()))
+        else:
+            self._systemd.alive("; ".join(health.faults()) or f"watching {len(self.supervisor.all())} runs")
 
     async def serve(self) -> None:
         """Runs until cancelled, or until one of the tasks that must never end does.
@@ -275,6 +266,7 @@ class App:
 
     async def close(self) -> None:
         """Slack no longer listens, waiting messages had their chance, the database is closed."""
+        self._systemd.stopping()
         self._schedule.stop()
         await self.operations.close()
         if self._deliverer is not None:
@@ -283,18 +275,25 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._sink.close()
         await self.connection.close()
         self.database.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def _health(self) -> Health:
         now = self.clock.now()
-        ticked_ts, pending_ts = self.supervisor.last_tick_ts, self.outbox.oldest_pending_ts()
+        ticked_ts, checked_ts = self.supervisor.last_tick_ts, self.supervisor.oldest_check_ts()
+        unreadable, pending_ts = False, None
+        try:
+            pending_ts = self.outbox.oldest_pending_ts()
+        except StoreError:
+            unreadable = True
         return Health(
             since_tick_s=None if ticked_ts is None else now - ticked_ts,
-            tick_limit_s=3 * self.settings.check_interval_s + _TICK_TIMEOUT_S,
+            since_check_s=None if checked_ts is None else now - checked_ts,
+            check_limit_s=3 * self.settings.check_interval_s + _TICK_TIMEOUT_S,
             oldest_pending_s=None if pending_ts is None else now - pending_ts,
+            outbox_readable=not unreadable,
             socket_alive=self.connection.alive(),
         )
 
@@ -317,31 +316,3 @@ def _access(settings: Settings) -> SlackAccess:
         channel=settings.alert_channel,
         on_call=OnCall(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
     )
-
-
-def _lock(state_dir: Path) -> int:
-    """The state directory is ours; the lock ends with the process, however it ends.
-
-    Raises:
-        StoreError: another bot has it, or it can't be made.
-    """
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreError(
-            "state-dir", f"{state_dir} can't be used: {error.strerror}.", "set STATE_DIR to a writable directory"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise StoreError(
-            "already-running",
-            f"another Trainmaster (pid {holder}) uses {state_dir}.",
-            "stop it first, or give this one a STATE_DIR of its own",
-        ) from error
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor

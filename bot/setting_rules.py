@@ -20,6 +20,7 @@ _USER_ID: Final = re.compile(r"[UW][A-Za-z0-9_]{1,30}")
 _GROUP_ID: Final = re.compile(r"S[A-Z0-9_]{1,30}")
 _CHANNEL_ID: Final = re.compile(r"[CGD][A-Z0-9_]{1,30}")
 _CHANNEL_NAME: Final = re.compile(r"#?[^\s,#@<>A-Z][^\s,#@<>A-Z]{0,79}")
+_TIME_OF_DAY: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 _TIER_TIME: Final = re.compile(r"\s*(?P<number>\d{1,4})\s*(?P<unit>[mh])\s*:")
 _TIER_EXPECTED: Final = "member ids (U…) or user group ids (S…)"
 _UNITS_S: Final = {"m": 60.0, "h": 3600.0}
@@ -139,6 +140,18 @@ def _ids(value: Any, kinds: tuple[re.Pattern[str], ...], expected: str) -> Any:
             f"{expected}, comma-separated", f"{', '.join(wrong[:5])} is none: in a profile, ⋮, “Copy member ID”."
         )
     return ids
+
+
+def time_of_day(value: Any) -> Any:
+    """Hour and minute; None for ``off``."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "off":
+        return None
+    found = _TIME_OF_DAY.fullmatch(value)
+    if found is None:
+        raise refuse("a time such as 09:00, or off", "No digest is sent with off.")
+    return int(found[1]), int(found[2])
 
 
 def usergroup(value: str | None) -> str | None:

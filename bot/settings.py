@@ -238,6 +238,13 @@ class Settings(BaseSettings):
     )
     silence_s: float = _limit(7200.0, "s", "what the Silence button of an alert asks for", ge=60, le=604_800)
 
+    digest_at: Annotated[tuple[int, int] | None, BeforeValidator(rules.time_of_day)] = _text(
+        (9, 0), "HH:MM on this host's clock, or off", "one message a day about every run that was at work"
+    )
+    away_told_s: float = _limit(
+        300.0, "s", "a bot that was away for less (an upgrade, a restart) says nothing of it", ge=0
+    )
+
     # Stopping
     stop_grace_s: float = _limit(
         60.0, "s", "from SIGTERM until the process is killed, at least: a batch ends, a full state is saved", ge=1

@@ -108,6 +108,7 @@ class Supervisor:
         self._views: dict[Path, RunView] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
         self.last_tick_ts: float | None = None
+        self._checked_ts: dict[Path, float] = {}
 
     async def tick(self) -> None:
         """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
@@ -117,8 +118,17 @@ class Supervisor:
             _LOG.error("runs-dir-unreadable: %s. Hint: check RUNS_DIR, its permissions and its mount.", error)
             found = ()
         paths = sorted({*found, *self._readers})
-        await asyncio.gather(*(self.check(path) for path in paths))
+        await asyncio.gather(*(self._check_in_turn(path) for path in paths))
         self.last_tick_ts = self._clock.now()
+
+    async def _check_in_turn(self, directory: Path) -> None:
+        self._checked_ts.setdefault(directory, self._clock.now())
+        await self.check(directory)
+        self._checked_ts[directory] = self._clock.now()
+
+    def oldest_check_ts(self) -> float | None:
+        """When the run that has waited longest for its turn was last checked; None when there is no run."""
+        return min(self._checked_ts.values(), default=None)
 
     async def check(self, directory: Path) -> RunView | None:
         """The run in ``directory`` was read, checked and its findings handed on. None when it is no run (yet)."""

@@ -17,18 +17,33 @@ _TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What must hold for a ping. None means that it never happened (or nothing waits)."""
+    """What must hold for a ping. ``since_tick_s`` is None when the schedule never ran, ``since_check_s`` (of the run
+    that waits the longest) when no run is known, ``oldest_pending_s`` when nothing waits."""
 
     since_tick_s: float | None
-    tick_limit_s: float
+    since_check_s: float | None
+    check_limit_s: float
     oldest_pending_s: float | None
+    outbox_readable: bool
     socket_alive: bool
+
+    def watching_faults(self) -> tuple[str, ...]:
+        """What is wrong with the watching itself, which a new start may mend."""
+        limit = f"(limit {self.check_limit_s:g} s)"
+        if self.since_tick_s is None:
+            return ("the runs were never checked",)
+        found = []
+        if self.since_tick_s > self.check_limit_s:
+            found.append(f"the schedule has not run for {self.since_tick_s:.0f} s {limit}")
+        if self.since_check_s is not None and self.since_check_s > self.check_limit_s:
+            found.append(f"a run has not been checked for {self.since_check_s:.0f} s {limit}")
+        return tuple(found)
 
     def faults(self) -> tuple[str, ...]:
         """Why there is no ping; empty when all is well."""
-        found = []
-        if self.since_tick_s is None or self.since_tick_s > self.tick_limit_s:
-            found.append(f"no check of the runs for {self.since_tick_s} s (limit {self.tick_limit_s:g} s)")
+        found = list(self.watching_faults())
+        if not self.outbox_readable:
+            found.append("the database can't be read")
         if self.oldest_pending_s is not None and self.oldest_pending_s > _MAX_PENDING_S:
             found.append(f"a message has waited for {self.oldest_pending_s:.0f} s (limit {_MAX_PENDING_S:g} s)")
         if not self.socket_alive:

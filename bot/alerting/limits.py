@@ -29,7 +29,7 @@ class AlertLimits:
     resolve_hold_s: float = 60.0
     """A condition is resolved when it was not found for this long; what comes back earlier never went away."""
     resolve_hold_by_check_s: Mapping[str, float] = field(
-        default_factory=lambda: _frozen(nonfinite=10.0, process_died=10.0, check_failed=30.0)
+        default_factory=lambda: _frozen(nonfinite=10.0, process_died=10.0, check_failed=30.0, database=5.0)
     )
     """Checks that damp flapping by themselves (a number of good batches, a new attempt) need little more."""
     edit_interval_s: float = 15.0

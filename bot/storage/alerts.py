@@ -126,6 +126,15 @@ class AlertStore:
         )
         return tuple(_standings(rows))
 
+    def told_counts(self, since_ts: float) -> dict[str, tuple[int, int]]:
+        """By run, how many alerts (beyond information) were told since then, and how many of those have an owner."""
+        rows = self._database.rows(
+            "SELECT run, COUNT(*) AS told, COUNT(acked_by) AS acked FROM alerts"
+            " WHERE told_fired_ts >= ? AND severity <> 'info' GROUP BY run",
+            (since_ts,),
+        )
+        return {row["run"]: (int(row["told"]), int(row["acked"])) for row in rows}
+
     def _remembered(self, run: str) -> _Memory:
         rows = self._database.rows("SELECT revision FROM alert_revisions WHERE run = ?", (sql_text(run),))
         committed = rows[0]["revision"] if rows else 0

@@ -13,7 +13,7 @@ from bot.core.facts import ProcessIdentity
 from bot.core.operation import Entry, EntryKind, Intent, IntentKind, Operation, Step
 from bot.errors import StoreError
 from bot.ports import FencedError
-from bot.storage.database import Database
+from bot.storage.database import Database, Durable
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ _OPERATION = TypeAdapter(Operation)
 class SqliteApprovals:
     """Implements :class:`bot.ports.ApprovalStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | Durable) -> None:
         self._database = database
 
     def create(self, approval: Approval) -> bool:
@@ -81,7 +81,7 @@ class SqliteApprovals:
 class SqliteOperations:
     """Implements :class:`bot.ports.OperationStore` and :class:`bot.ports.Journal`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | Durable) -> None:
         self._database = database
 
     def create(self, operation: Operation) -> bool:
@@ -194,7 +194,7 @@ class SqliteOperations:
 class SqliteIntents:
     """Implements :class:`bot.ports.IntentStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | Durable) -> None:
         self._database = database
 
     def put(self, intent: Intent) -> None:

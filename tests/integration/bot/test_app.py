@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,107 +14,21 @@ import pytest
 from bot.app import App
 from bot.errors import ChatError, StoreError
 from bot.ports import LaunchSpec
-from bot.settings import Settings, load_settings
-from bot.slack.scopes import BOT_SCOPES
-from bot.workspace.client import PageClient, PageView
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.server import Options, Workspace
-from tests.run_dirs import START_TS, WrittenRun
+from bot.settings import load_settings
+from bot.workspace.client import PageView
+from tests.integration.bot.world import ANSWER_S, CHANNEL, World, now_s, text_of
 from trainer.contract import EventKind, Phase
-
-CHANNEL = "training"
-ANSWER_S = 15.0
-
-
-@dataclass
-class World:
-    workspace: Workspace
-    page: PageClient
-    settings: Settings
-    run: WrittenRun
-    stack: AsyncExitStack
-
-    async def start_bot(self) -> App:
-        app = App(self.settings)
-        self.stack.push_async_callback(_close_once(app))
-        await app.start()
-        return app
-
-    async def see(self, *words: str, timeout_s: float = ANSWER_S, channel: str = CHANNEL) -> dict[str, Any]:
-        def found(view: PageView) -> dict[str, Any] | None:
-            return next((one for one in view.in_channel(channel) if all(word in _text(one) for word in words)), None)
-
-        return await self.page.wait_for(found, timeout_s)
-
-    async def told(self, person: str, *words: str) -> dict[str, Any]:
-        def found(view: PageView) -> dict[str, Any] | None:
-            return next((one for one in view.only_for(person) if all(word in _text(one) for word in words)), None)
-
-        return await self.page.wait_for(found, ANSWER_S)
-
-
-def _text(message: dict[str, Any]) -> str:
-    return str(message["text"]) + json.dumps(message.get("blocks", []), ensure_ascii=False)
-
-
-def _close_once(app: App) -> Callable[[], Any]:
-    async def close() -> None:
-        if app.database.open:
-            await app.close()
-
-    return close
-
-
-def _now_s() -> float:
-    """Seconds after the start of the written run's time."""
-    return time.time() - START_TS
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    (tmp_path / "runs").mkdir()
-    async with AsyncExitStack() as stack:
-        workspace = await Workspace.start(
-            port=0,
-            people=[
-                Person(user_id="U0ANNA", name="anna", on_call=True),
-                Person(user_id="U0BEN", name="ben", on_call=True),
-                Person(user_id="U0CLEO", name="cleo"),
-            ],
-            channels=[Channel(channel_id="C0TRAIN", name=CHANNEL)],
-            commands=[SlashCommand(name="/train")],
-            clock=time.time,
-            options=Options(scopes=frozenset(BOT_SCOPES)),
-        )
-        stack.push_async_callback(workspace.close)
-        page = await stack.enter_async_context(PageClient(workspace.page_url))
-        settings = load_settings(
-            {
-                "SLACK_BOT_TOKEN": workspace.bot_token,
-                "SLACK_APP_TOKEN": workspace.app_token,
-                "SLACK_API_URL": workspace.api_url,
-                "ALERT_CHANNEL": "#training",
-                "ONCALL_USERS": "U0ANNA,U0BEN",
-                "RUNS_DIR": str(tmp_path / "runs"),
-                "STATE_DIR": str(tmp_path / "state"),
-                "CHECK_INTERVAL_S": "0.5",
-            }
-        )
-        run = WrittenRun(tmp_path / "runs")
-        run.start_epoch(1, _now_s())
-        run.beat(_now_s(), epoch=1, batch=10)
-        yield World(workspace, page, settings, run, stack)
 
 
 async def test_a_bad_batch_reaches_the_channel_and_its_resolution_edits_the_message(world: World) -> None:
     await world.start_bot()
-    world.run.bad_batch(1, 42, _now_s())
+    world.run.bad_batch(1, 42, now_s())
     alert = await world.see("loss is not finite in epoch 1, batch 42 of 100", "img_0001.png", '"ack"')
-    world.run.beat(_now_s(), epoch=1, batch=99)
+    world.run.beat(now_s(), epoch=1, batch=99)
     resolved = await world.see("is healthy again", timeout_s=40)
     assert resolved["ts"] == alert["ts"]
     assert "edited" in resolved
-    assert '"ack"' not in _text(resolved)
+    assert '"ack"' not in text_of(resolved)
 
 
 async def test_the_same_words_work_as_slash_command_mention_thread_reply_and_direct_message(world: World) -> None:
@@ -130,17 +39,18 @@ async def test_the_same_words_work_as_slash_command_mention_thread_reply_and_dir
 
     await world.page.say("ben", CHANNEL, "@trainmaster status")
     await world.page.wait_for(
-        lambda view: len([one for one in view.in_channel(CHANNEL) if title in _text(one)]) == 2, ANSWER_S
+        lambda view: len([one for one in view.in_channel(CHANNEL) if title in text_of(one)]) == 2, ANSWER_S
     )
 
-    world.run.bad_batch(1, 42, _now_s())
+    world.run.bad_batch(1, 42, now_s())
     alert = await world.see("loss is not finite")
     await world.page.say("anna", CHANNEL, "epoch 1 progress", thread_ts=alert["ts"])
     await world.page.wait_for(lambda view: _replies(view, alert["ts"], "epoch 1 of 4, running"), ANSWER_S)
 
     await world.page.say("cleo", "dm", "status")
     await world.page.wait_for(
-        lambda view: [one for one in view.messages if one["channel"].startswith("D") and title in _text(one)], ANSWER_S
+        lambda view: [one for one in view.messages if one["channel"].startswith("D") and title in text_of(one)],
+        ANSWER_S,
     )
 
 
@@ -148,7 +58,7 @@ def _replies(view: PageView, thread_ts: str, *words: str) -> list[dict[str, Any]
     return [
         one
         for one in view.in_channel(CHANNEL)
-        if one.get("thread_ts") == thread_ts and all(word in _text(one) for word in words)
+        if one.get("thread_ts") == thread_ts and all(word in text_of(one) for word in words)
     ]
 
 
@@ -160,34 +70,34 @@ async def test_what_may_not_be_is_refused_to_that_person_alone(world: World) -> 
     await world.told("U0ANNA", "has no epoch 77")
     await world.page.slash("anna", "/train", "statsu", CHANNEL)
     await world.told("U0ANNA", "Did you mean /train status?")
-    assert [one for one in await world.page.messages(CHANNEL) if "epoch 77" in _text(one)] == []
+    assert [one for one in await world.page.messages(CHANNEL) if "epoch 77" in text_of(one)] == []
 
 
 async def test_a_restart_repeats_nothing_and_tells_what_was_missed(world: World) -> None:
     app = await world.start_bot()
-    world.run.finish_epoch(1, _now_s())
+    world.run.finish_epoch(1, now_s())
     await world.see("epoch 1 of 4 finished")
     await app.close()
-    world.run.finish_epoch(2, _now_s())
-    world.run.bad_batch(3, 7, _now_s())
+    world.run.finish_epoch(2, now_s())
+    world.run.bad_batch(3, 7, now_s())
     await world.start_bot()
     await world.see("epoch 2 of 4 finished")
     await world.see("epoch 3, batch 7")
-    reports = [one for one in await world.page.messages(CHANNEL) if "epoch 1 of 4 finished" in _text(one)]
+    reports = [one for one in await world.page.messages(CHANNEL) if "epoch 1 of 4 finished" in text_of(one)]
     assert len(reports) == 1
 
 
 async def test_history_from_before_the_first_look_is_not_told(world: World) -> None:
-    world.run.finish_epoch(1, _now_s() - 3600)
-    world.run.event(EventKind.OUT_OF_MEMORY, _now_s(), batch_size_before=16, batch_size_after=8)
+    world.run.finish_epoch(1, now_s() - 3600)
+    world.run.event(EventKind.OUT_OF_MEMORY, now_s(), batch_size_before=16, batch_size_after=8)
     await world.start_bot()
     await world.see("halved the batch size from 16 to 8")
-    assert [one for one in await world.page.messages(CHANNEL) if "epoch 1 of 4 finished" in _text(one)] == []
+    assert [one for one in await world.page.messages(CHANNEL) if "epoch 1 of 4 finished" in text_of(one)] == []
 
 
 async def test_an_acknowledged_alert_names_who_has_it(world: World) -> None:
     await world.start_bot()
-    world.run.bad_batch(1, 42, _now_s())
+    world.run.bad_batch(1, 42, now_s())
     alert = await world.see("loss is not finite")
     await world.page.click("ben", alert["ts"], "ack", CHANNEL)
     acked = await world.see("loss is not finite", "cknowledged", "U0BEN")
@@ -198,17 +108,17 @@ async def test_a_rollback_without_a_clean_checkpoint_is_refused(world: World) ->
     await world.start_bot()
     await world.page.slash("anna", "/train", "execute rollback", CHANNEL)
     await world.told("U0ANNA", "checkpoint")
-    assert [one for one in await world.page.messages(CHANNEL) if '"approve"' in _text(one)] == []
+    assert [one for one in await world.page.messages(CHANNEL) if '"approve"' in text_of(one)] == []
 
 
 async def test_messages_wait_while_slack_is_away_and_come_when_it_is_back(world: World) -> None:
     await world.start_bot()
     await world.workspace.go_down()
-    world.run.bad_batch(1, 42, _now_s())
+    world.run.bad_batch(1, 42, now_s())
     await asyncio.sleep(1.5)  # the look and a failed try happen in this time; nothing else can tell
     await world.workspace.come_up()
     await world.see("loss is not finite", timeout_s=30)
-    assert len([one for one in await world.page.messages(CHANNEL) if "loss is not finite" in _text(one)]) == 1
+    assert len([one for one in await world.page.messages(CHANNEL) if "loss is not finite" in text_of(one)]) == 1
 
 
 async def test_a_second_bot_on_the_same_state_is_refused(world: World) -> None:
@@ -252,16 +162,16 @@ async def test_a_killed_trainer_is_told_with_its_signal_and_its_last_words(world
         )
     )
     world.run.record(pid=child.pid)
-    world.run.beat(_now_s(), epoch=1, batch=11)
+    world.run.beat(now_s(), epoch=1, batch=11)
     await app.supervisor.tick()
     os.kill(child.pid, signal.SIGKILL)
     dead = await world.see("the training process died at epoch 1, batch 11", "signal 9, SIGKILL", "about to die")
-    assert "no progress" not in _text(dead)
+    assert "no progress" not in text_of(dead)
 
 
 async def test_a_stall_is_told_by_its_phase(world: World) -> None:
     world.run.record(started_ts=time.time() - 7200)
-    world.run.beat(_now_s() - 3600, epoch=1, batch=0, phase=Phase.FIRST_BATCH)
+    world.run.beat(now_s() - 3600, epoch=1, batch=0, phase=Phase.FIRST_BATCH)
     await world.start_bot()
     await world.see("no progress for 60 min", "first batch", "the limit is 30 min")
 
@@ -269,7 +179,7 @@ async def test_a_stall_is_told_by_its_phase(world: World) -> None:
 async def test_a_database_that_cannot_be_written_is_told_and_alerts_go_on(world: World) -> None:
     app = await world.start_bot()
     app.database.execute("PRAGMA query_only=ON")  # what a full disk or a lost mount does to every write
-    world.run.bad_batch(1, 42, _now_s())
+    world.run.bad_batch(1, 42, now_s())
     await world.see("Trainmaster can't write its database", "rollbacks are refused")
     await world.see("loss is not finite in epoch 1, batch 42")
     await world.page.slash("anna", "/train", "status", CHANNEL)

@@ -1,0 +1,119 @@
+"""What becomes of the bot's own state, at the start and in the middle: told in the channel, and no alert is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bot.app import DATABASE, App
+from bot.storage.bot_state import BotState
+from tests.integration.bot.world import CHANNEL, World, now_s, text_of
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Somebody else writes."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+async def _told_times(world: World, words: str) -> int:
+    return len([one for one in await world.page.messages(CHANNEL) if words in text_of(one)])
+
+
+@pytest.mark.parametrize("when", ["at the start", "in the middle"])
+async def test_a_locked_database_is_told_and_alerts_go_on_once_each(world: World, when: str) -> None:
+    path = world.settings.state_dir / DATABASE
+    app = await world.start_bot()
+    if when == "at the start":
+        await app.close()
+    with locked(path):
+        if when == "at the start":
+            app = await world.start_bot()
+        world.run.bad_batch(1, 42, now_s())
+        await world.see("Trainmaster can't write its database", "locked", "rollbacks are refused")
+        await world.see("loss is not finite in epoch 1, batch 42")
+        await world.page.slash("anna", "/train", "status", CHANNEL)
+        await world.see("digits: training, epoch 1 of 4")
+    await world.see("Trainmaster can write its database again", timeout_s=30)
+    await app.close()
+    await world.start_bot()
+    await world.page.slash("anna", "/train", "alerts", CHANNEL)
+    await world.see("1 alert firing")
+    assert await _told_times(world, "Images: img_0001") == 1
+
+
+async def test_a_damaged_database_is_set_aside_and_told(world: World) -> None:
+    path = world.settings.state_dir / DATABASE
+    app = await world.start_bot()
+    await app.close()
+    path.write_bytes(b"\xff" * 20_000)
+    await world.start_bot()
+    await world.see("Trainmaster's database was damaged", f"{path.name}.damaged-", "/train audit", "U0ANNA")
+    world.run.bad_batch(1, 42, now_s())
+    await world.see("loss is not finite in epoch 1, batch 42")
+    (damaged,) = path.parent.glob("*.damaged-*[0-9]")
+    assert damaged.read_bytes() == b"\xff" * 20_000
+
+
+async def test_a_state_directory_that_can_no_longer_be_made_use_of_is_told(world: World) -> None:
+    """A directory stands where the file should: the same to SQLite as a mount that came up empty and read-only."""
+    (world.settings.state_dir / DATABASE).mkdir(parents=True)
+    await world.start_bot()
+    await world.see("Trainmaster can't write its database")
+    world.run.bad_batch(1, 42, now_s())
+    alert = await world.see("loss is not finite in epoch 1, batch 42")
+    await world.page.click("ben", alert["ts"], "ack", CHANNEL)
+    await world.see("loss is not finite", "cknowledged", "U0BEN")
+
+
+async def test_a_bot_that_was_away_says_so_and_what_it_missed(world: World) -> None:
+    app = await world.start_bot()
+    BotState(app.database).put("alive_ts", f"{time.time() - 7200}")
+    await app.close()
+    # Closing is no sign of life; what was put is what a bot that was killed two hours ago would have left.
+    world.run.finish_epoch(1, now_s())
+    await world.start_bot()
+    await world.see("Trainmaster was away for 2 h", "digits", "1 epoch finished")
+
+
+async def test_a_short_restart_is_not_worth_a_word(world: World) -> None:
+    app = await world.start_bot()
+    await app.close()
+    await world.start_bot()
+    world.run.bad_batch(1, 42, now_s())
+    await world.see("loss is not finite in epoch 1, batch 42")
+    assert await _told_times(world, "was away") == 0
+
+
+async def test_systemd_hears_that_it_is_ready_alive_and_stopping(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+        loop = asyncio.get_running_loop()
+        app: App = await world.start_bot()
+        heard = [(await asyncio.wait_for(loop.sock_recv(systemd, 500), 10)).decode() for _ in range(3)]
+        await app.close()
+        while not heard[-1].startswith("STOPPING"):
+            heard.append((await asyncio.wait_for(loop.sock_recv(systemd, 500), 10)).decode())
+    assert heard[0].startswith("READY=1\nSTATUS=watching 1 run")
+    assert all(one.startswith("WATCHDOG=1\nSTATUS=") for one in heard[1:-1])
+    assert heard[-1] == "STOPPING=1"
