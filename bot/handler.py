@@ -45,6 +45,7 @@ class People:
     async def _act(self, press: Press) -> Reply | None:
         key = self._context.outbox.key_at(press.channel, press.message_ts)
         if press.action in {ActionId.APPROVE, ActionId.REJECT}:
+            self._refuse_elsewhere(press)
             approve = press.action is ActionId.APPROVE
             return await self._context.operations.decide(press.value, press.user, approve=approve, reason=press.reason)
         if press.action is ActionId.ACK:
@@ -57,6 +58,14 @@ class People:
         if press.action is ActionId.CONTINUE_RUN:
             return await self._context.operations.continue_run(run, press.user, "", channel=press.channel)
         return await self._context.operations.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
+
+    def _refuse_elsewhere(self, press: Press) -> None:
+        """A decision counts on its own card only; one whose place is not known yet is taken at its word."""
+        card = self._context.outbox.posted(f"approval/{press.value}")
+        if card is not None and (card.channel, card.ts) != (press.channel, press.message_ts):
+            raise CommandError(
+                "other-message", "this button belongs to another message; nothing was decided.", "use the newest card"
+            )
 
     def _run_of(self, press: Press) -> str:
         view = self._context.runs.find(press.value)

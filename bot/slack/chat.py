@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -44,6 +45,7 @@ class SlackChat:
         self._monotonic = monotonic
         self._members: frozenset[str] = frozenset()
         self._members_until = float("-inf")
+        self._look_up: asyncio.Task[frozenset[str]] | None = None
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
         """See :class:`bot.ports.Chat`."""
@@ -92,6 +94,12 @@ class SlackChat:
             return fallback
         if self._monotonic() < self._members_until:
             return self._members
+        # Fifty clicks in one moment are one question: Slack takes about twenty a minute.
+        if self._look_up is None or self._look_up.done():
+            self._look_up = asyncio.create_task(self._members_of(group, fallback))
+        return await asyncio.shield(self._look_up)
+
+    async def _members_of(self, group: str, fallback: frozenset[str]) -> frozenset[str]:
         try:
             async with translated(f"looking up the user group {group}"):
                 answer = await self._client.usergroups_users_list(usergroup=group)

@@ -60,6 +60,29 @@ def world(look: Look) -> World:
 
 
 @pytest.mark.parametrize(
+    ("place", "counts"),
+    [
+        pytest.param(("C1", "5.0"), True, id="on its card"),
+        pytest.param(None, True, id="card sent a moment ago, its place not known yet"),
+        pytest.param(("C1", "4.0"), False, id="on another message"),
+        pytest.param(("C2", "5.0"), False, id="in another channel"),
+    ],
+)
+@pytest.mark.parametrize("action", [ActionId.APPROVE, ActionId.REJECT])
+async def test_a_decision_counts_on_its_own_card_only(
+    world: World, action: ActionId, place: tuple[str, str] | None, counts: bool
+) -> None:
+    if place is not None:
+        world.outbox.keys[place] = "approval/a1"
+    if counts:
+        await world.press(action, "a1")
+    else:
+        with pytest.raises(CommandError, match="another message"):
+            await world.press(action, "a1")
+    assert len(world.operations.asked) == counts
+
+
+@pytest.mark.parametrize(
     ("action", "reason", "asked"),
     [
         pytest.param(ActionId.APPROVE, "", ("decide", "a1", "U0BEN", True, ""), id="approve"),

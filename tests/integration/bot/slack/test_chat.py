@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from bot.core.message import Message
@@ -86,6 +88,16 @@ async def test_on_call_is_the_group_as_it_is_now() -> None:
         assert await chat.on_call() == {"U0BEN"}
         clock_s = 6.0
         assert await chat.on_call() == {"U0CARA"}
+
+
+async def test_looking_up_the_group_for_many_at_once_asks_slack_once() -> None:
+    groups = {"S0CALL": ["U0BEN"]}
+    async with connected(usergroups=groups, on_call=OnCall(usergroup="S0CALL")) as scene:
+        chat = SlackChat(scene.connection._client, OnCall(usergroup="S0CALL"))
+        answers = await asyncio.gather(*(chat.on_call() for _ in range(50)))
+        assert set(answers) == {frozenset({"U0BEN"})}
+        asked = [method for method, _ in scene.workspace.web_api.calls if method == "usergroups.users.list"]
+        assert len(asked) == 1
 
 
 @pytest.mark.parametrize("groups", [None, {}, {"S0CALL": []}], ids=["free-plan", "no-such-group", "empty"])

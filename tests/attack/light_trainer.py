@@ -1,0 +1,138 @@
+"""A trainer process without torch: the contract of a run directory, signals included, and nothing is trained.
+
+``python light_trainer.py RUN_DIR [from=N] [level=L]`` signs in and beats like the guarded trainer. Files beside the run
+directory change its ways: ``deaf`` ignores SIGTERM, ``mute`` ends before signing in, ``slow`` (seconds) waits first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from trainer.contract import (
+    EventKind,
+    ExitCode,
+    Phase,
+    RunLayout,
+    RunRecordState,
+    boot_id,
+    encode_record,
+    read_json,
+    replace_json,
+)
+
+BATCH_S, BATCHES = 0.02, 100_000
+
+
+class LightTrainer:
+    def __init__(self, directory: Path, *, from_epoch: int | None, level: str | None) -> None:
+        self.layout = RunLayout(directory)
+        before = read_json(self.layout.run_json) or {}
+        resumed = from_epoch is not None or before.get("state") != RunRecordState.RUNNING
+        own = psutil.Process()
+        self.record: dict[str, Any] = {
+            **before,
+            "attempt": before["attempt"] + 1,
+            "pid": own.pid,
+            "create_time": own.create_time(),
+            "boot_id": boot_id(),
+            "host": os.uname().nodename,
+            "log": str(self.layout.train_log),
+            "state": RunRecordState.RUNNING,
+            "exit_code": None,
+            "level": level or before["level"],
+            "from_epoch": (from_epoch or self.newest() or 0) + 1 if resumed else None,
+        }
+        self.seq = 0
+        self.stopping = False
+
+    def newest(self) -> int | None:
+        epochs = [int(path.stem[-4:]) for path in self.layout.states.glob("epoch[0-9][0-9][0-9][0-9].pt")]
+        return max(epochs, default=None)
+
+    def event(self, kind: EventKind, **values: Any) -> None:
+        self.seq += 1
+        head = {"v": 1, "ts": time.time(), "run": self.record["run"], "attempt": self.record["attempt"]}
+        line = encode_record({**head, "seq": self.seq, "kind": kind, **values}) + "\n"
+        with self.layout.events.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+
+    def sign_in(self, **changes: Any) -> None:
+        self.record.update(changes, updated_ts=time.time())
+        replace_json(self.layout.run_json, self.record)
+
+    def beat(self, epoch: int, batch: int) -> None:
+        replace_json(
+            self.layout.heartbeat,
+            {
+                "v": 1,
+                "ts": time.time(),
+                "run": self.record["run"],
+                "attempt": self.record["attempt"],
+                "pid": os.getpid(),
+                "phase": Phase.TRAINING,
+                "phase_since_ts": time.time(),
+                "epoch": epoch,
+                "epochs": self.record["epochs"],
+                "batch": batch,
+                "batches": BATCHES,
+                "losses": {"box": 1.0},
+                "lr": 0.01,
+                "grad_norm": 1.0,
+                "skipped": 0,
+                "skipped_epoch": 0,
+                "clipped": 0,
+                "clipped_epoch": 0,
+                "streak": 0,
+                "images_per_s": 1.0,
+                "epoch_elapsed_s": batch * BATCH_S,
+                "memory_gib": None,
+            },
+        )
+
+    def stop(self, signum: int, frame: object) -> None:
+        self.stopping = True
+
+    def train(self) -> int:
+        epoch = self.record["from_epoch"] or 1
+        self.sign_in()
+        started = {name: self.record[name] for name in ("pid", "create_time", "host", "level", "epochs", "from_epoch")}
+        self.event(EventKind.RUN_STARTED, **started, task="detect", model="tiny", settings={})
+        self.event(EventKind.EPOCH_STARTED, epoch=epoch, epochs=self.record["epochs"], batches=BATCHES)
+        batch = 0
+        while not self.stopping:
+            batch += 1
+            self.beat(epoch, batch)
+            time.sleep(BATCH_S)
+        self.event(EventKind.STOP_REQUESTED, signal=15, epoch=epoch, batch=batch)
+        self.event(EventKind.RUN_STOPPED, epoch=epoch, batch=batch, resumable=True, state_file="guard/states/stop.pt")
+        self.sign_in(state=RunRecordState.STOPPED, exit_code=ExitCode.STOPPED)
+        return ExitCode.STOPPED
+
+
+def main() -> int:
+    given = dict(word.split("=", 1) for word in sys.argv[2:])
+    directory = Path(sys.argv[1])
+    ways = directory.parent
+    if (ways / "mute").exists():
+        return 1
+    slow = ways / "slow"
+    if slow.exists():
+        time.sleep(float(slow.read_text()))
+    lock = os.open(RunLayout(directory).lock, os.O_RDWR | os.O_CREAT, 0o644)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    from_epoch = int(given["from"]) if "from" in given else None
+    trainer = LightTrainer(directory, from_epoch=from_epoch, level=given.get("level"))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if (ways / "deaf").exists() else trainer.stop)
+    return trainer.train()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
