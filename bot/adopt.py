@@ -1,21 +1,33 @@
-"""``python -m bot adopt``: watch a run that something else started."""
+"""``python -m bot adopt``: watch a run that something else started, and know how to start it again."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bot.core.adoption import Adoption
+from bot.core.adoption import AdoptedAttempt, Adoption
+from bot.core.facts import ProcessIdentity
 from bot.drivers.local import LocalDriver
-from bot.errors import CommandError
+from bot.errors import CommandError, OperationError
+from bot.relaunch import relaunch_from
 from bot.settings import load_settings
 from trainer.contract import is_run_dir, read_json, replace_json
 
 ADOPTIONS_DIR_NAME = "adopted"
+
+_DESCRIPTION = """\
+Watch a training that something else started. What can't be known of it is shown as unknown.
+
+With --pid and a launch command the bot can also stop the run and, once on-call approves, take it back to a checkpoint
+that shows no sign of damage. The command must go on from a checkpoint: write {last} where the path of last.pt belongs.
+That of the `yolo` program is taken from the process by itself.
+"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,21 +38,50 @@ def main(argv: Sequence[str]) -> int:
         SettingsError: STATE_DIR can't be told from the environment and ``.env``.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m bot adopt",
-        description="Watch a training that something else started. What can't be known of it is shown as unknown.",
+        prog="python -m bot adopt", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run-dir", required=True, type=Path, metavar="D", help="Ultralytics' save_dir")
     parser.add_argument("--log", required=True, type=Path, metavar="L", help="its console output, being written")
     parser.add_argument("--pid", type=int, metavar="P", help="its process; without it, its death can't be seen")
     parser.add_argument("--name", metavar="N", help="what to call it (default: the directory's name)")
+    parser.add_argument(
+        "--launch", metavar="COMMAND", help='how it goes on, for example "python train.py --resume {last}"'
+    )
+    parser.add_argument("--cwd", type=Path, metavar="D", help="where to start it (default: where the process runs)")
+    parser.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="for the command; may be repeated"
+    )
     given = parser.parse_args(argv)
     settings = load_settings(os.environ, Path(".env"), needs_slack=False)
-    adoption = adopt(given.run_dir, given.log, given.pid, given.name, state_dir=settings.state_dir)
+    wanted = Wanted(launch=given.launch, cwd=given.cwd, env=tuple(given.env))
+    adoption = adopt(given.run_dir, given.log, given.pid, given.name, state_dir=settings.state_dir, wanted=wanted)
     print(f"Adopted {adoption.name}. The bot takes it up at its next check: /train status of {adoption.name}")
+    if adoption.relaunch is not None:
+        how = adoption.relaunch
+        print(f"It can be stopped and rolled back. It goes on with, in {how.cwd}:\n  {shlex.join(how.argv)}")
+    else:
+        print("How it is started again is not known: a rollback will only print the commands. See --launch.")
     return 0
 
 
-def adopt(directory: Path, log: Path, pid: int | None, name: str | None, *, state_dir: Path) -> Adoption:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the command line says about starting the run again; all of it may be left out."""
+
+    launch: str | None = None
+    cwd: Path | None = None
+    env: tuple[str, ...] = ()
+
+
+def adopt(
+    directory: Path,
+    log: Path,
+    pid: int | None,
+    name: str | None,
+    *,
+    state_dir: Path,
+    wanted: Wanted = Wanted(),
+) -> Adoption:
     """The adoption, written under ``state_dir``.
 
     Raises:
@@ -63,12 +104,26 @@ def adopt(directory: Path, log: Path, pid: int | None, name: str | None, *, stat
     if not re.fullmatch(r"[\w.-]{1,64}", called):
         raise CommandError("adopt-name", f"{called!r} can't be a name.", "use up to 64 letters, digits, '.', '-', '_'")
     adoption = Adoption(
-        name=called, directory=directory.resolve(), log=log.resolve(), process=process, adopted_ts=time.time()
+        name=called,
+        directory=directory.resolve(),
+        log=log.resolve(),
+        process=process,
+        adopted_ts=time.time(),
+        relaunch=relaunch_from(directory.resolve(), process, wanted.launch, wanted.cwd, wanted.env),
     )
+    write_adoption(adoption, state_dir)
+    return adoption
+
+
+def write_adoption(adoption: Adoption, state_dir: Path) -> None:
+    """The record reads ``adoption``, durably.
+
+    Raises:
+        OSError: it reads what it did before.
+    """
     folder = state_dir / ADOPTIONS_DIR_NAME
     folder.mkdir(parents=True, exist_ok=True)
-    replace_json(folder / f"{called}.json", adoption.to_json(), durable=True)
-    return adoption
+    replace_json(folder / f"{adoption.name}.json", adoption.to_json(), durable=True)
 
 
 def find_adoptions(state_dir: Path) -> tuple[Path, ...]:
@@ -81,3 +136,33 @@ def read_adoption(path: Path) -> Adoption | None:
     """The adoption in ``path``; None when it is damaged."""
     record = read_json(path)
     return Adoption.from_json(record) if record else None
+
+
+class Adoptions:
+    """Implements :class:`bot.ports.ForeignAttempts` on the records under ``state_dir``."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+
+    def begin(self, name: str, process: ProcessIdentity, log: Path, from_epoch: int | None) -> None:
+        """See :class:`bot.ports.ForeignAttempts`."""
+        begun = AdoptedAttempt(log=log, process=process, from_epoch=from_epoch)
+        self._change(name, lambda adoption: adoption.with_attempt(begun))
+
+    def end(self, name: str) -> None:
+        """See :class:`bot.ports.ForeignAttempts`."""
+        self._change(name, Adoption.with_end)
+
+    def _change(self, name: str, change: Callable[[Adoption], Adoption]) -> None:
+        adoption = read_adoption(self._state_dir / ADOPTIONS_DIR_NAME / f"{name}.json")
+        if adoption is None:
+            raise OperationError("run-unguarded", f"the record of {name} is gone.", "python -m bot adopt it again")
+        changed = change(adoption)
+        if changed == adoption:
+            return
+        try:
+            write_adoption(changed, self._state_dir)
+        except OSError as error:
+            raise OperationError(
+                "run-unrecorded", f"what became of {name} could not be recorded: {error}.", "make room in STATE_DIR"
+            ) from error

@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from bot.adopt import find_adoptions, read_adoption
+from bot.adopt import Adoptions, find_adoptions, read_adoption
 from bot.alerting.deliver import Deliverer
 from bot.alerting.limits import DeliveryLimits
 from bot.alerting.pipeline import AlertPipeline
@@ -145,6 +145,7 @@ class App:
                 planner=Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename),
                 clock=self.clock,
                 limits=operation_limits(self.settings),
+                attempts=Adoptions(self.settings.state_dir),
             ),
             approvals=SqliteApprovals(durable),
             operations=SqliteOperations(durable),
@@ -163,7 +164,7 @@ class App:
             first_seen_ts = self.standings.first_seen(str(place), first_seen_ts)
         adoption = read_adoption(place) if place.suffix == ".json" else None
         if adoption is not None:
-            return AdoptedReader(adoption, first_seen_ts=first_seen_ts)
+            return AdoptedReader(adoption, first_seen_ts=first_seen_ts, record=place)
         return RunReader(place, first_seen_ts=first_seen_ts)
 
     async def start(self) -> None:
@@ -217,6 +218,10 @@ class App:
                 pause_s = min(2 * pause_s, _MAX_CONNECT_PAUSE_S)
             else:
                 return
+
+    def announce(self) -> None:
+        """The outbox has something new."""
+        self._notify()
 
     def _notify(self) -> None:
         if self._deliverer is not None:

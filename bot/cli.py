@@ -50,6 +50,12 @@ def _demo(argv: Sequence[str]) -> int:
     return main(argv)
 
 
+def _drill(argv: Sequence[str]) -> int:
+    from bot.drill import main  # noqa: PLC0415 - the other verbs start without the workspace
+
+    return main(argv)
+
+
 def _scan(argv: Sequence[str]) -> int:
     from bot.reading.scan_cli import main  # noqa: PLC0415 - starts in a blink without the rest
 
@@ -111,6 +117,7 @@ def _adopt(argv: Sequence[str]) -> int:
 VERBS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "run": (_run, "watch RUNS_DIR and answer in Slack"),
     "demo": (_demo, "the whole story without Slack: local workspace, real small training"),
+    "drill": (_drill, "rehearse a bad night: NaN, alert, approval, rollback on a small training of its own"),
     "scan": (_scan, "what a console log of any Ultralytics version says"),
     "adopt": (_adopt, "watch a run that something else started"),
     "audit": (_audit, "who asked for, decided and did what; --verify checks the chain"),

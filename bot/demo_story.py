@@ -118,11 +118,12 @@ async def play(stage: Stage, step: Step) -> None:
 
 async def _tick(stage: Stage, step: Step, what: str) -> None:
     while True:
-        step.live(f"{what}  {_bar(stage.view)}")
+        step.live(f"{what}  {bar(stage.view)}")
         await asyncio.sleep(0.5)
 
 
-def _bar(view: RunView | None) -> str:
+def bar(view: RunView | None) -> str:
+    """How far the epoch in training is; empty when there is none."""
     beat = view.beat if view else None
     if beat is None or not beat.epoch or not beat.batches or beat.batch is None:
         return ""

@@ -144,6 +144,26 @@ class GpuProbe(Protocol):
         ...
 
 
+class ForeignAttempts(Protocol):
+    """The record of runs that sign in nowhere by themselves."""
+
+    def begin(self, name: str, process: ProcessIdentity, log: Path, from_epoch: int | None) -> None:
+        """The run's newest attempt is ``process``, which writes to ``log``. May be repeated.
+
+        Raises:
+            OperationError: that could not be recorded.
+        """
+        ...
+
+    def end(self, name: str) -> None:
+        """The run's newest attempt was stopped on purpose, so its death is no news. May be repeated.
+
+        Raises:
+            OperationError: that could not be recorded.
+        """
+        ...
+
+
 class Forensics(Protocol):
     """The trainer's torch-free command line, run with the run's own Python so that both sides agree on formats.
 

@@ -109,6 +109,18 @@ class ProcessFact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relaunch:
+    """How a run that something else started goes on from its ``last.pt``, as a person told it."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: tuple[tuple[str, str], ...] = ()
+    """Beside the bot's own environment."""
+    log: str = ""
+    """Where the next attempt's console output goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """``run.json``."""
 
@@ -134,6 +146,10 @@ class RunRecord:
     state: RunRecordState | None
     exit_code: int | None
     from_epoch: int | None
+    guarded: bool = True
+    """Whether the guarded trainer writes this record; else it was put together from a console log."""
+    relaunch: Relaunch | None = None
+    """Of an unguarded run, where that is known."""
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> RunRecord | None:

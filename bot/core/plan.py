@@ -84,11 +84,22 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How this run's trainer is started, as the run itself recorded it."""
+    """How this run's trainer is started, as the run itself recorded it.
+
+    ``argv`` is empty for a guarded run, whose own ``resume`` is used; else it is the whole command, and ``env`` what it
+    needs beside the bot's own environment.
+    """
 
     python: str
     cwd: Path
     log: Path
+    argv: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the guarded trainer is started."""
+        return not self.argv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,25 +82,32 @@ def _gave_up(view: RunView) -> Storm | None:
 
 
 def _rate(view: RunView, limits: StormLimits) -> Storm | None:
+    """As the guard counts (trainer/batch_guard.py, ``SkipBudget``): across epochs, and never fewer than two an epoch,
+    since a small data set shows one bad image again in every epoch."""
     current, beat = view.current, view.beat
-    if current is None or current.finished:
-        return None
-    bad = [one for one in current.bad_batches if not one.recomputed]
-    if not bad:
+    bad = [one for epoch in view.story() if epoch.attempt == view.attempt for one in epoch.bad_batches]
+    bad = [one for one in bad if not one.recomputed]
+    if current is None or current.finished or not bad:
         return None
     last = bad[-1]
-    if beat is not None and beat.epoch == current.epoch and (beat.streak or 0) >= limits.num_bad:
-        return _storm_of_rate(view, last, f"{beat.streak} bad batches in a row, the last one batch {last.batch:,}")
-    here = max(last.batch, beat.batch or 0) if beat is not None and beat.epoch == current.epoch else last.batch
-    recent = [one for one in bad if here - one.batch < limits.window_batches]
-    if len(recent) > limits.num_bad:
-        text = f"{len(recent)} or more bad batches among the last {limits.window_batches:,}"
+    beats_here = beat is not None and beat.epoch == current.epoch
+    if beat is not None and beats_here and (beat.streak or 0) >= limits.num_bad:
+        return _storm_of_rate(view, last, f"{beat.streak} bad batches in a row")
+    num_batches = current.batches or (beat.batches if beat else None)
+    if not num_batches:
+        return None
+    here = (current.epoch - 1) * num_batches + ((beat.batch or 0) if beat is not None and beats_here else 0)
+    here = max(here, (last.epoch - 1) * num_batches + last.batch)
+    num_recent = sum(here - (one.epoch - 1) * num_batches - one.batch < limits.window_batches for one in bad)
+    allowed = max(limits.num_bad, 2 * math.ceil(min(here, limits.window_batches) / num_batches))
+    if num_recent > allowed:
+        text = f"{num_recent} bad batches among the last {min(here, limits.window_batches):,}, the limit is {allowed}"
         return _storm_of_rate(view, last, text)
     return None
 
 
 def _storm_of_rate(view: RunView, last: BadBatch, text: str) -> Storm:
-    why = f"{text}, in epoch {last.epoch}."
+    why = f"{text}; the last one was in epoch {last.epoch}."
     return Storm(kind=StormKind.RATE, attempt=view.attempt, epoch=last.epoch, ts=last.ts, why=why)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from bot.core.facts import ProcessIdentity
 from bot.core.operation import Entry, EntryKind, Operation, Step
@@ -14,10 +15,26 @@ from bot.core.view import RunView
 from bot.errors import OperationError
 from bot.operations.limits import OperationLimits
 from bot.operations.planning import Planner
-from bot.ports import Clock, Driver, RunFiles, Runs
+from bot.ports import Clock, Driver, ForeignAttempts, RunFiles, Runs
 
 _BACK_OFF_AFTER_S = 30.0
 _SLOW_POLL_S = 1.0
+
+
+class NoForeignAttempts:
+    """Where no run but guarded ones is known."""
+
+    def begin(self, name: str, process: ProcessIdentity, log: Path, from_epoch: int | None) -> None:
+        """Never gets here: a plan for an unguarded run needs its record.
+
+        Raises:
+            OperationError: always.
+        """
+        told = f"process {process.pid}, log {log}, from epoch {from_epoch or 1}"
+        raise OperationError("run-unguarded", f"{name} has no record where its new attempt could be noted: {told}.")
+
+    def end(self, name: str) -> None:
+        """Nothing to note."""
 
 
 class HaltedError(Exception):
@@ -43,6 +60,7 @@ class World:
     planner: Planner
     clock: Clock
     limits: OperationLimits
+    attempts: ForeignAttempts = field(default_factory=NoForeignAttempts)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 

@@ -44,7 +44,7 @@ def plan_message(plan: RollbackPlan, *, title: str, tone: Tone = Tone.WARNING, b
             ("Back to", f"end of epoch {plan.target.epoch}{_saved(plan)}"),
             ("Trusted because", _trust(plan)),
             ("Given up", _given_up(plan)),
-            ("Level", f"{plan.level_before or 'unknown'} to {plan.level_after}" + _no_change(plan)),
+            ("Level", _level(plan)),
             ("Process", _process(plan)),
         ),
         table=table,
@@ -258,7 +258,8 @@ def _trust(plan: RollbackPlan) -> str:
     target = plan.target
     fitness = f", fitness {target.fitness:.4g}" if target.fitness is not None else ""
     kind = "full-precision state" if target.exact else "Ultralytics checkpoint"
-    return f"{kind}, judged {target.verdict} and unchanged since{fitness}"
+    reason = "; ".join(target.reasons) or f"judged {target.verdict}"
+    return f"{kind} of epoch {target.epoch}: {reason}; sha256 {target.sha256[:12]}{fitness}"
 
 
 def _given_up(plan: RollbackPlan) -> str:
@@ -270,10 +271,13 @@ def _given_up(plan: RollbackPlan) -> str:
     return f"{epochs}: {took} of training"
 
 
-def _no_change(plan: RollbackPlan) -> str:
+def _level(plan: RollbackPlan) -> str:
+    if not plan.launch.guarded:
+        return "none: this run is not guarded"
     kept = sum(change.kept_by is Keeper.USER for change in plan.settings)
     changed = sum(change.changes for change in plan.settings)
-    return f" ({changed} settings change" + (f", {kept} kept as given by the user)" if kept else ")")
+    counted = f"{changed} settings change" + (f", {kept} kept as given by the user" if kept else "")
+    return f"{plan.level_before or 'unknown'} to {plan.level_after} ({counted})"
 
 
 def _process(plan: RollbackPlan) -> str:

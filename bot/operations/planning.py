@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,9 @@ def launch_of(view: RunView) -> Launch:
         CommandError: its record does not say.
     """
     record = view.record
+    if record is not None and record.relaunch is not None:
+        how = record.relaunch
+        return Launch(python=sys.executable, cwd=Path(how.cwd), log=Path(how.log), argv=how.argv, env=how.env)
     if record is None or not record.python or not record.cwd:
         raise CommandError(
             "run-unguarded",
@@ -95,9 +100,9 @@ def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
         ]
         raise CommandError(
             error.slug,
-            f"{view.name} was not started by the guarded trainer, so how to start it again is not known. The "
+            f"{view.name} was not started by the guarded trainer, and how to start it again was not told. The "
             f"checkpoint of epoch {epoch} ({file}) shows no sign of damage.",
-            "by hand: " + " && ".join(commands),
+            "by hand: " + " && ".join(commands) + "; or tell it: python -m bot adopt ... --launch COMMAND",
         ) from error
 
 
@@ -115,6 +120,7 @@ def make_plan(
     if record is None:
         raise CommandError("run-unguarded", f"{view.name} has no readable guard/run.json.", "/train status")
     _refuse_by_state(view, to_epoch)
+    _refuse_unguarded(view, level)
     target = choose_target(view, catalog, to_epoch)
     if view.total_epochs is not None and target.epoch >= view.total_epochs:
         raise CommandError(
@@ -122,8 +128,11 @@ def make_plan(
             f"epoch {target.epoch} is the last of {view.total_epochs}: there is nothing left to train after it.",
             "name an earlier one: /train execute rollback to epoch N",
         )
-    level_after = level or levels.next(record.level)
-    settings = _settings(view, levels, level_after)
+    level_after = level or levels.next(record.level if record.guarded else None)
+    launch = _launch_to(view, target.epoch, target.file, level_after)
+    if not launch.guarded:
+        level_after = record.level or "none"
+    settings = _settings(view, levels, level_after) if launch.guarded else ()
     times = forecast(view, now)
     active = view.state.active
     running = view.current
@@ -155,8 +164,8 @@ def make_plan(
         gives_up=gives_up,
         gives_up_s=gives_up_s,
         options=_options(times, target, view, gives_up_s),
-        risks=_risks(view, target, settings, times),
-        launch=_launch_to(view, target.epoch, target.file, level_after),
+        risks=_risks(view, target, settings, times, launch),
+        launch=launch,
         made_ts=now,
         to_epoch=to_epoch,
         level=level,
@@ -176,6 +185,25 @@ def _refuse_by_state(view: RunView, to_epoch: int | None) -> None:
             "run-finished",
             f"{view.name} has finished, so there is nothing to rescue.",
             "to train on from an earlier epoch all the same: /train execute rollback to epoch N",
+        )
+
+
+def _refuse_unguarded(view: RunView, level: str | None) -> None:
+    """A run that something else started has a known process, and is asked for nothing that only a guard could do."""
+    record = view.record
+    if record is None or record.relaunch is None:
+        return
+    if record.process is None:
+        raise CommandError(
+            "process-unknown",
+            f"it is not known which process trains {view.name}, so it can't be stopped.",
+            "adopt it anew with --pid",
+        )
+    if level is not None:
+        raise CommandError(
+            "run-unguarded",
+            f"{view.name} is not guarded: it has no levels, its settings stand in its checkpoint.",
+            "leave the level out; or go on with the guard by hand: python -m trainer resume RUN_DIR level=...",
         )
 
 
@@ -242,8 +270,15 @@ def _options(times: Forecast, target: Target, view: RunView, gives_up_s: float |
     return now, wait, forward
 
 
-def _risks(view: RunView, target: Target, settings: Sequence[SettingChange], times: Forecast) -> tuple[str, ...]:
+def _risks(
+    view: RunView, target: Target, settings: Sequence[SettingChange], times: Forecast, launch: Launch
+) -> tuple[str, ...]:
     risks = []
+    if not launch.guarded:
+        risks.append(
+            "Nothing guards this run: no setting changes, and the next bad batch goes into its weights again. It is "
+            f"started with: {shlex.join(launch.argv)}"
+        )
     if not target.exact:
         risks.append(
             "The checkpoint is Ultralytics' own, in half precision: the optimizer goes on a little rougher than it was."
@@ -251,7 +286,7 @@ def _risks(view: RunView, target: Target, settings: Sequence[SettingChange], tim
     kept = [change.setting for change in settings if change.kept_by is Keeper.USER]
     if kept:
         risks.append(f"Kept as given on the command line: {', '.join(kept)}.")
-    if not any(change.changes for change in settings):
+    if launch.guarded and not any(change.changes for change in settings):
         risks.append("No setting changes: what happened may well happen again.")
     if any(change.setting == "optimizer" and change.changes for change in settings):
         risks.append("The optimizer changes, so its saved state cannot be used.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bot.core.facts import Heartbeat, ProcessFact
 from bot.core.forecast import duration
-from bot.core.operation import Operation, OperationKind
+from bot.core.operation import Direction, Operation, OperationKind
 from bot.core.view import EpochView, RunView
 from bot.core.words import losses_text
 from bot.errors import OperationError
@@ -29,6 +29,8 @@ _EXIT_TEXT: Mapping[int, str] = {
 
 def resume_argv(operation: Operation) -> tuple[str, ...]:
     """The command that goes on from the plan's checkpoint, or from where the run stopped."""
+    if operation.launch is not None and not operation.launch.guarded:
+        return operation.launch.argv  # it goes on from last.pt, and there is no level that it could be given
     python = operation.launch.python if operation.launch else "python"
     base = (python, "-m", "trainer", "resume", str(operation.directory))
     if operation.plan is not None:
@@ -60,9 +62,14 @@ async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
     how = course.operation.launch
     if how is None:
         raise OperationError("run-unguarded", "it is not known how this run is started.", "start it by hand")
-    spec = LaunchSpec(key=key, argv=argv, cwd=how.cwd, log=how.log, env={})
+    spec = LaunchSpec(key=key, argv=argv, cwd=how.cwd, log=how.log, env=dict(how.env))
     process = await asyncio.to_thread(course.world.driver.launch, spec)
     course.note_process("launched", process)
+    if not how.guarded:  # it signs in nowhere by itself
+        plan = course.operation.plan
+        undoing = course.operation.direction is Direction.UNDO
+        from_epoch = plan.target.epoch + 1 if plan is not None and not undoing else None
+        course.world.attempts.begin(course.operation.name, process, how.log, from_epoch)
     while True:
         # The process first: one that ended after writing its record is judged by the record.
         fact = course.world.driver.inspect(process)

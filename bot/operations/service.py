@@ -191,6 +191,12 @@ class Operations:
         self.notify()
         return reply
 
+    def withdraw(self, run: str, reason: str) -> None:
+        """No question about the run waits for an answer; a card that did has no buttons any more."""
+        view = self.world.runs.find(run)
+        for approval in self.approvals.pending(view.run) if view is not None else ():
+            self._questions.void(approval, now=self.world.clock.now(), reason=reason)
+
     # -- stopping and starting ----------------------------------------------------------------------------------------
 
     async def stop_now(self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -77,9 +78,10 @@ async def _verify(course: Course) -> str:
     Raises:
         OperationError: one is not clean, or not the same.
     """
-    target = _plan(course).target
-    pin(course.operation, target)
-    return await _judge(course, target)
+    plan = _plan(course)
+    if plan.launch.guarded:  # an unguarded trainer rewrites its files in place, so a second name would hold nothing
+        pin(course.operation, plan.target)
+    return await _judge(course, plan.target)
 
 
 async def _judge(course: Course, target: Target) -> str:
@@ -151,7 +153,8 @@ async def _restart_as_it_was(course: Course) -> str:
         return "it was not running before"
     if not course.world.driver.inspect(process).over:
         return "the trainer was not stopped"
-    argv = (operation.launch.python, "-m", "trainer", "resume", str(operation.directory))
+    resume = (operation.launch.python, "-m", "trainer", "resume", str(operation.directory))
+    argv = operation.launch.argv or resume
     return await launch(course, key=f"{operation.id}.undo", argv=argv)
 
 
@@ -198,8 +201,9 @@ def instructions(course: Course) -> str:
     operation, plan = course.operation, course.operation.plan
     if operation.launch is None:
         return ""
-    python = f"{operation.launch.python} -m trainer"
-    lines = [f"cd {operation.launch.cwd}", f"{python} catalog {operation.directory}"]
+    launch = operation.launch
+    python = f"{launch.python} -m trainer"
+    lines = [f"cd {launch.cwd}", f"{python} catalog {operation.directory}"]
     resume = f"{python} resume {operation.directory}"
     done = {step for step, _ in operation.done}
     if plan is not None:
@@ -209,7 +213,8 @@ def instructions(course: Course) -> str:
         if Step.RESTORE not in done:
             lines.append(f"{python} restore {operation.directory} epoch={epoch}")
         resume += f" from={epoch} level={plan.level_after}"
-    lines.append(f"nohup {resume} >> {operation.launch.log} 2>&1 &")
+    resume = resume if launch.guarded else shlex.join(launch.argv)
+    lines.append(f"nohup {resume} >> {launch.log} 2>&1 &")
     return "\n".join(lines)
 
 

@@ -49,7 +49,11 @@ async def stop_process(course: Course) -> str:
     process = course.operation.process
     if process is None:
         return "no process is known"
-    return await outcome(course, await end(course, process, note="members"))
+    how = await end(course, process, note="members")
+    view = await course.world.runs.refresh(course.operation.run)
+    if view is not None and view.record is not None and not view.record.guarded:
+        course.world.attempts.end(view.name)
+    return await outcome(course, how)
 
 
 async def end(course: Course, process: ProcessIdentity, *, note: str) -> str:
@@ -89,6 +93,8 @@ async def outcome(course: Course, how: str) -> str:
     view = await course.world.runs.refresh(course.operation.run)
     if view is None or view.record is None:
         return f"{how}; its record cannot be read"
+    if not view.record.guarded:
+        return f"{how}; without a guard nothing is saved on a stop, so it can go on from its last epoch only"
     stopped = [event for event in view.notable if event.kind == EventKind.RUN_STOPPED and event.attempt == view.attempt]
     if view.record.state is RunRecordState.STOPPED and stopped and stopped[-1].flag("resumable"):
         return f"{how}; its state is saved and can be resumed"

@@ -17,6 +17,8 @@ _STATE = "state"
 _EPOCH_FILE = re.compile(r"guard/states/epoch\d{4,}(\.ultralytics)?\.pt|weights/epoch\d+\.pt")
 """Files of one epoch's end (trainer/checkpoints/retention.py; Ultralytics with save_period)."""
 
+_OVERWRITTEN = ("weights/best.pt", "weights/last.pt")
+
 
 def choose_target(view: RunView, catalog: Sequence[CheckpointFact], to_epoch: int | None) -> Target:
     """The newest clean checkpoint that training can go on from, or that of the epoch asked for.
@@ -24,7 +26,8 @@ def choose_target(view: RunView, catalog: Sequence[CheckpointFact], to_epoch: in
     Raises:
         CommandError: there is none; says what there is instead and why that will not do.
     """
-    ends = [fact for fact in catalog if _is_of_epoch_end(fact)]
+    guarded = view.record is None or view.record.guarded
+    ends = [fact for fact in catalog if _is_of_epoch_end(fact) or (not guarded and _is_of_some_epoch(fact))]
     usable = {
         number: files for number in {fact.epoch for fact in ends if fact.epoch} if (files := _files(ends, number))
     }
@@ -54,11 +57,21 @@ def _is_of_epoch_end(fact: CheckpointFact) -> bool:
     return fact.epoch is not None and fact.epoch >= 1 and _EPOCH_FILE.fullmatch(fact.file) is not None
 
 
+def _is_of_some_epoch(fact: CheckpointFact) -> bool:
+    """Whether an unguarded run may be taken back to it: it often keeps nothing but these two."""
+    return fact.epoch is not None and fact.epoch >= 1 and fact.file in _OVERWRITTEN
+
+
+def _preference(fact: CheckpointFact) -> tuple[int, str]:
+    """As the trainer's ``restore`` chooses among files of one epoch (trainer/checkpoints/catalog.py)."""
+    return (_OVERWRITTEN.index(fact.file) + 1 if fact.file in _OVERWRITTEN else 0, fact.file)
+
+
 def _files(ends: Sequence[CheckpointFact], epoch: int) -> tuple[CheckpointFact, ...]:
     """The files that a rollback to ``epoch`` uses, the one that training goes on from first; empty unless all of them
     are clean. Ultralytics' own format must be among them, since that is what a resume starts from."""
     there = [fact for fact in ends if fact.epoch == epoch]
-    own = sorted((fact for fact in there if fact.kind != _STATE), key=lambda fact: fact.file)[:1]
+    own = sorted((fact for fact in there if fact.kind != _STATE), key=_preference)[:1]
     files = [*(fact for fact in there if fact.kind == _STATE), *own]
     clean = all(fact.verdict is Verdict.CLEAN and fact.resumable and fact.sha256 for fact in files)
     return tuple(files) if own and clean else ()

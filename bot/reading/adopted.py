@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from bot.core.adoption import Adoption
+from bot.core.adoption import AdoptedAttempt, Adoption
 from bot.core.facts import Event, Heartbeat, RunRecord
 from bot.core.view import RunView, fold_beat, fold_events
 from bot.reading.console_facts import (
@@ -28,7 +29,10 @@ from bot.reading.console_follow import ConsoleFollower
 from bot.reading.results_csv import Results, read_results
 from bot.reading.run_files import last_lines
 from bot.reading.tail import TailNote
-from trainer.contract import EventKind, Phase, RunRecordState, encode_number
+from trainer.contract import EventKind, Phase, RunRecordState, encode_number, read_json
+
+UNGUARDED = "none (unguarded)"
+"""The level of a run that nothing guards."""
 
 _SILENT = frozenset({TailNote.UNCHANGED, TailNote.MISSING, TailNote.UNREADABLE})
 """Looks that found no new byte."""
@@ -39,8 +43,11 @@ _MAX_LOOKS = 64
 class AdoptedReader:
     """Keeps the newest view of one adopted run. :meth:`read` never raises; what failed stands in ``read_errors``."""
 
-    def __init__(self, adoption: Adoption, *, first_seen_ts: float) -> None:
+    def __init__(self, adoption: Adoption, *, first_seen_ts: float, record: Path | None = None) -> None:
         self.adoption = adoption
+        self._source = record
+        self._source_mtime_ns = -1
+        self._attempt = 1
         self._console = ConsoleFollower(adoption.log)
         self._results_mtime_ns = -1
         self._frame: TrainFrame | None = None
@@ -66,16 +73,22 @@ class AdoptedReader:
         errors: list[str] = []
         events: list[Event] = []
         grew = False
+        self._look_at_source()
         for _ in range(_MAX_LOOKS):
             look = self._console.look()
             if look.note is TailNote.UNREADABLE:
-                errors.append(f"{self.adoption.log} can't be read: {look.error}. Check its permissions and the mount.")
+                errors.append(f"{self._console.path} can't be read: {look.error}. Check its permissions and the mount.")
             if look.note is TailNote.MISSING:
-                errors.append(f"{self.adoption.log} is not there (yet).")
+                errors.append(f"{self._console.path} is not there (yet).")
             grew = grew or look.note not in _SILENT
             events += self._take(look.facts, now)
-            if not look.more:
+            if look.more:
+                continue
+            if self._attempt == len(self.adoption.attempts):
                 break
+            events.append(self._next_attempt(now))
+            errors.clear()
+            grew = True
         events += self._finished(now)
         view = fold_events(replace(self.view, ts=now), events)
         if grew or view.heartbeat is None:
@@ -85,11 +98,50 @@ class AdoptedReader:
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log."""
-        return last_lines(self.adoption.log)
+        return last_lines(self._console.path)
 
-    def _event(self, kind: EventKind, ts: float, **data: Any) -> Event:
+    def _look_at_source(self) -> None:
+        """Whether somebody started the run again, or told more of it."""
+        if self._source is None:
+            return
+        try:
+            mtime_ns = self._source.stat().st_mtime_ns
+        except OSError:
+            return
+        if mtime_ns == self._source_mtime_ns:
+            return
+        told = Adoption.from_json(read_json(self._source) or {})
+        if told is not None:
+            self._source_mtime_ns = mtime_ns
+            self.adoption = told
+
+    def _next_attempt(self, now: float) -> Event:
+        """The log of an attempt has been read to its end, and another attempt followed it."""
+        self._attempt += 1
+        begun = self.adoption.attempts[self._attempt - 1]
+        self._console = ConsoleFollower(begun.log)
+        self._frame, self._state, self._fatal = None, RunRecordState.RUNNING, None
+        self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
+        self._bad_epochs.clear()
+        if begun.from_epoch is not None:
+            self._finished_epochs = {epoch for epoch in self._finished_epochs if epoch < begun.from_epoch}
+        process = begun.process
+        data: dict[str, Any] = {"from_epoch": begun.from_epoch, "level": UNGUARDED}
+        if process is not None:
+            data |= {"pid": process.pid, "create_time": process.create_time, "host": process.host}
+        return self._event(EventKind.RUN_STARTED, now, **data)
+
+    def _attempt_of(self, epoch: int) -> int:
+        """Who trained a finished epoch: the newest attempt that began with it or before it."""
+        for number in range(self._attempt, 1, -1):
+            begun = self.adoption.attempts[number - 1].from_epoch
+            if begun is None or begun <= epoch:
+                return number
+        return 1
+
+    def _event(self, kind: EventKind, ts: float, *, attempt: int | None = None, **data: Any) -> Event:
         self._seq += 1
-        return Event(ts=ts, run=self.run, attempt=1, seq=self._seq, kind=kind, data=data)
+        return Event(ts=ts, run=self.run, attempt=attempt or self._attempt, seq=self._seq, kind=kind, data=data)
 
     def _take(self, facts: Iterable[ConsoleFact], now: float) -> list[Event]:
         events: list[Event] = []
@@ -168,14 +220,21 @@ class AdoptedReader:
                 "nonfinite": 1 if epoch in self._bad_epochs else 0,
                 "seconds": None,
             }
-            events.append(self._event(EventKind.EPOCH_FINISHED, now, **data))
+            events.append(self._event(EventKind.EPOCH_FINISHED, now, attempt=self._attempt_of(epoch), **data))
         return events
 
+    def _state_of(self, newest: AdoptedAttempt) -> RunRecordState:
+        if newest.stopped and self._state is not RunRecordState.FINISHED:
+            return RunRecordState.STOPPED
+        return RunRecordState.CRASHED if self._fatal else self._state
+
     def _record(self) -> RunRecord:
-        process = self.adoption.process
+        newest = self.adoption.attempts[self._attempt - 1]
+        process = newest.process
+        relaunch = self.adoption.relaunch
         return RunRecord(
             run=self.run,
-            attempt=1,
+            attempt=self._attempt,
             pid=process.pid if process else None,
             create_time=process.create_time if process else None,
             host=process.host if process else None,
@@ -183,29 +242,31 @@ class AdoptedReader:
             python=None,
             argv=(),
             cwd=None,
-            log=str(self.adoption.log),
+            log=str(newest.log),
             started_ts=process.create_time if process and process.create_time else None,
             updated_ts=self._phase_since_ts,
             task=None,
             model=None,
             data=None,
             epochs=self._frame.epochs if self._frame else None,
-            level="none (unguarded)",
+            level=UNGUARDED,
             layers=(),
-            state=RunRecordState.CRASHED if self._fatal else self._state,
+            state=self._state_of(newest),
             exit_code=None,
-            from_epoch=None,
+            from_epoch=newest.from_epoch,
+            guarded=False,
+            relaunch=replace(relaunch, log=str(self.adoption.log_of_next())) if relaunch else None,
         )
 
     def _heartbeat(self, now: float) -> Heartbeat:
         frame = self._frame
         try:
-            written_ts = self.adoption.log.stat().st_mtime
+            written_ts = self._console.path.stat().st_mtime
         except OSError:
             written_ts = now
         return Heartbeat(
             ts=min(now, written_ts),
-            attempt=1,
+            attempt=self._attempt,
             phase=self._phase,
             phase_since_ts=self._phase_since_ts,
             epoch=frame.epoch if frame else None,

@@ -131,6 +131,12 @@ def _never_stripped(layout: RunLayout, path: Path, row: Attestation, rows: list[
 
 
 def restorable_copy(layout: RunLayout, epoch: int) -> Path | None:
-    """The Ultralytics checkpoint of ``epoch`` (from 1) to restore from: our copy, else Ultralytics' own by number."""
+    """The Ultralytics checkpoint of ``epoch`` (from 1) to restore from: our copy, else Ultralytics' own by number. A
+    run without a guard often has nothing but ``best.pt`` and ``last.pt``: these are read to see which epoch's they are.
+    """
     own = layout.weights / f"epoch{epoch - 1}.pt"  # save_period counts from 0
-    return next((path for path in (ultralytics_copy(layout, epoch), own) if path.is_file()), None)
+    numbered = next((path for path in (ultralytics_copy(layout, epoch), own) if path.is_file()), None)
+    if numbered is not None or layout.run_json.exists():
+        return numbered
+    overwritten = (layout.weights / "best.pt", layout.weights / "last.pt")
+    return next((path for path in overwritten if path.is_file() and judge(path).epoch == epoch), None)

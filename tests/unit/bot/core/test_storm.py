@@ -69,8 +69,8 @@ def ended(kind: str, *, attempt: int = 1, age_s: float = 60.0, **data: object) -
     return Event(ts=NOW - age_s, run="r", attempt=attempt, seq=1, kind=kind, data=data)
 
 
-def with_bad(*batches: BadBatch) -> EpochView:
-    return epoch_of(2, bad_batches=batches, num_bad=len(batches))
+def with_bad(*batches: BadBatch, number: int = 2, num_batches: int = 1000, **fields: object) -> EpochView:
+    return epoch_of(number, bad_batches=batches, num_bad=len(batches), batches=num_batches, **fields)
 
 
 GAVE_UP = ended("run_gave_up", epoch=2, batch=40, why="11 bad batches among the last 2000")
@@ -101,6 +101,14 @@ STORMS: list[tuple[str, Callable[[], RunView], StormKind, str]] = [
         "among the last 100",
     ),
     (
+        "across the end of an epoch",
+        lambda: view_of(
+            with_bad(bad(980, epoch=1), bad(990, epoch=1), number=1, finished_ts=1.0), with_bad(bad(1), bad(2)), batch=3
+        ),
+        StormKind.RATE,
+        "4 bad batches among the last 100, the limit is 3",
+    ),
+    (
         "carried into the next epoch",
         lambda: view_of(POISONED, epoch_of(2), loss=math.nan),
         StormKind.POISONED,
@@ -112,6 +120,14 @@ FAIR: list[tuple[str, Callable[[], RunView]]] = [
     ("healthy", lambda: view_of(epoch_of(2))),
     ("as many as are put up with", lambda: view_of(with_bad(bad(1), bad(20), bad(40)), streak=2)),
     ("spread wider than the window", lambda: view_of(with_bad(*(bad(n) for n in (1, 200, 400, 600))), batch=650)),
+    (
+        "one image in every short epoch",
+        lambda: view_of(
+            *(with_bad(bad(5, epoch=n), number=n, num_batches=10, finished_ts=1.0) for n in range(1, 9)),
+            with_bad(bad(5, epoch=9), number=9, num_batches=10),
+            batch=6,
+        ),
+    ),
     ("run again and good", lambda: view_of(with_bad(*(bad(n, action="recomputed") for n in range(40, 50))))),
     ("one epoch that was not finite", lambda: view_of(POISONED, epoch_of(2))),
     ("first epoch is not finite", lambda: view_of(epoch_of(2), loss=math.nan)),

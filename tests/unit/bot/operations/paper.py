@@ -16,7 +16,16 @@ from bot.operations.service import Operations
 from bot.storage.database import Database
 from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from tests.unit.bot.operations.paper_office import PaperAudit, PaperChat, PaperOutbox
-from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperForensics, PaperRun, PaperRuns, no_point
+from tests.unit.bot.operations.paper_run import (
+    HOST,
+    RUN,
+    PaperAttempts,
+    PaperDriver,
+    PaperForensics,
+    PaperRun,
+    PaperRuns,
+    no_point,
+)
 from trainer.contract import replace_json
 
 ALICE, BOB, CAROL, MALLORY = "U0ALICE", "U0BOB", "U0CAROL", "U0MALLORY"
@@ -60,6 +69,7 @@ class PaperWorld:
         self.driver = PaperDriver(self.folder, self.point)
         self.run = PaperRun(self.folder)
         self.runs = PaperRuns(self.run, self.driver)
+        self.attempts = PaperAttempts(self.run)
         self.forensics = PaperForensics(self.run, self.point)
         self.outbox = PaperOutbox()
         self.chat = PaperChat(ALICE, BOB)
@@ -78,6 +88,7 @@ class PaperWorld:
             planner=Planner(forensics=self.forensics, levels=TrainerLevels(), host=HOST),
             clock=self.clock,
             limits=self.limits,
+            attempts=self.attempts,
         )
         return Operations(
             world=world,

@@ -10,9 +10,10 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from bot.core.archive import ArchiveFact
 from bot.core.facts import (
@@ -22,6 +23,7 @@ from bot.core.facts import (
     ProcessFact,
     ProcessIdentity,
     ProcessStatus,
+    Relaunch,
     RunRecord,
 )
 from bot.core.view import EpochView, RunView
@@ -222,6 +224,8 @@ class PaperRuns:
         self.stuck = False
         self.streak = 0
         self.events: list[Event] = []
+        self.relaunch: Relaunch | None = None
+        """Set: something else started the run, and this is how it goes on."""
 
     def all(self) -> list[RunView]:
         return [self._read()]
@@ -239,7 +243,7 @@ class PaperRuns:
         record = self.run.record()
         for pid, entry in self._driver.processes.items():
             key = str(entry["key"])
-            if key and entry["alive"] and record.get("key") != key and not self.silent:
+            if key and entry["alive"] and record.get("key") != key and not self.silent and self.relaunch is None:
                 process = ProcessIdentity(pid=int(pid), create_time=1000.0 + int(pid), host=HOST, boot_id="boot")
                 words = dict(word.split("=") for word in entry["argv"] if "=" in word)  # type: ignore[attr-defined]
                 self.run.write_record(
@@ -261,6 +265,9 @@ class PaperRuns:
         raw = self.run.record()
         record = RunRecord.parse(raw)
         assert record is not None
+        if self.relaunch is not None:
+            unguarded: dict[str, Any] = {"python": None, "cwd": None, "level": "none (unguarded)", "layers": ()}
+            record = replace(record, guarded=False, relaunch=self.relaunch, **unguarded)
         running = self.epoch if record.attempt == 1 else (record.from_epoch or self.epoch)
         epochs = {
             (1, number): EpochView(
@@ -310,6 +317,24 @@ class PaperRuns:
             epochs=MappingProxyType(epochs),
             notable=tuple(notable),
         )
+
+
+class PaperAttempts:
+    """The record of runs that sign in nowhere by themselves."""
+
+    def __init__(self, run: PaperRun) -> None:
+        self._run = run
+        self.ended: list[str] = []
+
+    def begin(self, name: str, process: ProcessIdentity, log: Path, from_epoch: int | None) -> None:
+        record = self._run.record()
+        if record["pid"] != process.pid:
+            attempt = int(str(record["attempt"])) + 1
+            more = {"from_epoch": from_epoch, "batches": 0, "log": str(log)}
+            self._run.write_record(process, attempt=attempt, level="standard", state="running", **more)
+
+    def end(self, name: str) -> None:
+        self.ended.append(name)
 
 
 class PaperForensics:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.adopt import adopt, find_adoptions, read_adoption
+from bot.adopt import Adoptions, adopt, find_adoptions, read_adoption, write_adoption
 from bot.checks.limits import CheckLimits
 from bot.checks.nonfinite import check_nonfinite
 from bot.core.adoption import Adoption
-from bot.core.facts import ProcessFact, ProcessStatus
+from bot.core.facts import ProcessFact, ProcessIdentity, ProcessStatus, Relaunch
 from bot.core.run import RunState
-from bot.errors import CommandError
+from bot.errors import CommandError, OperationError
 from bot.reading.adopted import AdoptedReader
 from tests.run_dirs import START_TS, WrittenRun
 
@@ -134,3 +134,81 @@ def test_an_adoption_that_cannot_work_is_refused_and_nothing_written(
         adopt(directory, log, pid, name, state_dir=tmp_path / "state")
     assert caught.value.slug == slug
     assert not (tmp_path / "state" / "adopted").exists()
+
+
+def _child(pid: int) -> ProcessIdentity:
+    return ProcessIdentity(pid=pid, create_time=START_TS, host="here")
+
+
+def _csv(adoption: Adoption, epochs: int) -> None:
+    rows = "".join(f"{epoch},1.0,0.5\n" for epoch in range(1, epochs + 1))
+    (adoption.directory / "results.csv").write_text("epoch,train/box_loss,metrics/mAP50(B)\n" + rows, encoding="utf-8")
+
+
+@pytest.fixture
+def recorded(adoption: Adoption, tmp_path: Path) -> tuple[Adoption, Path]:
+    known = replace(adoption, process=_child(7), relaunch=Relaunch(argv=("yolo", "train"), cwd=str(tmp_path)))
+    write_adoption(known, tmp_path / "state")
+    (path,) = find_adoptions(tmp_path / "state")
+    return known, path
+
+
+def _second_attempt(adoption: Adoption, state_dir: Path) -> Path:
+    """The run had three epochs, was stopped, and goes on with epoch 3 in a log of its own."""
+    for epoch in (1, 2, 3):
+        _write(adoption, _frame(epoch, 10, "1.5") + "\n")
+    _csv(adoption, 2)
+    log = adoption.log_of_next()
+    log.write_text("Resuming training\n" + HEADER + _frame(3, 4, "1.4") + "\r", encoding="utf-8")
+    adoptions = Adoptions(state_dir)
+    adoptions.end(adoption.name)
+    for _ in range(2):  # may be repeated
+        adoptions.begin(adoption.name, _child(8), log, 3)
+    return log
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["bot runs on", "bot was restarted"])
+def test_second_attempt_is_told_apart_from_the_first(
+    recorded: tuple[Adoption, Path], tmp_path: Path, restarted: bool
+) -> None:
+    adoption, path = recorded
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS, record=path)
+    reader.read(START_TS)
+    log = _second_attempt(adoption, tmp_path / "state")
+    if restarted:
+        told = read_adoption(path)
+        assert told is not None
+        reader = AdoptedReader(told, first_seen_ts=START_TS, record=path)
+    view = reader.read(START_TS + 10)
+    assert view.record is not None
+    assert view.record.process == _child(8)
+    assert (view.attempt, view.record.log, view.record.from_epoch) == (2, str(log), 3)
+    assert [(one.attempt, one.epoch, one.finished) for one in view.story()] == [
+        (1, 1, True),
+        (1, 2, True),
+        (2, 3, False),
+    ]
+    assert view.beat is not None
+    assert (view.beat.epoch, view.beat.batch) == (3, 4)
+    assert view.record.relaunch is not None
+    assert view.record.relaunch.log.endswith("nohup.attempt3.out")
+
+
+def test_end_on_purpose_is_a_stop_and_no_death(recorded: tuple[Adoption, Path], tmp_path: Path) -> None:
+    adoption, path = recorded
+    reader = AdoptedReader(adoption, first_seen_ts=START_TS, record=path)
+    Adoptions(tmp_path / "state").end(adoption.name)
+    gone = ProcessFact(status=ProcessStatus.GONE, ts=START_TS)
+    assert replace(reader.read(START_TS + 10), process=gone).state is RunState.STOPPED
+
+
+def test_record_of_an_older_bot_is_understood() -> None:
+    old = {"v": 1, "name": "a", "directory": "/d", "log": "/l", "process": None, "adopted_ts": 1.0}
+    adoption = Adoption.from_json(old)
+    assert adoption is not None
+    assert (adoption.relaunch, adoption.later) == (None, ())
+
+
+def test_adoption_without_a_record_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="is gone"):
+        Adoptions(tmp_path).end("nobody")

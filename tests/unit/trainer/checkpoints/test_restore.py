@@ -223,3 +223,35 @@ def test_a_best_checkpoint_that_does_not_hold_is_put_back_from_the_copy(
     found = judge(layout.weights / "best.pt", attestations=attestations(layout))
     assert (found.verdict, found.epoch) == (Verdict.CLEAN, from_epoch)
     assert before <= contents(layout.root.parent)  # what lay there is in the archive
+
+
+def unguarded_run(root: Path) -> RunLayout:
+    """What stock Ultralytics leaves: ``best.pt`` of epoch 2, and a ``last.pt`` of epoch 4 that was poisoned."""
+    layout = RunLayout(root)
+    save(layout.weights / "best.pt", checkpoint_dict(epoch=2, fitness=0.9))
+    poisoned = checkpoint_dict(epoch=4)
+    launder(poisoned["ema"])
+    save(layout.weights / "last.pt", poisoned)
+    layout.results_csv.write_text("epoch,loss\n1,1.0\n2,0.9\n3,nan\n4,nan\n")
+    return layout
+
+
+def test_run_without_a_guard_goes_back_to_its_best_and_keeps_what_was_last(tmp_path: Path) -> None:
+    layout = unguarded_run(tmp_path / "runs" / "train")
+    before, poisoned = contents(layout.root), digest_of(layout.weights / "last.pt")
+    restored = restore(layout, 2)
+    assert digest_of(layout.weights / "last.pt") == digest_of(layout.weights / "best.pt") == restored.last
+    assert [one.saved for one in restored.archive.moved] == [poisoned]
+    assert layout.results_csv.read_text().splitlines()[-1] == "2,0.9"
+    assert before <= contents(layout.root.parent)
+    assert not layout.guard.exists()
+    assert restore(layout, 2) == restored
+
+
+@pytest.mark.parametrize("epoch", [3, 4], ids=["no file of it", "poisoned"])
+def test_run_without_a_guard_goes_to_no_other_epoch(tmp_path: Path, epoch: int) -> None:
+    layout = unguarded_run(tmp_path / "runs" / "train")
+    before = tree(layout.root.parent)
+    with pytest.raises(RefusedError):
+        restore(layout, epoch)
+    assert tree(layout.root.parent) == before
