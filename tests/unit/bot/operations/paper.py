@@ -15,8 +15,8 @@ from bot.operations.planning import Planner
 from bot.operations.service import Operations
 from bot.storage.database import Database
 from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
-from tests.unit.bot.operations.paper_office import PaperAudit, PaperChat, PaperOutbox
 from tests.unit.bot.operations.paper_forensics import PaperAttempts, PaperForensics
+from tests.unit.bot.operations.paper_office import PaperAudit, PaperChat, PaperOutbox
 from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperRun, PaperRuns, no_point
 from trainer.contract import replace_json
 
