@@ -1,24 +1,32 @@
-"""Step time and device-to-host reads of the guard at level standard against stock Ultralytics at equal settings.
+"""What the guard costs a step at level standard, against stock Ultralytics at equal settings: time, reads, memory.
 
-``python -m tests.bench.trainer_step [pairs=5] [images=480] [imgsz=160] [batch=16]``. Runs alternate, one thread each;
-a step is the processor time from one batch's start to its end (wall time on a shared machine tells more about the
-neighbours), the first two of a run left out.
+``python -m tests.bench.trainer_step [steps=120] [imgsz=160] [batch=16]``. On a shared machine two runs one after the
+other differ by more than a guard costs. So both trainers run in one process, each in a thread of its own, and take
+turns step by step (A B B A): the same batches, the same weights to the last bit, never both at once. A step is all that
+the loop does from getting a batch to asking for the next, in processor time of that thread, with one thread for
+arithmetic and no garbage collection. What counts is the difference within each pair; its median has an interval from
+10,000 bootstrap samples.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import os
+import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp())
+os.environ["OMP_NUM_THREADS"] = "1"  # torch.set_num_threads holds for the thread that calls it only
 
 from trainer import GuardedDetectionTrainer
 
@@ -26,10 +34,143 @@ import torch  # isort: skip - after the environment is set
 from torch.utils._python_dispatch import TorchDispatchMode  # isort: skip
 from ultralytics.models.yolo.detect import DetectionTrainer  # isort: skip
 
+from tests.bench._guard_memory import bytes_held
 from trainer.digits import make
 from trainer.levels import GUARD_ONLY, settings_of
 
-READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero")
+RATIO_LIMIT: Final = 1.01
+NUM_WARMING: Final = 4
+"""Steps of each trainer left out: allocators and caches fill."""
+NUM_RESAMPLES: Final = 10_000
+COLLECT_EVERY: Final = 20
+READS: Final = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero")
+NO_CHANCE: Final = dict.fromkeys(
+    ("mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "fliplr", "erasing", "close_mosaic"), 0
+)
+"""Augmentation off: both trainers see the same pixels."""
+
+
+class Turns:
+    """Lets two threads run one at a time, in the order A B, then A B B A for ever."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._number = 0
+        self._over: set[int] = set()
+
+    def wait(self, me: int) -> None:
+        """Return when it is the turn of ``me``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._whose() == me)
+
+    def give(self, me: int) -> None:
+        """The turn of ``me`` is over; return when its next one begins."""
+        with self._changed:
+            self._number += 1
+            self._changed.notify_all()
+        self.wait(me)
+
+    def leave(self, me: int) -> None:
+        """``me`` takes no turns any more."""
+        with self._changed:
+            self._over.add(me)
+            self._changed.notify_all()
+
+    def _whose(self) -> int:
+        return (0, 1)[self._number] if self._number < 2 else (0, 1, 1, 0)[(self._number - 2) % 4]
+
+
+class Metered:
+    """A data loader's iterator that times what the loop does between two batches, and takes turns in between."""
+
+    def __init__(self, iterator: Any, meter: Meter) -> None:
+        self._iterator = iterator
+        self._meter = meter
+
+    def __next__(self) -> Any:
+        self._meter.end()
+        batch = next(self._iterator)
+        self._meter.begin()
+        return batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
+
+
+class Meter:
+    """Processor seconds of each step of one trainer."""
+
+    def __init__(self, turns: Turns, me: int) -> None:
+        self._turns = turns
+        self._me = me
+        self._began: float | None = None
+        self.seconds: list[float] = []
+
+    def begin(self) -> None:
+        """A step begins."""
+        self._began = time.thread_time()
+
+    def end(self) -> None:
+        """It is over, unless none had begun; the other trainer's turn."""
+        now = time.thread_time()
+        if self._began is not None:
+            self.seconds.append(now - self._began)
+        self._began = None
+        if not len(self.seconds) % COLLECT_EVERY:
+            gc.collect()
+        self._turns.give(self._me)
+
+    def attach(self, trainer: Any) -> None:
+        """``trainer`` is metered from its first batch on; its end of an epoch is no step."""
+        loader = trainer.train_loader
+        plain = loader._get_iterator
+        loader._get_iterator = lambda: Metered(plain(), self)
+
+    def forget(self, _: Any) -> None:
+        """What runs now is no step."""
+        if self._began is not None:
+            self.seconds.append(time.thread_time() - self._began)
+            self._began = None
+
+
+def side_by_side(kinds: Sequence[type], overrides: Sequence[dict[str, Any]]) -> list[list[float]]:
+    """Seconds of each step of two trainers that take turns."""
+    turns = Turns()
+    meters = [Meter(turns, number) for number in range(2)]
+    failed: list[BaseException] = []
+
+    def run(me: int) -> None:
+        try:
+            torch.set_num_threads(1)
+            turns.wait(me)
+            trainer = kinds[me](overrides=overrides[me])
+            trainer.add_callback("on_train_start", meters[me].attach)
+            trainer.add_callback("on_train_epoch_end", meters[me].forget)
+            trainer.train()
+        except BaseException as error:  # noqa: BLE001 - raised again where the threads are joined
+            failed.append(error)
+        finally:
+            turns.leave(me)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    gc.collect()
+    gc.disable()
+    with quiet():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    gc.enable()
+    if failed:
+        raise failed[0]
+    return [meter.seconds for meter in meters]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No output."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 class Reads(TorchDispatchMode):
@@ -50,77 +191,94 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def timed(kind: type, overrides: dict[str, Any], *, count: bool) -> tuple[list[float], list[int]]:
-    """Seconds and reads of each step."""
+def counted(kind: type, overrides: dict[str, Any]) -> tuple[list[int], Any]:
+    """Reads of each step, and the trainer after them."""
     trainer = kind(overrides=overrides)
-    seconds: list[float] = []
     reads: list[int] = []
     state: dict[str, Any] = {}
 
     def begin(_: Any) -> None:
-        if count:
-            state["mode"] = Reads(trainer)
-            state["mode"].__enter__()
-        state["began"] = time.process_time()
+        state["mode"] = Reads(trainer)
+        state["mode"].__enter__()
 
     def end(_: Any) -> None:
-        seconds.append(time.process_time() - state["began"])
-        if count:
-            state["mode"].__exit__(None, None, None)
-            reads.append(state["mode"].count)
+        state["mode"].__exit__(None, None, None)
+        reads.append(state["mode"].count)
 
     trainer.add_callback("on_train_batch_start", begin)
     trainer.add_callback("on_train_batch_end", end)
     plain = torch.Tensor.tolist
-    if count and kind is GuardedDetectionTrainer:
 
-        def tolist(tensor: torch.Tensor) -> Any:
-            if "mode" in state and tensor.ndim:
-                state["mode"].count += 1
-            return plain(tensor)
+    def tolist(tensor: torch.Tensor) -> Any:
+        if "mode" in state and tensor.ndim:
+            state["mode"].count += 1
+        return plain(tensor)
 
+    if kind is GuardedDetectionTrainer:
         torch.Tensor.tolist = tolist  # type: ignore[method-assign]
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             trainer.train()
     finally:
         torch.Tensor.tolist = plain  # type: ignore[method-assign]
-    return seconds[2:], reads[2:]
+    return reads[2:], trainer
 
 
-RATIO_LIMIT = 1.01
+def one_epoch(root: Path, *, batches: int, batch: int, imgsz: int) -> Path:
+    """A data set of so many batches, which are few images again and again."""
+    root = root / f"{batches}x{batch}"
+    data = make(root, images=100, imgsz=imgsz, digits=400, progress=False)
+    images = sorted((root / "images" / "train").iterdir())
+    listed = [str(images[number % len(images)]) for number in range(batches * batch)]
+    (root / "train.txt").write_text("\n".join(listed), encoding="utf-8")
+    text = data.read_text(encoding="utf-8")
+    assert "train: images/train\n" in text
+    data.write_text(text.replace("train: images/train\n", "train: train.txt\n"), encoding="utf-8")
+    return data
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Of the median, 95 %, by the bootstrap."""
+    chance = random.Random(0)
+    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(NUM_RESAMPLES))
+    return medians[NUM_RESAMPLES // 40], medians[-NUM_RESAMPLES // 40]
 
 
 def main() -> int:
-    """Print the ratio with its spread, and the reads; 1 when a mark was missed."""
-    given = dict(word.split("=") for word in sys.argv[1:])
-    pairs, images = int(given.get("pairs", 5)), int(given.get("images", 480))
-    imgsz, batch = int(given.get("imgsz", 160)), int(given.get("batch", 16))
+    """Print the ratio with its spread, the reads and the memory; 1 when a mark was missed."""
+    given = {"steps": 120, "imgsz": 160, "batch": 16} | {
+        key: int(value) for key, value in (word.split("=") for word in sys.argv[1:])
+    }
+    imgsz, batch = given["imgsz"], given["batch"]
     torch.set_num_threads(1)
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     root = Path(tempfile.mkdtemp())
-    data = make(root / "digits", images=images, imgsz=max(imgsz, 96), digits=min(4 * images, 1797), progress=False)
+    data = one_epoch(root, batches=given["steps"] + NUM_WARMING, batch=batch, imgsz=max(imgsz, 96))
     level = {key: value for key, value in settings_of("standard").items() if key not in GUARD_ONLY}
     common = {
-        "model": "yolo11n.yaml", "data": str(data), "imgsz": imgsz, "epochs": 1, "batch": batch, "nbs": batch,
-        "project": str(root / "runs"), "exist_ok": True, "plots": False, "device": "cpu", "verbose": False, **level,
+        **level, **NO_CHANCE, "model": "yolo11n.yaml", "data": str(data), "imgsz": imgsz, "batch": batch, "nbs": batch,
+        "epochs": 1, "project": str(root / "runs"), "exist_ok": True, "plots": False, "device": "cpu",
+        "verbose": False, "val": False, "workers": 0,
     }  # fmt: skip
-    ratios, times = [], []
-    for pair in range(pairs + 1):
-        stock, _ = timed(DetectionTrainer, {**common, "name": f"stock{pair}"}, count=False)
-        guarded, _ = timed(GuardedDetectionTrainer, {**common, "name": f"guarded{pair}"}, count=False)
-        if pair:  # the first pair warms caches
-            ratios.append(statistics.median(guarded) / statistics.median(stock))
-            times.append((statistics.median(stock), statistics.median(guarded)))
-    stock_s, guarded_s = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
-    print(f"step: stock {stock_s:.1f} ms, guarded {guarded_s:.1f} ms")
-    ratio = statistics.median(ratios)
-    print(f"ratio: {ratio:.4f} (pairs: {min(ratios):.4f} to {max(ratios):.4f}, limit {RATIO_LIMIT})")
-    _, stock_reads = timed(DetectionTrainer, {**common, "name": "reads-stock"}, count=True)
-    _, guarded_reads = timed(GuardedDetectionTrainer, {**common, "name": "reads-guarded"}, count=True)
+    kinds = (DetectionTrainer, GuardedDetectionTrainer)
+    stock, guarded = side_by_side(kinds, [{**common, "name": name} for name in ("stock", "guarded")])
+    pairs = list(zip(stock, guarded, strict=True))[NUM_WARMING:]
+    ratios = [1 + (mine - theirs) / statistics.median(stock) for theirs, mine in pairs]
+    ratio, (low, high) = statistics.median(ratios), interval(ratios)
+    added_ms = statistics.median(mine - theirs for theirs, mine in pairs) * 1e3
+    print(f"step: stock {statistics.median(stock) * 1e3:.1f} ms, guarded {added_ms:+.2f} ms, {len(pairs)} pairs")
+    print(f"ratio: {ratio:.4f} (95 % interval {low:.4f} to {high:.4f}, limit {RATIO_LIMIT})")
+    short = {**common, "data": str(one_epoch(root, batches=12, batch=batch, imgsz=max(imgsz, 96)))}
+    stock_reads, _ = counted(DetectionTrainer, {**short, "name": "reads-stock"})
+    guarded_reads, trainer = counted(GuardedDetectionTrainer, {**short, "name": "reads-guarded"})
     left, right = statistics.median(stock_reads), statistics.median(guarded_reads)
     print(f"device-to-host reads a step: stock {left:g}, guarded {right:g}, more {right - left:+g} (limit 0)")
-    return int(ratio > RATIO_LIMIT or right > left)
+    held = bytes_held(trainer)
+    print(
+        f"memory beside the model: {held.guard / 1e6:.3f} MB in {held.num_tensors} tensors; the weights are "
+        f"{held.weights / 1e6:.1f} MB, batch-norm statistics {held.statistics / 1e6:.3f} MB (limit: four of these)"
+    )
+    return int(ratio > RATIO_LIMIT or right > left or held.guard > held.limit)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
@@ -18,6 +19,10 @@ MAPPED_FROM_BYTES: Final = 48 * 1024 * 1024
 
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
+_ALIGNMENT_BYTES: Final = 64
+_LOCAL_START: Final = _LOCAL_MAGIC + bytes(2)
+_DIRECTORY_START: Final = b"PK\x01\x02" + bytes(4)
+_END_START: Final = struct.pack("<4sQ2H8x", b"PK\x06\x06", 44, 0x031E, 45)
 
 
 class Format(StrEnum):
@@ -42,6 +47,9 @@ class Container:
     """The entries of a checkpoint by name without its root folder, as views into the file."""
 
     entries: dict[str, memoryview]
+    as_written: bool
+    """Every byte around the entries is what ``torch.save`` puts there. The entries' own bytes have a CRC-32; a damage
+    or an addition between them shows in nothing else."""
 
 
 def content_of(stream: BinaryIO) -> bytes | mmap:
@@ -97,7 +105,39 @@ def open_container(content: bytes | mmap) -> Container:
         if name in entries:
             raise DamageError(f"two entries are called {name!r}: what is checked need not be what is loaded")
         entries[name] = _content(view, info)
-    return Container(entries)
+    try:
+        as_written = _is_as_written(view, infos)
+    except struct.error:  # more entries, or a longer name, than its fields can count
+        as_written = False
+    return Container(entries, as_written=as_written)
+
+
+def _is_as_written(view: memoryview, infos: Sequence[zipfile.ZipInfo]) -> bool:
+    """Whether nothing lies around the entries but what torch writes there: no time, no attributes, padding of Z, sizes
+    behind the numbers (caffe2/serialize/inline_container.cc and its miniz). Above 4 GiB the records differ: False."""
+    if view.nbytes >= 1 << 32:
+        return False
+    place, directory = 0, b""
+    for info in infos:
+        name = info.filename.encode()
+        sums = struct.pack("<3I", info.CRC, info.file_size, info.file_size)
+        padding = -(place + 34 + len(name)) % _ALIGNMENT_BYTES
+        flags = 0x0808 if info.file_size else 0x0800  # nothing follows an entry that holds nothing
+        head = _LOCAL_START + struct.pack("<H18x2H", flags, len(name), padding + 4) + name
+        head += b"FB" + struct.pack("<H", padding) + b"Z" * padding
+        data_start = place + len(head)
+        tail_start = data_start + info.file_size
+        tail = b"PK\7\10" + sums if info.file_size else b""
+        end = tail_start + len(tail)
+        if info.header_offset != place or view[place:data_start] != head or view[tail_start:end] != tail:
+            return False
+        directory += _DIRECTORY_START + struct.pack("<H6x", flags) + sums
+        directory += struct.pack("<H12xI", len(name), place) + name
+        place = end
+    sizes = struct.pack("<4Q", len(infos), len(infos), len(directory), place)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, place + len(directory), 1)
+    end_record = struct.pack("<4s4x2H2IH", b"PK\5\6", len(infos), len(infos), len(directory), place, 0)
+    return view[place:] == directory + _END_START + sizes + locator + end_record
 
 
 def _content(view: memoryview, info: zipfile.ZipInfo) -> memoryview:

@@ -146,7 +146,8 @@ def _would_run(code: CodeFound) -> str:
 
 
 def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
-    entries = open_container(content).entries
+    container = open_container(content)
+    entries = container.entries
     if "constants.pkl" in entries or "data.pkl" not in entries:
         return replace(blank, reasons=("a zip, but no checkpoint of torch.save",))
     walked = walk(bytes(entries["data.pkl"]))
@@ -165,6 +166,8 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     if poison:
         return replace(described, verdict=Verdict.CONTAMINATED, reasons=tuple(poison), resumable=False)
     doubt = [*signs_of_doubt(seen, top), *_missing(described, seen)]
+    if not container.as_written:
+        doubt.append("the bytes around its entries are not those that torch.save writes: damaged, or packed anew")
     if code.unfamiliar:
         doubt.append(f"holds classes from outside torch and Ultralytics: {shown(code.unfamiliar)}")
     if doubt:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.trainer.checkpoints.making import (
     checkpoint_dict,
@@ -100,3 +103,82 @@ def test_storage_shorter_than_its_tensor_is_contaminated(tmp_path: Path) -> None
     found = judge(tmp_path / "y.pt")
     assert found.verdict is CONTAMINATED
     assert "should hold" in said(found)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean file without attestation, with an empty tensor in it."""
+    content = {**checkpoint_dict(), "nothing": torch.zeros(0)}
+    path = save(tmp_path_factory.mktemp("whole") / "whole.pt", content)
+    assert judge(path).verdict is CLEAN, judge(path).reasons
+    return path
+
+
+@given(data=st.data())
+@settings(max_examples=150)
+def test_no_flipped_bit_leaves_a_file_clean(whole: Path, data: st.DataObject) -> None:
+    content = bytearray(whole.read_bytes())
+    place = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[place // 8] ^= 1 << place % 8
+    damaged = whole.with_name("flipped.pt")
+    damaged.write_bytes(content)
+    assert judge(damaged).verdict is not CLEAN
+
+
+def test_no_flipped_bit_around_the_numbers_leaves_a_file_clean(whole: Path) -> None:
+    """Bytes that no CRC-32 covers: headers, names, padding, the directory."""
+    content = whole.read_bytes()
+    with zipfile.ZipFile(whole) as archive:
+        covered: set[int] = set()
+        for info in archive.infolist():
+            name, extra = struct.unpack_from("<2H", content, info.header_offset + 26)
+            start = info.header_offset + 30 + name + extra
+            covered.update(range(start, start + info.file_size))
+    damaged = whole.with_name("around.pt")
+    clean = []
+    for place in sorted(set(range(len(content))) - covered)[::13]:
+        damaged.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        if judge(damaged).verdict is CLEAN:
+            clean.append(place)
+    assert not clean
+
+
+@given(data=st.data())
+@settings(max_examples=150)
+def test_a_damaged_pickle_in_an_intact_zip_is_judged_and_never_an_error(whole: Path, data: st.DataObject) -> None:
+    mangled = whole.with_name("mangled.pt")
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(mangled, "w") as out:
+        for info in archive.infolist():
+            content = bytearray(archive.read(info))
+            if info.filename.endswith("data.pkl"):
+                for _ in range(data.draw(st.integers(1, 6))):
+                    place = data.draw(st.integers(0, len(content) - 1))
+                    width = data.draw(st.integers(0, 4))
+                    content[place : place + width] = data.draw(st.binary(max_size=4))
+            out.writestr(info.filename, bytes(content))
+    assert judge(mangled).verdict in set(Verdict)
+
+
+def test_a_file_packed_anew_is_not_called_clean(whole: Path) -> None:
+    packed = whole.with_name("packed.pt")
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(packed, "w") as out:
+        for info in archive.infolist():
+            out.writestr(info.filename, archive.read(info))
+    found = judge(packed)
+    assert (found.verdict, "packed anew" in said(found)) == (UNKNOWN, True)
+
+
+def test_a_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(50_000_000))
+    found = judge(path)
+    assert (found.verdict, "compressed" in said(found)) == (CONTAMINATED, True)
+    huge = save(tmp_path / "huge.pt", checkpoint_dict())
+    with zipfile.ZipFile(huge) as archive, zipfile.ZipFile(tmp_path / "claims.pt", "w") as out:
+        for info in archive.infolist():
+            content = archive.read(info)
+            if info.filename.endswith("data.pkl"):  # a storage of two to the thirty numbers
+                content = content.replace(b"K\x08tq", b"J\x00\x00\x00\x40tq", 1)
+            out.writestr(info.filename, content)
+    assert judge(tmp_path / "claims.pt").verdict is CONTAMINATED
