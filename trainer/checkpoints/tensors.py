@@ -126,7 +126,7 @@ def _tensors(parts: Mapping[Any, Any]) -> Iterator[tuple[str, str, Role, Tensor]
         waiting: list[tuple[tuple[str, ...], Role, Any]] = [((), Role.WEIGHT, value)]
         while waiting:
             path, role, item = waiting.pop()
-            if not isinstance(item, Tensor | Made | dict | list | tuple) or id(item) in visited:
+            if not isinstance(item, _HOLDERS) or id(item) in visited:
                 continue
             visited.add(id(item))
             if len(path) > MAX_DEPTH:
@@ -137,6 +137,8 @@ def _tensors(parts: Mapping[Any, Any]) -> Iterator[tuple[str, str, Role, Tensor]
                 waiting.extend(reversed(list(_children(path, role, item))))
 
 
+_HOLDERS: Final = (Tensor, Made, dict, list, tuple)
+"""What is a tensor or may hold one. Most of a checkpoint's values are neither, so they are passed over early."""
 _MODULE_SLOTS: Final = {"_modules": Role.ATTRIBUTE, "_parameters": Role.WEIGHT, "_buffers": Role.WEIGHT}
 
 
@@ -146,17 +148,19 @@ def _children(path: tuple[str, ...], role: Role, item: Any) -> Iterator[tuple[tu
         for attributes in state:
             if isinstance(attributes, dict):
                 for key, value in attributes.items():
+                    if not isinstance(value, _HOLDERS) or not value:
+                        continue
                     inner = _MODULE_SLOTS.get(key)
                     own = (path, inner, value) if inner is not None else ((*path, str(key)), Role.ATTRIBUTE, value)
                     yield own
             else:
                 yield path, Role.ATTRIBUTE, attributes
-        yield path, Role.ATTRIBUTE, item.items
-        yield path, Role.ATTRIBUTE, item.pairs
-        yield path, Role.ATTRIBUTE, item.args
+        yield from ((path, Role.ATTRIBUTE, more) for more in (item.items, item.pairs, item.args) if more)
     elif isinstance(item, dict):
         for key, value in item.items():
-            yield (*path, str(key)), role, value
+            if isinstance(value, _HOLDERS):
+                yield (*path, str(key)), role, value
     else:
         for index, value in enumerate(item):
-            yield (*path, str(index)), role, value
+            if isinstance(value, _HOLDERS):
+                yield (*path, str(index)), role, value

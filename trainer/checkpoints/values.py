@@ -81,7 +81,7 @@ def look_plainly(view: memoryview, form: FloatFormat) -> Content:
     suspects = _suspect_top_bytes(form)
     for start in range(0, view.nbytes, CHUNK_BYTES):
         chunk = bytes(view[start : start + CHUNK_BYTES])
-        if chunk[form.num_bytes - 1 :: form.num_bytes].translate(suspects).strip(b"\0"):
+        if b"\1" in chunk[form.num_bytes - 1 :: form.num_bytes].translate(suspects):
             finite = finite and not _any_at_least(chunk, form, form.infinity)
             at_limit = at_limit or _any_at_least(chunk, form, form.largest)
         zero = zero and not chunk[:4096].translate(None, b"\0\x80") and not _any_at_least(chunk, form, 1)
