@@ -16,6 +16,7 @@ from bot.alerting.pipeline import AlertPipeline
 from bot.core.facts import ProcessIdentity
 from bot.drivers.host import HostProbe
 from bot.drivers.local import LocalDriver
+from bot.drivers.stacks import Stacks
 from bot.drivers.trainer_cli import TrainerCli
 from bot.drivers.trainer_levels import TrainerLevels
 from bot.errors import ChatError, StoreError
@@ -74,6 +75,7 @@ class App:
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
+        self._steady = time.monotonic if clock is None else None
         self._lock = lock(settings.state_dir)
         self.database = Database(settings.state_dir / DATABASE, patient=True)
         self.outbox = MessageStore(self.database)
@@ -98,6 +100,7 @@ class App:
             operations=None,
             limits=check_limits(settings),
             clock=self.clock,
+            stacks=Stacks(self.driver.signal),
         )
         self.host = HostWatch(
             probe=HostProbe(self._places),
@@ -164,8 +167,8 @@ class App:
             first_seen_ts = self.standings.first_seen(str(place), first_seen_ts)
         adoption = read_adoption(place) if place.suffix == ".json" else None
         if adoption is not None:
-            return AdoptedReader(adoption, first_seen_ts=first_seen_ts, record=place)
-        return RunReader(place, first_seen_ts=first_seen_ts)
+            return AdoptedReader(adoption, first_seen_ts=first_seen_ts, record=place, steady=self._steady)
+        return RunReader(place, first_seen_ts=first_seen_ts, steady=self._steady)
 
     async def start(self) -> None:
         """Every known run has been looked at, operations that a crash interrupted are taken up, then Slack listens.

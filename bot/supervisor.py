@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.checks import CHECKS, CheckLimits
+from bot.checks.progress import stall_of
 from bot.core.facts import ProcessFact, ProcessIdentity
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.run import RunState
@@ -24,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 20.0
 """A look at a run directory on a dead mount never returns; it must not stop the looks at the others."""
-QUIET_WHILE_HELD = frozenset({"process_died", "stalled", "run_stopped"})
+QUIET_WHILE_HELD = frozenset({"process_died", "orphans", "stalled", "run_stopped", "log_error"})
 """An operation stops the process on purpose and says so itself."""
 LOG_TAIL_AFTER_S = 60.0
 """Age of the heartbeat from which the end of the console log is read along."""
@@ -49,6 +50,14 @@ class Inspector(Protocol):
 
     def inspect(self, process: ProcessIdentity) -> ProcessFact:
         """What is known of it now."""
+        ...
+
+
+class Stacks(Protocol):
+    """Tells what a run that stands still is doing."""
+
+    def take(self, view: RunView, since_ts: float) -> tuple[str, ...]:
+        """The stacks of its process, taken once for a stall that began at ``since_ts``; empty if they can't be had."""
         ...
 
 
@@ -96,7 +105,9 @@ class Supervisor:
         operations: OperationFindings | None,
         limits: CheckLimits,
         clock: Clock,
+        stacks: Stacks | None = None,
     ) -> None:
+        self._stacks = stacks
         self._find_runs = find_runs
         self._open_reader = open_reader
         self._inspector = inspector
@@ -164,6 +175,9 @@ class Supervisor:
             return None
         record = view.record
         view = replace(view, process=self._inspector.inspect(record.process) if record.process else None)
+        stall = stall_of(view, self._limits, now)
+        if stall is not None and self._stacks is not None:
+            view = replace(view, stacks=self._stacks.take(view, stall.since_ts))
         silent_s = now - (view.beat.ts if view.beat else record.started_ts or now)
         if view.state is RunState.DIED or silent_s > LOG_TAIL_AFTER_S:
             view = replace(view, log_tail=reader.log_tail())

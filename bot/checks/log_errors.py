@@ -32,7 +32,7 @@ def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Fi
         Finding(
             run=view.run,
             check="log_error",
-            key=f"{error.ts:.3f}/{index}",
+            key=f"attempt{view.attempt}/{error.kind}/{error.digest}",
             severity=Severity.WARNING,
             nature=Nature.OCCURRENCE,
             ts=error.ts,
@@ -42,5 +42,5 @@ def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Fi
             excerpt=error.text,
             hint="/train status",
         )
-        for index, error in enumerate(view.log_errors)
+        for error in view.log_errors
     )

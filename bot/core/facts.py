@@ -296,13 +296,14 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogError:
     """A fatal line of the console log, as of ``ts`` when it was read; ``kind`` as ``scan`` names it. ``in_child``: a
-    worker or another rank said it."""
+    worker or another rank said it. ``digest`` is that of ``detail``."""
 
     ts: float
     kind: str
     detail: str
     text: str
     in_child: bool
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,15 @@ frame of an epoch is one bad batch, observed, and how many followed is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bot.core.adoption import AdoptedAttempt, Adoption
 from bot.core.facts import Event, Heartbeat, RunRecord
-from bot.core.view import RunView, fold_beat, fold_events
+from bot.core.folding import fold_beat, fold_events, shift_clock
+from bot.core.view import RunView
 from bot.reading.console_facts import (
     Completed,
     ConsoleFact,
@@ -26,6 +27,7 @@ from bot.reading.console_facts import (
     ValBar,
 )
 from bot.reading.console_follow import ConsoleFollower
+from bot.reading.own_clock import OwnClock
 from bot.reading.results_csv import Results, read_results
 from bot.reading.run_files import last_lines
 from bot.reading.tail import TailNote
@@ -43,8 +45,16 @@ _MAX_LOOKS = 64
 class AdoptedReader:
     """Keeps the newest view of one adopted run. :meth:`read` never raises; what failed stands in ``read_errors``."""
 
-    def __init__(self, adoption: Adoption, *, first_seen_ts: float, record: Path | None = None) -> None:
+    def __init__(
+        self,
+        adoption: Adoption,
+        *,
+        first_seen_ts: float,
+        record: Path | None = None,
+        steady: Callable[[], float] | None = None,
+    ) -> None:
         self.adoption = adoption
+        self._own_clock = OwnClock(steady)
         self._source = record
         self._source_mtime_ns = -1
         self._attempt = 1
@@ -90,7 +100,7 @@ class AdoptedReader:
             errors.clear()
             grew = True
         events += self._finished(now)
-        view = fold_events(replace(self.view, ts=now), events)
+        view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
             view = fold_beat(view, self._heartbeat(now), now)
         self.view = replace(view, record=self._record(), read_errors=tuple(errors))

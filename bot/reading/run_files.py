@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bot.core.facts import Event, Heartbeat, RunRecord
+from bot.core.folding import fold_beat, fold_events, fold_series, shift_clock
 from bot.core.phases import PhaseTimes
 from bot.core.stretches import SeriesRow
-from bot.core.view import RunView, fold_beat, fold_events, fold_series
+from bot.core.view import RunView
+from bot.reading.log_errors import LogErrorReader
+from bot.reading.own_clock import OwnClock
 from bot.reading.tail import LineReader, TailNote
 from trainer.contract import ARCHIVE_DIR_NAME, SCHEMA_VERSION, RunLayout, decode_number, is_run_dir, read_json
 
 MAX_DEPTH = 4
 """Ultralytics nests project/task/name; deeper than this is not searched."""
+_MAX_LOG_ERRORS = 20
 _LOG_TAIL_BYTES = 16_384
 _LOG_TAIL_LINES = 15
 _LOG_LINE_CHARACTERS = 240
@@ -27,8 +31,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class RunReader:
     """Keeps the newest view of one run directory. :meth:`read` never raises; what failed stands in ``read_errors``."""
 
-    def __init__(self, directory: Path, *, first_seen_ts: float) -> None:
+    def __init__(self, directory: Path, *, first_seen_ts: float, steady: Callable[[], float] | None = None) -> None:
         self.layout = RunLayout(directory)
+        self._own_clock = OwnClock(steady)
+        self._log_errors = LogErrorReader(self.layout.train_log)
         self._events = LineReader(self.layout.events)
         self._series = LineReader(self.layout.series)
         self._checked: dict[Path, tuple[int, int, int]] = {}
@@ -37,7 +43,7 @@ class RunReader:
     def read(self, now: float) -> RunView:
         """The view with everything that the files hold now."""
         errors: list[str] = []
-        view = replace(self.view, ts=now)
+        view = shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now))
         record = self._changed_json(self.layout.run_json, errors)
         if record is not None:
             view = replace(view, record=RunRecord.parse(record) or view.record)
@@ -53,6 +59,8 @@ class RunReader:
         if self._series.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
             view = replace(view, stretches=())
         view = fold_series(view, _series_rows(rows))
+        if log_errors := self._log_errors.look(now):
+            view = replace(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
         self.view = replace(view, read_errors=tuple(errors))
         return self.view
 

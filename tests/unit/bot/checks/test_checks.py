@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bot.checks import CHECKS, CheckLimits
+from bot.checks.log_errors import check_log_errors
 from bot.checks.nonfinite import check_nonfinite
 from bot.checks.process import check_process
-from bot.core.facts import ProcessStatus
+from bot.core.facts import LogError, ProcessStatus
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.view import RunView
 from tests.run_dirs import START_TS, WrittenRun
@@ -154,3 +157,19 @@ def test_a_stop_that_a_newer_attempt_followed_is_told_by_its_operation_alone(wri
     written.attempt = 2
     written.record()
     assert "run_stopped" not in _all(look())
+
+
+@pytest.mark.parametrize(
+    ("in_child", "words"),
+    [
+        pytest.param(False, "the log tells of a GPU error", id="the trainer itself"),
+        pytest.param(True, "in a worker or another rank", id="a worker"),
+    ],
+)
+def test_a_fatal_line_of_the_log_is_told_once(written: WrittenRun, look: Look, in_child: bool, words: str) -> None:
+    error = LogError(ts=START_TS, kind="cuda_error", detail="CUDA error", text="...", in_child=in_child, digest="1f")
+    again = replace(error, ts=START_TS + 50)
+    found = check_log_errors(replace(look(), log_errors=(error, again)), LIMITS, START_TS + 100)
+    assert len({one.fingerprint for one in found}) == 1
+    assert words in found[0].title
+    assert check_log_errors(look(), LIMITS, START_TS + 100) == ()

@@ -9,7 +9,8 @@ import pytest
 from bot.checks import CheckLimits
 from bot.checks.progress import check_progress
 from bot.core.facts import ProcessFact, ProcessStatus
-from bot.core.view import RunView, shift_clock
+from bot.core.folding import shift_clock
+from bot.core.view import RunView
 from bot.reading.run_files import RunReader
 from tests.run_dirs import START_TS, WrittenRun
 from tests.unit.bot.conftest import Look

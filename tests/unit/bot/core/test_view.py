@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from bot.core.facts import ProcessStatus
+from bot.core.folding import MAX_BAD_BATCHES_KEPT, MAX_SERIES_KEPT
 from bot.core.run import RunState
-from bot.core.view import MAX_BAD_BATCHES_KEPT, MAX_SERIES_KEPT, RunView
+from bot.core.view import RunView
 from tests.run_dirs import WrittenRun
 from tests.unit.bot.conftest import Look
 from trainer.contract import EventKind, Phase, RunRecordState

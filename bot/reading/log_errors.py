@@ -1,0 +1,94 @@
+"""Fatal lines of a guarded run's console log, as they come. Its records tell everything else."""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from pathlib import Path
+from typing import Final
+
+from bot.core.facts import LogError
+from bot.reading.console import ConsoleReader
+from bot.reading.console_facts import FatalError, Origin
+from bot.reading.tail import Cursor, TailNote, read_new
+
+_TELLING: Final = re.compile(
+    rb"rror|xception|Traceback|illed|bort|ault|NCCL|nccl|out of memory|SIG[A-Z]|core dumped|Interrupt"
+)
+"""A piece without any of it tells of no crash; nearly all of a log is such pieces, and is not read any further."""
+_MAX_CARRIED_BYTES: Final = 8192
+_WATCHED_LOOKS: Final = 3
+"""A traceback may be written in parts: so many looks after a telling one are read in full as well."""
+
+
+class LogErrorReader:
+    """Begins at the end of the log as it first finds it: what was there before was told before, or is history."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._cursor: Cursor | None = None
+        self._begun = False
+        self._carried = b""
+        self._reader: ConsoleReader | None = None
+        self._looks_left = 0
+
+    def look(self, now: float) -> tuple[LogError, ...]:
+        """Errors in what is new. Never raises; an unchanged log costs one stat."""
+        if not self._begun:
+            self._begun = True
+            self._cursor = _end_of(self._path)
+        read = read_new(self._path, self._cursor)
+        self._cursor = read.cursor
+        if read.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
+            self._carried, self._reader = b"", None
+        if not read.data:
+            return ()
+        telling = _TELLING.search(read.data) is not None
+        if telling:
+            self._looks_left = _WATCHED_LOOKS
+        if self._reader is None and not telling:
+            self._carried = _last_piece(self._carried + read.data)
+            return ()
+        data = read.data
+        if self._reader is None:
+            self._reader, data = ConsoleReader(), self._carried + data
+        facts = self._reader.feed(data)
+        if not telling:
+            self._looks_left -= 1
+            if self._looks_left <= 0:
+                self._carried, self._reader = _last_piece(data), None
+        return tuple(
+            LogError(
+                ts=now,
+                kind=fact.kind.value,
+                detail=fact.detail,
+                text=fact.text,
+                in_child=fact.origin is Origin.CHILD,
+                digest=f"{zlib.crc32(fact.detail.encode('utf-8', 'replace')):08x}",
+            )
+            for fact in facts
+            if isinstance(fact, FatalError) and fact.origin is not Origin.WRAPPER
+        )
+
+
+def _end_of(path: Path) -> Cursor | None:
+    """Where the file ends now; None when there is none yet, so that it is read from its beginning once it comes."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a look at every run
+    except OSError:
+        return None
+    return Cursor(
+        device=status.st_dev,
+        inode=status.st_ino,
+        offset=status.st_size,
+        modified_ns=status.st_mtime_ns,
+        head_bytes=0,
+        head_crc=0,
+    )
+
+
+def _last_piece(data: bytes) -> bytes:
+    """What follows the last line end, or a part of it: the beginning of a line that may turn out to be an error."""
+    start = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    return data[start:][-_MAX_CARRIED_BYTES:]
