@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -12,8 +13,8 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from bot.errors import ChatError
 from bot.ports import ChatRefused, MessageGone, RateLimited
 
-_DEFAULT_WAIT_S: Final = 30.0
-"""When a 429 carries no Retry-After."""
+DEFAULT_WAIT_S: Final = 5.0
+"""When a 429 carries no Retry-After: the rate falls with each one, so that a short wait asks too often only once."""
 
 _CHECK_TOKENS: Final = (
     "check SLACK_BOT_TOKEN (xoxb-…) and SLACK_APP_TOKEN (xapp-…); python -m bot doctor tells which one it is"
@@ -39,7 +40,10 @@ _MENDABLE: Final = {
     "restricted_action": ("slack-channel", "the workspace does not let apps post there", _CHANNEL),
     "user_not_in_channel": ("slack-channel", "the person is not in the channel", ""),
 }
-_GONE: Final = {"message_not_found", "thread_not_found", "cant_update_message", "message_deleted"}
+_GONE: Final = {
+    *("message_not_found", "thread_not_found", "cant_update_message", "message_deleted"),
+    "edit_window_closed",  # the workspace lets nobody edit what is that old: it is said anew
+}
 _CONTENT: Final = {
     "invalid_blocks",
     "invalid_blocks_format",
@@ -61,7 +65,8 @@ async def translated(what: str) -> AsyncIterator[None]:
         yield
     except ChatError:
         raise
-    except (SlackClientError, aiohttp.ClientError, OSError, ValueError) as error:
+    except (SlackClientError, aiohttp.ClientError, OSError, ValueError, AttributeError, TypeError) as error:
+        # The last two: slack_sdk takes any JSON or plain text for an object (``validate`` of its responses).
         raise translate(error, what) from error
 
 
@@ -76,7 +81,10 @@ def translate(error: Exception, what: str) -> ChatError:
         return ChatError(
             "slack-unreachable", f"{what}: Slack cannot be reached ({reason}).", "check the network and SLACK_API_URL"
         )
-    # slack_sdk's own check of its arguments, text that is no UTF-8, an answer that is no JSON
+    if isinstance(error, UnicodeDecodeError | json.JSONDecodeError | AttributeError | TypeError):
+        # Whether Slack took it can't be known; what answered was hardly Slack (a proxy, a captive portal).
+        return ChatError("slack-answer", f"{what}: the answer can't be read ({error}).", "it is tried again by itself")
+    # slack_sdk's own check of its arguments, text that is no UTF-8
     return ChatRefused("slack-content", f"{what}: {error}", content=True)
 
 
@@ -134,4 +142,4 @@ def _retry_after_s(error: SlackApiError) -> float:
                 return min(max(float(value), 0.0), 3600.0)
             except (TypeError, ValueError):
                 break
-    return _DEFAULT_WAIT_S
+    return DEFAULT_WAIT_S

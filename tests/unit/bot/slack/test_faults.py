@@ -11,7 +11,7 @@ from slack_sdk.errors import SlackApiError
 
 from bot.errors import ChatError
 from bot.ports import ChatRefused, MessageGone, RateLimited
-from bot.slack.faults import translate, translated
+from bot.slack.faults import DEFAULT_WAIT_S, translate, translated
 
 
 def refused(error: str, *, status: int = 200, headers: dict[str, Any] | None = None, **data: Any) -> SlackApiError:
@@ -27,6 +27,7 @@ def refused(error: str, *, status: int = 200, headers: dict[str, Any] | None = N
         pytest.param("channel_not_found", ChatRefused, "slack-channel", id="no-channel"),
         pytest.param("missing_scope", ChatRefused, "slack-scope", id="scope"),
         pytest.param("message_not_found", MessageGone, "slack-message-gone", id="deleted"),
+        pytest.param("edit_window_closed", MessageGone, "slack-message-gone", id="too-old-to-edit"),
         pytest.param("invalid_blocks", ChatRefused, "slack-content", id="content"),
         pytest.param("internal_error", ChatError, "slack-unwell", id="their-fault"),
         pytest.param("something_new", ChatError, "slack-error", id="unknown"),
@@ -60,8 +61,8 @@ def test_what_is_wrong_with_the_blocks_is_told() -> None:
     [
         ({"Retry-After": "7"}, 7.0),
         ({"retry-after": "2.5"}, 2.5),
-        ({}, 30.0),
-        ({"Retry-After": "soon"}, 30.0),
+        ({}, DEFAULT_WAIT_S),
+        ({"Retry-After": "soon"}, DEFAULT_WAIT_S),
         ({"Retry-After": "-1"}, 0.0),
         ({"Retry-After": "99999999"}, 3600.0),
     ],
