@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bot.alerting.card import card_key, compose_card, compose_line, line_key
 from bot.alerting.compose import compose_alert, compose_word, word_key
 from bot.alerting.dedup import NotifyReason
-from bot.alerting.group import group
+from bot.alerting.group import group, window_s
 from bot.alerting.limits import AlertLimits, Audience
 from bot.alerting.route import route
 from bot.alerting.silence import silencing
 from bot.alerting.stores import AlertOutbox, Bursts
 from bot.core.alert import Alert, AlertState
+from bot.core.finding import Severity
 from bot.core.silence import Silence
 from bot.core.standing import Standing, Told
+from bot.core.view import RunView
 
 
 class Announcer:
     """One alert has one message, whose key is its fingerprint; everything else is said in the thread of that message.
+    A run has a card, and in the thread of the card a line for each of its alerts.
 
     The outbox drops nothing, so what is put there counts as told.
     """
@@ -29,14 +33,23 @@ class Announcer:
         self._limits = limits
         self._audience = audience
 
-    def say(self, standing: Standing, why: NotifyReason, silences: Sequence[Silence], now: float) -> Standing:
-        """The alert is told for the reason ``why``; the standing says so."""
+    def say(
+        self,
+        standing: Standing,
+        why: NotifyReason,
+        silences: Sequence[Silence],
+        now: float,
+        *,
+        thread: str | None = None,
+    ) -> Standing:
+        """The alert is told for the reason ``why``; the standing says so. ``thread``: root of the run's thread."""
         if standing.told is None:
-            return self._first(standing, now)
+            return self._first(standing, now, thread)
         alert, told = standing.alert, standing.told
         way = route(alert, why, told, now=now, limits=self._limits, audience=self._audience)
         after = replace(standing, told=_retold(alert, told, why, now, called=told.called or bool(way.mentions)))
         self.edit(after, silences, now)
+        self.line(alert)
         if why is NotifyReason.RESOLVED:
             self.hush(alert.fingerprint)
         # A message that does not stand in the channel yet says it all itself, mentions included.
@@ -49,6 +62,16 @@ class Announcer:
     def hush(self, fingerprint: str) -> None:
         """Nobody is called any more by what was said of the alert and is still on its way."""
         self._outbox.hush(f"{fingerprint}#")
+
+    def line(self, alert: Alert) -> None:
+        """The alert's line in the thread of its run, if it has one, reads as the alert is now."""
+        key = line_key(alert.fingerprint)
+        if self._outbox.known(key):
+            self._outbox.put(key, compose_line(alert), later=True)
+
+    def card(self, view: RunView, firing: Sequence[Alert]) -> None:
+        """The run's card reads as the run is now."""
+        self._outbox.put(card_key(view.run), compose_card(view, firing), later=True)
 
     def edit(self, standing: Standing, silences: Sequence[Silence], now: float) -> None:
         """The alert's message reads as the alert is now."""
@@ -64,10 +87,11 @@ class Announcer:
         )
         self._outbox.put(alert.fingerprint, message)
 
-    def _first(self, standing: Standing, now: float) -> Standing:
+    def _first(self, standing: Standing, now: float, thread: str | None) -> Standing:
         alert = standing.alert
-        burst = self._bursts.told_since(alert.finding.run, alert.finding.check, now - self._limits.group_window_s)
-        grouping = group(alert, burst, self._limits)
+        since_ts = now - window_s(alert, self._limits, thread=thread)
+        burst = self._bursts.told_since(alert.finding.run, alert.finding.check, since_ts)
+        grouping = group(alert, burst, self._limits, thread=thread)
         way = route(
             alert,
             NotifyReason.FIRST,
@@ -79,6 +103,8 @@ class Announcer:
         )
         message = compose_alert(alert, mentions=way.mentions, silence_s=self._limits.silence_s)
         self._outbox.put(alert.fingerprint, message, channel=way.channel, thread_of=grouping.root)
+        if thread is not None and grouping.root is None and alert.finding.severity is not Severity.INFO:
+            self._outbox.put(line_key(alert.fingerprint), compose_line(alert), thread_of=thread, later=True)
         told = Told(
             ts=now,
             fired_ts=now,

@@ -15,7 +15,7 @@ from bot.core.silence import Silence
 from bot.core.standing import Told
 from bot.core.tokens import moment, person
 
-_TONES: Final[Mapping[Severity, Tone]] = {
+TONES: Final[Mapping[Severity, Tone]] = {
     Severity.INFO: Tone.NEUTRAL,
     Severity.WARNING: Tone.WARNING,
     Severity.CRITICAL: Tone.CRITICAL,
@@ -39,10 +39,10 @@ def compose_alert(
         context.append(finding.hint)
     return Message(
         title=finding.title,
-        tone=_TONES[finding.severity],
+        tone=TONES[finding.severity],
         body=finding.body,
         fields=finding.fields,
-        items=(*finding.items, *(_story(alert) if alert.acked_by else ())),
+        items=(*finding.items, *(story(alert) if alert.acked_by else ())),
         excerpt=finding.excerpt,
         context=(" · ".join(context),),
         buttons=(*finding.buttons, *_buttons(alert, silence, silence_s)),
@@ -54,7 +54,7 @@ def compose_word(alert: Alert, why: NotifyReason, told: Told, now: float, *, men
     """What is said in the alert's thread, so that the thread keeps what the edits of the message replace. ``told`` is
     what was told before it."""
     finding = alert.finding
-    base = Message(title=finding.title, tone=_TONES[finding.severity], body=finding.body, mentions=mentions)
+    base = Message(title=finding.title, tone=TONES[finding.severity], body=finding.body, mentions=mentions)
     hint = (finding.hint,) if finding.hint else ()
     if why is NotifyReason.REFIRED:
         return replace(
@@ -72,7 +72,7 @@ def compose_word(alert: Alert, why: NotifyReason, told: Told, now: float, *, men
     if why is NotifyReason.RESOLVED:
         # The message itself gives up the excerpt; its thread keeps it.
         title = finding.resolution or f"Resolved: {finding.title}"
-        return Message(title=title, tone=Tone.GOOD, items=_story(alert), excerpt=finding.excerpt)
+        return Message(title=title, tone=Tone.GOOD, items=story(alert), excerpt=finding.excerpt)
     since_ts = told.fired_ts if why is NotifyReason.ESCALATED else alert.since_ts
     ack = Button(action=ActionId.ACK, label="Acknowledge", value=alert.fingerprint)
     title = f"Still unacknowledged after {duration(now - since_ts)}: {finding.title}"
@@ -101,12 +101,12 @@ def _resolved(alert: Alert) -> Message:
         tone=Tone.GOOD,
         body=(f"Was: {finding.title}", *finding.body),
         fields=finding.fields,
-        items=(*finding.items, *_story(alert)),
+        items=(*finding.items, *story(alert)),
         context=(" · ".join(context),) if context else (),
     )
 
 
-def _story(alert: Alert) -> tuple[Item, ...]:
+def story(alert: Alert) -> tuple[Item, ...]:
     """Fired, acknowledged, resolved: each with its time."""
     items = [Item(mark=Mark.WARNING, text="Fired", detail=moment(alert.since_ts))]
     if alert.acked_by is not None and alert.acked_ts is not None:

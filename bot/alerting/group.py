@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from bot.alerting.limits import AlertLimits
 from bot.core.alert import Alert
+from bot.core.finding import Severity
 from bot.core.standing import Standing, severity_rank
 
 
@@ -26,9 +27,15 @@ class Grouping:
     root: str | None = None
 
 
-def group(alert: Alert, burst: Sequence[Standing], limits: AlertLimits) -> Grouping:
-    """``burst``: the alerts of the same check and run told within ``group_window_s``, oldest first. Only those that are
-    at least as bad count, so that a critical alert never hides in the thread of a warning."""
+def window_s(alert: Alert, limits: AlertLimits, *, thread: str | None) -> float:
+    """Alerts told within this time make a burst with ``alert``."""
+    return limits.info_window_s if _is_report(alert, thread) else limits.group_window_s
+
+
+def group(alert: Alert, burst: Sequence[Standing], limits: AlertLimits, *, thread: str | None = None) -> Grouping:
+    """``burst``: the alerts of the same check and run told within :func:`window_s`, oldest first. Only those that are
+    at least as bad count, so that a critical alert never hides in the thread of a warning. ``thread`` is the root of
+    the run's thread; without one the first alert of the burst is."""
     rank = severity_rank(alert.finding.severity)
     before = [
         one.alert.fingerprint
@@ -37,6 +44,10 @@ def group(alert: Alert, burst: Sequence[Standing], limits: AlertLimits) -> Group
         and severity_rank(one.told.severity) >= rank
         and one.alert.fingerprint != alert.fingerprint
     ]
-    if len(before) < limits.group_size:
+    if len(before) < (1 if _is_report(alert, thread) else limits.group_size):
         return Grouping(reason=GroupReason.ALONE)
-    return Grouping(reason=GroupReason.IN_BURST, root=before[0])
+    return Grouping(reason=GroupReason.IN_BURST, root=thread or before[0])
+
+
+def _is_report(alert: Alert, thread: str | None) -> bool:
+    return thread is not None and alert.finding.severity is Severity.INFO

@@ -55,7 +55,12 @@ class AlertLimits:
     """Alerts of one check on one run told within this time are one burst: what a bot that was away finds, or what a
     silence held back. Longer, and the epochs of a fast training would count as one."""
     group_size: int = 3
-    """So many alerts of a burst stand in the channel; the others go into the thread of the first, without mentions."""
+    """So many alerts of a burst stand in the channel; the others go into the run's thread, without mentions."""
+    info_window_s: float = 1800.0
+    """A report that follows one of its kind within this time goes into the run's thread: epochs of minutes would
+    bury the channel, those of hours belong there."""
+    card_edit_s: float = 60.0
+    """The card of a run on which nothing is told is looked at this often."""
     listed_s: float = 24 * 3600.0
     """An occurrence that nobody acknowledged is listed among the firing alerts for this long."""
     silence_s: float = 2 * 3600.0

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bot.alerting.announce import Announcer
+from bot.alerting.card import card_key
 from bot.alerting.dedup import TELLING, NotifyReason, notify_reason
 from bot.alerting.inhibit import InhibitReason, inhibit, may_mute
 from bot.alerting.limits import AlertLimits, Audience
@@ -71,6 +72,8 @@ class AlertPipeline:
         self._clock = clock
         self._limits = limits
         self._audience = audience
+        self._cards_ts: dict[str, float] = {}
+        """When a run's card was last looked at."""
         self._announcer = Announcer(outbox=outbox, bursts=standings, limits=limits, audience=audience)
 
     def process(
@@ -101,10 +104,23 @@ class AlertPipeline:
             for one in tracked:
                 known = standings.get(one.alert.fingerprint) or Standing(alert=one.alert)
                 standings[one.alert.fingerprint] = replace(known, alert=one.alert)
-            decisions = self._decide_all(standings, before, changes, now)
+            thread = card_key(view.run) if view.record is not None else None
+            decisions = self._decide_all(standings, before, changes, now, thread)
             later = {fingerprint for fingerprint, change in changes.items() if change is TrackReason.TOO_SOON}
             self._standings.settle(view.run, [one for one in unsettled if one.fingerprint not in later])
-        return Outcome(decisions=tuple(decisions))
+            outcome = Outcome(decisions=tuple(decisions))
+            if thread is not None:
+                self._show_card(view, thread, now, told=outcome.told)
+        return outcome
+
+    def _show_card(self, view: RunView, card: str, now: float, *, told: bool) -> None:
+        """The card comes with the first thing told of a run, so that a hundred old runs make no hundred cards."""
+        looked_ts = self._cards_ts.get(view.run)
+        if not told and looked_ts is not None and 0 <= now - looked_ts < self._limits.card_edit_s:
+            return
+        self._cards_ts[view.run] = now
+        if told or self._outbox.known(card):
+            self._announcer.card(view, self.firing(view.run))
 
     def _decide_all(
         self,
@@ -112,12 +128,15 @@ class AlertPipeline:
         before: Mapping[str, Standing],
         changes: Mapping[str, TrackReason],
         now: float,
+        thread: str | None,
     ) -> list[Decision]:
         silences = self._silences.active(now) if standings else ()
         decisions = []
         for fingerprint in sorted(standings, key=lambda one: _urgency(standings[one].alert)):
             change = changes.get(fingerprint)
-            reason, after = self._decide(standings[fingerprint], change, standings, silences, now)
+            reason, after = self._decide(
+                standings[fingerprint], change, standings, silences=silences, now=now, thread=thread
+            )
             after = replace(after, is_open=self._is_open(after, now))
             standings[fingerprint] = after
             decisions.append(Decision(fingerprint=fingerprint, change=change, reason=reason))
@@ -131,8 +150,10 @@ class AlertPipeline:
         standing: Standing,
         change: TrackReason | None,
         standings: Mapping[str, Standing],
+        *,
         silences: Sequence[Silence],
         now: float,
+        thread: str | None,
     ) -> tuple[NotifyReason | InhibitReason | SilenceReason, Standing]:
         alert = standing.alert
         why = notify_reason(
@@ -154,7 +175,7 @@ class AlertPipeline:
                     self._announcer.edit(standing, silences, now)
                 return muted, standing
         if why.loud or why is NotifyReason.RESOLVED:
-            return why, self._announcer.say(standing, why, silences, now)
+            return why, self._announcer.say(standing, why, silences, now, thread=thread)
         if why.edits:
             self._announcer.edit(standing, silences, now)
         return why, standing
@@ -194,6 +215,8 @@ class AlertPipeline:
                 self._standings.save(standing)
                 self._announcer.edit(standing, self._silences.active(now), now)
                 self._announcer.hush(fingerprint)
+                self._announcer.line(standing.alert)
+                self._cards_ts.pop(standing.alert.finding.run, None)
         return standing.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from bot.core.delivery import Delivery
 from bot.core.finding import Finding, Severity
+from bot.core.message import Message
 from bot.core.silence import Silence
 from bot.core.standing import Standing
 from bot.ports import Outbox, Posted
@@ -79,6 +80,22 @@ class AlertOutbox(Outbox, Protocol):
 
     def sent_ts(self, key: str) -> float | None:
         """When the message first stood in the channel; None while it never did."""
+        ...
+
+    def put(
+        self,
+        key: str,
+        message: Message,
+        *,
+        channel: str | None = None,
+        thread_of: str | None = None,
+        later: bool = False,
+    ) -> None:
+        """As :meth:`bot.ports.Outbox.put`. ``later``: it gives way to everything else, whatever its tone."""
+        ...
+
+    def known(self, key: str) -> bool:
+        """Whether the key was ever put."""
         ...
 
     def hush(self, prefix: str) -> None:

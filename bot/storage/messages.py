@@ -46,8 +46,17 @@ class MessageStore:
         newest = database.rows("SELECT COALESCE(MAX(MAX(seq, created_seq)), 0) FROM messages")[0][0]
         self._seq = itertools.count(int(newest) + 1)
 
-    def put(self, key: str, message: Message, *, channel: str | None = None, thread_of: str | None = None) -> None:
+    def put(
+        self,
+        key: str,
+        message: Message,
+        *,
+        channel: str | None = None,
+        thread_of: str | None = None,
+        later: bool = False,
+    ) -> None:
         """See :class:`bot.ports.Outbox`. Slack knows no threads in threads: an answer to an answer joins its thread.
+        ``later``: it gives way to everything else, whatever its tone.
 
         Raises:
             StoreError: it was not stored.
@@ -63,7 +72,18 @@ class MessageStore:
                 self._database.execute(
                     "INSERT INTO messages (key, channel, thread_key, desired, desired_hash, desired_version,"
                     " desired_ts, urgent, seq, created_ts, created_seq) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)",
-                    (key, channel, self._root(thread_of), desired, digest, now, _urgency(message, None), seq, now, seq),
+                    (
+                        key,
+                        channel,
+                        self._root(thread_of),
+                        desired,
+                        digest,
+                        now,
+                        _urgency(message, None, later=later),
+                        seq,
+                        now,
+                        seq,
+                    ),
                 )
                 return
             row = known[0]
@@ -76,7 +96,7 @@ class MessageStore:
                 " desired_ts = CASE WHEN ? THEN desired_ts ELSE ? END, seq = CASE WHEN ? THEN seq ELSE ? END,"
                 " attempts = CASE WHEN refused THEN 0 ELSE attempts END,"
                 " next_try_ts = CASE WHEN refused THEN 0 ELSE next_try_ts END, refused = 0 WHERE key = ?",
-                (desired, digest, _urgency(message, row["ts"]), queued, now, queued, next(self._seq), key),
+                (desired, digest, _urgency(message, row["ts"], later=later), queued, now, queued, next(self._seq), key),
             )
 
     def _root(self, thread_of: str | None) -> str | None:
@@ -97,6 +117,10 @@ class MessageStore:
         """When the message first stood in the channel; None while it never did."""
         rows = self._database.rows("SELECT sent_ts FROM messages WHERE key = ?", (sql_text(key),))
         return rows[0]["sent_ts"] if rows else None
+
+    def known(self, key: str) -> bool:
+        """Whether the key was ever put."""
+        return bool(self._database.rows("SELECT 1 FROM messages WHERE key = ?", (sql_text(key),)))
 
     def hush(self, prefix: str) -> None:
         """What was put under a key that begins so and does not stand in the channel yet mentions nobody any more."""
@@ -176,8 +200,8 @@ class MessageStore:
         )
 
 
-def _urgency(message: Message, ts: str | None) -> Urgency:
-    if ts is not None:
+def _urgency(message: Message, ts: str | None, *, later: bool) -> Urgency:
+    if later or ts is not None:
         return Urgency.LATER
     if message.tone is Tone.CRITICAL:
         return Urgency.NOW

@@ -1,0 +1,92 @@
+"""The card of a run: a message that reads as the run is now, and the root of the run's thread. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bot.alerting.compose import TONES, story
+from bot.core.alert import Alert, AlertState
+from bot.core.finding import Severity
+from bot.core.message import Item, Mark, Message, Tone
+from bot.core.run import RunState
+from bot.core.standing import severity_rank
+from bot.core.tokens import person
+from bot.core.view import RunView
+
+_MAX_SHOWN = 10
+_ENDED_TONES = {
+    RunState.FINISHED: Tone.GOOD,
+    RunState.STOPPED: Tone.NEUTRAL,
+    RunState.UNKNOWN: Tone.WARNING,
+    RunState.GAVE_UP: Tone.CRITICAL,
+    RunState.REFUSED: Tone.CRITICAL,
+    RunState.CRASHED: Tone.CRITICAL,
+    RunState.DIED: Tone.CRITICAL,
+}
+
+
+def card_key(run: str) -> str:
+    """Key of the run's card. No fingerprint reads like it, and it begins with the run as all of them do."""
+    return f"{run}/card"
+
+
+def line_key(fingerprint: str) -> str:
+    """Key of an alert's line in the thread of its run."""
+    return f"{fingerprint}#line"
+
+
+def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
+    """The run as it is now, what fires on it first. It names no batch and no time, so that it changes seldom."""
+    number = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
+    place = f", epoch {number} of {view.total_epochs or '?'}" if number else ""
+    clean = view.last_clean
+    level = view.record.level if view.record and view.record.level else "unknown"
+    return Message(
+        title=f"{view.name}: {'training' if view.state.active else view.state.value}{place}",
+        tone=_tone(view, firing),
+        fields=(
+            ("Bad batches", f"{view.num_bad:,} ({view.num_skipped:,} skipped)" if view.num_bad else "none"),
+            ("Last clean checkpoint", f"epoch {clean.epoch}" if clean else "none yet"),
+            ("Attempt", f"{view.attempt}, level {level}"),
+            ("Firing", _firing(firing)),
+        ),
+        items=tuple(_item(alert) for alert in firing[:_MAX_SHOWN]),
+        context=("its alerts and reports are in the thread", "/train status"),
+    )
+
+
+def compose_line(alert: Alert) -> Message:
+    """One line of the run's thread: that the alert fired, who has it, when it was over. Its own message says more."""
+    finding = alert.finding
+    over = alert.state is AlertState.RESOLVED
+    told = alert.acked_by is not None or over
+    return Message(
+        title=(finding.resolution or f"Resolved: {finding.title}") if over else finding.title,
+        tone=Tone.GOOD if over else TONES[finding.severity],
+        items=story(alert) if told else (),
+        context=() if over else ("its own message in the channel says more",),
+    )
+
+
+def _tone(view: RunView, firing: Sequence[Alert]) -> Tone:
+    unowned = [alert.finding.severity for alert in firing if alert.acked_by is None]
+    worst = max(unowned, key=severity_rank, default=None)
+    if worst in {Severity.CRITICAL, Severity.WARNING}:
+        return TONES[worst]
+    return Tone.PROGRESS if view.state.active else _ENDED_TONES.get(view.state, Tone.WARNING)
+
+
+def _firing(firing: Sequence[Alert]) -> str:
+    if not firing:
+        return "nothing"
+    owned = sum(alert.acked_by is not None for alert in firing)
+    return f"{len(firing)} alert{'s' if len(firing) != 1 else ''}" + (f", {owned} acknowledged" if owned else "")
+
+
+def _item(alert: Alert) -> Item:
+    mark = Mark.FAILED if alert.finding.severity is Severity.CRITICAL else Mark.WARNING
+    return Item(
+        mark=mark,
+        text=alert.finding.title,
+        detail=f"acknowledged by {person(alert.acked_by)}" if alert.acked_by else "",
+    )

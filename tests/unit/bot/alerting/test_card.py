@@ -1,0 +1,152 @@
+"""Each run has a card and a thread: what stands where, and that the card reads as the run is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.alerting.card import card_key, compose_card, line_key
+from bot.core.finding import Finding, Nature, Severity
+from bot.core.message import Mark, Message, Tone
+from bot.core.view import RunView
+from tests.run_dirs import WrittenRun
+from tests.unit.bot.alerting.fakes import Desk, finding
+from tests.unit.bot.conftest import Look
+from trainer.contract import RunRecordState
+
+RUN = "digits-0001"
+CARD = card_key(RUN)
+STALLED = finding("stalled", run=RUN)
+NAN = finding("nonfinite", run=RUN, severity=Severity.WARNING)
+EPOCH = finding("epoch_finished", run=RUN, severity=Severity.INFO, nature=Nature.OCCURRENCE)
+
+
+class RunDesk(Desk):
+    """A desk whose looks are at a real run."""
+
+    def __init__(self, view: RunView) -> None:
+        super().__init__()
+        self.seen = view
+
+    def view(self, **changes: object) -> RunView:
+        return replace(self.seen, first_seen_ts=self.first_seen_ts, **changes)  # type: ignore[arg-type]
+
+    def threads(self) -> dict[str, str | None]:
+        """The root of each message that waits, by key."""
+        rows = self.database.rows("SELECT key, thread_key FROM messages WHERE desired_version > sent_version")
+        return {row["key"]: row["thread_key"] for row in rows}
+
+    def shown(self, key: str) -> Message:
+        return self.wanted()[key]
+
+
+@pytest.fixture
+def desk(written: WrittenRun, look: Look) -> RunDesk:
+    written.start_epoch(2, 0)
+    written.beat(50, epoch=2, batch=10)
+    return RunDesk(look())
+
+
+def _epoch(number: int) -> Finding:
+    return replace(EPOCH, key=f"attempt1/epoch{number}", title=f"epoch {number} finished")
+
+
+def test_card_comes_with_the_first_thing_told_and_after_it(desk: RunDesk) -> None:
+    desk.look()
+    desk.look(after_s=600)
+    assert desk.wanted() == {}
+    desk.look(STALLED)
+    assert list(desk.wanted()) == [STALLED.fingerprint, CARD]
+    assert desk.shown(CARD).title == "digits: training, epoch 2 of 4"
+    assert desk.shown(CARD).mentions == ()
+
+
+def test_alert_stands_in_the_channel_and_as_a_line_in_the_thread_of_its_run(desk: RunDesk) -> None:
+    desk.look(STALLED)
+    assert desk.threads() == {STALLED.fingerprint: None, CARD: None, line_key(STALLED.fingerprint): CARD}
+    sent = [key for key, _ in desk.send_all()]
+    assert sent == [STALLED.fingerprint, CARD, line_key(STALLED.fingerprint)]
+
+
+def test_line_tells_who_has_the_alert_and_when_it_was_over(desk: RunDesk) -> None:
+    desk.look(STALLED)
+    desk.send_all()
+    desk.pipeline.ack(STALLED.fingerprint, "U7", desk.clock.ts)
+    line = desk.shown(line_key(STALLED.fingerprint))
+    assert [item.text for item in line.items] == ["Fired", "Acknowledged by <u:U7>"]
+    assert line.buttons == ()
+    desk.look(after_s=1)
+    desk.look(after_s=desk.limits.resolve_hold_s)
+    line = desk.shown(line_key(STALLED.fingerprint))
+    assert (line.tone, line.items[-1].text) == (Tone.GOOD, "Resolved")
+
+
+def test_card_shows_what_fires_and_who_has_it(desk: RunDesk) -> None:
+    desk.look(STALLED, NAN)
+    desk.look(STALLED, NAN, after_s=desk.limits.hold_warning_s)
+    card = desk.shown(CARD)
+    assert card.tone is Tone.CRITICAL
+    assert {item.mark for item in card.items} == {Mark.FAILED, Mark.WARNING}
+    desk.pipeline.ack(STALLED.fingerprint, "U7", desk.clock.ts)
+    desk.look(STALLED, NAN, after_s=1)
+    card = desk.shown(CARD)
+    assert card.tone is Tone.WARNING
+    assert "acknowledged by <u:U7>" in {item.detail for item in card.items}
+    assert ("Firing", "2 alerts, 1 acknowledged") in card.fields
+
+
+def test_report_soon_after_one_of_its_kind_goes_into_the_thread(desk: RunDesk) -> None:
+    desk.look(_epoch(1))
+    desk.look(_epoch(1), _epoch(2), after_s=600)
+    threads = desk.threads()
+    assert (threads[_epoch(1).fingerprint], threads[_epoch(2).fingerprint]) == (None, CARD)
+    assert line_key(_epoch(1).fingerprint) not in threads
+
+
+def test_reports_hours_apart_all_stand_in_the_channel(desk: RunDesk) -> None:
+    for number in range(1, 4):
+        desk.look(*(_epoch(one) for one in range(1, number + 1)), after_s=5 * 3600)
+    assert [desk.threads()[_epoch(number).fingerprint] for number in (1, 2, 3)] == [None, None, None]
+
+
+def test_rest_of_a_burst_goes_into_the_thread_of_the_run(desk: RunDesk) -> None:
+    burst = [replace(STALLED, key=f"{number}") for number in range(6)]
+    desk.look(*burst)
+    threads = [desk.threads()[one.fingerprint] for one in burst]
+    assert threads == [None] * 3 + [CARD] * 3
+    assert sum(key.endswith("#line") for key in desk.threads()) == 3
+
+
+def test_quiet_card_is_looked_at_now_and_then(desk: RunDesk, written: WrittenRun, look: Look) -> None:
+    desk.look(_epoch(1))
+    desk.send_all()
+    written.beat(80, epoch=3, batch=10)
+    desk.seen = look()
+    desk.look(_epoch(1), after_s=desk.limits.card_edit_s - 1)
+    assert desk.wanted() == {}
+    desk.look(_epoch(1), after_s=1)
+    assert desk.shown(CARD).title == "digits: training, epoch 3 of 4"
+
+
+@pytest.mark.parametrize(
+    ("state", "title", "tone"),
+    [
+        (RunRecordState.RUNNING, "digits: training, epoch 2 of 4", Tone.PROGRESS),
+        (RunRecordState.FINISHED, "digits: finished, epoch 2 of 4", Tone.GOOD),
+        (RunRecordState.CRASHED, "digits: crashed, epoch 2 of 4", Tone.CRITICAL),
+    ],
+)
+def test_card_of_a_run_says_how_it_is(
+    desk: RunDesk, written: WrittenRun, look: Look, state: RunRecordState, title: str, tone: Tone
+) -> None:
+    written.record(state=state)
+    card = compose_card(look(), ())
+    assert (card.title, card.tone) == (title, tone)
+    assert ("Firing", "nothing") in card.fields
+
+
+def test_what_belongs_to_no_run_has_no_card() -> None:
+    desk = Desk()
+    desk.look(finding())
+    assert list(desk.wanted()) == [finding().fingerprint]
