@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from bot.alerting.compose import TONES, story
@@ -10,7 +11,7 @@ from bot.core.finding import Severity
 from bot.core.message import Item, Mark, Message, Tone
 from bot.core.run import RunState
 from bot.core.standing import severity_rank
-from bot.core.tokens import person
+from bot.core.tokens import moment, person
 from bot.core.view import RunView
 
 _MAX_SHOWN = 10
@@ -56,16 +57,21 @@ def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
 
 
 def compose_line(alert: Alert) -> Message:
-    """One line of the run's thread: that the alert fired, who has it, when it was over. Its own message says more."""
-    finding = alert.finding
+    """A line of the run's thread: that the alert fired, who has it, when it was over; its own message says the rest."""
     over = alert.state is AlertState.RESOLVED
-    told = alert.acked_by is not None or over
+    state = "resolved" if over else ("acknowledged" if alert.acked_by else "fired")
     return Message(
-        title=(finding.resolution or f"Resolved: {finding.title}") if over else finding.title,
-        tone=Tone.GOOD if over else TONES[finding.severity],
-        items=story(alert) if told else (),
-        context=() if over else ("its own message in the channel says more",),
+        title=f"{alert.finding.severity.capitalize()} {state}: {short_name(alert)}",
+        tone=Tone.GOOD if over else TONES[alert.finding.severity],
+        items=story(alert),
+        context=() if over else ("its message stands in the channel",),
     )
+
+
+def short_name(alert: Alert) -> str:
+    """What fires, in a few words that stay the same while its figures change."""
+    key = re.sub(r"([a-z])(\d)", r"\1 \2", alert.finding.key).replace("/", ", ")
+    return f"{alert.finding.check.replace('_', ' ')}, {key}"
 
 
 def _tone(view: RunView, firing: Sequence[Alert]) -> Tone:
@@ -87,6 +93,7 @@ def _item(alert: Alert) -> Item:
     mark = Mark.FAILED if alert.finding.severity is Severity.CRITICAL else Mark.WARNING
     return Item(
         mark=mark,
-        text=alert.finding.title,
-        detail=f"acknowledged by {person(alert.acked_by)}" if alert.acked_by else "",
+        text=short_name(alert),
+        detail=f"since {moment(alert.since_ts)}"
+        + (f", acknowledged by {person(alert.acked_by)}" if alert.acked_by else ""),
     )
