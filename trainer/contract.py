@@ -94,7 +94,8 @@ class EventKind(StrEnum):
     skipped_epoch, skipped_total, streak, incident (folder name under incidents/, or null), cause ("data" | "model" |
     "transient"); "drill": true when it was planned"""
     GRADIENT_WARNING = "gradient_warning"
-    """epoch, batch, grad_norm, median, factor: the norm grew far above its recent median, finite still"""
+    """epoch, batch, grad_norm, median, factor, trend, worst [{parameter, norm}]: the norm grew far above its recent
+    median, finite still"""
     STATE_HEALED = "state_healed"
     """epoch, batch, what ("ema" | "optimizer" | "batchnorm"), tensors (count): non-finite values put right"""
     EPOCH_FINISHED = "epoch_finished"
@@ -134,18 +135,22 @@ process for good. ``layers`` is a list of ``{"layer", "setting", "value", "sourc
 
 HEARTBEAT_KEYS: Final = (
     *("v", "ts", "run", "attempt", "pid", "phase", "phase_since_ts", "epoch", "epochs", "batch", "batches", "losses"),
+    *("grad_norm_p50", "grad_norm_p99", "grad_norm_max", "grad_worst", "grad_trend"),
     *("lr", "grad_norm", "skipped", "skipped_epoch", "clipped", "clipped_epoch", "streak", "images_per_s"),
     *("epoch_elapsed_s", "memory_gib", "longest_batch_s"),
 )
 """Of ``heartbeat.json``. ``longest_batch_s`` is over the attempt, its very first batch left out. ``batch`` is the last
 one done. ``losses`` are running means over the good batches of the
-epoch. ``skipped`` and ``clipped`` count over the attempt. ``batches`` is null before the data loader exists."""
+epoch. ``skipped`` and ``clipped`` count over the attempt. ``batches`` is null before the data loader exists. The
+``grad_norm_`` quantiles are of the last 100 steps, ``grad_worst`` of the last one."""
 
 SERIES_KEYS: Final = (
     *("ts", "attempt", "epoch", "batch", "losses", "lr", "grad_norm_p50", "grad_norm_p99", "grad_norm_max"),
-    *("clipped", "skipped"),
+    *("grad_worst", "grad_trend", "clipped", "skipped"),
 )
-"""Of a row of ``series.jsonl``, which covers the batches since the row before."""
+"""Of a row of ``series.jsonl``, which covers the batches since the row before. ``grad_worst`` is the parameter with the
+largest gradient of the step with the largest norm, ``{"parameter", "norm"}``; ``grad_trend`` is the mean of the last
+steps over the median of many: 1 when nothing grows. Both are null before they are known."""
 
 CHECKPOINT_KEYS: Final = (
     *("v", "ts", "attempt", "epoch", "file", "sha256", "bytes", "verdict", "reasons", "fitness", "kind", "level"),

@@ -1,23 +1,15 @@
-"""Gradient norms: measured once a step with one read, clipped when needed, remembered for plots and warnings."""
+"""The gradients of a step: their norm, measured with one read, and clipping."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import nn
 
-WARN_FACTOR: Final = 10.0
-"""Times the recent median at which a norm is worth a warning. BLOOM's norm went 0.24, 0.95, 2.4, 16, 145, 960 in five
-steps before the loss showed it: ten times the median fires at 2.4 or 16, several steps ahead."""
-WARN_AFTER: Final = 20
-"""Steps before the first warning: a median of less says nothing, and warm-up norms fall fast."""
-WARN_INTERVAL: Final = 50
-"""Steps between two warnings."""
+from trainer.norms import NormHistory, NormWarning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +26,6 @@ class Measurement:
         return math.isfinite(self.norm)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NormSummary:
-    """Of the steps since the last summary; None where there was none."""
-
-    p50: float | None
-    p99: float | None
-    largest: float | None
-
-
 class Gradients:
     """The gradients of ``model`` under ``optimizer``."""
 
@@ -54,9 +37,10 @@ class Gradients:
         self._num_states = -1
         self._norms: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
-        self._since_summary: list[float] = []
-        self._recent: deque[float] = deque(maxlen=100)
-        self._quiet = 0
+        self._names: list[str] = []
+        self._host_norms: list[float] = []
+        self._highest: tuple[float, list[float]] | None = None
+        self.history = NormHistory()
         self.clipped = 0
         """Steps that were clipped."""
 
@@ -84,7 +68,13 @@ class Gradients:
                 parts.append(flag)
             else:  # plain Adam counts its steps on the host
                 counts_finite = counts_finite and math.isfinite(flag.tolist())
-        norm, statistics, *rest = torch.stack(parts).tolist()
+        scalars = torch.stack(parts)
+        if self._norms is None:
+            values, self._host_norms = scalars.tolist(), []
+        else:  # the norm of each parameter comes along with the one read
+            values = torch.cat([scalars, self._norms.float()]).tolist()
+            values, self._host_norms = values[: len(parts)], values[len(parts) :]
+        norm, statistics, *rest = values
         return Measurement(
             norm=norm,
             statistics_finite=math.isfinite(statistics),
@@ -103,37 +93,25 @@ class Gradients:
         self.clipped += clipped
         return clipped
 
-    def note(self, norm: float) -> float | None:
-        """Remember the norm of a step that was taken; the recent median when ``norm`` is far above it."""
-        self._since_summary.append(norm)
-        median = self.median
-        self._recent.append(norm)
-        self._quiet -= 1
-        if median is None or len(self._recent) < WARN_AFTER or self._quiet > 0 or norm <= WARN_FACTOR * median:
-            return None
-        self._quiet = WARN_INTERVAL
-        return median
+    def note(self, norm: float) -> NormWarning | None:
+        """Remember the norm of a step that was taken; a warning when it is out of line."""
+        if not self._highest or norm > self._highest[0]:
+            self._highest = norm, self._host_norms
+        return self.history.note(norm)
 
-    @property
-    def median(self) -> float | None:
-        """Of the last 100 steps."""
-        return sorted(self._recent)[len(self._recent) // 2] if self._recent else None
-
-    def summary(self) -> NormSummary:
-        """Of the steps since the last call."""
-        ordered = sorted(self._since_summary)
-        self._since_summary = []
-        if not ordered:
-            return NormSummary(p50=None, p99=None, largest=None)
-        return NormSummary(p50=_rank(ordered, 0.5), p99=_rank(ordered, 0.99), largest=ordered[-1])
+    def worst_since(self) -> tuple[str, float] | None:
+        """The parameter with the largest gradient in the step with the largest norm since the last call."""
+        highest, self._highest = self._highest, None
+        found = self._ranked(highest[1], 1) if highest else []
+        return found[0] if found else None
 
     def worst(self, num: int = 3) -> list[tuple[str, float]]:
-        """Parameters with the largest gradient norms of the last measurement, non-finite ones first; reads once."""
-        if self._norms is None:
-            return []
-        names = [name for name, parameter in self._named if parameter.grad is not None]
-        norms = self._norms.tolist()
-        if len(names) != len(norms):
+        """Parameters with the largest gradient norms of the last measurement, non-finite ones first."""
+        return self._ranked(self._host_norms, num)
+
+    def _ranked(self, norms: list[float], num: int) -> list[tuple[str, float]]:
+        names = self._names
+        if len(names) != len(norms):  # other parameters had a gradient then
             return []
         pairs = zip(names, norms, strict=True)
         return sorted(pairs, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf, reverse=True)[:num]
@@ -143,7 +121,8 @@ class Gradients:
         self._num_states = -1
 
     def _total_norm(self) -> torch.Tensor:
-        grads = [parameter.grad for _, parameter in self._named if parameter.grad is not None]
+        there = [(name, parameter.grad) for name, parameter in self._named if parameter.grad is not None]
+        self._names, grads = [name for name, _ in there], [grad for _, grad in there]
         if len({(grad.device, grad.dtype) for grad in grads}) == 1:
             self._norms = torch.stack(torch._foreach_norm(grads))  # noqa: SLF001 - get_total_norm drops this vector
             return torch.linalg.vector_norm(self._norms)
@@ -163,10 +142,6 @@ class Gradients:
                     else:
                         self._states.append(value)
         return self._states
-
-
-def _rank(ordered: list[float], share: float) -> float:
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
 @torch.no_grad()

@@ -204,6 +204,7 @@ class Reporter:
     def beat(self, trainer: Any, step: StepGuard, *, force: bool = False) -> None:
         """A heartbeat."""
         elapsed_s = time.time() - self._epoch_began
+        norms = step.gradients.history.recent()
         self._recorder.beat(
             force=force,
             epoch=self._position.epoch + 1,
@@ -213,6 +214,11 @@ class Reporter:
             losses=self._running.as_floats(),
             lr=rate_of(trainer),
             grad_norm=step.grad_norm,
+            grad_norm_p50=norms.p50,
+            grad_norm_p99=norms.p99,
+            grad_norm_max=norms.largest,
+            grad_worst=_named(next(iter(step.gradients.worst(1)), None)),
+            grad_trend=step.gradients.history.trend,
             skipped=self.skipped,
             skipped_epoch=self.skipped_epoch,
             clipped=step.gradients.clipped,
@@ -251,7 +257,7 @@ class Reporter:
         return name
 
     def _series(self, trainer: Any, step: StepGuard) -> None:
-        norms = step.gradients.summary()
+        norms = step.gradients.history.summary()
         skipped, clipped = self._row_counts
         self._row_counts = (self.skipped, step.gradients.clipped)
         began, self._row_began = self._row_began, Stretch.of(self._running)
@@ -263,12 +269,18 @@ class Reporter:
             grad_norm_p50=norms.p50,
             grad_norm_p99=norms.p99,
             grad_norm_max=norms.largest,
+            grad_worst=_named(step.gradients.worst_since()),
+            grad_trend=step.gradients.history.trend,
             clipped=step.gradients.clipped - clipped,
             skipped=self.skipped - skipped,
         )
 
 
 _OF_FORWARD_PASS: Final = frozenset({SkipReason.NONFINITE_LOSS, SkipReason.NONFINITE_BATCHNORM})
+
+
+def _named(worst: tuple[str, float] | None) -> dict[str, Any] | None:
+    return {"parameter": worst[0], "norm": worst[1]} if worst else None
 
 
 def rate_of(trainer: Any) -> float | None:

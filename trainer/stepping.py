@@ -216,13 +216,14 @@ class StepGuard:
         elif not measured.finite:
             self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=measured.norm)
         self.gradients.clip(measured.norm, self.max_norm)
-        median = self.gradients.note(measured.norm)
-        if median is not None:
+        warning = self.gradients.note(measured.norm)
+        if warning is not None:
             self._on_event(
                 EventKind.GRADIENT_WARNING,
                 grad_norm=measured.norm,
-                median=median,
-                factor=measured.norm / median if median else None,
+                median=warning.median,
+                factor=warning.factor,
+                trend=warning.trend,
                 worst=[{"parameter": name, "norm": norm} for name, norm in self.gradients.worst()],
             )
         if stock_step is not None:

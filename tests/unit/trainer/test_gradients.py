@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.gradients import WARN_AFTER, Gradients, all_finite
+from trainer.gradients import Gradients, all_finite
 from trainer.healing import heal_optimizer
 
 FINE = torch.zeros(())
@@ -83,23 +83,19 @@ def test_healing_starts_a_parameter_s_state_over_and_leaves_the_others() -> None
     assert heal_optimizer(optimizer) == 0
 
 
-def test_a_norm_far_above_its_median_warns_once() -> None:
+def test_the_worst_layer_of_a_stretch_is_that_of_its_largest_norm() -> None:
     model, optimizer = trained_once()
     gradients = Gradients(model, optimizer)
-    assert [gradients.note(0.24) for _ in range(WARN_AFTER)] == [None] * WARN_AFTER
-    assert gradients.note(0.95) is None
-    assert gradients.note(2.5) == 0.24
-    assert gradients.note(16.0) is None
-
-
-def test_a_summary_covers_the_steps_since_the_last_one() -> None:
-    model, optimizer = trained_once()
-    gradients = Gradients(model, optimizer)
-    for norm in range(1, 101):
-        gradients.note(float(norm))
-    summary = gradients.summary()
-    assert (summary.p50, summary.p99, summary.largest) == (51.0, 100.0, 100.0)
-    assert gradients.summary().p50 is None
+    for scale, worst in ((1.0, 0), (50.0, 2), (2.0, 0)):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.01)
+        model[worst].weight.grad = torch.full_like(model[worst].weight, scale)
+        gradients.note(gradients.measure(FINE, states=False).norm)
+    found = gradients.worst_since()
+    assert found is not None
+    assert (found[0], round(found[1])) == ("2.weight", 200)
+    assert gradients.worst_since() is None
+    assert gradients.worst(1)[0][0] == "0.weight"
 
 
 def test_finiteness_of_many_tensors_is_told_as_one() -> None:

@@ -89,7 +89,7 @@ def test_a_record_that_cannot_be_written_is_told_once_and_raises_nothing(layout:
     for _ in range(3):
         recorder.series(
             epoch=1, batch=1, losses={}, lr=None, grad_norm_p50=None, grad_norm_p99=None, grad_norm_max=None,
-            clipped=0, skipped=0,
+            grad_worst=None, grad_trend=None, clipped=0, skipped=0,
         )  # fmt: skip
     assert len(warnings) == 1
     assert "series.jsonl" in warnings[0]
