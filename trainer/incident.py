@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -40,11 +40,20 @@ class Incidents:
         self._root = layout.incidents
         self._next = 1 + max((int(path.name) for path in self._folders()), default=0)
 
-    def record(self, facts: Mapping[str, Any], batch: Mapping[str, Any], images: Iterable[str]) -> str | None:
+    def record(
+        self,
+        facts: Mapping[str, Any],
+        batch: Mapping[str, Any],
+        images: Iterable[str],
+        keep_scene: Callable[[str], Mapping[str, Any]] = lambda _: {},
+    ) -> str | None:
         """A new folder with ``incident.json``, the batch and copies of its images; its name, None when there are many.
 
+        ``keep_scene`` is given that name, keeps what a replay needs beside the batch, and says what it kept.
+
         Raises:
-            OSError: no space, no permission; what could be written stays.
+            OSError, RuntimeError: no space (which torch tells as the latter), no permission; what could be written
+                stays.
         """
         if self._next > MAX_INCIDENTS:
             return None
@@ -55,8 +64,10 @@ class Incidents:
         copied = _copy_images(folder, images)
         kept = _capped(batch)
         torch.save(kept, folder / "batch.pt")
-        num_kept = len(kept["img"]) if isinstance(kept.get("img"), torch.Tensor) else 0
-        replace_json(folder / "incident.json", {**facts, "copied": copied, "images_in_batch_file": num_kept})
+        num_kept = _num_images(kept)
+        facts = {**facts, "copied": copied, "images_in_batch_file": num_kept, "images_in_batch": _num_images(batch)}
+        replace_json(folder / "incident.json", facts)
+        replace_json(folder / "incident.json", {**facts, **keep_scene(folder.name)})
         return folder.name
 
     def _folders(self) -> list[Path]:
@@ -141,6 +152,11 @@ def _capped(batch: Mapping[str, Any]) -> dict[str, Any]:
         kept[key] = part.cpu().clone()
     kept["im_file"] = [str(name) for name in batch.get("im_file", ())]
     return kept
+
+
+def _num_images(batch: Mapping[str, Any]) -> int:
+    images = batch.get("img")
+    return len(images) if isinstance(images, torch.Tensor) else 0
 
 
 def _copy_images(folder: Path, images: Iterable[str]) -> list[str]:

@@ -6,11 +6,13 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainer import precision
 from trainer.batch_guard import SkipBudget, SkipLimit
 from trainer.contract import EventKind, SkipReason
 from trainer.drill import Drill
@@ -19,6 +21,7 @@ from trainer.position import Position
 from trainer.progress import RunningLoss
 from trainer.quarantine import note_offence
 from trainer.recorder import Recorder, encoded
+from trainer.scene import Scenes, digests_of
 from trainer.settings import GuardSettings
 from trainer.stepping import BadBatch, StepGuard
 from trainer.tracing import sources_of, sources_of_samples
@@ -67,6 +70,7 @@ class Reporter:
         self._running = running
         self._drill = drill
         self._incidents = Incidents(recorder.layout)
+        self._scenes = Scenes(recorder.layout.incidents)
         self.budget = SkipBudget(
             SkipLimit(streak=settings.bad_streak, count=settings.bad_count, window=settings.bad_window)
         )
@@ -175,7 +179,7 @@ class Reporter:
             skipped_epoch=self.skipped_epoch,
             skipped_total=self.skipped,
             streak=self.budget.streak,
-            incident=self._keep(model, step, bad, {**facts, **found, "drill": drilled}),
+            incident=self._keep(trainer, step, bad, {**facts, **found, "drill": drilled}),
             cause=found["cause"],
             **({"drill": True} if drilled else {}),
         )
@@ -230,11 +234,11 @@ class Reporter:
             memory_gib=trainer._get_memory(),  # noqa: SLF001 - what the progress line shows
         )
 
-    def _keep(self, model: Any, step: StepGuard, bad: BadBatch, facts: dict[str, Any]) -> str | None:
+    def _keep(self, trainer: Any, step: StepGuard, bad: BadBatch, facts: dict[str, Any]) -> str | None:
         module, fp32_finite = None, None
         if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
             with step.untouched_statistics():
-                module = first_bad_module(model, bad.batch)
+                module = first_bad_module(unwrap_model(trainer.model), bad.batch)
                 fp32_finite = step.finite_in_single_precision(bad.batch)
         details = {
             **facts,
@@ -242,6 +246,9 @@ class Reporter:
             "run": self._recorder.run,
             "attempt": self._recorder.attempt,
             "level": self._settings.level,
+            "loss": bad.verdict.loss if bad.verdict else None,
+            "precision": precision.name_of(trainer),
+            "rng": digests_of(bad.rng),
             "first_bad_module": module,
             "fp32_replay_finite": fp32_finite,
             "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
@@ -249,7 +256,8 @@ class Reporter:
         suspects = sources_of_samples(bad.batch, facts["bad_images"]) or facts["images"]
         name = None
         try:
-            name = self._incidents.record(encoded(details), bad.batch, suspects)
+            keep_scene = partial(self._scenes.keep, trainer=trainer, rng=bad.rng, steps=step.steps_taken)
+            name = self._incidents.record(encoded(details), bad.batch, suspects, keep_scene)
             if bad.action == "skipped" and not facts["drill"]:
                 note_offence(self._recorder.layout, suspects, name)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from trainer import precision
 from trainer.batchnorm import BatchNormStatistics
 from trainer.gradients import Measurement
@@ -20,6 +22,8 @@ class MicroBatch:
     index: int
     batch: dict[str, Any]
     python_random: Any
+    rng: torch.Tensor
+    """State of torch's generator before the batch was prepared, for the record."""
 
 
 class Rerun:

@@ -23,7 +23,7 @@ from trainer.labels import bad_labels, without_bad_labels
 from trainer.position import Position
 from trainer.progress import RunningLoss
 from trainer.rerun import MicroBatch, Rerun
-from trainer.sampling import is_ghost
+from trainer.sampling import is_ghost, random_state
 
 MAX_CULPRITS: Final = 3
 """Bad micro-batches looked for in one accumulation window before all of it is dropped: each costs a run of the rest."""
@@ -42,6 +42,7 @@ class BadBatch:
     grad_norm: float | None
     worst: list[tuple[str, float]]
     batch: dict[str, Any]
+    rng: dict[str, Any]
 
 
 class _SpoiledStep(Exception):  # noqa: N818 - a way out of an optimizer's step, no error
@@ -100,6 +101,7 @@ class StepGuard:
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
         self.grad_norm: float | None = None
         self.overflows = 0
+        self.steps_taken = 0
         self._overflow_streak = 0
 
     def attach(self) -> None:
@@ -133,7 +135,9 @@ class StepGuard:
             self._window, self._window_cut = [], False
             self.statistics.start_window()
         state = random.getstate() if self._trainer.args.multi_scale else None
-        self._raw = MicroBatch(index=self._position.index, batch=dict(batch), python_random=state)
+        self._raw = MicroBatch(
+            index=self._position.index, batch=dict(batch), python_random=state, rng=torch.get_rng_state()
+        )
 
     @contextlib.contextmanager
     def untouched_statistics(self) -> Iterator[None]:
@@ -226,6 +230,7 @@ class StepGuard:
                 trend=warning.trend,
                 worst=[{"parameter": name, "norm": norm} for name, norm in self.gradients.worst()],
             )
+        self.steps_taken += 1
         if stock_step is not None:
             self._step_their_way(stock_step)
             return
@@ -294,7 +299,7 @@ class StepGuard:
     def _report_culprits(self, culprits: list[MicroBatch], norm: float, worst: list[tuple[str, float]]) -> None:
         reason = SkipReason.NONFINITE_GRADIENT
         for micro in culprits:
-            self._report(micro.index, reason, self.rerun.prepared(micro), norm=norm, worst=worst)
+            self._report(micro.index, reason, self.rerun.prepared(micro), norm=norm, worst=worst, rng=micro.rng)
         if not culprits:  # it did not happen again: nothing is lost, but somebody should know
             index = self._position.index
             self._report(index, reason, self._batch, norm=norm, worst=worst, action="recomputed")
@@ -321,7 +326,7 @@ class StepGuard:
         lost = self._window or ([self._raw] if self._raw else [])
         for micro in lost[:-1]:
             batch = self.rerun.prepared(micro)
-            self._report(micro.index, SkipReason.NONFINITE_GRADIENT, batch, norm=norm, worst=worst)
+            self._report(micro.index, SkipReason.NONFINITE_GRADIENT, batch, norm=norm, worst=worst, rng=micro.rng)
         self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=norm, worst=worst)
 
     def _report(
@@ -334,7 +339,10 @@ class StepGuard:
         norm: float | None = None,
         worst: list[tuple[str, float]] | None = None,
         action: str | None = None,
+        rng: torch.Tensor | None = None,
     ) -> None:
+        # What a forward pass draws (dropout) comes from torch's generator; the others stand as they stood.
+        before = rng if rng is not None else self._raw.rng if self._raw else None
         self._on_bad(
             BadBatch(
                 index=index,
@@ -344,5 +352,6 @@ class StepGuard:
                 grad_norm=norm,
                 worst=worst or [],
                 batch=batch,
+                rng=random_state() | ({} if before is None else {"torch": before}),
             )
         )

@@ -218,10 +218,32 @@ def test_an_incident_can_be_replayed(
     assert (incident["cause"], incident["bad_images"], incident["drill"]) == ("data", [0], True)
     assert incident["first_bad_module"].startswith("model.0.conv")
     assert len(incident["copied"]) >= 1
+    assert set(incident["rng"]) >= {"python", "numpy", "torch"}
+    assert (incident["scene"], incident["precision"]) == (event["incident"], "float32")
     capsys.readouterr()
 
     assert main(["replay", str(layout.root), event["incident"], "--json"]) == 0
 
     found = json.loads(capsys.readouterr().out)
     assert (found["bad_again"], found["loss"], found["images_finite"]) == (True, "nan", False)
+    assert found["of_the_moment"] is True
     assert main(["replay", str(layout.root), "77"]) == ExitCode.BAD_ARGUMENTS
+
+
+def test_a_replay_meets_the_weights_of_the_moment_to_the_bit(
+    settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = iter(range(12))
+    monkeypatch.setattr("trainer.batch_guard.SpikeWatch.is_spike", lambda *_: next(judged) in {9, 10})
+    trainer = GuardedDetectionTrainer(overrides=settings(nbs=12, warmup_epochs=0))
+    trainer.train()
+    layout = layout_of(trainer)
+    spikes = events(layout, "bad_batch")
+    assert [spike["batch"] for spike in spikes] == [4, 5]
+    assert [len(list((layout.incidents / spike["incident"]).glob("scene.pt"))) for spike in spikes] == [1, 0]
+    capsys.readouterr()
+
+    for spike in spikes:
+        assert main(["replay", str(layout.root), spike["incident"], "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["of_the_moment"], found["same_loss"], found["bad_again"]) == (True, True, True)
