@@ -14,6 +14,7 @@ from bot.alerting.deliver import Deliverer
 from bot.alerting.limits import DeliveryLimits
 from bot.alerting.pipeline import AlertPipeline
 from bot.core.facts import ProcessIdentity
+from bot.drivers.gpu_holders import LocalGpuHolders
 from bot.drivers.host import HostProbe
 from bot.drivers.local import LocalDriver
 from bot.drivers.stacks import Stacks
@@ -149,6 +150,7 @@ class App:
                 clock=self.clock,
                 limits=operation_limits(self.settings),
                 attempts=Adoptions(self.settings.state_dir),
+                gpu_holders=LocalGpuHolders(),
             ),
             approvals=SqliteApprovals(durable),
             operations=SqliteOperations(durable),

@@ -56,7 +56,7 @@ class People:
             return self._unsilence(press)
         run = self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:
-            return await self._context.operations.continue_run(run, press.user, "", channel=press.channel)
+            return await self._context.operations.continue_run(run, press.user, press.reason, channel=press.channel)
         return await self._context.operations.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
 
     def _refuse_elsewhere(self, press: Press) -> None:

@@ -144,6 +144,14 @@ class GpuProbe(Protocol):
         ...
 
 
+class GpuHolders(Protocol):
+    """Which processes of this host hold a GPU. It may hang, and is asked in a thread of its own."""
+
+    def look(self) -> frozenset[int] | None:
+        """Their pids; None where that can't be seen."""
+        ...
+
+
 class ForeignAttempts(Protocol):
     """The record of runs that sign in nowhere by themselves."""
 

@@ -6,8 +6,10 @@ from bot.checks.limits import CheckLimits
 from bot.checks.memory import remembered
 from bot.core.epoch_report import EpochReport, epoch_fields, judge_epoch
 from bot.core.finding import Finding, Nature, Severity
+from bot.core.forecast import duration
 from bot.core.message import ActionId, Button, ButtonStyle
-from bot.core.view import RunView
+from bot.core.view import EpochView, RunView
+from trainer.contract import Verdict
 
 CHECK = "epoch_finished"
 
@@ -25,7 +27,8 @@ def _finding(view: RunView, report: EpochReport) -> Finding:
     epoch = report.epoch
     assert epoch.finished_ts is not None
     buttons: tuple[Button, ...] = ()
-    if report.contaminated:
+    since = contaminated_since(view, report)
+    if since is not None:
         buttons = (
             Button(
                 action=ActionId.PROPOSE_ROLLBACK, label="Execute rollback", value=view.run, style=ButtonStyle.DANGER
@@ -36,12 +39,12 @@ def _finding(view: RunView, report: EpochReport) -> Finding:
         run=view.run,
         check=CHECK,
         key=f"attempt{epoch.attempt}/epoch{epoch.epoch}",
-        severity=Severity.WARNING if report.contaminated else Severity.INFO,
+        severity=Severity.WARNING if since is not None else Severity.INFO,
         nature=Nature.OCCURRENCE,
         ts=epoch.finished_ts,
         title=f"{view.name}: epoch {epoch.epoch}{f' of {epoch.epochs}' if epoch.epochs else ''} finished, "
         f"{report.num_met} of {len(report.judged)} criteria met",
-        body=(recommendation(view, report),) if report.contaminated else (),
+        body=(recommendation(view, report, since),) if since is not None else (),
         fields=epoch_fields(epoch),
         items=tuple(one.item for one in report.judged),
         hint=f"/train epoch {epoch.epoch} progress",
@@ -49,16 +52,40 @@ def _finding(view: RunView, report: EpochReport) -> Finding:
     )
 
 
-def recommendation(view: RunView, report: EpochReport) -> str:
+def contaminated_since(view: RunView, report: EpochReport) -> EpochView | None:
+    """The epoch in which bad batches went into the weights that this one ended with: itself, or an earlier one of its
+    attempt after which no checkpoint was attested clean. None when there is none."""
+    if report.contaminated:
+        return report.epoch
+    epoch = report.epoch
+    own = epoch.checkpoint
+    if own is not None and own.verdict is Verdict.CLEAN:
+        return None
+    if view.record is not None and not view.record.guarded:
+        return None  # nothing attests, and a NaN on an unguarded console proves an incident, not contamination
+    clean = max(
+        (one.epoch for one in view.checkpoints if one.epoch and one.verdict is Verdict.CLEAN and one.resumable),
+        default=0,
+    )
+    earlier = [one for (attempt, _), one in view.epochs.items() if attempt == epoch.attempt and one.num_in_weights]
+    return min((one for one in earlier if clean < one.epoch < epoch.epoch), key=lambda one: one.epoch, default=None)
+
+
+def recommendation(view: RunView, report: EpochReport, since: EpochView) -> str:
     """What to do about a contaminated epoch, by rule: what went into the weights stays in them, so go back as long as
     there is something clean to go back to and less than the whole run is lost by it."""
     epoch, clean = report.epoch, view.last_clean
-    left = epoch.num_in_weights
+    left = since.num_in_weights
     seen = f"{left} bad batch{'es' if left != 1 else ''} went into the weights"
+    if since.epoch != epoch.epoch:
+        seen += f" in epoch {since.epoch}, and they are in them still"
     if clean is None or clean.epoch is None:
         return f"{seen}. Recommended: continue forward, since there is no clean checkpoint to go back to."
     if clean.epoch >= epoch.epoch:
         return f"{seen}, and its checkpoint is attested clean. Recommended: continue forward."
     lost = epoch.epoch - clean.epoch
     given_up = f"{lost} epoch{'s' if lost != 1 else ''}"
+    took_s = [one.seconds for one in view.story() if clean.epoch < one.epoch <= epoch.epoch]
+    if took_s and None not in took_s:
+        given_up += f" ({duration(sum(one or 0.0 for one in took_s))} of training)"
     return f"{seen}. Recommended: execute rollback to the end of epoch {clean.epoch}, which gives up {given_up}."

@@ -15,7 +15,7 @@ from bot.core.view import RunView
 from bot.errors import OperationError
 from bot.operations.limits import OperationLimits
 from bot.operations.planning import Planner
-from bot.ports import Clock, Driver, ForeignAttempts, RunFiles, Runs
+from bot.ports import Clock, Driver, ForeignAttempts, GpuHolders, RunFiles, Runs
 
 _BACK_OFF_AFTER_S = 30.0
 _SLOW_POLL_S = 1.0
@@ -35,6 +35,14 @@ class NoForeignAttempts:
 
     def end(self, name: str) -> None:
         """Nothing to note."""
+
+
+class NoGpuSeen:
+    """Where nothing tells of GPUs."""
+
+    def look(self) -> frozenset[int] | None:
+        """Unknown."""
+        return None
 
 
 class HaltedError(Exception):
@@ -61,6 +69,7 @@ class World:
     clock: Clock
     limits: OperationLimits
     attempts: ForeignAttempts = field(default_factory=NoForeignAttempts)
+    gpu_holders: GpuHolders = field(default_factory=NoGpuSeen)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 

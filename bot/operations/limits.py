@@ -32,6 +32,8 @@ class OperationLimits:
     """At most, however slow the batches."""
     stop_grace_batches: float = 3.0
     """Batches, by their measured time, that the trainer may need before it notices."""
+    stop_grace_saves: float = 2.0
+    """Saves, by the longest one measured, that may be under way or come."""
     group_grace_s: float = 5.0
     """From SIGTERM to the group until SIGKILL."""
     kill_wait_s: float = 10.0
@@ -56,5 +58,8 @@ class OperationLimits:
 
     min_free_bytes: int = 512 * 2**20
     """Free space asked for, besides three times the checkpoint, before a rollback touches anything."""
+    gpu_look_s: float = 2.0
+    """For one look at who holds a GPU; a driver that hangs longer tells nothing, and a stop must not wait
+    for it."""
     poll_s: float = 0.1
     """Between looks at the process and the heartbeat while something is awaited."""

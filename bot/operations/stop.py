@@ -12,9 +12,10 @@ from bot.core.forecast import batch_s, duration
 from bot.core.view import RunView
 from bot.errors import OperationError
 from bot.operations.course import Course
+from bot.operations.gpu_release import let_go, note_holders
 from bot.operations.limits import OperationLimits
 from bot.ports import Driver
-from trainer.contract import EventKind, RunRecordState
+from trainer.contract import EventKind, Phase, RunRecordState
 
 _NOTICE_S = 3.0
 """A trainer that got SIGTERM says so in its events well within this; a second SIGTERM would cut its save short."""
@@ -24,9 +25,11 @@ _ORPHAN_S = 1.0
 
 
 def grace_s(view: RunView | None, limits: OperationLimits) -> float:
-    """What the trainer may take to end its batch and save, from the measured time of its batches."""
+    """What the trainer may take to end its batch and save, from the measured times of its batches and saves."""
     each_s = batch_s(view) if view is not None else None
+    save_s = view.phases.longest_s.get(Phase.SAVING) if view is not None else None
     wanted_s = limits.stop_grace_s + limits.stop_grace_batches * (each_s or 0.0)
+    wanted_s += limits.stop_grace_saves * (save_s or 0.0)
     return min(wanted_s, limits.stop_grace_max_s)
 
 
@@ -74,6 +77,7 @@ async def end(course: Course, process: ProcessIdentity, *, note: str) -> str:
     how = "was not running"
     if fact.status is ProcessStatus.ALIVE:
         _note_members(course, process, note)
+        await note_holders(course, process, f"{note}.gpu")
         how = await _end_leader(course, process, limits)
     left = _alive(driver, _members(course, process, note))
     if left:
@@ -85,7 +89,7 @@ async def end(course: Course, process: ProcessIdentity, *, note: str) -> str:
             f"process {pids} survives SIGKILL; the kernel holds it, often for a disk that does not answer.",
             f"see: ps -o pid,stat,wchan:30,cmd -p {pids.replace(' ', ',')}",
         )
-    return how
+    return how + await let_go(course, f"{note}.gpu")
 
 
 async def outcome(course: Course, how: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.core.message import ActionId, Message, Reply, Tone
+from bot.core.message import Message, Reply, Tone
 from bot.core.request import Handler, Origin, Press, Request
 from bot.errors import TrainmasterError
 from bot.slack import incoming
@@ -69,7 +69,7 @@ class Desk:
         await self._track(self._command(request, _place(request)))
 
     async def button(self, body: Payload, ack: Ack) -> None:
-        """A pressed button: what it changes is committed first, then acknowledged. Rejecting only asks for a reason."""
+        """A pressed button: what it changes is committed first, then acknowledged. Some only ask for a reason."""
         press = incoming.press(body)
         if press is None:
             await ack()
@@ -77,16 +77,16 @@ class Desk:
             return
         url = body.get("response_url")
         place = _press_place(press, url if isinstance(url, str) else None)
-        if press.action is ActionId.REJECT:
+        if press.action in incoming.ASKS_WHY:
             await ack()
             if not await self._asked_why(press):
                 await self._track(self._press(press, place, _acked))
             return
         await self._track(self._press(press, place, ack))
 
-    async def rejected(self, body: Payload, ack: Ack) -> None:
+    async def reason_given(self, body: Payload, ack: Ack) -> None:
         """The form with the reason, sent off."""
-        press = incoming.rejection(body)
+        press = incoming.reason_given(body)
         if press is None:
             await ack()
             log.warning("a form without user or subject was ignored")
@@ -132,10 +132,10 @@ class Desk:
             log.exception("an answer to %s in %s was lost", place.user, place.channel)
 
     async def _asked_why(self, press: Press) -> bool:
-        """Whether the form is open. If Slack will not open it, the plan is rejected without a reason: that is what was
-        pressed, and it changes nothing in the world."""
+        """Whether the form is open. If Slack will not open it, the decision counts without a reason: it is what was
+        pressed, and a reject or a continue changes nothing in the world."""
         try:
-            await self._client.views_open(trigger_id=press.id, view=incoming.reject_form(press))
+            await self._client.views_open(trigger_id=press.id, view=incoming.reason_form(press))
         except (SlackClientError, OSError, ValueError) as error:
             log.warning("the form for a reason could not be opened: %s", error)
             return False

@@ -15,8 +15,23 @@ from bot.slack.text import one_line, unescape
 COMMAND: Final = "/train"
 """Fixed. Slack itself owns /status."""
 REJECT_FORM: Final = "reject_form"
+CONTINUE_FORM: Final = "continue_form"
 REASON: Final = "reason"
-"""Callback id of the form that asks why a plan is rejected, and the block and action id of its one input."""
+"""Callback ids of the forms that ask why, and the block and action id of their one input."""
+
+_FORMS: Final = {
+    ActionId.REJECT: (REJECT_FORM, "Reject the plan", "Reject", "Shown on the card, and kept in the audit log."),
+    ActionId.CONTINUE_RUN: (
+        CONTINUE_FORM,
+        "Continue forward",
+        "Continue",
+        "Told in the channel, and audited.",
+    ),
+}
+"""By the button that opens it: callback id, title, label of its button, hint."""
+
+ASKS_WHY: Final = frozenset(_FORMS)
+"""Buttons that open a form first."""
 
 _TALK: Final = (None, "file_share", "thread_broadcast")
 """Subtypes of a message that are somebody saying something; edits, deletions, joins and bots are not."""
@@ -90,14 +105,15 @@ def press(body: Mapping[str, Any]) -> Press | None:
     )
 
 
-def reject_form(asked: Press) -> dict[str, Any]:
+def reason_form(asked: Press) -> dict[str, Any]:
     """The form that asks why; it carries along what the button was about."""
+    callback_id, title, submit, hint = _FORMS[asked.action]
     about = {"value": asked.value, "channel": asked.channel, "ts": asked.message_ts, "thread_ts": asked.thread_ts}
     return {
         "type": "modal",
-        "callback_id": REJECT_FORM,
-        "title": {"type": "plain_text", "text": "Reject the plan"},
-        "submit": {"type": "plain_text", "text": "Reject"},
+        "callback_id": callback_id,
+        "title": {"type": "plain_text", "text": title},
+        "submit": {"type": "plain_text", "text": submit},
         "close": {"type": "plain_text", "text": "Back"},
         "private_metadata": json.dumps(about, ensure_ascii=False),
         "blocks": [
@@ -105,7 +121,7 @@ def reject_form(asked: Press) -> dict[str, Any]:
                 "type": "input",
                 "block_id": REASON,
                 "label": {"type": "plain_text", "text": "Why?"},
-                "hint": {"type": "plain_text", "text": "Shown on the card, and kept in the audit log."},
+                "hint": {"type": "plain_text", "text": hint},
                 "element": {
                     "type": "plain_text_input",
                     "action_id": REASON,
@@ -118,7 +134,7 @@ def reject_form(asked: Press) -> dict[str, Any]:
     }
 
 
-def rejection(body: Mapping[str, Any]) -> Press | None:
+def reason_given(body: Mapping[str, Any]) -> Press | None:
     """The form, sent off. What it carries along has been in the person's hands and is checked like a button's value."""
     view = _mapping(body, "view")
     try:
@@ -132,7 +148,7 @@ def rejection(body: Mapping[str, Any]) -> Press | None:
     if not (user and channel and ts):
         return None
     return Press(
-        action=ActionId.REJECT,
+        action=ActionId.CONTINUE_RUN if view.get("callback_id") == CONTINUE_FORM else ActionId.REJECT,
         value=_text(about, "value"),
         user=user,
         channel=channel,

@@ -8,11 +8,11 @@ from slack_bolt.async_app import AsyncApp
 
 from bot.core.message import ActionId
 from bot.slack.desk import Ack, Desk
-from bot.slack.incoming import COMMAND, REJECT_FORM
+from bot.slack.incoming import COMMAND, CONTINUE_FORM, REJECT_FORM
 
 
 def register(app: AsyncApp, desk: Desk) -> None:
-    """``app`` answers ``/train``, mentions, direct messages, replies in our threads, our buttons and our form."""
+    """``app`` answers ``/train``, mentions, direct messages, replies in our threads, our buttons and our forms."""
 
     async def slash(body: dict[str, Any], ack: Ack) -> None:
         await desk.slash(body, ack)
@@ -26,12 +26,13 @@ def register(app: AsyncApp, desk: Desk) -> None:
     async def button(body: dict[str, Any], ack: Ack) -> None:
         await desk.button(body, ack)
 
-    async def rejected(body: dict[str, Any], ack: Ack) -> None:
-        await desk.rejected(body, ack)
+    async def reason_given(body: dict[str, Any], ack: Ack) -> None:
+        await desk.reason_given(body, ack)
 
     app.command(COMMAND)(slash)
     app.event("app_mention")(mention)
     app.event("message")(message)
     for action in ActionId:
         app.action(action.value)(button)
-    app.view(REJECT_FORM)(rejected)
+    for form in (REJECT_FORM, CONTINUE_FORM):
+        app.view(form)(reason_given)

@@ -98,7 +98,8 @@ async def test_a_decision_goes_to_the_approval_named(
 
 async def test_propose_rollback_and_continue_act_on_the_run_named(world: World) -> None:
     await world.press(ActionId.PROPOSE_ROLLBACK, "digits-0001")
-    await world.press(ActionId.CONTINUE_RUN, "digits-0001")
+    await world.press(ActionId.CONTINUE_RUN, "digits-0001", reason="one bad image")
+    assert world.operations.asked[-1][3] == "one bad image"
     assert [asked[:3] for asked in world.operations.asked] == [
         ("rollback", "digits-0001", "U0BEN"),
         ("continue", "digits-0001", "U0BEN"),

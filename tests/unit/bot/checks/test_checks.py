@@ -131,7 +131,11 @@ def test_an_epoch_report_offers_the_decision_only_when_contaminated(written: Wri
     ("clean_epochs", "words"),
     [
         pytest.param((), "continue forward, since there is no clean checkpoint", id="nothing to go back to"),
-        pytest.param((1,), "execute rollback to the end of epoch 1, which gives up 1 epoch.", id="the epoch before"),
+        pytest.param(
+            (1,),
+            "to the end of epoch 1, which gives up 1 epoch (2 min of training).",
+            id="the epoch before",
+        ),
         pytest.param((1, 2), "attested clean. Recommended: continue forward", id="its own checkpoint is clean"),
     ],
 )
@@ -144,6 +148,30 @@ def test_a_contaminated_epoch_comes_with_a_recommendation(
     for epoch in clean_epochs:
         written.save_checkpoint(epoch, 61)
     assert words in _all(look())["epoch_finished"].body[0]
+
+
+@pytest.mark.parametrize(
+    ("healed", "buttons", "words"),
+    [
+        pytest.param(False, 2, "went into the weights in epoch 2, and they are in them still", id="carried along"),
+        pytest.param(True, 0, "", id="attested clean again"),
+    ],
+)
+def test_an_epoch_after_a_contaminated_one_is_a_decision_point_too(
+    written: WrittenRun, look: Look, healed: bool, buttons: int, words: str
+) -> None:
+    written.finish_epoch(1, 50)
+    written.save_checkpoint(1, 51)
+    written.bad_batch(2, 5, 55, action="observed")
+    written.finish_epoch(2, 60, nonfinite=1)
+    written.save_checkpoint(2, 61, verdict="contaminated")
+    written.finish_epoch(3, 70)
+    written.save_checkpoint(3, 71, verdict="clean" if healed else "contaminated")
+    reports = [one for check in CHECKS for one in check.look(look(), LIMITS, START_TS) if one.check == "epoch_finished"]
+    report = {one.key: one for one in reports}["attempt1/epoch3"]
+    assert len(report.buttons) == buttons
+    assert words in " ".join(report.body)
+    assert ("gives up 2 epochs (3 min of training)" in " ".join(report.body)) == (not healed)
 
 
 def test_a_clean_epoch_needs_no_recommendation(written: WrittenRun, look: Look) -> None:

@@ -257,13 +257,13 @@ async def test_the_form_sent_off_rejects_with_its_reason(scene: Scene) -> None:
     await scene.desk.button(click("reject"), scene.ack)
     (form,) = scene.forms.opened
     view = {**form, "state": {"values": {"reason": {"reason": {"value": "too early"}}}}}
-    await scene.desk.rejected({"user": {"id": "U0BEN"}, "view": view}, scene.ack)
+    await scene.desk.reason_given({"user": {"id": "U0BEN"}, "view": view}, scene.ack)
     (asked,) = scene.handler.asked
     assert isinstance(asked, Press)
     assert (asked.reason, asked.value, asked.message_ts) == ("too early", "7", "9.0")
 
 
-@pytest.mark.parametrize("route", ["slash", "button", "rejected"])
+@pytest.mark.parametrize("route", ["slash", "button", "reason_given"])
 async def test_an_odd_payload_is_acknowledged_and_ignored(scene: Scene, route: str) -> None:
     await getattr(scene.desk, route)({}, scene.ack)
     assert scene.log == ["ack"]

@@ -141,12 +141,13 @@ def test_a_forged_press_is_no_press(fields: dict[str, Any]) -> None:
 
 
 def test_the_form_brings_back_what_was_pressed_and_the_reason() -> None:
-    asked = incoming.press(click(message={"ts": "10.1", "thread_ts": "9.0"}))
+    actions = [{"action_id": "reject", "value": "7"}]
+    asked = incoming.press(click(message={"ts": "10.1", "thread_ts": "9.0"}, actions=actions))
     assert asked is not None
-    form = incoming.reject_form(asked)
+    form = incoming.reason_form(asked)
     assert len(form["title"]["text"]) <= 24
     view = {**form, "state": {"values": {"reason": {"reason": {"value": " epoch 7 is\nfine &amp; good "}}}}}
-    press = incoming.rejection({"user": {"id": "U0BEN"}, "view": view, "trigger_id": "t2"})
+    press = incoming.reason_given({"user": {"id": "U0BEN"}, "view": view, "trigger_id": "t2"})
     assert press == Press(
         action=ActionId.REJECT,
         value="7",
@@ -159,9 +160,18 @@ def test_the_form_brings_back_what_was_pressed_and_the_reason() -> None:
     )
 
 
+def test_the_form_of_continue_brings_back_a_continue() -> None:
+    asked = incoming.press(click(actions=[{"action_id": "continue_run", "value": "run-1"}]))
+    assert asked is not None
+    view = {**incoming.reason_form(asked), "state": {"values": {"reason": {"reason": {"value": "one bad image"}}}}}
+    press = incoming.reason_given({"user": {"id": "U0BEN"}, "view": view})
+    assert press is not None
+    assert (press.action, press.value, press.reason) == (ActionId.CONTINUE_RUN, "run-1", "one bad image")
+
+
 @pytest.mark.parametrize("metadata", ["", "nonsense", "[]", "{}", '{"channel": 1, "ts": "1"}', "[" * 5000])
 def test_a_forged_form_is_no_rejection(metadata: str) -> None:
-    assert incoming.rejection({"user": {"id": "U0BEN"}, "view": {"private_metadata": metadata}}) is None
+    assert incoming.reason_given({"user": {"id": "U0BEN"}, "view": {"private_metadata": metadata}}) is None
 
 
 def test_deliveries_of_one_event_have_one_key() -> None:
@@ -205,5 +215,5 @@ def test_no_payload_makes_the_reading_fail(body: dict[str, Any]) -> None:
     incoming.mention_request(body, BOT)
     incoming.message_talk(body, BOT)
     incoming.press(body)
-    incoming.rejection(body)
+    incoming.reason_given(body)
     incoming.event_key(body)

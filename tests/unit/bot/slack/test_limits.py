@@ -8,7 +8,7 @@ from bot.core.message import ActionId
 from bot.core.request import Press
 from bot.slack import limits
 from bot.slack.desk import ACK_AT_LATEST_S
-from bot.slack.incoming import reject_form
+from bot.slack.incoming import reason_form
 from bot.workspace import limits as enforced
 
 
@@ -40,7 +40,7 @@ def test_the_form_fits_the_longest_value_a_button_can_have() -> None:
         channel="C0TRAIN",
         message_ts="1.000001",
     )
-    form = reject_form(press)
+    form = reason_form(press)
     assert len(form["private_metadata"]) <= limits.PRIVATE_METADATA_CHARS
     assert len(form["title"]["text"]) <= limits.MODAL_TITLE_CHARS
 

@@ -1,0 +1,55 @@
+"""Whether a trainer that ended has let go of the GPU: memory that a hung context keeps fails the next start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from bot.core.facts import ProcessIdentity
+from bot.errors import OperationError
+from bot.operations.course import Course
+
+
+async def note_holders(course: Course, process: ProcessIdentity, note: str) -> None:
+    """Which of the process and its members hold a GPU is on record, or that it can't be seen; asked while they live."""
+    if course.operation.note(note) is not None:
+        return
+    held = await _look(course)
+    own = {process.pid, *(member.pid for member in course.world.driver.survivors(process))}
+    course.note(note, json.dumps(None if held is None else sorted(held & own)))
+
+
+async def let_go(course: Course, note: str) -> str:
+    """Said of the GPU once none of the noted processes lives; empty when they held none.
+
+    Raises:
+        OperationError: the driver still names one of them as its user.
+    """
+    noted = course.operation.note(note)
+    if noted is None:
+        return ""
+    before: list[int] | None = json.loads(noted)
+    if before is None:
+        return "; whether a GPU is free again can't be seen here"
+    if not before:
+        return ""
+    until_s = course.step_s + course.world.limits.kill_wait_s
+    while (held := await _look(course)) is not None and (left := sorted(held.intersection(before))):
+        if course.step_s >= until_s:
+            pids = ", ".join(map(str, left))
+            raise OperationError(
+                "gpu-held",
+                f"process {pids} is over, and the GPU's driver still counts it as a user of the GPU.",
+                "see: nvidia-smi or rocm-smi --showpids; a context that hangs needs a reset of the GPU",
+            )
+        await course.world.pause(course.world.limits.poll_s)
+    return "; whether the GPU is free again can't be seen" if held is None else "; its GPU is free again"
+
+
+async def _look(course: Course) -> frozenset[int] | None:
+    """None also when the driver hangs, or fails in a way of its own."""
+    try:
+        async with asyncio.timeout(course.world.limits.gpu_look_s):
+            return await asyncio.to_thread(course.world.gpu_holders.look)
+    except Exception:  # noqa: BLE001 - a broken GPU driver must not keep a person from stopping a trainer
+        return None
