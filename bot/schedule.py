@@ -21,6 +21,7 @@ class Schedule:
 
     def __init__(self, trouble: Callable[[str], None]) -> None:
         self._trouble = trouble
+        self._stopping = False
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _MISFIRE_GRACE_S},
@@ -45,11 +46,14 @@ class Schedule:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """No further run begins."""
+        """No further run begins; one under way is cancelled, which is no trouble."""
+        self._stopping = True
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     def _heard(self, event: JobEvent) -> None:
+        if self._stopping:
+            return
         what = {EVENT_JOB_MISSED: "was missed", EVENT_JOB_MAX_INSTANCES: "is still running", EVENT_JOB_ERROR: "failed"}
         text = f"{event.job_id} {what.get(event.code, 'had trouble')}"
         _LOG.error("job: %s", text, exc_info=getattr(event, "exception", None))
