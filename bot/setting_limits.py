@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot.alerting.limits import AlertLimits, Audience, Tier
 from bot.checks.limits import CheckLimits, HostLimits
 from bot.core.epoch_report import ReportLimits
+from bot.core.finding import Severity
 from bot.core.storm import StormLimits
 from bot.operations.limits import OperationLimits
 from bot.settings import Settings
@@ -75,7 +76,8 @@ def audience(settings: Settings) -> Audience:
         before_s = tiers[-1].after_s if tiers else 0.0
         due_s = before_s + settings.escalate_after_s if after_s is None else max(before_s, after_s)
         tiers.append(Tier(after_s=due_s, users=users))
-    return Audience(on_call=on_call, escalation=tuple(tiers))
+    elsewhere = {Severity.INFO: settings.info_channel} if settings.info_channel else {}
+    return Audience(on_call=on_call, escalation=tuple(tiers), channel_by_severity=elsewhere)
 
 
 def operation_limits(settings: Settings) -> OperationLimits:

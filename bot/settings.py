@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     alert_channel: Annotated[str | None, AfterValidator(rules.channel)] = _text(
         None, "channel id or #name", "where alerts and reports go; the id survives a renaming"
     )
+    info_channel: Annotated[str | None, AfterValidator(rules.channel)] = _text(
+        None, "channel id or #name", "reports and other information go here; the bot must be in it; else ALERT_CHANNEL"
+    )
     oncall_users: Annotated[tuple[str, ...], BeforeValidator(rules.user_ids)] = _text(
         (), "member ids, comma-separated", "who may approve, reject and stop; nobody else can"
     )

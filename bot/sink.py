@@ -75,6 +75,11 @@ class FindingsSink:
         fault = self._database.refuge
         findings = [*self._happened, *([_fault(fault.fault, now, seeded=fault.seeded)] if fault else [])]
         self.process(self._own_view(now), findings, frozenset(), now)
+        try:
+            if self._pipeline.tend(now):
+                self._notify()
+        except StoreError as error:  # the next tick meets it again, and tells it
+            _LOG.error("%s", error)
 
     def _look_at_file(self) -> None:
         found, self._database.set_aside = self._database.set_aside, None

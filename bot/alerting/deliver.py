@@ -74,6 +74,8 @@ class Deliverer:
         self._running = False
         self._uncommitted: dict[str, _Sent] = {}
         self._faults: dict[str, str] = {}
+        self._closed_lanes: set[str] = set()
+        """Channels that Slack refused to post to, whatever the message."""
         self._store_fault: str | None = None
 
     def notify(self) -> None:
@@ -203,6 +205,8 @@ class Deliverer:
         except ChatRefused as error:
             pace.failed(self._clock.now(), self._chance)
             self._faults[delivery.key] = f"{delivery.lane or self._channel}: {error}"
+            if not error.content:
+                self._closed_lanes.add(delivery.lane)
             self._fail(delivery, error, self._limits.refused_retry_s, refused=True)
             self._report(delivery, DeliverReason.REFUSED, error)
         except (ChatError, TimeoutError) as error:
@@ -220,6 +224,11 @@ class Deliverer:
             pace.succeeded()
             self._faults.pop(delivery.key, None)
             self._commit(delivery.key, _Sent(version=delivery.version, posted=posted))
+            if delivery.lane in self._closed_lanes:
+                # Somebody mended it: what was refused need not wait for its next try.
+                self._closed_lanes.discard(delivery.lane)
+                with self._store_guard():
+                    self._queue.release_refused(delivery.lane)
             self._report(delivery, reason)
 
     async def _send(self, delivery: Delivery) -> tuple[DeliverReason, Posted]:

@@ -122,8 +122,9 @@ class DeliveryLimits:
     """The longest pause: an outage of an hour ends at most this late."""
     tries_before_aside: int = 3
     """A message that failed so often lets the others go first, so that none can block its channel for good."""
-    refused_retry_s: float = 300.0
-    """A message that Slack refuses until somebody mends something is tried again after this long."""
+    refused_retry_s: float = 60.0
+    """A message that Slack refuses until somebody mends something is tried again after this long, or at once when
+    another one was taken."""
     send_timeout_s: float = 40.0
     """A call to Slack that has not answered by then has failed; longer than the Slack client's own time-out of 30 s."""
     store_retry_s: float = 2.0

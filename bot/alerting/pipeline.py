@@ -72,6 +72,7 @@ class AlertPipeline:
         self._clock = clock
         self._limits = limits
         self._audience = audience
+        self._tended_ts = clock.now() - limits.listed_s
         self._cards_ts: dict[str, float] = {}
         """When a run's card was last looked at."""
         self._announcer = Announcer(outbox=outbox, bursts=standings, limits=limits, audience=audience)
@@ -273,6 +274,15 @@ class AlertPipeline:
             for one in ended:
                 self._silences.end(one.id, user, now)
                 self._show(one, now)
+        return bool(ended)
+
+    def tend(self, now: float) -> bool:
+        """Messages no longer say that they are silenced when the silence has run out; whether there were any."""
+        ended = self._silences.ended(self._tended_ts, now)
+        with self._transactions.transaction():
+            for one in ended:
+                self._show(one, now)
+        self._tended_ts = now
         return bool(ended)
 
     def _edit(self, standing: Standing, now: float) -> None:

@@ -70,6 +70,10 @@ class Silences(Protocol):
         """Silences that hold at ``now``."""
         ...
 
+    def ended(self, since_ts: float, now: float) -> Sequence[Silence]:
+        """Silences whose time ran out after ``since_ts`` and by ``now``."""
+        ...
+
     def end(self, silence_id: int, user: str, now: float) -> bool:
         """It holds no more; False when it had ended by itself."""
         ...
@@ -132,6 +136,10 @@ class Outcomes(Protocol):
 
     def mark_failed(self, key: str, error: str, next_try_ts: float, *, refused: bool = False) -> None:
         """It stays pending and is not tried before ``next_try_ts``."""
+        ...
+
+    def release_refused(self, lane: str) -> None:
+        """What Slack refused to take in this lane is due now."""
         ...
 
     def mark_gone(self, key: str) -> None:

@@ -191,6 +191,14 @@ class MessageStore:
             (next_try_ts, refused, sql_text(error), sql_text(key)),
         )
 
+    def release_refused(self, lane: str) -> None:
+        """What Slack refused to take in this lane is due now."""
+        self._database.execute(
+            "UPDATE messages SET next_try_ts = 0 WHERE refused AND desired_version > sent_version AND COALESCE((SELECT"
+            " root.channel FROM messages AS root WHERE root.key = messages.thread_key), channel, '') = ?",
+            (lane,),
+        )
+
     def mark_gone(self, key: str) -> None:
         """Somebody deleted it: it is to be posted anew."""
         self._database.execute(

@@ -51,6 +51,11 @@ class SilenceStore:
         rows = self._database.rows("SELECT * FROM silences WHERE until_ts > ? ORDER BY until_ts DESC", (now,))
         return tuple(_silence(row) for row in rows)
 
+    def ended(self, since_ts: float, now: float) -> tuple[Silence, ...]:
+        """Silences whose time ran out after ``since_ts`` and by ``now``."""
+        rows = self._database.rows("SELECT * FROM silences WHERE until_ts > ? AND until_ts <= ?", (since_ts, now))
+        return tuple(_silence(row) for row in rows)
+
     def end(self, silence_id: int, user: str, now: float) -> bool:
         """It holds no more; False when it had ended by itself."""
         cursor = self._database.execute(

@@ -19,8 +19,8 @@ from tests.run_dirs import START_TS, WrittenRun
 
 TIMES = 50
 PAUSE_S = 4.0
-"""Each NaN costs three calls, its post, and the edit and the reply when it resolves, at Slack's rate of 1 a second a
-channel: so that a message never waits for those before it."""
+"""Each NaN costs several calls, its post first, then its line, its run's card, and edits when it resolves: at Slack's
+rate of 1 a second a channel there is always something of the one before to overtake."""
 LIMIT_S = 1.0
 
 

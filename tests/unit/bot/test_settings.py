@@ -10,6 +10,7 @@ import pytest
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from bot.core.finding import Severity
 from bot.errors import SettingsError
 from bot.setting_limits import audience
 from bot.settings import SLACK_API, Settings, examine_settings, load_settings, suspicious_names, unit_of
@@ -229,3 +230,9 @@ def test_escalation_calls_group_after_group(
 ) -> None:
     found = audience(load_settings({**environ, "ESCALATE_TO": text})).escalation
     assert tuple((tier.after_s, tier.users) for tier in found) == tiers
+
+
+def test_information_has_a_channel_of_its_own_when_one_is_named(environ: dict[str, str]) -> None:
+    assert dict(audience(load_settings(environ)).channel_by_severity) == {}
+    named = audience(load_settings({**environ, "INFO_CHANNEL": "C0REPORTS"})).channel_by_severity
+    assert dict(named) == {Severity.INFO: "C0REPORTS"}

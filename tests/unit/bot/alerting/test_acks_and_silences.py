@@ -123,6 +123,21 @@ def test_silence_of_a_run_shows_on_its_messages_until_it_is_ended() -> None:
     assert not desk.pipeline.end_silence(silence.id, "U8", desk.clock.ts)
 
 
+def test_message_no_longer_says_that_it_is_silenced_once_the_silence_has_run_out() -> None:
+    desk = Desk()
+    desk.look(finding())
+    desk.send_all()
+    desk.pipeline.silence(finding().fingerprint, "U7", desk.clock.ts + 60, desk.clock.ts)
+    desk.send_all()
+    assert not desk.pipeline.tend(desk.clock.ts + 59)
+    assert desk.send_all() == []
+    assert desk.pipeline.tend(desk.clock.ts + 60)
+    ((_, message),) = desk.send_all()
+    assert "silenced" not in message.context[0]
+    assert ActionId.SILENCE in actions(message)
+    assert not desk.pipeline.tend(desk.clock.ts + 61)
+
+
 def test_silence_of_another_run_changes_nothing() -> None:
     desk = Desk()
     desk.look(finding())

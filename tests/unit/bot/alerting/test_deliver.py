@@ -224,6 +224,21 @@ def test_refused_message_is_delivered_once_it_is_mended(bench: Bench) -> None:
     bench.play(story)
 
 
+def test_first_message_taken_after_a_refusal_releases_the_others(bench: Bench) -> None:
+    async def story() -> None:
+        bench.channel.channels = frozenset()
+        bench.put("first")
+        bench.put("second")
+        await asyncio.sleep(30)
+        bench.channel.channels = frozenset({"C1"})
+        bench.put("third", tone=Tone.CRITICAL)
+        await asyncio.sleep(25)
+        assert sorted(bench.keys) == ["first", "second", "third"]
+        assert bench.deliverer.faults() == ()
+
+    bench.play(story)
+
+
 def test_content_that_slack_refuses_is_sent_plainer(bench: Bench) -> None:
     refused = ChatRefused("invalid-blocks", "no more than 50 items", content=True)
     bench.channel.fail = lambda key, message: refused if message.fields else None
