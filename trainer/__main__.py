@@ -111,10 +111,11 @@ def _on_the_record(start: Callable[[], int]) -> int:
 
     offline.before_import()
     with copying():
-        from trainer.stop import RunEnded  # noqa: PLC0415 - after the environment is set
+        from trainer.stop import RunEnded, stoppable  # noqa: PLC0415 - after the environment is set
 
         try:
-            return start()
+            with stoppable(lambda text: print(text, file=sys.stderr)):
+                return start()
         except ArgumentsError:
             raise
         except RunEnded as end:

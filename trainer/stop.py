@@ -149,6 +149,18 @@ class StopSwitch:
             raise StopRequested(name)
 
 
+@contextlib.contextmanager
+def stoppable(say: Callable[[str], object]) -> Iterator[None]:
+    """Within, and for as long as no trainer has taken the signals over, a stop request ends at once what is being done.
+
+    Loading torch and Ultralytics takes seconds; an orderly end there is better than death by signal, which reads as a
+    crash. Nothing has been created then, or what was begun (an archive) is finished by asking again.
+    """
+    switch = StopSwitch(on_request=lambda name: say(f"{name}: stopped before training began"), on_second=say)
+    with switch.installed(), switch.interruptible():
+        yield
+
+
 def end_workers(loader: Any) -> None:
     """No worker of ``loader`` goes on."""
     if hasattr(loader, "close"):

@@ -1,0 +1,110 @@
+"""Signals to a real process with data-loader workers: how it ends, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.integration.trainer.runs import events
+from trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
+
+pytestmark = pytest.mark.training
+
+TRAINED = """
+import json, sys
+from trainer import GuardedDetectionTrainer
+from trainer.__main__ import _on_the_record
+
+def train():
+    trainer = GuardedDetectionTrainer(overrides=json.loads(sys.argv[1]))
+    trainer.add_callback(sys.argv[2], lambda _: print("HERE", file=sys.__stdout__, flush=True))
+    trainer.train()
+    return 0
+
+sys.exit(_on_the_record(train))
+"""
+ROOT = Path(__file__).parents[3]
+
+
+def started(*command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if word in line:
+            return
+    pytest.fail("".join(seen[-30:]))
+
+
+def of_session(leader: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.pid != leader:
+                found.append(process)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("moment", ["on_train_batch_end", "on_val_start"])
+def test_an_interrupt_from_a_terminal_reaches_the_workers_too_and_leaves_none_behind(
+    settings: Callable[..., dict[str, Any]], moment: str
+) -> None:
+    overrides = settings(workers=2, exact=True, epochs=50)
+    process = started("-W", "ignore", "-c", TRAINED, json.dumps(overrides), moment)
+    read_until(process, "HERE")
+    workers = of_session(process.pid)
+    assert len(workers) >= 2
+
+    os.killpg(process.pid, signal.SIGINT)
+
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.STOPPED, output[-3000:]
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+    layout = RunLayout(Path(overrides["project"]) / overrides["name"])
+    (stopped,) = events(layout, "run_stopped")
+    assert stopped["resumable"]
+    assert not events(layout, "run_crashed")
+    assert (read_json(layout.run_json) or {})["state"] == RunRecordState.STOPPED
+
+
+SLOW_START = """
+import signal, sys
+from trainer.__main__ import _on_the_record
+
+def load():
+    print("LOADING", file=sys.__stdout__, flush=True)
+    signal.pause()
+
+sys.exit(_on_the_record(load))
+"""
+
+
+def test_a_stop_before_anything_was_created_is_no_crash() -> None:
+    process = started("-c", SLOW_START)
+    read_until(process, "LOADING")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.STOPPED
+    assert "stopped before training began" in output
