@@ -30,6 +30,8 @@ _METHODS: Final[dict[type, dict[str, tuple[str, ...]]]] = {
         "preprocess_batch": ("self", "batch"),
         "validate": ("self",),
         "save_model": ("self",),
+        "save_metrics": ("self", "metrics"),
+        "plot_metrics": ("self",),
         "final_eval": ("self",),
         "setup_model": ("self",),
         "check_resume": ("self", "overrides"),

@@ -24,9 +24,16 @@ class Tee:
         self._copy = copy
 
     def write(self, text: str) -> int:
-        """Both have ``text``, as far as they can."""
+        """Both have ``text``, as far as they can: a console on a full disk or a closed pipe must not stop training."""
         self._copy.write(text)
-        return self._stream.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """The stream has passed on what it holds, if it can."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -95,6 +102,8 @@ def copying() -> Iterator[Copy]:
             sys.stdout = streams[0]
         if sys.stderr is tees[1]:
             sys.stderr = streams[1]
+        for stream in streams:
+            _settle(stream)
         copy.close()
         _current = None
 
@@ -120,6 +129,15 @@ def _move_loggers(tees: dict[int, Tee]) -> list[tuple[Any, Any]]:
             handler.stream = tees[id(stream)]  # type: ignore[attr-defined]
             moved.append((handler, stream))
     return moved
+
+
+def _settle(stream: TextIO) -> None:
+    """What ``stream`` still holds is out, or given up: Python would end with exit code 120 over it."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_standard_output(path: Path) -> bool:

@@ -25,6 +25,7 @@ from ultralytics.nn.tasks import (  # noqa: E402 - as above
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
 
 from trainer import compat, ranks  # noqa: E402 - as above
+from trainer.intake import collecting  # noqa: E402 - as above
 from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
 from trainer.quarantine import keep_samples  # noqa: E402 - as above
 from trainer.resuming import PLAN_KEY, ResumePlan, plan_for_api, rebuild_model  # noqa: E402 - as above
@@ -119,7 +120,9 @@ class GuardMixin:
         left_out = self.guard.quarantined if mode == "train" else frozenset()
         if left_out and self.args.task != "classify":
             img_path = self.guard.leave_out(img_path)
-        dataset = super().build_dataset(img_path, mode, batch)
+        with collecting() as not_trained_on:
+            dataset = super().build_dataset(img_path, mode, batch)
+        self.guard.intake.scanned(mode, not_trained_on)
         if left_out and self.args.task == "classify":
             dataset.samples = keep_samples(dataset.samples, left_out)
         return dataset
@@ -194,6 +197,7 @@ class GuardMixin:
         if self._ghost:
             self.guard.position.before_batch(self)
             return batch
+        self.guard.intake.batch(batch)
         step.before_batch(batch)
         self._num_images = len(batch["img"])
         return self.guard.drill.spoil_batch(super().preprocess_batch(batch))
@@ -230,6 +234,17 @@ class GuardMixin:
     def save_model(self) -> bool:
         """Ultralytics' checkpoint, whole or not at all and attested, and a full state beside it."""
         return self.guard.save(self, super().save_model)
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """A row more in results.csv; a full disk takes the row and leaves the training."""
+        self.guard.saver.save_metrics(self.csv, lambda: super(GuardMixin, self).save_metrics(metrics))
+
+    def plot_metrics(self) -> None:
+        """As in the base class, if there is space for it."""
+        try:
+            super().plot_metrics()
+        except OSError as error:
+            self.guard.recorder.storage_fault("results.png", error)
 
     def final_eval(self) -> None:
         """As in the base class; what it does to the files is on record."""

@@ -1,17 +1,20 @@
 """Writes the run directory: ``run.json``, ``heartbeat.json``, ``events.jsonl``, ``series.jsonl``.
 
-A record that cannot be written never stops training: it is said once on the console and, when that can be written,
-once in the event log.
+A record that cannot be written never stops training: it is said on the console and in the event log. Events wait in
+memory until the log can be written again, and follow in their order.
 """
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import socket
 import sys
 import time
 import traceback
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +39,10 @@ from trainer.contract import (
 )
 
 HEARTBEAT_INTERVAL_S: Final = 1.0
+FAULT_INTERVAL_S: Final = 600.0
+"""Between two events about the same record: a disk at its limit takes one write and refuses the next."""
+MAX_PENDING: Final = 5000
+"""Events that wait for space, 2 MB or so; beyond that the newest are dropped and counted."""
 NUM_TRACEBACK_LINES: Final = 20
 
 
@@ -55,6 +62,9 @@ class Recorder:
         self._warn = warn
         self._clock = clock
         self._faults: set[str] = set()
+        self._told_ts: dict[str, float] = {}
+        self._pending: deque[str] = deque()
+        self._num_dropped = 0
         self._seq = 0
         self._last_beat = 0.0
         try:
@@ -131,7 +141,23 @@ class Recorder:
             "kind": kind,
             **fields,
         }
-        self._guarded("events.jsonl", lambda: append_line(self.layout.events, encode_record(encoded(record))))
+        if self._silent:
+            return
+        if len(self._pending) >= MAX_PENDING:
+            self._num_dropped += 1
+        else:
+            self._pending.append(encode_record(encoded(record)))
+        self.flush()
+
+    def flush(self) -> None:
+        """Events that waited for space are in the log, as many as it takes."""
+        while self._pending:
+            if not self._guarded("events.jsonl", lambda: append_line(self.layout.events, self._pending[0])):
+                return
+            self._pending.popleft()
+        if self._num_dropped:
+            num_dropped, self._num_dropped = self._num_dropped, 0
+            self.event(EventKind.NOTICE, text=f"{num_dropped} events were dropped while nothing could be written")
 
     def series(self, **fields: Any) -> None:
         """One more row in ``series.jsonl``."""
@@ -160,6 +186,7 @@ class Recorder:
         if not force and now - self._last_beat < HEARTBEAT_INTERVAL_S:
             return
         self._last_beat = self._beat["ts"] = now
+        self.flush()
         self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(self._beat)))
 
     def crashed(self, error: BaseException) -> None:
@@ -170,24 +197,33 @@ class Recorder:
         self.end(RunRecordState.CRASHED, 1)
 
     def storage_fault(self, what: str, error: Exception) -> None:
-        """``what`` could not be written; said once for each ``what``."""
+        """``what`` could not be written; said once in a while for each ``what``."""
         self._fault(what, error)
 
-    def _guarded(self, what: str, write: Callable[[], None]) -> None:
+    def _guarded(self, what: str, write: Callable[[], None]) -> bool:
+        """Whether it is written."""
         if self._silent:
-            return
+            return True
         try:
             write()
         except OSError as error:
             self._fault(what, error)
+            return False
+        if what in self._faults:
+            self._faults.discard(what)
+            self._warn(f"{what} can be written again")
+        return True
 
     def _fault(self, what: str, error: Exception) -> None:
         if what in self._faults:
             return
         self._faults.add(what)
+        now = self._clock()
+        if now - self._told_ts.get(what, -math.inf) < FAULT_INTERVAL_S:
+            return
+        self._told_ts[what] = now
         self._warn(f"storage-fault: {what} could not be written: {error}. Training goes on.")
-        if what != "events.jsonl":
-            self.event(EventKind.STORAGE_FAULT, what=what, error=str(error))
+        self.event(EventKind.STORAGE_FAULT, what=what, error=str(error))
 
 
 def append_line(path: Path, line: str) -> None:
@@ -202,7 +238,8 @@ def append_line(path: Path, line: str) -> None:
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         content = (("\n" if torn else "") + line + "\n").encode("utf-8", "replace")
         if os.write(descriptor, content) != len(content):
-            raise OSError(28, "no space left for a whole line", str(path))
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, "no space left for a whole line", str(path))
     finally:
         os.close(descriptor)
 

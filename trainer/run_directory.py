@@ -26,12 +26,19 @@ class RunLock:
 
     Raises:
         RunInUseError: another trainer holds it.
-        OSError: the directory cannot be written.
+        ArgumentsError: the directory cannot be written.
     """
 
     def __init__(self, layout: RunLayout, *, patience_s: float = LOCK_PATIENCE_S) -> None:
-        layout.guard.mkdir(parents=True, exist_ok=True)
-        self._descriptor: int | None = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor: int | None = None
+        try:
+            layout.guard.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ArgumentsError(
+                f"the run directory {layout.root} cannot be written: {error.strerror or error}",
+                "make it writable, or give project= another place",
+            ) from error
         deadline = time.monotonic() + patience_s
         while not self._taken():
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
@@ -71,10 +78,20 @@ def set_aside(layout: RunLayout) -> None:
     """What an earlier guarded run left in the directory is in the archive (``exist_ok=True`` starts another one).
 
     Raises:
-        OSError: it could not be moved.
+        ArgumentsError: it could not be moved; what was not stays where it was.
     """
     if not layout.run_json.exists():
         return
+    try:
+        _move_to_archive(layout)
+    except OSError as error:
+        raise ArgumentsError(
+            f"the earlier run in {layout.root} cannot be put aside: {error.strerror or error}",
+            "give this run another name",
+        ) from error
+
+
+def _move_to_archive(layout: RunLayout) -> None:
     target = layout.archive / time.strftime("replaced-%Y%m%d-%H%M%S", time.gmtime())
     (target / "guard").mkdir(parents=True)
     for path in layout.guard.iterdir():

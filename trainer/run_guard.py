@@ -20,6 +20,7 @@ from trainer.drill import Drill
 from trainer.evaluation import Evaluation
 from trainer.going_on import GoingOn
 from trainer.gradients import all_finite
+from trainer.intake import Intake
 from trainer.levels import LayerRow, table
 from trainer.position import Position
 from trainer.progress import RunningLoss
@@ -98,6 +99,7 @@ class RunGuard:
             self.recorder, self.settings, position=self.position, running=self.running, drill=self.drill
         )
         self.evaluation = Evaluation(self.reporter, self.switch)
+        self.intake = Intake(self.layout, self.recorder)
         self._is_open = True
         from_epoch = self.plan.epoch + 1 if self.plan else None
         args = trainer.args

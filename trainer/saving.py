@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -115,6 +117,16 @@ class Saver:
             yield
         finally:
             trainer.last.announce = trainer.best.announce = None
+
+    def save_metrics(self, csv: Path, stock_save: Callable[[], Any]) -> None:
+        """results.csv has the row, or is as it was; the event log has the numbers either way."""
+        size = csv.stat().st_size if csv.exists() else None
+        try:
+            stock_save()
+        except OSError as error:
+            self._recorder.storage_fault(csv.name, error)
+            with contextlib.suppress(OSError):  # a torn row would pass for a whole one
+                csv.unlink() if size is None else os.truncate(csv, size)
 
     def save_within_epoch(self, name: str, trainer: Any, moment: Moment) -> Path | None:
         """A full state at the present batch boundary; None when it could not be written."""

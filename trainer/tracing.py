@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -19,6 +20,12 @@ from ultralytics.data.dataset import ClassificationDataset, YOLODataset
 
 SOURCES_KEY: Final = "source_files"
 """In a batch: per sample, every image file that it was made of."""
+UNREADABLE_KEY: Final = "unreadable_files"
+"""In a batch: per sample, the files that could not be read while it was made, ``file TAB error`` a line."""
+MAX_STAND_INS: Final = 8
+"""Samples tried in place of one that cannot be made. So many in a row are no bad file but a lost disk."""
+_UNREADABLE: Final = (OSError, ValueError, cv2.error)
+"""What reading or transforming a spoiled image raises: missing, no image, of a shape or type that none has."""
 
 
 class TracedYOLODataset(YOLODataset):
@@ -26,18 +33,34 @@ class TracedYOLODataset(YOLODataset):
 
     exact_seed: int | None
     sources: list[str]
+    _indices: list[int]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The sample, with its sources; in an exact run ``index`` also carries the epoch."""
-        self.sources = []
         with _drawing(self, index) as own_index:
-            sample = super().__getitem__(own_index)
+            return _first_that_can_be_made(self._made, own_index, len(self), self._spoiled)
+
+    def _made(self, index: int) -> dict[str, Any]:
+        self.sources, self._indices = [], []
+        sample = super().__getitem__(index)
         sample[SOURCES_KEY] = list(dict.fromkeys(self.sources))
         return sample
+
+    def _spoiled(self, index: int, error: Exception) -> list[str]:
+        if isinstance(error, OSError) or not self.sources:  # raised where the last one was read
+            return self.sources[-1:] or [str(self.im_files[index])]
+        odd = [str(self.im_files[one]) for one in dict.fromkeys(self._indices) if not self._is_an_image(one)]
+        return odd or list(dict.fromkeys(self.sources))
+
+    def _is_an_image(self, index: int) -> bool:
+        with contextlib.suppress(*_UNREADABLE):
+            return bool(self.load_image(index)[0].dtype == np.uint8)
+        return False
 
     def get_image_and_label(self, index: int) -> dict[str, Any]:
         """As in the base class; called for the sample itself and for each of its partners."""
         self.sources.append(str(self.im_files[index]))
+        self._indices.append(index)
         return super().get_image_and_label(index)
 
 
@@ -50,8 +73,34 @@ class TracedClassificationDataset(ClassificationDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The sample, with its file; in an exact run ``index`` also carries the epoch."""
         with _drawing(self, index) as own_index:
-            sample = super().__getitem__(own_index)
-        return {**sample, "im_file": str(self.samples[own_index][0])}
+            return _first_that_can_be_made(self._made, own_index, len(self), self._spoiled)
+
+    def _made(self, index: int) -> dict[str, Any]:
+        return {**super().__getitem__(index), "im_file": str(self.samples[index][0])}
+
+    def _spoiled(self, index: int, _: Exception) -> list[str]:
+        return [str(self.samples[index][0])]
+
+
+def _first_that_can_be_made(
+    make: Callable[[int], dict[str, Any]], index: int, number: int, spoiled: Callable[[int, Exception], list[str]]
+) -> dict[str, Any]:
+    """Sample ``index``, or the next one that can be made; it tells which files could not be read.
+
+    Raises:
+        OSError, ValueError, cv2.error: none of many can.
+    """
+    failed: list[str] = []
+    for shift in range(MAX_STAND_INS + 1):
+        place = (index + shift) % number
+        try:
+            return {**make(place), UNREADABLE_KEY: "\n".join(failed)}
+        except _UNREADABLE as error:
+            if shift == MAX_STAND_INS:
+                raise
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            failed += [f"{file}\t{why}" for file in spoiled(place, error)]
+    raise AssertionError("the loop returns or raises")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
 
 from bot.checks.limits import CheckLimits
 from bot.checks.memory import remembered
@@ -14,6 +16,9 @@ from bot.core.view import RunView
 from trainer.contract import EventKind
 
 Teller = Callable[[RunView, Event], Finding]
+
+MAX_FILES_SHOWN: Final = 5
+"""Of files that are not trained on; the list in the run directory has all."""
 
 
 @remembered(of=lambda view: (view.notable, view.epochs, view.attempt))
@@ -164,6 +169,20 @@ def _out_of_memory(view: RunView, event: Event) -> Finding:
     )
 
 
+def _data_fault(view: RunView, event: Event) -> Finding:
+    count, where = event.integer("count") or 0, event.text("where") or "data"
+    what = "could not be read during training" if where == "batch" else f"are left out of the {where} set"
+    pairs = zip(event.texts("files"), event.texts("reasons"), strict=False)
+    return _occurrence(
+        view,
+        event,
+        Severity.WARNING,
+        f"{count:,} files {what}",
+        body=tuple(f"{Path(file).name}: {why}" for file, why in list(pairs)[:MAX_FILES_SHOWN]),
+        hint=f"see {event.text('list')}" if event.text("list") else "check that the disk with the data is there",
+    )
+
+
 def _storage_fault(view: RunView, event: Event) -> Finding:
     return _occurrence(
         view,
@@ -193,6 +212,7 @@ _TELLERS: Mapping[str, Teller] = {
     EventKind.RUN_REFUSED: _refused,
     EventKind.RUN_CRASHED: _crashed,
     EventKind.OUT_OF_MEMORY: _out_of_memory,
+    EventKind.DATA_FAULT: _data_fault,
     EventKind.STORAGE_FAULT: _storage_fault,
     EventKind.STATE_HEALED: _healed,
 }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import sys
 from pathlib import Path
@@ -46,3 +48,21 @@ def test_a_log_that_cannot_be_opened_stops_nothing(tmp_path: Path, capsys: pytes
     with logged_to(tmp_path / "missing" / "log"):
         print("still printed")
     assert "still printed" in capsys.readouterr().out
+
+
+class Broken(io.StringIO):
+    """A console on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_console_that_takes_nothing_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "stdout", Broken())
+    with copying() as copy:
+        copy.open(tmp_path / "train.log")
+        print("a line", flush=True)
+    assert (tmp_path / "train.log").read_text(encoding="utf-8") == "a line\n"

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trainer import recorder as recorder_module
+from trainer.arguments import ArgumentsError
 from trainer.contract import EventKind, Phase, RunLayout, RunRecordState, read_json
-from trainer.recorder import Recorder, append_line, encoded
+from trainer.recorder import FAULT_INTERVAL_S, Recorder, append_line, encoded
 from trainer.run_directory import RunInUseError, RunLock, set_aside
 
 
@@ -94,6 +99,75 @@ def test_a_record_that_cannot_be_written_is_told_once_and_raises_nothing(layout:
     assert len(warnings) == 1
     assert "series.jsonl" in warnings[0]
     assert json.loads(layout.events.read_text())["kind"] == "storage_fault"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """A disk that can be full: nothing is appended and nothing replaced then."""
+    state = {"full": False}
+
+    def unless_full(write: Callable[..., None]) -> Callable[..., None]:
+        def checked(*args: Any, **kwargs: Any) -> None:
+            if state["full"]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(*args, **kwargs)
+
+        return checked
+
+    for name in ("append_line", "replace_json"):
+        monkeypatch.setattr(recorder_module, name, unless_full(getattr(recorder_module, name)))
+    return state
+
+
+def test_events_wait_for_space_and_follow_in_their_order(layout: RunLayout, disk: dict[str, bool]) -> None:
+    clock, warnings = Clock(), list[str]()
+    recorder = made(layout, clock, warnings)
+    recorder.event(EventKind.NOTICE, text="before")
+    disk["full"] = True
+    recorder.event(EventKind.NOTICE, text="meanwhile")
+    recorder.beat(force=True)
+    clock.now += 2
+    disk["full"] = False
+    recorder.beat()
+
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    assert [row["seq"] for row in rows] == [1, 2, 3, 4]
+    assert [row.get("text") or row["what"] for row in rows] == ["before", "meanwhile", "events.jsonl", "heartbeat.json"]
+    assert warnings[-1] == "heartbeat.json can be written again"
+
+
+def test_a_disk_at_its_limit_is_told_once_in_a_while(layout: RunLayout, disk: dict[str, bool]) -> None:
+    clock = Clock()
+    recorder = made(layout, clock)
+    for number in range(2 * int(FAULT_INTERVAL_S)):
+        disk["full"] = bool(number % 2)
+        clock.now += 1
+        recorder.beat(force=True)
+    disk["full"] = False
+    recorder.flush()
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    assert len([row for row in rows if row["what"] == "heartbeat.json"]) == 2
+
+
+def test_events_that_wait_are_bounded_and_the_loss_is_told(
+    layout: RunLayout, disk: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "MAX_PENDING", 3)
+    recorder = made(layout)
+    disk["full"] = True
+    for _ in range(10):
+        recorder.event(EventKind.NOTICE, text="meanwhile")
+    disk["full"] = False
+    recorder.flush()
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 4
+    assert rows[-1]["text"] == "8 events were dropped while nothing could be written"
+
+
+def test_a_directory_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory", encoding="utf-8")
+    with pytest.raises(ArgumentsError, match="cannot be written: Not a directory"):
+        RunLock(RunLayout(tmp_path / "file" / "run"))
 
 
 def test_a_crash_keeps_the_end_of_its_traceback(layout: RunLayout) -> None:

@@ -96,6 +96,12 @@ def test_a_process_that_ended_with_a_word_has_not_died(written: WrittenRun, look
         pytest.param(EventKind.RUN_CRASHED, {"error": "ValueError", "traceback": "..."}, "run_crashed", id="crashed"),
         pytest.param(EventKind.OUT_OF_MEMORY, {"batch_size_before": 16}, "out_of_memory", id="o"),
         pytest.param(EventKind.STORAGE_FAULT, {"what": "state", "error": "no space"}, "storage_fault", id="disk full"),
+        pytest.param(
+            EventKind.DATA_FAULT,
+            {"where": "train", "count": 2, "files": ["a.png"], "reasons": ["cut"], "list": "guard/left_out_train.txt"},
+            "data_fault",
+            id="corrupt images",
+        ),
         pytest.param(EventKind.STATE_HEALED, {"epoch": 1, "what": "ema", "tensors": 3}, "state_healed", id="healed"),
     ],
 )

@@ -1,0 +1,100 @@
+"""What of a data set cannot be trained on: found when it is scanned, or when a sample is made of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ultralytics.utils import LOGGER
+
+from trainer.contract import EventKind, RunLayout
+from trainer.recorder import Recorder
+from trainer.tracing import UNREADABLE_KEY
+
+MAX_NAMED: Final = 20
+"""Files named in an event; the list beside it has all."""
+_ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
+_LEFT_OUT: Final = re.compile(r"^(?:(?:train|val|test): ?)?(?P<file>.+?): ignoring (?P<why>.+)$")
+"""How Ultralytics tells an image or label that it leaves out (``data/utils.py``, 8.4.190)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A file that is not trained on, and why."""
+
+    file: str
+    why: str
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.found: list[LeftOut] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in _ANSI.sub("", record.getMessage()).splitlines():
+            if match := _LEFT_OUT.match(line.strip()):
+                self.found.append(LeftOut(file=match["file"], why=match["why"]))
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[list[LeftOut]]:
+    """Within, what Ultralytics leaves out of a data set, and tells on its console only, is collected."""
+    collector = _Collector()
+    LOGGER.addHandler(collector)
+    try:
+        yield collector.found
+    finally:
+        LOGGER.removeHandler(collector)
+
+
+class Intake:
+    """Names and counts what is not trained on, each file once."""
+
+    def __init__(self, layout: RunLayout, recorder: Recorder) -> None:
+        self._layout = layout
+        self._recorder = recorder
+        self._told: set[str] = set()
+
+    def scanned(self, where: str, found: list[LeftOut]) -> None:
+        """The data set ``where`` ("train" or "val") was scanned, and ``found`` left out of it."""
+        new = [item for item in found if item.file not in self._told]
+        if not new:
+            return
+        name = f"left_out_{where}.txt"
+        try:
+            text = "".join(f"{item.file}\t{item.why}\n" for item in new)
+            (self._layout.guard / name).write_text(text, encoding="utf-8", errors="replace")
+        except OSError as error:
+            self._recorder.storage_fault(name, error)
+        self._tell(where, new, f"guard/{name}")
+
+    def batch(self, batch: Mapping[str, Any]) -> None:
+        """A batch came from the loader, perhaps with stand-ins for samples that could not be read."""
+        lines = [line for text in batch.get(UNREADABLE_KEY, ()) for line in text.splitlines()]
+        if not lines:
+            return
+        parts = (line.partition("\t") for line in lines)
+        found = {file: LeftOut(file=file, why=why) for file, _, why in parts if file not in self._told}
+        if found:
+            self._tell("batch", list(found.values()), None)
+
+    def _tell(self, where: str, found: list[LeftOut], all_in: str | None) -> None:
+        self._told |= {item.file for item in found}
+        named = found[:MAX_NAMED]
+        self._recorder.event(
+            EventKind.DATA_FAULT,
+            where=where,
+            count=len(found),
+            files=[item.file for item in named],
+            reasons=[item.why for item in named],
+            list=all_in,
+        )
+        what = "could not be read; another sample stands in" if where == "batch" else f"left out of {where}"
+        names = ", ".join(f"{item.file} ({item.why})" for item in named[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        LOGGER.warning(f"data-fault: {len(found)} files {what}: {names}{more}{f'. All: {all_in}' if all_in else ''}")
