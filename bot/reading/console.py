@@ -28,6 +28,8 @@ MAX_SEGMENT_BYTES = 64 * 1024
 """A piece without line feed or carriage return that is longer is read in parts."""
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 """How a log begins that PowerShell's ``>`` has written."""
+_JUNK_SHARE = 3
+"""Text of which more than one in so many characters could not be decoded is none; of random bytes it is two in five."""
 _MAX_TEXT_CHARACTERS = 4_096
 """Of a longer piece only beginning and end are searched for tables and messages, but all of it for frames."""
 
@@ -54,7 +56,7 @@ class SegmentReader:
         """The facts of ``segment``. ``at_end``: it is the last of the file and has no line end."""
         facts: list[ConsoleFact] = []
         for text in unwrap(segment):
-            frames, rests = find_frames(text, at_end=at_end)
+            frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
             for frame in frames:
                 losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)
                 if losses is None:
@@ -84,6 +86,8 @@ class SegmentReader:
         return facts + self.read(segment, line, at_end=at_end)
 
     def _read_text(self, text: str, line: int, *, at_end: bool) -> list[ConsoleFact]:
+        if _JUNK_SHARE * text.count("\ufffd") > len(text):
+            return []
         if len(text) > _MAX_TEXT_CHARACTERS:
             text = f"{text[: _MAX_TEXT_CHARACTERS // 2]} {text[-_MAX_TEXT_CHARACTERS // 2 :]}"
         columns = find_header(text)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from bot.reading.console_facts import CrashKind, Origin
 from bot.reading.console_text import shortened
 
+USER_STOP = "KeyboardInterrupt (user stop)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -27,19 +29,24 @@ _KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
         CrashKind.DATALOADER,
         re.compile(
             r"(?!.*OutOfMemoryError).*(?:DataLoader worker|Pin memory thread exited|bus error encountered in worker"
-            r"|received \d+ items of ancdata|insufficient shared memory)"
+            r"|received \d+ items of ancdata|insufficient shared memory|DataLoader timed out"
+            r"|Communication with the workers is no longer possible)"
         ),
     ),
     (
         CrashKind.OOM,
-        re.compile(r"OutOfMemory|out of memory|can't allocate memory|MemoryError|Unable to allocate", re.IGNORECASE),
+        re.compile(
+            r"OutOfMemory|out of memory|(?:can't|cannot) allocate memory|MemoryError|Unable to allocate"
+            r"|not enough memory|insufficient memory|paging file is too small",
+            re.IGNORECASE,
+        ),
     ),
     (
         CrashKind.CUDA_ERROR,
         re.compile(
             r"CUDA (?:error|driver|failure)|CUDA-capable|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|CUSOLVER_STATUS"
             r"|CUFFT_|device-side assert|illegal memory access|AcceleratorError|No CUDA GPUs|HIP error|hipError"
-            r"|MIOpen Error|miopenStatus|Triton Error \[CUDA\]",
+            r"|MIOpen Error|miopenStatus|Triton Error \[CUDA\]|cudaGetDeviceCount",
             re.IGNORECASE,
         ),
     ),
@@ -49,6 +56,7 @@ _WRAPPERS = re.compile(
 )
 _ALLOCATION = re.compile(r"Tried to allocate [\d.]+ \w+")
 _STATUS = re.compile(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(-?\d+)|signal (SIG[A-Z]+)")
+_GOT_SIGNAL = re.compile(r"got signal: (\d+)")
 _KILLING = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGXCPU"})
 _SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL"} | {
     11: "SIGSEGV",
@@ -61,7 +69,9 @@ def judge_exception(text: str) -> Verdict:
     """An exception line of Python, ``Name: message``."""
     name, _, message = text.partition(":")
     if name == "KeyboardInterrupt":
-        return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.MAIN, detail="KeyboardInterrupt (user stop)")
+        return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.MAIN, detail=USER_STOP)
+    if name.endswith("SignalException") and (signum := _GOT_SIGNAL.search(message)):
+        return judge_signal(int(signum[1]), detail=text)
     if _WRAPPERS.match(name) or name.endswith("ProcessExitedException"):
         return _judge_wrapper(text)
     kind = kind_of(text)
@@ -87,6 +97,13 @@ def judge_exit_code(code: int, *, detail: str) -> Verdict | None:
         return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=shortened(detail))
     kind = CrashKind.KILLED if name in _KILLING else CrashKind.EXCEPTION
     return Verdict(kind=kind, origin=Origin.WRAPPER, detail=f"exit code {code} ({name})")
+
+
+def judge_signal(signum: int, *, detail: str) -> Verdict:
+    """A signal that ended the launcher of the ranks; torchrun raises it as an exception."""
+    killed = _SIGNAL_NAMES.get(signum) in _KILLING
+    kind = CrashKind.KILLED if killed else CrashKind.EXCEPTION
+    return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(detail))
 
 
 def _judge_wrapper(text: str) -> Verdict:

@@ -15,12 +15,17 @@ _FRAME = re.compile(
     rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+\d[\d.]*(?:e[-+]\d+)?G\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=[\s:…#]|$)",
     re.ASCII,
 )
+_FRAME_WITHOUT_MEMORY = re.compile(
+    rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=\s*:\s*\d{{1,3}}%)", re.ASCII
+)
+"""YOLOv6; looked for only below its own header."""
 _COUNTER = re.compile(r"\s*:\s*(\d+)%(?:\|[^|]*\|\s*|[^\d|A-Za-z]*)(\d{1,9})/(\d{1,9})(?!\d|\s+[\d.]+G\s)", re.ASCII)
 _TIME = re.compile(
     r"\s*\[[^\]]*\]?|(?:\s+[\d.]+[KMGT]?(?:it/s|s/it))?\s+(?:\d+:)*\d+(?:\.\d+)?s?(?:<(?:\d+:)*\d+(?:\.\d+)?s?)?",
     re.ASCII,
 )
 _HEADER = re.compile(r"(?:^|\s)Epoch\s+gpu_?mem\s+(\S.*)$", re.ASCII | re.IGNORECASE)
+_HEADER_WITHOUT_MEMORY = re.compile(r"(?:^|\s)Epoch\s+(?:(lr)\s+)?(\w+_loss(?:\s+\w+_loss)*)\s*$", re.ASCII)
 _VAL_HEADER = re.compile(r"(?:^|\s)(?:Class\s+Images\s+(?=[A-Z])|classes\s+(?=top1_acc))(.+?)(?=:\s|:?$)", re.ASCII)
 _ALL_ROW = re.compile(rf"\ball((?:\s+{_NUMBER})+)(?=\s|$)", re.ASCII)
 _ROW_START = re.compile(r"\s{0,2}|.?[\]:|>]\s?", re.ASCII | re.DOTALL)
@@ -44,10 +49,13 @@ _USUAL_LOSSES_SEGMENT = {5: ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "se
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The columns between memory and bar. ``counts`` is how many follow the losses (instances, image size)."""
+    """The columns between memory and bar. ``counts`` is how many follow the losses (instances, image size), ``rates``
+    how many stand before them (YOLOv6's learning rate)."""
 
     losses: tuple[str, ...]
     counts: int
+    rates: int = 0
+    memory: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +79,13 @@ class Bar:
     batches: int
 
 
-def find_frames(text: str, *, at_end: bool) -> tuple[list[Frame], list[str]]:
+def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[Frame], list[str]]:
     """The training frames of ``text`` in order, and the texts before, between and behind them.
 
-    ``at_end``: the file ends with ``text`` and has no line end, so the last number may lack digits.
+    ``at_end``: the file ends with ``text`` and has no line end, so the last number may lack digits. ``memory``: whether
+    frames show it.
     """
-    matches = list(_FRAME.finditer(text))
+    matches = list((_FRAME if memory else _FRAME_WITHOUT_MEMORY).finditer(text))
     if not matches:
         return [], [text]
     frames: list[Frame] = []
@@ -123,7 +132,10 @@ def find_header(text: str) -> Columns | None:
     """The columns that ``text`` announces; None when it announces none, or was cut before their end."""
     match = _HEADER.search(text)
     if match is None:
-        return None
+        match = _HEADER_WITHOUT_MEMORY.search(text)
+        if match is None:
+            return None
+        return Columns(losses=tuple(match[2].split()), counts=0, rates=1 if match[1] else 0, memory=False)
     names = match[1].split()
     for index, name in enumerate(names):
         if name.lower() in _COUNT_COLUMNS:
@@ -172,6 +184,7 @@ def named_losses(frame: Frame, columns: Columns | None, *, yolov5: bool, masks: 
     """The losses of ``frame`` by name; None when the frame was cut before all of them were printed."""
     values = frame.values
     if columns is not None:
+        values = values[columns.rates :]
         expected = len(columns.losses) + columns.counts
         if len(values) == expected or (columns.counts == 0 and frame.closed and len(values) <= expected + 2):
             return _numbers(columns.losses, values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bot.reading.console_errors import judge_exit_code, kind_of
+from bot.reading.console_errors import USER_STOP, judge_exception, judge_exit_code, kind_of
 from bot.reading.console_facts import (
     Completed,
     ConsoleFact,
@@ -71,6 +71,7 @@ _DEATHS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
             r"|^srun: error: .*: task \S+: (?:Killed|Out Of Memory|Terminated)"
             r"|Main process exited, code=killed"
             r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
+            r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b"
         ),
     ),
     (
@@ -84,7 +85,14 @@ _DEATHS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
             r"|^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
             r"|^Fatal Python error: |^Windows fatal exception: "
             r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
+            r"|^(?:double free or corruption|free\(\): invalid|malloc\(\): |munmap_chunk\(\): |malloc_consolidate\(\): "
+            r"|corrupted (?:double-linked list|size vs\. prev_size))"
+            r"|^OMP: Error #\d+: |^forrtl: error \(\d+\): program aborting"
         ),
+    ),
+    (
+        CrashKind.CUDA_ERROR,
+        re.compile(r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)"),  # ROCm; it aborts
     ),
     (CrashKind.DATALOADER, re.compile(r"^ERROR: Unexpected bus error encountered in worker\.")),
     (
@@ -102,8 +110,14 @@ _TERMINATE = re.compile(
 )
 _EXIT_CODE = re.compile(
     r"(?:^Process finished with exit code|^进程已结束，退出代码为|^\S*srun: error: .* Exited with exit code"
-    r"|\bfailed \(exitcode:|^exitcode\s*:|Command exited with (?:non-zero )?status) *(-?\d+)"
+    r"|\bfailed \(exitcode:|^exitcode\s*:|Command exited with (?:non-zero )?status"
+    r"|^command terminated with exit code|^\S+ exited with code|^(?:##\[error\])?Process completed with exit code"
+    r"|^Exited with exit code) *(-?\d+)"
 )
+_REPORTED = re.compile(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)")
+"""SageMaker repeats the last exception behind its own."""
+_USER_STOP = re.compile(r"(?:\^C)+")
+"""The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM."""
 
 
 def read_message(text: str, line: int) -> ConsoleFact | None:
@@ -145,6 +159,13 @@ def _death(text: str, line: int) -> ConsoleFact | None:
         return FatalError(
             line=line, kind=kind_of(match[1] or ""), origin=Origin.MAIN, detail=shortened(text), text=shortened(text)
         )
+    if _USER_STOP.fullmatch(text):
+        return FatalError(
+            line=line, kind=CrashKind.EXCEPTION, origin=Origin.MAIN, detail=USER_STOP, text=shortened(text)
+        )
+    if match := _REPORTED.search(text):
+        said = judge_exception(match[1].rstrip('"'))
+        return FatalError(line=line, kind=said.kind, origin=Origin.WRAPPER, detail=said.detail, text=shortened(text))
     if match := _EXIT_CODE.search(text):
         verdict = judge_exit_code(int(match[1]), detail=text)
         if verdict is not None:

@@ -20,6 +20,8 @@ _CHAIN = ("The above exception was the direct cause", "During handling of the ab
 _EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::(?:\s|$)|$)")
 _KNOWN_ENDING = ("Error", "Exception", "Interrupt")
 _LEVELS = frozenset({"WARNING", "ERROR", "INFO", "DEBUG", "CRITICAL", "NOTE"})
+_STAMP_VARIES = re.compile(r"\d+|\s+")
+_MAX_STAMP_CHARACTERS = 200
 _MAX_LINES = 2_000
 """A traceback of more lines (deep recursion prints a thousand) is taken for something else."""
 
@@ -40,6 +42,8 @@ class TracebackReader:
         self._kind = _Kind.MAIN
         self._announced: _Kind | None = None
         self._chained = False
+        self._stamp: re.Pattern[str] | None = None
+        """What some logger had put before the head of the last traceback, and puts before each of its lines."""
 
     @property
     def idle(self) -> bool:
@@ -50,10 +54,13 @@ class TracebackReader:
         """Whether ``text`` (with its indentation) belongs to a traceback, and the fact that it completes."""
         stripped = text.strip()
         if stripped.endswith(_HEAD):
-            self._begin(text, original=stripped.startswith("Original"))
+            self._begin(text)
             return True, None
+        bare = self._without_stamp(text)
         if self.reading:
-            return self._continue(text, stripped, line)
+            return self._continue(bare, bare.strip(), line)
+        if bare is not text and (not bare.strip() or bare.startswith(_CHAIN)):
+            text, stripped = bare, bare.strip()
         if not stripped:
             return True, None
         if stripped.startswith(_CHAIN):
@@ -75,7 +82,11 @@ class TracebackReader:
         self._kind = _Kind.MAIN
         return True, self._error(stripped, line)
 
-    def _begin(self, text: str, *, original: bool) -> None:
+    def _begin(self, text: str) -> None:
+        before = text[: text.rfind(_HEAD)]
+        original = before.endswith("Original ")
+        self._stamp = _stamp_of(before.removesuffix("Original "))
+        text = self._without_stamp(text)
         if self._announced is not None:
             self._kind = self._announced
         elif not (self._chained or original):
@@ -97,12 +108,26 @@ class TracebackReader:
         self.reading = False
         return True, self._error(stripped, line)
 
+    def _without_stamp(self, text: str) -> str:
+        match = self._stamp.match(text) if self._stamp else None
+        return text[match.end() :] if match else text
+
     def _error(self, stripped: str, line: int) -> ConsoleFact | None:
         if self._kind is _Kind.HARMLESS:
             return None  # announced already, with the thread's name
         verdict = judge_exception(stripped)
         origin = Origin.CHILD if self._kind is _Kind.CHILD and verdict.origin is Origin.MAIN else verdict.origin
         return FatalError(line=line, kind=verdict.kind, origin=origin, detail=verdict.detail, text=shortened(stripped))
+
+
+def _stamp_of(before: str) -> re.Pattern[str] | None:
+    """Matches ``before`` with any other time or number in it; None when it is mere indentation or no logger's."""
+    if not before.strip() or len(before) > _MAX_STAMP_CHARACTERS:
+        return None
+    parts = _STAMP_VARIES.split(before.rstrip())
+    gaps = [r"\d+" if gap[0].isdigit() else r"\s+" for gap in _STAMP_VARIES.findall(before.rstrip())]
+    pattern = "".join(re.escape(part) + gap for part, gap in zip(parts, [*gaps, ""], strict=True))
+    return re.compile(pattern + r" ?")
 
 
 def _names_exception(name: str) -> bool:

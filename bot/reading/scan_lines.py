@@ -21,6 +21,11 @@ class LineCounter:
         self._counted_to = 0
         self._dense_blocks = 0
 
+    @property
+    def counted(self) -> tuple[int, int]:
+        """An offset, and the number of the line that it lies on."""
+        return self._counted_to, self._line
+
     def note(self, block: bytearray, base: int, offset: int) -> None:
         """Number the line that begins at ``offset``, no earlier than any that was asked for before."""
         if self._dense_blocks <= _DENSE_BLOCKS:
@@ -40,13 +45,14 @@ class LineCounter:
             self._counted_to = offset
 
 
-def line_numbers(stream: FileIO, offsets: Iterable[int]) -> dict[int, int]:
-    """The number (from 1) of the line that holds each of ``offsets``."""
+def line_numbers(stream: FileIO, offsets: Iterable[int], *, counted: tuple[int, int] = (0, 1)) -> dict[int, int]:
+    """The number (from 1) of the line that holds each of ``offsets``. ``counted`` is an offset whose line is known."""
     numbers: dict[int, int] = {}
+    wanted = sorted(set(offsets))
     block = bytearray(_BLOCK_BYTES)
-    base = length = place = 0
-    line = 1
-    for offset in sorted(set(offsets)):
+    base, line = counted if wanted and counted[0] <= wanted[0] else (0, 1)
+    length = place = 0
+    for offset in wanted:
         while base + length <= offset:
             line += _count(block, place, length)
             base += length

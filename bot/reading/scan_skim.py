@@ -20,7 +20,7 @@ from bot.reading.console_frames import Columns
 from bot.reading.scan_lines import LineCounter, line_numbers
 from bot.reading.scan_summary import LogSummary
 
-TELLING = b"nrdhR"
+TELLING = b"nrdhR^"
 """No healthy frame has one of these bytes. What :mod:`bot.reading.console_messages` finds must have one."""
 BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
@@ -70,6 +70,8 @@ class _Skimmer:
         self._val_columns: list[tuple[int, tuple[str, ...] | None]] = [(0, None)]
         """From which offset on which columns hold."""
         self._row_offset = -1
+        self._uneven_to = -1
+        """Frames before this place of the block can't be counted."""
 
     def run(self) -> LogSummary:
         base = 0
@@ -96,13 +98,14 @@ class _Skimmer:
         self._find_last_row()
         numbers = self._counter.numbers
         missing = self._summary.lines() - numbers.keys()
-        self._summary.renumber(numbers | line_numbers(self._stream, missing))
+        self._summary.renumber(numbers | line_numbers(self._stream, missing, counted=self._counter.counted))
         return self._summary
 
     def _skim_block(self, base: int, end: int) -> None:
         """Read the telling pieces of the block up to ``end``, where a piece ends."""
         block = self._block
         hits = _Hits(block, end)
+        self._uneven_to = -1
         newline = block.find(b"\n", 0, end) % (end + 1)
         floor = 0
         while floor < end:
@@ -121,7 +124,7 @@ class _Skimmer:
             facts = self._read_piece(bytes(block[start:stop]), base + start)
             floor = stop + 1
             if facts and isinstance(facts[-1], TrainFrame) and facts[-1].nonfinite:
-                floor = self._read_run(facts[-1], floor, end)
+                floor = self._read_run(facts[-1], floor, end, hits)
             if not all(isinstance(fact, Header) for fact in facts):
                 self._told_to = base + floor
                 self._counter.note(block, base, self._line)
@@ -144,15 +147,49 @@ class _Skimmer:
             self._val_bars = _val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
         return facts
 
-    def _read_run(self, frame: TrainFrame, place: int, end: int) -> int:
+    def _read_run(self, frame: TrainFrame, place: int, end: int, hits: _Hits) -> int:
         """Where reading goes on behind the non-finite frames of the same epoch that follow, whole and alike."""
-        separator = self._block[place - 1 : place]
-        match = _run_pattern(len(frame.losses), bytes(separator)).match(self._block, place, end)
-        if match is None or match[2] != b"%d/%d" % (frame.epoch, frame.epochs):
-            return place
-        frames = self._block.count(separator, place, match.end()) - 1  # the last one is read: it has the counter
+        separator = bytes(self._block[place - 1 : place])
+        pattern = _run_pattern(len(frame.losses), separator)
+        epoch = b"%d/%d" % (frame.epoch, frame.epochs)
+        stop, pieces = self._counted_run(pattern, separator, epoch, place, hits.other(place))
+        if not pieces:
+            match = pattern.match(self._block, place, end)
+            if match is None or match[2] != epoch:
+                return place
+            stop = match.end()
+            pieces = self._block.count(separator, place, stop)
+        frames = pieces - 1  # the last one is read: it has the counter
         self._summary.repeat_nonfinite(frames, lines=frames if separator == b"\n" else 0)
-        return self._block.rfind(separator, place, match.end() - 1) + 1 or place
+        return self._block.rfind(separator, place, stop - 1) + 1 or place
+
+    def _counted_run(
+        self, pattern: re.Pattern[bytes], separator: bytes, epoch: bytes, place: int, stop: int
+    ) -> tuple[int, int]:
+        """Where a run of frames with nothing else in it ends, ``stop`` at the latest, and how many they are.
+
+        By counting alone: as many ``%`` as pieces, as many ``n`` in each as in the first, the first and the last alike.
+        None when that does not hold.
+        """
+        block = self._block
+        other = block.find(b"\r\n".replace(separator, b""), place, stop)
+        stop = block.rfind(separator, place, other if other >= 0 else stop) + 1
+        if stop <= max(place, self._uneven_to):
+            return place, 0
+        first = pattern.match(block, place, block.find(separator, place, stop) + 1)
+        last = pattern.match(block, block.rfind(separator, place, stop - 1) + 1, stop)
+        pieces = block.count(separator, place, stop)
+        if (
+            first is not None
+            and last is not None
+            and first[2] == epoch == last[2]
+            and first[3] == last[3]
+            and block.count(b"%", place, stop) == pieces
+            and block.count(b"n", place, stop) == pieces * first[3].count(b"n")
+        ):
+            return stop, pieces
+        self._uneven_to = stop
+        return place, 0
 
     def _catch_up(self, stop: int, columns: Columns | None, val_columns: tuple[str, ...] | None) -> None:
         """Tell the summary the end of the healthy stretch before ``stop``, back to a frame with its counter.
@@ -231,6 +268,11 @@ class _Hits:
                 self._places[index] = found if found >= 0 else self._end
         return min(self._places)
 
+    def other(self, floor: int) -> int:
+        """As :meth:`next`, for the bytes that no non-finite loss has either."""
+        self.next(floor)
+        return min(self._places[1:])
+
 
 def _has_counter(fact: ConsoleFact) -> bool:
     return isinstance(fact, TrainFrame) and fact.batch is not None
@@ -247,7 +289,7 @@ def _val_bars_pattern(head: bytes) -> re.Pattern[bytes] | None:
     place = next((place for place, byte in enumerate(head) if byte in TELLING), None)
     if place is None:
         return None
-    again = rb"(?:" + _BAR_BYTES + rb"\r(?:\x1b\[K)? *" + re.escape(head) + rb")*+"
+    again = rb"(?:" + _BAR_BYTES + rb"[\r\n](?:\x1b\[K)? *" + re.escape(head) + rb")*+"
     return re.compile(re.escape(head[place:]) + again)
 
 

@@ -43,6 +43,9 @@ PIECES = {
     "tqdm_frames": "".join(tqdm_frame(2, batch) for batch in range(1, 9)),
     "nan_frames": "".join(frame(2, batch, losses=NAN) for batch in range(1, 9)),
     "nan_frames_by_line": "".join(tqdm_frame(3, batch, losses=NAN).replace("\r", "\n") for batch in range(1, 9)),
+    "nan_glued": "\r" + description(2, 10, NAN) + ": 9%|#| 9/100 " + description(2, 10, NAN) + ": 10%|#| 10/100 ",
+    "nan_run": "".join(frame(2, batch, batches=400, losses=NAN) for batch in range(1, 60)),
+    "one_nan": frame(2, 3, losses=("1", "nan", "2")),
     "one_inf": frame(3, 5, losses=("1", "-inf", "2")),
     "nan_without_counter": "\r" + description(3, 10, NAN) + ": 1",
     "no_counter": NO_COUNTER,
@@ -84,6 +87,15 @@ PIECES = {
     "line_feeds": "\n\n\r\n",
     "hole": "\n" + "\0" * 700,
     "kernel": "Out of memory: Killed process 4711 (python)\n",
+    "interrupt_echo": "^C\n",
+    "stamped": "".join(f"\n[1] INFO - {line}" for line in raised("OSError: stamped").split("\n")),
+    "yolov6": (
+        "\n     Epoch  iou_loss   dfl_loss   cls_loss\n"
+        + "".join(
+            f"\r     0/399     1.214    0.12      3.4: {n}%|#| {n}/100 [08:05<00:00,  1.90it/s]" for n in range(9)
+        )
+        + "\r     0/399     1.214     nan      3.4: 9%|#| 9/100 [08:05<00:00,  1.90it/s]"
+    ),
     "healthy_text": "\nCUB 5: 12 / 7 G ok\n",
 }
 
