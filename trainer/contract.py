@@ -265,8 +265,11 @@ def decode_number(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
-    if value in {"nan", "inf", "-inf"}:
+        try:
+            return float(value)
+        except OverflowError:  # a whole number of more than 300 digits
+            return None
+    if isinstance(value, str) and value in {"nan", "inf", "-inf"}:
         return float(str(value))
     return None
 

@@ -6,6 +6,7 @@ frame of an epoch is one bad batch, observed, and how many followed is unknown.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +39,9 @@ UNGUARDED = "none (unguarded)"
 
 _SILENT = frozenset({TailNote.UNCHANGED, TailNote.MISSING, TailNote.UNREADABLE})
 """Looks that found no new byte."""
-_MAX_LOOKS = 64
-"""Of 8 MiB each: a log that long is caught up with over several checks."""
+_LOOK_BYTES = 1024 * 1024
+_MAX_LOOKS_S = 5.0
+"""A long log is caught up with over several checks: the time-out of a check is not far above."""
 
 
 class AdoptedReader:
@@ -58,7 +60,7 @@ class AdoptedReader:
         self._source = record
         self._source_mtime_ns = -1
         self._attempt = 1
-        self._console = ConsoleFollower(adoption.log)
+        self._console = ConsoleFollower(adoption.log, max_bytes=_LOOK_BYTES)
         self._results_mtime_ns = -1
         self._frame: TrainFrame | None = None
         self._phase = Phase.STARTUP
@@ -84,7 +86,8 @@ class AdoptedReader:
         events: list[Event] = []
         grew = False
         self._look_at_source()
-        for _ in range(_MAX_LOOKS):
+        until_s = time.monotonic() + _MAX_LOOKS_S
+        while True:
             look = self._console.look()
             if look.note is TailNote.UNREADABLE:
                 errors.append(f"{self._console.path} can't be read: {look.error}. Check its permissions and the mount.")
@@ -92,8 +95,10 @@ class AdoptedReader:
                 errors.append(f"{self._console.path} is not there (yet).")
             grew = grew or look.note not in _SILENT
             events += self._take(look.facts, now)
-            if look.more:
+            if look.more and time.monotonic() < until_s:
                 continue
+            if look.more:
+                break
             if self._attempt == len(self.adoption.attempts):
                 break
             events.append(self._next_attempt(now))
@@ -129,7 +134,7 @@ class AdoptedReader:
         """The log of an attempt has been read to its end, and another attempt followed it."""
         self._attempt += 1
         begun = self.adoption.attempts[self._attempt - 1]
-        self._console = ConsoleFollower(begun.log)
+        self._console = ConsoleFollower(begun.log, max_bytes=_LOOK_BYTES)
         self._frame, self._state, self._fatal = None, RunRecordState.RUNNING, None
         self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
         self._bad_epochs.clear()

@@ -22,6 +22,8 @@ from trainer.contract import ARCHIVE_DIR_NAME, SCHEMA_VERSION, RunLayout, decode
 MAX_DEPTH = 4
 """Ultralytics nests project/task/name; deeper than this is not searched."""
 _MAX_LOG_ERRORS = 20
+MAX_JSON_BYTES = 1024 * 1024
+"""A record of a run has a few thousand bytes; a larger file is something else, and is not taken into memory."""
 _LOG_TAIL_BYTES = 16_384
 _LOG_TAIL_LINES = 15
 _LOG_LINE_CHARACTERS = 240
@@ -76,9 +78,16 @@ class RunReader:
             identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if self._checked.get(path) == identity:
                 return None
+            if stat.st_size > MAX_JSON_BYTES:
+                errors.append(f"{path.name} has {stat.st_size} bytes (limit {MAX_JSON_BYTES}): no record has.")
+                return None
             record = read_json(path)
         except FileNotFoundError:
+            if path == self.layout.run_json and path in self._checked:
+                errors.append(f"{path.name} is gone. Was the run's directory moved or deleted, or its mount lost?")
             return None
+        except RecursionError:
+            record = None
         except OSError as error:
             errors.append(f"{path.name} can't be read: {error.strerror}. Check its permissions and the mount.")
             return None
@@ -103,7 +112,7 @@ class RunReader:
                 continue
             try:
                 value = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 torn += 1
                 continue
             if isinstance(value, dict):
