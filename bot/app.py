@@ -7,12 +7,15 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from bot.adopt import Adoptions, find_adoptions, read_adoption
 from bot.alerting.deliver import Deliverer
 from bot.alerting.limits import DeliveryLimits
 from bot.alerting.pipeline import AlertPipeline
+from bot.core.duty import CHECK_RUNS
 from bot.core.facts import ProcessIdentity
 from bot.drivers.gpu_holders import LocalGpuHolders
 from bot.drivers.host import HostProbe
@@ -31,7 +34,8 @@ from bot.ports import ChatRefused, Clock
 from bot.reading.adopted import AdoptedReader
 from bot.reading.run_files import RunReader, find_runs
 from bot.schedule import Schedule
-from bot.setting_limits import alert_limits, audience, check_limits, host_limits, operation_limits
+from bot.self_watch import SelfWatch
+from bot.setting_limits import alert_limits, audience, check_limits, duty_limits, host_limits, operation_limits
 from bot.settings import Settings
 from bot.sink import FindingsSink
 from bot.slack.chat import OnCall
@@ -102,6 +106,7 @@ class App:
             limits=check_limits(settings),
             clock=self.clock,
             stacks=Stacks(self.driver.signal),
+            together=self._one_commit,
         )
         self.host = HostWatch(
             probe=HostProbe(self._places),
@@ -122,7 +127,8 @@ class App:
             away_told_s=settings.away_told_s,
         )
         self._systemd = ServiceNotifier(os.environ)
-        self._schedule = Schedule(self._trouble)
+        self._self_watch = SelfWatch(sink=self._sink, limits=duty_limits(settings), clock=self.clock)
+        self._schedule = Schedule(self._self_watch.note)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._deliverer: Deliverer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -163,6 +169,14 @@ class App:
             notify=self._notify,
         )
 
+    @contextlib.contextmanager
+    def _one_commit(self) -> Iterator[None]:
+        """What is written within costs one sync, and nothing when the database can't be used."""
+        with contextlib.suppress(StoreError), contextlib.ExitStack() as stack:
+            with contextlib.suppress(StoreError):
+                stack.enter_context(self.database.transaction())
+            yield
+
     def _open_reader(self, place: Path) -> RunReader | AdoptedReader:
         first_seen_ts = self.clock.now()
         with contextlib.suppress(StoreError):  # the sink says so; watching goes on
@@ -179,14 +193,17 @@ class App:
         Raises:
             ChatRefused: Slack refused the tokens or the channel: a person must mend something.
         """
-        await self.supervisor.tick()
+        await self._check_runs()
         await self._look_at_itself()
         with contextlib.suppress(StoreError):  # told as a finding; the schedule tries again
             self._notices.returned()
             await self.operations.recover()
         self._schedule_jobs()
         self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")
-        self._tasks.append(asyncio.create_task(watch_runs(self._list_runs, self.supervisor.check), name="watch"))
+        watching = watch_runs(
+            self._list_runs, self.supervisor.check_all, note=partial(self._self_watch.note, "watch files")
+        )
+        self._tasks.append(asyncio.create_task(watching, name="watch"))
         await self._connect()
         self._deliverer = Deliverer(
             self.outbox,
@@ -228,13 +245,17 @@ class App:
         """The outbox has something new."""
         self._notify()
 
+    async def _check_runs(self) -> None:
+        await self.supervisor.tick()
+        self._self_watch.note("find new runs", self.supervisor.find_fault)
+
     def _notify(self) -> None:
         if self._deliverer is not None:
             self._deliverer.notify()
 
     def _schedule_jobs(self) -> None:
         every_s = self.settings.check_interval_s
-        self._schedule.every(every_s, "check runs", self.supervisor.tick, timeout_s=_TICK_TIMEOUT_S)
+        self._schedule.every(every_s, CHECK_RUNS, self._check_runs, timeout_s=_TICK_TIMEOUT_S)
         self._schedule.every(every_s, "check host", self.host.look, timeout_s=60.0)
         self._schedule.every(
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0
@@ -250,6 +271,7 @@ class App:
 
     async def _look_at_itself(self) -> None:
         self._sink.tick()
+        self._self_watch.look()
 
     async def _tell_notices(self) -> None:
         with contextlib.suppress(StoreError):  # the next look at itself tells it
@@ -306,9 +328,6 @@ class App:
             outbox_readable=not unreadable,
             socket_alive=self.connection.alive(),
         )
-
-    def _trouble(self, text: str) -> None:
-        _LOG.error("schedule: %s", text)
 
 
 def _own_identity(driver: LocalDriver) -> ProcessIdentity:

@@ -4,40 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_EXECUTED,
+    EVENT_JOB_MISSED,
+    JobEvent,
+)
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 _LOG = logging.getLogger(__name__)
 
 _MISFIRE_GRACE_S = 60
 """APScheduler's own default of 1 s drops a run whenever the loop was busy for that long."""
+_LATE_S = 60.0
+"""Beyond its interval: a run that comes later than this has been missed, whatever it then does."""
 
 
 class Schedule:
-    """Interval jobs on the running event loop. ``trouble`` hears of every missed, overlapping or failed run."""
+    """Interval jobs on the running event loop. ``note`` hears of every run of every job: the job's name, and None or
+    what was wrong (missed, failed, too long). One that is due again while it runs is late, not wrong: its time-out
+    tells when it hangs."""
 
-    def __init__(self, trouble: Callable[[str], None]) -> None:
-        self._trouble = trouble
+    def __init__(self, note: Callable[[str, str | None], None]) -> None:
+        self._note = note
         self._stopping = False
+        self._began_s: dict[str, float] = {}
+        self._late: dict[str, str] = {}
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _MISFIRE_GRACE_S},
         )
-        self._scheduler.add_listener(self._heard, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES | EVENT_JOB_ERROR)
+        self._scheduler.add_listener(self._heard, EVENT_JOB_EXECUTED | EVENT_JOB_MISSED | EVENT_JOB_ERROR)
 
     def every(self, seconds: float, name: str, work: Callable[[], Awaitable[object]], *, timeout_s: float) -> None:
         """``work`` runs every ``seconds``; cancelled after ``timeout_s``, since a job that hangs would silently stop
         its own repetition."""
 
         async def bounded() -> None:
+            began_s = time.monotonic()
+            gap_s = began_s - self._began_s.get(name, began_s)
+            self._began_s[name] = began_s
+            if gap_s > seconds + _LATE_S:  # coalesced runs are no misfire to APScheduler
+                self._late[name] = f"it is due every {seconds:g} s and ran after {gap_s:.0f} s: is the host overloaded?"
             try:
-                await asyncio.wait_for(work(), timeout_s)
-            except TimeoutError:
-                _LOG.error("job-timeout: %s did not end within %g s; it was cancelled and runs again", name, timeout_s)
-                self._trouble(f"{name} did not end within {timeout_s:g} s")
+                async with asyncio.timeout(timeout_s):
+                    await work()
+            except TimeoutError as error:
+                raise TimeoutError(str(error) or f"it did not end within {timeout_s:g} s and was cancelled") from error
 
         self._scheduler.add_job(bounded, "interval", seconds=seconds, id=name, name=name, replace_existing=True)
 
@@ -54,7 +71,15 @@ class Schedule:
     def _heard(self, event: JobEvent) -> None:
         if self._stopping:
             return
-        what = {EVENT_JOB_MISSED: "was missed", EVENT_JOB_MAX_INSTANCES: "is still running", EVENT_JOB_ERROR: "failed"}
-        text = f"{event.job_id} {what.get(event.code, 'had trouble')}"
-        _LOG.error("job: %s", text, exc_info=getattr(event, "exception", None))
-        self._trouble(text)
+        fault = _fault(event) or self._late.pop(event.job_id, None)
+        if fault is not None:
+            _LOG.error("job-fault: %s: %s", event.job_id, fault, exc_info=getattr(event, "exception", None))
+        self._note(event.job_id, fault)
+
+
+def _fault(event: JobEvent) -> str | None:
+    if event.code == EVENT_JOB_EXECUTED:
+        return None
+    if event.code == EVENT_JOB_ERROR:
+        return f"{type(event.exception).__name__}: {event.exception}"
+    return f"it was missed: the bot was busy or asleep for more than {_MISFIRE_GRACE_S} s"

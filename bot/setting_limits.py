@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.alerting.limits import AlertLimits, Audience, Tier
-from bot.checks.limits import CheckLimits, HostLimits
+from bot.checks.limits import CheckLimits, DutyLimits, HostLimits
 from bot.core.epoch_report import ReportLimits
 from bot.core.finding import Severity
 from bot.core.storm import StormLimits
@@ -55,6 +55,11 @@ def host_limits(settings: Settings) -> HostLimits:
         gpu_hot_margin_c=settings.gpu_hot_margin_c,
         gpu_memory_free_min_gib=settings.gpu_memory_free_min_gib,
     )
+
+
+def duty_limits(settings: Settings) -> DutyLimits:
+    """What is called trouble of the bot itself."""
+    return DutyLimits(faults_in_a_row=settings.bot_faults_in_a_row)
 
 
 def alert_limits(settings: Settings) -> AlertLimits:

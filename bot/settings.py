@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     check_interval_s: float = _limit(
         30.0, "s", "periodic look at every run, beside the file watcher that makes it immediate", ge=0.2, le=3600
     )
+    bot_faults_in_a_row: int = _limit(
+        3, "times", "a periodic job of the bot that fails or is missed this often in a row is an alert of its own", ge=1
+    )
     startup_timeout_s: float = _limit(
         1800.0, "s", "no first batch by then: scanning labels and caching a large set takes many minutes", gt=0
     )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,12 +21,11 @@ from bot.core.finding import Finding, Nature, Severity
 from bot.core.run import RunState
 from bot.core.view import RunView
 from bot.errors import StoreError
+from bot.lookout import TIMEOUT_S, Looked, Lookout
 from bot.ports import Clock
 
 _LOG = logging.getLogger(__name__)
 
-READ_TIMEOUT_S = 20.0
-"""A look at a run directory on a dead mount never returns; it must not stop the looks at the others."""
 QUIET_WHILE_HELD = frozenset({"process_died", "orphans", "stalled", "run_stopped", "log_error"})
 """An operation stops the process on purpose and says so itself."""
 LOG_TAIL_AFTER_S = 60.0
@@ -106,6 +107,8 @@ class Supervisor:
         limits: CheckLimits,
         clock: Clock,
         stacks: Stacks | None = None,
+        read_timeout_s: float = TIMEOUT_S,
+        together: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._stacks = stacks
         self._find_runs = find_runs
@@ -118,55 +121,98 @@ class Supervisor:
         self._readers: dict[Path, Reader] = {}
         self._views: dict[Path, RunView] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
+        self._lookout = Lookout(timeout_s=read_timeout_s)
+        self._together = together
+        """Around what opens several readers: what they write is written at once."""
         self.last_tick_ts: float | None = None
         self._checked_ts: dict[Path, float] = {}
+        self.find_fault: str | None = None
+        """Why the last tick could not look for new runs; None when it could."""
 
     async def tick(self) -> None:
         """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
+        found: tuple[Path, ...] = ()
+        self.find_fault = None
         try:
-            found = await asyncio.wait_for(asyncio.to_thread(self._find_runs), READ_TIMEOUT_S)
-        except (OSError, TimeoutError) as error:
-            _LOG.error("runs-dir-unreadable: %s. Hint: check RUNS_DIR, its permissions and its mount.", error)
-            found = ()
-        paths = sorted({*found, *self._readers})
-        await asyncio.gather(*(self._check_in_turn(path) for path in paths))
+            found = await self._lookout.ask("runs", self._find_runs)
+        except OSError as error:
+            # Before the first training there need be no RUNS_DIR.
+            if self._readers or not isinstance(error, FileNotFoundError):
+                self.find_fault = f"{error}. Check RUNS_DIR, its permissions and its mount."
+            _LOG.warning("runs-dir-unreadable: %s. Hint: check RUNS_DIR, its permissions and its mount.", error)
+        runs = {*found, *self._readers}
+        for one in runs:
+            self._checked_ts.setdefault(one, self._clock.now())
+        await self.check_all(runs)
         self.last_tick_ts = self._clock.now()
-
-    async def _check_in_turn(self, directory: Path) -> None:
-        self._checked_ts.setdefault(directory, self._clock.now())
-        await self.check(directory)
-        self._checked_ts[directory] = self._clock.now()
 
     def oldest_check_ts(self) -> float | None:
         """When the run that has waited longest for its turn was last checked; None when there is no run."""
         return min(self._checked_ts.values(), default=None)
 
+    async def check_all(self, directories: Collection[Path]) -> None:
+        """Each run was read, checked and its findings handed on; those that are free are read in one thread."""
+        locks = {one: self._locks.setdefault(one, asyncio.Lock()) for one in sorted(directories)}
+        free = [one for one, lock in locks.items() if not lock.locked()]
+        busy = [one for one, lock in locks.items() if lock.locked()]
+        await asyncio.gather(self._look_at(free), *(self.check(one) for one in busy))
+
     async def check(self, directory: Path) -> RunView | None:
         """The run in ``directory`` was read, checked and its findings handed on. None when it is no run (yet)."""
-        lock = self._locks.setdefault(directory, asyncio.Lock())
-        async with lock:
+        await self._look_at([directory])
+        return self._views.get(directory)
+
+    async def _look_at(self, directories: Sequence[Path]) -> None:
+        held: dict[Path, asyncio.Lock] = {}
+
+        def take(looked: Looked[RunView | None]) -> None:
             try:
-                reader = self._readers.get(directory)
-                if reader is None:
-                    reader = self._readers[directory] = self._open_reader(directory)
-                view = await asyncio.wait_for(asyncio.to_thread(self._look, reader), READ_TIMEOUT_S)
-            except TimeoutError:
-                view = self._unreadable(directory, f"no answer within {READ_TIMEOUT_S:g} s; is its mount dead?")
-            except Exception as error:  # noqa: BLE001 - the tick: logged, and told as a finding
-                _LOG.exception("run-unreadable: %s", directory)
-                view = self._unreadable(directory, f"{type(error).__name__}: {error}")
-            if view is None:
-                return None
-            self._views[directory] = view
-            now = self._clock.now()
-            try:
-                findings, unjudged = self._findings(view, now)
-                self._sink.process(view, findings, unjudged, now)
-            except StoreError:
-                _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
-            if self.operations is not None:
-                self.operations.notice(view)
-            return view
+                self._take(looked)
+            except Exception:  # noqa: BLE001 - the tick: the other runs go on, and the next look repeats it
+                _LOG.exception("look-failed: %s", looked.place)
+            held.pop(looked.place).release()  # one that hangs must not hold the others
+
+        try:
+            for one in directories:
+                lock = self._locks.setdefault(one, asyncio.Lock())
+                await lock.acquire()
+                held[one] = lock
+            self._open_new([one for one in directories if one not in self._readers])
+            work = {one: partial(self._look, self._readers[one]) for one in directories if one in self._readers}
+            await self._lookout.look(work, take)
+        finally:
+            for lock in held.values():
+                lock.release()
+
+    def _open_new(self, directories: Sequence[Path]) -> None:
+        if not directories:
+            return
+        with self._together():
+            for one in directories:
+                try:
+                    self._readers[one] = self._open_reader(one)
+                except Exception:  # noqa: BLE001 - the tick: logged, and tried again
+                    _LOG.exception("run-unreadable: %s; it is opened again at the next look", one)
+
+    def _take(self, looked: Looked[RunView | None]) -> None:
+        directory, view, error = looked.place, looked.answer, looked.error
+        self._checked_ts[directory] = self._clock.now()
+        if isinstance(error, TimeoutError):
+            view = self._unreadable(directory, str(error))
+        elif error is not None:
+            _LOG.error("run-unreadable: %s", directory, exc_info=error)
+            view = self._unreadable(directory, f"{type(error).__name__}: {error}")
+        if view is None:
+            return
+        self._views[directory] = view
+        now = self._clock.now()
+        try:
+            findings, unjudged = self._findings(view, now)
+            self._sink.process(view, findings, unjudged, now)
+        except StoreError:
+            _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
+        if self.operations is not None:
+            self.operations.notice(view)
 
     def _look(self, reader: Reader) -> RunView | None:
         now = self._clock.now()

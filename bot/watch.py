@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from watchfiles import awatch
 
+from bot.lookout import Lookout
 from trainer.contract import RunLayout
 
 _LOG = logging.getLogger(__name__)
@@ -23,66 +25,82 @@ _RETRY_S = 10.0
 
 async def watch_runs(
     list_runs: Callable[[], tuple[Path, ...]],
-    changed: Callable[[Path], Awaitable[object]],
+    changed: Callable[[frozenset[Path]], Awaitable[object]],
     *,
+    note: Callable[[str | None], None] | None = None,
     relist_s: float = RELIST_S,
 ) -> None:
-    """Calls ``changed`` with a run directory when runs come or go and whenever its events grow; until cancelled.
+    """Calls ``changed`` with run directories when runs come or go and whenever their events grow; until cancelled.
 
     Only the event files are watched: a folder would also tell of every heartbeat and every line of the log, hundreds of
-    changes a second with a hundred runs.
+    changes a second with a hundred runs. ``note`` hears whether that works (None) or why not.
     """
+    lookout = Lookout()
+    event_files = partial(lookout.ask, "event files", partial(_event_files, list_runs))
     while True:
         try:
-            found = frozenset(await asyncio.to_thread(_event_files, list_runs))
+            found = await event_files()
+            if note:
+                note(None)
             if found:
-                await _watch(found, list_runs, changed, relist_s)
+                await _watch(found, event_files, changed, relist_s)
             else:
                 await asyncio.sleep(relist_s)
         except (OSError, RuntimeError) as error:
             _LOG.warning("file-watcher: %s. The periodic check goes on; trying again in %g s.", error, _RETRY_S)
+            if note:
+                note(str(error))
             await asyncio.sleep(_RETRY_S)
 
 
 async def _watch(
     files: frozenset[Path],
-    list_runs: Callable[[], tuple[Path, ...]],
-    changed: Callable[[Path], Awaitable[object]],
+    event_files: Callable[[], Awaitable[frozenset[Path]]],
+    changed: Callable[[frozenset[Path]], Awaitable[object]],
     relist_s: float,
 ) -> None:
     """Watches exactly ``files`` until the runs are others."""
     stop = asyncio.Event()
-    relisting = asyncio.create_task(_until_others(files, list_runs, stop, relist_s))
-    catching_up = asyncio.create_task(_catch_up(files, changed))
+    relisting = asyncio.create_task(_until_others(files, event_files, stop, relist_s))
+    looks = {asyncio.create_task(_catch_up(files, changed))}
     try:
         watching = awatch(*files, recursive=False, debounce=_DEBOUNCE_MS, step=_STEP_MS, stop_event=stop)
         async for changes in watching:
-            await asyncio.gather(*(changed(_run_of(Path(path))) for path in {path for _, path in changes}))
+            # Not awaited here: a run on a dead mount would hold back the news of the others.
+            looks = {one for one in looks if not one.done()}
+            looks.add(asyncio.create_task(_look(frozenset(_run_of(Path(path)) for _, path in changes), changed)))
     finally:
-        for task in (relisting, catching_up):
+        for task in (relisting, *looks):
             task.cancel()
-        await asyncio.gather(relisting, catching_up, return_exceptions=True)
+        await asyncio.gather(relisting, *looks, return_exceptions=True)
 
 
-async def _catch_up(files: frozenset[Path], changed: Callable[[Path], Awaitable[object]]) -> None:
+async def _look(runs: frozenset[Path], changed: Callable[[frozenset[Path]], Awaitable[object]]) -> None:
+    await changed(runs)
+
+
+async def _catch_up(files: frozenset[Path], changed: Callable[[frozenset[Path]], Awaitable[object]]) -> None:
     """One look at every run once the watch is set up: what came between two watches was told by neither."""
     await asyncio.sleep(_SET_UP_S)
-    await asyncio.gather(*(changed(_run_of(path)) for path in files))
+    await changed(frozenset(_run_of(path) for path in files))
 
 
 async def _until_others(
-    files: frozenset[Path], list_runs: Callable[[], tuple[Path, ...]], stop: asyncio.Event, relist_s: float
+    files: frozenset[Path],
+    event_files: Callable[[], Awaitable[frozenset[Path]]],
+    stop: asyncio.Event,
+    relist_s: float,
 ) -> None:
     try:
-        while frozenset(await asyncio.to_thread(_event_files, list_runs)) == files:  # noqa: ASYNC110 - a poll
+        while await event_files() == files:  # noqa: ASYNC110 - a poll
             await asyncio.sleep(relist_s)
     finally:
         stop.set()
 
 
-def _event_files(list_runs: Callable[[], tuple[Path, ...]]) -> list[Path]:
+def _event_files(list_runs: Callable[[], tuple[Path, ...]]) -> frozenset[Path]:
     events = (RunLayout(directory).events for directory in list_runs())
-    return [path for path in events if path.is_file()]
+    return frozenset(path for path in events if path.is_file())
 
 
 def _run_of(events: Path) -> Path:

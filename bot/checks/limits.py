@@ -29,6 +29,14 @@ class HostLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DutyLimits:
+    """What is called trouble of the bot itself."""
+
+    faults_in_a_row: int = 3
+    """A busy host delays one look, and a mount that comes back another; the third is no accident."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckLimits:
     """What a check calls trouble."""
 

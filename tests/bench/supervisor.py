@@ -49,6 +49,7 @@ async def measure(folder: Path) -> dict[str, float]:
     """The figures, by name."""
     runs = [WrittenRun(folder / "runs", f"run{number:03d}", batches=100_000) for number in range(RUNS)]
     for run in runs:
+        run.record(started_ts=time.time(), updated_ts=time.time())
         run.start_epoch(1, time.time() - START_TS)
         for epoch in range(2, 12):
             run.event("notice", time.time() - START_TS, text=f"{epoch}")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+
+import pytest
 
 from bot.schedule import Schedule
 
@@ -15,7 +18,7 @@ async def test_work_is_repeated() -> None:
         if times == 3:
             done.set()
 
-    schedule = Schedule(lambda text: None)
+    schedule = Schedule(lambda name, fault: None)
     schedule.every(0.02, "work", work, timeout_s=5)
     schedule.start()
     try:
@@ -25,7 +28,7 @@ async def test_work_is_repeated() -> None:
 
 
 async def test_a_job_that_hangs_is_cancelled_told_and_repeated() -> None:
-    troubles: list[str] = []
+    notes: list[tuple[str, str | None]] = []
     cancelled = asyncio.Event()
     second = asyncio.Event()
     times = 0
@@ -41,7 +44,7 @@ async def test_a_job_that_hangs_is_cancelled_told_and_repeated() -> None:
             cancelled.set()
             raise
 
-    schedule = Schedule(troubles.append)
+    schedule = Schedule(lambda name, fault: notes.append((name, fault)))
     schedule.every(0.02, "hanging", hang, timeout_s=0.05)
     schedule.start()
     try:
@@ -49,21 +52,26 @@ async def test_a_job_that_hangs_is_cancelled_told_and_repeated() -> None:
     finally:
         schedule.stop()
     assert cancelled.is_set()
-    assert "hanging did not end within 0.05 s" in troubles
+    assert ("hanging", "TimeoutError: it did not end within 0.05 s and was cancelled") in notes
 
 
 async def test_a_job_that_fails_is_told_and_does_not_stop_the_others() -> None:
-    troubles: list[str] = []
+    faults: list[str] = []
     healthy = asyncio.Event()
 
-    async def fail() -> None:
-        raise ValueError
-
-    async def work() -> None:
-        if troubles:
+    def note(name: str, fault: str | None) -> None:
+        if fault is not None:
+            faults.append(f"{name}: {fault}")
+        elif name == "healthy" and faults:
             healthy.set()
 
-    schedule = Schedule(troubles.append)
+    async def fail() -> None:
+        raise ValueError("no such disk")
+
+    async def work() -> None:
+        pass
+
+    schedule = Schedule(note)
     schedule.every(0.02, "failing", fail, timeout_s=5)
     schedule.every(0.02, "healthy", work, timeout_s=5)
     schedule.start()
@@ -71,4 +79,28 @@ async def test_a_job_that_fails_is_told_and_does_not_stop_the_others() -> None:
         await asyncio.wait_for(healthy.wait(), 5)
     finally:
         schedule.stop()
-    assert "failing failed" in troubles
+    assert set(faults) == {"failing: ValueError: no such disk"}
+
+
+async def test_a_job_that_comes_late_again_and_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.schedule._LATE_S", 0.2)
+    notes: list[str | None] = []
+    late = asyncio.Event()
+
+    def note(name: str, fault: str | None) -> None:
+        notes.append(fault)
+        if len(notes) == 3:
+            late.set()
+
+    async def work() -> None:
+        time.sleep(0.4)  # noqa: ASYNC251 - the loop is busy for that long
+
+    schedule = Schedule(note)
+    schedule.every(0.05, "late", work, timeout_s=5)
+    schedule.start()
+    try:
+        await asyncio.wait_for(late.wait(), 10)
+    finally:
+        schedule.stop()
+    assert notes[0] is None
+    assert all(fault and "it is due every 0.05 s" in fault for fault in notes[1:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,19 +66,28 @@ class World:
     clock: FakeClock
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    sink, inspector, operations, clock = Sink(), Inspector(), Operations(), FakeClock(START_TS + 10)
-    supervisor = Supervisor(
-        find_runs=lambda: find_runs(tmp_path),
+def supervisor_of(root: Path, sink: Sink, inspector: Inspector, operations: Operations, clock: FakeClock, s: float):
+    return Supervisor(
+        find_runs=lambda: find_runs(root),
         open_reader=lambda path: RunReader(path, first_seen_ts=START_TS),
         inspector=inspector,
         sink=sink,
         operations=operations,
         limits=CheckLimits(),
         clock=clock,
+        read_timeout_s=s,
     )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    sink, inspector, operations, clock = Sink(), Inspector(), Operations(), FakeClock(START_TS + 10)
+    supervisor = supervisor_of(tmp_path, sink, inspector, operations, clock, 0.2)
     return World(supervisor, sink, inspector, operations, clock)
+
+
+def replace_timeout(world: World, root: Path, timeout_s: float) -> Supervisor:
+    return supervisor_of(root, world.sink, world.inspector, world.operations, world.clock, timeout_s)
 
 
 async def test_every_run_is_looked_at_once_a_tick(world: World, tmp_path: Path) -> None:
@@ -88,26 +98,76 @@ async def test_every_run_is_looked_at_once_a_tick(world: World, tmp_path: Path) 
     assert world.supervisor.last_tick_ts == START_TS + 10
 
 
-async def test_a_run_that_hangs_does_not_keep_the_others_waiting(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    WrittenRun(tmp_path, "healthy")
-    WrittenRun(tmp_path, "hanging")
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Runs called "hanging" lie on a dead mount until this is set."""
     release = threading.Event()
     read = RunReader.read
 
     def hang(self: RunReader, now: float) -> RunView:
-        if self.layout.name == "hanging":
-            release.wait(10)
+        if self.layout.name.startswith("hanging"):
+            release.wait(20)
         return read(self, now)
 
     monkeypatch.setattr(RunReader, "read", hang)
-    monkeypatch.setattr("bot.supervisor.READ_TIMEOUT_S", 0.2)
-    try:
-        await asyncio.wait_for(world.supervisor.tick(), 5)
-        assert [name for name, _, _ in world.sink.looks] == ["healthy"]
-    finally:
-        release.set()
+    yield release
+    release.set()
+
+
+async def test_a_run_that_hangs_does_not_keep_the_others_waiting(
+    world: World, tmp_path: Path, hanging: threading.Event
+) -> None:
+    for name in ("hanging", "hanging too", "healthy"):
+        WrittenRun(tmp_path, name)
+    for _ in range(3):
+        await asyncio.wait_for(world.supervisor.tick(), 10)
+    assert [name for name, _, _ in world.sink.looks] == ["healthy"] * 3
+
+
+async def test_a_run_whose_mount_died_is_told_and_comes_back(
+    world: World, tmp_path: Path, hanging: threading.Event
+) -> None:
+    written = WrittenRun(tmp_path, "hanging")
+    hanging.set()
+    await world.supervisor.tick()
+    hanging.clear()
+    await asyncio.wait_for(world.supervisor.tick(), 10)
+    view = world.supervisor.find("hanging")
+    assert view is not None
+    assert "is its mount dead?" in view.read_errors[0]
+    assert "unreadable" in world.sink.looks[-1][1]
+    hanging.set()
+    written.beat(15, epoch=2, batch=7)
+    async with asyncio.timeout(10):
+        while (view := await world.supervisor.refresh(written.run)) and view.read_errors:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # until its thread has seen the release
+    assert view is not None
+    assert view.beat is not None
+
+
+async def test_a_run_is_refreshed_while_another_hangs(world: World, tmp_path: Path, hanging: threading.Event) -> None:
+    patient = replace_timeout(world, tmp_path, 60)
+    WrittenRun(tmp_path, "hanging")
+    healthy = WrittenRun(tmp_path, "healthy")
+    ticking = asyncio.create_task(patient.tick())
+    async with asyncio.timeout(10):
+        while patient.find("healthy") is None:  # noqa: ASYNC110 - another task sees it
+            await asyncio.sleep(0.01)
+    healthy.beat(15, epoch=2, batch=7)
+    view = await asyncio.wait_for(patient.refresh(healthy.run), 5)
+    assert view is not None
+    assert not ticking.done()
+    hanging.set()
+    await asyncio.wait_for(ticking, 10)
+
+
+async def test_a_stall_is_found_though_no_file_changes(world: World, tmp_path: Path) -> None:
+    WrittenRun(tmp_path, "one").beat(10, epoch=1, batch=5)
+    await world.supervisor.tick()
+    assert "stalled" not in world.sink.looks[-1][1]
+    world.clock.pass_s(24 * 3600)
+    await world.supervisor.tick()
+    assert "stalled" in world.sink.looks[-1][1]
 
 
 async def test_a_check_that_raises_is_told_and_leaves_its_conditions_unjudged(
@@ -160,14 +220,31 @@ async def test_runs_at_work_come_first_then_the_newest(world: World, tmp_path: P
 
 
 async def test_a_run_directory_that_was_deleted_is_unreadable_not_dead(world: World, tmp_path: Path) -> None:
-    import shutil
-
     written = WrittenRun(tmp_path, "one")
     await world.supervisor.tick()
     shutil.rmtree(written.layout.root)
     await world.supervisor.tick()
     assert world.supervisor.find("one") is not None
     assert "process_died" not in world.sink.looks[-1][1]
+
+
+async def test_a_runs_directory_that_cannot_be_listed_is_a_fault_until_it_can(world: World, tmp_path: Path) -> None:
+    WrittenRun(tmp_path, "one")
+    await world.supervisor.tick()
+    assert world.supervisor.find_fault is None
+    away = tmp_path.with_name("away")
+    shutil.move(tmp_path, away)
+    await world.supervisor.tick()
+    assert "RUNS_DIR" in (world.supervisor.find_fault or "")
+    shutil.move(away, tmp_path)
+    await world.supervisor.tick()
+    assert world.supervisor.find_fault is None
+
+
+async def test_a_runs_directory_that_was_never_there_is_no_fault(world: World, tmp_path: Path) -> None:
+    supervisor = replace_timeout(world, tmp_path / "not yet", 1)
+    await supervisor.tick()
+    assert supervisor.find_fault is None
 
 
 async def test_refresh_reads_anew(world: World, tmp_path: Path) -> None:

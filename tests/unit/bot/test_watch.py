@@ -24,7 +24,12 @@ class Watched:
 @pytest.fixture
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     seen: asyncio.Queue[Path] = asyncio.Queue()
-    watching = asyncio.create_task(watch_runs(lambda: find_runs(tmp_path), seen.put, relist_s=0.1))
+
+    async def changed(runs: frozenset[Path]) -> None:
+        for run in runs:
+            await seen.put(run)
+
+    watching = asyncio.create_task(watch_runs(lambda: find_runs(tmp_path), changed, relist_s=0.1))
     yield Watched(tmp_path, seen)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
@@ -74,8 +79,8 @@ async def test_a_directory_that_cannot_be_listed_does_not_end_the_watch(
             again.set()
         raise OSError("dead mount")
 
-    async def nothing(path: Path) -> None:
-        raise AssertionError(path)
+    async def nothing(runs: frozenset[Path]) -> None:
+        raise AssertionError(runs)
 
     watching = asyncio.create_task(watch_runs(list_runs, nothing, relist_s=0.05))
     try:

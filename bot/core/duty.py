@@ -1,0 +1,21 @@
+"""What the bot itself has to do again and again, and how that goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+BOT_RUN: Final = "trainmaster-jobs"
+"""Stands where a run's id stands in findings about the bot's periodic work; its database has a name of its own."""
+CHECK_RUNS: Final = "check runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DutyFact:
+    """One duty. ``num_faults`` counts those since it last went well, the first of them at ``since_ts``; ``fault`` says
+    what the last one was."""
+
+    name: str
+    num_faults: int = 0
+    since_ts: float | None = None
+    fault: str = ""

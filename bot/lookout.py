@@ -1,0 +1,203 @@
+"""Blocking looks at many places from one thread. One that does not return costs its thread and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+Answer = TypeVar("Answer")
+
+TIMEOUT_S = 20.0
+"""A look at a run directory on a dead mount never returns; after this it is given up, and its thread left behind."""
+_PATIENCE_S = 0.25
+"""A look that takes longer keeps its thread, and the looks behind it get another one."""
+_TURN_S = 0.02
+"""What was seen is taken in for no longer than this before the event loop may do something else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked(Generic[Answer]):
+    """What came of one look: the answer, or why there is none."""
+
+    place: Any
+    answer: Answer | None = None
+    error: Exception | None = None
+
+
+class _Shift:
+    """Work to be done in order, by one thread."""
+
+    def __init__(self, work: Mapping[Any, Callable[[], Any]], over: Callable[[], None]) -> None:
+        self.seen: deque[Looked[Any]] = deque()
+        self.at: tuple[Any, float] | None = None
+        """The place that is being looked at, and since when (monotonic)."""
+        self.over = False
+        self._waiting = deque(work.items())
+        self._ended = over
+
+    def take_rest(self) -> dict[Any, Callable[[], Any]]:
+        """What was not begun; it is somebody else's now."""
+        rest: dict[Any, Callable[[], Any]] = {}
+        with suppress(IndexError):
+            while True:
+                place, look = self._waiting.popleft()
+                rest[place] = look
+        return rest
+
+    def stuck_s(self) -> float:
+        """How long the look that is under way has taken."""
+        at = self.at
+        return 0.0 if at is None else time.monotonic() - at[1]
+
+    def run(self) -> None:
+        """Everything is done that nobody took away."""
+        with suppress(IndexError):
+            while True:
+                place, look = self._waiting.popleft()
+                self.at = place, time.monotonic()
+                try:
+                    self.seen.append(Looked(place=place, answer=look()))
+                except Exception as error:  # noqa: BLE001 - handed on to who asked
+                    self.seen.append(Looked(place=place, error=error))
+                self.at = None
+        self.over = True
+        self._ended()
+
+
+class _Worker:
+    """A daemon thread: a process that ends does not wait for it."""
+
+    def __init__(self) -> None:
+        self._shift: _Shift | None = None
+        self._shifts: SimpleQueue[_Shift | None] = SimpleQueue()
+        threading.Thread(target=self._run, name="look", daemon=True).start()
+
+    @property
+    def free(self) -> bool:
+        """Whether what it was given is done."""
+        return self._shift is None or self._shift.over
+
+    def begin(self, shift: _Shift) -> None:
+        """``shift`` is done next."""
+        self._shift = shift
+        self._shifts.put(shift)
+
+    def dismiss(self) -> None:
+        """The thread ends when it is done, if ever."""
+        self._shifts.put(None)
+
+    def _run(self) -> None:
+        while (shift := self._shifts.get()) is not None:
+            shift.run()
+
+
+class Lookout:
+    """Asks many places at once, on the event loop's behalf. A place that has not answered yet is not asked again."""
+
+    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._patience_s = min(_PATIENCE_S, timeout_s / 2)
+        self._silent: dict[Hashable, tuple[_Shift, float]] = {}
+        """Places that were given up: who still waits there, and since when."""
+        self._worker = _Worker()
+
+    async def look(self, work: Mapping[Any, Callable[[], Answer]], take: Callable[[Looked[Answer]], None]) -> None:
+        """``take`` got what came of every look of ``work``, in the event loop, each as soon as it is known."""
+        mine: dict[Any, Callable[[], Answer]] = {}
+        for place, look in work.items():
+            if self._is_silent(place):
+                take(Looked(place=place, error=self._timeout(self._silent[place][1])))
+            else:
+                mine[place] = look
+        if not mine:
+            return
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(news.set)
+
+        shifts = [self._begin(_Shift(mine, tell))]
+        try:
+            while shifts:
+                # Not wait_for: in Python 3.11 it swallows a cancellation that comes with the news.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._patience_s):
+                        await news.wait()
+                news.clear()
+                for shift in list(shifts):
+                    over = shift.over  # before its last answers are taken
+                    await self._take(shift.seen, take)
+                    if over:
+                        shifts.remove(shift)
+                        continue
+                    stuck_s = shift.stuck_s()
+                    if stuck_s > self._patience_s and (rest := shift.take_rest()):
+                        shifts.append(self._begin(_Shift(rest, tell)))
+                    if stuck_s > self._timeout_s:
+                        shifts.remove(shift)
+                        self._give_up(shift, take)
+        finally:
+            for shift in shifts:  # cancelled: what is under way ends by itself, the rest does not begin
+                shift.take_rest()
+                self._leave(shift)
+
+    async def ask(self, place: Hashable, look: Callable[[], Answer]) -> Answer:
+        """The answer of one place.
+
+        Raises:
+            TimeoutError: it gave none in time, now or at an earlier look.
+            Exception: what looking raised.
+        """
+        answers: list[Looked[Answer]] = []
+        await self.look({place: look}, answers.append)
+        if answers[0].error is not None:
+            raise answers[0].error
+        return answers[0].answer  # type: ignore[return-value]  # without an error this is the answer
+
+    def _begin(self, shift: _Shift) -> _Shift:
+        if not self._worker.free:
+            self._worker.dismiss()
+            self._worker = _Worker()
+        self._worker.begin(shift)
+        return shift
+
+    async def _take(self, seen: deque[Looked[Any]], take: Callable[[Looked[Any]], None]) -> None:
+        began_s = time.monotonic()
+        while seen:
+            take(seen.popleft())
+            if time.monotonic() - began_s > _TURN_S:
+                await asyncio.sleep(0)
+                began_s = time.monotonic()
+
+    def _give_up(self, shift: _Shift, take: Callable[[Looked[Any]], None]) -> None:
+        at = self._leave(shift)
+        while shift.seen:  # it has answered this instant
+            take(shift.seen.popleft())
+            at = None
+        if at is not None:
+            take(Looked(place=at[0], error=self._timeout(at[1])))
+
+    def _leave(self, shift: _Shift) -> tuple[Any, float] | None:
+        at = shift.at
+        if at is not None:
+            self._silent[at[0]] = shift, at[1]
+        return at
+
+    def _is_silent(self, place: Hashable) -> bool:
+        known = self._silent.get(place)
+        if known is None:
+            return False
+        if known[0].over:
+            del self._silent[place]
+        return not known[0].over
+
+    def _timeout(self, since_s: float) -> TimeoutError:
+        return TimeoutError(f"no answer for {time.monotonic() - since_s:.0f} s; is its mount dead?")
