@@ -117,7 +117,8 @@ class RunGuard:
         )
         self.recorder.beat(force=True, epochs=args.epochs)
         if IS_FIRST:
-            LOGGER.info(f"Guard at level {self.settings.level}:\n{table(self.rows)}")
+            where = f"attempt {self.recorder.attempt}, from epoch {from_epoch or 1}"  # one log holds all attempts
+            LOGGER.info(f"Guard at level {self.settings.level}, {where}:\n{table(self.rows)}")
 
     @contextmanager
     def session(self, trainer: Any) -> Iterator[None]:

@@ -188,9 +188,10 @@ class Approvals:
         # The last one escalates: it goes to the channel, where those look who do not follow the thread.
         loud = number > self.limits.max_reminders
         waiting = [user for user in on_call if user not in {vote.user for vote in approval.votes}]
+        told = dict.fromkeys([*waiting, *(self.limits.escalate_to if loud else ())])
         self.outbox.put(
             f"{approval.card}/reminder/{number}",
-            messages.reminder(approval, waiting, now),
+            messages.reminder(approval, tuple(told), now),
             channel=approval.channel,
             thread_of=None if loud else approval.card,
         )

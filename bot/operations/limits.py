@@ -21,6 +21,8 @@ class OperationLimits:
     """Between reminders to the people on call while a question waits."""
     max_reminders: int = 2
     """In the thread; the one after them goes to the channel, and then it is quiet until the question expires."""
+    escalate_to: tuple[str, ...] = ()
+    """People and groups that the last reminder mentions beside the people on call."""
 
     propose_on_storm: bool = True
     """Whether the bot asks for a rollback by itself when a run is past saving."""

@@ -28,27 +28,30 @@ def plan_message(plan: RollbackPlan, *, title: str, tone: Tone = Tone.WARNING, b
     changing = [change for change in plan.settings if change.changes]
     table = None
     if changing:
-        rows = tuple((change.layer, change.setting, change.before, change.after) for change in changing)
-        table = Table(header=("Layer", "Setting", "Now", "After"), rows=rows)
+        # Three columns fit a phone; the number is the layer's.
+        rows = tuple(
+            (f"{change.layer.split()[0]} {change.setting}", change.before, change.after) for change in changing
+        )
+        table = Table(header=("Layer, setting", "Now", "After"), rows=rows)
     return Message(
         title=title,
         tone=tone,
-        body=(
-            *body,
-            f"Why: {_incidents(plan)}",
-            *(f"{option.name}: {_option(option)}" for option in plan.options),
-            *(f"Risk: {risk}" for risk in plan.risks),
-        ),
-        fields=(
-            ("Run", f"{plan.name}, attempt {plan.attempt}, {_position(plan)}"),
-            ("Back to", f"end of epoch {plan.target.epoch}{_saved(plan)}"),
-            ("Trusted because", _trust(plan)),
-            ("Given up", _given_up(plan)),
-            ("Level", _level(plan)),
-            ("Process", _process(plan)),
-        ),
+        body=(*body, f"On record: {_incidents(plan)}"),
+        fields=(*_facts(plan), *((option.name.value, _option(option)) for option in plan.options)),
+        items=tuple(Item(mark=Mark.WARNING, text=risk) for risk in plan.risks),
         table=table,
         context=(f"plan {plan.digest[:12]}, file {plan.target.file}, sha256 {plan.target.sha256[:12]}",),
+    )
+
+
+def _facts(plan: RollbackPlan) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Run", f"{plan.name}, attempt {plan.attempt}, {_position(plan)}"),
+        ("Back to", f"end of epoch {plan.target.epoch}{_saved(plan)}"),
+        ("Trusted because", _trust(plan)),
+        ("Given up", _given_up(plan)),
+        ("Level", _level(plan)),
+        ("Process", _process(plan)),
     )
 
 
@@ -56,7 +59,7 @@ def card(approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[D
     """The question, or what became of it; only a pending one has buttons."""
     plan = approval.plan
     goal = f"{plan.name} to epoch {plan.target.epoch}"
-    asked = f"Asked for by {actor(approval.requester)} at {moment(approval.created_ts)}."
+    asked = f"Asked for by {actor(approval.requester)}, {moment(approval.created_ts)}."
     if approval.state is ApprovalState.PENDING:
         deciders = ", ".join(map(person, on_call)) or "the people on call"
         need = f"{approval.required} of: {deciders}" if approval.required > 1 else deciders
@@ -74,6 +77,7 @@ def card(approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[D
             tone=base.tone,
             body=base.body,
             fields=base.fields,
+            items=base.items,
             table=base.table,
             context=(*base.context, f"approval {approval.id}; to wait instead: reject, then /train stop after epoch"),
             buttons=(
@@ -89,14 +93,10 @@ def card(approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[D
             mentions=tuple(on_call),
         )
     title, tone, line = _closed(approval, goal)
-    base = plan_message(plan, title=title, tone=tone, body=[line, asked])
-    return Message(
-        title=base.title,
-        tone=base.tone,
-        body=base.body,
-        fields=base.fields,
-        context=(*base.context, f"approval {approval.id}"),
-    )
+    # What was decided, about what; the times of the options are past, and would mislead.
+    body = [line, asked, *([f"Why: {approval.why}"] if approval.why else []), f"On record: {_incidents(plan)}"]
+    context = (f"plan {plan.digest[:12]}, file {plan.target.file}", f"approval {approval.id}")
+    return Message(title=title, tone=tone, body=tuple(body), fields=_facts(plan), context=context)
 
 
 def _closed(approval: Approval, goal: str) -> tuple[str, Tone, str]:
@@ -105,8 +105,8 @@ def _closed(approval: Approval, goal: str) -> tuple[str, Tone, str]:
     why = f" Reason: {approval.reason}" if approval.reason else ""
     voters = ", ".join(person(vote.user) for vote in approval.votes) or by
     return {
-        ApprovalState.APPROVED: (f"Rollback of {goal}: approved", Tone.PROGRESS, f"Approved by {voters} at {at}."),
-        ApprovalState.REJECTED: (f"Rollback of {goal}: rejected", Tone.NEUTRAL, f"Rejected by {by} at {at}.{why}"),
+        ApprovalState.APPROVED: (f"Rollback of {goal}: approved", Tone.PROGRESS, f"Approved by {voters}, {at}."),
+        ApprovalState.REJECTED: (f"Rollback of {goal}: rejected", Tone.NEUTRAL, f"Rejected by {by}, {at}.{why}"),
         ApprovalState.EXPIRED: (
             f"Rollback of {goal}: expired",
             Tone.NEUTRAL,
@@ -214,7 +214,7 @@ def answer(outcome: DecisionOutcome, approval: Approval | None, on_call: Sequenc
     """What the person who clicked reads."""
     deciders = ", ".join(map(person, on_call)) or "nobody: ONCALL_USERS is empty"
     by = person(approval.closed_by) if approval and approval.closed_by else "somebody else"
-    at = f" at {moment(approval.closed_ts)}" if approval and approval.closed_ts else ""
+    at = f" ({moment(approval.closed_ts)})" if approval and approval.closed_ts else ""
     votes, required = (len(approval.votes), approval.required) if approval else (0, 0)
     title, body = {
         DecisionOutcome.APPROVED: ("Approved. The rollback has begun.", "Its message shows every step."),
@@ -299,4 +299,5 @@ def _incidents(plan: RollbackPlan) -> str:
 def _option(option: Option) -> str:
     start = f"starts {moment(option.start_ts)}" if option.start_ts and option.name is not OptionName.NOW else ""
     end = f"run ends {moment(option.end_ts)}" if option.end_ts else "end of the run not known yet"
-    return ", ".join(part for part in (start, end, option.note) if part)
+    lost = f"gives up {duration(option.lost_s)} of training" if option.lost_s else ""
+    return "; ".join(part for part in (start, end, lost, option.note) if part)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.core.facts import CheckpointFact, ProcessStatus
-from bot.core.forecast import Forecast, duration, epochs_end_ts, forecast
+from bot.core.forecast import Forecast, epochs_end_ts, forecast
 from bot.core.plan import Incident, Keeper, Launch, Option, OptionName, RollbackPlan, SettingChange, Target
 from bot.core.run import RunState
 from bot.core.view import RunView
@@ -264,7 +264,7 @@ def _options(times: Forecast, target: Target, view: RunView, gives_up_s: float |
         start_ts=times.epoch_end_ts,
         end_ts=epochs_end_ts(times, start_ts=times.epoch_end_ts, from_epoch=target.epoch, epochs=epochs),
         lost_s=None if gives_up_s is None else gives_up_s + times.epoch_left_s,
-        note=f"costs {duration(times.epoch_left_s)} more unless the checkpoint of epoch {times.epoch} turns out clean",
+        note=f"less if the checkpoint of epoch {times.epoch} turns out clean",
     )
     forward = Option(name=OptionName.CONTINUE, start_ts=None, end_ts=times.run_end_ts, lost_s=0.0)
     return now, wait, forward

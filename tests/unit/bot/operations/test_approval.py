@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.approval import ApprovalState
-from bot.core.message import ActionId
+from bot.core.message import ActionId, Mark
 from bot.errors import ChatError, CommandError, StoreError
 from bot.operations.limits import OperationLimits
 from tests.unit.bot.operations.paper import ALICE, BOB, CAROL, MALLORY, PaperWorld
@@ -37,9 +37,13 @@ async def test_card_tells_what_a_person_needs_to_decide(world: PaperWorld) -> No
     assert fields["Given up"].startswith("epochs 4 to 5")
     assert fields["Level"].startswith("standard to strict")
     assert any("epoch 4: 3 bad batches, 3 skipped" in line for line in card.body)
-    assert any(line.startswith("Roll back now") and "<t:" in line for line in card.body)
+    assert "<t:" in fields["Roll back now"]
+    assert "gives up 60 min of training" in fields["Roll back now"]
+    assert {"Roll back at the end of the epoch", "Continue forward"} <= fields.keys()
+    assert [item.mark for item in card.items] == [Mark.WARNING] * len(card.items)
+    assert any("half precision" in item.text for item in card.items)
     assert card.table is not None
-    assert ("3 learning rate", "lr0", "0.0005", "0.00025") in card.table.rows
+    assert ("3 lr0", "0.0005", "0.00025") in card.table.rows
     assert card.mentions == (ALICE, BOB)
 
 
@@ -108,7 +112,7 @@ async def test_rejection_shows_who_and_why_and_takes_the_buttons_away(world: Pap
     assert "<u:U0BOB>" in card.body[0]
     assert "one bad image" in card.body[0]
     assert card.buttons == ()
-    assert await click(world, approval, BOB) == "<u:U0BOB> rejected this at <t:1732286400>; your click changed nothing."
+    assert await click(world, approval, BOB) == "<u:U0BOB> rejected this (<t:1732286400>); your click changed nothing."
     assert world.driver.log() == []
 
 
@@ -156,13 +160,15 @@ async def test_reminders_go_to_the_thread_then_once_to_the_channel_then_stop(wor
 
 
 async def test_last_reminder_escalates_to_the_channel(world: PaperWorld) -> None:
-    world.with_limits(reminder_s=10.0, max_reminders=1)
+    world.with_limits(reminder_s=10.0, max_reminders=1, escalate_to=("S0LEADS", BOB))
     approval = await world.ask()
     for _ in range(4):
         world.clock.ts += 10.0
         await world.operations.tick(world.clock.now())
     assert world.outbox.threads[f"approval/{approval}/reminder/2"] is None
     assert f"approval/{approval}/reminder/3" not in world.outbox.versions
+    assert world.outbox.last(f"approval/{approval}/reminder/1").mentions == (ALICE, BOB)
+    assert world.outbox.last(f"approval/{approval}/reminder/2").mentions == (ALICE, BOB, "S0LEADS")
 
 
 async def test_two_people_must_agree_when_two_are_required(world: PaperWorld) -> None:
