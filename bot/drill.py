@@ -161,6 +161,8 @@ async def _rehearse(options: Options, settings: Settings, data: Path, click: Cli
             _say(app, name, closing(rehearsal, problem))
         await app.operations.close()
         await stop_trainers(app.driver, settings.runs_dir, [trainer])
+        with contextlib.suppress(Exception):
+            await app.supervisor.tick()  # the channel reads that it was stopped
         await app.close()
         step.note(f"Nothing is left running. The run, its archive and its console log: {settings.runs_dir.parent}")
 
@@ -173,7 +175,13 @@ def _say(app: App, name: str, message: Message) -> None:
 @contextlib.asynccontextmanager
 async def _place(options: Options, session: Path) -> AsyncIterator[tuple[Settings, str, Click | None]]:
     """Where people act: settings, the page's address (empty in Slack), and who clicks when no person does."""
-    own = {**_TRAINING, "approval_ttl_s": options.wait_s, "runs_dir": session / "runs", "state_dir": session / "state"}
+    own = {
+        **_TRAINING,
+        "approval_ttl_s": options.wait_s,
+        "storm_approval_ttl_s": options.wait_s,
+        "runs_dir": session / "runs",
+        "state_dir": session / "state",
+    }
     if options.real:
         settings = load_settings(os.environ, Path(".env"))
         refuse_beside_bot(settings.state_dir)

@@ -94,6 +94,7 @@ def operation_limits(settings: Settings) -> OperationLimits:
         reminder_s=settings.approval_reminder_s,
         escalate_to=tuple(dict.fromkeys(user for _, users in settings.escalate_to for user in users)),
         propose_on_storm=settings.propose_on_storm,
+        storm_ttl_s=settings.storm_approval_ttl_s,
         storm=StormLimits(num_bad=settings.storm_bad_batches, window_batches=settings.storm_window_batches),
         stop_grace_s=settings.stop_grace_s,
         stop_grace_max_s=settings.stop_grace_max_s,

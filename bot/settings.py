@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     propose_on_storm: bool = _text(
         True, "true or false", "a run past saving: the plan and its card are posted at once, without anybody asking"
     )
+    storm_approval_ttl_s: float = _limit(
+        43_200.0, "s", "what the bot asked by itself waits through the night: nobody would ask again", ge=30, le=604_800
+    )
     storm_bad_batches: int = _limit(
         10,
         "batches",

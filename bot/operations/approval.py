@@ -51,9 +51,11 @@ class Approvals:
         now: float,
         changed: Sequence[Difference] = (),
         why: str = "",
+        ttl_s: float | None = None,
     ) -> tuple[Approval, bool]:
         """The question is pending, and whether it is new: an unchanged plan keeps the question that was asked before,
-        a changed one voids it. ``why`` is what made the bot ask by itself.
+        a changed one voids it. ``why`` is what made the bot ask by itself, ``ttl_s`` how long
+        it waits where that is not the usual time.
 
         Raises:
             StoreError: it could not be recorded; nothing was asked.
@@ -70,7 +72,7 @@ class Approvals:
                 channel=channel,
                 thread_of=thread_of,
                 created_ts=now,
-                expires_ts=now + self.limits.approval_ttl_s,
+                expires_ts=now + (self.limits.approval_ttl_s if ttl_s is None else ttl_s),
                 required=self.limits.approvals_required,
                 why=why,
             )

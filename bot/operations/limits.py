@@ -26,6 +26,9 @@ class OperationLimits:
 
     propose_on_storm: bool = True
     """Whether the bot asks for a rollback by itself when a run is past saving."""
+    storm_ttl_s: float = 43_200.0
+    """A question that the bot asked by itself waits through the night: nobody would ask it again. What has changed
+    meanwhile is found when somebody approves."""
     storm: StormLimits = field(default_factory=StormLimits)
 
     stop_grace_s: float = 60.0

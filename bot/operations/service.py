@@ -9,7 +9,7 @@ from bot.core.approval import Approval, DecisionOutcome
 from bot.core.facts import ProcessIdentity
 from bot.core.finding import Finding
 from bot.core.message import Message, Reply, Tone
-from bot.core.operation import Operation, OperationKind, OperationState
+from bot.core.operation import Operation, OperationKind
 from bot.core.plan import RollbackPlan
 from bot.core.run import RunState
 from bot.core.tokens import moment, person
@@ -17,6 +17,7 @@ from bot.core.view import RunView
 from bot.errors import CommandError
 from bot.operations import messages
 from bot.operations.approval import Approvals, new_id
+from bot.operations.calls import calls_for_a_person
 from bot.operations.continuing import Continuing
 from bot.operations.course import World, WorldChangedError
 from bot.operations.engine import Engine
@@ -330,13 +331,7 @@ class Operations:
 
     def findings(self, run: str) -> tuple[Finding, ...]:
         """A condition that holds from a call for a person until a later attempt trains or a later operation begins."""
-        newest = next(iter(self.operations.history(run, limit=1)), None)
-        if newest is None or newest.state is not OperationState.NEEDS_HUMAN:
-            return ()
-        view = self.world.runs.find(run)
-        if view is not None and view.attempt > newest.attempt and view.state is RunState.TRAINING:
-            return ()  # somebody has seen to it: a later attempt does its batches
-        return (messages.call_for_a_person(newest),)
+        return calls_for_a_person(self.operations.history(run, limit=1), self.world.runs.find(run))
 
     def notice(self, view: RunView) -> None:
         """See :meth:`bot.operations.storms.Storms.notice`."""
@@ -355,7 +350,7 @@ class Operations:
             )
         now = self.world.clock.now()
         approval, new = self._questions.ask(
-            plan, user, channel=channel, thread_of=thread_of, on_call=on_call, now=now, why=why
+            plan, user, channel=channel, thread_of=thread_of, on_call=on_call, now=now, why=why, ttl_s=self._ttl_s(why)
         )
         self.notify()
         return approval, new, on_call
@@ -366,6 +361,7 @@ class Operations:
         approval = self.approvals.get(operation.id)
         if approval is not None:
             self._questions.void(approval, now=now, reason=error.message)
+        why = approval.why if approval is not None else ""
         if error.plan is not None:
             self._questions.ask(
                 error.plan,
@@ -375,8 +371,13 @@ class Operations:
                 on_call=self._on_call.seen,
                 now=now,
                 changed=error.changed,
-                why=approval.why if approval is not None else "",
+                why=why,
+                ttl_s=self._ttl_s(why),
             )
+
+    def _ttl_s(self, why: str) -> float | None:
+        limits = self.world.limits
+        return max(limits.storm_ttl_s, limits.approval_ttl_s) if why else None
 
     async def _view(self, run: str) -> RunView:
         known = self.world.runs.find(run)

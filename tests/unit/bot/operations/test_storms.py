@@ -112,6 +112,18 @@ async def test_storm_whose_plan_cannot_be_made_yet_is_tried_again_later(world: P
     assert world.operations.pending(RUN) is not None
 
 
+async def test_what_the_bot_asked_waits_through_the_night_and_what_a_person_asked_does_not(world: PaperWorld) -> None:
+    gives_up(world)
+    await look(world)
+    pending = world.operations.pending(RUN)
+    assert pending is not None
+    assert pending.expires_ts - pending.created_ts == world.limits.storm_ttl_s
+    await world.operations.decide(pending.id, BOB, approve=False, reason="later")
+    asked = world.questions.get(await world.ask())
+    assert asked is not None
+    assert asked.expires_ts - asked.created_ts == world.limits.approval_ttl_s
+
+
 async def test_nothing_is_asked_while_the_audit_log_is_full(world: PaperWorld) -> None:
     world.audit.full = True
     gives_up(world)
