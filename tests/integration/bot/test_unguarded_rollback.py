@@ -1,0 +1,169 @@
+"""A training without the guard, adopted while it runs: stopped, taken back, started again by its own script."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.adopt import Adoptions, Wanted, adopt, find_adoptions
+from bot.core.adoption import Adoption
+from bot.core.operation import OperationState
+from bot.core.view import RunView
+from bot.drivers.local import LocalDriver
+from bot.drivers.trainer_cli import TrainerCli
+from bot.drivers.trainer_levels import TrainerLevels
+from bot.operations.course import World
+from bot.operations.limits import OperationLimits
+from bot.operations.planning import Planner
+from bot.operations.service import Operations
+from bot.reading.adopted import AdoptedReader
+from bot.small_run import repeated
+from bot.storage.audit import AuditLog
+from bot.storage.database import Database
+from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from tests.integration.trainer.conftest import TINY_MODEL
+from tests.unit.bot.operations.paper import ALICE, BOB, SteppingClock
+from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
+
+pytestmark = [pytest.mark.training, pytest.mark.timeout(300)]
+
+REPEATS = 60
+"""Of every image: an epoch of some seconds, as a plan is about the epoch in training."""
+
+SCRIPT = """
+import sys
+from ultralytics import YOLO
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        YOLO(sys.argv[1]).train(resume=True)
+    else:
+        YOLO("tiny.yaml").train(
+            data="{data}", epochs=50, imgsz=64, batch=4, device="cpu", amp=False, plots=False, workers=0,
+            project="{runs}", name="plain",
+        )
+"""
+
+
+class Adopted:
+    """The adopted run, read from its log with the state of its process."""
+
+    def __init__(self, adoption: Adoption, record: Path, driver: LocalDriver) -> None:
+        self._reader = AdoptedReader(adoption, first_seen_ts=0.0, record=record)
+        self._driver = driver
+
+    def look(self) -> RunView:
+        view = self._reader.read(0.0)
+        process = view.record.process if view.record else None
+        return replace(view, process=self._driver.inspect(process) if process else None)
+
+    def all(self) -> list[RunView]:
+        return [self.look()]
+
+    def find(self, name_or_id: str) -> RunView | None:
+        return self.look()
+
+    async def refresh(self, run: str) -> RunView | None:
+        return self.look()
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A plain Ultralytics training that somebody started with nohup; its first epoch is over."""
+    data = tmp_path / "digits"
+    make = (sys.executable, "-m", "trainer.digits", str(data), "images=30", "imgsz=64", "digits=60")
+    subprocess.run(make, check=True, capture_output=True)
+    longer = repeated(data / "data.yaml", REPEATS)
+    (tmp_path / "tiny.yaml").write_text(TINY_MODEL)
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.format(data=longer, runs=tmp_path / "runs"))
+    environment = {**os.environ, "YOLO_CONFIG_DIR": tempfile.mkdtemp(dir=tmp_path), "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "nohup.out").open("wb") as log:
+        process = subprocess.Popen(
+            (sys.executable, str(script)),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+            env=environment,
+            start_new_session=True,
+        )
+    yield process, tmp_path
+    with process:
+        process.kill()
+
+
+async def until_saved(process: subprocess.Popen[bytes], folder: Path) -> Path:
+    last = folder / "runs" / "plain" / "weights" / "last.pt"
+    while not last.exists():
+        assert process.poll() is None, (folder / "nohup.out").read_text()[-3000:]
+        await asyncio.sleep(0.1)
+    return last
+
+
+async def test_unguarded_training_is_taken_back_and_goes_on(trainer: tuple[subprocess.Popen[bytes], Path]) -> None:
+    process, folder = trainer
+    await until_saved(process, folder)
+    state = folder / "state"
+    wanted = Wanted(launch=f"{sys.executable} train.py {{last}}")
+    adoption = adopt(folder / "runs" / "plain", folder / "nohup.out", process.pid, None, state_dir=state, wanted=wanted)
+    driver, database = LocalDriver(state / "launches"), Database(state / "state.db")
+    runs = Adopted(adoption, find_adoptions(state)[0], driver)
+    own = driver.identify(os.getpid())
+    assert own is not None
+    forensics = TrainerCli()
+    operations = Operations(
+        world=World(
+            runs=runs,
+            driver=driver,
+            forensics=forensics,
+            planner=Planner(forensics=forensics, levels=TrainerLevels(), host=own.host),
+            clock=SteppingClock(),
+            limits=OperationLimits(min_free_bytes=0, confirm_batches=3),
+            attempts=Adoptions(state),
+        ),
+        approvals=SqliteApprovals(database),
+        operations=SqliteOperations(database),
+        intents=SqliteIntents(database),
+        outbox=PaperOutbox(),
+        audit=AuditLog(state / "audit.jsonl"),
+        transactions=database,
+        chat=PaperChat(ALICE, BOB),
+        instance=own,
+    )
+    try:
+        while (current := runs.look().current) is None or current.epoch < 2:  # noqa: ASYNC110 - seen in the log only
+            await asyncio.sleep(0.1)
+        await operations.propose_rollback("plain", ALICE)
+        approval = operations.pending(runs.look().run)
+        assert approval is not None
+        epoch = approval.plan.target.epoch
+        await operations.decide(approval.id, BOB, approve=True)
+        await operations.settle()
+        operation = operations.operations.get(approval.id)
+        assert operation is not None
+        assert operation.state is OperationState.DONE, operation.problem
+        view = runs.look()
+        assert process.wait(1) == -signal.SIGTERM
+        assert view.record is not None
+        assert view.record.process is not None
+        assert (view.attempt, view.record.from_epoch, view.current and view.current.epoch) == (2, epoch + 1, epoch + 1)
+        rows = (folder / "runs" / "plain" / "results.csv").read_text().splitlines()[1:]
+        assert [int(row.split(",")[0]) for row in rows] == list(range(1, epoch + 1))
+        assert "Resuming training" in (folder / "nohup.attempt2.out").read_text(errors="replace")
+        assert list((folder / "runs" / "archive" / "plain").iterdir())
+    finally:
+        newest = runs.look().record
+        if newest is not None and newest.process is not None:
+            driver.signal(newest.process, signal.SIGKILL, group=True)
+            while not driver.inspect(newest.process).over:  # noqa: ASYNC110 - and reaped by it
+                await asyncio.sleep(0.05)
+        database.close()
