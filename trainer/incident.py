@@ -105,6 +105,17 @@ def diagnose(model: nn.Module, batch: Mapping[str, Any], *, labels_bad: bool) ->
     }
 
 
+def undiagnosed(*, labels_bad: bool) -> dict[str, Any]:
+    """The record of :func:`diagnose` when there was no memory for it."""
+    return {
+        "cause": Cause.DATA if labels_bad else Cause.TRANSIENT,
+        "bad_images": [],
+        "labels_finite": not labels_bad,
+        "bad_weights": 0,
+        "bad_weight_names": [],
+    }
+
+
 def first_bad_module(model: nn.Module, batch: Mapping[str, Any]) -> str | None:
     """Name of the first module whose output is not finite when ``batch`` runs again; None when all are.
 

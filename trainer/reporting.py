@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+import torch
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
@@ -16,7 +17,7 @@ from trainer import precision
 from trainer.batch_guard import SkipBudget, SkipLimit
 from trainer.contract import EventKind, SkipReason
 from trainer.drill import Drill
-from trainer.incident import Incidents, diagnose, first_bad_module
+from trainer.incident import Incidents, diagnose, first_bad_module, undiagnosed
 from trainer.position import Position
 from trainer.progress import RunningLoss
 from trainer.quarantine import note_offence
@@ -75,7 +76,7 @@ class Reporter:
             SkipLimit(streak=settings.bad_streak, count=settings.bad_count, window=settings.bad_window)
         )
         self.skipped = self.skipped_epoch = 0
-        self._nonfinite_epoch = 0
+        self._nonfinite_epoch = self._overflows = 0
         self._clipped_before_epoch = 0
         self._row_counts = (0, 0)
         self._row_began = Stretch()
@@ -149,6 +150,10 @@ class Reporter:
             seconds=time.time() - self._epoch_began,
             lr=rate_of(trainer),
         )
+        if step.overflows > self._overflows:
+            num = step.overflows - self._overflows
+            self.notice(f"fp16: {num} steps of epoch {position.epoch + 1} overflowed; the scaler left them out")
+        self._overflows = step.overflows
         self.beat(trainer, step, force=True)
 
     def bad_batch(self, trainer: Any, step: StepGuard, bad: BadBatch) -> None:
@@ -172,7 +177,11 @@ class Reporter:
             "images": sources_of(bad.batch),
         }
         model = unwrap_model(trainer.model)
-        found = diagnose(model, bad.batch, labels_bad=bool(bad.verdict and bad.verdict.labels_bad))
+        labels_bad = bool(bad.verdict and bad.verdict.labels_bad)
+        try:
+            found = diagnose(model, bad.batch, labels_bad=labels_bad)
+        except torch.OutOfMemoryError:  # the engine would take it for the batch's own and halve the batch size
+            found = undiagnosed(labels_bad=labels_bad)
         self._recorder.event(
             EventKind.BAD_BATCH,
             **facts,

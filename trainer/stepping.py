@@ -288,7 +288,10 @@ class StepGuard:
         culprits: list[MicroBatch] = []
         while len(culprits) <= MAX_CULPRITS:
             good = [micro for micro in self._window if micro not in culprits]
-            again, culprit = self.rerun.gradients(good, self._measure)
+            try:
+                again, culprit = self.rerun.gradients(good, self._measure)
+            except torch.OutOfMemoryError:  # outside the part of the loop that can deal with it
+                break
             if culprit is None:
                 self._report_culprits(culprits, measured.norm, worst)
                 return again

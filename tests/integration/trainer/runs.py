@@ -62,32 +62,43 @@ class Poisoned(GuardedDetectionTrainer):
         return self.poison.get(self.guard.position.ni)
 
 
-class Absent(DetectionTrainer):
-    """Stock Ultralytics in which one batch is simply not there: no forward pass, no gradient, no step of its own."""
+class Absent:
+    """Stock Ultralytics, under any of its trainers, in which one batch is simply not there: no forward pass, no
+    gradient, no step of its own."""
 
     absent = -1
-    max_norm = 10.0
 
     def _setup_train(self) -> None:
-        super()._setup_train()
-        model = unwrap_model(self.model)
+        super()._setup_train()  # type: ignore[misc]
+        model = unwrap_model(self.model)  # type: ignore[attr-defined]
         loss = model.loss
         self.seen = -1
+        names: tuple[str, ...] = ("box_loss", "cls_loss", "dfl_loss")
 
         def without(batch: dict[str, Any], preds: Any = None) -> Any:
+            nonlocal names
             self.seen += 1
             if self.seen == self.absent:
-                zero = torch.zeros((), requires_grad=True)
-                return zero, dict.fromkeys(("box_loss", "cls_loss", "dfl_loss"), torch.zeros(()))
-            return loss(batch, preds)
+                return torch.zeros((), requires_grad=True), dict.fromkeys(names, torch.zeros(()))
+            made = loss(batch, preds)
+            names = tuple(made[1])
+            return made
 
         model.__dict__["loss"] = without
 
     def optimizer_step(self) -> None:
-        if all(parameter.grad is None for parameter in self.model.parameters()):
-            self.optimizer.zero_grad()
+        if all(parameter.grad is None for parameter in self.model.parameters()):  # type: ignore[attr-defined]
+            self.optimizer.zero_grad()  # type: ignore[attr-defined]
             return
-        super().optimizer_step()
+        super().optimizer_step()  # type: ignore[misc]
+
+
+def without_batch(trainer: Any, absent: int, stock: type = DetectionTrainer) -> dict[str, torch.Tensor]:
+    """Every tensor of a stock run with the settings of ``trainer`` in which batch ``absent`` was not there."""
+    args = {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
+    run = type("Reference", (Absent, stock), {"absent": absent})(overrides={**args, "name": "reference"})
+    run.train()
+    return dict(tensors(run))
 
 
 def batch_norms(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from tests.integration.trainer.runs import (
-    Absent,
     Poisoned,
     differences,
     differing,
     events,
     layout_of,
     nonfinite,
-    tensors,
+    without_batch,
 )
 from trainer.checkpoints.forensics import judge
 from trainer.checkpoints.ledger import attestations
@@ -79,10 +78,7 @@ def reference(trainer: Any, absent: int) -> dict[str, torch.Tensor]:
     """Every tensor of a stock run with the settings of ``trainer`` in which batch ``absent`` was not there."""
     key = (absent, trainer.args.nbs)
     if key not in _references:
-        args = {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
-        stock = type("Reference", (Absent,), {"absent": absent})(overrides={**args, "name": "reference"})
-        stock.train()
-        _references[key] = dict(tensors(stock))
+        _references[key] = without_batch(trainer, absent)
     return _references[key]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from trainer.batch_guard import (
 )
 from trainer.batchnorm import BatchNormStatistics
 from trainer.contract import SkipReason
+from trainer.settings import GuardSettings
 
 NAN, INF = float("nan"), float("inf")
 
@@ -183,6 +185,18 @@ def test_the_budget_is_spent_by_streak_or_rate(
     bad: set[int], batches: int, per_epoch: int, spent_at: int | None
 ) -> None:
     assert spend_at(bad, batches=batches, per_epoch=per_epoch, limit=LIMIT) == spent_at
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_73_bad_batches_in_7550_are_too_many_wherever_they_fall(seed: int) -> None:
+    draw = random.Random(seed)
+    begin = draw.randrange(1, 20_000)
+    limit = SkipLimit(streak=10**6, count=GuardSettings().bad_count, window=GuardSettings().bad_window)
+    for bad in (
+        {begin + place for place in draw.sample(range(7550), 73)},
+        {begin + place * 7550 // 73 for place in range(73)},
+    ):
+        assert spend_at(bad, batches=begin + 7550, per_epoch=draw.choice([2000, 7550, 40_000]), limit=limit) is not None
 
 
 def test_a_spike_is_told_from_noise_and_nan_does_not_blind_it() -> None:
