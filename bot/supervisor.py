@@ -225,7 +225,7 @@ class Supervisor:
         if stall is not None and self._stacks is not None:
             view = replace(view, stacks=self._stacks.take(view, stall.since_ts))
         silent_s = now - (view.beat.ts if view.beat else record.started_ts or now)
-        if view.state is RunState.DIED or silent_s > LOG_TAIL_AFTER_S:
+        if view.state is RunState.DIED or stall is not None or silent_s > LOG_TAIL_AFTER_S:
             view = replace(view, log_tail=reader.log_tail())
         return view
 
@@ -260,7 +260,8 @@ class Supervisor:
     def find(self, name_or_id: str) -> RunView | None:
         """By id, by directory name, or by a path that ends in it; the newest when several share a name."""
         wanted = name_or_id.strip().strip("/")
-        matching = [view for view in self.all() if wanted in {view.run, view.name, str(view.directory).strip("/")}]
+        parts = tuple(wanted.split("/"))
+        matching = [view for view in self.all() if wanted == view.run or _ends_in(view, parts)]
         return matching[0] if matching else None
 
     async def refresh(self, run: str) -> RunView | None:
@@ -268,6 +269,10 @@ class Supervisor:
         view = self.find(run)
         place = next((place for place, known in self._views.items() if view and known.run == view.run), None)
         return await self.check(place) if place else None
+
+
+def _ends_in(view: RunView, parts: tuple[str, ...]) -> bool:
+    return parts in {(view.name,), view.directory.parts[-len(parts) :]}
 
 
 def _activity_ts(view: RunView) -> float:

@@ -166,6 +166,7 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
         if view is None:
             known = ", ".join(one.name for one in context.runs.all()[:8]) or "none"
             raise CommandError("run-unknown", f"there is no run named {named!r}. Known: {known}.", "/train runs")
+        _require_one(named, context)
     else:
         view = _from_thread(request, context) or _from_channel(request, context)
     if view is None:
@@ -173,6 +174,32 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: python -m trainer train ..."
         )
     return await context.runs.refresh(view.run) or view
+
+
+def label_of(view: RunView, context: Context) -> str:
+    """The run's name, with as much of its path as tells it from others of that name."""
+    others = [one for one in context.runs.all() if one.name == view.name and one.directory != view.directory]
+    parts = view.directory.parts
+    for length in range(1, len(parts)):
+        if all(one.directory.parts[-length:] != parts[-length:] for one in others):
+            return "/".join(parts[-length:]) if length > 1 else view.name
+    return view.run
+
+
+def _require_one(named: str, context: Context) -> None:
+    """A name is said of one run only: what acts on a run must not pick one of two.
+
+    Raises:
+        CommandError: several runs have it; says how to name each.
+    """
+    alike = [one for one in context.runs.all() if one.name == named]
+    if len(alike) > 1:
+        labels = ", ".join(label_of(one, context) for one in alike[:8])
+        raise CommandError(
+            "run-ambiguous",
+            f"{len(alike)} runs are named {named!r}: {labels}.",
+            f"name it by its path, such as /train use {label_of(alike[0], context)}",
+        )
 
 
 def thread_key(request: Request, context: Context) -> str | None:

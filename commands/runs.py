@@ -6,7 +6,7 @@ from bot.core.message import Message, Reply, Table, Tone
 from bot.core.tokens import moment
 from bot.core.view import RunView
 from bot.errors import CommandError
-from commands.base import Command, Context, Invocation, find_run, pattern
+from commands.base import Command, Context, Invocation, find_run, label_of, pattern
 
 _MAX_SHOWN = 20
 
@@ -23,17 +23,18 @@ async def list_runs(invocation: Invocation, context: Context) -> Reply:
         title=f"{len(every)} run{'s' if len(every) != 1 else ''}, {sum(view.state.active for view in every)} at work",
         tone=Tone.NEUTRAL,
         table=Table(
-            header=("Run", "State", "Epoch", "Bad", "Last sign of life"), rows=tuple(map(_row, every[:_MAX_SHOWN]))
+            header=("Run", "State", "Epoch", "Bad", "Last sign of life"),
+            rows=tuple(_row(view, label_of(view, context)) for view in every[:_MAX_SHOWN]),
         ),
         context=(*((f"{left_out} older ones not shown",) if left_out > 0 else ()), "/train use RUN", "/train status"),
     )
     return Reply(message=message)
 
 
-def _row(view: RunView) -> tuple[str, ...]:
+def _row(view: RunView, label: str) -> tuple[str, ...]:
     beat = view.heartbeat
     return (
-        view.name,
+        label,
         view.state.value,
         f"{beat.epoch if beat and beat.epoch else '?'} of {view.total_epochs or '?'}",
         f"{view.num_bad:,}",
@@ -46,7 +47,9 @@ async def use_run(invocation: Invocation, context: Context) -> Reply:
     view = await find_run(invocation, context)
     context.selection.choose(invocation.request.channel, view.run)
     message = Message(
-        title=f"Commands here are now about {view.name}", tone=Tone.GOOD, context=("/train status", "/train runs")
+        title=f"Commands here are now about {label_of(view, context)}",
+        tone=Tone.GOOD,
+        context=("/train status", "/train runs"),
     )
     return Reply(message=message)
 

@@ -14,16 +14,18 @@ from bot.core.finding import Nature
 from trainer.contract import EventKind
 
 _NO_PROGRESS = frozenset({"stalled", "late", "epoch_late", "heartbeat", "slow", "slowdown", "checkpoint_stale"})
-_BAD_NUMBERS = frozenset({"nonfinite", "gradient_growth", "clip_rate", "loss_spike", "loss_trend"})
+_BAD_NUMBERS = frozenset({"nonfinite", "gradient_growth", "gradient_trend", "clip_rate", "loss_spike", "loss_trend"})
 
 MUTED_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         # A process that is over makes no progress, and leaves workers and memory behind.
-        "process_died": _NO_PROGRESS | {"orphans"},
+        "process_died": _NO_PROGRESS | {"orphans", "log_error", "checkpoint_missing", "clip_rate", "gradient_trend"},
         # A run that stands still is also late and slow; that is one trouble, not three.
         "stalled": _NO_PROGRESS - {"stalled"},
         # The gradient of a batch that is not finite is large, and clipped.
-        "nonfinite": frozenset({"gradient_growth", "clip_rate"}),
+        "nonfinite": frozenset({"gradient_growth", "gradient_trend", "clip_rate", "loss_trend"}),
+        # Slow batches make a late epoch and an old checkpoint.
+        "slowdown": frozenset({"epoch_late", "checkpoint_stale"}),
         # The guard gives up because of the numbers.
         EventKind.RUN_GAVE_UP: _BAD_NUMBERS,
     }

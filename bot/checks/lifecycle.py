@@ -164,7 +164,7 @@ def _out_of_memory(view: RunView, event: Event) -> Finding:
         view,
         event,
         Severity.WARNING,
-        f"out of memory: Ultralytics halved the batch size from {before} to {after}",
+        "out of memory: Ultralytics halved the batch size" + (f" from {before} to {after}" if before and after else ""),
         body=("Training goes on with the smaller batch; the learning rate was set for the larger one.",),
     )
 

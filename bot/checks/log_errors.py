@@ -5,6 +5,7 @@ from __future__ import annotations
 from bot.checks.limits import CheckLimits
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.view import RunView
+from trainer.contract import EventKind
 
 _KIND_TEXT = {
     "oom": "out of memory",
@@ -26,8 +27,10 @@ _ADVICE = {
 
 def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each fatal line of a guarded run's log that was read since the bot began to follow it. Whether
-    it ended the run is told by its process and its record."""
+    it ended the run is told by its process and its record; where the record tells of a crash, it brings the traceback,
+    and the same in the log is no news."""
     del limits, now
+    crashed = any(event.kind == EventKind.RUN_CRASHED and event.attempt == view.attempt for event in view.notable)
     return tuple(
         Finding(
             run=view.run,
@@ -43,4 +46,5 @@ def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Fi
             hint="/train status",
         )
         for error in view.log_errors
+        if error.in_child or not crashed
     )

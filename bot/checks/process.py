@@ -38,7 +38,7 @@ def _death(view: RunView) -> tuple[Finding, ...]:
             nature=Nature.CONDITION,
             ts=view.process.ts,
             title=f"{view.name}: the training process died at {where}",
-            body=(ending_text(view.process),),
+            body=(ending_text(view.process), *_last_error(view), *_left(view.process)),
             fields=(
                 ("Process", f"{pid}"),
                 ("Phase", beat.phase.value.replace("_", " ") if beat and beat.phase else "unknown"),
@@ -52,6 +52,17 @@ def _death(view: RunView) -> tuple[Finding, ...]:
             buttons=(Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=view.run),),
         ),
     )
+
+
+def _last_error(view: RunView) -> tuple[str, ...]:
+    return (f"Its log says: {view.log_errors[-1].detail}",) if view.log_errors else ()
+
+
+def _left(process: ProcessFact) -> tuple[str, ...]:
+    if not process.orphans:
+        return ()
+    pids = " ".join(str(pid) for pid in process.orphans)
+    return (f"What belonged to it lives on and may hold GPU memory. To end it, on the host: kill {pids}",)
 
 
 def _memory(view: RunView, process: ProcessFact) -> tuple[tuple[str, str], ...]:

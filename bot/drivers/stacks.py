@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from bot.drivers.proc_stat import catches
 from bot.errors import DriverError
 from trainer.contract import RunLayout
 
-_MAX_LINES: Final = 40
-"""Of the end: ``faulthandler`` writes the main thread last."""
+_MAX_LINES: Final = 30
+_MAX_OTHER_THREADS: Final = 4
+_SITE: Final = re.compile(r'"[^"]*/site-packages/')
 _MAX_BYTES: Final = 65_536
 _ANSWER_S: Final = 1.0
 """``faulthandler`` writes from within the signal handler, even while Python hangs in C code: at once, or not at all (a
@@ -49,8 +51,8 @@ class Stacks:
         lines = self._by_signal(process, RunLayout(view.directory).stacks)
         if not lines and self._py_spy:
             lines = _by_py_spy(self._py_spy, process.pid)
-        self._taken[view.run] = (since_ts, lines[-_MAX_LINES:])
-        return lines[-_MAX_LINES:]
+        self._taken[view.run] = (since_ts, lines)
+        return lines
 
     def _by_signal(self, process: ProcessIdentity, file: Path) -> tuple[str, ...]:
         """SIGUSR1 ends a process that does not handle it: an unguarded one, or a guarded one that is just starting."""
@@ -82,7 +84,17 @@ def _appended(file: Path, before: int) -> tuple[str, ...]:
         return ()
     with file.open("rb") as stream:
         stream.seek(max(before, size - _MAX_BYTES))
-        return tuple(stream.read(_MAX_BYTES).decode("utf-8", "replace").splitlines())
+        return _telling(stream.read(_MAX_BYTES).decode("utf-8", "replace").splitlines())
+
+
+def _telling(lines: list[str]) -> tuple[str, ...]:
+    """The innermost calls of the main thread, which ``faulthandler`` writes last, and where a few others stand."""
+    starts = [index for index, line in enumerate(lines) if line.startswith(("Thread ", "Current thread "))]
+    if not starts:
+        return tuple(lines[:_MAX_LINES])
+    main = [line for line in lines[starts[-1] :] if line.strip()][: _MAX_LINES - 2 * _MAX_OTHER_THREADS]
+    others = [line for start in starts[:-1][:_MAX_OTHER_THREADS] for line in lines[start : start + 2]]
+    return tuple(_SITE.sub('"', line) for line in (*main, *others))
 
 
 def _by_py_spy(program: str, pid: int) -> tuple[str, ...]:
@@ -98,4 +110,4 @@ def _by_py_spy(program: str, pid: int) -> tuple[str, ...]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    return tuple(done.stdout.splitlines()) if done.returncode == 0 else ()
+    return tuple(_SITE.sub('"', line) for line in done.stdout.splitlines()[:_MAX_LINES]) if done.returncode == 0 else ()

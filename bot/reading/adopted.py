@@ -6,6 +6,7 @@ frame of an epoch is one bad batch, observed, and how many followed is unknown.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,12 +23,15 @@ from bot.reading.console_facts import (
     EarlyStopped,
     FatalError,
     NanRecovery,
+    Notice,
+    NoticeKind,
     Origin,
     Started,
     TrainFrame,
     ValBar,
 )
 from bot.reading.console_follow import ConsoleFollower
+from bot.reading.heard import Heard
 from bot.reading.own_clock import OwnClock
 from bot.reading.results_csv import Results, read_results
 from bot.reading.run_files import last_lines
@@ -60,6 +64,8 @@ class AdoptedReader:
         self._source = record
         self._source_mtime_ns = -1
         self._attempt = 1
+        self._heard = Heard(record)
+        self._in_history = False
         self._console = ConsoleFollower(adoption.log, max_bytes=_LOOK_BYTES)
         self._results_mtime_ns = -1
         self._frame: TrainFrame | None = None
@@ -88,7 +94,9 @@ class AdoptedReader:
         self._look_at_source()
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
-            look = self._console.look()
+            history_bytes = self._heard.left(self._attempt, self._console.path, self._offset)
+            self._in_history = history_bytes is not None
+            look = self._console.look(history_bytes)
             if look.note is TailNote.UNREADABLE:
                 errors.append(f"{self._console.path} can't be read: {look.error}. Check its permissions and the mount.")
             if look.note is TailNote.MISSING:
@@ -104,12 +112,31 @@ class AdoptedReader:
             events.append(self._next_attempt(now))
             errors.clear()
             grew = True
+        self._in_history = False
         events += self._finished(now)
+        self._note(now)
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
             view = fold_beat(view, self._heartbeat(now), now)
         self.view = replace(view, record=self._record(), read_errors=tuple(errors))
         return self.view
+
+    @property
+    def _offset(self) -> int:
+        """How far the log of the attempt was read."""
+        return self._console.cursor.offset if self._console.cursor else 0
+
+    def _note(self, now: float) -> None:
+        cursor, frame = self._console.cursor, self._frame
+        if cursor is not None:
+            self._heard.note(
+                now,
+                attempt=self._attempt,
+                offset=cursor.offset,
+                inode=cursor.inode,
+                epochs=sorted(self._finished_epochs),
+                running=[self._attempt, frame.epoch, float(self._epoch_since_ts)] if frame else None,
+            )
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log."""
@@ -156,6 +183,8 @@ class AdoptedReader:
 
     def _event(self, kind: EventKind, ts: float, *, attempt: int | None = None, **data: Any) -> Event:
         self._seq += 1
+        if self._in_history:
+            ts = min(ts, self.adoption.adopted_ts)
         return Event(ts=ts, run=self.run, attempt=attempt or self._attempt, seq=self._seq, kind=kind, data=data)
 
     def _take(self, facts: Iterable[ConsoleFact], now: float) -> list[Event]:
@@ -168,6 +197,8 @@ class AdoptedReader:
                 events += self._take_frame(fact, now)
             elif isinstance(fact, ValBar):
                 self._enter(Phase.VALIDATING, now)
+            elif isinstance(fact, Notice) and fact.kind is NoticeKind.BATCH_HALVED:
+                events.append(self._event(EventKind.OUT_OF_MEMORY, now, **_batch_sizes(fact.text)))
             elif isinstance(fact, NanRecovery):
                 events.append(self._event(EventKind.NOTICE, now, text=fact.text))
             elif isinstance(fact, Completed | EarlyStopped):
@@ -183,7 +214,8 @@ class AdoptedReader:
     def _take_frame(self, frame: TrainFrame, now: float) -> list[Event]:
         events: list[Event] = []
         if self._frame is None or frame.epoch != self._frame.epoch:
-            self._epoch_since_ts = now
+            known_ts = self._heard.epoch_since_ts(self._attempt, frame.epoch) if self._in_history else None
+            self._epoch_since_ts = now if known_ts is None else known_ts
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events.append(self._event(EventKind.EPOCH_STARTED, now, **started))
             self._bad_epochs.discard(frame.epoch)
@@ -218,11 +250,13 @@ class AdoptedReader:
             return []
         self._results_mtime_ns = mtime_ns
         results: Results = read_results(path)
+        seconds = _seconds_by_epoch(results)
         events: list[Event] = []
         for epoch, row in results.latest.items():
             if epoch in self._finished_epochs:
                 continue
             self._finished_epochs.add(epoch)
+            self._in_history = self._heard.knows_epoch(epoch)
             batches = self._frame.batches if self._frame else None
             data: dict[str, Any] = {
                 "epoch": epoch,
@@ -233,9 +267,11 @@ class AdoptedReader:
                 "metrics": {f"metrics/{name}": encode_number(value) for name, value in row.named("metrics/").items()},
                 "validated": bool(row.named("metrics/")),
                 "nonfinite": 1 if epoch in self._bad_epochs else 0,
-                "seconds": None,
+                "seconds": seconds.get(epoch),
+                "lr": row.values.get("lr/pg0"),
             }
             events.append(self._event(EventKind.EPOCH_FINISHED, now, attempt=self._attempt_of(epoch), **data))
+        self._in_history = False
         return events
 
     def _state_of(self, newest: AdoptedAttempt) -> RunRecordState:
@@ -300,3 +336,25 @@ class AdoptedReader:
             epoch_elapsed_s=max(0.0, now - self._epoch_since_ts) if frame else None,
             memory_gib=None,
         )
+
+
+_BATCH_SIZES = re.compile(r"with batch=(\d+).*?to batch=(\d+)")
+
+
+def _batch_sizes(text: str) -> dict[str, int]:
+    """What the engine says when it halves the batch; empty when it says it in other words."""
+    found = _BATCH_SIZES.search(text)
+    return {"batch_size_before": int(found[1]), "batch_size_after": int(found[2])} if found else {}
+
+
+def _seconds_by_epoch(results: Results) -> dict[int, float]:
+    """How long each epoch took. The column ``time`` (8.3 on) counts from the start of the process; a resume starts it
+    anew."""
+    seconds: dict[int, float] = {}
+    before = 0.0
+    for row in results.rows:
+        now = row.values.get("time")
+        if now is not None:
+            seconds[row.epoch] = now - before if now > before else now
+            before = now
+    return seconds

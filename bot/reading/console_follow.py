@@ -31,9 +31,10 @@ class ConsoleFollower:
         self._reader = ConsoleReader()
         self._max_bytes = max_bytes
 
-    def look(self) -> ConsoleLook:
-        """The facts of the bytes since the last look. Never raises."""
-        read = read_new(self.path, self.cursor, max_bytes=self._max_bytes)
+    def look(self, max_bytes: int | None = None) -> ConsoleLook:
+        """The facts of the bytes since the last look, of ``max_bytes`` at most. Never raises."""
+        limit = self._max_bytes if max_bytes is None else min(max_bytes, self._max_bytes)
+        read = read_new(self.path, self.cursor, max_bytes=limit)
         self.cursor = read.cursor
         if read.note.restarts:
             self._reader = ConsoleReader()

@@ -17,7 +17,15 @@ from bot.core.view import RunView
 from bot.reading.log_errors import LogErrorReader
 from bot.reading.own_clock import OwnClock
 from bot.reading.tail import LineReader, TailNote
-from trainer.contract import ARCHIVE_DIR_NAME, SCHEMA_VERSION, RunLayout, decode_number, is_run_dir, read_json
+from trainer.contract import (
+    ARCHIVE_DIR_NAME,
+    SCHEMA_VERSION,
+    RunLayout,
+    RunRecordState,
+    decode_number,
+    is_run_dir,
+    read_json,
+)
 
 MAX_DEPTH = 4
 """Ultralytics nests project/task/name; deeper than this is not searched."""
@@ -83,7 +91,8 @@ class RunReader:
                 return None
             record = read_json(path)
         except FileNotFoundError:
-            if path == self.layout.run_json and path in self._checked:
+            running = self.view.record is not None and self.view.record.state is RunRecordState.RUNNING
+            if path == self.layout.run_json and path in self._checked and running:
                 errors.append(f"{path.name} is gone. Was the run's directory moved or deleted, or its mount lost?")
             return None
         except RecursionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from bot.core.alert import Alert, AlertState
 from bot.core.epoch_report import ReportLimits
 from bot.core.facts import ProcessFact, ProcessStatus
 from bot.core.finding import Finding, Nature, Severity
+from bot.core.host import HostFact, MemoryFact
 from bot.core.message import Reply
 from bot.core.request import Origin, Request
 from bot.core.view import RunView
@@ -351,3 +353,52 @@ async def test_unsilence_that_means_no_one_silence_is_refused(
     with pytest.raises(CommandError, match=words):
         await world.say(text)
     assert len(world.alerts.book) == len(runs)
+
+
+@pytest.fixture
+def twins(world: World, tmp_path: Path) -> tuple[WrittenRun, WrittenRun]:
+    """Two runs of one name in different projects, beside the one that is there."""
+    first, second = WrittenRun(tmp_path / "a", "exp"), WrittenRun(tmp_path / "b", "exp")
+    second.run = "exp-0002"
+    second.record()
+    world.runs.views += [_view(first), _view(second)]
+    return first, second
+
+
+async def test_a_name_of_two_runs_is_refused_and_both_are_named(
+    world: World, twins: tuple[WrittenRun, WrittenRun]
+) -> None:
+    with pytest.raises(CommandError, match="2 runs are named 'exp': a/exp, b/exp"):
+        await world.say("status of exp")
+
+
+async def test_runs_of_one_name_are_listed_with_their_paths(world: World, twins: tuple[WrittenRun, WrittenRun]) -> None:
+    table = (await world.say("runs")).message.table
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["digits", "a/exp", "b/exp"]
+
+
+async def test_an_id_names_one_of_two_runs(world: World, twins: tuple[WrittenRun, WrittenRun]) -> None:
+    reply = await world.say("use exp-0002")
+    assert "b/exp" in reply.message.title
+    assert world.selection.runs == {"C0TRAIN": "exp-0002"}
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        pytest.param(None, "memory 40.0 of 64.0 GiB free", id="the bot's own"),
+        pytest.param("elsewhere", "elsewhere, which can't be seen from", id="another"),
+    ],
+)
+async def test_status_tells_of_the_host_that_the_bot_sees(
+    world: World, written: WrittenRun, host: str | None, words: str
+) -> None:
+    if host:
+        written.record(host=host)
+        world.runs.views[0] = _view(written)
+    memory = MemoryFact(total_gib=64.0, available_gib=40.0, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
+    fact = HostFact(ts=START_TS, name=os.uname().nodename, memory=memory)
+    world.context = replace(world.context, host=lambda: fact)
+    fields = dict((await world.say("status")).message.fields)
+    assert words in fields["Host"]

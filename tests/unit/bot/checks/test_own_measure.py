@@ -13,6 +13,7 @@ from bot.core.message import Mark
 from bot.core.view import RunView
 from tests.run_dirs import START_TS, WrittenRun
 from tests.unit.bot.conftest import Look
+from trainer.contract import EventKind
 
 LIMITS = CheckLimits()
 
@@ -264,6 +265,7 @@ def test_a_missing_checkpoint_is_told_after_a_while_and_until_one_is_there(writt
 
 def test_a_checkpoint_grows_old_by_the_length_of_an_epoch(written: WrittenRun, look: Look) -> None:
     written.finish_epoch(1, 1000, seconds=1000.0)
+    written.save_checkpoint(0, 10)
     written.save_checkpoint(1, 1000)
     written.beat(3499, epoch=2, batch=5)
     assert "checkpoint_stale" not in _found(look(3499), 3499)
@@ -278,3 +280,23 @@ def test_old_checkpoints_of_a_run_that_is_started_again_are_not_yet_stale(writte
     written.record(started_ts=START_TS + 90_000)
     written.beat(90_010, epoch=2, batch=5)
     assert "checkpoint_stale" not in _found(look(90_010), 90_010)
+
+
+def test_an_epoch_without_a_heartbeat_yet_is_late_from_its_start(written: WrittenRun, look: Look) -> None:
+    for epoch in (1, 2):
+        written.finish_epoch(epoch, epoch, seconds=1000.0)
+        written.save_checkpoint(epoch, 1500)
+    written.beat(3, epoch=2, batch=100)
+    written.start_epoch(3, 3)
+    assert "epoch_late" not in _found(look(1500), 1500)
+    assert "epoch_late" in _found(look(1700), 1700)
+
+
+def test_the_trainers_own_warning_of_growing_gradients_is_told_once_an_epoch(written: WrittenRun, look: Look) -> None:
+    for batch in (5, 60):
+        written.event(EventKind.GRADIENT_WARNING, batch, epoch=1, batch=batch, grad_norm=960.0, median=2.4, factor=400)
+    found = [one for check in CHECKS for one in check.look(look(), LIMITS, START_TS) if one.check == "gradient_growth"]
+    assert [one.ts - START_TS for one in found] == [60]
+    written.attempt = 2
+    written.record()
+    assert "gradient_growth" not in _found(look(), 100)

@@ -15,7 +15,7 @@ import pytest
 from bot.core.facts import ProcessFact, ProcessIdentity, ProcessStatus
 from bot.core.view import RunView
 from bot.drivers.local import LocalDriver
-from bot.drivers.stacks import Stacks
+from bot.drivers.stacks import Stacks, _telling
 from bot.reading.run_files import RunReader
 from tests.run_dirs import START_TS, WrittenRun
 
@@ -142,3 +142,17 @@ def test_py_spy_is_asked_where_the_signal_is_not_handled(
     program.write_text('#!/bin/sh\necho "Process $4: by $1"\n')
     program.chmod(0o755)
     assert Stacks(send, py_spy=str(program)).take(_view(written), 5.0) == (f"Process {deaf.pid}: by dump",)
+
+
+def test_the_innermost_calls_of_the_main_thread_come_first() -> None:
+    other = [
+        f'Thread 0x{index} (most recent call first):\n  File "wait.py", line 1 in wait\n  File "b"'
+        for index in range(9)
+    ]
+    calls = "\n".join(f'  File "/venv/lib/site-packages/torch/{index}.py", line 1 in f' for index in range(50))
+    text = "\n\n".join([*other, f"Current thread 0x9 (most recent call first):\n{calls}"])
+    lines = _telling(text.splitlines())
+    assert lines[0].startswith("Current thread")
+    assert lines[1] == '  File "torch/0.py", line 1 in f'
+    assert len(lines) <= 30
+    assert sum("in wait" in line for line in lines) == 4

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bot.reading.run_files import RunReader, find_runs
 from tests.run_dirs import START_TS, WrittenRun
+from trainer.contract import RunRecordState
 
 
 def _reader(written: WrittenRun) -> RunReader:
@@ -96,3 +97,27 @@ def test_runs_are_found_where_ultralytics_nests_them_and_archives_are_not(tmp_pa
     WrittenRun(tmp_path / "detect" / "project", "nested")
     WrittenRun(tmp_path / "archive", "old")
     assert [path.name for path in find_runs(tmp_path)] == ["nested", "flat"]
+
+
+def test_a_directory_deleted_under_the_training_is_told_until_it_is_back(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    written.beat(5, epoch=1, batch=5)
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+    assert reader.read(START_TS + 10).read_errors == ()
+    written.layout.root.rename(tmp_path / "moved")
+    gone = reader.read(START_TS + 20)
+    assert gone.read_errors
+    assert "moved or deleted" in gone.read_errors[0]
+    assert gone.beat is not None
+    assert gone.beat.batch == 5
+    (tmp_path / "moved").rename(written.layout.root)
+    assert reader.read(START_TS + 30).read_errors == ()
+
+
+def test_a_finished_run_may_be_deleted_without_a_word(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    written.record(state=RunRecordState.FINISHED)
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+    reader.read(START_TS + 10)
+    written.layout.root.rename(tmp_path / "moved")
+    assert reader.read(START_TS + 20).read_errors == ()

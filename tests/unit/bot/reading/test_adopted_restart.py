@@ -1,0 +1,138 @@
+"""The bot is started again while it watches an adopted run: what it had told is history, the rest is news."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.adopt import find_adoptions, write_adoption
+from bot.core.adoption import Adoption
+from bot.core.view import RunView
+from bot.reading.adopted import AdoptedReader
+from tests.run_dirs import START_TS
+
+HEADER = "      Epoch    GPU_mem   box_loss   cls_loss   dfl_loss  Instances       Size\n"
+DAY_S = 86_400.0
+
+
+def _frame(epoch: int, batch: int, box: str = "1.5") -> str:
+    return (
+        f"\r\x1b[K{f'{epoch}/5':>11}{'2.1G':>11}{box:>11}{'2.5':>11}{'1.25':>11}{12:>11}{640:>11}: "
+        f"{batch * 10}% ━━━━━━────── {batch}/10 2.5it/s {batch}.0s<4.0s"
+    )
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """An adoption on disk; its log holds a NaN in epoch 1, and ``results.csv`` that epoch."""
+    log = tmp_path / "nohup.out"
+    log.write_text("Starting training for 5 epochs...\n" + HEADER + _frame(1, 4, "nan") + _frame(1, 10) + "\n")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "results.csv").write_text("epoch,time,train/box_loss\n1,100,0.5\n")
+    adoption = Adoption(name="exp", directory=tmp_path / "exp", log=log, process=None, adopted_ts=START_TS)
+    write_adoption(adoption, tmp_path / "state")
+    (path,) = find_adoptions(tmp_path / "state")
+    return path
+
+
+def _open(record: Path) -> AdoptedReader:
+    log = record.parent.parent.parent / "nohup.out"
+    adoption = Adoption(name="exp", directory=log.parent / "exp", log=log, process=None, adopted_ts=START_TS)
+    return AdoptedReader(adoption, first_seen_ts=START_TS, record=record)
+
+
+def _write(record: Path, text: str) -> None:
+    with (record.parent.parent.parent / "nohup.out").open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _watched(record: Path) -> None:
+    """A bot looked at the run for a while and ended."""
+    reader = _open(record)
+    for look in range(3):
+        reader.read(START_TS + 60 + 30 * look)
+
+
+def _bad_ts(view: RunView, epoch: int) -> list[float]:
+    return [bad.ts - START_TS for one in view.story() if one.epoch == epoch for bad in one.bad_batches]
+
+
+def test_what_was_told_before_keeps_an_old_time(record: Path) -> None:
+    _watched(record)
+    view = _open(record).read(START_TS + DAY_S)
+    assert _bad_ts(view, 1) == [0.0]
+    assert view.epochs[1, 1].finished_ts == START_TS
+    assert view.beat is not None
+    assert view.beat.batch == 10
+
+
+def test_what_came_while_the_bot_was_away_is_news(record: Path) -> None:
+    _watched(record)
+    _write(record, HEADER + _frame(2, 3, "nan") + "\n")
+    with (record.parent.parent.parent / "exp" / "results.csv").open("a") as stream:
+        stream.write("2,250,0.4\n")
+    view = _open(record).read(START_TS + DAY_S)
+    assert (_bad_ts(view, 1), _bad_ts(view, 2)) == ([0.0], [DAY_S])
+    assert view.epochs[1, 2].finished_ts == START_TS + DAY_S
+
+
+def test_the_first_look_at_an_adopted_run_is_all_news(record: Path) -> None:
+    assert _bad_ts(_open(record).read(START_TS + 60), 1) == [60.0]
+
+
+def test_what_the_last_look_found_is_told_again_rather_than_lost(record: Path) -> None:
+    _watched(record)
+    reader = _open(record)
+    reader.read(START_TS + 200)
+    _write(record, HEADER + _frame(2, 3, "nan") + "\n")
+    reader.read(START_TS + 230)  # found, and nobody knows whether it was told
+    assert _bad_ts(_open(record).read(START_TS + DAY_S), 2) == [DAY_S]
+
+
+@pytest.mark.parametrize("text", ["", HEADER + _frame(1, 4, "nan") + "\n" * 500])
+def test_another_log_of_that_name_is_news(record: Path, text: str) -> None:
+    _watched(record)
+    log = record.parent.parent.parent / "nohup.out"
+    log.rename(log.with_suffix(".old"))
+    log.write_text(text)
+    assert _bad_ts(_open(record).read(START_TS + DAY_S), 1) == ([DAY_S] if text else [])
+
+
+def test_a_log_that_is_begun_anew_under_the_bot_is_news(record: Path) -> None:
+    _watched(record)
+    reader = _open(record)
+    reader.read(START_TS + 200)
+    log = record.parent.parent.parent / "nohup.out"
+    log.write_text(HEADER * 9 + _frame(2, 2, "nan") + "\n")  # longer than what was read of the old one
+    assert _bad_ts(reader.read(START_TS + 230), 2) == [230.0]
+
+
+def test_a_damaged_note_of_what_was_heard_costs_a_repetition_only(record: Path) -> None:
+    _watched(record)
+    record.with_suffix(".heard").write_text('{"attempt": "one", "offset": [], "epochs": 7, "running": {}}')
+    assert _bad_ts(_open(record).read(START_TS + DAY_S), 1) == [DAY_S]
+
+
+def test_the_running_epoch_keeps_its_age_over_a_restart(record: Path) -> None:
+    reader = _open(record)
+    _write(record, HEADER + _frame(2, 1) + "\n")
+    for look in range(3):
+        reader.read(START_TS + 100 + 30 * look)
+    _write(record, _frame(2, 2) + "\n")
+    view = _open(record).read(START_TS + 1100)
+    assert view.beat is not None
+    assert view.beat.epoch_elapsed_s == 1000
+
+
+def test_epochs_take_what_their_csv_says(record: Path) -> None:
+    with (record.parent.parent.parent / "exp" / "results.csv").open("a") as stream:
+        stream.write("2,250,0.4\n3,30,0.4\n4,70,0.3\n")  # resumed after epoch 2
+    view = _open(record).read(START_TS + 60)
+    assert [epoch.seconds for epoch in view.story()] == [100.0, 150.0, 30.0, 40.0]
+
+
+def test_a_halved_batch_is_told(record: Path) -> None:
+    _write(record, "WARNING ⚠️ CUDA out of memory with batch=16. Reducing to batch=8 and retrying (1/3).\n")
+    (event,) = [one for one in _open(record).read(START_TS + 60).notable if one.kind == "out_of_memory"]
+    assert (event.integer("batch_size_before"), event.integer("batch_size_after")) == (16, 8)
