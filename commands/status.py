@@ -46,7 +46,7 @@ async def status(invocation: Invocation, context: Context) -> Reply:
             ("Last clean checkpoint", clean_text(view)),
             ("Loss", losses_text(view.beat.losses) if view.beat and view.beat.losses else "not reported yet"),
             ("Speed", _speed(view, ahead)),
-            ("Host", _host(view, context.host())),
+            ("Host", host_field(view, context.host())),
         ),
         excerpt=layers_text(view),
         context=(
@@ -141,7 +141,7 @@ def _speed(view: RunView, ahead: Forecast) -> str:
     return ", ".join(parts) or "not measured yet"
 
 
-def _host(view: RunView, fact: HostFact | None) -> str:
+def host_field(view: RunView, fact: HostFact | None) -> str:
     """The bot sees its own host only; of another one it knows nothing."""
     host = view.record.host if view.record else None
     if fact is None:

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 
 from bot.checks.limits import CheckLimits
+from bot.checks.memory import remembered
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.stretches import Stretch
 from bot.core.view import EpochView, RunView
 from bot.core.words import number_text
 
 
+@remembered(of=lambda view: (view.stretches, view.epochs, view.attempt, view.state.active, view.total_epochs))
 def check_loss(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """An occurrence for each epoch with a spike (the newest epochs), and a condition while the loss has stopped falling
     in the middle of the schedule."""

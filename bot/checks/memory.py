@@ -16,8 +16,11 @@ _MAX_RUNS: Final = 2000
 
 
 def remembered(of: Callable[[RunView], tuple[object, ...]]) -> Callable[[Look], Look]:
-    """For a check that asks no time and whose work grows with the history of a run. ``of`` names all the parts of the
-    view that it depends on; they are compared by identity, since views share what did not change."""
+    """For a check whose answer does not depend on the time and whose work grows with the history of a run.
+
+    ``of`` names all the parts of the view that it depends on; they are compared by identity, since views share what did
+    not change.
+    """
 
     def decorate(check: Look) -> Look:
         answers: dict[str, tuple[tuple[object, ...], tuple[Finding, ...]]] = {}

@@ -38,12 +38,18 @@ _MAX_NOTABLE_KEPT = 50
 
 
 def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
-    """``view`` with ``events`` taken in, in the order of the file. Events already taken in must not come again."""
+    """``view`` with ``events`` taken in, in the order of the file. Events already taken in must not come again. What no
+    event changes stays the very same object, by which checks know that they need not look again."""
+    taken = list(events)
+    return _with_events(view, taken) if taken else view
+
+
+def _with_events(view: RunView, taken: Iterable[Event]) -> RunView:
     epochs = dict(view.epochs)
     checkpoints = list(view.checkpoints)
     notable = list(view.notable)
     phases = view.phases
-    for event in events:
+    for event in taken:
         number = event.integer("epoch")
         if event.kind not in _NOT_NOTABLE:
             notable.append(event)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from bot.core.alert import Alert, AlertState
 from bot.core.epoch_report import ReportLimits
 from bot.core.facts import ProcessFact, ProcessStatus
 from bot.core.finding import Finding, Nature, Severity
-from bot.core.host import HostFact, MemoryFact
 from bot.core.message import Reply
 from bot.core.request import Origin, Request
 from bot.core.view import RunView
@@ -382,23 +380,3 @@ async def test_an_id_names_one_of_two_runs(world: World, twins: tuple[WrittenRun
     reply = await world.say("use exp-0002")
     assert "b/exp" in reply.message.title
     assert world.selection.runs == {"C0TRAIN": "exp-0002"}
-
-
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        pytest.param(None, "memory 40.0 of 64.0 GiB free", id="the bot's own"),
-        pytest.param("elsewhere", "elsewhere, which can't be seen from", id="another"),
-    ],
-)
-async def test_status_tells_of_the_host_that_the_bot_sees(
-    world: World, written: WrittenRun, host: str | None, words: str
-) -> None:
-    if host:
-        written.record(host=host)
-        world.runs.views[0] = _view(written)
-    memory = MemoryFact(total_gib=64.0, available_gib=40.0, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
-    fact = HostFact(ts=START_TS, name=os.uname().nodename, memory=memory)
-    world.context = replace(world.context, host=lambda: fact)
-    fields = dict((await world.say("status")).message.fields)
-    assert words in fields["Host"]

@@ -1,0 +1,68 @@
+"""An answer is given again only while nothing that it depends on has changed."""
+
+from __future__ import annotations
+
+from bot.checks import CHECKS, CheckLimits
+from bot.checks.memory import remembered
+from bot.core.finding import Finding
+from bot.core.view import RunView
+from bot.reading.run_files import RunReader
+from tests.run_dirs import START_TS, WrittenRun
+from tests.unit.bot.conftest import Look
+
+LIMITS = CheckLimits()
+
+
+class Counted:
+    """A check that counts how often it is asked."""
+
+    __name__ = "counted"
+
+    def __init__(self) -> None:
+        self.num_asked = 0
+
+    def __call__(self, view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+        self.num_asked += 1
+        return ()
+
+
+def test_an_unchanged_run_is_not_judged_again(written: WrittenRun) -> None:
+    check = Counted()
+    look = remembered(of=lambda view: (view.epochs, view.checkpoints))(check)
+    written.finish_epoch(1, 5)
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+    for after_s in range(10, 15):
+        look(reader.read(START_TS + after_s), LIMITS, START_TS + after_s)
+    assert check.num_asked == 1
+    written.finish_epoch(2, 15)
+    look(reader.read(START_TS + 16), LIMITS, START_TS + 16)
+    assert check.num_asked == 2
+
+
+def test_other_limits_and_another_run_are_judged_by_themselves(look: Look) -> None:
+    check = Counted()
+    judge = remembered(of=lambda view: (view.epochs,))(check)
+    view = look()
+    judge(view, LIMITS, START_TS)
+    judge(view, CheckLimits(spike_mads=3), START_TS)
+    assert check.num_asked == 2
+
+
+def test_every_answer_is_as_if_it_had_never_been_asked(written: WrittenRun, look: Look) -> None:
+    """The same run, followed look by look and read at once."""
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+
+    def found(view: RunView) -> set[str]:
+        return {one.fingerprint for check in CHECKS for one in check.look(view, LIMITS, START_TS + 100)}
+
+    for epoch in range(1, 9):
+        written.start_epoch(epoch, epoch)
+        written.series(epoch=epoch, batch=100, loss=3.0, after_s=epoch)
+        if epoch == 4:
+            written.bad_batch(epoch, 5, epoch, action="observed")
+        written.finish_epoch(epoch, epoch, loss=3.0 if epoch > 1 else 2.0, nonfinite=int(epoch == 4), lr=0.01)
+        written.save_checkpoint(epoch, epoch)
+        written.beat(epoch + 0.5, epoch=epoch + 1, batch=1)
+        followed = reader.read(START_TS + epoch)
+        at_once = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + epoch)
+        assert found(followed) == found(at_once)

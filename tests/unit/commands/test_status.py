@@ -1,0 +1,37 @@
+"""What status says of the host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bot.core.host import HostFact, MemoryFact
+from bot.reading.run_files import RunReader
+from commands.status import host_field
+from tests.run_dirs import START_TS, WrittenRun
+
+MEMORY = MemoryFact(total_gib=64.0, available_gib=40.0, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
+HERE = HostFact(ts=START_TS, name=os.uname().nodename, memory=MEMORY)
+
+
+@pytest.mark.parametrize(
+    ("host", "fact", "words"),
+    [
+        pytest.param(HERE.name, HERE, "memory 40.0 of 64.0 GiB free", id="the bot's own"),
+        pytest.param("elsewhere", HERE, "elsewhere, which can't be seen from", id="another"),
+        pytest.param(HERE.name, None, "not looked at yet", id="before the first look"),
+    ],
+)
+def test_status_tells_of_the_host_that_the_bot_sees(
+    written: WrittenRun, host: str, fact: HostFact | None, words: str
+) -> None:
+    written.record(host=host)
+    view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS)
+    assert words in host_field(view, fact)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> WrittenRun:
+    return WrittenRun(tmp_path)
