@@ -32,6 +32,7 @@ from trainer.resuming import PLAN_KEY, ResumePlan, plan_for_api, rebuild_model  
 from trainer.run_guard import RunGuard  # noqa: E402 - as above
 from trainer.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
 from trainer.settings import take_settings  # noqa: E402 - as above
+from trainer.stop import WorkerStart  # noqa: E402 - as above
 
 AnyTrainer = TypeVar("AnyTrainer", bound=type[BaseTrainer])
 
@@ -130,7 +131,10 @@ class GuardMixin:
     def get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """The loader, able to go on in the middle of an epoch."""
         loader = super().get_dataloader(*args, **kwargs)
-        if isinstance(loader, InfiniteDataLoader) and kwargs.get("mode", "train") == "train":
+        if not isinstance(loader, InfiniteDataLoader):
+            return loader
+        loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+        if kwargs.get("mode", "train") == "train":
             seed = self.args.seed if self.guard.settings.exact else None
             return GuardedLoader.adopt(loader, self.guard.switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
         return loader

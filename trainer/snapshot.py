@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
+from trainer.checkpoints.forensics import STATE_FORMAT
 from trainer.contract import SCHEMA_VERSION
-
-FORMAT: Final = "trainmaster-state"
 
 
 def plain(value: Any) -> Any:
@@ -59,7 +58,7 @@ def capture(trainer: Any, *, epoch: int, batch: int, batches: int, extra: Mappin
     """
     model = unwrap_model(trainer.model)
     return {
-        "format": FORMAT,
+        "format": STATE_FORMAT,
         "v": SCHEMA_VERSION,
         "epoch": epoch,
         "batch": batch,
@@ -159,7 +158,7 @@ def read_legacy(path: Path) -> dict[str, Any]:
     args = plain(checkpoint["train_args"])
     stopper = plain(checkpoint.get("stopper") or {})
     return {
-        "format": FORMAT,
+        "format": STATE_FORMAT,
         "v": SCHEMA_VERSION,
         "epoch": int(checkpoint["epoch"]) + 1,
         "batch": 0,

@@ -16,6 +16,9 @@ from typing import Any, Final
 from trainer.contract import ExitCode, RunRecordState
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+WORKER_GRACE_S: Final = 60
+"""Between SIGTERM and the end of a data-loader worker: longer than a batch and the saving of a state, shorter than the
+90 s after which systemd kills."""
 _STATES: Final = {
     int(ExitCode.STOPPED): RunRecordState.STOPPED,
     int(ExitCode.GAVE_UP): RunRecordState.GAVE_UP,
@@ -161,17 +164,42 @@ def stoppable(say: Callable[[str], object]) -> Iterator[None]:
         yield
 
 
+class WorkerStart:
+    """``worker_init_fn`` of a loader: its workers outlive a stop request that went to the whole process group.
+
+    A terminal's interrupt and a service manager's SIGTERM reach the workers too. Torch takes a worker that dies for a
+    failure and raises wherever the trainer happens to be, in the middle of a batch or of saving. So a worker ignores
+    SIGINT and dies of SIGTERM a while later only; the trainer ends it long before.
+    """
+
+    def __init__(self, own: Callable[[int], object] | None) -> None:
+        self._own = own
+
+    def __call__(self, worker_id: int) -> None:
+        """In the worker, once torch has set its own handlers."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _end_later)
+        if self._own is not None:
+            self._own(worker_id)
+
+
+def _end_later(_number: int, _frame: FrameType | None) -> None:
+    signal.alarm(WORKER_GRACE_S)
+
+
 def end_workers(loader: Any) -> None:
     """No worker of ``loader`` goes on."""
+    workers = list(getattr(getattr(loader, "iterator", None), "_workers", ()))
     if hasattr(loader, "close"):
-        loader.close()
-    for worker in getattr(getattr(loader, "iterator", None), "_workers", ()):
+        with contextlib.suppress(RuntimeError):  # torch's word for a worker that has died already
+            loader.close()
+    for worker in workers:
         if worker.is_alive():
-            worker.terminate()
+            worker.kill()
 
 
 def end_all_workers() -> None:
     """No daemon process of this one goes on: os._exit skips what would end them."""
     for child in multiprocessing.active_children():
         if child.daemon:
-            child.terminate()
+            child.kill()

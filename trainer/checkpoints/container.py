@@ -98,6 +98,11 @@ def open_container(content: bytes | mmap) -> Container:
     roots = {info.filename.partition("/")[0] for info in infos}
     if len(roots) != 1:
         raise DamageError(f"its entries lie under {len(roots)} folders, torch writes one")
+    begins = min((info.header_offset for info in infos), default=0)
+    if begins:
+        raise DamageError(
+            f"{begins} bytes lie before its first entry: a save that was begun twice, and torch can't load it"
+        )
     view = memoryview(content)
     entries: dict[str, memoryview] = {}
     for info in infos:

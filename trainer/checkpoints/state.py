@@ -42,7 +42,9 @@ def save_state(
     """
     _check(state if isinstance(state, _MAPPINGS) else dict(state), "state")
     with replacing(path, durable=durable, announce=announce) as writer:
-        torch.save(state, writer)  # type: ignore[arg-type]  # all that it calls is write and flush
+        # Not torch.save: Ultralytics replaces it with one that, after an error, begins again behind what it has written
+        # (utils/patches.py), which gives a file that cannot be loaded and looks whole from its end.
+        torch.serialization.save(state, writer)  # type: ignore[arg-type]  # all that it calls is write and flush
     return writer.saved
 
 

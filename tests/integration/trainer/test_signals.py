@@ -67,9 +67,17 @@ def of_session(leader: int) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("moment", ["on_train_batch_end", "on_val_start"])
-def test_an_interrupt_from_a_terminal_reaches_the_workers_too_and_leaves_none_behind(
-    settings: Callable[..., dict[str, Any]], moment: str
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "on_train_batch_end"),
+        (signal.SIGINT, "on_val_start"),
+        (signal.SIGTERM, "on_train_batch_start"),
+    ],
+    ids=["a terminal, training", "a terminal, validating", "a service manager, training"],
+)
+def test_a_signal_to_the_whole_session_saves_the_state_and_leaves_no_worker_behind(
+    settings: Callable[..., dict[str, Any]], number: signal.Signals, moment: str
 ) -> None:
     overrides = settings(workers=2, exact=True, epochs=50)
     process = started("-W", "ignore", "-c", TRAINED, json.dumps(overrides), moment)
@@ -77,7 +85,7 @@ def test_an_interrupt_from_a_terminal_reaches_the_workers_too_and_leaves_none_be
     workers = of_session(process.pid)
     assert len(workers) >= 2
 
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
 
     output, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.STOPPED, output[-3000:]

@@ -182,3 +182,12 @@ def test_a_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path: Path) -
                 content = content.replace(b"K\x08tq", b"J\x00\x00\x00\x40tq", 1)
             out.writestr(info.filename, content)
     assert judge(tmp_path / "claims.pt").verdict is CONTAMINATED
+
+
+def test_a_save_that_was_begun_twice_is_contaminated(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.pt", checkpoint_dict())
+    path.write_bytes(path.read_bytes()[:3000] + path.read_bytes())
+    found = judge(path)
+    assert (found.verdict, "before its first entry" in said(found)) == (CONTAMINATED, True)
+    with pytest.raises(RuntimeError, match="zip archive"):
+        torch.load(path, weights_only=False)

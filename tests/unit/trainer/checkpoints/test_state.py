@@ -11,7 +11,7 @@ import torch
 
 from tests.unit.trainer.checkpoints.making import small_model, stepped_optimizer
 from tests.unit.trainer.checkpoints.test_files import FULL, files_limited_to, names_in
-from trainer.checkpoints.files import DigestError, digest_of
+from trainer.checkpoints.files import DigestError, HashingWriter, digest_of
 from trainer.checkpoints.state import StateContentError, load_state, save_state
 
 
@@ -103,3 +103,27 @@ def test_other_bytes_than_attested_are_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(DigestError):
         load_state(tmp_path / "s.pt", expected_sha256=saved.sha256)
     assert load_state(tmp_path / "s.pt") == {"a": 2}
+
+
+def test_a_save_that_fails_is_not_begun_again_behind_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ultralytics replaces torch.save by one that tries four times, into whatever it was given."""
+    import ultralytics.utils  # noqa: F401 - replaces torch.save
+
+    failed = []
+    write = HashingWriter.write
+
+    def write_but_once(writer: HashingWriter, data: bytes) -> int:
+        if not failed:
+            failed.append(len(data))
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
+        return write(writer, data)
+
+    (tmp_path / "a").write_bytes(b"old")
+    monkeypatch.setattr(HashingWriter, "write", write_but_once)
+    with pytest.raises(RuntimeError):
+        save_state(tmp_path / "a", full_state())
+    assert failed
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert names_in(tmp_path) == ["a"]
