@@ -28,7 +28,13 @@ from trainer import compat, ranks  # noqa: E402 - as above
 from trainer.intake import collecting  # noqa: E402 - as above
 from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
 from trainer.quarantine import keep_samples  # noqa: E402 - as above
-from trainer.resuming import PLAN_KEY, ResumePlan, plan_for_api, rebuild_model  # noqa: E402 - as above
+from trainer.resuming import (  # noqa: E402 - as above
+    PLAN_KEY,
+    ResumePlan,
+    plan_for_api,
+    plan_for_rank,
+    rebuild_model,
+)
 from trainer.run_guard import RunGuard  # noqa: E402 - as above
 from trainer.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
 from trainer.settings import take_settings  # noqa: E402 - as above
@@ -55,10 +61,12 @@ class GuardMixin:
         offline.after_import()
         given = dict(overrides or {})
         plan: ResumePlan | None = given.pop(PLAN_KEY, None)
-        if plan is None and given.get("resume"):
+        launched = ranks.inherited()
+        if launched is not None and launched["resumed"]:
+            plan = plan_for_rank(launched)
+        elif plan is None and given.get("resume"):
             plan, given = plan_for_api(given)
             given.pop(PLAN_KEY)
-        launched = ranks.inherited()
         if launched is not None:  # Ultralytics hands a rank every setting there is, so what the user chose is lost
             given |= launched["settings"]
         settings, given = take_settings(given, plan.settings if plan else None)

@@ -46,9 +46,14 @@ class ResumePlan:
     rows: tuple[LayerRow, ...]
     user: dict[str, Any]
     warmup_from: int
-    lock: RunLock
+    lock: RunLock | None
+    """None in a rank: what held the run's lock for the plan has made the plan and is gone."""
     finishing: bool = False
     """Every epoch was trained; the last one is validated and saved again, and the final evaluation follows."""
+
+    def as_record(self) -> dict[str, Any]:
+        """For the ranks of a DDP run, which make the same plan of it; see :func:`plan_for_rank`."""
+        return {"path": str(self.path), "warmup_from": self.warmup_from, "finishing": self.finishing}
 
 
 class ResumeRefusedError(Exception):
@@ -140,6 +145,27 @@ def plan_for_api(given: Mapping[str, Any]) -> tuple[ResumePlan, dict[str, Any]]:
         raise
 
 
+def plan_for_rank(launched: Mapping[str, Any]) -> ResumePlan:
+    """The plan that the launching process made, once more: it has judged the state and put the run directory right."""
+    resumed = launched["resumed"]
+    path = Path(resumed["path"])
+    state = load_state(path) if _is_own(path) else read_legacy(path)
+    if resumed["finishing"]:
+        state = _before_its_end(state)
+    settings = GuardSettings(**launched["settings"])
+    return ResumePlan(
+        path=path,
+        state=state,
+        epoch=state["epoch"],
+        settings=settings,
+        rows=resolve(settings.level, launched["user"], dict(state["args"]), CHECKPOINT),
+        user=launched["user"],
+        warmup_from=resumed["warmup_from"],
+        lock=None,
+        finishing=resumed["finishing"],
+    )
+
+
 _NOT_CHOSEN_ON_RESUME: Final = frozenset(
     {"model", "data", "task", "mode", "resume", "pretrained", "save_dir", "project", "name", "cfg", "exist_ok"}
 )
@@ -227,9 +253,14 @@ def _usable(judgement: Judgement) -> bool:
 
 
 def _load(judgement: Judgement) -> dict[str, Any]:
-    if judgement.file.name in MID_EPOCH_NAMES or _STATE_NAME.fullmatch(judgement.file.name):
+    if _is_own(judgement.file):
         return load_state(judgement.file, expected_sha256=judgement.sha256)
     return read_legacy(judgement.file)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether ``path`` is a full state, and not Ultralytics' half-precision file."""
+    return path.name in MID_EPOCH_NAMES or bool(_STATE_NAME.fullmatch(path.name))
 
 
 def _refusal(layout: RunLayout, judgement: Judgement, what: str) -> ResumeRefusedError:

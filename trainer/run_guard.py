@@ -149,7 +149,8 @@ class RunGuard:
         Ultralytics removes the directory before it launches, so nothing may be held in it.
         """
         self._release()
-        return ranks.launch(self.layout, {"settings": self.settings.as_record(), "user": self._user}, start)
+        record = {"settings": self.settings.as_record(), "user": self._user}
+        return ranks.launch(self.layout, record | {"resumed": self.plan.as_record() if self.plan else None}, start)
 
     def leave_out(self, img_path: str | list[str]) -> str:
         """A list of the images of ``img_path`` that are not in quarantine."""

@@ -1,0 +1,119 @@
+"""The whole guarded trainer in two ranks: two processes on the CPU, joined by gloo.
+
+Ultralytics launches ranks for CUDA devices only, so its launcher is left out: the ranks are started here the way it
+starts them, and told that there are two of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.integration.trainer.runs import events
+from trainer.checkpoints.state import load_state
+from trainer.contract import ExitCode, RunLayout
+from trainer.ranks import VARIABLE
+
+pytestmark = pytest.mark.training
+
+RANK = """
+import json, os, signal, sys
+from torch import distributed, nn
+
+plain = nn.parallel.DistributedDataParallel
+
+class OnCpu(plain):
+    def __init__(self, module, device_ids=None, **settings):
+        super().__init__(module, **settings)
+
+nn.parallel.DistributedDataParallel = OnCpu
+from ultralytics.utils import RANK
+from trainer import GuardedDetectionTrainer
+
+overrides, faults, meeting = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+
+class Rank(GuardedDetectionTrainer):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.world_size = 2
+
+    def _setup_ddp(self):
+        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=RANK, world_size=2)
+
+    def preprocess_batch(self, batch):
+        batch = super().preprocess_batch(batch)
+        here = [RANK, self.guard.position.ni]
+        if here == faults.get("nan"):
+            batch["img"][0, 0, 0, 0] = float("nan")
+        if here == faults.get("stop"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+trainer = Rank(overrides=overrides)
+try:
+    trainer.train()
+finally:
+    print(json.dumps([trainer.guard.position.epoch, trainer.guard.position.done]), file=sys.__stdout__, flush=True)
+    distributed.destroy_process_group()
+"""
+
+
+def two_ranks(
+    overrides: dict[str, Any], meeting: Path, *, resumed: dict[str, Any] | None = None, **faults: Any
+) -> tuple[list[int], list[str]]:
+    """Exit codes, and where each rank ended."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    if resumed is not None:
+        environment[VARIABLE] = json.dumps(resumed)
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", RANK, json.dumps(overrides), json.dumps(faults), str(meeting)],
+            cwd=Path(__file__).parents[3],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [rank.communicate(timeout=200) for rank in ranks]
+    assert all(output for output, _ in outputs), outputs
+    return [rank.returncode for rank in ranks], [output.splitlines()[-1] for output, _ in outputs]
+
+
+def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    overrides = settings(batch=8, nbs=8, epochs=3, exact=True, workers=0)  # three batches an epoch
+    codes, places = two_ranks(overrides, tmp_path / "first", nan=[1, 1], stop=[1, 4])
+    assert codes == [ExitCode.STOPPED] * 2
+    assert places == ["[1, 2]"] * 2
+    layout = RunLayout(Path(overrides["project"]) / "run")
+    (bad,) = events(layout, "bad_batch")
+    assert (bad["epoch"], bad["batch"], bad["action"]) == (1, 2, "skipped")
+
+    path = layout.states / "stop.pt"
+    state = load_state(path)
+    launched = {
+        "settings": state["guard"],
+        "user": state["user"],
+        "resumed": {"path": str(path), "warmup_from": 0, "finishing": False},
+    }
+    again = {**state["args"], "resume": str(path), "save_dir": str(layout.root)}
+    codes, _ = two_ranks(again, tmp_path / "second", resumed=launched)
+    assert codes == [ExitCode.FINISHED] * 2
+
+    two_ranks({**overrides, "name": "whole"}, tmp_path / "third", nan=[1, 1])
+    whole = RunLayout(layout.root.parent / "whole")
+    left, right = (load_state(one.state_file(3)) for one in (layout, whole))
+    assert not [name for name, value in left["model"].items() if not torch.equal(value, right["model"][name])]
+    assert not [name for name, value in left["ema"].items() if not torch.equal(value, right["ema"][name])]
+    assert [event["from_epoch"] for event in events(layout, "run_started")] == [None, 2]
