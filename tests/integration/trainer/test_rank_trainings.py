@@ -89,6 +89,7 @@ def two_ranks(
     return [rank.returncode for rank in ranks], [output.splitlines()[-1] for output, _ in outputs]
 
 
+@pytest.mark.timeout(300)
 def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
     settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
