@@ -43,13 +43,23 @@ class _Collector(logging.Handler):
 
 @contextlib.contextmanager
 def collecting() -> Iterator[list[LeftOut]]:
-    """Within, what Ultralytics leaves out of a data set, and tells on its console only, is collected."""
-    collector = _Collector()
+    """Within, what Ultralytics leaves out of a data set, and tells on its console only, is collected.
+
+    Also when its logger was made silent (``YOLO_VERBOSE=False``): the console stays as silent as it was.
+    """
+    collector, level = _Collector(), LOGGER.level
+    others = [(handler, handler.level) for handler in LOGGER.handlers]
+    for handler, own in others:
+        handler.setLevel(max(own, level))
+    LOGGER.setLevel(min(level, logging.INFO))
     LOGGER.addHandler(collector)
     try:
         yield collector.found
     finally:
         LOGGER.removeHandler(collector)
+        LOGGER.setLevel(level)
+        for handler, own in others:
+            handler.setLevel(own)
 
 
 class Intake:
