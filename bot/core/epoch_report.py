@@ -144,7 +144,7 @@ def _judge_clips(view: RunView, epoch: EpochView, beat: Heartbeat | None, limits
     counted = f"{clipped} of {total} ({share_pct:.1f} %"
     if share_pct <= limits.few_clips_pct:
         return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE, detail=f"{counted}, limit {limits.few_clips_pct:g} %)")
-    max_norm, middle, ratio = _max_norm(view), epoch.norm_p50, epoch.norm_outlier_ratio
+    max_norm, middle, ratio = view.max_norms.get(epoch.attempt), epoch.norm_p50, epoch.norm_outlier_ratio
     if max_norm is None or middle is None or ratio is None or middle <= max_norm:
         detail = f"{counted}, limit {limits.few_clips_pct:g} %)"
         return Judged(criterion=Criterion.CLIPS, mark=Mark.WARNING, detail=detail)
@@ -155,17 +155,6 @@ def _judge_clips(view: RunView, epoch: EpochView, beat: Heartbeat | None, limits
         f"largest norms {ratio:.1f} times the median (limit {limits.clip_outlier_ratio:g})"
     )
     return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE if usual else Mark.WARNING, detail=detail)
-
-
-def _max_norm(view: RunView) -> float | None:
-    """As the run's record tells it."""
-    for _, setting, value, _ in view.record.layers if view.record else ():
-        if setting == "max_norm":
-            try:
-                return float(value)
-            except ValueError:
-                return None
-    return None
 
 
 def _judge_validation(view: RunView, epoch: EpochView) -> Judged:

@@ -49,14 +49,15 @@ def _with_events(view: RunView, taken: Iterable[Event]) -> RunView:
     checkpoints = list(view.checkpoints)
     notable = list(view.notable)
     phases = view.phases
+    max_norms = dict(view.max_norms)
     for event in taken:
         number = event.integer("epoch")
         if event.kind not in _NOT_NOTABLE:
             notable.append(event)
-        back_to = event.integer("from_epoch") if event.kind == EventKind.RUN_STARTED else None
-        if back_to is not None:  # what came later was put aside
-            checkpoints = [one for one in checkpoints if one.epoch is None or one.epoch < back_to]
-        if event.kind == EventKind.PHASE:
+        if event.kind == EventKind.RUN_STARTED:
+            checkpoints = _not_put_aside(checkpoints, event.integer("from_epoch"))
+            max_norms[event.attempt] = event.numbers("settings").get("max_norm")
+        elif event.kind == EventKind.PHASE:
             phases = phases.with_event(event)
         if number is None:
             continue
@@ -85,7 +86,15 @@ def _with_events(view: RunView, taken: Iterable[Event]) -> RunView:
         phases=phases,
         checkpoints=tuple(checkpoints),
         notable=tuple(notable[-_MAX_NOTABLE_KEPT:]),
+        max_norms=max_norms,
     )
+
+
+def _not_put_aside(checkpoints: list[CheckpointFact], from_epoch: int | None) -> list[CheckpointFact]:
+    """Those that a rollback left, when the attempt begins with ``from_epoch``."""
+    if from_epoch is None:
+        return checkpoints
+    return [one for one in checkpoints if one.epoch is None or one.epoch < from_epoch]
 
 
 def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:

@@ -118,6 +118,8 @@ class RunView:
     checkpoints: tuple[CheckpointFact, ...] = ()
     notable: tuple[Event, ...] = ()
     """Newest last: everything but batches, epochs, phases and checkpoints (starts, stops, crashes, healed states)."""
+    max_norms: Mapping[int, float | None] = field(default_factory=dict)
+    """Gradient norm at which an attempt clips, by attempt."""
     read_errors: tuple[str, ...] = ()
     """What could not be read at the last look, in words."""
     log_tail: tuple[str, ...] = ()

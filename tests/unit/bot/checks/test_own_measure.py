@@ -156,6 +156,7 @@ def test_few_clips_is_judged_by_number_and_rule(
     mark: Mark,
     words: str,
 ) -> None:
+    written.event(EventKind.RUN_STARTED, 0, settings={"max_norm": 10.0})
     written.series(epoch=1, batch=100, loss=3.0, grad_norm_p50=norm, grad_norm_p99=p99)
     written.finish_epoch(1, 50, clipped=clipped, batches_done=100)
     view = look()
@@ -163,6 +164,19 @@ def test_few_clips_is_judged_by_number_and_rule(
     (judged,) = [one for one in report.judged if one.criterion is Criterion.CLIPS]
     assert judged.mark is mark
     assert words in judged.detail
+
+
+def test_an_epoch_is_judged_by_the_limit_of_its_own_attempt(written: WrittenRun, look: Look) -> None:
+    written.event(EventKind.RUN_STARTED, 0, settings={"max_norm": 500.0})
+    written.series(epoch=1, batch=100, loss=3.0, grad_norm_p50=62.0, grad_norm_p99=140.0)
+    written.finish_epoch(1, 50, clipped=12, batches_done=100)
+    written.attempt = 2
+    written.record()
+    written.event(EventKind.RUN_STARTED, 60, settings={"max_norm": 5.0})
+    view = look()
+    report = judge_epoch(view, view.epochs[1, 1], ReportLimits())
+    (judged,) = [one for one in report.judged if one.criterion is Criterion.CLIPS]
+    assert judged.detail == "12 of 100 (12.0 %, limit 1 %)"
 
 
 def _noise(index: int) -> float:
