@@ -20,6 +20,14 @@ _CRASH_WORDS = {
     CrashKind.EXCEPTION: "exception",
 }
 
+_CRASH_ADVICE = {
+    CrashKind.OOM: "Make batch or imgsz smaller, or free memory on the device, then resume.",
+    CrashKind.KILLED: "Ask the host why: dmesg tells of its out-of-memory killer, a scheduler of its time limit.",
+    CrashKind.NCCL: "One rank waited for another: look for the first error of any rank, and at the network.",
+    CrashKind.CUDA_ERROR: "CUDA_LAUNCH_BLOCKING=1 shows where; one that moves from run to run is the hardware.",
+    CrashKind.DATALOADER: "Give the loaders more shared memory (/dev/shm) or fewer workers, then resume.",
+}
+
 
 def render(report: ScanReport, *, name: str, color: bool) -> str:
     """The report with its verdict first; escape codes only with ``color``."""
@@ -30,6 +38,8 @@ def render(report: ScanReport, *, name: str, color: bool) -> str:
     code, verdict = _verdict(report)
     lines = [paint(_BOLD, name), paint(code, verdict), ""]
     lines += [f"  {label:<11}{value}" for label, value in _facts(report)]
+    advice = [f"  {line}" for line in _advice(report)]
+    lines += ["", "What to do", *advice] if advice else []
     lines += _entries("Incidents", report.incidents, paint(_RED, "✗"))
     lines += _entries("Notices", report.notices, paint(_YELLOW, "·"))
     if not report.incidents:
@@ -51,15 +61,42 @@ def _verdict(report: ScanReport) -> tuple[str, str]:
 
 
 def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
-    yield "epoch", _ratio(report.last_epoch, report.total_epochs)
-    yield "batch", _ratio(report.last_batch, report.total_batches)
-    losses = report.losses or {}
-    yield "losses", "  ".join(f"{name} {value:g}" for name, value in losses.items()) or "-"
-    frames = _count(report.nan_loss_frames, "frame")
-    yield "non-finite", f"{frames} on {_count(report.nan_loss_lines, 'line')}" if report.nan_loss_frames else "none"
+    if report.last_epoch is not None:
+        yield "epoch", _ratio(report.last_epoch, report.total_epochs)
+    if report.last_batch is not None:
+        yield "batch", _ratio(report.last_batch, report.total_batches)
+    if report.losses:
+        yield "losses", "  ".join(f"{name} {value:g}" for name, value in report.losses.items())
+    first = _first_nonfinite(report)
+    if first is not None:
+        frames = f"{_count(report.nan_loss_frames, 'frame')} on {_count(report.nan_loss_lines, 'line')}"
+        yield "non-finite", f"{frames}, first at {_place(first)}"
+    elif report.losses:
+        yield "non-finite", "none"
     if report.map50 is not None:
         rest = "" if report.map50_95 is None else f"  mAP50-95 {report.map50_95:g}"
         yield "validation", f"mAP50 {report.map50:g}{rest}"
+
+
+def _first_nonfinite(report: ScanReport) -> Entry | None:
+    return next((entry for entry in report.incidents if entry.kind == "nonfinite_loss"), None)
+
+
+def _advice(report: ScanReport) -> Iterable[str]:
+    """What helps, most urgent first."""
+    if report.crashed and report.crash_kind in _CRASH_ADVICE:
+        yield _CRASH_ADVICE[report.crash_kind]
+    first = _first_nonfinite(report)
+    if first is not None:
+        yield f"A checkpoint saved after {_place(first)} may hold NaN: python -m trainer verify CHECKPOINT tells."
+        yield "Go on from one that is clean; a guarded training (python -m trainer train) skips such batches."
+
+
+def _place(entry: Entry) -> str:
+    where = f"line {entry.line}"
+    if entry.epoch is not None:
+        where += f", epoch {entry.epoch}" + (f" batch {entry.batch}" if entry.batch is not None else "")
+    return where
 
 
 def _entries(title: str, entries: tuple[Entry, ...], mark: str) -> Iterable[str]:
@@ -68,11 +105,8 @@ def _entries(title: str, entries: tuple[Entry, ...], mark: str) -> Iterable[str]
     yield ""
     yield f"{title} ({len(entries)})"
     for entry in entries[:_SHOWN_ENTRIES]:
-        where = f"line {entry.line}"
-        if entry.epoch is not None:
-            where += f", epoch {entry.epoch}" + (f" batch {entry.batch}" if entry.batch is not None else "")
         times = f" ({entry.count} times)" if entry.count > 1 else ""
-        yield f"  {mark} {entry.kind}{times}, {where}"
+        yield f"  {mark} {entry.kind.replace('_', ' ')}{times}, {_place(entry)}"
         yield f"      {_printable(entry.text)}"
     if len(entries) > _SHOWN_ENTRIES:
         yield f"  {len(entries) - _SHOWN_ENTRIES} more; --json lists all"

@@ -79,6 +79,22 @@ def test_the_verdict_fits(tmp_path: Path, text: str, verdict: str, color: bool) 
     assert ("\x1b[" in shown) is color
 
 
+def test_the_report_says_where_the_first_nan_was_and_what_to_do(log: Path) -> None:
+    shown = render(scan_file(log), name="train.log", color=False)
+    assert "non-finite 1 frame on 1 line, first at line 5, epoch 1 batch 3" in shown
+    assert "A checkpoint saved after line 5, epoch 1 batch 3 may hold NaN" in shown
+    assert "CUDA_LAUNCH_BLOCKING=1" in shown
+
+
+def test_a_healthy_log_gets_no_advice_and_an_empty_one_no_empty_rows(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text(start() + frame(1, 3))
+    assert "What to do" not in render(scan_file(log), name="train.log", color=False)
+    log.write_text("hello\n")
+    shown = render(scan_file(log), name="train.log", color=False)
+    assert not {"epoch", "losses", "non-finite"} & set(shown.split())
+
+
 def test_scanning_imports_nothing_heavy() -> None:
     code = "import sys, bot.reading.scan_cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
