@@ -44,7 +44,7 @@ def mount() -> Iterator[Mount]:
 
 @pytest.fixture
 def lookout() -> Lookout:
-    return Lookout(timeout_s=0.4)
+    return Lookout(timeout_s=1)
 
 
 async def seen_of(lookout: Lookout, work: dict[str, Callable[[], str]]) -> dict[str, str | type[Exception]]:
@@ -58,8 +58,9 @@ async def seen_of(lookout: Lookout, work: dict[str, Callable[[], str]]) -> dict[
     return seen
 
 
-async def test_all_places_are_looked_at_in_one_thread(lookout: Lookout, mount: Mount) -> None:
-    assert await seen_of(lookout, mount.all("a", "b", "c")) == {"a": "A", "b": "B", "c": "C"}
+async def test_all_places_are_looked_at_in_one_thread(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.lookout._PATIENCE_S", 30)
+    assert await seen_of(Lookout(timeout_s=60), mount.all("a", "b", "c")) == {"a": "A", "b": "B", "c": "C"}
     assert len(set(mount.threads.values())) == 1
     assert str(threading.get_ident()) not in mount.threads.values()
 
@@ -70,11 +71,13 @@ async def test_what_a_look_raises_is_its_own(lookout: Lookout, mount: Mount) -> 
         await lookout.ask("broken", mount.look("broken"))
 
 
-async def test_places_that_hang_are_given_up_and_all_others_seen(lookout: Lookout, mount: Mount) -> None:
-    mount.hanging = {f"dead{number}" for number in range(40)}  # more than any thread pool has threads
+async def test_places_that_hang_are_given_up_and_all_others_seen(
+    lookout: Lookout, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.lookout._PATIENCE_S", 0.05)
+    mount.hanging = {f"dead{number}" for number in range(12)}  # more than the pool of a small host has threads
     names = sorted([*mount.hanging, "healthy"])
-    impatient = Lookout(timeout_s=0.02)
-    seen = await seen_of(impatient, mount.all(*names))
+    seen = await seen_of(lookout, mount.all(*names))
     assert seen == dict.fromkeys(mount.hanging, TimeoutError) | {"healthy": "HEALTHY"}
 
 

@@ -82,7 +82,7 @@ def supervisor_of(root: Path, sink: Sink, inspector: Inspector, operations: Oper
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     sink, inspector, operations, clock = Sink(), Inspector(), Operations(), FakeClock(START_TS + 10)
-    supervisor = supervisor_of(tmp_path, sink, inspector, operations, clock, 0.2)
+    supervisor = supervisor_of(tmp_path, sink, inspector, operations, clock, 60)
     return World(supervisor, sink, inspector, operations, clock)
 
 
@@ -117,44 +117,45 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 async def test_a_run_that_hangs_does_not_keep_the_others_waiting(
     world: World, tmp_path: Path, hanging: threading.Event
 ) -> None:
+    supervisor = replace_timeout(world, tmp_path, 1)
     for name in ("hanging", "hanging too", "healthy"):
         WrittenRun(tmp_path, name)
     for _ in range(3):
-        await asyncio.wait_for(world.supervisor.tick(), 10)
+        await asyncio.wait_for(supervisor.tick(), 20)
     assert [name for name, _, _ in world.sink.looks] == ["healthy"] * 3
 
 
 async def test_a_run_whose_mount_died_is_told_and_comes_back(
     world: World, tmp_path: Path, hanging: threading.Event
 ) -> None:
+    supervisor = replace_timeout(world, tmp_path, 1)
     written = WrittenRun(tmp_path, "hanging")
     hanging.set()
-    await world.supervisor.tick()
+    await supervisor.tick()
     hanging.clear()
-    await asyncio.wait_for(world.supervisor.tick(), 10)
-    view = world.supervisor.find("hanging")
+    await asyncio.wait_for(supervisor.tick(), 10)
+    view = supervisor.find("hanging")
     assert view is not None
     assert "is its mount dead?" in view.read_errors[0]
     assert "unreadable" in world.sink.looks[-1][1]
     hanging.set()
     written.beat(15, epoch=2, batch=7)
     async with asyncio.timeout(10):
-        while (view := await world.supervisor.refresh(written.run)) and view.read_errors:  # noqa: ASYNC110
+        while (view := await supervisor.refresh(written.run)) and view.read_errors:  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # until its thread has seen the release
     assert view is not None
     assert view.beat is not None
 
 
 async def test_a_run_is_refreshed_while_another_hangs(world: World, tmp_path: Path, hanging: threading.Event) -> None:
-    patient = replace_timeout(world, tmp_path, 60)
     WrittenRun(tmp_path, "hanging")
     healthy = WrittenRun(tmp_path, "healthy")
-    ticking = asyncio.create_task(patient.tick())
+    ticking = asyncio.create_task(world.supervisor.tick())
     async with asyncio.timeout(10):
-        while patient.find("healthy") is None:  # noqa: ASYNC110 - another task sees it
+        while world.supervisor.find("healthy") is None:  # noqa: ASYNC110 - another task sees it
             await asyncio.sleep(0.01)
     healthy.beat(15, epoch=2, batch=7)
-    view = await asyncio.wait_for(patient.refresh(healthy.run), 5)
+    view = await asyncio.wait_for(world.supervisor.refresh(healthy.run), 5)
     assert view is not None
     assert not ticking.done()
     hanging.set()
@@ -242,7 +243,7 @@ async def test_a_runs_directory_that_cannot_be_listed_is_a_fault_until_it_can(wo
 
 
 async def test_a_runs_directory_that_was_never_there_is_no_fault(world: World, tmp_path: Path) -> None:
-    supervisor = replace_timeout(world, tmp_path / "not yet", 1)
+    supervisor = replace_timeout(world, tmp_path / "not yet", 60)
     await supervisor.tick()
     assert supervisor.find_fault is None
 
