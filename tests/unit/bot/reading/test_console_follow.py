@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
-from bot.reading.console_facts import Header, TrainFrame
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bot.reading.console import ConsoleReader
+from bot.reading.console_facts import ConsoleFact, Header, TrainFrame
 from bot.reading.console_follow import ConsoleFollower
 from bot.reading.tail import TailNote
 from tests.unit.bot.reading.log_texts import frame, start
+from tests.unit.bot.reading.test_scan_endings import ENDINGS, HARMLESS
+from tests.unit.bot.reading.test_scan_skim import PIECES
 
 
 def append(path: Path, text: str) -> None:
@@ -33,3 +40,28 @@ def test_a_replaced_log_is_read_with_nothing_left_of_the_old(tmp_path: Path) -> 
     look = follower.look()
     assert look.note is TailNote.TRUNCATED
     assert [fact.losses for fact in look.facts if isinstance(fact, Header)] == [("loss",)]
+
+
+ALL_PIECES = [
+    *PIECES.values(),
+    *(end for end, _, _ in ENDINGS.values()),
+    *(f"\n{text}\n" for text in HARMLESS.values()),
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(ALL_PIECES), min_size=1, max_size=12), st.lists(st.floats(0, 1), max_size=20))
+def test_a_log_that_is_followed_says_what_it_says_as_a_whole(
+    tmp_path: Path, pieces: list[str], shares: list[float]
+) -> None:
+    log = tmp_path / "train.log"
+    whole = "".join(pieces).encode()
+    follower = ConsoleFollower(log)
+    log.write_bytes(b"")
+    facts: list[ConsoleFact] = []
+    for begin, end in pairwise(sorted({0, len(whole), *(int(share * len(whole)) for share in shares)})):
+        with log.open("ab") as stream:
+            stream.write(whole[begin:end])
+        facts += follower.look().facts
+    at_once = ConsoleReader()
+    assert repr([*facts, *follower._reader.finish()]) == repr([*at_once.feed(whole), *at_once.finish()])
