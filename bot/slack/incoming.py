@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from bot.core.message import ActionId
 from bot.core.request import Origin, Press, Request
+from bot.slack.limits import BUTTON_VALUE_CHARS
 from bot.slack.text import one_line, unescape
 
 COMMAND: Final = "/train"
@@ -96,7 +97,7 @@ def press(body: Mapping[str, Any]) -> Press | None:
         return None
     return Press(
         action=ActionId(first["action_id"]),
-        value=_text(first, "value"),
+        value=_text(first, "value")[:BUTTON_VALUE_CHARS],  # longer is forged, and would not fit into a form
         user=user,
         channel=channel,
         message_ts=ts,
@@ -205,4 +206,5 @@ def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _text(parent: Mapping[str, Any], key: str) -> str:
     value = parent.get(key)
-    return value if isinstance(value, str) else ""
+    # JSON can carry half of a surrogate pair, which neither SQLite nor a file takes.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""

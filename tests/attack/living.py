@@ -34,6 +34,7 @@ class LivingBot:
         self.folder = folder
         self.state = folder / "state"
         self.runs = folder / "runs"
+        self.lives = 0
         self._output = folder / "bot.out"
         self._process: asyncio.subprocess.Process | None = None
         self._environ = {
@@ -51,6 +52,7 @@ class LivingBot:
 
     async def begin(self) -> None:
         """The process is there; it may not be signed in yet."""
+        self.lives += 1
         with self._output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "bot", "run"),
@@ -121,11 +123,21 @@ def process_environment(folder: Path, **extra: str) -> dict[str, str]:
     }
 
 
-def train(folder: Path, material: Path, *more: str, name: str = "digits") -> subprocess.Popen[bytes]:
+def train(folder: Path, material: Path, *more: str, name: str = "digits", epochs: int = 400) -> subprocess.Popen[bytes]:
     """A real small training in ``folder/runs/name``, in a session of its own, as ``nohup`` would start it."""
     words = [
-        *(f"model={material / 'tiny.yaml'}", f"data={material / 'digits' / 'data.yaml'}", "epochs=400", "imgsz=64"),
-        *("batch=2", "nbs=2", "device=cpu", "amp=False", "plots=False", "workers=0", "lr0=0.01", "level=standard"),
+        *(f"model={material / 'tiny.yaml'}", f"data={material / 'digits' / 'data.yaml'}", f"epochs={epochs}"),
+        *(
+            "imgsz=64",
+            "batch=2",
+            "nbs=2",
+            "device=cpu",
+            "amp=False",
+            "plots=False",
+            "workers=0",
+            "lr0=0.01",
+            "level=standard",
+        ),
         *(f"project={folder / 'runs'}", f"name={name}", *more),
     ]
     (folder / "runs").mkdir(exist_ok=True)

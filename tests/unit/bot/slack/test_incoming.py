@@ -217,3 +217,15 @@ def test_no_payload_makes_the_reading_fail(body: dict[str, Any]) -> None:
     incoming.press(body)
     incoming.reason_given(body)
     incoming.event_key(body)
+
+
+def test_half_a_surrogate_pair_reaches_no_database() -> None:
+    pressed = incoming.press(click(actions=[{"action_id": "approve", "value": "7\ud800"}]))
+    assert pressed is not None
+    assert pressed.value == "7?"
+
+
+def test_value_longer_than_slack_allows_still_fits_into_a_form() -> None:
+    pressed = incoming.press(click(actions=[{"action_id": "reject", "value": "x" * 40_000}]))
+    assert pressed is not None
+    assert len(incoming.reason_form(pressed)["private_metadata"]) <= 3_000
