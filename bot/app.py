@@ -51,6 +51,7 @@ from bot.storage.selections import SelectionStore
 from bot.storage.silences import SilenceStore
 from bot.supervisor import Supervisor
 from bot.systemd import ServiceNotifier
+from bot.undelivered import Undelivered
 from bot.watch import watch_runs
 from bot.watchdog import Health, Watchdog
 from commands import Context
@@ -125,6 +126,13 @@ class App:
             clock=self.clock,
             digest_at=settings.digest_at,
             away_told_s=settings.away_told_s,
+        )
+        self._undelivered = Undelivered(
+            faults=lambda: self._deliverer.faults() if self._deliverer else (),
+            waiting=self.outbox,
+            outbox=self.outbox,
+            on_call=settings.oncall_users,
+            clock=self.clock,
         )
         self._systemd = ServiceNotifier(os.environ)
         self._self_watch = SelfWatch(sink=self._sink, limits=duty_limits(settings), clock=self.clock)
@@ -275,7 +283,8 @@ class App:
 
     async def _tell_notices(self) -> None:
         with contextlib.suppress(StoreError):  # the next look at itself tells it
-            if self._notices.tick():
+            told = (self._notices.tick(), self._undelivered.tick())
+            if any(told):
                 self._notify()
 
     async def _tell_systemd(self) -> None:

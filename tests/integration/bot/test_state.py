@@ -98,6 +98,30 @@ async def test_a_short_restart_is_not_worth_a_word(world: World) -> None:
     assert await _told_times(world, "was away") == 0
 
 
+async def test_a_channel_that_takes_nothing_is_told_directly_and_gets_all_of_it_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.undelivered.TOLD_AFTER_S", 0.5)
+    await world.start_bot()
+    state = world.workspace.state
+    state.set_membership("C0TRAIN", bot_is_member=False)
+    world.run.bad_batch(1, 42, now_s())
+    await world.page.wait_for(
+        lambda view: [
+            one
+            for one in view.messages
+            if one["channel"] == "D0ANNA"
+            and "Alerts can't be posted" in text_of(one)
+            and "not_in_channel" in text_of(one)
+        ],
+        15,
+    )
+    state.set_membership("C0TRAIN", bot_is_member=True)
+    world.run.finish_epoch(1, now_s())
+    await world.see("epoch 1 of 4 finished", timeout_s=30)
+    await world.see("loss is not finite in epoch 1, batch 42", timeout_s=30)
+
+
 async def test_systemd_hears_that_it_is_ready_alive_and_stopping(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
