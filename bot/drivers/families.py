@@ -34,10 +34,10 @@ class Families:
         """Its descendants are known as of now, or of half a minute ago; how many."""
         now = time.monotonic()
         if now - self._noted_at.get(process, -_NOTE_EVERY_S) >= _NOTE_EVERY_S:
-            self._noted_at[process] = now
             found = _descendants(process.pid, self._table.processes(max_age_s=_TABLE_AGE_S))
             self._children[process] = frozenset((one.pid, one.started_s) for one in found)
-        return len(self._children[process])
+            self._noted_at[process] = now  # last: another thread may ask for the same process meanwhile
+        return len(self._children.get(process, ()))
 
     def orphans(self, process: ProcessIdentity, *, replaced: bool) -> tuple[ProcStat, ...]:
         """Living members of the family of a trainer that is over. ``replaced``: its pid belongs to somebody else now,
