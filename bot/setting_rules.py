@@ -212,6 +212,8 @@ def runs_dir_faults(path: Path, *, must_exist: bool) -> Iterator[Fault]:
 
 def state_dir_faults(path: Path) -> Iterator[Fault]:
     """What keeps the state from being written, in the directory or where it would be made."""
+    if any(path.glob("*.sqlite3")):
+        return  # it was in use: a file system that came up read-only is told in the channel, and watching begins
     nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         reason = "is no directory" if not nearest.is_dir() else "this user may not write"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY: Final = 0xFF
@@ -97,7 +98,7 @@ def set_aside(path: Path) -> SetAside:
 
 def _open_operations(path: Path) -> tuple[str, ...] | None:
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         try:
             found = connection.execute("SELECT id, run FROM operations WHERE state = 'open'").fetchall()
         finally:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from bot.storage.file import open_memory
 
@@ -16,7 +17,7 @@ _TABLES: Final = ("alerts", "alert_revisions", "messages", "runs_seen", "selecti
 
 def copy_of(connection: sqlite3.Connection | None, path: Path) -> tuple[sqlite3.Connection, bool]:
     """The database in memory, from ``connection`` or else from the file; and whether that is all of it."""
-    for source in _sources(connection, path):
+    for source, whole in _sources(connection, path):
         memory = sqlite3.connect(":memory:", isolation_level=None)
         memory.row_factory = sqlite3.Row
         try:
@@ -26,7 +27,7 @@ def copy_of(connection: sqlite3.Connection | None, path: Path) -> tuple[sqlite3.
             source.backup(memory)
             memory.execute("PRAGMA foreign_keys=ON")
             if memory.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok":
-                return memory, True
+                return memory, whole
         except sqlite3.Error:
             pass
         finally:
@@ -36,19 +37,25 @@ def copy_of(connection: sqlite3.Connection | None, path: Path) -> tuple[sqlite3.
     return salvage(path), False
 
 
-def _sources(connection: sqlite3.Connection | None, path: Path) -> Iterator[sqlite3.Connection]:
+def _sources(connection: sqlite3.Connection | None, path: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    """What to copy from, best first, and whether it shows everything that was committed."""
     if connection is not None:
-        yield connection
-    with contextlib.suppress(sqlite3.Error):
-        opened = _read_only(path)
-        try:
-            yield opened
-        finally:
-            opened.close()
+        yield connection, True
+    wal = path.with_name(path.name + "-wal")
+    # On a file system that is read-only, SQLite can't make the shared memory of a WAL file, and reads past it.
+    for immutable, whole in ((False, True), (True, not wal.exists())):
+        with contextlib.suppress(sqlite3.Error):
+            opened = _read_only(path, immutable=immutable)
+            try:
+                yield opened, whole
+            finally:
+                opened.close()
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.2, isolation_level=None)
+def _read_only(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    options = "mode=ro&immutable=1" if immutable else "mode=ro"
+    uri = f"file:{quote(str(path))}?{options}"
+    connection = sqlite3.connect(uri, uri=True, timeout=0.2, isolation_level=None)
     connection.row_factory = sqlite3.Row
     return connection
 

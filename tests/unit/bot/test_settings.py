@@ -236,3 +236,15 @@ def test_information_has_a_channel_of_its_own_when_one_is_named(environ: dict[st
     assert dict(audience(load_settings(environ)).channel_by_severity) == {}
     named = audience(load_settings({**environ, "INFO_CHANNEL": "C0REPORTS"})).channel_by_severity
     assert dict(named) == {Severity.INFO: "C0REPORTS"}
+
+
+@pytest.mark.parametrize(("used", "refused"), [(False, True), (True, False)], ids=["never used", "used before"])
+def test_state_that_can_no_longer_be_written_keeps_nobody_from_watching(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: bool, refused: bool
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    if used:
+        (state / "trainmaster.sqlite3").touch()
+    monkeypatch.setattr("os.access", lambda path, mode: path != state)
+    assert ("STATE_DIR" in faults(environ)) is refused

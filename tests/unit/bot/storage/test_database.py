@@ -168,6 +168,23 @@ def test_file_that_is_deleted_is_noticed_and_written_anew(path: Path) -> None:
     assert keys(Database(path)) == ["before"]
 
 
+def test_file_system_that_is_read_only_is_read_past_its_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for what a read-only mount does: nothing can be written, and no shared memory made beside the file."""
+    fill(path)
+    connect = sqlite3.connect
+
+    def refuse(where: object, **more: object) -> sqlite3.Connection:
+        if where != ":memory:" and "immutable=1" not in str(where):
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        return connect(where, **more)  # type: ignore[call-overload, no-any-return]  # as given
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    database = Database(path, patient=True)
+    assert database.refuge is not None
+    assert database.refuge.seeded
+    assert keys(database) == ["before"]
+
+
 def test_newer_schema_is_refused_even_by_the_patient(path: Path) -> None:
     fill(path)
     raw = sqlite3.connect(path)
