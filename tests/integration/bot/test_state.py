@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bot.app import DATABASE, App
+from bot.errors import StoreError
 from bot.storage.bot_state import BotState
 from tests.integration.bot.world import CHANNEL, World, now_s, text_of
 
@@ -71,12 +72,17 @@ async def test_a_damaged_database_is_set_aside_and_told(world: World) -> None:
 async def test_a_state_directory_that_can_no_longer_be_made_use_of_is_told(world: World) -> None:
     """A directory stands where the file should: the same to SQLite as a mount that came up empty and read-only."""
     (world.settings.state_dir / DATABASE).mkdir(parents=True)
-    await world.start_bot()
+    app = await world.start_bot()
     await world.see("Trainmaster can't write its database")
     world.run.bad_batch(1, 42, now_s())
     alert = await world.see("loss is not finite in epoch 1, batch 42")
     await world.page.click("ben", alert["ts"], "ack", CHANNEL)
     await world.see("loss is not finite", "cknowledged", "U0BEN")
+    # What a rollback writes before it acts is refused, and so is asking whether one is open.
+    with pytest.raises(StoreError, match="cannot be opened"), app.operations.transactions.transaction():
+        pass
+    with pytest.raises(StoreError, match="cannot be opened"):
+        await app.operations.decide("any", "U0BEN", approve=True)
 
 
 async def test_a_bot_that_was_away_says_so_and_what_it_missed(world: World) -> None:
