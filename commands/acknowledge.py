@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from bot.core.alert import Alert
+from collections.abc import Sequence
+
+from bot.core.alert import Alert, card_key
 from bot.core.message import Message, Reply, Tone
 from bot.core.tokens import person
 from bot.errors import CommandError
 from commands.base import Command, Context, Invocation, find_run, pattern, thread_key
 
+_MAX_SHOWN = 10
+
 
 async def ack(invocation: Invocation, context: Context) -> Reply:
-    """The alert of this thread, or the only one firing, has an owner; it no longer escalates."""
-    alert = await meant_alert(invocation, context)
+    """The alert of this thread, or the only one firing, has an owner; it no longer escalates. In the thread of a run,
+    every alert that fires on it."""
+    of_run = _alerts_of_thread(invocation, context)
+    if len(of_run) > 1:
+        return _ack_all(of_run, invocation, context)
+    alert = of_run[0] if of_run else await meant_alert(invocation, context)
     acked = context.alerts.ack(alert.fingerprint, invocation.request.user, context.clock.now())
     if acked is None:
         raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
     by = person(acked.acked_by) if acked.acked_by else "nobody"
     return Reply(message=Message(title=f"Acknowledged by {by}: {acked.finding.title}", tone=Tone.GOOD))
+
+
+def _alerts_of_thread(invocation: Invocation, context: Context) -> tuple[Alert, ...]:
+    key = thread_key(invocation.request, context)
+    firing = context.alerts.firing() if key is not None else ()
+    return tuple(alert for alert in firing if key == card_key(alert.finding.run) and alert.acked_by is None)
+
+
+def _ack_all(alerts: Sequence[Alert], invocation: Invocation, context: Context) -> Reply:
+    user, now = invocation.request.user, context.clock.now()
+    acked = [one for one in (context.alerts.ack(alert.fingerprint, user, now) for alert in alerts) if one is not None]
+    message = Message(
+        title=f"Acknowledged by {person(user)}: {len(acked)} alerts of this run",
+        tone=Tone.GOOD,
+        body=tuple(one.finding.title for one in acked[:_MAX_SHOWN]),
+        context=(f"and {len(acked) - _MAX_SHOWN} more",) if len(acked) > _MAX_SHOWN else (),
+    )
+    return Reply(message=message)
 
 
 async def meant_alert(invocation: Invocation, context: Context) -> Alert:

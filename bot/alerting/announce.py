@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bot.alerting.card import card_key, compose_card, compose_line, line_key
+from bot.alerting.card import compose_card, compose_line, line_key
 from bot.alerting.compose import compose_alert, compose_word, word_key
 from bot.alerting.dedup import NotifyReason
 from bot.alerting.group import group, window_s
@@ -13,7 +13,7 @@ from bot.alerting.limits import AlertLimits, Audience
 from bot.alerting.route import route
 from bot.alerting.silence import silencing
 from bot.alerting.stores import AlertOutbox, Bursts
-from bot.core.alert import Alert, AlertState
+from bot.core.alert import Alert, AlertState, card_key
 from bot.core.finding import Severity
 from bot.core.silence import Silence
 from bot.core.standing import Standing, Told

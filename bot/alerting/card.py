@@ -26,11 +26,6 @@ _ENDED_TONES = {
 }
 
 
-def card_key(run: str) -> str:
-    """Key of the run's card. No fingerprint reads like it, and it begins with the run as all of them do."""
-    return f"{run}/card"
-
-
 def line_key(fingerprint: str) -> str:
     """Key of an alert's line in the thread of its run."""
     return f"{fingerprint}#line"

@@ -7,14 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bot.alerting.announce import Announcer
-from bot.alerting.card import card_key
 from bot.alerting.dedup import TELLING, NotifyReason, notify_reason
 from bot.alerting.inhibit import InhibitReason, inhibit, may_mute
 from bot.alerting.limits import AlertLimits, Audience
 from bot.alerting.silence import SilenceReason, scope_of, silencing
 from bot.alerting.stores import AlertOutbox, AlertStandings, Silences
 from bot.alerting.track import TrackReason, track
-from bot.core.alert import Alert, AlertState
+from bot.core.alert import Alert, AlertState, card_key
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.run import RunState
 from bot.core.silence import Silence

@@ -36,3 +36,9 @@ class Alert:
     def fingerprint(self) -> str:
         """The finding's."""
         return self.finding.fingerprint
+
+
+def card_key(run: str) -> str:
+    """Key of the run's card, the root of the run's thread. No fingerprint reads like it, and it begins with the run as
+    all of them do."""
+    return f"{run}/card"

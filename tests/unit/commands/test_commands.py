@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.core.alert import Alert, AlertState
+from bot.core.alert import Alert, AlertState, card_key
 from bot.core.epoch_report import ReportLimits
 from bot.core.facts import ProcessFact, ProcessStatus
 from bot.core.finding import Finding, Nature, Severity
@@ -380,3 +380,14 @@ async def test_an_id_names_one_of_two_runs(world: World, twins: tuple[WrittenRun
     reply = await world.say("use exp-0002")
     assert "b/exp" in reply.message.title
     assert world.selection.runs == {"C0TRAIN": "exp-0002"}
+
+
+async def test_ack_in_the_thread_of_a_run_takes_every_alert_on_it(world: World) -> None:
+    other = replace(_alert("one"), finding=replace(_alert("one").finding, run="other-0001"))
+    owned = replace(_alert("three"), acked_by="U0BEN")
+    world.alerts.alerts = [_alert("one"), _alert("two"), owned, other]
+    world.outbox.keys["C0TRAIN", "2.0"] = card_key("digits-0001")
+    reply = await world.say("ack", thread_ts="2.0")
+    assert reply.message.title.endswith("2 alerts of this run")
+    assert reply.message.body == ("digits: one", "digits: two")
+    assert [fingerprint for fingerprint, _ in world.alerts.acked] == [_alert(key).fingerprint for key in ("one", "two")]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bot.alerting.card import card_key, compose_card, line_key
+from bot.alerting.card import compose_card, line_key
+from bot.core.alert import card_key
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import Mark, Message, Tone
 from bot.core.view import RunView
