@@ -264,3 +264,13 @@ async def test_operations_notice_every_look_even_when_nothing_could_be_stored(wo
     await world.supervisor.tick()
     await world.supervisor.tick()
     assert world.operations.noticed == ["one", "one"]
+
+
+async def test_how_long_a_run_has_waited_for_its_turn_is_known(world: World, tmp_path: Path) -> None:
+    assert world.supervisor.oldest_check_ts() is None
+    WrittenRun(tmp_path, "one")
+    await world.supervisor.tick()
+    assert world.supervisor.oldest_check_ts() == START_TS + 10
+    world.clock.pass_s(30)
+    await world.supervisor.tick()
+    assert world.supervisor.oldest_check_ts() == START_TS + 40

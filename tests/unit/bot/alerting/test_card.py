@@ -8,6 +8,7 @@ import pytest
 
 from bot.alerting.card import compose_card, line_key
 from bot.core.alert import card_key
+from bot.core.delivery import Urgency
 from bot.core.finding import Finding, Nature, Severity
 from bot.core.message import Mark, Message, Tone
 from bot.core.view import RunView
@@ -66,6 +67,8 @@ def test_card_comes_with_the_first_thing_told_and_after_it(desk: RunDesk) -> Non
 def test_alert_stands_in_the_channel_and_as_a_line_in_the_thread_of_its_run(desk: RunDesk) -> None:
     desk.look(STALLED)
     assert desk.threads() == {STALLED.fingerprint: None, CARD: None, line_key(STALLED.fingerprint): CARD}
+    urgent = [one.key for one in desk.messages.pending(desk.clock.ts) if one.urgency is not Urgency.LATER]
+    assert urgent == [STALLED.fingerprint]
     sent = [key for key, _ in desk.send_all()]
     assert sent == [STALLED.fingerprint, CARD, line_key(STALLED.fingerprint)]
 
