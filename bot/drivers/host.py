@@ -54,17 +54,16 @@ class HostProbe:
 
         places = dict(self._places())
         self._disks = {path: self._disks.get(path) or self._disk(path) for path in places.values()}
-        memory, gpus, disks = await asyncio.gather(
-            _ask(self._memory, MEMORY_CHECKS, unseen),
-            asyncio.gather(*(_ask(patient, GPU_CHECKS, unseen) for patient in self._gpus)),
-            asyncio.gather(*(_ask(self._disks[path], DISK_CHECKS, unseen) for path in places.values())),
-        )
-        cards: list[GpuFact] = [gpu for found in gpus for gpu in found or ()]
+        async with asyncio.TaskGroup() as group:
+            memory = group.create_task(_ask(self._memory, MEMORY_CHECKS, unseen))
+            gpus = [group.create_task(_ask(patient, GPU_CHECKS, unseen)) for patient in self._gpus]
+            disks = [group.create_task(_ask(self._disks[path], DISK_CHECKS, unseen)) for path in places.values()]
+        cards: list[GpuFact] = [gpu for found in gpus for gpu in found.result() or ()]
         return HostFact(
             ts=now,
             name=self._name,
-            disks=_by_device(tuple(places), disks),
-            memory=memory,
+            disks=_by_device(tuple(places), [disk.result() for disk in disks]),
+            memory=memory.result(),
             gpus=tuple(cards),
             unseen=tuple(unseen),
         )

@@ -36,7 +36,8 @@ class Patient(Generic[Answer_co]):
         self._waiting = True
         threading.Thread(target=self._run, args=(loop, future), name=f"ask {self.name}", daemon=True).start()
         try:
-            return await asyncio.wait_for(future, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):  # wait_for of 3.11 can swallow a cancellation
+                return await future
         except TimeoutError as error:
             raise TimeoutError(f"no answer within {self._timeout_s:g} s") from error
 
