@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -22,7 +21,7 @@ from bot.demo_story import CAST, CHANNEL, Stage, Step, StoryError, play
 from bot.drivers.local import LocalDriver
 from bot.settings import Settings, load_settings
 from bot.slack.scopes import BOT_SCOPES
-from bot.small_run import data_set, only_one, stop_trainers, training
+from bot.small_run import data_set, only_one, stop_trainers, training, until_signal
 from bot.workspace.client import PageClient
 from bot.workspace.gate import refuse_real_tokens
 from bot.workspace.people import SlashCommand
@@ -45,19 +44,8 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     # Without a terminal nobody could end it with Ctrl-C.
     stays = not given.headless and sys.stdin.isatty() and sys.stdout.isatty()
-    return asyncio.run(_until_signal(given.dir.resolve(), given.port, stays=stays))
-
-
-async def _until_signal(home: Path, port: int, *, stays: bool) -> int:
-    task = asyncio.create_task(_demo(home, port, stays=stays))
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, task.cancel)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        print("\nEnded. The training was stopped, nothing is left running.", flush=True)
-        return 130
+    story = _demo(given.dir.resolve(), given.port, stays=stays)
+    return asyncio.run(until_signal(story, "Ended. The training was stopped, nothing is left running."))
 
 
 async def _demo(home: Path, port: int, *, stays: bool) -> int:

@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +23,7 @@ from bot.drill_story import Click, DrillOver, Rehearsal, closing, opening, play
 from bot.drivers.local import LocalDriver
 from bot.errors import CommandError
 from bot.settings import Settings, load_settings
-from bot.small_run import data_set, only_one, repeated, stop_trainers, training
+from bot.small_run import data_set, only_one, repeated, stop_trainers, training, until_signal
 from bot.workspace.client import PageClient
 from bot.workspace.gate import refuse_real_tokens
 
@@ -68,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
         CommandError: a bot runs with these tokens, or another drill in this folder.
     """
     options = _parsed(argv)
-    return asyncio.run(_until_signal(options))
+    farewell = "Ended. The drill's training was stopped, nothing is left running."
+    return asyncio.run(until_signal(_drill(options), farewell))
 
 
 def _parsed(argv: Sequence[str]) -> Options:
@@ -99,18 +99,6 @@ def _parsed(argv: Sequence[str]) -> Options:
         port=given.port,
         wait_s=float(given.wait),
     )
-
-
-async def _until_signal(options: Options) -> int:
-    task = asyncio.create_task(_drill(options))
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, task.cancel)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        print("\nEnded. The drill's training was stopped, nothing is left running.", flush=True)
-        return 130
 
 
 async def _drill(options: Options) -> int:

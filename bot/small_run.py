@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -35,6 +35,19 @@ class Narrator(Protocol):
     def done(self, text: str) -> None:
         """A step that was seen."""
         ...
+
+
+async def until_signal(story: Coroutine[object, object, int], farewell: str) -> int:
+    """The exit code of ``story``; a SIGTERM or Ctrl-C ends it, lets it clear up, says ``farewell`` and gives 130."""
+    task = asyncio.create_task(story)
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        print(f"\n{farewell}", flush=True)
+        return 130
 
 
 async def stop_trainers(driver: LocalDriver, runs: Path, launched: Sequence[ProcessIdentity] = ()) -> None:

@@ -9,14 +9,12 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bot.core.facts import ProcessIdentity
 from bot.core.operation import EntryKind, OperationState, Step
-from bot.core.view import RunView
 from bot.drivers.local import LocalDriver
 from bot.drivers.trainer_cli import TrainerCli
 from bot.drivers.trainer_levels import TrainerLevels
@@ -29,34 +27,12 @@ from bot.reading.run_files import RunReader
 from bot.storage.audit import AuditLog
 from bot.storage.database import Database
 from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from tests.one_run import OneRun
 from tests.unit.bot.operations.paper import ALICE, BOB
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
 from trainer.contract import RunLayout
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
-
-
-class OneRun:
-    """The run of this test, read from its files with the state of its process."""
-
-    def __init__(self, directory: Path, driver: LocalDriver) -> None:
-        self._reader = RunReader(directory, first_seen_ts=0.0)
-        self._driver = driver
-
-    def look(self) -> RunView:
-        view = self._reader.read(0.0)
-        process = view.record.process if view.record else None
-        return replace(view, process=self._driver.inspect(process) if process else None)
-
-    def all(self) -> list[RunView]:
-        return [self.look()]
-
-    def find(self, name_or_id: str) -> RunView | None:
-        view = self.look()
-        return view if name_or_id in {view.run, view.name} else None
-
-    async def refresh(self, run: str) -> RunView | None:
-        return self.look()
 
 
 class SystemClock:
@@ -105,7 +81,7 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
             env={"YOLO_CONFIG_DIR": str(tmp_path / "settings"), "OMP_NUM_THREADS": "1"},
         )
     )
-    run = OneRun(directory, driver)
+    run = OneRun(RunReader(directory, first_seen_ts=0.0), driver)
     await until(run, 3, 2)
 
     database = Database(tmp_path / "state" / "db.sqlite3")

@@ -9,15 +9,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bot.adopt import Adoptions, Wanted, adopt, find_adoptions
-from bot.core.adoption import Adoption
 from bot.core.operation import OperationState
-from bot.core.view import RunView
 from bot.drivers.local import LocalDriver
 from bot.drivers.trainer_cli import TrainerCli
 from bot.drivers.trainer_levels import TrainerLevels
@@ -31,6 +28,7 @@ from bot.storage.audit import AuditLog
 from bot.storage.database import Database
 from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from tests.integration.trainer.conftest import TINY_MODEL
+from tests.one_run import OneRun
 from tests.unit.bot.operations.paper import ALICE, BOB, SteppingClock
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
 
@@ -52,28 +50,6 @@ if __name__ == "__main__":
             project="{runs}", name="plain",
         )
 """
-
-
-class Adopted:
-    """The adopted run, read from its log with the state of its process."""
-
-    def __init__(self, adoption: Adoption, record: Path, driver: LocalDriver) -> None:
-        self._reader = AdoptedReader(adoption, first_seen_ts=0.0, record=record)
-        self._driver = driver
-
-    def look(self) -> RunView:
-        view = self._reader.read(0.0)
-        process = view.record.process if view.record else None
-        return replace(view, process=self._driver.inspect(process) if process else None)
-
-    def all(self) -> list[RunView]:
-        return [self.look()]
-
-    def find(self, name_or_id: str) -> RunView | None:
-        return self.look()
-
-    async def refresh(self, run: str) -> RunView | None:
-        return self.look()
 
 
 @pytest.fixture
@@ -116,7 +92,7 @@ async def test_unguarded_training_is_taken_back_and_goes_on(trainer: tuple[subpr
     wanted = Wanted(launch=f"{sys.executable} train.py {{last}}")
     adoption = adopt(folder / "runs" / "plain", folder / "nohup.out", process.pid, None, state_dir=state, wanted=wanted)
     driver, database = LocalDriver(state / "launches"), Database(state / "state.db")
-    runs = Adopted(adoption, find_adoptions(state)[0], driver)
+    runs = OneRun(AdoptedReader(adoption, first_seen_ts=0.0, record=find_adoptions(state)[0]), driver)
     own = driver.identify(os.getpid())
     assert own is not None
     forensics = TrainerCli()
