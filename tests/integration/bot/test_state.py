@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,17 +14,7 @@ from bot.app import DATABASE, App
 from bot.errors import StoreError
 from bot.storage.bot_state import BotState
 from tests.integration.bot.world import CHANNEL, World, now_s, text_of
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Somebody else writes."""
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.close()
+from tests.locking import locked
 
 
 async def _told_times(world: World, words: str) -> int:

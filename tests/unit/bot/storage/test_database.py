@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from bot.storage.database import Database, Durable
 from bot.storage.messages import MessageStore
 from bot.storage.selections import SelectionStore
 from bot.storage.silences import SilenceStore
+from tests.locking import locked
 
 FAULT = StoreError("state-database", "refused")
 
@@ -33,17 +32,6 @@ class Ticks:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "db.sqlite3"
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Somebody else writes."""
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.close()
 
 
 def keys(database: Database) -> list[str]:
