@@ -91,7 +91,8 @@ class StepGuard:
         trainer.optimizer.register_step_pre_hook(self._before_their_step)
         self._window: list[MicroBatch] = []
         self._window_cut = position.window_open
-        self._raw: MicroBatch | None = None
+        self._micro: MicroBatch | None = None
+        self._rng: torch.Tensor | None = None
         self._batch: dict[str, Any] = {}
         self._labels_bad = False
         self._before: torch.Tensor | None = None
@@ -134,10 +135,11 @@ class StepGuard:
         if opens:
             self._window, self._window_cut = [], False
             self.statistics.start_window()
-        state = random.getstate() if self._trainer.args.multi_scale else None
-        self._raw = MicroBatch(
-            index=self._position.index, batch=dict(batch), python_random=state, rng=torch.get_rng_state()
-        )
+        self._rng = torch.get_rng_state()
+        self._micro = None
+        if self._position.accumulates(self._trainer):  # else nothing runs it again, and held, it costs what it weighs
+            state = random.getstate() if self._trainer.args.multi_scale else None
+            self._micro = MicroBatch(index=self._position.index, batch=dict(batch), python_random=state, rng=self._rng)
 
     @contextlib.contextmanager
     def untouched_statistics(self) -> Iterator[None]:
@@ -158,7 +160,7 @@ class StepGuard:
     def forget_batch(self) -> None:
         """The batch in work is over; nothing of it is held on the device."""
         self._batch = {}
-        self._raw = None
+        self._micro = None
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         if self.rerun.active or self.batches.inside or not self._model.training:
@@ -176,8 +178,8 @@ class StepGuard:
             self._on_event(EventKind.STATE_HEALED, what="batchnorm", tensors=verdict.statistics_healed)
         if verdict.reason is None or not self._skip:
             self._running.add(self.batches.host_items)
-            if self._raw is not None and self._position.accumulates(self._trainer):
-                self._window.append(self._raw)
+            if self._micro is not None:
+                self._window.append(self._micro)
         else:
             self._running.know(verdict.losses)
         if verdict.reason is not None:
@@ -326,11 +328,12 @@ class StepGuard:
         worst = self.gradients.worst()
         self._trainer.optimizer.zero_grad()
         self.statistics.rewind()
-        lost = self._window or ([self._raw] if self._raw else [])
-        for micro in lost[:-1]:
-            batch = self.rerun.prepared(micro)
-            self._report(micro.index, SkipReason.NONFINITE_GRADIENT, batch, norm=norm, worst=worst, rng=micro.rng)
-        self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=norm, worst=worst)
+        reason, current = SkipReason.NONFINITE_GRADIENT, self._position.index
+        for micro in self._window:
+            batch = self._batch if micro.index == current else self.rerun.prepared(micro)
+            self._report(micro.index, reason, batch, norm=norm, worst=worst, rng=micro.rng)
+        if not self._window:
+            self._report(current, reason, self._batch, norm=norm, worst=worst)
 
     def _report(
         self,
@@ -345,7 +348,7 @@ class StepGuard:
         rng: torch.Tensor | None = None,
     ) -> None:
         # What a forward pass draws (dropout) comes from torch's generator; the others stand as they stood.
-        before = rng if rng is not None else self._raw.rng if self._raw else None
+        before = rng if rng is not None else self._rng
         self._on_bad(
             BadBatch(
                 index=index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,54 @@ def test_a_gradient_spoiled_once_under_accumulation_is_computed_again(
     assert not differences(spoiled, untouched)
     (bad,) = events(layout_of(spoiled), "bad_batch")
     assert (bad["action"], bad["skipped_total"]) == ("recomputed", 0)
+
+
+class SpoiledTwice(Poisoned):
+    """The gradients of chosen windows go bad before their step, whatever the batches were."""
+
+    spoiled_at = 5
+
+    def optimizer_step(self) -> None:
+        if self.guard.position.ni == self.spoiled_at:
+            next(p for p in self.model.parameters() if p.grad is not None).grad[0] = torch.nan
+        super().optimizer_step()
+
+
+def test_bad_gradients_are_told_of_the_batch_that_made_them_not_of_one_that_was_skipped_after_it(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    trainer = trained(settings(nbs=8, warmup_epochs=0), {5: "nan image"}, SpoiledTwice)
+
+    assert not nonfinite(trainer)
+    told = [(row["batch"], row["reason"], row["action"]) for row in events(layout_of(trainer), "bad_batch")]
+    assert told == [(6, "nonfinite_loss", "skipped"), (5, "nonfinite_gradient", "skipped")]
+
+
+class Weighed(Poisoned):
+    """Notes at every batch whether the images that came from the loader are still held when the loss was made."""
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        self.held: list[bool] = []
+        self.images: weakref.ref[torch.Tensor] | None = None
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        self.images = weakref.ref(batch["img"]) if self.guard.step and not self.guard.step.rerun.active else None
+        return super().preprocess_batch(batch)
+
+    def run_callbacks(self, event: str) -> None:
+        if event == "on_train_batch_end":
+            self.held.append(self.images is not None and self.images() is not None)
+        super().run_callbacks(event)
+
+
+@pytest.mark.parametrize(("nbs", "held"), [(4, False), (12, True)], ids=["every batch a step", "accumulating"])
+def test_images_as_loaded_are_held_only_where_they_may_have_to_run_again(
+    settings: Callable[..., dict[str, Any]], nbs: int, held: bool
+) -> None:
+    trainer = trained(settings(nbs=nbs, warmup_epochs=0, epochs=1), {}, Weighed)
+
+    assert trainer.held == [held] * 6
 
 
 @pytest.mark.parametrize(
