@@ -17,7 +17,7 @@ python -m trainer replay RUN_DIR INCIDENT [--json]
 Exit codes: 0 finished, 2 bad arguments, 3 stopped on request (resumable), 4 gave up (too many bad batches),
 5 refused (the checkpoint is not clean); anything else is a crash.
 Signals: SIGTERM and SIGINT finish the batch, save and end with 3; a second one ends at once. SIGUSR1 writes all stacks
-to guard/stacks.txt.
+to guard/stacks.txt, and to standard error while there is no run directory yet.
 
 python -m trainer VERB --help tells more of each."""
 

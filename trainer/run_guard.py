@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ultralytics.cfg import get_save_dir
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
-from trainer import precision, ranks
+from trainer import precision, ranks, stacks
 from trainer.console import logged_to
 from trainer.contract import EventKind, ExitCode, Phase, RunLayout, RunRecordState, Verdict
 from trainer.drill import Drill
@@ -58,6 +58,7 @@ class RunGuard:
         self._values = {row.setting: row.value for row in rows}
         self._epoch_in_work = False
         self._is_open = False
+        self._startup = ExitStack()
         self._lock: RunLock | None = plan.lock if plan else None
 
     @property
@@ -71,7 +72,7 @@ class RunGuard:
     def starting_up(self) -> Iterator[None]:
         """While the trainer is constructed: a stop signal ends it, and every way out is on record."""
         try:
-            with self.switch.installed(), self.switch.interruptible():
+            with self.switch.installed(), self._startup, self.switch.interruptible():
                 yield
         except BaseException as error:
             if self._is_open:
@@ -101,6 +102,7 @@ class RunGuard:
         self.evaluation = Evaluation(self.reporter, self.switch)
         self.intake = Intake(self.layout, self.recorder)
         self._is_open = True
+        self._startup.enter_context(stacks.shown(self.layout.stacks))
         from_epoch = self.plan.epoch + 1 if self.plan else None
         args = trainer.args
         common = {"task": args.task, "model": str(args.model), "epochs": args.epochs, "level": self.settings.level}
@@ -125,7 +127,8 @@ class RunGuard:
         """Training under guard; every way out of it is on record."""
         try:
             with (
-                self.switch.installed(stacks=self.layout.stacks),
+                self.switch.installed(),
+                stacks.shown(self.layout.stacks),
                 logged_to(self.layout.train_log, enabled=IS_FIRST),
                 precision.bfloat16_anywhere(trainer),
             ):

@@ -1,18 +1,17 @@
-"""Signals: finish the batch and save (SIGTERM, SIGINT), leave at once (a second one), show all stacks (SIGUSR1)."""
+"""Signals: finish the batch and save (SIGTERM, SIGINT), leave at once (a second one)."""
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from trainer import stacks
 from trainer.contract import ExitCode, RunRecordState
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -76,8 +75,8 @@ class StopSwitch:
         self._forks_watched = False
 
     @contextlib.contextmanager
-    def installed(self, *, stacks: Path | None = None) -> Iterator[None]:
-        """Within, signals are ours, and SIGUSR1 appends all stacks to the file ``stacks``.
+    def installed(self) -> Iterator[None]:
+        """Within, signals are ours.
 
         Outside the main thread nothing happens: Python allows it only there.
         """
@@ -90,29 +89,11 @@ class StopSwitch:
             os.register_at_fork(after_in_child=self._leave_child_alone)
         self._active = True
         try:
-            with self._stacks_to(stacks):
-                yield
+            yield
         finally:
             self._active = False
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _stacks_to(path: Path | None) -> Iterator[None]:
-        try:
-            stream = path.open("a", encoding="utf-8") if path is not None else None
-        except OSError:
-            stream = None
-        if stream is None:
-            yield
-            return
-        with stream:
-            faulthandler.register(signal.SIGUSR1, file=stream, all_threads=True)
-            try:
-                yield
-            finally:
-                faulthandler.unregister(signal.SIGUSR1)
 
     def _leave_child_alone(self) -> None:
         """A data-loader worker dies of SIGTERM as it would unguarded, and leaves SIGINT to its parent."""
@@ -160,7 +141,7 @@ def stoppable(say: Callable[[str], object]) -> Iterator[None]:
     crash. Nothing has been created then, or what was begun (an archive) is finished by asking again.
     """
     switch = StopSwitch(on_request=lambda name: say(f"{name}: stopped before training began"), on_second=say)
-    with switch.installed(), switch.interruptible():
+    with stacks.shown(), switch.installed(), switch.interruptible():
         yield
 
 

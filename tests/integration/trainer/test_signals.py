@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.integration.trainer.runs import events
+from trainer import GuardedDetectionTrainer
 from trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 
 pytestmark = pytest.mark.training
@@ -97,21 +98,38 @@ def test_a_signal_to_the_whole_session_saves_the_state_and_leaves_no_worker_behi
     assert (read_json(layout.run_json) or {})["state"] == RunRecordState.STOPPED
 
 
+class Scanning(GuardedDetectionTrainer):
+    """Is asked for its stacks while it looks through the data set, when there is no training yet."""
+
+    def get_dataset(self) -> Any:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return super().get_dataset()
+
+
+def test_stacks_of_a_start_that_hangs_are_written_beside_its_records(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = Scanning(overrides=settings())
+
+    assert "in get_dataset" in trainer.guard.layout.stacks.read_text(encoding="utf-8")
+
+
 SLOW_START = """
 import signal, sys
 from trainer.__main__ import _on_the_record
 
 def load():
     print("LOADING", file=sys.__stdout__, flush=True)
-    signal.pause()
+    while True:
+        signal.pause()
 
 sys.exit(_on_the_record(load))
 """
 
 
-def test_a_stop_before_anything_was_created_is_no_crash() -> None:
+def test_before_anything_was_created_stacks_are_shown_and_a_stop_is_no_crash() -> None:
     process = started("-c", SLOW_START)
     read_until(process, "LOADING")
+    process.send_signal(signal.SIGUSR1)
+    read_until(process, "in load")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == ExitCode.STOPPED

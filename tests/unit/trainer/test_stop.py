@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -42,13 +41,6 @@ def test_a_pending_request_ends_a_wait_before_it_begins() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(StopRequested):
             switch.interruptible().__enter__()
-
-
-def test_stacks_are_written_on_request(tmp_path: Path) -> None:
-    switch = StopSwitch(on_request=lambda _: None, on_second=lambda _: None)
-    with switch.installed(stacks=tmp_path / "stacks.txt"):
-        os.kill(os.getpid(), signal.SIGUSR1)
-    assert "test_stacks_are_written_on_request" in (tmp_path / "stacks.txt").read_text()
 
 
 def test_giving_up_carries_its_exit_code() -> None:
