@@ -118,8 +118,9 @@ class EventKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     """batch_size_before, batch_size_after"""
     DATA_FAULT = "data_fault"
-    """where ("train" | "val": left out when the data set was scanned; "batch": could not be read during training,
-    another sample stands in), count, files [at most 20], reasons [one each], list (a file with all, or null)"""
+    """where ("train" | "val": left out when the data set was scanned; "batch", "val_batch": could not be read
+    during training or validation, something else stands in), count, files [at most 20], reasons [one each], list (a
+    file with all, or null)"""
     STORAGE_FAULT = "storage_fault"
     """what, error: a record or state could not be written; training goes on"""
     NOTICE = "notice"

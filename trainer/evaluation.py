@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
+from trainer.intake import Intake
 from trainer.reporting import Reporter
 from trainer.stop import StopSwitch
 from trainer.validation import InterruptibleValidator, ValidationGuard, settle, sound_labels
@@ -14,8 +16,9 @@ from trainer.validation import InterruptibleValidator, ValidationGuard, settle, 
 class Evaluation:
     """What a run does around Ultralytics' validations."""
 
-    def __init__(self, reporter: Reporter, switch: StopSwitch) -> None:
+    def __init__(self, reporter: Reporter, switch: StopSwitch, intake: Intake) -> None:
         self._reporter = reporter
+        self._coming = partial(intake.batch, validating=True)
         self._switch = switch
         self._best_fitness: float | None = None
 
@@ -25,7 +28,7 @@ class Evaluation:
 
     def within_training(self, trainer: Any, stock_validate: Callable[[], Any]) -> Any:
         """Metrics of the EMA, its mean loss over the good batches."""
-        guard = ValidationGuard()
+        guard = ValidationGuard(coming=self._coming)
         interruptible = nullcontext() if trainer.world_size > 1 else self._switch.interruptible()
         with guard.watching(trainer.ema.ema, trainer.validator), interruptible:
             result = stock_validate()
@@ -50,7 +53,7 @@ class Evaluation:
             self._switch.check()
             trainer.validator = InterruptibleValidator(validator, self._switch)
         try:
-            with sound_labels(validator, getattr(trainer.ema.ema, "nc", None)):
+            with sound_labels(validator, getattr(trainer.ema.ema, "nc", None), coming=self._coming):
                 stock_eval()
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             self._reporter.notice(f"the final evaluation failed, the weights stay as they were saved: {error}")

@@ -39,6 +39,7 @@ from trainer.run_guard import RunGuard  # noqa: E402 - as above
 from trainer.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
 from trainer.settings import take_settings  # noqa: E402 - as above
 from trainer.stop import WorkerStart  # noqa: E402 - as above
+from trainer.validation_data import forgive  # noqa: E402 - as above
 
 AnyTrainer = TypeVar("AnyTrainer", bound=type[BaseTrainer])
 
@@ -145,6 +146,8 @@ class GuardMixin:
         if kwargs.get("mode", "train") == "train":
             seed = self.args.seed if self.guard.settings.exact else None
             return GuardedLoader.adopt(loader, self.guard.switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
+        if self.guard.skip:
+            forgive(loader.dataset)
         return loader
 
     def resume_training(self, ckpt: Any) -> None:

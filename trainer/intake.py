@@ -17,6 +17,10 @@ from trainer.tracing import UNREADABLE_KEY
 
 MAX_NAMED: Final = 20
 """Files named in an event; the list beside it has all."""
+_STANDS_IN: Final = {
+    "batch": "could not be read; another sample stands in",
+    "val_batch": "could not be read for validation; a gray image without labels stands in",
+}
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LEFT_OUT: Final = re.compile(r"^(?:(?:train|val|test): ?)?(?P<file>.+?): ignoring (?P<why>.+)$")
 """How Ultralytics tells an image or label that it leaves out (``data/utils.py``, 8.4.190)."""
@@ -83,15 +87,15 @@ class Intake:
             self._recorder.storage_fault(name, error)
         self._tell(where, new, f"guard/{name}")
 
-    def batch(self, batch: Mapping[str, Any]) -> None:
-        """A batch came from the loader, perhaps with stand-ins for samples that could not be read."""
+    def batch(self, batch: Mapping[str, Any], *, validating: bool = False) -> None:
+        """A batch came from a loader, perhaps with stand-ins for samples that could not be read."""
         lines = [line for text in batch.get(UNREADABLE_KEY, ()) for line in text.splitlines()]
         if not lines:
             return
         parts = (line.partition("\t") for line in lines)
         found = {file: LeftOut(file=file, why=why) for file, _, why in parts if file not in self._told}
         if found:
-            self._tell("batch", list(found.values()), None)
+            self._tell("val_batch" if validating else "batch", list(found.values()), None)
 
     def _tell(self, where: str, found: list[LeftOut], all_in: str | None) -> None:
         self._told |= {item.file for item in found}
@@ -104,7 +108,7 @@ class Intake:
             reasons=[item.why for item in named],
             list=all_in,
         )
-        what = "could not be read; another sample stands in" if where == "batch" else f"left out of {where}"
+        what = _STANDS_IN.get(where, f"left out of {where}")
         names = ", ".join(f"{item.file} ({item.why})" for item in named[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         LOGGER.warning(f"data-fault: {len(found)} files {what}: {names}{more}{f'. All: {all_in}' if all_in else ''}")

@@ -99,8 +99,8 @@ class RunGuard:
         self.reporter = Reporter(
             self.recorder, self.settings, position=self.position, running=self.running, drill=self.drill
         )
-        self.evaluation = Evaluation(self.reporter, self.switch)
         self.intake = Intake(self.layout, self.recorder)
+        self.evaluation = Evaluation(self.reporter, self.switch, self.intake)
         self._is_open = True
         self._startup.enter_context(stacks.shown(self.layout.stacks))
         from_epoch = self.plan.epoch + 1 if self.plan else None

@@ -24,7 +24,7 @@ UNREADABLE_KEY: Final = "unreadable_files"
 """In a batch: per sample, the files that could not be read while it was made, ``file TAB error`` a line."""
 MAX_STAND_INS: Final = 8
 """Samples tried in place of one that cannot be made. So many in a row are no bad file but a lost disk."""
-_UNREADABLE: Final = (OSError, ValueError, cv2.error)
+UNREADABLE: Final = (OSError, ValueError, cv2.error)
 """What reading or transforming a spoiled image raises: missing, no image, of a shape or type that none has."""
 
 
@@ -53,7 +53,7 @@ class TracedYOLODataset(YOLODataset):
         return odd or list(dict.fromkeys(self.sources))
 
     def _is_an_image(self, index: int) -> bool:
-        with contextlib.suppress(*_UNREADABLE):
+        with contextlib.suppress(*UNREADABLE):
             return bool(self.load_image(index)[0].dtype == np.uint8)
         return False
 
@@ -95,12 +95,16 @@ def _first_that_can_be_made(
         place = (index + shift) % number
         try:
             return {**make(place), UNREADABLE_KEY: "\n".join(failed)}
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if shift == MAX_STAND_INS:
                 raise
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            failed += [f"{file}\t{why}" for file in spoiled(place, error)]
+            failed += [unreadable_line(file, error) for file in spoiled(place, error)]
     raise AssertionError("the loop returns or raises")
+
+
+def unreadable_line(file: str, error: Exception) -> str:
+    """As it stands in a batch under :data:`UNREADABLE_KEY`."""
+    return f"{file}\t{' '.join(f'{type(error).__name__}: {error}'.split())}"
 
 
 @contextlib.contextmanager

@@ -49,7 +49,8 @@ class ValidationGuard:
     nothing else of a bad image stays.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, coming: Callable[[dict[str, Any]], None]) -> None:
+        self._coming = coming
         self._model: nn.Module | None = None
         self._sums: dict[str, torch.Tensor] = {}
         self._num_good: torch.Tensor | None = None
@@ -62,7 +63,7 @@ class ValidationGuard:
         self._model, self._sums, self._num_good, self._num_bad = model, {}, None, None
         LossSeam.attach(model, self._loss)
         try:
-            with sound_labels(validator, getattr(model, "nc", None), found=self._found):
+            with sound_labels(validator, getattr(model, "nc", None), coming=self._coming, found=self._found):
                 yield
         finally:
             LossSeam.detach(model)
@@ -96,15 +97,23 @@ class ValidationGuard:
 
 @contextmanager
 def sound_labels(
-    validator: Any, num_classes: int | None, found: Callable[[bool], None] = lambda _: None
+    validator: Any,
+    num_classes: int | None,
+    *,
+    coming: Callable[[dict[str, Any]], None],
+    found: Callable[[bool], None] = lambda _: None,
 ) -> Iterator[None]:
-    """Within, ``validator`` sees no label that it would choke on; ``found`` learns of each batch whether it had any."""
+    """Within, ``validator`` sees no label that it would choke on; ``found`` learns of each batch whether it had any.
+
+    ``coming`` gets each batch as the loader made it.
+    """
     if validator is None:
         yield
         return
     own, preprocess = validator.__dict__.get("preprocess"), validator.preprocess
 
     def checked(batch: dict[str, Any]) -> dict[str, Any]:
+        coming(batch)
         prepared = preprocess(batch)
         bad = bad_labels(prepared, num_classes)
         found(bad)

@@ -169,9 +169,15 @@ def _out_of_memory(view: RunView, event: Event) -> Finding:
     )
 
 
+_UNREADABLE_DURING: Final = {
+    "batch": "could not be read during training",
+    "val_batch": "could not be read during validation",
+}
+
+
 def _data_fault(view: RunView, event: Event) -> Finding:
     count, where = event.integer("count") or 0, event.text("where") or "data"
-    what = "could not be read during training" if where == "batch" else f"are left out of the {where} set"
+    what = _UNREADABLE_DURING.get(where, f"are left out of the {where} set")
     pairs = zip(event.texts("files"), event.texts("reasons"), strict=False)
     return _occurrence(
         view,

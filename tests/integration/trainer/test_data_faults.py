@@ -91,6 +91,18 @@ def test_a_lost_disk_is_no_bad_file(settings: Settings, own_digits: Path) -> Non
     assert "Image Not Found" in crashed["error"]
 
 
+def test_a_disk_lost_at_validation_is_no_bad_file(settings: Settings, own_digits: Path) -> None:
+    held_out = images(own_digits, "val")
+    for number, path in enumerate(held_out * 3):
+        shutil.copy(path, path.with_stem(f"more{number}"))
+    trainer = GuardedDetectionTrainer(overrides=settings(data=str(own_digits), epochs=1))
+    trainer.add_callback("on_train_start", lambda _: shutil.rmtree(own_digits.parent / "images" / "val"))
+    with pytest.raises(FileNotFoundError):
+        trainer.train()
+    (crashed,) = events(layout_of(trainer), "run_crashed")
+    assert "Image Not Found" in crashed["error"]
+
+
 def test_a_good_data_set_is_not_spoken_of(settings: Settings) -> None:
     trainer = GuardedDetectionTrainer(overrides=settings(epochs=1))
     trainer.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -178,3 +179,35 @@ def test_a_compiled_model_loses_one_batch(
 
     assert not nonfinite(trainer)
     assert [row["batch"] for row in events(layout_of(trainer), "bad_batch")] == [4]
+
+
+@pytest.mark.parametrize(("task", "fault"), [*((task, "missing") for task in HEADS), ("detect", "corrupt")])
+def test_a_validation_image_that_goes_bad_has_a_stand_in(
+    settings: Callable[..., dict[str, Any]],
+    data_of: Callable[[str], Path],
+    model_of: Callable[[str], str],
+    task: str,
+    fault: str,
+) -> None:
+    data = data_of(task)
+    folder = data if data.is_dir() else data.parent / "images"
+    victim = sorted(path for path in (folder / "val").rglob("*") if path.is_file())[1]
+    pixels = victim.read_bytes()
+    trainer = TRAINERS[task](overrides=settings(model=model_of(task), data=str(data), epochs=1))
+
+    def spoil(_: Any) -> None:
+        victim.unlink()
+        if fault == "corrupt":
+            victim.write_bytes(b"no image")
+
+    trainer.add_callback("on_train_start", spoil)
+    try:
+        trainer.train()
+    finally:
+        victim.write_bytes(pixels)
+
+    (told,) = events(layout_of(trainer), "data_fault")
+    assert (told["where"], told["count"], told["files"]) == ("val_batch", 1, [str(victim)])
+    (finished,) = events(layout_of(trainer), "epoch_finished")
+    assert all(math.isfinite(value) for value in finished["metrics"].values())
+    assert events(layout_of(trainer), "run_finished")

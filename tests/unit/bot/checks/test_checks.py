@@ -102,6 +102,12 @@ def test_a_process_that_ended_with_a_word_has_not_died(written: WrittenRun, look
             "data_fault",
             id="corrupt images",
         ),
+        pytest.param(
+            EventKind.DATA_FAULT,
+            {"where": "val_batch", "count": 1, "files": ["a.png"]},
+            "data_fault",
+            id="vanished image",
+        ),
         pytest.param(EventKind.STATE_HEALED, {"epoch": 1, "what": "ema", "tensors": 3}, "state_healed", id="healed"),
     ],
 )
