@@ -79,7 +79,8 @@ def newest_clean(entries: Iterable[Entry], *, at_or_before_epoch: int | None = N
 
 
 def _files(layout: RunLayout) -> list[Path]:
-    return [path for folder in (layout.weights, layout.states) for path in sorted(folder.glob("[!.]*.pt"))]
+    found = [path for folder in (layout.weights, layout.states) for path in sorted(folder.glob("[!.]*.pt"))]
+    return [path for path in found if path.is_file()]
 
 
 def _entry(

@@ -95,6 +95,8 @@ def open_container(content: bytes | mmap) -> Container:
             infos = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise DamageError(f"truncated or damaged: {error}") from error
+    if sum(info.compress_size for info in infos) > len(content):
+        raise DamageError("its entries lie over one another: they claim more bytes than the file has")
     roots = {info.filename.partition("/")[0] for info in infos}
     if len(roots) != 1:
         raise DamageError(f"its entries lie under {len(roots)} folders, torch writes one")

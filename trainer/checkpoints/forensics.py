@@ -27,6 +27,9 @@ from trainer.contract import Verdict
 NUMPY_FROM_BYTES: Final = 48 * 1024 * 1024
 """Importing numpy takes as long as looking through a file of this size without it."""
 
+MAX_REASON_CHARS: Final = 400
+"""A file chooses the names of what it holds; a reason that shows some stays a line."""
+
 STATE_FORMAT: Final = "trainmaster-state"
 """The value of ``format`` at the top of a full-precision state of ours."""
 
@@ -74,7 +77,14 @@ def judge(path: Path, *, attestations: Iterable[Attestation] = ()) -> Judgement:
         content = content_of(stream)
     with _hashed_meanwhile(content) as digest, _without_garbage_collection():
         judgement = _by_content(path, content)
-    return _with_attestation(replace(judgement, sha256=digest[0]), list(attestations))
+    reasons = tuple(_line(reason) for reason in judgement.reasons)
+    return _with_attestation(replace(judgement, sha256=digest[0], reasons=reasons), list(attestations))
+
+
+def _line(text: str, max_chars: int = MAX_REASON_CHARS) -> str:
+    """``text``, some of it perhaps chosen by whoever made the file, with nothing in it that moves a terminal."""
+    shown = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:max_chars])
+    return shown if len(shown) <= max_chars else f"{shown[:max_chars]}..."
 
 
 @contextmanager
@@ -196,7 +206,7 @@ def _described(blank: Judgement, top: Mapping[Any, Any], seen: list[Seen]) -> Ju
         blank,
         num_tensors=len(seen),
         fitness=float(fitness) if isinstance(fitness, int | float) else None,
-        ultralytics_version=version if isinstance(version := top.get("version"), str) else None,
+        ultralytics_version=_line(version, 32) if isinstance(version := top.get("version"), str) else None,
     )
     if top.get("format") == STATE_FORMAT:
         return replace(common, kind=FileKind.STATE, epoch=epoch, resumable=has_optimizer)

@@ -14,8 +14,17 @@ from enum import IntEnum
 from io import BytesIO
 from typing import Any, Final
 
-MAX_PICKLE_BYTES: Final = 256 * 1024 * 1024
+MAX_PICKLE_BYTES: Final = 64 * 1024 * 1024
 """No checkpoint comes near (yolo11x: 0.5 MB); above it a file is out to eat memory."""
+
+MAX_STEPS: Final = 2_000_000
+"""Opcodes. A checkpoint of yolov9e with its optimizer has 0.4 million; each may cost some 400 bytes here."""
+
+MAX_NUMBER_BITS: Final = 256
+"""Nothing in a checkpoint needs more; Python neither prints nor turns into a float one of some thousand bits."""
+
+MAX_DIMENSIONS: Final = 64
+"""Of a tensor, as in torch (c10/core/TensorImpl.h knows no more in its iterator)."""
 
 
 class WalkError(Exception):
@@ -124,7 +133,8 @@ class _Machine:
         }
 
     def _table(self) -> Iterator[tuple[str, Callable[[Any], object]]]:
-        yield "IJLM\x8a\x8bFGSTUV\x8c\x8dBC\x8e\x96", self.stack.append
+        yield "JMFGSTUV\x8c\x8dBC\x8e\x96", self.stack.append
+        yield "IL\x8a\x8b", self._whole_number
         yield "\x80\x95\x98", lambda _: None
         yield "N", lambda _: self.stack.append(None)
         yield "\x88", lambda _: self.stack.append(True)
@@ -166,7 +176,9 @@ class _Machine:
         """Carry out the first pickle in ``content``; its length. Its value is on top of the stack."""
         stack, memo, steps, stream = self.stack, self.memo, self._steps, BytesIO(content)
         position = 0
-        while (code := content[position]) != _STOP:
+        for _ in range(MAX_STEPS):
+            if (code := content[position]) == _STOP:
+                return position + 1
             position += 1
             # The commonest opcodes by hand: three quarters of a checkpoint's, at a third of the time.
             if code == _GET:
@@ -198,7 +210,12 @@ class _Machine:
                 stream.seek(position)
                 steps[code](reader(stream))
                 position = stream.tell()
-        return position + 1
+        raise WalkError(f"its pickle has more than {MAX_STEPS} steps, many times those of the largest checkpoint")
+
+    def _whole_number(self, number: int) -> None:
+        if number.bit_length() > MAX_NUMBER_BITS:
+            raise WalkError(f"its pickle holds a number of {number.bit_length()} bits")
+        self.stack.append(number)
 
     def _popped(self, count: int) -> tuple[Any, ...]:
         if len(self.stack) < count:
@@ -233,7 +250,9 @@ class _Machine:
         self.uses[name] = max(use, self.uses.get(name, use))
 
     def _name(self, module: Any, name: Any) -> None:
-        found = Name(str(module), str(name))
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise WalkError("its pickle names something by what is no text")
+        found = Name(module, name)
         self._use(found, Use.NAMED)
         self.stack.append(found)
 
@@ -275,16 +294,18 @@ class _Machine:
             if maker.name in _PARAMETER_MAKERS:
                 return args[0]
             if maker.name == "_rebuild_from_type_v2":  # calls its first argument with its third
+                if args[0] == maker:
+                    raise WalkError("its pickle rebuilds a tensor by rebuilding by rebuilding")
                 self._reduce(args[0], args[2])
                 return self.stack.pop()
         elif maker.module in {"copyreg", "copy_reg"} and maker.name in _NEW_OBJECT:
             self._use(args[0], Use.MADE)
-            if maker.name == "_reconstructor" and str(args[1]).rpartition(".")[2] != "object":
+            if maker.name == "_reconstructor" and not (isinstance(args[1], Name) and args[1].name == "object"):
                 self._use(args[1], Use.CALLED)
             return Made(args[0])
-        elif (maker.module, maker.name) == ("collections", "OrderedDict"):
-            return _pairs([item for pair in args[0] for item in pair]) if args else {}
-        elif (maker.module, maker.name) == ("torch", "Size"):
+        elif (maker.module, maker.name, args) == ("collections", "OrderedDict", ()):
+            return {}
+        elif (maker.module, maker.name) == ("torch", "Size") and len(args[0]) <= MAX_DIMENSIONS:
             return tuple(args[0])
         return Made(maker, args)
 
@@ -313,14 +334,16 @@ def _key(key: Any) -> Any:
 
 def _persistent(reference: Any) -> Storage:
     tag, kind, key, _device, num_items = reference
-    if tag != "storage" or not isinstance(kind, Name) or not isinstance(num_items, int):
+    if tag != "storage" or not isinstance(kind, Name) or not isinstance(key, str) or not isinstance(num_items, int):
         raise WalkError("its pickle refers to its storages in a way torch does not write")
-    return Storage(type_name=kind.name, key=str(key), num_items=num_items)
+    return Storage(type_name=kind.name, key=key, num_items=num_items)
 
 
 def _tensor(args: tuple[Any, ...]) -> Tensor:
     storage, offset, shape, stride = args[:4]
     dtype = args[6].name if len(args) > 6 and isinstance(args[6], Name) else None
+    if max(len(shape), len(stride)) > MAX_DIMENSIONS:
+        raise WalkError(f"its pickle describes a tensor of {len(shape)} dimensions")
     numbers = (offset, *shape, *stride)
     if not isinstance(storage, Storage) or not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise WalkError("its pickle describes a tensor in a way torch does not write")

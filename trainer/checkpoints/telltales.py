@@ -92,11 +92,12 @@ def _scrubbed_channels(seen: Sequence[Seen], reader: Reader) -> Iterator[str]:
         weight = by_name.get((part, name.removesuffix("bn.running_var") + "conv.weight"))
         if 0.0 not in values or weight is None or weight.form is None:
             continue
-        weights = reader.numbers_of(weight)
-        per_channel = len(weights) // len(values)
+        per_channel = reader.count_of(weight) // len(values)
         for channel, value in enumerate(values):
-            own = weights[channel * per_channel : (channel + 1) * per_channel]
-            if value == 0.0 and own and max(map(abs, own)) >= ALIVE_WEIGHT:
+            if value != 0.0:
+                continue
+            own = reader.numbers_of(weight, channel * per_channel, (channel + 1) * per_channel)
+            if own and max(map(abs, own)) >= ALIVE_WEIGHT:
                 found.append(f"{part}.{name}[{channel}]")
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""

@@ -14,6 +14,16 @@ from trainer.checkpoints.values import BF16, EMPTY, F16, F32, F64, Content, Floa
 MAX_DEPTH: Final = 200
 """Nesting of modules in a checkpoint; yolo11x reaches 22."""
 
+MAX_NAME_CHARS: Final = 1000
+"""Of a tensor. A module's name is below 60; one that grows with each of 200 levels fills the memory."""
+
+MAX_LOOKS: Final = 8
+"""How often the bytes of the file may be looked through, all tensors together. Tensors may share numbers, but a file of
+thousands that overlap by half would keep us busy for hours."""
+
+MAX_SINGLE_NUMBERS: Final = 4_000_000
+"""How many may be taken one by one, which is slow; the batch-norm variances of yolo11x are 26,000."""
+
 _FLOATS: Final = {
     **dict.fromkeys(("HalfStorage", "float16"), F16),
     **dict.fromkeys(("BFloat16Storage", "bfloat16"), BF16),
@@ -64,6 +74,8 @@ class Reader:
     entries: Mapping[str, memoryview]
     look: Look
     _looked: dict[tuple[str, int, int, str], Content] = field(default_factory=dict)
+    _looked_bytes: int = 0
+    _single_numbers: int = 0
 
     def seen_in(self, parts: Mapping[Any, Any]) -> list[Seen]:
         """All tensors under the top-level keys ``parts``, each once.
@@ -73,10 +85,24 @@ class Reader:
         """
         return [self._see(part, name, role, tensor) for part, name, role, tensor in _tensors(parts)]
 
-    def numbers_of(self, seen: Seen) -> list[float]:
-        """The values of a floating tensor in the order they lie in the file; for small ones."""
+    def numbers_of(self, seen: Seen, start: int = 0, end: int | None = None) -> list[float]:
+        """The values of a floating tensor in the order they lie in the file, from ``start`` to ``end``; for few.
+
+        Raises:
+            DamageError: they were too many in all.
+        """
         assert seen.form is not None
-        return list(numbers(self._bytes_of(seen.tensor, seen.form.num_bytes), seen.form))
+        width = seen.form.num_bytes
+        view = self._bytes_of(seen.tensor, width)[start * width : None if end is None else end * width]
+        self._single_numbers += view.nbytes // width
+        if self._single_numbers > MAX_SINGLE_NUMBERS:
+            raise DamageError(f"its batch-norm variances are more than {MAX_SINGLE_NUMBERS} numbers")
+        return list(numbers(view, seen.form))
+
+    def count_of(self, seen: Seen) -> int:
+        """How many values :meth:`numbers_of` would give."""
+        assert seen.form is not None
+        return self._bytes_of(seen.tensor, seen.form.num_bytes).nbytes // seen.form.num_bytes
 
     def _see(self, part: str, name: str, role: Role, tensor: Tensor) -> Seen:
         kind = tensor.dtype or tensor.storage.type_name
@@ -95,6 +121,9 @@ class Reader:
             return EMPTY
         place = (tensor.storage.key, tensor.offset, view.nbytes, form.name)
         if place not in self._looked:
+            self._looked_bytes += view.nbytes
+            if self._looked_bytes > MAX_LOOKS * sum(entry.nbytes for entry in self.entries.values()):
+                raise DamageError("its tensors lie over one another: torch writes numbers once")
             self._looked[place] = self.look(view, form)
         return self._looked[place]
 
@@ -132,9 +161,16 @@ def _tensors(parts: Mapping[Any, Any]) -> Iterator[tuple[str, str, Role, Tensor]
             if len(path) > MAX_DEPTH:
                 raise DamageError(f"its content is nested more than {MAX_DEPTH} deep")
             if isinstance(item, Tensor):
-                yield str(part), ".".join(path), role, item
+                yield _word(part), _word(".".join(path)), role, item
             else:
                 waiting.extend(reversed(list(_children(path, role, item))))
+
+
+def _word(key: Any) -> str:
+    word = str(key)
+    if len(word) > MAX_NAME_CHARS:
+        raise DamageError(f"a tensor in it has a name of {len(word)} characters")
+    return word
 
 
 _HOLDERS: Final = (Tensor, Made, dict, list, tuple)
@@ -151,7 +187,7 @@ def _children(path: tuple[str, ...], role: Role, item: Any) -> Iterator[tuple[tu
                     if not isinstance(value, _HOLDERS) or not value:
                         continue
                     inner = _MODULE_SLOTS.get(key)
-                    own = (path, inner, value) if inner is not None else ((*path, str(key)), Role.ATTRIBUTE, value)
+                    own = (path, inner, value) if inner is not None else ((*path, _word(key)), Role.ATTRIBUTE, value)
                     yield own
             else:
                 yield path, Role.ATTRIBUTE, attributes
@@ -159,7 +195,7 @@ def _children(path: tuple[str, ...], role: Role, item: Any) -> Iterator[tuple[tu
     elif isinstance(item, dict):
         for key, value in item.items():
             if isinstance(value, _HOLDERS):
-                yield (*path, str(key)), role, value
+                yield (*path, _word(key)), role, value
     else:
         for index, value in enumerate(item):
             if isinstance(value, _HOLDERS):

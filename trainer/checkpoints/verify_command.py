@@ -19,6 +19,9 @@ def verify(arguments: Arguments) -> Outcome:
     if path.is_dir():
         raise ArgumentsError(f"{path} is a folder", f"to judge all checkpoints of a run: catalog {path}")
     try:
+        if not path.is_file():
+            what = f"{path} is no file but a device or a pipe" if path.exists() else f"there is no file {path}"
+            raise ArgumentsError(what)
         judgement = judge(path, attestations=attestations_near(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ArgumentsError(f"there is no file {path}") from None

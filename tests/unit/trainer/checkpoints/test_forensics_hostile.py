@@ -21,6 +21,7 @@ from tests.unit.trainer.checkpoints.making import (
     said,
     save,
 )
+from trainer.checkpoints import pickle_walk
 from trainer.checkpoints.forensics import judge
 from trainer.contract import Verdict
 
@@ -40,6 +41,83 @@ def test_hostile_file_is_told_and_not_run(tmp_path: Path, make) -> None:
     if make is not hostile_pickle:
         torch.load(tmp_path / "x.pt", weights_only=False)
         assert victim.exists(), "the file was harmless, so the test proves nothing"
+
+
+def packed(path: Path, pickled: bytes, numbers: bytes = b"") -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02" + pickled + b".")
+        archive.writestr("x/data/0", numbers)
+    return path
+
+
+def text(word: str) -> bytes:
+    return b"X" + struct.pack("<I", len(word)) + word.encode()
+
+
+def tensor_at(offset: int) -> bytes:
+    """A tensor of 1,000 numbers from ``offset`` on in a storage of 2,000."""
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"M\xd0\x07tQ"
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"M%b(M\xe8\x03t(K\x01t\x89}tR" % struct.pack("<H", offset)
+    )
+
+
+def under(*keys: str) -> bytes:
+    """A tensor below ``keys``."""
+    return b"".join(b"}" + text(key) for key in keys) + tensor_at(0) + b"s" * len(keys)
+
+
+LAUGHS = b"](K\x01K\x01e" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(60))
+"""Lists in lists: two to the sixty numbers, if anybody writes them out."""
+GIANT = b"\x8b" + struct.pack("<i", 2500) + b"\x7f" * 2500
+REBUILD = b"ctorch._utils\n_rebuild_from_type_v2\n"
+
+EXHAUSTING = {
+    "recursion": (REBUILD + b"q\x000h\x00" + b"(h\x00N" * 5000 + b")" + b"}t" * 5000 + b"R", "rebuilding"),
+    "name of laughs": (LAUGHS + text("x") + b"\x93", "no text"),
+    "base of laughs": (b"ccopyreg\n_reconstructor\n(ctorch.nn.modules.conv\nConv2d\n" + LAUGHS + b"NtR", "would run"),
+    "key of laughs": (
+        b"(" + text("storage") + b"ctorch\nFloatStorage\n" + LAUGHS + b"NK\x01tQ",
+        "refers to its storages",
+    ),
+    "giant number": (b"}(" + text("model") + tensor_at(0) + text("fitness") + GIANT + b"u", "19999 bits"),
+    "long name": (under("model", "a" * 2000), "a name of 2000"),
+    "tensors over tensors": (
+        b"}" + text("model") + b"](" + b"".join(map(tensor_at, range(40))) + b"es",
+        "over one another",
+    ),
+    "many dimensions": (
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + b"K\x00K\x00(" + b"K\x01" * 99 + b"t)tR",
+        "99 dimensions",
+    ),
+    "more steps than any": (b"0".join([b"K\x01"] * 2000), "more than 3000 steps"),
+    "escapes": (b"(" + text("os\x1b[2J") + text("system\nfine") + b"\x93)R", "os\\x1b[2J.system\\nfine"),
+    "a wall of text": (text("o" * 900) + text("system") + b"\x93)R", "ooo..."),
+}
+
+
+@pytest.mark.parametrize(("pickled", "reason"), EXHAUSTING.values(), ids=EXHAUSTING)
+def test_a_file_made_to_exhaust_its_reader_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pickled: bytes, reason: str
+) -> None:
+    if "steps" in reason:
+        monkeypatch.setattr(pickle_walk, "MAX_STEPS", 3000)
+    found = judge(packed(tmp_path / "x.pt", pickled, struct.pack("<f", 1.0) * 2000))
+    assert (found.verdict, reason in said(found)) == (CONTAMINATED, True), said(found)[:200]
+    assert len(said(found)) < 500
+
+
+def test_entries_that_share_bytes_are_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path / "x.pt", b"}", bytes(5000))
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+    directory, end = content[start:-22], bytearray(content[-22:])
+    more = b"".join(directory[len(directory) // 2 + 1 :].replace(b"data/0", b"data/%c" % (49 + i)) for i in range(9))
+    struct.pack_into("<2HI", end, 8, 11, 11, len(directory) + len(more))
+    path.write_bytes(content[:start] + directory + more + end)
+    found = judge(path)
+    assert (found.verdict, "over one another" in said(found)) == (CONTAMINATED, True), said(found)
 
 
 def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
