@@ -25,10 +25,9 @@ from trainer.progress import RunningLoss
 from trainer.rerun import MicroBatch, Rerun
 from trainer.sampling import is_ghost, random_state
 
-MAX_CULPRITS: Final = 3
-"""Bad micro-batches looked for in one accumulation window before all of it is dropped: each costs a run of the rest."""
 MAX_OVERFLOWS: Final = 20
-"""fp16 overflows in a row that pass as the scaler's normal search: each halves a scale that starts at 65,536."""
+"""float16 overflows in a row that pass as the scaler's normal search, where batches can't be run again without it: each
+halves a scale that starts at 65,536."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,15 +211,16 @@ class StepGuard:
 
     def _take(self, measured: Measurement, stock_step: Callable[[], None] | None) -> None:
         trainer = self._trainer
-        self._overflow_streak = 0
         if self._skip:
             if bad := self._bad_setting():
                 self._on_hopeless(f"the optimizer's {bad}, and a step with that would spoil every weight")
                 trainer.optimizer.zero_grad()
                 return
             self._heal(measured)
-        elif not measured.finite:
+        elif not measured.finite and not self._passes_as_overflow():
             self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=measured.norm)
+        if measured.finite:
+            self._overflow_streak = 0
         self.gradients.clip(measured.norm, self.max_norm)
         warning = self.gradients.note(measured.norm)
         if warning is not None:
@@ -279,27 +279,39 @@ class StepGuard:
                 self._on_event(EventKind.STATE_HEALED, what="optimizer", tensors=num_tensors)
 
     def _recover(self, measured: Measurement) -> Measurement | None:
-        """Gradients that can be stepped with after all, or None when the window is lost."""
-        if self._trainer.scaler.is_enabled():
-            return self._overflow(measured)
-        can_rerun = len(self._window) > 1 and not self._window_cut
-        if not can_rerun or not all_finite(self._model.parameters()):
+        """Gradients that can be stepped with after all, or None when no step is taken."""
+        scaled = self._trainer.scaler.is_enabled()
+        micros = self._window or ([self._in_work()] if scaled else [])
+        worst = self.gradients.worst()
+        if not all_finite(self._model.parameters()):
             self._drop_window(measured.norm)
             return None
-        worst = self.gradients.worst()
-        culprits: list[MicroBatch] = []
-        while len(culprits) <= MAX_CULPRITS:
-            good = [micro for micro in self._window if micro not in culprits]
-            try:
-                again, culprit = self.rerun.gradients(good, self._measure)
-            except torch.OutOfMemoryError:  # outside the part of the loop that can deal with it
-                break
-            if culprit is None:
-                self._report_culprits(culprits, measured.norm, worst)
-                return again
-            culprits.append(culprit)
-        self._drop_window(measured.norm)
-        return None
+        found = None
+        if not self._window_cut and len(micros) > (0 if scaled else 1):
+            found = self.rerun.search(micros, self._measure)
+        if found is None and scaled:
+            self._overflow(measured.norm)
+            return None
+        if found is None or not found.is_over:
+            self._drop_window(measured.norm)
+            return None
+        again = found.measured
+        self._forget_overflow()
+        if scaled and found.good:
+            again = self.rerun.scaled_gradients(found.good, self._measure)
+        overflowed = again is not None and not again.finite
+        if found.culprits or not overflowed:
+            self._report_culprits(found.culprits, measured.norm, worst)
+        if overflowed:
+            self._overflow(measured.norm)
+            return None
+        return again
+
+    def _in_work(self) -> MicroBatch:
+        """The batch in work, to be run again as it is."""
+        return MicroBatch(
+            index=self._position.index, batch=self._batch, python_random=None, rng=self._rng, is_prepared=True
+        )
 
     def _report_culprits(self, culprits: list[MicroBatch], norm: float, worst: list[tuple[str, float]]) -> None:
         reason = SkipReason.NONFINITE_GRADIENT
@@ -309,24 +321,40 @@ class StepGuard:
             index = self._position.index
             self._report(index, reason, self._batch, norm=norm, worst=worst, action="recomputed")
 
-    def _overflow(self, measured: Measurement) -> Measurement | None:
-        """fp16: the scaler skips the step and lowers its scale, which is its business until it goes on and on."""
+    def _overflow(self, norm: float) -> None:
+        """float16: the scaler leaves the step out and lowers its scale, as it would unguarded."""
         trainer = self._trainer
         trainer.scaler.step(trainer.optimizer)
         trainer.scaler.update()
+        if self._passes_as_overflow():
+            trainer.optimizer.zero_grad()
+            if trainer.ema:
+                trainer.ema.update(trainer.model)
+        else:
+            self._drop_window(norm)
+
+    def _passes_as_overflow(self) -> bool:
+        """Whether gradients that are not finite are the scaler's business: until that goes on and on."""
+        if not self._trainer.scaler.is_enabled():
+            return False
         self.overflows += 1
         self._overflow_streak += 1
-        if self._overflow_streak > MAX_OVERFLOWS:
-            self._overflow_streak = 0
-            self._drop_window(measured.norm)
-            return None
-        trainer.optimizer.zero_grad()
-        return None
+        if self._overflow_streak <= MAX_OVERFLOWS:
+            return True
+        self._overflow_streak = 0
+        return False
+
+    def _forget_overflow(self) -> None:
+        """The scaler is as it was before it saw the gradients."""
+        scaler = self._trainer.scaler
+        if scaler.is_enabled():
+            scaler.update(new_scale=scaler.get_scale())
 
     def _drop_window(self, norm: float) -> None:
         """No step: gradients, statistics and window are as before its first batch."""
         worst = self.gradients.worst()
         self._trainer.optimizer.zero_grad()
+        self._forget_overflow()
         self.statistics.rewind()
         reason, current = SkipReason.NONFINITE_GRADIENT, self._position.index
         for micro in self._window:

@@ -106,13 +106,14 @@ def batch_norms(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
 
 
 def tensors(trainer: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of model, EMA and optimizer, buffers included."""
+    """Every tensor of model, EMA, optimizer and gradient scaler, buffers included."""
     yield from ((f"model {name}", value) for name, value in unwrap_model(trainer.model).state_dict().items())
     yield from ((f"ema {name}", value) for name, value in trainer.ema.ema.state_dict().items())
     for index, state in enumerate(trainer.optimizer.state.values()):
         for key, value in state.items():
             if isinstance(value, torch.Tensor):
                 yield f"optimizer {index} {key}", value
+    yield from ((f"scaler {name}", torch.tensor(value)) for name, value in trainer.scaler.state_dict().items())
 
 
 def differences(left: Any, right: Any) -> list[str]:

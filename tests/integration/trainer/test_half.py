@@ -1,0 +1,130 @@
+"""float16 with a gradient scaler, as a GPU trains by default: here with the CPU's autocast and a scaler of the CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from ultralytics.engine import trainer as engine
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import unwrap_model
+
+from tests.integration.trainer.runs import (
+    Poisoned,
+    differences,
+    differing,
+    events,
+    layout_of,
+    nonfinite,
+    tensors,
+    without_batch,
+)
+from trainer import GuardedDetectionTrainer, precision
+
+pytestmark = pytest.mark.training
+
+Settings = Callable[..., dict[str, Any]]
+
+NUM_OVERFLOWS = 2
+"""Steps that this training leaves out by nature, its first ones: the scale starts at 65,536."""
+
+
+def autocast(enabled: bool, device: str = "cpu") -> Any:
+    return torch.autocast("cpu", dtype=torch.float16, enabled=bool(enabled))
+
+
+@pytest.fixture(autouse=True)
+def half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics takes this machine for one that can train in float16."""
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(engine, "check_amp", lambda _: True)
+    monkeypatch.setattr(engine, "autocast", autocast)
+    monkeypatch.setattr(precision, "stock_autocast", autocast)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda _, enabled: scaler("cpu", enabled=enabled))
+
+
+@pytest.fixture
+def in_half(settings: Settings) -> Settings:
+    return lambda **changes: settings(amp=True, warmup_epochs=0, optimizer="SGD", **changes)
+
+
+class SpoiledBackward(GuardedDetectionTrainer):
+    """The gradients of chosen batches are not finite, however often they are computed; their losses are."""
+
+    spoiled: ClassVar[tuple[int, ...]] = ()
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        images: list[torch.Tensor] = []
+
+        def spoil(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+            if not module.training:
+                return
+            if self.guard.position.ni in self.spoiled and not self.guard.step.rerun.active:
+                images.append(inputs[0].detach().clone())
+            if any(torch.equal(inputs[0], known) for known in images):
+                output.register_hook(lambda gradient: gradient * math.nan)
+
+        unwrap_model(self.model).model[0].register_forward_hook(spoil)
+
+
+def trained(kind: type, overrides: dict[str, Any], **members: Any) -> Any:
+    trainer = type("Run", (kind,), members)(overrides=overrides)
+    trainer.train()
+    assert trainer.scaler.is_enabled()
+    return trainer
+
+
+def told(trainer: Any) -> list[tuple[Any, ...]]:
+    rows = events(layout_of(trainer), "bad_batch")
+    return [(row["epoch"], row["batch"], row["reason"], row["action"]) for row in rows]
+
+
+@pytest.mark.parametrize("nbs", [4, 12], ids=["every batch a step", "accumulating"])
+@pytest.mark.parametrize("level", ["observe", "standard"])
+def test_overflows_by_nature_are_the_scaler_s_and_no_bad_batches(in_half: Settings, level: str, nbs: int) -> None:
+    guarded = trained(GuardedDetectionTrainer, in_half(nbs=nbs, level=level))
+    stock = DetectionTrainer(overrides={**_stock(guarded), "name": "stock"})
+    stock.train()
+
+    assert not differing(guarded, dict(tensors(stock)))
+    assert told(guarded) == []
+    (notice,) = events(layout_of(guarded), "notice")
+    assert f"fp16: {NUM_OVERFLOWS} steps of epoch 1 overflowed" in notice["text"]
+
+
+def _stock(trainer: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
+
+
+@pytest.mark.parametrize("nbs", [4, 12], ids=["every batch a step", "accumulating"])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("nan image", "nonfinite_loss"), ("nan buffer", "nonfinite_batchnorm"), ("backward", "nonfinite_gradient")],
+)
+def test_a_bad_batch_leaves_no_trace_in_the_scaler_either(in_half: Settings, fault: str, reason: str, nbs: int) -> None:
+    if fault == "backward":
+        trainer = trained(SpoiledBackward, in_half(nbs=nbs), spoiled=(7,))
+    else:
+        trainer = trained(Poisoned, in_half(nbs=nbs), poison={7: fault})
+
+    assert not nonfinite(trainer)
+    assert told(trainer) == [(2, 2, reason, "skipped")]
+    assert not differing(trainer, without_batch(trainer, 7))
+
+
+@pytest.mark.parametrize("nbs", [4, 12], ids=["every batch a step", "accumulating"])
+def test_a_gradient_spoiled_once_is_computed_again_at_the_same_scale(in_half: Settings, nbs: int) -> None:
+    spoiled = trained(Poisoned, in_half(nbs=nbs), poison={8: "nan gradient"})
+    untouched = trained(Poisoned, in_half(nbs=nbs, name="untouched"), poison={})
+
+    assert told(spoiled) == [(2, 3, "nonfinite_gradient", "recomputed")]
+    assert not differences(spoiled, untouched)
+
+
+def test_weights_that_are_not_finite_end_the_run_at_once(in_half: Settings) -> None:
+    with pytest.raises(SystemExit):
+        trained(Poisoned, in_half(), poison={8: "nan weight"})
