@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -103,7 +104,9 @@ def walk(content: bytes) -> Walked:
         raise WalkError(f"its pickle is {len(content)} bytes long")
     machine = _Machine()
     try:
-        num_bytes = machine.run(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pickletools decodes text as Python source, whose escapes may be odd
+            num_bytes = machine.run(content)
         return Walked(value=machine.stack.pop(), uses=machine.uses, num_bytes=num_bytes)
     except WalkError:
         raise

@@ -237,6 +237,10 @@ def test_a_damaged_pickle_in_an_intact_zip_is_judged_and_never_an_error(whole: P
     assert judge(mangled).verdict in set(Verdict)
 
 
+def test_text_with_an_odd_escape_is_read_without_a_word() -> None:
+    assert pickle_walk.walk(b"S'\\ '\n.").value == "\\ "
+
+
 def test_a_file_packed_anew_is_not_called_clean(whole: Path) -> None:
     packed = whole.with_name("packed.pt")
     with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(packed, "w") as out:
