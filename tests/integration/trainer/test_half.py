@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -22,7 +24,9 @@ from tests.integration.trainer.runs import (
     tensors,
     without_batch,
 )
-from trainer import GuardedDetectionTrainer, precision
+from trainer import GuardedDetectionTrainer, guard, precision
+from trainer.__main__ import main
+from trainer.contract import ExitCode
 
 pytestmark = pytest.mark.training
 
@@ -128,3 +132,31 @@ def test_a_gradient_spoiled_once_is_computed_again_at_the_same_scale(in_half: Se
 def test_weights_that_are_not_finite_end_the_run_at_once(in_half: Settings) -> None:
     with pytest.raises(SystemExit):
         trained(Poisoned, in_half(), poison={8: "nan weight"})
+
+
+@pytest.mark.parametrize("at", [1, 8], ids=["while the scale is looked for", "within a window"])
+def test_an_exact_run_that_was_stopped_ends_with_the_same_bits(
+    in_half: Settings, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    made: list[Any] = []
+
+    class Stopped(GuardedDetectionTrainer):
+        def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+            if self.guard.position.ni == at and not made:
+                made.append(self)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().preprocess_batch(batch)
+
+        def train(self) -> Any:
+            if made:
+                made.append(self)
+            return super().train()
+
+    overrides = in_half(nbs=8, exact=True)
+    monkeypatch.setitem(guard.TRAINERS, "detect", Stopped)
+    with pytest.raises(SystemExit):
+        Stopped(overrides=overrides).train()
+    assert main(["resume", str(layout_of(made[0]).root)]) == ExitCode.FINISHED
+
+    whole = trained(GuardedDetectionTrainer, {**overrides, "name": "whole"})
+    assert not differences(made[1], whole)
