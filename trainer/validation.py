@@ -80,7 +80,7 @@ class ValidationGuard:
         assert self._model is not None
         own_loss = types.MethodType(type(self._model).loss, self._model)
         loss, items = own_loss(batch, preds)
-        stacked = torch.stack([value.detach().float() for value in items.values()])
+        stacked = torch.stack([value.detach().float().reshape(()) for value in items.values()])
         good = torch.isfinite(stacked).all() & (not self._labels_bad)
         before = torch.stack(list(self._sums.values())) if self._sums else torch.zeros_like(stacked)
         num_before = self._num_good if self._num_good is not None else torch.zeros((), device=stacked.device)

@@ -211,3 +211,17 @@ def test_a_validation_image_that_goes_bad_has_a_stand_in(
     (finished,) = events(layout_of(trainer), "epoch_finished")
     assert all(math.isfinite(value) for value in finished["metrics"].values())
     assert events(layout_of(trainer), "run_finished")
+
+
+def test_a_student_of_another_model_loses_one_bad_batch_alike(settings: Callable[..., dict[str, Any]]) -> None:
+    teacher = TRAINERS["detect"](overrides=settings(epochs=1, name="teacher"))
+    teacher.train()
+    student = TRAINERS["detect"](
+        overrides=settings(epochs=1, distill_model=str(teacher.last), drill="nan-image@1:3", name="student")
+    )
+    student.train()
+
+    assert not nonfinite(student)
+    (bad,) = events(layout_of(student), "bad_batch")
+    assert "dis_loss" in bad["losses"]
+    assert "dis_loss" in events(layout_of(student), "epoch_finished")[0]["losses"]
