@@ -16,6 +16,7 @@ import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,14 +131,17 @@ class Recorder:
         self.update_run(state=state, exit_code=int(exit_code))
 
     def event(self, kind: EventKind, **fields: Any) -> None:
-        """One more line in ``events.jsonl``."""
-        self._seq += 1
+        """One more line in ``events.jsonl``.
+
+        Also from a signal handler that interrupts another event: each is written once, under a number of its own.
+        """
+        seq = self._seq = self._seq + 1
         record = {
             "v": SCHEMA_VERSION,
             "ts": self._clock(),
             "run": self.run,
             "attempt": self.attempt,
-            "seq": self._seq,
+            "seq": seq,
             "kind": kind,
             **fields,
         }
@@ -152,9 +156,10 @@ class Recorder:
     def flush(self) -> None:
         """Events that waited for space are in the log, as many as it takes."""
         while self._pending:
-            if not self._guarded("events.jsonl", lambda: append_line(self.layout.events, self._pending[0])):
+            line = self._pending.popleft()  # before it is written: a signal handler may flush too
+            if not self._guarded("events.jsonl", partial(append_line, self.layout.events, line)):
+                self._pending.appendleft(line)
                 return
-            self._pending.popleft()
         if self._num_dropped:
             num_dropped, self._num_dropped = self._num_dropped, 0
             self.event(EventKind.NOTICE, text=f"{num_dropped} events were dropped while nothing could be written")
@@ -175,17 +180,16 @@ class Recorder:
 
     def beat_due(self) -> bool:
         """Whether a heartbeat would be written now; lets the caller spare the trouble of gathering it."""
-        return self._clock() - self._last_beat >= HEARTBEAT_INTERVAL_S
+        return not 0 <= self._clock() - self._last_beat < HEARTBEAT_INTERVAL_S  # a clock that was set back is no reason
 
     def beat(self, *, force: bool = False, **changes: Any) -> None:
         """``heartbeat.json`` holds ``changes``, at most once a second unless forced."""
         unknown = set(changes) - set(HEARTBEAT_KEYS)
         assert not unknown, unknown
         self._beat |= changes
-        now = self._clock()
-        if not force and now - self._last_beat < HEARTBEAT_INTERVAL_S:
+        if not force and not self.beat_due():
             return
-        self._last_beat = self._beat["ts"] = now
+        self._last_beat = self._beat["ts"] = self._clock()
         self.flush()
         self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(self._beat)))
 

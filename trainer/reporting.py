@@ -80,7 +80,7 @@ class Reporter:
         self._clipped_before_epoch = 0
         self._row_counts = (0, 0)
         self._row_began = Stretch()
-        self._epoch_began = time.time()
+        self._epoch_began = time.monotonic()
         self._batch_began: float | None = None
         self._longest_batch_s: float | None = None
         self._images = 0
@@ -91,7 +91,7 @@ class Reporter:
         """Counting of an epoch begins."""
         self.skipped_epoch = self._nonfinite_epoch = 0
         self._clipped_before_epoch = step.gradients.clipped
-        self._epoch_began, self._images = time.time(), 0
+        self._epoch_began, self._images = time.monotonic(), 0
         if self._batch_began is not None:
             self._batch_began = time.monotonic()
         self._row_began = Stretch()
@@ -106,7 +106,7 @@ class Reporter:
             "skipped_epoch": self.skipped_epoch,
             "nonfinite_epoch": self._nonfinite_epoch,
             "clipped_epoch": step.gradients.clipped - self._clipped_before_epoch,
-            "elapsed_s": time.time() - self._epoch_began,
+            "elapsed_s": time.monotonic() - self._epoch_began,
         }
 
     def load_counts(self, record: Mapping[str, Any]) -> None:
@@ -147,7 +147,7 @@ class Reporter:
             metrics={name: float(value) for name, value in (trainer.metrics or {}).items()},
             fitness=None if trainer.fitness is None else float(trainer.fitness),
             validated=bool(trainer.args.val) or bool(trainer.stop),
-            seconds=time.time() - self._epoch_began,
+            seconds=time.monotonic() - self._epoch_began,
             lr=rate_of(trainer),
         )
         if step.overflows > self._overflows:
@@ -216,7 +216,7 @@ class Reporter:
 
     def beat(self, trainer: Any, step: StepGuard, *, force: bool = False) -> None:
         """A heartbeat."""
-        elapsed_s = time.time() - self._epoch_began
+        elapsed_s = time.monotonic() - self._epoch_began
         norms = step.gradients.history.recent()
         self._recorder.beat(
             force=force,

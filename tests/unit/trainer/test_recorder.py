@@ -57,6 +57,29 @@ def test_events_are_numbered_lines(layout: RunLayout) -> None:
     assert [(row["seq"], row["text"]) for row in rows] == [(1, "one"), (2, "zwei\nlines")]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_event_of_a_signal_handler_within_an_event_is_written_once(
+    layout: RunLayout, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    recorder = made(layout)
+    signals = [EventKind.STOP_REQUESTED]
+
+    def interrupted(path: Path, line: str) -> None:
+        if when == "after":
+            append_line(path, line)
+        if signals:
+            recorder.event(signals.pop(), signal="SIGTERM")
+        if when == "before":
+            append_line(path, line)
+
+    monkeypatch.setattr(recorder_module, "append_line", interrupted)
+    recorder.event(EventKind.NOTICE, text="interrupted")
+    recorder.event(EventKind.NOTICE, text="next")
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    assert sorted(row["seq"] for row in rows) == [1, 2, 3]
+    assert {row["kind"] for row in rows} == {"notice", "stop_requested"}
+
+
 def test_numbers_that_json_lacks_are_spelled(layout: RunLayout) -> None:
     made(layout).event(EventKind.NOTICE, text="", losses={"box": math.nan, "cls": math.inf}, path=Path("x"))
     assert json.loads(layout.events.read_text())["losses"] == {"box": "nan", "cls": "inf"}
@@ -76,6 +99,17 @@ def test_a_heartbeat_comes_at_most_once_a_second_unless_forced(layout: RunLayout
     assert (read_json(layout.heartbeat) or {})["batch"] == 3
     recorder.beat(force=True, batch=4)
     assert (read_json(layout.heartbeat) or {})["batch"] == 4
+
+
+def test_heartbeats_go_on_when_the_clock_was_set_back(layout: RunLayout) -> None:
+    clock = Clock()
+    recorder = made(layout, clock)
+    recorder.beat(force=True, batch=1)
+    clock.now -= 3600
+    assert recorder.beat_due()
+    recorder.beat(batch=2)
+    assert (read_json(layout.heartbeat) or {})["batch"] == 2
+    assert not recorder.beat_due()
 
 
 def test_a_change_of_phase_is_an_event_and_a_heartbeat(layout: RunLayout) -> None:
