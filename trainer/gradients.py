@@ -30,7 +30,7 @@ class Gradients:
     """The gradients of ``model`` under ``optimizer``."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self._named = list(model.named_parameters())  # frozen ones too: a callback may thaw them
         self._optimizer = optimizer
         self._states: list[torch.Tensor] = []
         self._steps: dict[torch.device, list[torch.Tensor]] = {}

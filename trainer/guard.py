@@ -145,7 +145,8 @@ class GuardMixin:
         loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
         if kwargs.get("mode", "train") == "train":
             seed = self.args.seed if self.guard.settings.exact else None
-            return GuardedLoader.adopt(loader, self.guard.switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
+            switch = self.guard.switch if self.world_size <= 1 else None
+            return GuardedLoader.adopt(loader, switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
         if self.guard.skip:
             forgive(loader.dataset)
         return loader

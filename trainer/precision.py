@@ -49,6 +49,28 @@ def bfloat16_anywhere(trainer: Any) -> Iterator[None]:
         engine.autocast = stock_autocast
 
 
+@contextmanager
+def unscaled_already(trainer: Any) -> Iterator[None]:
+    """Within, the first ``unscale_`` that a step of somebody's own asks for is the one that was made before it.
+
+    Torch raises when gradients are unscaled twice before an update (``torch/amp/grad_scaler.py``).
+    """
+    scaler, unscale = trainer.scaler, trainer.scaler.unscale_
+    made = [trainer.optimizer]
+
+    def once(optimizer: torch.optim.Optimizer) -> None:
+        if optimizer in made:
+            made.remove(optimizer)
+        else:
+            unscale(optimizer)
+
+    scaler.unscale_ = once
+    try:
+        yield
+    finally:
+        del scaler.unscale_
+
+
 def _half_type(trainer: Any) -> torch.dtype | None:
     if trainer.args.amp == "bf16":
         return torch.bfloat16

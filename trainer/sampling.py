@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,7 +78,7 @@ class _Order:
 class GuardedLoader(InfiniteDataLoader):
     """An :class:`InfiniteDataLoader` that can go on in the middle of an epoch and tells when it waits."""
 
-    switch: StopSwitch
+    switch: StopSwitch | None
     order: _Order
     epoch: int
     epochs_begun: int
@@ -90,9 +91,12 @@ class GuardedLoader(InfiniteDataLoader):
 
     @classmethod
     def adopt(
-        cls, loader: InfiniteDataLoader, switch: StopSwitch, *, ghost_imgsz: int, exact_seed: int | None = None
+        cls, loader: InfiniteDataLoader, switch: StopSwitch | None, *, ghost_imgsz: int, exact_seed: int | None = None
     ) -> GuardedLoader:
-        """``loader`` itself, guarded; it must not have been iterated yet."""
+        """``loader`` itself, guarded; it must not have been iterated yet.
+
+        ``switch`` ends waiting for data at once. None in a rank of many: the others would wait for it in vain.
+        """
         loader.__class__ = cls  # a copy would need every argument that build_dataloader chose
         assert isinstance(loader, cls)
         assert loader.iterator is None
@@ -121,14 +125,17 @@ class GuardedLoader(InfiniteDataLoader):
             self.order.skip = 0
             self.epoch_state = self.order.resume_state
             return
-        with self.switch.interruptible():
+        with self._waiting():
             self._begin_epoch()
         for _ in range(len(self) - ghosts):
             self.boundary = Boundary.now(self)
-            with self.switch.interruptible():
+            with self._waiting():
                 batch = next(self.iterator)
             self.boundary = None
             yield batch
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.switch is None else self.switch.interruptible()
 
     def reset(self) -> None:
         """As in the base class; the next epoch is the first of a new iterator."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainer import precision
 from trainer.batch_guard import BatchGuard, BatchVerdict, LossSeam, SpikeWatch
 from trainer.batchnorm import BatchNormStatistics
 from trainer.contract import EventKind, SkipReason
@@ -256,7 +257,8 @@ class StepGuard:
         """A subclass's own step; gradients that went bad within it are told before they reach the weights."""
         self._stepping_their_way = self._skip
         try:
-            stock_step()
+            with precision.unscaled_already(self._trainer):
+                stock_step()
         except _SpoiledStep:
             self._trainer.scaler.update()
             self._drop_window(math.nan)

@@ -102,7 +102,8 @@ def test_a_loss_put_on_the_model_is_guarded_too(settings: Settings, event: str, 
     assert not differing(trainer, reference(trainer, 4))
 
 
-def test_gradients_spoiled_within_a_step_of_its_own_never_reach_the_weights(settings: Settings) -> None:
+@pytest.mark.parametrize("scaled", [False, True], ids=["", "scaled, as fp16 is"])
+def test_gradients_spoiled_within_a_step_of_its_own_never_reach_the_weights(settings: Settings, scaled: bool) -> None:
     class Own(DetectionTrainer):
         steps = 0
 
@@ -113,11 +114,14 @@ def test_gradients_spoiled_within_a_step_of_its_own_never_reach_the_weights(sett
             super().optimizer_step()
 
     trainer = guarded(Own)(overrides=settings(warmup_epochs=0))
+    scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+    trainer.add_callback("on_pretrain_routine_end", lambda one: setattr(one, "scaler", scaler))
     trainer.train()
 
     assert not nonfinite(trainer)
     (bad,) = events(layout_of(trainer), "bad_batch")
     assert (bad["batch"], bad["reason"], bad["skipped_total"]) == (4, "nonfinite_gradient", 1)
+    assert Own.steps == 12
 
 
 @pytest.mark.parametrize(("key", "value"), [("exp_avg_sq", INF), ("step", NAN)], ids=["variance", "step count"])

@@ -50,6 +50,20 @@ def test_a_gradient_that_is_not_finite_is_seen_and_its_parameter_named(value: fl
     assert gradients.worst(1)[0][0] == "2.bias"
 
 
+def test_a_layer_that_is_thawed_later_is_measured_and_clipped_with_the_rest() -> None:
+    model, optimizer = trained_once()
+    model[0].requires_grad_(False)
+    gradients = Gradients(model, optimizer)
+    model[0].requires_grad_(True)
+    model(torch.randn(3, 4)).square().sum().backward()
+    whole = float(torch.nn.utils.get_total_norm(parameter.grad for parameter in model.parameters()))
+
+    assert gradients.measure(FINE, states=True).norm == whole
+    gradients.clip(whole, whole / 2)
+    halved = torch.nn.utils.get_total_norm(parameter.grad for parameter in model.parameters())
+    assert float(halved) == pytest.approx(whole / 2, rel=1e-4)
+
+
 def test_each_part_of_the_state_is_told_apart() -> None:
     model, optimizer = trained_once()
     gradients = Gradients(model, optimizer)
