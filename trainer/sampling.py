@@ -232,7 +232,8 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        for index, own in enumerate(state["cuda"][: torch.cuda.device_count()]):  # there may be fewer than there were
+            torch.cuda.set_rng_state(own, index)
 
 
 def _tuples(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer.checkpoints.attest import AttestedPath, Examination, SavedFile, examine, record
-from trainer.checkpoints.files import digest_of
+from trainer.checkpoints.files import DigestError, digest_of
 from trainer.checkpoints.ledger import attestations, latest_by_file
 from trainer.checkpoints.state import keep_copy, retain, save_state
 from trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
@@ -206,13 +206,14 @@ class Saver:
                 "fitness": trainer.fitness if at_epoch_end else None,
             }
             saved = save_state(path, state, announce=lambda saved: self._attest(relative, saved, **about, kind="state"))
-            self._last_snapshot = self._monotonic()
             self._tell(relative, saved, **about)
             if at_epoch_end:
                 retain(self._layout, keep=self._settings.keep_states)
         except OSError as error:
             self._recorder.storage_fault(f"guard/states/{name}", error)
             return None
+        finally:
+            self._last_snapshot = self._monotonic()  # on a full disk too: the next try is no sooner
         return path
 
     def _extra(self, trainer: Any, moment: Moment, *, at_epoch_end: bool) -> dict[str, Any]:
@@ -257,13 +258,18 @@ class Saver:
         if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and numbered.exists():
             names.append(f"weights/{numbered.name}")
         try:
-            copy = keep_copy(self._layout, epoch, expected=written)
-            names.append(copy.relative_to(self._layout.root).as_posix())
-            for name in names:
-                if name not in {"weights/last.pt", "weights/best.pt"}:  # these were attested while they were written
-                    self._attest(name, written, **about, kind="ultralytics")
-                self._tell(name, written, **about)
-        except OSError as error:
+            held = dict.fromkeys(names, written)
+            try:
+                copy = keep_copy(self._layout, epoch, expected=written)
+            except DigestError:  # a subclass has changed the file since, within its own save_model
+                held = {name: digest_of(self._layout.root / name) for name in names}
+                copy = keep_copy(self._layout, epoch, expected=held["weights/last.pt"])
+            held[copy.relative_to(self._layout.root).as_posix()] = held["weights/last.pt"]
+            for name, saved in held.items():
+                if saved != written or name not in {"weights/last.pt", "weights/best.pt"}:  # else attested on writing
+                    self._attest(name, saved, **about, kind="ultralytics")
+                self._tell(name, saved, **about)
+        except (OSError, DigestError) as error:
             self._recorder.storage_fault("guard/checkpoints.jsonl", error)
 
     def _drop_passed_states(self) -> None:

@@ -114,8 +114,9 @@ def sound_labels(
 
     def checked(batch: dict[str, Any]) -> dict[str, Any]:
         coming(batch)
+        bad = bad_labels(batch, num_classes)  # now: labels on a device are not looked at, which would be a read
         prepared = preprocess(batch)
-        bad = bad_labels(prepared, num_classes)
+        bad = bad or bad_labels(prepared, num_classes)
         found(bad)
         return without_bad_labels(prepared, num_classes) if bad else prepared
 

@@ -222,3 +222,27 @@ def test_bfloat16_trains_on_a_cpu_and_loses_one_batch_alike(settings: Settings) 
     assert not nonfinite(trainer)
     assert [row["batch"] for row in events(layout_of(trainer), "bad_batch")] == [3]
     assert differences(trainer, single)
+
+
+def test_a_checkpoint_that_its_own_class_changes_after_saving_is_attested_as_it_is_then(settings: Settings) -> None:
+    class Annotated(DetectionTrainer):
+        def save_model(self) -> bool:
+            saved = super().save_model()
+            torch.save({**torch.load(self.last, weights_only=False), "author": "me"}, self.last)
+            return saved
+
+    trainer = guarded(Annotated)(overrides=settings(epochs=1))
+    own_end = trainer.final_eval
+    found: list[tuple[str, str]] = []
+
+    def look_first() -> None:
+        layout = layout_of(trainer)
+        paths = sorted([*layout.states.glob("*.pt"), *layout.weights.glob("*.pt")])
+        found.extend((path.name, str(judge(path, attestations=attestations(layout)).verdict)) for path in paths)
+        own_end()
+
+    trainer.final_eval = look_first
+    trainer.train()
+
+    names = ["epoch0001.pt", "epoch0001.ultralytics.pt", "best.pt", "last.pt"]
+    assert found == [(name, "clean") for name in names]

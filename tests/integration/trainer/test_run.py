@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -148,18 +149,22 @@ def test_a_second_trainer_is_refused_and_overwrites_nothing(
 def test_a_full_disk_does_not_stop_training(
     settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    tried: list[str] = []
+
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        tried.append(path.name)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(saving, "save_state", full)
     monkeypatch.setattr(recorder, "replace_json", full)
-    trainer = GuardedDetectionTrainer(overrides=settings())
+    trainer = GuardedDetectionTrainer(overrides=settings(snapshot_s=3600))
+    trainer.guard.saver._last_snapshot = -math.inf
     trainer.train()
 
     faults = events(layout_of(trainer), "storage_fault")
-    assert {fault["what"] for fault in faults} == {"run.json", "heartbeat.json", "guard/states/epoch0001.pt"} | {
-        "guard/states/epoch0002.pt"
-    }
+    states = ["snapshot.pt", "epoch0001.pt", "epoch0002.pt"]
+    assert {fault["what"] for fault in faults} == {"run.json", "heartbeat.json", *(f"guard/states/{n}" for n in states)}
+    assert [name for name in tried if name.endswith(".pt")] == states  # not a snapshot again after every batch
     assert trainer.best.exists()
 
 
