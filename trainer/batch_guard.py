@@ -30,6 +30,23 @@ class BatchVerdict:
     """Batch-norm tensors that were not finite before the forward pass, put back for it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadBatch:
+    """A batch that was judged bad, for the record. ``epoch`` and ``index`` count from 0."""
+
+    epoch: int
+    index: int
+    reason: SkipReason
+    action: str
+    verdict: BatchVerdict | None
+    grad_norm: float | None
+    worst: list[tuple[str, float]]
+    batch: dict[str, Any]
+    rng: dict[str, Any]
+    by_association: bool = False
+    """Lost with its accumulation window, in which the bad one could not be found."""
+
+
 class LossSeam:
     """Stands in for ``loss`` on the live model *instance*, and for nothing else.
 

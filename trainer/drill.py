@@ -86,17 +86,21 @@ class Drill:
         self._plan = parse_plan(plan) if plan else None
         self._requested: Fault | None = None
         self._left = 0
+        self._gradient_due = False
         self.fault: Fault | None = None
         """What spoils the batch in work, or None."""
 
     def next_batch(self, *, epoch: int, batch: int) -> None:
         """Batch ``batch`` of ``epoch`` (from 1) begins: :attr:`fault` is what spoils it."""
-        self.fault = None
+        self.fault = Fault.NAN_GRADIENT if self._gradient_due else None
+        if self._gradient_due:  # under accumulation not every batch has a step whose gradients could be spoiled
+            return
         if self._plan is not None and (self._plan.epoch, self._plan.batch) == (epoch, batch):
             self.fault = self._plan.fault
         elif self._left:
             self._left -= 1
             self.fault = self._requested
+        self._gradient_due = self.fault is Fault.NAN_GRADIENT
 
     def poll(self) -> None:
         """Take up a request, if there is one."""
@@ -138,4 +142,5 @@ class Drill:
             for parameter in model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.view(-1)[0] = float("nan")
+                    self._gradient_due = False
                     return

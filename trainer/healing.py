@@ -1,12 +1,18 @@
-"""Puts right what became non-finite outside the batch: the EMA, and the optimizer's own state."""
+"""Puts right what became bad outside the batch: the EMA, and the optimizer's own state and settings."""
 
 from __future__ import annotations
+
+import math
+from typing import Final
 
 import torch
 from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer.gradients import all_finite
+
+_SETTINGS: Final = ("lr", "momentum", "weight_decay", "betas", "alpha")
+"""Of an optimizer's groups, what a step multiplies by."""
 
 
 @torch.no_grad()
@@ -43,3 +49,15 @@ def heal_optimizer(optimizer: torch.optim.Optimizer) -> int:
             for tensor in tensors:
                 tensor.zero_()
     return num_bad
+
+
+def mend_settings(optimizer: torch.optim.Optimizer) -> str | None:
+    """The first of the optimizer's settings that none can have, with its value, put right; reads no device."""
+    for group in optimizer.param_groups:
+        for name in _SETTINGS:
+            value = group.get(name)
+            parts = value if isinstance(value, tuple | list) else (value,)
+            if any(isinstance(part, float) and not 0 <= part < math.inf for part in parts):
+                group[name] = optimizer.defaults.get(name, 0.0)  # the state saved next is a good one
+                return f"{name} is {value}"
+    return None

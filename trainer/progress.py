@@ -19,11 +19,24 @@ class RunningLoss:
         self.count = 0
         self._mean: dict[str, torch.Tensor] = {}
         self._shown: dict[str, torch.Tensor] = {}
+        self._before: tuple[int, dict[str, torch.Tensor]] = (0, {})
 
     def start_epoch(self) -> None:
         """A new epoch: the mean starts over; until the first good batch the old one is shown."""
         self._shown = self.shown
         self._mean, self.count = {}, 0
+        self.start_window()
+
+    def start_window(self) -> None:
+        """What is added from now on may turn out to be lost; see :meth:`rewind`."""
+        self._before = self.count, self._mean
+
+    def rewind(self, kept: Iterable[Mapping[str, torch.Tensor]]) -> None:
+        """Of what was added since the window, or the epoch, began, only ``kept`` was."""
+        self.know(self._mean)
+        self.count, self._mean = self._before
+        for items in kept:
+            self.add(items)
 
     def add(self, items: Mapping[str, torch.Tensor]) -> None:
         """One good batch."""
@@ -61,6 +74,7 @@ class RunningLoss:
         self.count = int(record["count"])  # type: ignore[call-overload]
         self._mean = _tensors(record["mean"])
         self._shown = _tensors(record["shown"])
+        self.start_window()
 
 
 def _tensors(values: object) -> dict[str, torch.Tensor]:

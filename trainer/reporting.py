@@ -14,7 +14,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer import precision
-from trainer.batch_guard import SkipBudget, SkipLimit
+from trainer.batch_guard import BadBatch, SkipBudget, SkipLimit
 from trainer.contract import EventKind, SkipReason
 from trainer.drill import Drill
 from trainer.incident import Incidents, diagnose, first_bad_module, undiagnosed
@@ -24,7 +24,7 @@ from trainer.quarantine import note_offence
 from trainer.recorder import Recorder, encoded
 from trainer.scene import Scenes, digests_of
 from trainer.settings import GuardSettings
-from trainer.stepping import BadBatch, StepGuard
+from trainer.stepping import StepGuard
 from trainer.tracing import sources_of, sources_of_samples
 
 SERIES_ROWS_PER_EPOCH: Final = 50
@@ -163,11 +163,14 @@ class Reporter:
         self._nonfinite_epoch += bad.reason is not SkipReason.LOSS_SPIKE
         self.skipped += lost
         self.skipped_epoch += lost
-        spent = self.budget.spend(batches_per_epoch=position.batches) if lost else None
-        drilled = self._drill.fault is not None and bad.index == position.index
+        here = (bad.epoch, bad.index) == (position.epoch, position.index)
+        # What falls with its window has done nothing: the window counts as one.
+        counts = lost and (here or not bad.by_association)
+        spent = self.budget.spend(batches_per_epoch=position.batches) if counts else None
+        drilled = self._drill.fault is not None and here
         facts = {
             "reason": bad.reason,
-            "epoch": position.epoch + 1,
+            "epoch": bad.epoch + 1,
             "batch": bad.index + 1,
             "batches": position.batches,
             "action": bad.action,
@@ -193,7 +196,7 @@ class Reporter:
             **({"drill": True} if drilled else {}),
         )
         LOGGER.warning(
-            f"bad batch: epoch {position.epoch + 1} batch {bad.index + 1}/{position.batches}: {bad.reason}, "
+            f"bad batch: epoch {bad.epoch + 1} batch {bad.index + 1}/{position.batches}: {bad.reason}, "
             f"{bad.action} ({self.skipped_epoch} this epoch, {self.budget.streak} in a row)"
         )
         if bad.action != "observed":
@@ -258,6 +261,7 @@ class Reporter:
             "loss": bad.verdict.loss if bad.verdict else None,
             "precision": precision.name_of(trainer),
             "rng": digests_of(bad.rng),
+            "by_association": bad.by_association,
             "first_bad_module": module,
             "fp32_replay_finite": fp32_finite,
             "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
@@ -267,7 +271,7 @@ class Reporter:
         try:
             keep_scene = partial(self._scenes.keep, trainer=trainer, rng=bad.rng, steps=step.steps_taken)
             name = self._incidents.record(encoded(details), bad.batch, suspects, keep_scene)
-            if bad.action == "skipped" and not facts["drill"]:
+            if bad.action == "skipped" and not (facts["drill"] or bad.by_association):
                 note_offence(self._recorder.layout, suspects, name)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             self._recorder.storage_fault("incidents", error)

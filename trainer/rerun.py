@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from trainer import precision
+from trainer.batch_guard import BatchVerdict
 from trainer.batchnorm import BatchNormStatistics
 from trainer.gradients import Measurement
-
-MAX_CULPRITS: Final = 3
-"""Bad micro-batches looked for in one accumulation window before all of it is dropped: each costs a run of the rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MicroBatch:
     """A batch of the open accumulation window, to be run again if need be."""
 
+    epoch: int
+    """From 0, as ``index`` is: a window may reach over the end of an epoch."""
     index: int
     batch: dict[str, Any]
     """As the loader gave it, unless it ``is_prepared``."""
     python_random: Any
     rng: torch.Tensor | None
-    """State of torch's generator before the batch was prepared, for the record."""
+    """State of torch's generator before the batch was prepared: what dropout draws follows from it."""
     is_prepared: bool = False
     """Whether the batch is as the model got it."""
+    verdict: BatchVerdict | None = None
+    """None until its loss was judged."""
+    items: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Its losses, as the running mean takes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +61,19 @@ class Rerun:
     def search(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> Search | None:
         """Look for the bad ones among ``micros``; None when there is no memory for that.
 
-        Without the gradient scaler: what is not finite here is no overflow of the scale.
+        Each runs once or twice, however many are bad. Without the gradient scaler: what is not finite here is no
+        overflow of the scale.
         """
-        culprits: list[MicroBatch] = []
         try:
-            while len(culprits) <= MAX_CULPRITS:
-                good = [micro for micro in micros if micro not in culprits]
-                measured, culprit = self._gradients(good, measure)
-                if culprit is None:
-                    return Search(culprits=culprits, good=good, measured=measured, is_over=True)
-                culprits.append(culprit)
+            measured, first = self._gradients(micros, measure)
+            if first is None:
+                return Search(culprits=[], good=micros, measured=measured, is_over=True)
+            culprits = [first, *self._bad_alone(micros[micros.index(first) + 1 :], measure)]
+            good = [micro for micro in micros if micro not in culprits]
+            measured, still_bad = self._gradients(good, measure)
         except torch.OutOfMemoryError:  # outside the part of the loop that can deal with it
             return None
-        return Search(culprits=culprits, good=[], measured=None, is_over=False)
+        return Search(culprits=culprits, good=good, measured=measured, is_over=still_bad is None)
 
     def scaled_gradients(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> Measurement:
         """Those of ``micros``, through the scaler, ready for its step; they may overflow."""
@@ -104,6 +108,10 @@ class Rerun:
             self._statistics.accept()
         return measured, None
 
+    def _bad_alone(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> list[MicroBatch]:
+        """Those of ``micros`` that are bad when nothing else is in the window."""
+        return [micro for micro in micros if self._gradients([micro], measure)[1] is not None]
+
     def _forget(self) -> None:
         self._trainer.optimizer.zero_grad()
         self._statistics.rewind()
@@ -121,7 +129,9 @@ class Rerun:
 
     @contextlib.contextmanager
     def _running(self, micro: MicroBatch) -> Iterator[None]:
-        now = random.getstate()
+        now, torch_now = random.getstate(), torch.get_rng_state()
+        if micro.rng is not None:
+            torch.set_rng_state(micro.rng)
         if micro.python_random is not None:
             random.setstate(micro.python_random)
         self.active = True
@@ -130,3 +140,4 @@ class Rerun:
         finally:
             self.active = False
             random.setstate(now)
+            torch.set_rng_state(torch_now)

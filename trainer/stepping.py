@@ -6,7 +6,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -14,12 +14,12 @@ from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer import precision
-from trainer.batch_guard import BatchGuard, BatchVerdict, LossSeam, SpikeWatch
+from trainer.batch_guard import BadBatch, BatchGuard, BatchVerdict, LossSeam, SpikeWatch
 from trainer.batchnorm import BatchNormStatistics
 from trainer.contract import EventKind, SkipReason
 from trainer.drill import Drill
 from trainer.gradients import Gradients, Measurement, all_finite
-from trainer.healing import heal_optimizer
+from trainer.healing import heal_optimizer, mend_settings
 from trainer.labels import bad_labels, without_bad_labels
 from trainer.position import Position
 from trainer.progress import RunningLoss
@@ -29,20 +29,6 @@ from trainer.sampling import is_ghost, random_state
 MAX_OVERFLOWS: Final = 20
 """float16 overflows in a row that pass as the scaler's normal search, where batches can't be run again without it: each
 halves a scale that starts at 65,536."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadBatch:
-    """A batch that was judged bad, for the record."""
-
-    index: int
-    reason: SkipReason
-    action: str
-    verdict: BatchVerdict | None
-    grad_norm: float | None
-    worst: list[tuple[str, float]]
-    batch: dict[str, Any]
-    rng: dict[str, Any]
 
 
 class _SpoiledStep(Exception):  # noqa: N818 - a way out of an optimizer's step, no error
@@ -135,11 +121,13 @@ class StepGuard:
         if opens:
             self._window, self._window_cut = [], False
             self.statistics.start_window()
+            self._running.start_window()
         self._rng = torch.get_rng_state()
         self._micro = None
         if self._position.accumulates(self._trainer):  # else nothing runs it again, and held, it costs what it weighs
             state = random.getstate() if self._trainer.args.multi_scale else None
-            self._micro = MicroBatch(index=self._position.index, batch=dict(batch), python_random=state, rng=self._rng)
+            place = {"epoch": self._position.epoch, "index": self._position.index}
+            self._micro = MicroBatch(**place, batch=dict(batch), python_random=state, rng=self._rng)
 
     @contextlib.contextmanager
     def untouched_statistics(self) -> Iterator[None]:
@@ -179,11 +167,13 @@ class StepGuard:
         if verdict.reason is None or not self._skip:
             self._running.add(self.batches.host_items)
             if self._micro is not None:
+                self._micro = replace(self._micro, verdict=verdict, items=self.batches.host_items)
                 self._window.append(self._micro)
         else:
             self._running.know(verdict.losses)
         if verdict.reason is not None:
-            self._report(self._position.index, verdict.reason, batch, verdict=verdict)
+            self._report(verdict.reason)
+            self._draw_again()
         return outcome
 
     def optimizer_step(self, stock_step: Callable[[], None] | None) -> None:
@@ -213,13 +203,13 @@ class StepGuard:
     def _take(self, measured: Measurement, stock_step: Callable[[], None] | None) -> None:
         trainer = self._trainer
         if self._skip:
-            if bad := self._bad_setting():
+            if bad := mend_settings(trainer.optimizer):
                 self._on_hopeless(f"the optimizer's {bad}, and a step with that would spoil every weight")
                 trainer.optimizer.zero_grad()
                 return
             self._heal(measured)
         elif not measured.finite and not self._passes_as_overflow():
-            self._report(self._position.index, SkipReason.NONFINITE_GRADIENT, self._batch, norm=measured.norm)
+            self._report(SkipReason.NONFINITE_GRADIENT, norm=measured.norm)
         if measured.finite:
             self._overflow_streak = 0
         self.gradients.clip(measured.norm, self.max_norm)
@@ -242,16 +232,6 @@ class StepGuard:
         trainer.optimizer.zero_grad()
         if trainer.ema:
             trainer.ema.update(trainer.model)
-
-    def _bad_setting(self) -> str | None:
-        """The first of the optimizer's settings that is not finite, with its value, put right; reads no device."""
-        for group in self._trainer.optimizer.param_groups:
-            for name in ("lr", "momentum", "weight_decay"):
-                value = group.get(name)
-                if isinstance(value, float) and not math.isfinite(value):
-                    group[name] = self._trainer.optimizer.defaults.get(name, 0.0)  # the state saved next is a good one
-                    return f"{name} is {value}"
-        return None
 
     def _step_their_way(self, stock_step: Callable[[], None]) -> None:
         """A subclass's own step; gradients that went bad within it are told before they reach the weights."""
@@ -312,16 +292,22 @@ class StepGuard:
     def _in_work(self) -> MicroBatch:
         """The batch in work, to be run again as it is."""
         return MicroBatch(
-            index=self._position.index, batch=self._batch, python_random=None, rng=self._rng, is_prepared=True
+            epoch=self._position.epoch,
+            index=self._position.index,
+            batch=self._batch,
+            python_random=None,
+            rng=self._rng,
+            is_prepared=True,
+            verdict=self._verdict,
         )
 
     def _report_culprits(self, culprits: list[MicroBatch], norm: float, worst: list[tuple[str, float]]) -> None:
-        reason = SkipReason.NONFINITE_GRADIENT
         for micro in culprits:
-            self._report(micro.index, reason, self.rerun.prepared(micro), norm=norm, worst=worst, rng=micro.rng)
-        if not culprits:  # it did not happen again: nothing is lost, but somebody should know
-            index = self._position.index
-            self._report(index, reason, self._batch, norm=norm, worst=worst, action="recomputed")
+            self._report(SkipReason.NONFINITE_GRADIENT, micro, norm=norm, worst=worst)
+        if culprits:
+            self._running_without(culprits)
+        else:  # it did not happen again: nothing is lost, but somebody should know
+            self._report(SkipReason.NONFINITE_GRADIENT, norm=norm, worst=worst, action="recomputed")
 
     def _overflow(self, norm: float) -> None:
         """float16: the scaler leaves the step out and lowers its scale, as it would unguarded."""
@@ -353,41 +339,53 @@ class StepGuard:
             scaler.update(new_scale=scaler.get_scale())
 
     def _drop_window(self, norm: float) -> None:
-        """No step: gradients, statistics and window are as before its first batch."""
+        """No step: gradients, statistics, running loss and window are as before its first batch."""
         worst = self.gradients.worst()
         self._trainer.optimizer.zero_grad()
         self._forget_overflow()
         self.statistics.rewind()
-        reason, current = SkipReason.NONFINITE_GRADIENT, self._position.index
-        for micro in self._window:
-            batch = self._batch if micro.index == current else self.rerun.prepared(micro)
-            self._report(micro.index, reason, batch, norm=norm, worst=worst, rng=micro.rng)
-        if not self._window:
-            self._report(current, reason, self._batch, norm=norm, worst=worst)
+        reason, doubt = SkipReason.NONFINITE_GRADIENT, len(self._window) > 1
+        for micro in self._window or [None]:
+            self._report(reason, micro, norm=norm, worst=worst, by_association=doubt)
+        self._running_without(self._window)
+        if not doubt:
+            self._draw_again()
+
+    def _running_without(self, lost: list[MicroBatch]) -> None:
+        """The running loss is that of the good batches of the epoch."""
+        epoch = self._position.epoch
+        self._running.rewind(micro.items for micro in self._window if micro.epoch == epoch and micro not in lost)
+
+    def _draw_again(self) -> None:
+        """What comes next draws what it would have drawn (dropout does) if this batch had not been there."""
+        if self._skip and self._rng is not None:
+            torch.set_rng_state(self._rng)
 
     def _report(
         self,
-        index: int,
         reason: SkipReason,
-        batch: dict[str, Any],
+        micro: MicroBatch | None = None,
         *,
-        verdict: BatchVerdict | None = None,
         norm: float | None = None,
         worst: list[tuple[str, float]] | None = None,
         action: str | None = None,
-        rng: torch.Tensor | None = None,
+        by_association: bool = False,
     ) -> None:
+        """``micro`` was judged bad; None for the batch in work."""
+        in_work = micro is None or micro is self._micro
         # What a forward pass draws (dropout) comes from torch's generator; the others stand as they stood.
-        before = rng if rng is not None else self._rng
+        before = self._rng if micro is None else micro.rng
         self._on_bad(
             BadBatch(
-                index=index,
+                epoch=self._position.epoch if micro is None else micro.epoch,
+                index=self._position.index if micro is None else micro.index,
                 reason=reason,
                 action=action or ("skipped" if self._skip else "observed"),
-                verdict=verdict or (self._verdict if index == self._position.index else None),
+                verdict=self._verdict if micro is None else micro.verdict,
                 grad_norm=norm,
                 worst=worst or [],
-                batch=batch,
+                batch=self._batch if micro is None or in_work else self.rerun.prepared(micro),
                 rng=random_state() | ({} if before is None else {"torch": before}),
+                by_association=by_association,
             )
         )

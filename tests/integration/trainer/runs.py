@@ -63,10 +63,10 @@ class Poisoned(GuardedDetectionTrainer):
 
 
 class Absent:
-    """Stock Ultralytics, under any of its trainers, in which one batch is simply not there: no forward pass, no
-    gradient, no step of its own."""
+    """Stock Ultralytics, under any of its trainers, in which some batches are simply not there: no forward pass, no
+    gradient, no step of their own."""
 
-    absent = -1
+    absent: tuple[int, ...] = ()
 
     def _setup_train(self) -> None:
         super()._setup_train()  # type: ignore[misc]
@@ -78,7 +78,7 @@ class Absent:
         def without(batch: dict[str, Any], preds: Any = None) -> Any:
             nonlocal names
             self.seen += 1
-            if self.seen == self.absent:
+            if self.seen in self.absent:
                 return torch.zeros((), requires_grad=True), dict.fromkeys(names, torch.zeros(()))
             made = loss(batch, preds)
             names = tuple(made[1])
@@ -93,8 +93,8 @@ class Absent:
         super().optimizer_step()  # type: ignore[misc]
 
 
-def without_batch(trainer: Any, absent: int, stock: type = DetectionTrainer) -> dict[str, torch.Tensor]:
-    """Every tensor of a stock run with the settings of ``trainer`` in which batch ``absent`` was not there."""
+def without_batch(trainer: Any, *absent: int, stock: type = DetectionTrainer) -> dict[str, torch.Tensor]:
+    """Every tensor of a stock run with the settings of ``trainer`` in which batches ``absent`` were not there."""
     args = {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
     run = type("Reference", (Absent, stock), {"absent": absent})(overrides={**args, "name": "reference"})
     run.train()

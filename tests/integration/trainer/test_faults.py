@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,6 +93,55 @@ def test_a_gradient_spoiled_once_under_accumulation_is_computed_again(
     assert not differences(spoiled, untouched)
     (bad,) = events(layout_of(spoiled), "bad_batch")
     assert (bad["action"], bad["skipped_total"]) == ("recomputed", 0)
+
+
+class SteepOnly(Poisoned):
+    """Batches of ``poison`` have a finite loss and gradients without numbers, whenever they run.
+
+    With "none again", nothing can run a second time for want of memory.
+    """
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if not self.guard.step.rerun.active:
+            batch["steep"] = self.fault
+        return super().preprocess_batch(batch)
+
+    def run_callbacks(self, event: str) -> None:
+        super().run_callbacks(event)
+        if event == "on_train_start":
+            self.model.loss = partial(self._steep, self.model.loss)
+
+    def _steep(self, own: Callable[..., Any], batch: dict[str, Any], preds: Any = None) -> Any:
+        if batch.get("steep") == "none again" and self.guard.step.rerun.active:
+            raise torch.OutOfMemoryError
+        loss, items = own(batch, preds)
+        if batch.get("steep"):
+            loss = loss + sum((parameter * 0).sum() for parameter in self.model.parameters()).sqrt()
+        return loss, items
+
+
+def test_however_many_gradients_of_a_window_are_bad_the_good_ones_are_kept(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    bad = (1, 2, 5, 9, 12)
+    trainer = trained(settings(nbs=64, warmup_epochs=0, epochs=3), dict.fromkeys(bad, "steep"), SteepOnly)
+
+    told = [(row["epoch"], row["batch"], row["action"]) for row in events(layout_of(trainer), "bad_batch")]
+    assert told == [(1, 2, "skipped"), (1, 3, "skipped"), (1, 6, "skipped"), (2, 4, "skipped"), (3, 1, "skipped")]
+    assert not differing(trainer, without_batch(trainer, *bad))
+    assert trainer.guard.running.count == 5
+
+
+def test_a_window_lost_whole_for_one_of_its_batches_counts_once(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = trained(settings(nbs=48, warmup_epochs=0), {11: "none again"}, SteepOnly)
+
+    layout = layout_of(trainer)
+    told = events(layout, "bad_batch")
+    assert [row["batch"] for row in told] == [*range(1, 7), *range(1, 7)]
+    assert (told[-1]["skipped_total"], told[-1]["streak"]) == (12, 1)
+    assert not (layout.guard / "offenders.json").exists()
+    with pytest.raises(SystemExit):  # each of them bad of itself: that is no accident
+        trained(settings(nbs=48, warmup_epochs=0, name="storm"), dict.fromkeys(range(12), "steep"), SteepOnly)
 
 
 class SpoiledTwice(Poisoned):

@@ -139,7 +139,7 @@ def test_every_task_and_optimizer_loses_one_batch_without_a_trace_and_names_its_
     assert (bad["batch"], bad["cause"], bad["skipped_total"]) == (4, "data", 1)
     assert len(bad["images"]) >= 4
     assert "nan" not in trainer.csv.read_text(encoding="utf-8")
-    assert not differing(trainer, without_batch(trainer, 3, STOCK[task]))
+    assert not differing(trainer, without_batch(trainer, 3, stock=STOCK[task]))
 
 
 def test_end_to_end_heads_go_through_their_gains(settings: Callable[..., dict[str, Any]]) -> None:

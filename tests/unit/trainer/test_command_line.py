@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from trainer.__main__ import CHECKPOINT_VERBS, main
 from trainer.command_help import HELP
@@ -109,6 +110,20 @@ def test_a_drill_is_asked_for_taken_up_and_done(tmp_path: Path) -> None:
         drill.poll()
     assert faults == [None, Fault.NAN_IMAGE, Fault.INF_LOSS, Fault.INF_LOSS, None]
     assert read_json(layout.guard / "drill.json") is None
+
+
+def test_a_bad_gradient_waits_for_a_step_to_spoil(tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1)
+    drill = Drill(RunLayout(tmp_path), "nan-gradient@1:2")
+    faults = []
+    for batch in range(1, 6):
+        drill.next_batch(epoch=1, batch=batch)
+        faults.append(drill.fault)
+        if batch == 4:  # the first step of an accumulation window of four
+            model(torch.ones(1, 1)).backward()
+            drill.spoil_gradients(model)
+    assert faults == [None, *[Fault.NAN_GRADIENT] * 3, None]
+    assert not torch.isfinite(model.weight.grad).all()
 
 
 def test_a_torn_drill_request_spoils_nothing(tmp_path: Path) -> None:

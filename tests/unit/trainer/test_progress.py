@@ -40,3 +40,24 @@ def test_it_goes_on_from_a_record_exactly() -> None:
     for running in (whole, second):
         running.add(items(0.3))
     assert all(torch.equal(second.shown[name], whole.shown[name]) for name in whole.shown)
+
+
+def test_what_turns_out_to_be_lost_is_taken_out_of_the_mean_exactly() -> None:
+    whole, running = RunningLoss(), RunningLoss()
+    for one in (whole, running):
+        one.add(items(0.1))
+    running.start_window()
+    for value in (0.7, 9.0, 0.3):
+        running.add(items(value))
+    for value in (0.7, 0.3):
+        whole.add(items(value))
+    running.rewind([items(0.7), items(0.3)])
+    assert running.count == 3
+    assert all(torch.equal(running.shown[name], whole.shown[name]) for name in whole.shown)
+
+
+def test_names_of_the_losses_survive_the_loss_of_every_batch() -> None:
+    running = RunningLoss()
+    running.add(items(3.0))
+    running.rewind([])
+    assert (running.count, running.as_floats()) == (0, {"box": 0.0, "cls": 0.0})
