@@ -175,7 +175,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     described = _described(blank, top, seen)
     if poison:
         return replace(described, verdict=Verdict.CONTAMINATED, reasons=tuple(poison), resumable=False)
-    doubt = [*signs_of_doubt(seen, top), *_missing(described, seen)]
+    doubt = [*signs_of_doubt(seen, reader, top), *_missing(described, seen)]
     if not container.as_written:
         doubt.append("the bytes around its entries are not those that torch.save writes: damaged, or packed anew")
     if code.unfamiliar:

@@ -16,6 +16,9 @@ WEIGHT_PARTS: Final = frozenset({"model", "ema"})
 TRAINED_PARTS: Final = WEIGHT_PARTS | {"optimizer", "gradients", "scaler"}
 """Where a number that is not finite poisons what is trained from here on."""
 
+ALIVE_VARIANCE: Final = 1e-2
+"""A channel that varies so much has a mean of exactly zero, in half precision, once in a million times."""
+
 ALIVE_WEIGHT: Final = 1e-2
 """A convolution's channel with a weight of this size has an output that varies by more than half precision drops
 (3e-8), unless its input does not vary at all. Channels that weight decay has put to sleep lie far below."""
@@ -36,7 +39,7 @@ def signs_of_poison(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]
     ]
 
 
-def signs_of_doubt(seen: Sequence[Seen], top: Mapping[Any, Any]) -> list[str]:
+def signs_of_doubt(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
     """Why the file can't be called clean though nothing proves poison."""
     loose = [
         one
@@ -49,6 +52,8 @@ def signs_of_doubt(seen: Sequence[Seen], top: Mapping[Any, Any]) -> list[str]:
     return [
         *_at_limit(seen, running=True),
         *_validation(top, doubtful=True, scrubbed=False),
+        *_trained_on_after(top),
+        *([] if _is_validated(top) else _scrubbed_means(seen, reader)),
         *([f"a tensor outside the weights is not finite: {_names(loose)}"] if loose else []),
         *([f"numbers in a format that is not judged: {_names(unread)}"] if unread else []),
     ]
@@ -149,6 +154,64 @@ def _validation(top: Mapping[Any, Any], *, doubtful: bool, scrubbed: bool) -> It
     is_doubtful = losses_only and precision > 0 and not scrubbed
     if bad and is_doubtful is doubtful:
         yield f"its validation was not finite: {', '.join(bad)}"
+
+
+def _trained_on_after(top: Mapping[Any, Any]) -> Iterator[str]:
+    """An epoch of the run that may have been scrubbed, by the history that the file carries.
+
+    Zeros put in place of NaN are trained on and grow, so that later nothing else tells. An epoch whose validation was
+    finite was made of finite weights, whatever its training losses were.
+    """
+    history = top.get("train_results")
+    columns = {
+        str(name).strip(): [_number(value) for value in values]
+        for name, values in (history.items() if isinstance(history, dict) else ())
+        if isinstance(values, list) and str(name).strip().startswith(("val/", "train/"))
+    }
+    for row in range(max(map(len, columns.values()), default=0)):
+        values = {name: column[row] for name, column in columns.items() if row < len(column)}
+        validation = [value for name, value in values.items() if name.startswith("val/")]
+        if any(validation) and all(map(math.isfinite, validation)):
+            continue
+        if bad := [name for name, value in values.items() if not math.isfinite(value)]:
+            yield (
+                f"epoch {row + 1} of its run had {', '.join(bad)} not finite: "
+                "Ultralytics may have put zeros for NaN and trained on"
+            )
+            return
+
+
+def _number(value: object) -> float:
+    """A cell of the history: a column that holds one ``nan`` comes as texts. What is no number is 0."""
+    try:
+        return float(value) if isinstance(value, int | float | str) and len(str(value)) < 40 else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _is_validated(top: Mapping[Any, Any]) -> bool:
+    """Whether the epoch was validated, and to finite losses, so that no weight of it can have been scrubbed."""
+    metrics = top.get("train_metrics")
+    losses = [v for k, v in metrics.items() if str(k).startswith("val/")] if isinstance(metrics, dict) else []
+    return any(losses) and all(map(_is_number, losses))
+
+
+def _scrubbed_means(seen: Sequence[Seen], reader: Reader) -> Iterator[str]:
+    """Channels whose mean is exactly zero though they vary. Nothing else tells of a NaN there without validation."""
+    found: list[str] = []
+    by_name = {(one.part, one.name): one for one in seen if one.part in WEIGHT_PARTS and one.role is Role.WEIGHT}
+    for (part, name), mean in by_name.items():
+        variance = by_name.get((part, f"{name.removesuffix('mean')}var"))
+        if mean.leaf != "running_mean" or mean.content is None or mean.content.zero or variance is None:
+            continue
+        if variance.form is None or 0.0 not in (means := reader.numbers_of(mean)):
+            continue
+        spreads = reader.numbers_of(variance)
+        pairs = enumerate(zip(means, spreads, strict=False))
+        found += [f"{part}.{name}[{channel}]" for channel, (m, v) in pairs if m == 0.0 and v >= ALIVE_VARIANCE]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        yield f"not validated, and a batch-norm mean is exactly zero where its channel varies: {found[0]}{more}"
 
 
 def _is_number(value: object) -> bool:
