@@ -12,6 +12,8 @@ from trainer.drill import parse_plan
 from trainer.settings import GUARD_KEYS, take_settings
 
 TASKS: Final = ("detect", "segment", "pose", "classify", "obb")
+OPTIMIZERS: Final = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
+"""In any case of letters (``build_optimizer`` in ``engine/trainer.py``, 8.4.190)."""
 _LITERALS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
 
 
@@ -26,30 +28,50 @@ def check_training(given: Mapping[str, Any]) -> None:
     Raises:
         ArgumentsError: every fault, one a line.
     """
-    from ultralytics.cfg import get_cfg  # noqa: PLC0415 - takes a second to load
-    from ultralytics.utils import DEFAULT_CFG_DICT  # noqa: PLC0415 - as above
+    from ultralytics.utils import DEFAULT_CFG_DICT  # noqa: PLC0415 - takes a second to load
 
     faults: list[str] = []
     _collect(faults, lambda: reject_unknown(given, (*DEFAULT_CFG_DICT, *GUARD_KEYS, "save_dir"), "key"))
-    own = {key: value for key, value in given.items() if key in GUARD_KEYS}
-    _collect(faults, lambda: take_settings(own))
-    if own.get("drill"):
-        _collect(faults, lambda: parse_plan(str(own["drill"])))
-    known = {key: value for key, value in given.items() if key in DEFAULT_CFG_DICT}
-    try:
-        get_cfg(DEFAULT_CFG_DICT, known)
-    except (TypeError, ValueError, SyntaxError) as error:
-        faults.append(str(error))
+    faults += value_faults(given)
     if not given.get("model"):
         faults.append("no model given. Hint: model=yolo11n.yaml, or a checkpoint to fine-tune")
     if not given.get("data"):
         faults.append("no data given. Hint: data=path/to/data.yaml")
     else:
         faults += data_faults(str(given["data"]), str(given.get("task") or ""))
-    if own.get("quarantine") and not Path(str(own["quarantine"])).is_file():
-        faults.append(f"quarantine={own['quarantine']} is no file")
     if faults:
         raise ArgumentsError("\n".join(faults))
+
+
+def value_faults(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values of known keys: of another type or range, a name or a file that is not there."""
+    from ultralytics.cfg import get_cfg  # noqa: PLC0415 - takes a second to load
+    from ultralytics.utils import DEFAULT_CFG_DICT  # noqa: PLC0415 - as above
+    from ultralytics.utils.torch_utils import select_device  # noqa: PLC0415 - as above
+
+    from trainer.quarantine import listed  # noqa: PLC0415 - as above
+
+    faults: list[str] = []
+    own = {key: value for key, value in given.items() if key in GUARD_KEYS}
+    _collect(faults, lambda: take_settings(own))
+    if own.get("drill"):
+        _collect(faults, lambda: parse_plan(str(own["drill"])))
+    if own.get("quarantine"):
+        _collect(faults, lambda: listed(Path(str(own["quarantine"]))))
+    try:
+        get_cfg(DEFAULT_CFG_DICT, {key: value for key, value in given.items() if key in DEFAULT_CFG_DICT})
+        if given.get("device") and "-1" not in str(given["device"]):  # that one asks for whichever GPU is idle
+            select_device(given["device"], verbose=False)
+    except (TypeError, ValueError, SyntaxError) as error:
+        faults.append(str(error).strip().splitlines()[0])
+    if given.get("optimizer"):
+        name = str(given["optimizer"])
+        if name.lower() not in map(str.lower, OPTIMIZERS):
+            _collect(faults, lambda: reject_unknown([name], OPTIMIZERS, "optimizer"))
+    sizes = given.get("imgsz", 640)
+    if not all(type(size) is int and size > 0 for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
+        faults.append(f"imgsz={sizes} is no image size. Hint: a whole number of pixels, such as imgsz=640")
+    return faults
 
 
 def data_faults(data: str, task: str) -> list[str]:

@@ -11,11 +11,11 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from trainer.arguments import ArgumentsError, reject_unknown
 from trainer.checkpoints.errors import CheckpointError
 from trainer.contract import EventKind, ExitCode, RunLayout, RunRecordState, is_run_dir
-from trainer.inputs import data_faults, parse_values
+from trainer.inputs import data_faults, parse_values, value_faults
 from trainer.recorder import Recorder
 from trainer.resuming import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
 from trainer.run_directory import RunLock
-from trainer.settings import GUARD_KEYS, take_settings
+from trainer.settings import GUARD_KEYS
 
 
 def resume(
@@ -32,8 +32,9 @@ def resume(
     """
     given = parse_values(settings)
     reject_unknown(given, (*DEFAULT_CFG_DICT, *GUARD_KEYS), "key")
-    take_settings({key: value for key, value in given.items() if (key, value) != ("level", NEXT_LEVEL)})
-    if "data" in given and (faults := data_faults(str(given["data"]), "")):
+    faults = value_faults({key: value for key, value in given.items() if (key, value) != ("level", NEXT_LEVEL)})
+    faults += data_faults(str(given["data"]), "") if "data" in given else []
+    if faults:
         raise ArgumentsError("\n".join(faults))
     lock = RunLock(layout)
     try:

@@ -20,6 +20,7 @@ from trainer.checkpoints.retention import ultralytics_copy
 from trainer.checkpoints.state import load_state
 from trainer.contract import RunLayout, RunRecordState, Verdict, read_json
 from trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
+from trainer.quarantine import listed
 from trainer.run_directory import RunLock
 from trainer.settings import GuardSettings, take_settings
 from trainer.snapshot import read_legacy
@@ -82,6 +83,8 @@ def make_plan(
     if finishing:
         state = _before_its_end(state)
     plan, overrides = _with_settings(layout, lock, path, state, dict(given), finishing=finishing)
+    if plan.settings.quarantine:
+        listed(Path(plan.settings.quarantine))  # it may have gone since: better told before anything is archived
     epochs = int(overrides["epochs"])
     if state["epoch"] >= epochs:
         raise ArgumentsError(

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ultralytics.engine.trainer import BaseTrainer
 
 from trainer.__main__ import CHECKPOINT_VERBS, main
 from trainer.command_help import HELP
 from trainer.contract import ExitCode, RunLayout, read_json
 from trainer.drill import Drill, Fault, parse_plan, request
-from trainer.inputs import data_faults, parse_values
+from trainer.inputs import OPTIMIZERS, data_faults, parse_values
 from trainer.settings import GUARD_KEYS, GuardSettings
 
 ROOT = Path(__file__).parents[3]
@@ -34,6 +38,10 @@ def data(tmp_path: Path) -> Path:
         (["train", "model=yolo11n.yaml", "data={data}", "epoch=3"], "did you mean 'epochs'"),
         (["train", "model=yolo11n.yaml", "data={data}", "level=hard"], "unknown level 'hard'"),
         (["train", "model=yolo11n.yaml", "data={data}", "lr0=fast"], "lr0"),
+        (["train", "model=yolo11n.yaml", "data={data}", "imgsz=large"], "imgsz=large is no image size"),
+        (["train", "model=yolo11n.yaml", "data={data}", "optimizer=SDG"], "did you mean 'SGD'"),
+        (["train", "model=yolo11n.yaml", "data={data}", "device=cuda:99"], "device=99"),
+        (["train", "model=yolo11n.yaml", "data={data}", "quarantine=nowhere.txt"], "nowhere.txt"),
         (["train", "model=yolo11n.yaml", "data=nowhere/data.yaml"], "no such file"),
         (["train", "data={data}"], "no model given"),
         (["train", "model=yolo11n.yaml", "data={data}", "drill=nan-image@x"], "epoch 2 batch 5"),
@@ -42,6 +50,8 @@ def data(tmp_path: Path) -> Path:
         (["resume", "nowhere"], "is no directory"),
         (["resume", "{folder}"], "is no run directory"),
         (["resume", "{folder}", "from=x"], "is no"),
+        (["resume", "{run}", "from=1", "lr0=fast"], "lr0"),
+        (["resume", "{run}", "from=1", "level=next", "quarantine=nowhere.txt"], "nowhere.txt"),
         (["drill", "{folder}"], "is no run directory"),
         (["replay", "{folder}", "1"], "is no run directory"),
     ],
@@ -50,11 +60,20 @@ def data(tmp_path: Path) -> Path:
 def test_a_command_that_cannot_be_is_told_what_is_wrong(
     words: list[str], told: str, data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    filled = [word.format(data=data, folder=data.parent) for word in words]
+    last = tmp_path / "run" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"untouched")
+    filled = [word.format(data=data, folder=data.parent, run=tmp_path / "run") for word in words]
     assert main(filled) == ExitCode.BAD_ARGUMENTS
     captured = capsys.readouterr()
     assert told in captured.err + captured.out
     assert not (tmp_path / "runs").exists()
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["weights", "last.pt"]
+
+
+def test_the_optimizers_are_those_that_ultralytics_builds() -> None:
+    (listed,) = re.findall(r"optimizers = (\{.+\})", inspect.getsource(BaseTrainer.build_optimizer))
+    assert set(OPTIMIZERS) == ast.literal_eval(listed)
 
 
 def test_all_faults_are_told_in_one_message(capsys: pytest.CaptureFixture[str]) -> None:
