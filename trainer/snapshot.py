@@ -130,7 +130,7 @@ def restore_gradients(trainer: Any, gradients: Mapping[str, torch.Tensor]) -> No
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, kind: str, saved: Mapping[str, Any]) -> list[str]:
-    if type(optimizer).__name__ != kind:
+    if type(optimizer).__name__.lower() != kind.lower():  # Ultralytics takes its name in any case of letters
         return [f"the optimizer is {type(optimizer).__name__} now and was {kind}: its momentum starts over"]
     fresh = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     if [len(group["params"]) for group in saved["param_groups"]] != [len(g["params"]) for g in optimizer.param_groups]:
@@ -170,7 +170,7 @@ def read_legacy(path: Path) -> dict[str, Any]:
         "model": tensors,
         "ema": tensors,
         "ema_updates": int(checkpoint.get("updates") or 0),
-        "optimizer_class": None,  # filled in by what the rebuilt optimizer accepts
+        "optimizer_class": str(args.get("optimizer")),  # where it was "auto", Ultralytics has put what that chose
         "optimizer": plain(checkpoint["optimizer"]),
         "scaler": plain(checkpoint.get("scaler") or {}),
         "gradients": {},

@@ -139,7 +139,8 @@ def test_the_api_s_resume_goes_on_exactly_too(settings: Callable[..., dict[str, 
 
 
 def test_an_unguarded_run_s_checkpoint_is_taken_over(settings: Callable[..., dict[str, Any]], made: list[Any]) -> None:
-    overrides = {key: value for key, value in settings(epochs=3, save_period=1).items() if key != "snapshot_s"}
+    given = settings(epochs=3, save_period=1, optimizer="sgd")
+    overrides = {key: value for key, value in given.items() if key != "snapshot_s"}
     stock = DetectionTrainer(overrides=overrides)
     stock.train()
 
@@ -149,4 +150,5 @@ def test_an_unguarded_run_s_checkpoint_is_taken_over(settings: Callable[..., dic
     trainer = made[0]
     assert trainer.args.lr0 == 0.0005
     assert trainer.start_epoch == 1
+    assert not events(layout_of(trainer), "notice")  # the momentum was taken over too
     assert [row.split(",")[0] for row in trainer.csv.read_text().splitlines()] == ["epoch", "1", "2", "3"]
