@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -90,13 +90,17 @@ def _manifest(argv: Sequence[str]) -> int:
 def _audit(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bot audit", description="Who asked for, decided and did what.")
     parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
-    parser.add_argument("--last", type=int, default=20, metavar="N", help="entries to show (default: 20)")
+    parser.add_argument("--last", type=_count, default=20, metavar="N", help="entries to show (default: 20)")
     given = parser.parse_args(argv)
     from bot.settings import load_settings  # noqa: PLC0415
     from bot.storage.audit import AuditLog  # noqa: PLC0415
 
-    log = AuditLog(load_settings(os.environ, ENV_FILE, needs_slack=False).state_dir / AUDIT_NAME)
-    for entry in log.entries(given.last):
+    path = load_settings(os.environ, ENV_FILE, needs_slack=False).state_dir / AUDIT_NAME
+    log = AuditLog(path)
+    entries = log.entries(given.last)
+    if not entries and not given.verify:
+        print(f"No entries in {path}: nobody has asked for or decided anything yet.")
+    for entry in entries:
         when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
         print(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
     if not given.verify:
@@ -104,8 +108,15 @@ def _audit(argv: Sequence[str]) -> int:
     report = log.verify()
     for fault in report.faults:
         print(f"BROKEN  {fault}")
-    print(f"{report.num_entries} entries, {'intact' if report.intact else 'NOT intact'}, head {report.head[:16]}")
+    state = "intact" if report.intact else "NOT intact"
+    print(f"{report.num_entries} entries in {path}, {state}, head {report.head[:16]}")
     return 0 if report.intact else 1
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: a whole number, at least 1")
+    return int(text)
 
 
 def _adopt(argv: Sequence[str]) -> int:
@@ -141,13 +152,23 @@ def main(argv: Sequence[str]) -> int:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         print(f"unknown-verb: {argv[0]!r} is none of {', '.join(VERBS)}.{hint}", file=sys.stderr)
         return 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows names all the same
     try:
-        return found[0](argv[1:])
+        code = found[0](argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except TrainmasterError as error:
         print(str(error), file=sys.stderr)
         return 2 if error.slug == "settings" else 1
+    except (FileExistsError, NotADirectoryError) as error:
+        print(f"system: {error.filename} is no directory. Hint: name another, or move it away.", file=sys.stderr)
+        return 1
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
+        where = f" {error.filename}:" if error.filename else ""
         print(
             f"system:{where} {error.strerror or error}. Hint: check free space, permissions and mounts.",
             file=sys.stderr,
@@ -155,6 +176,7 @@ def main(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    return code
 
 
 def _set_up_logging(level: str) -> None:
@@ -164,13 +186,12 @@ def _set_up_logging(level: str) -> None:
 
 
 def _run_until_signal(serve: Callable[[], Coroutine[None, None, None]]) -> None:
-    """Runs ``serve``; SIGTERM and SIGINT cancel it, and its own clean-up runs to the end."""
+    """Runs ``serve``; a signal that ends it cancels it, and its own clean-up runs to the end."""
+    from bot.small_run import end_on_signal  # noqa: PLC0415 - only this verb serves
 
     async def guarded() -> None:
         task = asyncio.create_task(serve())
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, task.cancel)
+        end_on_signal(task)
         with contextlib.suppress(asyncio.CancelledError):
             await task
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from bot.app import App
 from bot.demo_story import CAST, CHANNEL, Stage, Step, StoryError, play
 from bot.drivers.local import LocalDriver
+from bot.errors import CommandError
 from bot.settings import Settings, load_settings
 from bot.slack.scopes import BOT_SCOPES
-from bot.small_run import data_set, only_one, stop_trainers, training, until_signal
+from bot.small_run import data_set, only_one, page_port, stop_trainers, training, until_signal
 from bot.workspace.client import PageClient
 from bot.workspace.gate import refuse_real_tokens
 from bot.workspace.people import SlashCommand
@@ -37,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
         description="The whole story without Slack: a local workspace in the browser and a real small training.",
     )
     parser.add_argument("--headless", action="store_true", help="play the story without the page, then end")
-    parser.add_argument("--port", type=int, default=0, metavar="P", help="of the page on 127.0.0.1 (default: any free)")
+    parser.add_argument(
+        "--port", type=page_port, default=0, metavar="P", help="of the page on 127.0.0.1 (default: any free)"
+    )
     parser.add_argument(
         "--dir", type=Path, default=Path("demo-data"), metavar="D", help="data set, run and state (default: demo-data)"
     )
@@ -95,17 +98,26 @@ async def _play(stage: Stage, step: Step, *, stays: bool) -> int:
 
 @contextlib.asynccontextmanager
 async def open_workspace(port: int) -> AsyncIterator[Workspace]:
-    """A workspace with the cast of the demo, its page on ``port`` of this machine (0: any free one)."""
-    workspace = await Workspace.start(
-        port=port,
-        people=CAST,
-        channels=[CHANNEL],
-        commands=[
-            SlashCommand(name="/train", description="Ask Trainmaster", usage_hint="status | epoch 4 progress | help")
-        ],
-        clock=time.time,
-        options=Options(scopes=frozenset(BOT_SCOPES)),  # what the manifest asks for, so that it is seen to suffice
-    )
+    """A workspace with the cast of the demo, its page on ``port`` of this machine (0: any free one).
+
+    Raises:
+        CommandError: the port is taken, or this user may not listen on it.
+    """
+    usage = "status | epoch 4 progress | help"
+    try:
+        workspace = await Workspace.start(
+            port=port,
+            people=CAST,
+            channels=[CHANNEL],
+            commands=[SlashCommand(name="/train", description="Ask Trainmaster", usage_hint=usage)],
+            clock=time.time,
+            options=Options(scopes=frozenset(BOT_SCOPES)),  # what the manifest asks for, so that it is seen to suffice
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise CommandError(
+            "port", f"127.0.0.1:{port} can't be listened on: {reason}.", "leave --port out for any free one"
+        ) from error
     try:
         yield workspace
     finally:

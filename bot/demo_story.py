@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -66,16 +68,16 @@ class Step:
     def live(self, text: str) -> None:
         """Replaces the last live line; shown in a terminal only."""
         if self._live:
-            sys.stdout.write(f"\r\x1b[K  {self._elapsed()}  … {text}"[:160])
-            sys.stdout.flush()
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps would not be replaced but repeated
+            with contextlib.suppress(OSError):
+                print("\r\x1b[K" + f"  {self._elapsed()}  … {text}"[:width], end="", flush=True)
 
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._started_s:5.0f} s"
 
     def _print(self, text: str) -> None:
-        if self._live:
-            sys.stdout.write("\r\x1b[K")
-        print(text, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that was closed must not keep the story from clearing up
+            print(f"\r\x1b[K{text}" if self._live else text, flush=True)
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,7 @@ from bot.drill_story import Click, DrillOver, Rehearsal, closing, opening, play
 from bot.drivers.local import LocalDriver
 from bot.errors import CommandError
 from bot.settings import Settings, load_settings
-from bot.small_run import data_set, only_one, repeated, stop_trainers, training, until_signal
+from bot.small_run import data_set, only_one, page_port, repeated, stop_trainers, training, until_signal
 from bot.workspace.client import PageClient
 from bot.workspace.gate import refuse_real_tokens
 
@@ -36,15 +36,19 @@ _REPEATS = 8
 and a plan about another epoch is void."""
 
 _DESCRIPTION = """\
-Rehearse a bad night. A small training of the drill's own (digits, CPU, no download) gets batches with NaN; the bot
-tells the channel and asks the people on call; somebody approves; the training is rolled back and seen healthy. Each
-step is timed. Nothing of your trainings is touched, and nothing is left running.
+Rehearse a bad night. A small training of the drill's own (digits, CPU, no
+download) gets batches with NaN; the bot tells the channel and asks the people
+on call; somebody approves; the training is rolled back and seen healthy. Each
+step is timed. Your trainings are not touched, and nothing is left running.
 """
 _EPILOGUE = """\
-In the local workspace (default) open the page that is printed and press Approve as Ben or Anna; with --headless Ben
-does it by himself. With --channel real the messages go to ALERT_CHANNEL with the tokens of .env, and real people on
-call press the button. Stop `python -m bot run` for that time: Slack gives each click to only one of the two.
-Exit code: 0 rolled back and healthy, 1 not (nobody answered, somebody rejected, a step failed).
+In the local workspace (default) open the page that is printed and press Approve
+as Ben or Anna; with --headless Ben does it by himself. With --channel real the
+messages go to ALERT_CHANNEL with the tokens of .env, and real people on call
+press the button. Stop `python -m bot run` for that time: Slack gives each click
+to only one of the two.
+Exit code: 0 rolled back and healthy, 1 not (nobody answered, somebody rejected,
+a step failed), 130 ended by Ctrl-C.
 """
 
 
@@ -83,7 +87,9 @@ def _parsed(argv: Sequence[str]) -> Options:
     )
     parser.add_argument("--headless", action="store_true", help="in the workspace: Ben approves by himself")
     parser.add_argument("--wait", type=int, default=900, metavar="S", help="seconds to wait for people (default: 900)")
-    parser.add_argument("--port", type=int, default=0, metavar="P", help="of the page on 127.0.0.1 (default: any free)")
+    parser.add_argument(
+        "--port", type=page_port, default=0, metavar="P", help="of the page on 127.0.0.1 (default: any free)"
+    )
     parser.add_argument(
         "--dir", type=Path, default=Path("drill-data"), metavar="D", help="data set, run, state (default: drill-data)"
     )

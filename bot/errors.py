@@ -13,7 +13,8 @@ class TrainmasterError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.slug}: {self.message}" + (f" Hint: {self.hint}" if self.hint else "")
+        gap = "" if self.message.endswith("\n") else " "
+        return f"{self.slug}: {self.message}" + (f"{gap}Hint: {self.hint}" if self.hint else "")
 
 
 class SettingsError(TrainmasterError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import fcntl
@@ -10,7 +11,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from bot.core.facts import ProcessIdentity, RunRecord
 from bot.drivers.environment import trainer_environment
@@ -23,6 +24,7 @@ from trainer.contract import RunLayout, read_json
 EPOCHS: Final = 100
 """More than anybody waits for: it is stopped, so that it never ends before its own rollback."""
 _STOP_GRACE_S: Final = 30.0
+_MAX_PORT: Final = 65_535
 
 
 class Narrator(Protocol):
@@ -38,16 +40,23 @@ class Narrator(Protocol):
 
 
 async def until_signal(story: Coroutine[object, object, int], farewell: str) -> int:
-    """The exit code of ``story``; a SIGTERM or Ctrl-C ends it, lets it clear up, says ``farewell`` and gives 130."""
+    """The exit code of ``story``; a signal that ends it lets it clear up; then ``farewell`` is said, and 130 given."""
     task = asyncio.create_task(story)
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, task.cancel)
+    end_on_signal(task)
     try:
         return await task
     except asyncio.CancelledError:
-        print(f"\n{farewell}", flush=True)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"\n{farewell}", flush=True)
         return 130
+
+
+def end_on_signal(task: asyncio.Task[Any]) -> None:
+    """SIGTERM, Ctrl-C and the closing of the terminal cancel ``task``; what ``nohup`` ignores stays ignored."""
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            loop.add_signal_handler(signum, task.cancel)
 
 
 async def stop_trainers(driver: LocalDriver, runs: Path, launched: Sequence[ProcessIdentity] = ()) -> None:
@@ -103,7 +112,9 @@ async def data_set(home: Path, step: Narrator) -> Path:
     if not (folder / "data.yaml").exists():
         step.note("Making the data set: 1,797 handwritten digits, pasted on canvases with their boxes")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "trainer.digits", str(folder), "images=600", env=trainer_environment({})
+            *(sys.executable, "-m", "trainer.digits", str(folder), "images=600"),
+            env=trainer_environment({}),
+            stdout=asyncio.subprocess.DEVNULL,
         )
         try:
             code = await process.wait()
@@ -117,6 +128,17 @@ async def data_set(home: Path, step: Narrator) -> Path:
             )
     step.done(f"Data set ready: {folder}")
     return folder / "data.yaml"
+
+
+def page_port(text: str) -> int:
+    """A port on the command line; 0 is any free one.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or int(text) > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 (any free one) to {_MAX_PORT}")
+    return int(text)
 
 
 def repeated(data: Path, times: int) -> Path:

@@ -105,7 +105,7 @@ def _fill(work: Path, *, images: int, imgsz: int, seed: int, num_digits: int, pr
             for box in boxes
         ]
         (work / "labels" / split / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        if progress and (number + 1) % max(images // 20, 1) == 0:
+        if progress and sys.stdout.isatty() and (number + 1) % max(images // 20, 1) == 0:
             print(f"\rdigits: {number + 1}/{images} images", end="", flush=True)
     if progress:
         print(f"\rdigits: {len(order)} digits on {images} images", flush=True)

@@ -15,7 +15,7 @@ from ultralytics.utils import LOCAL_RANK
 
 from trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 from trainer.recorder import exit_code_of
-from trainer.stop import STOP_SIGNALS, RunEnded
+from trainer.stop import RunEnded, stop_signals
 
 VARIABLE: Final = "TRAINMASTER_RANKS"
 """Environment variable by which the ranks get what Ultralytics does not pass on: the guard's own settings."""
@@ -35,7 +35,7 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
         subprocess.CalledProcessError: they crashed.
     """
     os.environ[VARIABLE] = json.dumps(record)
-    previous = {number: signal.signal(number, _pass_on) for number in STOP_SIGNALS}
+    previous = {number: signal.signal(number, _pass_on) for number in stop_signals()}
     try:
         return start()
     except subprocess.CalledProcessError:

@@ -1,4 +1,4 @@
-"""Signals: finish the batch and save (SIGTERM, SIGINT), leave at once (a second one)."""
+"""Signals: finish the batch and save (SIGTERM, SIGINT, SIGHUP), leave at once (a second one)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any, Final
 from trainer import stacks
 from trainer.contract import ExitCode, RunRecordState
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 WORKER_GRACE_S: Final = 60
 """Between SIGTERM and the end of a data-loader worker: longer than a batch and the saving of a state, shorter than the
 90 s after which systemd kills."""
@@ -23,6 +22,12 @@ _STATES: Final = {
     int(ExitCode.GAVE_UP): RunRecordState.GAVE_UP,
     int(ExitCode.REFUSED): RunRecordState.REFUSED,
 }
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """What asks a run to stop. The end of its terminal (SIGHUP) does, unless ``nohup`` had it ignored."""
+    hung_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return (signal.SIGTERM, signal.SIGINT, *hung_up)
 
 
 class RunEnded(SystemExit):
@@ -83,7 +88,7 @@ class StopSwitch:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
+        previous = {number: signal.signal(number, self._handle) for number in stop_signals()}
         if not self._forks_watched:
             self._forks_watched = True
             os.register_at_fork(after_in_child=self._leave_child_alone)
@@ -96,10 +101,11 @@ class StopSwitch:
                 signal.signal(number, handler)
 
     def _leave_child_alone(self) -> None:
-        """A data-loader worker dies of SIGTERM as it would unguarded, and leaves SIGINT to its parent."""
+        """A data-loader worker dies of SIGTERM as it would unguarded, and leaves the other two to its parent."""
         if self._active:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -123,6 +129,8 @@ class StopSwitch:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
+        if self.requested and number == signal.SIGHUP:
+            return  # the shell and the kernel each send one when a terminal closes: that is one request
         if self.requested:
             self._on_second(name)
             end_all_workers()
@@ -148,9 +156,9 @@ def stoppable(say: Callable[[str], object]) -> Iterator[None]:
 class WorkerStart:
     """``worker_init_fn`` of a loader: its workers outlive a stop request that went to the whole process group.
 
-    A terminal's interrupt and a service manager's SIGTERM reach the workers too. Torch takes a worker that dies for a
-    failure and raises wherever the trainer happens to be, in the middle of a batch or of saving. So a worker ignores
-    SIGINT and dies of SIGTERM a while later only; the trainer ends it long before.
+    A terminal's interrupt or end and a service manager's SIGTERM reach the workers too. Torch takes a worker that dies
+    for a failure and raises wherever the trainer happens to be, in the middle of a batch or of saving. So a worker
+    ignores SIGINT and SIGHUP, and dies of SIGTERM a while later only; the trainer ends it long before.
     """
 
     def __init__(self, own: Callable[[int], object] | None) -> None:
@@ -159,6 +167,7 @@ class WorkerStart:
     def __call__(self, worker_id: int) -> None:
         """In the worker, once torch has set its own handlers."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _end_later)
         if self._own is not None:
             self._own(worker_id)

@@ -72,10 +72,10 @@ def of_session(leader: int) -> list[psutil.Process]:
     ("number", "moment"),
     [
         (signal.SIGINT, "on_train_batch_end"),
-        (signal.SIGINT, "on_val_start"),
+        (signal.SIGHUP, "on_val_start"),
         (signal.SIGTERM, "on_train_batch_start"),
     ],
-    ids=["a terminal, training", "a terminal, validating", "a service manager, training"],
+    ids=["a terminal, training", "a closed terminal, validating", "a service manager, training"],
 )
 def test_a_signal_to_the_whole_session_saves_the_state_and_leaves_no_worker_behind(
     settings: Callable[..., dict[str, Any]], number: signal.Signals, moment: str

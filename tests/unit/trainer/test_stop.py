@@ -35,6 +35,22 @@ def wait_for(number: int) -> bool:
     return True
 
 
+@pytest.mark.parametrize(
+    ("hung_up", "told"), [(signal.SIG_DFL, ["SIGHUP"]), (signal.SIG_IGN, [])], ids=["a terminal", "nohup"]
+)
+def test_a_closed_terminal_asks_once_however_often_it_says_so(hung_up: signal.Handlers, told: list[str]) -> None:
+    said: list[str] = []
+    switch = StopSwitch(on_request=said.append, on_second=lambda _: pytest.fail("ended without saving"))
+    before = signal.signal(signal.SIGHUP, hung_up)
+    try:
+        with switch.installed():
+            os.kill(os.getpid(), signal.SIGHUP)  # by the shell
+            os.kill(os.getpid(), signal.SIGHUP)  # by the kernel
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert said == told
+
+
 def test_a_pending_request_ends_a_wait_before_it_begins() -> None:
     switch = StopSwitch(on_request=lambda _: None, on_second=lambda _: None)
     with switch.installed():
