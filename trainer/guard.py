@@ -25,7 +25,7 @@ from ultralytics.nn.tasks import (  # noqa: E402 - as above
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
 
 from trainer import compat, ranks  # noqa: E402 - as above
-from trainer.intake import collecting  # noqa: E402 - as above
+from trainer.intake import collecting, told_as_bad_input  # noqa: E402 - as above
 from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
 from trainer.quarantine import keep_samples  # noqa: E402 - as above
 from trainer.resuming import (  # noqa: E402 - as above
@@ -125,12 +125,17 @@ class GuardMixin:
         rebuild_model(self, self.guard.plan.state)
         return {}
 
+    def get_dataset(self) -> Any:
+        """The description of the data set."""
+        with told_as_bad_input(self.args.data):
+            return super().get_dataset()
+
     def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
         """The data set, without the images in quarantine."""
         left_out = self.guard.quarantined if mode == "train" else frozenset()
         if left_out and self.args.task != "classify":
             img_path = self.guard.leave_out(img_path)
-        with collecting() as not_trained_on:
+        with told_as_bad_input(self.args.data), collecting() as not_trained_on:
             dataset = super().build_dataset(img_path, mode, batch)
         self.guard.intake.scanned(mode, not_trained_on)
         if left_out and self.args.task == "classify":

@@ -13,11 +13,15 @@ import torch
 from torch import nn
 
 from trainer.contract import RunLayout, replace_json
+from trainer.labels import LABEL_KEYS, MASK_KEYS, badly_labelled
 
 MAX_INCIDENTS: Final = 50
 """Recorded a run; counting goes on. Ten are a pattern, fifty are a habit."""
 MAX_BATCH_BYTES: Final = 64 * 2**20
 """Of the tensors kept of one batch: 16 images of 640 pixels in float32 are 75 MiB, of which 13 images stay."""
+MAX_PIXEL: Final = 1e4
+"""Of an image as the model gets it: from 0 to 1, or some units about 0 where it is normalized. Beyond this, it is no
+picture, and its sums overflow."""
 MAX_IMAGE_FILES: Final = 32
 MAX_IMAGE_BYTES: Final = 32 * 2**20
 
@@ -78,28 +82,29 @@ class Incidents:
 
 @torch.no_grad()
 def diagnose(model: nn.Module, batch: Mapping[str, Any], *, labels_bad: bool) -> dict[str, Any]:
-    """What is not finite: images (their places in the batch), labels, weights; and the cause that follows."""
+    """What cannot be trained on: images and labels (their images' places in the batch), weights; and the cause."""
     images = batch.get("img")
     bad_images: list[int] = []
-    if isinstance(images, torch.Tensor) and images.is_floating_point():
-        finite = torch.isfinite(images.flatten(1)).all(1)
-        bad_images = torch.nonzero(~finite).flatten().tolist()
-    labels = {
-        key: bool(torch.isfinite(value).all())
-        for key in ("cls", "bboxes", "keypoints")
+    if isinstance(images, torch.Tensor) and images.is_floating_point() and images.numel():
+        sound = images.detach().flatten(1).abs().amax(1) <= MAX_PIXEL  # so that NaN is not
+        bad_images = torch.nonzero(~sound).flatten().tolist()
+    labels = [
+        bool(torch.isfinite(value).all())
+        for key in (*LABEL_KEYS, *MASK_KEYS)
         if isinstance(value := batch.get(key), torch.Tensor) and value.is_floating_point()
-    }
+    ]
     bad_weights = [
         name
         for name, value in model.named_parameters()
         if value.is_floating_point() and not torch.isfinite(value).all()
     ]
-    labels_bad = labels_bad or not all(labels.values())
+    labels_bad = labels_bad or not all(labels)
     cause = Cause.MODEL if bad_weights else Cause.DATA if bad_images or labels_bad else Cause.TRANSIENT
     return {
         "cause": cause,
         "bad_images": bad_images,
         "labels_finite": not labels_bad,
+        "badly_labelled": badly_labelled(batch, getattr(model, "nc", None)) if labels_bad else [],
         "bad_weights": len(bad_weights),
         "bad_weight_names": bad_weights[:5],
     }
@@ -111,6 +116,7 @@ def undiagnosed(*, labels_bad: bool) -> dict[str, Any]:
         "cause": Cause.DATA if labels_bad else Cause.TRANSIENT,
         "bad_images": [],
         "labels_finite": not labels_bad,
+        "badly_labelled": [],
         "bad_weights": 0,
         "bad_weight_names": [],
     }

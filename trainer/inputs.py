@@ -76,7 +76,8 @@ def value_faults(given: Mapping[str, Any]) -> list[str]:
 
 def data_faults(data: str, task: str) -> list[str]:
     """What is wrong with a data set's YAML file: it is missing, is no YAML, or points to nothing."""
-    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
+    from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load
+    from ultralytics.utils import YAML  # noqa: PLC0415 - as above
 
     path = Path(data)
     if task == "classify" or path.is_dir():
@@ -92,8 +93,7 @@ def data_faults(data: str, task: str) -> list[str]:
     if not isinstance(content, dict):
         return [f"data={data} holds no keys"]
     faults = [f"data={data} lacks {key!r}" for key in ("train", "val") if not content.get(key)]
-    if "names" not in content and "nc" not in content:
-        faults.append(f"data={data} lacks 'names'")
+    faults += [f"data={data}: {fault}" for fault in class_faults(content.get("names"), content.get("nc"))]
     root = Path(str(content.get("path") or path.parent))
     if not root.is_absolute():
         root = root.resolve() if root.exists() else (path.parent / root).resolve()
@@ -106,6 +106,32 @@ def data_faults(data: str, task: str) -> list[str]:
             for place in (places if isinstance(places, list) else [places])
             if not any(folder.joinpath(str(place)).exists() for folder in (root, path.parent))
         ]
+        faults += [
+            f"data={data}: {key}: {folder} holds no images"
+            for folder in (root / str(place) for place in (places if isinstance(places, list) else [places]))
+            if folder.is_dir() and not any(file.suffix[1:].lower() in IMG_FORMATS for file in folder.rglob("*.*"))
+        ]
+    return faults
+
+
+def class_faults(names: Any, nc: Any) -> list[str]:
+    """What is wrong with the classes of a data set."""
+    if names is None and nc is None:
+        return ["lacks 'names'"]
+    if nc is not None and (isinstance(nc, bool) or not isinstance(nc, int) or nc < 1):
+        return [f"nc: {nc!r} is no number of classes"]
+    if names is None:
+        return []
+    if not isinstance(names, list | dict) or not names:
+        return [f"names: {names!r} is no list of classes, nor names by their number"]
+    faults = []
+    if isinstance(names, dict) and set(names) != set(range(len(names))):
+        numbers = ", ".join(map(str, names))
+        faults.append(
+            f"names has {len(names)} classes with the numbers {numbers}; they must go from 0 up, without gaps"
+        )
+    if nc is not None and nc != len(names):
+        faults.append(f"nc is {nc}, but there are {len(names)} names. Hint: leave nc out")
     return faults
 
 

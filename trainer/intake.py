@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ultralytics.utils import LOGGER
 
+from trainer.arguments import ArgumentsError
 from trainer.contract import EventKind, RunLayout
 from trainer.recorder import Recorder
 from trainer.tracing import UNREADABLE_KEY
@@ -21,6 +22,8 @@ _STANDS_IN: Final = {
     "batch": "could not be read; another sample stands in",
     "val_batch": "could not be read for validation; a gray image without labels stands in",
 }
+MAX_LINES: Final = 4
+"""Of a refusal: what it is and the first files, where a line is told of each."""
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LEFT_OUT: Final = re.compile(r"^(?:(?:train|val|test): ?)?(?P<file>.+?): ignoring (?P<why>.+)$")
 """How Ultralytics tells an image or label that it leaves out (``data/utils.py``, 8.4.190)."""
@@ -64,6 +67,21 @@ def collecting() -> Iterator[list[LeftOut]]:
         LOGGER.setLevel(level)
         for handler, own in others:
             handler.setLevel(own)
+
+
+@contextlib.contextmanager
+def told_as_bad_input(data: Any) -> Iterator[None]:
+    """Within, a data set that Ultralytics refuses is one that somebody has to put right, not a crash.
+
+    Raises:
+        ArgumentsError: in its words, with the first of the files it names.
+    """
+    try:
+        yield
+    except (RuntimeError, FileNotFoundError, ValueError) as error:
+        lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
+        text = " ".join(lines[:MAX_LINES]).encode("ascii", "ignore").decode()
+        raise ArgumentsError(f"data={data} cannot be trained on: {' '.join(text.split())}") from error
 
 
 class Intake:

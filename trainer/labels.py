@@ -14,6 +14,8 @@ import torch
 
 LABEL_KEYS: Final = ("cls", "bboxes", "keypoints")
 """Labels small enough to be checked on the host before they are used as indices."""
+MASK_KEYS: Final = ("masks", "sem_masks")
+"""Labels too large for that; the loss tells when they are not finite."""
 IGNORED_CLASS: Final = -100
 """What ``torch.nn.functional.cross_entropy`` leaves out by default."""
 
@@ -40,6 +42,31 @@ def without_bad_labels(batch: dict[str, Any], num_classes: int | None = None) ->
         if num_classes is None or not isinstance(classes, torch.Tensor):
             return batch
         return {**batch, "cls": torch.where(_within(classes, num_classes), classes, IGNORED_CLASS)}
+    good = _good_boxes(batch, index, num_classes)
+    keys = [key for key in (*LABEL_KEYS, "batch_idx") if isinstance(batch.get(key), torch.Tensor)]
+    return {**batch, **{key: batch[key][good] for key in keys if len(batch[key]) == len(index)}}
+
+
+@torch.no_grad()
+def badly_labelled(batch: Mapping[str, Any], num_classes: int | None = None) -> list[int]:
+    """Places in the batch of the images with a label that no loss can be made of, or a mask that is not finite."""
+    index, classes, images = batch.get("batch_idx"), batch.get("cls"), batch.get("img")
+    num_images = len(images) if isinstance(images, torch.Tensor) else 0
+    found: set[int] = set()
+    if isinstance(index, torch.Tensor):
+        of = index[~_good_boxes(batch, index, num_classes)]
+        found |= {int(one) for one in of.tolist() if 0 <= one < num_images}
+    elif isinstance(classes, torch.Tensor) and num_classes is not None and len(classes) == num_images:
+        found |= set(torch.nonzero(~_within(classes, num_classes).reshape(num_images, -1).all(1)).flatten().tolist())
+    for key in MASK_KEYS:
+        masks = batch.get(key)
+        if isinstance(masks, torch.Tensor) and masks.is_floating_point() and len(masks) == num_images:
+            found |= set(torch.nonzero(~torch.isfinite(masks.flatten(1)).all(1)).flatten().tolist())
+    return sorted(found)
+
+
+def _good_boxes(batch: Mapping[str, Any], index: torch.Tensor, num_classes: int | None) -> torch.Tensor:
+    classes = batch.get("cls")
     good = torch.isfinite(index)
     if isinstance(images := batch.get("img"), torch.Tensor):
         good &= _within(index, len(images))
@@ -49,8 +76,7 @@ def without_bad_labels(batch: dict[str, Any], num_classes: int | None = None) ->
             good &= torch.isfinite(value.reshape(len(index), -1)).all(1).to(good.device)
     if num_classes is not None and isinstance(classes, torch.Tensor) and len(classes) == len(index):
         good &= _within(classes.reshape(len(index), -1), num_classes).all(1).to(good.device)
-    keys = [key for key in (*LABEL_KEYS, "batch_idx") if isinstance(batch.get(key), torch.Tensor)]
-    return {**batch, **{key: batch[key][good] for key in keys if len(batch[key]) == len(index)}}
+    return good
 
 
 def _on_host(value: Any) -> np.ndarray | None:
@@ -60,7 +86,7 @@ def _on_host(value: Any) -> np.ndarray | None:
 
 
 def _leaves(values: np.ndarray, number: int) -> bool:
-    return bool(values.min() < 0 or values.max() >= number)
+    return not bool(values.min() >= 0 and values.max() < number)  # so that NaN does
 
 
 def _within(values: torch.Tensor, number: int) -> torch.Tensor:

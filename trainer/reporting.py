@@ -266,7 +266,7 @@ class Reporter:
             "fp32_replay_finite": fp32_finite,
             "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
         }
-        suspects = sources_of_samples(bad.batch, facts["bad_images"]) or facts["images"]
+        suspects = sources_of_samples(bad.batch, facts["bad_images"] + facts["badly_labelled"]) or facts["images"]
         name = None
         try:
             keep_scene = partial(self._scenes.keep, trainer=trainer, rng=bad.rng, steps=step.steps_taken)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.trainer.runs import events, layout_of, nonfinite
 from trainer import GuardedDetectionTrainer
+from trainer.arguments import ArgumentsError
 
 pytestmark = pytest.mark.training
 
@@ -53,6 +54,15 @@ def test_corrupt_images_and_labels_are_named_and_counted(settings: Settings, own
     assert named == {path.stem for path in (empty, garbage, cut, not_a_number, no_such_class)}
     assert len((layout.root / train["list"]).read_text(encoding="utf-8").splitlines()) == 5
     assert "data-fault: 5 files left out of train" in layout.train_log.read_text(encoding="utf-8")
+
+
+def test_a_data_set_without_one_good_label_is_refused_in_words(settings: Settings, own_digits: Path) -> None:
+    for path in (own_digits.parent / "labels" / "train").glob("*.txt"):
+        path.write_text("77 0.5 0.5 0.2 0.2\n", encoding="utf-8")
+    trainer = GuardedDetectionTrainer(overrides=settings(data=str(own_digits)))
+
+    with pytest.raises(ArgumentsError, match=r"cannot be trained on: No valid images found .* exceeds dataset class"):
+        trainer.train()
 
 
 @pytest.mark.parametrize("fault", ["missing", "corrupt", "of numbers that are none"])

@@ -139,7 +139,9 @@ def test_adam_s_own_state_is_healed_before_it_steps(settings: Settings, key: str
 
 
 @pytest.mark.parametrize(
-    ("label", "value"), [("cls", 99.0), ("cls", -3.0), ("batch_idx", 99.0), ("bboxes", INF)], ids=str
+    ("label", "value"),
+    [("cls", 99.0), ("cls", -3.0), ("batch_idx", 99.0), ("batch_idx", NAN), ("bboxes", INF)],
+    ids=str,
 )
 def test_labels_that_would_crash_the_loss_cost_one_batch(settings: Settings, label: str, value: float) -> None:
     class Mislabelled(GuardedDetectionTrainer):

@@ -124,10 +124,11 @@ def test_a_copy_of_the_model_has_its_own_loss() -> None:
         ({"cls": torch.zeros(2, 1), "bboxes": torch.ones(2, 4)}, False),
         ({"cls": torch.tensor([[0.0], [NAN]])}, True),
         ({"bboxes": torch.tensor([[0.0, INF, 0, 0]])}, True),
+        ({"img": torch.ones(2, 3), "batch_idx": torch.tensor([0.0, NAN])}, True),
         ({"cls": torch.tensor([1, 2])}, False),
         ({}, False),
     ],
-    ids=["good", "class", "box", "whole numbers", "none"],
+    ids=["good", "class", "box", "image of a box", "whole numbers", "none"],
 )
 def test_labels_are_checked_before_they_index(batch: dict[str, Any], bad: bool) -> None:
     assert bad_labels(batch) is bad

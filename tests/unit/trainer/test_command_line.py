@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 def data(tmp_path: Path) -> Path:
     for split in ("train", "val"):
         (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "images" / split / "0.png").touch()
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: {0: digit}\n", encoding="utf-8")
     return path
@@ -90,11 +91,20 @@ def test_all_faults_are_told_in_one_message(capsys: pytest.CaptureFixture[str]) 
         ("train: images/train\nval: images/val\n", "lacks 'names'"),
         ("- a\n- b\n", "is no YAML"),
         ("train: [unclosed\n", "is no YAML"),
+        ("train: images/train\nval: images/val\nnames: [a, b]\nnc: 3\n", "nc is 3, but there are 2 names"),
+        ("train: images/train\nval: images/val\nnc: ten\n", "'ten' is no number of classes"),
+        ("train: images/train\nval: images/val\nnames: digits\n", "is no list of classes"),
+        ("train: images/train\nval: images/val\nnames: {1: a, 5: b}\n", "the numbers 1, 5; they must go from 0 up"),
+        ("train: .\nval: images/none\nnames: [a]\n", "images/none holds no images"),
     ],
-    ids=["no val", "nowhere", "no names", "a list", "torn"],
+    ids=[
+        *("no val", "nowhere", "no names", "a list", "torn", "other number of classes", "number in words", "one name"),
+        *("gap", "no images"),
+    ],
 )
 def test_a_data_set_description_is_checked(content: str, told: str, data: Path) -> None:
     data.write_text(content, encoding="utf-8")
+    (data.parent / "images" / "none").mkdir()
     faults = data_faults(str(data), "detect")
     assert any(told in fault for fault in faults), faults
 

@@ -40,21 +40,44 @@ def test_a_large_batch_keeps_as_many_images_as_fit(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("where", "cause"), [("image", Cause.DATA), ("label", Cause.DATA), ("weight", Cause.MODEL), ("", Cause.TRANSIENT)]
+    ("where", "cause"),
+    [
+        ("image", Cause.DATA),
+        ("far beyond any picture", Cause.DATA),
+        ("label", Cause.DATA),
+        ("class", Cause.DATA),
+        ("mask", Cause.DATA),
+        ("weight", Cause.MODEL),
+        ("", Cause.TRANSIENT),
+    ],
 )
 def test_the_cause_is_where_the_first_bad_value_is(where: str, cause: Cause) -> None:
     model = nn.Linear(3, 1)
-    batch = {"img": torch.ones(2, 3), "cls": torch.ones(2, 1)}
-    if where == "image":
-        batch["img"][1, 0] = NAN
-    if where == "label":
-        batch["cls"][0] = NAN
-    if where == "weight":
-        with torch.no_grad():
-            model.weight[0, 0] = NAN
-    found = diagnose(model, batch, labels_bad=False)
+    model.nc = 2
+    batch = {
+        "img": torch.ones(2, 3),
+        "cls": torch.ones(3, 1),
+        "batch_idx": torch.tensor([0.0, 0.0, 1.0]),
+        "masks": torch.ones(2, 4, 4),
+    }
+    match where:
+        case "image":
+            batch["img"][1, 0] = NAN
+        case "far beyond any picture":
+            batch["img"][1, 0] = -1e30
+        case "label":
+            batch["cls"][2] = NAN
+        case "class":
+            batch["cls"][2] = 2
+        case "mask":
+            batch["masks"][1, 0] = NAN
+        case "weight":
+            with torch.no_grad():
+                model.weight[0, 0] = NAN
+    found = diagnose(model, batch, labels_bad=where == "class")
     assert found["cause"] == cause
-    assert found["bad_images"] == ([1] if where == "image" else [])
+    assert found["bad_images"] == ([1] if where in {"image", "far beyond any picture"} else [])
+    assert found["badly_labelled"] == ([1] if where in {"label", "class", "mask"} else [])
 
 
 def test_the_first_module_with_a_bad_output_is_named() -> None:
