@@ -6,11 +6,19 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
 import ultralytics
+from torch.utils.data import DataLoader
+from ultralytics.data.augment import BaseMixTransform, Mosaic
+from ultralytics.data.base import BaseDataset
 from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.data.dataset import ClassificationDataset, YOLODataset
+from ultralytics.engine import trainer as engine
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.tasks import BaseModel
-from ultralytics.utils.torch_utils import ModelEMA
+from ultralytics.utils.loss import E2ELoss
+from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA
 
 TESTED_VERSIONS: Final = ("8.4.190",)
 """Versions on which the whole test suite ran."""
@@ -38,14 +46,24 @@ _METHODS: Final[dict[type, dict[str, tuple[str, ...]]]] = {
         "resume_training": ("self", "ckpt"),
         "get_dataloader": ("self", "dataset_path", "batch_size", "rank", "mode"),
         "plot_training_samples": ("self", "batch", "ni"),
+        "get_model": ("self", "cfg", "weights", "verbose"),
+        "build_dataset": ("self", "img_path", "mode", "batch"),
+        "_get_memory": ("self",),
     },
     BaseModel: {"forward": ("self", "x", "args", "kwargs"), "loss": ("self", "batch", "preds")},
     ModelEMA: {"__init__": ("self", "model", "decay", "tau", "updates"), "update": ("self", "model")},
     InfiniteDataLoader: {"__iter__": ("self",), "__len__": ("self",), "reset": ("self",), "close": ("self",)},
+    DataLoader: {"_get_iterator": ("self",)},
+    BaseValidator: {"__call__": ("self", "trainer", "model"), "preprocess": ("self", "batch")},
+    YOLODataset: {"__getitem__": ("self", "index"), "get_image_and_label": ("self", "index"), "load_image": ("self",)},
+    ClassificationDataset: {"__getitem__": ("self", "i")},
 }
 
-_MARKERS: Final[dict[str, tuple[str, ...]]] = {
-    "_do_train": (
+_NAMES: Final[tuple[tuple[Any, str], ...]] = ((engine, "autocast"), (torch, "_foreach_norm"))
+"""Looked up where they are used, not imported."""
+
+_MARKERS: Final[dict[tuple[Any, str], tuple[str, ...]]] = {
+    (BaseTrainer, "_do_train"): (
         'self.run_callbacks("on_train_epoch_start")',
         'self.run_callbacks("on_train_batch_start")',
         'self.run_callbacks("on_train_batch_end")',
@@ -54,26 +72,61 @@ _MARKERS: Final[dict[str, tuple[str, ...]]] = {
         "self.optimizer.zero_grad()  # zero any resumed gradients",
         "self.tloss = None",
         "ni = i + nb * epoch",
+        "if nw and ni <= nw:",
+        "np.interp(ni, xi, [1, acc0])",
+        'self.args.warmup_bias_lr if x.get("param_group") == "bias" else 0.0',
         "batch = self.preprocess_batch(batch)",
+        'with autocast(torch.bfloat16 if self.args.amp == "bf16" else self.amp, device=self.device.type)',
         "loss, self.loss_items = self.model(batch)",
         "self.loss = loss.sum()",
         "if self.tloss is None",
+        "(self.tloss[k] * i + v) / (i + 1)",
         "self.scaler.scale(self.loss).backward()",
         "if ni - last_opt_step >= self.accumulate:",
         "self.optimizer_step()",
         "*self.tloss.values()",
         "if self._handle_nan_recovery(epoch):",
         "self.label_loss_items(self.tloss)",
+        "unwrap_model(self.model).criterion.update()",
+        "self.stop |= self.stopper(epoch + 1, self.fitness)",
         "self.save_model()",
     ),
-    "__init__": ("self.check_resume(overrides", "get_save_dir(self.args)", "not self.args.resume"),
-    "_setup_train": ("ckpt = self.setup_model()", "self.ema = ModelEMA(self.model)", "self.resume_training(ckpt)"),
-    "save_model": ("self.last.write_bytes(", "self.best.write_bytes(", 'self.wdir / f"epoch{self.epoch}.pt"'),
-    "optimizer_step": ("self.scaler.unscale_(self.optimizer)", "max_norm=10.0", "self.ema.update(self.model)"),
-    "validate": ("self.validator(self)",),
+    (BaseTrainer, "__init__"): ("self.check_resume(overrides", "get_save_dir(self.args)", "not self.args.resume"),
+    (BaseTrainer, "_setup_train"): (
+        "ckpt = self.setup_model()",
+        "self.ema = ModelEMA(self.model)",
+        "self.resume_training(ckpt)",
+    ),
+    (BaseTrainer, "save_model"): (
+        "self.last.write_bytes(",
+        "self.best.write_bytes(",
+        'self.wdir / f"epoch{self.epoch}.pt"',
+    ),
+    (BaseTrainer, "optimizer_step"): (
+        "self.scaler.unscale_(self.optimizer)",
+        "max_norm=10.0",
+        "self.ema.update(self.model)",
+    ),
+    (BaseTrainer, "validate"): ("self.validator(self)",),
+    (BaseTrainer, "final_eval"): ("strip_optimizer(self.last)", "self.validator(model=model)"),
+    (BaseModel, "forward"): ("self.loss(x, *args, **kwargs)",),
+    (BaseValidator, "__call__"): (
+        "model = model.float()",  # so that a stop in its middle saves an EMA in full precision
+        "batch = self.preprocess(batch)",
+        "model.loss(batch, preds)[1].items()",
+    ),
+    (ModelEMA, "update"): ("self.ema.state_dict().items()", "self.updates += 1"),
+    (EarlyStopping, "__init__"): ("self.best_fitness = ", "self.best_epoch = ", "self.possible_stop = "),
+    (E2ELoss, "update"): ("self.updates += 1",),
+    (InfiniteDataLoader, "__init__"): ("_RepeatSampler(self.batch_sampler)",),
+    (InfiniteDataLoader, "__iter__"): ("self.iterator = self._get_iterator()", "yield next(self.iterator)"),
+    (BaseDataset, "__init__"): ("self.buffer = []",),
+    (BaseDataset, "load_image"): ("self.buffer.append(i)",),
+    (Mosaic, "__init__"): ("self.buffer_enabled = ",),
+    (BaseMixTransform, "__init__"): ("self.pre_transform = ",),
+    (YOLODataset, "collate_fn"): ("new_batch[k] = value",),  # a key of ours passes through
 }
-_MODEL_MARKERS: Final = ("self.loss(x, *args, **kwargs)",)
-_LOADER_MARKERS: Final = ("self.iterator = self._get_iterator()", "yield next(self.iterator)")
+"""What a method must hold, as its source has it: what is repeated, replaced or counted on elsewhere in this package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +148,9 @@ def check() -> Compatibility:
     for owner, methods in _METHODS.items():
         for name, parameters in methods.items():
             missing += _method_faults(owner, name, parameters)
-    for name, markers in _MARKERS.items():
-        missing += _marker_faults(BaseTrainer, name, markers)
-    missing += _marker_faults(BaseModel, "forward", _MODEL_MARKERS)
-    missing += _marker_faults(InfiniteDataLoader, "__iter__", _LOADER_MARKERS)
+    missing += [f"{owner.__name__}.{name}" for owner, name in _NAMES if not hasattr(owner, name)]
+    for (owner, name), markers in _MARKERS.items():
+        missing += _marker_faults(owner, name, markers)
     version = ultralytics.__version__
     return Compatibility(version=version, tested=version in TESTED_VERSIONS, missing=tuple(missing))
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import ultralytics
+from ultralytics.data.augment import Mosaic
+from ultralytics.engine import trainer as engine
 from ultralytics.engine.trainer import BaseTrainer
 
 from trainer import compat
@@ -34,6 +38,18 @@ def test_a_loop_that_does_something_else_is_an_error(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(BaseTrainer, "_do_train", _do_train)
     with pytest.raises(compat.IncompatibleError, match=r"backward\(\)"):
+        compat.require()
+
+
+@pytest.mark.parametrize(("owner", "name", "what"), [(engine, "autocast", "autocast"), (Mosaic, "__init__", "buffer")])
+def test_a_detail_that_is_counted_on_and_gone_is_an_error_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, what: str
+) -> None:
+    if owner is engine:
+        monkeypatch.delattr(owner, name)
+    else:
+        monkeypatch.setattr(owner, name, BaseTrainer.validate)
+    with pytest.raises(compat.IncompatibleError, match=what):
         compat.require()
 
 
