@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import types
 from collections import deque
@@ -50,8 +49,8 @@ class BadBatch:
 class LossSeam:
     """Stands in for ``loss`` on the live model *instance*, and for nothing else.
 
-    A copy of the model (the EMA is one, and is pickled into every checkpoint) gets its own class's ``loss`` back, so
-    that nothing of the guard ever reaches a checkpoint.
+    A copy of the model (the EMA is one) and a pickle of it (a callback may save one) have their own class's ``loss``
+    back, so that nothing of the guard ever reaches a checkpoint.
     """
 
     def __init__(self, model: nn.Module, guarded_loss: Callable[..., Any]) -> None:
@@ -62,20 +61,25 @@ class LossSeam:
         """The guarded loss of ``batch``."""
         return self._guarded_loss(batch, preds)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        twin = memo.get(id(self._model))
-        owner = twin if twin is not None else copy.deepcopy(self._model, memo)
-        return types.MethodType(type(self._model).loss, owner)
+    def _state_without(self) -> dict[str, Any]:
+        state: dict[str, Any] = type(self._model).__getstate__(self._model)  # type: ignore[attr-defined]  # since 3.11
+        return {name: value for name, value in state.items() if name not in _SEAM_NAMES}
 
     @classmethod
     def attach(cls, model: nn.Module, guarded_loss: Callable[..., Any]) -> None:
         """Losses of ``model`` are made by ``guarded_loss(batch, preds)``."""
-        model.__dict__["loss"] = cls(model, guarded_loss)
+        seam = cls(model, guarded_loss)
+        model.__dict__.update(zip(_SEAM_NAMES, (seam, seam._state_without), strict=True))
 
     @staticmethod
     def detach(model: nn.Module) -> None:
         """``model`` is as its class made it."""
-        model.__dict__.pop("loss", None)
+        for name in _SEAM_NAMES:
+            model.__dict__.pop(name, None)
+
+
+_SEAM_NAMES: Final = ("loss", "__getstate__")
+"""What a seam puts on a model. Copying and pickling both ask the instance for its state (``object.__reduce_ex__``)."""
 
 
 class BatchGuard:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -105,17 +107,21 @@ def test_observing_changes_nothing() -> None:
     assert not bool(torch.isfinite(model.norm.running_mean).all())
 
 
-def test_a_copy_of_the_model_has_its_own_loss() -> None:
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "file"]
+)
+def test_a_copy_of_the_model_has_its_own_loss(duplicate: Callable[[Net], Net]) -> None:
     model = Net()
     LossSeam.attach(model, lambda batch, preds=None: "guarded")
-    twin = copy.deepcopy(model)
+    twin = duplicate(model)
     assert model.loss({}) == "guarded"
+    assert set(vars(twin)) == set(vars(Net()))
     loss, _ = twin.loss(good_batch())
     assert loss.shape == (2,)
     assert twin.loss.__self__ is twin
 
     LossSeam.detach(model)
-    assert "loss" not in vars(model)
+    assert set(vars(model)) == set(vars(Net()))
 
 
 @pytest.mark.parametrize(
