@@ -162,8 +162,8 @@ def usergroup(value: str | None) -> str | None:
 
 
 def expanded(value: Path) -> Path:
-    """``~`` as the home directory."""
-    return value.expanduser()
+    """``~`` as the home directory, and absolute: commands that are given the path run in other folders."""
+    return value.expanduser().absolute()
 
 
 def upper(value: Any) -> Any:

@@ -35,6 +35,10 @@ def _text(default: Any, unit: str, why: str, *, secret: bool = False) -> Any:
     return Field(default=default, description=why, json_schema_extra={"unit": unit}, repr=not secret)
 
 
+def _folder(default: str, why: str) -> Any:
+    return Field(default=Path(default), description=why, json_schema_extra={"unit": "directory"}, validate_default=True)
+
+
 class Settings(BaseSettings):
     """What the operator decides. Immutable; tokens show in no ``repr`` and no log."""
 
@@ -106,11 +110,11 @@ class Settings(BaseSettings):
     )
 
     # Where things are
-    runs_dir: Annotated[Path, AfterValidator(rules.expanded)] = _text(
-        Path("runs"), "directory", "every guarded run below it is watched; Ultralytics' own default"
+    runs_dir: Annotated[Path, AfterValidator(rules.expanded)] = _folder(
+        "runs", "every guarded run below it is watched; Ultralytics' own default"
     )
-    state_dir: Annotated[Path, AfterValidator(rules.expanded)] = _text(
-        Path("state"), "directory", "database, audit log and launch locks; made when missing; keep it on a local disk"
+    state_dir: Annotated[Path, AfterValidator(rules.expanded)] = _folder(
+        "state", "database, audit log and launch locks; made when missing; keep it on a local disk"
     )
 
     # Watching

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Protocol
 
 from bot.core.alert_book import AlertBook
@@ -140,11 +141,20 @@ class Command:
     def match(self, text: str) -> dict[str, str] | None:
         """The groups that ``text`` fills; None when it is another command."""
         found = self.pattern.fullmatch(text.strip())
-        return None if found is None else {key: value for key, value in found.groupdict().items() if value}
+        words = {} if found is None else {key: value for key, value in found.groupdict().items() if value}
+        if "run" in words:
+            words["run"] = words["run"].strip(_QUOTES) or words["run"]
+        return None if found is None else words
 
 
-RUN_WORD = r"(?:\s+(?:of|on|for)\s+(?P<run>\S+))?"
-"""A run may be named at the end of every command: ``status of digits``."""
+RUN_WORD = r"(?:\s+(?:of|on|for)\s+(?P<run>\S.*?))?"
+"""A run may be named at the end of every command: ``status of digits``. Names may have blanks, and quotes around."""
+
+EXAMPLE_RUN = "digits"
+"""Stands for a run in the examples of commands; people are shown one of theirs."""
+
+_MAX_NAME = 60
+_QUOTES = "\"'`“”‘’"
 
 
 def pattern(text: str) -> re.Pattern[str]:
@@ -164,8 +174,7 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
     if named:
         view = context.runs.find(named)
         if view is None:
-            known = ", ".join(one.name for one in context.runs.all()[:8]) or "none"
-            raise CommandError("run-unknown", f"there is no run named {named!r}. Known: {known}.", "/train runs")
+            raise _unknown_run(named, context)
         _require_one(named, context)
     else:
         view = _from_thread(request, context) or _from_channel(request, context)
@@ -174,6 +183,21 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: python -m trainer train ..."
         )
     return await context.runs.refresh(view.run) or view
+
+
+def _unknown_run(named: str, context: Context) -> CommandError:
+    labels = [label_of(view, context) for view in context.runs.all()]
+    near = get_close_matches(named, labels, n=1, cutoff=0.5)
+    known = ", ".join(label if len(label) <= _MAX_NAME else label[:_MAX_NAME] + "…" for label in labels[:8]) or "none"
+    meant = f"Did you mean {near[0]!r}?" if near else f"Known: {known}."
+    return CommandError("run-unknown", f"there is no run named {named[:_MAX_NAME]!r}. {meant}", "/train runs")
+
+
+def for_people(example: str, typed: str, context: Context) -> str:
+    """``example`` with a run of theirs: one that was ``typed``, else the newest."""
+    labels = [label_of(view, context) for view in context.runs.all()]
+    name = next((one for one in labels if one in typed), labels[0] if labels else EXAMPLE_RUN)
+    return example.replace(EXAMPLE_RUN, name)
 
 
 def label_of(view: RunView, context: Context) -> str:

@@ -6,9 +6,12 @@ from difflib import get_close_matches
 
 from bot.core.message import Message, Reply, Tone
 from bot.core.request import Request
-from commands.base import Command, Context, Invocation, require_on_call
+from commands.base import Command, Context, Invocation, for_people, require_on_call
 
 _MAX_ECHO = 80
+_JOINING = 3
+"""Letters of words such as “of” and “for”, which say nothing of what was meant."""
+_CLOSING = "\"'`”’"
 
 
 def match(text: str, commands: tuple[Command, ...]) -> tuple[Command, dict[str, str]] | None:
@@ -21,8 +24,10 @@ def match(text: str, commands: tuple[Command, ...]) -> tuple[Command, dict[str, 
 
 
 def is_command(text: str, commands: tuple[Command, ...]) -> bool:
-    """Whether ``text`` is a command as a whole; other talk in a thread is none of ours."""
-    return match(text, commands) is not None
+    """Whether ``text`` is a command as a whole; other talk in a thread is none of ours, such as a sentence that begins
+    like a command: a run's name with blanks needs quotes there."""
+    found = match(text, commands)
+    return found is not None and (" " not in found[1].get("run", "") or text.strip()[-1] in _CLOSING)
 
 
 async def dispatch(request: Request, context: Context, commands: tuple[Command, ...]) -> Reply:
@@ -34,16 +39,17 @@ async def dispatch(request: Request, context: Context, commands: tuple[Command, 
     text = " ".join(request.text.split()) or "help"
     found = match(text, commands)
     if found is None:
-        return _unknown(text, commands)
+        return _unknown(text, commands, context)
     command, words = found
     invocation = Invocation(request=request, words=words)
     if command.on_call_only:
-        await require_on_call(invocation, context, command.name)
+        await require_on_call(invocation, context, " ".join(word for word in command.name.split() if word.islower()))
     return await command.action(invocation, context)
 
 
-def _unknown(text: str, commands: tuple[Command, ...]) -> Reply:
+def _unknown(text: str, commands: tuple[Command, ...], context: Context) -> Reply:
     near = nearest(text, commands)
+    near = for_people(near, text, context) if near else None
     shown = text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
     body = f"Did you mean /train {near}?" if near else "These are understood: /train help"
     message = Message(
@@ -55,13 +61,15 @@ def _unknown(text: str, commands: tuple[Command, ...]) -> Reply:
 def nearest(text: str, commands: tuple[Command, ...]) -> str | None:
     """The example that ``text`` most looks like; None when it looks like none."""
     examples = [example for command in commands for example in command.examples]
-    whole = get_close_matches(text.lower(), examples, n=1, cutoff=0.55)
+    first = text.lower().split()[0]
+    same = [example for example in examples if example.split()[0] == first]
+    whole = get_close_matches(text.lower(), same, n=1, cutoff=0) or get_close_matches(text.lower(), examples, n=1)
     if whole:
         return whole[0]
-    first = text.lower().split()[0]
     by_word: dict[str, str] = {}
     for example in examples:
         for word in example.split():
-            by_word.setdefault(word, example)
+            if len(word) > _JOINING:
+                by_word.setdefault(word, example)
     words = get_close_matches(first, list(by_word), n=1, cutoff=0.6)
     return by_word[words[0]] if words else None

@@ -52,17 +52,20 @@ async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
 def _choose(view: RunView, number: int | None) -> EpochView:
     if number is None:
         if view.current is None:
-            raise CommandError("no-epoch-yet", f"{view.name} has not begun its first epoch.", "/train status")
+            raise CommandError("no-epoch-yet", f"run {view.name} has not begun its first epoch.", "/train status")
         return view.current
     epoch = view.epoch(number)
     if epoch is not None:
         return epoch
     story = view.story()
-    known = f"It has epochs {story[0].epoch} to {story[-1].epoch}" if story else "It has begun none"
+    known = "It has begun none"
+    if story:
+        first, last = story[0].epoch, story[-1].epoch
+        known = f"It has epochs {first} to {last}" if last > first else f"It has epoch {first}"
     planned = f", {view.total_epochs} are planned" if view.total_epochs else ""
     raise CommandError(
         "epoch-unknown",
-        f"{view.name} has no epoch {number}. {known}{planned}.",
+        f"run {view.name} has no epoch {number}. {known}{planned}.",
         f"/train epoch {story[-1].epoch} progress" if story else "/train status",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.core.message import Message, Reply, Table, Tone
-from commands.base import Command, Context, Invocation, pattern
+from commands.base import Command, Context, Invocation, for_people, pattern
 
 
 async def show_help(invocation: Invocation, context: Context) -> Reply:
@@ -18,7 +18,9 @@ async def show_help(invocation: Invocation, context: Context) -> Reply:
         tone=Tone.NEUTRAL,
         table=Table(
             header=("Command", "What it does"),
-            rows=tuple((f"/train {command.examples[0]}", command.summary) for command in allowed),
+            rows=tuple(
+                (f"/train {for_people(command.examples[0], '', context)}", command.summary) for command in allowed
+            ),
         ),
         context=(
             "the same words work after a mention, in the thread of an alert, and in a direct message",

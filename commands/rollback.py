@@ -17,7 +17,7 @@ async def execute_rollback(invocation: Invocation, context: Context) -> Reply:
         thread_of=thread_key(request, context),
         to_epoch=invocation.integer("number"),
         level=invocation.words.get("level"),
-        dry_run="dry" in invocation.words,
+        dry_run="dry" in invocation.words or "dry_last" in invocation.words,
     )
 
 
@@ -32,7 +32,7 @@ ROLLBACK = Command(
     ),
     pattern=pattern(
         r"(?:execute |do |propose )?roll\s*back(?: to(?: epoch)? (?P<number>\d+))?"
-        r"(?: (?:at |with )?level (?P<level>[\w+]+))?(?P<dry> dry\s*run)?" + RUN_WORD
+        r"(?: (?:at |with )?level (?P<level>[\w+]+))?(?P<dry> dry\s*run)?" + RUN_WORD + r"(?P<dry_last> dry\s*run)?"
     ),
     action=execute_rollback,
 )

@@ -65,6 +65,6 @@ USE = Command(
     name="use RUN",
     summary="choose the run that this channel talks about",
     examples=("use digits",),
-    pattern=pattern(r"use (?P<run>\S+)"),
+    pattern=pattern(r"use (?P<run>\S.*?)"),
     action=use_run,
 )

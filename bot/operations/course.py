@@ -31,7 +31,7 @@ class NoForeignAttempts:
             OperationError: always.
         """
         told = f"process {process.pid}, log {log}, from epoch {from_epoch or 1}"
-        raise OperationError("run-unguarded", f"{name} has no record where its new attempt could be noted: {told}.")
+        raise OperationError("run-unguarded", f"run {name} has no record where its new attempt could be noted: {told}.")
 
     def end(self, name: str) -> None:
         """Nothing to note."""

@@ -54,13 +54,13 @@ def refuse_unless_ours(view: RunView, host: str | None) -> None:
     if record is None:
         raise CommandError(
             "run-unguarded",
-            f"{view.name} has no readable guard/run.json, so its process and its Python are not known.",
+            f"run {view.name} has no readable guard/run.json, so its process and its Python are not known.",
             "stop it by hand, then: python -m trainer catalog RUN_DIR; python -m trainer resume RUN_DIR from=EPOCH",
         )
     if host and record.host and record.host != host:
         raise CommandError(
             "run-elsewhere",
-            f"{view.name} runs on host {record.host}, this bot on {host}.",
+            f"run {view.name} runs on host {record.host}, this bot on {host}.",
             f"run the bot on {record.host}, or there: python -m trainer resume {view.directory} from=EPOCH",
         )
 
@@ -78,7 +78,7 @@ def launch_of(view: RunView) -> Launch:
     if record is None or not record.python or not record.cwd:
         raise CommandError(
             "run-unguarded",
-            f"{view.name} does not record its Python and its folder.",
+            f"run {view.name} does not record its Python and its folder.",
             "resume it by hand: python -m trainer resume RUN_DIR from=EPOCH",
         )
     log = Path(record.log) if record.log else RunLayout(view.directory).train_log
@@ -100,7 +100,7 @@ def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
         ]
         raise CommandError(
             error.slug,
-            f"{view.name} was not started by the guarded trainer, and how to start it again was not told. The "
+            f"run {view.name} was not started by the guarded trainer, and how to start it again was not told. The "
             f"checkpoint of epoch {epoch} ({file}) shows no sign of damage.",
             "by hand: " + " && ".join(commands) + "; or tell it: python -m bot adopt ... --launch COMMAND",
         ) from error
@@ -118,7 +118,7 @@ def make_plan(
     """The plan; see :meth:`Planner.plan`."""
     record = view.record
     if record is None:
-        raise CommandError("run-unguarded", f"{view.name} has no readable guard/run.json.", "/train status")
+        raise CommandError("run-unguarded", f"run {view.name} has no readable guard/run.json.", "/train status")
     _refuse_by_state(view, to_epoch)
     _refuse_unguarded(view, level)
     target = choose_target(view, catalog, to_epoch)
@@ -183,7 +183,7 @@ def _refuse_by_state(view: RunView, to_epoch: int | None) -> None:
     if view.state is RunState.FINISHED and to_epoch is None:
         raise CommandError(
             "run-finished",
-            f"{view.name} has finished, so there is nothing to rescue.",
+            f"run {view.name} has finished, so there is nothing to rescue.",
             "to train on from an earlier epoch all the same: /train execute rollback to epoch N",
         )
 
@@ -202,7 +202,7 @@ def _refuse_unguarded(view: RunView, level: str | None) -> None:
     if level is not None:
         raise CommandError(
             "run-unguarded",
-            f"{view.name} is not guarded: it has no levels, its settings stand in its checkpoint.",
+            f"run {view.name} is not guarded: it has no levels, its settings stand in its checkpoint.",
             "leave the level out; or go on with the guard by hand: python -m trainer resume RUN_DIR level=...",
         )
 

@@ -60,7 +60,7 @@ class Records:
         if name not in known:
             raise CommandError(
                 "archive-unknown",
-                f"{view.name} has no archive {name[:60]!r}. It has: {', '.join(known) or 'none'}.",
+                f"run {view.name} has no archive {name[:60]!r}. It has: {', '.join(known) or 'none'}.",
                 "/train archive",
             )
         self.audit.append(user, "archive.brought_back", view.run, {"archive": name}, self.world.clock.now())

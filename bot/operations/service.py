@@ -237,7 +237,7 @@ class Operations:
         wanted = self.world.planner.levels.check(level) if level else None
         refuse_if_running(view, self.world.driver)
         if view.state is RunState.FINISHED:
-            raise CommandError("run-finished", f"{view.name} has finished.", "/train execute rollback to epoch N")
+            raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
         operation = operation_on(
             view,
             OperationKind.RESUME,

@@ -79,7 +79,7 @@ class Stops:
         refuse_unless_ours(view, self.instance.host)
         if not view.state.active:
             raise CommandError(
-                "not-running", f"{view.name} is {view.state.value}, so no epoch will end.", "/train status"
+                "not-running", f"run {view.name} is {view.state.value}, so no epoch will end.", "/train status"
             )
         now = self.world.clock.now()
         epoch = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)

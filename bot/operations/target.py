@@ -94,7 +94,7 @@ def _refuse_all(view: RunView, ends: Sequence[CheckpointFact]) -> NoReturn:
     if not ends:
         raise CommandError(
             "no-checkpoint",
-            f"{view.name} has no checkpoint of a finished epoch yet, so there is nothing to go back to.",
+            f"run {view.name} has no checkpoint of a finished epoch yet, so there is nothing to go back to.",
             "stop it with /train stop now and start anew with a stricter level",
         )
     order = {Verdict.CLEAN: 2, Verdict.UNKNOWN: 1, Verdict.CONTAMINATED: 0}

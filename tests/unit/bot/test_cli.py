@@ -65,7 +65,7 @@ def test_a_file_where_a_folder_belongs_is_named(capsys: pytest.CaptureFixture[st
 
 def test_an_empty_audit_log_says_so_and_names_its_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["audit"]) == 0
-    assert "No entries in state/audit.jsonl" in capsys.readouterr().out
+    assert "state/audit.jsonl: nobody has asked" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", [["audit"], ["doctor"]], ids=" ".join)

@@ -196,6 +196,12 @@ def test_right_names_raise_no_suspicion(environ: dict[str, str]) -> None:
     assert suspicious_names({**environ, "PATH": "/bin", "SLACK_TEAM_DOMAIN": "x"}) == ()
 
 
+def test_folders_are_absolute_since_commands_given_them_run_elsewhere() -> None:
+    here = Path.cwd()
+    loaded = load_settings({"RUNS_DIR": "my-runs"}, needs_slack=False)
+    assert (loaded.runs_dir, loaded.state_dir) == (here / "my-runs", here / "state")
+
+
 def test_the_example_file_names_every_setting_with_its_default() -> None:
     example = dotenv_values(EXAMPLE)
     assert list(example) == [name.upper() for name in Settings.model_fields]

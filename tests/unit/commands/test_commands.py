@@ -128,7 +128,7 @@ async def test_progress_without_a_number_is_of_the_running_epoch(world: World) -
 async def test_an_epoch_that_does_not_exist_is_refused_with_those_that_do(world: World, number: str) -> None:
     with pytest.raises(CommandError) as caught:
         await world.say(f"epoch {number} progress")
-    assert caught.value.message == f"digits has no epoch {number}. It has epochs 1 to 2, 4 are planned."
+    assert caught.value.message == f"run digits has no epoch {number}. It has epochs 1 to 2, 4 are planned."
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,7 @@ async def test_an_epoch_that_does_not_exist_is_refused_with_those_that_do(world:
         pytest.param("rollback to 3 level strict+1", (3, "strict+1", False), id="to an epoch at a level"),
         pytest.param("execute rollback dry run", (None, None, True), id="dry run"),
         pytest.param("execute rollback of digits", (None, None, False), id="run named"),
+        pytest.param("execute rollback of “digits” dry run", (None, None, True), id="dry run last, run quoted"),
     ],
 )
 async def test_rollback_is_proposed_as_asked(world: World, text: str, asked: tuple[object, ...]) -> None:
@@ -166,6 +167,9 @@ async def test_what_only_on_call_may_do_is_refused_to_others(world: World, text:
         pytest.param("epoch 4 progres", "epoch 4 progress", id="epoch"),
         pytest.param("stop", "stop now", id="half a command"),
         pytest.param("hlep", "help", id="help"),
+        pytest.param("use", "use digits", id="argument left out"),
+        pytest.param("silence", "silence 2h", id="time left out"),
+        pytest.param("silence of digits", "silence 2h for digits", id="time left out, run named"),
     ],
 )
 async def test_a_typo_is_answered_with_the_nearest_and_does_nothing(world: World, typed: str, meant: str) -> None:
@@ -176,8 +180,33 @@ async def test_a_typo_is_answered_with_the_nearest_and_does_nothing(world: World
 
 
 async def test_talk_is_no_command_and_has_no_nearest() -> None:
-    assert not is_command("shall we go for lunch", COMMANDS)
     assert nearest("zzzzqqqq", COMMANDS) is None
+    assert nearest("foo bar", COMMANDS) is None  # “for” is not what was meant
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("shall we go for lunch", False),
+        ("status of the coffee machine", False),
+        ("status of “my run”", True),
+        ("status of digits", True),
+        ("stop now", True),
+    ],
+)
+def test_in_a_thread_only_whole_commands_are_taken_for_one(text: str, command: bool) -> None:
+    assert is_command(text, COMMANDS) is command
+
+
+@pytest.mark.parametrize("text", ["status of my run", "use my run", 'status of "my run"'])
+async def test_a_run_may_have_blanks_in_its_name(world: World, text: str) -> None:
+    world.runs.views[0] = replace(world.runs.views[0], name="my run")
+    assert "my run" in (await world.say(text)).message.title
+
+
+async def test_an_unknown_run_is_answered_with_the_nearest(world: World) -> None:
+    with pytest.raises(CommandError, match=r"no run named 'dgits'. Did you mean 'digits'\?"):
+        await world.say("status of dgits")
 
 
 @settings(max_examples=300, deadline=None)
