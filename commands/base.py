@@ -154,6 +154,8 @@ EXAMPLE_RUN = "digits"
 """Stands for a run in the examples of commands; people are shown one of theirs."""
 
 _MAX_NAME = 60
+_MAX_COMPARED = 500
+"""Runs that a misspelt name is compared with, the newest first: of thousands it would keep Slack waiting."""
 _QUOTES = "\"'`“”‘’"
 
 
@@ -186,17 +188,17 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
 
 
 def _unknown_run(named: str, context: Context) -> CommandError:
-    labels = [label_of(view, context) for view in context.runs.all()]
-    near = get_close_matches(named, labels, n=1, cutoff=0.5)
-    known = ", ".join(label if len(label) <= _MAX_NAME else label[:_MAX_NAME] + "…" for label in labels[:8]) or "none"
+    names = list(dict.fromkeys(view.name for view in context.runs.all()))
+    near = get_close_matches(named, names[:_MAX_COMPARED], n=1)
+    known = ", ".join(name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…" for name in names[:8]) or "none"
     meant = f"Did you mean {near[0]!r}?" if near else f"Known: {known}."
     return CommandError("run-unknown", f"there is no run named {named[:_MAX_NAME]!r}. {meant}", "/train runs")
 
 
 def for_people(example: str, typed: str, context: Context) -> str:
     """``example`` with a run of theirs: one that was ``typed``, else the newest."""
-    labels = [label_of(view, context) for view in context.runs.all()]
-    name = next((one for one in labels if one in typed), labels[0] if labels else EXAMPLE_RUN)
+    names = [view.name for view in context.runs.all()] or [EXAMPLE_RUN]
+    name = next((one for one in names if one in typed), names[0])
     return example.replace(EXAMPLE_RUN, name)
 
 

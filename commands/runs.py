@@ -19,14 +19,15 @@ async def list_runs(invocation: Invocation, context: Context) -> Reply:
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: python -m trainer train ..."
         )
     left_out = len(every) - _MAX_SHOWN
+    num_at_work = sum(view.state.active for view in every)
     message = Message(
-        title=f"{len(every)} run{'s' if len(every) != 1 else ''}, {sum(view.state.active for view in every)} at work",
+        title=f"{len(every):,} run{'s' if len(every) != 1 else ''}, {num_at_work:,} at work",
         tone=Tone.NEUTRAL,
         table=Table(
             header=("Run", "State", "Epoch", "Bad", "Last sign of life"),
             rows=tuple(_row(view, label_of(view, context)) for view in every[:_MAX_SHOWN]),
         ),
-        context=(*((f"{left_out} older ones not shown",) if left_out > 0 else ()), "/train use RUN", "/train status"),
+        context=(*((f"{left_out:,} older ones not shown",) if left_out > 0 else ()), "/train use RUN", "/train status"),
     )
     return Reply(message=message)
 

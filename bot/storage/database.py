@@ -56,11 +56,12 @@ class Database:
         try:
             self._connection = self._open_home(_BUSY_TIMEOUT_S, mend=patient)
         except (sqlite3.Error, OSError) as error:
-            fault = StoreError(
-                "state-database",
-                f"{path} cannot be opened: {error}.",
-                "check STATE_DIR, its permissions and free space; a corrupt file can be moved aside and starts anew",
-            )
+            hint = "check STATE_DIR, its permissions and free space; a corrupt file can be moved aside and starts anew"
+            if isinstance(error, NewerSchemaError):
+                hint = (
+                    "run the newer one, which knows its alerts and approvals, or give this one a STATE_DIR of its own"
+                )
+            fault = StoreError("state-database", f"{path} cannot be opened: {error}.", hint)
             if not patient or isinstance(error, NewerSchemaError):
                 raise fault from error
             self._connection, seeded = refuge.copy_of(None, path)

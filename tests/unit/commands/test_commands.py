@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bot.core.alert import Alert, AlertState, card_key
 from bot.core.epoch_report import ReportLimits
@@ -19,8 +17,7 @@ from bot.core.request import Origin, Request
 from bot.core.view import RunView
 from bot.errors import CommandError
 from bot.reading.run_files import RunReader
-from commands import COMMANDS, Context, dispatch, is_command
-from commands.dispatch import match, nearest
+from commands import COMMANDS, Context, dispatch
 from tests.fakes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
 from tests.run_dirs import START_TS, WrittenRun
 from trainer.contract import RunRecordState
@@ -179,25 +176,6 @@ async def test_a_typo_is_answered_with_the_nearest_and_does_nothing(world: World
     assert world.operations.asked == []
 
 
-async def test_talk_is_no_command_and_has_no_nearest() -> None:
-    assert nearest("zzzzqqqq", COMMANDS) is None
-    assert nearest("foo bar", COMMANDS) is None  # “for” is not what was meant
-
-
-@pytest.mark.parametrize(
-    ("text", "command"),
-    [
-        ("shall we go for lunch", False),
-        ("status of the coffee machine", False),
-        ("status of “my run”", True),
-        ("status of digits", True),
-        ("stop now", True),
-    ],
-)
-def test_in_a_thread_only_whole_commands_are_taken_for_one(text: str, command: bool) -> None:
-    assert is_command(text, COMMANDS) is command
-
-
 @pytest.mark.parametrize("text", ["status of my run", "use my run", 'status of "my run"'])
 async def test_a_run_may_have_blanks_in_its_name(world: World, text: str) -> None:
     world.runs.views[0] = replace(world.runs.views[0], name="my run")
@@ -209,15 +187,6 @@ async def test_an_unknown_run_is_answered_with_the_nearest(world: World) -> None
         await world.say("status of dgits")
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.text(max_size=200))
-def test_any_text_is_a_command_or_not_but_never_a_fault(text: str) -> None:
-    found = match(text, COMMANDS)
-    assert found is None or found[0] in COMMANDS
-    if text.split():
-        nearest(text, COMMANDS)
-
-
 async def test_help_shows_only_what_the_person_may_do(world: World) -> None:
     mine = (await world.say("help", user="U0ANNA")).message.table
     theirs = (await world.say("help", user="U0CLEO")).message.table
@@ -226,14 +195,6 @@ async def test_help_shows_only_what_the_person_may_do(world: World) -> None:
     assert "/train stop now" in {row[0] for row in mine.rows}
     assert "/train stop now" not in {row[0] for row in theirs.rows}
     assert len(mine.rows) == len(COMMANDS)
-
-
-def test_every_example_is_a_use_of_its_own_command() -> None:
-    for command in COMMANDS:
-        for example in command.examples:
-            found = match(example, COMMANDS)
-            assert found is not None, example
-            assert found[0] is command, example
 
 
 async def test_commands_are_about_the_run_of_the_thread_then_the_chosen_then_the_newest(

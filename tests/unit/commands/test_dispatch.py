@@ -1,0 +1,46 @@
+"""Which words are a command, and which one was meant."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commands import COMMANDS, is_command
+from commands.dispatch import match, nearest
+
+
+async def test_talk_is_no_command_and_has_no_nearest() -> None:
+    assert nearest("zzzzqqqq", COMMANDS) is None
+    assert nearest("foo bar", COMMANDS) is None  # “for” is not what was meant
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("shall we go for lunch", False),
+        ("status of the coffee machine", False),
+        ("status of “my run”", True),
+        ("status of digits", True),
+        ("stop now", True),
+    ],
+)
+def test_in_a_thread_only_whole_commands_are_taken_for_one(text: str, command: bool) -> None:
+    assert is_command(text, COMMANDS) is command
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_is_a_command_or_not_but_never_a_fault(text: str) -> None:
+    found = match(text, COMMANDS)
+    assert found is None or found[0] in COMMANDS
+    if text.split():
+        nearest(text, COMMANDS)
+
+
+def test_every_example_is_a_use_of_its_own_command() -> None:
+    for command in COMMANDS:
+        for example in command.examples:
+            found = match(example, COMMANDS)
+            assert found is not None, example
+            assert found[0] is command, example
