@@ -49,7 +49,9 @@ def _train(arguments: Arguments) -> int:
 
         given = inputs.parse_values(arguments.settings)
         inputs.check_training(given)
-        return _run(str(given.get("task") or _task_of(str(given["model"]))), given)
+        from trainer.trainer_class import for_model  # noqa: PLC0415 - loads torch
+
+        return _run(for_model(str(given["model"]), given.get("task")), given)
 
     return _on_the_record(start)
 
@@ -96,11 +98,8 @@ def _replay(arguments: Arguments) -> int:
     return replay_main(arguments)
 
 
-def _run(task: str, overrides: dict[str, Any]) -> int:
-    from trainer.guard import TRAINERS  # noqa: PLC0415 - loads torch
-
-    reject_unknown([task], TRAINERS, "task")
-    TRAINERS[task](overrides=overrides).train()
+def _run(trainer_class: Any, overrides: dict[str, Any]) -> int:
+    trainer_class(overrides=overrides).train()
     return ExitCode.FINISHED
 
 
@@ -123,17 +122,6 @@ def _on_the_record(start: Callable[[], int]) -> int:
         except Exception:  # noqa: BLE001 - the command's edge: printed, on record already, and told by the exit code
             traceback.print_exc()
             return 1
-
-
-def _task_of(model: str) -> str:
-    """The task of a checkpoint, or the one that a model's name tells, as Ultralytics names its models."""
-    if model.endswith(".pt") and Path(model).is_file():
-        from ultralytics.nn.tasks import load_checkpoint  # noqa: PLC0415 - loads torch
-
-        return str(load_checkpoint(model)[0].task)
-    stem = Path(model).stem
-    names = {"-seg": "segment", "-pose": "pose", "-cls": "classify", "-obb": "obb"}
-    return next((task for suffix, task in names.items() if suffix in stem), "detect")
 
 
 def _whole(text: str | None, name: str) -> int | None:

@@ -60,8 +60,11 @@ def reject_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     unknown = [name for name in given if name not in set(names)]
     if not unknown:
         return
-    texts = []
-    for name in unknown:
-        near = get_close_matches(name, names, n=1, cutoff=0.6)
-        texts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    texts = [f"{name!r}{did_you_mean(name, names)}" for name in unknown]
     raise ArgumentsError(f"unknown {what}: {', '.join(texts)}", f"known: {', '.join(names)}" if len(names) < 40 else "")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest of ``known`` as the end of a message; empty when none is near."""
+    near = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -133,9 +133,11 @@ EVENT_KEYS: Final = ("v", "ts", "run", "attempt", "seq", "kind")
 RUN_KEYS: Final = (
     *("v", "run", "attempt", "pid", "create_time", "host", "boot_id", "python", "argv", "cwd", "log", "started_ts"),
     *("updated_ts", "task", "model", "data", "epochs", "level", "layers", "state", "exit_code", "from_epoch"),
+    "trainer_class",
 )
 """Of ``run.json``. ``create_time`` is psutil's process start time; with ``pid``, ``host`` and ``boot_id`` it names one
-process for good. ``layers`` is a list of ``{"layer", "setting", "value", "source"}``, the table shown at start-up."""
+process for good. ``layers`` is a list of ``{"layer", "setting", "value", "source"}``, the table shown at start-up;
+``trainer_class`` is ``module:name`` of the class that trained last."""
 
 HEARTBEAT_KEYS: Final = (
     *("v", "ts", "run", "attempt", "pid", "phase", "phase_since_ts", "epoch", "epochs", "batch", "batches", "losses"),

@@ -108,6 +108,11 @@ class Recorder:
         return str(self._run["host"])
 
     @property
+    def trainer_class(self) -> str | None:
+        """As ``run.json`` has it: that of the attempt before, until this one's is known."""
+        return self._run["trainer_class"]
+
+    @property
     def phase(self) -> Phase:
         """What the trainer is doing."""
         return Phase(self._beat["phase"])

@@ -203,6 +203,14 @@ class Reporter:
             many = f"{found['bad_weights']} weights are not finite, and no batch can mend that"
             self.give_up = many if found["bad_weights"] else spent or self.give_up
 
+    def taken_over(self, class_before: str | None, trainer_class: str) -> None:
+        """A run may go on with another class than it began with, but not in silence."""
+        if class_before not in {None, trainer_class}:
+            self.notice(
+                f"trained by {class_before} so far, from here on by {trainer_class}: a class of a script's own "
+                "is found again only in a module that can be imported"
+            )
+
     def notice(self, text: str) -> None:
         """Something a person should know, on the console and in the event log."""
         self._recorder.event(EventKind.NOTICE, text=text)

@@ -10,12 +10,13 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from trainer.arguments import ArgumentsError, reject_unknown
 from trainer.checkpoints.errors import CheckpointError
-from trainer.contract import EventKind, ExitCode, RunLayout, RunRecordState, is_run_dir
+from trainer.contract import EventKind, ExitCode, RunLayout, RunRecordState, is_run_dir, read_json
 from trainer.inputs import data_faults, parse_values, value_faults
 from trainer.recorder import Recorder
 from trainer.resuming import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
 from trainer.run_directory import RunLock
 from trainer.settings import GUARD_KEYS
+from trainer.trainer_class import by_name
 
 
 def resume(
@@ -23,7 +24,7 @@ def resume(
     *,
     from_epoch: int | None,
     settings: dict[str, str],
-    run: Callable[[str, dict[str, Any]], int],
+    run: Callable[[type, dict[str, Any]], int],
 ) -> int:
     """Go on with the run in ``layout``; the exit code.
 
@@ -53,7 +54,8 @@ def resume(
         raise
     made: ResumePlan = overrides[PLAN_KEY]
     assert made is plan
-    return run(str(plan.state["task"]), overrides)
+    known = (read_json(layout.run_json) or {}).get("trainer_class")
+    return run(by_name(known, str(plan.state["task"])), overrides)
 
 
 def _put_on_record(layout: RunLayout, refusal: ResumeRefusedError) -> None:

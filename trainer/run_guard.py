@@ -107,7 +107,11 @@ class RunGuard:
         args = trainer.args
         common = {"task": args.task, "model": str(args.model), "epochs": args.epochs, "level": self.settings.level}
         layers = [row.as_record() for row in self.rows]
-        self.recorder.update_run(**common, data=str(args.data), layers=layers, from_epoch=from_epoch)
+        class_before = self.recorder.trainer_class
+        trainer_class = f"{type(trainer).__module__}:{type(trainer).__qualname__}"
+        self.recorder.update_run(
+            **common, data=str(args.data), layers=layers, from_epoch=from_epoch, trainer_class=trainer_class
+        )
         self.recorder.event(
             EventKind.RUN_STARTED,
             **common,
@@ -121,6 +125,7 @@ class RunGuard:
         if IS_FIRST:
             where = f"attempt {self.recorder.attempt}, from epoch {from_epoch or 1}"  # one log holds all attempts
             LOGGER.info(f"Guard at level {self.settings.level}, {where}:\n{table(self.rows)}")
+        self.reporter.taken_over(class_before, trainer_class)
 
     @contextmanager
     def session(self, trainer: Any) -> Iterator[None]:

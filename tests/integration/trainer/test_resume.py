@@ -152,3 +152,23 @@ def test_an_unguarded_run_s_checkpoint_is_taken_over(settings: Callable[..., dic
     assert trainer.start_epoch == 1
     assert not events(layout_of(trainer), "notice")  # the momentum was taken over too
     assert [row.split(",")[0] for row in trainer.csv.read_text().splitlines()] == ["epoch", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("importable", [True, False], ids=["of a module", "of a script"])
+def test_a_run_goes_on_with_the_class_that_trained_it_if_that_can_be_found(
+    settings: Callable[..., dict[str, Any]], importable: bool
+) -> None:
+    kind = Poisoned if importable else type("Local", (Poisoned,), {})
+    trainer = kind(overrides=settings(epochs=1))
+    trainer.train()
+    layout = layout_of(trainer)
+
+    assert main(["resume", str(layout.root), "epochs=2"]) == ExitCode.FINISHED
+
+    found = (read_json(layout.run_json) or {})["trainer_class"]
+    notices = [event["text"] for event in events(layout, "notice") if "trained by" in event["text"]]
+    if importable:
+        assert (found, notices) == ("tests.integration.trainer.runs:Poisoned", [])
+    else:
+        assert found == "trainer.guard:GuardedDetectionTrainer"
+        assert [text.split(",")[0] for text in notices] == [f"trained by {__name__}:Local so far"]

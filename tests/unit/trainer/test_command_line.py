@@ -45,6 +45,7 @@ def data(tmp_path: Path) -> Path:
         (["train", "model=yolo11n.yaml", "data={data}", "quarantine=nowhere.txt"], "nowhere.txt"),
         (["train", "model=yolo11n.yaml", "data=nowhere/data.yaml"], "no such file"),
         (["train", "data={data}"], "no model given"),
+        (["train", "model=nowhere.pt", "data={data}"], "model=nowhere.pt: no such file"),
         (["train", "model=yolo11n.yaml", "data={data}", "drill=nan-image@x"], "epoch 2 batch 5"),
         (["train", "model=yolo11n.yaml", "data={data}", "epochs=3", "extra"], "key=value"),
         (["train", "model=yolo11n.yaml", "data={data}", "epochs=3", "epochs=4"], "given twice"),
