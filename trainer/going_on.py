@@ -24,6 +24,7 @@ class GoingOn:
         self._running = running
         self._running_record: Mapping[str, object] | None = None
         self._begun = False
+        self._same_batches = False
 
     def set_up(self, trainer: Any) -> list[str]:
         """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words."""
@@ -32,6 +33,12 @@ class GoingOn:
         trainer.start_epoch = state["epoch"]
         position.batches = len(trainer.train_loader)
         position.warmup_from = self._plan.warmup_from
+        samples, batch_size = state.get("samples"), state["args"].get("batch")
+        self._same_batches = (
+            state["batches"] == position.batches
+            and samples in {None, len(trainer.train_loader.dataset)}
+            and (batch_size in {None, -1} or batch_size == trainer.batch_size)
+        )
         last_step = state.get("last_step")
         if last_step is not None and self._same_batches:
             position.resume(last_step=last_step, window_open=bool(state.get("window_open")))
@@ -44,7 +51,7 @@ class GoingOn:
         loader = trainer.train_loader
         if isinstance(loader, GuardedLoader) and "order" in state:
             loader.go_on(state=state["order"]["state"], batches_done=state["batch"] if self._same_batches else 0)
-        elif state["batch"] and not self._same_batches:
+        if state["batch"] and not self._same_batches:
             notes.append("the data set or the batch size changed: the epoch that was cut through starts over")
         return notes
 
@@ -64,7 +71,12 @@ class GoingOn:
         if state.get("rng"):
             set_random_state(state["rng"])
         dataset = trainer.train_loader.dataset
-        if state.get("mosaic_buffer") and hasattr(dataset, "buffer") and trainer.train_loader.num_workers == 0:
+        if (
+            self._same_batches
+            and state.get("mosaic_buffer")
+            and hasattr(dataset, "buffer")
+            and trainer.train_loader.num_workers == 0
+        ):
             for index in state["mosaic_buffer"]:
                 dataset.load_image(index)  # refills the buffer in its order
         return bool(state["batch"])
@@ -91,7 +103,3 @@ class GoingOn:
         if epoch != state["epoch"] or state["batch"] < self._position.batches or not state.get("rng"):
             return None
         return Boundary(rng=state["rng"], mosaic_buffer=state["mosaic_buffer"])
-
-    @property
-    def _same_batches(self) -> bool:
-        return self._state["batches"] == self._position.batches

@@ -74,6 +74,18 @@ def value_faults(given: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def num_classes(data: str) -> int | None:
+    """How many classes a data set's YAML file names; None where it can't be told without Ultralytics' own reading."""
+    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
+
+    path = Path(data)
+    if path.suffix not in {".yaml", ".yml"} or not path.is_file():
+        return None
+    content = YAML.load(path)
+    names, count = content.get("names"), content.get("nc")
+    return len(names) if isinstance(names, list | dict) else count if isinstance(count, int) else None
+
+
 def data_faults(data: str, task: str) -> list[str]:
     """What is wrong with a data set's YAML file: it is missing, is no YAML, or points to nothing."""
     from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load

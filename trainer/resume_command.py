@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -17,6 +17,13 @@ from trainer.resuming import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedErro
 from trainer.run_directory import RunLock
 from trainer.settings import GUARD_KEYS
 from trainer.trainer_class import by_name
+
+FIXED: Final = {
+    **dict.fromkeys(("model", "task", "pretrained", "single_cls", "cfg"), "a run keeps its model"),
+    **dict.fromkeys(("project", "name", "save_dir", "exist_ok"), "a run stays in its directory"),
+    **dict.fromkeys(("mode", "resume"), "resume says that already"),
+}
+"""What cannot be asked of a run that goes on, and why. Taken silently, the wish would be lost."""
 
 
 def resume(
@@ -32,7 +39,10 @@ def resume(
         ArgumentsError: what was asked cannot be; nothing was changed.
     """
     given = parse_values(settings)
-    reject_unknown(given, (*DEFAULT_CFG_DICT, *GUARD_KEYS), "key")
+    reject_unknown(given, (*DEFAULT_CFG_DICT, *GUARD_KEYS, *FIXED), "key")
+    if faults := [f"{key}= can't be changed on a resume: {why}" for key, why in FIXED.items() if key in given]:
+        hint = f"a new run from this one's weights: python -m trainer train model={layout.weights / 'best.pt'} ..."
+        raise ArgumentsError("\n".join(faults), hint)
     faults = value_faults({key: value for key, value in given.items() if (key, value) != ("level", NEXT_LEVEL)})
     faults += data_faults(str(given["data"]), "") if "data" in given else []
     if faults:

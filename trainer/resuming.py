@@ -19,6 +19,7 @@ from trainer.checkpoints.restore import mend_best
 from trainer.checkpoints.retention import ultralytics_copy
 from trainer.checkpoints.state import load_state
 from trainer.contract import RunLayout, RunRecordState, Verdict, read_json
+from trainer.inputs import data_faults, num_classes, value_faults
 from trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
 from trainer.quarantine import listed
 from trainer.run_directory import RunLock
@@ -91,12 +92,30 @@ def make_plan(
             f"{path.name} is the end of the run: {state['epoch']} of {epochs} epochs are done",
             f"give more epochs, or an earlier one: from=1 ... from={max(epochs - 1, 1)}",
         )
+    _require_trainable(layout, state, overrides)
     if from_epoch is not None:
         archive_after(layout, from_epoch, owns_lock=True)
     else:
         cut_results(layout.results_csv, state["epoch"])  # a kill may fall between the row and the state of an epoch
     mend_best(layout, state["epoch"] + finishing)
     return plan, overrides
+
+
+def _require_trainable(layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """What the run was trained on is still there and fits its model; asked before anything is moved.
+
+    Raises:
+        ArgumentsError: every fault, one a line.
+    """
+    data = str(overrides["data"])
+    if faults := data_faults(data, str(state["task"])) + value_faults({"device": overrides.get("device")}):
+        raise ArgumentsError("\n".join(faults), f"python -m trainer resume {layout.root} data=... device=...")
+    have, need = num_classes(data), state["model_yaml"].get("nc")
+    if have and need and have != need and not overrides.get("single_cls"):
+        raise ArgumentsError(
+            f"data={data} has {have} classes, the model of {layout.name} has {need}",
+            f"a new run from its weights: python -m trainer train model={layout.weights / 'best.pt'} data={data}",
+        )
 
 
 def _only_the_end_is_missing(layout: RunLayout, state: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

@@ -231,6 +231,7 @@ class Saver:
             "rng": boundary.rng if boundary else {},
             "mosaic_buffer": boundary.mosaic_buffer if boundary else [],
             "order": {"state": order},  # nested: a tensor at the top makes a file look like bare weights to forensics
+            "samples": len(loader.dataset),
             "last_step": position.last_step,
             "window_open": position.window_open,
             "warmup_from": position.warmup_from,

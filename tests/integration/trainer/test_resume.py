@@ -13,6 +13,7 @@ import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from tests.integration.trainer.runs import Poisoned, differences, events, layout_of
+from tests.unit.trainer.checkpoints.making import tree
 from trainer import GuardedDetectionTrainer, guard
 from trainer.__main__ import main
 from trainer.checkpoints.state import load_state
@@ -101,6 +102,47 @@ def test_a_stricter_level_really_changes_the_settings(settings: Callable[..., di
     assert [row[0] for row in rows] == ["epoch", "1", "2", "3", "4"]
     started = events(layout_of(second), "run_started")[-1]
     assert (started["attempt"], started["from_epoch"], started["level"]) == (2, 3, "strict")
+
+
+def test_what_cannot_be_is_refused_before_anything_is_moved(
+    settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], digits: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "digits.yaml"
+    data.write_text(f"path: {digits.parent}\n{digits.read_text()}", encoding="utf-8")
+    trainer = GuardedDetectionTrainer(overrides=settings(data=str(data)))
+    trainer.train()
+    run = layout_of(trainer)
+    before = tree(run.root)
+    other = tmp_path / "other.yaml"
+    other.write_text(f"path: {digits.parent}\ntrain: images/train\nval: images/val\nnames: [one, two]\n")
+    for word, answer in {
+        "lr0=-1": "'lr0=-1' is an invalid value",
+        "optimizer=Foo": "unknown optimizer: 'Foo'",
+        "model=yolo11n.yaml": "a run keeps its model",
+        "project=elsewhere": "a run stays in its directory",
+        "device=99": "Invalid CUDA 'device=99'",
+        f"data={other}": "has 2 classes, the model of run has 10",
+        "data=nowhere.yaml": "no such file",
+    }.items():
+        assert main(["resume", str(run.root), "from=1", word]) == ExitCode.BAD_ARGUMENTS, word
+        assert answer in capsys.readouterr().err
+    data.unlink()
+    assert main(["resume", str(run.root), "from=1"]) == ExitCode.BAD_ARGUMENTS
+    assert "digits.yaml: no such file\nHint: python -m trainer resume" in capsys.readouterr().err
+    assert tree(run.root) == before
+
+
+def test_an_epoch_cut_through_starts_over_when_its_batches_are_other_ones(
+    settings: Callable[..., dict[str, Any]], made: list[Any]
+) -> None:
+    """As many batches, of fewer images: some would be trained twice and some never."""
+    run = stopped(settings(epochs=2, mosaic=1.0), 8)
+
+    assert main(["resume", str(run), "fraction=0.5", "batch=2"]) == ExitCode.FINISHED
+
+    assert len(made[0].train_loader.dataset) == 12
+    (notice,) = events(RunLayout(run), "notice")
+    assert "the epoch that was cut through starts over" in notice["text"]
 
 
 def test_a_poisoned_checkpoint_is_refused_and_nothing_is_changed(
