@@ -57,21 +57,36 @@ def by_name(name: str | None, task: str) -> type:
     """The guarded class ``name`` of a run of ``task``, or the task's own where that cannot be imported.
 
     What a script defined in itself cannot be: importing the script would start it anew.
+
+    Raises:
+        ArgumentsError: it cannot be imported, and the task has none of its own.
     """
-    module_name, _, attribute = (name or "").partition(":")
-    if not module_name or module_name in {"__main__", guard.__name__}:
-        return guard.TRAINERS[task]
+    found = _imported(name) if name else None
+    if found is not None:
+        return found
+    if task not in guard.TRAINERS:
+        raise ArgumentsError(
+            f"the run is of task {task} and was trained by {name}, which cannot be imported from here",
+            "put that class into a module, and resume where the module can be found",
+        )
+    return guard.TRAINERS[task]
+
+
+def _imported(name: str) -> type | None:
+    module_name, _, attribute = name.partition(":")
+    if module_name in {"__main__", guard.__name__}:
+        return None
     try:
         module = importlib.import_module(module_name)
     except Exception:  # noqa: BLE001 - a person's module may raise anything
-        return guard.TRAINERS[task]
+        return None
     found: Any = getattr(module, attribute, None)
-    unguarded: Any = getattr(module, attribute.removeprefix("Guarded"), None)
     if isinstance(found, type) and issubclass(found, guard.GuardMixin):
         return found
+    unguarded: Any = getattr(module, attribute.removeprefix("Guarded"), None)
     if isinstance(unguarded, type) and issubclass(unguarded, BaseTrainer):
         return guard.guarded(unguarded)
-    return guard.TRAINERS[task]
+    return None
 
 
 def _kind_of(model: str) -> str | None:

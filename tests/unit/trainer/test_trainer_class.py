@@ -88,3 +88,8 @@ def test_a_class_is_found_again_by_its_name() -> None:
 )
 def test_a_class_that_cannot_be_imported_gives_way_to_that_of_the_task(name: str | None) -> None:
     assert by_name(name, "segment") is GuardedSegmentationTrainer
+
+
+def test_a_run_of_a_task_without_a_class_of_its_own_is_not_guessed_at() -> None:
+    with pytest.raises(ArgumentsError, match="of task semantic and was trained by __main__:Own"):
+        by_name("__main__:Own", "semantic")
