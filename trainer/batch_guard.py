@@ -14,7 +14,7 @@ from torch import distributed, nn
 
 from trainer.batchnorm import BatchNormStatistics
 from trainer.contract import SkipReason
-from trainer.labels import bad_labels, without_bad_labels
+from trainer.labels import bad_labels, num_classes_of, without_bad_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class BatchGuard:
         self._stock_loss = types.MethodType(type(model).loss, model)
         self._loss: Callable[..., Any] = self._stock_loss
         self._inside = False
-        self._num_classes: int | None = getattr(model, "nc", None)
+        self._num_classes = num_classes_of(model)
         self._statistics = statistics
         self._skip = skip
         self._agree = agree

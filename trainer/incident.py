@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from trainer.contract import RunLayout, replace_json
-from trainer.labels import LABEL_KEYS, MASK_KEYS, badly_labelled
+from trainer.labels import LABEL_KEYS, MASK_KEYS, badly_labelled, masks_by_box, num_classes_of
 
 MAX_INCIDENTS: Final = 50
 """Recorded a run; counting goes on. Ten are a pattern, fifty are a habit."""
@@ -22,6 +22,8 @@ MAX_BATCH_BYTES: Final = 64 * 2**20
 MAX_PIXEL: Final = 1e4
 """Of an image as the model gets it: from 0 to 1, or some units about 0 where it is normalized. Beyond this, it is no
 picture, and its sums overflow."""
+PER_BOX: Final = (*LABEL_KEYS, "batch_idx")
+"""In a batch of boxes, a row each; without boxes, a row an image."""
 MAX_IMAGE_FILES: Final = 32
 MAX_IMAGE_BYTES: Final = 32 * 2**20
 
@@ -104,7 +106,7 @@ def diagnose(model: nn.Module, batch: Mapping[str, Any], *, labels_bad: bool) ->
         "cause": cause,
         "bad_images": bad_images,
         "labels_finite": not labels_bad,
-        "badly_labelled": badly_labelled(batch, getattr(model, "nc", None)) if labels_bad else [],
+        "badly_labelled": badly_labelled(batch, num_classes_of(model)) if labels_bad else [],
         "bad_weights": len(bad_weights),
         "bad_weight_names": bad_weights[:5],
     }
@@ -164,8 +166,14 @@ def _capped(batch: Mapping[str, Any]) -> dict[str, Any]:
     num_images = len(tensors["img"]) if "img" in tensors else 0
     keep = num_images if total <= MAX_BATCH_BYTES else max(num_images * MAX_BATCH_BYTES // max(total, 1), 1)
     kept: dict[str, Any] = {}
+    index, by_box = tensors.get("batch_idx"), masks_by_box(batch) is not None
+    of_kept = None if index is None else index < keep
     for key, value in tensors.items():
-        part = value[:keep] if key in {"img", "masks", "sem_masks"} and keep < num_images else value
+        part = value
+        if keep < num_images and (key in PER_BOX or (key == "masks" and by_box)):
+            part = value[:keep] if of_kept is None or len(value) != len(of_kept) else value[of_kept.to(value.device)]
+        elif keep < num_images and len(value) == num_images:
+            part = value[:keep]
         kept[key] = part.cpu().clone()
     kept["im_file"] = [str(name) for name in batch.get("im_file", ())]
     return kept

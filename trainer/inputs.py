@@ -91,6 +91,8 @@ def data_faults(data: str, task: str) -> list[str]:
     from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load
     from ultralytics.utils import YAML  # noqa: PLC0415 - as above
 
+    from trainer.quarantine import files_below  # noqa: PLC0415 - as above
+
     path = Path(data)
     if task == "classify" or path.is_dir():
         return [] if path.is_dir() else [f"data={data}: no such directory"]
@@ -121,7 +123,8 @@ def data_faults(data: str, task: str) -> list[str]:
         faults += [
             f"data={data}: {key}: {folder} holds no images"
             for folder in (root / str(place) for place in (places if isinstance(places, list) else [places]))
-            if folder.is_dir() and not any(file.suffix[1:].lower() in IMG_FORMATS for file in folder.rglob("*.*"))
+            if folder.is_dir()
+            and not any(file.rpartition(".")[-1].lower() in IMG_FORMATS for file in files_below(folder))
         ]
     return faults
 

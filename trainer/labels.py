@@ -36,7 +36,10 @@ def bad_labels(batch: Mapping[str, Any], num_classes: int | None = None) -> bool
 
 @torch.no_grad()
 def without_bad_labels(batch: dict[str, Any], num_classes: int | None = None) -> dict[str, Any]:
-    """``batch`` without the boxes that :func:`bad_labels` finds fault with; classes of whole images are ignored."""
+    """``batch`` without the boxes that :func:`bad_labels` finds fault with; classes of whole images are ignored.
+
+    Masks go with their boxes, where there is one a box.
+    """
     index, classes = batch.get("batch_idx"), batch.get("cls")
     if not isinstance(index, torch.Tensor):
         if num_classes is None or not isinstance(classes, torch.Tensor):
@@ -44,7 +47,25 @@ def without_bad_labels(batch: dict[str, Any], num_classes: int | None = None) ->
         return {**batch, "cls": torch.where(_within(classes, num_classes), classes, IGNORED_CLASS)}
     good = _good_boxes(batch, index, num_classes)
     keys = [key for key in (*LABEL_KEYS, "batch_idx") if isinstance(batch.get(key), torch.Tensor)]
+    if masks_by_box(batch) is not None:
+        keys.append("masks")
+    elif len(index) == len(batch.get("masks", ())):  # a mask a box or a mask an image: without boxes, either will do
+        good = torch.zeros_like(good)
     return {**batch, **{key: batch[key][good] for key in keys if len(batch[key]) == len(index)}}
+
+
+def num_classes_of(model: Any) -> int | None:
+    """How many classes ``model`` tells apart, as the trainer set it or as it was built; None when it doesn't say."""
+    number = getattr(model, "nc", None)
+    return number if number is not None else (getattr(model, "yaml", None) or {}).get("nc")
+
+
+def masks_by_box(batch: Mapping[str, Any]) -> torch.Tensor | None:
+    """The masks of ``batch`` where there is clearly one a box (``overlap_mask=False``), not one an image."""
+    index, masks, images = batch.get("batch_idx"), batch.get("masks"), batch.get("img")
+    if not isinstance(masks, torch.Tensor) or not isinstance(index, torch.Tensor) or len(masks) != len(index):
+        return None
+    return None if isinstance(images, torch.Tensor) and len(images) == len(masks) else masks
 
 
 @torch.no_grad()
@@ -76,6 +97,9 @@ def _good_boxes(batch: Mapping[str, Any], index: torch.Tensor, num_classes: int 
             good &= torch.isfinite(value.reshape(len(index), -1)).all(1).to(good.device)
     if num_classes is not None and isinstance(classes, torch.Tensor) and len(classes) == len(index):
         good &= _within(classes.reshape(len(index), -1), num_classes).all(1).to(good.device)
+    masks = masks_by_box(batch)
+    if masks is not None and masks.is_floating_point():
+        good &= torch.isfinite(masks.flatten(1)).all(1).to(good.device)
     return good
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +73,12 @@ def note_offence(layout: RunLayout, images: Iterable[str], incident: str | None)
     return offenders
 
 
+def files_below(folder: Path) -> Iterator[str]:
+    """Files in ``folder`` and in folders below it, linked ones too, as Ultralytics looks for images."""
+    pattern = Path(glob.escape(str(folder)), "**", "*.*")
+    return glob.iglob(str(pattern), recursive=True)  # noqa: PTH207 - Path.rglob follows no link to a folder
+
+
 def _is_listed(file: str, left_out: frozenset[str]) -> bool:
     return file in left_out or Path(file).name in left_out or str(Path(file).resolve()) in left_out
 
@@ -81,7 +88,7 @@ def _image_files(places: list[str]) -> list[str]:
     found: list[str] = []
     for place in map(Path, places):
         if place.is_dir():
-            found += [str(path) for path in place.rglob("*.*")]
+            found += files_below(place)
         elif place.is_file():
             lines = place.read_text(encoding="utf-8-sig").strip().splitlines()
             found += [str(place.parent / line[2:]) if line.startswith("./") else line for line in lines]

@@ -34,7 +34,7 @@ from trainer.contract import (  # noqa: E402 - as above
 )
 from trainer.gradients import all_finite  # noqa: E402 - as above
 from trainer.incident import first_bad_module  # noqa: E402 - as above
-from trainer.labels import bad_labels, without_bad_labels  # noqa: E402 - as above
+from trainer.labels import bad_labels, num_classes_of, without_bad_labels  # noqa: E402 - as above
 from trainer.sampling import set_random_state  # noqa: E402 - as above
 from trainer.scene import RNG_NAME, SCENE_NAME  # noqa: E402 - as above
 
@@ -95,9 +95,9 @@ def replay(layout: RunLayout, incident: str) -> Replay:
     at_hand = bool(facts.get("scene")) and scene.is_file()
     path, state = (scene, load_state(scene)) if at_hand else _state_before(layout, int(facts["epoch"]))
     model = _model(state)
-    num_classes = getattr(model, "nc", None)
+    num_classes = num_classes_of(model)
     labels_bad = bad_labels(batch, num_classes)
-    used = without_bad_labels(_whole(batch), num_classes)
+    used = without_bad_labels(_whole(batch), num_classes) if labels_bad else _whole(batch)
     statistics = BatchNormStatistics(model)
     if (folder / RNG_NAME).is_file():
         set_random_state(load_state(folder / RNG_NAME))
@@ -186,6 +186,8 @@ def _model(state: dict[str, Any]) -> torch.nn.Module:
     if state.get("class_weights") is not None:
         model.class_weights = state["class_weights"]
     model.train()
+    for name in state.get("evaluating", ()):
+        model.get_submodule(name).eval()
     model.criterion = model.init_criterion()
     updates = int(state.get("criterion_updates") or 0)
     if updates and hasattr(model.criterion, "update"):

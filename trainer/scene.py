@@ -56,6 +56,7 @@ def scene_of(trainer: Any) -> dict[str, Any]:
         "args": plain(trainer.args),
         "precision": precision.name_of(trainer),
         "model": plain(model_state(trainer)),
+        "evaluating": [name for name, module in model.named_modules() if not module.training],  # of frozen layers
         "class_weights": weights.detach() if isinstance(weights, torch.Tensor) else None,
         "criterion_updates": int(getattr(criterion, "updates", 0) or 0),
     }

@@ -20,7 +20,7 @@ from trainer.contract import EventKind, SkipReason
 from trainer.drill import Drill
 from trainer.gradients import Gradients, Measurement, all_finite
 from trainer.healing import heal_optimizer, mend_settings
-from trainer.labels import bad_labels, without_bad_labels
+from trainer.labels import bad_labels, num_classes_of, without_bad_labels
 from trainer.position import Position
 from trainer.progress import RunningLoss
 from trainer.rerun import MicroBatch, Rerun
@@ -117,7 +117,7 @@ class StepGuard:
         self.statistics.reattach()
         self._before = self.statistics.flag()
         # A model on a CPU gets its labels checked as it sees them; on a device that would be one more read.
-        self._labels_bad = self._trainer.device.type != "cpu" and bad_labels(batch, getattr(self._model, "nc", None))
+        self._labels_bad = self._trainer.device.type != "cpu" and bad_labels(batch, num_classes_of(self._model))
         if opens:
             self._window, self._window_cut = [], False
             self.statistics.start_window()
@@ -141,7 +141,7 @@ class StepGuard:
     def finite_in_single_precision(self, batch: dict[str, Any]) -> bool:
         """Whether the loss of ``batch`` is finite without mixed precision: then the batch overflowed, no more."""
         with torch.autocast(self._trainer.device.type, enabled=False), contextlib.suppress(RuntimeError, IndexError):
-            loss, _ = self.batches.raw_loss(without_bad_labels(batch, getattr(self._model, "nc", None)))
+            loss, _ = self.batches.raw_loss(without_bad_labels(batch, num_classes_of(self._model)))
             return bool(torch.isfinite(loss).all())
         return False
 

@@ -22,6 +22,7 @@ from tests.integration.trainer.runs import (
 from trainer.checkpoints.forensics import judge
 from trainer.checkpoints.ledger import attestations
 from trainer.contract import ExitCode, RunRecordState, read_json
+from trainer.replay import replay
 
 pytestmark = pytest.mark.training
 
@@ -142,6 +143,15 @@ def test_a_window_lost_whole_for_one_of_its_batches_counts_once(settings: Callab
     assert not (layout.guard / "offenders.json").exists()
     with pytest.raises(SystemExit):  # each of them bad of itself: that is no accident
         trained(settings(nbs=48, warmup_epochs=0, name="storm"), dict.fromkeys(range(12), "steep"), SteepOnly)
+
+
+def test_a_replay_meets_the_loss_of_a_model_whose_first_layers_are_frozen(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    trainer = trained(settings(freeze=3, epochs=1), {4: "inf class"})
+
+    found = replay(layout_of(trainer), "0001")
+    assert (found.of_the_moment, found.same_loss, found.bad_again) == (True, True, True)
 
 
 class SpoiledTwice(Poisoned):

@@ -98,13 +98,13 @@ def _classes(source: Path, root: Path) -> Path:
 
 
 def poisoned(base: type, at: int = 3, key: str = "img") -> type:
-    """``base`` with a NaN in ``key`` of batch ``at`` (from 0)."""
+    """``base`` with a NaN, or a class that is none, in ``key`` of batch ``at`` (from 0)."""
 
     class Run(base):  # type: ignore[misc]
         def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
             batch = super().preprocess_batch(batch)
             if self.guard.position.ni == at:
-                batch[key].view(-1)[0] = NAN
+                batch[key].view(-1)[0] = NAN if batch[key].is_floating_point() else 99
             return batch
 
     return Run
@@ -116,11 +116,16 @@ def poisoned(base: type, at: int = 3, key: str = "img") -> type:
         ("detect", "img", {"optimizer": "MuSGD", "nbs": 12}),
         ("detect", "cls", {"optimizer": "AdamW"}),
         ("segment", "bboxes", {"optimizer": "AdamW", "nbs": 12}),
+        ("segment", "cls", {"overlap_mask": False}),
         ("pose", "keypoints", {"optimizer": "MuSGD"}),
-        ("classify", "img", {"nbs": 12}),
+        ("classify", "img", {"nbs": 12, "dropout": 0.3}),
+        ("classify", "cls", {}),
         ("obb", "bboxes", {"optimizer": "auto"}),
     ],
-    ids=["detect musgd accumulating", "detect adamw", "segment", "pose", "classify", "obb"],
+    ids=[
+        *("detect musgd accumulating", "detect adamw", "segment", "a mask a box", "pose", "classify and drop out"),
+        *("class of an image", "obb"),
+    ],
 )
 def test_every_task_and_optimizer_loses_one_batch_without_a_trace_and_names_its_images(
     settings: Callable[..., dict[str, Any]],

@@ -39,6 +39,19 @@ def test_a_large_batch_keeps_as_many_images_as_fit(tmp_path: Path, monkeypatch: 
     assert kept["img"].shape == (5, 5)
 
 
+@pytest.mark.parametrize("masks_of", [3, 5], ids=["a mask an image", "a mask a box"])
+def test_what_is_kept_of_a_large_batch_belongs_to_the_images_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masks_of: int
+) -> None:
+    monkeypatch.setattr("trainer.incident.MAX_BATCH_BYTES", 2400)
+    index = torch.tensor([0.0, 0.0, 1.0, 2.0, 2.0])
+    batch = {"img": torch.ones(3, 256), "batch_idx": index, "cls": torch.ones(5, 1), "masks": torch.ones(masks_of, 2)}
+    Incidents(RunLayout(tmp_path)).record({}, batch, [])
+    kept = torch.load(RunLayout(tmp_path).incidents / "0001" / "batch.pt", weights_only=True)
+    assert (len(kept["img"]), kept["batch_idx"].tolist(), len(kept["cls"])) == (2, [0, 0, 1], 3)
+    assert len(kept["masks"]) == (2 if masks_of == 3 else 3)
+
+
 @pytest.mark.parametrize(
     ("where", "cause"),
     [

@@ -18,13 +18,16 @@ def test_an_image_is_an_offender_from_its_second_bad_batch(tmp_path: Path) -> No
 
 
 def test_quarantine_leaves_out_what_it_names(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png", "c.txt"):
-        (tmp_path / name).write_text("")
-    path, num_left_out = training_list(str(tmp_path), frozenset({"a.png"}), tmp_path / "list.txt")
+    folder, elsewhere = tmp_path / "im[a]ges", tmp_path / "elsewhere"
+    for path in (folder / "a.png", folder / "b.png", folder / "c.txt", elsewhere / "d.jpg"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    (folder / "linked").symlink_to(elsewhere)
+    path, num_left_out = training_list(str(folder), frozenset({"a.png"}), tmp_path / "list.txt")
     assert num_left_out == 1
-    assert Path(path).read_text() == f"{tmp_path / 'b.png'}\n"
+    assert Path(path).read_text() == f"{folder / 'b.png'}\n{folder / 'linked' / 'd.jpg'}\n"
     with pytest.raises(ArgumentsError, match="leaves none"):
-        training_list(str(tmp_path), frozenset({"a.png", "b.png"}), tmp_path / "list.txt")
+        training_list(str(folder), frozenset({"a.png", "b.png", "d.jpg"}), tmp_path / "list.txt")
 
 
 def test_a_quarantine_that_cannot_be_read_is_told(tmp_path: Path) -> None:
