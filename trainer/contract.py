@@ -289,7 +289,8 @@ def encode_record(record: dict[str, Any]) -> str:
 def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False) -> None:
     """``path`` holds ``record`` or what it held before, never a part of either.
 
-    ``durable`` also survives a power cut (fsync of file and folder).
+    A file name that is no UTF-8 has a question mark for each byte that is none. ``durable`` also survives a power cut
+    (fsync of file and folder).
 
     Raises:
         OSError: no space, no permission; the old content stands and no temporary file stays.
@@ -298,7 +299,7 @@ def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False) -
 
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
             stream.write(encode_record(record) + "\n")
             stream.flush()
             if durable:

@@ -142,13 +142,13 @@ class GuardMixin:
             dataset.samples = keep_samples(dataset.samples, left_out)
         return dataset
 
-    def get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
         """The loader, able to go on in the middle of an epoch."""
-        loader = super().get_dataloader(*args, **kwargs)
+        loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
         if not isinstance(loader, InfiniteDataLoader):
             return loader
         loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
-        if kwargs.get("mode", "train") == "train":
+        if mode == "train":
             seed = self.args.seed if self.guard.settings.exact else None
             switch = self.guard.switch if self.world_size <= 1 else None
             return GuardedLoader.adopt(loader, switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
@@ -293,7 +293,15 @@ class GuardMixin:
 def guarded(trainer_class: AnyTrainer) -> AnyTrainer:
     """``trainer_class`` under guard, for any class that trains the way Ultralytics' own do.
 
-    For DDP the result must be importable under the name it is bound to, so bind it at the top of a module.
+    The result is constructed and used as ``trainer_class`` is. Among its ``overrides``, or the keywords of
+    ``YOLO.train(trainer=...)``, it takes the fields of :class:`trainer.settings.GuardSettings` too, such as
+    ``level="strict"``. For DDP it must be importable under the name it is bound to, so bind it at the top of a module.
+
+    Constructing it raises :class:`~trainer.arguments.ArgumentsError` on a setting that cannot be and on a run directory
+    in which another trainer works, and :class:`~trainer.compat.IncompatibleError` where this Ultralytics lacks a seam.
+    Both that, with ``resume=``, and ``train`` raise :class:`~trainer.stop.RunEnded`, a SystemExit with the exit code,
+    when the run ends early in an orderly way: stopped on request (3), given up after too many bad batches (4), refused
+    for a checkpoint or weights that are not clean (5).
     """
     if issubclass(trainer_class, GuardMixin):
         return trainer_class
@@ -321,23 +329,23 @@ def user_values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class GuardedDetectionTrainer(GuardMixin, DetectionTrainer):
-    """A :class:`DetectionTrainer` under guard."""
+    """A :class:`DetectionTrainer` under guard; settings and errors as for :func:`guarded`."""
 
 
 class GuardedSegmentationTrainer(GuardMixin, SegmentationTrainer):
-    """A :class:`SegmentationTrainer` under guard."""
+    """A :class:`SegmentationTrainer` under guard; settings and errors as for :func:`guarded`."""
 
 
 class GuardedPoseTrainer(GuardMixin, PoseTrainer):
-    """A :class:`PoseTrainer` under guard."""
+    """A :class:`PoseTrainer` under guard; settings and errors as for :func:`guarded`."""
 
 
 class GuardedClassificationTrainer(GuardMixin, ClassificationTrainer):
-    """A :class:`ClassificationTrainer` under guard."""
+    """A :class:`ClassificationTrainer` under guard; settings and errors as for :func:`guarded`."""
 
 
 class GuardedOBBTrainer(GuardMixin, OBBTrainer):
-    """An :class:`OBBTrainer` under guard."""
+    """An :class:`OBBTrainer` under guard; settings and errors as for :func:`guarded`."""
 
 
 TRAINERS = {

@@ -53,6 +53,12 @@ class Position:
         self.window_open = window_open
         self._aligned = False
 
+    def start_over(self) -> None:
+        """The pipeline was rebuilt and the loop counts anew: nothing of an interruption is to be made up for."""
+        self.last_step = -1
+        self.window_open = False
+        self._aligned = True
+
     def before_batch(self, trainer: Any) -> None:
         """Rate, momentum and cadence are right for the batch in work; call it after the loop has set its own."""
         if self.warmup_from:

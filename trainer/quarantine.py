@@ -64,8 +64,8 @@ def note_offence(layout: RunLayout, images: Iterable[str], incident: str | None)
         OSError: no space, no permission.
     """
     path = layout.guard / OFFENDERS_NAME
-    record = read_json(path) or {}
-    seen: dict[str, list[str]] = record.get("seen", {})
+    before = (read_json(path) or {}).get("seen")  # a person may have edited the file
+    seen = {name: where for name, where in before.items() if isinstance(where, list)} if type(before) is dict else {}
     for image in images:
         seen.setdefault(image, []).append(incident or "unrecorded")
     offenders = sorted((name for name, where in seen.items() if len(where) >= REPEATS), key=lambda n: -len(seen[n]))

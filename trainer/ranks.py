@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -35,7 +36,8 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
         subprocess.CalledProcessError: they crashed.
     """
     os.environ[VARIABLE] = json.dumps(record)
-    previous = {number: signal.signal(number, _pass_on) for number in stop_signals()}
+    in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers nowhere else
+    previous = {number: signal.signal(number, _pass_on) for number in (stop_signals() if in_main else ())}
     try:
         return start()
     except subprocess.CalledProcessError:

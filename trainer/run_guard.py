@@ -208,7 +208,7 @@ class RunGuard:
             EventKind.OUT_OF_MEMORY, batch_size_before=batch_size_before, batch_size_after=trainer.batch_size
         )
         self.step.statistics.restore()
-        self.position.window_open = False
+        self.position.start_over()
 
     def resume(self, trainer: Any) -> None:
         """The freshly set up ``trainer`` is where the saved state was."""

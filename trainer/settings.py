@@ -12,10 +12,13 @@ from trainer.levels import STANDARD, check_level
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
-    """How the guard works. Every field is a key of the command line and of ``overrides``."""
+    """How the guard works. Every field is a key of the command line and of ``overrides``.
+
+    Made by :func:`take_settings`, which raises ArgumentsError on a value that cannot be.
+    """
 
     level: str = STANDARD
-    """How much protection: see :mod:`trainer.levels`."""
+    """How much protection: observe, standard, strict, strict+1 to strict+20; see :mod:`trainer.levels`."""
     exact: bool = False
     """A run that is interrupted and resumed ends with the weights of the run that was not, bit for bit."""
     quarantine: str | None = None
@@ -24,7 +27,7 @@ class GuardSettings:
     """Seconds between full states saved within an epoch, 0 for none: what a power cut may cost. A state of yolo11x is
     0.7 GB, written in seconds, so ten minutes keep the share of the time spent saving under a hundredth."""
     max_norm: float | None = None
-    """Gradient norm at which to clip; the level decides when it is not given."""
+    """2-norm of all gradients of a step, unscaled, at which they are clipped; the level decides when it is None."""
     bad_streak: int = 10
     """Bad batches in a row that end the run: chance does not make ten, a diverged model or a dead GPU does."""
     bad_count: int = 10

@@ -55,6 +55,16 @@ def test_a_resumed_run_steps_where_the_first_one_would_have(last_step: int, expe
     assert trainer.accumulate == 4
 
 
+def test_a_pipeline_that_was_rebuilt_after_a_resume_steps_when_the_loop_says() -> None:
+    position, trainer = Position(), trainer_of(accumulate=4)
+    position.use_accumulate(4)
+    position.resume(last_step=19, window_open=True)
+    position.use_accumulate(8)
+    position.start_over()
+    trainer.accumulate = 8
+    assert steps(position, trainer, epoch=0, batches=24) == [7, 15, 23]
+
+
 def test_warm_up_can_begin_at_the_resumed_epoch() -> None:
     position, trainer = Position(), trainer_of(accumulate=1)
     position.use_accumulate(1)

@@ -17,6 +17,15 @@ def test_an_image_is_an_offender_from_its_second_bad_batch(tmp_path: Path) -> No
     assert listed(layout.guard / "offenders.json") == {"b.png"}
 
 
+@pytest.mark.parametrize("edited", ['{"offenders": ["a.png"]}', '{"seen": ["a.png"]}', '{"seen": {"a.png": 2}}', "{"])
+def test_an_edited_list_of_offenders_is_begun_anew(tmp_path: Path, edited: str) -> None:
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    (layout.guard / "offenders.json").write_text(edited, encoding="utf-8")
+    assert note_offence(layout, ["a.png"], "0001") == []
+    assert note_offence(layout, ["a.png"], "0002") == ["a.png"]
+
+
 def test_quarantine_leaves_out_what_it_names(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "im[a]ges", tmp_path / "elsewhere"
     for path in (folder / "a.png", folder / "b.png", folder / "c.txt", elsewhere / "d.jpg"):

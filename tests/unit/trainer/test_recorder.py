@@ -204,6 +204,14 @@ def test_a_directory_that_cannot_be_written_is_refused_in_words(tmp_path: Path) 
         RunLock(RunLayout(tmp_path / "file" / "run"))
 
 
+def test_a_name_that_is_no_utf_8_is_written_as_far_as_it_can_be(layout: RunLayout) -> None:
+    recorder = made(layout)
+    recorder.update_run(data=os.fsdecode(b"/data/caf\xe9"))
+    recorder.event(EventKind.NOTICE, text=os.fsdecode(b"caf\xe9"))
+    assert (read_json(layout.run_json) or {})["data"] == "/data/caf?"
+    assert json.loads(layout.events.read_text(encoding="utf-8"))["text"] == "caf?"
+
+
 def test_a_crash_keeps_the_end_of_its_traceback(layout: RunLayout) -> None:
     recorder = made(layout)
     try:
