@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class Gradients:
         self._optimizer = optimizer
         self._states: list[torch.Tensor] = []
         self._steps: dict[torch.device, list[torch.Tensor]] = {}
-        self._num_states = -1
+        self._known_states: list[torch.Tensor] = []
         self._norms: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
         self._names: list[str] = []
@@ -116,10 +117,6 @@ class Gradients:
         pairs = zip(names, norms, strict=True)
         return sorted(pairs, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf, reverse=True)[:num]
 
-    def forget_states(self) -> None:
-        """The optimizer's state tensors are other ones now."""
-        self._num_states = -1
-
     def _total_norm(self) -> torch.Tensor:
         there = [(name, parameter.grad) for name, parameter in self._named if parameter.grad is not None]
         self._names, grads = [name for name, _ in there], [grad for _, grad in there]
@@ -130,17 +127,20 @@ class Gradients:
         return torch.nn.utils.get_total_norm(grads)
 
     def _state_tensors(self) -> list[torch.Tensor]:
-        if len(self._optimizer.state) != self._num_states:
-            self._num_states = len(self._optimizer.state)
-            self._states, self._steps = [], {}
-            for state in self._optimizer.state.values():
-                for key, value in state.items():
-                    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
-                        continue
-                    if key == "step":
-                        self._steps.setdefault(value.device, []).append(value.reshape(()))
-                    else:
-                        self._states.append(value)
+        states = self._optimizer.state.values()
+        there = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+        # Somebody may have put other tensors there since: `load_state_dict` does.
+        if len(there) == len(self._known_states) and all(map(operator.is_, there, self._known_states)):
+            return self._states
+        self._known_states, self._states, self._steps = there, [], {}
+        for state in states:
+            for key, value in state.items():
+                if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+                    continue
+                if key == "step":
+                    self._steps.setdefault(value.device, []).append(value.reshape(()))
+                else:
+                    self._states.append(value)
         return self._states
 
 

@@ -224,7 +224,6 @@ class RunGuard:
         assert step is not None
         self.position.start_epoch(trainer.epoch, len(trainer.train_loader))
         step.statistics.reattach()
-        step.gradients.forget_states()
         if isinstance(trainer.train_loader, GuardedLoader):
             trainer.train_loader.epoch_started(trainer.epoch)
         self._epoch_in_work = True

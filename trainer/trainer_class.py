@@ -95,7 +95,11 @@ def _kind_of(model: str) -> str | None:
     if path.suffix in {".yaml", ".yml"}:
         head = _head_of_yaml(model)
     elif path.suffix == ".pt" and path.is_file():
-        loaded = load_checkpoint(model)[0]
+        try:
+            loaded = load_checkpoint(model)[0]
+        except Exception as error:  # whatever a torn or foreign file raises, the person gets it in words
+            why = (str(error).splitlines() or [type(error).__name__])[0].encode("ascii", "ignore").decode()
+            raise ArgumentsError(f"model={model} cannot be loaded: {why}", "a whole checkpoint (.pt)") from error
         head = type(loaded.model[-1]).__name__
         if head not in KIND_OF_HEAD and head not in OF_ANOTHER_TRAINER:
             return str(loaded.task)

@@ -124,12 +124,20 @@ def test_gradients_spoiled_within_a_step_of_its_own_never_reach_the_weights(sett
     assert Own.steps == 12
 
 
-@pytest.mark.parametrize(("key", "value"), [("exp_avg_sq", INF), ("step", NAN)], ids=["variance", "step count"])
-def test_adam_s_own_state_is_healed_before_it_steps(settings: Settings, key: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "replaced"),
+    [("exp_avg_sq", INF, False), ("step", NAN, False), ("exp_avg", NAN, True)],
+    ids=["variance", "step count", "another tensor"],
+)
+def test_adam_s_own_state_is_healed_before_it_steps(settings: Settings, key: str, value: float, replaced: bool) -> None:
     trainer = GuardedDetectionTrainer(overrides=settings(optimizer="AdamW", lr0=0.001))
 
     def spoil(running: Any) -> None:
-        next(iter(running.optimizer.state.values()))[key].view(-1)[0] = value
+        state = next(iter(running.optimizer.state.values()))
+        if replaced:
+            state[key] = torch.full_like(state[key], value)
+        else:
+            state[key].view(-1)[0] = value
 
     trainer.add_callback("on_train_batch_end", at(7, spoil, trainer))
     trainer.train()

@@ -26,6 +26,7 @@ def data(tmp_path: Path) -> Path:
     for split in ("train", "val"):
         (tmp_path / "images" / split).mkdir(parents=True)
         (tmp_path / "images" / split / "0.png").touch()
+    (tmp_path / "torn.pt").write_bytes(b"no checkpoint")
     path = tmp_path / "data.yaml"
     path.write_text("train: images/train\nval: images/val\nnames: {0: digit}\n", encoding="utf-8")
     return path
@@ -46,6 +47,7 @@ def data(tmp_path: Path) -> Path:
         (["train", "model=yolo11n.yaml", "data=nowhere/data.yaml"], "no such file"),
         (["train", "data={data}"], "no model given"),
         (["train", "model=nowhere.pt", "data={data}"], "model=nowhere.pt: no such file"),
+        (["train", "model={folder}/torn.pt", "data={data}"], "torn.pt cannot be loaded"),
         (["train", "model=yolo11n.yaml", "data={data}", "drill=nan-image@x"], "epoch 2 batch 5"),
         (["train", "model=yolo11n.yaml", "data={data}", "epochs=3", "extra"], "key=value"),
         (["train", "model=yolo11n.yaml", "data={data}", "epochs=3", "epochs=4"], "given twice"),
