@@ -52,11 +52,22 @@ async def until_signal(story: Coroutine[object, object, int], farewell: str) -> 
 
 
 def end_on_signal(task: asyncio.Task[Any]) -> None:
-    """SIGTERM, Ctrl-C and the closing of the terminal cancel ``task``; what ``nohup`` ignores stays ignored."""
+    """SIGTERM, Ctrl-C and the closing of the terminal cancel ``task``; what ``nohup`` ignores stays ignored.
+
+    Once: a second one would end the clearing up, and leave processes behind. Each wait of it has an end of its own.
+    """
+
+    def end() -> None:
+        if not task.cancelling():
+            task.cancel()
+            return
+        with contextlib.suppress(OSError):
+            print(f"\nEnding, at most {_STOP_GRACE_S:.0f} s more: nothing is to be left running.", file=sys.stderr)
+
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:
-            loop.add_signal_handler(signum, task.cancel)
+            loop.add_signal_handler(signum, end)
 
 
 async def stop_trainers(driver: LocalDriver, runs: Path, launched: Sequence[ProcessIdentity] = ()) -> None:

@@ -93,7 +93,7 @@ def catalog_text(name: str, entries: Sequence[Entry], last_clean: Entry | None) 
     end = (
         f"last clean: epoch {last_clean.epoch}, {last_clean.file}"
         if last_clean is not None
-        else "last clean: none that can be resumed from"
+        else "last clean: no epoch has ended with one yet that can be resumed from"
     )
     return "\n".join([name, *_table(header, rows, right=frozenset({0, 2, 3})), end])
 

@@ -84,19 +84,26 @@ def test_a_narrow_encoding_and_a_reader_that_leaves_cause_no_traceback(verb: lis
     assert (left.returncode, left.stderr) == (1, b"")
 
 
-def test_closing_the_terminal_ends_a_story_in_order() -> None:
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGINT], ids=["terminal closed", "Ctrl-C"])
+def test_a_story_that_is_ended_clears_up_however_often_it_is_told(signum: signal.Signals) -> None:
     story = (
         "import asyncio, sys; from bot.small_run import until_signal\n"
         "async def play():\n"
         "    try:\n"
         "        print('HERE', flush=True); await asyncio.Event().wait()\n"
         "    finally:\n"
+        "        print('ENDING', flush=True); await asyncio.to_thread(sys.stdin.read)\n"
         "        print('cleared up', flush=True)\n"
         "sys.exit(asyncio.run(until_signal(play(), 'Ended.')))"
     )
-    process = subprocess.Popen([sys.executable, "-c", story], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", story], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
+    assert process.stderr is not None
     assert process.stdout.readline() == "HERE\n"
-    process.send_signal(signal.SIGHUP)
-    said, _ = process.communicate(timeout=20)
+    process.send_signal(signum)
+    assert process.stdout.readline() == "ENDING\n"
+    process.send_signal(signum)
+    assert (process.stderr.readline(), process.stderr.readline()[:6]) == ("\n", "Ending")
+    said, _ = process.communicate("", timeout=20)
     assert (process.returncode, said) == (130, "cleared up\n\nEnded.\n")
