@@ -22,10 +22,12 @@ from trainer.contract import is_run_dir, read_json, replace_json
 ADOPTIONS_DIR_NAME = "adopted"
 
 _DESCRIPTION = """\
-Watch a training that something else started. What can't be known of it is shown as unknown.
+Watch a training that something else started. What can't be known of it is
+shown as unknown.
 
-With --pid and a launch command the bot can also stop the run and, once on-call approves, take it back to a checkpoint
-that shows no sign of damage. The command must go on from a checkpoint: write {last} where the path of last.pt belongs.
+With --pid and a launch command the bot can also stop the run and, once on-call
+approves, take it back to a checkpoint that shows no sign of damage. The command
+must go on from a checkpoint: write {last} where the path of last.pt belongs.
 That of the `yolo` program is taken from the process by itself.
 """
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,6 +25,8 @@ from trainer.contract import RunLayout, read_json
 EPOCHS: Final = 100
 """More than anybody waits for: it is stopped, so that it never ends before its own rollback."""
 _STOP_GRACE_S: Final = 30.0
+_PACKAGES: Final = ("torch", "ultralytics", "sklearn")
+"""Not needed by the bot itself, which loads none of them."""
 _MAX_PORT: Final = 65_535
 
 
@@ -119,6 +122,11 @@ def only_one(home: Path, what: str) -> Iterator[None]:
 
 async def data_set(home: Path, step: Narrator) -> Path:
     """The digits as a YOLO data set; made once, kept for the next demo."""
+    lacking = [name for name in _PACKAGES if find_spec(name) is None]
+    if lacking:
+        raise CommandError(
+            "packages-missing", f"the small training needs {', '.join(lacking)}.", "pip install -e '.[demo]'"
+        )
     folder = home / "digits"
     if not (folder / "data.yaml").exists():
         step.note("Making the data set: 1,797 handwritten digits, pasted on canvases with their boxes")

@@ -10,8 +10,8 @@ from bot.reading.scan import scan_file
 
 _USAGE = """usage: python -m bot scan LOG [--json]
 
-Post-mortem of a console log of Ultralytics (YOLOv5 to today): where the run stood, whether its losses were finite,
-how it ended.
+Post-mortem of a console log of Ultralytics (YOLOv5 to today): where the run
+stood, whether its losses were finite, how it ended.
 
   LOG     the log file
   --json  one JSON object instead of text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot import cli
+from bot import cli, small_run
 from bot.storage.audit import AuditLog
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +55,14 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
         port = taken.getsockname()[1]
         assert cli.main(["demo", "--headless", "--dir", "demo", "--port", str(port)]) == 1
     assert f"port: 127.0.0.1:{port} can't be listened on: address already in use" in capsys.readouterr().err
+
+
+def test_packages_that_the_small_training_lacks_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(small_run, "find_spec", lambda name: None if name == "torch" else object())
+    assert cli.main(["demo", "--headless", "--dir", "demo"]) == 1
+    assert "the small training needs torch. Hint: pip install -e '.[demo]'" in capsys.readouterr().err
 
 
 def test_a_file_where_a_folder_belongs_is_named(capsys: pytest.CaptureFixture[str]) -> None:
