@@ -14,6 +14,7 @@ Conventions of every record:
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -311,6 +312,34 @@ def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False) -
         raise
     if durable:
         fsync_dir(path.parent)
+
+
+def append_line(path: os.PathLike[str], line: str, *, durable: bool = False) -> None:
+    """``line`` is the last line of ``path``, in one write; a torn last line is closed first.
+
+    ``durable`` also survives a power cut (fsync of the file).
+
+    Raises:
+        OSError: no space, no permission; the file holds what it held.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        content = (("\n" if torn else "") + line + "\n").encode("utf-8", "replace")
+        try:
+            written = os.write(descriptor, content)
+            if written != len(content):  # a disk or a limit was reached: the rest tells which
+                written += os.write(descriptor, content[written:])
+            if written != len(content):
+                raise OSError(errno.ENOSPC, "no space left for a whole line", str(path))
+            if durable:
+                os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def fsync_dir(path: Path) -> None:

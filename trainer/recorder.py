@@ -6,9 +6,7 @@ memory until the log can be written again, and follow in their order.
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import socket
 import sys
 import time
@@ -32,6 +30,7 @@ from trainer.contract import (
     Phase,
     RunLayout,
     RunRecordState,
+    append_line,
     boot_id,
     encode_number,
     encode_record,
@@ -233,24 +232,6 @@ class Recorder:
         self._told_ts[what] = now
         self._warn(f"storage-fault: {what} could not be written: {error}. Training goes on.")
         self.event(EventKind.STORAGE_FAULT, what=what, error=str(error))
-
-
-def append_line(path: Path, line: str) -> None:
-    """``line`` is the last line of ``path``, in one write; a torn last line is closed first.
-
-    Raises:
-        OSError: no space, no permission.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        content = (("\n" if torn else "") + line + "\n").encode("utf-8", "replace")
-        if os.write(descriptor, content) != len(content):
-            os.ftruncate(descriptor, size)
-            raise OSError(errno.ENOSPC, "no space left for a whole line", str(path))
-    finally:
-        os.close(descriptor)
 
 
 def exit_code_of(state: RunRecordState) -> int:

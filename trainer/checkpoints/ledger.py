@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.checkpoints.files import SavedFile
-from trainer.contract import CHECKPOINT_KEYS, RunLayout, Verdict, decode_number, encode_number, encode_record
+from trainer.contract import (
+    CHECKPOINT_KEYS,
+    RunLayout,
+    Verdict,
+    append_line,
+    decode_number,
+    encode_number,
+    encode_record,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,30 +53,7 @@ def record(layout: RunLayout, row: Mapping[str, Any]) -> None:
         missing, extra = sorted(set(CHECKPOINT_KEYS) - set(row)), sorted(set(row) - set(CHECKPOINT_KEYS))
         raise ValueError(f"an attestation lacks {missing} and has unknown {extra}")
     line = encode_record({**row, "fitness": encode_number(row["fitness"]), "reasons": list(row["reasons"])})
-    append_line(layout.checkpoints, line)
-
-
-def append_line(path: os.PathLike[str], line: str) -> None:
-    """``line`` is the last line of ``path``, in one write and durably; a torn last line is closed first.
-
-    Raises:
-        OSError: the file holds what it held.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        content = (("\n" if torn else "") + line + "\n").encode()
-        try:
-            written = os.write(descriptor, content)
-            if written != len(content):
-                os.write(descriptor, content[written:])
-            os.fsync(descriptor)
-        except OSError:
-            os.ftruncate(descriptor, size)
-            raise
-    finally:
-        os.close(descriptor)
+    append_line(layout.checkpoints, line, durable=True)
 
 
 def attestations(layout: RunLayout) -> list[Attestation]:

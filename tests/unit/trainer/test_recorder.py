@@ -12,8 +12,8 @@ import pytest
 
 from trainer import recorder as recorder_module
 from trainer.arguments import ArgumentsError
-from trainer.contract import EventKind, Phase, RunLayout, RunRecordState, read_json
-from trainer.recorder import FAULT_INTERVAL_S, Recorder, append_line, encoded
+from trainer.contract import EventKind, Phase, RunLayout, RunRecordState, append_line, read_json
+from trainer.recorder import FAULT_INTERVAL_S, Recorder, encoded
 from trainer.run_directory import RunInUseError, RunLock, set_aside
 
 
