@@ -39,7 +39,7 @@ def split_arguments(argv: Sequence[str]) -> Arguments:
             flags.add(argument[2:])
             continue
         key, equals, value = argument.removeprefix("--").partition("=")
-        if not equals:
+        if not equals or "/" in key:  # runs/lr0=0.01 is a run of a sweep
             words.append(argument)
         elif not key:
             raise ArgumentsError(f"{argument!r} has no key before '='", "write key=value, without spaces around '='")

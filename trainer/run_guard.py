@@ -317,6 +317,7 @@ class RunGuard:
         Raises:
             StopRequested: somebody asked; no file is torn, and a resume makes up for the evaluation.
         """
+        self.saver.save_at_last(trainer.save_model, self.switch, self.reporter.notice)
         unchanged = self.saver.as_attested(trainer)
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
         try:

@@ -25,10 +25,16 @@ from trainer.recorder import Recorder
 from trainer.sampling import Boundary, GuardedLoader
 from trainer.settings import GuardSettings
 from trainer.snapshot import capture, model_state, optimizer_tensors
+from trainer.stop import StopSwitch
 
 STOP_NAME: Final = "stop.pt"
 SNAPSHOT_NAME: Final = "snapshot.pt"
 """Of the epoch in work, renewed every ``snapshot_s``; what a kill leaves behind."""
+
+
+LAST_SAVE_RETRY_S: Final = 10.0
+LAST_SAVE_WAIT_S: Final = 24 * 3600.0
+"""A disk that is full when a run ends: its last epochs are nowhere but in memory, and whoever makes room may sleep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +57,16 @@ class Saver:
         *,
         user: dict[str, Any],
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._layout = layout
         self._recorder = recorder
         self._settings = settings
         self._user = user
         self._monotonic = monotonic
+        self._sleep = sleep
+        self._unsaved: OSError | None = None
+        """Why the newest epoch has no checkpoint of Ultralytics' making."""
         self._last_snapshot = monotonic()
         self.epoch_end: Boundary | None = None
         """Random state when the last batch of the epoch was done, before validation drew from it."""
@@ -93,11 +103,13 @@ class Saver:
         examination = self._examine(trainer)
         epoch = moment.position.epoch + 1
         saved = False
+        self._unsaved = None
         try:
             with self._announced(trainer, epoch, examination):
                 saved = bool(stock_save())
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)
+            self._unsaved = error
         if saved:
             self._attest_weights(trainer, epoch, examination)
         if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
@@ -105,6 +117,29 @@ class Saver:
         elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):
             self._drop_passed_states()
         return saved
+
+    def save_at_last(self, save: Callable[[], object], switch: StopSwitch, tell: Callable[[str], None]) -> None:
+        """The last epoch's checkpoint is written: there is no later one that makes up for it.
+
+        Raises:
+            StopRequested: somebody asked meanwhile.
+            OSError: there was no room for a day.
+        """
+        if self._unsaved is None:
+            return
+        tell(
+            f"every epoch is trained and the last one is not saved: {self._unsaved}. It stays in memory and is tried "
+            f"again every {LAST_SAVE_RETRY_S:.0f} s for {LAST_SAVE_WAIT_S / 3600:.0f} h. "
+            f"Make room in {self._layout.root}"
+        )
+        deadline = self._monotonic() + LAST_SAVE_WAIT_S
+        while self._unsaved is not None:
+            if self._monotonic() >= deadline:
+                raise self._unsaved
+            with switch.interruptible():
+                self._sleep(LAST_SAVE_RETRY_S)
+            save()
+        tell("the last epoch is saved")
 
     @contextmanager
     def _announced(self, trainer: Any, epoch: int, examination: Examination) -> Iterator[None]:

@@ -41,8 +41,8 @@ def restore(layout: RunLayout, epoch: int, *, owns_lock: bool = False) -> Restor
     """
     with alone(layout, owns_lock=owns_lock):
         source, judgement = _trusted(layout, epoch)
+        require_space(layout.root, 2 * judgement.bytes)  # before anything moves; archiving takes no more than its own
         archived = archive_after(layout, epoch, owns_lock=True)
-        require_space(layout.root, 2 * judgement.bytes)
         saved = SavedFile(sha256=judgement.sha256, bytes=judgement.bytes)
         _put(layout, source, layout.weights / "last.pt", saved, judgement)
         best = _best(layout, epoch)

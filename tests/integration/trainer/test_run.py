@@ -18,6 +18,7 @@ from ultralytics import YOLO
 from tests.integration.trainer.runs import differences, events, layout_of
 from trainer import GuardedDetectionTrainer, guard, recorder, saving
 from trainer.__main__ import main
+from trainer.checkpoints import files
 from trainer.contract import (
     CHECKPOINT_KEYS,
     EVENT_KEYS,
@@ -166,6 +167,33 @@ def test_a_full_disk_does_not_stop_training(
     assert {fault["what"] for fault in faults} == {"run.json", "heartbeat.json", *(f"guard/states/{n}" for n in states)}
     assert [name for name in tried if name.endswith(".pt")] == states  # not a snapshot again after every batch
     assert trainer.best.exists()
+
+
+def test_a_disk_that_is_full_at_the_end_is_waited_for(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the trained weights would be gone with the process, and it would end as finished."""
+    trainer = GuardedDetectionTrainer(overrides=settings())
+    waits: list[float] = []
+    whole = files.write_atomically
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if trainer.epoch == 1 and len(waits) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(path, *args, **kwargs)
+
+    monkeypatch.setattr(files, "write_atomically", full)
+    monkeypatch.setattr(trainer.guard.saver, "_sleep", waits.append)
+    trainer.train()
+
+    assert waits == [saving.LAST_SAVE_RETRY_S] * 3
+    texts = [event["text"] for event in events(layout_of(trainer), "notice")]
+    assert "every epoch is trained and the last one is not saved: [Errno 28]" in texts[0]
+    assert texts[1] == "the last epoch is saved"
+    saved = torch.load(trainer.last, weights_only=False)["model"].state_dict()
+    assert not [
+        n for n, value in trainer.ema.ema.state_dict().items() if not torch.equal(value.half(), saved[n].half())
+    ]
 
 
 def test_an_earlier_run_of_the_same_name_is_put_aside(settings: Callable[..., dict[str, Any]]) -> None:

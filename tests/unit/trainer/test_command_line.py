@@ -12,6 +12,7 @@ import torch
 from ultralytics.engine.trainer import BaseTrainer
 
 from trainer.__main__ import CHECKPOINT_VERBS, main
+from trainer.arguments import split_arguments
 from trainer.command_help import HELP
 from trainer.contract import ExitCode, RunLayout, read_json
 from trainer.drill import Drill, Fault, parse_plan, request
@@ -128,6 +129,11 @@ def test_values_are_read_as_ultralytics_reads_them() -> None:
         "f": "yolo11n.yaml",
         "g": 0.001,
     }
+
+
+def test_a_run_of_a_sweep_may_have_its_setting_in_its_name() -> None:
+    split = split_arguments(["runs/lr0=0.01", "from=2", "--full"])
+    assert (split.words, split.settings, split.flags) == (("runs/lr0=0.01",), {"from": "2"}, {"full"})
 
 
 def test_a_drill_is_asked_for_taken_up_and_done(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@ from __future__ import annotations
 import fcntl
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.trainer.checkpoints.making import attest, checkpoint_dict, launder, make_run, save, stripped, tree
 from tests.unit.trainer.checkpoints.test_archive import Killed, contents, killed_at_call
+from trainer.checkpoints import archive
 from trainer.checkpoints.catalog import catalog
-from trainer.checkpoints.errors import RefusedError
+from trainer.checkpoints.errors import CheckpointError, RefusedError
 from trainer.checkpoints.files import digest_of
 from trainer.checkpoints.forensics import judge
 from trainer.checkpoints.ledger import attestations, latest_by_file
@@ -255,3 +257,13 @@ def test_run_without_a_guard_goes_to_no_other_epoch(tmp_path: Path, epoch: int) 
     with pytest.raises(RefusedError):
         restore(layout, epoch)
     assert tree(layout.root.parent) == before
+
+
+def test_without_space_nothing_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = make_run(tmp_path / "run", epochs=3)
+    before = tree(tmp_path)
+    monkeypatch.setattr(archive, "SPARE_BYTES", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2000))  # enough to put files aside
+    with pytest.raises(CheckpointError, match="are needed"):
+        restore(layout, 1)
+    assert tree(tmp_path) == before
