@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -84,16 +87,25 @@ class BatchNormStatistics:
 
     @torch.no_grad()
     def heal(self) -> int:
-        """The layers hold what was last verified if any statistic is not finite; how many tensors were not.
+        """The layers hold what was last verified if any statistic is not finite; how many tensors were bad.
 
-        0 costs one read.
+        A negative variance, of which an evaluation takes the root, starts over at 1 as torch's layers do: training
+        never looks at it, so it may have been verified. 0 costs one read.
         """
         self.reattach()
-        if bool(torch.isfinite(self.flag())):
-            return 0
-        tensors = [buffers[name] for buffers, name, *_ in self._views[: self._num_attached]]
-        num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for tensor in tensors)
-        self.restore()
+        named = [(name, buffers[name]) for buffers, name, *_ in self._views[: self._num_attached]]
+        variances = [tensor for name, tensor in named if name == "running_var" and tensor is not None]
+        flag, lowest = torch.stack([self.flag(), *([lowest_of(variances)] if variances else [self.flag()])]).tolist()
+        num_bad = 0
+        if not math.isfinite(flag):
+            num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for _, tensor in named)
+            self.restore()
+            lowest = float(lowest_of(variances)) if variances else 0.0
+        if lowest < 0:
+            num_bad += sum(bool((variance < 0).any()) for variance in variances)
+            for variance in variances:
+                variance.masked_fill_(variance < 0, 1.0)
+            self.accept()
         return num_bad
 
     def accept(self) -> None:
@@ -118,6 +130,11 @@ class BatchNormStatistics:
     def _copy(source: tuple[torch.Tensor, ...] | list[torch.Tensor], target: tuple[torch.Tensor, ...] | list) -> None:
         for left, right in zip(source, target, strict=True):
             right.copy_(left)
+
+
+def lowest_of(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The smallest value of all, on the device."""
+    return torch.stack([tensor.amin() for tensor in tensors]).amin()
 
 
 def _point(buffers: dict[str, torch.Tensor | None], name: str, view: torch.Tensor) -> None:

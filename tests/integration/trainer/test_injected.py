@@ -78,6 +78,20 @@ def test_statistics_spoiled_between_batches_cost_nothing(
     }
 
 
+def test_a_negative_variance_blinds_no_validation(settings: Settings) -> None:
+    def spoil(running: Any) -> None:
+        batch_norms(running.model)[0].running_var[0] = -5.0
+
+    trainer = GuardedDetectionTrainer(overrides=settings())
+    trainer.add_callback("on_train_batch_end", at(9, spoil, trainer))
+    trainer.train()
+
+    layout = layout_of(trainer)
+    assert [(row["what"], row["tensors"]) for row in events(layout, "state_healed")] == [("batchnorm", 1), ("ema", 1)]
+    assert not events(layout, "notice")
+    assert all(float(layer.running_var.min()) > 0 for layer in batch_norms(trainer.ema.ema))
+
+
 @pytest.mark.parametrize("replaces", [False, True], ids=["wraps", "replaces"])
 @pytest.mark.parametrize("event", ["on_pretrain_routine_end", "on_train_start"])
 def test_a_loss_put_on_the_model_is_guarded_too(settings: Settings, event: str, replaces: bool) -> None:
@@ -167,10 +181,11 @@ def test_labels_that_would_crash_the_loss_cost_one_batch(settings: Settings, lab
     assert not differing(trainer, reference(trainer, 4))
 
 
-def test_a_learning_rate_that_is_no_number_ends_the_run_with_its_weights_whole(settings: Settings) -> None:
+@pytest.mark.parametrize("rate", [NAN, -0.01, 1e8], ids=str)
+def test_a_learning_rate_that_is_none_ends_the_run_with_its_weights_whole(settings: Settings, rate: float) -> None:
     trainer = GuardedDetectionTrainer(overrides=settings(warmup_epochs=0))
     trainer.add_callback(
-        "on_train_batch_start", at(5, lambda running: running.optimizer.param_groups[0].update(lr=NAN), trainer)
+        "on_train_batch_start", at(5, lambda running: running.optimizer.param_groups[0].update(lr=rate), trainer)
     )
     with pytest.raises(SystemExit) as end:
         trainer.train()
@@ -179,7 +194,7 @@ def test_a_learning_rate_that_is_no_number_ends_the_run_with_its_weights_whole(s
     assert not nonfinite(trainer)
     layout = layout_of(trainer)
     (gave_up,) = events(layout, "run_gave_up")
-    assert "lr is nan" in gave_up["why"]
+    assert f"lr is {rate}" in gave_up["why"]
     assert judge(layout.root / gave_up["state_file"], attestations=attestations(layout)).verdict == "clean"
 
 
