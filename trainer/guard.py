@@ -284,6 +284,8 @@ class GuardMixin:
         self.guard.batch_ended(self, images=self._num_images, ghost=self._ghost)
 
     def _epoch_trained(self) -> None:
+        if self.guard.position.in_work:  # the loop left its batch at once: the time of the run is over
+            self._batch_ended()
         self.guard.epoch_trained(self)
 
     def _epoch_finished(self) -> None:

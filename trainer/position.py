@@ -39,6 +39,11 @@ class Position:
         """Number of the batch in work since the run began."""
         return self.index + self.batches * self.epoch
 
+    @property
+    def in_work(self) -> bool:
+        """Whether a batch was begun and is not over."""
+        return self.done <= self.index
+
     def start_epoch(self, epoch: int, batches: int) -> None:
         """Epoch ``epoch`` begins."""
         self.epoch, self.batches, self.index, self.done = epoch, batches, -1, 0

@@ -19,6 +19,7 @@ from tests.integration.trainer.runs import differences, events, layout_of
 from trainer import GuardedDetectionTrainer, guard, recorder, saving
 from trainer.__main__ import main
 from trainer.checkpoints import files
+from trainer.checkpoints.state import load_state
 from trainer.contract import (
     CHECKPOINT_KEYS,
     EVENT_KEYS,
@@ -117,6 +118,23 @@ def test_a_stop_at_any_moment_leaves_a_run_that_goes_on(
     whole.train()
     assert not differences(made[0], whole)
     assert [row.split(",")[0] for row in made[0].csv.read_text().splitlines()] == ["epoch", "1", "2"]
+
+
+def test_a_batch_that_uses_up_the_time_of_the_run_counts_as_trained(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(time=10))
+    batches = iter(range(100))
+
+    def let_time_pass(_: Any) -> None:
+        if next(batches) == 8:
+            trainer.train_time_start -= 11 * 3600
+
+    trainer.add_callback("on_train_batch_start", let_time_pass)
+    trainer.train()
+
+    layout = layout_of(trainer)
+    state = load_state(layout.states / "stop.pt")
+    assert (state["epoch"], state["batch"], state["last_step"]) == (1, 3, 8)
+    assert [row["batches_done"] for row in events(layout, "epoch_finished")] == [6, 3]
 
 
 def test_a_crash_is_on_record(settings: Callable[..., dict[str, Any]]) -> None:
