@@ -29,7 +29,7 @@ class GoingOn:
     def set_up(self, trainer: Any) -> list[str]:
         """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words."""
         state, position = self._state, self._position
-        notes = restore(trainer, state)
+        notes = [*self._plan.notes, *restore(trainer, state)]
         trainer.start_epoch = state["epoch"]
         position.batches = len(trainer.train_loader)
         position.warmup_from = self._plan.warmup_from

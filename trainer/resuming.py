@@ -52,6 +52,8 @@ class ResumePlan:
     """None in a rank: what held the run's lock for the plan has made the plan and is gone."""
     finishing: bool = False
     """Every epoch was trained; the last one is validated and saved again, and the final evaluation follows."""
+    notes: tuple[str, ...] = ()
+    """States with more batches behind them that were passed over, and why."""
 
     def as_record(self) -> dict[str, Any]:
         """For the ranks of a DDP run, which make the same plan of it; see :func:`plan_for_rank`."""
@@ -79,11 +81,13 @@ def make_plan(
         ResumeRefusedError: that checkpoint is not clean, or there is none; says which one to take.
         ArgumentsError: the run is over, or a setting cannot be.
     """
-    path, state = _newest(layout) if from_epoch is None else _of_epoch(layout, from_epoch)
+    notes: list[str] = []
+    path, state = _newest(layout, notes) if from_epoch is None else _of_epoch(layout, from_epoch)
     finishing = from_epoch is None and _only_the_end_is_missing(layout, state, given)
     if finishing:
         state = _before_its_end(state)
     plan, overrides = _with_settings(layout, lock, path, state, dict(given), finishing=finishing)
+    plan = overrides[PLAN_KEY] = dataclasses.replace(plan, notes=tuple(notes))
     if plan.settings.quarantine:
         listed(Path(plan.settings.quarantine))  # it may have gone since: better told before anything is archived
     epochs = int(overrides["epochs"])
@@ -227,8 +231,8 @@ def _of_epoch(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def _newest(layout: RunLayout) -> tuple[Path, dict[str, Any]]:
-    """The state with most batches behind it, of whatever kind."""
+def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
+    """The state with most batches behind it, of whatever kind; ``notes`` says which of an epoch's middle won't do."""
     rows = attestations(layout)
     found: list[tuple[tuple[int, int, int], Judgement]] = []
     paths = [layout.states / name for name in MID_EPOCH_NAMES]
@@ -242,6 +246,8 @@ def _newest(layout: RunLayout) -> tuple[Path, dict[str, Any]]:
         elif judgement.verdict is Verdict.CLEAN:
             state = load_state(path)
             found.append(((state["epoch"], state["batch"], 1), judgement))
+        else:
+            notes.append(f"{path.name} is passed over, it is {judgement.verdict}: {'; '.join(judgement.reasons)}")
     last = layout.weights / "last.pt"
     if last.is_file():
         judgement = judge(last, attestations=rows)

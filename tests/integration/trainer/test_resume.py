@@ -145,6 +145,20 @@ def test_an_epoch_cut_through_starts_over_when_its_batches_are_other_ones(
     assert [text for text in notices if "the epoch that was cut through starts over" in text]
 
 
+def test_a_torn_state_of_an_epoch_s_middle_is_passed_over_and_told(
+    settings: Callable[..., dict[str, Any]], made: list[Any]
+) -> None:
+    run = stopped(settings(epochs=2), 8)
+    os.truncate(run / "guard" / "states" / "stop.pt", 5000)
+
+    assert main(["resume", str(run)]) == ExitCode.FINISHED
+
+    told = [event["text"] for event in events(RunLayout(run), "notice") if "stop.pt" in event["text"]]
+    assert len(told) == 1
+    assert told[0].startswith("stop.pt is passed over, it is contaminated: ")
+    assert [row.split(",")[0] for row in made[0].csv.read_text().splitlines()] == ["epoch", "1", "2"]
+
+
 def test_a_poisoned_checkpoint_is_refused_and_nothing_is_changed(
     settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
