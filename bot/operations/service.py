@@ -184,11 +184,13 @@ class Operations:
         """It is on record that the run goes on; an open question about it is closed, a planned stop taken back.
 
         Raises:
-            CommandError: not on call, or no such run.
+            CommandError: not on call, no such run, or it is being stopped or rolled back.
             StoreError: it could not be recorded.
         """
         await self._on_call.require(user, "decide to continue")
-        reply = self._continuing.decide(await self._view(run), user, why, channel=channel)
+        view = await self._view(run)
+        self._refuse_if_busy(view)
+        reply = self._continuing.decide(view, user, why, channel=channel)
         self.notify()
         return reply
 

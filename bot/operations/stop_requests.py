@@ -67,7 +67,8 @@ class Stops:
             text = await stop_without_journal(self.world, self._stop(view, user, channel=channel, thread_of=thread_of))
             return _stopped_unrecorded(view, text, str(error))
         self.runner.start(operation)
-        return Reply(message=_stopping(view, operation, unrecorded), private=not unrecorded)
+        over = operation.process is not None and self.world.driver.inspect(operation.process).over
+        return Reply(message=_stopping(view, operation, unrecorded, over=over), private=not unrecorded)
 
     def after_epoch(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Reply:
         """The trainer will be stopped once the running epoch has ended and its checkpoint is saved.
@@ -151,9 +152,10 @@ class Stops:
         )
 
 
-def _stopping(view: RunView, operation: Operation, unrecorded: str) -> Message:
+def _stopping(view: RunView, operation: Operation, unrecorded: str, *, over: bool = False) -> Message:
     pid = operation.process.pid if operation.process else "unknown"
-    body = [f"Process {pid} was asked to end its batch and save. Its message shows how it goes."]
+    asked = "had ended already" if over else "was asked to end its batch and save"
+    body = [f"Process {pid} {asked}. Its message shows how it goes."]
     if unrecorded:
         body.append(f"This stop is not in the audit log: {unrecorded}")
     return Message(title=f"Stopping {view.name}", tone=Tone.PROGRESS, body=tuple(body))

@@ -109,6 +109,16 @@ async def test_second_stop_finds_the_first(world: PaperWorld) -> None:
     assert world.signals() == ["signal SIGTERM 4000"]
 
 
+async def test_what_is_said_of_a_run_that_is_stopped_or_being_stopped_is_true(world: PaperWorld) -> None:
+    reply = await world.operations.stop_now(RUN, BOB)
+    assert "was asked to end its batch" in reply.message.body[0]
+    with pytest.raises(CommandError, match="a stop of digits is under way"):
+        await world.operations.continue_run(RUN, ALICE)
+    await world.operations.settle()
+    reply = await world.operations.stop_now(RUN, BOB)
+    assert "Process 4000 had ended already" in reply.message.body[0]
+
+
 @pytest.mark.parametrize("step", ["verify", "restart", "confirm"])
 async def test_stop_now_ends_a_rollback_in_a_stopped_run(world: PaperWorld, step: str) -> None:
     waiting = asyncio.Event()
