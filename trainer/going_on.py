@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainer.position import Position
@@ -85,6 +86,12 @@ class GoingOn:
     def finishing(self) -> bool:
         """Whether no epoch is to be trained any more."""
         return self._plan.finishing
+
+    @property
+    def gradients(self) -> Mapping[str, torch.Tensor]:
+        """Of the accumulation window that was cut through."""
+        found: Mapping[str, torch.Tensor] = self._state["gradients"]
+        return found
 
     @property
     def counts(self) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from trainer import precision
 from trainer.batch_guard import BatchVerdict
 from trainer.batchnorm import BatchNormStatistics
 from trainer.gradients import Measurement
+from trainer.snapshot import restore_gradients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +58,8 @@ class Rerun:
         self._statistics = statistics
         self.active = False
         """Whether batches are being run again, so that nothing counts twice."""
+        self.before: Mapping[str, torch.Tensor] = {}
+        """Gradients of the open window that batches of an earlier process made, which can't run again."""
 
     def search(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> Search | None:
         """Look for the bad ones among ``micros``; None when there is no memory for that.
@@ -98,7 +101,7 @@ class Rerun:
     ) -> tuple[Measurement | None, MicroBatch | None]:
         """Gradients and statistics are as if the window held ``micros`` only; or the first of them that is bad."""
         self._forget()
-        measured: Measurement | None = None
+        measured = measure() if self.before else None
         for micro in micros:
             with self._running(micro):
                 self._loss(micro).backward()
@@ -114,6 +117,7 @@ class Rerun:
 
     def _forget(self) -> None:
         self._trainer.optimizer.zero_grad()
+        restore_gradients(self._trainer, self.before)
         self._statistics.rewind()
 
     def _loss(self, micro: MicroBatch) -> torch.Tensor:

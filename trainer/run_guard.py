@@ -232,8 +232,10 @@ class RunGuard:
         if self.recorder.phase is Phase.STARTUP:
             self.recorder.set_phase(Phase.FIRST_BATCH, epoch=trainer.epoch + 1)
         self.reporter.epoch_started(trainer, step)
-        if self.going_on is not None and self.going_on.epoch_started(trainer):
-            self.reporter.load_counts(self.going_on.counts)
+        if self.going_on is not None:
+            if self.going_on.epoch_started(trainer):
+                self.reporter.load_counts(self.going_on.counts)
+            step.go_on(self.going_on.gradients)
 
     def batch_started(self) -> None:
         """The loop has got the next batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -119,7 +119,7 @@ class StepGuard:
         # A model on a CPU gets its labels checked as it sees them; on a device that would be one more read.
         self._labels_bad = self._trainer.device.type != "cpu" and bad_labels(batch, num_classes_of(self._model))
         if opens:
-            self._window, self._window_cut = [], False
+            self._window, self._window_cut, self.rerun.before = [], False, {}
             self.statistics.start_window()
             self._running.start_window()
         self._rng = torch.get_rng_state()
@@ -144,6 +144,14 @@ class StepGuard:
             loss, _ = self.batches.raw_loss(without_bad_labels(batch, num_classes_of(self._model)))
             return bool(torch.isfinite(loss).all())
         return False
+
+    def go_on(self, gradients: Mapping[str, torch.Tensor]) -> None:
+        """The window that an interruption cut through began with ``gradients``, which are there again."""
+        whole = (
+            all_finite(gradients.values()) and not self._trainer.scaler.is_enabled()
+        )  # else scaled as they were then
+        if gradients and whole and self._window_cut:
+            self.rerun.before, self._window_cut = gradients, False
 
     def forget_batch(self) -> None:
         """The batch in work is over; nothing of it is held on the device."""
@@ -269,7 +277,7 @@ class StepGuard:
             self._drop_window(measured.norm)
             return None
         found = None
-        if not self._window_cut and len(micros) > (0 if scaled else 1):
+        if not self._window_cut and len(micros) > (0 if scaled or self.rerun.before else 1):
             found = self.rerun.search(micros, self._measure)
         if found is None and scaled:
             self._overflow(measured.norm)

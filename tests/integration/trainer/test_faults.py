@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from tests.integration.trainer.runs import (
     nonfinite,
     without_batch,
 )
+from trainer import guard
+from trainer.__main__ import main
 from trainer.checkpoints.forensics import judge
 from trainer.checkpoints.ledger import attestations
 from trainer.contract import ExitCode, RunRecordState, read_json
@@ -152,6 +155,36 @@ def test_a_replay_meets_the_loss_of_a_model_whose_first_layers_are_frozen(
 
     found = replay(layout_of(trainer), "0001")
     assert (found.of_the_moment, found.same_loss, found.bad_again) == (True, True, True)
+
+
+def test_a_bad_gradient_in_a_window_that_a_stop_cut_through_costs_its_own_batch(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class Bad(SteepOnly):
+        poison: ClassVar[dict[int, str]] = {7: "steep"}
+
+        def train(self) -> Any:
+            made.append(self)
+            return super().train()
+
+    monkeypatch.setitem(guard.TRAINERS, "detect", Bad)
+    overrides = settings(nbs=48, warmup_epochs=0, exact=True)
+    stopped = Bad(overrides=overrides)
+    stopped.add_callback("on_train_batch_start", lambda _: stop_at(stopped, 4))
+    with pytest.raises(SystemExit):
+        stopped.train()
+    assert main(["resume", str(stopped.save_dir)]) == ExitCode.FINISHED
+
+    told = events(layout_of(stopped), "bad_batch")
+    assert [(row["epoch"], row["batch"], row["skipped_total"]) for row in told] == [(2, 2, 1)]
+    assert not differences(made[-1], trained({**overrides, "name": "whole"}, {7: "steep"}, SteepOnly))
+
+
+def stop_at(trainer: Any, number: int) -> None:
+    if trainer.guard.position.ni == number:
+        signal.raise_signal(signal.SIGTERM)
 
 
 class SpoiledTwice(Poisoned):
