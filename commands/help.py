@@ -23,6 +23,7 @@ async def show_help(invocation: Invocation, context: Context) -> Reply:
             ),
         ),
         context=(
+            "“status of RUN” names a run; else it is the thread's, the one chosen with “use”, or the newest",
             "the same words work after a mention, in the thread of an alert, and in a direct message",
             *((f"{hidden} more are for people on call",) if hidden else ()),
         ),

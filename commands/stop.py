@@ -17,7 +17,7 @@ async def stop(invocation: Invocation, context: Context) -> Reply:
 
 STOP = Command(
     name="stop now",
-    summary="stop the training at once, resumable; then the rollback is offered (on-call only)",
+    summary="stop the training, resumable, and offer the rollback; or “stop after epoch” (on-call only)",
     examples=("stop now", "stop after epoch"),
     pattern=pattern(r"stop (?:now|(?P<later>after(?: this| the)? epoch))" + RUN_WORD),
     action=stop,
