@@ -25,6 +25,7 @@ from ultralytics.nn.tasks import (  # noqa: E402 - as above
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
 
 from trainer import compat, ranks  # noqa: E402 - as above
+from trainer.arguments import ArgumentsError  # noqa: E402 - as above
 from trainer.intake import collecting, told_as_bad_input  # noqa: E402 - as above
 from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
 from trainer.quarantine import keep_samples  # noqa: E402 - as above
@@ -164,8 +165,13 @@ class GuardMixin:
             self.guard.resume(self)
 
     def _setup_train(self) -> None:
-        with self.guard.switch.interruptible():
-            super()._setup_train()
+        try:
+            with self.guard.switch.interruptible():
+                super()._setup_train()
+        except RuntimeError as error:
+            if not str(error).startswith("'freeze="):
+                raise
+            raise ArgumentsError(str(error)) from error
         self.guard.attach(self)
 
     def _build_train_pipeline(self) -> None:

@@ -65,6 +65,13 @@ def test_a_data_set_without_one_good_label_is_refused_in_words(settings: Setting
         trainer.train()
 
 
+def test_a_model_frozen_whole_is_refused_in_words(settings: Settings) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(freeze=99))
+
+    with pytest.raises(ArgumentsError, match="froze the entire model"):
+        trainer.train()
+
+
 @pytest.mark.parametrize("fault", ["missing", "corrupt", "of numbers that are none"])
 @pytest.mark.parametrize("mosaic", [0.0, 1.0], ids=["alone", "as a partner"])
 def test_an_image_that_goes_bad_during_training_has_a_stand_in(
