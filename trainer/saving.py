@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from ultralytics.utils.torch_utils import unwrap_model
 
-from trainer.checkpoints.attest import AttestedPath, Examination, SavedFile, examine, record
-from trainer.checkpoints.files import DigestError, digest_of
-from trainer.checkpoints.ledger import attestations, latest_by_file
-from trainer.checkpoints.state import keep_copy, retain, save_state
+from trainer.checkpoints.attest import Examination, examine
+from trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
+from trainer.checkpoints.ledger import attestations, latest_by_file, record
+from trainer.checkpoints.retention import keep_copy, retain
+from trainer.checkpoints.state import save_state
 from trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
 from trainer.gradients import all_finite
 from trainer.healing import heal_ema, heal_optimizer

@@ -8,11 +8,7 @@ from typing import Final
 
 import torch
 
-from trainer.checkpoints.files import AttestedPath, SavedFile
-from trainer.checkpoints.ledger import record
 from trainer.contract import Verdict
-
-__all__ = ["AttestedPath", "Examination", "SavedFile", "examine", "record"]
 
 WEIGHT_PARTS: Final = frozenset({"model", "ema"})
 """Parts in which zeros can tell something; a momentum of zero is as good as any."""

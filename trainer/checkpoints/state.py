@@ -11,9 +11,6 @@ from typing import Any, Final
 import torch
 
 from trainer.checkpoints.files import Announce, DigestError, SavedFile, replacing
-from trainer.checkpoints.retention import keep_copy, retain, ultralytics_copy
-
-__all__ = ["StateContentError", "keep_copy", "load_state", "retain", "save_state", "ultralytics_copy"]
 
 _SCALARS: Final = (type(None), bool, int, float, str)
 _TENSORS: Final = (torch.Tensor, torch.nn.Parameter)

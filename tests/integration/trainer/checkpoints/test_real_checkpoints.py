@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.checkpoints.attest import AttestedPath, examine
+from trainer.checkpoints.attest import examine
 from trainer.checkpoints.catalog import catalog, last_clean
+from trainer.checkpoints.files import AttestedPath
 from trainer.checkpoints.forensics import judge
 from trainer.checkpoints.restore import restore
 from trainer.contract import RunLayout, Verdict
