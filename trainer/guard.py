@@ -26,6 +26,7 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noq
 
 from trainer import compat, ranks  # noqa: E402 - as above
 from trainer.arguments import ArgumentsError  # noqa: E402 - as above
+from trainer.inputs import exact_faults  # noqa: E402 - as above
 from trainer.intake import collecting, told_as_bad_input  # noqa: E402 - as above
 from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
 from trainer.quarantine import keep_samples  # noqa: E402 - as above
@@ -72,6 +73,8 @@ class GuardMixin:
         if launched is not None:  # Ultralytics hands a rank every setting there is, so what the user chose is lost
             given |= launched["settings"]
         settings, given = take_settings(given, plan.settings if plan else None)
+        if faults := exact_faults(settings.exact, given):
+            raise ArgumentsError("\n".join(faults))
         user = plan.user if plan else launched["user"] if launched else user_values(given)
         if settings.max_norm is not None:
             user = {**user, "max_norm": settings.max_norm}

@@ -53,7 +53,7 @@ def value_faults(given: Mapping[str, Any]) -> list[str]:
 
     faults: list[str] = []
     own = {key: value for key, value in given.items() if key in GUARD_KEYS}
-    _collect(faults, lambda: take_settings(own))
+    _collect(faults, lambda: faults.extend(exact_faults(take_settings(own)[0].exact, given)))
     if own.get("drill"):
         _collect(faults, lambda: parse_plan(str(own["drill"])))
     if own.get("quarantine"):
@@ -71,6 +71,18 @@ def value_faults(given: Mapping[str, Any]) -> list[str]:
     sizes = given.get("imgsz", 640)
     if not all(type(size) is int and size > 0 for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
         faults.append(f"imgsz={sizes} is no image size. Hint: a whole number of pixels, such as imgsz=640")
+    return faults
+
+
+def exact_faults(exact: bool, settings: Mapping[str, Any]) -> list[str]:
+    """What in ``settings`` makes the promise of ``exact`` impossible to keep."""
+    if not exact:
+        return []
+    faults = []
+    if settings.get("time"):
+        faults.append("exact=true and time= exclude each other: the clock would set the number of epochs and each rate")
+    if settings.get("deterministic") is False:
+        faults.append("exact=true needs deterministic=true: other kernels give other sums each time")
     return faults
 
 

@@ -19,7 +19,7 @@ from trainer.checkpoints.restore import mend_best
 from trainer.checkpoints.retention import ultralytics_copy
 from trainer.checkpoints.state import load_state
 from trainer.contract import RunLayout, RunRecordState, Verdict, read_json
-from trainer.inputs import data_faults, num_classes, value_faults
+from trainer.inputs import data_faults, exact_faults, num_classes, value_faults
 from trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
 from trainer.quarantine import listed
 from trainer.run_directory import RunLock
@@ -96,7 +96,7 @@ def make_plan(
             f"{path.name} is the end of the run: {state['epoch']} of {epochs} epochs are done",
             f"give more epochs, or an earlier one: from=1 ... from={max(epochs - 1, 1)}",
         )
-    _require_trainable(layout, state, overrides)
+    _require_trainable(layout, state, overrides, exact=plan.settings.exact)
     if from_epoch is not None:
         archive_after(layout, from_epoch, owns_lock=True)
     else:
@@ -105,7 +105,9 @@ def make_plan(
     return plan, overrides
 
 
-def _require_trainable(layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+def _require_trainable(
+    layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any], *, exact: bool
+) -> None:
     """What the run was trained on is still there and fits its model; asked before anything is moved.
 
     Raises:
@@ -114,6 +116,8 @@ def _require_trainable(layout: RunLayout, state: Mapping[str, Any], overrides: M
     data = str(overrides["data"])
     if faults := data_faults(data, str(state["task"])) + value_faults({"device": overrides.get("device")}):
         raise ArgumentsError("\n".join(faults), f"python -m trainer resume {layout.root} data=... device=...")
+    if faults := exact_faults(exact, overrides):
+        raise ArgumentsError("\n".join(faults), "exact=false, time=none or deterministic=true")
     have, need = num_classes(data), state["model_yaml"].get("nc")
     if have and need and have != need and not overrides.get("single_cls"):
         raise ArgumentsError(

@@ -45,6 +45,8 @@ def data(tmp_path: Path) -> Path:
         (["train", "model=yolo11n.yaml", "data={data}", "optimizer=SDG"], "did you mean 'SGD'"),
         (["train", "model=yolo11n.yaml", "data={data}", "device=cuda:99"], "device=99"),
         (["train", "model=yolo11n.yaml", "data={data}", "quarantine=nowhere.txt"], "nowhere.txt"),
+        (["train", "model=yolo11n.yaml", "data={data}", "exact=true", "time=2"], "time= exclude each other"),
+        (["train", "model=yolo11n.yaml", "data={data}", "exact=yes", "deterministic=false"], "needs deterministic"),
         (["train", "model=yolo11n.yaml", "data=nowhere/data.yaml"], "no such file"),
         (["train", "data={data}"], "no model given"),
         (["train", "model=nowhere.pt", "data={data}"], "model=nowhere.pt: no such file"),
