@@ -76,6 +76,10 @@ class Reader:
     _looked: dict[tuple[str, int, int, str], Content] = field(default_factory=dict)
     _looked_bytes: int = 0
     _single_numbers: int = 0
+    _most_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self._most_bytes = MAX_LOOKS * sum(entry.nbytes for entry in self.entries.values())
 
     def seen_in(self, parts: Mapping[Any, Any]) -> list[Seen]:
         """All tensors under the top-level keys ``parts``, each once.
@@ -122,7 +126,7 @@ class Reader:
         place = (tensor.storage.key, tensor.offset, view.nbytes, form.name)
         if place not in self._looked:
             self._looked_bytes += view.nbytes
-            if self._looked_bytes > MAX_LOOKS * sum(entry.nbytes for entry in self.entries.values()):
+            if self._looked_bytes > self._most_bytes:
                 raise DamageError("its tensors lie over one another: torch writes numbers once")
             self._looked[place] = self.look(view, form)
         return self._looked[place]
