@@ -71,6 +71,7 @@ def resume(
 def _put_on_record(layout: RunLayout, refusal: ResumeRefusedError) -> None:
     if not is_run_dir(layout.root):
         return
+    was_finished = (read_json(layout.run_json) or {}).get("state") == RunRecordState.FINISHED
     recorder = Recorder(layout, warn=lambda text: print(text, file=sys.stderr))
     recorder.event(
         EventKind.RUN_REFUSED,
@@ -78,4 +79,5 @@ def _put_on_record(layout: RunLayout, refusal: ResumeRefusedError) -> None:
         verdict=refusal.verdict,
         reasons=refusal.reasons,
     )
-    recorder.end(RunRecordState.REFUSED, ExitCode.REFUSED)
+    if not was_finished:  # what was refused then is more of it
+        recorder.end(RunRecordState.REFUSED, ExitCode.REFUSED)

@@ -17,7 +17,7 @@ from tests.unit.trainer.checkpoints.making import tree
 from trainer import GuardedDetectionTrainer, guard
 from trainer.__main__ import main
 from trainer.checkpoints.state import load_state
-from trainer.contract import ExitCode, RunLayout, read_json
+from trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 
 pytestmark = pytest.mark.training
 
@@ -172,6 +172,7 @@ def test_a_poisoned_checkpoint_is_refused_and_nothing_is_changed(
     assert "no clean checkpoint" in capsys.readouterr().err
     assert sorted(path.name for path in layout_of(trainer).states.iterdir()) == before
     assert events(layout_of(trainer), "run_refused")[0]["verdict"] == "contaminated"
+    assert (read_json(layout_of(trainer).run_json) or {})["state"] == RunRecordState.FINISHED
 
 
 def test_the_state_after_an_epoch_is_in_full_precision(settings: Callable[..., dict[str, Any]]) -> None:
