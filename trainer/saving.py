@@ -35,7 +35,8 @@ SNAPSHOT_NAME: Final = "snapshot.pt"
 
 LAST_SAVE_RETRY_S: Final = 10.0
 LAST_SAVE_WAIT_S: Final = 24 * 3600.0
-"""A disk that is full when a run ends: its last epochs are nowhere but in memory, and whoever makes room may sleep."""
+"""At most, for room on a disk that is full when a run ends: its last epochs are nowhere but in memory, and whoever
+makes room may sleep. No longer than what is not saved took to train: then it is as soon trained again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ class Saver:
         self._sleep = sleep
         self._unsaved: OSError | None = None
         """Why the newest epoch has no checkpoint of Ultralytics' making."""
-        self._last_snapshot = monotonic()
+        self._last_snapshot = self._last_saved = monotonic()
         self.epoch_end: Boundary | None = None
         """Random state when the last batch of the epoch was done, before validation drew from it."""
         self._criterion_updates = 0
@@ -108,6 +109,7 @@ class Saver:
         try:
             with self._announced(trainer, epoch, examination):
                 saved = bool(stock_save())
+            self._last_saved = self._monotonic()
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)
             self._unsaved = error
@@ -124,21 +126,24 @@ class Saver:
 
         Raises:
             StopRequested: somebody asked meanwhile.
-            OSError: there was no room for a day.
+            OSError: there was no room for as long as what would be lost took to train.
         """
         if self._unsaved is None:
             return
+        wait_s = min(self._monotonic() - self._last_saved, LAST_SAVE_WAIT_S)
         tell(
             f"every epoch is trained and the last one is not saved: {self._unsaved}. It stays in memory and is tried "
-            f"again every {LAST_SAVE_RETRY_S:.0f} s for {LAST_SAVE_WAIT_S / 3600:.0f} h. "
+            f"again every {LAST_SAVE_RETRY_S:.0f} s for {wait_s / 60:.0f} min, which is what it took to train. "
             f"Make room in {self._layout.root}"
         )
-        deadline = self._monotonic() + LAST_SAVE_WAIT_S
+        deadline = self._monotonic() + wait_s
+        save()
         while self._unsaved is not None:
-            if self._monotonic() >= deadline:
+            left_s = deadline - self._monotonic()
+            if left_s <= 0:
                 raise self._unsaved
             with switch.interruptible():
-                self._sleep(LAST_SAVE_RETRY_S)
+                self._sleep(min(LAST_SAVE_RETRY_S, left_s))
             save()
         tell("the last epoch is saved")
 

@@ -19,6 +19,8 @@ from tests.integration.trainer.runs import differences, events, layout_of
 from trainer import GuardedDetectionTrainer, guard, recorder, saving
 from trainer.__main__ import main
 from trainer.checkpoints import files
+from trainer.checkpoints.forensics import judge
+from trainer.checkpoints.ledger import attestations
 from trainer.checkpoints.state import load_state
 from trainer.contract import (
     CHECKPOINT_KEYS,
@@ -187,24 +189,52 @@ def test_a_full_disk_does_not_stop_training(
     assert trainer.best.exists()
 
 
-def test_a_disk_that_is_full_at_the_end_is_waited_for(
+class FullDisk:
+    """Under ``trainer``, from epoch 2 of two on, an epoch of 25 s; ``room_after`` waits there is room again."""
+
+    def __init__(self, trainer: Any, monkeypatch: pytest.MonkeyPatch, *, room_after: float) -> None:
+        self.waits: list[float] = []
+        self._whole = files.write_atomically
+        self._trainer, self._room_after = trainer, room_after
+        monkeypatch.setattr(files, "write_atomically", self._write)
+        monkeypatch.setattr(trainer.guard.saver, "_sleep", self.waits.append)
+        monkeypatch.setattr(trainer.guard.saver, "_monotonic", lambda: 25.0 * self._is_full + sum(self.waits))
+        monkeypatch.setattr(trainer.guard.saver, "_last_saved", 0.0)
+
+    @property
+    def _is_full(self) -> bool:
+        return bool(getattr(self._trainer, "epoch", 0) == 1)
+
+    def _write(self, path: Path, *args: Any, **kwargs: Any) -> Any:
+        if self._is_full and len(self.waits) < self._room_after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._whole(path, *args, **kwargs)
+
+
+def test_a_disk_that_is_full_at_the_end_is_waited_for_as_long_as_training_again_would_take(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings())
+    disk = FullDisk(trainer, monkeypatch, room_after=math.inf)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.train()
+
+    assert disk.waits == [10, 10, 5]
+    layout = layout_of(trainer)
+    assert (read_json(layout.run_json) or {})["state"] == RunRecordState.CRASHED
+    assert judge(layout.weights / "last.pt", attestations=attestations(layout)).epoch == 1
+    assert judge(layout.state_file(1), attestations=attestations(layout)).resumable
+
+
+def test_a_last_epoch_is_saved_when_there_is_room_again(
     settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the trained weights would be gone with the process, and it would end as finished."""
     trainer = GuardedDetectionTrainer(overrides=settings())
-    waits: list[float] = []
-    whole = files.write_atomically
-
-    def full(path: Path, *args: Any, **kwargs: Any) -> Any:
-        if trainer.epoch == 1 and len(waits) < 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return whole(path, *args, **kwargs)
-
-    monkeypatch.setattr(files, "write_atomically", full)
-    monkeypatch.setattr(trainer.guard.saver, "_sleep", waits.append)
+    disk = FullDisk(trainer, monkeypatch, room_after=2)
     trainer.train()
 
-    assert waits == [saving.LAST_SAVE_RETRY_S] * 3
+    assert disk.waits == [saving.LAST_SAVE_RETRY_S] * 2
     texts = [event["text"] for event in events(layout_of(trainer), "notice")]
     assert "every epoch is trained and the last one is not saved: [Errno 28]" in texts[0]
     assert texts[1] == "the last epoch is saved"
