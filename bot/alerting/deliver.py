@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -75,6 +76,8 @@ class Deliverer:
         self._uncommitted: dict[str, _Sent] = {}
         self._faults: dict[str, str] = {}
         self._closed_lanes: set[str] = set()
+        self._roots_gone: Counter[str] = Counter()
+        """How often in a row a thread's root was gone when an answer was to go there."""
         """Channels that Slack refused to post to, whatever the message."""
         self._store_fault: str | None = None
 
@@ -223,6 +226,7 @@ class Deliverer:
         else:
             pace.succeeded()
             self._faults.pop(delivery.key, None)
+            self._roots_gone.pop(delivery.thread_key or "", None)
             self._commit(delivery.key, _Sent(version=delivery.version, posted=posted))
             if delivery.lane in self._closed_lanes:
                 # Somebody mended it: what was refused need not wait for its next try.
@@ -251,14 +255,16 @@ class Deliverer:
         return DeliverReason.POSTED, posted
 
     def _gone(self, delivery: Delivery, pace: Pace, error: MessageGone) -> None:
-        key = delivery.key if delivery.ts is not None else delivery.thread_key
-        if key is None or delivery.attempts >= self._limits.tries_before_aside:
+        is_edit = delivery.ts is not None
+        key = delivery.key if is_edit else delivery.thread_key
+        self._roots_gone[key or ""] += not is_edit
+        if key is None or (not is_edit and self._roots_gone[key] > self._limits.tries_before_aside):
             # A fresh post that is "gone", or an answer whose new root is gone again and again: a fault, not a deletion.
+            # Its failed attempts don't tell: they may have had other reasons.
             pace.failed(self._clock.now(), self._chance)
             self._fail(delivery, error, self._limits.backoff_max_s)
         else:
             with self._store_guard():
-                # Counted as a failure of the answer, so that it ends if every new root is "gone" as well.
                 self._queue.mark_failed(delivery.key, str(error), self._clock.now())
                 self._queue.mark_gone(key)
         self._report(delivery, DeliverReason.GONE, error)

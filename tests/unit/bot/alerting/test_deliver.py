@@ -27,9 +27,8 @@ class Bench:
         self.loop = VirtualLoop()
         self.messages = MessageStore(Database(Path(":memory:")), self.loop.now)
         self.channel = FakeChannel(clock=self.loop)
-        self.deliverer = Deliverer(
-            self.messages, self.channel, channel="C1", clock=self.loop, limits=limits, chance=lambda: 1.0
-        )
+        common: dict[str, Any] = {"channel": "C1", "clock": self.loop, "limits": limits, "chance": lambda: 1.0}
+        self.deliverer = Deliverer(self.messages, self.channel, **common)
 
     def put(self, key: str, text: str = "", *, tone: Tone = Tone.NEUTRAL, **more: str | None) -> None:
         self.messages.put(key, Message(title=text or key, tone=tone), **more)
@@ -270,6 +269,20 @@ def test_answer_to_a_deleted_root_brings_the_root_back(bench: Bench) -> None:
         await asyncio.sleep(5)
         root, answer = bench.channel.shown
         assert (root.key, answer.key, answer.thread_ts) == ("root", "answer", root.ts)
+
+    bench.play(story)
+
+
+@pytest.mark.parametrize("late", ["root", "answer"])
+def test_a_deletion_is_seen_as_one_after_many_failures_too(bench: Bench, late: str) -> None:
+    async def story() -> None:
+        bench.put("root")
+        await asyncio.sleep(1)
+        bench.channel.delete("root")
+        bench.channel.faults = [DOWN] * 5
+        bench.put(late, "new", thread_of="root" if late == "answer" else None)
+        await asyncio.sleep(600)
+        assert set(bench.keys) == {"root", late}
 
     bench.play(story)
 
