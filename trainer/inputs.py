@@ -126,15 +126,16 @@ def data_faults(data: str, task: str) -> list[str]:
     if content.get("download"):
         return faults
     for key in ("train", "val"):
-        places = content.get(key) or []
+        listed = content.get(key) or []
+        places = [str(place) for place in (listed if isinstance(listed, list) else [listed])]
         faults += [
-            f"data={data}: {key}: {root / str(place)} does not exist"
-            for place in (places if isinstance(places, list) else [places])
-            if not any(folder.joinpath(str(place)).exists() for folder in (root, path.parent))
+            f"data={data}: {key}: {root / place} does not exist"
+            for place in places
+            if not any(folder.joinpath(place).exists() for folder in (root, path.parent))
         ]
         faults += [
             f"data={data}: {key}: {folder} holds no images"
-            for folder in (root / str(place) for place in (places if isinstance(places, list) else [places]))
+            for folder in (root / place for place in places)
             if folder.is_dir()
             and not any(file.rpartition(".")[-1].lower() in IMG_FORMATS for file in files_below(folder))
         ]

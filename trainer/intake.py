@@ -20,7 +20,7 @@ MAX_NAMED: Final = 20
 """Files named in an event; the list beside it has all."""
 _STANDS_IN: Final = {
     "batch": "could not be read; another sample stands in",
-    "val_batch": "could not be read for validation; a gray image without labels stands in",
+    "val_batch": "could not be read for validation; something else stands in",
 }
 MAX_LINES: Final = 4
 """Of a refusal: what it is and the first files, where a line is told of each."""

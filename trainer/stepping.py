@@ -216,7 +216,7 @@ class StepGuard:
                 trainer.optimizer.zero_grad()
                 return
             self._heal(measured)
-        elif not measured.finite and not self._passes_as_overflow():
+        elif not measured.finite and not self._count_overflow():
             self._report(SkipReason.NONFINITE_GRADIENT, norm=measured.norm)
         if measured.finite:
             self._overflow_streak = 0
@@ -322,15 +322,15 @@ class StepGuard:
         trainer = self._trainer
         trainer.scaler.step(trainer.optimizer)
         trainer.scaler.update()
-        if self._passes_as_overflow():
+        if self._count_overflow():
             trainer.optimizer.zero_grad()
             if trainer.ema:
                 trainer.ema.update(trainer.model)
         else:
             self._drop_window(norm)
 
-    def _passes_as_overflow(self) -> bool:
-        """Whether gradients that are not finite are the scaler's business: until that goes on and on."""
+    def _count_overflow(self) -> bool:
+        """Gradients are not finite; whether that is the scaler's business, as it is until it goes on and on."""
         if not self._trainer.scaler.is_enabled():
             return False
         self.overflows += 1

@@ -76,9 +76,9 @@ class Deliverer:
         self._uncommitted: dict[str, _Sent] = {}
         self._faults: dict[str, str] = {}
         self._closed_lanes: set[str] = set()
+        """Channels that Slack refused to post to, whatever the message."""
         self._roots_gone: Counter[str] = Counter()
         """How often in a row a thread's root was gone when an answer was to go there."""
-        """Channels that Slack refused to post to, whatever the message."""
         self._store_fault: str | None = None
 
     def notify(self) -> None:
@@ -255,12 +255,8 @@ class Deliverer:
         return DeliverReason.POSTED, posted
 
     def _gone(self, delivery: Delivery, pace: Pace, error: MessageGone) -> None:
-        is_edit = delivery.ts is not None
-        key = delivery.key if is_edit else delivery.thread_key
-        self._roots_gone[key or ""] += not is_edit
-        if key is None or (not is_edit and self._roots_gone[key] > self._limits.tries_before_aside):
-            # A fresh post that is "gone", or an answer whose new root is gone again and again: a fault, not a deletion.
-            # Its failed attempts don't tell: they may have had other reasons.
+        key = delivery.key if delivery.ts is not None else self._root_to_bring_back(delivery)
+        if key is None:
             pace.failed(self._clock.now(), self._chance)
             self._fail(delivery, error, self._limits.backoff_max_s)
         else:
@@ -268,6 +264,18 @@ class Deliverer:
                 self._queue.mark_failed(delivery.key, str(error), self._clock.now())
                 self._queue.mark_gone(key)
         self._report(delivery, DeliverReason.GONE, error)
+
+    def _root_to_bring_back(self, delivery: Delivery) -> str | None:
+        """The deleted root of an answer's thread; None when it is a fault, not a deletion.
+
+        That is a fresh post that is "gone", and an answer whose new root is gone again and again. Failed attempts don't
+        tell: they may have had other reasons.
+        """
+        if delivery.thread_key is None:
+            return None
+        self._roots_gone[delivery.thread_key] += 1
+        in_vain = self._roots_gone[delivery.thread_key] > self._limits.tries_before_aside
+        return None if in_vain else delivery.thread_key
 
     def _fail(self, delivery: Delivery, error: Exception, wait_s: float, *, refused: bool = False) -> None:
         with self._store_guard():

@@ -93,10 +93,16 @@ class Absent:
         super().optimizer_step()  # type: ignore[misc]
 
 
+def stock_settings(trainer: Any) -> dict[str, Any]:
+    """What a stock trainer is given to train as ``trainer`` did, in a directory of its own."""
+    return {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
+
+
 def without_batch(trainer: Any, *absent: int, stock: type = DetectionTrainer) -> dict[str, torch.Tensor]:
     """Every tensor of a stock run with the settings of ``trainer`` in which batches ``absent`` were not there."""
-    args = {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
-    run = type("Reference", (Absent, stock), {"absent": absent})(overrides={**args, "name": "reference"})
+    run = type("Reference", (Absent, stock), {"absent": absent})(
+        overrides={**stock_settings(trainer), "name": "reference"}
+    )
     run.train()
     return dict(tensors(run))
 

@@ -21,6 +21,7 @@ from tests.integration.trainer.runs import (
     events,
     layout_of,
     nonfinite,
+    stock_settings,
     tensors,
     without_batch,
 )
@@ -91,17 +92,13 @@ def told(trainer: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("level", ["observe", "standard"])
 def test_overflows_by_nature_are_the_scaler_s_and_no_bad_batches(in_half: Settings, level: str, nbs: int) -> None:
     guarded = trained(GuardedDetectionTrainer, in_half(nbs=nbs, level=level))
-    stock = DetectionTrainer(overrides={**_stock(guarded), "name": "stock"})
+    stock = DetectionTrainer(overrides={**stock_settings(guarded), "name": "stock"})
     stock.train()
 
     assert not differing(guarded, dict(tensors(stock)))
     assert told(guarded) == []
     (notice,) = events(layout_of(guarded), "notice")
     assert f"fp16: {NUM_OVERFLOWS} steps of epoch 1 overflowed" in notice["text"]
-
-
-def _stock(trainer: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
 
 
 @pytest.mark.parametrize("nbs", [4, 12], ids=["every batch a step", "accumulating"])
