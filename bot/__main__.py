@@ -1,4 +1,4 @@
-"""``python -m bot``. A post-mortem of a long log must not wait for the imports that the other verbs need."""
+"""``trainmaster``. A post-mortem of a long log must not wait for the imports that the other verbs need."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 def main(argv: list[str]) -> int:
     """The exit code of the verb in ``argv``."""
     if argv[:1] == ["scan"]:
-        from bot.reading import scan_cli  # noqa: PLC0415
+        from trainmaster.bot.cli import scan as scan_cli  # noqa: PLC0415
 
         return scan_cli.main(argv[1:])
-    from bot import cli  # noqa: PLC0415
+    from trainmaster.bot.cli import main as cli  # noqa: PLC0415
 
     return cli.main(argv)
 

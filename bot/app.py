@@ -11,51 +11,58 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from bot.adopt import Adoptions, find_adoptions, read_adoption
-from bot.alerting.deliver import Deliverer
-from bot.alerting.limits import DeliveryLimits
-from bot.alerting.pipeline import AlertPipeline
-from bot.core.duty import CHECK_RUNS
-from bot.core.facts import ProcessIdentity
-from bot.drivers.gpu_holders import LocalGpuHolders
-from bot.drivers.host import HostProbe
-from bot.drivers.local import LocalDriver
-from bot.drivers.stacks import Stacks
-from bot.drivers.trainer_cli import TrainerCli
-from bot.drivers.trainer_levels import TrainerLevels
-from bot.errors import ChatError, StoreError
-from bot.handler import People
-from bot.host_watch import HostWatch
-from bot.notices import Notices
-from bot.operations.course import World
-from bot.operations.planning import Planner
-from bot.operations.service import Operations
-from bot.ports import ChatRefused, Clock
-from bot.reading.adopted import AdoptedReader
-from bot.reading.run_files import RunReader, find_runs
-from bot.schedule import Schedule
-from bot.self_watch import SelfWatch
-from bot.setting_limits import alert_limits, audience, check_limits, duty_limits, host_limits, operation_limits
-from bot.settings import Settings
-from bot.sink import FindingsSink
-from bot.slack.chat import OnCall
-from bot.slack.connection import SlackAccess, SlackConnection
-from bot.state_dir import lock
-from bot.storage.alerts import AlertStore
-from bot.storage.audit import AuditLog
-from bot.storage.bot_state import BotState
-from bot.storage.database import Database, Durable
-from bot.storage.messages import MessageStore
-from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
-from bot.storage.selections import SelectionStore
-from bot.storage.silences import SilenceStore
-from bot.supervisor import Supervisor
-from bot.systemd import ServiceNotifier
-from bot.undelivered import Undelivered
-from bot.watch import watch_runs
-from bot.watchdog import Health, Watchdog
-from commands import Context
-from trainer.contract import boot_id
+from trainmaster.bot.alerting.deliver import Deliverer
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.alerting.notices import Notices
+from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.alerting.undelivered import Undelivered
+from trainmaster.bot.core.health.own_job import CHECK_RUNS
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
+from trainmaster.bot.drivers.host import HostProbe
+from trainmaster.bot.drivers.local.driver import LocalDriver
+from trainmaster.bot.drivers.local.stacks import Stacks
+from trainmaster.bot.drivers.trainer_cli import TrainerCli
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.errors import ChatError, StoreError
+from trainmaster.bot.findings_sink import FindingsSink
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.service import Operations
+from trainmaster.bot.ports import ChatRefused, Clock
+from trainmaster.bot.reading.adopted import AdoptedReader
+from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.service.schedule import Schedule
+from trainmaster.bot.service.state_dir import lock
+from trainmaster.bot.service.systemd import ServiceNotifier
+from trainmaster.bot.service.watchdog import Health, Watchdog
+from trainmaster.bot.settings.limits import (
+    alert_limits,
+    audience,
+    check_limits,
+    duty_limits,
+    host_limits,
+    operation_limits,
+)
+from trainmaster.bot.settings.model import Settings
+from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+from trainmaster.bot.storage.adoptions import Adoptions, find_adoptions, read_adoption
+from trainmaster.bot.storage.alerts import AlertStore
+from trainmaster.bot.storage.audit import AuditLog
+from trainmaster.bot.storage.bot_state import BotState
+from trainmaster.bot.storage.database import Database, Durable
+from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from trainmaster.bot.storage.selections import SelectionStore
+from trainmaster.bot.storage.silences import SilenceStore
+from trainmaster.bot.watching.file_watcher import watch_runs
+from trainmaster.bot.watching.host import HostWatch
+from trainmaster.bot.watching.own_jobs import SelfWatch
+from trainmaster.bot.watching.supervisor import Supervisor
+from trainmaster.commands import Context
+from trainmaster.commands.request_handler import People
+from trainmaster.trainer.contract import boot_id
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bot.core.approval import Approval, ApprovalState, Vote
-from bot.core.archive import ArchiveFact
-from bot.core.audit import AuditEntry, AuditReport
-from bot.core.facts import CheckpointFact, ProcessFact, ProcessIdentity
-from bot.core.host import GpuFact
-from bot.core.message import Message
-from bot.core.operation import Entry, Intent, IntentKind, Operation
-from bot.core.view import RunView
-from bot.errors import ChatError, OperationError
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
+from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
+from trainmaster.bot.core.decisions.operation import Entry, Intent, IntentKind, Operation
+from trainmaster.bot.core.health.host import GpuFact
+from trainmaster.bot.core.run.facts import CheckpointFact, ProcessFact, ProcessIdentity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import ChatError, OperationError
 
 
 class Clock(Protocol):
@@ -58,7 +58,7 @@ class ChatRefused(ChatError):  # noqa: N818 - named as the other two
 
 
 class Chat(Protocol):
-    """The channel. Every method raises :class:`bot.errors.ChatError`: as :class:`RateLimited`, :class:`MessageGone` or
+    """The channel. Every method raises :class:`errors.ChatError`: as :class:`RateLimited`, :class:`MessageGone` or
     :class:`ChatRefused` where that is known, which the delivery treats each in its own way; plainly when a later try
     may pass."""
 
@@ -175,7 +175,7 @@ class ForeignAttempts(Protocol):
 class Forensics(Protocol):
     """The trainer's torch-free command line, run with the run's own Python so that both sides agree on formats.
 
-    Every method raises :class:`bot.errors.OperationError` with what the command said.
+    Every method raises :class:`trainmaster.bot.errors.OperationError` with what the command said.
     """
 
     async def catalog(self, view: RunView) -> tuple[CheckpointFact, ...]:

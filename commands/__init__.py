@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from commands.acknowledge import ACK
-from commands.alerts import ALERTS
-from commands.base import Command, Context, Invocation
-from commands.dispatch import dispatch, is_command
-from commands.epoch import EPOCH
-from commands.help import HELP
-from commands.records import ARCHIVE, AUDIT, BRING_BACK
-from commands.resume import CONTINUE, RESUME
-from commands.rollback import ROLLBACK
-from commands.runs import RUNS, USE
-from commands.silence import SILENCE, UNSILENCE
-from commands.status import STATUS
-from commands.stop import STOP
+from trainmaster.commands.acknowledge import ACK
+from trainmaster.commands.alerts import ALERTS
+from trainmaster.commands.base import Command, Context, Invocation
+from trainmaster.commands.dispatch import dispatch, is_command
+from trainmaster.commands.epoch import EPOCH
+from trainmaster.commands.help import HELP
+from trainmaster.commands.records import ARCHIVE, AUDIT, BRING_BACK
+from trainmaster.commands.resume import CONTINUE, RESUME
+from trainmaster.commands.rollback import ROLLBACK
+from trainmaster.commands.runs import RUNS, USE
+from trainmaster.commands.silence import SILENCE, UNSILENCE
+from trainmaster.commands.status import STATUS
+from trainmaster.commands.stop import STOP
 
 COMMANDS: Final[tuple[Command, ...]] = (
     STATUS,

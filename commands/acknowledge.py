@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.core.alert import Alert, card_key
-from bot.core.message import Message, Reply, Tone
-from bot.core.tokens import person
-from bot.errors import CommandError
-from commands.base import Command, Context, Invocation, find_run, pattern, thread_key
+from trainmaster.bot.core.alerts.alert import Alert, card_key
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.errors import CommandError
+from trainmaster.commands.base import Command, Context, Invocation, find_run, pattern, thread_key
 
 _MAX_SHOWN = 10
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.core.alert import Alert
-from bot.core.finding import Severity
-from bot.core.message import Item, Mark, Message, Reply, Tone
-from bot.core.silence import Silence
-from bot.core.tokens import moment, person
-from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.bot.core.alerts.alert import Alert
+from trainmaster.bot.core.alerts.finding import Severity
+from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.conversation.message import Item, Mark, Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
 _MAX_SHOWN = 20
 _MARKS = {Severity.CRITICAL: Mark.FAILED, Severity.WARNING: Mark.WARNING, Severity.INFO: Mark.UNKNOWN}

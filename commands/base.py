@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Protocol
 
-from bot.core.alert_book import AlertBook
-from bot.core.epoch_report import ReportLimits
-from bot.core.host import HostFact
-from bot.core.message import Reply
-from bot.core.request import Request
-from bot.core.tokens import person
-from bot.core.view import RunView
-from bot.errors import CommandError
-from bot.ports import Chat, Clock, Outbox, Runs
+from trainmaster.bot.core.alerts.alert_book import AlertBook
+from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.bot.core.conversation.request import Request
+from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.core.health.host import HostFact
+from trainmaster.bot.core.run.epoch_report import ReportLimits
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.ports import Chat, Clock, Outbox, Runs
 
 
 class Operations(Protocol):
@@ -182,7 +182,7 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
         view = _from_thread(request, context) or _from_channel(request, context)
     if view is None:
         raise CommandError(
-            "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: python -m trainer train ..."
+            "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: trainmaster train ..."
         )
     return await context.runs.refresh(view.run) or view
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from bot.core.message import Message, Reply, Tone
-from bot.core.request import Request
-from commands.base import Command, Context, Invocation, for_people, require_on_call
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.request import Request
+from trainmaster.commands.base import Command, Context, Invocation, for_people, require_on_call
 
 _MAX_ECHO = 80
 _JOINING = 3

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import PurePath
 
-from bot.core.epoch_report import epoch_fields, judge_epoch
-from bot.core.forecast import duration, forecast
-from bot.core.message import Message, Reply, Table, Tone
-from bot.core.tokens import moment
-from bot.core.view import EpochView, RunView
-from bot.core.words import REASON_TEXT, losses_text, number_text
-from bot.errors import CommandError
-from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
+from trainmaster.bot.core.run.epoch_report import epoch_fields, judge_epoch
+from trainmaster.bot.core.run.forecast import duration, forecast
+from trainmaster.bot.core.run.view import EpochView, RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 40

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bot.core.message import Message, Reply, Table, Tone
-from commands.base import Command, Context, Invocation, for_people, pattern
+from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
+from trainmaster.commands.base import Command, Context, Invocation, for_people, pattern
 
 
 async def show_help(invocation: Invocation, context: Context) -> Reply:
     """The commands in the registry's order; those for people on call only to them."""
-    import commands  # noqa: PLC0415 - the registry holds this command
+    from trainmaster import commands  # noqa: PLC0415 - the registry holds this command
 
     on_call = invocation.request.user in await context.chat.on_call()
     allowed = [command for command in commands.COMMANDS if on_call or not command.on_call_only]

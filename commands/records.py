@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.core.message import Reply
-from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
 
 async def audit(invocation: Invocation, context: Context) -> Reply:

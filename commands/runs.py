@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bot.core.message import Message, Reply, Table, Tone
-from bot.core.tokens import moment
-from bot.core.view import RunView
-from bot.errors import CommandError
-from commands.base import Command, Context, Invocation, find_run, label_of, pattern
+from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.commands.base import Command, Context, Invocation, find_run, label_of, pattern
 
 _MAX_SHOWN = 20
 
@@ -16,7 +16,7 @@ async def list_runs(invocation: Invocation, context: Context) -> Reply:
     every = context.runs.all()
     if not every:
         raise CommandError(
-            "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: python -m trainer train ..."
+            "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: trainmaster train ..."
         )
     left_out = len(every) - _MAX_SHOWN
     num_at_work = sum(view.state.active for view in every)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.core.forecast import duration
-from bot.core.message import Message, Reply, Tone
-from bot.core.silence import Silence
-from bot.core.tokens import moment
-from bot.errors import CommandError
-from commands.acknowledge import meant_alert
-from commands.alerts import silence_text
-from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
+from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.errors import CommandError
+from trainmaster.commands.acknowledge import meant_alert
+from trainmaster.commands.alerts import silence_text
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
 
 _UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_SILENCE_S = 7 * 86400.0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from bot.core.facts import ProcessStatus
-from bot.core.forecast import Basis, Forecast, duration, forecast
-from bot.core.host import HostFact, host_text
-from bot.core.message import Message, Reply, Tone
-from bot.core.run import RunState
-from bot.core.tokens import moment
-from bot.core.view import RunView
-from bot.core.words import losses_text
-from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.conversation.words import losses_text
+from trainmaster.bot.core.health.host import HostFact, host_text
+from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
 _TONES = {
     RunState.STOPPED: Tone.WARNING,

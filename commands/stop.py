@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bot.core.message import Reply
-from commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
+from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
 
 
 async def stop(invocation: Invocation, context: Context) -> Reply:

@@ -1,4 +1,4 @@
-"""``python -m trainer VERB ...``: parses the command line, calls the part that does it, and gives the exit code."""
+"""``trainmaster VERB ...``: parses the command line, calls the part that does it, and gives the exit code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
-from trainer.command_help import HELP, HELP_FLAGS, USAGE
-from trainer.contract import ExitCode, RunLayout, is_run_dir
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
+from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE
+from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
 
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(HELP[verb])
             return ExitCode.FINISHED
         if verb in CHECKPOINT_VERBS:
-            from trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there
+            from trainmaster.trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there
 
             return checkpoints_main(verb, rest)
         return _VERBS[verb](split_arguments(rest))
@@ -42,14 +42,14 @@ def _train(arguments: Arguments) -> int:
         extra = [*arguments.words, *(f"--{flag}" for flag in sorted(arguments.flags))]
         raise ArgumentsError(f"train takes key=value only, not {' '.join(extra)}", "model=... data=... epochs=...")
     if "resume" in arguments.settings:
-        raise ArgumentsError("train starts a new run", "python -m trainer resume RUN_DIR")
+        raise ArgumentsError("train starts a new run", "trainmaster resume RUN_DIR")
 
     def start() -> int:
-        from trainer import inputs  # noqa: PLC0415 - loads ultralytics
+        from trainmaster.trainer.settings import inputs  # noqa: PLC0415 - loads ultralytics
 
         given = inputs.parse_values(arguments.settings)
         inputs.check_training(given)
-        from trainer.trainer_class import for_model  # noqa: PLC0415 - loads torch
+        from trainmaster.trainer.cli.trainer_class import for_model  # noqa: PLC0415 - loads torch
 
         return _run(for_model(str(given["model"]), given.get("task")), given)
 
@@ -58,7 +58,7 @@ def _train(arguments: Arguments) -> int:
 
 def _resume(arguments: Arguments) -> int:
     if len(arguments.words) != 1 or arguments.flags:
-        raise ArgumentsError("resume takes one run directory", "python -m trainer resume RUN_DIR [from=EPOCH]")
+        raise ArgumentsError("resume takes one run directory", "trainmaster resume RUN_DIR [from=EPOCH]")
     root = Path(arguments.words[0]).resolve()
     layout = RunLayout(root)
     if not root.is_dir():
@@ -69,7 +69,7 @@ def _resume(arguments: Arguments) -> int:
     from_epoch = _whole(settings.pop("from", None), "from")
 
     def start() -> int:
-        from trainer.resume_command import resume  # noqa: PLC0415 - loads torch
+        from trainmaster.trainer.cli.resume import resume  # noqa: PLC0415 - loads torch
 
         return resume(layout, from_epoch=from_epoch, settings=settings, run=_run)
 
@@ -77,11 +77,11 @@ def _resume(arguments: Arguments) -> int:
 
 
 def _drill(arguments: Arguments) -> int:
-    from trainer.drill import Fault, check_fault, request  # noqa: PLC0415 - loads torch
+    from trainmaster.trainer.drill import Fault, check_fault, request  # noqa: PLC0415 - loads torch
 
     reject_unknown(arguments.settings, ("fault", "batches"), "key")
     if len(arguments.words) != 1:
-        raise ArgumentsError("drill takes one run directory", "python -m trainer drill RUN_DIR fault=nan-image")
+        raise ArgumentsError("drill takes one run directory", "trainmaster drill RUN_DIR fault=nan-image")
     layout = RunLayout(Path(arguments.words[0]).resolve())
     if not is_run_dir(layout.root):
         raise ArgumentsError(f"{layout.root} is no run directory: it has no guard/run.json")
@@ -93,7 +93,7 @@ def _drill(arguments: Arguments) -> int:
 
 
 def _replay(arguments: Arguments) -> int:
-    from trainer.replay import main as replay_main  # noqa: PLC0415 - loads torch
+    from trainmaster.trainer.cli.replay import main as replay_main  # noqa: PLC0415 - loads torch
 
     return replay_main(arguments)
 
@@ -105,12 +105,12 @@ def _run(trainer_class: Any, overrides: dict[str, Any]) -> int:
 
 def _on_the_record(start: Callable[[], int]) -> int:
     """``start`` with its console output kept, and its end as an exit code."""
-    from trainer import offline  # noqa: PLC0415 - only for verbs that train
-    from trainer.console import copying  # noqa: PLC0415 - as above
+    from trainmaster.trainer.records.console import copying  # noqa: PLC0415 - as above
+    from trainmaster.trainer.run import offline  # noqa: PLC0415 - only for verbs that train
 
     offline.before_import()
     with copying():
-        from trainer.stop import RunEnded, stoppable  # noqa: PLC0415 - after the environment is set
+        from trainmaster.trainer.stop import RunEnded, stoppable  # noqa: PLC0415 - after the environment is set
 
         try:
             with stoppable(lambda text: print(text, file=sys.stderr)):

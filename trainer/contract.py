@@ -26,6 +26,10 @@ from typing import Any, Final
 SCHEMA_VERSION: Final = 1
 """Version of every record below. A reader that meets a higher one reads what it knows and says so once."""
 
+MODULE_ARGV: Final = ("-P", "-m", "trainmaster.trainer")
+"""After the interpreter's path, what starts a command of the trainer. ``-P`` keeps the folder that it starts in, and
+with it a user's own ``json.py``, from hiding modules."""
+
 ARCHIVE_DIR_NAME: Final = "archive"
 """Beside the run directories, not inside one: launching DDP makes Ultralytics remove ``save_dir`` (utils/dist.py)."""
 

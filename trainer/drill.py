@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import torch
 
-from trainer.arguments import ArgumentsError
-from trainer.contract import RunLayout, read_json, replace_json
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.contract import RunLayout, read_json, replace_json
 
 MAX_BATCHES: Final = 5
 """A drill shows the alarm; half the default streak that ends a run is enough for that."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from trainer import offline
+from trainmaster.trainer.run import offline
 
 offline.before_import()
 
@@ -24,24 +24,25 @@ from ultralytics.nn.tasks import (  # noqa: E402 - as above
 )
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
 
-from trainer import compat, ranks  # noqa: E402 - as above
-from trainer.arguments import ArgumentsError  # noqa: E402 - as above
-from trainer.inputs import exact_faults  # noqa: E402 - as above
-from trainer.intake import collecting, told_as_bad_input  # noqa: E402 - as above
-from trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
-from trainer.quarantine import keep_samples  # noqa: E402 - as above
-from trainer.resuming import (  # noqa: E402 - as above
+from trainmaster.trainer.arguments import ArgumentsError  # noqa: E402 - as above
+from trainmaster.trainer.data.data_faults import collecting, told_as_bad_input  # noqa: E402 - as above
+from trainmaster.trainer.data.quarantine import keep_samples  # noqa: E402 - as above
+from trainmaster.trainer.data.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
+from trainmaster.trainer.data.validation_data import forgive  # noqa: E402 - as above
+from trainmaster.trainer.engines import compat  # noqa: E402 - as above
+from trainmaster.trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
+from trainmaster.trainer.run import ranks  # noqa: E402 - as above
+from trainmaster.trainer.run.run_guard import RunGuard  # noqa: E402 - as above
+from trainmaster.trainer.settings.guard_settings import take_settings  # noqa: E402 - as above
+from trainmaster.trainer.settings.inputs import exact_faults  # noqa: E402 - as above
+from trainmaster.trainer.state.resume_plan import (  # noqa: E402 - as above
     PLAN_KEY,
     ResumePlan,
     plan_for_api,
     plan_for_rank,
     rebuild_model,
 )
-from trainer.run_guard import RunGuard  # noqa: E402 - as above
-from trainer.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
-from trainer.settings import take_settings  # noqa: E402 - as above
-from trainer.stop import WorkerStart  # noqa: E402 - as above
-from trainer.validation_data import forgive  # noqa: E402 - as above
+from trainmaster.trainer.stop import WorkerStart  # noqa: E402 - as above
 
 AnyTrainer = TypeVar("AnyTrainer", bound=type[BaseTrainer])
 
@@ -51,8 +52,8 @@ GHOST_IMGSZ = 32
 class GuardMixin:
     """Guards the trainer class that it is put in front of; see :func:`guarded`.
 
-    Every method is a seam of Ultralytics' engine (checked by :mod:`trainer.compat`); what is decided there is decided
-    in :class:`~trainer.run_guard.RunGuard` and its parts.
+    Every method is a seam of Ultralytics' engine (checked by :mod:`engines.compat`); what is decided there is decided
+    in :class:`~trainmaster.trainer.run.run_guard.RunGuard` and its parts.
     """
 
     guard: RunGuard
@@ -305,12 +306,12 @@ def guarded(trainer_class: AnyTrainer) -> AnyTrainer:
     """``trainer_class`` under guard, for any class that trains the way Ultralytics' own do.
 
     The result is constructed and used as ``trainer_class`` is. Among its ``overrides``, or the keywords of
-    ``YOLO.train(trainer=...)``, it takes the fields of :class:`trainer.settings.GuardSettings` too, such as
+    ``YOLO.train(trainer=...)``, it takes the fields of :class:`guard_settings.GuardSettings` too, such as
     ``level="strict"``. For DDP it must be importable under the name it is bound to, so bind it at the top of a module.
 
-    Constructing it raises :class:`~trainer.arguments.ArgumentsError` on a setting that cannot be and on a run directory
-    in which another trainer works, and :class:`~trainer.compat.IncompatibleError` where this Ultralytics lacks a seam.
-    Both that, with ``resume=``, and ``train`` raise :class:`~trainer.stop.RunEnded`, a SystemExit with the exit code,
+    Constructing it raises :class:`arguments.ArgumentsError` on a setting that cannot be and on a run directory
+    in which another trainer works, and :class:`compat.IncompatibleError` where this Ultralytics lacks a seam.
+    Both that, with ``resume=``, and ``train`` raise :class:`stop.RunEnded`, a SystemExit with the exit code,
     when the run ends early in an orderly way: stopped on request (3), given up after too many bad batches (4), refused
     for a checkpoint or weights that are not clean (5).
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trainer.arguments import ArgumentsError
+from trainmaster.trainer.arguments import ArgumentsError
 
 OBSERVE: Final = "observe"
 STANDARD: Final = "standard"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
 
-from trainer import stacks
-from trainer.contract import ExitCode, RunRecordState
+from trainmaster.trainer.contract import ExitCode, RunRecordState
+from trainmaster.trainer.records import stacks
 
 WORKER_GRACE_S: Final = 60
 """Between SIGTERM and the end of a data-loader worker: longer than a batch and the saving of a state, shorter than the

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bot.alerting.card import compose_card, compose_line, line_key
-from bot.alerting.compose import compose_alert, compose_word, word_key
-from bot.alerting.dedup import NotifyReason
-from bot.alerting.group import group, window_s
-from bot.alerting.limits import AlertLimits, Audience
-from bot.alerting.route import route
-from bot.alerting.silence import silencing
-from bot.alerting.stores import AlertOutbox, Bursts
-from bot.core.alert import Alert, AlertState, card_key
-from bot.core.finding import Severity
-from bot.core.silence import Silence
-from bot.core.standing import Standing, Told
-from bot.core.view import RunView
+from trainmaster.bot.alerting.card import compose_card, compose_line, line_key
+from trainmaster.bot.alerting.compose import compose_alert, compose_word, word_key
+from trainmaster.bot.alerting.dedup import NotifyReason
+from trainmaster.bot.alerting.group import group, window_s
+from trainmaster.bot.alerting.limits import AlertLimits, Audience
+from trainmaster.bot.alerting.route import route
+from trainmaster.bot.alerting.silence import silencing
+from trainmaster.bot.alerting.stores import AlertOutbox, Bursts
+from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
+from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.finding import Severity
+from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.run.view import RunView
 
 
 class Announcer:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bot.alerting.compose import TONES, story
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Severity
-from bot.core.message import Item, Mark, Message, Tone
-from bot.core.run import RunState
-from bot.core.standing import severity_rank
-from bot.core.tokens import moment, person
-from bot.core.view import RunView
+from trainmaster.bot.alerting.compose import TONES, story
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import severity_rank
+from trainmaster.bot.core.alerts.finding import Severity
+from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
 
 _MAX_SHOWN = 10
 _ENDED_TONES = {

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from bot.alerting.dedup import NotifyReason
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Nature, Severity
-from bot.core.forecast import duration
-from bot.core.message import ActionId, Button, Item, Mark, Message, Tone
-from bot.core.silence import Silence
-from bot.core.standing import Told
-from bot.core.tokens import moment, person
+from trainmaster.bot.alerting.dedup import NotifyReason
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import Told
+from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.conversation.message import ActionId, Button, Item, Mark, Message, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.run.forecast import duration
 
 TONES: Final[Mapping[Severity, Tone]] = {
     Severity.INFO: Tone.NEUTRAL,

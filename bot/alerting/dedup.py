@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from bot.alerting.escalate import EscalateReason, escalation
-from bot.alerting.limits import AlertLimits, Audience
-from bot.alerting.track import TrackReason
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Nature
-from bot.core.standing import Told, severity_rank
+from trainmaster.bot.alerting.escalate import EscalateReason, escalation
+from trainmaster.bot.alerting.limits import AlertLimits, Audience
+from trainmaster.bot.alerting.track import TrackReason
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import Told, severity_rank
+from trainmaster.bot.core.alerts.finding import Nature
 
 
 class NotifyReason(StrEnum):

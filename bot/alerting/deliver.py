@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bot.alerting.limits import DeliveryLimits
-from bot.alerting.pace import Pace
-from bot.alerting.stores import DeliveryQueue
-from bot.core.delivery import Delivery
-from bot.core.message import Message
-from bot.errors import ChatError, StoreError
-from bot.ports import Chat, ChatRefused, Clock, MessageGone, Posted, RateLimited
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.alerting.pace import Pace
+from trainmaster.bot.alerting.stores import DeliveryQueue
+from trainmaster.bot.core.alerts.delivery import Delivery
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.errors import ChatError, StoreError
+from trainmaster.bot.ports import Chat, ChatRefused, Clock, MessageGone, Posted, RateLimited
 
 _LOG = logging.getLogger(__name__)
 

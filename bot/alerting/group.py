@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.alerting.limits import AlertLimits
-from bot.core.alert import Alert
-from bot.core.finding import Severity
-from bot.core.standing import Standing, severity_rank
+from trainmaster.bot.alerting.limits import AlertLimits
+from trainmaster.bot.core.alerts.alert import Alert
+from trainmaster.bot.core.alerts.alert_record import Standing, severity_rank
+from trainmaster.bot.core.alerts.finding import Severity
 
 
 class GroupReason(StrEnum):

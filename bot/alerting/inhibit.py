@@ -8,10 +8,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from bot.alerting.limits import AlertLimits
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Nature
-from trainer.contract import EventKind
+from trainmaster.bot.alerting.limits import AlertLimits
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.finding import Nature
+from trainmaster.trainer.contract import EventKind
 
 _NO_PROGRESS = frozenset({"stalled", "late", "epoch_late", "heartbeat", "slow", "slowdown", "checkpoint_stale"})
 _BAD_NUMBERS = frozenset({"nonfinite", "gradient_growth", "gradient_trend", "clip_rate", "loss_spike", "loss_trend"})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from bot.core.finding import Nature, Severity
+from trainmaster.bot.core.alerts.finding import Nature, Severity
 
 
 def _frozen(**values: float) -> Mapping[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from bot.alerting.limits import DeliveryLimits
-from bot.core.delivery import Urgency
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.core.alerts.delivery import Urgency
 
 _SLOWER, _FASTER, _SLOWEST = 0.8, 1.02, 0.2
 _SHORTEST_WAIT_S = 0.001

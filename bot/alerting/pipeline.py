@@ -6,20 +6,20 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bot.alerting.announce import Announcer
-from bot.alerting.dedup import TELLING, NotifyReason, notify_reason
-from bot.alerting.inhibit import InhibitReason, inhibit, may_mute
-from bot.alerting.limits import AlertLimits, Audience
-from bot.alerting.silence import SilenceReason, scope_of, silencing
-from bot.alerting.stores import AlertOutbox, AlertStandings, Silences
-from bot.alerting.track import TrackReason, track
-from bot.core.alert import Alert, AlertState, card_key
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.run import RunState
-from bot.core.silence import Silence
-from bot.core.standing import Standing, severity_rank
-from bot.core.view import RunView
-from bot.ports import Clock, Transactions
+from trainmaster.bot.alerting.announce import Announcer
+from trainmaster.bot.alerting.dedup import TELLING, NotifyReason, notify_reason
+from trainmaster.bot.alerting.inhibit import InhibitReason, inhibit, may_mute
+from trainmaster.bot.alerting.limits import AlertLimits, Audience
+from trainmaster.bot.alerting.silence import SilenceReason, scope_of, silencing
+from trainmaster.bot.alerting.stores import AlertOutbox, AlertStandings, Silences
+from trainmaster.bot.alerting.track import TrackReason, track
+from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
+from trainmaster.bot.core.alerts.alert_record import Standing, severity_rank
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.ports import Clock, Transactions
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Outcome:
 
 
 class AlertPipeline:
-    """Implements :class:`bot.core.alert_book.AlertBook`. What it stores commits with the open transaction."""
+    """Implements :class:`alert_book.AlertBook`. What it stores commits with the open transaction."""
 
     def __init__(
         self,
@@ -199,12 +199,12 @@ class AlertPipeline:
         return callable_ and told.num_escalations < len(self._audience.escalation)
 
     def firing(self, run: str | None = None) -> tuple[Alert, ...]:
-        """See :class:`bot.core.alert_book.Alerts`. What only happened is listed while it is unacknowledged news."""
+        """See :class:`alert_book.Alerts`. What only happened is listed while it is unacknowledged news."""
         since_ts = self._clock.now() - self._limits.listed_s
         return tuple(one.alert for one in self._standings.firing(run, since_ts) if _is_listed(one.alert, since_ts))
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """See :class:`bot.core.alert_book.Alerts`."""
+        """See :class:`trainmaster.bot.core.alerts.alert_book.Alerts`."""
         with self._transactions.transaction():
             standing = self._standings.get(fingerprint)
             if standing is None or standing.alert.state is not AlertState.FIRING:
@@ -220,7 +220,7 @@ class AlertPipeline:
         return standing.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
-        """See :class:`bot.core.alert_book.Alerts`. Nothing worse than the alert is now is covered."""
+        """See :class:`alert_book.Alerts`. Nothing worse than the alert is now is covered."""
         with self._transactions.transaction():
             standing = self._standings.get(fingerprint)
             if standing is None:
@@ -240,7 +240,7 @@ class AlertPipeline:
         return standing.alert
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """See :class:`bot.core.alert_book.Alerts`."""
+        """See :class:`trainmaster.bot.core.alerts.alert_book.Alerts`."""
         with self._transactions.transaction():
             standing = self._standings.get(fingerprint)
             if standing is None:
@@ -256,18 +256,18 @@ class AlertPipeline:
     def silence_where(
         self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
     ) -> Silence:
-        """See :class:`bot.core.alert_book.SilenceBook`."""
+        """See :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook`."""
         with self._transactions.transaction():
             silence = self._silences.add(until_ts=until_ts, by=user, now=now, run=run, check=check)
             self._show(silence, now)
         return silence
 
     def silences(self, now: float) -> tuple[Silence, ...]:
-        """See :class:`bot.core.alert_book.SilenceBook`."""
+        """See :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook`."""
         return tuple(self._silences.active(now))
 
     def end_silence(self, silence_id: int, user: str, now: float) -> bool:
-        """See :class:`bot.core.alert_book.SilenceBook`."""
+        """See :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook`."""
         with self._transactions.transaction():
             ended = [one for one in self._silences.active(now) if one.id == silence_id]
             for one in ended:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.alerting.dedup import NotifyReason
-from bot.alerting.limits import AlertLimits, Audience
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Severity
-from bot.core.standing import Told
+from trainmaster.bot.alerting.dedup import NotifyReason
+from trainmaster.bot.alerting.limits import AlertLimits, Audience
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import Told
+from trainmaster.bot.core.alerts.finding import Severity
 
 
 class MentionReason(StrEnum):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.core.alert import Alert
-from bot.core.finding import Nature, Severity
-from bot.core.silence import Silence
+from trainmaster.bot.core.alerts.alert import Alert
+from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.alerts.silence import Silence
 
 
 class SilenceReason(StrEnum):

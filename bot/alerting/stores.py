@@ -1,16 +1,16 @@
-"""What the pipeline and the delivery need to remember, as Protocols. ``bot.storage`` has them on SQLite."""
+"""What the pipeline and the delivery need to remember, as Protocols. ``trainmaster.bot.storage`` has them on SQLite."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from bot.core.delivery import Delivery
-from bot.core.finding import Finding, Severity
-from bot.core.message import Message
-from bot.core.silence import Silence
-from bot.core.standing import Standing
-from bot.ports import Outbox, Posted
+from trainmaster.bot.core.alerts.alert_record import Standing
+from trainmaster.bot.core.alerts.delivery import Delivery
+from trainmaster.bot.core.alerts.finding import Finding, Severity
+from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.ports import Outbox, Posted
 
 
 class Standings(Protocol):
@@ -95,7 +95,7 @@ class AlertOutbox(Outbox, Protocol):
         thread_of: str | None = None,
         later: bool = False,
     ) -> None:
-        """As :meth:`bot.ports.Outbox.put`. ``later``: it gives way to everything else, whatever its tone."""
+        """As :meth:`Outbox.put`. ``later``: it gives way to everything else, whatever its tone."""
         ...
 
     def known(self, key: str) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bot.alerting.limits import AlertLimits
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Finding, Nature
-from bot.core.standing import severity_rank
+from trainmaster.bot.alerting.limits import AlertLimits
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import severity_rank
+from trainmaster.bot.core.alerts.finding import Finding, Nature
 
 
 class TrackReason(StrEnum):

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bot.checks.checkpoints import check_checkpoints
-from bot.checks.epochs import check_epochs
-from bot.checks.gradients import check_gradients
-from bot.checks.lifecycle import check_lifecycle
-from bot.checks.limits import CheckLimits
-from bot.checks.log_errors import check_log_errors
-from bot.checks.loss import check_loss
-from bot.checks.nonfinite import check_nonfinite
-from bot.checks.process import check_process
-from bot.checks.progress import check_progress
-from bot.checks.records import check_records
-from bot.checks.speed import check_speed
-from bot.core.finding import Finding
-from bot.core.view import RunView
+from trainmaster.bot.checks.checkpoints import check_checkpoints
+from trainmaster.bot.checks.epochs import check_epochs
+from trainmaster.bot.checks.gradients import check_gradients
+from trainmaster.bot.checks.lifecycle import check_lifecycle
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.log_errors import check_log_errors
+from trainmaster.bot.checks.loss import check_loss
+from trainmaster.bot.checks.nonfinite import check_nonfinite
+from trainmaster.bot.checks.process import check_process
+from trainmaster.bot.checks.progress import check_progress
+from trainmaster.bot.checks.records import check_records
+from trainmaster.bot.checks.speed import check_speed
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.run.view import RunView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

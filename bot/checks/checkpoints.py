@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bot.checks.limits import CheckLimits
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.forecast import Basis, duration, forecast
-from bot.core.message import ActionId, Button, ButtonStyle
-from bot.core.tokens import moment
-from bot.core.view import RunView
-from trainer.contract import Verdict
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.forecast import Basis, duration, forecast
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import Verdict
 
 
 def check_checkpoints(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:

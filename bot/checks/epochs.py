@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bot.checks.limits import CheckLimits
-from bot.checks.memory import remembered
-from bot.core.epoch_report import EpochReport, epoch_fields, judge_epoch
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.forecast import duration
-from bot.core.message import ActionId, Button, ButtonStyle
-from bot.core.view import EpochView, RunView
-from trainer.contract import Verdict
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.memory import remembered
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.run.epoch_report import EpochReport, epoch_fields, judge_epoch
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.view import EpochView, RunView
+from trainmaster.trainer.contract import Verdict
 
 CHECK = "epoch_finished"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import Final
 
-from bot.checks.limits import CheckLimits
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.view import RunView
-from bot.core.words import number_text
-from trainer.contract import EventKind
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.words import number_text
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import EventKind
 
 NUM_GROWN: Final = 3
 """Newest stretches, all of which must have grown: one is chance."""

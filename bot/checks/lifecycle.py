@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bot.checks.limits import CheckLimits
-from bot.checks.memory import remembered
-from bot.core.facts import Event
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.forecast import duration
-from bot.core.message import ActionId, Button, ButtonStyle
-from bot.core.view import RunView
-from trainer.contract import EventKind
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.memory import remembered
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.run.facts import Event
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import EventKind
 
 Teller = Callable[[RunView, Event], Finding]
 

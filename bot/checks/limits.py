@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bot.core.epoch_report import ReportLimits
+from trainmaster.bot.core.run.epoch_report import ReportLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

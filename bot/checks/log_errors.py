@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bot.checks.limits import CheckLimits
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.view import RunView
-from trainer.contract import EventKind
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import EventKind
 
 _KIND_TEXT = {
     "oom": "out of memory",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bot.checks.limits import CheckLimits
-from bot.checks.memory import remembered
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.stretches import Stretch
-from bot.core.view import EpochView, RunView
-from bot.core.words import number_text
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.memory import remembered
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.words import number_text
+from trainmaster.bot.core.run.series_window import Stretch
+from trainmaster.bot.core.run.view import EpochView, RunView
 
 
 @remembered(of=lambda view: (view.stretches, view.epochs, view.attempt, view.state.active, view.total_epochs))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Final
 
-from bot.checks.limits import CheckLimits
-from bot.core.finding import Finding
-from bot.core.view import RunView
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.run.view import RunView
 
 Look = Callable[[RunView, CheckLimits, float], tuple[Finding, ...]]
 

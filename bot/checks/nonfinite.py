@@ -5,13 +5,13 @@ from __future__ import annotations
 from enum import Enum, auto
 from pathlib import PurePath
 
-from bot.checks.limits import CheckLimits
-from bot.core.epoch_report import bad_batches_fate
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.message import ActionId, Button, ButtonStyle
-from bot.core.run import RunState
-from bot.core.view import BadBatch, EpochView, RunView
-from bot.core.words import REASON_TEXT, losses_text, number_text
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
+from trainmaster.bot.core.run.epoch_report import bad_batches_fate
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import BadBatch, EpochView, RunView
 
 CHECK = "nonfinite"
 MAX_IMAGES_SHOWN = 6

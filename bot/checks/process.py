@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal as signals
 
-from bot.checks.limits import CheckLimits
-from bot.core.facts import OomEvidence, ProcessFact, ProcessStatus
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.message import ActionId, Button
-from bot.core.run import RunState
-from bot.core.tokens import moment
-from bot.core.view import RunView
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
 
 CHECK = "process_died"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bot.checks.limits import CheckLimits
-from bot.core.facts import ProcessFact
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.forecast import duration
-from bot.core.run import RunState
-from bot.core.tokens import moment
-from bot.core.view import RunView
-from trainer.contract import Phase
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.facts import ProcessFact
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import Phase
 
 CHECK = "stalled"
 

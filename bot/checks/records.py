@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bot.checks.limits import CheckLimits
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.view import RunView
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.run.view import RunView
 
 
 def check_records(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from statistics import median
 from typing import Final
 
-from bot.checks.limits import CheckLimits
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.forecast import Basis, duration, forecast
-from bot.core.tokens import moment
-from bot.core.view import RunView
-from trainer.contract import Phase
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.forecast import Basis, duration, forecast
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import Phase
 
 MIN_STRETCHES: Final = 10
 """Before the window, for a median that says something; about a fifth of an epoch."""

@@ -13,11 +13,11 @@ from typing import Final
 
 import psutil
 
-from bot.core.host import DiskFact, GpuFact, HostFact, MemoryFact, Unseen
-from bot.drivers.gpu_amd import AmdProbe
-from bot.drivers.gpu_nvidia import NvidiaProbe
-from bot.drivers.patience import Answer, Patient
-from bot.ports import GpuProbe
+from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact, Unseen
+from trainmaster.bot.drivers.gpu.amd import AmdProbe
+from trainmaster.bot.drivers.gpu.nvidia import NvidiaProbe
+from trainmaster.bot.drivers.patience import Answer, Patient
+from trainmaster.bot.ports import GpuProbe
 
 _GIB: Final = 2**30
 PROBE_TIMEOUT_S: Final = 5.0

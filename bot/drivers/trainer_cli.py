@@ -1,4 +1,4 @@
-"""The trainer's torch-free command line, as :class:`bot.ports.RunFiles`."""
+"""The trainer's torch-free command line, as :class:`trainmaster.bot.ports.RunFiles`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bot.core.archive import ArchiveFact
-from bot.core.facts import CheckpointFact
-from bot.core.view import RunView
-from bot.drivers.environment import trainer_environment
-from bot.errors import OperationError
-from trainer.contract import ExitCode
+from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.core.run.facts import CheckpointFact
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers.local.environment import trainer_environment
+from trainmaster.bot.errors import OperationError
+from trainmaster.trainer.contract import MODULE_ARGV, ExitCode
 
 _LAST_LINES: Final = 8
 _MAX_OUTPUT_BYTES: Final = 16 * 2**20
@@ -33,7 +33,7 @@ class _Answer:
 
 
 class TrainerCli:
-    """Runs ``python -m trainer ...`` with the run's own Python where that is known, in the folder where it was started.
+    """Runs ``trainmaster ...`` with the run's own Python where that is known, in the folder where it was started.
 
     ``timeout_s`` is for one command. Reading and hashing a checkpoint of a gigabyte takes seconds, a run of hundreds of
     them on a slow network disk minutes.
@@ -94,7 +94,7 @@ class TrainerCli:
         OperationError: it could not be started, took too long, or ended with another code than one of ``accept``.
         """
         python, cwd = _python_and_folder(view)
-        argv = (python, "-m", "trainer", *words)
+        argv = (python, *MODULE_ARGV, *words)
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,

@@ -1,12 +1,12 @@
-"""The trainer's table of levels, as :class:`bot.ports.Levels`. Loads no torch: :mod:`trainer.levels` is plain data."""
+"""The trainer's table of levels, as :class:`ports.Levels`. Loads no torch: :mod:`levels` is plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bot.errors import CommandError
-from trainer import levels
-from trainer.arguments import ArgumentsError
+from trainmaster.bot.errors import CommandError
+from trainmaster.trainer import levels
+from trainmaster.trainer.arguments import ArgumentsError
 
 _MAX_LEVEL_CHARS = len("strict+99")
 """Ninety-nine halvings leave nothing of a rate; a number of a dozen digits would never be computed."""
@@ -15,7 +15,7 @@ _LEVELS_HINT = "levels: observe, standard, strict, strict+1, strict+2, ..."
 
 
 class TrainerLevels:
-    """Implements :class:`bot.ports.Levels`, so that a plan shows the values that a resume will really set."""
+    """Implements :class:`ports.Levels`, so that a plan shows the values that a resume will really set."""
 
     def check(self, level: str) -> str:
         """The level in its one spelling.

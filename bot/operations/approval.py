@@ -6,12 +6,12 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bot.core.approval import Approval, ApprovalState, DecisionOutcome, Vote, refusal
-from bot.core.plan import Difference, RollbackPlan
-from bot.errors import StoreError
-from bot.operations import messages
-from bot.operations.limits import OperationLimits
-from bot.ports import ApprovalStore, Audit, Outbox, Transactions
+from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, Vote, refusal
+from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.ports import ApprovalStore, Audit, Outbox, Transactions
 
 MAX_REASON_CHARS = 500
 

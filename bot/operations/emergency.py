@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bot.core.operation import Entry, Operation
-from bot.errors import TrainmasterError
-from bot.operations.course import Course, World
-from bot.operations.stop import stop_process
+from trainmaster.bot.core.decisions.operation import Entry, Operation
+from trainmaster.bot.errors import TrainmasterError
+from trainmaster.bot.operations.operation_context import Course, World
+from trainmaster.bot.operations.stop import stop_process
 
 
 async def stop_without_journal(world: World, operation: Operation) -> str:

@@ -8,13 +8,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from bot.core.operation import Direction, Entry, EntryKind, Operation, OperationKind, OperationState, Step
-from bot.errors import OperationError, StoreError, TrainmasterError
-from bot.operations import messages
-from bot.operations.course import Course, HaltedError, World, WorldChangedError
-from bot.operations.steps import SPECS, StepSpec, instructions, waited
-from bot.operations.stop import end, outcome
-from bot.ports import Audit, FencedError, Journal, Outbox, Transactions
+from trainmaster.bot.core.decisions.operation import (
+    Direction,
+    Entry,
+    EntryKind,
+    Operation,
+    OperationKind,
+    OperationState,
+    Step,
+)
+from trainmaster.bot.errors import OperationError, StoreError, TrainmasterError
+from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.operation_context import Course, HaltedError, World, WorldChangedError
+from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
+from trainmaster.bot.operations.stop import end, outcome
+from trainmaster.bot.ports import Audit, FencedError, Journal, Outbox, Transactions
 
 _log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 
-from bot.core.facts import ProcessIdentity
-from bot.errors import OperationError
-from bot.operations.course import Course
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.errors import OperationError
+from trainmaster.bot.operations.operation_context import Course
 
 
 async def note_holders(course: Course, process: ProcessIdentity, note: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bot.core.storm import StormLimits
+from trainmaster.bot.core.run.storm import StormLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.core.archive import ArchiveFact
-from bot.core.audit import AuditEntry, AuditReport
-from bot.core.message import Item, Mark, Message, Tone
-from bot.core.tokens import actor, moment
+from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
+from trainmaster.bot.core.conversation.tokens import actor, moment
+from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
 
 _MAX_SHOWN = 20
 _MAX_FAULTS = 5

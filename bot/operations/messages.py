@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.core.approval import Approval, ApprovalState, DecisionOutcome
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.forecast import duration
-from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
-from bot.core.operation import Direction, Operation, OperationKind, OperationState, Step
-from bot.core.plan import Difference, Keeper, Option, OptionName, RollbackPlan
-from bot.core.tokens import actor, moment, person
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
+from trainmaster.bot.core.conversation.tokens import actor, moment, person
+from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome
+from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind, OperationState, Step
+from trainmaster.bot.core.decisions.plan import Difference, Keeper, Option, OptionName, RollbackPlan
+from trainmaster.bot.core.run.forecast import duration
 
 STEP_TITLES = {
     Step.HOLD: "Hold: nothing has changed since the approval",

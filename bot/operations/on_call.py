@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from bot.core.tokens import person
-from bot.errors import ChatError, CommandError
-from bot.ports import Chat
+from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.errors import ChatError, CommandError
+from trainmaster.bot.ports import Chat
 
 _log = logging.getLogger(__name__)
 

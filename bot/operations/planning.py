@@ -9,15 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.core.facts import CheckpointFact, ProcessStatus
-from bot.core.forecast import Forecast, epochs_end_ts, forecast
-from bot.core.plan import Incident, Keeper, Launch, Option, OptionName, RollbackPlan, SettingChange, Target
-from bot.core.run import RunState
-from bot.core.view import RunView
-from bot.errors import CommandError
-from bot.operations.target import choose_target
-from bot.ports import Forensics, Levels
-from trainer.contract import Phase, RunLayout
+from trainmaster.bot.core.decisions.plan import (
+    Incident,
+    Keeper,
+    Launch,
+    Option,
+    OptionName,
+    RollbackPlan,
+    SettingChange,
+    Target,
+)
+from trainmaster.bot.core.run.facts import CheckpointFact, ProcessStatus
+from trainmaster.bot.core.run.forecast import Forecast, epochs_end_ts, forecast
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.target import choose_target
+from trainmaster.bot.ports import Forensics, Levels
+from trainmaster.trainer.contract import Phase, RunLayout
 
 _USER_SOURCE = "user"
 """``source`` of a layer's row in run.json when the command line gave the value."""
@@ -55,13 +64,13 @@ def refuse_unless_ours(view: RunView, host: str | None) -> None:
         raise CommandError(
             "run-unguarded",
             f"run {view.name} has no readable guard/run.json, so its process and its Python are not known.",
-            "stop it by hand, then: python -m trainer catalog RUN_DIR; python -m trainer resume RUN_DIR from=EPOCH",
+            "stop it by hand, then: trainmaster catalog RUN_DIR; trainmaster resume RUN_DIR from=EPOCH",
         )
     if host and record.host and record.host != host:
         raise CommandError(
             "run-elsewhere",
             f"run {view.name} runs on host {record.host}, this bot on {host}.",
-            f"run the bot on {record.host}, or there: python -m trainer resume {view.directory} from=EPOCH",
+            f"run the bot on {record.host}, or there: trainmaster resume {view.directory} from=EPOCH",
         )
 
 
@@ -79,7 +88,7 @@ def launch_of(view: RunView) -> Launch:
         raise CommandError(
             "run-unguarded",
             f"run {view.name} does not record its Python and its folder.",
-            "resume it by hand: python -m trainer resume RUN_DIR from=EPOCH",
+            "resume it by hand: trainmaster resume RUN_DIR from=EPOCH",
         )
     log = Path(record.log) if record.log else RunLayout(view.directory).train_log
     return Launch(python=record.python, cwd=Path(record.cwd), log=log if log.is_absolute() else view.directory / log)
@@ -91,7 +100,7 @@ def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
         return launch_of(view)
     except CommandError as error:
         process = view.record.process if view.record else None
-        trainer = f"python -m trainer {{}} {view.directory}"
+        trainer = f"trainmaster {{}} {view.directory}"
         commands = [
             *([f"kill -TERM {process.pid}"] if process and view.state.active else []),
             f"{trainer.format('archive')} after={epoch}",
@@ -102,7 +111,7 @@ def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
             error.slug,
             f"run {view.name} was not started by the guarded trainer, and how to start it again was not told. The "
             f"checkpoint of epoch {epoch} ({file}) shows no sign of damage.",
-            "by hand: " + " && ".join(commands) + "; or tell it: python -m bot adopt ... --launch COMMAND",
+            "by hand: " + " && ".join(commands) + "; or tell it: trainmaster adopt ... --launch COMMAND",
         ) from error
 
 
@@ -203,7 +212,7 @@ def _refuse_unguarded(view: RunView, level: str | None) -> None:
         raise CommandError(
             "run-unguarded",
             f"run {view.name} is not guarded: it has no levels, its settings stand in its checkpoint.",
-            "leave the level out; or go on with the guard by hand: python -m trainer resume RUN_DIR level=...",
+            "leave the level out; or go on with the guard by hand: trainmaster resume RUN_DIR level=...",
         )
 
 

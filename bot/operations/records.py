@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.core.facts import ProcessStatus
-from bot.core.message import Message, Reply, Tone
-from bot.core.view import RunView
-from bot.errors import CommandError
-from bot.operations import listings
-from bot.operations.course import World
-from bot.operations.planning import refuse_unless_ours
-from bot.ports import AuditBook, Driver
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations import listings
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import refuse_unless_ours
+from trainmaster.bot.ports import AuditBook, Driver
 
 
 def refuse_if_running(view: RunView, driver: Driver) -> None:

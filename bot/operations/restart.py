@@ -8,15 +8,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from bot.core.facts import Heartbeat, ProcessFact
-from bot.core.forecast import duration
-from bot.core.operation import Direction, Operation, OperationKind
-from bot.core.view import EpochView, RunView
-from bot.core.words import losses_text
-from bot.errors import OperationError
-from bot.operations.course import Course
-from bot.ports import LaunchSpec
-from trainer.contract import ExitCode, Phase, RunRecordState
+from trainmaster.bot.core.conversation.words import losses_text
+from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind
+from trainmaster.bot.core.run.facts import Heartbeat, ProcessFact
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.view import EpochView, RunView
+from trainmaster.bot.errors import OperationError
+from trainmaster.bot.operations.operation_context import Course
+from trainmaster.bot.ports import LaunchSpec
+from trainmaster.trainer.contract import MODULE_ARGV, ExitCode, Phase, RunRecordState
 
 _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 6
@@ -32,7 +32,7 @@ def resume_argv(operation: Operation) -> tuple[str, ...]:
     if operation.launch is not None and not operation.launch.guarded:
         return operation.launch.argv  # it goes on from last.pt, and there is no level that it could be given
     python = operation.launch.python if operation.launch else "python"
-    base = (python, "-m", "trainer", "resume", str(operation.directory))
+    base = (python, *MODULE_ARGV, "resume", str(operation.directory))
     if operation.plan is not None:
         return (*base, f"from={operation.plan.target.epoch}", f"level={operation.plan.level_after}")
     level = operation.note("level")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from bot.core.facts import ProcessIdentity
-from bot.core.operation import Operation
-from bot.operations.engine import Engine, JournalError
-from bot.ports import Clock, Driver, OperationLog
+from trainmaster.bot.core.decisions.operation import Operation
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.operations.engine import Engine, JournalError
+from trainmaster.bot.ports import Clock, Driver, OperationLog
 
 _log = logging.getLogger(__name__)
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bot.core.approval import Approval, DecisionOutcome
-from bot.core.facts import ProcessIdentity
-from bot.core.finding import Finding
-from bot.core.message import Message, Reply, Tone
-from bot.core.operation import Operation, OperationKind
-from bot.core.plan import RollbackPlan
-from bot.core.run import RunState
-from bot.core.tokens import moment, person
-from bot.core.view import RunView
-from bot.errors import CommandError
-from bot.operations import messages
-from bot.operations.approval import Approvals, new_id
-from bot.operations.calls import calls_for_a_person
-from bot.operations.continuing import Continuing
-from bot.operations.course import World, WorldChangedError
-from bot.operations.engine import Engine
-from bot.operations.on_call import OnCall
-from bot.operations.opening import operation_on, rollback_of
-from bot.operations.planning import refuse_unless_ours
-from bot.operations.records import Records, refuse_if_running
-from bot.operations.runner import Runner
-from bot.operations.stop_requests import Stops
-from bot.operations.storms import Storms
-from bot.ports import ApprovalStore, AuditBook, Chat, IntentStore, OperationLog, Outbox, Transactions
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
+from trainmaster.bot.core.decisions.operation import Operation, OperationKind
+from trainmaster.bot.core.decisions.plan import RollbackPlan
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.approval import Approvals, new_id
+from trainmaster.bot.operations.continue_decision import Continuing
+from trainmaster.bot.operations.engine import Engine
+from trainmaster.bot.operations.needs_human import calls_for_a_person
+from trainmaster.bot.operations.new_operation import operation_on, rollback_of
+from trainmaster.bot.operations.on_call import OnCall
+from trainmaster.bot.operations.operation_context import World, WorldChangedError
+from trainmaster.bot.operations.planning import refuse_unless_ours
+from trainmaster.bot.operations.records import Records, refuse_if_running
+from trainmaster.bot.operations.runner import Runner
+from trainmaster.bot.operations.stop_requests import Stops
+from trainmaster.bot.operations.storms import Storms
+from trainmaster.bot.ports import ApprovalStore, AuditBook, Chat, IntentStore, OperationLog, Outbox, Transactions
 
 
 def _silent() -> None:
@@ -263,18 +263,18 @@ class Operations:
     # -- what was put aside and what was done -------------------------------------------------------------------------
 
     async def archives(self, run: str) -> Reply:
-        """See :meth:`bot.operations.records.Records.archives`."""
+        """See :meth:`trainmaster.bot.operations.records.Records.archives`."""
         return await self._records.archives(await self._view(run))
 
     async def bring_back(self, run: str, user: str, name: str) -> Reply:
-        """See :meth:`bot.operations.records.Records.bring_back`; for people on call."""
+        """See :meth:`trainmaster.bot.operations.records.Records.bring_back`; for people on call."""
         await self._on_call.require(user, "bring back an archive")
         view = await self._view(run)
         self._refuse_if_busy(view)
         return await self._records.bring_back(view, user, name)
 
     def audit_trail(self, limit: int = 15) -> Reply:
-        """See :meth:`bot.operations.records.Records.audit_trail`."""
+        """See :meth:`trainmaster.bot.operations.records.Records.audit_trail`."""
         return self._records.audit_trail(limit)
 
     # -- the passing of time ------------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ class Operations:
         return calls_for_a_person(self.operations.history(run, limit=1), self.world.runs.find(run))
 
     def notice(self, view: RunView) -> None:
-        """See :meth:`bot.operations.storms.Storms.notice`."""
+        """See :meth:`trainmaster.bot.operations.storms.Storms.notice`."""
         self._storms.notice(view)
 
     # -- inside -------------------------------------------------------------------------------------------------------

@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.core.forecast import duration
-from bot.core.operation import Step
-from bot.core.plan import RollbackPlan, Target, differences
-from bot.errors import CommandError, OperationError
-from bot.operations.course import Course, WorldChangedError
-from bot.operations.limits import OperationLimits
-from bot.operations.pinning import bring_pinned_back, pin, unpin
-from bot.operations.restart import confirm, launch, probe_restarted, restart
-from bot.operations.stop import probe_stopped, stop_process
-from trainer.contract import RunLayout, Verdict
+from trainmaster.bot.core.decisions.operation import Step
+from trainmaster.bot.core.decisions.plan import RollbackPlan, Target, differences
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.errors import CommandError, OperationError
+from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.operation_context import Course, WorldChangedError
+from trainmaster.bot.operations.restart import confirm, launch, probe_restarted, restart
+from trainmaster.bot.operations.stop import probe_stopped, stop_process
+from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +153,7 @@ async def _restart_as_it_was(course: Course) -> str:
         return "it was not running before"
     if not course.world.driver.inspect(process).over:
         return "the trainer was not stopped"
-    resume = (operation.launch.python, "-m", "trainer", "resume", str(operation.directory))
+    resume = (operation.launch.python, *MODULE_ARGV, "resume", str(operation.directory))
     argv = operation.launch.argv or resume
     return await launch(course, key=f"{operation.id}.undo", argv=argv)
 

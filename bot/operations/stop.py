@@ -7,15 +7,15 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bot.core.facts import ProcessIdentity, ProcessStatus
-from bot.core.forecast import batch_s, duration
-from bot.core.view import RunView
-from bot.errors import OperationError
-from bot.operations.course import Course
-from bot.operations.gpu_release import let_go, note_holders
-from bot.operations.limits import OperationLimits
-from bot.ports import Driver
-from trainer.contract import EventKind, Phase, RunRecordState
+from trainmaster.bot.core.run.facts import ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.forecast import batch_s, duration
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import OperationError
+from trainmaster.bot.operations.gpu_release import let_go, note_holders
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.operation_context import Course
+from trainmaster.bot.ports import Driver
+from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 
 _NOTICE_S = 3.0
 """A trainer that got SIGTERM says so in its events well within this; a second SIGTERM would cut its save short."""

@@ -6,19 +6,19 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bot.core.facts import ProcessIdentity
-from bot.core.message import Message, Reply, Tone
-from bot.core.operation import Intent, IntentKind, Operation, OperationKind
-from bot.core.tokens import person
-from bot.core.view import RunView
-from bot.errors import CommandError, StoreError
-from bot.operations import messages
-from bot.operations.course import World
-from bot.operations.emergency import stop_without_journal
-from bot.operations.opening import operation_on
-from bot.operations.planning import refuse_unless_ours
-from bot.operations.runner import Runner
-from bot.ports import Audit, IntentStore, OperationLog, Outbox, Transactions
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation, OperationKind
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError, StoreError
+from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.emergency import stop_without_journal
+from trainmaster.bot.operations.new_operation import operation_on
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import refuse_unless_ours
+from trainmaster.bot.operations.runner import Runner
+from trainmaster.bot.ports import Audit, IntentStore, OperationLog, Outbox, Transactions
 
 _log = logging.getLogger(__name__)
 

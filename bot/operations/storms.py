@@ -7,15 +7,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from bot.core.approval import Approval
-from bot.core.message import Message, Tone
-from bot.core.operation import Intent, IntentKind
-from bot.core.plan import RollbackPlan
-from bot.core.storm import Storm, StormKind, storm_of
-from bot.core.view import RunView
-from bot.errors import CommandError, TrainmasterError
-from bot.operations.course import World
-from bot.ports import ApprovalStore, IntentStore, OperationStore, Outbox, Transactions
+from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.decisions.approval import Approval
+from trainmaster.bot.core.decisions.operation import Intent, IntentKind
+from trainmaster.bot.core.decisions.plan import RollbackPlan
+from trainmaster.bot.core.run.storm import Storm, StormKind, storm_of
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError, TrainmasterError
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.ports import ApprovalStore, IntentStore, OperationStore, Outbox, Transactions
 
 _log = logging.getLogger(__name__)
 

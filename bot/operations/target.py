@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from bot.core.facts import CheckpointFact
-from bot.core.plan import Target
-from bot.core.view import RunView
-from bot.errors import CommandError
-from trainer.contract import Verdict
+from trainmaster.bot.core.decisions.plan import Target
+from trainmaster.bot.core.run.facts import CheckpointFact
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.trainer.contract import Verdict
 
 _STATE = "state"
 _EPOCH_FILE = re.compile(r"guard/states/epoch\d{4,}(\.ultralytics)?\.pt|weights/epoch\d+\.pt")

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.core.adoption import AdoptedAttempt, Adoption
-from bot.core.facts import Event, Heartbeat, RunRecord
-from bot.core.folding import fold_beat, fold_events, shift_clock
-from bot.core.view import RunView
-from bot.reading.console_facts import (
+from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
+from trainmaster.bot.core.run.facts import Event, Heartbeat, RunRecord
+from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading.console.facts import (
     Completed,
     ConsoleFact,
     EarlyStopped,
@@ -30,13 +30,13 @@ from bot.reading.console_facts import (
     TrainFrame,
     ValBar,
 )
-from bot.reading.console_follow import ConsoleFollower
-from bot.reading.heard import Heard
-from bot.reading.own_clock import OwnClock
-from bot.reading.results_csv import Results, read_results
-from bot.reading.run_files import last_lines
-from bot.reading.tail import TailNote
-from trainer.contract import EventKind, Phase, RunRecordState, encode_number, read_json
+from trainmaster.bot.reading.console.follow import ConsoleFollower
+from trainmaster.bot.reading.own_clock import OwnClock
+from trainmaster.bot.reading.read_before import Heard
+from trainmaster.bot.reading.results_csv import Results, read_results
+from trainmaster.bot.reading.run_files import last_lines
+from trainmaster.bot.reading.tail import TailNote
+from trainmaster.trainer.contract import EventKind, Phase, RunRecordState, encode_number, read_json
 
 UNGUARDED = "none (unguarded)"
 """The level of a run that nothing guards."""

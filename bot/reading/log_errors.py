@@ -8,10 +8,10 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from bot.core.facts import LogError
-from bot.reading.console import ConsoleReader
-from bot.reading.console_facts import FatalError, Origin
-from bot.reading.tail import Cursor, TailNote, read_new
+from trainmaster.bot.core.run.facts import LogError
+from trainmaster.bot.reading.console.facts import FatalError, Origin
+from trainmaster.bot.reading.console.reader import ConsoleReader
+from trainmaster.bot.reading.tail import Cursor, TailNote, read_new
 
 _TELLING: Final = re.compile(
     rb"rror|xception|Traceback|illed|bort|ault|NCCL|nccl|out of memory|SIG[A-Z]|core dumped|Interrupt"

@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bot.core.facts import Event, Heartbeat, RunRecord
-from bot.core.folding import fold_beat, fold_events, fold_series, shift_clock
-from bot.core.phases import PhaseTimes
-from bot.core.stretches import SeriesRow
-from bot.core.view import RunView
-from bot.reading.log_errors import LogErrorReader
-from bot.reading.own_clock import OwnClock
-from bot.reading.tail import LineReader, TailNote
-from trainer.contract import (
+from trainmaster.bot.core.run.facts import Event, Heartbeat, RunRecord
+from trainmaster.bot.core.run.folding import fold_beat, fold_events, fold_series, shift_clock
+from trainmaster.bot.core.run.phases import PhaseTimes
+from trainmaster.bot.core.run.series_window import SeriesRow
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading.log_errors import LogErrorReader
+from trainmaster.bot.reading.own_clock import OwnClock
+from trainmaster.bot.reading.tail import LineReader, TailNote
+from trainmaster.trainer.contract import (
     ARCHIVE_DIR_NAME,
     SCHEMA_VERSION,
     RunLayout,

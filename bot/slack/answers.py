@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import aiohttp
 
-from bot.core.message import Message, Reply
-from bot.errors import ChatError
-from bot.slack import limits
-from bot.slack.chat import SlackChat
-from bot.slack.faults import translated
-from bot.slack.render import render
+from trainmaster.bot.core.conversation.message import Message, Reply
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.slack import limits
+from trainmaster.bot.slack.chat import SlackChat
+from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.render import render
 
 log = logging.getLogger(__name__)
 

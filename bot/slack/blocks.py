@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bot.core.message import Button, ButtonStyle
-from bot.slack import limits
-from bot.slack.text import clip, one_line
+from trainmaster.bot.core.conversation.message import Button, ButtonStyle
+from trainmaster.bot.slack import limits
+from trainmaster.bot.slack.text import clip, one_line
 
 Block = dict[str, Any]
 

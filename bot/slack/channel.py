@@ -9,9 +9,9 @@ from typing import Any, Final
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.errors import ChatError
-from bot.ports import ChatRefused
-from bot.slack.faults import error_name, translated
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import ChatRefused
+from trainmaster.bot.slack.faults import error_name, translated
 
 log = logging.getLogger(__name__)
 

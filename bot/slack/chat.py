@@ -1,4 +1,4 @@
-"""The channel: implements :class:`bot.ports.Chat` on Slack's Web API."""
+"""The channel: implements :class:`trainmaster.bot.ports.Chat` on Slack's Web API."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.core.message import Message
-from bot.errors import ChatError
-from bot.ports import Posted
-from bot.slack.faults import translated
-from bot.slack.render import render
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import Posted
+from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.render import render
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class SlackChat:
         self._look_up: asyncio.Task[frozenset[str]] | None = None
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
-        """See :class:`bot.ports.Chat`."""
+        """See :class:`trainmaster.bot.ports.Chat`."""
         rendered = render(message)
         async with translated(f"posting to {channel}"):
             answer = await self._client.chat_postMessage(
@@ -66,7 +66,7 @@ class SlackChat:
         return Posted(channel=posted_to if isinstance(posted_to, str) else channel, ts=ts)
 
     async def update(self, posted: Posted, message: Message) -> None:
-        """See :class:`bot.ports.Chat`."""
+        """See :class:`trainmaster.bot.ports.Chat`."""
         rendered = render(message)
         async with translated(f"editing a message in {posted.channel}"):
             await self._client.chat_update(

@@ -21,16 +21,16 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 )
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.core.address import is_loopback_url
-from bot.core.request import Handler
-from bot.errors import ChatError
-from bot.slack.answers import Answers
-from bot.slack.channel import resolve_channel
-from bot.slack.chat import OnCall, SlackChat
-from bot.slack.desk import Desk
-from bot.slack.faults import translated
-from bot.slack.routes import register
-from bot.slack.scopes import missing_scopes
+from trainmaster.bot.core.conversation.request import Handler
+from trainmaster.bot.core.health.address import is_loopback_url
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.slack.answers import Answers
+from trainmaster.bot.slack.channel import resolve_channel
+from trainmaster.bot.slack.chat import OnCall, SlackChat
+from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.inbox import Desk
+from trainmaster.bot.slack.routes import register
+from trainmaster.bot.slack.scopes import missing_scopes
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class SlackConnection:
         identity = await self.check_token()
         lacking = missing_scopes(identity.scopes) if identity.scopes is not None else ()
         if lacking:
-            log.warning("the app lacks scopes: %s; python -m bot manifest prints the manifest", ", ".join(lacking))
+            log.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
         self._channel = await self.check_channel(join=True)
         answers = Answers(self._answering_chat, self._session, self._client.proxy)
         self._desk = Desk(handler=handler, answers=answers, client=self._client, bot_user=identity.user)
@@ -236,7 +236,7 @@ class SlackConnection:
         async def authorize() -> AuthorizeResult:
             return result
 
-        bolt_log = logging.getLogger("bot.slack.bolt")
+        bolt_log = logging.getLogger("trainmaster.bot.slack.bolt")
         bolt_log.setLevel(logging.ERROR)  # else Bolt warns of every event that is none of ours
         return AsyncApp(
             name="trainmaster",
@@ -252,7 +252,7 @@ class SlackConnection:
         socket = AsyncSocketModeHandler(
             self._app,
             self._access.app_token,
-            logger=logging.getLogger("bot.slack.socket"),
+            logger=logging.getLogger("trainmaster.bot.slack.socket"),
             web_client=self._client,
             ping_interval=self._limits.ping_interval_s,
         )

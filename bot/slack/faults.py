@@ -10,18 +10,18 @@ from typing import Any, Final
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 
-from bot.errors import ChatError
-from bot.ports import ChatRefused, MessageGone, RateLimited
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import ChatRefused, MessageGone, RateLimited
 
 DEFAULT_WAIT_S: Final = 5.0
 """When a 429 carries no Retry-After: the rate falls with each one, so that a short wait asks too often only once."""
 
 _CHECK_TOKENS: Final = (
-    "check SLACK_BOT_TOKEN (xoxb-…) and SLACK_APP_TOKEN (xapp-…); python -m bot doctor tells which one it is"
+    "check SLACK_BOT_TOKEN (xoxb-…) and SLACK_APP_TOKEN (xapp-…); trainmaster doctor tells which one it is"
 )
 _INVITE: Final = "type /invite @trainmaster in the channel, or set ALERT_CHANNEL to one the bot is in"
 _CHANNEL: Final = "check ALERT_CHANNEL; the id stands at the end of the channel's details"
-_REINSTALL: Final = "compare the app's scopes with python -m bot manifest and reinstall it to the workspace"
+_REINSTALL: Final = "compare the app's scopes with trainmaster manifest and reinstall it to the workspace"
 
 _MENDABLE: Final = {
     "invalid_auth": ("slack-token", "Slack does not know the token", _CHECK_TOKENS),

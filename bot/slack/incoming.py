@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bot.core.message import ActionId
-from bot.core.request import Origin, Press, Request
-from bot.slack.limits import BUTTON_VALUE_CHARS
-from bot.slack.text import one_line, unescape
+from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.core.conversation.request import Origin, Press, Request
+from trainmaster.bot.slack.limits import BUTTON_VALUE_CHARS
+from trainmaster.bot.slack.text import one_line, unescape
 
 COMMAND: Final = "/train"
 """Fixed. Slack itself owns /status."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from bot.slack.incoming import COMMAND
-from bot.slack.scopes import BOT_SCOPES, EVENT_SCOPES
+from trainmaster.bot.slack.incoming import COMMAND
+from trainmaster.bot.slack.scopes import BOT_SCOPES, EVENT_SCOPES
 
 NAME: Final = "Trainmaster"
 _DESCRIPTION: Final = "Watches long YOLO trainings, says when one goes wrong, and rolls it back when on-call approves."
@@ -56,5 +56,5 @@ def manifest() -> dict[str, Any]:
 
 
 def manifest_json() -> str:
-    """As ``python -m bot manifest`` prints it."""
+    """As ``trainmaster manifest`` prints it."""
     return json.dumps(manifest(), indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""A :class:`bot.core.message.Message` as Slack takes it. Pure; within every limit by construction."""
+"""A :class:`message.Message` as Slack takes it. Pure; within every limit by construction."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bot.core.message import Button, Item, Mark, Message, Table, Tone
-from bot.slack import blocks, limits
-from bot.slack.blocks import Part
-from bot.slack.text import clean, code_block, fit, literal, mrkdwn, one_line, plain, utf8_len
+from trainmaster.bot.core.conversation.message import Button, Item, Mark, Message, Table, Tone
+from trainmaster.bot.slack import blocks, limits
+from trainmaster.bot.slack.blocks import Part
+from trainmaster.bot.slack.text import clean, code_block, fit, literal, mrkdwn, one_line, plain, utf8_len
 
 _SIGNS: Final = {
     Tone.NEUTRAL: "",

@@ -6,9 +6,9 @@ from typing import Any
 
 from slack_bolt.async_app import AsyncApp
 
-from bot.core.message import ActionId
-from bot.slack.desk import Ack, Desk
-from bot.slack.incoming import COMMAND, CONTINUE_FORM, REJECT_FORM
+from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.slack.inbox import Ack, Desk
+from trainmaster.bot.slack.incoming import COMMAND, CONTINUE_FORM, REJECT_FORM
 
 
 def register(app: AsyncApp, desk: Desk) -> None:

@@ -1,7 +1,8 @@
 """Plain text to Slack's mrkdwn, so that it reads exactly as written.
 
 Only ``& < >`` are escaped (docs.slack.dev, formatting message text). What mrkdwn would still take for formatting
-(``_MG_0001_.jpg``, ``:warning:``) is shown as inline code. Times and people come as tokens, see :mod:`bot.core.tokens`.
+(``_MG_0001_.jpg``, ``:warning:``) is shown as inline code. Times and people come as tokens, see
+:mod:`trainmaster.bot.core.conversation.tokens`.
 
 Text is handled as *pieces*, each of which stays whole: a character, an entity, a date. Cutting between pieces can
 neither split an entity nor open a mention.
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from bot.core import tokens
+from trainmaster.bot.core.conversation import tokens
 
 ELLIPSIS: Final = "…"
 MAX_CHARS: Final = 20_000

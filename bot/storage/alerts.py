@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.standing import Standing, Told
-from bot.storage.codec import decode_finding, encode_finding, sql_text
-from bot.storage.database import Database
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.storage.codec import decode_finding, encode_finding, sql_text
+from trainmaster.bot.storage.database import Database
 
 _MAX_PARAMETERS = 500
 _COLUMNS = (

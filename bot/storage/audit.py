@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from bot.core.audit import AuditEntry, AuditReport
-from bot.errors import StoreError
-from trainer.contract import fsync_dir, read_json, replace_json
+from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
+from trainmaster.bot.errors import StoreError
+from trainmaster.trainer.contract import fsync_dir, read_json, replace_json
 
 GENESIS: Final = "0" * 64
 """What the first entry carries in place of a digest."""
@@ -23,7 +23,7 @@ TORN_ACTION: Final = "audit.torn"
 
 
 class AuditLog:
-    """Implements :class:`bot.ports.AuditBook`.
+    """Implements :class:`trainmaster.bot.ports.AuditBook`.
 
     Beside the file stands ``<name>.head`` with the number and digest of the last entry, so that lines cut off at the
     end are noticed; somebody who rewrites both files from the start is not. Several processes may append.
@@ -60,7 +60,7 @@ class AuditLog:
             ) from error
 
     def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
-        """See :class:`bot.ports.Audit`. Only the bot that owns the operation writes about it, so looking first is safe.
+        """See :class:`ports.Audit`. Only the bot that owns the operation writes about it, so looking first is safe.
 
         Raises:
             StoreError: it could not be written.

@@ -16,8 +16,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")

@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.errors import StoreError
-from bot.storage import refuge
-from bot.storage.file import NewerSchemaError, SetAside, is_damaged, open_file, open_memory, set_aside
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.storage import refuge
+from trainmaster.bot.storage.file import NewerSchemaError, SetAside, is_damaged, open_file, open_memory, set_aside
 
 _RETURN_EVERY_S = 5.0
 """From a refuge, the file is tried this often."""

@@ -115,7 +115,8 @@ def _version(connection: sqlite3.Connection) -> int:
 def _migrate(connection: sqlite3.Connection) -> None:
     version = _version(connection)
     scripts = sorted(
-        (p for p in resources.files("bot.storage").iterdir() if p.name.endswith(".sql")), key=lambda p: p.name
+        (p for p in resources.files("trainmaster.bot.storage").iterdir() if p.name.endswith(".sql")),
+        key=lambda p: p.name,
     )
     known = int(scripts[-1].name[:3]) if scripts else 0
     if version > known:

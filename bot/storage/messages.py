@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from bot.core.delivery import Delivery, Urgency
-from bot.core.message import Message, Tone
-from bot.ports import Posted
-from bot.storage.codec import content_hash, decode_message, encode_message, sql_text
-from bot.storage.database import Database
+from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
+from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.ports import Posted
+from trainmaster.bot.storage.codec import content_hash, decode_message, encode_message, sql_text
+from trainmaster.bot.storage.database import Database
 
 _URGENCIES = {int(member): member for member in Urgency}
 
@@ -34,7 +34,7 @@ _DUE = """
 
 
 class MessageStore:
-    """Implements :class:`bot.ports.Outbox`, and the queue that :mod:`bot.alerting.deliver` empties.
+    """Implements :class:`ports.Outbox`, and the queue that :mod:`alerting.deliver` empties.
 
     A message is one row for good. What it shall read replaces what it should have read before, so nothing superseded
     is ever sent. Nothing is dropped: a row is pending until Slack has taken its newest version.
@@ -55,7 +55,7 @@ class MessageStore:
         thread_of: str | None = None,
         later: bool = False,
     ) -> None:
-        """See :class:`bot.ports.Outbox`. Slack knows no threads in threads: an answer to an answer joins its thread.
+        """See :class:`ports.Outbox`. Slack knows no threads in threads: an answer to an answer joins its thread.
         ``later``: it gives way to everything else, whatever its tone.
 
         Raises:
@@ -107,7 +107,7 @@ class MessageStore:
         return (found[0]["thread_key"] if found else None) or root
 
     def posted(self, key: str) -> Posted | None:
-        """See :class:`bot.ports.Outbox`."""
+        """See :class:`trainmaster.bot.ports.Outbox`."""
         rows = self._database.rows("SELECT posted_channel, ts FROM messages WHERE key = ?", (sql_text(key),))
         if not rows or rows[0]["ts"] is None:
             return None
@@ -136,7 +136,7 @@ class MessageStore:
                 self.put(row["key"], replace(message, mentions=()))
 
     def key_at(self, channel: str, ts: str) -> str | None:
-        """See :class:`bot.ports.Outbox`."""
+        """See :class:`trainmaster.bot.ports.Outbox`."""
         rows = self._database.rows("SELECT key FROM messages WHERE posted_channel = ? AND ts = ?", (channel, ts))
         return rows[0]["key"] if rows else None
 

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bot.core.approval import Approval, ApprovalState, Vote
-from bot.core.facts import ProcessIdentity
-from bot.core.operation import Entry, EntryKind, Intent, IntentKind, Operation, Step
-from bot.errors import StoreError
-from bot.ports import FencedError
-from bot.storage.database import Database, Durable
+from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
+from trainmaster.bot.core.decisions.operation import Entry, EntryKind, Intent, IntentKind, Operation, Step
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import FencedError
+from trainmaster.bot.storage.database import Database, Durable
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ _OPERATION = TypeAdapter(Operation)
 
 
 class SqliteApprovals:
-    """Implements :class:`bot.ports.ApprovalStore`."""
+    """Implements :class:`trainmaster.bot.ports.ApprovalStore`."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database
@@ -79,7 +79,7 @@ class SqliteApprovals:
 
 
 class SqliteOperations:
-    """Implements :class:`bot.ports.OperationStore` and :class:`bot.ports.Journal`."""
+    """Implements :class:`trainmaster.bot.ports.OperationStore` and :class:`trainmaster.bot.ports.Journal`."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database
@@ -192,7 +192,7 @@ class SqliteOperations:
 
 
 class SqliteIntents:
-    """Implements :class:`bot.ports.IntentStore`."""
+    """Implements :class:`trainmaster.bot.ports.IntentStore`."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from bot.storage.file import open_memory
+from trainmaster.bot.storage.file import open_memory
 
 _TABLES: Final = ("alerts", "alert_revisions", "messages", "runs_seen", "selections", "silences", "bot_state")
 """What memory may change. Approvals and operations are not among them: they are refused without the file."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from bot.core.finding import Severity
-from bot.core.silence import Silence
-from bot.storage.codec import sql_text
-from bot.storage.database import Database
+from trainmaster.bot.core.alerts.finding import Severity
+from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.storage.codec import sql_text
+from trainmaster.bot.storage.database import Database
 
 
 class SilenceStore:

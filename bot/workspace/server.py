@@ -10,21 +10,29 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from bot.workspace import limits
-from bot.workspace.chat_methods import ChatMethods
-from bot.workspace.directory_methods import DirectoryMethods
-from bot.workspace.events import ALL_SUBSCRIPTIONS, EventSource
-from bot.workspace.faults import FaultQueue
-from bot.workspace.files import MAX_FILE_BYTES, Files
-from bot.workspace.gate import guard
-from bot.workspace.interactions import Interactions
-from bot.workspace.page_api import PageApi
-from bot.workspace.passes import METHOD_RATE, POST_RATE, Rate, RateLimit, ResponseUrls, Tickets, TriggerIds
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.sockets import SocketHub
-from bot.workspace.state import WorkspaceState
-from bot.workspace.views import view_methods
-from bot.workspace.web_api import ALL_SCOPES, WebApi
+from trainmaster.bot.workspace.blocks import limits
+from trainmaster.bot.workspace.page.api import PageApi
+from trainmaster.bot.workspace.page.gate import guard
+from trainmaster.bot.workspace.page.interactions import Interactions
+from trainmaster.bot.workspace.socket_mode.events import ALL_SUBSCRIPTIONS, EventSource
+from trainmaster.bot.workspace.socket_mode.sockets import SocketHub
+from trainmaster.bot.workspace.state.passes import (
+    METHOD_RATE,
+    POST_RATE,
+    Rate,
+    RateLimit,
+    ResponseUrls,
+    Tickets,
+    TriggerIds,
+)
+from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
+from trainmaster.bot.workspace.state.state import WorkspaceState
+from trainmaster.bot.workspace.web_api.app import ALL_SCOPES, WebApi
+from trainmaster.bot.workspace.web_api.chat_methods import ChatMethods
+from trainmaster.bot.workspace.web_api.directory_methods import DirectoryMethods
+from trainmaster.bot.workspace.web_api.faults import FaultQueue
+from trainmaster.bot.workspace.web_api.files import MAX_FILE_BYTES, Files
+from trainmaster.bot.workspace.web_api.views import view_methods
 
 LOOPBACK = "127.0.0.1"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from trainer.contract import (
+from trainmaster.trainer.contract import (
     EventKind,
     ExitCode,
     Phase,

@@ -20,7 +20,7 @@ import psutil
 
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import CHANNEL
-from trainer.contract import RunLayout, read_json, replace_json
+from trainmaster.trainer.contract import RunLayout, read_json, replace_json
 
 ROOT = Path(__file__).resolve().parents[2]
 LIGHT_TRAINER = Path(__file__).with_name("light_trainer.py")
@@ -28,7 +28,7 @@ SIGNED_IN = "Trainmaster watches"
 
 
 class LivingBot:
-    """``python -m bot run`` in a process of its own, started as often as it is killed. ``extra`` are settings."""
+    """``trainmaster run`` in a process of its own, started as often as it is killed. ``extra`` are settings."""
 
     def __init__(self, folder: Path, slack: StrictSlack, **extra: str) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class LivingBot:
         self.lives += 1
         with self._output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "bot", "run"),
+                *(sys.executable, "-m", "trainmaster.bot", "run"),
                 cwd=self.folder,
                 env=process_environment(self.folder, **self._environ),
                 stdout=output,
@@ -143,7 +143,7 @@ def train(folder: Path, material: Path, *more: str, name: str = "digits", epochs
     (folder / "runs").mkdir(exist_ok=True)
     with (folder / f"{name}.out").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "trainer", "train", *words],
+            [sys.executable, "-m", "trainmaster.trainer", "train", *words],
             cwd=folder,
             env=process_environment(folder),
             stdout=output,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tests.attack.living import train, trained
 from tests.integration.trainer.conftest import TINY_MODEL
-from trainer.contract import ExitCode
+from trainmaster.trainer.contract import ExitCode
 
 
 def make_material(folder: Path, *, images: int = 160) -> Path:
     """``folder`` with ``digits/data.yaml``, ``tiny.yaml`` and, in ``runs/digits``, a run stopped in its third epoch."""
-    from trainer.digits import make
+    from trainmaster.trainer.data.digits import make
 
     make(folder / "digits", images=images, imgsz=64, digits=images, progress=False)
     (folder / "tiny.yaml").write_text(TINY_MODEL, encoding="utf-8")

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from slack_bolt.request.async_request import AsyncBoltRequest
 
-from bot.core.approval import ApprovalState
-from bot.core.epoch_report import ReportLimits
-from bot.core.operation import IntentKind
-from bot.handler import People
-from bot.slack.chat import OnCall
-from bot.slack.connection import SlackAccess, SlackConnection
-from bot.storage.audit import AuditLog
-from bot.storage.messages import MessageStore
-from commands import Context
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import CHANNEL, Json
-from tests.fakes import FakeAlerts, FakeSelection
+from tests.support.outboxes import FakeAlerts, FakeSelection
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
+from trainmaster.bot.core.decisions.approval import ApprovalState
+from trainmaster.bot.core.decisions.operation import IntentKind
+from trainmaster.bot.core.run.epoch_report import ReportLimits
+from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+from trainmaster.bot.storage.audit import AuditLog
+from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.commands import Context
+from trainmaster.commands.request_handler import People
 
 ANSWER_S = 20.0
 
@@ -34,7 +34,7 @@ class Errors(logging.Handler):
         self.seen: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name != "bot.slack.bolt" and "every way failed" not in record.getMessage():
+        if record.name != "trainmaster.bot.slack.bolt" and "every way failed" not in record.getMessage():
             self.seen.append(self.format(record))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tests.attack.living import LivingBot, end_trainers, light_run, light_train, trained, trainers
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
-from trainer.contract import RunLayout, read_json
+from trainmaster.trainer.contract import RunLayout, read_json
 
 ANN, BOB, CYD, DEE = "U0ANN", "U0BOB", "U0CYD", "U0DEE"
 """The first three are on call."""

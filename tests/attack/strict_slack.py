@@ -1,4 +1,4 @@
-"""A second Slack stand-in, written from Slack's documentation alone and sharing no line with :mod:`bot.workspace`.
+"""A second Slack stand-in, written from Slack's documentation alone and sharing no line with :mod:`workspace`.
 
 People's acts are built by hand, so that they can be forged, torn, replayed and sent at the wrong moment. The wire:
 docs.slack.dev, "Using Socket Mode" and the page of each method.

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bot.core.message import ActionId
-from bot.slack import incoming
-from commands import COMMANDS, is_command
 from tests.attack.office import Office
 from tests.attack.strict_web import BOT, BOT_USER, CHANNEL, TEAM, Json
 from tests.unit.bot.operations.paper import ALICE, BOB
+from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.slack import incoming
+from trainmaster.commands import COMMANDS, is_command
 
 NUM_INPUTS = int(os.environ.get("TRAINMASTER_BAD_INPUTS", "1500"))
 """``make bench`` takes 10,000; the suite has less time."""

@@ -14,7 +14,7 @@ from tests.attack.living import trainers
 from tests.attack.scene import ANN, BOB, CYD, DEE, stage
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import GROUP, OTHER_CHANNEL
-from trainer.contract import RunLayout, read_json, replace_json
+from trainmaster.trainer.contract import RunLayout, read_json, replace_json
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(300)]
 

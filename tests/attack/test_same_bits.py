@@ -13,7 +13,7 @@ from tests.attack.living import LivingBot, end_trainers, train, trained
 from tests.attack.scene import ANN, BOB
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
-from trainer.contract import RunLayout, read_json
+from trainmaster.trainer.contract import RunLayout, read_json
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bot.slack.scopes import BOT_SCOPES
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.server import Options, Workspace
+from trainmaster.bot.slack.scopes import BOT_SCOPES
+from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
 
 async def start_workspace() -> Workspace:

@@ -14,14 +14,14 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from bot.alerting.deliver import Deliverer
-from bot.alerting.limits import DeliveryLimits
-from bot.core.finding import Nature, Severity
-from bot.core.message import Message, Tone
-from bot.storage.database import Database
-from bot.storage.messages import MessageStore
 from tests.unit.bot.alerting.fakes import Desk, FakeChannel, finding
 from tests.unit.bot.alerting.virtual_time import VirtualLoop, run_virtually
+from trainmaster.bot.alerting.deliver import Deliverer
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MessageStore
 
 NUM_ALERTS = 200
 NUM_EDITS = 10

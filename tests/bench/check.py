@@ -14,19 +14,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from bot.alerting.limits import AlertLimits, Audience
-from bot.alerting.pipeline import AlertPipeline
-from bot.app import SystemClock
-from bot.checks import CheckLimits
-from bot.drivers.local import LocalDriver
-from bot.reading.run_files import RunReader, find_runs
-from bot.sink import FindingsSink
-from bot.storage.alerts import AlertStore
-from bot.storage.database import Database
-from bot.storage.messages import MessageStore
-from bot.storage.silences import SilenceStore
-from bot.supervisor import Supervisor
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.alerting.limits import AlertLimits, Audience
+from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.app import SystemClock
+from trainmaster.bot.checks import CheckLimits
+from trainmaster.bot.drivers.local.driver import LocalDriver
+from trainmaster.bot.findings_sink import FindingsSink
+from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.storage.alerts import AlertStore
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.silences import SilenceStore
+from trainmaster.bot.watching.supervisor import Supervisor
 
 RUNS = 50
 ROUNDS = 20

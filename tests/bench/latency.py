@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from bot.app import App
-from bot.settings import load_settings
-from bot.workspace.server import Workspace
 from tests.bench._slack import bot_environ, start_workspace
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.app import App
+from trainmaster.bot.settings.model import load_settings
+from trainmaster.bot.workspace.server import Workspace
 
 TIMES = 50
 PAUSE_S = 4.0

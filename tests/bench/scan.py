@@ -114,7 +114,7 @@ def cost_of(command: Sequence[str], *, locale: str) -> Cost:
 
 def measure(path: Path, rounds: int, locale: str) -> list[tuple[Cost, Cost]]:
     """Of the scan and of grep, by turns; a first round warms up."""
-    scan = [sys.executable, "-m", "bot", "scan", str(path), "--json"]
+    scan = [sys.executable, "-m", "trainmaster.bot", "scan", str(path), "--json"]
     grep = ["grep", "-c", " nan ", str(path)]
     return [(cost_of(scan, locale=locale), cost_of(grep, locale=locale)) for _ in range(rounds + 1)][1:]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from bot.workspace.client import PageClient
 from tests.bench._slack import bot_environ, start_workspace
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.workspace.page.client import PageClient
 
 RUNS = 100
 WATCH_S = 40.0
@@ -57,7 +57,7 @@ async def measure(folder: Path) -> dict[str, float]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("SLACK_")}
     environ = ours | bot_environ(workspace, folder, check_interval_s=5)
     began_s = time.monotonic()
-    bot = await asyncio.create_subprocess_exec(sys.executable, "-m", "bot", "run", env=environ)
+    bot = await asyncio.create_subprocess_exec(sys.executable, "-m", "trainmaster.bot", "run", env=environ)
     try:
         async with PageClient(workspace.page_url) as page:
             await page.wait_for(lambda view: view.app_connected, 60)

@@ -19,8 +19,8 @@ from typing import Any
 
 os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp())
 
-from trainer import GuardedDetectionTrainer
-from trainer.digits import make
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer.data.digits import make
 
 EPOCH_S = 600.0
 LIMIT_SHARE = 0.01

@@ -32,15 +32,15 @@ from typing import Any, Final
 os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp())
 os.environ["OMP_NUM_THREADS"] = "1"  # torch.set_num_threads holds for the thread that calls it only
 
-from trainer import GuardedDetectionTrainer
+from trainmaster import GuardedDetectionTrainer
 
 import torch  # isort: skip - after the environment is set
 from torch.utils._python_dispatch import TorchDispatchMode  # isort: skip
 from ultralytics.models.yolo.detect import DetectionTrainer  # isort: skip
 
 from tests.bench._guard_memory import bytes_held
-from trainer.digits import make
-from trainer.levels import GUARD_ONLY, settings_of
+from trainmaster.trainer.data.digits import make
+from trainmaster.trainer.levels import GUARD_ONLY, settings_of
 
 RATIO_LIMIT: Final = 1.01
 NUM_WARMING: Final = 4

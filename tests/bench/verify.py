@@ -24,7 +24,8 @@ LIMIT_MB_PER_S: Final = 500.0
 LARGE_BYTES: Final = 500_000_000
 
 VERIFY: Final = (
-    "import sys; from trainer.checkpoints.cli import main; sys.exit(main('verify', [sys.argv[1], '--json']))"
+    "import sys; from trainmaster.trainer.checkpoints.cli import main; "
+    "sys.exit(main('verify', [sys.argv[1], '--json']))"
 )
 LOAD: Final = (
     "import sys, torch; content = torch.load(sys.argv[1], map_location='cpu', weights_only=False); "

@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.workspace.people import BOT_USER_ID
 from tests.integration.bot.workspace.cast import Stage, card, stage
+from trainmaster.bot.workspace.state.people import BOT_USER_ID
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 

@@ -15,18 +15,18 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from bot.alerting.deliver import Deliverer
-from bot.alerting.limits import AlertLimits, Audience, DeliveryLimits
-from bot.alerting.pipeline import AlertPipeline
-from bot.core.finding import Nature
-from bot.core.message import Message
-from bot.core.view import RunView
-from bot.ports import Posted
-from bot.storage.alerts import AlertStore
-from bot.storage.database import Database
-from bot.storage.messages import MessageStore
-from bot.storage.silences import SilenceStore
 from tests.unit.bot.alerting.fakes import RUN, finding
+from trainmaster.bot.alerting.deliver import Deliverer
+from trainmaster.bot.alerting.limits import AlertLimits, Audience, DeliveryLimits
+from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.core.alerts.finding import Nature
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.ports import Posted
+from trainmaster.bot.storage.alerts import AlertStore
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.silences import SilenceStore
 
 FAST = DeliveryLimits(messages_per_s=100_000.0, burst=1000)
 
@@ -37,7 +37,7 @@ class WallClock:
 
 
 class FileChannel:
-    """Implements `bot.ports.Chat`; a line written is a message taken."""
+    """Implements `trainmaster.bot.ports.Chat`; a line written is a message taken."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

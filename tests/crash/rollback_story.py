@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.core.facts import ProcessIdentity
-from bot.core.operation import Entry, Operation, OperationState
-from bot.errors import OperationError
-from bot.storage.audit import AuditLog
-from bot.storage.operations import SqliteOperations
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import HOST, RUN
-from trainer.contract import read_json, replace_json
+from trainmaster.bot.core.decisions.operation import Entry, Operation, OperationState
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.errors import OperationError
+from trainmaster.bot.storage.audit import AuditLog
+from trainmaster.bot.storage.operations import SqliteOperations
+from trainmaster.trainer.contract import read_json, replace_json
 
 EPOCH_FILES = {f"weights of epoch {epoch}" for epoch in range(1, 5)}
 

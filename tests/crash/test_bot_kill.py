@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from bot.workspace.client import PageClient
 from tests.bench._slack import bot_environ, start_workspace
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.workspace.page.client import PageClient
 
 NUM_KILLS = 6
 
 
 async def _bot(environment: dict[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bot", "run"),
+        *(sys.executable, "-m", "trainmaster.bot", "run"),
         env=environment,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

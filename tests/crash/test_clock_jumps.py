@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.operation import Entry, Operation, OperationState
-from bot.storage.operations import SqliteOperations
 from tests.unit.bot.operations.paper import PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.decisions.operation import Entry, Operation, OperationState
+from trainmaster.bot.storage.operations import SqliteOperations
 
 DAY_S = 86_400.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.operation import OperationState
 from tests.crash.rollback_story import EPOCH_FILES, Points, count_points, die, ending, kill_trainer, live
+from trainmaster.bot.core.decisions.operation import OperationState
 
 NUM_MOMENTS = int(os.environ.get("TRAINMASTER_CRASH_MOMENTS", "30"))
 """200 for a release; the suite has less time."""

@@ -13,24 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.facts import ProcessIdentity
-from bot.core.operation import EntryKind, OperationState, Step
-from bot.drivers.local import LocalDriver
-from bot.drivers.trainer_cli import TrainerCli
-from bot.drivers.trainer_levels import TrainerLevels
-from bot.operations.course import World
-from bot.operations.limits import OperationLimits
-from bot.operations.planning import Planner
-from bot.operations.service import Operations
-from bot.ports import LaunchSpec
-from bot.reading.run_files import RunReader
-from bot.storage.audit import AuditLog
-from bot.storage.database import Database
-from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
-from tests.one_run import OneRun
+from tests.support.one_run import OneRun
 from tests.unit.bot.operations.paper import ALICE, BOB
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
-from trainer.contract import RunLayout
+from trainmaster.bot.core.decisions.operation import EntryKind, OperationState, Step
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.drivers.local.driver import LocalDriver
+from trainmaster.bot.drivers.trainer_cli import TrainerCli
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.service import Operations
+from trainmaster.bot.ports import LaunchSpec
+from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.bot.storage.audit import AuditLog
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from trainmaster.trainer.contract import RunLayout
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
 
@@ -64,7 +64,7 @@ async def until(run: OneRun, epoch: int, batch: int, *, attempt: int = 1) -> Non
 
 
 async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver: LocalDriver) -> None:
-    from trainer.digits import make
+    from trainmaster.trainer.data.digits import make
 
     data = make(tmp_path / "digits", images=48, imgsz=64, digits=96, progress=False)
     directory = tmp_path / "runs" / "digits"
@@ -72,7 +72,15 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
         LaunchSpec(
             key="first",
             argv=(
-                *(sys.executable, "-m", "trainer", "train", "model=yolo11n.yaml", f"data={data}", "epochs=30"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "trainmaster.trainer",
+                    "train",
+                    "model=yolo11n.yaml",
+                    f"data={data}",
+                    "epochs=30",
+                ),
                 *("imgsz=64", "batch=8", "device=cpu", "amp=False", "plots=False", "workers=2", "level=standard"),
                 *(f"project={directory.parent}", f"name={directory.name}"),
             ),

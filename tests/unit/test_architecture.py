@@ -11,27 +11,38 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+OUR_FOLDERS = ("bot", "commands", "trainer", "trainmaster")
 
-CORE = ("bot.core", "bot.errors", "bot.ports")
+CORE = ("trainmaster.bot.core", "trainmaster.bot.errors", "trainmaster.bot.ports")
+CONTRACT = "trainmaster.trainer.contract"
 RULES: dict[str, tuple[str, ...]] = {
     "trainer/contract.py": (),
-    "trainer": ("trainer",),
-    "commands": ("commands", *CORE, "bot.operations"),
-    "bot/core": ("bot.core", "trainer.contract"),
+    "trainer/arguments.py": (),
+    "trainer/levels.py": ("trainmaster.trainer.arguments",),
+    "trainer": ("trainmaster.trainer",),
+    "commands": ("trainmaster.commands", *CORE, "trainmaster.bot.operations"),
+    "bot/core": ("trainmaster.bot.core", CONTRACT),
     "bot/errors.py": (),
-    "bot/ports.py": ("bot.core", "bot.errors"),
-    "bot/checks": ("bot.core", "bot.checks", "trainer.contract"),
-    "bot/alerting": ("bot.alerting", "bot.checks", *CORE, "trainer.contract"),
-    "bot/operations": ("bot.operations", "bot.checks", *CORE, "trainer.contract"),
-    "bot/lookout.py": (),
-    "bot/supervisor.py": ("bot.checks", "bot.lookout", *CORE, "trainer.contract"),
-    "bot/reading": ("bot.reading", *CORE, "trainer.contract"),
-    "bot/drivers": ("bot.drivers", *CORE, "trainer.contract", "trainer.levels", "trainer.arguments"),
-    "bot/slack": ("bot.slack", *CORE, "bot.settings", "trainer.contract"),
-    "bot/storage": ("bot.storage", *CORE, "trainer.contract"),
-    "bot/workspace": ("bot.workspace", *CORE),
+    "bot/ports.py": ("trainmaster.bot.core", "trainmaster.bot.errors"),
+    "bot/checks": ("trainmaster.bot.core", "trainmaster.bot.checks", CONTRACT),
+    "bot/alerting": ("trainmaster.bot.alerting", "trainmaster.bot.checks", *CORE, CONTRACT),
+    "bot/operations": ("trainmaster.bot.operations", "trainmaster.bot.checks", *CORE, CONTRACT),
+    "bot/watching/read_pool.py": (),
+    "bot/watching": ("trainmaster.bot.watching", "trainmaster.bot.checks", *CORE, CONTRACT),
+    "bot/service": ("trainmaster.bot.errors",),
+    "bot/reading": ("trainmaster.bot.reading", *CORE, CONTRACT),
+    "bot/drivers": (
+        "trainmaster.bot.drivers",
+        *CORE,
+        CONTRACT,
+        "trainmaster.trainer.levels",
+        "trainmaster.trainer.arguments",
+        "trainmaster.__file__",
+    ),
+    "bot/slack": ("trainmaster.bot.slack", *CORE, "trainmaster.bot.settings.model", CONTRACT),
+    "bot/storage": ("trainmaster.bot.storage", *CORE, CONTRACT),
+    "bot/workspace": ("trainmaster.bot.workspace", "trainmaster.bot.errors"),
 }
-OUR_PACKAGES = ("bot", "commands", "trainer")
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -61,18 +72,27 @@ def test_nothing_is_imported_across_the_layers(place: str) -> None:
         f"{file.relative_to(ROOT)} imports {name}"
         for file in files
         for name in _imports(file)
-        if name.split(".")[0] in OUR_PACKAGES and not _allowed(name, RULES[place])
+        if name.split(".")[0] == "trainmaster" and not _allowed(name, RULES[place])
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize("module", ["contract", "levels", "arguments"])
 def test_what_both_sides_share_needs_the_standard_library_only(module: str) -> None:
-    names = {name for name in _imports(ROOT / f"trainer/{module}.py") if not name.startswith("trainer.arguments")}
+    names = {name for name in _imports(ROOT / f"trainer/{module}.py") if not name.startswith("trainmaster.trainer.")}
     assert {name.split(".")[0] for name in names} - {"__future__"} <= set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("module", ["bot.app", "bot.demo", "bot.doctor", "bot.adopt", "trainer.contract"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "trainmaster.bot.app",
+        "trainmaster.bot.rehearsal.demo",
+        "trainmaster.bot.cli.doctor",
+        "trainmaster.bot.cli.adopt",
+        "trainmaster.trainer.contract",
+    ],
+)
 def test_the_supervisor_loads_neither_torch_nor_ultralytics(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'ultralytics', 'numpy', 'cv2'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -82,7 +102,7 @@ def test_the_supervisor_loads_neither_torch_nor_ultralytics(module: str) -> None
 def test_no_file_is_longer_than_two_rooms() -> None:
     long = {
         str(path.relative_to(ROOT)): count
-        for place in (*OUR_PACKAGES, "tests")
+        for place in (*OUR_FOLDERS, "tests")
         for path in (ROOT / place).rglob("*.py")
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }

@@ -18,11 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from trainer.checkpoints.catalog import Entry, catalog
-from trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
-from trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of, sweep_partials
-from trainer.checkpoints.history import cut_history, cut_results
-from trainer.checkpoints.manifest import (
+from trainmaster.trainer.checkpoints.catalog import Entry, catalog
+from trainmaster.trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
+from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of, sweep_partials
+from trainmaster.trainer.checkpoints.history import cut_history, cut_results
+from trainmaster.trainer.checkpoints.manifest import (
     ArchivedFile,
     ArchiveRecord,
     ArchiveState,
@@ -30,7 +30,7 @@ from trainer.checkpoints.manifest import (
     read_manifest,
     write_manifest,
 )
-from trainer.contract import RunLayout, Verdict, fsync_dir
+from trainmaster.trainer.contract import RunLayout, Verdict, fsync_dir
 
 SPARE_BYTES: Final = 1024 * 1024
 """Room for manifests and results beside what is copied."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from trainer.contract import Verdict
+from trainmaster.trainer.contract import Verdict
 
 WEIGHT_PARTS: Final = frozenset({"model", "ema"})
 """Parts in which zeros can tell something; a momentum of zero is as good as any."""

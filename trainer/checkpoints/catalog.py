@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trainer.checkpoints.forensics import FileKind, judge
-from trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
-from trainer.checkpoints.retention import STATE_NAME, ultralytics_copy
-from trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.checkpoints.forensics import FileKind, judge
+from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
+from trainmaster.trainer.checkpoints.retention import STATE_NAME, ultralytics_copy
+from trainmaster.trainer.contract import RunLayout, Verdict
 
 CLOCK_SLACK_S: Final = 2.0
 """A file may look this much newer than its attestation: the two clocks, and file systems that count whole seconds. A

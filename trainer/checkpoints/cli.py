@@ -1,4 +1,4 @@
-"""``python -m trainer verify | catalog | archive | restore | unarchive``: what can be done to a run without torch."""
+"""``trainmaster verify | catalog | archive | restore | unarchive``: what can be done to a run without torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
-from trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
-from trainer.checkpoints.files import DigestError
-from trainer.contract import ExitCode, encode_record
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
+from trainmaster.trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
+from trainmaster.trainer.checkpoints.files import DigestError
+from trainmaster.trainer.contract import ExitCode, encode_record
 
 FAILED: Final = 1
 """No space, no permission, a broken file system: not the user's words and not the checkpoint."""
@@ -19,11 +19,11 @@ Outcome = tuple[int, dict[str, Any], str]
 """Exit code, the answer for a program, the answer for a person."""
 
 VERBS: Final = {
-    "verify": "trainer.checkpoints.verify_command",
-    "catalog": "trainer.checkpoints.run_commands",
-    "archive": "trainer.checkpoints.run_commands",
-    "restore": "trainer.checkpoints.run_commands",
-    "unarchive": "trainer.checkpoints.run_commands",
+    "verify": "trainmaster.trainer.checkpoints.verify_command",
+    "catalog": "trainmaster.trainer.checkpoints.run_commands",
+    "archive": "trainmaster.trainer.checkpoints.run_commands",
+    "restore": "trainmaster.trainer.checkpoints.run_commands",
+    "unarchive": "trainmaster.trainer.checkpoints.run_commands",
 }
 """Each verb is a function of its name in its module, which loads when it is asked for: ``verify`` has 0.3 s."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from trainer.contract import fsync_dir
+from trainmaster.trainer.contract import fsync_dir
 
 PARTIAL_SUFFIX: Final = ".partial"
 """Ends the name of a file that is being written. One that stays behind belongs to a process that was killed."""

@@ -15,14 +15,14 @@ from threading import Thread
 from types import ModuleType
 from typing import Any, Final
 
-from trainer.checkpoints.container import DamageError, Format, content_of, format_of, open_container
-from trainer.checkpoints.ledger import Attestation
-from trainer.checkpoints.named_code import CodeFound, code_in, shown
-from trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
-from trainer.checkpoints.telltales import signs_of_doubt, signs_of_poison
-from trainer.checkpoints.tensors import Reader, Seen
-from trainer.checkpoints.values import looker
-from trainer.contract import Verdict
+from trainmaster.trainer.checkpoints.container import DamageError, Format, content_of, format_of, open_container
+from trainmaster.trainer.checkpoints.ledger import Attestation
+from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in, shown
+from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
+from trainmaster.trainer.checkpoints.poison_signs import signs_of_doubt, signs_of_poison
+from trainmaster.trainer.checkpoints.tensors import Reader, Seen
+from trainmaster.trainer.checkpoints.values import looker
+from trainmaster.trainer.contract import Verdict
 
 NUMPY_FROM_BYTES: Final = 48 * 1024 * 1024
 """Importing numpy takes as long as looking through a file of this size without it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.checkpoints.files import write_atomically
+from trainmaster.trainer.checkpoints.files import write_atomically
 
 
 def epoch_of_row(line: bytes) -> int | None:

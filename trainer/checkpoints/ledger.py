@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.checkpoints.files import SavedFile
-from trainer.contract import (
+from trainmaster.trainer.checkpoints.files import SavedFile
+from trainmaster.trainer.contract import (
     CHECKPOINT_KEYS,
     RunLayout,
     Verdict,
@@ -43,7 +43,7 @@ class Attestation:
 
 
 def record(layout: RunLayout, row: Mapping[str, Any]) -> None:
-    """``row`` (exactly :data:`trainer.contract.CHECKPOINT_KEYS`) is the last line of the ledger, durably and whole.
+    """``row`` (exactly :data:`contract.CHECKPOINT_KEYS`) is the last line of the ledger, durably and whole.
 
     Raises:
         ValueError: a key too many or too few.

@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from trainer.checkpoints.files import SavedFile, write_atomically
-from trainer.contract import RunLayout, encode_record, read_json
+from trainmaster.trainer.checkpoints.files import SavedFile, write_atomically
+from trainmaster.trainer.contract import RunLayout, encode_record, read_json
 
 MANIFEST_NAME: Final = "manifest.json"
 MANIFEST_VERSION: Final = 1

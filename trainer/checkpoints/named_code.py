@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from trainer.checkpoints.pickle_walk import Name, Use
+from trainmaster.trainer.checkpoints.pickle_walk import Name, Use
 
 SAFE_CALLS: Final = {
     "torch._utils": {

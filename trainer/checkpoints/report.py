@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from trainer.contract import Verdict, encode_number
+from trainmaster.trainer.contract import Verdict, encode_number
 
 if TYPE_CHECKING:  # each command loads what it needs, and no more
-    from trainer.checkpoints.catalog import Entry
-    from trainer.checkpoints.forensics import Judgement
-    from trainer.checkpoints.manifest import ArchivedFile, ArchiveRecord
-    from trainer.checkpoints.restore import Restored
+    from trainmaster.trainer.checkpoints.catalog import Entry
+    from trainmaster.trainer.checkpoints.forensics import Judgement
+    from trainmaster.trainer.checkpoints.manifest import ArchivedFile, ArchiveRecord
+    from trainmaster.trainer.checkpoints.restore import Restored
 
 _SIGNS: Final = {Verdict.CLEAN: "+", Verdict.CONTAMINATED: "!", Verdict.UNKNOWN: "?"}
 

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.checkpoints.archive import alone, archive_after, best_remaining, require_space
-from trainer.checkpoints.catalog import Entry, catalog, restorable_copy
-from trainer.checkpoints.errors import RefusedError
-from trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of
-from trainer.checkpoints.forensics import Judgement, judge
-from trainer.checkpoints.ledger import attestations, latest_by_file, record
-from trainer.checkpoints.manifest import ArchiveRecord
-from trainer.contract import SCHEMA_VERSION, RunLayout, Verdict
+from trainmaster.trainer.checkpoints.archive import alone, archive_after, best_remaining, require_space
+from trainmaster.trainer.checkpoints.catalog import Entry, catalog, restorable_copy
+from trainmaster.trainer.checkpoints.errors import RefusedError
+from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of
+from trainmaster.trainer.checkpoints.forensics import Judgement, judge
+from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
+from trainmaster.trainer.checkpoints.manifest import ArchiveRecord
+from trainmaster.trainer.contract import SCHEMA_VERSION, RunLayout, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from trainer.checkpoints.files import SavedFile, copy_verified, sweep_partials
-from trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
-from trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.checkpoints.files import SavedFile, copy_verified, sweep_partials
+from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
+from trainmaster.trainer.contract import RunLayout, Verdict
 
 STATE_NAME: Final = re.compile(r"epoch(\d{4,})\.pt")
 

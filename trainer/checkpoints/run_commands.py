@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from trainer.arguments import Arguments, ArgumentsError
-from trainer.checkpoints import archive as archiving
-from trainer.checkpoints import report
-from trainer.checkpoints import restore as restoring
-from trainer.checkpoints.catalog import catalog as list_checkpoints
-from trainer.checkpoints.catalog import newest_clean
-from trainer.checkpoints.cli import Outcome, words_of
-from trainer.checkpoints.manifest import archives
-from trainer.contract import ExitCode, RunLayout
+from trainmaster.trainer.arguments import Arguments, ArgumentsError
+from trainmaster.trainer.checkpoints import archive as archiving
+from trainmaster.trainer.checkpoints import report
+from trainmaster.trainer.checkpoints import restore as restoring
+from trainmaster.trainer.checkpoints.catalog import catalog as list_checkpoints
+from trainmaster.trainer.checkpoints.catalog import newest_clean
+from trainmaster.trainer.checkpoints.cli import Outcome, words_of
+from trainmaster.trainer.checkpoints.manifest import archives
+from trainmaster.trainer.contract import ExitCode, RunLayout
 
 _JSON: Final = frozenset({"json"})
 

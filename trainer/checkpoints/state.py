@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from trainer.checkpoints.files import Announce, DigestError, SavedFile, replacing
+from trainmaster.trainer.checkpoints.files import Announce, DigestError, SavedFile, replacing
 
 _SCALARS: Final = (type(None), bool, int, float, str)
 _TENSORS: Final = (torch.Tensor, torch.nn.Parameter)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
 
-from trainer.checkpoints.container import DamageError
-from trainer.checkpoints.pickle_walk import Made, Storage, Tensor
-from trainer.checkpoints.values import BF16, EMPTY, F16, F32, F64, Content, FloatFormat, Look, numbers
+from trainmaster.trainer.checkpoints.container import DamageError
+from trainmaster.trainer.checkpoints.pickle_walk import Made, Storage, Tensor
+from trainmaster.trainer.checkpoints.values import BF16, EMPTY, F16, F32, F64, Content, FloatFormat, Look, numbers
 
 MAX_DEPTH: Final = 200
 """Nesting of modules in a checkpoint; yolo11x reaches 22."""

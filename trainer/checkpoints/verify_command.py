@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.arguments import Arguments, ArgumentsError
-from trainer.checkpoints import report
-from trainer.checkpoints.cli import Outcome, words_of
-from trainer.checkpoints.forensics import judge
-from trainer.checkpoints.ledger import Attestation, attestations
-from trainer.contract import ARCHIVE_DIR_NAME, ExitCode, RunLayout, Verdict
+from trainmaster.trainer.arguments import Arguments, ArgumentsError
+from trainmaster.trainer.checkpoints import report
+from trainmaster.trainer.checkpoints.cli import Outcome, words_of
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.ledger import Attestation, attestations
+from trainmaster.trainer.contract import ARCHIVE_DIR_NAME, ExitCode, RunLayout, Verdict
 
 
 def verify(arguments: Arguments) -> Outcome:

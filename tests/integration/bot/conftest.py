@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.settings import load_settings
-from bot.slack.scopes import BOT_SCOPES
-from bot.workspace.client import PageClient
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.server import Options, Workspace
 from tests.integration.bot.world import CHANNEL, World, now_s
-from tests.run_dirs import WrittenRun
+from tests.support.run_dirs import WrittenRun
+from trainmaster.bot.settings.model import load_settings
+from trainmaster.bot.slack.scopes import BOT_SCOPES
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from bot.app import App
-from bot.errors import ChatError, StoreError
-from bot.ports import LaunchSpec
-from bot.settings import load_settings
-from bot.workspace.client import PageView
 from tests.integration.bot.world import ANSWER_S, CHANNEL, World, now_s, text_of
-from trainer.contract import EventKind, Phase
+from trainmaster.bot.app import App
+from trainmaster.bot.errors import ChatError, StoreError
+from trainmaster.bot.ports import LaunchSpec
+from trainmaster.bot.settings.model import load_settings
+from trainmaster.bot.workspace.page.client import PageView
+from trainmaster.trainer.contract import EventKind, Phase
 
 
 async def test_a_bad_batch_reaches_the_channel_and_its_resolution_edits_the_message(world: World) -> None:
@@ -204,7 +204,7 @@ def _environment(world: World) -> dict[str, str]:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 async def test_python_m_bot_run_answers_and_ends_quietly_on_a_signal(world: World, signum: signal.Signals) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bot", "run"),
+        *(sys.executable, "-m", "trainmaster.bot", "run"),
         env=_environment(world),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -230,7 +230,7 @@ async def test_python_m_bot_run_names_every_setting_that_is_wrong_and_starts_not
         "RUNS_DIR": "/no/x",
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bot", "run"),
+        *(sys.executable, "-m", "trainmaster.bot", "run"),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.message import Item, Mark
-from bot.doctor import examine
-from bot.slack.scopes import APP_TOKEN_SCOPE, BOT_SCOPES
-from bot.workspace.server import Workspace
 from tests.integration.bot.slack.scene import running_workspace
+from trainmaster.bot.cli.doctor import examine
+from trainmaster.bot.core.conversation.message import Item, Mark
+from trainmaster.bot.slack.scopes import APP_TOKEN_SCOPE, BOT_SCOPES
+from trainmaster.bot.workspace.server import Workspace
 
 
 @pytest.fixture

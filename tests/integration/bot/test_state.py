@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import DATABASE, App
-from bot.errors import StoreError
-from bot.storage.bot_state import BotState
 from tests.integration.bot.world import CHANNEL, World, now_s, text_of
-from tests.locking import locked
+from tests.support.locking import locked
+from trainmaster.bot.app import DATABASE, App
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.storage.bot_state import BotState
 
 
 async def _told_times(world: World, words: str) -> int:
@@ -94,7 +94,7 @@ async def test_a_short_restart_is_not_worth_a_word(world: World) -> None:
 async def test_a_channel_that_takes_nothing_is_told_directly_and_gets_all_of_it_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.undelivered.TOLD_AFTER_S", 0.5)
+    monkeypatch.setattr("trainmaster.bot.alerting.undelivered.TOLD_AFTER_S", 0.5)
     await world.start_bot()
     state = world.workspace.state
     state.set_membership("C0TRAIN", bot_is_member=False)

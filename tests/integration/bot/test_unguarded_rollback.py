@@ -13,24 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from bot.adopt import Adoptions, Wanted, adopt, find_adoptions
-from bot.core.operation import OperationState
-from bot.drivers.local import LocalDriver
-from bot.drivers.trainer_cli import TrainerCli
-from bot.drivers.trainer_levels import TrainerLevels
-from bot.operations.course import World
-from bot.operations.limits import OperationLimits
-from bot.operations.planning import Planner
-from bot.operations.service import Operations
-from bot.reading.adopted import AdoptedReader
-from bot.small_run import repeated
-from bot.storage.audit import AuditLog
-from bot.storage.database import Database
-from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from tests.integration.trainer.conftest import TINY_MODEL
-from tests.one_run import OneRun
+from tests.support.one_run import OneRun
 from tests.unit.bot.operations.paper import ALICE, BOB, SteppingClock
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
+from trainmaster.bot.cli.adopt import Wanted, adopt
+from trainmaster.bot.core.decisions.operation import OperationState
+from trainmaster.bot.drivers.local.driver import LocalDriver
+from trainmaster.bot.drivers.trainer_cli import TrainerCli
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.service import Operations
+from trainmaster.bot.reading.adopted import AdoptedReader
+from trainmaster.bot.rehearsal.small_training import repeated
+from trainmaster.bot.storage.adoptions import Adoptions, find_adoptions
+from trainmaster.bot.storage.audit import AuditLog
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(300)]
 
@@ -56,7 +57,7 @@ if __name__ == "__main__":
 def trainer(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A plain Ultralytics training that somebody started with nohup; its first epoch is over."""
     data = tmp_path / "digits"
-    make = (sys.executable, "-m", "trainer.digits", str(data), "images=30", "imgsz=64", "digits=60")
+    make = (sys.executable, "-m", "trainmaster.trainer.data.digits", str(data), "images=30", "imgsz=64", "digits=60")
     subprocess.run(make, check=True, capture_output=True)
     longer = repeated(data / "data.yaml", REPEATS)
     (tmp_path / "tiny.yaml").write_text(TINY_MODEL)

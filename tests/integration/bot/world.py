@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from bot.app import App
-from bot.settings import Settings
-from bot.workspace.client import PageClient, PageView
-from bot.workspace.server import Workspace
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.app import App
+from trainmaster.bot.settings.model import Settings
+from trainmaster.bot.workspace.page.client import PageClient, PageView
+from trainmaster.bot.workspace.server import Workspace
 
 CHANNEL = "training"
 ANSWER_S = 15.0

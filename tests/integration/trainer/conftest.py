@@ -27,7 +27,7 @@ head:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from trainer.digits import make
+    from trainmaster.trainer.data.digits import make
 
     return make(tmp_path_factory.mktemp("data") / "digits", images=30, imgsz=64, digits=60, progress=False)
 

@@ -11,8 +11,8 @@ import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import unwrap_model
 
-from trainer import GuardedDetectionTrainer
-from trainer.contract import RunLayout
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer.contract import RunLayout
 
 NAN, INF = float("nan"), float("inf")
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.integration.trainer.runs import events, layout_of, nonfinite
-from trainer import GuardedDetectionTrainer
-from trainer.arguments import ArgumentsError
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer.arguments import ArgumentsError
 
 pytestmark = pytest.mark.training
 

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 
 from tests.integration.trainer.runs import differences, events, layout_of
-from trainer import GuardedDetectionTrainer, guard
-from trainer.__main__ import main
-from trainer.contract import ExitCode, RunLayout
-from trainer.tracing import SOURCES_KEY
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer import guard
+from trainmaster.trainer.__main__ import main
+from trainmaster.trainer.contract import ExitCode, RunLayout
+from trainmaster.trainer.data.tracing import SOURCES_KEY
 
 pytestmark = pytest.mark.training
 
 
 KILLED = """
 import json, os, sys
-from trainer import GuardedDetectionTrainer
+from trainmaster import GuardedDetectionTrainer
 
 class Killed(GuardedDetectionTrainer):
     def optimizer_step(self):

@@ -20,12 +20,12 @@ from tests.integration.trainer.runs import (
     nonfinite,
     without_batch,
 )
-from trainer import guard
-from trainer.__main__ import main
-from trainer.checkpoints.forensics import judge
-from trainer.checkpoints.ledger import attestations
-from trainer.contract import ExitCode, RunRecordState, read_json
-from trainer.replay import replay
+from trainmaster.trainer import guard
+from trainmaster.trainer.__main__ import main
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.ledger import attestations
+from trainmaster.trainer.cli.replay import replay
+from trainmaster.trainer.contract import ExitCode, RunRecordState, read_json
 
 pytestmark = pytest.mark.training
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.integration.trainer.runs import differences, events, layout_of
-from trainer import GuardedDetectionTrainer, guard
-from trainer.__main__ import main
-from trainer.checkpoints.forensics import judge
-from trainer.checkpoints.ledger import attestations
-from trainer.contract import ExitCode, RunLayout, RunRecordState, Verdict, read_json
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer import guard
+from trainmaster.trainer.__main__ import main
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.ledger import attestations
+from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, Verdict, read_json
 
 pytestmark = pytest.mark.training
 

@@ -25,9 +25,11 @@ from tests.integration.trainer.runs import (
     tensors,
     without_batch,
 )
-from trainer import GuardedDetectionTrainer, guard, precision
-from trainer.__main__ import main
-from trainer.contract import ExitCode
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer import guard
+from trainmaster.trainer.__main__ import main
+from trainmaster.trainer.batches import precision
+from trainmaster.trainer.contract import ExitCode
 
 pytestmark = pytest.mark.training
 

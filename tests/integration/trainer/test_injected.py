@@ -22,10 +22,10 @@ from tests.integration.trainer.runs import (
     nonfinite,
 )
 from tests.integration.trainer.test_faults import reference
-from trainer import GuardedDetectionTrainer, guarded
-from trainer.checkpoints.forensics import judge
-from trainer.checkpoints.ledger import attestations
-from trainer.contract import ExitCode
+from trainmaster import GuardedDetectionTrainer, guarded
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.ledger import attestations
+from trainmaster.trainer.contract import ExitCode
 
 pytestmark = pytest.mark.training
 

@@ -11,9 +11,9 @@ import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
 from tests.integration.trainer.runs import events, layout_of, nonfinite
-from trainer import GuardedDetectionTrainer
-from trainer.checkpoints.state import load_state
-from trainer.contract import RunRecordState, read_json
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer.checkpoints.state import load_state
+from trainmaster.trainer.contract import RunRecordState, read_json
 
 pytestmark = pytest.mark.training
 

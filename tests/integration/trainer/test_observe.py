@@ -9,7 +9,7 @@ import pytest
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from tests.integration.trainer.runs import Poisoned, differences, events, layout_of
-from trainer import GuardedDetectionTrainer
+from trainmaster import GuardedDetectionTrainer
 
 pytestmark = pytest.mark.training
 

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from tests.integration.trainer.runs import events
-from trainer.checkpoints.state import load_state
-from trainer.contract import ExitCode, RunLayout
-from trainer.ranks import VARIABLE
+from trainmaster.trainer.checkpoints.state import load_state
+from trainmaster.trainer.contract import ExitCode, RunLayout
+from trainmaster.trainer.run.ranks import VARIABLE
 
 pytestmark = pytest.mark.training
 
@@ -36,7 +36,7 @@ class OnCpu(plain):
 
 nn.parallel.DistributedDataParallel = OnCpu
 from ultralytics.utils import RANK
-from trainer import GuardedDetectionTrainer
+from trainmaster import GuardedDetectionTrainer
 
 overrides, faults, meeting = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 

@@ -15,9 +15,9 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.unit.trainer.test_batch_guard import Net
-from trainer.batch_guard import BatchGuard, LossSeam
-from trainer.batchnorm import BatchNormStatistics
+from tests.unit.trainer.batches.test_batch_guard import Net
+from trainmaster.trainer.batches.batch_guard import BatchGuard, LossSeam
+from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 
 rank, file = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)

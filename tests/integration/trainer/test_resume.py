@@ -14,10 +14,11 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 
 from tests.integration.trainer.runs import Poisoned, differences, events, layout_of
 from tests.unit.trainer.checkpoints.making import tree
-from trainer import GuardedDetectionTrainer, guard
-from trainer.__main__ import main
-from trainer.checkpoints.state import load_state
-from trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer import guard
+from trainmaster.trainer.__main__ import main
+from trainmaster.trainer.checkpoints.state import load_state
+from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 
 pytestmark = pytest.mark.training
 
@@ -128,7 +129,7 @@ def test_what_cannot_be_is_refused_before_anything_is_moved(
         assert answer in capsys.readouterr().err
     data.unlink()
     assert main(["resume", str(run.root), "from=1"]) == ExitCode.BAD_ARGUMENTS
-    assert "digits.yaml: no such file\nHint: python -m trainer resume" in capsys.readouterr().err
+    assert "digits.yaml: no such file\nHint: trainmaster resume" in capsys.readouterr().err
     assert tree(run.root) == before
 
 
@@ -227,5 +228,5 @@ def test_a_run_goes_on_with_the_class_that_trained_it_if_that_can_be_found(
     if importable:
         assert (found, notices) == ("tests.integration.trainer.runs:Poisoned", [])
     else:
-        assert found == "trainer.guard:GuardedDetectionTrainer"
+        assert found == "trainmaster.trainer.guard:GuardedDetectionTrainer"
         assert [text.split(",")[0] for text in notices] == [f"trained by {__name__}:Local so far"]

@@ -16,13 +16,14 @@ import torch
 from ultralytics import YOLO
 
 from tests.integration.trainer.runs import differences, events, layout_of
-from trainer import GuardedDetectionTrainer, guard, recorder, saving
-from trainer.__main__ import main
-from trainer.checkpoints import files
-from trainer.checkpoints.forensics import judge
-from trainer.checkpoints.ledger import attestations
-from trainer.checkpoints.state import load_state
-from trainer.contract import (
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer import guard
+from trainmaster.trainer.__main__ import main
+from trainmaster.trainer.checkpoints import files
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.ledger import attestations
+from trainmaster.trainer.checkpoints.state import load_state
+from trainmaster.trainer.contract import (
     CHECKPOINT_KEYS,
     EVENT_KEYS,
     HEARTBEAT_KEYS,
@@ -34,7 +35,9 @@ from trainer.contract import (
     RunRecordState,
     read_json,
 )
-from trainer.run_directory import RunLock
+from trainmaster.trainer.records import recorder
+from trainmaster.trainer.records.run_directory import RunLock
+from trainmaster.trainer.state import saver as saving
 
 pytestmark = pytest.mark.training
 
@@ -315,7 +318,9 @@ def test_a_replay_meets_the_weights_of_the_moment_to_the_bit(
     settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = iter(range(12))
-    monkeypatch.setattr("trainer.batch_guard.SpikeWatch.is_spike", lambda *_: next(judged) in {9, 10})
+    monkeypatch.setattr(
+        "trainmaster.trainer.batches.batch_guard.SpikeWatch.is_spike", lambda *_: next(judged) in {9, 10}
+    )
     trainer = GuardedDetectionTrainer(overrides=settings(nbs=12, warmup_epochs=0))
     trainer.train()
     layout = layout_of(trainer)

@@ -15,15 +15,15 @@ import psutil
 import pytest
 
 from tests.integration.trainer.runs import events
-from trainer import GuardedDetectionTrainer
-from trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 
 pytestmark = pytest.mark.training
 
 TRAINED = """
 import json, sys
-from trainer import GuardedDetectionTrainer
-from trainer.__main__ import _on_the_record
+from trainmaster import GuardedDetectionTrainer
+from trainmaster.trainer.__main__ import _on_the_record
 
 def train():
     trainer = GuardedDetectionTrainer(overrides=json.loads(sys.argv[1]))
@@ -114,7 +114,7 @@ def test_stacks_of_a_start_that_hangs_are_written_beside_its_records(settings: C
 
 SLOW_START = """
 import signal, sys
-from trainer.__main__ import _on_the_record
+from trainmaster.trainer.__main__ import _on_the_record
 
 def load():
     print("LOADING", file=sys.__stdout__, flush=True)

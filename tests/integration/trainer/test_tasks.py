@@ -17,8 +17,8 @@ from ultralytics.models.yolo.pose import PoseTrainer
 from ultralytics.models.yolo.segment import SegmentationTrainer
 
 from tests.integration.trainer.runs import NAN, differing, events, layout_of, nonfinite, without_batch
-from trainer import guarded
-from trainer.guard import TRAINERS
+from trainmaster import guarded
+from trainmaster.trainer.guard import TRAINERS
 
 pytestmark = pytest.mark.training
 

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.alert import Alert, AlertState, card_key
-from bot.core.epoch_report import ReportLimits
-from bot.core.facts import ProcessFact, ProcessStatus
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.message import Reply
-from bot.core.request import Origin, Request
-from bot.core.view import RunView
-from bot.errors import CommandError
-from bot.reading.run_files import RunReader
-from commands import COMMANDS, Context, dispatch
-from tests.fakes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
-from tests.run_dirs import START_TS, WrittenRun
-from trainer.contract import RunRecordState
+from tests.support.outboxes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.bot.core.run.epoch_report import ReportLimits
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.commands import COMMANDS, Context, dispatch
+from trainmaster.trainer.contract import RunRecordState
 
 Say = Callable[..., Awaitable[Reply]]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commands import COMMANDS, is_command
-from commands.dispatch import match, nearest
+from trainmaster.commands import COMMANDS, is_command
+from trainmaster.commands.dispatch import match, nearest
 
 
 async def test_talk_is_no_command_and_has_no_nearest() -> None:

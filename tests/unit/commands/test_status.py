@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.host import HostFact, MemoryFact
-from bot.reading.run_files import RunReader
-from commands.status import host_field
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.core.health.host import HostFact, MemoryFact
+from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.commands.status import host_field
 
 MEMORY = MemoryFact(total_gib=64.0, available_gib=40.0, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
 HERE = HostFact(ts=START_TS, name=os.uname().nodename, memory=MEMORY)

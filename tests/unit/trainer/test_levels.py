@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.arguments import ArgumentsError
-from trainer.levels import (
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.levels import (
     LAYER_SETTINGS,
     check_level,
     next_level,

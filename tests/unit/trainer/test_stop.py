@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from trainer.contract import ExitCode, RunRecordState
-from trainer.stop import GaveUp, StopRequested, StopSwitch
+from trainmaster.trainer.contract import ExitCode, RunRecordState
+from trainmaster.trainer.stop import GaveUp, StopRequested, StopSwitch
 
 
 def test_a_signal_is_a_request_until_the_next_check() -> None:

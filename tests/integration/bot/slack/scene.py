@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.core.message import Message, Reply
-from bot.core.request import Press, Request
-from bot.slack.chat import OnCall
-from bot.slack.connection import SlackAccess, SlackConnection, SocketLimits
-from bot.slack.scopes import BOT_SCOPES
-from bot.workspace.client import PageClient, PageView
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.server import Options, Workspace
+from trainmaster.bot.core.conversation.message import Message, Reply
+from trainmaster.bot.core.conversation.request import Press, Request
+from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.connection import SlackAccess, SlackConnection, SocketLimits
+from trainmaster.bot.slack.scopes import BOT_SCOPES
+from trainmaster.bot.workspace.page.client import PageClient, PageView
+from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
 ON_CALL = OnCall(users=("U0ANNA",))
 PEOPLE = (
@@ -77,7 +77,7 @@ def echo(request: Request | Press) -> Reply:
 
 @dataclass
 class Listener:
-    """Implements :class:`bot.core.request.Handler`."""
+    """Implements :class:`trainmaster.bot.core.conversation.request.Handler`."""
 
     answer: Callable[[Request | Press], Reply | None] = echo
     asked: list[Request | Press] = field(default_factory=list)

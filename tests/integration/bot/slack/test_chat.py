@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from bot.core.message import Message
-from bot.errors import ChatError
-from bot.ports import Chat, ChatRefused, MessageGone, Posted, RateLimited
-from bot.slack.chat import METADATA_EVENT, OnCall, SlackChat
 from tests.integration.bot.slack.scene import Scene, connected, connection_to, running_workspace
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import Chat, ChatRefused, MessageGone, Posted, RateLimited
+from trainmaster.bot.slack.chat import METADATA_EVENT, OnCall, SlackChat
 
 MESSAGE = Message(title="NaN in epoch 4")
 

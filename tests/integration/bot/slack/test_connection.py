@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from bot.errors import ChatError
-from bot.ports import ChatRefused
-from bot.slack.connection import SocketLimits
 from tests.integration.bot.slack.scene import Listener, connected, connection_to, running_workspace
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import ChatRefused
+from trainmaster.bot.slack.connection import SocketLimits
 
 QUICK = SocketLimits(ping_interval_s=0.1, alive_s=0.4, reopen_s=1.0)
 
@@ -173,5 +173,7 @@ async def test_tokens_show_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixtur
         await scene.shown("heard status")
         tokens = (scene.workspace.bot_token, scene.workspace.app_token)
         assert not any(token in repr(scene.connection._access) for token in tokens)
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith(("bot.slack", "slack_"))]
+    ours = [
+        record.getMessage() for record in caplog.records if record.name.startswith(("trainmaster.bot.slack", "slack_"))
+    ]
     assert not any(token in line for token in tokens for line in ours)

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from bot.core.message import ActionId, Button, Message, Reply
-from bot.core.request import Origin, Press, Request
-from bot.errors import CommandError
-from bot.ports import Posted
 from tests.integration.bot.slack.scene import WAIT_S, Scene, connected
+from trainmaster.bot.core.conversation.message import ActionId, Button, Message, Reply
+from trainmaster.bot.core.conversation.request import Origin, Press, Request
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.ports import Posted
 
 CARD = Message(
     title="Roll back?",

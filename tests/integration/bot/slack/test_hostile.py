@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.alerting.deliver import Deliverer
-from bot.alerting.limits import DeliveryLimits
-from bot.core.message import Message, Tone
-from bot.slack.chat import OnCall, SlackChat
-from bot.storage.database import Database
-from bot.storage.messages import MessageStore
 from tests.integration.bot.slack.hostile import TOOK_EFFECT, HostileSlack, Mischief
+from trainmaster.bot.alerting.deliver import Deliverer
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.slack.chat import OnCall, SlackChat
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MessageStore
 
 FAST = DeliveryLimits(
     messages_per_s=2000.0, burst=200, backoff_s=0.005, backoff_max_s=0.02, send_timeout_s=0.3, refused_retry_s=0.02
@@ -49,7 +49,7 @@ async def delivering(slack: HostileSlack, store: MessageStore) -> AsyncIterator[
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.slack.faults.DEFAULT_WAIT_S", 0.01)
+    monkeypatch.setattr("trainmaster.bot.slack.faults.DEFAULT_WAIT_S", 0.01)
 
 
 @pytest.fixture

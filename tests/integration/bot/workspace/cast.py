@@ -11,9 +11,9 @@ from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.workspace.client import PageClient
-from bot.workspace.people import Channel, Person, SlashCommand
-from bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
 ANNA = Person(user_id="U0ANNA", name="anna", real_name="Anna Keller", on_call=True)
 BEN = Person(user_id="U0BEN", name="ben", real_name="Ben Okafor")

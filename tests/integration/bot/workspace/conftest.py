@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.workspace.client import PageClient
-from bot.workspace.server import Workspace
 from tests.integration.bot.workspace.cast import start_workspace
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.server import Workspace
 
 
 @pytest.fixture

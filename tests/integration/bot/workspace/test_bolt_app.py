@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bot.workspace.client import PageView
-from bot.workspace.people import BOT_USER_ID
-from bot.workspace.server import Options
-from bot.workspace.sockets import Delivery, DisconnectReason
 from tests.integration.bot.workspace.cast import Stage, stage
+from trainmaster.bot.workspace.page.client import PageView
+from trainmaster.bot.workspace.server import Options
+from trainmaster.bot.workspace.socket_mode.sockets import Delivery, DisconnectReason
+from trainmaster.bot.workspace.state.people import BOT_USER_ID
 
 
 def text_of(view: PageView, wanted: str, *, channel: str = "training") -> dict[str, Any] | None:

@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.workspace.client import PageClient
-from bot.workspace.people import BOT_USER_ID
-from bot.workspace.server import Options, Workspace
-from bot.workspace.sockets import DisconnectReason
 from tests.integration.bot.workspace.cast import card, start_workspace
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.socket_mode.sockets import DisconnectReason
+from trainmaster.bot.workspace.state.people import BOT_USER_ID
 
 Envelope = dict[str, Any]
 

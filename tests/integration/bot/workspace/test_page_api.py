@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bot.workspace.client import PageClient
-from bot.workspace.gate import PAGE_TOKEN_HEADER
-from bot.workspace.server import Workspace
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.page.gate import PAGE_TOKEN_HEADER
+from trainmaster.bot.workspace.server import Workspace
 
 WRONG: dict[str, tuple[str, Any, int, str]] = {
     "unknown action": ("shout", {"person": "anna"}, 404, "unknown_action"),

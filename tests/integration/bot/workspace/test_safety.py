@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
-from bot.errors import SettingsError
-from bot.workspace.client import PageClient
-from bot.workspace.gate import PAGE_TOKEN_HEADER, refuse_real_tokens
-from bot.workspace.server import Workspace
+from trainmaster.bot.errors import SettingsError
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.page.gate import PAGE_TOKEN_HEADER, refuse_real_tokens
+from trainmaster.bot.workspace.server import Workspace
 
 SAY = {"person": "anna", "channel": "training", "text": "hello"}
 

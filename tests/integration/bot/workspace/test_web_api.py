@@ -10,14 +10,14 @@ import pytest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.workspace.args import Args
-from bot.workspace.client import PageClient
-from bot.workspace.messages import Body
-from bot.workspace.passes import Rate
-from bot.workspace.people import BOT_USER_ID
-from bot.workspace.refusal import RefusedError
-from bot.workspace.server import Options, Workspace
 from tests.integration.bot.workspace.cast import card, start_workspace
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.state.messages import Body
+from trainmaster.bot.workspace.state.passes import Rate
+from trainmaster.bot.workspace.state.people import BOT_USER_ID
+from trainmaster.bot.workspace.web_api.args import Args
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.checkpoints.attest import examine
-from trainer.checkpoints.catalog import catalog, last_clean
-from trainer.checkpoints.files import AttestedPath
-from trainer.checkpoints.forensics import judge
-from trainer.checkpoints.restore import restore
-from trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.checkpoints.attest import examine
+from trainmaster.trainer.checkpoints.catalog import catalog, last_clean
+from trainmaster.trainer.checkpoints.files import AttestedPath
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.restore import restore
+from trainmaster.trainer.contract import RunLayout, Verdict
 
 NAN = float("nan")
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bot.alerting.limits import AlertLimits, Audience, Tier
-from bot.alerting.pipeline import AlertPipeline, Outcome
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.message import Message
-from bot.core.view import RunView
-from bot.errors import ChatError
-from bot.ports import ChatRefused, Clock, MessageGone, Posted, RateLimited
-from bot.storage.alerts import AlertStore
-from bot.storage.database import Database
-from bot.storage.messages import MessageStore
-from bot.storage.silences import SilenceStore
+from trainmaster.bot.alerting.limits import AlertLimits, Audience, Tier
+from trainmaster.bot.alerting.pipeline import AlertPipeline, Outcome
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import ChatRefused, Clock, MessageGone, Posted, RateLimited
+from trainmaster.bot.storage.alerts import AlertStore
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.silences import SilenceStore
 
 RUN = "digits-1"
 TIERS = (Tier(after_s=900.0, users=("U2",)), Tier(after_s=1800.0, users=("U3",)))
@@ -65,8 +65,8 @@ class Shown:
 
 @dataclass
 class FakeChannel:
-    """Implements `bot.ports.Chat`: 1 message a second a channel with a burst, threads that need their root, deleted
-    messages, and faults on order."""
+    """Implements `trainmaster.bot.ports.Chat`: 1 message a second a channel with a burst, threads that need their
+    root, deleted messages, and faults on order."""
 
     clock: Clock
     per_s: float = 1.0

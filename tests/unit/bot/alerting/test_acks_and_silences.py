@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.finding import Nature, Severity
-from bot.core.message import ActionId, Message, Tone
 from tests.unit.bot.alerting.fakes import RUN, TIERS, Desk, finding
+from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Message, Tone
 
 NAN = finding("nonfinite", severity=Severity.WARNING)
 EPOCH = finding("epoch_finished", severity=Severity.INFO, nature=Nature.OCCURRENCE)

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from bot.alerting.card import compose_card, line_key
-from bot.core.alert import card_key
-from bot.core.delivery import Urgency
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.message import Mark, Message, Tone
-from bot.core.view import RunView
-from tests.run_dirs import WrittenRun
+from tests.support.run_dirs import WrittenRun
 from tests.unit.bot.alerting.fakes import Desk, finding
-from tests.unit.bot.conftest import Look
-from trainer.contract import RunRecordState
+from tests.unit.conftest import Look
+from trainmaster.bot.alerting.card import compose_card, line_key
+from trainmaster.bot.core.alerts.alert import card_key
+from trainmaster.bot.core.alerts.delivery import Urgency
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import Mark, Message, Tone
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import RunRecordState
 
 RUN = "digits-0001"
 CARD = card_key(RUN)

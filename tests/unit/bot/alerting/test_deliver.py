@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from bot.alerting.deliver import Deliverer
-from bot.alerting.limits import DeliveryLimits
-from bot.core.message import Message, Tone
-from bot.errors import ChatError, StoreError
-from bot.ports import ChatRefused, MessageGone, Posted, RateLimited
-from bot.storage.database import Database
-from bot.storage.messages import MessageStore
 from tests.unit.bot.alerting.fakes import DOWN, FakeChannel
 from tests.unit.bot.alerting.virtual_time import VirtualLoop, run_virtually
+from trainmaster.bot.alerting.deliver import Deliverer
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.errors import ChatError, StoreError
+from trainmaster.bot.ports import ChatRefused, MessageGone, Posted, RateLimited
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MessageStore
 
 LIMITS = DeliveryLimits()
 

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from bot.alerting.limits import DeliveryLimits
-from bot.alerting.pace import Pace
-from bot.core.delivery import Urgency
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.alerting.pace import Pace
+from trainmaster.bot.core.alerts.delivery import Urgency
 
 LIMITS = DeliveryLimits(burst=4, messages_per_s=1.0)
 

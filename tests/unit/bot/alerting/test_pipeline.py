@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.alerting.limits import Audience
-from bot.core.finding import Nature, Severity
-from bot.core.message import ActionId, Message, Tone
-from bot.errors import StoreError
 from tests.unit.bot.alerting.fakes import RUN, TIERS, Desk, finding
+from trainmaster.bot.alerting.limits import Audience
+from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Message, Tone
+from trainmaster.bot.errors import StoreError
 
 NAN = finding("nonfinite", severity=Severity.WARNING)
 EPOCH = finding("epoch_finished", severity=Severity.INFO, nature=Nature.OCCURRENCE)

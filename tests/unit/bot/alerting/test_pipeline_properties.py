@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.core.alert import AlertState
-from bot.core.finding import Finding, Nature, Severity
 from tests.unit.bot.alerting.fakes import Desk, finding
+from trainmaster.bot.core.alerts.alert import AlertState
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 
 FINDINGS = st.builds(
     finding,

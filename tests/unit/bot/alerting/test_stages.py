@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from bot.alerting.dedup import NotifyReason, notify_reason
-from bot.alerting.escalate import EscalateReason, escalation
-from bot.alerting.group import GroupReason, group
-from bot.alerting.inhibit import InhibitReason, inhibit
-from bot.alerting.limits import AlertLimits, Audience
-from bot.alerting.route import MentionReason, route
-from bot.alerting.silence import SilenceReason, scope_of, silencing
-from bot.alerting.track import TrackReason
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Nature, Severity
-from bot.core.silence import Silence
-from bot.core.standing import Standing, Told
 from tests.unit.bot.alerting.fakes import TIERS, finding
+from trainmaster.bot.alerting.dedup import NotifyReason, notify_reason
+from trainmaster.bot.alerting.escalate import EscalateReason, escalation
+from trainmaster.bot.alerting.group import GroupReason, group
+from trainmaster.bot.alerting.inhibit import InhibitReason, inhibit
+from trainmaster.bot.alerting.limits import AlertLimits, Audience
+from trainmaster.bot.alerting.route import MentionReason, route
+from trainmaster.bot.alerting.silence import SilenceReason, scope_of, silencing
+from trainmaster.bot.alerting.track import TrackReason
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.alerts.silence import Silence
 
 NOW = 1_700_000_000.0
 LIMITS = AlertLimits()

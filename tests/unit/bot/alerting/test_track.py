@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.alerting.limits import AlertLimits
-from bot.alerting.track import TrackReason, track
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Finding, Nature, Severity
 from tests.unit.bot.alerting.fakes import finding
+from trainmaster.bot.alerting.limits import AlertLimits
+from trainmaster.bot.alerting.track import TrackReason, track
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 
 NOW = 1_700_000_000.0
 LIMITS = AlertLimits()

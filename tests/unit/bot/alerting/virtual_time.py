@@ -26,7 +26,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`time()` counts from 0; `now()` is the wall clock that goes with it. Is a `bot.ports.Clock`."""
+    """`time()` counts from 0; `now()` is the wall clock that goes with it. Is a `trainmaster.bot.ports.Clock`."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()

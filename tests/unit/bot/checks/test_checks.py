@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from bot.checks import CHECKS, CheckLimits
-from bot.checks.log_errors import check_log_errors
-from bot.checks.nonfinite import check_nonfinite
-from bot.checks.process import check_process
-from bot.core.facts import LogError, ProcessStatus
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.view import RunView
-from tests.run_dirs import START_TS, WrittenRun
-from tests.unit.bot.conftest import Look
-from trainer.contract import EventKind, RunRecordState
+from tests.support.run_dirs import START_TS, WrittenRun
+from tests.unit.conftest import Look
+from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.checks.log_errors import check_log_errors
+from trainmaster.bot.checks.nonfinite import check_nonfinite
+from trainmaster.bot.checks.process import check_process
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.run.facts import LogError, ProcessStatus
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import EventKind, RunRecordState
 
 LIMITS = CheckLimits()
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from bot.checks.host import check_host
-from bot.checks.limits import HostLimits
-from bot.core.finding import Nature, Severity
-from bot.core.host import DiskFact, GpuFact, HostFact, MemoryFact, Unseen, XidFact, host_text
+from trainmaster.bot.checks.host import check_host
+from trainmaster.bot.checks.limits import HostLimits
+from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact, Unseen, XidFact, host_text
 
 LIMITS = HostLimits()
 NOW = 1_760_000_000.0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bot.checks import CHECKS, CheckLimits
-from bot.checks.memory import remembered
-from bot.core.finding import Finding
-from bot.core.view import RunView
-from bot.reading.run_files import RunReader
-from tests.run_dirs import START_TS, WrittenRun
-from tests.unit.bot.conftest import Look
+from tests.support.run_dirs import START_TS, WrittenRun
+from tests.unit.conftest import Look
+from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.checks.memory import remembered
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading.run_files import RunReader
 
 LIMITS = CheckLimits()
 

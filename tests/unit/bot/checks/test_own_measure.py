@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from bot.checks import CHECKS, CheckLimits
-from bot.core.epoch_report import Criterion, ReportLimits, judge_epoch
-from bot.core.finding import Finding, Nature
-from bot.core.message import Mark
-from bot.core.view import RunView
-from tests.run_dirs import START_TS, WrittenRun
-from tests.unit.bot.conftest import Look
-from trainer.contract import EventKind
+from tests.support.run_dirs import START_TS, WrittenRun
+from tests.unit.conftest import Look
+from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature
+from trainmaster.bot.core.conversation.message import Mark
+from trainmaster.bot.core.run.epoch_report import Criterion, ReportLimits, judge_epoch
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import EventKind
 
 LIMITS = CheckLimits()
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bot.checks import CheckLimits
-from bot.checks.process import check_process
-from bot.core.facts import OomEvidence, ProcessStatus
-from bot.core.finding import Severity
-from tests.run_dirs import START_TS, WrittenRun
-from tests.unit.bot.conftest import Look
-from trainer.contract import RunRecordState
+from tests.support.run_dirs import START_TS, WrittenRun
+from tests.unit.conftest import Look
+from trainmaster.bot.checks import CheckLimits
+from trainmaster.bot.checks.process import check_process
+from trainmaster.bot.core.alerts.finding import Severity
+from trainmaster.bot.core.run.facts import OomEvidence, ProcessStatus
+from trainmaster.trainer.contract import RunRecordState
 
 LIMITS = CheckLimits()
 NOW = START_TS + 100

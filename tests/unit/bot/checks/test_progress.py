@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from bot.checks import CheckLimits
-from bot.checks.progress import check_progress
-from bot.core.facts import ProcessFact, ProcessStatus
-from bot.core.folding import shift_clock
-from bot.core.view import RunView
-from bot.reading.run_files import RunReader
-from tests.run_dirs import START_TS, WrittenRun
-from tests.unit.bot.conftest import Look
-from trainer.contract import EventKind, Phase
+from tests.support.run_dirs import START_TS, WrittenRun
+from tests.unit.conftest import Look
+from trainmaster.bot.checks import CheckLimits
+from trainmaster.bot.checks.progress import check_progress
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.folding import shift_clock
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.trainer.contract import EventKind, Phase
 
 LIMITS = CheckLimits()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.facts import ProcessIdentity
-from bot.drivers.local import LocalDriver
-from bot.ports import LaunchSpec
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.drivers.local.driver import LocalDriver
+from trainmaster.bot.ports import LaunchSpec
 
 Launch = Callable[..., ProcessIdentity]
 

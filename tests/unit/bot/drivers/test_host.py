@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from bot.core.host import GpuFact
-from bot.drivers import gpu_nvidia
-from bot.drivers.gpu_amd import AmdProbe
-from bot.drivers.gpu_nvidia import NvidiaProbe
-from bot.drivers.host import GPU_CHECKS, HostProbe
-from bot.drivers.patience import Patient
+from trainmaster.bot.core.health.host import GpuFact
+from trainmaster.bot.drivers.gpu import nvidia as gpu_nvidia
+from trainmaster.bot.drivers.gpu.amd import AmdProbe
+from trainmaster.bot.drivers.gpu.nvidia import NvidiaProbe
+from trainmaster.bot.drivers.host import GPU_CHECKS, HostProbe
+from trainmaster.bot.drivers.patience import Patient
 
 GIB = 2**30
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from bot.core.facts import RunRecord
-from bot.core.view import RunView
-from bot.drivers.environment import trainer_environment
-from bot.drivers.trainer_cli import TrainerCli
-from bot.errors import OperationError
-from trainer.contract import Verdict
+from trainmaster.bot.core.run.facts import RunRecord
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers.local.environment import trainer_environment
+from trainmaster.bot.drivers.trainer_cli import TrainerCli
+from trainmaster.bot.errors import OperationError
+from trainmaster.trainer.contract import Verdict
 
 
 @pytest.fixture
@@ -30,14 +31,16 @@ def view(tmp_path: Path) -> RunView:
 
 @pytest.fixture
 def scripted(view: RunView, tmp_path: Path) -> RunView:
-    """A run in whose folder ``trainer`` is a script that the test writes."""
-    (tmp_path / "trainer").mkdir()
-    (tmp_path / "trainer" / "__init__.py").write_text("")
-    return view
+    """A run whose Python answers what the test writes, whatever it is asked."""
+    record = RunRecord.parse({"run": "r", "attempt": 1, "python": str(tmp_path / "python"), "cwd": str(tmp_path)})
+    return replace(view, record=record)
 
 
 def script(view: RunView, text: str) -> None:
-    (view.directory.parent.parent / "trainer" / "__main__.py").write_text(text)
+    assert view.record is not None
+    python = Path(str(view.record.python))
+    python.write_text(f"#!{sys.executable}\n{text}\n")
+    python.chmod(0o700)
 
 
 async def test_real_command_judges_every_file_of_a_run(view: RunView) -> None:
@@ -126,5 +129,5 @@ def test_trainer_gets_no_secret_and_finds_its_package(monkeypatch: pytest.Monkey
     assert "SLACK_APP_TOKEN" not in environment
     first, *rest = environment["PYTHONPATH"].split(":")
     assert first == "/given"
-    assert any((Path(part) / "trainer" / "contract.py").is_file() for part in rest)
+    assert any((Path(part) / "trainmaster" / "__init__.py").is_file() for part in rest)
     assert environment["OMP_NUM_THREADS"] == "1"

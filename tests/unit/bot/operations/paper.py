@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bot.core.facts import ProcessIdentity
-from bot.drivers.trainer_levels import TrainerLevels
-from bot.operations.course import World
-from bot.operations.limits import OperationLimits
-from bot.operations.planning import Planner
-from bot.operations.service import Operations
-from bot.storage.database import Database
-from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from tests.unit.bot.operations.paper_forensics import PaperAttempts, PaperForensics
 from tests.unit.bot.operations.paper_office import PaperAudit, PaperChat, PaperOutbox
 from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperRun, PaperRuns, no_point
-from trainer.contract import replace_json
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.service import Operations
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from trainmaster.trainer.contract import replace_json
 
 ALICE, BOB, CAROL, MALLORY = "U0ALICE", "U0BOB", "U0CAROL", "U0MALLORY"
 

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from bot.core.archive import ArchiveFact
-from bot.core.facts import CheckpointFact, ProcessIdentity
-from bot.core.view import RunView
-from bot.errors import OperationError
 from tests.unit.bot.operations.paper_run import Faults, PaperRun, no_point
-from trainer.contract import replace_json
+from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.core.run.facts import CheckpointFact, ProcessIdentity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import OperationError
+from trainmaster.trainer.contract import replace_json
 
 
 class PaperAttempts:

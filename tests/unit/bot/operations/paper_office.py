@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from bot.core.audit import AuditReport
-from bot.core.message import Message
-from bot.errors import StoreError
-from bot.ports import Posted
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.decisions.audit import AuditReport
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import Posted
 
 
 class PaperOutbox:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bot.core.facts import (
+from trainmaster.bot.core.run.facts import (
     Event,
     Heartbeat,
     ProcessFact,
@@ -23,10 +23,10 @@ from bot.core.facts import (
     Relaunch,
     RunRecord,
 )
-from bot.core.view import EpochView, RunView
-from bot.drivers.trainer_levels import TrainerLevels
-from bot.ports import LaunchSpec
-from trainer.contract import RunLayout, replace_json
+from trainmaster.bot.core.run.view import EpochView, RunView
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.ports import LaunchSpec
+from trainmaster.trainer.contract import RunLayout, replace_json
 
 HOST = "paper"
 RUN = "run-1"
@@ -117,7 +117,7 @@ class PaperDriver:
                 return ProcessIdentity(pid=int(pid), create_time=1000.0 + int(pid), host=HOST, boot_id="boot")
         self._point("before launch")
         process = self.spawn(key=spec.key, argv=spec.argv)
-        self._line(f"launch {spec.key} {' '.join(spec.argv[3:])}")
+        self._line(f"launch {spec.key} {' '.join(spec.argv[4:])}")
         self._point("after launch")
         return process
 

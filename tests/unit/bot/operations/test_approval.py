@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.approval import ApprovalState
-from bot.core.message import ActionId, Mark
-from bot.errors import ChatError, CommandError, StoreError
-from bot.operations.limits import OperationLimits
 from tests.unit.bot.operations.paper import ALICE, BOB, CAROL, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.conversation.message import ActionId, Mark
+from trainmaster.bot.core.decisions.approval import ApprovalState
+from trainmaster.bot.errors import ChatError, CommandError, StoreError
+from trainmaster.bot.operations.limits import OperationLimits
 
 
 async def click(world: PaperWorld, approval: str, user: str, *, approve: bool = True, reason: str = "") -> str:

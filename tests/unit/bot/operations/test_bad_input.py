@@ -10,10 +10,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.core.message import Reply
-from bot.errors import TrainmasterError
 from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import NAME, RUN
+from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.bot.errors import TrainmasterError
 
 WORDS = st.one_of(st.sampled_from([RUN, NAME, "", "latest", "../" * 9, "'; DROP TABLE approvals; --"]), st.text())
 USERS = st.one_of(st.sampled_from([MALLORY, "", "U0", "<@U0BOB>", "U0BOB ", "u0bob"]), st.text(max_size=30))

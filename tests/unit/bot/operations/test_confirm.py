@@ -7,10 +7,10 @@ from types import MappingProxyType
 
 import pytest
 
-from bot.core.facts import Heartbeat
-from bot.core.view import EpochView
-from bot.operations.restart import _enough, _finished_well
 from tests.unit.bot.operations.paper import PaperWorld
+from trainmaster.bot.core.run.facts import Heartbeat
+from trainmaster.bot.core.run.view import EpochView
+from trainmaster.bot.operations.restart import _enough, _finished_well
 
 BEAT = Heartbeat.parse({"ts": 0.0, "batch": 3, "batches": 20, "losses": {"box_loss": 1.0}, "streak": 0, "epoch": 2})
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.message import Tone
-from bot.operations.limits import OperationLimits
-from bot.operations.stop import grace_s
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainer.contract import Phase
+from trainmaster.bot.core.conversation.message import Tone
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.stop import grace_s
+from trainmaster.trainer.contract import Phase
 
 
 class PaperGpu:

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.facts import CheckpointFact, RunRecord
-from bot.core.plan import OptionName, differences
-from bot.core.view import RunView
-from bot.drivers.trainer_levels import TrainerLevels
-from bot.errors import CommandError
-from bot.operations.planning import make_plan, refuse_unless_ours
-from bot.operations.target import choose_target
 from tests.unit.bot.operations.paper import PaperWorld
-from trainer.contract import Verdict, replace_json
+from trainmaster.bot.core.decisions.plan import OptionName, differences
+from trainmaster.bot.core.run.facts import CheckpointFact, RunRecord
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.planning import make_plan, refuse_unless_ours
+from trainmaster.bot.operations.target import choose_target
+from trainmaster.trainer.contract import Verdict, replace_json
 
 NOW = 10.0
 CLEAN, BAD, UNKNOWN = Verdict.CLEAN, Verdict.CONTAMINATED, Verdict.UNKNOWN
@@ -172,7 +172,7 @@ def test_file_beside_the_checkpoint_that_was_replaced_changes_the_plan(view: Run
 
 
 def finished(record: RunRecord) -> RunRecord:
-    from trainer.contract import RunRecordState
+    from trainmaster.trainer.contract import RunRecordState
 
     return replace(record, state=RunRecordState.FINISHED)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.archive import ArchiveFact
-from bot.core.message import Tone
-from bot.errors import CommandError, StoreError
-from bot.operations import listings
-from bot.storage.audit import AuditLog
 from tests.unit.bot.operations.paper import BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.conversation.message import Tone
+from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.errors import CommandError, StoreError
+from trainmaster.bot.operations import listings
+from trainmaster.bot.storage.audit import AuditLog
 
 
 async def test_archive_lists_what_rollbacks_put_aside(world: PaperWorld) -> None:

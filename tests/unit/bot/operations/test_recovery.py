@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.facts import Event, ProcessIdentity
-from bot.core.operation import Entry, EntryKind, OperationState, Step
-from bot.errors import OperationError, StoreError
-from bot.ports import FencedError
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import HOST, RUN
+from trainmaster.bot.core.decisions.operation import Entry, EntryKind, OperationState, Step
+from trainmaster.bot.core.run.facts import Event, ProcessIdentity
+from trainmaster.bot.errors import OperationError, StoreError
+from trainmaster.bot.ports import FencedError
 
 
 def bot(world: PaperWorld, pid: int) -> ProcessIdentity:

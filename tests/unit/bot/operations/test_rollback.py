@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot.core.approval import ApprovalState
-from bot.core.message import ActionId, Mark, Tone
-from bot.core.operation import OperationState, Step
-from bot.errors import CommandError, DriverError, OperationError
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import NAME, RUN
+from trainmaster.bot.core.conversation.message import ActionId, Mark, Tone
+from trainmaster.bot.core.decisions.approval import ApprovalState
+from trainmaster.bot.core.decisions.operation import OperationState, Step
+from trainmaster.bot.errors import CommandError, DriverError, OperationError
 
 FAULT = OperationError("broken", "the disk answers with errors.")
 

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from bot.core.message import ActionId, Tone
-from bot.core.operation import IntentKind, OperationState
-from bot.errors import CommandError, StoreError
 from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainer.contract import replace_json
+from trainmaster.bot.core.conversation.message import ActionId, Tone
+from trainmaster.bot.core.decisions.operation import IntentKind, OperationState
+from trainmaster.bot.errors import CommandError, StoreError
+from trainmaster.trainer.contract import replace_json
 
 
 def only_operation(world: PaperWorld) -> str:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.facts import Event
-from bot.core.message import ActionId, Tone
-from bot.core.operation import IntentKind
-from bot.errors import OperationError
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainer.contract import replace_json
+from trainmaster.bot.core.conversation.message import ActionId, Tone
+from trainmaster.bot.core.decisions.operation import IntentKind
+from trainmaster.bot.core.run.facts import Event
+from trainmaster.bot.errors import OperationError
+from trainmaster.trainer.contract import replace_json
 
 
 def gives_up(world: PaperWorld, *, seq: int = 7) -> None:

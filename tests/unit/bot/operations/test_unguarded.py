@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from bot.core.facts import CheckpointFact, Relaunch
-from bot.core.operation import OperationState
-from bot.core.view import RunView
-from bot.drivers.trainer_levels import TrainerLevels
-from bot.errors import CommandError, DriverError
-from bot.operations.planning import make_plan
-from bot.operations.target import choose_target
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import NAME, RUN
 from tests.unit.bot.operations.test_planning import BAD, fact
+from trainmaster.bot.core.decisions.operation import OperationState
+from trainmaster.bot.core.run.facts import CheckpointFact, Relaunch
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.errors import CommandError, DriverError
+from trainmaster.bot.operations.planning import make_plan
+from trainmaster.bot.operations.target import choose_target
 
 COMMAND = ("yolo", "detect", "train", "resume=True", "model=weights/last.pt")
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from bot.adopt import Adoptions, adopt, find_adoptions, read_adoption, write_adoption
-from bot.checks.limits import CheckLimits
-from bot.checks.nonfinite import check_nonfinite
-from bot.core.adoption import Adoption
-from bot.core.facts import ProcessFact, ProcessIdentity, ProcessStatus, Relaunch
-from bot.core.run import RunState
-from bot.errors import CommandError, OperationError
-from bot.reading.adopted import AdoptedReader
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.nonfinite import check_nonfinite
+from trainmaster.bot.cli.adopt import adopt
+from trainmaster.bot.core.run.adoption import Adoption
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, ProcessStatus, Relaunch
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.errors import CommandError, OperationError
+from trainmaster.bot.reading.adopted import AdoptedReader
+from trainmaster.bot.storage.adoptions import Adoptions, find_adoptions, read_adoption, write_adoption
 
 HEADER = "      Epoch    GPU_mem   box_loss   cls_loss   dfl_loss  Instances       Size\n"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.adopt import find_adoptions, write_adoption
-from bot.core.adoption import Adoption
-from bot.core.view import RunView
-from bot.reading.adopted import AdoptedReader
-from tests.run_dirs import START_TS
+from tests.support.run_dirs import START_TS
+from trainmaster.bot.core.run.adoption import Adoption
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading.adopted import AdoptedReader
+from trainmaster.bot.storage.adoptions import find_adoptions, write_adoption
 
 HEADER = "      Epoch    GPU_mem   box_loss   cls_loss   dfl_loss  Instances       Size\n"
 DAY_S = 86_400.0

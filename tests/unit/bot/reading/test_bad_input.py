@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bot.core.adoption import Adoption
-from bot.reading import adopted
-from bot.reading.adopted import AdoptedReader
-from bot.reading.results_csv import parse_results
-from bot.reading.run_files import MAX_JSON_BYTES, RunReader
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
 from tests.unit.bot.reading.log_texts import frame, raised, start
-from trainer.contract import EventKind
+from trainmaster.bot.core.run.adoption import Adoption
+from trainmaster.bot.reading import adopted
+from trainmaster.bot.reading.adopted import AdoptedReader
+from trainmaster.bot.reading.results_csv import parse_results
+from trainmaster.bot.reading.run_files import MAX_JSON_BYTES, RunReader
+from trainmaster.trainer.contract import EventKind
 
 FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALUES = st.recursive(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.reading import log_errors
-from bot.reading.log_errors import LogErrorReader
+from trainmaster.bot.reading import log_errors
+from trainmaster.bot.reading.log_errors import LogErrorReader
 
 FRAME = (
     "\r        1/4      2.67G      1.525      2.251      1.102         12        640: 5% ━─────── 5/100 2.5it/s 2.0s"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bot.core.view import RunView
-from bot.reading.own_clock import OwnClock
-from bot.reading.run_files import RunReader
-from tests.run_dirs import START_TS, WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading.own_clock import OwnClock
+from trainmaster.bot.reading.run_files import RunReader
 
 
 @pytest.mark.parametrize(

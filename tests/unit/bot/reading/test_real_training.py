@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.reading.results_csv import read_results
-from bot.reading.scan import scan_file
+from trainmaster.bot.reading.results_csv import read_results
+from trainmaster.bot.reading.scan.scanner import scan_file
 
 EPOCHS, IMAGES, BATCH = 3, 8, 4
 SCRIPT = """

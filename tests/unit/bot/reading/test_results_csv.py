@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.reading.results_csv import parse_results, read_results
+from trainmaster.bot.reading.results_csv import parse_results, read_results
 
 NAMES = ("epoch", "time", "train/box_loss", "metrics/mAP50(B)", "val/box_loss", "lr/pg0")
 PLAIN = ",".join(NAMES) + "\n"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bot.reading.run_files import RunReader, find_runs
-from tests.run_dirs import START_TS, WrittenRun
-from trainer.contract import RunRecordState
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.trainer.contract import RunRecordState
 
 
 def _reader(written: WrittenRun) -> RunReader:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.reading.tail import MAX_LINE_BYTES, Cursor, LineReader, TailNote, read_new
+from trainmaster.bot.reading.tail import MAX_LINE_BYTES, Cursor, LineReader, TailNote, read_new
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from slack_sdk.errors import SlackApiError
 
-from bot.errors import ChatError
-from bot.ports import ChatRefused, MessageGone, RateLimited
-from bot.slack.faults import DEFAULT_WAIT_S, translate, translated
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import ChatRefused, MessageGone, RateLimited
+from trainmaster.bot.slack.faults import DEFAULT_WAIT_S, translate, translated
 
 
 def refused(error: str, *, status: int = 200, headers: dict[str, Any] | None = None, **data: Any) -> SlackApiError:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.message import ActionId
-from bot.core.request import Origin, Press
-from bot.slack import incoming
+from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.core.conversation.request import Origin, Press
+from trainmaster.bot.slack import incoming
 
 BOT = "U0BOT"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bot.core.message import ActionId
-from bot.core.request import Press
-from bot.slack import limits
-from bot.slack.desk import ACK_AT_LATEST_S
-from bot.slack.incoming import reason_form
-from bot.workspace import limits as enforced
+from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.core.conversation.request import Press
+from trainmaster.bot.slack import limits
+from trainmaster.bot.slack.inbox import ACK_AT_LATEST_S
+from trainmaster.bot.slack.incoming import reason_form
+from trainmaster.bot.workspace.blocks import limits as enforced
 
 
 def test_the_shares_of_all_parts_together_stay_below_the_total() -> None:

@@ -6,12 +6,12 @@ import json
 import re
 from pathlib import Path
 
-import bot.slack
-from bot.slack import limits
-from bot.slack.manifest import manifest, manifest_json
-from bot.slack.scopes import BOT_SCOPES, EVENT_SCOPES, METHOD_SCOPES, missing_scopes
+from trainmaster.bot import slack
+from trainmaster.bot.slack import limits
+from trainmaster.bot.slack.manifest import manifest, manifest_json
+from trainmaster.bot.slack.scopes import BOT_SCOPES, EVENT_SCOPES, METHOD_SCOPES, missing_scopes
 
-SOURCES = [path.read_text(encoding="utf-8") for path in Path(bot.slack.__file__).parent.glob("*.py")]
+SOURCES = [path.read_text(encoding="utf-8") for path in Path(slack.__file__).parent.glob("*.py")]
 FAMILIES = "auth|apps|chat|conversations|usergroups|users|views|files|reactions|pins|bookmarks|team|dnd|im"
 
 

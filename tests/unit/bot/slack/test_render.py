@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
-from bot.core.tokens import moment, person
-from bot.slack import limits
-from bot.slack.render import render
-from bot.workspace.validate_message import read_blocks, read_text
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.slack import limits
+from trainmaster.bot.slack.render import render
+from trainmaster.bot.workspace.blocks.message import read_blocks, read_text
 
 NASTY = [
     "<!channel>",

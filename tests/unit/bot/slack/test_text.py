@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.tokens import moment, person
-from bot.slack.text import clean, clip, code_block, fit, literal, mrkdwn, plain, unescape, utf8_len
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.slack.text import clean, clip, code_block, fit, literal, mrkdwn, plain, unescape, utf8_len
 
 
 def shown(text: str, **options: bool) -> str:

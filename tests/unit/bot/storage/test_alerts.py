@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.alert import Alert, AlertState
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.standing import Standing, Told
-from bot.errors import StoreError
-from bot.storage.alerts import AlertStore
-from bot.storage.database import Database
-from bot.storage.silences import SilenceStore
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.storage.alerts import AlertStore
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.silences import SilenceStore
 
 NOW = 1_700_000_000.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.errors import StoreError
-from bot.storage.audit import TORN_ACTION, AuditLog
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.storage.audit import TORN_ACTION, AuditLog
 
 
 @pytest.fixture

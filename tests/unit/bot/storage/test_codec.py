@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.finding import Finding, Nature, Severity
-from bot.core.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
-from bot.storage.codec import (
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
+from trainmaster.bot.storage.codec import (
     content_hash,
     decode_finding,
     decode_message,

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.message import Message
-from bot.errors import StoreError
-from bot.ports import Posted
-from bot.storage.database import Database, Durable
-from bot.storage.messages import MessageStore
-from bot.storage.selections import SelectionStore
-from bot.storage.silences import SilenceStore
-from tests.locking import locked
+from tests.support.locking import locked
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import Posted
+from trainmaster.bot.storage.database import Database, Durable
+from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.selections import SelectionStore
+from trainmaster.bot.storage.silences import SilenceStore
 
 FAULT = StoreError("state-database", "refused")
 

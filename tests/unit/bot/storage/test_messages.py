@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from bot.core.message import ActionId, Button, Message, Tone
-from bot.errors import StoreError
-from bot.ports import Posted
-from bot.storage.database import Database
-from bot.storage.messages import MAX_WAIT_S, MessageStore
+from trainmaster.bot.core.conversation.message import ActionId, Button, Message, Tone
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import Posted
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MAX_WAIT_S, MessageStore
 
 NOW = 1_700_000_000.0
 HERE = Posted(channel="C1", ts="1.0")

@@ -8,14 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.approval import ApprovalState, Vote
-from bot.core.operation import Entry, EntryKind, Intent, IntentKind, Operation, OperationKind, OperationState, Step
-from bot.errors import StoreError
-from bot.ports import FencedError
-from bot.storage.database import Database
-from bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.decisions.approval import ApprovalState, Vote
+from trainmaster.bot.core.decisions.operation import (
+    Entry,
+    EntryKind,
+    Intent,
+    IntentKind,
+    Operation,
+    OperationKind,
+    OperationState,
+    Step,
+)
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import FencedError
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 
 
 @pytest.fixture

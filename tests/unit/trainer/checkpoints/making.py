@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.checkpoints.files import SavedFile, digest_of
-from trainer.checkpoints.forensics import Judgement, judge
-from trainer.checkpoints.ledger import record
-from trainer.checkpoints.retention import ultralytics_copy
-from trainer.checkpoints.state import save_state
-from trainer.contract import RunLayout
+from trainmaster.trainer.checkpoints.files import SavedFile, digest_of
+from trainmaster.trainer.checkpoints.forensics import Judgement, judge
+from trainmaster.trainer.checkpoints.ledger import record
+from trainmaster.trainer.checkpoints.retention import ultralytics_copy
+from trainmaster.trainer.checkpoints.state import save_state
+from trainmaster.trainer.contract import RunLayout
 
 
 def small_model(seed: int = 0) -> nn.Sequential:

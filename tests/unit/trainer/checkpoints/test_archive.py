@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.trainer.checkpoints.making import make_run, tree, write_state
-from trainer.checkpoints.archive import archive_after, unarchive
-from trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
-from trainer.checkpoints.files import digest_of
-from trainer.checkpoints.manifest import ArchiveState, archives, read_manifest
-from trainer.contract import RunLayout
+from trainmaster.trainer.checkpoints.archive import archive_after, unarchive
+from trainmaster.trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
+from trainmaster.trainer.checkpoints.files import digest_of
+from trainmaster.trainer.checkpoints.manifest import ArchiveState, archives, read_manifest
+from trainmaster.trainer.contract import RunLayout
 
 
 @pytest.fixture

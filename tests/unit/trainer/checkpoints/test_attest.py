@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.unit.trainer.checkpoints.making import small_model, stepped_optimizer
-from trainer.checkpoints.attest import examine
-from trainer.contract import Verdict
+from trainmaster.trainer.checkpoints.attest import examine
+from trainmaster.trainer.contract import Verdict
 
 NAN, INF = float("nan"), float("inf")
 

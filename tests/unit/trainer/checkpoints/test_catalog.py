@@ -15,11 +15,11 @@ from tests.unit.trainer.checkpoints.making import (
     tree,
     write_state,
 )
-from trainer.checkpoints import catalog as module
-from trainer.checkpoints.catalog import catalog, last_clean, restorable_copy
-from trainer.checkpoints.forensics import FileKind, judge
-from trainer.checkpoints.retention import ultralytics_copy
-from trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.checkpoints import catalog as module
+from trainmaster.trainer.checkpoints.catalog import catalog, last_clean, restorable_copy
+from trainmaster.trainer.checkpoints.forensics import FileKind, judge
+from trainmaster.trainer.checkpoints.retention import ultralytics_copy
+from trainmaster.trainer.contract import RunLayout, Verdict
 
 
 @pytest.fixture

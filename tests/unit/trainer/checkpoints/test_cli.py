@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.trainer.checkpoints.making import attest, checkpoint_dict, launder, make_run, save, tree
-from trainer.checkpoints.cli import VERBS, main
-from trainer.checkpoints.files import digest_of
-from trainer.checkpoints.retention import ultralytics_copy
-from trainer.contract import RunLayout
+from trainmaster.trainer.checkpoints.cli import VERBS, main
+from trainmaster.trainer.checkpoints.files import digest_of
+from trainmaster.trainer.checkpoints.retention import ultralytics_copy
+from trainmaster.trainer.contract import RunLayout
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_no_command_loads_torch(layout: RunLayout, verb: str) -> None:
         "unarchive": [str(layout.root), "none"],
     }[verb]
     program = (
-        "import sys; from trainer.checkpoints.cli import main; code = main(sys.argv[1], sys.argv[2:]); "
+        "import sys; from trainmaster.trainer.checkpoints.cli import main; code = main(sys.argv[1], sys.argv[2:]); "
         "print(code, {'torch', 'ultralytics', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.checkpoints.files import (
+from trainmaster.trainer.checkpoints.files import (
     AttestedPath,
     DigestError,
     SavedFile,

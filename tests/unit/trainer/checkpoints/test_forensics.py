@@ -24,10 +24,10 @@ from tests.unit.trainer.checkpoints.making import (
     stripped,
     write_state,
 )
-from trainer.checkpoints import container, forensics
-from trainer.checkpoints.forensics import FileKind, judge
-from trainer.checkpoints.ledger import attestations
-from trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.checkpoints import container, forensics
+from trainmaster.trainer.checkpoints.forensics import FileKind, judge
+from trainmaster.trainer.checkpoints.ledger import attestations
+from trainmaster.trainer.contract import RunLayout, Verdict
 
 NAN, INF = float("nan"), float("inf")
 CLEAN, CONTAMINATED, UNKNOWN = Verdict.CLEAN, Verdict.CONTAMINATED, Verdict.UNKNOWN
@@ -359,8 +359,8 @@ def test_mapped_and_read_files_are_judged_alike(tmp_path: Path, monkeypatch: pyt
 def test_neither_torch_nor_numpy_is_loaded_for_a_small_file(tmp_path: Path) -> None:
     path = save(tmp_path / "x.pt", checkpoint_dict())
     program = (
-        "import sys, pathlib; from trainer.checkpoints.forensics import judge; "
-        "from trainer.checkpoints import run_commands, verify_command; "
+        "import sys, pathlib; from trainmaster.trainer.checkpoints.forensics import judge; "
+        "from trainmaster.trainer.checkpoints import run_commands, verify_command; "
         "print(judge(pathlib.Path(sys.argv[1])).verdict, {'torch', 'numpy', 'ultralytics'} & set(sys.modules))"
     )
     root = Path(__file__).parents[4]

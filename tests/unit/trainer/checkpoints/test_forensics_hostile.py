@@ -21,9 +21,9 @@ from tests.unit.trainer.checkpoints.making import (
     said,
     save,
 )
-from trainer.checkpoints import pickle_walk
-from trainer.checkpoints.forensics import judge
-from trainer.contract import Verdict
+from trainmaster.trainer.checkpoints import pickle_walk
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.contract import Verdict
 
 NAN, INF = float("nan"), float("inf")
 CLEAN, CONTAMINATED, UNKNOWN = Verdict.CLEAN, Verdict.CONTAMINATED, Verdict.UNKNOWN

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.trainer.checkpoints.test_files import FULL, files_limited_to
-from trainer.checkpoints.history import cut_history, cut_results
+from trainmaster.trainer.checkpoints.history import cut_history, cut_results
 
 HEADER = b"epoch,time,loss\n"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.trainer.checkpoints.test_files import FULL, files_limited_to
-from trainer.checkpoints.ledger import attestations, latest_by_file, record
-from trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
+from trainmaster.trainer.contract import RunLayout, Verdict
 
 
 @pytest.fixture

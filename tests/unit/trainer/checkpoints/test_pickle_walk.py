@@ -17,8 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.checkpoints.named_code import code_in
-from trainer.checkpoints.pickle_walk import Made, Name, Use, WalkError, walk
+from trainmaster.trainer.checkpoints.named_code import code_in
+from trainmaster.trainer.checkpoints.pickle_walk import Made, Name, Use, WalkError, walk
 
 
 class Calls:

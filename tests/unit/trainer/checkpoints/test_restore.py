@@ -9,15 +9,15 @@ import pytest
 
 from tests.unit.trainer.checkpoints.making import attest, checkpoint_dict, launder, make_run, save, stripped, tree
 from tests.unit.trainer.checkpoints.test_archive import Killed, contents, killed_at_call
-from trainer.checkpoints import archive
-from trainer.checkpoints.catalog import catalog
-from trainer.checkpoints.errors import CheckpointError, RefusedError
-from trainer.checkpoints.files import digest_of
-from trainer.checkpoints.forensics import judge
-from trainer.checkpoints.ledger import attestations, latest_by_file
-from trainer.checkpoints.restore import mend_best, restore
-from trainer.checkpoints.retention import ultralytics_copy
-from trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.checkpoints import archive
+from trainmaster.trainer.checkpoints.catalog import catalog
+from trainmaster.trainer.checkpoints.errors import CheckpointError, RefusedError
+from trainmaster.trainer.checkpoints.files import digest_of
+from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
+from trainmaster.trainer.checkpoints.restore import mend_best, restore
+from trainmaster.trainer.checkpoints.retention import ultralytics_copy
+from trainmaster.trainer.contract import RunLayout, Verdict
 
 
 @pytest.fixture

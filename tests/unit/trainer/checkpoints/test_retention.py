@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.trainer.checkpoints.making import attest, make_run, write_state
-from trainer.checkpoints.files import DigestError, SavedFile, digest_of
-from trainer.checkpoints.retention import epochs_on_disk, keep_copy, retain, ultralytics_copy
-from trainer.contract import RunLayout
+from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, digest_of
+from trainmaster.trainer.checkpoints.retention import epochs_on_disk, keep_copy, retain, ultralytics_copy
+from trainmaster.trainer.contract import RunLayout
 
 
 def run_of(root: Path, fitness: dict[int, float], verdicts: dict[int, str] | None = None) -> RunLayout:

@@ -11,8 +11,8 @@ import torch
 
 from tests.unit.trainer.checkpoints.making import small_model, stepped_optimizer
 from tests.unit.trainer.checkpoints.test_files import FULL, files_limited_to, names_in
-from trainer.checkpoints.files import DigestError, HashingWriter, digest_of
-from trainer.checkpoints.state import StateContentError, load_state, save_state
+from trainmaster.trainer.checkpoints.files import DigestError, HashingWriter, digest_of
+from trainmaster.trainer.checkpoints.state import StateContentError, load_state, save_state
 
 
 class Colour(enum.IntEnum):

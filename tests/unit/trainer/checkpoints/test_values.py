@@ -8,8 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.checkpoints import values
-from trainer.checkpoints.values import BF16, F16, F32, F64, Content, FloatFormat, look_plainly, look_with_numpy, numbers
+from trainmaster.trainer.checkpoints import values
+from trainmaster.trainer.checkpoints.values import (
+    BF16,
+    F16,
+    F32,
+    F64,
+    Content,
+    FloatFormat,
+    look_plainly,
+    look_with_numpy,
+    numbers,
+)
 
 DTYPES = {F16: torch.float16, BF16: torch.bfloat16, F32: torch.float32, F64: torch.float64}
 FORMATS = pytest.mark.parametrize("form", DTYPES, ids=lambda form: form.name)

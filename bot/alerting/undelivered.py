@@ -1,0 +1,78 @@
+"""When the alert channel takes nothing any more, the people on call are told directly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.ports import Clock, Outbox
+
+TOLD_AFTER_S = 120.0
+"""Somebody who renames, archives or moves channels may be about to mend it."""
+_MAX_FAULTS_SHOWN = 3
+
+
+class Waiting(Protocol):
+    """What waits to be sent."""
+
+    def num_pending(self) -> int:
+        """Messages whose newest version Slack has not taken yet."""
+        ...
+
+
+class Undelivered:
+    """One direct message to each person on call for each time that the channel is lost: archived, the bot removed
+    from it, no longer allowed to post there. While Slack itself is away, or the tokens are revoked, nothing gets out
+    this way either; that is what WATCHDOG_URL is for."""
+
+    def __init__(
+        self,
+        *,
+        faults: Callable[[], tuple[str, ...]],
+        waiting: Waiting,
+        outbox: Outbox,
+        on_call: tuple[str, ...],
+        clock: Clock,
+    ) -> None:
+        """``faults``: what a person must mend before everything can be delivered."""
+        self._faults = faults
+        self._waiting = waiting
+        self._outbox = outbox
+        self._on_call = on_call
+        self._clock = clock
+        self._since_ts: float | None = None
+        self._told = False
+
+    def tick(self) -> bool:
+        """Whether they are told now.
+
+        Raises:
+            StoreError: nothing was stored; the next tick repeats it.
+        """
+        now, faults = self._clock.now(), self._faults()
+        if not faults:
+            self._since_ts, self._told = None, False
+            return False
+        if self._since_ts is None or now < self._since_ts:
+            self._since_ts = now
+        if self._told or now - self._since_ts < TOLD_AFTER_S:
+            return False
+        message = Message(
+            title="Alerts can't be posted to their channel",
+            tone=Tone.CRITICAL,
+            body=(
+                *faults[:_MAX_FAULTS_SHOWN],
+                f"For {duration(now - self._since_ts)}. {_count(self._waiting.num_pending())} until it is mended.",
+            ),
+            context=("/train alerts shows here what fires",),
+        )
+        for user in self._on_call:
+            self._outbox.put(f"undelivered/{self._since_ts:.0f}/{user}", message, channel=user)
+        self._told = True
+        return bool(self._on_call)
+
+
+def _count(number: int) -> str:
+    return "1 message is kept" if number == 1 else f"{number:,} messages are kept"

@@ -1,0 +1,36 @@
+"""The bot's own work: what was missed, failed or hung several times in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trainmaster.bot.checks.limits import DutyLimits
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, DutyFact
+
+
+def check_duties(facts: Iterable[DutyFact], limits: DutyLimits, now: float) -> tuple[Finding, ...]:
+    """One condition for each duty that has not gone well for that many times. Critical when runs go unwatched."""
+    return tuple(_finding(fact, limits, now) for fact in facts if fact.num_faults >= limits.faults_in_a_row)
+
+
+def _finding(fact: DutyFact, limits: DutyLimits, now: float) -> Finding:
+    vital = fact.name == CHECK_RUNS
+    return Finding(
+        run=BOT_RUN,
+        check="duty_failed",
+        key=fact.name,
+        severity=Severity.CRITICAL if vital else Severity.WARNING,
+        nature=Nature.CONDITION,
+        ts=now if fact.since_ts is None else fact.since_ts,
+        title=f"Trainmaster itself: {fact.name!r} went wrong {fact.num_faults} times in a row"
+        f" (limit {limits.faults_in_a_row})",
+        body=(
+            f"The last time: {fact.fault}",
+            "Until it works again, runs may not be watched." if vital else "Watching runs goes on without it.",
+        ),
+        fields=(("Since", moment(now if fact.since_ts is None else fact.since_ts)),),
+        hint="the bot's log has the traceback; trainmaster doctor looks at the surroundings",
+        resolution=f"Trainmaster itself: {fact.name!r} works again",
+    )

@@ -1,0 +1,196 @@
+"""``trainmaster doctor``: is everything there that the supervisor needs? Looks, changes nothing, loads no torch."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from trainmaster.bot.checks.host import check_host
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.conversation.message import Item, Mark
+from trainmaster.bot.core.health.host import gpu_text
+from trainmaster.bot.drivers.host import HostProbe
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.settings.limits import host_limits
+from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
+from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+from trainmaster.bot.slack.scopes import missing_scopes
+from trainmaster.trainer.contract import is_run_dir
+
+MAX_CLOCK_SKEW_S: Final = 30.0
+"""Times in alerts and approvals come from this host's clock, times of messages from Slack's."""
+_GIB: Final = 2**30
+_MIN_PYTHON: Final = (3, 11)
+_NO_GPU: Final = "none visible: neither NVIDIA's (which takes its driver and trainmaster[gpu]) nor AMD's"
+_PACKAGES: Final = ("slack-bolt", "slack-sdk", "aiohttp", "apscheduler", "psutil")
+
+
+async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callable[[], float]) -> tuple[Item, ...]:
+    """One line a check. ``FAILED`` must be mended before the bot can run, ``WARNING`` ought to be."""
+    items = [_python()]
+    settings, faults = examine_settings(environ, env_file)
+    items += [Item(mark=Mark.FAILED, text=fault.name, detail=_without_name(str(fault), fault.name)) for fault in faults]
+    items += [Item(mark=Mark.WARNING, text="Unknown name", detail=text) for text in suspicious_names(environ, env_file)]
+    if settings is None:
+        return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: the settings come first"))
+    if not faults:
+        items.append(Item(mark=Mark.DONE, text="Settings", detail=f"{len(Settings.model_fields)} read, none at fault"))
+    items += _directories(settings)
+    items += await _host(settings, now())
+    if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
+        return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: a token or the channel is not set"))
+    return (*items, *await _slack(settings, now))
+
+
+def _python() -> Item:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+    fine = sys.version_info >= _MIN_PYTHON
+    return Item(mark=Mark.DONE if fine else Mark.FAILED, text=f"Python {platform.python_version()}", detail=versions)
+
+
+def _directories(settings: Settings) -> list[Item]:
+    items: list[Item] = []
+    if settings.runs_dir.is_dir():
+        items.append(_runs(settings.runs_dir))
+        items.append(_space("Disk of RUNS_DIR", settings.runs_dir, settings.disk_free_min_gib))
+    items.append(_state(settings.state_dir))
+    return items
+
+
+async def _host(settings: Settings, now: float) -> list[Item]:
+    """Memory and GPUs as the supervisor will see them; those of another host it never sees."""
+    fact = await HostProbe(dict).look(now)
+    items = []
+    if fact.memory is not None:
+        detail = f"{fact.memory.available_gib:.1f} of {fact.memory.total_gib:.1f} GiB available"
+        items.append(Item(mark=Mark.DONE, text="Memory", detail=detail))
+    items += [Item(mark=Mark.DONE, text=gpu.key, detail=gpu_text(gpu)) for gpu in fact.gpus]
+    if not fact.gpus and not fact.unseen:
+        items.append(Item(mark=Mark.UNKNOWN, text="GPU", detail=_NO_GPU))
+    return [*items, *map(_host_item, check_host(fact, host_limits(settings), fact.ts))]
+
+
+def _host_item(finding: Finding) -> Item:
+    return Item(mark=Mark.WARNING, text=finding.title, detail=" ".join(finding.body))
+
+
+def _runs(directory: Path) -> Item:
+    try:
+        children = [one for one in directory.iterdir() if one.is_dir()]
+        runs = [run for child in children for run in (child, *child.iterdir()) if run.is_dir() and is_run_dir(run)]
+    except OSError as error:
+        return Item(mark=Mark.WARNING, text="RUNS_DIR", detail=f"{error.filename}: {error.strerror}")
+    detail = f"{len(runs)} guarded run{'s' if len(runs) != 1 else ''} in {directory}"
+    return Item(mark=Mark.DONE, text="RUNS_DIR", detail=detail)
+
+
+def _state(directory: Path) -> Item:
+    home = next(one for one in (directory, *directory.absolute().parents) if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=home) as probe:
+            probe.write(b"\0" * 65_536)
+            probe.flush()
+    except OSError as error:
+        return Item(mark=Mark.FAILED, text="STATE_DIR", detail=f"{home} cannot be written: {error.strerror}")
+    made = "can be written" if directory.exists() else f"will be made in {home}"
+    return Item(mark=Mark.DONE, text="STATE_DIR", detail=f"{directory} {made}")
+
+
+def _space(text: str, directory: Path, min_gib: float) -> Item:
+    free_gib = shutil.disk_usage(directory).free / _GIB
+    mark = Mark.DONE if free_gib >= min_gib else Mark.WARNING
+    return Item(mark=mark, text=text, detail=f"{free_gib:.1f} GiB free, wanted {min_gib:g} (DISK_FREE_MIN_GIB)")
+
+
+async def _slack(settings: Settings, now: Callable[[], float]) -> list[Item]:
+    assert settings.slack_bot_token
+    assert settings.slack_app_token
+    assert settings.alert_channel
+    connection = SlackConnection(
+        SlackAccess(
+            bot_token=settings.slack_bot_token.get_secret_value(),
+            app_token=settings.slack_app_token.get_secret_value(),
+            api_url=settings.slack_api_url,
+            channel=settings.alert_channel,
+            on_call=OnCall(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
+        )
+    )
+    try:
+        signed_in, item = await _attempt("SLACK_BOT_TOKEN", _sign_in(connection))
+        items = [item]
+        if signed_in:
+            items += [_scopes(connection), _clock(connection, now)]
+            items.append((await _attempt("Alert channel", _channel(connection, settings.alert_channel)))[1])
+            items.append(await _on_call(connection, settings))
+        items.append((await _attempt("SLACK_APP_TOKEN", _app_token(connection)))[1])
+    finally:
+        await connection.close()
+    return items
+
+
+async def _attempt(text: str, check: Awaitable[str]) -> tuple[bool, Item]:
+    try:
+        return True, Item(mark=Mark.DONE, text=text, detail=await check)
+    except ChatError as error:
+        return False, Item(mark=Mark.FAILED, text=text, detail=f"{error.message} {error.hint}".strip())
+
+
+async def _sign_in(connection: SlackConnection) -> str:
+    identity = await connection.check_token()
+    return f"signed in to {identity.team or 'the workspace'} as {identity.user}"
+
+
+async def _app_token(connection: SlackConnection) -> str:
+    await connection.check_app_token()
+    return "a socket can be opened"
+
+
+async def _channel(connection: SlackConnection, configured: str) -> str:
+    found = await connection.check_channel(join=False)
+    return f"{configured} is {found}" if found != configured else f"{configured} is there"
+
+
+def _scopes(connection: SlackConnection) -> Item:
+    granted = connection.identity.scopes if connection.identity else None
+    if granted is None:
+        return Item(mark=Mark.UNKNOWN, text="Scopes", detail="the server does not tell them")
+    lacking = missing_scopes(granted)
+    if lacking:
+        detail = f"missing: {', '.join(lacking)}. Update the app from trainmaster manifest and reinstall it."
+        return Item(mark=Mark.WARNING, text="Scopes", detail=detail)
+    return Item(mark=Mark.DONE, text="Scopes", detail="all granted")
+
+
+def _clock(connection: SlackConnection, now: Callable[[], float]) -> Item:
+    server_ts = connection.identity.server_ts if connection.identity else None
+    if server_ts is None:
+        return Item(mark=Mark.UNKNOWN, text="Clock", detail="the server does not tell its own")
+    skew_s = now() - server_ts
+    mark = Mark.DONE if abs(skew_s) <= MAX_CLOCK_SKEW_S else Mark.WARNING
+    direction = "ahead of" if skew_s > 0 else "behind"
+    return Item(
+        mark=mark, text="Clock", detail=f"{abs(skew_s):.0f} s {direction} Slack's, at most {MAX_CLOCK_SKEW_S:.0f}"
+    )
+
+
+async def _on_call(connection: SlackConnection, settings: Settings) -> Item:
+    people = await connection.chat.on_call()
+    needed = settings.approvals_required
+    if len(people) < needed:
+        detail = f"{len(people)} people, APPROVALS_REQUIRED is {needed}: nobody could approve. Set ONCALL_USERS."
+        return Item(mark=Mark.WARNING, text="On call", detail=detail)
+    if len(people) == needed and not settings.allow_self_approval:
+        detail = f"{len(people)}: whoever of them asks for a rollback cannot approve it (ALLOW_SELF_APPROVAL is false)."
+        return Item(mark=Mark.WARNING, text="On call", detail=detail)
+    return Item(mark=Mark.DONE, text="On call", detail=", ".join(sorted(people)))
+
+
+def _without_name(fault: str, name: str) -> str:
+    return fault.removeprefix(f"{name} ")

@@ -1,0 +1,50 @@
+"""``trainmaster scan LOG [--json]``: the post-mortem of a log. Imports little: a scan must start in milliseconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainmaster.bot.reading.scan.scanner import scan_file
+
+_USAGE = """usage: trainmaster scan LOG [--json]
+
+Post-mortem of a console log of Ultralytics (YOLOv5 to today): where the run
+stood, whether its losses were finite, how it ended.
+
+  LOG     the log file
+  --json  one JSON object instead of text
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the report on the log that ``argv`` (the words behind ``scan``) names; 0, or 2 when it cannot be read."""
+    options = [word for word in argv if word.startswith("-") and word != "-"]
+    names = [word for word in argv if word not in options]
+    if {"-h", "--help"} & set(options):
+        sys.stdout.write(_USAGE)
+        return 0
+    unknown = [option for option in options if option != "--json"]
+    if unknown or len(names) != 1:
+        fault = f"unknown option {unknown[0]}" if unknown else f"one log is needed, {len(names)} given"
+        sys.stderr.write(f"scan-arguments: {fault}.\n{_USAGE}")
+        return 2
+    path = Path(names[0])
+    try:
+        report = scan_file(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        sys.stderr.write(f"log-unreadable: {path}: {reason}. Hint: give the path of a console log.\n")
+        return 2
+    if "--json" in options:
+        import json  # noqa: PLC0415 - only this branch needs it
+
+        text = json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
+    else:
+        from trainmaster.bot.reading.scan.report import render  # noqa: PLC0415 - only this branch needs it
+
+        text = render(report, name=str(path), color=sys.stdout.isatty())
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.flush()
+    return 0

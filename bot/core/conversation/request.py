@@ -1,0 +1,74 @@
+"""What a person asked for, apart from where it came from; and who answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from trainmaster.bot.core.conversation.message import ActionId, Reply
+
+
+class Origin(StrEnum):
+    """How a command was given. The words mean the same in each."""
+
+    SLASH = "slash"
+    MENTION = "mention"
+    THREAD = "thread"
+    """Plain words in a thread under one of our messages."""
+    DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Command words of one person.
+
+    ``text`` is what was typed, without the mention of the bot and with single blanks. ``ts`` is the person's own
+    message (None for a slash command, which is none). ``thread_ts`` is the first message of the thread that it was said
+    in: ``Outbox.key_at(channel, thread_ts)`` tells what that message is about. ``id`` is Slack's, for the logs.
+    """
+
+    origin: Origin
+    user: str
+    channel: str
+    text: str
+    ts: str | None = None
+    thread_ts: str | None = None
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Press:
+    """A button, pressed. ``value`` is the button's own; it comes from outside and may be forged.
+
+    ``message_ts`` is the message that carries the button. ``reason`` is what was written when rejecting.
+    """
+
+    action: ActionId
+    value: str
+    user: str
+    channel: str
+    message_ts: str
+    thread_ts: str | None = None
+    reason: str = ""
+    id: str = ""
+
+
+class Handler(Protocol):
+    """Answers people. May raise :class:`errors.TrainmasterError`, which is then told to the person privately."""
+
+    async def command(self, request: Request) -> Reply | None:
+        """The answer to a command; None when it is given elsewhere (a message through the outbox)."""
+        ...
+
+    async def action(self, press: Press) -> Reply | None:
+        """What the press changes is committed when this returns: only then is it acknowledged to Slack."""
+        ...
+
+    def is_command(self, text: str) -> bool:
+        """Whether ``text`` as a whole is a command. Decides what is answered in a thread without a mention."""
+        ...
+
+    def is_ours(self, channel: str, ts: str) -> bool:
+        """Whether the bot posted the message that stands there."""
+        ...

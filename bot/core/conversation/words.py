@@ -1,0 +1,27 @@
+"""Numbers and reasons in words, the same wherever they are said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from trainmaster.trainer.contract import SkipReason
+
+REASON_TEXT: Mapping[str, str] = {
+    SkipReason.NONFINITE_LOSS: "loss is not finite",
+    SkipReason.NONFINITE_GRADIENT: "gradient is not finite",
+    SkipReason.NONFINITE_BATCHNORM: "batch-norm statistics are not finite",
+    SkipReason.LOSS_SPIKE: "loss spike",
+}
+
+
+def number_text(value: float) -> str:
+    """Four digits, or NaN and infinity in words."""
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.4g}" if math.isfinite(value) else ("infinite" if value > 0 else "minus infinite")
+
+
+def losses_text(losses: Mapping[str, float]) -> str:
+    """``box 1.23, cls 0.45``."""
+    return ", ".join(f"{name.removesuffix('_loss')} {number_text(value)}" for name, value in losses.items())

@@ -1,0 +1,237 @@
+"""The five success criteria of an epoch, judged.
+
+All batches, no NaN, few clips, validation done, loss smooth and falling.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from statistics import median
+
+from trainmaster.bot.core.conversation.message import Item, Mark
+from trainmaster.bot.core.conversation.words import losses_text, number_text
+from trainmaster.bot.core.run.facts import Heartbeat
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.view import EpochView, RunView
+
+
+class Criterion(StrEnum):
+    """What an epoch must show to be called good."""
+
+    BATCHES = "All batches"
+    NONFINITE = "No NaN"
+    CLIPS = "Few clipped gradients"
+    VALIDATION = "Validation done"
+    LOSS = "Loss smooth and falling"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportLimits:
+    """When a criterion is met."""
+
+    few_clips_pct: float = 1.0
+    """Of the epoch's batches. Clipping now and then is what it is for; beyond this the rate or the data is off."""
+    clip_outlier_ratio: float = 5.0
+    """Where the run's median norm lies above ``max_norm``, clipping is its normal state and its share says nothing.
+    Then in no stretch may 1 % of the steps have a norm beyond this many times its median (decision 0006)."""
+    loss_rise_pct: float = 2.0
+    """Against the epoch before. Augmentation and warm-up move the mean loss by about this much on healthy runs."""
+    loss_jump_factor: float = 3.0
+    """A stretch of batches whose mean loss exceeds the epoch's median by this factor is not smooth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One criterion with its verdict. Only ``DONE`` counts as met; ``RUNNING`` and ``WAITING`` are not yet decided."""
+
+    criterion: Criterion
+    mark: Mark
+    detail: str
+
+    @property
+    def item(self) -> Item:
+        """As a line of a checklist."""
+        return Item(mark=self.mark, text=self.criterion.value, detail=self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """An epoch, judged."""
+
+    epoch: EpochView
+    judged: tuple[Judged, ...]
+
+    @property
+    def num_met(self) -> int:
+        """Criteria that are met."""
+        return sum(one.mark is Mark.DONE for one in self.judged)
+
+    @property
+    def num_failed(self) -> int:
+        """Criteria that are missed for good."""
+        return sum(one.mark is Mark.FAILED for one in self.judged)
+
+    @property
+    def contaminated(self) -> bool:
+        """Whether a bad batch went into the weights: it was seen and not skipped."""
+        return self.epoch.num_in_weights > 0
+
+
+def judge_epoch(view: RunView, epoch: EpochView, limits: ReportLimits) -> EpochReport:
+    """The five criteria of ``epoch``, running or finished, as the run's story stands."""
+    beat = _beat_of(view, epoch)
+    earlier = next((one for one in reversed(view.story()) if one.epoch < epoch.epoch and one.losses), None)
+    return EpochReport(
+        epoch=epoch,
+        judged=(
+            _judge_batches(view, epoch, beat),
+            _judge_nonfinite(epoch),
+            _judge_clips(view, epoch, beat, limits),
+            _judge_validation(view, epoch),
+            _judge_loss(epoch, earlier, beat, limits),
+        ),
+    )
+
+
+def _beat_of(view: RunView, epoch: EpochView) -> Heartbeat | None:
+    beat = view.beat
+    return beat if beat and beat.epoch == epoch.epoch and beat.attempt == epoch.attempt else None
+
+
+def _judge_batches(view: RunView, epoch: EpochView, beat: Heartbeat | None) -> Judged:
+    total = epoch.batches or (beat.batches if beat else None)
+    done = epoch.batches_done if epoch.finished else (beat.batch if beat else None)
+    counted = f"{done if done is not None else '?'} of {total if total is not None else '?'}"
+    if epoch.finished and done is not None and done == total:
+        mark = Mark.DONE
+    elif epoch.finished:
+        mark = Mark.FAILED if done is not None and total is not None else Mark.UNKNOWN
+    else:
+        mark = Mark.RUNNING if view.state.active and epoch == view.current else Mark.FAILED
+    return Judged(criterion=Criterion.BATCHES, mark=mark, detail=counted)
+
+
+def _judge_nonfinite(epoch: EpochView) -> Judged:
+    if epoch.num_bad == 0:
+        return Judged(criterion=Criterion.NONFINITE, mark=Mark.DONE, detail="none seen")
+    if epoch.num_in_weights:
+        text = f"{epoch.num_bad} bad, {epoch.num_in_weights} of them went into the weights"
+        return Judged(criterion=Criterion.NONFINITE, mark=Mark.FAILED, detail=text)
+    text = f"{epoch.num_bad} bad, {bad_batches_fate(epoch)}"
+    return Judged(criterion=Criterion.NONFINITE, mark=Mark.WARNING, detail=text)
+
+
+def bad_batches_fate(epoch: EpochView) -> str:
+    """What became of the epoch's bad batches, when none of them went into the weights."""
+    if epoch.num_recomputed == 0:
+        return "skipped without a trace"
+    if epoch.num_skipped == 0:
+        return "run again and good"
+    return f"{epoch.num_skipped} skipped without a trace, {epoch.num_recomputed} run again and good"
+
+
+def _judge_clips(view: RunView, epoch: EpochView, beat: Heartbeat | None, limits: ReportLimits) -> Judged:
+    clipped = epoch.num_clipped if epoch.finished else (beat.clipped_epoch if beat else None)
+    total = epoch.batches_done if epoch.finished else (beat.batch if beat else None)
+    if clipped is None or not total:
+        return Judged(criterion=Criterion.CLIPS, mark=Mark.UNKNOWN, detail="not reported")
+    share_pct = 100 * clipped / total
+    if clipped == 0:
+        return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE, detail="none")
+    counted = f"{clipped} of {total} ({share_pct:.1f} %"
+    if share_pct <= limits.few_clips_pct:
+        return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE, detail=f"{counted}, limit {limits.few_clips_pct:g} %)")
+    max_norm, middle, ratio = view.max_norms.get(epoch.attempt), epoch.norm_p50, epoch.norm_outlier_ratio
+    if max_norm is None or middle is None or ratio is None or middle <= max_norm:
+        detail = f"{counted}, limit {limits.few_clips_pct:g} %)"
+        return Judged(criterion=Criterion.CLIPS, mark=Mark.WARNING, detail=detail)
+    # Clipping is the rule here, so its share says nothing: the criterion is that no norm is unusual for this run.
+    usual = ratio <= limits.clip_outlier_ratio
+    detail = (
+        f"{counted}), as must be with a median norm of {number_text(middle)} and max_norm {number_text(max_norm)}; "
+        f"largest norms {ratio:.1f} times the median (limit {limits.clip_outlier_ratio:g})"
+    )
+    return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE if usual else Mark.WARNING, detail=detail)
+
+
+def _judge_validation(view: RunView, epoch: EpochView) -> Judged:
+    if not epoch.finished:
+        mark = Mark.WAITING if view.state.active else Mark.FAILED
+        return Judged(
+            criterion=Criterion.VALIDATION,
+            mark=mark,
+            detail="at the epoch's end" if view.state.active else "never reached",
+        )
+    if not epoch.validated:
+        return Judged(criterion=Criterion.VALIDATION, mark=Mark.FAILED, detail="the epoch ended without it")
+    return Judged(criterion=Criterion.VALIDATION, mark=Mark.DONE, detail=metrics_text(epoch) or "done")
+
+
+def metrics_text(epoch: EpochView) -> str:
+    """The headline metrics: mAP50 and mAP50-95 of boxes, or top-1 and top-5 accuracy; empty when neither is known."""
+    wanted = (
+        ("mAP50", "metrics/mAP50(B)"),
+        ("mAP50-95", "metrics/mAP50-95(B)"),
+        ("top-1", "metrics/accuracy_top1"),
+        ("top-5", "metrics/accuracy_top5"),
+    )
+    return ", ".join(f"{label} {epoch.metrics[key]:.3f}" for label, key in wanted if key in epoch.metrics)
+
+
+def _judge_loss(epoch: EpochView, before: EpochView | None, beat: Heartbeat | None, limits: ReportLimits) -> Judged:
+    losses = epoch.losses if epoch.finished else (beat.losses if beat else {})
+    if not losses:
+        return Judged(criterion=Criterion.LOSS, mark=Mark.UNKNOWN, detail="no loss reported yet")
+    total = sum(losses.values())
+    if not math.isfinite(total):
+        return Judged(criterion=Criterion.LOSS, mark=Mark.FAILED, detail="not finite")
+    jump = _largest_jump(epoch)
+    if jump is not None and jump > limits.loss_jump_factor:
+        detail = f"{total:.3f}, with a stretch at {jump:.1f} times the median (limit {limits.loss_jump_factor:g})"
+        return Judged(criterion=Criterion.LOSS, mark=Mark.WARNING, detail=detail)
+    previous = before.total_loss if before else None
+    if before is None or previous is None or not math.isfinite(previous) or previous == 0:
+        return _without_earlier(epoch, total)
+    change_pct = 100 * (total - previous) / abs(previous)
+    detail = f"{previous:.3f} to {total:.3f} ({change_pct:+.1f} %)"
+    if change_pct < 0:
+        return Judged(criterion=Criterion.LOSS, mark=Mark.DONE, detail=detail)
+    mark = Mark.WARNING if change_pct <= limits.loss_rise_pct or not epoch.finished else Mark.FAILED
+    return Judged(criterion=Criterion.LOSS, mark=mark, detail=detail)
+
+
+def _without_earlier(epoch: EpochView, total: float) -> Judged:
+    """The first epoch is compared with itself: its last third against its first."""
+    rows = [loss for _, loss in epoch.series if math.isfinite(loss)]
+    third = len(rows) // 3
+    if third == 0:
+        return Judged(criterion=Criterion.LOSS, mark=Mark.UNKNOWN, detail=f"{total:.3f}, no earlier epoch to compare")
+    first, last = sum(rows[:third]) / third, sum(rows[-third:]) / third
+    detail = f"{first:.3f} to {last:.3f} within the epoch"
+    return Judged(criterion=Criterion.LOSS, mark=Mark.DONE if last < first else Mark.WARNING, detail=detail)
+
+
+def _largest_jump(epoch: EpochView) -> float | None:
+    """Largest mean loss of a stretch that follows a lower one, over the median; None with too few stretches."""
+    rows = [loss for _, loss in epoch.series if math.isfinite(loss)]
+    middle = median(rows) if len(rows) >= 5 else 0.0
+    if middle <= 0:
+        return None
+    return max((after / middle for before, after in pairwise(rows) if after > before), default=None)
+
+
+def epoch_fields(epoch: EpochView) -> tuple[tuple[str, str], ...]:
+    """Duration, losses, metrics and checkpoint of a finished epoch."""
+    fields = []
+    if epoch.seconds is not None:
+        fields.append(("Took", duration(epoch.seconds)))
+    if epoch.losses:
+        fields.append(("Mean loss", losses_text(epoch.losses)))
+    if metrics_text(epoch):
+        fields.append(("Validation", metrics_text(epoch)))
+    if epoch.checkpoint:
+        fields.append(("Checkpoint", f"{epoch.checkpoint.verdict}, {epoch.checkpoint.file}"))
+    return tuple(fields)

@@ -1,0 +1,343 @@
+"""What was read, typed: the records of a run directory and the state of its process.
+
+Parsing is tolerant: a missing or odd key becomes None, never an exception. See :mod:`contract` for units.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from trainmaster.trainer.contract import Phase, RunRecordState, Verdict, decode_number
+
+
+def _text(record: Mapping[str, Any], key: str) -> str | None:
+    value = record.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _int(record: Mapping[str, Any], key: str) -> int | None:
+    value = record.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(record: Mapping[str, Any], key: str) -> float | None:
+    return decode_number(record.get(key))
+
+
+def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:
+    value = record.get(key)
+    if not isinstance(value, dict):
+        return {}
+    decoded = {str(name): decode_number(number) for name, number in value.items()}
+    return {name: number for name, number in decoded.items() if number is not None}
+
+
+def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = record.get(key)
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+_EPOCH_STATE = re.compile(r"guard/states/epoch\d+\.pt")
+"""The full state of an epoch's end; an event that tells of one need not say that it can be resumed. Others in that
+folder are copies for other tools, and states within an epoch, which a rollback can't go to."""
+
+
+def _layer(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    name = f"{row.get('layer', '')} {row.get('name', '')}".strip()
+    return name, str(row.get("setting", "")), str(row.get("value", "")), str(row.get("source", ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessIdentity:
+    """One process for good: a pid alone is reused, a pid with its start time on one boot of one host is not."""
+
+    pid: int
+    create_time: float | None
+    host: str | None
+    boot_id: str | None = None
+
+
+class ProcessStatus(StrEnum):
+    """What is known of a process now."""
+
+    ALIVE = "alive"
+    ZOMBIE = "zombie"
+    GONE = "gone"
+    REPLACED = "replaced"
+    """The pid exists but belongs to a process with another start time."""
+    UNKNOWN = "unknown"
+    """Another host, or the operating system would not say."""
+
+
+class OomEvidence(StrEnum):
+    """What the kernel's counters say of its out-of-memory killer at the time a process died."""
+
+    OWN_GROUP = "own group"
+    """It killed in the process's own control group."""
+    HOST = "host"
+    """It killed something on this host."""
+    NONE = "none"
+    UNKNOWN = "unknown"
+    """The counters can't be read, or nobody looked while the process lived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFact:
+    """The process of a run as the driver sees it at ``ts``. Exit code and signal are known to its parent, and of a
+    zombie to its own user. ``rss_gib`` of a process that is over is from the last look at it alive."""
+
+    status: ProcessStatus
+    ts: float
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_pct: float | None = None
+    rss_gib: float | None = None
+    children: int | None = None
+    orphans: tuple[int, ...] = ()
+    """Pids of what belonged to it and outlived it: data loader workers, ranks."""
+    oom: OomEvidence = OomEvidence.UNKNOWN
+    detail: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether it certainly runs no more."""
+        return self.status in {ProcessStatus.GONE, ProcessStatus.REPLACED, ProcessStatus.ZOMBIE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaunch:
+    """How a run that something else started goes on from its ``last.pt``, as a person told it."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: tuple[tuple[str, str], ...] = ()
+    """Beside the bot's own environment."""
+    log: str = ""
+    """Where the next attempt's console output goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """``run.json``."""
+
+    run: str
+    attempt: int
+    pid: int | None
+    create_time: float | None
+    host: str | None
+    boot_id: str | None
+    python: str | None
+    argv: tuple[str, ...]
+    cwd: str | None
+    log: str | None
+    started_ts: float | None
+    updated_ts: float | None
+    task: str | None
+    model: str | None
+    data: str | None
+    epochs: int | None
+    level: str | None
+    layers: tuple[tuple[str, str, str, str], ...]
+    """(layer, setting, value, source) each."""
+    state: RunRecordState | None
+    exit_code: int | None
+    from_epoch: int | None
+    guarded: bool = True
+    """Whether the guarded trainer writes this record; else it was put together from a console log."""
+    relaunch: Relaunch | None = None
+    """Of an unguarded run, where that is known."""
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> RunRecord | None:
+        """None when it names no run."""
+        run = _text(record, "run")
+        if not run:
+            return None
+        state = _text(record, "state")
+        layers = record.get("layers")
+        return cls(
+            run=run,
+            attempt=_int(record, "attempt") or 1,
+            pid=_int(record, "pid"),
+            create_time=_number(record, "create_time"),
+            host=_text(record, "host"),
+            boot_id=_text(record, "boot_id"),
+            python=_text(record, "python"),
+            argv=_texts(record, "argv"),
+            cwd=_text(record, "cwd"),
+            log=_text(record, "log"),
+            started_ts=_number(record, "started_ts"),
+            updated_ts=_number(record, "updated_ts"),
+            task=_text(record, "task"),
+            model=_text(record, "model"),
+            data=_text(record, "data"),
+            epochs=_int(record, "epochs"),
+            level=_text(record, "level"),
+            layers=tuple(_layer(row) for row in (layers if isinstance(layers, list) else ()) if isinstance(row, dict)),
+            state=RunRecordState(state) if state in set(RunRecordState) else None,
+            exit_code=_int(record, "exit_code"),
+            from_epoch=_int(record, "from_epoch"),
+        )
+
+    @property
+    def process(self) -> ProcessIdentity | None:
+        """The trainer's process; None when the record names none."""
+        if self.pid is None:
+            return None
+        return ProcessIdentity(pid=self.pid, create_time=self.create_time, host=self.host, boot_id=self.boot_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """``heartbeat.json``."""
+
+    ts: float
+    attempt: int
+    phase: Phase | None
+    phase_since_ts: float | None
+    epoch: int | None
+    epochs: int | None
+    batch: int | None
+    batches: int | None
+    losses: Mapping[str, float]
+    lr: float | None
+    grad_norm: float | None
+    skipped: int | None
+    skipped_epoch: int | None
+    clipped: int | None
+    clipped_epoch: int | None
+    streak: int | None
+    images_per_s: float | None
+    epoch_elapsed_s: float | None
+    memory_gib: float | None
+    longest_batch_s: float | None = None
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> Heartbeat | None:
+        """None when it carries no time."""
+        ts = _number(record, "ts")
+        if ts is None:
+            return None
+        phase = _text(record, "phase")
+        return cls(
+            ts=ts,
+            attempt=_int(record, "attempt") or 1,
+            phase=Phase(phase) if phase in set(Phase) else None,
+            phase_since_ts=_number(record, "phase_since_ts"),
+            epoch=_int(record, "epoch"),
+            epochs=_int(record, "epochs"),
+            batch=_int(record, "batch"),
+            batches=_int(record, "batches"),
+            losses=_numbers(record, "losses"),
+            lr=_number(record, "lr"),
+            grad_norm=_number(record, "grad_norm"),
+            skipped=_int(record, "skipped"),
+            skipped_epoch=_int(record, "skipped_epoch"),
+            clipped=_int(record, "clipped"),
+            clipped_epoch=_int(record, "clipped_epoch"),
+            streak=_int(record, "streak"),
+            images_per_s=_number(record, "images_per_s"),
+            epoch_elapsed_s=_number(record, "epoch_elapsed_s"),
+            memory_gib=_number(record, "memory_gib"),
+            longest_batch_s=_number(record, "longest_batch_s"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A line of ``events.jsonl``. ``kind`` may be one that this version does not know; ``data`` keeps every key."""
+
+    ts: float
+    run: str
+    attempt: int
+    seq: int
+    kind: str
+    data: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> Event | None:
+        """None when it lacks what makes an event."""
+        ts, kind, run = _number(record, "ts"), _text(record, "kind"), _text(record, "run")
+        if ts is None or kind is None or run is None:
+            return None
+        return cls(
+            ts=ts, run=run, attempt=_int(record, "attempt") or 1, seq=_int(record, "seq") or 0, kind=kind, data=record
+        )
+
+    def text(self, key: str) -> str | None:
+        """``key`` if it is text."""
+        return _text(self.data, key)
+
+    def integer(self, key: str) -> int | None:
+        """``key`` if it is a whole number."""
+        return _int(self.data, key)
+
+    def number(self, key: str) -> float | None:
+        """``key`` if it is a number, non-finite ones included."""
+        return _number(self.data, key)
+
+    def numbers(self, key: str) -> dict[str, float]:
+        """``key`` if it is an object of numbers."""
+        return _numbers(self.data, key)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """``key`` if it is a list, each item as text."""
+        return _texts(self.data, key)
+
+    def flag(self, key: str) -> bool:
+        """Whether ``key`` is true."""
+        return self.data.get(key) is True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogError:
+    """A fatal line of the console log, as of ``ts`` when it was read; ``kind`` as ``scan`` names it. ``in_child``: a
+    worker or another rank said it. ``digest`` is that of ``detail``."""
+
+    ts: float
+    kind: str
+    detail: str
+    text: str
+    in_child: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFact:
+    """A row of the trainer's catalog: one saved file and what is known of it."""
+
+    epoch: int | None
+    file: str
+    kind: str
+    ts: float | None
+    sha256: str | None
+    size_bytes: int | None
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    fitness: float | None
+    resumable: bool
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> CheckpointFact | None:
+        """None when it names no file."""
+        file = _text(record, "file")
+        if file is None:
+            return None
+        verdict = _text(record, "verdict")
+        in_states = _EPOCH_STATE.fullmatch(file) is not None
+        return cls(
+            epoch=_int(record, "epoch"),
+            file=file,
+            kind="state" if in_states else (_text(record, "kind") or ""),
+            ts=_number(record, "ts"),
+            sha256=_text(record, "sha256"),
+            size_bytes=_int(record, "bytes"),
+            verdict=Verdict(verdict) if verdict in set(Verdict) else Verdict.UNKNOWN,
+            reasons=_texts(record, "reasons"),
+            fitness=_number(record, "fitness"),
+            resumable=record.get("resumable", in_states) is True,
+        )

@@ -1,0 +1,197 @@
+"""Facts taken into the view of a run, in order. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from types import MappingProxyType
+
+from trainmaster.bot.core.run.facts import CheckpointFact, Event, Heartbeat
+from trainmaster.bot.core.run.series_window import SeriesRow, with_rows
+from trainmaster.bot.core.run.view import BadBatch, EpochView, RunView, story_of
+from trainmaster.trainer.contract import EventKind, SkipReason
+
+MAX_BAD_BATCHES_KEPT = 20
+"""An epoch's newest; counts go on, so a storm of thousands costs no memory."""
+
+MAX_SERIES_KEPT = 256
+"""Rows of an epoch's loss curve; when full, every other row goes."""
+
+MAX_READ_DELAY_S = 60.0
+"""A heartbeat this old when its change was seen may still be of the same clock: the bot looks twice a minute."""
+
+
+def _with_epochs(view: RunView, epochs: dict[tuple[int, int], EpochView]) -> RunView:
+    frozen = MappingProxyType(epochs)
+    return replace(view, epochs=frozen, known_story=(frozen, story_of(frozen)))
+
+
+_NOT_NOTABLE = {
+    EventKind.PHASE,
+    EventKind.EPOCH_STARTED,
+    EventKind.BAD_BATCH,
+    EventKind.EPOCH_FINISHED,
+    EventKind.CHECKPOINT_SAVED,
+}
+_MAX_NOTABLE_KEPT = 50
+
+
+def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
+    """``view`` with ``events`` taken in, in the order of the file. Events already taken in must not come again. What no
+    event changes stays the very same object, by which checks know that they need not look again."""
+    taken = list(events)
+    return _with_events(view, taken) if taken else view
+
+
+def _with_events(view: RunView, taken: Iterable[Event]) -> RunView:
+    epochs = dict(view.epochs)
+    checkpoints = list(view.checkpoints)
+    notable = list(view.notable)
+    phases = view.phases
+    max_norms = dict(view.max_norms)
+    for event in taken:
+        number = event.integer("epoch")
+        if event.kind not in _NOT_NOTABLE:
+            notable.append(event)
+        if event.kind == EventKind.RUN_STARTED:
+            checkpoints = _not_put_aside(checkpoints, event.integer("from_epoch"))
+            max_norms[event.attempt] = event.numbers("settings").get("max_norm")
+        elif event.kind == EventKind.PHASE:
+            phases = phases.with_event(event)
+        if number is None:
+            continue
+        key = (event.attempt, number)
+        epoch = epochs.get(key) or EpochView(attempt=event.attempt, epoch=number)
+        if event.kind == EventKind.EPOCH_STARTED:
+            epochs[key] = replace(
+                epoch,
+                epochs=event.integer("epochs"),
+                batches=event.integer("batches"),
+                started_ts=epoch.started_ts or event.ts,
+            )
+        elif event.kind == EventKind.BAD_BATCH:
+            epochs[key] = _with_bad_batch(epoch, event, number)
+        elif event.kind == EventKind.EPOCH_FINISHED:
+            epochs[key] = _finished(epoch, event)
+        elif event.kind == EventKind.CHECKPOINT_SAVED:
+            fact = CheckpointFact.parse(event.data)
+            if fact:
+                checkpoints = [c for c in checkpoints if c.file != fact.file]
+                checkpoints.append(replace(fact, ts=fact.ts or event.ts))
+                if key in epochs:
+                    epochs[key] = replace(epoch, checkpoint=fact)
+    return replace(
+        _with_epochs(view, epochs) if epochs != view.epochs else view,
+        phases=phases,
+        checkpoints=tuple(checkpoints),
+        notable=tuple(notable[-_MAX_NOTABLE_KEPT:]),
+        max_norms=max_norms,
+    )
+
+
+def _not_put_aside(checkpoints: list[CheckpointFact], from_epoch: int | None) -> list[CheckpointFact]:
+    """Those that a rollback left, when the attempt begins with ``from_epoch``."""
+    if from_epoch is None:
+        return checkpoints
+    return [one for one in checkpoints if one.epoch is None or one.epoch < from_epoch]
+
+
+def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
+    bad = BadBatch(
+        ts=event.ts,
+        attempt=event.attempt,
+        epoch=number,
+        batch=event.integer("batch") or 0,
+        reason=event.text("reason") or SkipReason.NONFINITE_LOSS,
+        action=event.text("action") or "observed",
+        losses=event.numbers("losses"),
+        grad_norm=event.number("grad_norm"),
+        lr=event.number("lr"),
+        images=event.texts("images"),
+        incident=event.text("incident"),
+        drill=event.flag("drill"),
+    )
+    return replace(
+        epoch,
+        batches=epoch.batches or event.integer("batches"),
+        num_bad=epoch.num_bad + 1,
+        num_skipped=epoch.num_skipped + bad.skipped,
+        num_recomputed=epoch.num_recomputed + bad.recomputed,
+        bad_batches=(*epoch.bad_batches, bad)[-MAX_BAD_BATCHES_KEPT:],
+    )
+
+
+def _finished(epoch: EpochView, event: Event) -> EpochView:
+    return replace(
+        epoch,
+        epochs=event.integer("epochs") or epoch.epochs,
+        batches=event.integer("batches") or epoch.batches,
+        finished_ts=event.ts,
+        batches_done=event.integer("batches_done"),
+        num_skipped=max(epoch.num_skipped, event.integer("skipped") or 0),
+        num_bad=max(epoch.num_bad, event.integer("nonfinite") or 0, event.integer("skipped") or 0),
+        num_clipped=event.integer("clipped"),
+        losses=event.numbers("losses"),
+        metrics=event.numbers("metrics"),
+        fitness=event.number("fitness"),
+        validated=event.flag("validated"),
+        seconds=event.number("seconds"),
+        lr=event.number("lr"),
+    )
+
+
+def fold_series(view: RunView, rows: Iterable[SeriesRow]) -> RunView:
+    """``view`` with rows of the series taken in, in order."""
+    taken = list(rows)
+    if not taken:
+        return view
+    epochs = dict(view.epochs)
+    for row in taken:
+        key = (row.attempt, row.epoch)
+        epoch = epochs.get(key) or EpochView(attempt=row.attempt, epoch=row.epoch)
+        series = (*epoch.series, (row.batch, row.loss))
+        epochs[key] = _with_norms(replace(epoch, series=series if len(series) <= MAX_SERIES_KEPT else series[::2]), row)
+    return replace(_with_epochs(view, epochs), stretches=with_rows(view.stretches, taken))
+
+
+def _with_norms(epoch: EpochView, row: SeriesRow) -> EpochView:
+    middle, high = row.norm_p50, row.norm_p99
+    if middle is None or high is None or not (math.isfinite(middle) and math.isfinite(high)) or middle <= 0:
+        return epoch
+    count = epoch.num_stretches
+    return replace(
+        epoch,
+        norm_p50=((epoch.norm_p50 or 0.0) * count + middle) / (count + 1),
+        norm_outlier_ratio=max(epoch.norm_outlier_ratio or 0.0, high / middle),
+        num_stretches=count + 1,
+    )
+
+
+_CLOCK_TOLERANCE_S = 5.0
+"""A heartbeat is a second old at most when it is written, and read soon after."""
+
+
+def fold_beat(view: RunView, beat: Heartbeat, now: float) -> RunView:
+    """``view`` with a heartbeat that was not there at the look before.
+
+    Ages count by the bot's own clock from when it saw the change, since the clocks of two hosts may differ by hours.
+    The first heartbeat that is ever seen may be old, so its own time counts, unless it lies in the future.
+    """
+    first = view.heartbeat is None
+    seen_ts = min(beat.ts, now) if first else now
+    phase_age_s = beat.ts - beat.phase_since_ts if beat.phase_since_ts is not None else 0.0
+    if not first and -_CLOCK_TOLERANCE_S <= now - beat.ts <= MAX_READ_DELAY_S:
+        seen_ts = min(beat.ts, now)  # one clock: the time of writing is the better one
+    return replace(view, heartbeat=beat, beat_seen_ts=seen_ts, phase_seen_ts=seen_ts - max(0.0, phase_age_s))
+
+
+def shift_clock(view: RunView, by_s: float) -> RunView:
+    """``view`` after the bot's own clock was set by ``by_s``: ages stay as they are."""
+    if by_s == 0:
+        return view
+    return replace(
+        view,
+        beat_seen_ts=None if view.beat_seen_ts is None else view.beat_seen_ts + by_s,
+        phase_seen_ts=None if view.phase_seen_ts is None else view.phase_seen_ts + by_s,
+    )

@@ -1,0 +1,218 @@
+"""Everything known of a run, immutable, folded from its facts in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainmaster.bot.core.run.facts import CheckpointFact, Event, Heartbeat, LogError, ProcessFact, RunRecord
+from trainmaster.bot.core.run.phases import PhaseTimes
+from trainmaster.bot.core.run.series_window import Stretch
+from trainmaster.bot.core.run.state import RunState, judge_state
+from trainmaster.trainer.contract import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadBatch:
+    """One batch that the guard judged bad."""
+
+    ts: float
+    attempt: int
+    epoch: int
+    batch: int
+    reason: str
+    action: str
+    losses: Mapping[str, float]
+    grad_norm: float | None
+    lr: float | None
+    images: tuple[str, ...]
+    incident: str | None
+    drill: bool
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the guard left it out, so that nothing of it remains."""
+        return self.action == "skipped"
+
+    @property
+    def recomputed(self) -> bool:
+        """Whether its window was run again and was good: neither lost nor harmful."""
+        return self.action == "recomputed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochView:
+    """One pass over the data by one attempt. Counts are of this pass."""
+
+    attempt: int
+    epoch: int
+    epochs: int | None = None
+    batches: int | None = None
+    started_ts: float | None = None
+    finished_ts: float | None = None
+    batches_done: int | None = None
+    num_bad: int = 0
+    num_skipped: int = 0
+    num_recomputed: int = 0
+    num_clipped: int | None = None
+    bad_batches: tuple[BadBatch, ...] = ()
+    losses: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    fitness: float | None = None
+    validated: bool = False
+    seconds: float | None = None
+    lr: float | None = None
+    norm_p50: float | None = None
+    """Mean over its stretches of the median gradient norm, before clipping."""
+    norm_outlier_ratio: float | None = None
+    """The largest, over its stretches, of the norm that 1 % of the steps exceed over the median of the stretch."""
+    num_stretches: int = 0
+    checkpoint: CheckpointFact | None = None
+    series: tuple[tuple[int, float], ...] = ()
+    """(batch, mean total loss of the batches since the row before), thinned to :data:`MAX_SERIES_KEPT` rows."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epoch's end was reported."""
+        return self.finished_ts is not None
+
+    @property
+    def num_in_weights(self) -> int:
+        """Bad batches that the model was trained on."""
+        return max(0, self.num_bad - self.num_skipped - self.num_recomputed)
+
+    @property
+    def total_loss(self) -> float | None:
+        """Sum of the mean losses; None before any is known."""
+        return sum(self.losses.values()) if self.losses else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run as of ``ts``. ``epochs`` is keyed by (attempt, epoch)."""
+
+    directory: Path
+    name: str
+    ts: float
+    first_seen_ts: float
+    record: RunRecord | None = None
+    heartbeat: Heartbeat | None = None
+    process: ProcessFact | None = None
+    epochs: Mapping[tuple[int, int], EpochView] = field(default_factory=dict)
+    known_story: tuple[Mapping[tuple[int, int], EpochView], tuple[EpochView, ...]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """What :meth:`story` says of that very ``epochs``, since every check asks for it."""
+    stretches: tuple[Stretch, ...] = ()
+    """The newest, over all epochs and attempts."""
+    phases: PhaseTimes = field(default_factory=PhaseTimes)
+    beat_seen_ts: float | None = None
+    """When the bot saw the heartbeat change, by the bot's own clock; the trainer's may differ."""
+    phase_seen_ts: float | None = None
+    """When the phase began, by the bot's own clock."""
+    log_errors: tuple[LogError, ...] = ()
+    """Fatal lines of the console log, newest last."""
+    stacks: tuple[str, ...] = ()
+    """What a stalled trainer was doing, as lines; taken when a finding needs them."""
+    checkpoints: tuple[CheckpointFact, ...] = ()
+    notable: tuple[Event, ...] = ()
+    """Newest last: everything but batches, epochs, phases and checkpoints (starts, stops, crashes, healed states)."""
+    max_norms: Mapping[int, float | None] = field(default_factory=dict)
+    """Gradient norm at which an attempt clips, by attempt."""
+    read_errors: tuple[str, ...] = ()
+    """What could not be read at the last look, in words."""
+    log_tail: tuple[str, ...] = ()
+    """The last lines of the console log, read when a finding needs them."""
+
+    @property
+    def run(self) -> str:
+        """The run's id; the directory's name when no record tells one."""
+        return self.record.run if self.record else self.name
+
+    @property
+    def attempt(self) -> int:
+        """The newest attempt."""
+        return self.record.attempt if self.record else 1
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a guarded trainer writes its records; of another run only its console and ``results.csv`` tell."""
+        return self.record is not None and bool(self.record.layers)
+
+    @property
+    def state(self) -> RunState:
+        """See :func:`trainmaster.bot.core.run.state.judge_state`."""
+        return judge_state(self.record, self.heartbeat, self.process)
+
+    @property
+    def beat(self) -> Heartbeat | None:
+        """The heartbeat, if it is of the newest attempt."""
+        if self.heartbeat is None or (self.record and self.heartbeat.attempt != self.record.attempt):
+            return None
+        return self.heartbeat
+
+    @property
+    def total_epochs(self) -> int | None:
+        """How many epochs the run is planned for."""
+        if self.beat and self.beat.epochs:
+            return self.beat.epochs
+        return self.record.epochs if self.record else None
+
+    @property
+    def current(self) -> EpochView | None:
+        """The newest epoch of the newest attempt."""
+        keys = [key for key in self.epochs if key[0] == self.attempt]
+        return self.epochs[max(keys)] if keys else None
+
+    def epoch(self, number: int) -> EpochView | None:
+        """The newest pass of epoch ``number``, in whichever attempt; what a rollback undid gives way to its repeat."""
+        keys = [key for key in self.epochs if key[1] == number]
+        return self.epochs[max(keys)] if keys else None
+
+    def story(self) -> tuple[EpochView, ...]:
+        """One pass of each epoch, in order, as the run now stands: the newest attempt's word on each, and nothing that
+        a rollback gave up."""
+        if self.known_story is not None and self.known_story[0] is self.epochs:
+            return self.known_story[1]
+        return story_of(self.epochs)
+
+    @property
+    def num_bad(self) -> int:
+        """Bad batches over the story, skipped or not."""
+        return sum(epoch.num_bad for epoch in self.story())
+
+    @property
+    def num_skipped(self) -> int:
+        """Skipped batches over the story."""
+        return sum(epoch.num_skipped for epoch in self.story())
+
+    @property
+    def num_clipped(self) -> int:
+        """Clipped steps over the story, the running epoch included."""
+        running = self.current
+        beat = self.beat.clipped_epoch if self.beat and running and not running.finished else None
+        return sum(epoch.num_clipped or 0 for epoch in self.story()) + (beat or 0)
+
+    def trainer_now(self, now: float) -> float:
+        """``now`` by the trainer's clock, as far as the heartbeat tells how it differs."""
+        beat = self.beat
+        if beat is None or self.beat_seen_ts is None:
+            return now
+        return beat.ts + max(0.0, now - self.beat_seen_ts)
+
+    @property
+    def last_clean(self) -> CheckpointFact | None:
+        """The newest checkpoint that is attested clean and can be resumed."""
+        clean = [c for c in self.checkpoints if c.verdict is Verdict.CLEAN and c.resumable and c.epoch is not None]
+        return max(clean, key=lambda c: (c.epoch or 0, c.ts or 0.0), default=None)
+
+
+def story_of(epochs: Mapping[tuple[int, int], EpochView]) -> tuple[EpochView, ...]:
+    """One pass of each epoch, as :meth:`RunView.story` tells it."""
+    chosen: dict[int, EpochView] = {}
+    for (_, number), view in sorted(epochs.items()):
+        if number in chosen and chosen[number].attempt < view.attempt:
+            chosen = {kept: epoch for kept, epoch in chosen.items() if kept < number}
+        chosen[number] = view
+    return tuple(chosen[number] for number in sorted(chosen))

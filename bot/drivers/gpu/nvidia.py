@@ -1,0 +1,142 @@
+"""NVIDIA GPUs by NVML (package ``nvidia-ml-py``, the optional extra ``gpu``). Without it, or without a driver, none is
+visible.
+
+Source: NVML API reference, "Device Queries", "Event Handling Methods" and "Clock Event Reasons".
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from trainmaster.bot.core.health.host import GpuFact, XidFact
+
+_GIB: Final = 2**30
+_MAX_XIDS_KEPT: Final = 20
+_SLOWED_BY: Final = (
+    ("nvmlClocksThrottleReasonHwThermalSlowdown", "heat (hardware)"),
+    ("nvmlClocksThrottleReasonSwThermalSlowdown", "heat (driver)"),
+    ("nvmlClocksThrottleReasonHwPowerBrakeSlowdown", "an external power brake"),
+    ("nvmlClocksThrottleReasonHwSlowdown", "a hardware slow-down"),
+)
+"""Only faults. The power cap (``SwPowerCap``) is what a busy card runs at."""
+
+
+def load_nvml() -> Any:
+    """The module.
+
+    Raises:
+        ImportError: ``nvidia-ml-py`` is not installed.
+    """
+    return importlib.import_module("pynvml")
+
+
+class NvidiaProbe:
+    """Implements :class:`ports.GpuProbe`. The library is asked for at each look until it is there: a driver may be
+    loaded later."""
+
+    name = "NVIDIA GPUs"
+
+    def __init__(self, load: Callable[[], Any] = load_nvml, clock: Callable[[], float] = time.time) -> None:
+        self._load = load
+        self._clock = clock
+        self._nvml: Any = None
+        self._devices: list[Any] = []
+        self._events: Any = None
+        self._xids: dict[int, tuple[XidFact, ...]] = {}
+        self._first_errors: dict[int, int] = {}
+        self._known: dict[int, str] = {}
+
+    def look(self) -> tuple[GpuFact, ...]:
+        """Every card that the driver shows. A card that fell off its bus is told as lost."""
+        if self._nvml is None and not self._start():
+            return ()
+        self._take_events()
+        return tuple(self._fact(index, device) for index, device in enumerate(self._devices))
+
+    def _start(self) -> bool:
+        try:
+            nvml = self._load()
+        except ImportError:
+            return False
+        try:
+            nvml.nvmlInit()
+            self._devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        except nvml.NVMLError:
+            return False
+        self._nvml = nvml
+        self._watch_events()
+        return True
+
+    def _watch_events(self) -> None:
+        nvml = self._nvml
+        try:
+            self._events = nvml.nvmlEventSetCreate()
+            for device in self._devices:
+                nvml.nvmlDeviceRegisterEvents(device, nvml.nvmlEventTypeXidCriticalError, self._events)
+        except nvml.NVMLError:  # not on this card or system: Xids are unknown then
+            self._events = None
+
+    def _take_events(self) -> None:
+        nvml = self._nvml
+        for _ in range(_MAX_XIDS_KEPT if self._events is not None else 0):
+            try:
+                event = nvml.nvmlEventSetWait_v2(self._events, 0)
+                index = int(nvml.nvmlDeviceGetIndex(event.device))
+            except nvml.NVMLError:  # the time-out: nothing is waiting
+                return
+            xid = XidFact(ts=self._clock(), code=int(event.eventData))
+            self._xids[index] = (*self._xids.get(index, ()), xid)[-_MAX_XIDS_KEPT:]
+
+    def _fact(self, index: int, device: Any) -> GpuFact:
+        nvml = self._nvml
+        key = f"GPU {index}"
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(device)
+        except nvml.NVMLError_GpuIsLost:
+            name = self._known.get(index, "NVIDIA")
+            return GpuFact(key=key, name=name, lost="lost from its bus", xids=self._xids.get(index, ()))
+        except nvml.NVMLError:
+            memory = None
+        name = self._ask(nvml.nvmlDeviceGetName, device) or "NVIDIA"
+        self._known[index] = name if isinstance(name, str) else name.decode()
+        busy = self._ask(nvml.nvmlDeviceGetUtilizationRates, device)
+        errors = self._ask(
+            nvml.nvmlDeviceGetTotalEccErrors, device, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+        )
+        first = self._first_errors.setdefault(index, errors) if errors is not None else 0
+        return GpuFact(
+            key=key,
+            name=self._known[index],
+            memory_used_gib=memory.used / _GIB if memory else None,
+            memory_total_gib=memory.total / _GIB if memory else None,
+            busy_pct=busy.gpu if busy else None,
+            temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, device, nvml.NVML_TEMPERATURE_GPU),
+            temperature_limit_c=self._ask(
+                nvml.nvmlDeviceGetTemperatureThreshold, device, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+            ),
+            power_w=_watts(self._ask(nvml.nvmlDeviceGetPowerUsage, device)),
+            power_limit_w=_watts(self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, device)),
+            slowed_by=self._slowed_by(device),
+            num_uncorrected=errors,
+            num_new_uncorrected=max(0, (errors or 0) - first),
+            xids=self._xids.get(index, ()),
+        )
+
+    def _slowed_by(self, device: Any) -> tuple[str, ...]:
+        reasons = self._ask(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, device) or 0
+        named = [text for constant, text in _SLOWED_BY if reasons & getattr(self._nvml, constant)]
+        # The general reason comes along with a particular one.
+        return tuple(named[:-1] if len(named) > 1 and named[-1] == _SLOWED_BY[-1][1] else named)
+
+    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return question(*arguments)
+        except self._nvml.NVMLError:  # consumer cards answer many questions with "not supported"
+            return None
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1000

@@ -1,0 +1,134 @@
+"""From looks at runs to alerts in the database, whatever becomes of the database; and the bot's own troubles."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import Clock
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.file import SetAside
+
+_LOG = logging.getLogger(__name__)
+
+OWN = "trainmaster"
+"""The run that findings about the bot itself belong to."""
+CHECK = "database"
+
+
+class FindingsSink:
+    """Alerts and the messages about them commit in one transaction; the delivery wakes only afterwards.
+
+    Implements :class:`supervisor.Sink`. When the database can't be used, the same goes on in memory, and that is
+    told as an alert of its own.
+    """
+
+    def __init__(
+        self, *, database: Database, pipeline: AlertPipeline, notify: Callable[[], None], clock: Clock
+    ) -> None:
+        self._database = database
+        self._pipeline = pipeline
+        self._notify = notify
+        self._clock = clock
+        self._began_ts = clock.now()
+        self._happened: list[Finding] = []
+        self._look_at_file()
+
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
+        """See :class:`trainmaster.bot.watching.supervisor.Sink`.
+
+        Raises:
+            StoreError: not even memory takes it; the next look repeats it.
+        """
+        try:
+            outcome = self._pipeline.process(view, findings, now, unjudged=unjudged)
+        except StoreError as error:
+            _LOG.error("%s", error)
+            if not self._database.take_refuge(error):
+                raise
+            outcome = self._pipeline.process(view, findings, now, unjudged=unjudged)
+            self.tick()
+        if outcome.told:
+            self._notify()
+
+    def happened(self, finding: Finding) -> None:
+        """Something about the bot itself, told at the next :meth:`tick` and once."""
+        self._happened.append(finding)
+
+    def tick(self) -> None:
+        """The file is used again if it can be, and what is wrong with it is told."""
+        if self._database.lost():
+            gone = StoreError(
+                "state-database", f"{self._database.path} was deleted or replaced.", "leave STATE_DIR to Trainmaster"
+            )
+            _LOG.error("%s", gone)
+            self._database.take_refuge(gone)
+        if self._database.try_return():
+            _LOG.warning("state-database: %s is in use again", self._database.path)
+        self._look_at_file()
+        now = self._clock.now()
+        fault = self._database.refuge
+        findings = [*self._happened, *([_fault(fault.fault, now, seeded=fault.seeded)] if fault else [])]
+        self.process(self._own_view(now), findings, frozenset(), now)
+        try:
+            if self._pipeline.tend(now):
+                self._notify()
+        except StoreError as error:  # the next tick meets it again, and tells it
+            _LOG.error("%s", error)
+
+    def _look_at_file(self) -> None:
+        found, self._database.set_aside = self._database.set_aside, None
+        if found is not None:
+            self._happened.append(_set_aside(found, self._clock.now()))
+
+    def _own_view(self, now: float) -> RunView:
+        return RunView(directory=self._database.path.parent, name=OWN, ts=now, first_seen_ts=self._began_ts)
+
+
+def own_finding(check: str, key: str, severity: Severity, ts: float, title: str, **more: object) -> Finding:
+    """Something that happened to the bot itself."""
+    base = Finding(run=OWN, check=check, key=key, severity=severity, nature=Nature.OCCURRENCE, ts=ts, title=title)
+    return replace(base, **more)  # type: ignore[arg-type]  # fields of a finding
+
+
+def _fault(error: StoreError, now: float, *, seeded: bool) -> Finding:
+    known = "" if seeded else " What was told before can't be read: what still holds is told once more."
+    return Finding(
+        run=OWN,
+        check=CHECK,
+        key="write",
+        severity=Severity.CRITICAL,
+        nature=Nature.CONDITION,
+        ts=now,
+        title="Trainmaster can't write its database",
+        body=(error.message, f"Watching goes on and alerts come from memory; rollbacks are refused.{known}"),
+        hint=error.hint,
+        resolution="Trainmaster can write its database again",
+    )
+
+
+def _set_aside(found: SetAside, now: float) -> Finding:
+    if found.operations is None:
+        operations = "Whether a rollback was under way in it can't be read: see /train audit."
+    elif found.operations:
+        operations = f"Under way in it, and not taken up: {', '.join(found.operations)}. See /train audit."
+    else:
+        operations = "No operation was under way in it."
+    return own_finding(
+        CHECK,
+        found.place.name,
+        Severity.CRITICAL,
+        now,
+        "Trainmaster's database was damaged; a new one is in use",
+        body=(
+            f"The damaged file was set aside as {found.place}; what could be read was taken along.",
+            operations,
+            "The audit log is a file of its own and goes on.",
+        ),
+        hint="check the disk; an alert that still holds may be told once more",
+    )

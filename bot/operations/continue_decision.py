@@ -1,0 +1,55 @@
+"""The other side of the decision: the run goes on without a rollback, and who decided that, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainmaster.bot.core.conversation.message import Message, Reply
+from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.core.decisions.operation import Intent, IntentKind
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.operations.approval import MAX_REASON_CHARS, Approvals
+from trainmaster.bot.ports import ApprovalStore, Audit, Clock, IntentStore, Transactions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuing:
+    """Callers have made sure that ``user`` is on call and ``view`` is fresh."""
+
+    questions: Approvals
+    approvals: ApprovalStore
+    intents: IntentStore
+    audit: Audit
+    transactions: Transactions
+    clock: Clock
+
+    def decide(self, view: RunView, user: str, why: str, *, channel: str | None) -> Reply:
+        """It is on record that the run goes on; an open question about it is closed, a planned stop taken back.
+
+        Raises:
+            StoreError: it could not be recorded.
+        """
+        now = self.clock.now()
+        epoch = view.current.epoch if view.current else None
+        why = why.strip()[:MAX_REASON_CHARS]
+        intent = Intent(
+            run=view.run,
+            kind=IntentKind.CONTINUE,
+            attempt=view.attempt,
+            epoch=epoch,
+            user=user,
+            why=why,
+            channel=channel,
+            thread_of=None,
+            ts=now,
+        )
+        self.audit.append(user, "run.continued", view.run, {"attempt": view.attempt, "epoch": epoch, "why": why}, now)
+        with self.transactions.transaction():
+            self.intents.put(intent)
+            self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+            for approval in self.approvals.pending(view.run):
+                self.questions.reject(approval, by=user, now=now, reason=f"Continue forward. {why}".strip())
+        because = f"Because: {why}" if why else "No reason was given."
+        where = f" Decided in attempt {view.attempt}" + (f", epoch {epoch}." if epoch else ".")
+        title = f"{view.name} goes on without a rollback"
+        return Reply(message=Message(title=title, body=(f"Decided by {person(user)}. {because}{where}",)))

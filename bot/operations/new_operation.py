@@ -1,0 +1,77 @@
+"""Operations as they are when they begin. Pure."""
+
+from __future__ import annotations
+
+from trainmaster.bot.core.decisions.approval import Approval
+from trainmaster.bot.core.decisions.operation import Operation, OperationKind, Step
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.operations.planning import launch_of
+
+_FIRST_FENCE = 1
+
+
+def rollback_of(approval: Approval, owner: ProcessIdentity, now: float) -> Operation:
+    """What an approval starts. It has the approval's id, so that there cannot be two of it."""
+    plan = approval.plan
+    return Operation(
+        id=approval.id,
+        kind=OperationKind.ROLLBACK,
+        run=plan.run,
+        name=plan.name,
+        directory=plan.directory,
+        requester=approval.requester,
+        decided_by=tuple(vote.user for vote in approval.votes),
+        channel=approval.channel,
+        thread_of=approval.thread_of,
+        created_ts=now,
+        updated_ts=now,
+        owner=owner,
+        fence=_FIRST_FENCE,
+        step=Step.HOLD,
+        process=plan.process,
+        attempt=plan.attempt,
+        was_active=plan.was_active,
+        launch=plan.launch,
+        plan=plan,
+    )
+
+
+def operation_on(
+    view: RunView,
+    kind: OperationKind,
+    user: str,
+    owner: ProcessIdentity,
+    now: float,
+    *,
+    operation_id: str,
+    channel: str | None,
+    thread_of: str | None = None,
+    level: str | None = None,
+) -> Operation:
+    """A stop of the run, or a resume.
+
+    Raises:
+        CommandError: a resume of a run that does not say how it was started.
+    """
+    return Operation(
+        id=operation_id,
+        kind=kind,
+        run=view.run,
+        name=view.name,
+        directory=view.directory,
+        requester=user,
+        decided_by=(),
+        channel=channel,
+        thread_of=thread_of,
+        created_ts=now,
+        updated_ts=now,
+        owner=owner,
+        fence=_FIRST_FENCE,
+        step=Step.STOP if kind is OperationKind.STOP else Step.RESTART,
+        process=view.record.process if view.record else None,
+        attempt=view.attempt,
+        was_active=view.state.active,
+        launch=launch_of(view) if kind is OperationKind.RESUME else None,
+        notes=(("level", level),) if level else (),
+    )

@@ -1,0 +1,158 @@
+"""One operation on its way through its steps: what it may ask of the world, and what it writes down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from trainmaster.bot.core.decisions.operation import Entry, EntryKind, Operation, Step
+from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import OperationError
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.ports import Clock, Driver, ForeignAttempts, GpuHolders, RunFiles, Runs
+
+_BACK_OFF_AFTER_S = 30.0
+_SLOW_POLL_S = 1.0
+
+
+class NoForeignAttempts:
+    """Where no run but guarded ones is known."""
+
+    def begin(self, name: str, process: ProcessIdentity, log: Path, from_epoch: int | None) -> None:
+        """Never gets here: a plan for an unguarded run needs its record.
+
+        Raises:
+            OperationError: always.
+        """
+        told = f"process {process.pid}, log {log}, from epoch {from_epoch or 1}"
+        raise OperationError("run-unguarded", f"run {name} has no record where its new attempt could be noted: {told}.")
+
+    def end(self, name: str) -> None:
+        """Nothing to note."""
+
+
+class NoGpuSeen:
+    """Where nothing tells of GPUs."""
+
+    def look(self) -> frozenset[int] | None:
+        """Unknown."""
+        return None
+
+
+class HaltedError(Exception):
+    """Somebody on call asked for an emergency stop meanwhile."""
+
+
+class WorldChangedError(OperationError):
+    """The plan no longer fits the run; ``plan`` is the one that does, None when there is none any more."""
+
+    def __init__(self, message: str, plan: RollbackPlan | None, changed: tuple[Difference, ...]) -> None:
+        super().__init__("world-changed", message)
+        self.plan = plan
+        self.changed = changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What the steps act on. ``pause`` waits that many seconds."""
+
+    runs: Runs
+    driver: Driver
+    forensics: RunFiles
+    planner: Planner
+    clock: Clock
+    limits: OperationLimits
+    attempts: ForeignAttempts = field(default_factory=NoForeignAttempts)
+    gpu_holders: GpuHolders = field(default_factory=NoGpuSeen)
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Course:
+    """``operation`` is always what was last committed. Nothing here is kept in memory only."""
+
+    def __init__(
+        self,
+        world: World,
+        operation: Operation,
+        *,
+        commit: Callable[[Operation, Entry], None],
+        halted_by: Callable[[], str | None],
+    ) -> None:
+        self.world = world
+        self.operation = operation
+        self.heeds_halt = True
+        self._commit = commit
+        self._halted_by = halted_by
+        self._began_s = asyncio.get_running_loop().time()
+
+    def commit(self, changed: Operation, kind: EntryKind, detail: str = "") -> None:
+        """The journal ends with this entry, the operation is ``changed``, and its message shows it: one transaction.
+
+        Raises:
+            FencedError: another bot process owns the operation.
+            StoreError: nothing was written.
+        """
+        now = self.world.clock.now()
+        changed = replace(changed, updated_ts=now)
+        self._commit(changed, Entry(ts=now, step=changed.step, kind=kind, detail=detail))
+        self.operation = changed
+
+    def begin(self, step: Step) -> None:
+        """``step`` is the one under way."""
+        self._began_s = asyncio.get_running_loop().time()
+        self.commit(replace(self.operation, step=step), EntryKind.BEGUN)
+
+    def note(self, name: str, value: str) -> None:
+        """The fact survives a crash from now on."""
+        kept = tuple(item for item in self.operation.notes if item[0] != name)
+        self.commit(replace(self.operation, notes=(*kept, (name, value))), EntryKind.NOTED, f"{name} {value}")
+
+    def note_process(self, name: str, process: ProcessIdentity) -> None:
+        """The process can be found again after a crash."""
+        self.note(name, json.dumps(asdict(process)))
+
+    def noted_process(self, name: str) -> ProcessIdentity | None:
+        """What :meth:`note_process` was told."""
+        text = self.operation.note(name)
+        return ProcessIdentity(**json.loads(text)) if text else None
+
+    @property
+    def step_s(self) -> float:
+        """Since the step began in this process, by a clock that nobody sets."""
+        return asyncio.get_running_loop().time() - self._began_s
+
+    async def view(self) -> RunView:
+        """The run, read anew.
+
+        Raises:
+            OperationError: it cannot be found any more.
+        """
+        view = await self.world.runs.refresh(self.operation.run)
+        if view is None or view.record is None:
+            raise OperationError(
+                "run-unreadable",
+                f"the record of {self.operation.name} cannot be read in {self.operation.directory}.",
+                "check the disk and its permissions",
+            )
+        return view
+
+    def check_halt(self) -> None:
+        """Nobody asked for an emergency stop.
+
+        Raises:
+            HaltedError: somebody did.
+        """
+        if self.heeds_halt and self._halted_by() is not None:
+            raise HaltedError
+
+    async def breathe(self) -> None:
+        """A pause between two looks; short at first, longer when it takes long anyway. Heeds an emergency stop."""
+        limits = self.world.limits
+        await self.world.pause(limits.poll_s if self.step_s < _BACK_OFF_AFTER_S else max(_SLOW_POLL_S, limits.poll_s))
+        self.check_halt()

@@ -1,0 +1,120 @@
+"""Error texts -> what kind of crash they are. Only lines that are errors come here; see console_messages.py."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from trainmaster.bot.reading.console.facts import CrashKind, Origin
+from trainmaster.bot.reading.console.text import shortened
+
+USER_STOP = "KeyboardInterrupt (user stop)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What an error text says."""
+
+    kind: CrashKind
+    origin: Origin
+    detail: str
+
+
+_KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
+    (
+        CrashKind.NCCL,
+        re.compile(r"nccl|rccl|DistBackendError|DistStoreError|collective operation timeout", re.IGNORECASE),
+    ),
+    (
+        CrashKind.DATALOADER,
+        re.compile(
+            r"(?!.*OutOfMemoryError).*(?:DataLoader worker|Pin memory thread exited|bus error encountered in worker"
+            r"|received \d+ items of ancdata|insufficient shared memory|DataLoader timed out"
+            r"|Communication with the workers is no longer possible)"
+        ),
+    ),
+    (
+        CrashKind.OOM,
+        re.compile(
+            r"OutOfMemory|out of memory|(?:can't|cannot) allocate memory|MemoryError|Unable to allocate"
+            r"|not enough memory|insufficient memory|paging file is too small",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        CrashKind.CUDA_ERROR,
+        re.compile(
+            r"CUDA (?:error|driver|failure)|CUDA-capable|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|CUSOLVER_STATUS"
+            r"|CUFFT_|device-side assert|illegal memory access|AcceleratorError|No CUDA GPUs|HIP error|hipError"
+            r"|MIOpen Error|miopenStatus|Triton Error \[CUDA\]|cudaGetDeviceCount",
+            re.IGNORECASE,
+        ),
+    ),
+)
+_WRAPPERS = re.compile(
+    r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|ExecuteUserScriptError)\b"
+)
+_ALLOCATION = re.compile(r"Tried to allocate [\d.]+ \w+")
+_STATUS = re.compile(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(-?\d+)|signal (SIG[A-Z]+)")
+_GOT_SIGNAL = re.compile(r"got signal: (\d+)")
+_KILLING = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGXCPU"})
+_SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL"} | {
+    11: "SIGSEGV",
+    15: "SIGTERM",
+    24: "SIGXCPU",
+}
+
+
+def judge_exception(text: str) -> Verdict:
+    """An exception line of Python, ``Name: message``."""
+    name, _, message = text.partition(":")
+    if name == "KeyboardInterrupt":
+        return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.MAIN, detail=USER_STOP)
+    if name.endswith("SignalException") and (signum := _GOT_SIGNAL.search(message)):
+        return judge_signal(int(signum[1]), detail=text)
+    if _WRAPPERS.match(name) or name.endswith("ProcessExitedException"):
+        return _judge_wrapper(text)
+    kind = kind_of(text)
+    detail = text
+    allocation = _ALLOCATION.search(message)
+    if kind is CrashKind.OOM and allocation:
+        said = "" if "OutOfMemory" in name else f"{message[: allocation.start()].strip(' .')}. "
+        detail = f"{name}: {said}{allocation[0]}"
+    return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(detail))
+
+
+def kind_of(text: str) -> CrashKind:
+    """The kind that an error text names; ``EXCEPTION`` when it names none."""
+    return next((kind for kind, pattern in _KINDS if pattern.search(text)), CrashKind.EXCEPTION)
+
+
+def judge_exit_code(code: int, *, detail: str) -> Verdict | None:
+    """What the exit code of a process says; None for success. Shells add 128 to a signal, Python negates it."""
+    if code == 0:
+        return None
+    name = _SIGNAL_NAMES.get(-code if code < 0 else code - 128)
+    if name is None:
+        return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=shortened(detail))
+    kind = CrashKind.KILLED if name in _KILLING else CrashKind.EXCEPTION
+    return Verdict(kind=kind, origin=Origin.WRAPPER, detail=f"exit code {code} ({name})")
+
+
+def judge_signal(signum: int, *, detail: str) -> Verdict:
+    """A signal that ended the launcher of the ranks; torchrun raises it as an exception."""
+    killed = _SIGNAL_NAMES.get(signum) in _KILLING
+    kind = CrashKind.KILLED if killed else CrashKind.EXCEPTION
+    return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(detail))
+
+
+def _judge_wrapper(text: str) -> Verdict:
+    status = _STATUS.search(text)
+    if status is not None and status[2]:
+        killed = status[2] in _KILLING
+        kind = CrashKind.KILLED if killed else CrashKind.EXCEPTION
+        return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(text))
+    if status is not None:
+        code = int(status[1])
+        verdict = judge_exit_code(-code if "Signals." in status[0] else code, detail=text)
+        if verdict is not None:
+            return verdict
+    return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=shortened(text))

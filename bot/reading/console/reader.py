@@ -1,0 +1,197 @@
+"""A console log of Ultralytics, any version and task, streamed: bytes in, facts out.
+
+Formats were read from the wheels of 8.0.200 to 8.4.190 and from logs of YOLOv5 to YOLO26. Nothing in the bytes makes
+the reader raise.
+"""
+
+from __future__ import annotations
+
+import codecs
+
+from trainmaster.bot.reading.console.facts import ConsoleFact, Header, PlainBar, RunBanner, TrainFrame, ValBar, ValRow
+from trainmaster.bot.reading.console.frames import (
+    Bar,
+    Columns,
+    find_all_row,
+    find_bar,
+    find_frames,
+    find_header,
+    find_val_header,
+    named_losses,
+    own_loop,
+)
+from trainmaster.bot.reading.console.messages import read_message
+from trainmaster.bot.reading.console.text import unwrap, without_prefix
+from trainmaster.bot.reading.console.traceback import TracebackReader
+
+MAX_SEGMENT_BYTES = 64 * 1024
+"""A piece without line feed or carriage return that is longer is read in parts."""
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""How a log begins that PowerShell's ``>`` has written."""
+_JUNK_SHARE = 3
+"""Text of which more than one in so many characters could not be decoded is none; of random bytes it is two in five."""
+_MAX_TEXT_CHARACTERS = 4_096
+"""Of a longer piece only beginning and end are searched for tables and messages, but all of it for frames."""
+
+
+class SegmentReader:
+    """Reads the pieces between carriage returns and line feeds, in order; keeps only what later pieces need."""
+
+    def __init__(self, columns: Columns | None = None, val_columns: tuple[str, ...] | None = None) -> None:
+        self.columns = columns
+        """Of the training table that was announced last."""
+        self.val_columns = val_columns
+        """Of the validation table that was announced last."""
+        self._yolov5 = False
+        self._masks = False
+        self._awaits_bar = False
+        self._traceback = TracebackReader()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next piece can be read without those before it, but for the names of columns."""
+        return self._traceback.idle and not self._awaits_bar
+
+    def read(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
+        """The facts of ``segment``. ``at_end``: it is the last of the file and has no line end."""
+        facts: list[ConsoleFact] = []
+        for text in unwrap(segment):
+            frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
+            for frame in frames:
+                losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)
+                if losses is None:
+                    continue
+                facts.append(
+                    TrainFrame(
+                        line=line,
+                        epoch=frame.epoch,
+                        epochs=frame.epochs,
+                        batch=frame.batch,
+                        batches=frame.batches,
+                        losses=tuple(losses.items()),
+                    )
+                )
+                self._awaits_bar = False
+            for rest in rests:
+                if rest and not (frames and rest.isspace()):
+                    facts += self._read_text(rest, line, at_end=at_end)
+        return facts
+
+    def read_long(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
+        """As :meth:`read`, for a piece of any length."""
+        facts: list[ConsoleFact] = []
+        while len(segment) >= MAX_SEGMENT_BYTES:
+            part, segment = split_long(segment)
+            facts += self.read(part, line)
+        return facts + self.read(segment, line, at_end=at_end)
+
+    def _read_text(self, text: str, line: int, *, at_end: bool) -> list[ConsoleFact]:
+        if _JUNK_SHARE * text.count("\ufffd") > len(text):
+            return []
+        if len(text) > _MAX_TEXT_CHARACTERS:
+            text = f"{text[: _MAX_TEXT_CHARACTERS // 2]} {text[-_MAX_TEXT_CHARACTERS // 2 :]}"
+        columns = find_header(text)
+        if columns is not None:
+            self.columns, self._awaits_bar = columns, True
+            return [Header(line=line, losses=columns.losses)]
+        val_columns = find_val_header(text)
+        if val_columns is not None:
+            self.val_columns = val_columns
+            self._masks = self._masks or "Mask(" in text
+        facts: list[ConsoleFact] = []
+        bar, rest = find_bar(text)
+        if bar is not None:
+            known = self._read_bar(bar, line)
+            facts += [known] if known else []
+            rest = rest if known or rest.strip() else text
+        row = find_all_row(rest, self.val_columns, at_end=at_end)
+        if row is not None:
+            return [*facts, ValRow(line=line, map50=row[0], map50_95=row[1])]
+        message = self._read_message(rest, line)
+        return [*facts, message] if message else facts
+
+    def _read_bar(self, bar: Bar, line: int) -> ConsoleFact | None:
+        if "mAP" in bar.label or find_val_header(bar.label) is not None:
+            self._awaits_bar = False
+            return ValBar(line=line, batch=bar.batch, batches=bar.batches)
+        own = own_loop(bar)
+        if own is None and not (self._awaits_bar and not bar.label.strip()):
+            return None
+        epoch, epochs = own or (None, None)
+        return PlainBar(line=line, epoch=epoch, epochs=epochs, batch=bar.batch, batches=bar.batches)
+
+    def _read_message(self, text: str, line: int) -> ConsoleFact | None:
+        text = without_prefix(text)
+        belongs, fact = self._traceback.read(text, line)
+        if belongs:
+            return fact
+        stripped = text.strip()
+        if not stripped:
+            return None
+        fact = read_message(stripped, line)
+        if isinstance(fact, RunBanner):
+            self._yolov5 = fact.version.startswith("YOLOv5")
+        return fact
+
+
+class ConsoleReader:
+    """Bytes of a log as they come, cut anywhere. Memory is bounded whatever the bytes are."""
+
+    def __init__(self) -> None:
+        self.line = 1
+        """The physical line that the next byte belongs to."""
+        self._segments = SegmentReader()
+        self._pending = b""
+        self._begun = False
+        self._utf16: codecs.IncrementalDecoder | None = None
+
+    def feed(self, data: bytes) -> list[ConsoleFact]:
+        """The facts that ``data`` completes. What follows the last line end or carriage return waits."""
+        facts: list[ConsoleFact] = []
+        if not self._begun:
+            data, self._pending = self._pending + data, b""
+            if len(data) < len(UTF16_MARKS[0]):
+                self._pending = data
+                return facts
+            self._begun = True
+            if data.startswith(UTF16_MARKS):
+                self._utf16 = codecs.getincrementaldecoder("utf-16")("replace")
+        if self._utf16:
+            data = self._utf16.decode(data).encode("utf-8", "replace")
+        *lines, last = (self._pending + data).split(b"\n")
+        for line in lines:
+            self._read_line(line, facts)
+            self.line += 1
+        *segments, self._pending = last.split(b"\r")
+        for segment in segments:
+            self._read_segment(segment, facts)
+        while len(self._pending) >= MAX_SEGMENT_BYTES:
+            part, self._pending = split_long(self._pending)
+            facts += self._segments.read(part, self.line)
+        return facts
+
+    def finish(self) -> list[ConsoleFact]:
+        """The facts of the last piece, which has no end. Nothing may be fed afterwards."""
+        facts: list[ConsoleFact] = []
+        self._read_segment(self._pending, facts, at_end=True)
+        self._pending = b""
+        return facts
+
+    def _read_line(self, line: bytes, facts: list[ConsoleFact]) -> None:
+        for segment in line.split(b"\r"):
+            self._read_segment(segment, facts)
+
+    def _read_segment(self, segment: bytes, facts: list[ConsoleFact], *, at_end: bool = False) -> None:
+        if segment:
+            facts += self._segments.read_long(segment, self.line, at_end=at_end)
+
+
+def split_long(segment: bytes) -> tuple[bytes, bytes]:
+    """``segment`` of at least :data:`MAX_SEGMENT_BYTES` parted, before a frame where there is one."""
+    place = segment.rfind(b"G ", 0, MAX_SEGMENT_BYTES)
+    # A frame begins with "12/100     12.8G"; 64 bytes hold the widest beginning.
+    start = segment.rfind(b"/", max(0, place - 64), place) if place > 64 else -1
+    while start > 0 and segment[start - 1 : start].isdigit():
+        start -= 1
+    cut = start if start > MAX_SEGMENT_BYTES // 2 else MAX_SEGMENT_BYTES
+    return segment[:cut], segment[cut:]

@@ -1,0 +1,135 @@
+"""Python tracebacks line by line: the exception line counts, not the code that is echoed above it."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from trainmaster.bot.reading.console.errors import judge_exception
+from trainmaster.bot.reading.console.facts import ConsoleFact, FatalError, Notice, NoticeKind, Origin
+from trainmaster.bot.reading.console.text import shortened
+
+_HEAD = "Traceback (most recent call last):"
+_THREAD = re.compile(r"Exception in thread .+:$|Exception in \w*Thread\b.*:$")
+_IGNORED = re.compile(
+    r"Exception ignored (?:in|on|while)\b|Error in atexit\._run_exitfuncs|^--- Logging error ---"
+    r"|Exception in callback |exception was never retrieved|^Error in sys\.excepthook|Exception caught .*, ignored"
+)
+_CHILD = re.compile(r"^Process \S+:$")
+_CHAIN = ("The above exception was the direct cause", "During handling of the above exception")
+_EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::(?:\s|$)|$)")
+_KNOWN_ENDING = ("Error", "Exception", "Interrupt")
+_LEVELS = frozenset({"WARNING", "ERROR", "INFO", "DEBUG", "CRITICAL", "NOTE"})
+_STAMP_VARIES = re.compile(r"\d+|\s+")
+_MAX_STAMP_CHARACTERS = 200
+_MAX_LINES = 2_000
+"""A traceback of more lines (deep recursion prints a thousand) is taken for something else."""
+
+
+class _Kind(StrEnum):
+    MAIN = "main"
+    CHILD = "child"
+    HARMLESS = "harmless"
+
+
+class TracebackReader:
+    """Feed it every line that is no frame. ``reading`` is true between a traceback's head and its exception line."""
+
+    def __init__(self) -> None:
+        self.reading = False
+        self._indent = 0
+        self._lines = 0
+        self._kind = _Kind.MAIN
+        self._announced: _Kind | None = None
+        self._chained = False
+        self._stamp: re.Pattern[str] | None = None
+        """What some logger had put before the head of the last traceback, and puts before each of its lines."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next line would be read the same had nothing been read before."""
+        return not (self.reading or self._chained or self._announced)
+
+    def read(self, text: str, line: int) -> tuple[bool, ConsoleFact | None]:
+        """Whether ``text`` (with its indentation) belongs to a traceback, and the fact that it completes."""
+        stripped = text.strip()
+        if stripped.endswith(_HEAD):
+            self._begin(text)
+            return True, None
+        bare = self._without_stamp(text)
+        if self.reading:
+            return self._continue(bare, bare.strip(), line)
+        if bare is not text and (not bare.strip() or bare.startswith(_CHAIN)):
+            text, stripped = bare, bare.strip()
+        if not stripped:
+            return True, None
+        if stripped.startswith(_CHAIN):
+            self._chained = True
+            return True, None
+        self._chained = False
+        if _THREAD.search(stripped) or _IGNORED.search(stripped):
+            self._announced = _Kind.HARMLESS
+            return True, Notice(line=line, kind=NoticeKind.THREAD_EXCEPTION, text=shortened(stripped))
+        if _CHILD.match(stripped):
+            self._announced = _Kind.CHILD
+            return True, None
+        self._announced = None
+        if text[:1].isspace():
+            return False, None
+        match = _EXCEPTION.match(stripped)
+        if match is None or not match[1].endswith(_KNOWN_ENDING) or match[1] in _KNOWN_ENDING:
+            return False, None
+        self._kind = _Kind.MAIN
+        return True, self._error(stripped, line)
+
+    def _begin(self, text: str) -> None:
+        before = text[: text.rfind(_HEAD)]
+        original = before.endswith("Original ")
+        self._stamp = _stamp_of(before.removesuffix("Original "))
+        text = self._without_stamp(text)
+        if self._announced is not None:
+            self._kind = self._announced
+        elif not (self._chained or original):
+            self._kind = _Kind.MAIN
+        stripped = text.lstrip()
+        self._indent = len(text) - len(stripped) if stripped.startswith((_HEAD, "Original ")) else 0
+        self.reading, self._lines = True, 0
+        self._announced, self._chained = None, False
+
+    def _continue(self, text: str, stripped: str, line: int) -> tuple[bool, ConsoleFact | None]:
+        self._lines += 1
+        indent = len(text) - len(text.lstrip())
+        if not stripped or (indent > self._indent and self._lines <= _MAX_LINES):
+            return True, None
+        match = _EXCEPTION.match(stripped)
+        if match is None or match[1] in _LEVELS or not _names_exception(match[1]):
+            self.reading = self._lines <= _MAX_LINES
+            return False, None
+        self.reading = False
+        return True, self._error(stripped, line)
+
+    def _without_stamp(self, text: str) -> str:
+        match = self._stamp.match(text) if self._stamp else None
+        return text[match.end() :] if match else text
+
+    def _error(self, stripped: str, line: int) -> ConsoleFact | None:
+        if self._kind is _Kind.HARMLESS:
+            return None  # announced already, with the thread's name
+        verdict = judge_exception(stripped)
+        origin = Origin.CHILD if self._kind is _Kind.CHILD and verdict.origin is Origin.MAIN else verdict.origin
+        return FatalError(line=line, kind=verdict.kind, origin=origin, detail=verdict.detail, text=shortened(stripped))
+
+
+def _stamp_of(before: str) -> re.Pattern[str] | None:
+    """Matches ``before`` with any other time or number in it; None when it is mere indentation or no logger's."""
+    if not before.strip() or len(before) > _MAX_STAMP_CHARACTERS:
+        return None
+    parts = _STAMP_VARIES.split(before.rstrip())
+    gaps = [r"\d+" if gap[0].isdigit() else r"\s+" for gap in _STAMP_VARIES.findall(before.rstrip())]
+    pattern = "".join(re.escape(part) + gap for part, gap in zip(parts, [*gaps, ""], strict=True))
+    return re.compile(pattern + r" ?")
+
+
+def _names_exception(name: str) -> bool:
+    last = name.rpartition(".")[2]
+    return last[:1].isupper() or last.endswith((*_KNOWN_ENDING, "error", "timeout"))

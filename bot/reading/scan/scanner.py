@@ -1,0 +1,129 @@
+"""A whole log -> :class:`ScanReport`: where the run stood, whether its losses were finite, how it ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
+from trainmaster.bot.reading.console.reader import ConsoleReader
+from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
+from trainmaster.bot.reading.scan.summary import Entry, LogSummary
+from trainmaster.trainer.contract import encode_number
+
+_BLOCK_BYTES = 1024 * 1024
+_SKIM_BYTES = 1024 * 1024
+"""Below this, reading every byte takes no noticeable time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanReport:
+    """What a log says; None where it does not say. Epochs and batches as printed, of the last training frame."""
+
+    last_epoch: int | None
+    total_epochs: int | None
+    last_batch: int | None
+    total_batches: int | None
+    losses: dict[str, float] | None
+    nan_loss_lines: int
+    nan_loss_frames: int
+    crashed: bool
+    crash_kind: CrashKind
+    crash_detail: str | None
+    completed: bool
+    early_stopped: bool
+    map50: float | None
+    map50_95: float | None
+    incidents: tuple[Entry, ...]
+    notices: tuple[Entry, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """As JSON can carry it: non-finite numbers become ``"nan"``, ``"inf"``, ``"-inf"``."""
+        losses = self.losses
+        return {
+            "last_epoch": self.last_epoch,
+            "total_epochs": self.total_epochs,
+            "last_batch": self.last_batch,
+            "total_batches": self.total_batches,
+            "losses": None if losses is None else {name: encode_number(value) for name, value in losses.items()},
+            "nan_loss_lines": self.nan_loss_lines,
+            "nan_loss_frames": self.nan_loss_frames,
+            "crashed": self.crashed,
+            "crash_kind": self.crash_kind.value,
+            "crash_detail": self.crash_detail,
+            "completed": self.completed,
+            "early_stopped": self.early_stopped,
+            "map50": encode_number(self.map50),
+            "map50_95": encode_number(self.map50_95),
+            "incidents": [_entry_json(entry) for entry in self.incidents],
+            "notices": [_entry_json(entry) for entry in self.notices],
+        }
+
+
+def scan_file(path: Path) -> ScanReport:
+    """The report on ``path``, from the bytes that it has now.
+
+    Raises:
+        OSError: it is missing, a folder, or cannot be read.
+    """
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size >= _SKIM_BYTES:
+            try:
+                return report_of(skim(path))
+            except NotSkimmableError:
+                pass
+        return scan_stream(stream)
+
+
+def scan_stream(stream: BinaryIO) -> ScanReport:
+    """The report on all bytes of ``stream``, parsed one by one."""
+    reader = ConsoleReader()
+    summary = LogSummary()
+    while block := stream.read(_BLOCK_BYTES):
+        _add_all(summary, reader.feed(block))
+    _add_all(summary, reader.finish())
+    return report_of(summary)
+
+
+def report_of(summary: LogSummary) -> ScanReport:
+    """What ``summary`` comes to."""
+    frame, bar = summary.frame, summary.plain_bar
+    place = frame or bar
+    crash = summary.crash
+    return ScanReport(
+        last_epoch=place.epoch if place else None,
+        total_epochs=place.epochs if place else None,
+        last_batch=place.batch if place else None,
+        total_batches=place.batches if place else None,
+        losses=dict(frame.losses) if frame else None,
+        nan_loss_lines=summary.nonfinite_lines,
+        nan_loss_frames=summary.nonfinite_frames,
+        crashed=crash is not None,
+        crash_kind=crash.kind if crash else CrashKind.NONE,
+        crash_detail=crash.detail if crash else None,
+        completed=summary.completed,
+        early_stopped=summary.early_stopped,
+        map50=summary.row.map50 if summary.row else None,
+        map50_95=summary.row.map50_95 if summary.row else None,
+        incidents=tuple(summary.incidents),
+        notices=tuple(summary.notices),
+    )
+
+
+def _add_all(summary: LogSummary, facts: Iterable[ConsoleFact]) -> None:
+    for fact in facts:
+        summary.add(fact)
+
+
+def _entry_json(entry: Entry) -> dict[str, object]:
+    return {
+        "line": entry.line,
+        "epoch": entry.epoch,
+        "batch": entry.batch,
+        "text": entry.text,
+        "kind": entry.kind,
+        "count": entry.count,
+    }

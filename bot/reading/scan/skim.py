@@ -1,0 +1,303 @@
+"""The summary of a long log at the speed of a search for single bytes, the same as of reading every byte.
+
+Nearly all of a long log is healthy frames, and only the last of them counts. They consist of digits, spaces and bar
+glyphs; every table head, message, error and non-finite loss has one of :data:`TELLING` in it. So the log is searched
+for these bytes (C's ``memchr``), the pieces around them are read by the same :class:`SegmentReader` as always, and of
+each stretch between them only the end, for the frame that tells the place of what follows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from io import FileIO
+from pathlib import Path
+
+from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
+from trainmaster.bot.reading.console.frames import Columns
+from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
+from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
+from trainmaster.bot.reading.scan.summary import LogSummary
+
+TELLING = b"nrdhR^"
+"""No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one."""
+BLOCK_BYTES = 1024 * 1024
+_WINDOW_BYTES = 2 * 1024
+_MAX_WINDOW_BYTES = 32 * 1024 * 1024
+_HEALTHY = (TrainFrame, ValBar, ValRow)
+_BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
+"""What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
+_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
+
+
+class NotSkimmableError(Exception):
+    """The log has no pieces to skip between, or no training frames; read it with care."""
+
+
+def skim(path: Path, *, block_bytes: int = BLOCK_BYTES) -> LogSummary:
+    """The summary of ``path``.
+
+    Raises:
+        NotSkimmableError: it has to be read with care.
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as stream:
+        return _Skimmer(stream, block_bytes).run()
+
+
+class _Skimmer:
+    """Offsets count from the beginning of the file, places from the beginning of the block.
+
+    Facts carry the offset of their line until the end, when the few that are listed get its number.
+    """
+
+    def __init__(self, stream: FileIO, block_bytes: int) -> None:
+        self._stream = stream
+        self._size = os.fstat(stream.fileno()).st_size
+        self._block = bytearray(block_bytes)
+        self._reader = SegmentReader()
+        self._summary = LogSummary()
+        self._read_to = 0
+        """Behind the last piece that was read."""
+        self._told_to = 0
+        """The summary knows the last frame before here. What lies between here and ``_read_to`` tells nothing else."""
+        self._line = 0
+        """Where the physical line begins that holds the place being looked at."""
+        self._counter = LineCounter()
+        self._val_bars: re.Pattern[bytes] | None = None
+        """Matches heads of validation bars, one behind the other, that are as the one read last: nothing new."""
+        self._val_columns: list[tuple[int, tuple[str, ...] | None]] = [(0, None)]
+        """From which offset on which columns hold."""
+        self._row_offset = -1
+        self._uneven_to = -1
+        """Frames before this place of the block can't be counted."""
+
+    def run(self) -> LogSummary:
+        base = 0
+        if self._read_at(0, 2) in UTF16_MARKS:
+            raise NotSkimmableError
+        while True:
+            self._stream.seek(base)
+            length = min(self._stream.readinto(self._block), self._size - base)
+            feed = self._block.rfind(b"\n", 0, length)
+            end = max(feed, self._block.rfind(b"\r", 0, length)) + 1
+            last = length == 0 or base + length >= self._size
+            if end == 0 and not last:
+                raise NotSkimmableError
+            self._skim_block(base, end)
+            self._counter.pass_by(self._block, base, end)
+            self._line = base + feed + 1 if feed >= 0 else self._line
+            base += end
+            if last:
+                break
+        self._counter.note(self._block, base, self._line)
+        self._read_piece(bytes(self._block[end:length]), base, at_end=True)
+        if self._summary.frame is None:
+            raise NotSkimmableError
+        self._find_last_row()
+        numbers = self._counter.numbers
+        missing = self._summary.lines() - numbers.keys()
+        self._summary.renumber(numbers | line_numbers(self._stream, missing, counted=self._counter.counted))
+        return self._summary
+
+    def _skim_block(self, base: int, end: int) -> None:
+        """Read the telling pieces of the block up to ``end``, where a piece ends."""
+        block = self._block
+        hits = _Hits(block, end)
+        self._uneven_to = -1
+        newline = block.find(b"\n", 0, end) % (end + 1)
+        floor = 0
+        while floor < end:
+            place = floor if not self._reader.idle else hits.next(floor)
+            if place >= end:
+                break
+            if self._val_bars and self._reader.idle and (bars := self._val_bars.match(block, place, end)):
+                floor = bars.end()
+                continue
+            low = max(0, self._read_to - base)
+            start = max(block.rfind(b"\r", low, place), block.rfind(b"\n", low, place), low - 1) + 1
+            if newline < start:
+                self._line = base + block.rfind(b"\n", newline, start) + 1
+                newline = block.find(b"\n", start, end) % (end + 1)
+            stop = block.find(b"\r", start, newline) % (newline + 1)
+            facts = self._read_piece(bytes(block[start:stop]), base + start)
+            floor = stop + 1
+            if facts and isinstance(facts[-1], TrainFrame) and facts[-1].nonfinite:
+                floor = self._read_run(facts[-1], floor, end, hits)
+            if not all(isinstance(fact, Header) for fact in facts):
+                self._told_to = base + floor
+                self._counter.note(block, base, self._line)
+            self._read_to = base + floor
+
+    def _read_piece(self, piece: bytes, offset: int, *, at_end: bool = False) -> list[ConsoleFact]:
+        reader = self._reader
+        columns, val_columns = reader.columns, reader.val_columns
+        facts = reader.read_long(piece, self._line, at_end=at_end)
+        alone = all(_stands_alone(fact) for fact in facts)
+        if at_end or reader.columns != columns or not alone or self._summary.hangs:
+            self._catch_up(offset, columns, val_columns)
+        for fact in facts:
+            self._add(fact, offset)
+        if reader.val_columns != val_columns:
+            self._val_columns.append((offset, reader.val_columns))
+        head = piece.find(b"Class")
+        if head >= 0:
+            colon = piece.find(b": ", head)
+            self._val_bars = _val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
+        return facts
+
+    def _read_run(self, frame: TrainFrame, place: int, end: int, hits: _Hits) -> int:
+        """Where reading goes on behind the non-finite frames of the same epoch that follow, whole and alike."""
+        separator = bytes(self._block[place - 1 : place])
+        pattern = _run_pattern(len(frame.losses), separator)
+        epoch = b"%d/%d" % (frame.epoch, frame.epochs)
+        stop, pieces = self._counted_run(pattern, separator, epoch, place, hits.other(place))
+        if not pieces:
+            match = pattern.match(self._block, place, end)
+            if match is None or match[2] != epoch:
+                return place
+            stop = match.end()
+            pieces = self._block.count(separator, place, stop)
+        frames = pieces - 1  # the last one is read: it has the counter
+        self._summary.repeat_nonfinite(frames, lines=frames if separator == b"\n" else 0)
+        return self._block.rfind(separator, place, stop - 1) + 1 or place
+
+    def _counted_run(
+        self, pattern: re.Pattern[bytes], separator: bytes, epoch: bytes, place: int, stop: int
+    ) -> tuple[int, int]:
+        """Where a run of frames with nothing else in it ends, ``stop`` at the latest, and how many they are.
+
+        By counting alone: as many ``%`` as pieces, as many ``n`` in each as in the first, the first and the last alike.
+        None when that does not hold.
+        """
+        block = self._block
+        other = block.find(b"\r\n".replace(separator, b""), place, stop)
+        stop = block.rfind(separator, place, other if other >= 0 else stop) + 1
+        if stop <= max(place, self._uneven_to):
+            return place, 0
+        first = pattern.match(block, place, block.find(separator, place, stop) + 1)
+        last = pattern.match(block, block.rfind(separator, place, stop - 1) + 1, stop)
+        pieces = block.count(separator, place, stop)
+        if (
+            first is not None
+            and last is not None
+            and first[2] == epoch == last[2]
+            and first[3] == last[3]
+            and block.count(b"%", place, stop) == pieces
+            and block.count(b"n", place, stop) == pieces * first[3].count(b"n")
+        ):
+            return stop, pieces
+        self._uneven_to = stop
+        return place, 0
+
+    def _catch_up(self, stop: int, columns: Columns | None, val_columns: tuple[str, ...] | None) -> None:
+        """Tell the summary the end of the healthy stretch before ``stop``, back to a frame with its counter.
+
+        A reader of its own reads it, with the columns that held there: telling pieces in between were read already.
+        """
+        width = _WINDOW_BYTES
+        while self._told_to < stop:
+            begin = max(self._told_to, stop - width)
+            data = self._read_at(begin, stop - begin).replace(b"\r", b"\n")
+            skipped = data.find(b"\n") + 1 if begin > self._told_to else 0
+            reader = SegmentReader(columns, val_columns)
+            facts: list[tuple[int, ConsoleFact]] = []
+            offset = begin + skipped
+            for piece in data[skipped:].split(b"\n"):
+                facts += [(offset, fact) for fact in reader.read_long(piece, self._line) if isinstance(fact, _HEALTHY)]
+                offset += len(piece) + 1
+            if begin == self._told_to or (skipped and any(_has_counter(fact) for _, fact in facts)):
+                for place, fact in facts:
+                    self._add(fact, place)
+                self._told_to = stop
+            width *= 8
+            if width > _MAX_WINDOW_BYTES:
+                raise NotSkimmableError
+
+    def _find_last_row(self) -> None:
+        """An ``all`` row has no telling byte; of all that were passed over only the last counts."""
+        stop = self._size
+        while stop > self._row_offset + 1:
+            begin = max(0, self._row_offset, stop - BLOCK_BYTES)
+            data = self._read_at(begin, stop - begin)
+            place = len(data)
+            while (place := data.rfind(b"l", 0, place)) >= 0:  # memrchr; no frame has this byte
+                if data[max(0, place - 2) : place + 1] == b"all" and self._read_row(begin + place - 2):
+                    return
+            stop = begin + 2 if begin > max(0, self._row_offset) else 0
+
+    def _read_row(self, offset: int) -> bool:
+        """Whether the piece around ``offset`` holds an ``all`` row; it is then the last."""
+        begin = max(0, offset - MAX_SEGMENT_BYTES)
+        data = self._read_at(begin, 2 * MAX_SEGMENT_BYTES).replace(b"\r", b"\n")[: self._size - begin]
+        start = data.rfind(b"\n", 0, offset - begin) + 1
+        stop = data.find(b"\n", offset - begin)
+        at_end = stop < 0 and begin + len(data) >= self._size
+        columns = next(columns for place, columns in reversed(self._val_columns) if place <= offset)
+        reader = SegmentReader(None, columns)
+        rows = reader.read_long(data[start : stop if stop >= 0 else len(data)], 0, at_end=at_end)
+        last = next((fact for fact in reversed(rows) if isinstance(fact, ValRow)), None)
+        if last is not None and begin + start > self._row_offset:
+            self._summary.row = last
+        return last is not None
+
+    def _read_at(self, offset: int, length: int) -> bytes:
+        self._stream.seek(offset)
+        return self._stream.read(length)
+
+    def _add(self, fact: ConsoleFact, offset: int) -> None:
+        self._summary.add(fact)
+        if isinstance(fact, ValRow):
+            self._row_offset = offset
+
+
+class _Hits:
+    """The places of telling bytes in a block, in order."""
+
+    def __init__(self, block: bytearray, end: int) -> None:
+        self._block = block
+        self._end = end
+        self._places = [-1] * len(TELLING)
+
+    def next(self, floor: int) -> int:
+        """The first at or behind ``floor``; the block's end when there is none."""
+        for index, place in enumerate(self._places):
+            if place < floor:
+                found = self._block.find(TELLING[index], floor, self._end)
+                self._places[index] = found if found >= 0 else self._end
+        return min(self._places)
+
+    def other(self, floor: int) -> int:
+        """As :meth:`next`, for the bytes that no non-finite loss has either."""
+        self.next(floor)
+        return min(self._places[1:])
+
+
+def _has_counter(fact: ConsoleFact) -> bool:
+    return isinstance(fact, TrainFrame) and fact.batch is not None
+
+
+def _stands_alone(fact: ConsoleFact) -> bool:
+    """Whether the summary takes ``fact`` the same without the healthy frames before it."""
+    return isinstance(fact, Header) or _has_counter(fact)
+
+
+@lru_cache(maxsize=32)
+def _val_bars_pattern(head: bytes) -> re.Pattern[bytes] | None:
+    """From the first telling byte of ``head`` on, and as many bars with that head as follow."""
+    place = next((place for place, byte in enumerate(head) if byte in TELLING), None)
+    if place is None:
+        return None
+    again = rb"(?:" + _BAR_BYTES + rb"[\r\n](?:\x1b\[K)? *" + re.escape(head) + rb")*+"
+    return re.compile(re.escape(head[place:]) + again)
+
+
+@lru_cache(maxsize=32)
+def _run_pattern(losses: int, separator: bytes) -> re.Pattern[bytes]:
+    """One or more frames alike but for memory, counts and bar: the epoch in group 2, a non-finite loss among them."""
+    begin = rb"((?:\x1b\[K)? *(\d+/\d+) )"
+    values = rb"(?=[^:\r\n]*n)((?: +" + _NUMBER + rb"){%d})" % losses
+    end = rb" ++\d++ ++\d++: *+\d++%" + _BAR_BYTES + separator
+    memory = rb" *+\d[\d.]*+G"
+    return re.compile(begin + memory + values + end + rb"(?:\1" + memory + rb"\3" + end + rb")*+")

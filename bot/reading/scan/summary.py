@@ -1,0 +1,284 @@
+"""Facts of a log, folded into what a post-mortem says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from trainmaster.bot.reading.console.facts import (
+    Completed,
+    ConsoleFact,
+    CrashKind,
+    EarlyStopped,
+    FatalError,
+    Header,
+    NanRecovery,
+    Notice,
+    NoticeKind,
+    Origin,
+    PlainBar,
+    Resumed,
+    RunBanner,
+    Started,
+    TrainFrame,
+    ValBar,
+    ValRow,
+)
+
+_MAX_INCIDENTS = 1_000
+_MAX_NOTICES = 200
+_MAX_PENDING = 100
+_SILENT_DEATH = "log ends after leaked-semaphore warning, no traceback; process died without a message"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An incident or a notice, with the epoch and batch of the last frame before it. ``count`` repeats of it follow
+    each other: frames of one epoch, lines of one kind.
+    """
+
+    line: int
+    epoch: int | None
+    batch: int | None
+    text: str
+    kind: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """How the run ended, if it crashed."""
+
+    kind: CrashKind
+    detail: str
+
+
+class LogSummary:
+    """Add the facts in order; read the attributes at the end."""
+
+    def __init__(self) -> None:
+        self.frame: TrainFrame | None = None
+        """The last one; its counter is the last one printed in its epoch."""
+        self.plain_bar: PlainBar | None = None
+        self.row: ValRow | None = None
+        self.early_stopped = False
+        self.nonfinite_lines = 0
+        self.nonfinite_frames = 0
+        self._notices: list[Entry] = []
+        self._incidents: list[Entry] = []
+        self._dropped = 0
+        self._ended = False
+        self._validated = False
+        """Whether an ``all`` row followed the last frame."""
+        self._nonfinite: TrainFrame | None = None
+        self._nonfinite_place = -1
+        """Where its incident stands among ``_incidents``; -1 when that is full."""
+        self._new_pass = False
+        """Whether an epoch began since the last non-finite frame, be it the same one again."""
+        self._new_table = False
+        """Whether a head was printed since the last frame, so that the next is no redrawing of it."""
+        self._errors: list[tuple[FatalError, Entry]] = []
+        """Since training last went on."""
+        self._outlived: list[tuple[FatalError, Entry]] = []
+        """Errors of this attempt after which training went on."""
+        self._leaked = False
+
+    def add(self, fact: ConsoleFact) -> None:
+        """Fold ``fact`` in."""
+        match fact:
+            case TrainFrame():
+                self._add_frame(fact)
+            case ValRow():
+                self._goes_on()
+                self.row, self._validated = fact, True
+            case ValBar():
+                self._goes_on()
+            case PlainBar():
+                self.plain_bar = fact
+            case FatalError():
+                self._add_error(fact)
+            case Header():
+                self._new_pass = self._new_table = True
+            case NanRecovery():
+                self._new_pass = True
+                self._add_incident(self._entry(fact, fact.text, "nan_recovery"))
+            case Notice():
+                self._leaked = self._leaked or fact.kind is NoticeKind.LEAKED_SEMAPHORES
+                self._add_notice(self._entry(fact, fact.text, fact.kind.value))
+            case EarlyStopped():
+                self._goes_on()
+                self.early_stopped = True
+            case Completed():
+                self._goes_on()
+                self._ended = True
+            case Started() | Resumed() | RunBanner():
+                self._restarts()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the very next frame can change what is said of the end of the run."""
+        return bool(self._errors) or self._leaked or self._ended or self.early_stopped or self._validated
+
+    @property
+    def completed(self) -> bool:
+        """Whether all epochs ran, or patience ended them. Without a word of it, the last epoch's validation counts."""
+        if self._ended or self.early_stopped:
+            return True
+        frame = self.frame
+        if frame is None or self._errors or not self._validated:
+            return False
+        return frame.epoch == frame.epochs and frame.batch is not None and frame.batch == frame.batches
+
+    @property
+    def crash(self) -> Crash | None:
+        """Why the run is dead; None when nothing says that it is."""
+        if self._errors:
+            return self._cause([error for error, _ in self._direct_errors()])
+        if self._leaked and self.frame is not None and not self.completed:
+            return Crash(kind=CrashKind.KILLED, detail=_SILENT_DEATH)
+        return None
+
+    @property
+    def incidents(self) -> list[Entry]:
+        """In the order of the log."""
+        errors = [entry for _, entry in self._direct_errors()]
+        listed = sorted([*self._incidents, *errors], key=lambda entry: entry.line)
+        if self._dropped:
+            more = f"{self._dropped} further incidents are not listed"
+            listed.append(replace(listed[-1], text=more, kind="more", count=self._dropped))
+        return listed
+
+    @property
+    def notices(self) -> list[Entry]:
+        """By the line of the first of each; none that turned out to be an incident."""
+        incidents = {entry.line for entry in self.incidents}
+        recovered = NoticeKind.RECOVERED_EXCEPTION
+        kept = [entry for entry in self._notices if entry.kind != recovered or entry.line not in incidents]
+        return sorted(kept, key=lambda entry: entry.line)
+
+    def lines(self) -> set[int]:
+        """The lines of all entries."""
+        entries = [*self._incidents, *self._notices, *(entry for _, entry in [*self._errors, *self._outlived])]
+        return {entry.line for entry in entries}
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Give each entry the line that ``numbers`` has for its own; to be called once, at the end."""
+        self._incidents = [replace(entry, line=numbers[entry.line]) for entry in self._incidents]
+        self._notices = [replace(entry, line=numbers[entry.line]) for entry in self._notices]
+        self._errors = [(error, replace(entry, line=numbers[entry.line])) for error, entry in self._errors]
+        self._outlived = [(error, replace(entry, line=numbers[entry.line])) for error, entry in self._outlived]
+
+    def _add_frame(self, frame: TrainFrame) -> None:
+        last = self.frame
+        if frame.batch is None and last is not None and last.epoch == frame.epoch and last.epochs == frame.epochs:
+            frame = replace(frame, batch=last.batch, batches=last.batches)
+        if last is None or self._new_table or not _same_drawing(last, frame):
+            self._goes_on()
+            self._ended = self.early_stopped = self._validated = False
+        self.frame, self._new_table = frame, False
+        if frame.nonfinite:
+            self._add_nonfinite(frame)
+
+    def _add_nonfinite(self, frame: TrainFrame) -> None:
+        last = self._nonfinite
+        self.nonfinite_lines += last is None or last.line != frame.line
+        self._nonfinite = frame
+        if last is not None and last.epoch == frame.epoch and not self._new_pass:
+            self.repeat_nonfinite(1)
+            return
+        self.nonfinite_frames += 1
+        self._new_pass = False
+        losses = ", ".join(f"{name} {value:g}" for name, value in frame.losses)
+        self._nonfinite_place = len(self._incidents) if len(self._incidents) < _MAX_INCIDENTS else -1
+        self._add_incident(self._entry(frame, losses, "nonfinite_loss"))
+
+    def repeat_nonfinite(self, frames: int, *, lines: int = 0) -> None:
+        """``frames`` more of the epoch of the last non-finite one, of which ``lines`` stand on lines of their own."""
+        self.nonfinite_lines += lines
+        self.nonfinite_frames += frames
+        if self._nonfinite_place >= 0:
+            known = self._incidents[self._nonfinite_place]
+            self._incidents[self._nonfinite_place] = replace(known, count=known.count + frames)
+
+    def _add_error(self, error: FatalError) -> None:
+        entry = self._entry(error, error.text, error.kind.value)
+        if self._errors and (self._errors[-1][1].kind, self._errors[-1][1].text) == (entry.kind, entry.text):
+            last = self._errors[-1]
+            self._errors[-1] = (last[0], replace(last[1], count=last[1].count + 1))
+        elif len(self._errors) < _MAX_PENDING:
+            self._errors.append((error, entry))
+
+    def _goes_on(self) -> None:
+        """Training did not end with the errors so far."""
+        for error, entry in self._errors:
+            self._outlived = [*self._outlived[-_MAX_PENDING:], (error, entry)]
+            self._add_notice(replace(entry, kind=NoticeKind.RECOVERED_EXCEPTION.value))
+        self._errors = []
+        self._leaked = False
+
+    def _restarts(self) -> None:
+        """A new process: what stands before it ended the one before."""
+        for _, entry in self._errors:
+            self._add_incident(entry)
+        self._errors, self._outlived = [], []
+        self._leaked = False
+        self._new_pass = True
+
+    def _direct_errors(self) -> list[tuple[FatalError, Entry]]:
+        """The errors that ended the run, without those that only repeat it.
+
+        In a run of many processes one dies first while the others still draw frames; then only the wrapper stands at
+        the end, and the cause is an error that the run seemed to outlive.
+        """
+        direct = [pair for pair in self._errors if pair[0].origin is not Origin.WRAPPER]
+        if self._errors and not direct and self._errors[0][0].kind is CrashKind.EXCEPTION:
+            direct = [pair for pair in self._outlived if pair[0].kind is not CrashKind.EXCEPTION]
+        return direct or self._errors
+
+    def _cause(self, errors: list[FatalError]) -> Crash:
+        """The first error of a telling kind, or the user's own stop; else the last, which is what Python raised."""
+        stops = [error for error in errors if error.detail.startswith("KeyboardInterrupt")]
+        telling = [error for error in errors if error.kind is not CrashKind.EXCEPTION]
+        chosen = min([*stops[:1], *telling[:1]], key=lambda error: error.line, default=errors[-1])
+        detail = chosen.detail
+        if chosen in stops:
+            code = next((error.detail for error, _ in self._errors if error.detail.startswith("exit code")), None)
+            detail = f"KeyboardInterrupt / {code}" if code else detail
+        return Crash(kind=chosen.kind, detail=detail)
+
+    def _entry(self, fact: ConsoleFact, text: str, kind: str) -> Entry:
+        frame = self.frame
+        return Entry(
+            line=fact.line,
+            epoch=frame.epoch if frame else None,
+            batch=frame.batch if frame else None,
+            text=text,
+            kind=kind,
+        )
+
+    def _add_incident(self, entry: Entry) -> None:
+        if len(self._incidents) < _MAX_INCIDENTS:
+            self._incidents.append(entry)
+        else:
+            self._dropped += 1
+
+    def _add_notice(self, entry: Entry) -> None:
+        alike = entry.kind not in {NoticeKind.WARNING, NoticeKind.LOGGED_ERROR, NoticeKind.RECOVERED_EXCEPTION}
+        for place, known in enumerate(self._notices):
+            if known.kind == entry.kind and (alike or known.text == entry.text):
+                self._notices[place] = replace(known, count=known.count + 1)
+                return
+        if len(self._notices) < _MAX_NOTICES:
+            self._notices.append(entry)
+
+
+def _same_drawing(a: TrainFrame, b: TrainFrame) -> bool:
+    """Whether ``b`` only redraws ``a``, as closing a bar does."""
+    # By text, since NaN differs from itself.
+    return (a.epoch, a.epochs, a.batch, a.batches, repr(a.losses)) == (
+        b.epoch,
+        b.epochs,
+        b.batch,
+        b.batches,
+        repr(b.losses),
+    )

@@ -1,0 +1,224 @@
+"""``trainmaster drill``: NaN, alert, approval, rollback on a small real training, so that a team can rehearse."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainmaster.bot.app import App
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.decisions.approval import Approval
+from trainmaster.bot.drivers.local.driver import LocalDriver
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.rehearsal.demo import open_workspace, workspace_settings
+from trainmaster.bot.rehearsal.demo_story import BEN, CHANNEL, Step
+from trainmaster.bot.rehearsal.drill_story import Click, DrillOver, Rehearsal, closing, opening, play
+from trainmaster.bot.rehearsal.small_training import (
+    data_set,
+    only_one,
+    page_port,
+    repeated,
+    stop_trainers,
+    training,
+    until_signal,
+)
+from trainmaster.bot.settings.model import Settings, load_settings
+from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.bot.workspace.page.gate import refuse_real_tokens
+
+_MIN_WAIT_S, _MAX_WAIT_S = 30, 7200
+_TRAINING = {"check_interval_s": 1.0, "clear_batches": 5, "storm_bad_batches": 3, "watchdog_url": None}
+"""A drill can't wait as a night can: a look every second, and fewer bad batches make a storm."""
+
+_REPEATS = 8
+"""Of every image in an epoch when a person decides: an epoch of seconds would be over before anybody has read the card,
+and a plan about another epoch is void."""
+
+_DESCRIPTION = """\
+Rehearse a bad night. A small training of the drill's own (digits, CPU, no
+download) gets batches with NaN; the bot tells the channel and asks the people
+on call; somebody approves; the training is rolled back and seen healthy. Each
+step is timed. Your trainings are not touched, and nothing is left running.
+"""
+_EPILOGUE = """\
+In the local workspace (default) open the page that is printed and press Approve
+as Ben or Anna; with --headless Ben does it by himself. With --channel real the
+messages go to ALERT_CHANNEL with the tokens of .env, and real people on call
+press the button. Stop `trainmaster run` for that time: Slack gives each click
+to only one of the two.
+Exit code: 0 rolled back and healthy, 1 not (nobody answered, somebody rejected,
+a step failed), 130 ended by Ctrl-C.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    home: Path
+    real: bool
+    headless: bool
+    port: int
+    wait_s: float
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 when the rollback was rehearsed to its end; 1 when it was not.
+
+    Raises:
+        SettingsError: ``--channel real`` without usable tokens, or a workspace beside real tokens.
+        CommandError: a bot runs with these tokens, or another drill in this folder.
+    """
+    options = _parsed(argv)
+    farewell = "Ended. The drill's training was stopped, nothing is left running."
+    return asyncio.run(until_signal(_drill(options), farewell))
+
+
+def _parsed(argv: Sequence[str]) -> Options:
+    parser = argparse.ArgumentParser(
+        prog="trainmaster drill",
+        description=_DESCRIPTION,
+        epilog=_EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--channel", choices=("workspace", "real"), default="workspace", help="where people act (default: workspace)"
+    )
+    parser.add_argument("--headless", action="store_true", help="in the workspace: Ben approves by himself")
+    parser.add_argument("--wait", type=int, default=900, metavar="S", help="seconds to wait for people (default: 900)")
+    parser.add_argument(
+        "--port", type=page_port, default=0, metavar="P", help="of the page on 127.0.0.1 (default: any free)"
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=Path("drill-data"), metavar="D", help="data set, run, state (default: drill-data)"
+    )
+    given = parser.parse_args(argv)
+    if not _MIN_WAIT_S <= given.wait <= _MAX_WAIT_S:
+        parser.error(f"--wait {given.wait}: expected {_MIN_WAIT_S} to {_MAX_WAIT_S} seconds")
+    if given.channel == "real" and (given.headless or given.port):
+        parser.error("--headless and --port are for the workspace; in the real channel people press the button")
+    return Options(
+        home=given.dir.resolve(),
+        real=given.channel == "real",
+        headless=given.headless,
+        port=given.port,
+        wait_s=float(given.wait),
+    )
+
+
+async def _drill(options: Options) -> int:
+    step = Step(time.monotonic())
+    with only_one(options.home, "drill"):
+        session = options.home / "session"
+        driver = LocalDriver(options.home / "launches")
+        await stop_trainers(driver, session / "runs")  # of a drill that was killed
+        shutil.rmtree(session, ignore_errors=True)
+        (session / "runs").mkdir(parents=True)
+        os.environ["YOLO_CONFIG_DIR"] = str(session)  # the user's own Ultralytics settings are left alone
+        async with _place(options, session) as (settings, page_url, click):
+            step.heading("Trainmaster drill: a bad night, rehearsed on a small training of its own")
+            data = await data_set(options.home, step)
+            if click is None:
+                data = repeated(data, _REPEATS)
+                step.note("First an epoch of the small training must end, for a checkpoint to go back to: some minutes")
+            step.note(f"Act here: {page_url}" if page_url else f"Act in Slack: channel {settings.alert_channel}")
+            return await _rehearse(options, settings, data, click, step)
+
+
+async def _rehearse(options: Options, settings: Settings, data: Path, click: Click | None, step: Step) -> int:
+    name = f"DRILL-{time.strftime('%H%M%S')}"
+    app = App(settings)
+    trainer = app.driver.launch(training(data, settings.runs_dir, name, settings.runs_dir.parent / "trainer.out"))
+    rehearsal = Rehearsal(
+        app=app,
+        name=name,
+        run_dir=settings.runs_dir / name,
+        trainer=trainer,
+        wait_s=options.wait_s,
+        click=click,
+    )
+    problem = "It was interrupted."
+    try:
+        await app.start()
+        _say(app, name, opening(name))
+        try:
+            await play(rehearsal, step, step.live)
+            problem = ""
+        except DrillOver as over:
+            problem = str(over)
+            step.failed(problem)
+        return 1 if problem else 0
+    finally:
+        with contextlib.suppress(Exception):  # what follows must happen even when nothing can be said any more
+            app.operations.withdraw(name, "The drill is over.")
+            _say(app, name, closing(rehearsal, problem))
+        await app.operations.close()
+        await stop_trainers(app.driver, settings.runs_dir, [trainer])
+        with contextlib.suppress(Exception):
+            await app.supervisor.tick()  # the channel reads that it was stopped
+        await app.close()
+        step.note(f"Nothing is left running. The run, its archive and its console log: {settings.runs_dir.parent}")
+
+
+def _say(app: App, name: str, message: Message) -> None:
+    app.outbox.put(f"drill/{name}", message)
+    app.announce()
+
+
+@contextlib.asynccontextmanager
+async def _place(options: Options, session: Path) -> AsyncIterator[tuple[Settings, str, Click | None]]:
+    """Where people act: settings, the page's address (empty in Slack), and who clicks when no person does."""
+    own = {
+        **_TRAINING,
+        "approval_ttl_s": options.wait_s,
+        "storm_approval_ttl_s": options.wait_s,
+        "runs_dir": session / "runs",
+        "state_dir": session / "state",
+    }
+    if options.real:
+        settings = load_settings(os.environ, Path(".env"))
+        refuse_beside_bot(settings.state_dir)
+        yield settings.model_copy(update=own), "", None
+        return
+    refuse_real_tokens(os.environ)
+    async with open_workspace(options.port) as workspace, PageClient(workspace.page_url) as page:
+
+        async def click(approval: Approval) -> None:
+            view = await page.look()
+            message = next(m for m in view.in_channel(CHANNEL.name) if approval.id in str(m.get("blocks")))
+            await page.click(BEN.user_id, str(message["ts"]), "approve", CHANNEL.name)
+
+        people = not options.headless and sys.stdout.isatty()
+        settings = workspace_settings(workspace, session)
+        yield settings.model_copy(update=own), workspace.page_url, None if people else click
+
+
+def refuse_beside_bot(state_dir: Path) -> None:
+    """No bot of this host uses ``state_dir``.
+
+    Raises:
+        CommandError: one does: it and the drill would share a connection, and each click would reach one of them only.
+    """
+    try:
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise CommandError(
+            "bot-running",
+            f"a bot runs with these tokens and {state_dir}; Slack would give each click to only one of the two.",
+            "stop it for the drill (trainings go on, it catches up), or drill in the workspace: leave out --channel",
+        ) from error
+    finally:
+        os.close(descriptor)

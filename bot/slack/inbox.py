@@ -1,0 +1,190 @@
+"""Between Slack and the handler: in time, once, and never silent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from slack_sdk.errors import SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Request
+from trainmaster.bot.errors import TrainmasterError
+from trainmaster.bot.slack import incoming
+from trainmaster.bot.slack.answers import Answers, Place
+from trainmaster.bot.slack.seen_events import Once
+
+log = logging.getLogger(__name__)
+
+ACK_AT_LATEST_S: Final = 2.0
+"""Slack gives 3 s. A decision is acknowledged once it is committed, but never later than this."""
+
+Ack = Callable[[], Awaitable[Any]]
+Payload = Mapping[str, Any]
+
+
+class Desk:
+    """Takes in what people say and press, asks the handler, and brings the answers. Nothing here raises: an exception
+    just after an ``ack`` would make Bolt lose it."""
+
+    def __init__(
+        self, *, handler: Handler, answers: Answers, client: AsyncWebClient, bot_user: str, once: Once | None = None
+    ) -> None:
+        self._handler = handler
+        self._answers = answers
+        self._client = client
+        self._bot_user = bot_user
+        self._once = once or Once()
+        self._open: set[asyncio.Task[Any]] = set()
+
+    async def slash(self, body: Payload, ack: Ack) -> None:
+        """A slash command: acknowledged at once, as its answer is what shows that it was carried out."""
+        await ack()
+        request = incoming.slash_request(body)
+        if request is None:
+            log.warning("a slash command without user or channel was ignored")
+            return
+        url = body.get("response_url")
+        place = _place(request, response_url=url if isinstance(url, str) else None, prefer_url=True)
+        await self._track(self._command(request, place))
+
+    async def mention(self, body: Payload) -> None:
+        """A mention in a channel; answered in its thread if it was said in one."""
+        request = incoming.mention_request(body, self._bot_user)
+        if request is not None and self._once.first(incoming.event_key(body)):
+            await self._track(self._command(request, _place(request)))
+
+    async def message(self, body: Payload) -> None:
+        """A direct message, or talk in a thread: of that only what is a command, under a message of ours."""
+        talk = incoming.message_talk(body, self._bot_user)
+        if talk is None or not self._once.first(incoming.event_key(body)):
+            return
+        request = talk.request
+        if request.origin is Origin.THREAD and not self._is_meant(talk):
+            return
+        await self._track(self._command(request, _place(request)))
+
+    async def button(self, body: Payload, ack: Ack) -> None:
+        """A pressed button: what it changes is committed first, then acknowledged. Some only ask for a reason."""
+        press = incoming.press(body)
+        if press is None:
+            await ack()
+            log.warning("a click without action, user or message was ignored")
+            return
+        url = body.get("response_url")
+        place = _press_place(press, url if isinstance(url, str) else None)
+        if press.action in incoming.ASKS_WHY:
+            await ack()
+            if not await self._asked_why(press):
+                await self._track(self._press(press, place, _acked))
+            return
+        await self._track(self._press(press, place, ack))
+
+    async def reason_given(self, body: Payload, ack: Ack) -> None:
+        """The form with the reason, sent off."""
+        press = incoming.reason_given(body)
+        if press is None:
+            await ack()
+            log.warning("a form without user or subject was ignored")
+            return
+        await self._track(self._press(press, _press_place(press, None), ack))
+
+    async def settle(self, timeout_s: float) -> None:
+        """What is being answered is finished, or the time is over."""
+        if self._open:
+            await asyncio.wait(self._open, timeout=timeout_s)
+
+    async def _track(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        await task
+
+    def _is_meant(self, talk: incoming.Talk) -> bool:
+        request = talk.request
+        try:
+            ours = talk.under_bot or self._handler.is_ours(request.channel, request.thread_ts or "")
+            return ours and self._handler.is_command(request.text)
+        except TrainmasterError as error:
+            log.warning("a reply in a thread was not understood: %s", error)
+            return False
+
+    async def _command(self, request: Request, place: Place) -> None:
+        await self._answer(_told(self._handler.command(request), request.id, request.text), place)
+
+    async def _press(self, press: Press, place: Place, ack: Ack) -> None:
+        asked = asyncio.ensure_future(_told(self._handler.action(press), press.id, press.action.value))
+        await asyncio.wait({asked}, timeout=ACK_AT_LATEST_S)
+        await ack()
+        await self._answer(asked, place)
+
+    async def _answer(self, asked: Awaitable[Reply | None], place: Place) -> None:
+        reply = await asked
+        if reply is None:
+            return
+        try:
+            await self._answers.give(reply, place)
+        except Exception:
+            log.exception("an answer to %s in %s was lost", place.user, place.channel)
+
+    async def _asked_why(self, press: Press) -> bool:
+        """Whether the form is open. If Slack will not open it, the decision counts without a reason: it is what was
+        pressed, and a reject or a continue changes nothing in the world."""
+        try:
+            await self._client.views_open(trigger_id=press.id, view=incoming.reason_form(press))
+        except (SlackClientError, OSError, ValueError) as error:
+            log.warning("the form for a reason could not be opened: %s", error)
+            return False
+        return True
+
+
+async def _acked() -> None:
+    """Was acknowledged before."""
+
+
+async def _told(answer: Awaitable[Reply | None], id_: str, what: str) -> Reply | None:
+    """The handler's answer, or what went wrong, in words: the command's edge, where everything is caught."""
+    try:
+        return await answer
+    except TrainmasterError as error:
+        return _failure(error)
+    except Exception:
+        mark = secrets.token_hex(4)
+        log.exception("%s failed (mark %s, Slack's id %s)", what[:80], mark, id_)
+        message = Message(
+            title="That failed inside Trainmaster",
+            tone=Tone.CRITICAL,
+            body=(f"The bot's log has the details under the mark {mark}.",),
+            context=("/train status shows what holds now",),
+        )
+        return Reply(message=message, private=True)
+
+
+def _failure(error: TrainmasterError) -> Reply:
+    title = error.message[:1].upper() + error.message[1:]
+    context = (error.hint, error.slug) if error.hint else (error.slug,)
+    return Reply(message=Message(title=title, tone=Tone.WARNING, context=context), private=True)
+
+
+def _place(request: Request, *, response_url: str | None = None, prefer_url: bool = False) -> Place:
+    return Place(
+        user=request.user,
+        channel=request.channel,
+        thread_ts=request.thread_ts,
+        response_url=response_url,
+        prefer_url=prefer_url,
+    )
+
+
+def _press_place(press: Press, response_url: str | None) -> Place:
+    return Place(
+        user=press.user,
+        channel=press.channel,
+        thread_ts=press.thread_ts,
+        root_ts=press.thread_ts or press.message_ts,
+        response_url=response_url,
+    )

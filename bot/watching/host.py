@@ -1,0 +1,49 @@
+"""The host that the bot runs on, looked at once an interval for all runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from trainmaster.bot.checks.host import check_host
+from trainmaster.bot.checks.limits import HostLimits
+from trainmaster.bot.core.health.host import HOST_RUN, HostFact
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import Clock
+from trainmaster.bot.watching.supervisor import Sink
+
+_LOG = logging.getLogger(__name__)
+
+
+class Probe(Protocol):
+    """Looks at the host."""
+
+    async def look(self, now: float) -> HostFact:
+        """The host as it is; never raises."""
+        ...
+
+
+class HostWatch:
+    """Findings about the host go where those of runs go, under the name :data:`host.HOST_RUN`."""
+
+    def __init__(self, *, probe: Probe, sink: Sink, limits: HostLimits, clock: Clock) -> None:
+        self._probe = probe
+        self._sink = sink
+        self._limits = limits
+        self._clock = clock
+        self._began_ts = clock.now()
+        self.fact: HostFact | None = None
+        """The newest look; None before the first."""
+
+    async def look(self) -> None:
+        """The host was looked at and its findings handed on."""
+        self.fact = fact = await self._probe.look(self._clock.now())
+        now = self._clock.now()
+        view = RunView(directory=Path("/"), name=HOST_RUN, ts=now, first_seen_ts=self._began_ts)
+        unjudged = frozenset(check for one in fact.unseen for check in one.checks)
+        try:
+            self._sink.process(view, check_host(fact, self._limits, now), unjudged, now)
+        except StoreError:
+            _LOG.exception("findings-not-stored: host; the next look repeats them")

@@ -1,0 +1,296 @@
+"""One tick: read -> fold -> check -> track -> notify.
+
+The periodic check and the file watcher call the same function.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.checks.progress import stall_of
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.ports import Clock
+from trainmaster.bot.watching.read_pool import TIMEOUT_S, Looked, Lookout
+
+_LOG = logging.getLogger(__name__)
+
+QUIET_WHILE_HELD = frozenset({"process_died", "orphans", "stalled", "run_stopped", "log_error"})
+"""An operation stops the process on purpose and says so itself."""
+LOG_TAIL_AFTER_S = 60.0
+"""Age of the heartbeat from which the end of the console log is read along."""
+
+
+class Reader(Protocol):
+    """Reads one run directory."""
+
+    view: RunView
+
+    def read(self, now: float) -> RunView:
+        """The newest view; never raises."""
+        ...
+
+    def log_tail(self) -> tuple[str, ...]:
+        """The last lines of the console log."""
+        ...
+
+
+class Inspector(Protocol):
+    """The part of a driver that looks at processes."""
+
+    def inspect(self, process: ProcessIdentity) -> ProcessFact:
+        """What is known of it now."""
+        ...
+
+
+class Stacks(Protocol):
+    """Tells what a run that stands still is doing."""
+
+    def take(self, view: RunView, since_ts: float) -> tuple[str, ...]:
+        """The stacks of its process, taken once for a stall that began at ``since_ts``; empty if they can't be had."""
+        ...
+
+
+class Sink(Protocol):
+    """Where findings go: tracked, stored and announced in one transaction."""
+
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
+        """The findings of one look at one run. ``unjudged`` are conditions whose absence is no evidence.
+
+        Raises:
+            StoreError: nothing of it was stored; the next look repeats it.
+        """
+        ...
+
+
+class OperationFindings(Protocol):
+    """What operations add to the checks, and which runs they hold."""
+
+    def held(self, run: str) -> bool:
+        """Whether an operation acts on the run, so that its process may end."""
+        ...
+
+    def findings(self, run: str) -> tuple[Finding, ...]:
+        """Operations of the run that need a human."""
+        ...
+
+    def notice(self, view: RunView) -> None:
+        """The run was looked at, and what was found is stored. Returns at once and never raises."""
+        ...
+
+
+class Supervisor:
+    """Watches every run that ``find_runs`` names: a run directory, or the record of an adopted run.
+
+    Implements :class:`trainmaster.bot.ports.Runs`.
+    """
+
+    def __init__(
+        self,
+        *,
+        find_runs: Callable[[], tuple[Path, ...]],
+        open_reader: Callable[[Path], Reader],
+        inspector: Inspector,
+        sink: Sink,
+        operations: OperationFindings | None,
+        limits: CheckLimits,
+        clock: Clock,
+        stacks: Stacks | None = None,
+        read_timeout_s: float = TIMEOUT_S,
+        together: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._stacks = stacks
+        self._find_runs = find_runs
+        self._open_reader = open_reader
+        self._inspector = inspector
+        self._sink = sink
+        self.operations = operations
+        self._limits = limits
+        self._clock = clock
+        self._readers: dict[Path, Reader] = {}
+        self._views: dict[Path, RunView] = {}
+        self._locks: dict[Path, asyncio.Lock] = {}
+        self._lookout = Lookout(timeout_s=read_timeout_s)
+        self._together = together
+        """Around what opens several readers: what they write is written at once."""
+        self.last_tick_ts: float | None = None
+        self._checked_ts: dict[Path, float] = {}
+        self.find_fault: str | None = None
+        """Why the last tick could not look for new runs; None when it could."""
+
+    async def tick(self) -> None:
+        """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
+        found: tuple[Path, ...] = ()
+        self.find_fault = None
+        try:
+            found = await self._lookout.ask("runs", self._find_runs)
+        except OSError as error:
+            # Before the first training there need be no RUNS_DIR.
+            if self._readers or not isinstance(error, FileNotFoundError):
+                self.find_fault = f"{error}. Check RUNS_DIR, its permissions and its mount."
+            _LOG.warning("runs-dir-unreadable: %s. Hint: check RUNS_DIR, its permissions and its mount.", error)
+        runs = {*found, *self._readers}
+        for one in runs:
+            self._checked_ts.setdefault(one, self._clock.now())
+        await self.check_all(runs)
+        self.last_tick_ts = self._clock.now()
+
+    def oldest_check_ts(self) -> float | None:
+        """When the run that has waited longest for its turn was last checked; None when there is no run."""
+        return min(self._checked_ts.values(), default=None)
+
+    async def check_all(self, directories: Collection[Path]) -> None:
+        """Each run was read, checked and its findings handed on; those that are free are read in one thread."""
+        locks = {one: self._locks.setdefault(one, asyncio.Lock()) for one in sorted(directories)}
+        free = [one for one, lock in locks.items() if not lock.locked()]
+        busy = [one for one, lock in locks.items() if lock.locked()]
+        await asyncio.gather(self._look_at(free), *(self.check(one) for one in busy))
+
+    async def check(self, directory: Path) -> RunView | None:
+        """The run in ``directory`` was read, checked and its findings handed on. None when it is no run (yet)."""
+        await self._look_at([directory])
+        return self._views.get(directory)
+
+    async def _look_at(self, directories: Sequence[Path]) -> None:
+        held: dict[Path, asyncio.Lock] = {}
+
+        def take(looked: Looked[RunView | None]) -> None:
+            try:
+                self._take(looked)
+            except Exception:  # noqa: BLE001 - the tick: the other runs go on, and the next look repeats it
+                _LOG.exception("look-failed: %s", looked.place)
+            held.pop(looked.place).release()  # one that hangs must not hold the others
+
+        try:
+            for one in directories:
+                lock = self._locks.setdefault(one, asyncio.Lock())
+                await lock.acquire()
+                held[one] = lock
+            self._open_new([one for one in directories if one not in self._readers])
+            work = {one: partial(self._look, self._readers[one]) for one in directories if one in self._readers}
+            await self._lookout.look(work, take)
+        finally:
+            for lock in held.values():
+                lock.release()
+
+    def _open_new(self, directories: Sequence[Path]) -> None:
+        if not directories:
+            return
+        with self._together():
+            for one in directories:
+                try:
+                    self._readers[one] = self._open_reader(one)
+                except Exception:  # noqa: BLE001 - the tick: logged, and tried again
+                    _LOG.exception("run-unreadable: %s; it is opened again at the next look", one)
+
+    def _take(self, looked: Looked[RunView | None]) -> None:
+        directory, view, error = looked.place, looked.answer, looked.error
+        self._checked_ts[directory] = self._clock.now()
+        if isinstance(error, TimeoutError):
+            view = self._unreadable(directory, str(error))
+        elif error is not None:
+            _LOG.error("run-unreadable: %s", directory, exc_info=error)
+            view = self._unreadable(directory, f"{type(error).__name__}: {error}")
+        if view is None:
+            return
+        self._views[directory] = view
+        now = self._clock.now()
+        try:
+            findings, unjudged = self._findings(view, now)
+            self._sink.process(view, findings, unjudged, now)
+        except StoreError:
+            _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
+        if self.operations is not None:
+            self.operations.notice(view)
+
+    def _look(self, reader: Reader) -> RunView | None:
+        now = self._clock.now()
+        view = reader.read(now)
+        if view.record is None:
+            return None
+        record = view.record
+        view = replace(view, process=self._inspector.inspect(record.process) if record.process else None)
+        stall = stall_of(view, self._limits, now)
+        if stall is not None and self._stacks is not None:
+            view = replace(view, stacks=self._stacks.take(view, stall.since_ts))
+        silent_s = now - (view.beat.ts if view.beat else record.started_ts or now)
+        if view.state is RunState.DIED or stall is not None or silent_s > LOG_TAIL_AFTER_S:
+            view = replace(view, log_tail=reader.log_tail())
+        return view
+
+    def _unreadable(self, directory: Path, why: str) -> RunView | None:
+        known = self._views.get(directory)
+        return replace(known, read_errors=(why,), process=None) if known else None
+
+    def _findings(self, view: RunView, now: float) -> tuple[list[Finding], frozenset[str]]:
+        found: list[Finding] = []
+        unjudged: set[str] = set()
+        for check in CHECKS:
+            try:
+                found += check.look(view, self._limits, now)
+            except Exception as error:  # noqa: BLE001 - the tick: logged, and told as a finding
+                _LOG.exception("check-failed: %s on %s", check.look.__name__, view.name)
+                found.append(_check_failed(view, check.look.__name__, error, now))
+                unjudged.update(check.conditions)
+        if self.operations is not None:
+            try:
+                if self.operations.held(view.run):
+                    found = [one for one in found if one.check not in QUIET_WHILE_HELD]
+                    unjudged |= QUIET_WHILE_HELD
+                found += self.operations.findings(view.run)
+            except StoreError:  # the sink meets the same fault and tells it
+                _LOG.exception("operations-unreadable: %s", view.name)
+        return found, frozenset(unjudged)
+
+    def all(self) -> Sequence[RunView]:
+        """Newest activity first, runs at work before all others."""
+        return sorted(self._views.values(), key=lambda view: (view.state.active, _activity_ts(view)), reverse=True)
+
+    def find(self, name_or_id: str) -> RunView | None:
+        """By id, by directory name, or by a path that ends in it; the newest when several share a name."""
+        wanted = name_or_id.strip().strip("/")
+        parts = tuple(wanted.split("/"))
+        matching = [view for view in self.all() if wanted == view.run or _ends_in(view, parts)]
+        return matching[0] if matching else None
+
+    async def refresh(self, run: str) -> RunView | None:
+        """The run, read anew now."""
+        view = self.find(run)
+        place = next((place for place, known in self._views.items() if view and known.run == view.run), None)
+        return await self.check(place) if place else None
+
+
+def _ends_in(view: RunView, parts: tuple[str, ...]) -> bool:
+    return parts in {(view.name,), view.directory.parts[-len(parts) :]}
+
+
+def _activity_ts(view: RunView) -> float:
+    beat = view.heartbeat.ts if view.heartbeat else 0.0
+    record = view.record
+    return max(beat, (record.updated_ts or record.started_ts or 0.0) if record else 0.0)
+
+
+def _check_failed(view: RunView, name: str, error: Exception, now: float) -> Finding:
+    return Finding(
+        run=view.run,
+        check="check_failed",
+        key=name,
+        severity=Severity.WARNING,
+        nature=Nature.CONDITION,
+        ts=now,
+        title=f"{view.name}: {name.replace('_', ' ')} failed, so what it watches is not watched",
+        body=(f"{type(error).__name__}: {error}",),
+        hint="the bot's log has the traceback",
+        resolution=f"{view.name}: {name.replace('_', ' ')} works again",
+    )

@@ -1,0 +1,1 @@
+"""Socket Mode, the server's side: connections, envelopes, events."""

@@ -1,0 +1,93 @@
+"""People's words and presses -> commands, alerts and operations. Knows nothing of Slack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trainmaster.bot.core.conversation.message import ActionId, Message, Reply, Tone
+from trainmaster.bot.core.conversation.request import Press, Request
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.errors import CommandError
+from trainmaster.commands import COMMANDS, Context, dispatch, is_command
+
+
+class People:
+    """Implements :class:`trainmaster.bot.core.conversation.request.Handler`."""
+
+    def __init__(self, context: Context, *, silence_s: float, notify: Callable[[], None]) -> None:
+        self._context = context
+        self._silence_s = silence_s
+        self._notify = notify
+
+    async def command(self, request: Request) -> Reply | None:
+        """The answer to the words of ``request``."""
+        try:
+            return await dispatch(request, self._context, COMMANDS)
+        finally:
+            self._notify()
+
+    def is_command(self, text: str) -> bool:
+        """Whether ``text`` as a whole is a command."""
+        return is_command(text, COMMANDS)
+
+    def is_ours(self, channel: str, ts: str) -> bool:
+        """Whether the message there is one of ours."""
+        return self._context.outbox.key_at(channel, ts) is not None
+
+    async def action(self, press: Press) -> Reply | None:
+        """The press has had its effect, or the reason why not is the answer."""
+        try:
+            return await self._act(press)
+        finally:
+            self._notify()
+
+    async def _act(self, press: Press) -> Reply | None:
+        key = self._context.outbox.key_at(press.channel, press.message_ts)
+        if press.action in {ActionId.APPROVE, ActionId.REJECT}:
+            self._refuse_elsewhere(press)
+            approve = press.action is ActionId.APPROVE
+            return await self._context.operations.decide(press.value, press.user, approve=approve, reason=press.reason)
+        if press.action is ActionId.ACK:
+            return self._ack(press)
+        if press.action is ActionId.SILENCE:
+            return self._silence(press)
+        if press.action is ActionId.UNSILENCE:
+            return self._unsilence(press)
+        run = self._run_of(press)
+        if press.action is ActionId.CONTINUE_RUN:
+            return await self._context.operations.continue_run(run, press.user, press.reason, channel=press.channel)
+        return await self._context.operations.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
+
+    def _refuse_elsewhere(self, press: Press) -> None:
+        """A decision counts on its own card only; one whose place is not known yet is taken at its word."""
+        card = self._context.outbox.posted(f"approval/{press.value}")
+        if card is not None and (card.channel, card.ts) != (press.channel, press.message_ts):
+            raise CommandError(
+                "other-message", "this button belongs to another message; nothing was decided.", "use the newest card"
+            )
+
+    def _run_of(self, press: Press) -> str:
+        view = self._context.runs.find(press.value)
+        if view is None:
+            raise CommandError("run-unknown", "the run of this button is no longer watched.", "/train runs")
+        return view.run
+
+    def _ack(self, press: Press) -> Reply | None:
+        now = self._context.clock.now()
+        if self._context.alerts.ack(press.value, press.user, now) is None:
+            raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
+        return None  # the alert's own message now names who has it
+
+    def _unsilence(self, press: Press) -> Reply | None:
+        if self._context.alerts.unsilence(press.value, press.user, self._context.clock.now()) is None:
+            raise CommandError("not-silenced", "this alert is not silenced.", "/train alerts")
+        return None  # the alert's own message no longer says that it is
+
+    def _silence(self, press: Press) -> Reply | None:
+        now = self._context.clock.now()
+        if self._context.alerts.silence(press.value, press.user, now + self._silence_s, now) is None:
+            raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
+        until = moment(now + self._silence_s)
+        title = f"Silent for {duration(self._silence_s)}, until {until}"
+        return Reply(message=Message(title=title, tone=Tone.NEUTRAL), private=True)

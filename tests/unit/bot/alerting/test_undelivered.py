@@ -1,0 +1,74 @@
+"""A lost channel is told directly, once, and not for a passing trouble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.outboxes import FakeClock
+from trainmaster.bot.alerting.undelivered import TOLD_AFTER_S, Undelivered
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.messages import MessageStore
+
+FAULT = "C0TRAIN: slack-channel: posting: the channel is archived (is_archived)."
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.outbox = MessageStore(Database(Path(":memory:")))
+        self.outbox.put("alert", Message(title="stalled"))
+        self.faults: tuple[str, ...] = ()
+        self.undelivered = Undelivered(
+            faults=lambda: self.faults,
+            waiting=self.outbox,
+            outbox=self.outbox,
+            on_call=("U1", "U2"),
+            clock=self.clock,
+        )
+
+    def direct(self) -> list[str]:
+        return [one.lane for one in self.outbox.pending(2e9) if one.key.startswith("undelivered/")]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_lost_channel_is_told_to_each_person_on_call_once(world: World) -> None:
+    world.faults = (FAULT,)
+    told = []
+    for _ in range(20):
+        told.append(world.undelivered.tick())
+        world.clock.pass_s(TOLD_AFTER_S / 4)
+    assert told.count(True) == 1
+    assert told.index(True) == 4
+    assert world.direct() == ["U1", "U2"]
+    (first, *_) = [one.message for one in world.outbox.pending(2e9) if one.lane == "U1"]
+    assert first.body[0] == FAULT
+    assert "1 message is kept" in first.body[1]
+
+
+def test_trouble_that_passes_is_told_to_nobody(world: World) -> None:
+    for _ in range(10):
+        world.faults = (FAULT,)
+        assert not world.undelivered.tick()
+        world.clock.pass_s(TOLD_AFTER_S - 1)
+        world.faults = ()
+        assert not world.undelivered.tick()
+    assert world.direct() == []
+
+
+def test_channel_lost_again_is_told_again(world: World) -> None:
+    for _ in range(2):
+        world.faults = (FAULT,)
+        world.undelivered.tick()
+        world.clock.pass_s(TOLD_AFTER_S)
+        assert world.undelivered.tick()
+        world.faults = ()
+        world.undelivered.tick()
+        world.clock.pass_s(1)
+    assert len(world.direct()) == 4

@@ -1,0 +1,113 @@
+"""Logs as shippers, loggers, terminals and editors leave them: the same facts whatever stands around each line."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.bot.reading.log_texts import TRACEBACK, frame, header, raised, start, validation
+from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
+
+LOG = (
+    start() + frame(1, 3) + frame(1, 20) + "\n" + validation() + header()
+    + frame(2, 1, losses=("1.2", "nan", "inf")) + "\n" + raised("RuntimeError: CUDA error: illegal memory access")
+)  # fmt: skip
+
+STAMPS = {
+    "docker": "2026-05-01T12:00:00.123456789Z ",
+    "docker_compose": "trainer-1  | ",
+    "kubectl": "[pod/trainer-0/main] ",
+    "github_actions": "2026-05-01T12:00:00.1234567Z ",
+    "cloudwatch": "2026-05-01T12:00:00.123000+00:00 algo-1-abcde ",
+    "vertex": "INFO\t2026-05-01 12:00:00 +0000\tworkerpool0-0\t",
+    "journald": "May 01 12:00:00 host python[123]: ",
+    "journald_iso": "2026-05-01T12:00:00+0000 host python[123]: ",
+    "syslog_without_host": "May 01 12:00:00 ",
+    "clock": "[12:00:00] ",
+    "hydra": "[2026-05-01 12:00:00,123][train][INFO] - ",
+    "logging": "2026-05-01 12:00:00,123 - train - INFO - ",
+    "logging_basic": "INFO:root:",
+    "loguru": "2026-05-01 12:00:00.123 | INFO     | mod:func:12 - ",
+    "level": "[INFO] ",
+    "stream": "stderr: ",
+    "srun": "0: ",
+    "mpirun": "[1,0]<stderr>:",
+    "sagemaker_mpi": "[1,mpirank:0,algo-1]<stdout>:",
+    "torchrun": "[rank0]: ",
+    "ray": "(RayTrainWorker pid=123, ip=10.0.0.1) ",
+    "indented": "    ",
+}
+
+
+def stamped(stamp: str) -> str:
+    return "\n".join(stamp + line for line in LOG.split("\n"))
+
+
+def records(wrap: Callable[[str], object]) -> str:
+    return "\n".join(json.dumps(wrap(line)) for line in LOG.split("\n"))
+
+
+WRAPPINGS = {
+    "cat_v": LOG.replace("\r", "^M").replace("\x1b", "^["),
+    "windows": LOG.replace("\n", "\r\n"),
+    "windows_twice": LOG.replace("\n", "\r\r\n"),
+    "byte_order_mark": "\ufeff" + LOG,
+    "web_page": LOG.replace("  ", "\u00a0 "),
+    "numbered": "\n".join(f"{number:>6}\t{line}" for number, line in enumerate(LOG.split("\n"), 1)),
+    "grep_n": "\n".join(f"{number}:{line}" for number, line in enumerate(LOG.split("\n"), 1)),
+    "cursor_up": LOG.replace("\r\x1b[K", "\n\x1b[A\x1b[2K"),
+    "coloured_stamp": "\n".join(f"\x1b[32m12:00:00\x1b[0m \x1b[1mINFO\x1b[0m {line}" for line in LOG.split("\n")),
+    "fluentd": records(lambda line: {"message": line, "level": "info"}),
+    "stackdriver": records(lambda line: {"severity": "INFO", "jsonPayload": {"message": line}}),
+    "opentelemetry": records(lambda line: {"ts": 1, "body": line}),
+    "script": f"Script started on 2026-05-01 12:00:00+00:00\n{LOG}\nScript done on 2026-05-01\n",
+}
+ENCODINGS = {
+    "utf16": LOG.encode("utf-16"),
+    "utf16_big_endian": b"\xfe\xff" + LOG.encode("utf-16-be"),
+    "utf16_unmarked": LOG.encode("utf-16-le"),
+    "gbk": LOG.replace("🚀", "").replace("━", "-").replace("─", "-").encode("gbk"),
+    "cp437": LOG.encode("cp437", "replace"),
+}
+
+
+def scan(log: bytes | str) -> ScanReport:
+    return scan_stream(io.BytesIO(log if isinstance(log, bytes) else log.encode()))
+
+
+@pytest.mark.parametrize(
+    "log",
+    [*map(stamped, STAMPS.values()), *WRAPPINGS.values(), *ENCODINGS.values()],
+    ids=[*STAMPS, *WRAPPINGS, *ENCODINGS],
+)
+def test_every_fact_is_found_whatever_is_around_it(log: bytes | str) -> None:
+    report = scan(log)
+    assert (report.last_epoch, report.total_epochs, report.last_batch, report.total_batches) == (2, 10, 1, 20)
+    assert {name: str(value) for name, value in (report.losses or {}).items()} == {
+        "box_loss": "1.2", "cls_loss": "nan", "dfl_loss": "inf"
+    }  # fmt: skip
+    assert (report.nan_loss_frames, report.nan_loss_lines) == (1, 1)
+    assert (report.map50, report.map50_95) == (0.712, 0.523)
+    assert (report.crash_kind, len(report.incidents)) == ("cuda_error", 2)
+
+
+def test_a_chain_of_stamped_tracebacks_ends_with_the_last() -> None:
+    stamp = STAMPS["loguru"]
+    chain = raised("KeyError: 'a'") + "\nDuring handling of the above exception, another exception occurred:\n"
+    lines = (chain + raised("ValueError: b")).split("\n")
+    report = scan(start() + frame(1, 3) + "\n" + "\n".join(stamp + line for line in lines))
+    assert report.crash_detail == "ValueError: b"
+
+
+def test_a_stamp_of_one_traceback_makes_no_exception_of_a_later_stamped_line() -> None:
+    stamp = STAMPS["logging"]
+    traceback = "".join(f"{stamp}{line}\n" for line in (TRACEBACK + "OSError: retried").splitlines())
+    report = scan(start() + frame(1, 3) + "\n" + traceback + frame(1, 4) + f"\n{stamp}ValueError: 0.1\n")
+    assert not report.crashed
+
+
+def test_a_list_of_class_names_kills_nothing() -> None:
+    assert not scan(start() + frame(1, 3) + "\n0: Killed\n1: Terminated\n").crashed

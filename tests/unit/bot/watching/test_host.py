@@ -1,0 +1,60 @@
+"""The host is looked at for all runs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.support.outboxes import FakeClock
+from trainmaster.bot.checks.limits import HostLimits
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.health.host import DiskFact, HostFact, Unseen
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.watching.host import HostWatch
+
+FULL = DiskFact(place="/data", holds=("RUNS_DIR",), free_gib=1.0, total_gib=100.0)
+
+
+@dataclass
+class Probe:
+    fact: HostFact
+
+    async def look(self, now: float) -> HostFact:
+        return self.fact
+
+
+@dataclass
+class Sink:
+    looks: list[tuple[str, list[str], frozenset[str]]] = field(default_factory=list)
+    broken: bool = False
+
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
+        if self.broken:
+            raise StoreError("state-database", "it is locked.")
+        self.looks.append((view.run, [one.check for one in findings], unjudged))
+
+
+def _watch(sink: Sink, fact: HostFact) -> HostWatch:
+    return HostWatch(probe=Probe(fact), sink=sink, limits=HostLimits(), clock=FakeClock())
+
+
+async def test_findings_of_the_host_go_to_the_sink_under_its_own_name() -> None:
+    sink = Sink()
+    watch = _watch(sink, HostFact(ts=1.0, name="gpu1", disks=(FULL,)))
+    await watch.look()
+    assert sink.looks == [("host", ["disk_low"], frozenset())]
+    assert watch.fact is not None
+
+
+async def test_what_gave_no_answer_is_not_judged() -> None:
+    sink = Sink()
+    unseen = Unseen(what="disk of /data", why="no answer", checks=frozenset({"disk_low"}))
+    await _watch(sink, HostFact(ts=1.0, name="gpu1", unseen=(unseen,))).look()
+    assert sink.looks == [("host", ["host_unseen"], frozenset({"disk_low"}))]
+
+
+async def test_a_store_that_fails_ends_no_watching() -> None:
+    watch = _watch(Sink(broken=True), HostFact(ts=1.0, name="gpu1"))
+    await watch.look()
+    assert watch.fact is not None

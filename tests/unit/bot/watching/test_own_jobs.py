@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.support.outboxes import FakeClock
+from trainmaster.bot.checks.limits import DutyLimits
+from trainmaster.bot.core.alerts.finding import Finding, Severity
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.watching.own_jobs import SelfWatch
+
+
+@dataclass
+class Sink:
+    looks: list[tuple[Finding, ...]] = field(default_factory=list)
+    runs: set[str] = field(default_factory=set)
+    broken: bool = False
+
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
+        if self.broken:
+            raise StoreError("state-database", "it is locked.")
+        self.runs.add(view.run)
+        self.looks.append(tuple(findings))
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def watch(sink: Sink) -> SelfWatch:
+    return SelfWatch(sink=sink, limits=DutyLimits(faults_in_a_row=3), clock=FakeClock())
+
+
+def test_the_third_fault_in_a_row_is_told_at_once(watch: SelfWatch, sink: Sink) -> None:
+    for _ in range(2):
+        watch.note("find new runs", "OSError: dead")
+    assert sink.looks == []
+    watch.note("find new runs", "OSError: stale handle")
+    ((finding,),) = sink.looks
+    assert (finding.check, finding.key, finding.severity) == ("duty_failed", "find new runs", Severity.WARNING)
+    assert "3 times in a row (limit 3)" in finding.title
+    assert "stale handle" in finding.body[0]
+    assert sink.runs == {"trainmaster-jobs"}
+
+
+def test_what_goes_well_again_is_no_finding_any_more(watch: SelfWatch, sink: Sink) -> None:
+    for fault in ("a", "b", "c", None):
+        watch.note("find new runs", fault)
+    assert [len(found) for found in sink.looks] == [1, 0]
+
+
+def test_faults_with_a_success_between_them_are_no_alert(watch: SelfWatch, sink: Sink) -> None:
+    for fault in ("a", "b", None, "a", "b", None):
+        watch.note("check host", fault)
+    watch.look()
+    assert sink.looks == [()]
+
+
+def test_runs_that_are_not_checked_are_critical(watch: SelfWatch, sink: Sink) -> None:
+    for _ in range(3):
+        watch.note("check runs", "TimeoutError: it did not end within 120 s and was cancelled")
+    assert sink.looks[-1][0].severity is Severity.CRITICAL
+
+
+def test_a_store_that_fails_ends_nothing(watch: SelfWatch, sink: Sink) -> None:
+    sink.broken = True
+    for _ in range(4):
+        watch.note("check host", "x")
+    sink.broken = False
+    watch.look()
+    assert len(sink.looks[-1]) == 1

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from trainmaster.bot.watching.read_pool import Looked, Lookout
+
+
+@dataclass
+class Mount:
+    """Answers at once until it hangs."""
+
+    hanging: set[str] = field(default_factory=set)
+    released: threading.Event = field(default_factory=threading.Event)
+    threads: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def look(self, name: str) -> Callable[[], str]:
+        def answer() -> str:
+            self.asked.append(name)
+            self.threads[name] = str(threading.get_ident())
+            if name in self.hanging:
+                self.released.wait(20)
+            if name == "broken":
+                raise PermissionError(name)
+            return name.upper()
+
+        return answer
+
+    def all(self, *names: str) -> dict[str, Callable[[], str]]:
+        return {name: self.look(name) for name in names}
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    mount = Mount()
+    yield mount
+    mount.released.set()
+
+
+@pytest.fixture
+def lookout() -> Lookout:
+    return Lookout(timeout_s=1)
+
+
+async def seen_of(lookout: Lookout, work: dict[str, Callable[[], str]]) -> dict[str, str | type[Exception]]:
+    seen: dict[str, str | type[Exception]] = {}
+
+    def take(looked: Looked[str]) -> None:
+        assert looked.place not in seen
+        seen[looked.place] = type(looked.error) if looked.error else looked.answer or ""
+
+    await asyncio.wait_for(lookout.look(work, take), 15)
+    return seen
+
+
+async def test_all_places_are_looked_at_in_one_thread(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainmaster.bot.watching.read_pool._PATIENCE_S", 30)
+    assert await seen_of(Lookout(timeout_s=60), mount.all("a", "b", "c")) == {"a": "A", "b": "B", "c": "C"}
+    assert len(set(mount.threads.values())) == 1
+    assert str(threading.get_ident()) not in mount.threads.values()
+
+
+async def test_what_a_look_raises_is_its_own(lookout: Lookout, mount: Mount) -> None:
+    assert await seen_of(lookout, mount.all("a", "broken", "c")) == {"a": "A", "broken": PermissionError, "c": "C"}
+    with pytest.raises(PermissionError):
+        await lookout.ask("broken", mount.look("broken"))
+
+
+async def test_places_that_hang_are_given_up_and_all_others_seen(
+    lookout: Lookout, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainmaster.bot.watching.read_pool._PATIENCE_S", 0.05)
+    mount.hanging = {f"dead{number}" for number in range(12)}  # more than the pool of a small host has threads
+    names = sorted([*mount.hanging, "healthy"])
+    seen = await seen_of(lookout, mount.all(*names))
+    assert seen == dict.fromkeys(mount.hanging, TimeoutError) | {"healthy": "HEALTHY"}
+
+
+async def test_the_others_are_seen_before_one_that_hangs_is_given_up(mount: Mount) -> None:
+    mount.hanging = {"a"}
+    others = asyncio.Event()
+    patient = Lookout(timeout_s=60)
+
+    def take(looked: Looked[str]) -> None:
+        if looked.place == "b":
+            others.set()
+
+    looking = asyncio.create_task(patient.look(mount.all("a", "b"), take))
+    await asyncio.wait_for(others.wait(), 10)
+    assert not looking.done()
+    mount.released.set()
+    await asyncio.wait_for(looking, 10)
+
+
+async def test_a_place_that_hangs_is_not_asked_again_until_it_answers(lookout: Lookout, mount: Mount) -> None:
+    mount.hanging = {"a"}
+    await seen_of(lookout, mount.all("a"))
+    for _ in range(3):
+        assert await seen_of(lookout, mount.all("a", "b")) == {"a": TimeoutError, "b": "B"}
+    assert mount.asked.count("a") == 1
+    mount.hanging.clear()
+    mount.released.set()
+    async with asyncio.timeout(10):
+        while await seen_of(lookout, mount.all("a")) != {"a": "A"}:  # noqa: ASYNC110 - its thread
+            await asyncio.sleep(0.01)
+
+
+async def test_a_look_that_is_cancelled_leaves_its_place_alone_until_it_is_over(mount: Mount) -> None:
+    mount.hanging = {"a"}
+    patient = Lookout(timeout_s=60)
+    looking = asyncio.create_task(patient.look(mount.all("a", "b"), lambda looked: None))
+    async with asyncio.timeout(10):
+        while "a" not in mount.asked:  # noqa: ASYNC110 - another thread
+            await asyncio.sleep(0.01)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    assert await seen_of(patient, mount.all("a")) == {"a": TimeoutError}
+    assert mount.asked.count("a") == 1

@@ -1,0 +1,151 @@
+"""Buttons: each does what it says, on what its value names, for whom it may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.outboxes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
+from tests.unit.conftest import Look
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.core.conversation.request import Origin, Press, Request
+from trainmaster.bot.core.run.epoch_report import ReportLimits
+from trainmaster.bot.errors import CommandError
+from trainmaster.commands import Context
+from trainmaster.commands.request_handler import People
+
+FINGERPRINT = "digits-0001/nonfinite/attempt1/epoch1"
+
+
+@dataclass
+class World:
+    people: People
+    operations: FakeOperations
+    alerts: FakeAlerts
+    outbox: FakeOutbox
+    clock: FakeClock
+
+    async def press(self, action: ActionId, value: str, *, reason: str = "") -> object:
+        press = Press(action=action, value=value, user="U0BEN", channel="C1", message_ts="5.0", reason=reason)
+        return await self.people.action(press)
+
+
+@pytest.fixture
+def world(look: Look) -> World:
+    finding = Finding(
+        run="digits-0001",
+        check="nonfinite",
+        key="attempt1/epoch1",
+        severity=Severity.WARNING,
+        nature=Nature.CONDITION,
+        ts=1.0,
+        title="digits: loss is not finite",
+    )
+    alerts = FakeAlerts([Alert(finding=finding, state=AlertState.FIRING, since_ts=1.0, updated_ts=1.0)])
+    operations, outbox, clock = FakeOperations(), FakeOutbox({("C1", "5.0"): FINGERPRINT}), FakeClock()
+    context = Context(
+        runs=FakeRuns([look()]),
+        operations=operations,
+        alerts=alerts,
+        outbox=outbox,
+        chat=FakeChat(),
+        clock=clock,
+        selection=FakeSelection(),
+        report_limits=ReportLimits(),
+    )
+    return World(People(context, silence_s=7200.0, notify=lambda: None), operations, alerts, outbox, clock)
+
+
+@pytest.mark.parametrize(
+    ("place", "counts"),
+    [
+        pytest.param(("C1", "5.0"), True, id="on its card"),
+        pytest.param(None, True, id="card sent a moment ago, its place not known yet"),
+        pytest.param(("C1", "4.0"), False, id="on another message"),
+        pytest.param(("C2", "5.0"), False, id="in another channel"),
+    ],
+)
+@pytest.mark.parametrize("action", [ActionId.APPROVE, ActionId.REJECT])
+async def test_a_decision_counts_on_its_own_card_only(
+    world: World, action: ActionId, place: tuple[str, str] | None, counts: bool
+) -> None:
+    if place is not None:
+        world.outbox.keys[place] = "approval/a1"
+    if counts:
+        await world.press(action, "a1")
+    else:
+        with pytest.raises(CommandError, match="another message"):
+            await world.press(action, "a1")
+    assert len(world.operations.asked) == counts
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "asked"),
+    [
+        pytest.param(ActionId.APPROVE, "", ("decide", "a1", "U0BEN", True, ""), id="approve"),
+        pytest.param(ActionId.REJECT, "too early", ("decide", "a1", "U0BEN", False, "too early"), id="reject"),
+    ],
+)
+async def test_a_decision_goes_to_the_approval_named(
+    world: World, action: ActionId, reason: str, asked: tuple[object, ...]
+) -> None:
+    await world.press(action, "a1", reason=reason)
+    assert world.operations.asked == [asked]
+
+
+async def test_propose_rollback_and_continue_act_on_the_run_named(world: World) -> None:
+    await world.press(ActionId.PROPOSE_ROLLBACK, "digits-0001")
+    await world.press(ActionId.CONTINUE_RUN, "digits-0001", reason="one bad image")
+    assert world.operations.asked[-1][3] == "one bad image"
+    assert [asked[:3] for asked in world.operations.asked] == [
+        ("rollback", "digits-0001", "U0BEN"),
+        ("continue", "digits-0001", "U0BEN"),
+    ]
+
+
+@pytest.mark.parametrize("action", [ActionId.PROPOSE_ROLLBACK, ActionId.CONTINUE_RUN])
+async def test_a_forged_run_is_refused(world: World, action: ActionId) -> None:
+    with pytest.raises(CommandError, match="no longer watched"):
+        await world.press(action, "../../etc")
+    assert world.operations.asked == []
+
+
+async def test_ack_is_told_by_the_alert_itself(world: World) -> None:
+    assert await world.press(ActionId.ACK, FINGERPRINT) is None
+    assert world.alerts.acked == [(FINGERPRINT, "U0BEN")]
+
+
+async def test_silence_lasts_what_the_button_means(world: World) -> None:
+    await world.press(ActionId.SILENCE, FINGERPRINT)
+    assert world.alerts.silenced == [(FINGERPRINT, world.clock.now() + 7200.0)]
+
+
+async def test_unsilence_is_told_by_the_alert_itself(world: World) -> None:
+    world.alerts.silence_where("U0ANNA", world.clock.now() + 60, world.clock.now(), run="digits-0001")
+    assert await world.press(ActionId.UNSILENCE, FINGERPRINT) is None
+    assert world.alerts.book == []
+    with pytest.raises(CommandError, match="is not silenced"):
+        await world.press(ActionId.UNSILENCE, FINGERPRINT)
+
+
+@pytest.mark.parametrize("action", [ActionId.ACK, ActionId.SILENCE])
+async def test_an_alert_that_is_over_is_refused(world: World, action: ActionId) -> None:
+    with pytest.raises(CommandError, match="no longer fires"):
+        await world.press(action, "digits-0001/other/x")
+
+
+async def test_only_whole_commands_are_answered_in_a_thread_and_only_under_our_messages(world: World) -> None:
+    assert world.people.is_command("status")
+    assert not world.people.is_command("status is bad today")
+    assert world.people.is_ours("C1", "5.0")
+    assert not world.people.is_ours("C1", "6.0")
+
+
+async def test_words_reach_the_commands(world: World) -> None:
+    request = Request(origin=Origin.MENTION, user="U0BEN", channel="C1", text="runs")
+    reply = await world.people.command(request)
+    assert reply is not None
+    assert reply.message.title == "1 run, 1 at work"

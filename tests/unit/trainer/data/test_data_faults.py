@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from ultralytics.utils import LOGGER
+
+from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.data.data_faults import Intake, LeftOut, collecting
+from trainmaster.trainer.records.recorder import Recorder
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR], ids=["as it is", "silenced"])
+def test_what_is_left_out_is_collected_and_the_console_stays_as_it_was(level: int) -> None:
+    console = io.StringIO()
+    handler, before = logging.StreamHandler(console), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(level)
+    try:
+        with collecting() as found:
+            LOGGER.info("\x1b[34mtrain: \x1b[0m/data/a: b.png: ignoring corrupt image/label: cannot identify\nscanned")
+            LOGGER.info("train: 24 images, 0 corrupt")
+        assert (LOGGER.level, handler.level) == (level, logging.NOTSET)
+    finally:
+        LOGGER.setLevel(before)
+        LOGGER.removeHandler(handler)
+
+    assert found == [LeftOut(file="/data/a: b.png", why="corrupt image/label: cannot identify")]
+    assert bool(console.getvalue()) is (level == logging.INFO)
+
+
+def test_each_file_is_told_once(tmp_path: Path) -> None:
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    intake = Intake(layout, Recorder(layout, warn=lambda _: None))
+    intake.scanned("train", [LeftOut(file="a.png", why="cut")])
+    intake.scanned("train", [LeftOut(file="a.png", why="cut")])
+    intake.batch({"unreadable_files": ["", "a.png\tgone", "b.png\tgone\nc.png\tgone"]})
+    intake.batch({"unreadable_files": ["c.png\tgone"]})
+    intake.batch({})
+
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    assert [(row["where"], row["files"]) for row in rows] == [("train", ["a.png"]), ("batch", ["b.png", "c.png"])]

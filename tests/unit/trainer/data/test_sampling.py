@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import RandomSampler
+
+from trainmaster.trainer.data.sampling import random_state, set_random_state
+
+
+def test_random_state_of_more_gpus_than_there_are_now_is_taken_over_as_far_as_it_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: dict[int, torch.Tensor] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: taken.update({device: state}))
+    first, second = torch.zeros(16, dtype=torch.uint8), torch.ones(16, dtype=torch.uint8)
+    set_random_state({**random_state(), "cuda": [first, second]})
+    assert taken == {0: first}
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 64])
+def test_a_shuffled_epoch_leaves_the_generator_where_it_is_foreseen(num_samples: int) -> None:
+    """``GuardedLoader._after`` counts on two draws an epoch, which is a detail of torch."""
+    generator = torch.Generator().manual_seed(5)
+    foreseen = torch.Generator().manual_seed(5)
+    list(RandomSampler(range(num_samples), generator=generator))
+    for _ in range(2):
+        torch.randperm(num_samples, generator=foreseen)
+    assert torch.equal(generator.get_state(), foreseen.get_state())

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.run.reporter import Stretch, rate_of
+
+
+def _add(running: RunningLoss, *losses: float) -> None:
+    for loss in losses:
+        running.add({"box_loss": torch.tensor(loss)})
+
+
+def test_a_stretch_tells_the_mean_of_its_own_batches_and_not_of_the_epoch() -> None:
+    running = RunningLoss()
+    _add(running, 8.0, 6.0)
+    first = Stretch.of(running)
+    _add(running, 3.0, 1.0)
+    second = Stretch.of(running)
+    assert first.since(Stretch()) == pytest.approx({"box_loss": 7.0})
+    assert second.since(first) == pytest.approx({"box_loss": 2.0})
+
+
+def test_a_stretch_without_good_batches_tells_nothing() -> None:
+    running = RunningLoss()
+    _add(running, 8.0)
+    assert Stretch.of(running).since(Stretch.of(running)) == {}
+    assert Stretch.of(RunningLoss()).since(Stretch()) == {}
+
+
+@pytest.mark.parametrize(
+    ("groups", "rate"),
+    [
+        pytest.param([{"lr": 0.01}, {"lr": 0.09, "param_group": "bias"}], 0.01, id="not that of the biases"),
+        pytest.param([{"lr": 0.03, "param_group": "muon"}, {"lr": 0.01, "param_group": "muon"}], 0.01, id="MuSGD"),
+        pytest.param([{"lr": 0.02, "param_group": "bias"}], 0.02, id="nothing else"),
+        pytest.param([{"lr": float("nan")}], None, id="not finite"),
+    ],
+)
+def test_the_rate_is_the_one_that_lr0_names(groups: list[dict[str, Any]], rate: float | None) -> None:
+    assert rate_of(SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups))) == rate
+
+
+def test_there_is_no_rate_before_there_is_an_optimizer() -> None:
+    assert rate_of(SimpleNamespace(optimizer=None)) is None

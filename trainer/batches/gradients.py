@@ -1,0 +1,158 @@
+"""The gradients of a step: their norm, measured with one read, and clipping."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainmaster.trainer.batches.norms import NormHistory, NormWarning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Of one optimizer step, on the host."""
+
+    norm: float
+    statistics_finite: bool
+    optimizer_finite: bool
+
+    @property
+    def finite(self) -> bool:
+        """Whether the gradient is."""
+        return math.isfinite(self.norm)
+
+
+class Gradients:
+    """The gradients of ``model`` under ``optimizer``."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._named = list(model.named_parameters())  # frozen ones too: a callback may thaw them
+        self._optimizer = optimizer
+        self._states: list[torch.Tensor] = []
+        self._steps: dict[torch.device, list[torch.Tensor]] = {}
+        self._known_states: list[torch.Tensor] = []
+        self._norms: torch.Tensor | None = None
+        self._total: torch.Tensor | None = None
+        self._names: list[str] = []
+        self._host_norms: list[float] = []
+        self._highest: tuple[float, list[float]] | None = None
+        self.history = NormHistory()
+        self.clipped = 0
+        """Steps that were clipped."""
+
+    def there(self) -> bool:
+        """Whether any parameter has a gradient: none has when every micro-batch of the window was skipped."""
+        return any(parameter.grad is not None for _, parameter in self._named)
+
+    @torch.no_grad()
+    def measure(self, flag: torch.Tensor, *, states: bool) -> Measurement:
+        """Norm of all gradients, with ``flag`` (NaN for bad batch-norm statistics) and the optimizer's own state.
+
+        One device-to-host read. The norm is that of ``torch.nn.utils.clip_grad_norm_``, bit for bit.
+        """
+        self._total = self._total_norm()
+        parts = [self._total.float(), flag.reshape(()).to(self._total.device)]
+        if states and (tensors := self._state_tensors()):
+            # The 2-norm overflows at values from 1e19, far before they do, and is eight times as fast on a CPU as the
+            # largest magnitude; what looks bad is looked at closely before anything is healed.
+            norms = torch._foreach_norm(tensors)  # noqa: SLF001 - as torch's own get_total_norm does
+            parts.append((torch.stack(norms) * 0).sum().float())
+        counts_finite = True
+        for device, steps in self._steps.items() if states else ():
+            flag = (torch.stack(steps) * 0).sum().float()
+            if device == self._total.device:
+                parts.append(flag)
+            else:  # plain Adam counts its steps on the host
+                counts_finite = counts_finite and math.isfinite(flag.tolist())
+        scalars = torch.stack(parts)
+        if self._norms is None:
+            values, self._host_norms = scalars.tolist(), []
+        else:  # the norm of each parameter comes along with the one read
+            values = torch.cat([scalars, self._norms.float()]).tolist()
+            values, self._host_norms = values[: len(parts)], values[len(parts) :]
+        norm, statistics, *rest = values
+        return Measurement(
+            norm=norm,
+            statistics_finite=math.isfinite(statistics),
+            optimizer_finite=counts_finite and all(map(math.isfinite, rest)),
+        )
+
+    @torch.no_grad()
+    def clip(self, norm: float, max_norm: float) -> bool:
+        """Scale to ``max_norm`` as ``clip_grad_norm_`` does. Whether anything had to be."""
+        assert self._total is not None
+        if norm + 1e-6 < max_norm * (1 - 1e-6):  # well below: the factor would be clamped to exactly 1
+            return False
+        parameters = [parameter for _, parameter in self._named]
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, self._total)
+        clipped = norm > max_norm
+        self.clipped += clipped
+        return clipped
+
+    def note(self, norm: float) -> NormWarning | None:
+        """Remember the norm of a step that was taken; a warning when it is out of line."""
+        if not self._highest or norm > self._highest[0]:
+            self._highest = norm, self._host_norms
+        return self.history.note(norm)
+
+    def worst_since(self) -> tuple[str, float] | None:
+        """The parameter with the largest gradient in the step with the largest norm since the last call."""
+        highest, self._highest = self._highest, None
+        found = self._ranked(highest[1], 1) if highest else []
+        return found[0] if found else None
+
+    def worst(self, num: int = 3) -> list[tuple[str, float]]:
+        """Parameters with the largest gradient norms of the last measurement, non-finite ones first."""
+        return self._ranked(self._host_norms, num)
+
+    def _ranked(self, norms: list[float], num: int) -> list[tuple[str, float]]:
+        names = self._names
+        if len(names) != len(norms):  # other parameters had a gradient then
+            return []
+        pairs = zip(names, norms, strict=True)
+        return sorted(pairs, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf, reverse=True)[:num]
+
+    def _total_norm(self) -> torch.Tensor:
+        there = [(name, parameter.grad) for name, parameter in self._named if parameter.grad is not None]
+        self._names, grads = [name for name, _ in there], [grad for _, grad in there]
+        if len({(grad.device, grad.dtype) for grad in grads}) == 1:
+            self._norms = torch.stack(torch._foreach_norm(grads))  # noqa: SLF001 - get_total_norm drops this vector
+            return torch.linalg.vector_norm(self._norms)
+        self._norms = None
+        return torch.nn.utils.get_total_norm(grads)
+
+    def _state_tensors(self) -> list[torch.Tensor]:
+        states = self._optimizer.state.values()
+        there = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+        # Somebody may have put other tensors there since: `load_state_dict` does.
+        if len(there) == len(self._known_states) and all(map(operator.is_, there, self._known_states)):
+            return self._states
+        self._known_states, self._states, self._steps = there, [], {}
+        for state in states:
+            for key, value in state.items():
+                if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+                    continue
+                if key == "step":
+                    self._steps.setdefault(value.device, []).append(value.reshape(()))
+                else:
+                    self._states.append(value)
+        return self._states
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether every floating tensor is finite; one read a device and type. For rare occasions."""
+    groups: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
+    for tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel():
+            groups.setdefault((tensor.device, tensor.dtype), []).append(tensor.detach())
+    for group in groups.values():
+        largest = torch._foreach_norm(group, ord=math.inf)  # noqa: SLF001 - as above
+        if not bool(torch.isfinite(torch.stack(largest)).all()):
+            return False
+    return True

@@ -1,0 +1,147 @@
+"""Runs the micro-batches of an accumulation window again, to find the one that spoiled the gradients."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from trainmaster.trainer.batches import precision
+from trainmaster.trainer.batches.batch_guard import BatchVerdict
+from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.batches.gradients import Measurement
+from trainmaster.trainer.state.full_state import restore_gradients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MicroBatch:
+    """A batch of the open accumulation window, to be run again if need be."""
+
+    epoch: int
+    """From 0, as ``index`` is: a window may reach over the end of an epoch."""
+    index: int
+    batch: dict[str, Any]
+    """As the loader gave it, unless it ``is_prepared``."""
+    python_random: Any
+    rng: torch.Tensor | None
+    """State of torch's generator before the batch was prepared: what dropout draws follows from it."""
+    is_prepared: bool = False
+    """Whether the batch is as the model got it."""
+    verdict: BatchVerdict | None = None
+    """None until its loss was judged."""
+    items: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Its losses, as the running mean takes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which micro-batches of a window spoil its gradients.
+
+    When it ``is_over``, ``measured`` is of the gradients that are there now: those of the ``good`` ones, if any.
+    """
+
+    culprits: list[MicroBatch]
+    good: list[MicroBatch]
+    measured: Measurement | None
+    is_over: bool
+
+
+class Rerun:
+    """The forward and backward passes of ``trainer``'s loop, without its side effects."""
+
+    def __init__(self, trainer: Any, statistics: BatchNormStatistics) -> None:
+        self._trainer = trainer
+        self._statistics = statistics
+        self.active = False
+        """Whether batches are being run again, so that nothing counts twice."""
+        self.before: Mapping[str, torch.Tensor] = {}
+        """Gradients of the open window that batches of an earlier process made, which can't run again."""
+
+    def search(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> Search | None:
+        """Look for the bad ones among ``micros``; None when there is no memory for that.
+
+        Each runs once or twice, however many are bad. Without the gradient scaler: what is not finite here is no
+        overflow of the scale.
+        """
+        try:
+            measured, first = self._gradients(micros, measure)
+            if first is None:
+                return Search(culprits=[], good=micros, measured=measured, is_over=True)
+            culprits = [first, *self._bad_alone(micros[micros.index(first) + 1 :], measure)]
+            good = [micro for micro in micros if micro not in culprits]
+            measured, still_bad = self._gradients(good, measure)
+        except torch.OutOfMemoryError:  # outside the part of the loop that can deal with it
+            return None
+        return Search(culprits=culprits, good=good, measured=measured, is_over=still_bad is None)
+
+    def scaled_gradients(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> Measurement:
+        """Those of ``micros``, through the scaler, ready for its step; they may overflow."""
+        scaler = self._trainer.scaler
+        self._forget()
+        for micro in micros:
+            with self._running(micro):
+                scaler.scale(self._loss(micro)).backward()
+            self._statistics.accept()
+        scaler.unscale_(self._trainer.optimizer)
+        return measure()
+
+    def prepared(self, micro: MicroBatch) -> dict[str, Any]:
+        """``micro`` as the model gets it."""
+        if micro.is_prepared:
+            return micro.batch
+        with self._running(micro):
+            return self._prepared(micro)
+
+    def _gradients(
+        self, micros: list[MicroBatch], measure: Callable[[], Measurement]
+    ) -> tuple[Measurement | None, MicroBatch | None]:
+        """Gradients and statistics are as if the window held ``micros`` only; or the first of them that is bad."""
+        self._forget()
+        measured = measure() if self.before else None
+        for micro in micros:
+            with self._running(micro):
+                self._loss(micro).backward()
+            measured = measure()
+            if not (measured.finite and measured.statistics_finite):
+                return None, micro
+            self._statistics.accept()
+        return measured, None
+
+    def _bad_alone(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> list[MicroBatch]:
+        """Those of ``micros`` that are bad when nothing else is in the window."""
+        return [micro for micro in micros if self._gradients([micro], measure)[1] is not None]
+
+    def _forget(self) -> None:
+        self._trainer.optimizer.zero_grad()
+        restore_gradients(self._trainer, self.before)
+        self._statistics.rewind()
+
+    def _loss(self, micro: MicroBatch) -> torch.Tensor:
+        trainer = self._trainer
+        with precision.as_trained(trainer):
+            loss, _ = trainer.model(micro.batch if micro.is_prepared else self._prepared(micro))
+            total: torch.Tensor = loss.sum() * max(trainer.world_size, 1)
+        return total
+
+    def _prepared(self, micro: MicroBatch) -> dict[str, Any]:
+        prepared: dict[str, Any] = self._trainer.preprocess_batch(dict(micro.batch))
+        return prepared
+
+    @contextlib.contextmanager
+    def _running(self, micro: MicroBatch) -> Iterator[None]:
+        now, torch_now = random.getstate(), torch.get_rng_state()
+        if micro.rng is not None:
+            torch.set_rng_state(micro.rng)
+        if micro.python_random is not None:
+            random.setstate(micro.python_random)
+        self.active = True
+        try:
+            yield
+        finally:
+            self.active = False
+            random.setstate(now)
+            torch.set_rng_state(torch_now)

@@ -1,0 +1,231 @@
+"""Signs of poison in a checkpoint that was scrubbed on saving. Loads no torch.
+
+Ultralytics' ``save_model`` (engine/trainer.py) runs ``nan_to_num_`` over the half-precision EMA: NaN becomes 0 and an
+infinity becomes 65504, so a check for finite numbers passes. What it leaves behind is told here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from trainmaster.trainer.checkpoints.tensors import Reader, Role, Seen
+
+WEIGHT_PARTS: Final = frozenset({"model", "ema"})
+TRAINED_PARTS: Final = WEIGHT_PARTS | {"optimizer", "gradients", "scaler"}
+"""Where a number that is not finite poisons what is trained from here on."""
+
+ALIVE_VARIANCE: Final = 1e-2
+"""A channel that varies so much has a mean of exactly zero, in half precision, once in a million times."""
+
+ALIVE_WEIGHT: Final = 1e-2
+"""A convolution's channel with a weight of this size has an output that varies by more than half precision drops
+(3e-8), unless its input does not vary at all. Channels that weight decay has put to sleep lie far below."""
+
+NUM_NAMES_SHOWN: Final = 3
+
+
+def signs_of_poison(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
+    """Why the file is contaminated; empty when nothing says so."""
+    scrubbed = list(_scrubbed_channels(seen, reader))
+    return [
+        *_nonfinite(seen),
+        *_dead_layers(seen),
+        *scrubbed,
+        *_at_limit(seen, running=False),
+        *_poisoned_numbers(top),
+        *_validation(top, doubtful=False, scrubbed=bool(scrubbed)),
+    ]
+
+
+def signs_of_doubt(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
+    """Why the file can't be called clean though nothing proves poison."""
+    loose = [
+        one
+        for one in seen
+        if one.content is not None
+        and not one.content.finite
+        and (one.role is Role.ATTRIBUTE or one.part not in TRAINED_PARTS)
+    ]
+    unread = [one for one in seen if not one.judged]
+    return [
+        *_at_limit(seen, running=True),
+        *_validation(top, doubtful=True, scrubbed=False),
+        *_trained_on_after(top),
+        *([] if _is_validated(top) else _scrubbed_means(seen, reader)),
+        *([f"a tensor outside the weights is not finite: {_names(loose)}"] if loose else []),
+        *([f"numbers in a format that is not judged: {_names(unread)}"] if unread else []),
+    ]
+
+
+def _nonfinite(seen: Sequence[Seen]) -> Iterator[str]:
+    for part in sorted({one.part for one in seen} & TRAINED_PARTS):
+        judged = [one for one in seen if one.part == part and one.role is Role.WEIGHT and one.content is not None]
+        bad = [one for one in judged if one.content is not None and not one.content.finite]
+        if bad:
+            yield f"{part}: {_count(bad, judged, 'tensor')} not finite: {_names(bad)}"
+
+
+def _dead_layers(seen: Sequence[Seen]) -> Iterator[str]:
+    for part in sorted({one.part for one in seen} & WEIGHT_PARTS):
+        weights = [one for one in seen if one.part == part and one.role is Role.WEIGHT]
+        variances = [one for one in weights if one.leaf == "running_var"]
+        if dead := _all_zero(variances):
+            yield f"{part}: {_count(dead, variances, 'batch-norm variance')} zero everywhere, as a scrubbed NaN is"
+        convolutions = [one for one in weights if one.leaf == "weight" and len(one.tensor.shape) >= 4]
+        if dead := _all_zero(convolutions):
+            yield f"{part}: {_count(dead, convolutions, 'convolution')} all zero: {_names(dead)}"
+        linear = [one for one in weights if one.leaf == "weight" and len(one.tensor.shape) == 2]
+        dead = _all_zero(linear)
+        if 2 * len(dead) > len(linear):  # RT-DETR starts with a quarter of them at zero
+            yield f"{part}: {_count(dead, linear, 'linear layer')} all zero: {_names(dead)}"
+
+
+def _all_zero(some: Iterable[Seen]) -> list[Seen]:
+    return [one for one in some if one.content is not None and one.content.zero]
+
+
+def _scrubbed_channels(seen: Sequence[Seen], reader: Reader) -> Iterator[str]:
+    """Single channels whose variance is exactly zero though the convolution before them is alive."""
+    by_name = {(one.part, one.name): one for one in seen if one.part in WEIGHT_PARTS and one.role is Role.WEIGHT}
+    found: list[str] = []
+    for (part, name), variance in by_name.items():
+        if not name.endswith(".bn.running_var") or variance.content is None or variance.content.zero:
+            continue
+        values = reader.numbers_of(variance)
+        weight = by_name.get((part, name.removesuffix("bn.running_var") + "conv.weight"))
+        if 0.0 not in values or weight is None or weight.form is None:
+            continue
+        per_channel = reader.count_of(weight) // len(values)
+        for channel, value in enumerate(values):
+            if value != 0.0:
+                continue
+            own = reader.numbers_of(weight, channel * per_channel, (channel + 1) * per_channel)
+            if own and max(map(abs, own)) >= ALIVE_WEIGHT:
+                found.append(f"{part}.{name}[{channel}]")
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        yield f"a batch-norm variance of exactly zero behind a living convolution: {found[0]}{more}"
+
+
+def _at_limit(seen: Sequence[Seen], *, running: bool) -> Iterator[str]:
+    """The largest number of the format: in a weight never honest, in a running statistic perhaps an overflow."""
+    limited = [
+        one
+        for one in seen
+        if one.part in WEIGHT_PARTS
+        and one.role is Role.WEIGHT
+        and one.content is not None
+        and one.content.at_limit
+        and one.leaf.startswith("running_") is running
+    ]
+    if limited:
+        yield f"a scrubbed infinity, or an overflow (the largest number that the format has): {_names(limited)}"
+
+
+def _poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
+    optimizer = top.get("optimizer")
+    groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
+    for index, group in enumerate(groups if isinstance(groups, list) else ()):
+        bad = [key for key, value in group.items() if _is_nonfinite(value)] if isinstance(group, dict) else []
+        if bad:
+            yield f"optimizer: param_groups[{index}] has no finite {', '.join(map(str, bad))}"
+    scaler = top.get("scaler")
+    scale = scaler.get("scale") if isinstance(scaler, dict) else None
+    if _is_nonfinite(scale) or (isinstance(scale, float) and scale == 0.0):
+        yield f"the gradient scaler's scale is {scale}: no step can be taken with it"
+    if _is_nonfinite(top.get("best_fitness")):
+        yield f"the best fitness is {top['best_fitness']}"
+
+
+def _validation(top: Mapping[Any, Any], *, doubtful: bool, scrubbed: bool) -> Iterator[str]:
+    """Validation runs on the EMA before it is scrubbed.
+
+    A loss that is not finite beside a precision above zero may also come from validating in half precision: doubtful,
+    unless a channel was scrubbed too. (A precision of zero alone is no sign of anything.)
+    """
+    metrics = top.get("train_metrics")
+    if not isinstance(metrics, dict):
+        return
+    bad = [str(key) for key, value in metrics.items() if _is_nonfinite(value)]
+    losses_only = bool(bad) and all(key.startswith("val/") for key in bad)
+    precision = max((v for k, v in metrics.items() if str(k).startswith("metrics/") and _is_number(v)), default=0.0)
+    is_doubtful = losses_only and precision > 0 and not scrubbed
+    if bad and is_doubtful is doubtful:
+        yield f"its validation was not finite: {', '.join(bad)}"
+
+
+def _trained_on_after(top: Mapping[Any, Any]) -> Iterator[str]:
+    """An epoch of the run that may have been scrubbed, by the history that the file carries.
+
+    Zeros put in place of NaN are trained on and grow, so that later nothing else tells. An epoch whose validation was
+    finite was made of finite weights, whatever its training losses were.
+    """
+    history = top.get("train_results")
+    columns = {
+        str(name).strip(): [_number(value) for value in values]
+        for name, values in (history.items() if isinstance(history, dict) else ())
+        if isinstance(values, list) and str(name).strip().startswith(("val/", "train/"))
+    }
+    for row in range(max(map(len, columns.values()), default=0)):
+        values = {name: column[row] for name, column in columns.items() if row < len(column)}
+        validation = [value for name, value in values.items() if name.startswith("val/")]
+        if any(validation) and all(map(math.isfinite, validation)):
+            continue
+        if bad := [name for name, value in values.items() if not math.isfinite(value)]:
+            yield (
+                f"epoch {row + 1} of its run had {', '.join(bad)} not finite: "
+                "Ultralytics may have put zeros for NaN and trained on"
+            )
+            return
+
+
+def _number(value: object) -> float:
+    """A cell of the history: a column that holds one ``nan`` comes as texts. What is no number is 0."""
+    try:
+        return float(value) if isinstance(value, int | float | str) and len(str(value)) < 40 else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _is_validated(top: Mapping[Any, Any]) -> bool:
+    """Whether the epoch was validated, and to finite losses, so that no weight of it can have been scrubbed."""
+    metrics = top.get("train_metrics")
+    losses = [v for k, v in metrics.items() if str(k).startswith("val/")] if isinstance(metrics, dict) else []
+    return any(losses) and all(map(_is_number, losses))
+
+
+def _scrubbed_means(seen: Sequence[Seen], reader: Reader) -> Iterator[str]:
+    """Channels whose mean is exactly zero though they vary. Nothing else tells of a NaN there without validation."""
+    found: list[str] = []
+    by_name = {(one.part, one.name): one for one in seen if one.part in WEIGHT_PARTS and one.role is Role.WEIGHT}
+    for (part, name), mean in by_name.items():
+        variance = by_name.get((part, f"{name.removesuffix('mean')}var"))
+        if mean.leaf != "running_mean" or mean.content is None or mean.content.zero or variance is None:
+            continue
+        if variance.form is None or 0.0 not in (means := reader.numbers_of(mean)):
+            continue
+        spreads = reader.numbers_of(variance)
+        pairs = enumerate(zip(means, spreads, strict=False))
+        found += [f"{part}.{name}[{channel}]" for channel, (m, v) in pairs if m == 0.0 and v >= ALIVE_VARIANCE]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        yield f"not validated, and a batch-norm mean is exactly zero where its channel varies: {found[0]}{more}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_nonfinite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _count(bad: Sequence[Seen], judged: Sequence[Seen], what: str) -> str:
+    return f"{len(bad)} of {len(judged)} {what}{'' if len(judged) == 1 else 's'} {'is' if len(bad) == 1 else 'are'}"
+
+
+def _names(some: Sequence[Seen]) -> str:
+    shown = ", ".join(one.name for one in some[:NUM_NAMES_SHOWN])
+    return shown if len(some) <= NUM_NAMES_SHOWN else f"{shown}, ..."

@@ -1,0 +1,99 @@
+"""What ``trainmaster --help`` and ``trainmaster VERB --help`` print."""
+
+from __future__ import annotations
+
+from typing import Final
+
+USAGE: Final = """\
+trainmaster train model=... data=... epochs=... [any Ultralytics key=value]
+                  [level=observe|standard|strict] [exact=true] [quarantine=FILE]
+trainmaster resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
+trainmaster verify CHECKPOINT [--json]
+trainmaster catalog RUN_DIR [--full] [--json]
+trainmaster archive RUN_DIR [after=EPOCH] [--json]
+trainmaster restore RUN_DIR epoch=EPOCH [--json]
+trainmaster unarchive RUN_DIR ARCHIVE [--json]
+trainmaster drill RUN_DIR [fault=nan-image|...] [batches=1]
+trainmaster replay RUN_DIR INCIDENT [--json]
+
+Exit codes: 0 finished, 2 bad arguments, 3 stopped on request (resumable), 4 gave
+up (too many bad batches), 5 refused (the checkpoint is not clean); anything else
+is a crash.
+Signals: SIGTERM, SIGINT and SIGHUP finish the batch, save and end with 3; a second
+SIGTERM or SIGINT ends at once; nohup keeps SIGHUP away. SIGUSR1 writes all stacks
+to guard/stacks.txt, and to standard error while there is no run directory yet.
+
+trainmaster VERB --help tells more of each."""
+
+HELP_FLAGS: Final = frozenset({"-h", "--help"})
+
+HELP: Final = {
+    "train": """\
+trainmaster train model=... data=... epochs=... [key=value ...]
+
+Starts a guarded training in a new run directory. Every Ultralytics key works; a
+value given here wins over the level.
+The guard's own keys:
+  level=standard     observe: change nothing, report; standard; strict;
+                     strict+1 ...: lr0 and max_norm halved again
+  exact=false        true: a run that was interrupted and resumed ends bit for
+                     bit as the one that was not
+  snapshot_s=600     seconds between full states saved within an epoch; 0: none
+  max_norm=          gradient norm at which to clip; else the level decides
+  quarantine=FILE    images to leave out of training: a text file, one path a
+                     line, or guard/offenders.json of another run
+  bad_streak=10      bad batches in a row that end the run (exit code 4)
+  bad_count=10       bad batches among the last bad_window that are put up with
+  bad_window=2000    batches over which bad_count counts
+  keep_states=3      full states of past epochs that are kept, beside the best and
+                     the newest clean one
+  drill=             a planned fault, to see the alarm work: nan-image@2:5 for
+                     epoch 2 batch 5""",
+    "resume": """\
+trainmaster resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
+
+Goes on where the run stopped, in the middle of an epoch too. from=EPOCH goes back
+to the end of that epoch and puts what came after into archive/ beside the run
+directory; level and any other key=value really change. A checkpoint that is not
+clean is refused (exit code 5), with the one to take instead.""",
+    "verify": """\
+trainmaster verify CHECKPOINT [--json]
+
+Judges one checkpoint, of a guarded run or of any Ultralytics training: clean,
+contaminated or unknown, and why. Loads no torch and runs no code from the file.
+Exit code 0: clean; 5: contaminated or unknown.""",
+    "catalog": """\
+trainmaster catalog RUN_DIR [--full] [--json]
+
+Lists the checkpoints of a run: epoch, time, fitness, size, verdict with its reason,
+resumable or not. --full reads and judges each file anew instead of trusting its
+attestation.""",
+    "archive": """\
+trainmaster archive RUN_DIR [after=EPOCH] [--json]
+
+With after=EPOCH, moves what came after that epoch into archive/ beside the run
+directory; nothing is deleted. Without it, lists what was put aside before.""",
+    "restore": """\
+trainmaster restore RUN_DIR epoch=EPOCH [--json]
+
+Takes the run back to the end of an epoch, by the clean checkpoint saved there.
+What stood there is archived first.""",
+    "unarchive": """\
+trainmaster unarchive RUN_DIR ARCHIVE [--json]
+
+Brings back what one archive put aside; trainmaster archive RUN_DIR names
+them.""",
+    "drill": """\
+trainmaster drill RUN_DIR [fault=nan-image] [batches=1]
+
+Spoils the next batches of a training that runs, to see that the guard skips them
+and the channel is told. Events of a drill are marked as such. Faults: nan-image,
+nan-gradient, nan-batchnorm, inf-loss.""",
+    "replay": """\
+trainmaster replay RUN_DIR INCIDENT [--json]
+
+Repeats a recorded bad batch: the loss, the first module whose output is not finite,
+and whether full precision is.
+INCIDENT is the name of a folder below guard/incidents/.""",
+}
+"""By verb."""

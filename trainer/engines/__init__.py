@@ -1,0 +1,1 @@
+"""The seams into Ultralytics that the guard rests on, and whether they are there."""

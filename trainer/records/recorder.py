@@ -1,0 +1,261 @@
+"""Writes the run directory: ``run.json``, ``heartbeat.json``, ``events.jsonl``, ``series.jsonl``.
+
+A record that cannot be written never stops training: it is said on the console and in the event log. Events wait in
+memory until the log can be written again, and follow in their order.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import sys
+import time
+import traceback
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from trainmaster.trainer.contract import (
+    HEARTBEAT_KEYS,
+    RUN_KEYS,
+    SCHEMA_VERSION,
+    SERIES_KEYS,
+    EventKind,
+    ExitCode,
+    Phase,
+    RunLayout,
+    RunRecordState,
+    append_line,
+    boot_id,
+    encode_number,
+    encode_record,
+    read_json,
+    replace_json,
+)
+
+HEARTBEAT_INTERVAL_S: Final = 1.0
+FAULT_INTERVAL_S: Final = 600.0
+"""Between two events about the same record: a disk at its limit takes one write and refuses the next."""
+MAX_PENDING: Final = 5000
+"""Events that wait for space, 2 MB or so; beyond that the newest are dropped and counted."""
+NUM_TRACEBACK_LINES: Final = 20
+
+
+class Recorder:
+    """One attempt of one run. Construct it once the lock is held."""
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        *,
+        warn: Callable[[str], None],
+        silent: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.layout = layout
+        self._silent = silent  # a DDP rank other than the first
+        self._warn = warn
+        self._clock = clock
+        self._faults: set[str] = set()
+        self._told_ts: dict[str, float] = {}
+        self._pending: deque[str] = deque()
+        self._num_dropped = 0
+        self._seq = 0
+        self._last_beat = 0.0
+        try:
+            previous = read_json(layout.run_json) or {}
+        except OSError as error:
+            previous = {}
+            self._fault("run.json", error)
+        attempt = previous.get("attempt")
+        self.attempt = attempt + 1 if isinstance(attempt, int) else 1
+        self.run = str(previous.get("run") or uuid.uuid4().hex[:12])
+        self.started_ts = clock()
+        process = psutil.Process()
+        self._identity = {"v": SCHEMA_VERSION, "run": self.run, "attempt": self.attempt, "pid": process.pid}
+        self.create_time = process.create_time()
+        self._run: dict[str, Any] = {key: previous.get(key) for key in RUN_KEYS}
+        self._run |= self._identity | {
+            "exit_code": None,
+            "create_time": self.create_time,
+            "host": socket.gethostname(),
+            "boot_id": boot_id(),
+            "python": sys.executable,
+            "argv": list(sys.orig_argv),
+            "cwd": str(Path.cwd()),
+            "log": str(layout.train_log),
+            "started_ts": self.started_ts,
+            "state": RunRecordState.RUNNING,
+            "layers": previous.get("layers") or [],
+        }
+        self._beat: dict[str, Any] = dict.fromkeys(HEARTBEAT_KEYS)
+        self._beat |= self._identity | {
+            "phase": Phase.STARTUP,
+            "phase_since_ts": self.started_ts,
+            "losses": {},
+            **dict.fromkeys(("skipped", "skipped_epoch", "clipped", "clipped_epoch", "streak"), 0),
+        }
+
+    @property
+    def host(self) -> str:
+        """The host's name, as in ``run.json``."""
+        return str(self._run["host"])
+
+    @property
+    def trainer_class(self) -> str | None:
+        """As ``run.json`` has it: that of the attempt before, until this one's is known."""
+        return self._run["trainer_class"]
+
+    @property
+    def phase(self) -> Phase:
+        """What the trainer is doing."""
+        return Phase(self._beat["phase"])
+
+    @property
+    def state(self) -> RunRecordState:
+        """As ``run.json`` has it."""
+        return RunRecordState(self._run["state"])
+
+    def update_run(self, **changes: Any) -> None:
+        """``run.json`` holds ``changes`` too."""
+        unknown = set(changes) - set(RUN_KEYS)
+        assert not unknown, unknown
+        self._run |= changes
+        self._run["updated_ts"] = self._clock()
+        self._guarded("run.json", lambda: replace_json(self.layout.run_json, encoded(self._run), durable=True))
+
+    def end(self, state: RunRecordState, exit_code: int) -> None:
+        """The attempt is over."""
+        self.set_phase(Phase.ENDED, epoch=self._beat["epoch"])
+        self.update_run(state=state, exit_code=int(exit_code))
+
+    def event(self, kind: EventKind, **fields: Any) -> None:
+        """One more line in ``events.jsonl``.
+
+        Also from a signal handler that interrupts another event: each is written once, under a number of its own.
+        """
+        seq = self._seq = self._seq + 1
+        record = {
+            "v": SCHEMA_VERSION,
+            "ts": self._clock(),
+            "run": self.run,
+            "attempt": self.attempt,
+            "seq": seq,
+            "kind": kind,
+            **fields,
+        }
+        if self._silent:
+            return
+        if len(self._pending) >= MAX_PENDING:
+            self._num_dropped += 1
+        else:
+            self._pending.append(encode_record(encoded(record)))
+        self.flush()
+
+    def flush(self) -> None:
+        """Events that waited for space are in the log, as many as it takes."""
+        while self._pending:
+            line = self._pending.popleft()  # before it is written: a signal handler may flush too
+            if not self._guarded("events.jsonl", partial(append_line, self.layout.events, line)):
+                self._pending.appendleft(line)
+                return
+        if self._num_dropped:
+            num_dropped, self._num_dropped = self._num_dropped, 0
+            self.event(EventKind.NOTICE, text=f"{num_dropped} events were dropped while nothing could be written")
+
+    def series(self, **fields: Any) -> None:
+        """One more row in ``series.jsonl``."""
+        record = {"ts": self._clock(), "attempt": self.attempt, **fields}
+        assert set(record) == set(SERIES_KEYS), set(record) ^ set(SERIES_KEYS)
+        self._guarded("series.jsonl", lambda: append_line(self.layout.series, encode_record(encoded(record))))
+
+    def set_phase(self, phase: Phase, *, epoch: int | None) -> None:
+        """The phase changes, if it does: an event, and a heartbeat at once."""
+        if phase == self._beat["phase"] and self._last_beat:
+            return
+        self._beat |= {"phase": phase, "phase_since_ts": self._clock(), "epoch": epoch}
+        self.event(EventKind.PHASE, phase=phase, epoch=epoch)
+        self.beat(force=True)
+
+    def beat_due(self) -> bool:
+        """Whether a heartbeat would be written now; lets the caller spare the trouble of gathering it."""
+        return not 0 <= self._clock() - self._last_beat < HEARTBEAT_INTERVAL_S  # a clock that was set back is no reason
+
+    def beat(self, *, force: bool = False, **changes: Any) -> None:
+        """``heartbeat.json`` holds ``changes``, at most once a second unless forced."""
+        unknown = set(changes) - set(HEARTBEAT_KEYS)
+        assert not unknown, unknown
+        self._beat |= changes
+        if not force and not self.beat_due():
+            return
+        self._last_beat = self._beat["ts"] = self._clock()
+        self.flush()
+        self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(self._beat)))
+
+    def crashed(self, error: BaseException) -> None:
+        """The attempt ends with ``error``."""
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        text = f"{type(error).__name__}: {error}"
+        self.event(EventKind.RUN_CRASHED, error=text, traceback="\n".join(lines[-NUM_TRACEBACK_LINES:]))
+        self.end(RunRecordState.CRASHED, 1)
+
+    def storage_fault(self, what: str, error: Exception) -> None:
+        """``what`` could not be written; said once in a while for each ``what``."""
+        self._fault(what, error)
+
+    def _guarded(self, what: str, write: Callable[[], None]) -> bool:
+        """Whether it is written."""
+        if self._silent:
+            return True
+        try:
+            write()
+        except OSError as error:
+            self._fault(what, error)
+            return False
+        if what in self._faults:
+            self._faults.discard(what)
+            self._warn(f"{what} can be written again")
+        return True
+
+    def _fault(self, what: str, error: Exception) -> None:
+        if what in self._faults:
+            return
+        self._faults.add(what)
+        now = self._clock()
+        if now - self._told_ts.get(what, -math.inf) < FAULT_INTERVAL_S:
+            return
+        self._told_ts[what] = now
+        self._warn(f"storage-fault: {what} could not be written: {error}. Training goes on.")
+        self.event(EventKind.STORAGE_FAULT, what=what, error=str(error))
+
+
+def exit_code_of(state: RunRecordState) -> int:
+    """The process exit code that goes with an end state."""
+    return {
+        RunRecordState.FINISHED: ExitCode.FINISHED,
+        RunRecordState.STOPPED: ExitCode.STOPPED,
+        RunRecordState.GAVE_UP: ExitCode.GAVE_UP,
+        RunRecordState.REFUSED: ExitCode.REFUSED,
+    }.get(state, 1)
+
+
+def encoded(value: Any) -> Any:
+    """``value`` with numbers as JSON can carry them."""
+    if isinstance(value, Mapping):
+        return {str(key): encoded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [encoded(item) for item in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return encode_number(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return encode_number(value.item())
+    return str(value)

@@ -1,0 +1,61 @@
+"""Validation within training and after it: can be stopped, chokes on nothing, and casts no doubt on good weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from trainmaster.trainer.data.data_faults import Intake
+from trainmaster.trainer.run.reporter import Reporter
+from trainmaster.trainer.run.validation import InterruptibleValidator, ValidationGuard, settle, sound_labels
+from trainmaster.trainer.stop import StopSwitch
+
+
+class Evaluation:
+    """What a run does around Ultralytics' validations."""
+
+    def __init__(self, reporter: Reporter, switch: StopSwitch, intake: Intake) -> None:
+        self._reporter = reporter
+        self._coming = partial(intake.batch, validating=True)
+        self._switch = switch
+        self._best_fitness: float | None = None
+
+    def epoch_started(self, trainer: Any) -> None:
+        """What was the best so far is known."""
+        self._best_fitness = trainer.best_fitness
+
+    def within_training(self, trainer: Any, stock_validate: Callable[[], Any]) -> Any:
+        """Metrics of the EMA, its mean loss over the good batches."""
+        guard = ValidationGuard(coming=self._coming)
+        interruptible = nullcontext() if trainer.world_size > 1 else self._switch.interruptible()
+        with guard.watching(trainer.ema.ema, trainer.validator), interruptible:
+            result = stock_validate()
+        if guard.num_bad:
+            what = "validation batches have a loss that is not finite and are left out of its mean"
+            self._reporter.notice(f"{guard.num_bad} {what}")
+        return result
+
+    def settle(self, trainer: Any) -> None:
+        """The epoch's metrics are numbers, whoever made them."""
+        if bad := settle(trainer, self._best_fitness):
+            self._reporter.notice(f"validation gave values that are not finite, taken as unknown: {', '.join(bad)}")
+
+    def final(self, trainer: Any, stock_eval: Callable[[], Any]) -> None:
+        """The best weights are stripped and evaluated; a failure of that is told and takes nothing from the run.
+
+        Raises:
+            StopRequested: somebody asked; no file is torn, and a resume makes up for the evaluation.
+        """
+        validator = trainer.validator
+        if trainer.world_size <= 1:
+            self._switch.check()
+            trainer.validator = InterruptibleValidator(validator, self._switch)
+        try:
+            with sound_labels(validator, getattr(trainer.ema.ema, "nc", None), coming=self._coming):
+                stock_eval()
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            self._reporter.notice(f"the final evaluation failed, the weights stay as they were saved: {error}")
+        finally:
+            trainer.validator = validator

@@ -1,0 +1,60 @@
+"""Several GPUs: Ultralytics starts one process a rank, and this one waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import psutil
+from ultralytics.utils import LOCAL_RANK
+
+from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
+from trainmaster.trainer.records.recorder import exit_code_of
+from trainmaster.trainer.stop import RunEnded, stop_signals
+
+VARIABLE: Final = "TRAINMASTER_RANKS"
+"""Environment variable by which the ranks get what Ultralytics does not pass on: the guard's own settings."""
+
+
+def inherited() -> dict[str, Any] | None:
+    """What the launching process left for this rank; None in any other process."""
+    text = os.environ.get(VARIABLE)
+    return json.loads(text) if text and LOCAL_RANK != -1 else None
+
+
+def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) -> Any:
+    """``start`` launches the ranks and waits; signals go on to them, and their end is this process's.
+
+    Raises:
+        RunEnded: the ranks stopped or gave up in an orderly way.
+        subprocess.CalledProcessError: they crashed.
+    """
+    os.environ[VARIABLE] = json.dumps(record)
+    in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers nowhere else
+    previous = {number: signal.signal(number, _pass_on) for number in (stop_signals() if in_main else ())}
+    try:
+        return start()
+    except subprocess.CalledProcessError:
+        state = (read_json(layout.run_json) or {}).get("state")
+        code = exit_code_of(RunRecordState(state)) if state in set(RunRecordState) else 1
+        if code in {ExitCode.STOPPED, ExitCode.GAVE_UP, ExitCode.REFUSED}:
+            raise RunEnded(ExitCode(code), f"the ranks ended: {state}") from None
+        raise
+    finally:
+        os.environ.pop(VARIABLE, None)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _pass_on(number: int, _frame: Any) -> None:
+    """The launcher (torch.distributed.run) passes a signal on to its ranks, and kills them after 30 s."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "torch.distributed.run" in child.cmdline():
+                child.send_signal(number)

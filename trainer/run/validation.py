@@ -1,0 +1,146 @@
+"""Validation losses that one bad image does not turn into NaN."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainmaster.trainer.batches.batch_guard import LossSeam
+from trainmaster.trainer.batches.labels import bad_labels, without_bad_labels
+from trainmaster.trainer.stop import StopSwitch
+
+
+class InterruptibleValidator:
+    """A validator that a stop request ends at once; in everything else it is ``validator``.
+
+    For the final evaluation, which strips the optimizer from the checkpoints in place before it validates: the signal
+    must wait for the one and need not wait for the other.
+    """
+
+    def __init__(self, validator: Any, switch: StopSwitch) -> None:
+        self.__dict__.update(_validator=validator, _switch=switch)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Validate.
+
+        Raises:
+            StopRequested: somebody asked.
+        """
+        with self._switch.interruptible():
+            return self._validator(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._validator, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._validator, name, value)
+
+
+class ValidationGuard:
+    """Leaves validation batches whose loss is not finite out of the mean, and counts them.
+
+    The mean goes into results.csv and into the checkpoint, where a NaN reads as poisoned weights; in evaluation mode
+    nothing else of a bad image stays.
+    """
+
+    def __init__(self, *, coming: Callable[[dict[str, Any]], None]) -> None:
+        self._coming = coming
+        self._model: nn.Module | None = None
+        self._sums: dict[str, torch.Tensor] = {}
+        self._num_good: torch.Tensor | None = None
+        self._num_bad: torch.Tensor | None = None
+        self._labels_bad = False
+
+    @contextmanager
+    def watching(self, model: nn.Module, validator: Any) -> Iterator[None]:
+        """Within, losses of ``model`` come through here, and labels that nothing can be made of reach nobody."""
+        self._model, self._sums, self._num_good, self._num_bad = model, {}, None, None
+        LossSeam.attach(model, self._loss)
+        try:
+            with sound_labels(validator, getattr(model, "nc", None), coming=self._coming, found=self._found):
+                yield
+        finally:
+            LossSeam.detach(model)
+
+    def _found(self, bad: bool) -> None:
+        self._labels_bad = bad
+
+    @property
+    def num_bad(self) -> int:
+        """Batches left out; reads the device."""
+        return 0 if self._num_bad is None else int(self._num_bad)
+
+    def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        assert self._model is not None
+        own_loss = types.MethodType(type(self._model).loss, self._model)
+        loss, items = own_loss(batch, preds)
+        stacked = torch.stack([value.detach().float().reshape(()) for value in items.values()])
+        good = torch.isfinite(stacked).all() & (not self._labels_bad)
+        before = torch.stack(list(self._sums.values())) if self._sums else torch.zeros_like(stacked)
+        num_before = self._num_good if self._num_good is not None else torch.zeros((), device=stacked.device)
+        after = before + torch.where(good, stacked, torch.zeros_like(stacked))
+        num_after = num_before + good
+        self._sums = dict(zip(items, after, strict=True))
+        self._num_good = num_after
+        bad = (~good).to(torch.int64)
+        self._num_bad = bad if self._num_bad is None else self._num_bad + bad
+        mean = after / num_after.clamp(min=1)
+        shown = {name: torch.where(good, value, part) for (name, value), part in zip(items.items(), mean, strict=True)}
+        return loss, shown
+
+
+@contextmanager
+def sound_labels(
+    validator: Any,
+    num_classes: int | None,
+    *,
+    coming: Callable[[dict[str, Any]], None],
+    found: Callable[[bool], None] = lambda _: None,
+) -> Iterator[None]:
+    """Within, ``validator`` sees no label that it would choke on; ``found`` learns of each batch whether it had any.
+
+    ``coming`` gets each batch as the loader made it.
+    """
+    if validator is None:
+        yield
+        return
+    own, preprocess = validator.__dict__.get("preprocess"), validator.preprocess
+
+    def checked(batch: dict[str, Any]) -> dict[str, Any]:
+        coming(batch)
+        bad = bad_labels(batch, num_classes)  # now: labels on a device are not looked at, which would be a read
+        prepared = preprocess(batch)
+        bad = bad or bad_labels(prepared, num_classes)
+        found(bad)
+        return without_bad_labels(prepared, num_classes) if bad else prepared
+
+    validator.preprocess = checked
+    try:
+        yield
+    finally:
+        if own is None:
+            validator.__dict__.pop("preprocess", None)
+        else:
+            validator.preprocess = own
+
+
+def settle(trainer: Any, best_fitness_before: float | None) -> list[str]:
+    """Metrics of ``trainer`` that are not finite are 0, its fitness is unknown then; names of those metrics.
+
+    A NaN in the fitness would be the best for ever, since nothing compares as better, and no best.pt would be written
+    any more; one in results.csv or in a checkpoint reads as poisoned weights.
+    """
+    bad = [name for name, value in (trainer.metrics or {}).items() if not math.isfinite(float(value))]
+    trainer.metrics = {**(trainer.metrics or {}), **dict.fromkeys(bad, 0.0)}
+    if trainer.fitness is not None and not math.isfinite(float(trainer.fitness)):
+        trainer.fitness = None
+        bad.append("fitness")
+    if trainer.best_fitness is not None and not math.isfinite(float(trainer.best_fitness)):
+        trainer.best_fitness = best_fitness_before
+    return bad

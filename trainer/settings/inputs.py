@@ -1,0 +1,187 @@
+"""Checks what a person wrote, all of it at once, before anything is created."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trainmaster.trainer.arguments import ArgumentsError, reject_unknown
+from trainmaster.trainer.drill import parse_plan
+from trainmaster.trainer.settings.guard_settings import GUARD_KEYS, take_settings
+
+TASKS: Final = ("detect", "segment", "pose", "classify", "obb")
+OPTIMIZERS: Final = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
+"""In any case of letters (``build_optimizer`` in ``engine/trainer.py``, 8.4.190)."""
+_LITERALS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
+
+
+def parse_values(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Words of the command line as Python values, the way Ultralytics reads them."""
+    return {key: _value(text) for key, text in settings.items()}
+
+
+def check_training(given: Mapping[str, Any]) -> None:
+    """``given`` can be trained with, as far as can be told without loading it.
+
+    Raises:
+        ArgumentsError: every fault, one a line.
+    """
+    from ultralytics.utils import DEFAULT_CFG_DICT  # noqa: PLC0415 - takes a second to load
+
+    faults: list[str] = []
+    _collect(faults, lambda: reject_unknown(given, (*DEFAULT_CFG_DICT, *GUARD_KEYS, "save_dir"), "key"))
+    faults += value_faults(given)
+    if not given.get("model"):
+        faults.append("no model given. Hint: model=yolo11n.yaml, or a checkpoint to fine-tune")
+    if not given.get("data"):
+        faults.append("no data given. Hint: data=path/to/data.yaml")
+    else:
+        faults += data_faults(str(given["data"]), str(given.get("task") or ""))
+    if faults:
+        raise ArgumentsError("\n".join(faults))
+
+
+def value_faults(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values of known keys: of another type or range, a name or a file that is not there."""
+    from ultralytics.cfg import get_cfg  # noqa: PLC0415 - takes a second to load
+    from ultralytics.utils import DEFAULT_CFG_DICT  # noqa: PLC0415 - as above
+    from ultralytics.utils.torch_utils import select_device  # noqa: PLC0415 - as above
+
+    from trainmaster.trainer.data.quarantine import listed  # noqa: PLC0415 - as above
+
+    faults: list[str] = []
+    own = {key: value for key, value in given.items() if key in GUARD_KEYS}
+    _collect(faults, lambda: faults.extend(exact_faults(take_settings(own)[0].exact, given)))
+    if own.get("drill"):
+        _collect(faults, lambda: parse_plan(str(own["drill"])))
+    if own.get("quarantine"):
+        _collect(faults, lambda: listed(Path(str(own["quarantine"]))))
+    try:
+        get_cfg(DEFAULT_CFG_DICT, {key: value for key, value in given.items() if key in DEFAULT_CFG_DICT})
+        if given.get("device") and "-1" not in str(given["device"]):  # that one asks for whichever GPU is idle
+            select_device(given["device"], verbose=False)
+    except (TypeError, ValueError, SyntaxError) as error:
+        faults.append(str(error).strip().splitlines()[0])
+    if given.get("optimizer"):
+        name = str(given["optimizer"])
+        if name.lower() not in map(str.lower, OPTIMIZERS):
+            _collect(faults, lambda: reject_unknown([name], OPTIMIZERS, "optimizer"))
+    sizes = given.get("imgsz", 640)
+    if not all(type(size) is int and size > 0 for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
+        faults.append(f"imgsz={sizes} is no image size. Hint: a whole number of pixels, such as imgsz=640")
+    return faults
+
+
+def exact_faults(exact: bool, settings: Mapping[str, Any]) -> list[str]:
+    """What in ``settings`` makes the promise of ``exact`` impossible to keep."""
+    if not exact:
+        return []
+    faults = []
+    if settings.get("time"):
+        faults.append("exact=true and time= exclude each other: the clock would set the number of epochs and each rate")
+    if settings.get("deterministic") is False:
+        faults.append("exact=true needs deterministic=true: other kernels give other sums each time")
+    return faults
+
+
+def num_classes(data: str) -> int | None:
+    """How many classes a data set's YAML file names; None where it can't be told without Ultralytics' own reading."""
+    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
+
+    path = Path(data)
+    if path.suffix not in {".yaml", ".yml"} or not path.is_file():
+        return None
+    content = YAML.load(path)
+    names, count = content.get("names"), content.get("nc")
+    return len(names) if isinstance(names, list | dict) else count if isinstance(count, int) else None
+
+
+def data_faults(data: str, task: str) -> list[str]:
+    """What is wrong with a data set's YAML file: it is missing, is no YAML, or points to nothing."""
+    from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load
+    from ultralytics.utils import YAML  # noqa: PLC0415 - as above
+
+    from trainmaster.trainer.data.quarantine import files_below  # noqa: PLC0415 - as above
+
+    path = Path(data)
+    if task == "classify" or path.is_dir():
+        return [] if path.is_dir() else [f"data={data}: no such directory"]
+    if path.suffix not in {".yaml", ".yml"}:
+        return [f"data={data} is no .yaml file"]
+    if not path.is_file():
+        return [] if path.name == data and _is_known(data) else [f"data={data}: no such file"]
+    try:
+        content = YAML.load(path)
+    except Exception as error:  # noqa: BLE001 - whatever the parser raises, the person gets it in words
+        return [f"data={data} is no YAML: {str(error).splitlines()[0]}"]
+    if not isinstance(content, dict):
+        return [f"data={data} holds no keys"]
+    faults = [f"data={data} lacks {key!r}" for key in ("train", "val") if not content.get(key)]
+    faults += [f"data={data}: {fault}" for fault in class_faults(content.get("names"), content.get("nc"))]
+    root = Path(str(content.get("path") or path.parent))
+    if not root.is_absolute():
+        root = root.resolve() if root.exists() else (path.parent / root).resolve()
+    if content.get("download"):
+        return faults
+    for key in ("train", "val"):
+        listed = content.get(key) or []
+        places = [str(place) for place in (listed if isinstance(listed, list) else [listed])]
+        faults += [
+            f"data={data}: {key}: {root / place} does not exist"
+            for place in places
+            if not any(folder.joinpath(place).exists() for folder in (root, path.parent))
+        ]
+        faults += [
+            f"data={data}: {key}: {folder} holds no images"
+            for folder in (root / place for place in places)
+            if folder.is_dir()
+            and not any(file.rpartition(".")[-1].lower() in IMG_FORMATS for file in files_below(folder))
+        ]
+    return faults
+
+
+def class_faults(names: Any, nc: Any) -> list[str]:
+    """What is wrong with the classes of a data set."""
+    if names is None and nc is None:
+        return ["lacks 'names'"]
+    if nc is not None and (isinstance(nc, bool) or not isinstance(nc, int) or nc < 1):
+        return [f"nc: {nc!r} is no number of classes"]
+    if names is None:
+        return []
+    if not isinstance(names, list | dict) or not names:
+        return [f"names: {names!r} is no list of classes, nor names by their number"]
+    faults = []
+    if isinstance(names, dict) and set(names) != set(range(len(names))):
+        numbers = ", ".join(map(str, names))
+        faults.append(
+            f"names has {len(names)} classes with the numbers {numbers}; they must go from 0 up, without gaps"
+        )
+    if nc is not None and nc != len(names):
+        faults.append(f"nc is {nc}, but there are {len(names)} names. Hint: leave nc out")
+    return faults
+
+
+def _is_known(name: str) -> bool:
+    """Whether Ultralytics ships a data set description of that name."""
+    from ultralytics.utils import ROOT  # noqa: PLC0415 - takes a second to load
+
+    return any((ROOT / "cfg" / "datasets").rglob(name))
+
+
+def _collect(faults: list[str], check: Callable[[], object]) -> None:
+    try:
+        check()
+    except ArgumentsError as error:
+        faults.append(error.message + (f". Hint: {error.hint}" if error.hint else ""))
+
+
+def _value(text: str) -> Any:
+    lowered = text.strip().lower()
+    if lowered in _LITERALS:
+        return _LITERALS[lowered]
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text

@@ -1,0 +1,1 @@
+"""The full state of a run: taken, saved, chosen for a resume, and put back."""

@@ -1,0 +1,181 @@
+"""The full state of a run in training: everything that is needed to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
+
+from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
+from trainmaster.trainer.contract import SCHEMA_VERSION
+
+
+def plain(value: Any) -> Any:
+    """``value`` in the types that a saved state may hold; anything else becomes its text."""
+    if value is None or type(value) in {bool, int, float, str}:
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | range):
+        return [plain(item) for item in value]
+    if isinstance(value, SimpleNamespace):
+        return plain(vars(value))
+    for kind in (bool, int, float, str):  # enums and other children of these
+        if isinstance(value, kind):
+            return kind(value)
+    return str(value)
+
+
+def model_state(trainer: Any) -> dict[str, torch.Tensor]:
+    """The live model's tensors, without a distillation teacher's, which come from its own file."""
+    state = unwrap_model(trainer.model).state_dict()
+    return {name: value for name, value in state.items() if not name.startswith("teacher_model.")}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimizer's own tensors by a name of their own."""
+    return {
+        f"{index}.{key}": value
+        for index, state in enumerate(optimizer.state.values())
+        for key, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def capture(trainer: Any, *, epoch: int, batch: int, batches: int, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """``trainer`` with ``epoch`` epochs behind it and ``batch`` batches of the next.
+
+    Tensors are the live ones, not copies: write the state out before training goes on.
+    """
+    model = unwrap_model(trainer.model)
+    return {
+        "format": STATE_FORMAT,
+        "v": SCHEMA_VERSION,
+        "epoch": epoch,
+        "batch": batch,
+        "batches": batches,
+        "epochs": int(trainer.epochs),
+        "task": str(trainer.args.task),
+        "model_yaml": plain(getattr(model, "yaml", {})),
+        "args": plain(trainer.args),
+        "model": plain(model_state(trainer)),
+        "ema": plain(trainer.ema.ema.state_dict()) if trainer.ema else {},
+        "ema_updates": int(trainer.ema.updates) if trainer.ema else 0,
+        "optimizer_class": type(trainer.optimizer).__name__,
+        "optimizer": plain(trainer.optimizer.state_dict()),
+        "scaler": plain(trainer.scaler.state_dict()),
+        "gradients": {
+            name: parameter.grad.detach()
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None and not name.startswith("teacher_model.")
+        },
+        "best_fitness": plain(trainer.best_fitness),
+        "fitness": plain(trainer.fitness),
+        "stopper": {
+            "best_fitness": plain(trainer.stopper.best_fitness),
+            "best_epoch": plain(trainer.stopper.best_epoch),
+            "possible_stop": bool(trainer.stopper.possible_stop),
+        },
+        "loss_names": list(trainer.loss_names),
+        **{key: plain_rng(value) if key == "rng" else plain(value) for key, value in extra.items()},
+    }
+
+
+def plain_rng(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A random state as :func:`sampling.random_state` gave it: already plain, tuples and all."""
+    return dict(state)
+
+
+def restore(trainer: Any, state: Mapping[str, Any]) -> list[str]:
+    """``trainer``, freshly set up, has the tensors of ``state``; its hyper-parameters stay those it was set up with.
+
+    What could not be taken over is returned as text (an optimizer of another class starts over).
+
+    Raises:
+        RuntimeError: ``state`` is of another model.
+    """
+    notes: list[str] = []
+    model = unwrap_model(trainer.model)
+    missing, unexpected = model.load_state_dict(state["model"], strict=False)
+    missing = [name for name in missing if not name.startswith("teacher_model.")]
+    if missing or unexpected:
+        raise RuntimeError(f"the state is of another model: it lacks {missing[:3]} and has unknown {unexpected[:3]}")
+    if trainer.ema:
+        trainer.ema = ModelEMA(trainer.model)
+        trainer.ema.ema.load_state_dict(state["ema"])
+        trainer.ema.updates = state["ema_updates"]
+    notes += _restore_optimizer(trainer.optimizer, state["optimizer_class"], state["optimizer"])
+    if state["scaler"]:
+        trainer.scaler.load_state_dict(state["scaler"])
+    trainer.best_fitness = state["best_fitness"]
+    trainer.fitness = state["fitness"]
+    vars(trainer.stopper).update(state["stopper"])
+    return notes
+
+
+def restore_gradients(trainer: Any, gradients: Mapping[str, torch.Tensor]) -> None:
+    """The gradients of an accumulation window that was cut through are there again."""
+    for name, parameter in unwrap_model(trainer.model).named_parameters():
+        if name in gradients:
+            parameter.grad = gradients[name].to(parameter.device, parameter.dtype).clone()
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, kind: str, saved: Mapping[str, Any]) -> list[str]:
+    if type(optimizer).__name__.lower() != kind.lower():  # Ultralytics takes its name in any case of letters
+        return [f"the optimizer is {type(optimizer).__name__} now and was {kind}: its momentum starts over"]
+    fresh = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    if [len(group["params"]) for group in saved["param_groups"]] != [len(g["params"]) for g in optimizer.param_groups]:
+        return ["the optimizer's parameter groups are other ones now: its momentum starts over"]
+    optimizer.load_state_dict(dict(saved))
+    for group, values in zip(optimizer.param_groups, fresh, strict=True):
+        group.update(values)  # load_state_dict brought the old rate, momentum and decay with it
+    return []
+
+
+def read_legacy(path: Path) -> dict[str, Any]:
+    """An Ultralytics checkpoint in the form of a state. It is unpickled: judge it first.
+
+    Its weights are the half-precision EMA, and it knows neither random state nor position: as much as it holds.
+
+    Raises:
+        ValueError: it cannot be resumed from.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    if checkpoint.get("epoch", -1) < 0 or checkpoint.get("optimizer") is None or checkpoint.get("ema") is None:
+        raise ValueError("it is stripped: no epoch, optimizer or EMA")
+    ema = checkpoint["ema"].float()
+    tensors = ema.state_dict()
+    fitness = (checkpoint.get("train_metrics") or {}).get("fitness")
+    args = plain(checkpoint["train_args"])
+    stopper = plain(checkpoint.get("stopper") or {})
+    return {
+        "format": STATE_FORMAT,
+        "v": SCHEMA_VERSION,
+        "epoch": int(checkpoint["epoch"]) + 1,
+        "batch": 0,
+        "batches": None,
+        "epochs": int(args["epochs"]),
+        "task": str(args["task"]),
+        "model_yaml": plain(getattr(ema, "yaml", {})),
+        "args": args,
+        "model": tensors,
+        "ema": tensors,
+        "ema_updates": int(checkpoint.get("updates") or 0),
+        "optimizer_class": str(args.get("optimizer")),  # where it was "auto", Ultralytics has put what that chose
+        "optimizer": plain(checkpoint["optimizer"]),
+        "scaler": plain(checkpoint.get("scaler") or {}),
+        "gradients": {},
+        "best_fitness": plain(checkpoint.get("best_fitness")),
+        "fitness": plain(fitness),
+        "stopper": {**stopper, "possible_stop": False},
+        "loss_names": [],
+    }

@@ -1,0 +1,112 @@
+"""A fresh trainer put where a saved state was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_random_state
+from trainmaster.trainer.state.full_state import restore, restore_gradients
+from trainmaster.trainer.state.resume_plan import ResumePlan
+
+
+class GoingOn:
+    """Puts each part of the state back at the moment from which nothing overwrites it any more."""
+
+    def __init__(self, plan: ResumePlan, *, position: Position, running: RunningLoss) -> None:
+        self._plan = plan
+        self._state = plan.state
+        self._position = position
+        self._running = running
+        self._running_record: Mapping[str, object] | None = None
+        self._begun = False
+        self._same_batches = False
+
+    def set_up(self, trainer: Any) -> list[str]:
+        """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words."""
+        state, position = self._state, self._position
+        notes = [*self._plan.notes, *restore(trainer, state)]
+        trainer.start_epoch = state["epoch"]
+        position.batches = len(trainer.train_loader)
+        position.warmup_from = self._plan.warmup_from
+        samples, batch_size = state.get("samples"), state["args"].get("batch")
+        self._same_batches = (
+            state["batches"] == position.batches
+            and samples in {None, len(trainer.train_loader.dataset)}
+            and (batch_size in {None, -1} or batch_size == trainer.batch_size)
+        )
+        last_step = state.get("last_step")
+        if last_step is not None and self._same_batches:
+            position.resume(last_step=last_step, window_open=bool(state.get("window_open")))
+        model = unwrap_model(trainer.model)
+        model.criterion = model.init_criterion()  # an epoch of placeholders would never make it
+        updates = state.get("criterion_updates", state["epoch"])
+        if updates and hasattr(model.criterion, "update"):
+            model.criterion.updates = updates - 1  # so that update() lands on the gains of that epoch
+            model.criterion.update()
+        loader = trainer.train_loader
+        if isinstance(loader, GuardedLoader) and "order" in state:
+            loader.go_on(state=state["order"]["state"], batches_done=state["batch"] if self._same_batches else 0)
+        if state["batch"] and not self._same_batches:
+            notes.append("the data set or the batch size changed: the epoch that was cut through starts over")
+        return notes
+
+    def epoch_started(self, trainer: Any) -> bool:
+        """The first epoch begins: gradients and random state, which the loop's start and set-up would have lost.
+
+        Whether it begins in its middle.
+        """
+        if self._begun:
+            return False
+        self._begun = True
+        state = self._state
+        if not self._same_batches and state["batch"]:
+            return False
+        restore_gradients(trainer, state["gradients"])
+        self._running_record = state.get("running") if state["batch"] else None
+        if state.get("rng"):
+            set_random_state(state["rng"])
+        dataset = trainer.train_loader.dataset
+        if (
+            self._same_batches
+            and state.get("mosaic_buffer")
+            and hasattr(dataset, "buffer")
+            and trainer.train_loader.num_workers == 0
+        ):
+            for index in state["mosaic_buffer"]:
+                dataset.load_image(index)  # refills the buffer in its order
+        return bool(state["batch"])
+
+    @property
+    def finishing(self) -> bool:
+        """Whether no epoch is to be trained any more."""
+        return self._plan.finishing
+
+    @property
+    def gradients(self) -> Mapping[str, torch.Tensor]:
+        """Of the accumulation window that was cut through."""
+        found: Mapping[str, torch.Tensor] = self._state["gradients"]
+        return found
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """Counts of the epoch that was cut through."""
+        return self._state["counts"]
+
+    def batch_started(self) -> None:
+        """The first batch begins: the running mean, which the loop drops after an epoch's start."""
+        if self._running_record is not None:
+            self._running.load(self._running_record)
+            self._running_record = None
+
+    def boundary(self, epoch: int) -> Boundary | None:
+        """Random state at the end of ``epoch`` (from 0) when all of it lies before the state."""
+        state = self._state
+        if epoch != state["epoch"] or state["batch"] < self._position.batches or not state.get("rng"):
+            return None
+        return Boundary(rng=state["rng"], mosaic_buffer=state["mosaic_buffer"])

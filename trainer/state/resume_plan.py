@@ -1,0 +1,355 @@
+"""Going on with a run: which state, is it clean, under which settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.archive import archive_after
+from trainmaster.trainer.checkpoints.catalog import last_clean
+from trainmaster.trainer.checkpoints.forensics import Judgement, judge
+from trainmaster.trainer.checkpoints.history import cut_results
+from trainmaster.trainer.checkpoints.ledger import attestations
+from trainmaster.trainer.checkpoints.restore import mend_best
+from trainmaster.trainer.checkpoints.retention import ultralytics_copy
+from trainmaster.trainer.checkpoints.state import load_state
+from trainmaster.trainer.contract import RunLayout, RunRecordState, Verdict, read_json
+from trainmaster.trainer.data.quarantine import listed
+from trainmaster.trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
+from trainmaster.trainer.records.run_directory import RunLock
+from trainmaster.trainer.settings.guard_settings import GuardSettings, take_settings
+from trainmaster.trainer.settings.inputs import data_faults, exact_faults, num_classes, value_faults
+from trainmaster.trainer.state.full_state import read_legacy
+from trainmaster.trainer.stop import Refused
+
+PLAN_KEY: Final = "trainmaster_plan"
+"""Carries a :class:`ResumePlan` among a trainer's overrides; taken out before Ultralytics sees them."""
+
+NEXT_LEVEL: Final = "next"
+KEEP_THE_COURSE: Final = frozenset({"workers", "device", "plots", "cache", "verbose"})
+"""Settings that change nothing about what a run's last epoch was."""
+MID_EPOCH_NAMES: Final = ("stop.pt", "snapshot.pt")
+_STATE_NAME: Final = re.compile(r"epoch(\d{4,})\.pt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePlan:
+    """What to go on from and how. ``epoch`` counts from 0: the one that is trained next."""
+
+    path: Path
+    state: dict[str, Any]
+    epoch: int
+    settings: GuardSettings
+    rows: tuple[LayerRow, ...]
+    user: dict[str, Any]
+    warmup_from: int
+    lock: RunLock | None
+    """None in a rank: what held the run's lock for the plan has made the plan and is gone."""
+    finishing: bool = False
+    """Every epoch was trained; the last one is validated and saved again, and the final evaluation follows."""
+    notes: tuple[str, ...] = ()
+    """States with more batches behind them that were passed over, and why."""
+
+    def as_record(self) -> dict[str, Any]:
+        """For the ranks of a DDP run, which make the same plan of it; see :func:`plan_for_rank`."""
+        return {"path": str(self.path), "warmup_from": self.warmup_from, "finishing": self.finishing}
+
+
+class ResumeRefusedError(Exception):
+    """The checkpoint asked for must not be trained on: exit code 5."""
+
+    def __init__(self, message: str, *, path: Path | None, verdict: Verdict, reasons: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+        self.verdict = verdict
+        self.reasons = reasons
+
+
+def make_plan(
+    layout: RunLayout, lock: RunLock, *, from_epoch: int | None, given: Mapping[str, Any]
+) -> tuple[ResumePlan, dict[str, Any]]:
+    """How to go on with the run in ``layout``, and the overrides of the trainer that does.
+
+    With ``from_epoch`` (from 1) the run goes on after that epoch's checkpoint, and what came later is archived.
+
+    Raises:
+        ResumeRefusedError: that checkpoint is not clean, or there is none; says which one to take.
+        ArgumentsError: the run is over, or a setting cannot be.
+    """
+    notes: list[str] = []
+    path, state = _newest(layout, notes) if from_epoch is None else _of_epoch(layout, from_epoch)
+    finishing = from_epoch is None and _only_the_end_is_missing(layout, state, given)
+    if finishing:
+        state = _before_its_end(state)
+    plan, overrides = _with_settings(layout, lock, path, state, dict(given), finishing=finishing)
+    plan = overrides[PLAN_KEY] = dataclasses.replace(plan, notes=tuple(notes))
+    if plan.settings.quarantine:
+        listed(Path(plan.settings.quarantine))  # it may have gone since: better told before anything is archived
+    epochs = int(overrides["epochs"])
+    if state["epoch"] >= epochs:
+        raise ArgumentsError(
+            f"{path.name} is the end of the run: {state['epoch']} of {epochs} epochs are done",
+            f"give more epochs, or an earlier one: from=1 ... from={max(epochs - 1, 1)}",
+        )
+    _require_trainable(layout, state, overrides, exact=plan.settings.exact)
+    if from_epoch is not None:
+        archive_after(layout, from_epoch, owns_lock=True)
+    else:
+        cut_results(layout.results_csv, state["epoch"])  # a kill may fall between the row and the state of an epoch
+    mend_best(layout, state["epoch"] + finishing)
+    return plan, overrides
+
+
+def _require_trainable(
+    layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any], *, exact: bool
+) -> None:
+    """What the run was trained on is still there and fits its model; asked before anything is moved.
+
+    Raises:
+        ArgumentsError: every fault, one a line.
+    """
+    data = str(overrides["data"])
+    if faults := data_faults(data, str(state["task"])) + value_faults({"device": overrides.get("device")}):
+        raise ArgumentsError("\n".join(faults), f"trainmaster resume {layout.root} data=... device=...")
+    if faults := exact_faults(exact, overrides):
+        raise ArgumentsError("\n".join(faults), "exact=false, time=none or deterministic=true")
+    have, need = num_classes(data), state["model_yaml"].get("nc")
+    if have and need and have != need and not overrides.get("single_cls"):
+        raise ArgumentsError(
+            f"data={data} has {have} classes, the model of {layout.name} has {need}",
+            f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
+        )
+
+
+def _only_the_end_is_missing(layout: RunLayout, state: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Whether the run was cut short after its last epoch: in the final evaluation, or just before it."""
+    if state["batch"] or not state.get("batches") or "running" not in state or set(given) - KEEP_THE_COURSE:
+        return False
+    if (read_json(layout.run_json) or {}).get("state") == RunRecordState.FINISHED:
+        return False
+    return bool(state.get("run_ends")) or state["epoch"] >= state["epochs"]
+
+
+def _before_its_end(state: dict[str, Any]) -> dict[str, Any]:
+    """``state``, saved after an epoch, as if saved after that epoch's last batch: validation and saving still to come.
+
+    Doing these again changes nothing: they are made of the same weights.
+    """
+    updates = state.get("criterion_updates", state["epoch"])
+    return {
+        **state,
+        "epoch": state["epoch"] - 1,
+        "batch": state["batches"],
+        "criterion_updates": max(updates - 1, 0),
+    }
+
+
+def plan_for_api(given: Mapping[str, Any]) -> tuple[ResumePlan, dict[str, Any]]:
+    """As :func:`make_plan` for ``resume=True`` or ``resume=RUN/weights/last.pt`` among a trainer's overrides.
+
+    Ultralytics' own resume would ignore the settings and take the half-precision file.
+
+    Raises:
+        Refused: as a SystemExit with exit code 5.
+        ArgumentsError: that is no run's checkpoint.
+    """
+    path = Path(str(given["model"] if given["resume"] is True else given["resume"])).resolve()
+    root = path if path.is_dir() else path.parent.parent
+    layout = RunLayout(root)
+    if not (layout.weights / "last.pt").is_file() and not layout.states.is_dir():
+        raise ArgumentsError(f"resume={path} is no checkpoint of a run", "resume=RUN_DIR/weights/last.pt")
+    own = {key: value for key, value in given.items() if key not in _NOT_CHOSEN_ON_RESUME and value is not None}
+    lock = RunLock(layout)
+    try:
+        return make_plan(layout, lock, from_epoch=None, given=own)
+    except ResumeRefusedError as refusal:
+        lock.release()
+        raise Refused(str(refusal)) from None
+    except BaseException:
+        lock.release()
+        raise
+
+
+def plan_for_rank(launched: Mapping[str, Any]) -> ResumePlan:
+    """The plan that the launching process made, once more: it has judged the state and put the run directory right."""
+    resumed = launched["resumed"]
+    path = Path(resumed["path"])
+    state = load_state(path) if _is_own(path) else read_legacy(path)
+    if resumed["finishing"]:
+        state = _before_its_end(state)
+    settings = GuardSettings(**launched["settings"])
+    return ResumePlan(
+        path=path,
+        state=state,
+        epoch=state["epoch"],
+        settings=settings,
+        rows=resolve(settings.level, launched["user"], dict(state["args"]), CHECKPOINT),
+        user=launched["user"],
+        warmup_from=resumed["warmup_from"],
+        lock=None,
+        finishing=resumed["finishing"],
+    )
+
+
+_NOT_CHOSEN_ON_RESUME: Final = frozenset(
+    {"model", "data", "task", "mode", "resume", "pretrained", "save_dir", "project", "name", "cfg", "exist_ok"}
+)
+"""What ``YOLO.train`` passes along whether or not anybody asked for it."""
+
+
+def rebuild_model(trainer: Any, state: Mapping[str, Any]) -> None:
+    """``trainer.model`` is the model that ``state`` is of, its weights still to be loaded."""
+    trainer.model = trainer.get_model(cfg=dict(state["model_yaml"]), weights=None, verbose=False)
+
+
+def _of_epoch(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
+    candidates = [
+        layout.state_file(epoch),
+        ultralytics_copy(layout, epoch),
+        layout.weights / f"epoch{epoch - 1}.pt",  # Ultralytics counts from 0
+        layout.weights / "last.pt",
+        layout.weights / "best.pt",
+    ]
+    refused: list[Judgement] = []
+    for path in candidates:
+        if not path.is_file():
+            continue
+        judgement = judge(path, attestations=attestations(layout))
+        if judgement.epoch != epoch:
+            continue
+        if _usable(judgement):
+            return path, _load(judgement)
+        refused.append(judgement)
+    if refused:
+        raise _refusal(layout, refused[0], f"the checkpoint of epoch {epoch}")
+    raise ResumeRefusedError(
+        f"no-checkpoint: there is none of epoch {epoch} in {layout.root}. {_offer(layout)}",
+        path=None,
+        verdict=Verdict.UNKNOWN,
+        reasons=("missing",),
+    )
+
+
+def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
+    """The state with most batches behind it, of whatever kind; ``notes`` says which of an epoch's middle won't do."""
+    rows = attestations(layout)
+    found: list[tuple[tuple[int, int, int], Judgement]] = []
+    paths = [layout.states / name for name in MID_EPOCH_NAMES]
+    numbered = [path for path in layout.states.glob("epoch*.pt") if _STATE_NAME.fullmatch(path.name)]
+    for path in [*paths, *sorted(numbered)[-1:]]:
+        if not path.is_file():
+            continue
+        judgement = judge(path, attestations=rows)
+        if path.name not in MID_EPOCH_NAMES:
+            found.append(((judgement.epoch or 0, 0, 1), judgement))
+        elif judgement.verdict is Verdict.CLEAN:
+            state = load_state(path)
+            found.append(((state["epoch"], state["batch"], 1), judgement))
+        else:
+            notes.append(f"{path.name} is passed over, it is {judgement.verdict}: {'; '.join(judgement.reasons)}")
+    last = layout.weights / "last.pt"
+    if last.is_file():
+        judgement = judge(last, attestations=rows)
+        epoch = judgement.epoch or 0
+        # A kill between the two writes leaves last.pt one epoch ahead, in half precision: a state within that epoch
+        # costs minutes and is exact, and a run that is to be exact takes no other.
+        newest = max(found, key=lambda pair: pair[0], default=None)
+        within = any(key[0] == epoch - 1 and key[1] for key, _ in found)
+        if newest is None or (epoch > newest[0][0] and not within and not _is_exact(newest[1])):
+            found.append(((epoch, 0, 0), judgement))
+    if not found:
+        raise ResumeRefusedError(
+            f"no-checkpoint: {layout.root} holds nothing to resume from. {_offer(layout)}",
+            path=None,
+            verdict=Verdict.UNKNOWN,
+            reasons=("missing",),
+        )
+    _, judgement = max(found, key=lambda pair: pair[0])
+    if not _usable(judgement):
+        raise _refusal(layout, judgement, judgement.file.name)
+    return judgement.file, _load(judgement)
+
+
+def _is_exact(judgement: Judgement) -> bool:
+    return _usable(judgement) and bool(_load(judgement).get("guard", {}).get("exact"))
+
+
+def _usable(judgement: Judgement) -> bool:
+    """Clean, or of an unguarded run with no sign against it, and something to go on from."""
+    return judgement.resumable and judgement.verdict is Verdict.CLEAN
+
+
+def _load(judgement: Judgement) -> dict[str, Any]:
+    if _is_own(judgement.file):
+        return load_state(judgement.file, expected_sha256=judgement.sha256)
+    return read_legacy(judgement.file)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether ``path`` is a full state, and not Ultralytics' half-precision file."""
+    return path.name in MID_EPOCH_NAMES or bool(_STATE_NAME.fullmatch(path.name))
+
+
+def _refusal(layout: RunLayout, judgement: Judgement, what: str) -> ResumeRefusedError:
+    reasons = "; ".join(judgement.reasons) or "not resumable"
+    return ResumeRefusedError(
+        f"checkpoint-{judgement.verdict}: {what} ({judgement.file}): {reasons}. {_offer(layout)}",
+        path=judgement.file,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+    )
+
+
+def _offer(layout: RunLayout) -> str:
+    entry = last_clean(layout)
+    if entry is None:
+        return "Hint: this run has no clean checkpoint; start it anew"
+    command = f"trainmaster resume {layout.root} from={entry.epoch}"
+    return f"Hint: the last clean one is of epoch {entry.epoch}: {command}"
+
+
+def _with_settings(
+    layout: RunLayout, lock: RunLock, path: Path, state: dict[str, Any], given: dict[str, Any], *, finishing: bool
+) -> tuple[ResumePlan, dict[str, Any]]:
+    saved_args: dict[str, Any] = dict(state["args"])
+    base, _ = take_settings(state.get("guard", {}))
+    if given.get("level") == NEXT_LEVEL:
+        given["level"] = next_level(base.level)
+    settings, rest = take_settings(given, dataclasses.replace(base, drill=None))
+    earlier = dict(state.get("user", {}))
+    chosen = {name: value for name, value in rest.items() if name in LAYER_SETTINGS}
+    if "max_norm" in given:
+        chosen["max_norm"] = settings.max_norm
+    if settings.level != base.level:
+        user = {**strengthened(settings.level, earlier), **chosen}
+    else:
+        user = {**earlier, **chosen}
+    if "max_norm" not in user:
+        settings = dataclasses.replace(settings, max_norm=None)
+    args = {**saved_args, **rest}
+    rows = resolve(settings.level, user, args, CHECKPOINT)
+    changed = any(
+        row.setting in saved_args and row.value != saved_args[row.setting]
+        for row in rows
+        if row.setting not in {"hsv_h", "hsv_s", "hsv_v", "val"}
+    )
+    warmup_from = state["epoch"] if changed else int(state.get("warmup_from", 0))
+    plan = ResumePlan(
+        path=path,
+        state=state,
+        epoch=state["epoch"],
+        settings=settings,
+        rows=rows,
+        user=user,
+        warmup_from=warmup_from,
+        lock=lock,
+        finishing=finishing,
+    )
+    user_layers = {row.setting: row.value for row in rows if row.setting in saved_args}
+    overrides = {**args, **user_layers, "save_dir": str(layout.root), "resume": False, PLAN_KEY: plan}
+    return plan, overrides

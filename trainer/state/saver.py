@@ -1,0 +1,357 @@
+"""Saves what can be resumed from, judged while it is in memory; a full disk never stops training."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainmaster.trainer.batches.gradients import all_finite
+from trainmaster.trainer.batches.healing import heal_ema, heal_optimizer
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.checkpoints.attest import Examination, examine
+from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
+from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
+from trainmaster.trainer.checkpoints.retention import keep_copy, retain
+from trainmaster.trainer.checkpoints.state import save_state
+from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
+from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
+from trainmaster.trainer.records.recorder import Recorder
+from trainmaster.trainer.settings.guard_settings import GuardSettings
+from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
+from trainmaster.trainer.stop import StopSwitch
+
+STOP_NAME: Final = "stop.pt"
+SNAPSHOT_NAME: Final = "snapshot.pt"
+"""Of the epoch in work, renewed every ``snapshot_s``; what a kill leaves behind."""
+
+
+LAST_SAVE_RETRY_S: Final = 10.0
+LAST_SAVE_WAIT_S: Final = 24 * 3600.0
+"""At most, for room on a disk that is full when a run ends: its last epochs are nowhere but in memory, and whoever
+makes room may sleep. No longer than what is not saved took to train: then it is as soon trained again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Where in the run a state is saved. ``running`` and ``counts`` are of the epoch in work."""
+
+    position: Position
+    running: dict[str, Any]
+    counts: dict[str, Any]
+
+
+class Saver:
+    """Writes checkpoints and states of one run, each with its attestation."""
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        recorder: Recorder,
+        settings: GuardSettings,
+        *,
+        user: dict[str, Any],
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._layout = layout
+        self._recorder = recorder
+        self._settings = settings
+        self._user = user
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._unsaved: OSError | None = None
+        """Why the newest epoch has no checkpoint of Ultralytics' making."""
+        self._last_snapshot = self._last_saved = monotonic()
+        self.epoch_end: Boundary | None = None
+        """Random state when the last batch of the epoch was done, before validation drew from it."""
+        self._criterion_updates = 0
+        self.mosaic_closed = False
+
+    def adopt_paths(self, trainer: Any) -> None:
+        """Ultralytics' own files are written whole or not at all."""
+        trainer.wdir = AttestedPath(trainer.wdir)
+        trainer.last, trainer.best = trainer.wdir / "last.pt", trainer.wdir / "best.pt"
+
+    def epoch_started(self, trainer: Any) -> None:
+        """An epoch begins."""
+        self.epoch_end = None
+        criterion = getattr(unwrap_model(trainer.model), "criterion", None)
+        self._criterion_updates = int(getattr(criterion, "updates", 0))
+
+    def heal(self, trainer: Any, position: Position) -> bool:
+        """EMA and optimizer are finite, healed if need be; False when the weights themselves are not."""
+        if not all_finite(unwrap_model(trainer.model).parameters()):
+            return False
+        self.heal_ema(trainer, position)
+        if not all_finite(optimizer_tensors(trainer.optimizer).values()):
+            self._healed("optimizer", heal_optimizer(trainer.optimizer), position)
+        return True
+
+    def heal_ema(self, trainer: Any, position: Position) -> None:
+        """The EMA is finite where the model is."""
+        if trainer.ema and (healed := heal_ema(trainer.ema.ema, trainer.model)):
+            self._healed("ema", healed, position)
+
+    def save_epoch(self, trainer: Any, moment: Moment, stock_save: Callable[[], Any]) -> bool:
+        """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
+        examination = self._examine(trainer)
+        epoch = moment.position.epoch + 1
+        saved = False
+        self._unsaved = None
+        try:
+            with self._announced(trainer, epoch, examination):
+                saved = bool(stock_save())
+            self._last_saved = self._monotonic()
+        except OSError as error:
+            self._recorder.storage_fault("weights/last.pt", error)
+            self._unsaved = error
+        if saved:
+            self._attest_weights(trainer, epoch, examination)
+        if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
+            self._save(STOP_NAME, trainer, moment, examination, at_epoch_end=False)
+        elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):
+            self._drop_passed_states()
+        return saved
+
+    def save_at_last(self, save: Callable[[], object], switch: StopSwitch, tell: Callable[[str], None]) -> None:
+        """The last epoch's checkpoint is written: there is no later one that makes up for it.
+
+        Raises:
+            StopRequested: somebody asked meanwhile.
+            OSError: there was no room for as long as what would be lost took to train.
+        """
+        if self._unsaved is None:
+            return
+        wait_s = min(self._monotonic() - self._last_saved, LAST_SAVE_WAIT_S)
+        tell(
+            f"every epoch is trained and the last one is not saved: {self._unsaved}. It stays in memory and is tried "
+            f"again every {LAST_SAVE_RETRY_S:.0f} s for {wait_s / 60:.0f} min, which is what it took to train. "
+            f"Make room in {self._layout.root}"
+        )
+        deadline = self._monotonic() + wait_s
+        save()
+        while self._unsaved is not None:
+            left_s = deadline - self._monotonic()
+            if left_s <= 0:
+                raise self._unsaved
+            with switch.interruptible():
+                self._sleep(min(LAST_SAVE_RETRY_S, left_s))
+            save()
+        tell("the last epoch is saved")
+
+    @contextmanager
+    def _announced(self, trainer: Any, epoch: int, examination: Examination) -> Iterator[None]:
+        """Within, what Ultralytics writes is attested before it is there: a kill leaves no file with a wrong digest."""
+        for path in (trainer.last, trainer.best):
+            path.announce = lambda saved, name=f"weights/{path.name}": self._attest(
+                name, saved, epoch=epoch, examination=examination, fitness=trainer.fitness, kind="ultralytics"
+            )
+        try:
+            yield
+        finally:
+            trainer.last.announce = trainer.best.announce = None
+
+    def save_metrics(self, csv: Path, stock_save: Callable[[], Any]) -> None:
+        """results.csv has the row, or is as it was; the event log has the numbers either way."""
+        size = csv.stat().st_size if csv.exists() else None
+        try:
+            stock_save()
+        except OSError as error:
+            self._recorder.storage_fault(csv.name, error)
+            with contextlib.suppress(OSError):  # a torn row would pass for a whole one
+                csv.unlink() if size is None else os.truncate(csv, size)
+
+    def save_within_epoch(self, name: str, trainer: Any, moment: Moment) -> Path | None:
+        """A full state at the present batch boundary; None when it could not be written."""
+        return self._save(name, trainer, moment, self._examine(trainer), at_epoch_end=False)
+
+    def snapshot_due(self) -> bool:
+        """Whether it is time for a state within the epoch."""
+        interval_s = self._settings.snapshot_s
+        return interval_s > 0 and self._monotonic() - self._last_snapshot >= interval_s
+
+    def as_attested(self, trainer: Any) -> list[str]:
+        """Which of last.pt and best.pt hold what is on record of them, of this attempt or an earlier one."""
+        known = latest_by_file(attestations(self._layout))
+        names = {f"weights/{path.name}": Path(path) for path in (trainer.last, trainer.best)}
+        held = []
+        for name, path in names.items():
+            with suppress(OSError):
+                if name in known and known[name].saved == digest_of(path):
+                    held.append(name)
+        return held
+
+    def attest_stripped(self, trainer: Any, unchanged: Iterable[str]) -> None:
+        """The final evaluation has taken the optimizer out of last.pt and best.pt; what they hold now is on record.
+
+        ``unchanged``: those that held what was attested until then, and so keep their verdict.
+        """
+        known = latest_by_file(attestations(self._layout))
+        for path in (trainer.last, trainer.best):
+            name = f"weights/{path.name}"
+            if not path.exists() or name not in known:
+                continue
+            row = known[name]
+            try:
+                saved = digest_of(Path(path))
+                examination = Examination(
+                    verdict=row.verdict if name in unchanged else Verdict.UNKNOWN,
+                    reasons=("stripped by the final evaluation: not resumable",),
+                )
+                about: dict[str, Any] = {"epoch": row.epoch, "examination": examination, "fitness": row.fitness}
+                self._attest(name, saved, **about, kind="ultralytics")
+                self._tell(name, saved, **about)
+            except OSError as error:
+                self._recorder.storage_fault(name, error)
+
+    def latest_epoch_state(self) -> Path | None:
+        """The newest full state saved after a whole epoch."""
+        return max(self._layout.states.glob("epoch????.pt"), default=None)
+
+    def _examine(self, trainer: Any) -> Examination:
+        parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
+        if trainer.ema:
+            parts["ema"] = trainer.ema.ema.state_dict()
+        return examine(parts)
+
+    def _save(
+        self,
+        name: str,
+        trainer: Any,
+        moment: Moment,
+        examination: Examination,
+        *,
+        at_epoch_end: bool,
+    ) -> Path | None:
+        path = self._layout.states / name
+        position = moment.position
+        extra = self._extra(trainer, moment, at_epoch_end=at_epoch_end)
+        epoch = position.epoch + at_epoch_end
+        state = capture(
+            trainer, epoch=epoch, batch=0 if at_epoch_end else position.done, batches=position.batches, extra=extra
+        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            relative = path.relative_to(self._layout.root).as_posix()
+            about: dict[str, Any] = {
+                "epoch": position.epoch + 1,
+                "examination": examination,
+                "fitness": trainer.fitness if at_epoch_end else None,
+            }
+            saved = save_state(path, state, announce=lambda saved: self._attest(relative, saved, **about, kind="state"))
+            self._tell(relative, saved, **about)
+            if at_epoch_end:
+                retain(self._layout, keep=self._settings.keep_states)
+        except OSError as error:
+            self._recorder.storage_fault(f"guard/states/{name}", error)
+            return None
+        finally:
+            self._last_snapshot = self._monotonic()  # on a full disk too: the next try is no sooner
+        return path
+
+    def _extra(self, trainer: Any, moment: Moment, *, at_epoch_end: bool) -> dict[str, Any]:
+        position = moment.position
+        loader = trainer.train_loader
+        whole = at_epoch_end or position.done >= position.batches
+        boundary = self.epoch_end if whole and not at_epoch_end else None
+        order = None
+        if isinstance(loader, GuardedLoader):
+            boundary = boundary or loader.boundary or Boundary.now(loader)
+            order = loader.epoch_state
+            if whole:
+                order = loader.next_epoch_state(new_iterator=self._mosaic_closes_at(trainer, position.epoch + 1))
+        return {
+            "rng": boundary.rng if boundary else {},
+            "mosaic_buffer": boundary.mosaic_buffer if boundary else [],
+            "order": {"state": order},  # nested: a tensor at the top makes a file look like bare weights to forensics
+            "samples": len(loader.dataset),
+            "last_step": position.last_step,
+            "window_open": position.window_open,
+            "warmup_from": position.warmup_from,
+            "criterion_updates": self._criterion_updates + at_epoch_end,
+            "run_ends": at_epoch_end and bool(trainer.stop),
+            "running": moment.running,
+            "counts": moment.counts,
+            "guard": self._settings.as_record(),
+            "user": self._user,
+        }
+
+    def _mosaic_closes_at(self, trainer: Any, epoch: int) -> bool:
+        close = trainer.args.close_mosaic
+        return bool(close) and not self.mosaic_closed and epoch >= trainer.epochs - close
+
+    def _attest_weights(self, trainer: Any, epoch: int, examination: Examination) -> None:
+        written: SavedFile | None = trainer.last.written
+        if written is None:  # a subclass saves in a way of its own
+            return
+        about: dict[str, Any] = {"epoch": epoch, "examination": examination, "fitness": trainer.fitness}
+        names = ["weights/last.pt"]
+        if trainer.best.written == written:
+            names.append("weights/best.pt")
+        numbered = Path(trainer.wdir) / f"epoch{trainer.epoch}.pt"
+        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and numbered.exists():
+            names.append(f"weights/{numbered.name}")
+        try:
+            held = dict.fromkeys(names, written)
+            try:
+                copy = keep_copy(self._layout, epoch, expected=written)
+            except DigestError:  # a subclass has changed the file since, within its own save_model
+                held = {name: digest_of(self._layout.root / name) for name in names}
+                copy = keep_copy(self._layout, epoch, expected=held["weights/last.pt"])
+            held[copy.relative_to(self._layout.root).as_posix()] = held["weights/last.pt"]
+            for name, saved in held.items():
+                if saved != written or name not in {"weights/last.pt", "weights/best.pt"}:  # else attested on writing
+                    self._attest(name, saved, **about, kind="ultralytics")
+                self._tell(name, saved, **about)
+        except (OSError, DigestError) as error:
+            self._recorder.storage_fault("guard/checkpoints.jsonl", error)
+
+    def _drop_passed_states(self) -> None:
+        """States within an epoch that is over now are of no more use."""
+        for name in (STOP_NAME, SNAPSHOT_NAME):
+            (self._layout.states / name).unlink(missing_ok=True)
+
+    def _attest(
+        self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any, kind: str
+    ) -> None:
+        """The ledger knows what ``name`` holds, or is about to hold."""
+        row = {
+            "v": SCHEMA_VERSION,
+            "ts": time.time(),
+            "attempt": self._recorder.attempt,
+            "epoch": epoch,
+            "file": name,
+            "sha256": saved.sha256,
+            "bytes": saved.bytes,
+            "verdict": examination.verdict,
+            "reasons": examination.reasons,
+            "fitness": None if fitness is None else float(fitness),
+            "kind": kind,
+            "level": self._settings.level,
+        }
+        record(self._layout, row)
+
+    def _tell(self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any) -> None:
+        self._recorder.event(
+            EventKind.CHECKPOINT_SAVED,
+            epoch=epoch,
+            file=name,
+            sha256=saved.sha256,
+            bytes=saved.bytes,
+            verdict=examination.verdict,
+            reasons=examination.reasons,
+            fitness=None if fitness is None else float(fitness),
+        )
+
+    def _healed(self, what: str, tensors: int, position: Position) -> None:
+        self._recorder.event(
+            EventKind.STATE_HEALED, epoch=position.epoch + 1, batch=position.done, what=what, tensors=tensors
+        )

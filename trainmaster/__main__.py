@@ -1,0 +1,77 @@
+"""``trainmaster VERB ...``: one command for both sides. Loads only what the verb needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Final
+
+from trainmaster.verbs import BOT, GROUPS, TRAINER, VERBS, Verb
+
+HELP_WORDS: Final = frozenset({"-h", "--help", "help"})
+NOT_UNDERSTOOD: Final = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of the verb; 2 when it is none, or lacks what it needs."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in HELP_WORDS:
+        print(usage())
+        return 0 if words else NOT_UNDERSTOOD
+    if words[0] in {"--version", "-V", "version"}:
+        print(f"trainmaster {version()}")
+        return 0
+    name, rest = words[0], words[1:]
+    verb = VERBS.get(name)
+    if verb is None:
+        near = get_close_matches(name, VERBS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        print(f"unknown-verb: {name!r} is none of {', '.join(VERBS)}.{hint} Hint: trainmaster --help", file=sys.stderr)
+        return NOT_UNDERSTOOD
+    side = _side(name, verb, rest)
+    asks_for_help = not HELP_WORDS.isdisjoint(rest)
+    if verb.needs and not asks_for_help and side == verb.side and find_spec(verb.needs) is None:
+        print(
+            f"not-installed: trainmaster {name} needs {verb.needs}, which is not installed for {sys.executable}. "
+            f"Hint: pip install 'trainmaster[{verb.extra}]'; in a checkout: pip install -e '.[{verb.extra}]'",
+            file=sys.stderr,
+        )
+        return NOT_UNDERSTOOD
+    if side == BOT:
+        from trainmaster.bot.__main__ import main as bot_main  # noqa: PLC0415 - each side loads alone
+
+        return bot_main(words)
+    from trainmaster.trainer.__main__ import main as trainer_main  # noqa: PLC0415 - each side loads alone
+
+    return trainer_main(words)
+
+
+def usage() -> str:
+    """Every verb with what it does, grouped by side; at most 80 columns."""
+    lines = ["usage: trainmaster VERB ...   (trainmaster VERB --help: more about one)"]
+    for side, title in GROUPS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<11}{verb.summary}" for name, verb in VERBS.items() if verb.side == side]
+    return "\n".join([*lines, "", "  --version  which version this is"])
+
+
+def version() -> str:
+    """The installed version; of a checkout that was never installed, a word that says so."""
+    from importlib import metadata  # noqa: PLC0415 - only when asked
+
+    try:
+        return metadata.version("trainmaster")
+    except metadata.PackageNotFoundError:
+        return "unknown: not installed"
+
+
+def _side(name: str, verb: Verb, rest: list[str]) -> str:
+    """``drill`` of the bot rehearses; given a run directory, it is the trainer's, which spoils a batch."""
+    names_a_run = bool(rest) and not rest[0].startswith("-")
+    return TRAINER if name == "drill" and names_a_run else verb.side
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
