@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# Test processes side by side; 0 runs all in one.
+WORKERS ?= 2
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -m trainmaster.trainer.contract
 # Two makes at once: the second waits for the first to install, where flock exists.
 ALONE := $(shell command -v flock >/dev/null && echo flock .venv.lock)
@@ -14,7 +16,7 @@ demo: $(READY)
 	$(BIN)/python -m bot demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -2,8 +2,56 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.support.leftovers import Leftovers, hear_signals_that_the_parent_ignored, new_session
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("trainmaster", deadline=None)
 settings.load_profile("trainmaster")
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:
+    # Each worker has its core; threads of their own would fight over both. Set before torch is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+hear_signals_that_the_parent_ignored()
+LEFTOVERS = pytest.StashKey[Leftovers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFTOVERS] = Leftovers(session=new_session(), worker=WORKER or "main")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Once a test is over, so are its processes."""
+    leftovers = item.config.stash[LEFTOVERS]
+    told = len(leftovers.told)
+    with leftovers.test(item.nodeid):
+        result = yield
+    for line in leftovers.told[told:]:
+        item.add_report_section("teardown", "left running, ended", line)
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a fixture of a module or a session starts is not the first test's that asks for it."""
+    if fixturedef.scope == "function":
+        return (yield)
+    with request.config.stash[LEFTOVERS].wide():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """The workers are gone; what a killed one left running is ended here."""
+    result = yield
+    if not WORKER:
+        session.config.stash[LEFTOVERS].end_all()
+    return result

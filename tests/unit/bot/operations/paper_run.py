@@ -26,7 +26,7 @@ from trainmaster.bot.core.run.facts import (
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.ports import LaunchSpec
-from trainmaster.trainer.contract import RunLayout, replace_json
+from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, replace_json
 
 HOST = "paper"
 RUN = "run-1"
@@ -117,7 +117,8 @@ class PaperDriver:
                 return ProcessIdentity(pid=int(pid), create_time=1000.0 + int(pid), host=HOST, boot_id="boot")
         self._point("before launch")
         process = self.spawn(key=spec.key, argv=spec.argv)
-        self._line(f"launch {spec.key} {' '.join(spec.argv[4:])}")
+        ours = spec.argv[1 : 1 + len(MODULE_ARGV)] == MODULE_ARGV
+        self._line(f"launch {spec.key} {' '.join(spec.argv[1 + len(MODULE_ARGV) :] if ours else spec.argv[3:])}")
         self._point("after launch")
         return process
 
