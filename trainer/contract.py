@@ -18,7 +18,8 @@ import errno
 import json
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -89,10 +90,8 @@ class EventKind(StrEnum):
     RUN_STARTED = "run_started"
     """pid, create_time, host, level, epochs, task, model, from_epoch (the first one that this attempt
     trains; null on a fresh start), settings {name: value}"""
-    PHASE = "phase"
-    """phase, epoch"""
-    EPOCH_STARTED = "epoch_started"
-    """epoch, epochs, batches"""
+    PHASE = "phase"  # phase, epoch
+    EPOCH_STARTED = "epoch_started"  # epoch, epochs, batches
     BAD_BATCH = "bad_batch"
     """epoch, batch, batches, reason, action ("skipped"; "observed" at level observe; "recomputed" when the accumulation
     window was run again and was good, so nothing was lost), losses {name: number}, grad_norm, lr, images [file names],
@@ -108,52 +107,23 @@ class EventKind(StrEnum):
     fitness, validated (bool), seconds, lr"""
     CHECKPOINT_SAVED = "checkpoint_saved"
     """epoch, file (relative to the run directory), sha256, bytes, verdict, reasons [text], fitness"""
-    STOP_REQUESTED = "stop_requested"
-    """signal, epoch, batch"""
-    RUN_STOPPED = "run_stopped"
-    """epoch, batch, resumable (bool), state_file"""
-    RUN_GAVE_UP = "run_gave_up"
-    """epoch, batch, why, skipped_epoch, streak"""
-    RUN_REFUSED = "run_refused"
-    """checkpoint, verdict, reasons [text]"""
-    RUN_FINISHED = "run_finished"
-    """epochs, fitness, seconds"""
-    RUN_CRASHED = "run_crashed"
-    """error, traceback (its last 20 lines)"""
-    OUT_OF_MEMORY = "out_of_memory"
-    """batch_size_before, batch_size_after"""
+    STOP_REQUESTED = "stop_requested"  # signal, epoch, batch
+    RUN_STOPPED = "run_stopped"  # epoch, batch, resumable (bool), state_file
+    RUN_GAVE_UP = "run_gave_up"  # epoch, batch, why, skipped_epoch, streak
+    RUN_REFUSED = "run_refused"  # checkpoint, verdict, reasons [text]
+    RUN_FINISHED = "run_finished"  # epochs, fitness, seconds
+    RUN_CRASHED = "run_crashed"  # error, traceback (its last 20 lines)
+    OUT_OF_MEMORY = "out_of_memory"  # batch_size_before, batch_size_after
     DATA_FAULT = "data_fault"
     """where ("train" | "val": left out when the data set was scanned; "batch", "val_batch": could not be read
     during training or validation, something else stands in), count, files [at most 20], reasons [one each], list (a
     file with all, or null)"""
-    STORAGE_FAULT = "storage_fault"
-    """what, error: a record or state could not be written; training goes on"""
-    NOTICE = "notice"
-    """text"""
+    STORAGE_FAULT = "storage_fault"  # what, error: a record or state could not be written; training goes on
+    NOTICE = "notice"  # text
 
 
 EVENT_KEYS: Final = ("v", "ts", "run", "attempt", "seq", "kind")
 """In every event. ``seq`` counts from 1 within an attempt; ``attempt`` from 1 within a run."""
-
-RUN_KEYS: Final = (
-    *("v", "run", "attempt", "pid", "create_time", "host", "boot_id", "python", "argv", "cwd", "log", "started_ts"),
-    *("updated_ts", "task", "model", "data", "epochs", "level", "layers", "state", "exit_code", "from_epoch"),
-    "trainer_class",
-)
-"""Of ``run.json``. ``create_time`` is psutil's process start time; with ``pid``, ``host`` and ``boot_id`` it names one
-process for good. ``layers`` is a list of ``{"layer", "setting", "value", "source"}``, the table shown at start-up;
-``trainer_class`` is ``module:name`` of the class that trained last."""
-
-HEARTBEAT_KEYS: Final = (
-    *("v", "ts", "run", "attempt", "pid", "phase", "phase_since_ts", "epoch", "epochs", "batch", "batches", "losses"),
-    *("grad_norm_p50", "grad_norm_p99", "grad_norm_max", "grad_worst", "grad_trend"),
-    *("lr", "grad_norm", "skipped", "skipped_epoch", "clipped", "clipped_epoch", "streak", "images_per_s"),
-    *("epoch_elapsed_s", "memory_gib", "longest_batch_s"),
-)
-"""Of ``heartbeat.json``. ``longest_batch_s`` is over the attempt, its very first batch left out. ``batch`` is the last
-one done. ``losses`` are running means over the good batches of the
-epoch. ``skipped`` and ``clipped`` count over the attempt. ``batches`` is null before the data loader exists. The
-``grad_norm_`` quantiles are of the last 100 steps, ``grad_worst`` of the last one."""
 
 SERIES_KEYS: Final = (
     *("ts", "attempt", "epoch", "batch", "losses", "lr", "grad_norm_p50", "grad_norm_p99", "grad_norm_max"),
@@ -170,6 +140,107 @@ CHECKPOINT_KEYS: Final = (
 precision, resumable bit for bit). A later row about the same file replaces an earlier one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterJob:
+    """``job`` of ``run.json``: the job of a cluster that trains, as its environment told it.
+
+    ``cluster``, ``id`` and ``restart`` (how often it was queued again) name one start of one job for good. ``node`` is
+    the first rank's; at ``end_ts`` its time limit is up; with ``options`` it can be submitted again.
+    """
+
+    id: str
+    cluster: str | None = None
+    array_task: int | None = None
+    restart: int = 0
+    node: str | None = None
+    partition: str | None = None
+    end_ts: float | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFile:
+    """``run.json``: its keys are these fields. ``pid``, ``create_time`` (psutil's), ``host`` and ``boot_id`` name one
+    process for good. ``layers`` has ``{"layer", "name", "setting", "value", "source"}`` for each row of the table shown
+    at start-up; ``trainer_class`` is ``module:name`` of the class that trained last; ``launch_key`` names the launch
+    that the attempt came from, and is None, as ``job`` is, where no cluster started it."""
+
+    run: str
+    v: int = SCHEMA_VERSION
+    attempt: int = 1
+    pid: int | None = None
+    create_time: float | None = None
+    host: str | None = None
+    boot_id: str | None = None
+    python: str | None = None
+    argv: tuple[str, ...] = ()
+    cwd: str | None = None
+    log: str | None = None
+    started_ts: float | None = None
+    updated_ts: float | None = None
+    task: str | None = None
+    model: str | None = None
+    data: str | None = None
+    epochs: int | None = None
+    level: str | None = None
+    layers: tuple[Mapping[str, Any], ...] = ()
+    state: RunRecordState | None = None
+    exit_code: int | None = None
+    from_epoch: int | None = None
+    trainer_class: str | None = None
+    job: ClusterJob | None = None
+    launch_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """``heartbeat.json``: its keys are these fields. ``batch`` is the last one done; ``batches`` is None before the
+    data loader exists. ``losses`` are running means over the good batches of the epoch. ``skipped``, ``clipped`` and
+    ``longest_batch_s`` are over the attempt, the last without its very first batch. The ``grad_norm_`` quantiles are of
+    the last 100 steps, ``grad_worst`` (as in :data:`SERIES_KEYS`) of the last one."""
+
+    ts: float
+    v: int = SCHEMA_VERSION
+    run: str | None = None
+    attempt: int = 1
+    pid: int | None = None
+    phase: Phase | None = None
+    phase_since_ts: float | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    batches: int | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
+    grad_norm_p50: float | None = None
+    grad_norm_p99: float | None = None
+    grad_norm_max: float | None = None
+    grad_worst: Mapping[str, Any] | None = None
+    grad_trend: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+    skipped: int | None = None
+    skipped_epoch: int | None = None
+    clipped: int | None = None
+    clipped_epoch: int | None = None
+    streak: int | None = None
+    images_per_s: float | None = None
+    epoch_elapsed_s: float | None = None
+    memory_gib: float | None = None
+    longest_batch_s: float | None = None
+
+
+RUN_KEYS: Final = tuple(one.name for one in fields(RunFile))
+HEARTBEAT_KEYS: Final = tuple(one.name for one in fields(Heartbeat))
+
+
+class _Place:
+    def __init__(self, below: str) -> None:
+        self._below = below
+
+    def __get__(self, layout: RunLayout, owner: type[RunLayout]) -> Path:
+        return layout.root / self._below
+
+
 @dataclass(frozen=True, slots=True)
 class RunLayout:
     """Where everything of a run lies, given its run directory (Ultralytics' ``save_dir``)."""
@@ -181,70 +252,19 @@ class RunLayout:
         """The run directory's own name, by which people call the run."""
         return self.root.name
 
-    @property
-    def guard(self) -> Path:
-        """The folder that marks a directory as a guarded run."""
-        return self.root / "guard"
-
-    @property
-    def run_json(self) -> Path:
-        """Identity and state; replaced atomically."""
-        return self.guard / "run.json"
-
-    @property
-    def heartbeat(self) -> Path:
-        """At most once a second; replaced atomically."""
-        return self.guard / "heartbeat.json"
-
-    @property
-    def events(self) -> Path:
-        """Append-only; one line, one event, one ``write``."""
-        return self.guard / "events.jsonl"
-
-    @property
-    def series(self) -> Path:
-        """Rows for plots."""
-        return self.guard / "series.jsonl"
-
-    @property
-    def train_log(self) -> Path:
-        """The console output of all attempts."""
-        return self.guard / "train.log"
-
-    @property
-    def incidents(self) -> Path:
-        """One numbered folder a recorded bad batch."""
-        return self.guard / "incidents"
-
-    @property
-    def checkpoints(self) -> Path:
-        """One attestation a saved file."""
-        return self.guard / "checkpoints.jsonl"
-
-    @property
-    def states(self) -> Path:
-        """Full-precision states, ``epoch0004.pt`` (saved after epoch 4) and ``stop.pt`` (saved on request)."""
-        return self.guard / "states"
-
-    @property
-    def stacks(self) -> Path:
-        """All stacks, written on SIGUSR1."""
-        return self.guard / "stacks.txt"
-
-    @property
-    def lock(self) -> Path:
-        """Locked (flock) by the trainer that owns the directory."""
-        return self.guard / "lock"
-
-    @property
-    def weights(self) -> Path:
-        """Ultralytics' own checkpoints."""
-        return self.root / "weights"
-
-    @property
-    def results_csv(self) -> Path:
-        """Ultralytics' own per-epoch metrics."""
-        return self.root / "results.csv"
+    guard = _Place("guard")  # the folder that marks a directory as a guarded run
+    run_json = _Place("guard/run.json")  # identity and state (:class:`RunFile`); replaced atomically
+    heartbeat = _Place("guard/heartbeat.json")  # a :class:`Heartbeat`, at most once a second; replaced atomically
+    events = _Place("guard/events.jsonl")  # append-only; one line, one event, one write
+    series = _Place("guard/series.jsonl")  # rows for plots
+    train_log = _Place("guard/train.log")  # the console output of all attempts
+    incidents = _Place("guard/incidents")  # one numbered folder a recorded bad batch
+    checkpoints = _Place("guard/checkpoints.jsonl")  # one attestation a saved file
+    states = _Place("guard/states")  # in full precision: epoch0004.pt (after epoch 4), stop.pt (saved on request)
+    stacks = _Place("guard/stacks.txt")  # all stacks, written on SIGUSR1
+    lock = _Place("guard/lock")  # locked (flock) by the trainer that owns the directory
+    weights = _Place("weights")  # Ultralytics' own checkpoints
+    results_csv = _Place("results.csv")  # Ultralytics' own per-epoch metrics
 
     @property
     def archive(self) -> Path:

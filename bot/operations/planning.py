@@ -218,7 +218,7 @@ def _refuse_unguarded(view: RunView, level: str | None) -> None:
 
 def _settings(view: RunView, levels: Levels, level_after: str) -> tuple[SettingChange, ...]:
     record = view.record
-    now = {setting: (value, source) for _, setting, value, source in (record.layers if record else ())}
+    now = record.settings if record else {}
     user = {setting: value for setting, (value, source) in now.items() if source == _USER_SOURCE}
     changes = []
     for setting, (layer, wanted, by_user) in levels.settings(level_after, user).items():

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from trainmaster.bot.core.conversation.words import losses_text
 from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind
-from trainmaster.bot.core.run.facts import Heartbeat, ProcessFact
+from trainmaster.bot.core.run.facts import ProcessFact
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.operation_context import Course
 from trainmaster.bot.ports import LaunchSpec
-from trainmaster.trainer.contract import MODULE_ARGV, ExitCode, Phase, RunRecordState
+from trainmaster.trainer.contract import MODULE_ARGV, ExitCode, Heartbeat, Phase, RunRecordState
 
 _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 6

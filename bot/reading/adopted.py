@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
-from trainmaster.bot.core.run.facts import Event, Heartbeat, RunRecord
+from trainmaster.bot.core.run.facts import Event, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.console.facts import (
@@ -36,7 +36,7 @@ from trainmaster.bot.reading.read_before import Heard
 from trainmaster.bot.reading.results_csv import Results, read_results
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
-from trainmaster.trainer.contract import EventKind, Phase, RunRecordState, encode_number, read_json
+from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, encode_number, read_json
 
 UNGUARDED = "none (unguarded)"
 """The level of a run that nothing guards."""
@@ -290,20 +290,12 @@ class AdoptedReader:
             create_time=process.create_time if process else None,
             host=process.host if process else None,
             boot_id=process.boot_id if process else None,
-            python=None,
-            argv=(),
-            cwd=None,
             log=str(newest.log),
             started_ts=process.create_time if process and process.create_time else None,
             updated_ts=self._phase_since_ts,
-            task=None,
-            model=None,
-            data=None,
             epochs=self._frame.epochs if self._frame else None,
             level=UNGUARDED,
-            layers=(),
             state=self._state_of(newest),
-            exit_code=None,
             from_epoch=newest.from_epoch,
             guarded=False,
             relaunch=replace(relaunch, log=str(self.adoption.log_of_next())) if relaunch else None,
@@ -325,16 +317,7 @@ class AdoptedReader:
             batch=frame.batch if frame else None,
             batches=frame.batches if frame else None,
             losses=dict(frame.losses) if frame else {},
-            lr=None,
-            grad_norm=None,
-            skipped=None,
-            skipped_epoch=None,
-            clipped=None,
-            clipped_epoch=None,
-            streak=None,
-            images_per_s=None,
             epoch_elapsed_s=max(0.0, now - self._epoch_since_ts) if frame else None,
-            memory_gib=None,
         )
 
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainmaster.bot.core.run.facts import Event, Heartbeat, RunRecord
+from trainmaster.bot.core.run.facts import Event, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, fold_series, shift_clock
+from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesRow
 from trainmaster.bot.core.run.view import RunView
@@ -59,7 +60,7 @@ class RunReader:
             view = replace(view, record=RunRecord.parse(record) or view.record)
         beat = self._changed_json(self.layout.heartbeat, errors)
         if beat is not None:
-            parsed = Heartbeat.parse(beat)
+            parsed = heartbeat_of(beat)
             view = fold_beat(view, parsed, now) if parsed else view
         events = self._read_lines(self._events, errors)
         if self._events.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:

@@ -14,6 +14,7 @@ import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,13 +22,14 @@ from typing import Any, Final
 import psutil
 
 from trainmaster.trainer.contract import (
-    HEARTBEAT_KEYS,
     RUN_KEYS,
     SCHEMA_VERSION,
     SERIES_KEYS,
     EventKind,
     ExitCode,
+    Heartbeat,
     Phase,
+    RunFile,
     RunLayout,
     RunRecordState,
     append_line,
@@ -77,61 +79,69 @@ class Recorder:
         self.run = str(previous.get("run") or uuid.uuid4().hex[:12])
         self.started_ts = clock()
         process = psutil.Process()
-        self._identity = {"v": SCHEMA_VERSION, "run": self.run, "attempt": self.attempt, "pid": process.pid}
         self.create_time = process.create_time()
-        self._run: dict[str, Any] = {key: previous.get(key) for key in RUN_KEYS}
-        self._run |= self._identity | {
-            "exit_code": None,
-            "create_time": self.create_time,
-            "host": socket.gethostname(),
-            "boot_id": boot_id(),
-            "python": sys.executable,
-            "argv": list(sys.orig_argv),
-            "cwd": str(Path.cwd()),
-            "log": str(layout.train_log),
-            "started_ts": self.started_ts,
-            "state": RunRecordState.RUNNING,
-            "layers": previous.get("layers") or [],
-        }
-        self._beat: dict[str, Any] = dict.fromkeys(HEARTBEAT_KEYS)
-        self._beat |= self._identity | {
-            "phase": Phase.STARTUP,
-            "phase_since_ts": self.started_ts,
-            "losses": {},
-            **dict.fromkeys(("skipped", "skipped_epoch", "clipped", "clipped_epoch", "streak"), 0),
-        }
+        kept = {key: previous[key] for key in RUN_KEYS if key in previous}
+        self._run = replace(
+            RunFile(**{**kept, "run": self.run}),
+            v=SCHEMA_VERSION,
+            attempt=self.attempt,
+            pid=process.pid,
+            exit_code=None,
+            create_time=self.create_time,
+            host=socket.gethostname(),
+            boot_id=boot_id(),
+            python=sys.executable,
+            argv=tuple(sys.orig_argv),
+            cwd=str(Path.cwd()),
+            log=str(layout.train_log),
+            started_ts=self.started_ts,
+            state=RunRecordState.RUNNING,
+            layers=tuple(kept.get("layers") or ()),
+            job=None,
+            launch_key=None,
+        )
+        self._beat = Heartbeat(
+            ts=self.started_ts,
+            run=self.run,
+            attempt=self.attempt,
+            pid=process.pid,
+            phase=Phase.STARTUP,
+            phase_since_ts=self.started_ts,
+            skipped=0,
+            skipped_epoch=0,
+            clipped=0,
+            clipped_epoch=0,
+            streak=0,
+        )
 
     @property
     def host(self) -> str:
         """The host's name, as in ``run.json``."""
-        return str(self._run["host"])
+        return str(self._run.host)
 
     @property
     def trainer_class(self) -> str | None:
         """As ``run.json`` has it: that of the attempt before, until this one's is known."""
-        return self._run["trainer_class"]
+        return self._run.trainer_class
 
     @property
     def phase(self) -> Phase:
         """What the trainer is doing."""
-        return Phase(self._beat["phase"])
+        return self._beat.phase or Phase.STARTUP
 
     @property
     def state(self) -> RunRecordState:
         """As ``run.json`` has it."""
-        return RunRecordState(self._run["state"])
+        return self._run.state or RunRecordState.RUNNING
 
     def update_run(self, **changes: Any) -> None:
         """``run.json`` holds ``changes`` too."""
-        unknown = set(changes) - set(RUN_KEYS)
-        assert not unknown, unknown
-        self._run |= changes
-        self._run["updated_ts"] = self._clock()
-        self._guarded("run.json", lambda: replace_json(self.layout.run_json, encoded(self._run), durable=True))
+        self._run = replace(self._run, **{"updated_ts": self._clock(), **changes})
+        self._guarded("run.json", lambda: replace_json(self.layout.run_json, encoded(asdict(self._run)), durable=True))
 
     def end(self, state: RunRecordState, exit_code: int) -> None:
         """The attempt is over."""
-        self.set_phase(Phase.ENDED, epoch=self._beat["epoch"])
+        self.set_phase(Phase.ENDED, epoch=self._beat.epoch)
         self.update_run(state=state, exit_code=int(exit_code))
 
     def event(self, kind: EventKind, **fields: Any) -> None:
@@ -176,9 +186,9 @@ class Recorder:
 
     def set_phase(self, phase: Phase, *, epoch: int | None) -> None:
         """The phase changes, if it does: an event, and a heartbeat at once."""
-        if phase == self._beat["phase"] and self._last_beat:
+        if phase == self._beat.phase and self._last_beat:
             return
-        self._beat |= {"phase": phase, "phase_since_ts": self._clock(), "epoch": epoch}
+        self._beat = replace(self._beat, phase=phase, phase_since_ts=self._clock(), epoch=epoch)
         self.event(EventKind.PHASE, phase=phase, epoch=epoch)
         self.beat(force=True)
 
@@ -188,14 +198,13 @@ class Recorder:
 
     def beat(self, *, force: bool = False, **changes: Any) -> None:
         """``heartbeat.json`` holds ``changes``, at most once a second unless forced."""
-        unknown = set(changes) - set(HEARTBEAT_KEYS)
-        assert not unknown, unknown
-        self._beat |= changes
+        self._beat = replace(self._beat, **changes)
         if not force and not self.beat_due():
             return
-        self._last_beat = self._beat["ts"] = self._clock()
+        self._last_beat = self._clock()
+        self._beat = replace(self._beat, ts=self._last_beat)
         self.flush()
-        self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(self._beat)))
+        self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(asdict(self._beat))))
 
     def crashed(self, error: BaseException) -> None:
         """The attempt ends with ``error``."""

@@ -13,9 +13,9 @@ from statistics import median
 
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.words import losses_text, number_text
-from trainmaster.bot.core.run.facts import Heartbeat
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
+from trainmaster.trainer.contract import Heartbeat
 
 
 class Criterion(StrEnum):

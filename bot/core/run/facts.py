@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from trainmaster.trainer.contract import Phase, RunRecordState, Verdict, decode_number
+from trainmaster.bot.core.run.parsing import numbers_of, text_of, texts_of, values_of, whole_of
+from trainmaster.trainer.contract import RunFile, Verdict, decode_number
 
 
 def _text(record: Mapping[str, Any], key: str) -> str | None:
-    value = record.get(key)
-    return value if isinstance(value, str) else None
+    return text_of(record.get(key))
 
 
 def _int(record: Mapping[str, Any], key: str) -> int | None:
-    value = record.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return whole_of(record.get(key))
 
 
 def _number(record: Mapping[str, Any], key: str) -> float | None:
@@ -29,26 +28,16 @@ def _number(record: Mapping[str, Any], key: str) -> float | None:
 
 
 def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:
-    value = record.get(key)
-    if not isinstance(value, dict):
-        return {}
-    decoded = {str(name): decode_number(number) for name, number in value.items()}
-    return {name: number for name, number in decoded.items() if number is not None}
+    return numbers_of(record.get(key))
 
 
 def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = record.get(key)
-    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+    return texts_of(record.get(key))
 
 
 _EPOCH_STATE = re.compile(r"guard/states/epoch\d+\.pt")
 """The full state of an epoch's end; an event that tells of one need not say that it can be resumed. Others in that
 folder are copies for other tools, and states within an epoch, which a rollback can't go to."""
-
-
-def _layer(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    name = f"{row.get('layer', '')} {row.get('name', '')}".strip()
-    return name, str(row.get("setting", "")), str(row.get("value", "")), str(row.get("source", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,31 +110,9 @@ class Relaunch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """``run.json``."""
+class RunRecord(RunFile):
+    """``run.json``, or what stands in its place for a run that nobody guards."""
 
-    run: str
-    attempt: int
-    pid: int | None
-    create_time: float | None
-    host: str | None
-    boot_id: str | None
-    python: str | None
-    argv: tuple[str, ...]
-    cwd: str | None
-    log: str | None
-    started_ts: float | None
-    updated_ts: float | None
-    task: str | None
-    model: str | None
-    data: str | None
-    epochs: int | None
-    level: str | None
-    layers: tuple[tuple[str, str, str, str], ...]
-    """(layer, setting, value, source) each."""
-    state: RunRecordState | None
-    exit_code: int | None
-    from_epoch: int | None
     guarded: bool = True
     """Whether the guarded trainer writes this record; else it was put together from a console log."""
     relaunch: Relaunch | None = None
@@ -154,34 +121,15 @@ class RunRecord:
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> RunRecord | None:
         """None when it names no run."""
-        run = _text(record, "run")
-        if not run:
-            return None
-        state = _text(record, "state")
-        layers = record.get("layers")
-        return cls(
-            run=run,
-            attempt=_int(record, "attempt") or 1,
-            pid=_int(record, "pid"),
-            create_time=_number(record, "create_time"),
-            host=_text(record, "host"),
-            boot_id=_text(record, "boot_id"),
-            python=_text(record, "python"),
-            argv=_texts(record, "argv"),
-            cwd=_text(record, "cwd"),
-            log=_text(record, "log"),
-            started_ts=_number(record, "started_ts"),
-            updated_ts=_number(record, "updated_ts"),
-            task=_text(record, "task"),
-            model=_text(record, "model"),
-            data=_text(record, "data"),
-            epochs=_int(record, "epochs"),
-            level=_text(record, "level"),
-            layers=tuple(_layer(row) for row in (layers if isinstance(layers, list) else ()) if isinstance(row, dict)),
-            state=RunRecordState(state) if state in set(RunRecordState) else None,
-            exit_code=_int(record, "exit_code"),
-            from_epoch=_int(record, "from_epoch"),
-        )
+        values = values_of(RunFile, record)
+        return None if values is None else cls(**values)
+
+    @property
+    def settings(self) -> dict[str, tuple[str, str]]:
+        """Each setting of the layers -> its value and who decided it."""
+        return {
+            str(row.get("setting", "")): (str(row.get("value", "")), str(row.get("source", ""))) for row in self.layers
+        }
 
     @property
     def process(self) -> ProcessIdentity | None:
@@ -189,62 +137,6 @@ class RunRecord:
         if self.pid is None:
             return None
         return ProcessIdentity(pid=self.pid, create_time=self.create_time, host=self.host, boot_id=self.boot_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
-    """``heartbeat.json``."""
-
-    ts: float
-    attempt: int
-    phase: Phase | None
-    phase_since_ts: float | None
-    epoch: int | None
-    epochs: int | None
-    batch: int | None
-    batches: int | None
-    losses: Mapping[str, float]
-    lr: float | None
-    grad_norm: float | None
-    skipped: int | None
-    skipped_epoch: int | None
-    clipped: int | None
-    clipped_epoch: int | None
-    streak: int | None
-    images_per_s: float | None
-    epoch_elapsed_s: float | None
-    memory_gib: float | None
-    longest_batch_s: float | None = None
-
-    @classmethod
-    def parse(cls, record: Mapping[str, Any]) -> Heartbeat | None:
-        """None when it carries no time."""
-        ts = _number(record, "ts")
-        if ts is None:
-            return None
-        phase = _text(record, "phase")
-        return cls(
-            ts=ts,
-            attempt=_int(record, "attempt") or 1,
-            phase=Phase(phase) if phase in set(Phase) else None,
-            phase_since_ts=_number(record, "phase_since_ts"),
-            epoch=_int(record, "epoch"),
-            epochs=_int(record, "epochs"),
-            batch=_int(record, "batch"),
-            batches=_int(record, "batches"),
-            losses=_numbers(record, "losses"),
-            lr=_number(record, "lr"),
-            grad_norm=_number(record, "grad_norm"),
-            skipped=_int(record, "skipped"),
-            skipped_epoch=_int(record, "skipped_epoch"),
-            clipped=_int(record, "clipped"),
-            clipped_epoch=_int(record, "clipped_epoch"),
-            streak=_int(record, "streak"),
-            images_per_s=_number(record, "images_per_s"),
-            epoch_elapsed_s=_number(record, "epoch_elapsed_s"),
-            memory_gib=_number(record, "memory_gib"),
-            longest_batch_s=_number(record, "longest_batch_s"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
 
-from trainmaster.bot.core.run.facts import CheckpointFact, Event, Heartbeat
+from trainmaster.bot.core.run.facts import CheckpointFact, Event
 from trainmaster.bot.core.run.series_window import SeriesRow, with_rows
 from trainmaster.bot.core.run.view import BadBatch, EpochView, RunView, story_of
-from trainmaster.trainer.contract import EventKind, SkipReason
+from trainmaster.trainer.contract import EventKind, Heartbeat, SkipReason
 
 MAX_BAD_BATCHES_KEPT = 20
 """An epoch's newest; counts go on, so a storm of thousands costs no memory."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from trainmaster.bot.core.run.facts import Heartbeat, ProcessFact, ProcessStatus, RunRecord
-from trainmaster.trainer.contract import Phase, RunRecordState
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
+from trainmaster.trainer.contract import Heartbeat, Phase, RunRecordState
 
 
 class RunState(StrEnum):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainmaster.bot.core.run.facts import CheckpointFact, Event, Heartbeat, LogError, ProcessFact, RunRecord
+from trainmaster.bot.core.run.facts import CheckpointFact, Event, LogError, ProcessFact, RunRecord
 from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import Stretch
 from trainmaster.bot.core.run.state import RunState, judge_state
-from trainmaster.trainer.contract import Verdict
+from trainmaster.trainer.contract import Heartbeat, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

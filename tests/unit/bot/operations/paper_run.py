@@ -14,15 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from trainmaster.bot.core.run.facts import (
-    Event,
-    Heartbeat,
-    ProcessFact,
-    ProcessIdentity,
-    ProcessStatus,
-    Relaunch,
-    RunRecord,
-)
+from trainmaster.bot.core.run.facts import Event, ProcessFact, ProcessIdentity, ProcessStatus, Relaunch, RunRecord
+from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.ports import LaunchSpec
@@ -283,7 +276,7 @@ class PaperRuns:
         }
         epochs[record.attempt, running] = EpochView(attempt=record.attempt, epoch=running, epochs=10, batches=20)
         batch = int(str(raw["batches"]))
-        beat = Heartbeat.parse(
+        beat = heartbeat_of(
             {
                 "ts": 0.0,
                 "attempt": record.attempt,

@@ -8,11 +8,11 @@ from types import MappingProxyType
 import pytest
 
 from tests.unit.bot.operations.paper import PaperWorld
-from trainmaster.bot.core.run.facts import Heartbeat
+from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView
 from trainmaster.bot.operations.restart import _enough, _finished_well
 
-BEAT = Heartbeat.parse({"ts": 0.0, "batch": 3, "batches": 20, "losses": {"box_loss": 1.0}, "streak": 0, "epoch": 2})
+BEAT = heartbeat_of({"ts": 0.0, "batch": 3, "batches": 20, "losses": {"box_loss": 1.0}, "streak": 0, "epoch": 2})
 
 
 @pytest.mark.parametrize(

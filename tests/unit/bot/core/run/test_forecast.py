@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 import pytest
 
-from trainmaster.bot.core.run.facts import Heartbeat, ProcessFact, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.forecast import Basis, duration, epochs_end_ts, forecast
+from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView, RunView
 
 NOW = 1_000_000.0
@@ -24,7 +25,7 @@ def view(*, seconds: tuple[float, ...] = (), batch: int | None = 50, elapsed_s: 
         for number, took_s in enumerate(seconds, start=1)
     }
     epochs[1, running] = EpochView(attempt=1, epoch=running, started_ts=NOW - elapsed_s)
-    beat = Heartbeat.parse(
+    beat = heartbeat_of(
         {
             "ts": NOW,
             "phase": "training",

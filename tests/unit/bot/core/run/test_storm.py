@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import pytest
 
-from trainmaster.bot.core.run.facts import Event, Heartbeat, ProcessFact, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.facts import Event, ProcessFact, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.storm import StormKind, StormLimits, storm_of
 from trainmaster.bot.core.run.view import BadBatch, EpochView, RunView
 from trainmaster.trainer.contract import Phase, RunRecordState
@@ -49,7 +50,7 @@ def view_of(
     events: tuple[Event, ...] = (),
 ) -> RunView:
     record = RunRecord.parse({"run": "r", "attempt": 1, "pid": 7, "state": state.value})
-    beat = Heartbeat.parse({"ts": NOW - 5, "attempt": 1, "phase": Phase.TRAINING.value, "batch": batch})
+    beat = heartbeat_of({"ts": NOW - 5, "attempt": 1, "phase": Phase.TRAINING.value, "batch": batch})
     assert beat is not None
     newest = max(epoch.epoch for epoch in epochs)
     return RunView(

@@ -1,0 +1,93 @@
+"""What another process wrote, read by what its dataclass declares: an odd value is never an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, Final
+
+from trainmaster.trainer.contract import ClusterJob, Heartbeat, Phase, RunFile, RunRecordState, decode_number
+
+Declared = RunFile | Heartbeat | ClusterJob
+
+
+def text_of(value: object) -> str | None:
+    """``value`` if it is text."""
+    return value if isinstance(value, str) else None
+
+
+def whole_of(value: object) -> int | None:
+    """``value`` if it is a whole number."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def texts_of(value: object) -> tuple[str, ...]:
+    """Each item of a list as text; empty when it is none."""
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+def numbers_of(value: object) -> dict[str, float]:
+    """Those values of an object that are numbers, non-finite ones included."""
+    if not isinstance(value, dict):
+        return {}
+    decoded = {str(name): decode_number(number) for name, number in value.items()}
+    return {name: number for name, number in decoded.items() if number is not None}
+
+
+def values_of(kind: type[Declared], record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What ``record`` says for the fields of ``kind``; None when it lacks one that has no default.
+
+    A key that is missing, or holds what the field's type does not allow, is left out.
+    """
+    read = {one.name: READERS[str(one.type)](record.get(one.name)) for one in fields(kind)}
+    values = {name: value for name, value in read.items() if value is not None}
+    needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
+    return values if needed <= values.keys() else None
+
+
+def heartbeat_of(record: Mapping[str, Any]) -> Heartbeat | None:
+    """What ``heartbeat.json`` says; None when it carries no time."""
+    values = values_of(Heartbeat, record)
+    return None if values is None else Heartbeat(**values)
+
+
+def _object_of(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _rows_of(value: object) -> tuple[Mapping[str, Any], ...]:
+    return tuple(row for row in value if isinstance(row, dict)) if isinstance(value, list) else ()
+
+
+def _phase_of(value: object) -> Phase | None:
+    text = text_of(value)
+    return Phase(text) if text in set(Phase) else None
+
+
+def _state_of(value: object) -> RunRecordState | None:
+    text = text_of(value)
+    return RunRecordState(text) if text in set(RunRecordState) else None
+
+
+def _job_of(value: object) -> ClusterJob | None:
+    values = values_of(ClusterJob, value) if isinstance(value, dict) else None
+    return None if values is None else ClusterJob(**values)
+
+
+READERS: Final[Mapping[str, Callable[[object], Any]]] = {
+    "str": lambda value: text_of(value) or None,
+    "str | None": text_of,
+    "int": lambda value: whole_of(value) or None,
+    "int | None": whole_of,
+    "float": decode_number,
+    "float | None": decode_number,
+    "tuple[str, ...]": texts_of,
+    "tuple[Mapping[str, Any], ...]": _rows_of,
+    "Mapping[str, float]": numbers_of,
+    "Mapping[str, Any] | None": _object_of,
+    "Phase | None": _phase_of,
+    "RunRecordState | None": _state_of,
+    "ClusterJob | None": _job_of,
+}
+"""How a value is read, by the type that the contract declares for it: text or a number that must be there is no use
+empty or 0, so it counts as missing."""
