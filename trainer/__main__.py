@@ -144,4 +144,6 @@ _VERBS: Final[dict[str, Callable[[Arguments], int]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from trainmaster.__main__ import main as every_verb
+
+    sys.exit(every_verb())

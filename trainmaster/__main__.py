@@ -31,18 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"unknown-verb: {name!r} is none of {', '.join(VERBS)}.{hint} Hint: trainmaster --help", file=sys.stderr)
         return NOT_UNDERSTOOD
     side = _side(name, verb, rest)
-    asks_for_help = not HELP_WORDS.isdisjoint(rest)
-    if verb.needs and not asks_for_help and side == verb.side and find_spec(verb.needs) is None:
+    lacking = [one for one in verb.needs if find_spec(one) is None] if side == verb.side else []
+    if lacking and HELP_WORDS.isdisjoint(rest):
         print(
-            f"not-installed: trainmaster {name} needs {verb.needs}, which is not installed for {sys.executable}. "
+            f"not-installed: trainmaster {name} needs {', '.join(lacking)}, not installed for {sys.executable}. "
             f"Hint: pip install 'trainmaster[{verb.extra}]'; in a checkout: pip install -e '.[{verb.extra}]'",
             file=sys.stderr,
         )
         return NOT_UNDERSTOOD
     if side == BOT:
-        from trainmaster.bot.__main__ import main as bot_main  # noqa: PLC0415 - each side loads alone
+        from trainmaster.bot.cli.main import carry_out  # noqa: PLC0415 - each side loads alone
 
-        return bot_main(words)
+        return carry_out(name, rest)
     from trainmaster.trainer.__main__ import main as trainer_main  # noqa: PLC0415 - each side loads alone
 
     return trainer_main(words)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import os
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -14,6 +18,7 @@ from typing import Final
 from trainmaster.bot.checks.host import check_host
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Item, Mark
+from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.core.health.host import gpu_text
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.errors import ChatError
@@ -30,6 +35,18 @@ _GIB: Final = 2**30
 _MIN_PYTHON: Final = (3, 11)
 _NO_GPU: Final = "none visible: neither NVIDIA's (which takes its driver and trainmaster[gpu]) nor AMD's"
 _PACKAGES: Final = ("slack-bolt", "slack-sdk", "aiohttp", "apscheduler", "psutil")
+
+_SIGNS: Final = {Mark.DONE: "ok  ", Mark.FAILED: "FAIL", Mark.WARNING: "warn"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Every check was printed; 1 when something must be mended before the bot can run, else 0."""
+    parser = argparse.ArgumentParser(prog="trainmaster doctor", description="Check settings, Slack, folders and host.")
+    parser.parse_args(argv)
+    items = asyncio.run(examine(os.environ, Path(".env"), time.time))
+    for item in items:
+        print(f"{_SIGNS.get(item.mark, '?   ')}  {item.text}" + (f": {plain(item.detail)}" if item.detail else ""))
+    return 1 if any(item.mark is Mark.FAILED for item in items) else 0
 
 
 async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callable[[], float]) -> tuple[Item, ...]:

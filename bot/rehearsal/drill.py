@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import contextlib
 import fcntl
 import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,23 +17,14 @@ from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.rehearsal.demo import open_workspace, workspace_settings
 from trainmaster.bot.rehearsal.demo_story import BEN, CHANNEL, Step
 from trainmaster.bot.rehearsal.drill_story import Click, DrillOver, Rehearsal, closing, opening, play
-from trainmaster.bot.rehearsal.small_training import (
-    data_set,
-    only_one,
-    page_port,
-    repeated,
-    stop_trainers,
-    training,
-    until_signal,
-)
+from trainmaster.bot.rehearsal.local_workspace import open_workspace, workspace_settings
+from trainmaster.bot.rehearsal.small_training import data_set, only_one, repeated, stop_trainers, training
 from trainmaster.bot.settings.model import Settings, load_settings
 from trainmaster.bot.workspace.page.client import PageClient
 from trainmaster.bot.workspace.page.gate import refuse_real_tokens
 
-_MIN_WAIT_S, _MAX_WAIT_S = 30, 7200
 _TRAINING = {"check_interval_s": 1.0, "clear_batches": 5, "storm_bad_batches": 3, "watchdog_url": None}
 """A drill can't wait as a night can: a look every second, and fewer bad batches make a storm."""
 
@@ -43,25 +32,9 @@ _REPEATS = 8
 """Of every image in an epoch when a person decides: an epoch of seconds would be over before anybody has read the card,
 and a plan about another epoch is void."""
 
-_DESCRIPTION = """\
-Rehearse a bad night. A small training of the drill's own (digits, CPU, no
-download) gets batches with NaN; the bot tells the channel and asks the people
-on call; somebody approves; the training is rolled back and seen healthy. Each
-step is timed. Your trainings are not touched, and nothing is left running.
-"""
-_EPILOGUE = """\
-In the local workspace (default) open the page that is printed and press Approve
-as Ben or Anna; with --headless Ben does it by himself. With --channel real the
-messages go to ALERT_CHANNEL with the tokens of .env, and real people on call
-press the button. Stop `trainmaster run` for that time: Slack gives each click
-to only one of the two.
-Exit code: 0 rolled back and healthy, 1 not (nobody answered, somebody rejected,
-a step failed), 130 ended by Ctrl-C.
-"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DrillOptions:
     """What the command line asks for."""
 
     home: Path
@@ -71,51 +44,13 @@ class Options:
     wait_s: float
 
 
-def main(argv: Sequence[str]) -> int:
-    """0 when the rollback was rehearsed to its end; 1 when it was not.
+async def rehearse(options: DrillOptions) -> int:
+    """0 when the rollback was rehearsed to its end; 1 when it was not. Nothing is left running.
 
     Raises:
-        SettingsError: ``--channel real`` without usable tokens, or a workspace beside real tokens.
+        SettingsError: a real channel without usable tokens, or a workspace beside real tokens.
         CommandError: a bot runs with these tokens, or another drill in this folder.
     """
-    options = _parsed(argv)
-    farewell = "Ended. The drill's training was stopped, nothing is left running."
-    return asyncio.run(until_signal(_drill(options), farewell))
-
-
-def _parsed(argv: Sequence[str]) -> Options:
-    parser = argparse.ArgumentParser(
-        prog="trainmaster drill",
-        description=_DESCRIPTION,
-        epilog=_EPILOGUE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--channel", choices=("workspace", "real"), default="workspace", help="where people act (default: workspace)"
-    )
-    parser.add_argument("--headless", action="store_true", help="in the workspace: Ben approves by himself")
-    parser.add_argument("--wait", type=int, default=900, metavar="S", help="seconds to wait for people (default: 900)")
-    parser.add_argument(
-        "--port", type=page_port, default=0, metavar="P", help="of the page on 127.0.0.1 (default: any free)"
-    )
-    parser.add_argument(
-        "--dir", type=Path, default=Path("drill-data"), metavar="D", help="data set, run, state (default: drill-data)"
-    )
-    given = parser.parse_args(argv)
-    if not _MIN_WAIT_S <= given.wait <= _MAX_WAIT_S:
-        parser.error(f"--wait {given.wait}: expected {_MIN_WAIT_S} to {_MAX_WAIT_S} seconds")
-    if given.channel == "real" and (given.headless or given.port):
-        parser.error("--headless and --port are for the workspace; in the real channel people press the button")
-    return Options(
-        home=given.dir.resolve(),
-        real=given.channel == "real",
-        headless=given.headless,
-        port=given.port,
-        wait_s=float(given.wait),
-    )
-
-
-async def _drill(options: Options) -> int:
     step = Step(time.monotonic())
     with only_one(options.home, "drill"):
         session = options.home / "session"
@@ -131,10 +66,10 @@ async def _drill(options: Options) -> int:
                 data = repeated(data, _REPEATS)
                 step.note("First an epoch of the small training must end, for a checkpoint to go back to: some minutes")
             step.note(f"Act here: {page_url}" if page_url else f"Act in Slack: channel {settings.alert_channel}")
-            return await _rehearse(options, settings, data, click, step)
+            return await _play_through(options, settings, data, click, step)
 
 
-async def _rehearse(options: Options, settings: Settings, data: Path, click: Click | None, step: Step) -> int:
+async def _play_through(options: DrillOptions, settings: Settings, data: Path, click: Click | None, step: Step) -> int:
     name = f"DRILL-{time.strftime('%H%M%S')}"
     app = App(settings)
     trainer = app.driver.launch(training(data, settings.runs_dir, name, settings.runs_dir.parent / "trainer.out"))
@@ -175,7 +110,7 @@ def _say(app: App, name: str, message: Message) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _place(options: Options, session: Path) -> AsyncIterator[tuple[Settings, str, Click | None]]:
+async def _place(options: DrillOptions, session: Path) -> AsyncIterator[tuple[Settings, str, Click | None]]:
     """Where people act: settings, the page's address (empty in Slack), and who clicks when no person does."""
     own = {
         **_TRAINING,

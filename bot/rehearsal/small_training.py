@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import fcntl
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from trainmaster.bot.core.run.facts import ProcessIdentity, RunRecord
 from trainmaster.bot.drivers.local.driver import LocalDriver
@@ -25,9 +23,7 @@ from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json
 EPOCHS: Final = 100
 """More than anybody waits for: it is stopped, so that it never ends before its own rollback."""
 _STOP_GRACE_S: Final = 30.0
-_PACKAGES: Final = ("torch", "ultralytics", "sklearn")
-"""Not needed by the bot itself, which loads none of them."""
-_MAX_PORT: Final = 65_535
+ENDING: Final = f"Ending, at most {_STOP_GRACE_S:.0f} s more: nothing is to be left running."
 
 
 class Narrator(Protocol):
@@ -40,37 +36,6 @@ class Narrator(Protocol):
     def done(self, text: str) -> None:
         """A step that was seen."""
         ...
-
-
-async def until_signal(story: Coroutine[object, object, int], farewell: str) -> int:
-    """The exit code of ``story``; a signal that ends it lets it clear up; then ``farewell`` is said, and 130 given."""
-    task = asyncio.create_task(story)
-    end_on_signal(task)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f"\n{farewell}", flush=True)
-        return 130
-
-
-def end_on_signal(task: asyncio.Task[Any]) -> None:
-    """SIGTERM, Ctrl-C and the closing of the terminal cancel ``task``; what ``nohup`` ignores stays ignored.
-
-    Once: a second one would end the clearing up, and leave processes behind. Each wait of it has an end of its own.
-    """
-
-    def end() -> None:
-        if not task.cancelling():
-            task.cancel()
-            return
-        with contextlib.suppress(OSError):
-            print(f"\nEnding, at most {_STOP_GRACE_S:.0f} s more: nothing is to be left running.", file=sys.stderr)
-
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            loop.add_signal_handler(signum, end)
 
 
 async def stop_trainers(driver: LocalDriver, runs: Path, launched: Sequence[ProcessIdentity] = ()) -> None:
@@ -122,11 +87,6 @@ def only_one(home: Path, what: str) -> Iterator[None]:
 
 async def data_set(home: Path, step: Narrator) -> Path:
     """The digits as a YOLO data set; made once, kept for the next demo."""
-    lacking = [name for name in _PACKAGES if find_spec(name) is None]
-    if lacking:
-        raise CommandError(
-            "packages-missing", f"the small training needs {', '.join(lacking)}.", "pip install -e '.[demo]'"
-        )
     folder = home / "digits"
     if not (folder / "data.yaml").exists():
         step.note("Making the data set: 1,797 handwritten digits, pasted on canvases with their boxes")
@@ -149,17 +109,6 @@ async def data_set(home: Path, step: Narrator) -> Path:
             )
     step.done(f"Data set ready: {folder}")
     return folder / "data.yaml"
-
-
-def page_port(text: str) -> int:
-    """A port on the command line; 0 is any free one.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    if not text.isdecimal() or int(text) > _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 (any free one) to {_MAX_PORT}")
-    return int(text)
 
 
 def repeated(data: Path, times: int) -> Path:

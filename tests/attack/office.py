@@ -72,10 +72,10 @@ class Office:
         )
         await self.connection.connect(People(context, silence_s=7200.0, notify=lambda: None))
         self.approval = await self.world.ask()
-        logging.getLogger("bot").addHandler(self.errors)
+        logging.getLogger("trainmaster").addHandler(self.errors)
 
     async def close(self) -> None:
-        logging.getLogger("bot").removeHandler(self.errors)
+        logging.getLogger("trainmaster").removeHandler(self.errors)
         await self.world.operations.close()
         await self.connection.close()
         await self.slack.close()

@@ -19,6 +19,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "trainer/contract.py": (),
     "trainer/arguments.py": (),
     "trainer/levels.py": ("trainmaster.trainer.arguments",),
+    "trainer/__main__.py": ("trainmaster.trainer", "trainmaster.__main__"),
     "trainer": ("trainmaster.trainer",),
     "commands": ("trainmaster.commands", *CORE, "trainmaster.bot.operations"),
     "bot/core": ("trainmaster.bot.core", CONTRACT),

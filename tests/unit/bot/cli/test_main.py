@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.bot.cli import main as cli
-from trainmaster.bot.rehearsal import small_training as small_run
+from trainmaster import __main__ as cli
 from trainmaster.bot.storage.audit import AuditLog
 
 ROOT = Path(__file__).parents[4]
@@ -61,9 +60,12 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
 def test_packages_that_the_small_training_lacks_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(small_run, "find_spec", lambda name: None if name == "torch" else object())
-    assert cli.main(["demo", "--headless", "--dir", "demo"]) == 1
-    assert "the small training needs torch. Hint: pip install -e '.[demo]'" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "torch" else object())
+    assert cli.main(["demo", "--headless", "--dir", "demo"]) == 2
+    said = capsys.readouterr().err
+    assert "not-installed: trainmaster demo needs torch, not installed for" in said
+    assert "Hint: pip install 'trainmaster[demo]'; in a checkout: pip install -e '.[demo]'" in said
+    assert not Path("demo").exists()
 
 
 def test_a_file_where_a_folder_belongs_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,14 +98,14 @@ def test_a_narrow_encoding_and_a_reader_that_leaves_cause_no_traceback(verb: lis
 @pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGINT], ids=["terminal closed", "Ctrl-C"])
 def test_a_story_that_is_ended_clears_up_however_often_it_is_told(signum: signal.Signals) -> None:
     story = (
-        "import asyncio, sys; from trainmaster.bot.rehearsal.small_training import until_signal\n"
+        "import asyncio, sys; from trainmaster.bot.service.signals import until_signal\n"
         "async def play():\n"
         "    try:\n"
         "        print('HERE', flush=True); await asyncio.Event().wait()\n"
         "    finally:\n"
         "        print('ENDING', flush=True); await asyncio.to_thread(sys.stdin.read)\n"
         "        print('cleared up', flush=True)\n"
-        "sys.exit(asyncio.run(until_signal(play(), 'Ended.')))"
+        "sys.exit(asyncio.run(until_signal(play(), ending='Ending soon.', farewell='Ended.')))"
     )
     pipe = subprocess.PIPE
     process = subprocess.Popen([sys.executable, "-c", story], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)

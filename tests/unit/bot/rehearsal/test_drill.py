@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.bot.cli.main import main
+from trainmaster.__main__ import main
+from trainmaster.bot.cli import drill as drill_verb
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.rehearsal import drill
 from trainmaster.bot.rehearsal.drill_story import opening
@@ -26,14 +27,14 @@ from trainmaster.bot.rehearsal.small_training import repeated
 )
 def test_arguments_that_cannot_be_are_refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        drill.main(argv)
+        drill_verb.main(argv)
     assert caught.value.code == 2
     assert "error:" in capsys.readouterr().err
 
 
 def test_help_says_what_it_does_and_what_it_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        drill.main(["--help"])
+        drill_verb.main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert all(words in text for words in ("nothing is left running", "--channel real", "Exit code")), text

@@ -1,0 +1,48 @@
+"""``trainmaster audit``: who asked for, decided and did what."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trainmaster.bot.settings.model import load_settings
+from trainmaster.bot.storage.audit import AuditLog
+
+_AUDIT_NAME = "audit.jsonl"
+
+
+def main(argv: Sequence[str]) -> int:
+    """The newest entries were printed; 1 when the whole chain was to be checked and is broken, else 0.
+
+    Raises:
+        TrainmasterError: STATE_DIR can't be told from the settings, or the log cannot be read.
+    """
+    parser = argparse.ArgumentParser(prog="trainmaster audit", description="Who asked for, decided and did what.")
+    parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
+    parser.add_argument("--last", type=_count, default=20, metavar="N", help="entries to show (default: 20)")
+    given = parser.parse_args(argv)
+    path = load_settings(os.environ, Path(".env"), needs_slack=False).state_dir / _AUDIT_NAME
+    log = AuditLog(path)
+    entries = log.entries(given.last)
+    if not entries and not given.verify:
+        print(f"No entries in {path}: nobody has asked for or decided anything yet.")
+    for entry in entries:
+        when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        print(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
+    if not given.verify:
+        return 0
+    report = log.verify()
+    for fault in report.faults:
+        print(f"BROKEN  {fault}")
+    state = "intact" if report.intact else "NOT intact"
+    print(f"{report.num_entries} entries in {path}, {state}, head {report.head[:16]}")
+    return 0 if report.intact else 1
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: a whole number, at least 1")
+    return int(text)

@@ -1,0 +1,60 @@
+"""``trainmaster run``: watch RUNS_DIR and answer in Slack until a signal ends it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainmaster.bot.app import App
+from trainmaster.bot.service.signals import end_on_signal
+from trainmaster.bot.settings.model import Settings, load_settings, suspicious_names
+
+_LOG = logging.getLogger(__name__)
+
+_ENV_FILE = Path(".env")
+_TALKATIVE = ("apscheduler", "slack_bolt", "slack_sdk", "watchfiles", "aiohttp")
+"""Libraries that tell at level INFO what nobody needs."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 once a signal has ended it and everything is closed; trainings go on.
+
+    Raises:
+        TrainmasterError: the settings are not usable, another bot runs, or Slack refused the tokens or the channel.
+    """
+    parser = argparse.ArgumentParser(prog="trainmaster run", description="Watch RUNS_DIR and answer in Slack.")
+    parser.parse_args(argv)
+    settings = load_settings(os.environ, _ENV_FILE)
+    _set_up_logging(settings.log_level)
+    for warning in suspicious_names(os.environ, _ENV_FILE):
+        _LOG.warning("settings: %s", warning)
+    asyncio.run(_until_signal(settings))
+    return 0
+
+
+async def _until_signal(settings: Settings) -> None:
+    task = asyncio.create_task(_serve(settings))
+    end_on_signal(task, "Ending: what is under way is closed.")
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _serve(settings: Settings) -> None:
+    app = App(settings)
+    try:
+        await app.start()
+        print(f"Trainmaster watches {settings.runs_dir}. Ctrl-C ends it; trainings go on.", flush=True)
+        await app.serve()
+    finally:
+        await app.close()
+
+
+def _set_up_logging(level: str) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,0 +1,36 @@
+"""One table of verbs, whichever way the command is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainmaster.verbs import BOT, VERBS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("module", ["bot", "trainer", "trainmaster", "trainmaster.bot", "trainmaster.trainer"])
+def test_every_way_to_start_it_knows_every_verb(module: str) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    listed = {line.split()[0] for line in asked.stdout.splitlines() if line.startswith("  ")}
+    assert listed == {*VERBS, "--version"}
+
+
+def test_every_verb_of_the_bot_is_a_file_and_every_other_file_none() -> None:
+    shared = {"__init__", "main", "arguments"}
+    files = {path.stem for path in (ROOT / "bot" / "cli").glob("*.py")}
+    assert files - shared == {name for name, verb in VERBS.items() if verb.side == BOT}
+
+
+@pytest.mark.parametrize("name", [name for name, verb in VERBS.items() if verb.side == BOT])
+def test_every_verb_of_the_bot_answers_a_call_for_help(name: str) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "trainmaster", name, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert f"usage: trainmaster {name}" in asked.stdout
