@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from trainmaster.bot.alerting.deliver import Deliverer
-from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.alerting.limits import AlertLimits, DeliveryLimits
 from trainmaster.bot.alerting.notices import Notices
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.alerting.undelivered import Undelivered
+from trainmaster.bot.checks.limits import CheckLimits, DutyLimits, HostLimits
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
+from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
 from trainmaster.bot.drivers.host import HostProbe
@@ -36,14 +38,7 @@ from trainmaster.bot.service.schedule import Schedule
 from trainmaster.bot.service.state_dir import lock
 from trainmaster.bot.service.systemd import ServiceNotifier
 from trainmaster.bot.service.watchdog import Health, Watchdog
-from trainmaster.bot.settings.limits import (
-    alert_limits,
-    audience,
-    check_limits,
-    duty_limits,
-    host_limits,
-    operation_limits,
-)
+from trainmaster.bot.settings.limits import audience, operation_limits
 from trainmaster.bot.settings.model import Settings
 from trainmaster.bot.slack.chat import OnCall
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
@@ -58,6 +53,7 @@ from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
 from trainmaster.bot.watching.file_watcher import watch_runs
 from trainmaster.bot.watching.host import HostWatch
+from trainmaster.bot.watching.limits import WatchLimits
 from trainmaster.bot.watching.own_jobs import SelfWatch
 from trainmaster.bot.watching.supervisor import Supervisor
 from trainmaster.commands import Context
@@ -100,7 +96,7 @@ class App:
             outbox=self.outbox,
             transactions=self.database,
             clock=self.clock,
-            limits=alert_limits(settings),
+            limits=settings.part(AlertLimits),
             audience=audience(settings),
         )
         self.driver = LocalDriver(settings.state_dir / "launches")
@@ -111,7 +107,7 @@ class App:
             inspector=self.driver,
             sink=self._sink,
             operations=None,
-            limits=check_limits(settings),
+            limits=settings.part(CheckLimits),
             clock=self.clock,
             stacks=Stacks(self.driver.signal),
             together=self._one_commit,
@@ -119,7 +115,7 @@ class App:
         self.host = HostWatch(
             probe=HostProbe(self._places),
             sink=self._sink,
-            limits=host_limits(settings),
+            limits=settings.part(HostLimits),
             clock=self.clock,
         )
         self.operations = self._make_operations()
@@ -132,7 +128,7 @@ class App:
             told_counts=self.standings.told_counts,
             clock=self.clock,
             digest_at=settings.digest_at,
-            away_told_s=settings.away_told_s,
+            away_told_s=settings.part(AlertLimits).away_told_s,
         )
         self._undelivered = Undelivered(
             faults=lambda: self._deliverer.faults() if self._deliverer else (),
@@ -142,7 +138,7 @@ class App:
             clock=self.clock,
         )
         self._systemd = ServiceNotifier(os.environ)
-        self._self_watch = SelfWatch(sink=self._sink, limits=duty_limits(settings), clock=self.clock)
+        self._self_watch = SelfWatch(sink=self._sink, limits=settings.part(DutyLimits), clock=self.clock)
         self._schedule = Schedule(self._self_watch.note)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._deliverer: Deliverer | None = None
@@ -239,10 +235,10 @@ class App:
             chat=self.connection.chat,
             clock=self.clock,
             selection=SelectionStore(self.database),
-            report_limits=check_limits(self.settings).report,
+            report_limits=self.settings.part(ReportLimits),
             host=lambda: self.host.fact,
         )
-        people = People(context, silence_s=self.settings.silence_s, notify=self._notify)
+        people = People(context, silence_s=self.settings.part(AlertLimits).silence_s, notify=self._notify)
         pause_s = 1.0
         while True:
             try:
@@ -269,7 +265,7 @@ class App:
             self._deliverer.notify()
 
     def _schedule_jobs(self) -> None:
-        every_s = self.settings.check_interval_s
+        every_s = self.settings.part(WatchLimits).check_interval_s
         self._schedule.every(every_s, CHECK_RUNS, self._check_runs, timeout_s=_TICK_TIMEOUT_S)
         self._schedule.every(every_s, "check host", self.host.look, timeout_s=60.0)
         self._schedule.every(
@@ -339,7 +335,7 @@ class App:
         return Health(
             since_tick_s=None if ticked_ts is None else now - ticked_ts,
             since_check_s=None if checked_ts is None else now - checked_ts,
-            check_limit_s=3 * self.settings.check_interval_s + _TICK_TIMEOUT_S,
+            check_limit_s=3 * self.settings.part(WatchLimits).check_interval_s + _TICK_TIMEOUT_S,
             oldest_pending_s=None if pending_ts is None else now - pending_ts,
             outbox_readable=not unreadable,
             socket_alive=self.connection.alive(),

@@ -23,7 +23,7 @@ TONES: Final[Mapping[Severity, Tone]] = {
 
 
 def compose_alert(
-    alert: Alert, *, mentions: tuple[str, ...] = (), silence: Silence | None = None, silence_s: float = 7200.0
+    alert: Alert, *, mentions: tuple[str, ...] = (), silence_s: float, silence: Silence | None = None
 ) -> Message:
     """The alert's message as it is to read now. It names no length of time while the alert fires, so that time alone
     never edits it."""

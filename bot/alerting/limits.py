@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Annotated
 
 from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.setting import Setting
 
 
 def _frozen(**values: float) -> Mapping[str, float]:
@@ -15,9 +17,9 @@ def _frozen(**values: float) -> Mapping[str, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertLimits:
-    """When an alert fires, is repeated and resolves. Seconds, unless a name says otherwise."""
+    """When an alert fires, is repeated and resolves."""
 
-    hold_warning_s: float = 30.0
+    hold_warning_s: Annotated[float, Setting("s", ge=0)] = 30.0
     """A warning condition fires when it has held this long: two looks at the default interval, so that a torn line or
     one slow batch tells nobody. A critical one fires at once, and so does every occurrence."""
     hold_info_s: float = 60.0
@@ -26,7 +28,7 @@ class AlertLimits:
         default_factory=lambda: _frozen(nonfinite=0.0, checkpoint_contaminated=0.0)
     )
     """Checks that wait for another time than their severity says. One NaN is a fact, however short."""
-    resolve_hold_s: float = 60.0
+    resolve_hold_s: Annotated[float, Setting("s", ge=0)] = 60.0
     """A condition is resolved when it was not found for this long; what comes back earlier never went away."""
     resolve_hold_by_check_s: Mapping[str, float] = field(
         default_factory=lambda: _frozen(nonfinite=10.0, process_died=10.0, check_failed=30.0, database=5.0)
@@ -42,10 +44,12 @@ class AlertLimits:
     old_s: float = 60.0
     """An occurrence from more than this before the run was first seen is history: recorded, not told. Covers the time
     between a trainer's first record and the first look at it."""
-    repeat_critical_s: float = 4 * 3600.0
+    repeat_critical_s: Annotated[float, Setting("s", ge=60)] = 4 * 3600.0
     """A critical condition that nobody acknowledged is told again after this long; Alertmanager's default."""
-    repeat_warning_s: float = 24 * 3600.0
-    """As ``repeat_critical_s``, once a day."""
+    repeat_warning_s: Annotated[float, Setting("s", ge=60)] = 24 * 3600.0
+    """The same for warnings, once a day."""
+    escalate_after_s: Annotated[float, Setting("s", ge=30, le=86_400)] = 900.0
+    """Unacknowledged this long, a critical alert mentions the next group of ESCALATE_TO."""
     mention_again_after_s: float = 1800.0
     """A critical alert that fires again calls the people on call again when it was quiet for this long; flapping
     faster than that calls them once."""
@@ -63,8 +67,10 @@ class AlertLimits:
     """The card of a run on which nothing is told is looked at this often."""
     listed_s: float = 24 * 3600.0
     """An occurrence that nobody acknowledged is listed among the firing alerts for this long."""
-    silence_s: float = 2 * 3600.0
-    """What the silence button asks for."""
+    silence_s: Annotated[float, Setting("s", ge=60, le=604_800)] = 2 * 3600.0
+    """What the silence button of an alert asks for."""
+    away_told_s: Annotated[float, Setting("s", ge=0)] = 300.0
+    """A bot that was away for less (an upgrade, a restart) says nothing of it."""
 
     def hold_s(self, check: str, severity: Severity, nature: Nature) -> float:
         """How long a finding must hold before its alert fires."""

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.checks.host import check_host
+from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.core.health.host import gpu_text
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.errors import ChatError
-from trainmaster.bot.settings.limits import host_limits
+from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
 from trainmaster.bot.slack.chat import OnCall
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
@@ -76,7 +77,7 @@ def _directories(settings: Settings) -> list[Item]:
     items: list[Item] = []
     if settings.runs_dir.is_dir():
         items.append(_runs(settings.runs_dir))
-        items.append(_space("Disk of RUNS_DIR", settings.runs_dir, settings.disk_free_min_gib))
+        items.append(_space("Disk of RUNS_DIR", settings.runs_dir, settings.part(HostLimits).disk_free_min_gib))
     items.append(_state(settings.state_dir))
     return items
 
@@ -91,7 +92,7 @@ async def _host(settings: Settings, now: float) -> list[Item]:
     items += [Item(mark=Mark.DONE, text=gpu.key, detail=gpu_text(gpu)) for gpu in fact.gpus]
     if not fact.gpus and not fact.unseen:
         items.append(Item(mark=Mark.UNKNOWN, text="GPU", detail=_NO_GPU))
-    return [*items, *map(_host_item, check_host(fact, host_limits(settings), fact.ts))]
+    return [*items, *map(_host_item, check_host(fact, settings.part(HostLimits), fact.ts))]
 
 
 def _host_item(finding: Finding) -> Item:
@@ -199,11 +200,12 @@ def _clock(connection: SlackConnection, now: Callable[[], float]) -> Item:
 
 async def _on_call(connection: SlackConnection, settings: Settings) -> Item:
     people = await connection.chat.on_call()
-    needed = settings.approvals_required
+    limits = settings.part(OperationLimits)
+    needed = limits.approvals_required
     if len(people) < needed:
         detail = f"{len(people)} people, APPROVALS_REQUIRED is {needed}: nobody could approve. Set ONCALL_USERS."
         return Item(mark=Mark.WARNING, text="On call", detail=detail)
-    if len(people) == needed and not settings.allow_self_approval:
+    if len(people) == needed and not limits.allow_self_approval:
         detail = f"{len(people)}: whoever of them asks for a rollback cannot approve it (ALLOW_SELF_APPROVAL is false)."
         return Item(mark=Mark.WARNING, text="On call", detail=detail)
     return Item(mark=Mark.DONE, text="On call", detail=", ".join(sorted(people)))

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from trainmaster.bot.core.run.storm import StormLimits
+from trainmaster.bot.core.setting import Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationLimits:
-    """Defaults are for runs whose batch takes seconds and whose epoch takes hours."""
+    """How stops and rollbacks are decided, and how long they may take. The defaults are for runs whose batch takes
+    seconds and whose epoch takes hours."""
 
-    approvals_required: int = 1
-    """People on call who must say yes."""
-    allow_self_approval: bool = False
-    """Whether who asks may also approve; off, as a second pair of eyes is what an approval is for."""
-    approval_ttl_s: float = 3600.0
-    """A question older than this is answered by nobody who still remembers it."""
-    reminder_s: float = 900.0
+    approvals_required: Annotated[int, Setting("people", ge=1, le=10)] = 1
+    """On call, who must say yes: one is enough at 3 a.m.; raise it when a rollback costs days."""
+    allow_self_approval: Annotated[bool, Setting("true or false")] = False
+    """Whether who asks may also approve: an approval is a second pair of eyes. Set it when one person is on call
+    alone."""
+    approval_ttl_s: Annotated[float, Setting("s", ge=30, le=604_800)] = 3600.0
+    """A plan is about the run as it was; an older question is better asked anew."""
+    reminder_s: Annotated[float, Setting("s", ge=30, le=86_400, name="approval_reminder_s")] = 900.0
     """Between reminders to the people on call while a question waits."""
     max_reminders: int = 2
     """In the thread; the one after them goes to the channel, and then it is quiet until the question expires."""
     escalate_to: tuple[str, ...] = ()
     """People and groups that the last reminder mentions beside the people on call."""
-
-    propose_on_storm: bool = True
+    propose_on_storm: Annotated[bool, Setting("true or false")] = True
     """Whether the bot asks for a rollback by itself when a run is past saving."""
-    storm_ttl_s: float = 43_200.0
+    storm_ttl_s: Annotated[float, Setting("s", ge=30, le=604_800, name="storm_approval_ttl_s")] = 43_200.0
     """A question that the bot asked by itself waits through the night: nobody would ask it again. What has changed
     meanwhile is found when somebody approves."""
     storm: StormLimits = field(default_factory=StormLimits)
+    """What is past saving."""
 
-    stop_grace_s: float = 60.0
-    """From SIGTERM to the next step, at least: the batch ends and a full state is saved (0.7 GB takes seconds)."""
-    stop_grace_max_s: float = 600.0
-    """At most, however slow the batches."""
+    stop_grace_s: Annotated[float, Setting("s", ge=1)] = 60.0
+    """From SIGTERM until the process is killed, at least: a batch ends and a full state is saved (0.7 GB takes
+    seconds)."""
+    stop_grace_max_s: Annotated[float, Setting("s", ge=1)] = 600.0
+    """And at most, however slow the measured batches are."""
     stop_grace_batches: float = 3.0
     """Batches, by their measured time, that the trainer may need before it notices."""
     stop_grace_saves: float = 2.0
@@ -45,8 +50,11 @@ class OperationLimits:
     """Until a killed process must be gone; longer means that the kernel holds it (a dead network disk)."""
 
     verify_timeout_s: float = 900.0
+    """A checkpoint of some GB is read and hashed twice, on a network disk."""
     archive_timeout_s: float = 1800.0
+    """Files are moved aside; across file systems they are copied."""
     restore_timeout_s: float = 1800.0
+    """A checkpoint and its full state are copied and compared."""
     restart_timeout_s: float = 900.0
     """From launch to the new attempt in run.json: imports and a model build, on a host that may be swapping."""
     first_batch_timeout_s: float = 3600.0

@@ -1,1 +1,1 @@
-"""Settings of the bot: the model, the rules that they must keep, and the limits that are made of them."""
+"""Settings of the bot: collected from the parts that declare them, read from the environment, refused in words."""

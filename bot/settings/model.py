@@ -1,276 +1,57 @@
 """Every setting, from the environment and ``.env``, checked all at once.
 
-A variable's name is its field's in capitals. ``.env.example`` lists them with unit, default and reason; a test keeps
-the two alike. What is set in the environment wins over the file, and an empty value counts as not set.
+A variable's name is its field's in capitals. What is set in the environment wins over the file, and an empty value
+counts as not set.
+
+**To add a setting**, declare it once:
+
+- a limit or a choice of a part (how long, how many, on or off): in the limits class of that part, as
+  ``clear_batches: Annotated[int, Setting("batches", ge=1)] = 20`` with its reason as docstring below it. It reaches the
+  part by itself, as a field of ``settings.part(CheckLimits)``. A new limits class is added to ``LIMITS``.
+- what the wiring hands out (an address, a folder, a token): as a field of a class in this file, with the rule that it
+  must keep from ``rules.py``. It is ``settings.runs_dir`` to everybody.
+
+Then ``python -m trainmaster.bot.settings.example > .env.example`` writes the example file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic.config import JsonDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, create_model
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from trainmaster.bot.alerting.limits import AlertLimits
+from trainmaster.bot.checks.limits import CheckLimits, DutyLimits, HostLimits
+from trainmaster.bot.core.run.epoch_report import ReportLimits
+from trainmaster.bot.core.run.storm import StormLimits
+from trainmaster.bot.core.setting import Setting
 from trainmaster.bot.errors import SettingsError
-from trainmaster.bot.settings import rules
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.settings import declared, rules
+from trainmaster.bot.settings.declared import Part
 from trainmaster.bot.settings.rules import Fault
+from trainmaster.bot.watching.limits import WatchLimits
 
 SLACK_API: Final = "https://slack.com/api/"
 
 
-def _limit(
-    default: float, unit: str, why: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None
-) -> Any:
-    finite = False if isinstance(default, float) else None
-    extra: JsonDict = {"unit": unit}
-    return Field(default=default, ge=ge, gt=gt, le=le, allow_inf_nan=finite, description=why, json_schema_extra=extra)
-
-
-def _text(default: Any, unit: str, why: str, *, secret: bool = False) -> Any:
-    return Field(default=default, description=why, json_schema_extra={"unit": unit}, repr=not secret)
-
-
-def _folder(default: str, why: str) -> Any:
-    return Field(default=Path(default), description=why, json_schema_extra={"unit": "directory"}, validate_default=True)
-
-
-class Settings(BaseSettings):
-    """What the operator decides. Immutable; tokens show in no ``repr`` and no log."""
+class _Section(BaseSettings):
+    """Settings under one heading. Immutable; what stands below a field is its reason."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=False)
 
-    # Slack
-    slack_bot_token: Annotated[SecretStr | None, BeforeValidator(rules.bot_token)] = _text(
-        None,
-        "bot token (xoxb-…)",
-        "lets the bot post and read; shown on the app's page under OAuth & Permissions",
-        secret=True,
-    )
-    slack_app_token: Annotated[SecretStr | None, BeforeValidator(rules.app_token)] = _text(
-        None,
-        "app-level token (xapp-…)",
-        "opens the socket; made under Basic Information with connections:write",
-        secret=True,
-    )
-    slack_api_url: Annotated[str, AfterValidator(rules.api_url)] = _text(
-        SLACK_API, "URL", "another address is only for a Slack stand-in in tests and rehearsals"
-    )
-    alert_channel: Annotated[str | None, AfterValidator(rules.channel)] = _text(
-        None, "channel id or #name", "where alerts and reports go; the id survives a renaming"
-    )
-    info_channel: Annotated[str | None, AfterValidator(rules.channel)] = _text(
-        None, "channel id or #name", "reports and other information go here; the bot must be in it; else ALERT_CHANNEL"
-    )
-    oncall_users: Annotated[tuple[str, ...], BeforeValidator(rules.user_ids)] = _text(
-        (), "member ids, comma-separated", "who may approve, reject and stop; nobody else can"
-    )
-    oncall_usergroup: Annotated[str | None, AfterValidator(rules.usergroup)] = _text(
-        None, "user group id", "looked up at each decision and used instead of the list; the list is the fallback"
-    )
-    escalate_to: Annotated[tuple[tuple[float | None, tuple[str, ...]], ...], BeforeValidator(rules.tiers)] = _text(
-        (),
-        "member or user group ids, groups separated by ;",
-        "mentioned one group after the other while nobody acknowledges a critical alert; “30m: U1; 2h: S3” sets when",
-    )
-
-    # Decisions
-    approvals_required: int = _limit(
-        1, "people", "one is enough at 3 a.m.; raise it when a rollback costs days", ge=1, le=10
-    )
-    allow_self_approval: bool = _text(
-        False, "true or false", "a second pair of eyes; set it when one person is on call alone"
-    )
-    approval_ttl_s: float = _limit(
-        3600.0, "s", "a plan is about the run as it was; after an hour it is better made anew", ge=30, le=604_800
-    )
-    approval_reminder_s: float = _limit(
-        900.0, "s", "on-call is reminded of an unanswered plan this often", ge=30, le=86_400
-    )
-
-    propose_on_storm: bool = _text(
-        True, "true or false", "a run past saving: the plan and its card are posted at once, without anybody asking"
-    )
-    storm_approval_ttl_s: float = _limit(
-        43_200.0, "s", "what the bot asked by itself waits through the night: nobody would ask again", ge=30, le=604_800
-    )
-    storm_bad_batches: int = _limit(
-        10,
-        "batches",
-        "bad ones, in a row or in the window, that make a storm; the guard gives up by it too",
-        ge=1,
-        le=19,
-    )
-    storm_window_batches: int = _limit(
-        2000, "batches", "10 in 2,000 is 0.5 %; a run with 1 % of bad batches was past saving", ge=1
-    )
-
-    # Where things are
-    runs_dir: Annotated[Path, AfterValidator(rules.expanded)] = _folder(
-        "runs", "every guarded run below it is watched; Ultralytics' own default"
-    )
-    state_dir: Annotated[Path, AfterValidator(rules.expanded)] = _folder(
-        "state", "database, audit log and launch locks; made when missing; keep it on a local disk"
-    )
-
-    # Watching
-    check_interval_s: float = _limit(
-        30.0, "s", "periodic look at every run, beside the file watcher that makes it immediate", ge=0.2, le=3600
-    )
-    bot_faults_in_a_row: int = _limit(
-        3, "times", "a periodic job of the bot that fails or is missed this often in a row is an alert of its own", ge=1
-    )
-    startup_timeout_s: float = _limit(
-        1800.0, "s", "no first batch by then: scanning labels and caching a large set takes many minutes", gt=0
-    )
-    stall_factor: float = _limit(
-        5.0,
-        "times the longest seen",
-        "a batch, validation or save later than this has hung; below 3 a slow disk looks dead",
-        gt=1,
-    )
-    stall_min_s: float = _limit(
-        120.0, "s", "no batch is called hung before: file systems pause, and a false alarm at night costs trust", gt=0
-    )
-    stall_max_s: float = _limit(
-        3600.0, "s", "every batch is called hung after this, so that one long pause does not hide the next", gt=0
-    )
-    validation_timeout_s: float = _limit(
-        3600.0, "s", "validation or saving without an end, until the run has shown how long it takes", gt=0
-    )
-    phase_min_s: float = _limit(
-        600.0, "s", "a learnt time-out of start-up, validation or saving is no shorter: the next has more to do", gt=0
-    )
-    phase_max_s: float = _limit(21_600.0, "s", "and no longer, so that one long pause does not hide the next", gt=0)
-    slow_factor: float = _limit(
-        2.0, "times the run's own median", "batches slower than this are told; less comes and goes with the disk", gt=1
-    )
-    slow_window_s: float = _limit(
-        900.0, "s", "a slow-down is told when it held this long: a backup or a scan of the disk passes", ge=60
-    )
-    late_factor: float = _limit(
-        1.5, "times the run's median epoch", "an epoch that takes longer is told while it still runs", gt=1
-    )
-    late_min_s: float = _limit(
-        600.0, "s", "and is at least this late, so that short epochs are not told by the minute", ge=0
-    )
-    clear_batches: int = _limit(
-        20, "batches", "healthy ones until a non-finite alert resolves, so that a second one still belongs to it", ge=1
-    )
-    clip_rise_pct: float = _limit(
-        25.0,
-        "percentage points",
-        "rise of the clipped share over the run's own earlier epochs; the plain share says nothing",
-        gt=0,
-        le=100,
-    )
-    clip_min_batches: int = _limit(200, "batches", "the start of an epoch is no sample", ge=1)
-    gradient_growth_factor: float = _limit(
-        4.0, "times the run's own median norm", "growth that lasts; healthy norms fall or wander by less than 2", gt=1
-    )
-    spike_mads: float = _limit(
-        10.0, "robust standard deviations", "a stretch of batches with a mean loss so far above those before", gt=1
-    )
-    spike_rise_pct: float = _limit(
-        50.0, "% above the stretches before", "and by this much: late in training the deviation is tiny", gt=0
-    )
-    loss_patience_epochs: int = _limit(
-        5, "epochs", "without a better loss or fitness while the learning rate is still high", ge=2
-    )
-    loss_lr_share: float = _limit(
-        0.2,
-        "of the highest learning rate",
-        "below it the schedule is nearly over and a plateau is its purpose",
-        ge=0,
-        le=1,
-    )
-    checkpoint_grace_s: float = _limit(
-        300.0, "s", "from an epoch's end until its checkpoint is missed: a network disk takes minutes", ge=0
-    )
-    checkpoint_stale_epochs: float = _limit(
-        2.5, "median epochs", "since the newest checkpoint: so much would be lost", gt=1
-    )
-    few_clips_pct: float = _limit(
-        1.0,
-        "% of an epoch's steps",
-        "success criterion of an epoch: clipping now and then is its purpose",
-        ge=0,
-        le=100,
-    )
-    clip_outlier_ratio: float = _limit(
-        5.0,
-        "times the median norm",
-        "success criterion where the run's norms lie above max_norm: the norm that 1 % of the steps exceed",
-        gt=1,
-    )
-    loss_rise_pct: float = _limit(
-        2.0, "% against the epoch before", "success criterion: augmentation moves a healthy mean loss this much", ge=0
-    )
-    loss_jump_factor: float = _limit(
-        3.0, "times the epoch's median", "success criterion: a stretch of batches above it is not smooth", gt=1
-    )
-    disk_free_min_gib: float = _limit(
-        10.0, "GiB", "room for the next checkpoints and an archive copy; a full disk ends a run", ge=0
-    )
-    disk_free_critical_gib: float = _limit(
-        2.0, "GiB", "below this the next epoch's end may not be saved: on-call is mentioned", ge=0
-    )
-    memory_available_min_pct: float = _limit(
-        4.0, "% of the memory", "caches count as available; near 0 the kernel kills the largest process", ge=0, le=50
-    )
-    swap_in_max_mib_s: float = _limit(
-        20.0, "MiB/s", "what lies in swap does no harm, what must come back from it all the time does", gt=0
-    )
-    gpu_hot_c: float = _limit(90.0, "°C", "for a card that does not tell where it slows itself down", gt=0, le=150)
-    gpu_hot_margin_c: float = _limit(3.0, "°C", "below where a card slows itself down, by its own word", ge=0, le=50)
-    gpu_memory_free_min_gib: float = _limit(
-        0.2, "GiB", "PyTorch keeps what it had, so a full card is normal; with less a larger batch no longer fits", ge=0
-    )
-
-    # Alerts
-    hold_warning_s: float = _limit(
-        30.0, "s", "a warning that has held this long is told: two looks, so that one slow batch tells nobody", ge=0
-    )
-    resolve_hold_s: float = _limit(
-        60.0, "s", "a condition gone this long is resolved; what comes back earlier never went away", ge=0
-    )
-    repeat_critical_s: float = _limit(
-        14_400.0, "s", "a critical alert that nobody acknowledged is told again; Alertmanager's 4 hours", ge=60
-    )
-    repeat_warning_s: float = _limit(86_400.0, "s", "the same for warnings, once a day", ge=60)
-    escalate_after_s: float = _limit(
-        900.0,
-        "s",
-        "unacknowledged this long, a critical alert mentions the next group of ESCALATE_TO",
-        ge=30,
-        le=86_400,
-    )
-    silence_s: float = _limit(7200.0, "s", "what the Silence button of an alert asks for", ge=60, le=604_800)
-
-    digest_at: Annotated[tuple[int, int] | None, BeforeValidator(rules.time_of_day)] = _text(
-        (9, 0), "HH:MM on this host's clock, or off", "one message a day about every run that was at work"
-    )
-    away_told_s: float = _limit(
-        300.0, "s", "a bot that was away for less (an upgrade, a restart) says nothing of it", ge=0
-    )
-
-    # Stopping
-    stop_grace_s: float = _limit(
-        60.0, "s", "from SIGTERM until the process is killed, at least: a batch ends, a full state is saved", ge=1
-    )
-    stop_grace_max_s: float = _limit(600.0, "s", "and at most, however slow the measured batches are", ge=1)
-
-    # The bot itself
-    watchdog_url: Annotated[str | None, AfterValidator(rules.http_url)] = _text(
-        None, "URL", "pinged while all is well, so that somebody else notices when the bot is not", secret=True
-    )
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(rules.upper)] = _text(
-        "INFO", "DEBUG, INFO, WARNING or ERROR", "DEBUG also shows what Slack sends"
-    )
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for name, why in declared.reasons(cls).items():
+            cls.model_fields[name].description = why
+            if declared.declaration(cls.model_fields[name]).bounds:
+                raise TypeError(f"{cls.__name__}.{name}: what has bounds is declared in a limits class")
 
     @classmethod
     def settings_customise_sources(
@@ -283,6 +64,106 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is handed in: :func:`load_settings` reads environment and file, tests hand in what they mean."""
         return (init_settings,)
+
+
+class SlackSettings(_Section):
+    """Slack: trainmaster run needs both tokens and ALERT_CHANNEL."""
+
+    slack_bot_token: Annotated[SecretStr | None, BeforeValidator(rules.bot_token), Setting("bot token (xoxb-…)")] = (
+        Field(default=None, repr=False)
+    )
+    """Lets the bot post and read; shown on the app's page under OAuth & Permissions."""
+    slack_app_token: Annotated[
+        SecretStr | None, BeforeValidator(rules.app_token), Setting("app-level token (xapp-…)")
+    ] = Field(default=None, repr=False)
+    """Opens the socket; made under Basic Information with connections:write."""
+    slack_api_url: Annotated[str, AfterValidator(rules.api_url), Setting("URL")] = SLACK_API
+    """Another address is only for a Slack stand-in in tests and rehearsals."""
+    alert_channel: Annotated[str | None, AfterValidator(rules.channel), Setting("channel id or #name")] = None
+    """Where alerts and reports go; the id survives a renaming."""
+    info_channel: Annotated[str | None, AfterValidator(rules.channel), Setting("channel id or #name")] = None
+    """Reports and other information go here; the bot must be in it; else ALERT_CHANNEL."""
+    oncall_users: Annotated[
+        tuple[str, ...], BeforeValidator(rules.user_ids), Setting("member ids, comma-separated")
+    ] = ()
+    """Who may approve, reject and stop; nobody else can."""
+    oncall_usergroup: Annotated[str | None, AfterValidator(rules.usergroup), Setting("user group id")] = None
+    """Looked up at each decision and used instead of the list; the list is the fallback."""
+    escalate_to: Annotated[
+        tuple[tuple[float | None, tuple[str, ...]], ...],
+        BeforeValidator(rules.tiers),
+        Setting("member or user group ids, groups separated by ;"),
+    ] = ()
+    """Mentioned one group after the other while nobody acknowledges a critical alert; “30m: U1; 2h: S3” sets when."""
+
+
+class PlaceSettings(_Section):
+    """Where things are."""
+
+    runs_dir: Annotated[Path, AfterValidator(rules.expanded), Setting("directory")] = Field(
+        default=Path("runs"), validate_default=True
+    )
+    """Every guarded run below it is watched; Ultralytics' own default."""
+    state_dir: Annotated[Path, AfterValidator(rules.expanded), Setting("directory")] = Field(
+        default=Path("state"), validate_default=True
+    )
+    """Database, audit log and launch locks; made when missing; keep it on a local disk."""
+
+
+class ServiceSettings(_Section):
+    """The bot itself."""
+
+    watchdog_url: Annotated[str | None, AfterValidator(rules.http_url), Setting("URL")] = Field(
+        default=None, repr=False
+    )
+    """Pinged while all is well, so that somebody else notices when the bot is not."""
+    digest_at: Annotated[
+        tuple[int, int] | None, BeforeValidator(rules.time_of_day), Setting("HH:MM on this host's clock, or off")
+    ] = (9, 0)
+    """One message a day about every run that was at work."""
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        BeforeValidator(rules.upper),
+        Setting("DEBUG, INFO, WARNING or ERROR"),
+    ] = "INFO"
+    """DEBUG also shows what Slack sends."""
+
+
+LIMITS: Final[tuple[type, ...]] = (
+    OperationLimits,
+    StormLimits,
+    WatchLimits,
+    CheckLimits,
+    ReportLimits,
+    HostLimits,
+    DutyLimits,
+    AlertLimits,
+)
+"""The classes in which the parts of the bot declare their settings, in the order of ``.env.example``."""
+
+if TYPE_CHECKING:
+
+    class _Collected(ServiceSettings, PlaceSettings, SlackSettings): ...
+else:
+    # pydantic orders inherited fields from the last base to the first.
+    _Collected = create_model(
+        "_Collected", __base__=(ServiceSettings, PlaceSettings, SlackSettings), **declared.model_fields(LIMITS)
+    )
+
+
+class Settings(_Collected):
+    """What the operator decides. Immutable; tokens show in no ``repr`` and no log.
+
+    It has a field for every setting. Type checkers know those of this file; the limits are read through :meth:`part`.
+    """
+
+    def part(self, kind: type[Part]) -> Part:
+        """The limits that one part of the bot declares, as they are set."""
+        return declared.filled(kind, partial(getattr, self))
+
+
+SECTIONS: Final[tuple[type, ...]] = (SlackSettings, PlaceSettings, ServiceSettings, *LIMITS)
+"""Who declares the settings, in the order of ``.env.example``."""
 
 
 _REQUIRED_FOR_SLACK: Final = ("slack_bot_token", "slack_app_token", "alert_channel")
@@ -352,20 +233,19 @@ def _fault(details: ErrorDetails, given: Mapping[str, str]) -> Fault:
 
 def _missing(field: str) -> Fault:
     why = Settings.model_fields[field].description or ""
-    return Fault(name=field.upper(), value="not set", expected=unit_of(field), hint=f"{why[:1].upper()}{why[1:]}.")
+    return Fault(name=field.upper(), value="not set", expected=unit_of(field), hint=why)
 
 
 def unit_of(field: str) -> str:
     """The unit, or the kind of value, of a setting."""
-    extra = Settings.model_fields[field].json_schema_extra
-    return str(extra["unit"]) if isinstance(extra, dict) else ""
+    return declared.declaration(Settings.model_fields[field]).unit
 
 
 def _range_of(field: str) -> str:
     info = Settings.model_fields[field]
+    bounds = declared.declaration(info).bounds
     if info.annotation not in {int, float}:
         return unit_of(field)
-    bounds = {name: getattr(rule, name) for rule in info.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)}
     words = [
         f"{word} {bounds[name]:g}"
         for name, word in (("ge", "at least"), ("gt", "above"), ("le", "at most"))

@@ -89,6 +89,7 @@ def test_what_both_sides_share_needs_the_standard_library_only(module: str) -> N
     [
         "trainmaster.bot.app",
         "trainmaster.bot.rehearsal.demo",
+        "trainmaster.bot.settings.model",
         "trainmaster.bot.cli.doctor",
         "trainmaster.bot.cli.adopt",
         "trainmaster.trainer.contract",

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from statistics import median
+from typing import Annotated
 
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.words import losses_text, number_text
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
+from trainmaster.bot.core.setting import Setting
 from trainmaster.trainer.contract import Heartbeat
 
 
@@ -30,17 +32,17 @@ class Criterion(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportLimits:
-    """When a criterion is met."""
+    """When an epoch meets its success criteria."""
 
-    few_clips_pct: float = 1.0
-    """Of the epoch's batches. Clipping now and then is what it is for; beyond this the rate or the data is off."""
-    clip_outlier_ratio: float = 5.0
-    """Where the run's median norm lies above ``max_norm``, clipping is its normal state and its share says nothing.
-    Then in no stretch may 1 % of the steps have a norm beyond this many times its median (decision 0006)."""
-    loss_rise_pct: float = 2.0
-    """Against the epoch before. Augmentation and warm-up move the mean loss by about this much on healthy runs."""
-    loss_jump_factor: float = 3.0
-    """A stretch of batches whose mean loss exceeds the epoch's median by this factor is not smooth."""
+    few_clips_pct: Annotated[float, Setting("% of an epoch's steps", ge=0, le=100)] = 1.0
+    """Clipping now and then is what it is for; beyond this the rate or the data is off."""
+    clip_outlier_ratio: Annotated[float, Setting("times the median norm", gt=1)] = 5.0
+    """Where the run's median norm lies above max_norm, clipping is its normal state and its share says nothing. Then
+    in no stretch may 1 % of the steps have a larger norm than this (decision 0006)."""
+    loss_rise_pct: Annotated[float, Setting("% against the epoch before", ge=0)] = 2.0
+    """Augmentation and warm-up move the mean loss by about this much on healthy runs."""
+    loss_jump_factor: Annotated[float, Setting("times the epoch's median", gt=1)] = 3.0
+    """A stretch of batches with a mean loss above it is not smooth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import BadBatch, RunView
+from trainmaster.bot.core.setting import Setting
 from trainmaster.trainer.contract import EventKind
 
 _NAN_PERSISTED = "nan persisted"
@@ -29,12 +31,13 @@ class StormKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StormLimits:
-    """The trainer ends a guarded run by the same numbers; these are for runs that it does not end."""
+    """When a run is past saving. The trainer ends a guarded run by the same numbers; these are for runs that it does
+    not end."""
 
-    num_bad: int = 10
-    """Bad batches that are put up with, in a row or within the window."""
-    window_batches: int = 2000
-    """0.5 % of bad batches; the run that this is made for saw 1 % and was past saving."""
+    num_bad: Annotated[int, Setting("batches", ge=1, le=19, name="storm_bad_batches")] = 10
+    """Bad ones that are put up with, in a row or within the window."""
+    window_batches: Annotated[int, Setting("batches", ge=1, name="storm_window_batches")] = 2000
+    """10 in 2,000 is 0.5 %; the run that this is made for saw 1 % and was past saving."""
     max_age_s: float = 86_400.0
     """Of the evidence. What happened longer ago has been decided by a person, with or without this bot."""
 
