@@ -64,6 +64,19 @@ def reject_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     raise ArgumentsError(f"unknown {what}: {', '.join(texts)}", f"known: {', '.join(names)}" if len(names) < 40 else "")
 
 
+def whole_number(text: str | None, name: str) -> int | None:
+    """``text``, the value of ``name``, as a number from 1; None when it was not given.
+
+    Raises:
+        ArgumentsError: it is no such number.
+    """
+    if text is None:
+        return None
+    if not text.isdigit() or not int(text):
+        raise ArgumentsError(f"{name}={text} is no whole number from 1")
+    return int(text)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as the end of a message; empty when none is near."""
     near = get_close_matches(name, sorted(known), n=1, cutoff=0.6)

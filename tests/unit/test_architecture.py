@@ -109,3 +109,80 @@ def test_no_file_is_longer_than_two_rooms() -> None:
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert long == {}
+
+
+# The trainer: a part imports parts of the rows below its own, nothing beside it. ``__main__`` and the verbs are on top.
+TRAINER_ROWS = (
+    ("__main__",),
+    ("cli",),
+    ("guard",),
+    ("run",),
+    ("incidents",),
+    ("state",),
+    ("batches", "settings", "engines"),
+    ("data",),
+    ("stop",),
+    ("checkpoints", "records", "drill", "levels"),
+    ("contract", "arguments"),
+    ("__init__",),
+)
+TRAINER_RANK = {part: row for row, parts in enumerate(TRAINER_ROWS) for part in parts}
+
+
+def _trainer_imports() -> dict[str, set[str]]:
+    """Every module of the trainer -> the modules of the trainer that it imports, anywhere in its text."""
+    base = ROOT / "trainer"
+    modules = {".".join(path.relative_to(base).with_suffix("").parts): path for path in base.rglob("*.py")}
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = {name.removeprefix("trainmaster.trainer.") for name in _imports(path) if "trainmaster.trainer." in name}
+        found[module] = {known for name in names for known in (name, name.rpartition(".")[0]) if known in modules}
+    return found
+
+
+def test_every_part_of_the_trainer_has_its_row() -> None:
+    assert {module.split(".")[0] for module in _trainer_imports()} <= set(TRAINER_RANK)
+
+
+@pytest.mark.parametrize("part", TRAINER_RANK)
+def test_the_trainer_imports_downwards_only(part: str) -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in _trainer_imports().items()
+        for other in others
+        if module.split(".")[0] == part != other.split(".")[0]
+        and TRAINER_RANK[other.split(".")[0]] <= TRAINER_RANK[part]
+    ]
+    assert wrong == []
+
+
+def test_no_modules_of_the_trainer_import_each_other_in_a_circle() -> None:
+    imports = {module: set(others) - {module} for module, others in _trainer_imports().items()}
+    while free := [module for module, others in imports.items() if not others & set(imports)]:
+        for module in free:
+            del imports[module]
+    assert imports == {}
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "records"])
+def test_what_judges_and_records_without_torch_loads_none_at_its_start(part: str) -> None:
+    heavy = {"torch", "ultralytics", "numpy", "cv2"}
+    allowed = {"checkpoints/state.py", "checkpoints/attest.py"}  # what a training saves with, never a verb
+    found = {
+        str(path.relative_to(ROOT / "trainer"))
+        for path in (ROOT / "trainer" / part).rglob("*.py")
+        if any(name.split(".")[0] in heavy for name in _top_imports(path))
+    }
+    assert found <= allowed
+
+
+def _top_imports(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def test_the_root_of_the_trainer_holds_entries_contracts_and_wiring_only() -> None:
+    assert len(list((ROOT / "trainer").glob("*.py"))) <= 9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -156,3 +156,10 @@ def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
         if not bool(torch.isfinite(torch.stack(largest)).all()):
             return False
     return True
+
+
+def restore_gradients(model: nn.Module, gradients: Mapping[str, torch.Tensor]) -> None:
+    """The gradients of an accumulation window that was cut through are there again."""
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            parameter.grad = gradients[name].to(parameter.device, parameter.dtype).clone()

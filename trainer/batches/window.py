@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.batch_guard import BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
-from trainmaster.trainer.batches.gradients import Measurement
-from trainmaster.trainer.state.full_state import restore_gradients
+from trainmaster.trainer.batches.gradients import Measurement, restore_gradients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,7 +117,7 @@ class Rerun:
 
     def _forget(self) -> None:
         self._trainer.optimizer.zero_grad()
-        restore_gradients(self._trainer, self.before)
+        restore_gradients(unwrap_model(self._trainer.model), self.before)
         self._statistics.rewind()
 
     def _loss(self, micro: MicroBatch) -> torch.Tensor:

@@ -35,7 +35,10 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
         RunEnded: the ranks stopped or gave up in an orderly way.
         subprocess.CalledProcessError: they crashed.
     """
-    os.environ[VARIABLE] = json.dumps(record)
+    # The launcher is started with -m, which would put the current folder first: a json.py there would hide Python's.
+    given = {VARIABLE: json.dumps(record), "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
     in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers nowhere else
     previous = {number: signal.signal(number, _pass_on) for number in (stop_signals() if in_main else ())}
     try:
@@ -47,7 +50,11 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
             raise RunEnded(ExitCode(code), f"the ranks ended: {state}") from None
         raise
     finally:
-        os.environ.pop(VARIABLE, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         for number, handler in previous.items():
             signal.signal(number, handler)
 

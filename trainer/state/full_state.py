@@ -122,13 +122,6 @@ def restore(trainer: Any, state: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def restore_gradients(trainer: Any, gradients: Mapping[str, torch.Tensor]) -> None:
-    """The gradients of an accumulation window that was cut through are there again."""
-    for name, parameter in unwrap_model(trainer.model).named_parameters():
-        if name in gradients:
-            parameter.grad = gradients[name].to(parameter.device, parameter.dtype).clone()
-
-
 def _restore_optimizer(optimizer: torch.optim.Optimizer, kind: str, saved: Mapping[str, Any]) -> list[str]:
     if type(optimizer).__name__.lower() != kind.lower():  # Ultralytics takes its name in any case of letters
         return [f"the optimizer is {type(optimizer).__name__} now and was {kind}: its momentum starts over"]

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainmaster.trainer.batches.gradients import restore_gradients
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_random_state
-from trainmaster.trainer.state.full_state import restore, restore_gradients
+from trainmaster.trainer.state.full_state import restore
 from trainmaster.trainer.state.resume_plan import ResumePlan
 
 
@@ -67,7 +68,7 @@ class GoingOn:
         state = self._state
         if not self._same_batches and state["batch"]:
             return False
-        restore_gradients(trainer, state["gradients"])
+        restore_gradients(unwrap_model(trainer.model), state["gradients"])
         self._running_record = state.get("running") if state["batch"] else None
         if state.get("rng"):
             set_random_state(state["rng"])

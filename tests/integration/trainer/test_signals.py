@@ -23,7 +23,7 @@ pytestmark = pytest.mark.training
 TRAINED = """
 import json, sys
 from trainmaster import GuardedDetectionTrainer
-from trainmaster.trainer.__main__ import _on_the_record
+from trainmaster.trainer.cli.on_the_record import on_the_record
 
 def train():
     trainer = GuardedDetectionTrainer(overrides=json.loads(sys.argv[1]))
@@ -31,7 +31,7 @@ def train():
     trainer.train()
     return 0
 
-sys.exit(_on_the_record(train))
+sys.exit(on_the_record(train))
 """
 ROOT = Path(__file__).parents[3]
 
@@ -114,14 +114,14 @@ def test_stacks_of_a_start_that_hangs_are_written_beside_its_records(settings: C
 
 SLOW_START = """
 import signal, sys
-from trainmaster.trainer.__main__ import _on_the_record
+from trainmaster.trainer.cli.on_the_record import on_the_record
 
 def load():
     print("LOADING", file=sys.__stdout__, flush=True)
     while True:
         signal.pause()
 
-sys.exit(_on_the_record(load))
+sys.exit(on_the_record(load))
 """
 
 

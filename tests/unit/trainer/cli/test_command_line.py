@@ -11,9 +11,9 @@ import pytest
 import torch
 from ultralytics.engine.trainer import BaseTrainer
 
-from trainmaster.trainer.__main__ import CHECKPOINT_VERBS, main
 from trainmaster.trainer.arguments import split_arguments
 from trainmaster.trainer.cli.help import HELP
+from trainmaster.trainer.cli.main import CHECKPOINT_VERBS, main
 from trainmaster.trainer.contract import ExitCode, RunLayout, read_json
 from trainmaster.trainer.drill import Drill, Fault, parse_plan, request
 from trainmaster.trainer.settings.guard_settings import GUARD_KEYS, GuardSettings

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -29,3 +32,22 @@ def test_ranks_are_launched_and_signals_are_the_old_ones_afterwards(tmp_path: Pa
         launched()
     assert [handler == before for handler in handlers] == [in_thread]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("before", [None, "", "1"])
+def test_no_file_of_the_current_folder_hides_a_module_of_the_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    if before is None:
+        monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONSAFEPATH", before)
+    (tmp_path / "json.py").write_text("raise SystemExit(9)\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "json.tool", "--help"]  # -m, as Ultralytics starts torch.distributed.run
+
+    def start() -> int:
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    assert launch(RunLayout(tmp_path), {}, start) == 0
+    assert os.environ.get("PYTHONSAFEPATH") == before

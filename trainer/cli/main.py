@@ -1,0 +1,39 @@
+"""``trainmaster VERB ...`` of the trainer: parses the command line, calls what does it, and gives the exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
+from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE
+from trainmaster.trainer.contract import ExitCode
+
+CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
+VERBS: Final = {verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay")}
+"""Each verb is ``main`` of its module, which loads when it is asked for: most load torch."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"help", *HELP_FLAGS}:
+        print(USAGE)
+        return ExitCode.FINISHED if words else ExitCode.BAD_ARGUMENTS
+    verb, rest = words[0], words[1:]
+    try:
+        reject_unknown([verb], (*CHECKPOINT_VERBS, *VERBS), "command")
+        if HELP_FLAGS.intersection(rest):
+            print(HELP[verb])
+            return ExitCode.FINISHED
+        if verb in CHECKPOINT_VERBS:
+            from trainmaster.trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there
+
+            return checkpoints_main(verb, rest)
+        carry_out: Callable[[Arguments], int] = importlib.import_module(VERBS[verb]).main
+        return carry_out(split_arguments(rest))
+    except ArgumentsError as error:
+        print(error.message + (f"\nHint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        return ExitCode.BAD_ARGUMENTS

@@ -1,0 +1,38 @@
+"""The frame of the verbs that train: console output is kept, and every end of the training is an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.contract import ExitCode
+
+
+def train_by(trainer_class: Callable[..., Any], overrides: dict[str, Any]) -> int:
+    """Train to the end; the exit code."""
+    trainer_class(overrides=overrides).train()
+    return ExitCode.FINISHED
+
+
+def on_the_record(start: Callable[[], int]) -> int:
+    """``start`` with its console output kept, and its end as an exit code."""
+    from trainmaster.trainer.records.console import copying  # noqa: PLC0415 - loads torch
+    from trainmaster.trainer.run import offline  # noqa: PLC0415 - only for verbs that train
+
+    offline.before_import()
+    with copying():
+        from trainmaster.trainer.stop import RunEnded, stoppable  # noqa: PLC0415 - after the environment is set
+
+        try:
+            with stoppable(lambda text: print(text, file=sys.stderr)):
+                return start()
+        except ArgumentsError:
+            raise
+        except RunEnded as end:
+            return int(end.code or 0)
+        except Exception:  # noqa: BLE001 - the command's edge: printed, on record already, and told by the exit code
+            traceback.print_exc()
+            return 1
