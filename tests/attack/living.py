@@ -20,7 +20,7 @@ import psutil
 
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import CHANNEL
-from trainmaster.trainer.contract import RunLayout, read_json, replace_json
+from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json, replace_json
 
 ROOT = Path(__file__).resolve().parents[2]
 LIGHT_TRAINER = Path(__file__).with_name("light_trainer.py")
@@ -170,7 +170,7 @@ def light_run(folder: Path, material: Path, name: str = "digits") -> Path:
     shutil.copytree(material / "runs" / "digits", directory)
     light = folder / "python"
     resume = f'exec {sys.executable} {LIGHT_TRAINER} "$@"'
-    light.write_text(f'#!/bin/sh\nif [ "$3" = resume ]; then shift 3; {resume}; fi\nexec {sys.executable} "$@"\n')
+    light.write_text(f'#!/bin/sh\nif [ "$4" = resume ]; then shift 4; {resume}; fi\nexec {sys.executable} "$@"\n')
     light.chmod(0o755)
     layout = RunLayout(directory)
     record = read_json(layout.run_json) or {}
@@ -196,7 +196,7 @@ def trainers(folder: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             line = process.cmdline()
-            verb = line[line.index("trainer") + 1] if "trainer" in line[:-1] else ""
+            verb = line[line.index(MODULE_ARGV[-1]) + 1] if MODULE_ARGV[-1] in line[:-1] else ""
             works = verb in {"train", "resume"} or str(LIGHT_TRAINER) in line
             here = any(str(folder) in word for word in line)
             if works and here and process.status() != psutil.STATUS_ZOMBIE:
