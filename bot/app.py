@@ -24,6 +24,7 @@ from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.stacks import Stacks
+from trainmaster.bot.drivers.routing import driver_of
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import ChatError, StoreError
@@ -99,7 +100,9 @@ class App:
             limits=settings.part(AlertLimits),
             audience=audience(settings),
         )
-        self.driver = LocalDriver(settings.state_dir / "launches")
+        self.driver = driver_of(
+            settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
+        )
         self._sink = FindingsSink(database=self.database, pipeline=self.pipeline, notify=self._notify, clock=self.clock)
         self.supervisor = Supervisor(
             find_runs=lambda: (*self._list_runs(), *find_adoptions(settings.state_dir)),
@@ -109,7 +112,7 @@ class App:
             operations=None,
             limits=settings.part(CheckLimits),
             clock=self.clock,
-            stacks=Stacks(self.driver.signal),
+            stacks=Stacks(self.driver.local.signal),
             together=self._one_commit,
         )
         self.host = HostWatch(
@@ -176,7 +179,7 @@ class App:
             audit=AuditLog(self.settings.state_dir / "audit.jsonl"),
             transactions=durable,
             chat=self.connection.chat,
-            instance=_own_identity(self.driver),
+            instance=_own_identity(self.driver.local),
             notify=self._notify,
         )
 

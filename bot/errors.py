@@ -39,3 +39,7 @@ class OperationError(TrainmasterError):
 
 class DriverError(TrainmasterError):
     """The process of a run could not be inspected, stopped or started."""
+
+
+class ClusterSilentError(DriverError):
+    """A cluster's controller gave no answer: nothing is known, which is not the same as nothing there."""

@@ -14,7 +14,8 @@ from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
 from trainmaster.bot.core.decisions.operation import Entry, Intent, IntentKind, Operation
 from trainmaster.bot.core.health.host import GpuFact
-from trainmaster.bot.core.run.facts import CheckpointFact, ProcessFact, ProcessIdentity
+from trainmaster.bot.core.run.facts import CheckpointFact, Identity, ProcessFact, ProcessIdentity
+from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import ChatError, OperationError
 
@@ -93,43 +94,40 @@ class Outbox(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchSpec:
-    """How to start a trainer. ``log`` gets stdout and stderr, appended. ``key`` makes a launch repeatable: a second
-    launch with the same key returns the process that the first one started."""
-
-    key: str
-    argv: tuple[str, ...]
-    cwd: Path
-    log: Path
-    env: Mapping[str, str]
-
-
 class Driver(Protocol):
-    """Where a run's process lives. A process is always named by its identity, never by a bare pid."""
+    """Where a run lives. It is always named by its identity, never by a bare pid or number."""
 
-    def inspect(self, process: ProcessIdentity) -> ProcessFact:
-        """What is known of it now; ``UNKNOWN`` when that cannot be told."""
+    def inspect(self, identity: Identity) -> ProcessFact:
+        """What is known of it now; ``UNKNOWN`` when that cannot be told, and never an exception."""
         ...
 
-    def signal(self, process: ProcessIdentity, signum: int, *, group: bool = False) -> bool:
-        """The signal was sent to exactly this process (or its group); False when it is not alive.
+    def stop(self, identity: Identity, force: Force) -> bool:
+        """It was brought nearer its end: what waits in a queue is cancelled, what runs got the signal. False when it is
+        over. May be repeated.
 
         Raises:
-            DriverError: another host, or no permission.
+            DriverError: another host, no permission, or nobody can tell whether it lives.
         """
         ...
 
-    def launch(self, spec: LaunchSpec) -> ProcessIdentity:
-        """The process runs, detached in a session of its own, its output drained into ``spec.log``.
+    def launch(self, spec: LaunchSpec) -> Identity:
+        """It runs detached from the bot, or waits in a queue, its output drained into ``spec.log``.
 
         Raises:
-            DriverError: it could not be started.
+            DriverError: it could not be started; says whether it may have been all the same.
         """
         ...
 
-    def survivors(self, process: ProcessIdentity) -> tuple[ProcessIdentity, ...]:
-        """Processes of its group or session that are still alive (data loader workers, ranks)."""
+    def find(self, key: str) -> Identity | None:
+        """What a launch with that key started, over or not; None when nothing was.
+
+        Raises:
+            DriverError: that cannot be told.
+        """
+        ...
+
+    def survivors(self, identity: Identity) -> tuple[Identity, ...]:
+        """What belonged to it and is still alive (data loader workers, ranks), as far as the driver can see."""
         ...
 
 

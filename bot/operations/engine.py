@@ -108,8 +108,10 @@ class Engine:
         course.commit(replace(course.operation, done=done), EntryKind.DONE, found)
 
     async def _found(self, course: Course, spec: StepSpec) -> str:
+        launch = course.operation.launch
+        queues = spec.queues and launch is not None and launch.options is not None
         try:
-            async with asyncio.timeout(spec.timeout_s(course.world.limits)):
+            async with asyncio.timeout(None if queues else spec.timeout_s(course.world.limits)):
                 found = await spec.probe(course) if spec.probe is not None else None
                 if found is None:
                     found = await _unless_halted(course, spec)

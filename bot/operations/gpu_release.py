@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 
-from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.facts import Identity
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.operation_context import Course
 
 
-async def note_holders(course: Course, process: ProcessIdentity, note: str) -> None:
+async def note_holders(course: Course, process: Identity, note: str) -> None:
     """Which of the process and its members hold a GPU is on record, or that it can't be seen; asked while they live."""
     if course.operation.note(note) is not None:
         return
-    held = await _look(course)
-    own = {process.pid, *(member.pid for member in course.world.driver.survivors(process))}
+    members = course.world.driver.survivors(process)
+    own = frozenset(pid for one in (process, *members) for pid in one.pids)
+    held = await _look(course) if own else None  # what has no pid here runs where no GPU can be seen from here
     course.note(note, json.dumps(None if held is None else sorted(held & own)))
 
 

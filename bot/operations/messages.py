@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome
-from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind, OperationState, Step
+from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.plan import Difference, Keeper, Option, OptionName, RollbackPlan
 from trainmaster.bot.core.run.forecast import duration
 
@@ -52,6 +53,7 @@ def _facts(plan: RollbackPlan) -> tuple[tuple[str, str], ...]:
         ("Given up", _given_up(plan)),
         ("Level", _level(plan)),
         ("Process", _process(plan)),
+        *((("Queue", _queue(plan)),) if plan.launch.options is not None else ()),
     )
 
 
@@ -188,7 +190,7 @@ def _item(operation: Operation, step: Step) -> Item:
     if found is not None:
         return Item(mark=Mark.DONE, text=STEP_TITLES[step], detail=found)
     if step is operation.step and operation.state is OperationState.OPEN:
-        return Item(mark=Mark.RUNNING, text=STEP_TITLES[step])
+        return Item(mark=Mark.RUNNING, text=STEP_TITLES[step], detail=operation.note(WAITS) or "")
     if step is operation.step and operation.state is not OperationState.DONE:
         return Item(mark=Mark.FAILED, text=STEP_TITLES[step])
     return Item(mark=Mark.WAITING, text=STEP_TITLES[step])
@@ -283,8 +285,16 @@ def _level(plan: RollbackPlan) -> str:
 def _process(plan: RollbackPlan) -> str:
     if plan.process is None:
         return "none known"
-    since = f", started {moment(plan.process.create_time)}" if plan.process.create_time else ""
-    return f"{plan.process.pid}{since}" + ("" if plan.was_active else ", no longer running")
+    started_ts = plan.process.started_ts
+    since = f", started {moment(started_ts)}" if started_ts else ""
+    return f"{plan.process.label}{since}" + ("" if plan.was_active else ", no longer running")
+
+
+def _queue(plan: RollbackPlan) -> str:
+    options = shlex.join(plan.launch.options or ()) or "none"
+    wait = duration(plan.launch.waited_s) if plan.launch.waited_s is not None else None
+    expected = f"the last start waited {wait}" if wait else "how long it will wait is not known"
+    return f"submitted again with {options}; {expected}"
 
 
 def _incidents(plan: RollbackPlan) -> str:

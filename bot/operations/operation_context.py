@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainmaster.bot.core.decisions.operation import Entry, EntryKind, Operation, Step
+from trainmaster.bot.core.decisions.operation import WAITS, Entry, EntryKind, Operation, Step
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
-from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.facts import Identity, ProcessIdentity
+from trainmaster.bot.core.run.identity import decode_identity, encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.limits import OperationLimits
@@ -30,7 +31,7 @@ class NoForeignAttempts:
         Raises:
             OperationError: always.
         """
-        told = f"process {process.pid}, log {log}, from epoch {from_epoch or 1}"
+        told = f"{process.label}, log {log}, from epoch {from_epoch or 1}"
         raise OperationError("run-unguarded", f"run {name} has no record where its new attempt could be noted: {told}.")
 
     def end(self, name: str) -> None:
@@ -113,14 +114,20 @@ class Course:
         kept = tuple(item for item in self.operation.notes if item[0] != name)
         self.commit(replace(self.operation, notes=(*kept, (name, value))), EntryKind.NOTED, f"{name} {value}")
 
-    def note_process(self, name: str, process: ProcessIdentity) -> None:
-        """The process can be found again after a crash."""
-        self.note(name, json.dumps(asdict(process)))
+    def wait_for(self, text: str) -> None:
+        """The operation's message says what the step waits for; written when that changes."""
+        if self.operation.note(WAITS) != text:
+            kept = tuple(item for item in self.operation.notes if item[0] != WAITS)
+            self.commit(replace(self.operation, notes=(*kept, (WAITS, text))), EntryKind.WAITING, text)
 
-    def noted_process(self, name: str) -> ProcessIdentity | None:
+    def note_process(self, name: str, process: Identity) -> None:
+        """The process can be found again after a crash."""
+        self.note(name, json.dumps(encode_identity(process)))
+
+    def noted_process(self, name: str) -> Identity | None:
         """What :meth:`note_process` was told."""
         text = self.operation.note(name)
-        return ProcessIdentity(**json.loads(text)) if text else None
+        return decode_identity(json.loads(text)) if text else None
 
     @property
     def step_s(self) -> float:

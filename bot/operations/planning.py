@@ -20,7 +20,7 @@ from trainmaster.bot.core.decisions.plan import (
     Target,
 )
 from trainmaster.bot.core.run.facts import CheckpointFact, ProcessStatus
-from trainmaster.bot.core.run.forecast import Forecast, epochs_end_ts, forecast
+from trainmaster.bot.core.run.forecast import Forecast, batch_s, epochs_end_ts, forecast
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -28,6 +28,10 @@ from trainmaster.bot.operations.target import choose_target
 from trainmaster.bot.ports import Forensics, Levels
 from trainmaster.trainer.contract import Phase, RunLayout
 
+_SIGNAL_LATE_S = 30.0
+"""``--signal`` comes up to 10 s late (measured), and the scheduler looks every 30 s on a busy cluster."""
+_MIN_MARGIN_S = 60.0
+"""For what no measurement of a small run shows: a network disk in its worst minute."""
 _USER_SOURCE = "user"
 """``source`` of a layer's row in run.json when the command line gave the value."""
 
@@ -66,11 +70,12 @@ def refuse_unless_ours(view: RunView, host: str | None) -> None:
             f"run {view.name} has no readable guard/run.json, so its process and its Python are not known.",
             "stop it by hand, then: trainmaster catalog RUN_DIR; trainmaster resume RUN_DIR from=EPOCH",
         )
-    if host and record.host and record.host != host:
+    elsewhere = record.process.elsewhere(host) if record.process is not None else None
+    if elsewhere:
         raise CommandError(
             "run-elsewhere",
-            f"run {view.name} runs on host {record.host}, this bot on {host}.",
-            f"run the bot on {record.host}, or there: trainmaster resume {view.directory} from=EPOCH",
+            f"run {view.name} runs on host {elsewhere}, this bot on {host}.",
+            f"run the bot on {elsewhere}, or there: trainmaster resume {view.directory} from=EPOCH",
         )
 
 
@@ -91,7 +96,26 @@ def launch_of(view: RunView) -> Launch:
             "resume it by hand: trainmaster resume RUN_DIR from=EPOCH",
         )
     log = Path(record.log) if record.log else RunLayout(view.directory).train_log
-    return Launch(python=record.python, cwd=Path(record.cwd), log=log if log.is_absolute() else view.directory / log)
+    log = log if log.is_absolute() else view.directory / log
+    job = view.process.job if view.process is not None else None
+    waited = job is not None and job.reason == "" and job.start_ts is not None and job.submit_ts is not None
+    return Launch(
+        python=record.python,
+        cwd=Path(record.cwd),
+        log=log,
+        options=record.job.options if record.job is not None else None,
+        margin_s=stop_margin_s(view) if record.job is not None else None,
+        waited_s=max(0.0, (job.start_ts or 0.0) - (job.submit_ts or 0.0)) if job is not None and waited else None,
+    )
+
+
+def stop_margin_s(view: RunView) -> int | None:
+    """From a cluster's request to end until the time limit of the job: two batches and three saves of this run, as
+    measured, and what Slurm may be late; None while no save was."""
+    save_s = view.phases.longest_s.get(Phase.SAVING)
+    if save_s is None:
+        return None
+    return math.ceil(_SIGNAL_LATE_S + 2 * (batch_s(view) or 0.0) + 3 * save_s + _MIN_MARGIN_S)
 
 
 def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
@@ -102,7 +126,7 @@ def _launch_to(view: RunView, epoch: int, file: str, level: str) -> Launch:
         process = view.record.process if view.record else None
         trainer = f"trainmaster {{}} {view.directory}"
         commands = [
-            *([f"kill -TERM {process.pid}"] if process and view.state.active else []),
+            *([f"kill -TERM {pid}" for pid in process.pids] if process and view.state.active else []),
             f"{trainer.format('archive')} after={epoch}",
             f"{trainer.format('restore')} epoch={epoch}",
             f"{trainer.format('resume')} level={level}",
@@ -288,6 +312,8 @@ def _risks(
             "Nothing guards this run: no setting changes, and the next bad batch goes into its weights again. It is "
             f"started with: {shlex.join(launch.argv)}"
         )
+    if launch.options is not None:
+        risks.append("It goes back to the cluster's queue: until its job starts, nothing trains.")
     if not target.exact:
         risks.append(
             "The checkpoint is Ultralytics' own, in half precision: the optimizer goes on a little rougher than it was."

@@ -27,7 +27,7 @@ def refuse_if_running(view: RunView, driver: Driver) -> None:
     fact = driver.inspect(process)
     if not fact.over:
         how = "still runs" if fact.status is ProcessStatus.ALIVE else f"may still run: {fact.detail}"
-        raise CommandError("still-running", f"process {process.pid} of {view.name} {how}.", "/train status")
+        raise CommandError("still-running", f"{process.label} of {view.name} {how}.", "/train status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,16 +10,20 @@ from pathlib import Path
 
 from trainmaster.bot.core.conversation.words import losses_text
 from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind
-from trainmaster.bot.core.run.facts import ProcessFact
+from trainmaster.bot.core.decisions.plan import Launch
+from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.identity import same_start
+from trainmaster.bot.core.run.job import waiting_text
+from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.core.run.view import EpochView, RunView
-from trainmaster.bot.errors import OperationError
+from trainmaster.bot.errors import ClusterSilentError, OperationError
 from trainmaster.bot.operations.operation_context import Course
-from trainmaster.bot.ports import LaunchSpec
 from trainmaster.trainer.contract import MODULE_ARGV, ExitCode, Heartbeat, Phase, RunRecordState
 
 _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 6
+_WAITING = frozenset({ProcessStatus.PENDING, ProcessStatus.SUSPENDED})
 _EXIT_TEXT: Mapping[int, str] = {
     ExitCode.BAD_ARGUMENTS: "it was given arguments that it does not accept",
     ExitCode.GAVE_UP: "it gave up: too many bad batches",
@@ -32,11 +36,16 @@ def resume_argv(operation: Operation) -> tuple[str, ...]:
     if operation.launch is not None and not operation.launch.guarded:
         return operation.launch.argv  # it goes on from last.pt, and there is no level that it could be given
     python = operation.launch.python if operation.launch else "python"
-    base = (python, *MODULE_ARGV, "resume", str(operation.directory))
+    base = (python, *MODULE_ARGV, "resume", str(operation.directory), *again_word(operation.launch))
     if operation.plan is not None:
         return (*base, f"from={operation.plan.target.epoch}", f"level={operation.plan.level_after}")
     level = operation.note("level")
     return (*base, f"level={level}") if level else base
+
+
+def again_word(launch: Launch | None) -> tuple[str, ...]:
+    """What a job is given beside its command: a cluster may start it again at any time."""
+    return ("again=auto",) if launch is not None and launch.options is not None else ()
 
 
 async def probe_restarted(course: Course) -> str | None:
@@ -53,7 +62,7 @@ async def restart(course: Course) -> str:
 
 
 async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
-    """A new attempt has signed in.
+    """A new attempt has signed in, or waits in the queue of a cluster.
 
     Raises:
         OperationError: it ended before that; says with which code, and its last lines.
@@ -62,10 +71,19 @@ async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
     how = course.operation.launch
     if how is None:
         raise OperationError("run-unguarded", "it is not known how this run is started.", "start it by hand")
-    spec = LaunchSpec(key=key, argv=argv, cwd=how.cwd, log=how.log, env=dict(how.env))
-    process = await asyncio.to_thread(course.world.driver.launch, spec)
+    spec = LaunchSpec(
+        key=key,
+        argv=argv,
+        cwd=how.cwd,
+        log=how.log,
+        env=dict(how.env),
+        run=course.operation.run,
+        options=how.options,
+        margin_s=how.margin_s,
+    )
+    process = await _launched(course, spec)
     course.note_process("launched", process)
-    if not how.guarded:  # it signs in nowhere by itself
+    if not how.guarded and isinstance(process, ProcessIdentity):  # it signs in nowhere by itself
         plan = course.operation.plan
         undoing = course.operation.direction is Direction.UNDO
         from_epoch = plan.target.epoch + 1 if plan is not None and not undoing else None
@@ -76,12 +94,24 @@ async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
         view = await course.view()
         if _is_ours(course, view):
             return _signed_in(course, view)
+        if fact.status is ProcessStatus.PENDING:
+            return f"{process.label} is in the queue: {waiting_text(fact.job)}"
         if fact.over:
             raise OperationError(
                 "restart-failed",
                 f"the trainer ended before it began to train: {_end_text(fact)}.{_log_tail(how.log)}",
                 f"by hand: cd {how.cwd} && {' '.join(argv)}",
             )
+        await course.breathe()
+
+
+async def _launched(course: Course, spec: LaunchSpec) -> Identity:
+    """It was launched; a cluster that gives no answer is asked until it does, since it may have taken the job."""
+    while True:
+        try:
+            return await asyncio.to_thread(course.world.driver.launch, spec)
+        except ClusterSilentError as error:
+            course.wait_for(error.message)
         await course.breathe()
 
 
@@ -94,8 +124,18 @@ async def confirm(course: Course) -> str:
     limits = course.world.limits
     moved, moved_s = None, course.step_s
     while True:
+        launched = course.noted_process("launched")
+        fact = course.world.driver.inspect(launched) if launched is not None else None
         view = await course.view()
-        _refuse_if_over(course, view)
+        if fact is not None and fact.status in _WAITING:
+            course.wait_for(f"waits in the queue, however long: {waiting_text(fact.job)}")
+            moved_s = course.step_s
+            await course.breathe()
+            continue
+        _refuse_if_over(course, view, fact)
+        if fact is not None and fact.job is not None and not _is_ours(course, view):
+            await _breathe_until_signed_in(course, fact, moved_s)
+            continue
         if view.record is not None and view.record.state is RunRecordState.FINISHED:
             return f"attempt {view.attempt} has already finished"
         beat = view.beat
@@ -130,7 +170,7 @@ def _is_ours(course: Course, view: RunView) -> bool:
         return False
     launched = course.noted_process("launched")
     plan = course.operation.plan
-    if launched is not None and record.pid == launched.pid:
+    if launched is not None and record.process is not None and same_start(record.process, launched):
         return True
     if launched is None and (plan is None or record.from_epoch == plan.target.epoch + 1):
         return True  # ``from_epoch`` is the one that it trains first
@@ -138,7 +178,7 @@ def _is_ours(course: Course, view: RunView) -> bool:
         return False
     raise OperationError(
         "foreign-attempt",
-        f"attempt {record.attempt} of {view.name} was started by somebody else, as process {record.pid}.",
+        f"attempt {record.attempt} of {view.name} was started by somebody else, as {_label(record)}.",
         "decide which one shall go on; nothing more is done from here",
     )
 
@@ -149,16 +189,35 @@ def _signed_in(course: Course, view: RunView) -> str:
     level = f", level {record.level}" if record.level else ""
     if record.process is not None and course.noted_process("launched") is None:
         course.note_process("launched", record.process)
-    return f"attempt {record.attempt}, process {record.pid}{level}"
+    return f"attempt {record.attempt}, {_label(record)}{level}"
 
 
-def _refuse_if_over(course: Course, view: RunView) -> None:
-    launched = course.noted_process("launched")
-    ended = view.record is not None and view.record.state not in {RunRecordState.RUNNING, RunRecordState.FINISHED, None}
-    fact = course.world.driver.inspect(launched) if launched is not None else None
+def _label(record: RunRecord) -> str:
+    return record.process.label if record.process is not None else "process unknown"
+
+
+async def _breathe_until_signed_in(course: Course, fact: ProcessFact, since_s: float) -> None:
+    """Raises:
+    OperationError: its job runs, and it has not signed in for too long.
+    """
+    allowed_s = course.world.limits.restart_timeout_s
+    if course.step_s - since_s > allowed_s:
+        raise OperationError(
+            "not-confirmed",
+            f"its job runs, {fact.detail}, and its trainer has not signed in for {duration(allowed_s)}.",
+            "see its log; if another trainer holds the run, it says so there",
+        )
+    await course.breathe()
+
+
+def _refuse_if_over(course: Course, view: RunView, fact: ProcessFact | None) -> None:
+    record = view.record
+    ended = record is not None and record.state not in {RunRecordState.RUNNING, RunRecordState.FINISHED, None}
+    if fact is not None and fact.job is not None and not fact.over:
+        return  # a job that is not over yet may be queued again, whatever its last start left on record
     if not ended and not (fact is not None and fact.over):
         return
-    if view.record is not None and view.record.state is RunRecordState.FINISHED:
+    if record is not None and record.state is RunRecordState.FINISHED:
         return
     said = f"its record says {view.record.state}" if ended and view.record else "it left no word"
     text = f"; {_end_text(fact)}" if fact is not None and fact.over else ""

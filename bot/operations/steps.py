@@ -17,7 +17,7 @@ from trainmaster.bot.errors import CommandError, OperationError
 from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import Course, WorldChangedError
-from trainmaster.bot.operations.restart import confirm, launch, probe_restarted, restart
+from trainmaster.bot.operations.restart import again_word, confirm, launch, probe_restarted, restart
 from trainmaster.bot.operations.stop import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
 
@@ -34,6 +34,8 @@ class StepSpec:
     undo: Callable[[Course], Awaitable[str]] | None = None
     retried: bool = False
     """Whether a failure is tried again before a person is called."""
+    queues: bool = False
+    """Whether it waits for a cluster's queue, which may take days, when the run is a job."""
 
 
 def _plan(course: Course) -> RollbackPlan:
@@ -153,7 +155,7 @@ async def _restart_as_it_was(course: Course) -> str:
         return "it was not running before"
     if not course.world.driver.inspect(process).over:
         return "the trainer was not stopped"
-    resume = (operation.launch.python, *MODULE_ARGV, "resume", str(operation.directory))
+    resume = (operation.launch.python, *MODULE_ARGV, "resume", str(operation.directory), *again_word(operation.launch))
     argv = operation.launch.argv or resume
     return await launch(course, key=f"{operation.id}.undo", argv=argv)
 
@@ -191,7 +193,9 @@ SPECS: Mapping[Step, StepSpec] = {
             retried=True,
         ),
         # Its own time-outs are those of the phases; this one only bounds a trainer that creeps.
-        StepSpec(step=Step.CONFIRM, apply=confirm, timeout_s=lambda limits: 24 * limits.first_batch_timeout_s),
+        StepSpec(
+            step=Step.CONFIRM, apply=confirm, timeout_s=lambda limits: 24 * limits.first_batch_timeout_s, queues=True
+        ),
     )
 }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from trainmaster.bot.core.run.facts import ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.facts import Identity, ProcessStatus
 from trainmaster.bot.core.run.forecast import batch_s, duration
+from trainmaster.bot.core.run.identity import decode_identity, encode_identity
+from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.gpu_release import let_go, note_holders
@@ -59,7 +59,7 @@ async def stop_process(course: Course) -> str:
     return await outcome(course, how)
 
 
-async def end(course: Course, process: ProcessIdentity, *, note: str) -> str:
+async def end(course: Course, process: Identity, *, note: str) -> str:
     """Neither ``process`` nor anything that belongs to it lives; says how it ended. May be repeated after a crash: a
     SIGTERM that was heard is not sent again.
 
@@ -71,24 +71,21 @@ async def end(course: Course, process: ProcessIdentity, *, note: str) -> str:
     if fact.status is ProcessStatus.UNKNOWN:
         raise OperationError(
             "process-unknown",
-            f"it cannot be told whether process {process.pid} lives: {fact.detail}.",
-            f"look on host {process.host or 'of the run'} and stop it there",
+            f"it cannot be told whether {process.label} lives: {fact.detail}.",
+            "nothing was stopped; look where it runs",
         )
     how = "was not running"
-    if fact.status is ProcessStatus.ALIVE:
+    if not fact.over:
         _note_members(course, process, note)
         await note_holders(course, process, f"{note}.gpu")
+        waited = fact.status is ProcessStatus.PENDING
         how = await _end_leader(course, process, limits)
+        how = f"{process.label} was taken out of the queue" if waited else how
     left = _alive(driver, _members(course, process, note))
     if left:
         left = await _sweep(course, process, left, limits)
     if left or not driver.inspect(process).over:
-        pids = " ".join(str(member.pid) for member in (left or (process,)))
-        raise OperationError(
-            "process-survives",
-            f"process {pids} survives SIGKILL; the kernel holds it, often for a disk that does not answer.",
-            f"see: ps -o pid,stat,wchan:30,cmd -p {pids.replace(' ', ',')}",
-        )
+        raise _survives(left or (process,))
     return how + await let_go(course, f"{note}.gpu")
 
 
@@ -108,21 +105,21 @@ async def outcome(course: Course, how: str) -> str:
     return f"{how}; there is no clean checkpoint to resume from"
 
 
-async def _end_leader(course: Course, process: ProcessIdentity, limits: OperationLimits) -> str:
+async def _end_leader(course: Course, process: Identity, limits: OperationLimits) -> str:
     driver = course.world.driver
     view = await course.world.runs.refresh(course.operation.run)
     patience_s = grace_s(view, limits)
     asked_before = course.operation.note("asked") is not None
     if not asked_before:
-        course.note("asked", str(process.pid))
+        course.note("asked", process.label)
     if not asked_before or not await _heard(course):
-        driver.signal(process, signal.SIGTERM)
+        driver.stop(process, Force.ASK)
     if await _gone(course, process, patience_s):
         return f"stopped in {duration(course.step_s)}"
-    driver.signal(process, signal.SIGTERM, group=True)
+    driver.stop(process, Force.ALL)
     if await _gone(course, process, limits.group_grace_s):
         return f"stopped in {duration(course.step_s)}, at the second request"
-    driver.signal(process, signal.SIGKILL, group=True)
+    driver.stop(process, Force.KILL)
     await _gone(course, process, limits.kill_wait_s)
     return f"did not stop within {duration(patience_s)} and was killed"
 
@@ -141,9 +138,11 @@ async def _heard(course: Course) -> bool:
         await course.world.pause(course.world.limits.poll_s)
 
 
-async def _gone(course: Course, process: ProcessIdentity, within_s: float) -> bool:
+async def _gone(course: Course, process: Identity, within_s: float) -> bool:
     until_s = course.step_s + within_s
-    while not course.world.driver.inspect(process).over:
+    while not (fact := course.world.driver.inspect(process)).over:
+        if fact.status is ProcessStatus.PENDING:  # a cluster has queued it again meanwhile
+            course.world.driver.stop(process, Force.ASK)
         if course.step_s >= until_s:
             return False
         await course.world.pause(course.world.limits.poll_s)
@@ -151,15 +150,15 @@ async def _gone(course: Course, process: ProcessIdentity, within_s: float) -> bo
 
 
 async def _sweep(
-    course: Course, process: ProcessIdentity, left: tuple[ProcessIdentity, ...], limits: OperationLimits
-) -> tuple[ProcessIdentity, ...]:
+    course: Course, process: Identity, left: tuple[Identity, ...], limits: OperationLimits
+) -> tuple[Identity, ...]:
     """What is alive after the leader's children had time to notice its end, were asked, and were killed."""
     driver = course.world.driver
-    stages = ((None, _ORPHAN_S), (signal.SIGTERM, limits.group_grace_s), (signal.SIGKILL, limits.kill_wait_s))
-    for signum, within_s in stages:
-        if signum is not None:
+    stages = ((None, _ORPHAN_S), (Force.ASK, limits.group_grace_s), (Force.KILL, limits.kill_wait_s))
+    for force, within_s in stages:
+        if force is not None:
             for member in left:
-                driver.signal(member, signum)
+                driver.stop(member, force)
         until_s = course.step_s + min(within_s, limits.kill_wait_s)
         while (left := _alive(driver, (*left, *driver.survivors(process)))) and course.step_s < until_s:
             await course.world.pause(limits.poll_s)
@@ -168,17 +167,33 @@ async def _sweep(
     return left
 
 
-def _note_members(course: Course, process: ProcessIdentity, note: str) -> None:
+def _survives(left: Sequence[Identity]) -> OperationError:
+    pids = sorted(pid for one in left for pid in one.pids)
+    labels = ", ".join(one.label for one in left)
+    if not pids:
+        return OperationError(
+            "process-survives",
+            f"{labels} is not over though it was cancelled; its node may not answer.",
+            "see: squeue, and sinfo -R for its node",
+        )
+    return OperationError(
+        "process-survives",
+        f"{labels} survives SIGKILL; the kernel holds it, often for a disk that does not answer.",
+        f"see: ps -o pid,stat,wchan:30,cmd -p {','.join(map(str, pids))}",
+    )
+
+
+def _note_members(course: Course, process: Identity, note: str) -> None:
     """Who belongs to it can be seen only while it lives: afterwards its children have another parent."""
     members = course.world.driver.survivors(process)
-    course.note(note, json.dumps([asdict(member) for member in members]))
+    course.note(note, json.dumps([encode_identity(member) for member in members]))
 
 
-def _members(course: Course, process: ProcessIdentity, note: str = "members") -> tuple[ProcessIdentity, ...]:
+def _members(course: Course, process: Identity, note: str = "members") -> tuple[Identity, ...]:
     noted = course.operation.note(note)
-    known = [ProcessIdentity(**member) for member in json.loads(noted)] if noted else []
+    known = [decode_identity(member) for member in json.loads(noted)] if noted else []
     return tuple(dict.fromkeys([*known, *course.world.driver.survivors(process)]))
 
 
-def _alive(driver: Driver, members: Sequence[ProcessIdentity]) -> tuple[ProcessIdentity, ...]:
+def _alive(driver: Driver, members: Sequence[Identity]) -> tuple[Identity, ...]:
     return tuple(one for one in dict.fromkeys(members) if driver.inspect(one).status is ProcessStatus.ALIVE)

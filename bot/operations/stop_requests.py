@@ -153,9 +153,9 @@ class Stops:
 
 
 def _stopping(view: RunView, operation: Operation, unrecorded: str, *, over: bool = False) -> Message:
-    pid = operation.process.pid if operation.process else "unknown"
+    what = operation.process.label.capitalize() if operation.process else "Its process"
     asked = "had ended already" if over else "was asked to end its batch and save"
-    body = [f"Process {pid} {asked}. Its message shows how it goes."]
+    body = [f"{what} {asked}. Its message shows how it goes."]
     if unrecorded:
         body.append(f"This stop is not in the audit log: {unrecorded}")
     return Message(title=f"Stopping {view.name}", tone=Tone.PROGRESS, body=tuple(body))

@@ -44,7 +44,7 @@ async def show(home: Path, port: int, *, stays: bool) -> int:
             if stays:
                 step.note(f"Open the channel in a browser: {workspace.page_url}")
             app = App(workspace_settings(workspace, session))
-            trainer = app.driver.launch(training(data, session / "runs", RUN_NAME, session / "trainer.out"))
+            trainer = app.driver.local.launch(training(data, session / "runs", RUN_NAME, session / "trainer.out"))
             try:
                 await app.start()
                 stage = Stage(
@@ -57,7 +57,7 @@ async def show(home: Path, port: int, *, stays: bool) -> int:
                 return await _play(stage, step, stays=stays)
             finally:
                 await app.operations.close()
-                await stop_trainers(app.driver, session / "runs", [trainer])
+                await stop_trainers(app.driver.local, session / "runs", [trainer])
                 await app.close()
 
 

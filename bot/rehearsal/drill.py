@@ -72,7 +72,7 @@ async def rehearse(options: DrillOptions) -> int:
 async def _play_through(options: DrillOptions, settings: Settings, data: Path, click: Click | None, step: Step) -> int:
     name = f"DRILL-{time.strftime('%H%M%S')}"
     app = App(settings)
-    trainer = app.driver.launch(training(data, settings.runs_dir, name, settings.runs_dir.parent / "trainer.out"))
+    trainer = app.driver.local.launch(training(data, settings.runs_dir, name, settings.runs_dir.parent / "trainer.out"))
     rehearsal = Rehearsal(
         app=app,
         name=name,
@@ -97,7 +97,7 @@ async def _play_through(options: DrillOptions, settings: Settings, data: Path, c
             app.operations.withdraw(name, "The drill is over.")
             _say(app, name, closing(rehearsal, problem))
         await app.operations.close()
-        await stop_trainers(app.driver, settings.runs_dir, [trainer])
+        await stop_trainers(app.driver.local, settings.runs_dir, [trainer])
         with contextlib.suppress(Exception):
             await app.supervisor.tick()  # the channel reads that it was stopped
         await app.close()

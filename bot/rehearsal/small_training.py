@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from trainmaster.bot.core.run.facts import ProcessIdentity, RunRecord
+from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.errors import CommandError, DriverError
-from trainmaster.bot.ports import LaunchSpec
 from trainmaster.bot.reading.run_files import find_runs
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json
 
@@ -52,7 +52,7 @@ def _recorded(runs: Path) -> list[ProcessIdentity]:
     if not runs.is_dir():
         return []
     records = [RunRecord.parse(read_json(RunLayout(directory).run_json) or {}) for directory in find_runs(runs)]
-    return [record.process for record in records if record is not None and record.process is not None]
+    return [record.process for record in records if record and isinstance(record.process, ProcessIdentity)]
 
 
 async def _gone(driver: LocalDriver, process: ProcessIdentity, timeout_s: float) -> None:

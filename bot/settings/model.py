@@ -108,6 +108,8 @@ class PlaceSettings(_Section):
         default=Path("state"), validate_default=True
     )
     """Database, audit log and launch locks; made when missing; keep it on a local disk."""
+    slurm: Annotated[Literal["auto", "off"], Setting("auto or off")] = "auto"
+    """Runs that are jobs of a Slurm cluster are asked for where squeue is installed here; off asks none."""
 
 
 class ServiceSettings(_Section):

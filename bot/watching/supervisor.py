@@ -17,7 +17,7 @@ from typing import Protocol
 from trainmaster.bot.checks import CHECKS, CheckLimits
 from trainmaster.bot.checks.progress import stall_of
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
-from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity
+from trainmaster.bot.core.run.facts import Identity, ProcessFact
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
@@ -49,7 +49,7 @@ class Reader(Protocol):
 class Inspector(Protocol):
     """The part of a driver that looks at processes."""
 
-    def inspect(self, process: ProcessIdentity) -> ProcessFact:
+    def inspect(self, identity: Identity) -> ProcessFact:
         """What is known of it now."""
         ...
 

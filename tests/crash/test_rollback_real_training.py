@@ -18,6 +18,7 @@ from tests.unit.bot.operations.paper import ALICE, BOB
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
 from trainmaster.bot.core.decisions.operation import EntryKind, OperationState, Step
 from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
@@ -25,7 +26,6 @@ from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.service import Operations
-from trainmaster.bot.ports import LaunchSpec
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.bot.storage.audit import AuditLog
 from trainmaster.bot.storage.database import Database

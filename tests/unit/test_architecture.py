@@ -18,6 +18,7 @@ CONTRACT = "trainmaster.trainer.contract"
 RULES: dict[str, tuple[str, ...]] = {
     "trainer/contract.py": (),
     "trainer/arguments.py": (),
+    "trainer/jobs": ("trainmaster.trainer.jobs", "trainmaster.trainer.arguments", CONTRACT),
     "trainer/levels.py": ("trainmaster.trainer.arguments",),
     "trainer/__main__.py": ("trainmaster.trainer", "trainmaster.__main__"),
     "trainer": ("trainmaster.trainer",),
@@ -38,6 +39,7 @@ RULES: dict[str, tuple[str, ...]] = {
         CONTRACT,
         "trainmaster.trainer.levels",
         "trainmaster.trainer.arguments",
+        "trainmaster.trainer.jobs",
         "trainmaster.__file__",
     ),
     "bot/slack": ("trainmaster.bot.slack", *CORE, "trainmaster.bot.settings.model", CONTRACT),
@@ -123,6 +125,7 @@ TRAINER_ROWS = (
     ("data",),
     ("stop",),
     ("checkpoints", "records", "drill", "levels"),
+    ("jobs",),
     ("contract", "arguments"),
     ("__init__",),
 )

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from trainmaster.bot.core.decisions.plan import Launch, RollbackPlan
-from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.facts import Identity, ProcessIdentity
 
 
 class OperationKind(StrEnum):
@@ -36,6 +36,10 @@ STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
     OperationKind.STOP: (Step.STOP,),
     OperationKind.RESUME: (Step.RESTART, Step.CONFIRM),
 }
+
+
+WAITS = "waits"
+"""The note that says what the step under way waits for."""
 
 
 class Direction(StrEnum):
@@ -67,6 +71,8 @@ class EntryKind(StrEnum):
     BEGUN = "begun"
     NOTED = "noted"
     """A fact that a later step or a recovery needs, written before the act that it is about."""
+    WAITING = "waiting"
+    """What the step waits for has changed; the message shows it."""
     DONE = "done"
     FAILED = "failed"
     UNDOING = "undoing"
@@ -107,7 +113,7 @@ class Operation:
     owner: ProcessIdentity
     fence: int
     step: Step
-    process: ProcessIdentity | None
+    process: Identity | None
     attempt: int
     was_active: bool
     launch: Launch | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.facts import Identity
 from trainmaster.trainer.contract import Verdict
 
 
@@ -95,6 +95,12 @@ class Launch:
     log: Path
     argv: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    options: tuple[str, ...] | None = None
+    """Of a job that is submitted again; None for a process of this host."""
+    margin_s: int | None = None
+    """See :class:`trainmaster.bot.core.run.launch_spec.LaunchSpec`."""
+    waited_s: float | None = None
+    """How long the last start of the job waited in the queue."""
 
     @property
     def guarded(self) -> bool:
@@ -108,7 +114,7 @@ class Binding:
 
     run: str
     attempt: int
-    pid: int | None
+    process: str | None
     create_time: float | None
     at_epoch: int | None
     target_epoch: int
@@ -128,8 +134,8 @@ class Binding:
 _BINDING_LABELS = {
     "run": "run",
     "attempt": "attempt",
-    "pid": "process id",
-    "create_time": "start time of the process",
+    "process": "process id or job",
+    "create_time": "its start time",
     "at_epoch": "epoch in training",
     "target_epoch": "epoch of the checkpoint",
     "target_file": "checkpoint file",
@@ -175,7 +181,7 @@ class RollbackPlan:
     name: str
     directory: Path
     attempt: int
-    process: ProcessIdentity | None
+    process: Identity | None
     was_active: bool
     """Whether the trainer was at work when the plan was made."""
     state: str
@@ -206,8 +212,8 @@ class RollbackPlan:
         return Binding(
             run=self.run,
             attempt=self.attempt,
-            pid=self.process.pid if self.process else None,
-            create_time=self.process.create_time if self.process else None,
+            process=self.process.label if self.process else None,
+            create_time=self.process.started_ts if self.process else None,
             at_epoch=self.at_epoch,
             target_epoch=self.target.epoch,
             target_file=self.target.file,

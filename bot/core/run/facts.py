@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from trainmaster.bot.core.run.job import JobFact, JobIdentity
 from trainmaster.bot.core.run.parsing import numbers_of, text_of, texts_of, values_of, whole_of
 from trainmaster.trainer.contract import RunFile, Verdict, decode_number
 
@@ -49,11 +50,38 @@ class ProcessIdentity:
     host: str | None
     boot_id: str | None = None
 
+    @property
+    def label(self) -> str:
+        """As people call it."""
+        return f"process {self.pid}"
+
+    @property
+    def started_ts(self) -> float | None:
+        """When it began."""
+        return self.create_time
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """By which this host knows it."""
+        return frozenset({self.pid})
+
+    def elsewhere(self, host: str | None) -> str | None:
+        """The other host that it lives on, as seen from ``host``; None when it can be reached from there."""
+        return self.host if host and self.host and self.host != host else None
+
+
+Identity = ProcessIdentity | JobIdentity
+"""What runs a training: a process of some host, or a job of a cluster."""
+
 
 class ProcessStatus(StrEnum):
     """What is known of a process now."""
 
+    PENDING = "pending"
+    """It waits in the queue of a cluster, for its first start or for the next one."""
     ALIVE = "alive"
+    SUSPENDED = "suspended"
+    """Its cluster has halted it, and goes on with it when it likes."""
     ZOMBIE = "zombie"
     GONE = "gone"
     REPLACED = "replaced"
@@ -90,10 +118,12 @@ class ProcessFact:
     """Pids of what belonged to it and outlived it: data loader workers, ranks."""
     oom: OomEvidence = OomEvidence.UNKNOWN
     detail: str = ""
+    job: JobFact | None = None
+    """What its cluster says, of a run that is a job."""
 
     @property
     def over(self) -> bool:
-        """Whether it certainly runs no more."""
+        """Whether it certainly runs no more, and nobody but a person starts it again."""
         return self.status in {ProcessStatus.GONE, ProcessStatus.REPLACED, ProcessStatus.ZOMBIE}
 
 
@@ -132,8 +162,16 @@ class RunRecord(RunFile):
         }
 
     @property
-    def process(self) -> ProcessIdentity | None:
-        """The trainer's process; None when the record names none."""
+    def process(self) -> Identity | None:
+        """What trains, or trained last: a job where a cluster started it, else a process; None when none is named."""
+        if self.job is not None:
+            return JobIdentity(
+                id=self.job.id,
+                cluster=self.job.cluster,
+                restart=self.job.restart,
+                started_ts=self.started_ts,
+                name=f"tm-{self.run}" if self.launch_key else None,
+            )
         if self.pid is None:
             return None
         return ProcessIdentity(pid=self.pid, create_time=self.create_time, host=self.host, boot_id=self.boot_id)

@@ -15,6 +15,7 @@ from typing import Final
 import psutil
 
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.drivers.local.families import Families
 from trainmaster.bot.drivers.local.launches import KEY_VARIABLE, Launches
@@ -22,7 +23,6 @@ from trainmaster.bot.drivers.local.out_of_memory import OomWitness
 from trainmaster.bot.drivers.local.proc_stat import ProcStat, ProcTable, read_stat
 from trainmaster.bot.drivers.local.start_times import StartTimes
 from trainmaster.bot.errors import DriverError
-from trainmaster.bot.ports import LaunchSpec
 from trainmaster.trainer.contract import boot_id
 
 _FIND_TIMEOUT_S: Final = 5.0
@@ -121,6 +121,23 @@ class LocalDriver:
         for member in members:
             sent = self._send(member, signum) or sent
         return sent
+
+    def stop(self, process: ProcessIdentity, force: Force) -> bool:
+        """The process was asked to end, it and all :meth:`survivors` were, or all were killed. False when it (or all of
+        them) is not alive.
+
+        Raises:
+            DriverError: another host, or no permission.
+        """
+        signum = signal.SIGKILL if force is Force.KILL else signal.SIGTERM
+        return self.signal(process, signum, group=force is not Force.ASK)
+
+    def find(self, key: str) -> ProcessIdentity | None:
+        """The process that a launch with this key started, if it can still be seen or is remembered."""
+        with self._launches.hold(key) as lock:
+            if lock is None:
+                return self._earlier(key)
+        return self._launches.remembered(key)
 
     def launch(self, spec: LaunchSpec) -> ProcessIdentity:
         """The process runs, detached in a session of its own, its output appended to ``spec.log``; the one that an

@@ -44,8 +44,8 @@ class Stacks:
         if known is not None and known[0] == since_ts:
             return known[1]
         process = view.record.process if view.record else None
-        if process is None or view.process is None or view.process.over:
-            return ()
+        if not isinstance(process, ProcessIdentity) or view.process is None or view.process.over:
+            return ()  # what runs on another node shows no stacks here
         # Taken down before it is tried: what hangs or fails is not tried at every look.
         self._taken[view.run] = (since_ts, ())
         lines = self._by_signal(process, RunLayout(view.directory).stacks)

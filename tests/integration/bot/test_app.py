@@ -13,8 +13,8 @@ import pytest
 
 from tests.integration.bot.world import ANSWER_S, CHANNEL, World, now_s, text_of
 from trainmaster.bot.app import App
+from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.errors import ChatError, StoreError
-from trainmaster.bot.ports import LaunchSpec
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.workspace.page.client import PageView
 from trainmaster.trainer.contract import EventKind, Phase

@@ -15,10 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from trainmaster.bot.core.run.facts import Event, ProcessFact, ProcessIdentity, ProcessStatus, Relaunch, RunRecord
+from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
-from trainmaster.bot.ports import LaunchSpec
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, replace_json
 
 HOST = "paper"
@@ -102,6 +102,14 @@ class PaperDriver:
         members = self.survivors(process) if group else ()
         sent = [self._deliver(one, signum) for one in (process, *members)]
         return any(sent)
+
+    def stop(self, process: ProcessIdentity, force: Force) -> bool:
+        signum = signal.SIGKILL if force is Force.KILL else signal.SIGTERM
+        return self.signal(process, signum, group=force is not Force.ASK)
+
+    def find(self, key: str) -> ProcessIdentity | None:
+        found = [pid for pid, entry in self.processes.items() if entry["key"] == key]
+        return ProcessIdentity(pid=int(found[-1]), create_time=1000.0 + int(found[-1]), host=HOST) if found else None
 
     def launch(self, spec: LaunchSpec) -> ProcessIdentity:
         self.faults.strike("launch")

@@ -14,11 +14,11 @@ import pytest
 
 from tests.unit.bot.drivers.conftest import wait_for_text, wait_until
 from trainmaster.bot.core.run.facts import ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.drivers.local import driver as local
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.launches import KEY_VARIABLE
 from trainmaster.bot.errors import DriverError
-from trainmaster.bot.ports import LaunchSpec
 
 Spec = Callable[..., LaunchSpec]
 

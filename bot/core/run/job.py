@@ -1,0 +1,130 @@
+"""A job of a cluster: what names it, and what its scheduler says of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from trainmaster.bot.core.conversation.tokens import moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobIdentity:
+    """One start of one job. The number alone will not do: a scheduler that lost its database counts from 1 again.
+
+    ``restart`` counts how often the job was queued again before this start. ``submit_ts`` is known to who submitted it,
+    ``started_ts`` to the trainer that it started; ``name`` where Trainmaster chose it.
+    """
+
+    id: str
+    cluster: str | None = None
+    restart: int = 0
+    submit_ts: float | None = None
+    started_ts: float | None = None
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """As people call it."""
+        return f"job {self.id}" + (f" (restart {self.restart})" if self.restart else "")
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """None: its pids are those of another host, or of a name space of its own, and mean nothing here."""
+        return frozenset()
+
+    def elsewhere(self, host: str | None) -> str | None:
+        """None: its cluster reaches it wherever it runs."""
+        del host
+        return None
+
+
+class EndCause(StrEnum):
+    """Why a job is over, in its scheduler's own word."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    NODE_FAIL = "node_fail"
+    OUT_OF_MEMORY = "out_of_memory"
+    BOOT_FAIL = "boot_fail"
+    DEADLINE = "deadline"
+    REVOKED = "revoked"
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return _CAUSES[self]
+
+
+_CAUSES = {
+    EndCause.COMPLETED: "its job ended by itself",
+    EndCause.FAILED: "its job failed",
+    EndCause.CANCELLED: "its job was cancelled",
+    EndCause.TIMEOUT: "its job reached its time limit",
+    EndCause.PREEMPTED: "its job was preempted for another one",
+    EndCause.NODE_FAIL: "its node failed",
+    EndCause.OUT_OF_MEMORY: "its job used more memory than it asked for",
+    EndCause.BOOT_FAIL: "its node did not boot",
+    EndCause.DEADLINE: "its job's deadline passed",
+    EndCause.REVOKED: "another cluster of the federation took its job",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFact:
+    """What the scheduler says of a job, by its own clock."""
+
+    id: str
+    cluster: str | None = None
+    state: str = ""
+    """In the scheduler's own word, in small letters."""
+    reason: str = ""
+    """Why it waits, in the scheduler's own word; empty when it does not."""
+    restarts: int = 0
+    partition: str | None = None
+    node: str | None = None
+    submit_ts: float | None = None
+    start_ts: float | None = None
+    """When it started; of a pending job the scheduler's estimate, None where it has none."""
+    end_ts: float | None = None
+    """When its time limit is up; of a job that is over, when it ended."""
+    preempt_ts: float | None = None
+    """When it was told to make room for another job."""
+    cause: EndCause | None = None
+    """Why it is over; None while it is not, and where nobody remembers."""
+
+
+HOPELESS_REASONS = frozenset(
+    {
+        *("PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive", "BadConstraints"),
+        *("AssociationJobLimit", "AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"),
+        *(
+            "DependencyNeverSatisfied",
+            "JobHeldUser",
+            "JobHeldAdmin",
+            "JobArrayTaskLimitNever",
+            "launch failed requeued held",
+        ),
+        *("JobLaunchFailure", "MaxRequeue", "ReservationDeleted", "NodeDown"),
+    }
+)
+"""Reasons that no waiting ends: a person must do something. Source: squeue(1), JOB REASON CODES."""
+
+
+def never_ends(reason: str) -> bool:
+    """Whether a job that waits for ``reason`` waits until a person acts. ``reason`` may have commas and brackets:
+    "ReqNodeNotAvail, UnavailableNodes:n3"."""
+    first = reason.strip("()").split(",")[0].strip()
+    return first in HOPELESS_REASONS or first.startswith("launch failed")
+
+
+def waiting_text(job: JobFact | None) -> str:
+    """Why a job waits and until when, as far as its cluster tells."""
+    if job is None:
+        return "why is not known"
+    why = job.reason or job.state or "no reason given"
+    when = f", expected to start {moment(job.start_ts)}" if job.start_ts else ", no start is planned yet"
+    return why + when

@@ -1,0 +1,167 @@
+"""Slurm's commands, each with a time-out. Blocking: call it in a thread.
+
+Not submitit, which wraps the trainer in ``srun`` and keeps SIGTERM from it; not pyslurm, which is tied to one release;
+not slurmrestd, which few sites run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from trainmaster.bot.drivers.slurm.rows import (
+    MEMORY_FIELDS,
+    QUEUE_FORMAT,
+    ClusterConfig,
+    JobRow,
+    parse_config,
+    parse_memory,
+    parse_queue,
+)
+from trainmaster.bot.errors import ClusterSilentError, DriverError
+
+TIMEOUT_S: Final = 15.0
+"""A controller that is down makes ``squeue`` and ``sbatch`` give up by themselves after 9 s; one that hangs never."""
+
+_KEPT: Final = ("SLURM_CONF", "SLURM_CONF_SERVER")
+_FOREIGN: Final = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_", "SRUN_")
+"""A bot that itself runs in a job, or a person's habits for their own terminal, must not change what is asked."""
+
+
+def slurm_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """``base`` such that Slurm's commands speak English, tell times as seconds and do only what they are asked."""
+    return {**without_jobs(base), "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
+
+
+def without_jobs(base: Mapping[str, str]) -> dict[str, str]:
+    """``base`` without what another job, or a person's habits, put there."""
+    return {name: value for name, value in base.items() if name in _KEPT or not name.startswith(_FOREIGN)}
+
+
+class Runner(Protocol):
+    """Runs a command to its end."""
+
+    def __call__(
+        self, argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, str, str]:
+        """Exit code, output, error output.
+
+        Raises:
+            OSError: it could not be started.
+            subprocess.TimeoutExpired: it took longer and was ended.
+        """
+        ...
+
+
+def run_command(
+    argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
+) -> tuple[int, str, str]:
+    """Implements :class:`Runner`."""
+    done = subprocess.run(
+        list(argv),
+        input=input_text,
+        stdin=None if input_text is not None else subprocess.DEVNULL,
+        capture_output=True,
+        env=dict(env),
+        timeout=timeout_s,
+        check=False,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+class SlurmClient:
+    """The cluster that SLURM_CONF names. Every method raises :class:`ClusterSilentError` when it gave no answer, and a
+    plain :class:`DriverError` with Slurm's own words when it refused."""
+
+    def __init__(self, *, run: Runner = run_command, timeout_s: float = TIMEOUT_S) -> None:
+        self._run = run
+        self._timeout_s = timeout_s
+
+    def queue(self) -> tuple[JobRow, ...]:
+        """All jobs that the controller remembers, those that ended within MinJobAge too."""
+        return parse_queue(self._answer("squeue", "--noheader", "--states=all", f"--Format={QUEUE_FORMAT}"))
+
+    def remembered(self, job_id: str) -> tuple[JobRow, ...]:
+        """What the accounting knows of the number, every start of it, oldest first; none where it knows nothing.
+
+        Raises:
+            DriverError: there is no accounting.
+        """
+        return self._memory("-j", job_id)
+
+    def remembered_by_name(self, name: str, *, since_s: float) -> tuple[JobRow, ...]:
+        """As :meth:`remembered`, by the name of jobs of the last ``since_s``."""
+        return self._memory("--name", name, "-S", f"now-{max(1, math.ceil(since_s / 60))}minutes")
+
+    def _memory(self, *words: str) -> tuple[JobRow, ...]:
+        return parse_memory(self._answer("sacct", "-P", "-n", "-D", *words, "-o", ",".join(MEMORY_FIELDS)))
+
+    def submit(self, script: str, options: Sequence[str], env: Mapping[str, str]) -> str:
+        """The job is in the queue; its number."""
+        out = self._answer("sbatch", "--parsable", *options, input_text=script, env=env)
+        number = out.strip().splitlines()[-1].split(";")[0] if out.strip() else ""
+        if not number.isdigit():
+            raise DriverError("cluster-answer", f"sbatch answered {out.strip()[:120]!r}.", "squeue shows what it did")
+        return number
+
+    def ask_to_end(self, job_id: str, *, whole: bool = False) -> None:
+        """SIGTERM went to the batch script alone, which is the trainer; or to the ``whole`` job, where a shell may
+        stand before it. No KillWait runs."""
+        self._answer("scancel", "--signal=TERM", "--full" if whole else "--batch", job_id)
+
+    def kill(self, job_id: str) -> None:
+        """SIGKILL went to the batch script."""
+        self._answer("scancel", "--signal=KILL", "--batch", job_id)
+
+    def cancel(self, job_id: str) -> None:
+        """The job ends: a pending one at once, a running one by TERM and, after KillWait, by KILL."""
+        self._answer("scancel", job_id)
+
+    def start_now(self, job_id: str) -> None:
+        """A job that was queued again need not wait its two minutes."""
+        self._answer("scontrol", "update", f"JobId={job_id}", "StartTime=now")
+
+    def config(self) -> ClusterConfig:
+        """How the cluster is set up."""
+        return parse_config(self._answer("scontrol", "show", "config"))
+
+    def ping(self) -> str:
+        """What the controller says of itself."""
+        return self._answer("scontrol", "ping").strip()
+
+    def version(self) -> str:
+        """Of the commands here."""
+        return self._answer("squeue", "--version").strip()
+
+    def _answer(self, *argv: str, input_text: str | None = None, env: Mapping[str, str] | None = None) -> str:
+        given = slurm_environment(os.environ) if env is None else without_jobs(env)
+        try:
+            code, out, err = self._run(argv, input_text=input_text, env=given, timeout_s=self._timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise _silent(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
+        except OSError as error:
+            raise _silent(f"{argv[0]} can't be started: {error.strerror or error}") from error
+        if code == 0 and f"{argv[0]}: error" not in err:  # squeue of another version: rc 0 on a field it lacks
+            return out
+        said = " ".join((err or out).split())[:300] or f"exit code {code}"
+        if any(sign in said for sign in _NO_ANSWER):
+            raise _silent(f"{argv[0]}: {said}")
+        raise DriverError("cluster-refused", f"{argv[0]} refused: {said}", "as Slurm said it; trainmaster doctor")
+
+
+_NO_ANSWER: Final = (
+    *("Unable to contact slurm controller", "Connection refused", "Connection timed out", "Socket timed out"),
+    *("Zero Bytes were transmitted", "Unable to establish configuration source", "Slurm backup controller in standby"),
+    *("No route to host", "Protocol authentication error", "Munge", "munge", "Transport endpoint is not connected"),
+)
+"""Of Slurm's error texts: those that mean that nobody answered. Source: slurm/slurm_errno.h."""
+
+
+def _silent(text: str) -> ClusterSilentError:
+    return ClusterSilentError("cluster-silent", f"{text}.", "trainmaster doctor; jobs train on meanwhile")

@@ -1,0 +1,228 @@
+"""Trainings that are jobs of a Slurm cluster. The bot stands outside of its nodes and sees no process there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.job import JobIdentity
+from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
+from trainmaster.bot.drivers.local.environment import trainer_environment
+from trainmaster.bot.drivers.slurm.client import SlurmClient
+from trainmaster.bot.drivers.slurm.queue import MAX_AGE_S, JobQueue
+from trainmaster.bot.drivers.slurm.rows import ClusterConfig, JobRow
+from trainmaster.bot.drivers.slurm.states import CLOCK_SKEW_S, fact_of, newest_memory, row_of
+from trainmaster.bot.drivers.slurm.submissions import Submission, Submissions
+from trainmaster.bot.errors import ClusterSilentError, DriverError
+from trainmaster.trainer.jobs.script import DEFAULT_MARGIN_S, batch_script, comment_of, job_name, sbatch_words
+
+_CONFIG_AGE_S: Final = 600.0
+_DEFAULT_JOB_AGE_S: Final = 300.0
+"""Slurm's own default of MinJobAge."""
+
+
+class SlurmDriver:
+    """Implements :class:`trainmaster.bot.ports.Driver` for jobs of the cluster that SLURM_CONF names."""
+
+    def __init__(
+        self,
+        launches: Path,
+        *,
+        client: SlurmClient | None = None,
+        max_age_s: float = MAX_AGE_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.client = client or SlurmClient()
+        self.queue = JobQueue(self.client.queue, max_age_s=max_age_s)
+        self._submissions = Submissions(launches)
+        self._clock = clock
+        self._ended: dict[JobIdentity, ProcessFact] = {}
+        self._seen: set[str] = set()
+        self._config: tuple[float, ClusterConfig] | None = None
+        self._launching = threading.Lock()
+
+    def inspect(self, job: JobIdentity) -> ProcessFact:
+        """What is known of it now; ``UNKNOWN`` when the controller gives no answer, and never an exception."""
+        look = self.queue.look()
+        row = row_of(look.rows, job)
+        if row is None and not look.fault and job not in self._ended:
+            self.queue.hasten()  # the job may be younger than that look
+            look = self.queue.look()
+            row = row_of(look.rows, job)
+        if look.fault:
+            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=look.ts, detail=look.fault)
+        if row is not None:
+            self._seen.add(row.id)
+            return fact_of(row, look.ts)
+        if job not in self._ended:
+            fact = self._absent(job, look.rows, look.ts)
+            if not fact.over:
+                return fact
+            self._ended[job] = fact
+        return replace(self._ended[job], ts=look.ts)
+
+    def _absent(self, job: JobIdentity, rows: tuple[JobRow, ...], ts: float) -> ProcessFact:
+        """The queue was read and does not have it: it is over, however little is known of how."""
+        try:
+            config = self.config()
+        except DriverError as error:
+            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, detail=error.message)
+        if config.hides_jobs and job.id not in self._seen:
+            text = "the cluster shows people their own jobs only (PrivateData=jobs), and this one is not the bot's"
+            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, detail=text)
+        why = "Slurm has forgotten it and keeps no accounting"
+        if config.accounting:
+            try:
+                memory = newest_memory(self.client.remembered(job.id), job)
+            except DriverError as error:
+                memory, why = None, f"the accounting gives no answer ({error.message})"
+            else:
+                why = "the accounting knows nothing of it"
+            if memory is not None:
+                fact = fact_of(replace(memory, restarts=job.restart), ts)
+                if fact.over:
+                    return fact
+                why = f"the accounting calls it {memory.state.lower()} still"
+        other = next((row for row in rows if row.id == job.id), None)
+        if other is not None:
+            text = f"job {job.id} is another one now: {other.name}"
+            return ProcessFact(status=ProcessStatus.REPLACED, ts=ts, detail=text)
+        text = f"the job is over, how it ended is not known: {why}"
+        return ProcessFact(status=ProcessStatus.GONE, ts=ts, detail=text)
+
+    def stop(self, job: JobIdentity, force: Force) -> bool:
+        """A waiting job is cancelled. A running one is asked: at first its trainer alone, which keeps as much time as
+        the bot gives it; then by Slurm, which kills after KillWait; then killed. False when it is over.
+
+        Raises:
+            DriverError: the controller gave no answer, or refused.
+        """
+        fact = self.inspect(job)
+        if fact.status is ProcessStatus.UNKNOWN:
+            raise ClusterSilentError(
+                "cluster-silent", f"whether {job.label} runs can't be told: {fact.detail}.", "trainmaster doctor"
+            )
+        if fact.over:
+            return False
+        if fact.status is not ProcessStatus.ALIVE or force is Force.ALL:
+            self.client.cancel(job.id)
+        elif force is Force.ASK:
+            # What a person submitted by hand may have a shell around the trainer, which would keep the signal.
+            self.client.ask_to_end(job.id, whole=job.name is None)
+        else:
+            self.client.kill(job.id)
+            self.client.cancel(job.id)
+        self.queue.hasten()
+        return True
+
+    def launch(self, spec: LaunchSpec) -> JobIdentity:
+        """The job is in the queue; the one that an earlier launch with the same key submitted, if that is not over.
+
+        Raises:
+            ClusterSilentError: the controller gave no answer, so it may or may not be; ask again.
+            DriverError: Slurm refused, in its own words, and nothing was submitted; or nobody can tell any more whether
+                an earlier launch was.
+        """
+        with self._launching:
+            known = self._submissions.read(spec.key)
+            found = self._in_queue(spec.key, known)
+            if found is not None:
+                return found
+            if known is not None and known.id is None:
+                self._require_never_submitted(known)
+            return self._submit(spec)
+
+    def find(self, key: str) -> JobIdentity | None:
+        """The job that a launch with this key submitted, over or not; None when there was none.
+
+        Raises:
+            ClusterSilentError: the controller gave no answer.
+        """
+        known = self._submissions.read(key)
+        found = self._in_queue(key, known)
+        if found is None and known is not None and known.id is not None:
+            return JobIdentity(id=known.id, submit_ts=known.submit_ts, name=known.name)
+        return found
+
+    def survivors(self, job: JobIdentity) -> tuple[JobIdentity, ...]:
+        """None: what a job leaves behind on its node, Slurm itself ends."""
+        del job
+        return ()
+
+    def config(self) -> ClusterConfig:
+        """How the cluster is set up, asked every few minutes.
+
+        Raises:
+            DriverError: no answer.
+        """
+        now = time.monotonic()
+        if self._config is None or now - self._config[0] > _CONFIG_AGE_S:
+            self._config = (now, self.client.config())
+        return self._config[1]
+
+    def _in_queue(self, key: str, known: Submission | None) -> JobIdentity | None:
+        self.queue.hasten()
+        look = self.queue.look()
+        if look.fault:
+            raise ClusterSilentError("cluster-silent", f"{look.fault}.", "jobs train on meanwhile")
+        for row in look.rows:
+            ours = row.comment == comment_of(key) or (
+                known is not None and known.id == row.id and known.name == row.name
+            )
+            if ours and not fact_of(row, look.ts).over:
+                return _identity(row)
+        return None
+
+    def _require_never_submitted(self, known: Submission) -> None:
+        """The bot died while it submitted, and the queue has no such job: so there never was one, as long as the queue
+        would still show it."""
+        config = self.config()
+        age_s = self._clock() - known.meant_ts
+        if age_s < (config.min_job_age_s or _DEFAULT_JOB_AGE_S):
+            return
+        if config.accounting:
+            rows = self.client.remembered_by_name(known.name, since_s=age_s + CLOCK_SKEW_S)
+            late = [row for row in rows if (row.submit_ts or 0.0) >= known.meant_ts - 1.0]
+            if not late:
+                return
+        raise DriverError(
+            "launch-unclear",
+            f"whether {known.name} was submitted {age_s / 60:.0f} min ago is not known any more: Slurm has forgotten.",
+            "see the run's directory; if nothing trains there: /train resume",
+        )
+
+    def _submit(self, spec: LaunchSpec) -> JobIdentity:
+        name = job_name(spec.run)
+        self._submissions.write(Submission(key=spec.key, name=name, meant_ts=self._clock()))
+        options = spec.options or ()
+        script = batch_script(
+            spec.argv, cwd=str(spec.cwd), key=spec.key, run=spec.run, options=options, env=dict(spec.env)
+        )
+        margin_s = DEFAULT_MARGIN_S if spec.margin_s is None else spec.margin_s
+        words = sbatch_words(spec.run, spec.key, options, margin_s=margin_s, log=str(spec.log))
+        try:
+            number = self.client.submit(script, words, trainer_environment({}))
+        except ClusterSilentError:
+            self.queue.hasten()
+            raise  # it may have arrived
+        except DriverError:
+            self._submissions.forget(spec.key)
+            raise
+        self.queue.hasten()
+        row = next((row for row in self.queue.look().rows if row.id == number), None)
+        identity = JobIdentity(id=number, name=name) if row is None else _identity(row)
+        self._submissions.write(
+            Submission(key=spec.key, name=name, meant_ts=self._clock(), id=number, submit_ts=identity.submit_ts)
+        )
+        return identity
+
+
+def _identity(row: JobRow) -> JobIdentity:
+    return JobIdentity(
+        id=row.id, cluster=row.cluster, restart=row.restarts or 0, submit_ts=row.submit_ts, name=row.name or None
+    )

@@ -1,0 +1,227 @@
+"""What ``squeue``, ``sacct`` and ``scontrol show config`` print, typed. Pure.
+
+Recorded on Slurm 22.05. ``squeue --json`` is no option: with the controller down it says ``jobs: []`` and ends with 0,
+and its form changes with the version.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from trainmaster.bot.errors import DriverError
+
+FIELD_END: Final = "\x1f"
+ROW_END: Final = "\x1e"
+"""A job's name and comment may hold anything that a keyboard has, the reason a comma."""
+
+QUEUE_FIELDS: Final = (
+    *("JobID", "State", "Reason", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "PreemptTime", "exit_code"),
+    *("Partition", "NodeList", "Cluster", "Name", "Comment"),
+)
+QUEUE_FORMAT: Final = ",".join(
+    f"{field}:{ROW_END if field == QUEUE_FIELDS[-1] else FIELD_END}" for field in QUEUE_FIELDS
+)
+"""For ``squeue -O``: a width of none, so nothing is cut, and what ends each field."""
+
+MEMORY_FIELDS: Final = ("JobIDRaw", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "JobName")
+"""For ``sacct -P -o``. Not its ``--json``, which says exit 0 of a job that ended with 3; the comment is only kept where
+AccountingStoreFlags says so."""
+
+_NOTHING: Final = frozenset({"", "N/A", "n/a", "(null)", "None", "None assigned", "Unknown", "NONE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job as ``squeue`` or ``sacct`` shows it. Times are of the controller's clock."""
+
+    id: str
+    state: str
+    reason: str = ""
+    restarts: int | None = None
+    """None from ``sacct``, which does not count them."""
+    submit_ts: float | None = None
+    start_ts: float | None = None
+    end_ts: float | None = None
+    preempt_ts: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    partition: str | None = None
+    node: str | None = None
+    cluster: str | None = None
+    name: str = ""
+    comment: str = ""
+
+
+def parse_queue(text: str) -> tuple[JobRow, ...]:
+    """Every row of ``squeue -h -t all -O QUEUE_FORMAT``; none is an answer too.
+
+    Raises:
+        DriverError: it is something else, so nothing is known.
+    """
+    rows = []
+    for record in text.split(ROW_END):
+        line = record.strip("\n")
+        if not line.strip():
+            continue
+        fields = line.split(FIELD_END)
+        if len(fields) != len(QUEUE_FIELDS):
+            raise _odd("squeue", line)
+        rows.append(_queue_row(dict(zip(QUEUE_FIELDS, fields, strict=True))))
+    if text.strip() and not rows:
+        raise _odd("squeue", text)
+    return tuple(rows)
+
+
+def _queue_row(fields: dict[str, str]) -> JobRow:
+    text = {name: value.strip() for name, value in fields.items()}
+    if not text["JobID"].isdigit() or not text["State"].isupper():
+        raise _odd("squeue", " ".join(fields.values()))
+    code, signum = _wait_status(text["exit_code"])
+    return JobRow(
+        id=text["JobID"],
+        state=text["State"],
+        reason=_word(text["Reason"].strip("()")) or "",
+        restarts=int(text["RestartCnt"]) if text["RestartCnt"].isdigit() else 0,
+        submit_ts=_time(text["SubmitTime"]),
+        start_ts=_time(text["StartTime"]),
+        end_ts=_time(text["EndTime"]),
+        preempt_ts=_time(text["PreemptTime"]),
+        exit_code=code,
+        signal=signum,
+        partition=_word(text["Partition"]),
+        node=_word(text["NodeList"]),
+        cluster=_word(text["Cluster"]),
+        name=text["Name"],
+        comment=_word(text["Comment"]) or "",
+    )
+
+
+def parse_memory(text: str) -> tuple[JobRow, ...]:
+    """The jobs of ``sacct -P -n -D -o MEMORY_FIELDS``, the newest of each number last. A cancelled job's own exit code
+    stands in the row of its batch step only.
+
+    Raises:
+        DriverError: it is something else, so nothing is known.
+    """
+    rows: list[JobRow] = []
+    batch: dict[str, tuple[int | None, int | None]] = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        fields = line.split("|", len(MEMORY_FIELDS) - 1)  # the name, which may hold a bar, is the last
+        if len(fields) != len(MEMORY_FIELDS):
+            raise _odd("sacct", line)
+        row = _memory_row(dict(zip(MEMORY_FIELDS, fields, strict=True)))
+        number, _, step = row.id.partition(".")
+        if step == "batch":
+            batch[number] = (row.exit_code, row.signal)
+        elif not step:
+            rows.append(row)
+    return tuple(_with_batch(row, batch.get(row.id)) for row in rows)
+
+
+def _with_batch(row: JobRow, ending: tuple[int | None, int | None] | None) -> JobRow:
+    if ending is None or not row.state.startswith("CANCELLED"):
+        return row
+    return JobRow(
+        id=row.id,
+        state=row.state,
+        submit_ts=row.submit_ts,
+        start_ts=row.start_ts,
+        end_ts=row.end_ts,
+        exit_code=ending[0],
+        signal=ending[1],
+        partition=row.partition,
+        node=row.node,
+        name=row.name,
+    )
+
+
+def _memory_row(text: dict[str, str]) -> JobRow:
+    code, _, signum = text["ExitCode"].partition(":")
+    if not code.isdigit() or not signum.isdigit() or not text["JobIDRaw"][:1].isdigit():
+        raise _odd("sacct", " ".join(text.values()))
+    return JobRow(
+        id=text["JobIDRaw"],
+        state=text["State"].split()[0],  # "CANCELLED by 0"
+        submit_ts=_time(text["Submit"]),
+        start_ts=_time(text["Start"]),
+        end_ts=_time(text["End"]),
+        exit_code=int(code) if not int(signum) else None,
+        signal=int(signum) or None,
+        partition=_word(text["Partition"]),
+        node=_word(text["NodeList"]),
+        name=text["JobName"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """What of ``scontrol show config`` matters here; a time that it does not tell is None."""
+
+    name: str | None = None
+    version: str | None = None
+    kill_wait_s: float | None = None
+    min_job_age_s: float | None = None
+    requeues: bool | None = None
+    accounting: bool | None = None
+    hides_jobs: bool = False
+    """Whether people see no jobs but their own, so that a job not shown need not be over."""
+
+
+def parse_config(text: str) -> ClusterConfig:
+    """The settings of ``scontrol show config``.
+
+    Raises:
+        DriverError: it is something else.
+    """
+    values = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        if equals:
+            values[name.strip()] = value.strip()
+    if "ClusterName" not in values:
+        raise _odd("scontrol show config", text)
+    storage = values.get("AccountingStorageType")
+    return ClusterConfig(
+        name=values["ClusterName"],
+        version=values.get("SLURM_VERSION"),
+        kill_wait_s=_seconds(values.get("KillWait")),
+        min_job_age_s=_seconds(values.get("MinJobAge")),
+        requeues=values["JobRequeue"] == "1" if "JobRequeue" in values else None,
+        accounting=None if storage is None else not storage.endswith(("/none", "(null)")),
+        hides_jobs="jobs" in values.get("PrivateData", "").split(","),
+    )
+
+
+def _wait_status(text: str) -> tuple[int | None, int | None]:
+    """As ``waitpid`` tells it: 768 is exit code 3."""
+    if not text.isdigit():
+        return None, None
+    status = int(text)
+    if os.WIFSIGNALED(status):
+        return None, os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), None
+
+
+def _time(text: str) -> float | None:
+    """Seconds, by SLURM_TIME_FORMAT=%s."""
+    return float(text) if text.isdigit() else None
+
+
+def _seconds(text: str | None) -> float | None:
+    number = (text or "").split(" ")[0]
+    return float(number) if number.isdigit() else None
+
+
+def _word(text: str) -> str | None:
+    return None if text in _NOTHING else text
+
+
+def _odd(command: str, text: str) -> DriverError:
+    shown = text.replace(FIELD_END, "|").replace(ROW_END, "").strip()[:120]
+    return DriverError(
+        "cluster-answer", f"{command} answered something else than expected: {shown!r}.", "trainmaster doctor"
+    )

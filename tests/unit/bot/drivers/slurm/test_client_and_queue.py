@@ -1,0 +1,166 @@
+"""Slurm's commands: what is an answer, and that one look serves all runs."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.unit.bot.drivers.slurm import recorded
+from tests.unit.bot.drivers.slurm.recorded import queue_text
+from trainmaster.bot.drivers.slurm.client import SlurmClient, slurm_environment
+from trainmaster.bot.drivers.slurm.queue import JobQueue
+from trainmaster.bot.drivers.slurm.rows import JobRow
+from trainmaster.bot.errors import ClusterSilentError, DriverError
+
+DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+
+
+class Commands:
+    """Answers as told, and keeps what was asked."""
+
+    def __init__(self, code: int = 0, out: str = "", err: str = "", error: Exception | None = None) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.script: str | None = None
+        self._answer = (code, out, err)
+        self._error = error
+
+    def __call__(
+        self, argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, str, str]:
+        self.asked.append(tuple(argv))
+        self.script = input_text
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def test_queue_is_read_by_one_command() -> None:
+    commands = Commands(out=queue_text(recorded.RUNNING, recorded.STOPPED))
+    assert [row.id for row in SlurmClient(run=commands).queue()] == ["1", "11"]
+    assert [argv[0] for argv in commands.asked] == ["squeue"]
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(Commands(1, err=DOWN), id="controller down"),
+        pytest.param(Commands(error=subprocess.TimeoutExpired("squeue", 15)), id="hangs"),
+        pytest.param(Commands(error=FileNotFoundError(2, "No such file or directory")), id="not installed"),
+    ],
+)
+def test_no_answer_is_silence_and_never_an_empty_queue(commands: Commands) -> None:
+    with pytest.raises(ClusterSilentError):
+        SlurmClient(run=commands).queue()
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(
+            Commands(0, err="squeue: error: Invalid job format specification: exit_code"), id="another version"
+        ),
+        pytest.param(Commands(1, err="squeue: error: Invalid user: 4711"), id="refused"),
+    ],
+)
+def test_refusal_is_told_in_slurm_s_own_words(commands: Commands) -> None:
+    with pytest.raises(DriverError, match="Invalid") as caught:
+        SlurmClient(run=commands).queue()
+    assert not isinstance(caught.value, ClusterSilentError)
+
+
+def test_submission_answers_its_number_and_a_refusal_its_reason() -> None:
+    commands = Commands(out="4711;lab\n")
+    assert SlurmClient(run=commands).submit("#!/bin/sh\n", ["--partition=gpu"], {}) == "4711"
+    assert commands.asked == [("sbatch", "--parsable", "--partition=gpu")]
+    assert commands.script == "#!/bin/sh\n"
+    refused = Commands(1, err="sbatch: error: Batch job submission failed: Invalid account or account/partition")
+    with pytest.raises(DriverError, match="Invalid account"):
+        SlurmClient(run=refused).submit("", [], {})
+
+
+def test_habits_of_a_person_and_another_job_change_no_question() -> None:
+    found = slurm_environment(
+        {"PATH": "/bin", "SQUEUE_FORMAT": "%i", "SLURM_JOB_ID": "7", "SLURM_CONF": "/etc/slurm.conf"}
+    )
+    assert found == {"PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf", "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
+
+
+class Steady:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Controller:
+    """Counts how often it was asked; ``silent`` answers nobody."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: DriverError | None = None
+
+    def __call__(self) -> tuple[JobRow, ...]:
+        self.asked += 1
+        self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        return (JobRow(id=str(self.asked), state="RUNNING"),)
+
+
+def test_hundred_runs_ask_once() -> None:
+    controller = Controller()
+    queue = JobQueue(controller)
+    controller.gate.clear()
+    with ThreadPoolExecutor(20) as pool:
+        looks = [pool.submit(queue.look) for _ in range(100)]
+        controller.gate.set()
+        assert {look.result().rows[0].id for look in looks} == {"1"}
+    assert controller.asked == 1
+
+
+def test_look_is_repeated_when_it_is_old_and_after_something_was_done() -> None:
+    controller, steady = Controller(), Steady()
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    assert [queue.look().rows[0].id for _ in range(3)] == ["1", "1", "1"]
+    steady.now_s += 6
+    assert queue.look().rows[0].id == "2"
+    steady.now_s += 0.1
+    queue.hasten()
+    assert queue.look().rows[0].id == "3"
+    steady.now_s += 1
+    assert queue.look().rows[0].id == "4"
+
+
+def test_controller_that_hangs_is_silent_and_keeps_nobody_waiting() -> None:
+    controller = Controller()
+    queue = JobQueue(controller, wait_s=0.05)
+    controller.gate.clear()
+    try:
+        assert "has not answered" in queue.look().fault
+        assert queue.silent_since_ts is not None
+        assert queue.look().rows == ()
+        assert controller.asked == 1
+    finally:
+        controller.gate.set()
+
+
+def test_fault_is_remembered_for_a_moment_and_ends_with_the_next_answer() -> None:
+    controller, steady = Controller(), Steady()
+    controller.error = ClusterSilentError("cluster-silent", "squeue: down.")
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    assert queue.look().fault == queue.look().fault == "squeue: down."
+    assert controller.asked == 1
+    assert queue.silent_since_ts is not None
+    controller.error = None
+    steady.now_s += 6
+    assert queue.look().fault == ""
+    assert queue.silent_since_ts is None

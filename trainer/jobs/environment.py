@@ -1,0 +1,89 @@
+"""Whose job this process is: what Slurm put into its environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.contract import ClusterJob
+
+RUN_VARIABLE: Final = "TRAINMASTER_RUN"
+"""The id of the run that a job was submitted for: it starts no other."""
+KEY_VARIABLE: Final = "TRAINMASTER_LAUNCH_KEY"
+"""Which launch a trainer comes from, however often its job is queued again."""
+OPTIONS_VARIABLE: Final = "TRAINMASTER_JOB_OPTIONS"
+"""The options of ``sbatch`` as a list in JSON, so that the job can be submitted again with the same."""
+
+
+def job_of(environ: Mapping[str, str]) -> ClusterJob | None:
+    """``job`` of ``run.json``; None outside of Slurm.
+
+    Of an array's task ``id`` is its own number, by which the queue knows it, not the array's.
+    """
+    number = environ.get("SLURM_JOB_ID") or environ.get("SLURM_JOBID")
+    if not number:
+        return None
+    return ClusterJob(
+        id=number,
+        cluster=environ.get("SLURM_CLUSTER_NAME"),
+        array_task=_whole(environ.get("SLURM_ARRAY_TASK_ID")),
+        restart=restarts(environ),
+        node=environ.get("SLURMD_NODENAME") or environ.get("SLURM_JOB_NODELIST"),
+        partition=environ.get("SLURM_JOB_PARTITION"),
+        end_ts=_whole(environ.get("SLURM_JOB_END_TIME")),
+        options=_options(environ),
+    )
+
+
+def restarts(environ: Mapping[str, str]) -> int:
+    """How often the job was queued again before this start; 0 outside of Slurm."""
+    return _whole(environ.get("SLURM_RESTART_COUNT")) or 0
+
+
+def launch_key(environ: Mapping[str, str]) -> str | None:
+    """The launch that this process comes from."""
+    return environ.get(KEY_VARIABLE) or None
+
+
+def refuse_several_nodes(environ: Mapping[str, str]) -> None:
+    """The job has one node.
+
+    Raises:
+        ArgumentsError: it has more: Ultralytics takes its number of ranks from ``device=`` and starts them itself, so
+            on two nodes each would train a run of its own in one directory.
+    """
+    nodes = _whole(environ.get("SLURM_JOB_NUM_NODES") or environ.get("SLURM_NNODES"))
+    if nodes is not None and nodes > 1:
+        raise ArgumentsError(
+            f"this job has {nodes} nodes (SLURM_NNODES), and a run trains on one: Ultralytics starts its ranks itself, "
+            "from device=, and would count them wrong",
+            "sbatch --nodes=1, with as many GPUs of that node as you like: device=0,1",
+        )
+
+
+def _options(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """As they were given to ``trainmaster sbatch``; else what the environment tells of a job submitted by hand."""
+    told = environ.get(OPTIONS_VARIABLE)
+    if told:
+        try:
+            words = json.loads(told)
+        except ValueError:
+            words = None
+        if isinstance(words, list):
+            return tuple(str(word) for word in words)
+    by_hand = {
+        "partition": environ.get("SLURM_JOB_PARTITION"),
+        "account": environ.get("SLURM_JOB_ACCOUNT"),
+        "qos": environ.get("SLURM_JOB_QOS"),
+        "cpus-per-task": environ.get("SLURM_CPUS_PER_TASK"),
+        "mem": environ.get("SLURM_MEM_PER_NODE"),
+        "mem-per-cpu": environ.get("SLURM_MEM_PER_CPU"),
+        "gpus": environ.get("SLURM_GPUS_ON_NODE") or environ.get("SLURM_GPUS"),
+    }
+    return tuple(f"--{name}={value}" for name, value in by_hand.items() if value)
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
