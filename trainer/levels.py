@@ -9,9 +9,13 @@ from typing import Any, Final
 from trainmaster.trainer.arguments import ArgumentsError
 
 OBSERVE: Final = "observe"
+GUARD: Final = "guard"
 STANDARD: Final = "standard"
 STRICT: Final = "strict"
-NAMED_LEVELS: Final = (OBSERVE, STANDARD, STRICT)
+NAMED_LEVELS: Final = (OBSERVE, GUARD, STANDARD, STRICT)
+
+KEEPS_THE_RECIPE: Final = frozenset({OBSERVE, GUARD})
+"""Levels that change no setting of Ultralytics."""
 
 MAX_STEPS_BEYOND_STRICT: Final = 20
 """A millionth of strict's rate trains nothing; whoever needs more has another problem."""
@@ -71,6 +75,8 @@ _STRICT: Final[Mapping[str, Any]] = {
 }
 _OBSERVED: Final[Mapping[str, Any]] = {"max_norm": 10.0, "skip_bad_batches": False}
 """What stock Ultralytics does and has no setting for: clip at 10 (engine/trainer.py, optimizer_step), skip nothing."""
+_GUARDED: Final[Mapping[str, Any]] = {**_OBSERVED, "skip_bad_batches": True}
+"""The recipe as it is, and no bad batch in it."""
 
 LAYER_SETTINGS: Final = tuple(_LAYER_OF)
 
@@ -139,16 +145,23 @@ def check_level(level: str) -> str:
 def next_level(level: str) -> str:
     """The level to go on with when ``level`` was not enough; the last one stays."""
     text = check_level(level)
-    if text in NAMED_LEVELS[:-1]:
-        return NAMED_LEVELS[NAMED_LEVELS.index(text) + 1]
+    if text in KEEPS_THE_RECIPE:
+        return STANDARD  # the recipe itself is in doubt
+    if text == STANDARD:
+        return STRICT
     return f"{STRICT}+{min(_steps_beyond_strict(text) + 1, MAX_STEPS_BEYOND_STRICT)}"
 
 
 def settings_of(level: str) -> dict[str, Any]:
-    """What ``level`` sets; beyond strict, each step halves the rate and the clip again. Nothing at observe."""
+    """What ``level`` sets; beyond strict, each step halves the rate and the clip again.
+
+    Observe and guard set nothing of Ultralytics' own.
+    """
     text = check_level(level)
     if text == OBSERVE:
         return dict(_OBSERVED)
+    if text == GUARD:
+        return dict(_GUARDED)
     if text == STANDARD:
         return dict(_STANDARD)
     settings = dict(_STRICT)
@@ -170,7 +183,7 @@ def resolve(
     for setting, layer in _LAYER_OF.items():
         if setting in user:
             value, source = user[setting], USER
-        elif setting in wanted and not (text == OBSERVE and setting == "max_norm"):
+        elif setting in wanted and not (text in KEEPS_THE_RECIPE and setting == "max_norm"):
             value, source = wanted[setting], f"level {text}"
         elif setting in wanted:
             value, source = wanted[setting], DEFAULT

@@ -37,6 +37,9 @@ VERBS: Final[dict[str, Verb]] = {
     "verify": Verb(side=TRAINER, summary="judge a checkpoint: clean, contaminated or unknown, and why"),
     "catalog": Verb(side=TRAINER, summary="every checkpoint of a run, judged"),
     "replay": Verb(side=TRAINER, summary="run a bad batch of a run again", extra="trainer", needs=_TRAINS),
+    "selfcheck": Verb(
+        side=TRAINER, summary="prove the guard on this machine: a table, in minutes", extra="trainer", needs=_TRAINS
+    ),
     "archive": Verb(side=TRAINER, summary="put aside what came after an epoch, or list what was put aside"),
     "restore": Verb(side=TRAINER, summary="make the checkpoint of an epoch the one that a resume takes"),
     "unarchive": Verb(side=TRAINER, summary="bring back what was put aside"),

@@ -11,7 +11,7 @@ from trainmaster.trainer.arguments import ArgumentsError
 _MAX_LEVEL_CHARS = len("strict+99")
 """Ninety-nine halvings leave nothing of a rate; a number of a dozen digits would never be computed."""
 
-_LEVELS_HINT = "levels: observe, standard, strict, strict+1, strict+2, ..."
+_LEVELS_HINT = "levels: observe, guard, standard, strict, strict+1, strict+2, ..."
 
 
 class TrainerLevels:

@@ -6,7 +6,7 @@ from typing import Final
 
 USAGE: Final = """\
 trainmaster train model=... data=... epochs=... [any Ultralytics key=value]
-                  [level=observe|standard|strict] [exact=true] [quarantine=FILE]
+                  [level=guard|standard|strict] [exact=true] [quarantine=FILE]
 trainmaster resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
 trainmaster verify CHECKPOINT [--json]
 trainmaster catalog RUN_DIR [--full] [--json]
@@ -15,6 +15,7 @@ trainmaster restore RUN_DIR epoch=EPOCH [--json]
 trainmaster unarchive RUN_DIR ARCHIVE [--json]
 trainmaster drill RUN_DIR [fault=nan-image|...] [batches=1]
 trainmaster replay RUN_DIR INCIDENT [--json]
+trainmaster selfcheck [device=0] [--json]
 
 Exit codes: 0 finished, 2 bad arguments, 3 stopped on request (resumable), 4 gave
 up (too many bad batches), 5 refused (the checkpoint is not clean); anything else
@@ -34,7 +35,8 @@ trainmaster train model=... data=... epochs=... [key=value ...]
 Starts a guarded training in a new run directory. Every Ultralytics key works; a
 value given here wins over the level.
 The guard's own keys:
-  level=standard     observe: change nothing, report; standard; strict;
+  level=standard     observe: report only; guard: skip bad batches,
+                     change no setting; standard; strict;
                      strict+1 ...: lr0 and max_norm halved again
   exact=false        true: a run that was interrupted and resumed ends bit for
                      bit as the one that was not
@@ -89,8 +91,17 @@ trainmaster drill RUN_DIR [fault=nan-image] [batches=1]
 Spoils the next batches of a training that runs, to see that the guard skips them
 and the channel is told. Events of a drill are marked as such. Faults: nan-image,
 nan-gradient, nan-batchnorm, inf-loss.""",
+    "selfcheck": """\
+trainmaster selfcheck [device=0|0,1|cpu|mps] [parts=NAME,...] [--json]
+
+Proves the guard on this machine before a run of days, in at most 4 minutes, with
+a tiny model and made data: bad batches leave no trace, a killed run ends with the
+same bits, what a step costs beside stock Ultralytics. Leaves nothing behind. Exit
+code 1 when something failed. Parts: surroundings, traces, half, resume, ranks, steps.
+""",
     "replay": """\
 trainmaster replay RUN_DIR INCIDENT [--json]
+trainmaster selfcheck [device=0] [--json]
 
 Repeats a recorded bad batch: the loss, the first module whose output is not finite,
 and whether full precision is.

@@ -12,7 +12,7 @@ from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE
 from trainmaster.trainer.contract import ExitCode
 
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
-VERBS: Final = {verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay")}
+VERBS: Final = {verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay", "selfcheck")}
 """Each verb is ``main`` of its module, which loads when it is asked for: most load torch."""
 
 

@@ -18,7 +18,8 @@ class GuardSettings:
     """
 
     level: str = STANDARD
-    """How much protection: observe, standard, strict, strict+1 to strict+20; see :mod:`trainmaster.trainer.levels`."""
+    """How much protection: observe, guard, standard, strict, strict+1 to strict+20; see
+    :mod:`trainmaster.trainer.levels`."""
     exact: bool = False
     """A run that is interrupted and resumed ends with the weights of the run that was not, bit for bit."""
     quarantine: str | None = None

@@ -18,7 +18,13 @@ DEFAULTS = {"lr0": 0.01, "optimizer": "auto", "momentum": 0.937, "hsv_h": 0.015,
 
 @pytest.mark.parametrize(
     ("level", "following"),
-    [("observe", "standard"), ("standard", "strict"), ("strict", "strict+1"), ("strict+3", "strict+4")],
+    [
+        ("observe", "standard"),
+        ("guard", "standard"),
+        ("standard", "strict"),
+        ("strict", "strict+1"),
+        ("strict+3", "strict+4"),
+    ],
 )
 def test_there_always_is_a_next_level(level: str, following: str) -> None:
     assert next_level(level) == following
@@ -66,6 +72,15 @@ def test_observe_changes_no_setting_and_skips_nothing() -> None:
     assert rows["max_norm"].value == 10.0
     assert rows["lr0"].value == DEFAULTS["lr0"]
     assert not any(row.source == "level observe" for name, row in rows.items() if name != "skip_bad_batches")
+
+
+def test_guard_changes_no_setting_and_skips_bad_batches() -> None:
+    rows = {row.setting: row for row in resolve("guard", {}, DEFAULTS)}
+    assert rows["skip_bad_batches"].value is True
+    assert not any(row.source == "level guard" for name, row in rows.items() if name != "skip_bad_batches")
+    assert [row.value for row in rows.values() if row.setting != "skip_bad_batches"] == [
+        row.value for row in resolve("observe", {}, DEFAULTS) if row.setting != "skip_bad_batches"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""Each part passes with the guard as it is, and says so when the guard is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.selfcheck import half, surroundings, traces
+from trainmaster.trainer.selfcheck.made import settings
+from trainmaster.trainer.selfcheck.report import Row, Status
+from trainmaster.trainer.selfcheck.spoiled import Spoil
+
+pytestmark = pytest.mark.training
+
+
+def failed(rows: list[Row]) -> list[str]:
+    return [f"{row.name}: {row.value} {row.detail}" for row in rows if row.status is Status.FAILED]
+
+
+def test_bad_batches_leave_no_trace_here(tmp_path: Path) -> None:
+    rows = list(traces.rows("part", tmp_path, "cpu"))
+    assert failed(rows) == []
+    assert {row.name for row in rows} >= {str(fault) for fault in traces.REASONS}
+    assert all(row.status is Status.OK for row in rows)
+
+
+def test_half_precision_holds_here(tmp_path: Path) -> None:
+    rows = list(half.rows("part", tmp_path, "cpu"))
+    assert failed(rows) == []
+    assert [row.status for row in rows if "overflow" in row.name] == [Status.OK]
+
+
+def test_a_guard_that_does_not_put_statistics_back_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BatchNormStatistics, "restore", lambda *_: None)
+    monkeypatch.setattr(BatchNormStatistics, "rewind", lambda *_: None)
+    row = traces.leaves_no_trace("part", Spoil.NAN_IMAGE, "nonfinite_loss", settings(tmp_path, "cpu"))
+    assert row.status is Status.FAILED
+    assert "changed" in row.detail
+
+
+def test_a_guard_that_skips_nothing_is_found_out(tmp_path: Path) -> None:
+    given: dict[str, Any] = settings(tmp_path, "cpu", level="observe")
+    row = traces.leaves_no_trace("part", Spoil.NAN_GRADIENT, "nonfinite_gradient", given)
+    assert row.status is Status.FAILED
+
+
+def test_what_a_machine_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "DISK_FREE_MIN_GIB", 1e9)
+    rows = list(surroundings.rows("part", tmp_path, "cpu"))
+    assert [text.split(":")[0] for text in failed(rows)] == ["free disk here"]
+
+
+def test_a_device_that_is_asked_for_and_not_there_is_told(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert any("torch sees no GPU" in text for text in failed(list(surroundings.rows("part", tmp_path, "0"))))

@@ -1,0 +1,43 @@
+"""``trainmaster selfcheck``: is the guard as good on this machine as it says? Loads no torch itself."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final
+
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown
+from trainmaster.trainer.contract import ExitCode
+from trainmaster.trainer.selfcheck.report import Row, as_json, as_table, passed
+from trainmaster.trainer.selfcheck.runner import PARTS, run
+
+FAILED: Final = 1
+
+
+def main(arguments: Arguments) -> int:
+    """Prints the table, or JSON with ``--json``; 0 when nothing failed, else 1.
+
+    Raises:
+        ArgumentsError: a word, key or part that is none.
+    """
+    reject_unknown(arguments.flags, ("json",), "flag")
+    reject_unknown(arguments.settings, ("device", "parts"), "key")
+    if arguments.words:
+        raise ArgumentsError(f"selfcheck takes no {arguments.words[0]!r}", "trainmaster selfcheck [device=0] [--json]")
+    names = [name for name in arguments.settings.get("parts", "").split(",") if name]
+    reject_unknown(names, [part.name for part in PARTS], "part")
+    chosen = tuple(part for part in PARTS if not names or part.name in names)
+    began = time.monotonic()
+    rows: list[Row] = run(arguments.settings.get("device"), _tell, chosen)
+    if "json" in arguments.flags:
+        print(as_json(rows))
+    else:
+        print(as_table(rows))
+        print(
+            f"Took {time.monotonic() - began:.0f} s. Please attach this table to an issue: it tells what works where."
+        )
+    return ExitCode.FINISHED if passed(rows) else FAILED
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,26 @@
+"""One part in a process of its own: ``python -P -m trainmaster.trainer.selfcheck PART FOLDER DEVICE``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from trainmaster.trainer.run import offline
+from trainmaster.trainer.selfcheck.runner import PARTS
+
+
+def main(argv: list[str]) -> int:
+    """Prints the rows of the part ``argv[0]``, made in the folder ``argv[1]`` on the device ``argv[2]``."""
+    name, folder, device = argv
+    part = next(part for part in PARTS if part.name == name)
+    offline.before_import()
+    module = importlib.import_module(f"trainmaster.trainer.selfcheck.{name}")
+    offline.after_import()
+    for row in module.rows(part.title, Path(folder), device or None):
+        print(row.line(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""How often a training step makes the host wait for the device."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trainmaster.trainer.selfcheck.made import quiet
+
+READS: Final = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero")
+
+
+class Reads(TorchDispatchMode):
+    """Counts operations that would make the host wait for a device, on a machine that has none.
+
+    On a CPU all tensors are host tensors, so those that would be on the host anyway (the guard's running mean) are told
+    by identity, and the guard's own ``tolist`` of a tensor on the device, which a CPU does without an operation, is
+    counted by hand.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        super().__init__()
+        self.trainer = trainer
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.name in READS:  # noqa: SLF001 - torch names its operations nowhere else
+            guard = getattr(self.trainer, "guard", None)
+            on_host = guard is not None and any(args[0] is value for value in guard.running.shown.values())
+            self.count += not on_host
+        return func(*args, **(kwargs or {}))
+
+
+class Waits(warnings.catch_warnings):  # type: ignore[type-arg]  # generic in the stubs only
+    """Counts the operations by which the host really waits for a CUDA device, as torch itself reports them."""
+
+    def __init__(self) -> None:
+        super().__init__(record=True)
+        self._caught: list[Any] = []
+
+    def __enter__(self) -> Any:
+        self._caught = super().__enter__() or []
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+        super().__exit__(*error)
+
+    @property
+    def count(self) -> int:
+        """Waits so far."""
+        return sum("synchronizing" in str(one.message) for one in self._caught)
+
+
+def counted(kind: type, overrides: dict[str, Any], device: str) -> tuple[list[int], Any]:
+    """Waits of each step but the first two, and the trainer after them; ``device`` is cuda, mps or cpu."""
+    trainer = kind(overrides=overrides)
+    reads: list[int] = []
+    state: dict[str, Any] = {}
+    make: Callable[[], AbstractContextManager[Any]] = Waits if device == "cuda" else lambda: Reads(trainer)
+
+    def begin(_: Any) -> None:
+        state["mode"] = make()
+        state["mode"].__enter__()
+
+    def end(_: Any) -> None:
+        state["mode"].__exit__(None, None, None)
+        reads.append(state["mode"].count)
+
+    trainer.add_callback("on_train_batch_start", begin)
+    trainer.add_callback("on_train_batch_end", end)
+    plain = torch.Tensor.tolist
+
+    def tolist(tensor: torch.Tensor) -> Any:
+        if "mode" in state and tensor.ndim:
+            state["mode"].count += 1
+        return plain(tensor)
+
+    by_hand = device != "cuda" and hasattr(trainer, "guard")
+    if by_hand:
+        torch.Tensor.tolist = tolist  # type: ignore[method-assign]
+    try:
+        with quiet():
+            trainer.train()
+    finally:
+        if by_hand:
+            torch.Tensor.tolist = plain  # type: ignore[method-assign]
+    return reads[2:], trainer
