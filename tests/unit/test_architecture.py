@@ -117,6 +117,7 @@ def test_no_file_is_longer_than_two_rooms() -> None:
 TRAINER_ROWS = (
     ("__main__",),
     ("cli",),
+    ("selfcheck",),
     ("guard",),
     ("run",),
     ("incidents",),
