@@ -8,14 +8,15 @@ from typing import Final
 
 import torch
 
+from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS, Domain, domain_of
 from trainmaster.trainer.contract import Verdict
-
-WEIGHT_PARTS: Final = frozenset({"model", "ema"})
-"""Parts in which zeros can tell something; a momentum of zero is as good as any."""
 
 NUM_NAMES_SHOWN: Final = 3
 
-_HEALTHY, _NONFINITE, _ZERO = 0, 1, 2
+HALF_LARGEST: Final = 65504
+"""The largest number of half precision (IEEE 754), to which Ultralytics' ``save_model`` scrubs an infinity."""
+
+_HEALTHY, _NONFINITE, _ZERO, _EXPLODED, _NEGATIVE = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,25 +30,70 @@ class Examination:
 def examine(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Examination:
     """Judge every floating tensor of ``parts`` (by part name: "model", "ema", "optimizer", any other).
 
-    Non-finite values count everywhere. In "model" and "ema", so do a batch-norm ``running_var`` that is zero
-    everywhere and a convolution whose weights are all zero: no stock layer starts or ends so, and a scrubbed NaN does.
+    Non-finite values count everywhere, and so do values below zero of which a root is taken. In "model" and "ema", so
+    do a batch-norm ``running_var`` that is zero everywhere and a convolution whose weights are all zero: no stock layer
+    starts or ends so, and a scrubbed NaN does. A tensor larger than anything that trains is unknown.
     Reads the device once a part (and once more for a part on two devices).
     """
     reasons: list[str] = []
+    doubts: list[str] = []
     num_judged = 0
     for part, tensors in parts.items():
-        codes = _codes(tensors)
+        codes = _codes(part, tensors)
         num_judged += len(codes)
         nonfinite = [name for name, code in codes.items() if code == _NONFINITE]
         if nonfinite:
             reasons.append(f"{part}: {_count(nonfinite, len(codes))} not finite: {_names(nonfinite)}")
+        negative = [name for name, code in codes.items() if code == _NEGATIVE]
+        if negative:
+            reasons.append(f"{part}: {_count(negative, len(codes))} below zero, which none can be: {_names(negative)}")
+        exploded = [name for name, code in codes.items() if code == _EXPLODED]
+        if exploded:
+            what = f"{_count(exploded, len(codes))} larger than anything that trains"
+            doubts.append(f"{part}: {what}: {_names(exploded)}")
         if part in WEIGHT_PARTS:
             reasons += _dead(part, tensors, codes)
     if reasons:
-        return Examination(verdict=Verdict.CONTAMINATED, reasons=tuple(reasons))
+        return Examination(verdict=Verdict.CONTAMINATED, reasons=(*reasons, *doubts))
+    if doubts:
+        return Examination(verdict=Verdict.UNKNOWN, reasons=tuple(doubts))
     if not num_judged:
         return Examination(verdict=Verdict.UNKNOWN, reasons=("no floating-point tensor to judge",))
     return Examination(verdict=Verdict.CLEAN, reasons=())
+
+
+@torch.no_grad()
+def examine_halved(tensors: Mapping[str, torch.Tensor]) -> Examination:
+    """Judge what Ultralytics' half-precision checkpoint holds of the EMA ``tensors``, which may say less than they do.
+
+    A weight above 65504 becomes an infinity and is scrubbed to 65504: contaminated. So is a variance or a convolution
+    that is zero in half precision. A running statistic that is cut there is unknown: it may be an honest overflow.
+    """
+    halved = {name: value.half() for name, value in tensors.items() if value.is_floating_point()}
+    found = examine({"ema": halved})
+    if found.verdict is not Verdict.CONTAMINATED:
+        return found
+    codes = _codes("ema", halved)
+    cut = [name for name, code in codes.items() if code == _NONFINITE and bool(torch.isfinite(tensors[name]).all())]
+    if not cut:
+        return found
+    why = f"ema: {_count(cut, len(codes))} above {HALF_LARGEST}, which half precision cannot hold: {_names(cut)}"
+    for name in cut:
+        torch.nan_to_num_(halved[name])
+    rest = examine({"ema": halved})
+    only_statistics = all(name.rpartition(".")[2].startswith("running_") for name in cut)
+    verdict = Verdict.UNKNOWN if only_statistics else Verdict.CONTAMINATED
+    verdict = Verdict.CONTAMINATED if rest.verdict is Verdict.CONTAMINATED else verdict
+    return Examination(verdict=verdict, reasons=(why, *rest.reasons))
+
+
+def gravest(*examinations: Examination) -> Examination:
+    """One examination that says what all of them say."""
+    order = (Verdict.CONTAMINATED, Verdict.UNKNOWN, Verdict.CLEAN)
+    verdict = min((one.verdict for one in examinations), key=order.index)
+    return Examination(
+        verdict=verdict, reasons=tuple(dict.fromkeys(reason for one in examinations for reason in one.reasons))
+    )
 
 
 def _dead(part: str, tensors: Mapping[str, torch.Tensor], codes: Mapping[str, int]) -> list[str]:
@@ -64,19 +110,27 @@ def _dead(part: str, tensors: Mapping[str, torch.Tensor], codes: Mapping[str, in
 
 
 @torch.no_grad()
-def _codes(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """Per floating tensor with values: healthy, non-finite or all zero; one device-to-host read a device."""
+def _codes(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """Per floating tensor with values what it is; one device-to-host read a device."""
     groups: dict[tuple[torch.device, torch.dtype], list[str]] = {}
+    domains: dict[str, Domain] = {}
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and tensor.numel():
             groups.setdefault((tensor.device, tensor.dtype), []).append(name)
+            domains[name] = domain_of(part, name, tensor.ndim)
     names: dict[torch.device, list[str]] = {}
     codes: dict[torch.device, list[torch.Tensor]] = {}
     for (device, _), group in groups.items():
-        # The largest magnitude says both: it is not finite when any value is not, and zero when all are. The same
-        # foreach call as in torch.nn.utils.get_total_norm; it has no public name.
+        # The largest magnitude says three things: it is not finite when any value is not, zero when all are, and beyond
+        # the domain when any is. The same foreach call as in torch.nn.utils.get_total_norm; it has no public name.
         largest = torch.stack(torch._foreach_norm([tensors[name] for name in group], ord=float("inf")))  # noqa: SLF001
-        code = torch.where(torch.isfinite(largest), (largest == 0) * _ZERO, _NONFINITE)
+        bounds = torch.tensor([domains[name].largest for name in group], dtype=largest.dtype, device=device)
+        code = torch.where(largest > bounds, _EXPLODED, (largest == 0) * _ZERO)
+        signed = [place for place, name in enumerate(group) if domains[name].nonnegative]
+        if signed:
+            lowest = torch.stack([tensors[group[place]].amin() for place in signed])
+            code[signed] = torch.where(lowest < 0, _NEGATIVE, code[signed])
+        code = torch.where(torch.isfinite(largest), code, _NONFINITE)
         names.setdefault(device, []).extend(group)
         codes.setdefault(device, []).append(code.to(torch.uint8))
     return {

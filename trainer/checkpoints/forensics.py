@@ -19,7 +19,8 @@ from trainmaster.trainer.checkpoints.container import DamageError, Format, conte
 from trainmaster.trainer.checkpoints.ledger import Attestation
 from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in, shown
 from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
-from trainmaster.trainer.checkpoints.poison_signs import signs_of_doubt, signs_of_poison
+from trainmaster.trainer.checkpoints.poison_signs import signs_of_doubt, signs_of_poison, signs_of_ruin
+from trainmaster.trainer.checkpoints.single_numbers import doubtful_numbers, plain_numbers
 from trainmaster.trainer.checkpoints.tensors import Reader, Seen
 from trainmaster.trainer.checkpoints.values import looker
 from trainmaster.trainer.contract import Verdict
@@ -58,6 +59,8 @@ class Judgement:
     stripped: bool = False
     attested: bool = False
     """Its digest is one that was attested."""
+    doubt_stands: bool = False
+    """The verdict is unknown for the numbers that the file holds: no attestation makes it clean."""
     fitness: float | None = None
     ultralytics_version: str | None = None
     num_tensors: int = 0
@@ -66,9 +69,9 @@ class Judgement:
 def judge(path: Path, *, attestations: Iterable[Attestation] = ()) -> Judgement:
     """Judge ``path`` by the attestations (oldest first) and by its content.
 
-    A file whose bytes were attested keeps that verdict unless its content tells against it. A file of an attested name
-    with other bytes is contaminated. Without an attestation, content decides, and where it cannot tell the verdict is
-    unknown.
+    A file whose bytes were attested keeps that verdict unless its own numbers tell against it. A file of an attested
+    name with other bytes is contaminated. Without an attestation, content decides, and where it cannot tell the verdict
+    is unknown.
 
     Raises:
         OSError: no such file, no permission.
@@ -171,17 +174,19 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
         top = {"model": top}  # a bare model or a bare state dict
     reader = Reader(entries, looker(_numpy_for(len(content))))
     seen = reader.seen_in(top)
+    top = plain_numbers(top, seen, reader)
     poison = signs_of_poison(seen, reader, top)
     described = _described(blank, top, seen)
     if poison:
         return replace(described, verdict=Verdict.CONTAMINATED, reasons=tuple(poison), resumable=False)
-    doubt = [*signs_of_doubt(seen, reader, top), *_missing(described, seen)]
+    ruin = [*signs_of_ruin(seen), *doubtful_numbers(top)]
+    doubt = [*ruin, *signs_of_doubt(seen, reader, top), *_missing(described, seen)]
     if not container.as_written:
         doubt.append("the bytes around its entries are not those that torch.save writes: damaged, or packed anew")
     if code.unfamiliar:
         doubt.append(f"holds classes from outside torch and Ultralytics: {shown(code.unfamiliar)}")
     if doubt:
-        return replace(described, verdict=Verdict.UNKNOWN, reasons=tuple(doubt))
+        return replace(described, verdict=Verdict.UNKNOWN, reasons=tuple(doubt), doubt_stands=bool(ruin))
     reason = f"judged from its content: {len(seen)} tensors finite, no sign of scrubbing"
     return replace(described, verdict=Verdict.CLEAN, reasons=(reason,))
 
@@ -267,6 +272,9 @@ def _merged(found: Judgement, row: Attestation) -> Judgement:
         return replace(known, verdict=row.verdict, reasons=(attested, *row.reasons, *own), resumable=False)
     if found.verdict is Verdict.CONTAMINATED:
         return known
+    if row.verdict is Verdict.CLEAN and found.doubt_stands:
+        against = "attested clean when it was saved, against what it holds"
+        return replace(known, reasons=(*found.reasons, against))
     if row.verdict is Verdict.CLEAN:
         notes = found.reasons if found.verdict is Verdict.UNKNOWN else ()
         return replace(known, verdict=Verdict.CLEAN, reasons=(f"attested clean when it was saved{epoch}", *notes))

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
 from trainmaster.trainer.checkpoints.tensors import Reader, Role, Seen
 
-WEIGHT_PARTS: Final = frozenset({"model", "ema"})
 TRAINED_PARTS: Final = WEIGHT_PARTS | {"optimizer", "gradients", "scaler"}
 """Where a number that is not finite poisons what is trained from here on."""
 
@@ -25,6 +26,9 @@ ALIVE_WEIGHT: Final = 1e-2
 
 NUM_NAMES_SHOWN: Final = 3
 
+_FRACTIONS: Final = frozenset({"weight", "bias", "running_mean", "running_var"})
+"""Names of what is never made of whole numbers."""
+
 
 def signs_of_poison(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
     """Why the file is contaminated; empty when nothing says so."""
@@ -32,15 +36,16 @@ def signs_of_poison(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]
     return [
         *_nonfinite(seen),
         *_dead_layers(seen),
+        *_impossible(seen),
         *scrubbed,
         *_at_limit(seen, running=False),
-        *_poisoned_numbers(top),
+        *poisoned_numbers(top),
         *_validation(top, doubtful=False, scrubbed=bool(scrubbed)),
     ]
 
 
-def signs_of_doubt(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
-    """Why the file can't be called clean though nothing proves poison."""
+def signs_of_ruin(seen: Sequence[Seen]) -> list[str]:
+    """Numbers in the file that speak against it though nothing proves poison. No attestation dispels these."""
     loose = [
         one
         for one in seen
@@ -48,14 +53,26 @@ def signs_of_doubt(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any])
         and not one.content.finite
         and (one.role is Role.ATTRIBUTE or one.part not in TRAINED_PARTS)
     ]
-    unread = [one for one in seen if not one.judged]
+    unread = [one for one in seen if not one.judged or (one.form is None and one.leaf in _FRACTIONS)]
+    exploded = [one for one in seen if one.content is not None and one.content.exploded]
+    constant = [one for one in seen if one.constant]
+    many = [one for one in seen if one.leaf == "num_batches_tracked" and (one.count or 0) > MOST_BATCHES]
     return [
         *_at_limit(seen, running=True),
+        *([f"exploded: larger than anything that trains: {_names(exploded)}"] if exploded else []),
+        *([f"one and the same number throughout: {_names(constant)}"] if constant else []),
+        *([f"more batches tracked than there can have been: {_names(many)}"] if many else []),
+        *([f"a tensor outside the weights is not finite: {_names(loose)}"] if loose else []),
+        *([f"numbers in a format that is not judged: {_names(unread)}"] if unread else []),
+    ]
+
+
+def signs_of_doubt(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
+    """What in the history of the file leaves open whether it is clean; who was there when it was saved may know."""
+    return [
         *_validation(top, doubtful=True, scrubbed=False),
         *_trained_on_after(top),
         *([] if _is_validated(top) else _scrubbed_means(seen, reader)),
-        *([f"a tensor outside the weights is not finite: {_names(loose)}"] if loose else []),
-        *([f"numbers in a format that is not judged: {_names(unread)}"] if unread else []),
     ]
 
 
@@ -80,6 +97,14 @@ def _dead_layers(seen: Sequence[Seen]) -> Iterator[str]:
         dead = _all_zero(linear)
         if 2 * len(dead) > len(linear):  # RT-DETR starts with a quarter of them at zero
             yield f"{part}: {_count(dead, linear, 'linear layer')} all zero: {_names(dead)}"
+
+
+def _impossible(seen: Sequence[Seen]) -> Iterator[str]:
+    """Numbers below zero of which a root is taken, or which count something."""
+    below = [one for one in seen if one.content is not None and one.content.negative and one.role is Role.WEIGHT]
+    below += [one for one in seen if one.leaf == "num_batches_tracked" and one.count is not None and one.count < 0]
+    for leaf in sorted({one.leaf for one in below}):
+        yield f"{leaf} below zero, which none can be: {_names([one for one in below if one.leaf == leaf])}"
 
 
 def _all_zero(some: Iterable[Seen]) -> list[Seen]:
@@ -122,21 +147,6 @@ def _at_limit(seen: Sequence[Seen], *, running: bool) -> Iterator[str]:
     ]
     if limited:
         yield f"a scrubbed infinity, or an overflow (the largest number that the format has): {_names(limited)}"
-
-
-def _poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
-    optimizer = top.get("optimizer")
-    groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
-    for index, group in enumerate(groups if isinstance(groups, list) else ()):
-        bad = [key for key, value in group.items() if _is_nonfinite(value)] if isinstance(group, dict) else []
-        if bad:
-            yield f"optimizer: param_groups[{index}] has no finite {', '.join(map(str, bad))}"
-    scaler = top.get("scaler")
-    scale = scaler.get("scale") if isinstance(scaler, dict) else None
-    if _is_nonfinite(scale) or (isinstance(scale, float) and scale == 0.0):
-        yield f"the gradient scaler's scale is {scale}: no step can be taken with it"
-    if _is_nonfinite(top.get("best_fitness")):
-        yield f"the best fitness is {top['best_fitness']}"
 
 
 def _validation(top: Mapping[Any, Any], *, doubtful: bool, scrubbed: bool) -> Iterator[str]:

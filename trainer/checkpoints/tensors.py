@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import prod
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.container import DamageError
+from trainmaster.trainer.checkpoints.domains import Domain, domain_of
 from trainmaster.trainer.checkpoints.pickle_walk import Made, Storage, Tensor
 from trainmaster.trainer.checkpoints.values import BF16, EMPTY, F16, F32, F64, Content, FloatFormat, Look, numbers
 
@@ -60,6 +62,10 @@ class Seen:
     judged: bool
     form: FloatFormat | None
     content: Content | None
+    constant: bool = False
+    """Holds one and the same number throughout, where numbers differ in anything that was trained."""
+    count: int | None = None
+    """The number itself, of a single whole one."""
 
     @property
     def leaf(self) -> str:
@@ -73,7 +79,7 @@ class Reader:
 
     entries: Mapping[str, memoryview]
     look: Look
-    _looked: dict[tuple[str, int, int, str], Content] = field(default_factory=dict)
+    _looked: dict[tuple[str, int, int, str, Domain], Content] = field(default_factory=dict)
     _looked_bytes: int = 0
     _single_numbers: int = 0
     _most_bytes: int = 0
@@ -110,25 +116,39 @@ class Reader:
 
     def _see(self, part: str, name: str, role: Role, tensor: Tensor) -> Seen:
         kind = tensor.dtype or tensor.storage.type_name
-        form, content = _FLOATS.get(kind), None
+        form, content, constant, count = _FLOATS.get(kind), None, False, None
         if form is not None:
-            content = self._content(tensor, self._bytes_of(tensor, form.num_bytes), form)
+            domain = domain_of(part, name, len(tensor.shape))
+            view = self._bytes_of(tensor, form.num_bytes)
+            content = self._content(tensor, view, form, domain)
+            constant = role is Role.WEIGHT and _is_constant(tensor, view, form, domain)
         elif kind in _WHOLE:
-            self._bytes_of(tensor, _WHOLE[kind])
+            whole = self._bytes_of(tensor, _WHOLE[kind])
+            count = int.from_bytes(whole, "little", signed=True) if whole.nbytes == _WHOLE[kind] else None
         elif f"data/{tensor.storage.key}" not in self.entries:
             raise DamageError(f"the numbers of {part}.{name} are missing")
         judged = form is not None or kind in _WHOLE
-        return Seen(part=part, name=name, role=role, tensor=tensor, judged=judged, form=form, content=content)
+        return Seen(
+            part=part,
+            name=name,
+            role=role,
+            tensor=tensor,
+            judged=judged,
+            form=form,
+            content=content,
+            constant=constant,
+            count=count,
+        )
 
-    def _content(self, tensor: Tensor, view: memoryview, form: FloatFormat) -> Content:
+    def _content(self, tensor: Tensor, view: memoryview, form: FloatFormat, domain: Domain) -> Content:
         if not view.nbytes:
             return EMPTY
-        place = (tensor.storage.key, tensor.offset, view.nbytes, form.name)
+        place = (tensor.storage.key, tensor.offset, view.nbytes, form.name, domain)
         if place not in self._looked:
             self._looked_bytes += view.nbytes
             if self._looked_bytes > self._most_bytes:
                 raise DamageError("its tensors lie over one another: torch writes numbers once")
-            self._looked[place] = self.look(view, form)
+            self._looked[place] = self.look(view, form, domain)
         return self._looked[place]
 
     def _bytes_of(self, tensor: Tensor, item_bytes: int) -> memoryview:
@@ -151,6 +171,17 @@ class Reader:
             have = "none" if view is None else str(view.nbytes)
             raise DamageError(f"storage {storage.key} should hold {needed} bytes and has {have}")
         return view[:needed]
+
+
+def _is_constant(tensor: Tensor, view: memoryview, form: FloatFormat, domain: Domain) -> bool:
+    """Zeros are told by :class:`Content`; a stride of zero repeats one number without storing it again."""
+    if domain.starts_at is None or prod(tensor.shape) < domain.num_varied or not view.nbytes:
+        return False
+    width = form.num_bytes
+    if view[:-width] != view[width:]:
+        return False
+    (first,) = numbers(view[:width], form)
+    return first not in {0.0, domain.starts_at}
 
 
 def _tensors(parts: Mapping[Any, Any]) -> Iterator[tuple[str, str, Role, Tensor]]:

@@ -9,6 +9,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
+from trainmaster.trainer.checkpoints.domains import ANYTHING, Domain
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatFormat:
@@ -23,9 +25,18 @@ class FloatFormat:
     """For ``struct``; empty where it has none."""
 
     @property
+    def sign(self) -> int:
+        """The bit of the sign."""
+        return self.magnitude_mask + 1
+
+    @property
     def largest(self) -> int:
         """The bits of the largest finite number, to which ``nan_to_num_`` turns an infinity."""
         return self.infinity - 1
+
+    def bits_of(self, magnitude: float) -> int:
+        """The bits of the smallest number of the format that is larger than ``magnitude``; infinity if none is."""
+        return _bits_above(self, magnitude)
 
 
 F16: Final = FloatFormat(name="float16", num_bytes=2, magnitude_mask=0x7FFF, infinity=0x7C00, code="e")
@@ -44,11 +55,15 @@ class Content:
     zero: bool
     at_limit: bool
     """A value is as large as the format can say: an infinity was scrubbed to it, or it overflowed."""
+    exploded: bool = False
+    """A value is beyond what its domain holds."""
+    negative: bool = False
+    """A value is below zero, where none can be."""
 
 
 EMPTY: Final = Content(finite=True, zero=False, at_limit=False)
 
-Look = Callable[[memoryview, FloatFormat], Content]
+Look = Callable[[memoryview, FloatFormat, Domain], Content]
 
 CHUNK_BYTES: Final = 256 * 1024
 """Both ways work through the file in pieces that stay in the processor's cache."""
@@ -58,41 +73,67 @@ def looker(numpy: ModuleType | None) -> Look:
     """The way to look at numbers: by ``numpy`` where there is one, else by the standard library alone."""
     if numpy is None:
         return look_plainly
-    return lambda view, form: look_with_numpy(numpy, view, form)
+    return lambda view, form, domain: look_with_numpy(numpy, view, form, domain)
 
 
-def look_with_numpy(numpy: Any, view: memoryview, form: FloatFormat) -> Content:
-    """What ``view`` (whole numbers of ``form``) holds."""
+def look_with_numpy(numpy: Any, view: memoryview, form: FloatFormat, domain: Domain = ANYTHING) -> Content:
+    """What ``view`` (whole numbers of ``form``) holds, measured by ``domain``."""
     if not view.nbytes:
         return EMPTY
     bits = numpy.frombuffer(view, dtype=f"<u{form.num_bytes}")
     step = CHUNK_BYTES // form.num_bytes
     mask = bits.dtype.type(form.magnitude_mask)
-    pieces = (bits[start : start + step] for start in range(0, bits.size, step))
+    pieces = [bits[start : start + step] for start in range(0, bits.size, step)]
     largest = max(int((piece & mask).max()) for piece in pieces)
-    return Content(finite=largest < form.infinity, zero=largest == 0, at_limit=largest == form.largest)
+    negative = domain.nonnegative and any(int(piece.max()) > form.sign for piece in pieces)
+    return Content(
+        finite=largest < form.infinity,
+        zero=largest == 0,
+        at_limit=largest == form.largest,
+        exploded=form.bits_of(domain.largest) <= largest < form.infinity,
+        negative=negative and largest < form.infinity,
+    )
 
 
-def look_plainly(view: memoryview, form: FloatFormat) -> Content:
-    """What ``view`` (whole numbers of ``form``) holds."""
+def look_plainly(view: memoryview, form: FloatFormat, domain: Domain = ANYTHING) -> Content:
+    """What ``view`` (whole numbers of ``form``) holds, measured by ``domain``."""
     if not view.nbytes:
         return EMPTY
-    finite, zero, at_limit = True, True, False
-    suspects = _suspect_top_bytes(form)
+    finite, zero, at_limit, exploded, negative = True, True, False, False, False
+    bound = form.bits_of(domain.largest)
+    suspects = _suspect_top_bytes(form, min(bound, form.largest))
     for start in range(0, view.nbytes, CHUNK_BYTES):
         chunk = bytes(view[start : start + CHUNK_BYTES])
         if b"\1" in chunk[form.num_bytes - 1 :: form.num_bytes].translate(suspects):
             finite = finite and not _any_at_least(chunk, form, form.infinity)
             at_limit = at_limit or _any_at_least(chunk, form, form.largest)
+            exploded = exploded or _any_at_least(chunk, form, bound)
         zero = zero and not chunk[:4096].translate(None, b"\0\x80") and not _any_at_least(chunk, form, 1)
-    return Content(finite=finite, zero=zero, at_limit=at_limit and finite)
+        negative = negative or (domain.nonnegative and _any_negative(chunk, form))
+    return Content(
+        finite=finite,
+        zero=zero,
+        at_limit=at_limit and finite,
+        exploded=exploded and finite,
+        negative=negative and finite,
+    )
 
 
 @cache
-def _suspect_top_bytes(form: FloatFormat) -> bytes:
-    """A translation table: 1 for the top bytes that a number at or above the largest can have, 0 for all others."""
+def _bits_above(form: FloatFormat, magnitude: float) -> int:
+    low, high = 0, form.infinity  # magnitudes are ordered as their bits are
+    while low < high:
+        middle = (low + high) // 2
+        (value,) = numbers(memoryview(middle.to_bytes(form.num_bytes, "little")), form)
+        low, high = (low, middle) if value > magnitude else (middle + 1, high)
+    return low
+
+
+@cache
+def _suspect_top_bytes(form: FloatFormat, least: int) -> bytes:
+    """A translation table: 1 for the top bytes that a number with the bits ``least`` or above can have, else 0."""
     shift = 8 * (form.num_bytes - 1)
-    lowest, highest = form.largest >> shift, form.magnitude_mask >> shift
+    lowest, highest = least >> shift, form.magnitude_mask >> shift
     return bytes(lowest <= (top & 0x7F) <= highest for top in range(256))
 
 
@@ -104,9 +145,19 @@ def _any_at_least(chunk: bytes, form: FloatFormat, threshold: int) -> bool:
     """
     width = form.num_bytes
     count = len(chunk) // width
-    sign = form.magnitude_mask + 1
     magnitudes = int.from_bytes(chunk, "little") & _repeated(form.magnitude_mask, width, count)
-    return bool((magnitudes + _repeated(sign - threshold, width, count)) & _repeated(sign, width, count))
+    return bool((magnitudes + _repeated(form.sign - threshold, width, count)) & _repeated(form.sign, width, count))
+
+
+def _any_negative(chunk: bytes, form: FloatFormat) -> bool:
+    """Whether any number in ``chunk`` is below zero; as in :func:`_any_at_least`, for those with a sign."""
+    width = form.num_bytes
+    count = len(chunk) // width
+    signs = int.from_bytes(chunk, "little") & _repeated(form.sign, width, count)
+    if not signs:
+        return False
+    magnitudes = int.from_bytes(chunk, "little") & _repeated(form.magnitude_mask, width, count)
+    return bool((magnitudes + _repeated(form.magnitude_mask, width, count)) & signs)
 
 
 @cache

@@ -16,7 +16,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.batches.healing import heal_ema, heal_optimizer
 from trainmaster.trainer.batches.position import Position
-from trainmaster.trainer.checkpoints.attest import Examination, examine
+from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
@@ -103,18 +103,19 @@ class Saver:
     def save_epoch(self, trainer: Any, moment: Moment, stock_save: Callable[[], Any]) -> bool:
         """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
         examination = self._examine(trainer)
+        halved = gravest(examination, examine_halved(trainer.ema.ema.state_dict())) if trainer.ema else examination
         epoch = moment.position.epoch + 1
         saved = False
         self._unsaved = None
         try:
-            with self._announced(trainer, epoch, examination):
+            with self._announced(trainer, epoch, halved):
                 saved = bool(stock_save())
             self._last_saved = self._monotonic()
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)
             self._unsaved = error
         if saved:
-            self._attest_weights(trainer, epoch, examination)
+            self._attest_weights(trainer, epoch, halved)
         if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
             self._save(STOP_NAME, trainer, moment, examination, at_epoch_end=False)
         elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.unit.trainer.checkpoints.making import small_model, stepped_optimizer
-from trainmaster.trainer.checkpoints.attest import examine
+from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.contract import Verdict
 
 NAN, INF = float("nan"), float("inf")
@@ -105,3 +105,62 @@ def test_device_is_read_once_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     examine({"model": poisoned})
     assert reads == ["tolist"]
     assert healthy.verdict is Verdict.CLEAN
+
+
+@pytest.mark.parametrize("part", ["model", "ema"])
+def test_variance_below_zero_is_contaminated(part: str) -> None:
+    parts = {"model": state(), "ema": state()}
+    parts[part]["second.bn.running_var"][5] = -1e-3
+    found = examine(parts)
+    assert found.verdict is Verdict.CONTAMINATED
+    assert found.reasons == (f"{part}: 1 of 12 tensors is below zero, which none can be: second.bn.running_var",)
+
+
+@pytest.mark.parametrize("name", ["0.exp_avg_sq", "7.step", "3.square_avg", "1.exp_inf"])
+def test_squares_and_counts_of_an_optimizer_below_zero_are_contaminated(name: str) -> None:
+    assert examine({"optimizer": {name: torch.tensor([1.0, -1e-12])}}).verdict is Verdict.CONTAMINATED
+    assert examine({"optimizer": {"0.exp_avg": torch.tensor([1.0, -1.0])}}).verdict is Verdict.CLEAN
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("first.conv.weight", 1e3), ("head.weight", -1e3), ("head.bias", 1e3), ("first.bn.weight", -1e4)),
+        *(("first.bn.running_mean", 3e16), ("first.bn.running_var", 3e34)),
+    ],
+)
+def test_what_is_larger_than_anything_that_trains_is_unknown(name: str, value: float) -> None:
+    tensors = state()
+    tensors[name].view(-1)[0] = value
+    found = examine({"ema": tensors})
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.reasons == (f"ema: 1 of 12 tensors is larger than anything that trains: {name}",)
+
+
+def test_half_precision_is_judged_by_what_it_holds_of_the_ema() -> None:
+    tensors = state()
+    assert examine_halved(tensors).verdict is Verdict.CLEAN
+    tensors["second.bn.running_var"][2] = 70_000.0
+    assert examine({"ema": tensors}).verdict is Verdict.CLEAN
+    found = examine_halved(tensors)
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.reasons == (
+        "ema: 1 of 12 tensors is above 65504, which half precision cannot hold: second.bn.running_var",
+    )
+    tensors["head.bias"][0] = 1e5
+    assert examine_halved(tensors).verdict is Verdict.CONTAMINATED
+
+
+def test_what_vanishes_in_half_precision_is_contaminated_there() -> None:
+    tensors = state()
+    tensors["second.bn.running_var"].fill_(1e-9)
+    assert examine({"ema": tensors}).verdict is Verdict.CLEAN
+    assert examine_halved(tensors).verdict is Verdict.CONTAMINATED
+
+
+def test_the_gravest_of_several_verdicts_holds_with_every_reason_once() -> None:
+    clean, unknown = examine({"model": state()}), Examination(verdict=Verdict.UNKNOWN, reasons=("a", "b"))
+    assert gravest(clean, clean) == clean
+    assert gravest(clean, unknown) == unknown
+    bad = Examination(verdict=Verdict.CONTAMINATED, reasons=("b", "c"))
+    assert gravest(unknown, bad) == Examination(verdict=Verdict.CONTAMINATED, reasons=("a", "b", "c"))

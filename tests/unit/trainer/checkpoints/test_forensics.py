@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -132,6 +133,22 @@ def zero_precision(content: dict) -> None:
     content["train_metrics"]["fitness"] = 0.0
 
 
+def numpy_numbers(content: dict) -> None:
+    content["optimizer"]["param_groups"][0] |= {"lr": np.float64(0.01), "momentum": np.float32(0.9), "eps": 0}
+    content["train_metrics"] |= {"val/box_loss": np.float64(1.0), "fitness": np.float32(0.5)}
+    content["best_fitness"] = torch.tensor(0.5)
+
+
+def fresh_statistics(content: dict) -> None:
+    content["ema"].first.bn.running_var.fill_(1.0)
+    content["ema"].first.bn.running_mean.zero_()
+
+
+def large_but_trained(content: dict) -> None:
+    content["ema"].second.conv.weight.data[0, 0, 0, 0] = 40.0
+    content["ema"].second.bn.running_var[0] = 20_000.0
+
+
 def no_steps_yet(content: dict) -> None:
     content["optimizer"]["state"] = {}
 
@@ -162,6 +179,7 @@ def shared_storage(content: dict) -> None:
     [
         *(zero_bias, zero_gamma, zero_momentum, zero_precision, no_steps_yet, sleeping_channel, no_batch_norm),
         *(nan_in_an_earlier_epoch, validation_off, shared_storage),
+        *(numpy_numbers, fresh_statistics, large_but_trained),
     ],
     ids=lambda change: change.__name__,
 )
@@ -271,6 +289,29 @@ class TestWithAttestations:
         path = save(layout.weights / "last.pt", content)
         attest(layout, path)
         assert judge(path, attestations=attestations(layout)).verdict is CONTAMINATED
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("first.bn.running_var", 65_504.0), ("second.conv.weight", 5e4), ("second.bn.running_mean", 2e4)],
+    )
+    def test_an_attestation_does_not_overrule_what_the_file_shows(
+        self, layout: RunLayout, name: str, value: float
+    ) -> None:
+        content = checkpoint_dict()
+        content["ema"].state_dict()[name].view(-1)[0] = value
+        path = save(layout.weights / "last.pt", content)
+        attest(layout, path)
+        found = judge(path, attestations=attestations(layout))
+        assert (found.verdict, found.attested) == (UNKNOWN, True)
+        assert "attested clean when it was saved, against what it holds" in said(found)
+
+    def test_an_attestation_tells_what_the_history_leaves_open(self, layout: RunLayout) -> None:
+        content = checkpoint_dict()
+        content["train_results"] = {"train/box_loss": [NAN], "val/box_loss": [NAN]}
+        path = save(layout.weights / "last.pt", content)
+        assert judge(path).verdict is UNKNOWN
+        attest(layout, path)
+        assert judge(path, attestations=attestations(layout)).verdict is CLEAN
 
     def test_attested_stripped_file_is_clean_and_not_resumable(self, layout: RunLayout) -> None:
         path = save(layout.weights / "last.pt", stripped(checkpoint_dict()))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainmaster.trainer.checkpoints import values
+from trainmaster.trainer.checkpoints.domains import Domain
 from trainmaster.trainer.checkpoints.values import (
     BF16,
     F16,
@@ -25,7 +26,7 @@ DTYPES = {F16: torch.float16, BF16: torch.bfloat16, F32: torch.float32, F64: tor
 FORMATS = pytest.mark.parametrize("form", DTYPES, ids=lambda form: form.name)
 LOOKS = pytest.mark.parametrize(
     "look",
-    [look_plainly, lambda view, form: look_with_numpy(np, view, form)],
+    [look_plainly, lambda *given: look_with_numpy(np, *given)],
     ids=["standard library", "numpy"],
 )
 
@@ -93,3 +94,37 @@ def test_numbers_are_read_one_by_one(form: FloatFormat) -> None:
 
 def test_bfloat16_keeps_its_range() -> None:
     assert list(numbers(memoryview(struct.pack("<H", 0x7F80)), BF16)) == [float("inf")]
+
+
+@FORMATS
+@LOOKS
+@pytest.mark.parametrize(
+    ("numbers_in", "exploded", "negative"),
+    [
+        ([0.0, -0.0, 100.0], False, False),
+        ([1.0, -1e-3], False, True),
+        ([1.0, 101.0], True, False),
+        ([-200.0, 0.0], True, True),
+        ([float("nan"), -200.0], False, False),
+    ],
+    ids=["within", "below zero", "beyond", "beyond and below zero", "not finite"],
+)
+def test_a_domain_is_measured(
+    form: FloatFormat, look, numbers_in: list[float], *, exploded: bool, negative: bool
+) -> None:
+    domain = Domain(largest=100.0, nonnegative=True)
+    found = look(bits_of(torch.tensor(numbers_in, dtype=DTYPES[form])), form, domain)
+    assert (found.exploded, found.negative) == (exploded, negative)
+
+
+@FORMATS
+@given(content=st.binary(max_size=400), largest=st.floats(1e-3, 1e12))
+@settings(max_examples=100)
+def test_any_bits_are_measured_as_torch_measures_them(form: FloatFormat, content: bytes, largest: float) -> None:
+    whole = content[: len(content) // form.num_bytes * form.num_bytes]
+    view, domain = memoryview(whole), Domain(largest=largest, nonnegative=True)
+    tensor = torch.frombuffer(bytearray(whole), dtype=DTYPES[form]).double() if whole else torch.empty(0)
+    finite = bool(torch.isfinite(tensor).all())
+    for found in (look_plainly(view, form, domain), look_with_numpy(np, view, form, domain)):
+        assert found.exploded is (finite and bool((tensor.abs() > largest).any()))
+        assert found.negative is (finite and bool((tensor < 0).any()))

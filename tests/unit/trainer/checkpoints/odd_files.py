@@ -1,0 +1,229 @@
+"""Two hundred and more kinds of odd checkpoint, generated: what spoils one number, for every place and every number."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from tests.unit.trainer.checkpoints.making import checkpoint_dict, small_model, stepped_optimizer
+
+NAN, INF = float("nan"), float("inf")
+Change = Callable[[dict[str, Any]], None]
+Make = Callable[[Path], None]
+
+NUMBERS: Final = {"nan": NAN, "inf": INF, "-inf": -INF}
+TENSORS: Final = tuple(small_model().state_dict())
+ADAM: Final = ("exp_avg", "exp_avg_sq", "step")
+
+
+def odd_files() -> Iterator[tuple[str, Make]]:
+    """Name and maker of each: no one of them may be called clean."""
+    for name, change in [*_in_weights(), *_in_settings(), *_in_numbers_beside()]:
+        yield name, _saved(change)
+    yield from _states()
+    yield from _damaged()
+
+
+def _saved(change: Change) -> Make:
+    def make(path: Path) -> None:
+        content = checkpoint_dict()
+        change(content)
+        torch.save(content, path)
+
+    return make
+
+
+def _put(name: str, value: float, place: int) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["ema"].state_dict()[name].view(-1)[place] = value
+
+    return change
+
+
+def _fill(name: str, value: float) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["ema"].state_dict()[name].fill_(value)
+
+    return change
+
+
+def _in_weights() -> Iterator[tuple[str, Change]]:
+    for name in TENSORS:
+        if name.endswith("num_batches_tracked"):
+            for value in (-1, -(2**62), 2**62):
+                yield f"{name} is {value}", _fill(name, value)
+            continue
+        for label, value in NUMBERS.items():
+            for place in (0, -1):
+                yield f"{label} at {place} of {name}", _put(name, value, place)
+        yield f"{name} exploded", _put(name, 60_000.0 if "running_var" not in name else 65_504.0, 0)
+        if name.endswith("running_var"):
+            for value in (-1.0, -6e-8, -60_000.0):
+                yield f"{name} has {value}", _put(name, value, 3)
+            yield f"{name} all below zero", _fill(name, -0.5)
+            yield f"{name} all zero", _fill(name, 0.0)
+        if name.endswith(("running_var", "running_mean")) or (name.endswith("weight") and "bn" not in name):
+            yield f"{name} constant", _fill(name, 0.25)
+    for bits, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32), ("float64", torch.float64)):
+        for label, value in (*NUMBERS.items(), ("-1", -1.0)):
+            yield f"{label} in a variance in {bits}", _cast(dtype, "second.bn.running_var", value)
+        yield f"exploded in {bits}", _cast(dtype, "second.conv.weight", 1e30)
+        yield f"exploded statistics in {bits}", _cast(dtype, "second.bn.running_mean", 3e16)
+    for dtype in (torch.int8, torch.int32, torch.int64, torch.uint8, torch.float8_e4m3fn, torch.complex64):
+        yield f"weights as {dtype}", _retyped(dtype)
+    yield "weights laid over one number", _expanded
+
+
+def _cast(dtype: torch.dtype, name: str, value: float) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["ema"] = content["ema"].to(dtype)
+        _put(name, value, 1)(content)
+
+    return change
+
+
+def _retyped(dtype: torch.dtype) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        layer = content["ema"].first.conv
+        layer._parameters["weight"] = torch.nn.Parameter(layer.weight.data.to(dtype), requires_grad=False)
+
+    return change
+
+
+def _expanded(content: dict[str, Any]) -> None:
+    layer = content["ema"].second.conv
+    layer.weight = torch.nn.Parameter(torch.tensor([0.5]).half().expand(8, 8, 3, 3))
+
+
+def _group(key: str, value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["optimizer"]["param_groups"][0][key] = value
+
+    return change
+
+
+def _in_settings() -> Iterator[tuple[str, Change]]:
+    kinds: dict[str, Callable[[float], Any]] = {
+        "float": float,
+        "numpy float64": np.float64,
+        "numpy float32": np.float32,
+        "numpy float16": np.float16,
+        "tensor": torch.tensor,
+        "tensor of one": lambda value: torch.tensor([value], dtype=torch.float64),
+    }
+    for kind, make in kinds.items():
+        for key in ("lr", "momentum", "weight_decay", "eps", "dampening"):
+            yield f"{key} is nan as {kind}", _group(key, make(NAN))
+        yield f"lr is inf as {kind}", _group("lr", make(INF))
+        yield f"lr is below zero as {kind}", _group("lr", make(-0.5))
+        yield f"a beta is nan as {kind}", _group("betas", (0.9, make(NAN)))
+        yield f"a beta is 1 as {kind}", _group("betas", (make(1.0), 0.999))
+    yield "lr is a thousand", _group("lr", 1e3)
+
+
+def _top(key: str, value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content[key] = value
+
+    return change
+
+
+def _in_numbers_beside() -> Iterator[tuple[str, Change]]:
+    for value in (NAN, 0.0, -1.0, INF, 0, np.float64(NAN), torch.tensor(NAN)):
+        yield f"the scaler's scale is {value!r}", _top("scaler", {"scale": value, "growth_factor": 2.0})
+    yield "the scaler's factor is nan", _top("scaler", {"scale": 65536.0, "backoff_factor": NAN})
+    for value in (NAN, INF, np.float64(NAN), torch.tensor(NAN)):
+        yield f"the best fitness is {value!r}", _top("best_fitness", value)
+        yield f"updates are {value!r}", _top("updates", value)
+    yield "updates are below zero", _top("updates", -5)
+    for key in ("val/box_loss", "fitness"):
+        for value in (NAN, np.float64(NAN), np.float32(INF)):
+            yield f"{key} is {value!r}", _metric(key, value)
+    for value in (None, {}, "weights", 0):
+        yield f"the EMA is {value!r}", _top("ema", value)
+        yield f"the optimizer is {value!r}", _top("optimizer", value)
+    for value in (None, -1, "3", 1.5):
+        yield f"the epoch is {value!r}", _top("epoch", value)
+
+
+def _metric(key: str, value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["train_metrics"][key] = value
+
+    return change
+
+
+def _states() -> Iterator[tuple[str, Make]]:
+    for key in ADAM:
+        for label, value in (*NUMBERS.items(), ("-1", -1.0)):
+            if (key, label) != ("exp_avg", "-1"):
+                yield f"{key} of Adam has {label}", _state(key, value)
+    yield "a momentum of 1e30", _state("exp_avg", 1e30)
+
+
+def _state(key: str, value: float) -> Make:
+    def make(path: Path) -> None:
+        model = small_model()
+        stepped_optimizer(model)
+        optimizer = torch.optim.Adam(model.parameters())
+        model(torch.randn(4, 3, 16, 16)).square().mean().backward()
+        optimizer.step()
+        optimizer.state[model.head.weight][key].view(-1)[0] = value
+        tensors = model.state_dict()
+        state = {"format": "trainmaster-state", "epoch": 1, "model": tensors, "ema": tensors, "scaler": {}}
+        torch.save({**state, "optimizer": optimizer.state_dict()}, path)
+
+    return make
+
+
+def _damaged() -> Iterator[tuple[str, Make]]:
+    for share in (0.0, 0.01, 0.25, 0.5, 0.75, 0.99):
+        yield f"cut at {share:.0%}", _whole(lambda content, share=share: content[: int(share * len(content))])
+    for place in (0.001, 0.3, 0.6, 0.95):
+        yield f"zeros from {place:.0%}", _whole(lambda content, place=place: _zeroed(content, place))
+    yield "twice", _whole(lambda content: content + content)
+    yield "bytes before it", _whole(lambda content: bytes(64) + content)
+    yield "bytes behind it", _whole(lambda content: content + bytes(64))
+    yield "packed anew", _whole(lambda content: _packed(content, zipfile.ZIP_STORED))
+    yield "compressed", _whole(lambda content: _packed(content, zipfile.ZIP_DEFLATED))
+    yield "without its pickle", _whole(lambda content: _packed(content, zipfile.ZIP_STORED, without="data.pkl"))
+    for protocol in range(6):
+        yield f"the numbers as a bare pickle of protocol {protocol}", _pickled(protocol)
+
+
+def _whole(spoil: Callable[[bytes], bytes]) -> Make:
+    def make(path: Path) -> None:
+        stream = io.BytesIO()
+        torch.save(checkpoint_dict(), stream)
+        path.write_bytes(spoil(stream.getvalue()))
+
+    return make
+
+
+def _zeroed(content: bytes, place: float) -> bytes:
+    start = int(place * len(content))
+    return content[:start] + bytes(2048) + content[start + 2048 :]
+
+
+def _packed(content: bytes, method: int, without: str = "") -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w", method) as new:
+        for info in old.infolist():
+            if not without or not info.filename.endswith(without):
+                new.writestr(info.filename, old.read(info))
+    return stream.getvalue()
+
+
+def _pickled(protocol: int) -> Make:
+    def make(path: Path) -> None:
+        import pickle
+
+        path.write_bytes(pickle.dumps({"model": {"weight": [0.5, NAN]}}, protocol=protocol))
+
+    return make

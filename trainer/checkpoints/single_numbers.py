@@ -1,0 +1,163 @@
+"""Single numbers of a checkpoint that no training can go on with: rates, scales, counts. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.pickle_walk import Made, Tensor
+from trainmaster.trainer.checkpoints.tensors import Reader, Seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What a setting of an optimizer can be, both ends included unless ``below`` shuts the upper one out."""
+
+    least: float = 0.0
+    most: float = math.inf
+    below: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` can be; NaN never can."""
+        return self.least <= value and (value < self.most if self.below else value <= self.most) and value != math.inf
+
+
+SETTINGS: Final[Mapping[str, Range]] = {
+    "lr": Range(most=10.0),
+    "initial_lr": Range(most=10.0),
+    "momentum": Range(most=1.0),
+    "dampening": Range(least=-math.inf),
+    "weight_decay": Range(most=10.0),
+    "betas": Range(most=1.0, below=True),
+    "alpha": Range(most=1.0),
+    "eps": Range(most=1.0),
+    "rho": Range(most=1.0),
+    "lr_decay": Range(),
+    "momentum_decay": Range(),
+    "lambd": Range(),
+    "t0": Range(least=-math.inf),
+}
+"""Of an optimizer's groups, what a step multiplies by or takes the root of, and what none can be beyond.
+
+Ultralytics takes no lr0 above 1. One step at a rate of a million leaves weights that are finite, and a model that is
+lost. An ``eps`` of zero is allowed by torch, a beta of 1 is not (torch/optim/adam.py). Anything else among a group's
+numbers has to be finite."""
+
+MAX_NUMBER_DEPTH: Final = 4
+"""Nesting below a top-level key at which a number matters: ``optimizer.param_groups[0].betas[1]``."""
+MAX_PARTS: Final = 10_000
+"""Of a list that may hold such numbers; the parameters of a group are thousands."""
+
+_NUMPY_CODES: Final = {
+    "f2": "e",
+    "f4": "f",
+    "f8": "d",
+    "i1": "b",
+    "i2": "h",
+    "i4": "i",
+    "i8": "q",
+    "u1": "B",
+    "b1": "?",
+}
+
+
+def setting_holds(name: str, value: float) -> bool:
+    """Whether an optimizer's setting ``name`` can be ``value``."""
+    return SETTINGS.get(name, Range(least=-math.inf)).holds(value)
+
+
+def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: Reader) -> dict[Any, Any]:
+    """``top`` with a float for every NumPy number and every tensor of one number that stands beside the weights."""
+    tensors = {id(one.tensor): one for one in seen}
+
+    def plain(value: Any, depth: int) -> Any:
+        if isinstance(value, dict) and depth:
+            return {key: value if key == "state" else plain(value, depth - 1) for key, value in value.items()}
+        if isinstance(value, list | tuple) and depth and len(value) <= MAX_PARTS:
+            return [plain(part, depth - 1) for part in value]
+        if isinstance(value, Made):
+            number = _numpy_number(value)
+            return value if number is None else number
+        one = tensors.get(id(value)) if isinstance(value, Tensor) else None
+        return value if one is None or one.form is None or reader.count_of(one) != 1 else reader.numbers_of(one)[0]
+
+    return {key: value if key in WEIGHT_PARTS else plain(value, MAX_NUMBER_DEPTH) for key, value in top.items()}
+
+
+def poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
+    """Numbers beside the weights with which no step can be taken, or none that trains."""
+    yield from _poisoned_settings(top)
+    scaler = top.get("scaler")
+    for key in ("scale", "growth_factor", "backoff_factor") if isinstance(scaler, dict) else ():
+        for number in _floats(scaler.get(key)):
+            if not 0 < number < math.inf:
+                yield f"the gradient scaler's {key} is {number}: no step can be taken with it"
+    for number in _floats(top.get("best_fitness")):
+        if not math.isfinite(number):
+            yield f"the best fitness is {number}"
+    for key in ("updates", "ema_updates"):
+        for number in _floats(top.get(key)):
+            if not 0 <= number < math.inf:
+                yield f"{key} is {number}: no running average has had so many"
+
+
+def _poisoned_settings(top: Mapping[Any, Any]) -> Iterator[str]:
+    for index, group in enumerate(_groups(top)):
+        found = {str(key): _floats(value) for key, value in group.items() if key != "params"}
+        if nonfinite := [key for key, numbers in found.items() if not all(map(math.isfinite, numbers))]:
+            yield f"optimizer: param_groups[{index}] has no finite {', '.join(nonfinite)}"
+        for key, numbers in found.items():
+            bad = [number for number in numbers if math.isfinite(number) and not setting_holds(key, number)]
+            if bad:
+                yield f"optimizer: param_groups[{index}] has {key} {bad[0]:g}, which none can be"
+
+
+def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
+    """Numbers of an optimizer that can't be read here."""
+    for index, group in enumerate(_groups(top)):
+        for key in SETTINGS.keys() & group.keys():
+            if any(isinstance(part, Made | Tensor) for part in _parts(group[key])):
+                yield f"optimizer: {key} of param_groups[{index}] is no number that can be read"
+
+
+def _groups(top: Mapping[Any, Any]) -> list[dict[Any, Any]]:
+    optimizer = top.get("optimizer")
+    groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
+    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _floats(value: Any) -> list[float]:
+    return [float(part) for part in _parts(value) if isinstance(part, int | float) and not isinstance(part, bool)]
+
+
+def _numpy_number(value: Made) -> float | None:
+    """``numpy.core.multiarray.scalar(dtype, bytes)``, as NumPy pickles a number of its own."""
+    if getattr(value.maker, "name", "") != "scalar" or not isinstance(value.args, tuple) or len(value.args) != 2:
+        return None
+    dtype, content = value.args
+    kind = dtype.args[0] if isinstance(dtype, Made) and isinstance(dtype.args, tuple) and dtype.args else None
+    code = _NUMPY_CODES.get(kind) if isinstance(kind, str) else None
+    raw = _bytes(content)
+    if code is None or raw is None or len(raw) != struct.calcsize(f"<{code}"):
+        return None
+    return float(struct.unpack(f"<{code}", raw)[0])
+
+
+def _bytes(content: Any) -> bytes | None:
+    """Bytes; protocol 2 writes them as Latin-1 text for ``_codecs.encode``."""
+    if isinstance(content, Made) and getattr(content.maker, "name", "") == "encode" and content.args:
+        content = content.args[0]
+    if isinstance(content, str):
+        try:
+            return content.encode("latin-1")
+        except UnicodeEncodeError:
+            return None
+    return content if isinstance(content, bytes) else None
