@@ -16,7 +16,8 @@ CLEAN, UNKNOWN = Verdict.CLEAN, Verdict.UNKNOWN
 @pytest.fixture
 def layout(tmp_path: Path) -> RunLayout:
     layout = RunLayout(tmp_path / "run")
-    layout.weights.mkdir(parents=True)
+    for folder in (layout.weights, layout.guard):
+        folder.mkdir(parents=True)
     return layout
 
 
