@@ -20,10 +20,12 @@ from trainmaster.bot.checks.limits import CheckLimits, DutyLimits, HostLimits
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.stacks import Stacks
+from trainmaster.bot.drivers.local.trainer_process import TrainerProcesses
 from trainmaster.bot.drivers.routing import driver_of
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
@@ -34,6 +36,7 @@ from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.ports import ChatRefused, Clock
 from trainmaster.bot.reading.adopted import AdoptedReader
+from trainmaster.bot.reading.ownership import Ownership, who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.schedule import Schedule
 from trainmaster.bot.service.state_dir import lock
@@ -103,6 +106,7 @@ class App:
         self.driver = driver_of(
             settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
         )
+        self._ownership = Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
         self._sink = FindingsSink(database=self.database, pipeline=self.pipeline, notify=self._notify, clock=self.clock)
         self.supervisor = Supervisor(
             find_runs=lambda: (*self._list_runs(), *find_adoptions(settings.state_dir)),
@@ -113,6 +117,7 @@ class App:
             limits=settings.part(CheckLimits),
             clock=self.clock,
             stacks=Stacks(self.driver.local.signal),
+            trainers=TrainerProcesses(check_user=settings.owner_check != "off"),
             together=self._one_commit,
         )
         self.host = HostWatch(
@@ -197,8 +202,14 @@ class App:
             first_seen_ts = self.standings.first_seen(str(place), first_seen_ts)
         adoption = read_adoption(place) if place.suffix == ".json" else None
         if adoption is not None:
-            return AdoptedReader(adoption, first_seen_ts=first_seen_ts, record=place, steady=self._steady)
-        return RunReader(place, first_seen_ts=first_seen_ts, steady=self._steady)
+            return AdoptedReader(
+                adoption,
+                first_seen_ts=first_seen_ts,
+                record=place,
+                steady=self._steady,
+                ownership=self._ownership,
+            )
+        return RunReader(place, first_seen_ts=first_seen_ts, steady=self._steady, ownership=self._ownership)
 
     async def start(self) -> None:
         """Every known run has been looked at, operations that a crash interrupted are taken up, then Slack listens.
@@ -228,6 +239,7 @@ class App:
         )
         self._tasks.append(asyncio.create_task(self._deliverer.run(), name="deliver"))
         _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
+        _LOG.info("%s", who_is_trusted(self._ownership.check))
 
     async def _connect(self) -> None:
         context = Context(

@@ -36,7 +36,7 @@ def _row(view: RunView, label: str) -> tuple[str, ...]:
     beat = view.heartbeat
     return (
         label,
-        view.state.value,
+        f"{view.state.value}, watched only" if view.watched_only else view.state.value,
         f"{beat.epoch if beat and beat.epoch else '?'} of {view.total_epochs or '?'}",
         f"{view.num_bad:,}",
         moment(beat.ts) if beat else "none",

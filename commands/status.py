@@ -34,7 +34,7 @@ async def status(invocation: Invocation, context: Context) -> Reply:
     message = Message(
         title=title,
         tone=_TONES.get(view.state, Tone.WARNING if firing else Tone.GOOD),
-        body=tuple(f"Firing: {alert.finding.title}" for alert in firing[:5]),
+        body=(*watched_only(view), *(f"Firing: {alert.finding.title}" for alert in firing[:5])),
         fields=(
             ("State", _state(view)),
             ("Epoch", _epoch(view)),
@@ -56,6 +56,13 @@ async def status(invocation: Invocation, context: Context) -> Reply:
         ),
     )
     return Reply(message=message)
+
+
+def watched_only(view: RunView) -> tuple[str, ...]:
+    """One line that says why the bot does nothing to the run; none when it may."""
+    if view.watched_only:
+        return (f"{view.name} is watched only: {view.watched_only}.",)
+    return (f"It is not stopped from here: {view.process_fault}.",) if view.process_fault else ()
 
 
 def _place(view: RunView) -> str:
@@ -156,8 +163,10 @@ def layers_text(view: RunView) -> str:
     if view.record is None or not view.record.layers:
         return ""
     by_layer: dict[str, list[str]] = {}
-    for layer, setting, value, source in view.record.layers:
-        by_layer.setdefault(layer, []).append(f"{setting} {value}" + (" (yours)" if source == "user" else ""))
+    for row in view.record.layers:
+        layer = f"{row.get('layer', '')} {row.get('name', '')}".strip()
+        yours = " (yours)" if row.get("source") == "user" else ""
+        by_layer.setdefault(layer, []).append(f"{row.get('setting', '')} {row.get('value', '')}{yours}")
     width = max(len(layer) for layer in by_layer)
     lines = [f"{layer:<{width}}  {', '.join(settings)}" for layer, settings in by_layer.items()]
     return "\n".join([f"Layers at level {view.record.level or 'unknown'}:", *lines])

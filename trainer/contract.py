@@ -31,6 +31,9 @@ MODULE_ARGV: Final = ("-P", "-m", "trainmaster.trainer")
 """After the interpreter's path, what starts a command of the trainer. ``-P`` keeps the folder that it starts in, and
 with it a user's own ``json.py``, from hiding modules."""
 
+RUN_VARIABLE: Final = "TRAINMASTER_RUN"
+"""In the environment of a trainer that the bot launched: the run directory that it is for."""
+
 ARCHIVE_DIR_NAME: Final = "archive"
 """Beside the run directories, not inside one: launching DDP makes Ultralytics remove ``save_dir`` (utils/dist.py)."""
 

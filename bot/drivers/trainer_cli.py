@@ -91,8 +91,15 @@ class TrainerCli:
 
     async def _run(self, view: RunView, *words: str, accept: tuple[int, ...] = (ExitCode.FINISHED,)) -> _Answer:
         """Raises:
-        OperationError: it could not be started, took too long, or ended with another code than one of ``accept``.
+        OperationError: the run is watched only, or the command could not be started, took too long, or ended with
+            another code than one of ``accept``.
         """
+        if view.watched_only:
+            raise OperationError(
+                "watched-only",
+                f"run {view.name} is watched only: {view.watched_only}. Its Python is not started.",
+                "run the bot as the user that trains; OWNER_CHECK=group trusts a project group",
+            )
         python, cwd = _python_and_folder(view)
         argv = (python, *MODULE_ARGV, *words)
         try:

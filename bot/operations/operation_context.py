@@ -138,7 +138,7 @@ class Course:
         """The run, read anew.
 
         Raises:
-            OperationError: it cannot be found any more.
+            OperationError: it cannot be found any more, or strangers have got at it since.
         """
         view = await self.world.runs.refresh(self.operation.run)
         if view is None or view.record is None:
@@ -147,7 +147,23 @@ class Course:
                 f"the record of {self.operation.name} cannot be read in {self.operation.directory}.",
                 "check the disk and its permissions",
             )
+        _refuse_watched_only(view)
         return view
+
+    async def refuse_foreign(self, process: Identity) -> None:
+        """Nothing keeps the bot from ending ``process``; a run whose record can't be read was judged when this began.
+
+        Raises:
+            OperationError: strangers have got at the run since, or the process is no trainer of it.
+        """
+        view = await self.world.runs.refresh(self.operation.run)
+        if view is None:
+            return
+        _refuse_watched_only(view)
+        if view.process_fault and view.record is not None and view.record.process == process:
+            raise OperationError(
+                "not-its-trainer", f"{view.process_fault}; it was not signalled.", "stop the trainer by hand"
+            )
 
     def check_halt(self) -> None:
         """Nobody asked for an emergency stop.
@@ -163,3 +179,12 @@ class Course:
         limits = self.world.limits
         await self.world.pause(limits.poll_s if self.step_s < _BACK_OFF_AFTER_S else max(_SLOW_POLL_S, limits.poll_s))
         self.check_halt()
+
+
+def _refuse_watched_only(view: RunView) -> None:
+    if view.watched_only:
+        raise OperationError(
+            "watched-only",
+            f"{view.name} is watched only: {view.watched_only}.",
+            "see who may write to its directory, then go on by hand",
+        )

@@ -58,11 +58,12 @@ class Planner:
 
 
 def refuse_unless_ours(view: RunView, host: str | None) -> None:
-    """The run says how it was started, and it runs (or ran) on this host.
+    """The bot may act on the run, which says how it was started, and it runs (or ran) on this host.
 
     Raises:
         CommandError: it does not.
     """
+    refuse_watched_only(view)
     record = view.record
     if record is None:
         raise CommandError(
@@ -76,6 +77,34 @@ def refuse_unless_ours(view: RunView, host: str | None) -> None:
             "run-elsewhere",
             f"run {view.name} runs on host {elsewhere}, this bot on {host}.",
             f"run the bot on {elsewhere}, or there: trainmaster resume {view.directory} from=EPOCH",
+        )
+
+
+def refuse_watched_only(view: RunView) -> None:
+    """The bot may act on the run: nobody but its own user can have written what stands there.
+
+    Raises:
+        CommandError: it may not; says why.
+    """
+    if view.watched_only:
+        raise CommandError(
+            "watched-only",
+            f"run {view.name} is watched only: {view.watched_only}. Nothing was done to it.",
+            "run the bot as the user that trains; OWNER_CHECK=group trusts a project group",
+        )
+
+
+def refuse_foreign_process(view: RunView) -> None:
+    """The process that the record names is the run's trainer, as far as one lives.
+
+    Raises:
+        CommandError: it is not, and is left alone.
+    """
+    if view.process_fault:
+        raise CommandError(
+            "not-its-trainer",
+            f"nothing is done to {view.name}: {view.process_fault}. It was not signalled.",
+            "stop the trainer by hand, or adopt the run with --pid",
         )
 
 
@@ -155,6 +184,7 @@ def make_plan(
     _refuse_by_state(view, to_epoch)
     _refuse_unguarded(view, level)
     target = choose_target(view, catalog, to_epoch)
+    refuse_foreign_process(view)
     if view.total_epochs is not None and target.epoch >= view.total_epochs:
         raise CommandError(
             "nothing-to-train",

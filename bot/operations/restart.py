@@ -19,7 +19,7 @@ from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import ClusterSilentError, OperationError
 from trainmaster.bot.operations.operation_context import Course
-from trainmaster.trainer.contract import MODULE_ARGV, ExitCode, Heartbeat, Phase, RunRecordState
+from trainmaster.trainer.contract import MODULE_ARGV, RUN_VARIABLE, ExitCode, Heartbeat, Phase, RunRecordState
 
 _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 6
@@ -76,7 +76,7 @@ async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
         argv=argv,
         cwd=how.cwd,
         log=how.log,
-        env=dict(how.env),
+        env={**dict(how.env), RUN_VARIABLE: str(course.operation.directory)},
         run=course.operation.run,
         options=how.options,
         margin_s=how.margin_s,

@@ -52,6 +52,7 @@ async def stop_process(course: Course) -> str:
     process = course.operation.process
     if process is None:
         return "no process is known"
+    await course.refuse_foreign(process)
     how = await end(course, process, note="members")
     view = await course.world.runs.refresh(course.operation.run)
     if view is not None and view.record is not None and not view.record.guarded:

@@ -16,7 +16,7 @@ from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.emergency import stop_without_journal
 from trainmaster.bot.operations.new_operation import operation_on
 from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.operations.planning import refuse_unless_ours
+from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
 from trainmaster.bot.operations.runner import Runner
 from trainmaster.bot.ports import Audit, IntentStore, OperationLog, Outbox, Transactions
 
@@ -44,6 +44,7 @@ class Stops:
             CommandError: its process lives elsewhere.
         """
         refuse_unless_ours(view, self.instance.host)
+        refuse_foreign_process(view)
         now = self.world.clock.now()
         unrecorded = ""
         try:
@@ -78,6 +79,7 @@ class Stops:
             StoreError: it could not be recorded.
         """
         refuse_unless_ours(view, self.instance.host)
+        refuse_foreign_process(view)
         if not view.state.active:
             raise CommandError(
                 "not-running", f"run {view.name} is {view.state.value}, so no epoch will end.", "/train status"
@@ -115,6 +117,9 @@ class Stops:
             return
         finished = [one.epoch for one in view.epochs.values() if one.attempt == view.attempt and one.finished]
         if not finished or (intent.epoch is not None and max(finished) < intent.epoch):
+            return
+        if why := view.watched_only or view.process_fault:  # its status says so; due as soon as that is mended
+            _log.warning("the stop of %s after its epoch waits: %s", view.name, why)
             return
         operation = self._stop(view, intent.user, channel=intent.channel, thread_of=intent.thread_of)
         with self.transactions.transaction():

@@ -32,6 +32,7 @@ from trainmaster.bot.reading.console.facts import (
 )
 from trainmaster.bot.reading.console.follow import ConsoleFollower
 from trainmaster.bot.reading.own_clock import OwnClock
+from trainmaster.bot.reading.ownership import Ownership
 from trainmaster.bot.reading.read_before import Heard
 from trainmaster.bot.reading.results_csv import Results, read_results
 from trainmaster.bot.reading.run_files import last_lines
@@ -58,7 +59,9 @@ class AdoptedReader:
         first_seen_ts: float,
         record: Path | None = None,
         steady: Callable[[], float] | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
+        self._ownership = ownership
         self.adoption = adoption
         self._own_clock = OwnClock(steady)
         self._source = record
@@ -118,7 +121,9 @@ class AdoptedReader:
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
             view = fold_beat(view, self._heartbeat(now), now)
-        self.view = replace(view, record=self._record(), read_errors=tuple(errors))
+        record = self._record()
+        why = self._ownership.fault(self.adoption.directory, record) if self._ownership else ""
+        self.view = replace(view, record=record, read_errors=tuple(errors), watched_only=why)
         return self.view
 
     @property

@@ -11,6 +11,7 @@ from typing import Final
 from trainmaster.bot.core.run.facts import LogError
 from trainmaster.bot.reading.console.facts import FatalError, Origin
 from trainmaster.bot.reading.console.reader import ConsoleReader
+from trainmaster.bot.reading.plain_files import Open, open_plain
 from trainmaster.bot.reading.tail import Cursor, TailNote, read_new
 
 _TELLING: Final = re.compile(
@@ -25,8 +26,9 @@ _WATCHED_LOOKS: Final = 3
 class LogErrorReader:
     """Begins at the end of the log as it first finds it: what was there before was told before, or is history."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, open_file: Open = open_plain) -> None:
         self._path = path
+        self._open_file = open_file
         self._cursor: Cursor | None = None
         self._begun = False
         self._carried = b""
@@ -38,7 +40,7 @@ class LogErrorReader:
         if not self._begun:
             self._begun = True
             self._cursor = _end_of(self._path)
-        read = read_new(self._path, self._cursor)
+        read = read_new(self._path, self._cursor, open_file=self._open_file)
         self._cursor = read.cursor
         if read.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
             self._carried, self._reader = b"", None

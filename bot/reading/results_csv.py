@@ -6,9 +6,12 @@ may repeat; a crash can tear the last line; a non-finite number stands as ``nan`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainmaster.bot.reading.plain_files import open_plain
 
 MAX_BYTES = 64 * 1024 * 1024
 """A longer file is no results.csv: 300 bytes a row make 200,000 epochs."""
@@ -72,7 +75,7 @@ def read_results(path: Path) -> Results:
         OSError: no permission, a dead mount: the caller must not take that for an empty file.
     """
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(open_plain(path), "rb") as stream:
             return parse_results(stream.read(MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return EMPTY

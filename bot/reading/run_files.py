@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -17,6 +18,8 @@ from trainmaster.bot.core.run.series_window import SeriesRow
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.log_errors import LogErrorReader
 from trainmaster.bot.reading.own_clock import OwnClock
+from trainmaster.bot.reading.ownership import Ownership
+from trainmaster.bot.reading.plain_files import Open, open_plain
 from trainmaster.bot.reading.tail import LineReader, TailNote
 from trainmaster.trainer.contract import (
     ARCHIVE_DIR_NAME,
@@ -25,7 +28,6 @@ from trainmaster.trainer.contract import (
     RunRecordState,
     decode_number,
     is_run_dir,
-    read_json,
 )
 
 MAX_DEPTH = 4
@@ -42,12 +44,20 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class RunReader:
     """Keeps the newest view of one run directory. :meth:`read` never raises; what failed stands in ``read_errors``."""
 
-    def __init__(self, directory: Path, *, first_seen_ts: float, steady: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        first_seen_ts: float,
+        steady: Callable[[], float] | None = None,
+        ownership: Ownership | None = None,
+    ) -> None:
         self.layout = RunLayout(directory)
         self._own_clock = OwnClock(steady)
-        self._log_errors = LogErrorReader(self.layout.train_log)
-        self._events = LineReader(self.layout.events)
-        self._series = LineReader(self.layout.series)
+        self._ownership = ownership
+        self._log_errors = LogErrorReader(self.layout.train_log, self._open)
+        self._events = LineReader(self.layout.events, open_file=self._open)
+        self._series = LineReader(self.layout.series, open_file=self._open)
         self._checked: dict[Path, tuple[int, int, int]] = {}
         self.view = RunView(directory=directory, name=directory.name, ts=first_seen_ts, first_seen_ts=first_seen_ts)
 
@@ -72,13 +82,19 @@ class RunReader:
         view = fold_series(view, _series_rows(rows))
         if log_errors := self._log_errors.look(now):
             view = replace(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
-        self.view = replace(view, read_errors=tuple(errors))
+        why = self._ownership.fault(self.layout.root, view.record) if self._ownership else ""
+        self.view = replace(view, read_errors=tuple(errors), watched_only=why)
         return self.view
+
+    def _open(self, path: Path) -> int:
+        return open_plain(path, self._ownership.readers(self.layout.root) if self._ownership else None)
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log as a terminal would show them; empty when there is none."""
         record = self.view.record
-        return last_lines(Path(record.log) if record and record.log else self.layout.train_log)
+        # What a run names is believed of the bot's own runs only.
+        named = self.layout.root / record.log if record and record.log and not self.view.watched_only else None
+        return last_lines(named or self.layout.train_log, self._open)
 
     def _changed_json(self, path: Path, errors: list[str]) -> dict[str, Any] | None:
         """The object in ``path`` if it was replaced since the last look."""
@@ -90,7 +106,7 @@ class RunReader:
             if stat.st_size > MAX_JSON_BYTES:
                 errors.append(f"{path.name} has {stat.st_size} bytes (limit {MAX_JSON_BYTES}): no record has.")
                 return None
-            record = read_json(path)
+            record = self._object_in(path)
         except FileNotFoundError:
             running = self.view.record is not None and self.view.record.state is RunRecordState.RUNNING
             if path == self.layout.run_json and path in self._checked and running:
@@ -108,6 +124,15 @@ class RunReader:
             return None
         self._checked[path] = identity
         return record
+
+    def _object_in(self, path: Path) -> dict[str, Any] | None:
+        with os.fdopen(self._open(path), "rb") as stream:
+            data = stream.read(MAX_JSON_BYTES + 1)
+        try:
+            value = json.loads(data.decode("utf-8"))
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
 
     def _read_lines(self, reader: LineReader, errors: list[str]) -> list[dict[str, Any]]:
         lines = reader.read()
@@ -147,10 +172,10 @@ class RunReader:
                 yield event
 
 
-def last_lines(log: Path) -> tuple[str, ...]:
+def last_lines(log: Path, open_file: Open = open_plain) -> tuple[str, ...]:
     """The end of a console log: what a terminal would show of each line, without colours."""
     try:
-        with log.open("rb") as stream:
+        with os.fdopen(open_file(log), "rb") as stream:
             stream.seek(0, 2)
             stream.seek(max(0, stream.tell() - _LOG_TAIL_BYTES))
             text = stream.read(_LOG_TAIL_BYTES).decode("utf-8", "replace")

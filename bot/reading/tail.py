@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from trainmaster.bot.reading.plain_files import NotPlainError, Open, open_plain
 
 HEAD_BYTES = 256
 """The first bytes tell a file from another one that got the same inode."""
@@ -78,17 +79,18 @@ class TailRead:
     error: str = ""
 
 
-def read_new(path: Path, cursor: Cursor | None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> TailRead:
+def read_new(
+    path: Path, cursor: Cursor | None, *, max_bytes: int = DEFAULT_MAX_BYTES, open_file: Open = open_plain
+) -> TailRead:
     """The bytes of ``path`` behind ``cursor``, at most ``max_bytes``. Never raises; one stat if unchanged."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error="is not a regular file")
-        if cursor is not None and _unchanged(status, cursor):
+        if cursor is not None and _unchanged(path.stat(), cursor):
             return TailRead(data=b"", cursor=cursor, note=TailNote.UNCHANGED)
-        return _read(path, cursor, max_bytes)
+        return _read(path, cursor, max_bytes, open_file)
     except (FileNotFoundError, NotADirectoryError):
         return TailRead(data=b"", cursor=cursor, note=TailNote.MISSING)
+    except NotPlainError as error:
+        return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error=error.strerror or "")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error=str(error))
 
@@ -102,15 +104,14 @@ def _unchanged(status: os.stat_result, cursor: Cursor) -> bool:
     )
 
 
-def _read(path: Path, cursor: Cursor | None, max_bytes: int) -> TailRead:
-    # The file that is open is the one to judge: the name may point elsewhere by now.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+def _read(path: Path, cursor: Cursor | None, max_bytes: int, open_file: Open) -> TailRead:
+    descriptor = open_file(path)
     try:
         status = os.fstat(descriptor)
         head = os.pread(descriptor, HEAD_BYTES, 0)
         note = _judge(status, head, cursor)
         if note is TailNote.REPLACED and cursor is not None:
-            rest = _rotated_rest(path, cursor, max_bytes)
+            rest = _rotated_rest(path, cursor, max_bytes, open_file)
             if rest is not None:
                 return rest
         offset = 0 if cursor is None or note.restarts else cursor.offset
@@ -142,14 +143,14 @@ def _judge(status: os.stat_result, head: bytes, cursor: Cursor | None) -> TailNo
     return TailNote.GREW
 
 
-def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int) -> TailRead | None:
+def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int, open_file: Open) -> TailRead | None:
     """What logrotate moved aside before it was read; None when there is nothing of it."""
     aside = path.with_name(f"{path.name}.1")
     try:
         status = aside.stat()
         if (status.st_dev, status.st_ino) != (cursor.device, cursor.inode) or status.st_size <= cursor.offset:
             return None
-        with aside.open("rb") as stream:
+        with os.fdopen(open_file(aside), "rb") as stream:
             stream.seek(cursor.offset)
             data = stream.read(max_bytes)
     except OSError:
@@ -161,8 +162,16 @@ def _rotated_rest(path: Path, cursor: Cursor, max_bytes: int) -> TailRead | None
 class LineReader:
     """Whole lines of a growing file; a last line without its end waits for it. Memory is bounded."""
 
-    def __init__(self, path: Path, cursor: Cursor | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cursor: Cursor | None = None,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        open_file: Open = open_plain,
+    ) -> None:
         self.path = path
+        self._open_file = open_file
         self.last: TailRead = TailRead(data=b"", cursor=cursor, note=TailNote.MISSING)
         """The look behind the lines of the last :meth:`read`, without its bytes."""
         self._max_bytes = max_bytes
@@ -179,7 +188,7 @@ class LineReader:
 
     def read(self) -> list[bytes]:
         """The lines completed since the last call, without their ends. Of an overlong line the beginning."""
-        look = read_new(self.path, self._cursor, max_bytes=self._max_bytes)
+        look = read_new(self.path, self._cursor, max_bytes=self._max_bytes, open_file=self._open_file)
         self.last, self._cursor = replace(look, data=b""), look.cursor
         if look.note.restarts:
             self._partial, self._overlong = b"", False

@@ -110,6 +110,11 @@ class PlaceSettings(_Section):
     """Database, audit log and launch locks; made when missing; keep it on a local disk."""
     slurm: Annotated[Literal["auto", "off"], Setting("auto or off")] = "auto"
     """Runs that are jobs of a Slurm cluster are asked for where squeue is installed here; off asks none."""
+    owner_check: Annotated[
+        Literal["user", "group", "off"], BeforeValidator(rules.lower), Setting("user, group or off")
+    ] = "user"
+    """The bot acts only on runs that its own user owns and no stranger may write to. group: its groups may (a project
+    group on a cluster). off: for file systems without owners."""
 
 
 class ServiceSettings(_Section):

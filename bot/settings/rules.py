@@ -171,6 +171,11 @@ def upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
+def lower(value: Any) -> Any:
+    """Case does not matter."""
+    return value.lower() if isinstance(value, str) else value
+
+
 def read_env_file(env_file: Path | None, faults: list[Fault]) -> dict[str, str]:
     """Names and values in the file; what cannot be read is added to ``faults``. A missing file has none."""
     if env_file is None:

@@ -17,7 +17,7 @@ from typing import Protocol
 from trainmaster.bot.checks import CHECKS, CheckLimits
 from trainmaster.bot.checks.progress import stall_of
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
-from trainmaster.bot.core.run.facts import Identity, ProcessFact
+from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
@@ -59,6 +59,14 @@ class Stacks(Protocol):
 
     def take(self, view: RunView, since_ts: float) -> tuple[str, ...]:
         """The stacks of its process, taken once for a stall that began at ``since_ts``; empty if they can't be had."""
+        ...
+
+
+class Trainers(Protocol):
+    """Tells trainers from other processes."""
+
+    def fault(self, view: RunView) -> str:
+        """Why the living process of the run is not the bot's to act on; empty when it is."""
         ...
 
 
@@ -107,10 +115,12 @@ class Supervisor:
         limits: CheckLimits,
         clock: Clock,
         stacks: Stacks | None = None,
+        trainers: Trainers | None = None,
         read_timeout_s: float = TIMEOUT_S,
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._stacks = stacks
+        self._trainers = trainers
         self._find_runs = find_runs
         self._open_reader = open_reader
         self._inspector = inspector
@@ -221,6 +231,8 @@ class Supervisor:
             return None
         record = view.record
         view = replace(view, process=self._inspector.inspect(record.process) if record.process else None)
+        if self._trainers is not None and view.process is not None and view.process.status is ProcessStatus.ALIVE:
+            view = replace(view, process_fault=self._trainers.fault(view))
         stall = stall_of(view, self._limits, now)
         if stall is not None and self._stacks is not None:
             view = replace(view, stacks=self._stacks.take(view, stall.since_ts))

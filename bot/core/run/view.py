@@ -120,6 +120,10 @@ class RunView:
     """Newest last: everything but batches, epochs, phases and checkpoints (starts, stops, crashes, healed states)."""
     max_norms: Mapping[int, float | None] = field(default_factory=dict)
     """Gradient norm at which an attempt clips, by attempt."""
+    watched_only: str = ""
+    """Why the bot only looks at the run and does nothing to it (``owned by uid 1000``); empty when it may act."""
+    process_fault: str = ""
+    """Why the process that the record names must not be signalled (``process 7 is no trainer of this run``)."""
     read_errors: tuple[str, ...] = ()
     """What could not be read at the last look, in words."""
     log_tail: tuple[str, ...] = ()

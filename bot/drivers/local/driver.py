@@ -22,6 +22,7 @@ from trainmaster.bot.drivers.local.launches import KEY_VARIABLE, Launches
 from trainmaster.bot.drivers.local.out_of_memory import OomWitness
 from trainmaster.bot.drivers.local.proc_stat import ProcStat, ProcTable, read_stat
 from trainmaster.bot.drivers.local.start_times import StartTimes
+from trainmaster.bot.drivers.local.trainer_process import own_family
 from trainmaster.bot.errors import DriverError
 from trainmaster.trainer.contract import boot_id
 
@@ -99,7 +100,7 @@ class LocalDriver:
             exit_code=exit_code,
             signal=signum,
             rss_gib=self._last_rss_gib.get(process),
-            orphans=tuple(one.pid for one in orphans if one.pid != os.getpid()),
+            orphans=tuple(one.pid for one in orphans if one.pid not in own_family()) if orphans else (),
             oom=self._oom.evidence(process),
             detail=detail,
         )
@@ -109,8 +110,14 @@ class LocalDriver:
         process (with ``group``: all of them) is not alive.
 
         Raises:
-            DriverError: another host, or no permission.
+            DriverError: another host, no permission, or it is the bot itself or something that the bot runs under.
         """
+        if process.pid in own_family():
+            raise DriverError(
+                "process-own",
+                f"process {process.pid} is the bot's own or one that it runs under; it was not signalled.",
+                "see which process the run's record names",
+            )
         elsewhere = self._elsewhere(process)
         if elsewhere:
             raise DriverError(
@@ -194,9 +201,14 @@ class LocalDriver:
         return tuple(found[pid] for pid in sorted(found))
 
     def _collect(self, found: dict[int, ProcessIdentity], processes: Iterable[psutil.Process]) -> None:
+        family = own_family()
         for candidate in processes:
             with suppress(psutil.Error):
-                if candidate.pid not in {os.getpid(), *found} and candidate.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    candidate.pid not in family
+                    and candidate.pid not in found
+                    and candidate.status() != psutil.STATUS_ZOMBIE
+                ):
                     found[candidate.pid] = self._identity(candidate)
 
     def _send(self, process: ProcessIdentity, signum: int) -> bool:

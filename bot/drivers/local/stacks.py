@@ -46,6 +46,8 @@ class Stacks:
         process = view.record.process if view.record else None
         if not isinstance(process, ProcessIdentity) or view.process is None or view.process.over:
             return ()  # what runs on another node shows no stacks here
+        if view.watched_only or view.process_fault:
+            return ()
         # Taken down before it is tried: what hangs or fails is not tried at every look.
         self._taken[view.run] = (since_ts, ())
         lines = self._by_signal(process, RunLayout(view.directory).stacks)

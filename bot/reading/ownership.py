@@ -1,0 +1,198 @@
+"""The border of a run directory: looked at here, once a look, and nowhere behind it.
+
+What is found stands in ``RunView.watched_only``: the bot acts on a run only while that is empty.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from trainmaster.bot.core.run.facts import RunRecord
+from trainmaster.bot.core.run.ownership import GROUP_MAY_WRITE, Account, Entry, OwnerCheck, Role, fault_of
+from trainmaster.bot.reading.plain_files import is_of_kernel
+from trainmaster.trainer.contract import RunLayout
+
+_ACL: Final = "system.posix_acl_access"
+_INTERPRETER: Final = re.compile(r"(?:python|pypy)[0-9.]*[a-z]?(?:\.exe)?")
+_MAX_LINKS: Final = 16
+"""Of the interpreter: a virtual environment has one or two, the kernel follows 40."""
+
+
+def who_is_trusted(check: OwnerCheck) -> str:
+    """What ``OWNER_CHECK`` means for this process, in words: for the start and for ``doctor``."""
+    account = own_account()
+    if check is OwnerCheck.OFF:
+        return "OWNER_CHECK=off: the bot acts on every run it finds, whoever owns it"
+    text = f"OWNER_CHECK={check.value}: the bot acts on runs of uid {account.uid} that nobody else may write to"
+    if check is OwnerCheck.GROUP:
+        groups = ", ".join(map(str, sorted(account.groups)))
+        return f"{text}, but members of its groups ({groups})"
+    return text
+
+
+def own_account() -> Account:
+    """The user that this process acts as."""
+    uid, gid = os.geteuid(), os.getegid()
+    return Account(uid=uid, groups=frozenset((gid, *os.getgroups())), private_gid=_private_gid(uid))
+
+
+def _private_gid(uid: int) -> int | None:
+    """The group that has the user's own name and no other member. Root's is none: what it may write, others run."""
+    if uid == 0:
+        return None
+    try:
+        user = pwd.getpwuid(uid)
+        group = grp.getgrgid(user.pw_gid)
+    except KeyError:
+        return None
+    return group.gr_gid if group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name} else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ownership:
+    """``root`` is RUNS_DIR: it and everything below must be out of strangers' reach; what lies above is the operator's
+    choice, which ``doctor`` looks at."""
+
+    check: OwnerCheck = OwnerCheck.USER
+    root: Path | None = None
+    account: Account = field(default_factory=own_account)
+
+    def fault(self, directory: Path, record: RunRecord | None) -> str:
+        """Why nothing is done to the run in ``directory``, only looked at; empty when the bot may act on it."""
+        try:
+            return next((fault for fault in self._faults(directory, record) if fault), "")
+        except OSError as error:
+            name = error.filename if isinstance(error.filename, str) else str(directory)
+            return f"{name} can't be examined: {error.strerror or error}"
+
+    def readers(self, directory: Path) -> frozenset[int] | None:
+        """Whose files are read in ``directory``: of a stranger's run, only what is the stranger's own. None where
+        owners mean nothing."""
+        if self.check is OwnerCheck.OFF:
+            return None
+        try:
+            uid = directory.lstat().st_uid
+        except OSError:
+            return frozenset()
+        return frozenset({uid, 0}) if uid == self.account.uid else frozenset({uid})
+
+    def _faults(self, directory: Path, record: RunRecord | None) -> Iterator[str]:
+        yield self._judge("", Role.RECORD, directory.lstat())
+        for parent in self._parents(directory):
+            yield self._judge(str(parent), Role.PARENT, parent.stat(), parent)
+        yield from self._records(directory)
+        if record is None:
+            return
+        yield from self._log(directory, record)
+        if record.guarded:
+            yield from self._interpreter(record)
+        place = record.relaunch.cwd if record.relaunch else record.cwd
+        if place:
+            yield self._folder(Path(place))
+
+    def _parents(self, directory: Path) -> Iterator[Path]:
+        """From RUNS_DIR down; of a run elsewhere, the folder that it lies in."""
+        root = self.root.absolute() if self.root else None
+        parents = directory.absolute().parents
+        if root is None or root not in parents:
+            return iter(parents[:1])
+        return iter(parents[: len(parents) - len(root.parents)])
+
+    def _records(self, directory: Path) -> Iterator[str]:
+        layout = RunLayout(directory)
+        for folder in (directory, layout.guard, layout.states, layout.weights):
+            try:
+                entries = list(os.scandir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for entry in entries:
+                try:
+                    yield self._entry(directory, Path(entry.path), entry.stat(follow_symlinks=False))
+                except FileNotFoundError:  # the trainer replaces its files all the time
+                    continue
+
+    def _entry(self, directory: Path, path: Path, status: os.stat_result) -> str:
+        name = str(path.relative_to(directory))
+        if stat.S_ISLNK(status.st_mode):
+            if status.st_uid not in {self.account.uid, 0} and self.check is not OwnerCheck.OFF:
+                return f"owned by uid {status.st_uid} ({name})"
+            try:
+                status = path.stat()
+            except (FileNotFoundError, OSError):
+                return ""  # it leads nowhere: nothing is read or started through it
+            name = f"{name}, a link to {os.path.realpath(path)}"
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            return f"it holds something that is neither file nor folder ({name})"
+        if is_of_kernel(status):
+            return f"it holds one of the kernel's own files ({name})"
+        return self._judge(name, Role.RECORD, status, path)
+
+    def _log(self, directory: Path, record: RunRecord) -> Iterator[str]:
+        """A regular file of the user's, or nothing yet."""
+        if not record.log:
+            return
+        path = directory / record.log
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            # A launch will make it there.
+            there = next(one for one in path.parents if one.is_dir())
+            yield self._judge(str(there), Role.PARENT, there.stat(), there)
+            return
+        if not stat.S_ISREG(status.st_mode) or is_of_kernel(status):
+            yield f"its log is no regular file ({path})"
+        yield self._judge(str(path), Role.RECORD, status, path)
+
+    def _interpreter(self, record: RunRecord) -> Iterator[str]:
+        """Named and made as an interpreter, and every link to it and folder of it is safe. One that is not there any
+        more is no fault here: it can't be started, and a trainer can still be stopped."""
+        found = shutil.which(record.python) if record.python and "/" not in record.python else record.python
+        if not found:
+            return
+        path = Path(found)
+        if not path.is_absolute():
+            yield f"its Python is no absolute path ({record.python})"
+            return
+        names = [path.name]
+        try:
+            for _ in range(_MAX_LINKS):
+                yield self._judge(str(path.parent), Role.TOOL, path.parent.stat(), path.parent)
+                status = path.lstat()
+                if is_of_kernel(status) or not stat.S_ISLNK(status.st_mode):
+                    break
+                path = path.parent / path.readlink()
+                names.append(path.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111 or is_of_kernel(status):
+            yield f"its Python can't be run ({record.python})"
+        if not any(_INTERPRETER.fullmatch(name) for name in names):
+            yield f"its Python is no interpreter ({record.python})"
+        yield self._judge(str(path), Role.TOOL, status, path)
+
+    def _folder(self, path: Path) -> str:
+        if not path.is_absolute():
+            return f"the folder that it was started in is no absolute path ({path})"
+        return self._judge(str(path), Role.TOOL, path.stat(), path) if path.is_dir() else ""
+
+    def _judge(self, name: str, role: Role, status: os.stat_result, path: Path | None = None) -> str:
+        mode = stat.S_IMODE(status.st_mode)
+        acl = path is not None and bool(mode & GROUP_MAY_WRITE) and _has_acl(path)
+        entry = Entry(name=name, role=role, uid=status.st_uid, gid=status.st_gid, mode=mode, acl=acl)
+        return fault_of(entry, self.account, self.check)
+
+
+def _has_acl(path: Path) -> bool:
+    try:
+        return _ACL in os.listxattr(path)
+    except (OSError, AttributeError):
+        return False

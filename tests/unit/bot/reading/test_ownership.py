@@ -1,0 +1,191 @@
+"""The border of a run directory, on real files of real strangers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.run_dirs import START_TS, WrittenRun
+from trainmaster.bot.core.run.facts import RunRecord
+from trainmaster.bot.core.run.ownership import OwnerCheck
+from trainmaster.bot.reading.ownership import Ownership
+from trainmaster.bot.reading.plain_files import open_plain
+from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.trainer.contract import read_json
+
+STRANGER = 4242
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+
+
+def planted(root: Path, **record: object) -> WrittenRun:
+    run = WrittenRun(root)
+    run.record(**{"python": sys.executable, **record})
+    run.layout.weights.mkdir()
+    (run.layout.weights / "last.pt").write_bytes(b"weights")
+    run.layout.train_log.write_text("a line\n")
+    return run
+
+
+def why(run: WrittenRun, root: Path, check: OwnerCheck = OwnerCheck.USER) -> str:
+    record = RunRecord.parse(read_json(run.layout.run_json) or {})
+    return Ownership(check=check, root=root).fault(run.layout.root, record)
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+
+
+def test_own_run_is_acted_upon(tmp_path: Path) -> None:
+    assert why(planted(tmp_path), tmp_path) == ""
+
+
+@as_root
+@pytest.mark.parametrize(
+    "part", [".", "guard", "guard/run.json", "guard/train.log", "weights", "weights/last.pt"], ids=str
+)
+def test_stranger_who_owns_any_part_makes_a_run_watched_only(tmp_path: Path, part: str) -> None:
+    run = planted(tmp_path)
+    give_away(run.layout.root / part)
+    assert f"owned by uid {STRANGER}" in why(run, tmp_path)
+    assert why(run, tmp_path, OwnerCheck.OFF) == ""
+
+
+@as_root
+def test_stranger_who_owns_a_folder_above_makes_a_run_watched_only(tmp_path: Path) -> None:
+    run = planted(tmp_path / "team" / "detect")
+    give_away(tmp_path / "team")
+    assert f"owned by uid {STRANGER} ({tmp_path / 'team'})" in why(run, tmp_path)
+
+
+@as_root
+def test_stranger_above_the_runs_directory_is_the_operators_choice(tmp_path: Path) -> None:
+    run = planted(tmp_path / "mounted" / "runs")
+    give_away(tmp_path / "mounted")
+    assert why(run, tmp_path / "mounted" / "runs") == ""
+
+
+@pytest.mark.parametrize("part", [".", "guard", "guard/run.json", "weights/last.pt"], ids=str)
+def test_what_everybody_may_write_to_is_watched_only(tmp_path: Path, part: str) -> None:
+    run = planted(tmp_path)
+    path = run.layout.root / part
+    path.chmod(path.stat().st_mode | 0o002)
+    assert "everybody may write" in why(run, tmp_path)
+    assert "everybody may write" in why(run, tmp_path, OwnerCheck.GROUP)
+
+
+@as_root
+def test_project_group_may_write_where_that_is_set(tmp_path: Path) -> None:
+    run = planted(tmp_path)
+    run.layout.guard.chmod(0o2775)
+    assert "group 0 may write" in why(run, tmp_path)
+    assert why(run, tmp_path, OwnerCheck.GROUP) == ""
+    os.chown(run.layout.guard, -1, STRANGER)
+    assert f"group {STRANGER} may write" in why(run, tmp_path, OwnerCheck.GROUP)
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _environment(path: Path) -> None:
+    path.symlink_to("/proc/self/environ")
+
+
+@pytest.mark.parametrize("make", [_fifo, _device, _environment])
+@pytest.mark.parametrize("name", ["heartbeat.json", "events.jsonl", "train.log"])
+def test_what_is_no_plain_file_is_neither_read_nor_trusted(
+    tmp_path: Path, make: Callable[[Path], None], name: str
+) -> None:
+    run = planted(tmp_path)
+    path = run.layout.guard / name
+    path.unlink(missing_ok=True)
+    make(path)
+    assert why(run, tmp_path) != ""
+    with pytest.raises(OSError, match=r"is not a regular file|kernel's own"):
+        open_plain(path)
+    reader = RunReader(run.layout.root, first_seen_ts=START_TS, ownership=Ownership(root=tmp_path))
+    view = reader.read(START_TS)
+    assert view.watched_only
+    assert reader.log_tail() in {(), ("a line",)}
+
+
+@as_root
+def test_link_of_a_stranger_does_not_show_what_only_root_may_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("xoxb-secret\n")
+    run = planted(tmp_path / "runs", log=str(secret))
+    run.layout.train_log.unlink()
+    run.layout.train_log.symlink_to(secret)
+    for path in (run.layout.root, run.layout.guard, run.layout.run_json, run.layout.train_log):
+        give_away(path)
+    reader = RunReader(run.layout.root, first_seen_ts=START_TS, ownership=Ownership(root=tmp_path / "runs"))
+    view = reader.read(START_TS)
+    assert view.record is not None  # it is watched all the same
+    assert view.watched_only.startswith(f"owned by uid {STRANGER}")
+    assert reader.log_tail() == ()
+
+
+@as_root
+def test_run_file_of_a_stranger_in_an_own_directory_is_not_read(tmp_path: Path) -> None:
+    run = planted(tmp_path)
+    give_away(run.layout.run_json)
+    view = RunReader(run.layout.root, first_seen_ts=START_TS, ownership=Ownership(root=tmp_path)).read(START_TS)
+    assert view.record is None
+
+
+def test_log_outside_the_run_must_be_a_plain_file_of_the_user(tmp_path: Path) -> None:
+    outside = tmp_path / "nohup.out"
+    outside.write_text("a line\n")
+    assert why(planted(tmp_path / "runs", log=str(outside)), tmp_path / "runs") == ""
+    outside.chmod(0o666)
+    run = WrittenRun(tmp_path / "runs", "other")
+    run.record(python=sys.executable, log=str(outside))
+    assert "everybody may write" in why(run, tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        pytest.param("/usr/bin/touch", "no interpreter", id="another program"),
+        pytest.param("bin/../bin/python3", "no absolute path", id="relative"),
+        pytest.param("/proc/self/exe", "can't be run", id="whatever reads it"),
+        pytest.param("{folder}/python-data", "can't be run", id="not executable"),
+    ],
+)
+def test_python_of_a_run_must_be_an_interpreter(tmp_path: Path, python: str, said: str) -> None:
+    (tmp_path / "python-data").write_text("data")
+    run = planted(tmp_path / "runs", python=python.format(folder=tmp_path))
+    assert said in why(run, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "link's folder"])
+def test_python_that_others_may_exchange_is_not_run(tmp_path: Path, what: str) -> None:
+    real, links = tmp_path / "real", tmp_path / "links"
+    real.mkdir()
+    links.mkdir()
+    (real / "python3.11").write_text("#!/bin/sh\n")
+    (real / "python3.11").chmod(0o755)
+    (links / "python").symlink_to(real / "python3.11")
+    run = planted(tmp_path / "runs", python=str(links / "python"))
+    assert why(run, tmp_path / "runs") == ""
+    {"file": real / "python3.11", "folder": real, "link's folder": links}[what].chmod(0o777)
+    assert "everybody may write" in why(run, tmp_path / "runs")
+
+
+def test_missing_python_keeps_nobody_from_stopping_a_run(tmp_path: Path) -> None:
+    assert why(planted(tmp_path / "runs", python=str(tmp_path / "gone" / "python")), tmp_path / "runs") == ""
+
+
+def test_folder_where_everybody_may_put_code_is_not_started_in(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    assert "everybody may write" in why(planted(tmp_path / "runs", cwd=str(shared)), tmp_path / "runs")
