@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.run.crash_advice import crash_advice
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind
 
-_KIND_TEXT = {
-    "oom": "out of memory",
-    "killed": "killed",
-    "nccl": "an error between the ranks (NCCL)",
-    "cuda_error": "a GPU error",
-    "dataloader": "a data loader worker died",
-    "exception": "an exception",
-}
-_ADVICE = {
-    "oom": "Use a smaller batch= or imgsz=, or see what else uses the card.",
-    "killed": "See what ended it: a person, a scheduler, or the kernel for want of memory.",
-    "nccl": "One rank failed or hangs and the others wait for it: look at the first error of any rank.",
-    "cuda_error": "The process can't use the card any more; a new start may. /train status shows the card's errors.",
-    "dataloader": "Mostly shared memory or main memory ran out: fewer workers=, or a larger /dev/shm.",
-    "exception": "The last lines say where.",
-}
+_ELSEWHERE = "The last lines say where."
 
 
 def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
@@ -39,9 +25,9 @@ def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Fi
             severity=Severity.WARNING,
             nature=Nature.OCCURRENCE,
             ts=error.ts,
-            title=f"{view.name}: the log tells of {_KIND_TEXT.get(error.kind, error.kind)}"
+            title=f"{view.name}: the log tells of {crash_advice(error.kind, error.detail).told}"
             + (" in a worker or another rank" if error.in_child else ""),
-            body=(error.detail, _ADVICE.get(error.kind, _ADVICE["exception"])),
+            body=(error.detail, crash_advice(error.kind, error.detail).then or _ELSEWHERE),
             excerpt=error.text,
             hint="/train status",
         )

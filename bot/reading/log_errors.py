@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.core.run.facts import LogError
+from trainmaster.bot.reading.console.errors import USER_STOP
 from trainmaster.bot.reading.console.facts import FatalError, Origin
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.plain_files import Open, open_plain
 from trainmaster.bot.reading.tail import Cursor, TailNote, read_new
 
 _TELLING: Final = re.compile(
-    rb"rror|xception|Traceback|illed|bort|ault|NCCL|nccl|out of memory|SIG[A-Z]|core dumped|Interrupt"
+    rb"rror|xception|Traceback|illed|bort|ault|NCCL|nccl|out of memory|SIG[A-Z]|core dumped|Interrupt|ssert|\*\*\* "
+    rb"|erminated|angup|instruction|fail|Fatal|fatal|\^C|[\xc3-\xd9][\x80-\xbf]|[\xe3-\xed][\x80-\xbf]"
 )
 """A piece without any of it tells of no crash; nearly all of a log is such pieces, and is not read any further."""
 _MAX_CARRIED_BYTES: Final = 8192
@@ -36,7 +38,7 @@ class LogErrorReader:
         self._looks_left = 0
 
     def look(self, now: float) -> tuple[LogError, ...]:
-        """Errors in what is new. Never raises; an unchanged log costs one stat."""
+        """Errors in what is new; Ctrl-C is none. Never raises; an unchanged log costs one stat."""
         if not self._begun:
             self._begun = True
             self._cursor = _end_of(self._path)
@@ -70,7 +72,7 @@ class LogErrorReader:
                 digest=f"{zlib.crc32(fact.detail.encode('utf-8', 'replace')):08x}",
             )
             for fact in facts
-            if isinstance(fact, FatalError) and fact.origin is not Origin.WRAPPER
+            if isinstance(fact, FatalError) and fact.origin is not Origin.WRAPPER and fact.detail != USER_STOP
         )
 
 

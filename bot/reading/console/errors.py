@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from trainmaster.bot.reading.console.exit_codes import CONTROL_C, WINDOWS_CODES
 from trainmaster.bot.reading.console.facts import CrashKind, Origin
+from trainmaster.bot.reading.console.shells import KILLING, SIGNAL_NAMES
 from trainmaster.bot.reading.console.text import shortened
 
 USER_STOP = "KeyboardInterrupt (user stop)"
@@ -23,21 +25,31 @@ class Verdict:
 _KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
     (
         CrashKind.NCCL,
-        re.compile(r"nccl|rccl|DistBackendError|DistStoreError|collective operation timeout", re.IGNORECASE),
+        re.compile(
+            r"\A(?!.*out of memory)(?:.*\b(?:[nr]ccl|lib[nr]ccl|Nccl)"
+            r"|.*(?:NCCL|RCCL|nccl[A-Z]|ProcessGroup(?:NCCL|Gloo)\b"
+            r"|DistBackendError|DistStoreError|DistNetworkError|collective operation timeout))",
+        ),
     ),
     (
         CrashKind.DATALOADER,
         re.compile(
-            r"(?!.*OutOfMemoryError).*(?:DataLoader worker|Pin memory thread exited|bus error encountered in worker"
-            r"|received \d+ items of ancdata|insufficient shared memory|DataLoader timed out"
-            r"|Communication with the workers is no longer possible)"
+            r"\A(?!.*(?:OutOfMemory|MemoryError))(?:.*(?:DataLoader worker|Pin memory thread exited"
+            r"|bus error encountered in worker|received \d+ items of ancdata|insufficient shared memory"
+            r"|DataLoader timed out|Communication with the workers is no longer possible"
+            # Workers hand their batches over in shared memory, or as open files.
+            r"|shared memory|shm_open|/dev/shm|</?torch_\d|_posixshmem|unable to mmap \d+ bytes from file <"
+            r"|Too many open files|torch_shm_manager))",
+            re.IGNORECASE,
         ),
     ),
     (
         CrashKind.OOM,
         re.compile(
-            r"OutOfMemory|out of memory|(?:can't|cannot) allocate memory|MemoryError|Unable to allocate"
-            r"|not enough memory|insufficient memory|paging file is too small",
+            r"OutOfMemory|out[ _]of[ _]memory|(?:can't|can ?not|could not|unable to|failed to) allocate\b|MemoryError"
+            r"|not enough memory|insufficient memory|paging file is too small|bad_alloc|_ALLOC_FAILED"
+            r"|MemoryAllocation\b|Invalid buffer size: [\d.]+|CUDA failure 2\b"
+            r"|Unable to find a valid cuDNN algorithm|memory exhausted|memory limit exceeded|out of host memory",
             re.IGNORECASE,
         ),
     ),
@@ -46,7 +58,8 @@ _KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
         re.compile(
             r"CUDA (?:error|driver|failure)|CUDA-capable|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|CUSOLVER_STATUS"
             r"|CUFFT_|device-side assert|illegal memory access|AcceleratorError|No CUDA GPUs|HIP error|hipError"
-            r"|MIOpen Error|miopenStatus|Triton Error \[CUDA\]|cudaGetDeviceCount",
+            r"|MIOpen Error|miopenStatus|rocBLAS error|HSA_STATUS_ERROR|Triton Error \[(?:CUDA|HIP)\]"
+            r"|cudaGetDeviceCount|cudaError[A-Z]|cuda runtime error",
             re.IGNORECASE,
         ),
     ),
@@ -57,12 +70,6 @@ _WRAPPERS = re.compile(
 _ALLOCATION = re.compile(r"Tried to allocate [\d.]+ \w+")
 _STATUS = re.compile(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(-?\d+)|signal (SIG[A-Z]+)")
 _GOT_SIGNAL = re.compile(r"got signal: (\d+)")
-_KILLING = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGXCPU"})
-_SIGNAL_NAMES = {1: "SIGHUP", 2: "SIGINT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL"} | {
-    11: "SIGSEGV",
-    15: "SIGTERM",
-    24: "SIGXCPU",
-}
 
 
 def judge_exception(text: str) -> Verdict:
@@ -89,19 +96,26 @@ def kind_of(text: str) -> CrashKind:
 
 
 def judge_exit_code(code: int, *, detail: str) -> Verdict | None:
-    """What the exit code of a process says; None for success. Shells add 128 to a signal, Python negates it."""
+    """What the exit code of a process says; None for success. Shells add 128 to a signal, Python negates it, Windows
+    has numbers beyond 2³¹, told as negative ones as well."""
     if code == 0:
         return None
-    name = _SIGNAL_NAMES.get(-code if code < 0 else code - 128)
+    windows = WINDOWS_CODES.get(code & 0xFFFFFFFF) if not -256 < code < 256 else None
+    if windows is not None:
+        if code & 0xFFFFFFFF == CONTROL_C:
+            return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=USER_STOP)
+        said = f"exit code {code} (0x{code & 0xFFFFFFFF:08X}, {windows})"
+        return Verdict(kind=kind_of(windows), origin=Origin.WRAPPER, detail=said)
+    name = SIGNAL_NAMES.get(-code if code < 0 else code - 128)
     if name is None:
         return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=shortened(detail))
-    kind = CrashKind.KILLED if name in _KILLING else CrashKind.EXCEPTION
+    kind = CrashKind.KILLED if name in KILLING else CrashKind.EXCEPTION
     return Verdict(kind=kind, origin=Origin.WRAPPER, detail=f"exit code {code} ({name})")
 
 
 def judge_signal(signum: int, *, detail: str) -> Verdict:
     """A signal that ended the launcher of the ranks; torchrun raises it as an exception."""
-    killed = _SIGNAL_NAMES.get(signum) in _KILLING
+    killed = SIGNAL_NAMES.get(signum) in KILLING
     kind = CrashKind.KILLED if killed else CrashKind.EXCEPTION
     return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(detail))
 
@@ -109,7 +123,7 @@ def judge_signal(signum: int, *, detail: str) -> Verdict:
 def _judge_wrapper(text: str) -> Verdict:
     status = _STATUS.search(text)
     if status is not None and status[2]:
-        killed = status[2] in _KILLING
+        killed = status[2] in KILLING
         kind = CrashKind.KILLED if killed else CrashKind.EXCEPTION
         return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(text))
     if status is not None:

@@ -49,6 +49,10 @@ class NoticeKind(StrEnum):
     """An exception in a side thread or a clean-up hook: the run goes on."""
     RECOVERED_EXCEPTION = "recovered_exception"
     """An exception of the main thread after which training went on."""
+    STOP_ASKED = "stop_asked"
+    """The guard was asked to stop; it finishes the batch and saves."""
+    STOPPED = "stopped"
+    """It has done so."""
     LOGGED_ERROR = "logged_error"
     WARNING = "warning"
 
@@ -65,6 +69,11 @@ class RunBanner(ConsoleFact):
     """Version line of Ultralytics; printed at the start and again before the final validation."""
 
     version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing(ConsoleFact):
+    """A training is being set up: it printed its arguments or its image sizes, or the guard began another attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +165,16 @@ class NanRecovery(ConsoleFact):
 
     recovering: bool
     attempt: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedEarly(ConsoleFact):
+    """The guard ended the run in an orderly way: on request, or because going on would waste time.
+
+    ``signal`` is what asked it to, None when it gave up."""
+
+    signal: str | None
     text: str
 
 

@@ -9,20 +9,25 @@ from __future__ import annotations
 import re
 
 from trainmaster.bot.reading.console.errors import USER_STOP, judge_exception, judge_exit_code, kind_of
+from trainmaster.bot.reading.console.exit_codes import exit_code_told
 from trainmaster.bot.reading.console.facts import (
     Completed,
     ConsoleFact,
     CrashKind,
     EarlyStopped,
+    EndedEarly,
     FatalError,
     NanRecovery,
     Notice,
     NoticeKind,
     Origin,
+    Preparing,
     Resumed,
     RunBanner,
     Started,
 )
+from trainmaster.bot.reading.console.native import native_end
+from trainmaster.bot.reading.console.shells import KILLING, signal_told
 from trainmaster.bot.reading.console.text import shortened
 
 _BANNER = re.compile(r"(?:^|\s)(Ultralytics (?:YOLO)?v?\d\S*|YOLO(?:R|v\d+)) +(?:🚀 *)?(\S*).{0,80}\btorch[ -]\d")
@@ -37,6 +42,15 @@ _RECOVERY = re.compile(
 )
 _NAN_WEIGHTS = re.compile(r"Skipping checkpoint save at epoch \d+: .{0,80}contains? NaN/Inf")
 _NAN_STOP = re.compile(r"^WARNING:? .*non-finite loss, ending training")
+
+_PREPARING = re.compile(
+    r"^(?:engine[/\\]trainer: |(?:train|segment[/\\]train|classify[/\\]train): weights="
+    r"|Image sizes \d+ train, \d+ val)"
+    r"|^=+ next attempt, "
+)
+_ENDED_EARLY = re.compile(r"\brun ended early: (.{1,300})\. State: ")
+_SIGNAL = re.compile(r"SIG[A-Z]+")
+_BEFORE_TRAINING = re.compile(r"^(SIG[A-Z]+): stopped before training began")
 
 _NOTICES: tuple[tuple[NoticeKind, re.Pattern[str]], ...] = (
     (
@@ -54,65 +68,60 @@ _NOTICES: tuple[tuple[NoticeKind, re.Pattern[str]], ...] = (
     (NoticeKind.MOSAIC_CLOSED, re.compile(r"Closing dataloader mosaic")),
     (NoticeKind.RESUME_IGNORED, re.compile(r"Resume ignores ")),
     (NoticeKind.LEAKED_SEMAPHORES, re.compile(r"resource_tracker: There appear to be \d+ leaked ")),
+    (NoticeKind.STOP_ASKED, re.compile(r"\bSIG[A-Z]+: stopping as soon as the state is whole")),
     (NoticeKind.LOGGED_ERROR, re.compile(r"(?:^|[\s\]-])ERROR\b(?::| ❌| -|\s\|)")),
     (NoticeKind.WARNING, re.compile(r"(?:^|\s)WARNING(?: ⚠️|:)? \S")),
 )
 
-_DEATHS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
+_DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     (
         CrashKind.KILLED,
-        re.compile(
-            r"^(?:Killed|Terminated|Hangup)$"
-            r"|^\S+: line \d+:\s+\d+ (?:Killed|Terminated|Hangup)\b"
-            r"|^\[\d+\]\s*[+-]?\s*(?:\d+\s+)?(?:[Kk]illed|[Tt]erminated|[Hh]angup)\b"
-            r"|^(?:zsh|fish|bash): (?:killed|terminated)\b"
-            r"|[Oo]ut of memory: Kill(?:ed)? process \d+"
+        ("Kill", "kill", "CANCELLED", "LIMIT", "limit", "Terminated", "Signal ", "Out Of Memory", "low on resource"),
+        (
+            r"[Oo]ut of memory: Kill(?:ed)? process \d+|\binvoked oom-killer: "
             r"|^slurmstepd: error: .*(?:oom[-_ ]kill|CANCELLED|TIME LIMIT|[Ee]xceeded .*memory limit)"
             r"|^srun: error: .*: task \S+: (?:Killed|Out Of Memory|Terminated)"
             r"|Main process exited, code=killed"
             r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
             r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b"
+            r"|\bsystemd-oomd\[?.*\bKilled \S+ due to memory|^The node was low on resource: "
         ),
     ),
     (
         CrashKind.EXCEPTION,
-        re.compile(
-            r"^(?:Segmentation fault|Bus error|Aborted|Illegal instruction|Floating point exception)"
-            r"(?: ?\(core dumped\))?\.?$"
-            r"|^\S+: line \d+:\s+\d+ (?:Segmentation fault|Bus error|Aborted|Illegal instruction)\b"
-            r"|^\[\d+\]\s*[+-]?\s*(?:\d+\s+)?(?:[Ss]egmentation fault|[Bb]us error|[Aa]bort(?:ed)?)\b"
-            r"|^(?:zsh|fish|bash): (?:segmentation fault|bus error|abort)\b"
-            r"|^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
-            r"|^Fatal Python error: |^Windows fatal exception: "
+        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel"),
+        (
+            r"^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
             r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
-            r"|^(?:double free or corruption|free\(\): invalid|malloc\(\): |munmap_chunk\(\): |malloc_consolidate\(\): "
-            r"|corrupted (?:double-linked list|size vs\. prev_size))"
-            r"|^OMP: Error #\d+: |^forrtl: error \(\d+\): program aborting"
+            r"|Main process exited, code=dumped"
+            r"|^(?:The )?[Kk]ernel (?:appears to have )?died|^The Kernel crashed while executing"
         ),
     ),
     (
-        CrashKind.CUDA_ERROR,
-        re.compile(r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)"),  # ROCm; it aborts
+        CrashKind.OOM,
+        ("crashed after using all available RAM", "tried to allocate more memory than is available"),
+        r"^Your (?:session|notebook) (?:crashed after using all available RAM|tried to allocate more memory)",
     ),
-    (CrashKind.DATALOADER, re.compile(r"^ERROR: Unexpected bus error encountered in worker\.")),
+    (
+        CrashKind.CUDA_ERROR,
+        ("by GPU node-",),
+        r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)",  # ROCm; it aborts
+    ),
+    (CrashKind.DATALOADER, ("bus error enc",), r"^ERROR: Unexpected bus error encountered in worker\."),
     (
         CrashKind.NCCL,
-        re.compile(
+        ("WorkNCCL", "NCCL operations", "inconsistency"),
+        (
             r"Watchdog caught collective operation timeout: WorkNCCL"
             r"|^(?:Some NCCL operations have failed or timed out"
             r"|To avoid data inconsistency, we are taking the entire process down)"
         ),
     ),
 )
+"""A pattern is tried where one of its words occurs: most lines have none, and most patterns stay uncompiled."""
 _WATCHDOG = re.compile(r"watchdog thread terminated with exception: (.+)")
 _TERMINATE = re.compile(
     r"^(?:terminate called after throwing an instance of|what\(\): ) ?(.*)|^libc\+\+abi: terminating\b"
-)
-_EXIT_CODE = re.compile(
-    r"(?:^Process finished with exit code|^进程已结束，退出代码为|^\S*srun: error: .* Exited with exit code"
-    r"|\bfailed \(exitcode:|^exitcode\s*:|Command exited with (?:non-zero )?status"
-    r"|^command terminated with exit code|^\S+ exited with code|^(?:##\[error\])?Process completed with exit code"
-    r"|^Exited with exit code) *(-?\d+)"
 )
 _REPORTED = re.compile(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)")
 """SageMaker repeats the last exception behind its own."""
@@ -137,6 +146,15 @@ def _progress(text: str, line: int) -> ConsoleFact | None:
         return EarlyStopped(
             line=line, patience=int(patience[1]) if patience else None, best_epoch=int(best[1]) if best else None
         )
+    if match := _ENDED_EARLY.search(text):
+        signal = _SIGNAL.match(match[1])
+        return EndedEarly(
+            line=line, signal=signal[0] if signal else None, text=shortened(f"run ended early: {match[1]}")
+        )
+    if match := _BEFORE_TRAINING.search(text):
+        return EndedEarly(line=line, signal=match[1], text=shortened(text))
+    if _PREPARING.search(text):
+        return Preparing(line=line)
     if match := _BANNER.search(text):
         return RunBanner(line=line, version=f"{match[1]} {match[2]}" if match[1].startswith("YOLO") else match[1])
     return None
@@ -152,13 +170,16 @@ def _nonfinite(text: str, line: int) -> ConsoleFact | None:
 
 
 def _death(text: str, line: int) -> ConsoleFact | None:
-    for kind, pattern in _DEATHS:
-        if pattern.search(text):
-            return FatalError(line=line, kind=kind, origin=Origin.MAIN, detail=shortened(text), text=shortened(text))
+    for kind, hints, pattern in _DEATHS:
+        if any(hint in text for hint in hints) and re.search(pattern, text):
+            return _fatal(line, kind, text)
+    native = native_end(text)
+    if native is not None:
+        told = kind_of(native.detail)
+        kind = CrashKind.CUDA_ERROR if native.on_device and told is CrashKind.EXCEPTION else told
+        return _fatal(line, kind, native.detail)
     if match := _WATCHDOG.search(text) or _TERMINATE.search(text):
-        return FatalError(
-            line=line, kind=kind_of(match[1] or ""), origin=Origin.MAIN, detail=shortened(text), text=shortened(text)
-        )
+        return _fatal(line, kind_of(match[1] or ""), text)
     if _USER_STOP.fullmatch(text):
         return FatalError(
             line=line, kind=CrashKind.EXCEPTION, origin=Origin.MAIN, detail=USER_STOP, text=shortened(text)
@@ -166,13 +187,19 @@ def _death(text: str, line: int) -> ConsoleFact | None:
     if match := _REPORTED.search(text):
         said = judge_exception(match[1].rstrip('"'))
         return FatalError(line=line, kind=said.kind, origin=Origin.WRAPPER, detail=said.detail, text=shortened(text))
-    if match := _EXIT_CODE.search(text):
-        verdict = judge_exit_code(int(match[1]), detail=text)
-        if verdict is not None:
-            return FatalError(
-                line=line, kind=verdict.kind, origin=verdict.origin, detail=verdict.detail, text=shortened(text)
-            )
-    return None
+    signal = signal_told(text)
+    if signal is not None:
+        return _fatal(line, CrashKind.KILLED if signal in KILLING else CrashKind.EXCEPTION, text)
+    code = exit_code_told(text)
+    verdict = judge_exit_code(code, detail=text) if code is not None else None
+    if verdict is None:
+        return None
+    return FatalError(line=line, kind=verdict.kind, origin=verdict.origin, detail=verdict.detail, text=shortened(text))
+
+
+def _fatal(line: int, kind: CrashKind, text: str) -> FatalError:
+    text = shortened(text)
+    return FatalError(line=line, kind=kind, origin=Origin.MAIN, detail=text, text=text)
 
 
 def _notice(text: str, line: int) -> Notice | None:

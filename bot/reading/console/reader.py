@@ -21,7 +21,7 @@ from trainmaster.bot.reading.console.frames import (
     own_loop,
 )
 from trainmaster.bot.reading.console.messages import read_message
-from trainmaster.bot.reading.console.text import unwrap, without_prefix
+from trainmaster.bot.reading.console.text import Wrapping
 from trainmaster.bot.reading.console.traceback import TracebackReader
 
 MAX_SEGMENT_BYTES = 64 * 1024
@@ -37,7 +37,14 @@ _MAX_TEXT_CHARACTERS = 4_096
 class SegmentReader:
     """Reads the pieces between carriage returns and line feeds, in order; keeps only what later pieces need."""
 
-    def __init__(self, columns: Columns | None = None, val_columns: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        columns: Columns | None = None,
+        val_columns: tuple[str, ...] | None = None,
+        *,
+        wrapping: Wrapping | None = None,
+    ) -> None:
+        self.wrapping = wrapping or Wrapping()
         self.columns = columns
         """Of the training table that was announced last."""
         self.val_columns = val_columns
@@ -55,7 +62,7 @@ class SegmentReader:
     def read(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
         """The facts of ``segment``. ``at_end``: it is the last of the file and has no line end."""
         facts: list[ConsoleFact] = []
-        for text in unwrap(segment):
+        for text in self.wrapping.texts(segment):
             frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
             for frame in frames:
                 losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)
@@ -121,11 +128,11 @@ class SegmentReader:
         return PlainBar(line=line, epoch=epoch, epochs=epochs, batch=bar.batch, batches=bar.batches)
 
     def _read_message(self, text: str, line: int) -> ConsoleFact | None:
-        text = without_prefix(text)
-        belongs, fact = self._traceback.read(text, line)
+        bare, leveled = self.wrapping.bare(text)
+        belongs, fact = self._traceback.read(text if leveled else bare, line)
         if belongs:
             return fact
-        stripped = text.strip()
+        stripped = bare.strip()
         if not stripped:
             return None
         fact = read_message(stripped, line)

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trainmaster.bot.reading.console.facts import CrashKind
+from trainmaster.bot.core.run.crash_advice import crash_advice
 from trainmaster.bot.reading.scan.scanner import ScanReport
 from trainmaster.bot.reading.scan.summary import Entry
 
 _RED, _YELLOW, _GREEN, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _SHOWN_ENTRIES = 20
 _TEXT_CHARACTERS = 100
-_CRASH_WORDS = {
-    CrashKind.OOM: "out of memory",
-    CrashKind.KILLED: "killed from outside",
-    CrashKind.NCCL: "communication between GPUs failed",
-    CrashKind.CUDA_ERROR: "CUDA error",
-    CrashKind.DATALOADER: "data loader died",
-    CrashKind.EXCEPTION: "exception",
-}
-
-_CRASH_ADVICE = {
-    CrashKind.OOM: "Make batch or imgsz smaller, or free memory on the device, then resume.",
-    CrashKind.KILLED: "Ask the host why: dmesg tells of its out-of-memory killer, a scheduler of its time limit.",
-    CrashKind.NCCL: "One rank waited for another: look for the first error of any rank, and at the network.",
-    CrashKind.CUDA_ERROR: "CUDA_LAUNCH_BLOCKING=1 shows where; one that moves from run to run is the hardware.",
-    CrashKind.DATALOADER: "Give the loaders more shared memory (/dev/shm) or fewer workers, then resume.",
-}
+_USER_STOP = "KeyboardInterrupt"
+_INTERRUPTED = ("(SIGINT)", "got signal: 2")
+"""How an exit code and torchrun tell that Ctrl-C was pressed."""
 
 
 def render(report: ScanReport, *, name: str, color: bool) -> str:
@@ -49,15 +36,30 @@ def render(report: ScanReport, *, name: str, color: bool) -> str:
 
 def _verdict(report: ScanReport) -> tuple[str, str]:
     nonfinite = f", with {_count(report.nan_loss_frames, 'non-finite loss frame')}" if report.nan_loss_frames else ""
+    if _user_stopped(report):
+        return (_RED if nonfinite else _YELLOW), f"STOPPED BY THE USER (Ctrl-C){nonfinite}"
     if report.crashed:
-        why = _CRASH_WORDS.get(report.crash_kind, "unknown")
-        return _RED, f"CRASHED: {why}: {_printable(report.crash_detail or '')}{nonfinite}"
+        detail = report.crash_detail or ""
+        return _RED, f"CRASHED: {crash_advice(report.crash_kind, detail).what}: {_printable(detail)}{nonfinite}"
+    if report.stopped_by is not None:
+        how = f"STOPPED ON REQUEST: {report.stopped_by}; the guard ended the run in good order"
+        return (_RED if nonfinite else _YELLOW), f"{how}{nonfinite}"
+    if report.gave_up is not None:
+        return _RED, f"THE GUARD GAVE UP: {_printable(report.gave_up)}{nonfinite}"
+    if report.undrawn_since is not None:
+        begun = f"a new training was started at line {report.undrawn_since} and has drawn no frame"
+        return (_RED if nonfinite else _YELLOW), f"NOT FINISHED: {begun}{nonfinite}"
     if report.completed:
         how = "STOPPED EARLY: its patience ran out" if report.early_stopped else "COMPLETED"
         return (_RED if nonfinite else _GREEN), f"{how}{nonfinite}"
     if report.last_epoch is None and report.last_batch is None:
         return _YELLOW, "No training frames of Ultralytics in this log"
     return (_RED if nonfinite else _YELLOW), f"NOT FINISHED: the log ends while training{nonfinite}"
+
+
+def _user_stopped(report: ScanReport) -> bool:
+    detail = report.crash_detail or ""
+    return report.crashed and (detail.startswith(_USER_STOP) or detail.endswith(_INTERRUPTED))
 
 
 def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
@@ -84,8 +86,13 @@ def _first_nonfinite(report: ScanReport) -> Entry | None:
 
 def _advice(report: ScanReport) -> Iterable[str]:
     """What helps, most urgent first."""
-    if report.crashed and report.crash_kind in _CRASH_ADVICE:
-        yield _CRASH_ADVICE[report.crash_kind]
+    advice = crash_advice(report.crash_kind, report.crash_detail or "").then if report.crashed else ""
+    if _user_stopped(report) or report.stopped_by is not None:
+        advice = "Resume it when you like: resume=True, or trainmaster resume RUN_DIR for a guarded run."
+    elif report.undrawn_since is not None and not report.crashed:
+        advice = "What stands below is of the training before it. If it still runs, watch it: it may hang."
+    if advice:
+        yield advice
     first = _first_nonfinite(report)
     if first is not None:
         yield f"A checkpoint saved after {_place(first)} may hold NaN: trainmaster verify CHECKPOINT tells."

@@ -39,6 +39,12 @@ class ScanReport:
     map50_95: float | None
     incidents: tuple[Entry, ...]
     notices: tuple[Entry, ...]
+    stopped_by: str | None = None
+    """The signal on which the guard ended the run in an orderly way."""
+    gave_up: str | None = None
+    """What the guard said when it ended the run because going on would waste time."""
+    undrawn_since: int | None = None
+    """The line at which a training was started that has drawn no frame. All else is then of the one before it."""
 
     def to_json(self) -> dict[str, object]:
         """As JSON can carry it: non-finite numbers become ``"nan"``, ``"inf"``, ``"-inf"``."""
@@ -92,7 +98,7 @@ def report_of(summary: LogSummary) -> ScanReport:
     """What ``summary`` comes to."""
     frame, bar = summary.frame, summary.plain_bar
     place = frame or bar
-    crash = summary.crash
+    crash, ended = summary.crash, summary.ended_early
     return ScanReport(
         last_epoch=place.epoch if place else None,
         total_epochs=place.epochs if place else None,
@@ -110,6 +116,9 @@ def report_of(summary: LogSummary) -> ScanReport:
         map50_95=summary.row.map50_95 if summary.row else None,
         incidents=tuple(summary.incidents),
         notices=tuple(summary.notices),
+        stopped_by=ended.signal if ended else None,
+        gave_up=ended.text if ended and ended.signal is None else None,
+        undrawn_since=summary.undrawn_since,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -19,9 +20,8 @@ from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
 from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
 from trainmaster.bot.reading.scan.summary import LogSummary
+from trainmaster.bot.reading.scan.telling import TELLING, is_quiet
 
-TELLING = b"nrdhR^"
-"""No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one."""
 BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
 _MAX_WINDOW_BYTES = 32 * 1024 * 1024
@@ -201,11 +201,15 @@ class _Skimmer:
             begin = max(self._told_to, stop - width)
             data = self._read_at(begin, stop - begin).replace(b"\r", b"\n")
             skipped = data.find(b"\n") + 1 if begin > self._told_to else 0
-            reader = SegmentReader(columns, val_columns)
+            reader = SegmentReader(columns, val_columns, wrapping=self._reader.wrapping)
             facts: list[tuple[int, ConsoleFact]] = []
             offset = begin + skipped
             for piece in data[skipped:].split(b"\n"):
-                facts += [(offset, fact) for fact in reader.read_long(piece, self._line) if isinstance(fact, _HEALTHY)]
+                for fact in reader.read_long(piece, self._line):
+                    if isinstance(fact, _HEALTHY):
+                        facts.append((offset, fact))
+                    elif is_quiet(fact):
+                        facts.append((offset, replace(fact, line=offset)))
                 offset += len(piece) + 1
             if begin == self._told_to or (skipped and any(_has_counter(fact) for _, fact in facts)):
                 for place, fact in facts:
@@ -235,7 +239,7 @@ class _Skimmer:
         stop = data.find(b"\n", offset - begin)
         at_end = stop < 0 and begin + len(data) >= self._size
         columns = next(columns for place, columns in reversed(self._val_columns) if place <= offset)
-        reader = SegmentReader(None, columns)
+        reader = SegmentReader(None, columns, wrapping=self._reader.wrapping)
         rows = reader.read_long(data[start : stop if stop >= 0 else len(data)], 0, at_end=at_end)
         last = next((fact for fact in reversed(rows) if isinstance(fact, ValRow)), None)
         if last is not None and begin + start > self._row_offset:

@@ -10,6 +10,7 @@ from trainmaster.bot.reading.console.facts import (
     ConsoleFact,
     CrashKind,
     EarlyStopped,
+    EndedEarly,
     FatalError,
     Header,
     NanRecovery,
@@ -17,6 +18,7 @@ from trainmaster.bot.reading.console.facts import (
     NoticeKind,
     Origin,
     PlainBar,
+    Preparing,
     Resumed,
     RunBanner,
     Started,
@@ -24,6 +26,7 @@ from trainmaster.bot.reading.console.facts import (
     ValBar,
     ValRow,
 )
+from trainmaster.bot.reading.scan.telling import is_quiet
 
 _MAX_INCIDENTS = 1_000
 _MAX_NOTICES = 200
@@ -82,6 +85,10 @@ class LogSummary:
         self._outlived: list[tuple[FatalError, Entry]] = []
         """Errors of this attempt after which training went on."""
         self._leaked = False
+        self.ended_early: EndedEarly | None = None
+        """The guard's own word on the end of the newest attempt."""
+        self.undrawn_since: int | None = None
+        """The line at which a training was started that has drawn no frame, in a log that holds another before it."""
 
     def add(self, fact: ConsoleFact) -> None:
         """Fold ``fact`` in."""
@@ -105,19 +112,32 @@ class LogSummary:
             case Notice():
                 self._leaked = self._leaked or fact.kind is NoticeKind.LEAKED_SEMAPHORES
                 self._add_notice(self._entry(fact, fact.text, fact.kind.value))
-            case EarlyStopped():
-                self._goes_on()
-                self.early_stopped = True
-            case Completed():
-                self._goes_on()
-                self._ended = True
-            case Started() | Resumed() | RunBanner():
-                self._restarts()
+            case EarlyStopped() | Completed() | EndedEarly():
+                self._add_end(fact)
+            case _:
+                self._add_beginning(fact)
+
+    def _add_end(self, fact: EarlyStopped | Completed | EndedEarly) -> None:
+        if isinstance(fact, EndedEarly):
+            self._end_early(fact)
+            return
+        self._goes_on()
+        if isinstance(fact, EarlyStopped):
+            self.early_stopped = True
+        else:
+            self._ended = True
+
+    def _add_beginning(self, fact: ConsoleFact) -> None:
+        if isinstance(fact, RunBanner | Started | Resumed):
+            self._restarts()
+        if isinstance(fact, Preparing | Started | Resumed):
+            self._begins(fact)
 
     @property
     def hangs(self) -> bool:
         """Whether the very next frame can change what is said of the end of the run."""
-        return bool(self._errors) or self._leaked or self._ended or self.early_stopped or self._validated
+        said = self._leaked or self._ended or self.early_stopped or self._validated
+        return said or bool(self._errors) or self.ended_early is not None
 
     @property
     def completed(self) -> bool:
@@ -125,13 +145,15 @@ class LogSummary:
         if self._ended or self.early_stopped:
             return True
         frame = self.frame
-        if frame is None or self._errors or not self._validated:
+        if frame is None or self._errors or not self._validated or self.ended_early is not None:
             return False
         return frame.epoch == frame.epochs and frame.batch is not None and frame.batch == frame.batches
 
     @property
     def crash(self) -> Crash | None:
-        """Why the run is dead; None when nothing says that it is."""
+        """Why the run is dead; None when nothing says that it is, or that it ended in an orderly way."""
+        if self.ended_early is not None:
+            return None
         if self._errors:
             return self._cause([error for error, _ in self._direct_errors()])
         if self._leaked and self.frame is not None and not self.completed:
@@ -141,7 +163,7 @@ class LogSummary:
     @property
     def incidents(self) -> list[Entry]:
         """In the order of the log."""
-        errors = [entry for _, entry in self._direct_errors()]
+        errors = [entry for _, entry in self._direct_errors()] if self.ended_early is None else []
         listed = sorted([*self._incidents, *errors], key=lambda entry: entry.line)
         if self._dropped:
             more = f"{self._dropped} further incidents are not listed"
@@ -159,10 +181,12 @@ class LogSummary:
     def lines(self) -> set[int]:
         """The lines of all entries."""
         entries = [*self._incidents, *self._notices, *(entry for _, entry in [*self._errors, *self._outlived])]
-        return {entry.line for entry in entries}
+        return {entry.line for entry in entries} | ({self.undrawn_since} if self.undrawn_since is not None else set())
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
         """Give each entry the line that ``numbers`` has for its own; to be called once, at the end."""
+        if self.undrawn_since is not None:
+            self.undrawn_since = numbers[self.undrawn_since]
         self._incidents = [replace(entry, line=numbers[entry.line]) for entry in self._incidents]
         self._notices = [replace(entry, line=numbers[entry.line]) for entry in self._notices]
         self._errors = [(error, replace(entry, line=numbers[entry.line])) for error, entry in self._errors]
@@ -175,7 +199,8 @@ class LogSummary:
         if last is None or self._new_table or not _same_drawing(last, frame):
             self._goes_on()
             self._ended = self.early_stopped = self._validated = False
-        self.frame, self._new_table = frame, False
+            self.ended_early = None
+        self.frame, self._new_table, self.undrawn_since = frame, False, None
         if frame.nonfinite:
             self._add_nonfinite(frame)
 
@@ -211,6 +236,8 @@ class LogSummary:
     def _goes_on(self) -> None:
         """Training did not end with the errors so far."""
         for error, entry in self._errors:
+            if is_quiet(error):
+                continue
             self._outlived = [*self._outlived[-_MAX_PENDING:], (error, entry)]
             self._add_notice(replace(entry, kind=NoticeKind.RECOVERED_EXCEPTION.value))
         self._errors = []
@@ -223,6 +250,22 @@ class LogSummary:
         self._errors, self._outlived = [], []
         self._leaked = False
         self._new_pass = True
+        self.ended_early = None
+
+    def _begins(self, fact: ConsoleFact) -> None:
+        """A training begins: how the one before it ended says nothing of this one."""
+        self._ended = self.early_stopped = self._validated = False
+        self.ended_early = None
+        if self.frame is not None:
+            self.undrawn_since = fact.line
+
+    def _end_early(self, fact: EndedEarly) -> None:
+        """What other processes say of the end from here on is how the guard ended them, or how it left."""
+        self.ended_early = fact
+        if fact.signal is None:
+            self._add_incident(self._entry(fact, fact.text, "gave_up"))
+        else:
+            self._add_notice(self._entry(fact, fact.text, NoticeKind.STOPPED.value))
 
     def _direct_errors(self) -> list[tuple[FatalError, Entry]]:
         """The errors that ended the run, without those that only repeat it.

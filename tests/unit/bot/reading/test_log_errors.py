@@ -35,6 +35,14 @@ def _kinds(reader: LogErrorReader) -> list[str]:
     return [error.kind for error in reader.look(5.0)]
 
 
+def test_control_c_is_no_error(log: Path) -> None:
+    reader = LogErrorReader(log)
+    _append(log, FRAME)
+    assert _kinds(reader) == []
+    _append(log, "\n^C\nTraceback (most recent call last):\n  File x\nKeyboardInterrupt\n")
+    assert _kinds(reader) == []
+
+
 def test_what_was_there_before_is_history(log: Path) -> None:
     _append(log, TRACEBACK)
     reader = LogErrorReader(log)
@@ -49,6 +57,9 @@ def test_what_was_there_before_is_history(log: Path) -> None:
         pytest.param(TRACEBACK, "cuda_error", id="GPU error"),
         pytest.param(f"Traceback (most recent call last):\n{WORKER}", "dataloader", id="worker"),
         pytest.param("Killed\n", "killed", id="killed"),
+        pytest.param("已杀死\n", "killed", id="killed, in Chinese"),
+        pytest.param("Getötet\n", "killed", id="killed, in German"),
+        pytest.param("/x/MPSNDArray.mm:90: failed assertion `x'\n", "exception", id="native assertion"),
         pytest.param(
             "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n",
             "oom",

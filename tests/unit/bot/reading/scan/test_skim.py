@@ -96,6 +96,20 @@ PIECES = {
         )
         + "\r     0/399     1.214     nan      3.4: 9%|#| 9/100 [08:05<00:00,  1.90it/s]"
     ),
+    "killed_in_chinese": "已杀死\n",
+    "killed_in_german": "\nGetötet\n",
+    "killed_on_a_mac": "\nKilled: 9\n",
+    "metal": "/x/MPSNDArray.mm:90: failed assertion `x'\n",
+    "ended_early": "\nWARNING ⚠️ run ended early: SIGTERM. State: guard/states/stop.pt\n",
+    "gave_up": "\nWARNING ⚠️ run ended early: too many. State: none\n",
+    "next_attempt": "\n====== next attempt, 2026-03-05 01:02:03 UTC ======\n",
+    "preparing": "\nImage sizes 640 train, 640 val\n",
+    "stamped_start": "\n".join("Mar 05 01:02:03 " + line for line in (start() + tqdm_frame(3, 4)).split("\n")) + "\n",
+    "stamped_kill": "Mar 06 01:02:04 Killed\n",
+    "records": "".join(
+        "\n" + json.dumps({"x": {"y": line}}) for line in (start() + tqdm_frame(3, 4) + "\nKilled").split("\n")
+    )
+    + "\n",
     "healthy_text": "\nCUB 5: 12 / 7 G ok\n",
 }
 

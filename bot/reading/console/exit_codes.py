@@ -1,0 +1,71 @@
+"""Exit codes as shells, editors and launchers tell them, in any language."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from trainmaster.bot.reading.console.shells import job_exit_code
+
+_NUMBER: Final = r"(-?\d{1,10})(?: ?\(0x([0-9A-Fa-f]{1,8})\))?"
+_INTERRUPTED: Final = _NUMBER + r" ?\(interrupted by signal \d+: ?SIG[A-Z]+\)"
+"""PyCharm and its kin keep this in English whatever the sentence around it is in."""
+_WORDS: Final = (
+    r"exit[- ]?code|Exit-Code|Exitcode|退出代码|退出码|退出代碼|結束代碼|終了コード|종료 코드|code de sortie"
+    r"|código de salida"
+    r"|código de saída|codice di uscita|codice uscita|кодом выхода|код выхода|кодом завершения|kodem wyjścia"
+    r"|kod wyjścia"
+    r"|çıkış kodu|afsluitcode|slutkod|avslutskod"
+)
+_EDITOR: Final = (
+    r"^(?:Process|Prozess|Processus|Le processus|El proceso|Proceso|Processo|Il processo|Процесс|Proces"
+    r"|Processen|İşlem"
+    rf"|进程|程序|行程|プロセス|종료|프로세스).*?(?:{_WORDS})\D{{0,12}}?{_NUMBER}"
+)
+_CODE_FIRST: Final = rf"^(?:{_WORDS}) {_NUMBER}"
+_LAUNCHERS: Final = (
+    r"(?:^\S*srun: error: .* Exited with exit code"
+    r"|\bfailed \(exitcode:|^exitcode\s*:|Command exited with (?:non-zero )?status"
+    r"|^command terminated with exit code|^\S+ exited with code|^(?:##\[error\])?Process completed with exit code"
+    r"|^Exited with exit code|^\[Done\] exited with code=|^The program '[^']*' has exited with code"
+    r"|: Main process exited, code=exited, status="
+    r"|^ERROR: Job failed: (?:command terminated with )?exit (?:code|status)"
+    rf"|^Command terminated by signal|^Exit status:) *{_NUMBER}"
+)
+_HINTS: Final = (
+    *("exit", "Exit", "退出", "結束", "終了", "종료", "sortie", "salida", "saída", "uscita", "выхода", "заверш"),
+    *("wyjścia", "çıkış", "afsluit", "slutkod", "avsluts", "interrupted by signal", "terminated by signal"),
+)
+WINDOWS_CODES: Final = {
+    0xC0000005: "access violation",
+    0xC000001D: "illegal instruction",
+    0xC0000017: "not enough memory",
+    0xC0000094: "division by zero",
+    0xC00000FD: "stack overflow",
+    0xC0000135: "a DLL was not found",
+    0xC0000142: "a DLL failed to start",
+    0xC000013A: "Ctrl-C",
+    0xC0000374: "heap corruption",
+    0xC0000409: "abort",
+    0xC06D007E: "a module was not found",
+    0x40010004: "the debugger ended it",
+}
+CONTROL_C: Final = 0xC000013A
+
+
+def exit_code_told(text: str) -> int | None:
+    """The exit code that ``text`` (no indentation, no stamp) tells; None when it tells none. As a shell counts: a
+    signal is negative or above 128. Windows' are negative."""
+    code = job_exit_code(text)
+    if code is not None:
+        return code
+    if not any(hint in text for hint in _HINTS):
+        return None
+    if match := re.search(_INTERRUPTED, text):
+        return int(match[1])
+    match = re.search(_LAUNCHERS, text)
+    if match is not None:
+        code = int(match[1])
+        return -code if "terminated by signal" in match[0] else code
+    match = re.match(_EDITOR, text) or re.match(_CODE_FIRST, text)
+    return int(match[1]) if match else None

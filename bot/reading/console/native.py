@@ -1,0 +1,67 @@
+"""Ends that native code tells itself, below Python: assertions, fatal checks, a damaged heap, an uncaught exception."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeEnd:
+    """``detail`` has the failed assertion first and its place behind it. ``on_device``: a kernel on the GPU said it."""
+
+    detail: str
+    on_device: bool
+
+
+_SOURCE: Final = r"(?P<name>[^\s/\\:]{1,80}\.(?:cc|cpp|cxx|c|mm|m|hpp|hxx|hh|h|inl|cuh|cu|hip|metal|swift|rs))"
+_ASSERTIONS: Final = (
+    # Metal and others of Apple: "/AppleInternal/.../MPSNDArray.mm:90: failed assertion `...'"
+    rf"{_SOURCE}:(?P<line>\d+):? (?:\S+ ?){{0,4}}?(?P<said>failed assertion\b.*)",
+    r"(?P<said>(?:-\[\w.+|\b\w+:\d+:) failed assertion [`'\"].*)",
+    # C library: "python: malloc.c:2617: sysmalloc: Assertion `...' failed."; CUDA puts block and thread before it
+    rf"{_SOURCE}:(?P<line>\d+): (?:.*?[ :])?(?P<said>Assertion [`'\"].*[`'\"] failed.*)",
+    # Windows and macOS: "Assertion failed: x > 0, file a.cpp, line 12"
+    r"^(?P<said>Assertion failed: .+, (?:file|function) .+)",
+    r"^(?P<said>Debug Assertion Failed!.*)",
+    # glog and TensorFlow: "F0305 01:02:03.123456  4711 a.cc:12] Check failed: ..."
+    r"(?:^|\s)F\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ (?P<name>\S{1,80}):(?P<line>\d+)\] (?P<said>.+)",
+    r"(?:^|\s)F \S{0,200}?(?P<name>[\w.-]{1,80}):(?P<line>\d+)\] (?P<said>.+)",
+)
+_HINTS: Final = ("ssertion", "] ")
+_ENDS: Final = (
+    r"^Fatal Python error: |^Windows fatal exception: "
+    r"|^(?:double free or corruption|free\(\): (?:invalid|double free)|(?:malloc|realloc)\(\): |munmap_chunk\(\): "
+    r"|malloc_consolidate\(\): |corrupted (?:double-linked list|size vs\. prev_size))"
+    r"|^\*\*\* (?:Error in|stack smashing detected|buffer overflow detected|Terminating app due to uncaught exception)"
+    r"|\bmalloc: \*\*\* error for object "
+    r"|^pure virtual method called|^terminate called without an active exception"
+    r"|^Intel MKL FATAL ERROR: |^LLVM ERROR: |^libgomp: Thread creation failed"
+    r"|^OMP: Error #\d+: |^forrtl: (?:severe|error) \(\d+\): "
+    r"|\bin another thread when fork\(\) was called\..*Crashing instead"
+)
+_END_HINTS: Final = (
+    *("Fatal ", "fatal ", "free", "alloc", "munmap", "corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM"),
+    *("libgomp", "OMP: ", "forrtl", "Crashing"),
+)
+_WORKER: Final = r"block: \[.*?\], thread: \[.*?\] *"
+"""Thousands of threads of one kernel say the same."""
+
+
+def native_end(text: str) -> NativeEnd | None:
+    """What native code says of its own end in ``text`` (no indentation, no stamp); None when it says nothing."""
+    if any(hint in text for hint in _HINTS):
+        for pattern in _ASSERTIONS:
+            if match := re.search(pattern, text):
+                return _assertion(match.groupdict())
+    if any(hint in text for hint in _END_HINTS) and re.search(_ENDS, text):
+        return NativeEnd(detail=text, on_device=False)
+    return None
+
+
+def _assertion(found: dict[str, str | None]) -> NativeEnd:
+    said, name, line = found["said"] or "", found.get("name"), found.get("line")
+    where = f" ({name}{f':{line}' if line else ''})" if name else ""
+    on_device = bool(name and name.endswith((".cu", ".cuh", ".hip")))
+    return NativeEnd(detail=re.sub(_WORKER, "", said).strip() + where, on_device=on_device)

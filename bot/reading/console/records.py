@@ -1,0 +1,128 @@
+"""Lines of a log that somebody wrapped into records: JSON of any shape, logfmt.
+
+Known keys are looked for first, at any depth and in any case. Where a record lacks them, the place of the text is
+learnt from a record whose text is a line of Ultralytics.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from trainmaster.bot.reading.console.stamps import stamp_before_landmark
+
+_KEYS: Final = (
+    *("log", "data", "message", "msg", "line", "textpayload", "text", "body", "stringvalue", "fullmessage"),
+    *(
+        "shortmessage",
+        "renderedmessage",
+        "logmessage",
+        "logentry",
+        "raw",
+        "content",
+        "output",
+        "event",
+        "m",
+        "original",
+    ),
+)
+"""Docker, Kaggle, journald and most others, OTLP, GELF, Serilog, Azure, Splunk, structlog; letters and digits only."""
+_RANK: Final = {key: place for place, key in enumerate(_KEYS)}
+_BEGINS: Final = r"[\[,]?\s*[\[{]\s*[\"\[{]"
+_BEHIND_STAMP: Final = r"(?<=[\s\]|:>])(?:\{\s*\"[^\"]{1,64}\"\s*:|\[\s*\")"
+_PRETTY: Final = r'^\s*"([^"]{1,40})"\s*:\s*("(?:[^"\\]|\\.)*")\s*,?\s*$'
+_LOGFMT: Final = r'(?:^|\s)(?:msg|message|log|MESSAGE)=(?:"((?:[^"\\]|\\.)*)"(?=\s|$)|(\S*)\s*$)'
+_MAX_DEPTH: Final = 8
+_MAX_LEAVES: Final = 500
+_MAX_NESTED: Final = 3
+"""Records within the text of a record: a container's JSON within a shipper's."""
+
+Path = tuple[str, ...]
+
+
+class Records:
+    """The records of one log."""
+
+    def __init__(self) -> None:
+        self._learnt: Path | None = None
+
+    def text_of(self, text: str) -> str | None:
+        """What was wrapped into the record that ``text`` is; None when it is none, or holds nothing of the kind."""
+        found = None
+        for _ in range(_MAX_NESTED):
+            inner = self._once(text if found is None else found)
+            if inner is None:
+                break
+            found = inner
+        return found
+
+    def _once(self, text: str) -> str | None:
+        if '"' not in text and "msg=" not in text:
+            return None
+        if re.match(_BEGINS, text):
+            return self._json(text)
+        if text.rstrip().endswith(("}", "]")) and (begun := re.search(_BEHIND_STAMP, text)):
+            return self._json(text[begun.start() :])
+        if match := re.match(_PRETTY, text):
+            value = _loaded(match[2]) if _bare_key(match[1]) in _RANK else None
+            return value if isinstance(value, str) else None
+        if "=" in text and (match := re.search(_LOGFMT, text)) and text.count("=") > 1:
+            return match[2] if match[1] is None else match[1].replace('\\"', '"').replace("\\\\", "\\")
+        return None
+
+    def _json(self, text: str) -> str | None:
+        record = _loaded(text.strip(" [],\t"))
+        if not isinstance(record, dict | list):
+            record = _loaded(text.strip(" ,\t"))
+        if not isinstance(record, dict | list):
+            return None
+        leaves = list(_leaves(record, (), 0))
+        for path, value in leaves:
+            before = stamp_before_landmark(value)
+            if before is not None and not before.strip():
+                self._learnt = path
+        chosen = self._chosen(leaves)
+        return None if chosen is None else "\n".join(value for path, value in leaves if path == chosen)
+
+    def _chosen(self, leaves: list[tuple[Path, str]]) -> Path | None:
+        if self._learnt is not None and any(path == self._learnt for path, _ in leaves):
+            return self._learnt
+        known = [(_RANK[name], len(path), path) for path, _ in leaves if (name := _name(path)) in _RANK]
+        return min(known)[2] if known else None
+
+
+def _leaves(value: Any, path: Path, depth: int) -> Iterator[tuple[Path, str]]:
+    """Every text in ``value`` with its place. journald writes a text that has control characters as a list of bytes."""
+    if isinstance(value, str):
+        yield path, value
+    elif depth < _MAX_DEPTH and isinstance(value, dict):
+        for count, (key, inner) in enumerate(value.items()):
+            if count >= _MAX_LEAVES:
+                return
+            yield from _leaves(inner, (*path, _bare_key(str(key))), depth + 1)
+    elif depth < _MAX_DEPTH and isinstance(value, list) and value:
+        if all(isinstance(one, int) and 0 <= one < 256 for one in value):
+            yield path, bytes(value).decode("utf-8", "replace")
+            return
+        scalars = not any(isinstance(one, dict | list) for one in value)
+        for place, inner in enumerate(value[:_MAX_LEAVES]):
+            yield from _leaves(inner, (*path, f"#{place}" if scalars else "#"), depth + 1)
+
+
+def _name(path: Path) -> str:
+    """The key at the end of ``path``, whatever lists stand below it."""
+    return next((name for name in reversed(path) if not name.startswith("#")), "")
+
+
+def _bare_key(key: str) -> str:
+    return "".join(character for character in key.casefold() if character.isalnum())
+
+
+def _loaded(text: str) -> Any:
+    import json  # noqa: PLC0415 - most logs hold no records, and a scan must start in milliseconds
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,151 @@
+"""What a shell or an editor says of a process that ended, in the reader's language.
+
+bash, dash and ksh print the C library's name of the signal in the language of the reader, bash with the place in the
+script before it and the command behind it; zsh and fish have their own words, macOS adds the signal's number, an editor
+tells the exit code. So the shape of a line is looked at first, and the words only where the shape says too little.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SIGNAL_NAMES: Final = {
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
+    9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
+}  # fmt: skip
+KILLING: Final = frozenset({"SIGHUP", "SIGKILL", "SIGTERM", "SIGXCPU"})
+"""Sent from outside. Others are a process's own fault."""
+UNKNOWN_SIGNAL: Final = ""
+"""A shell tells of a signal in words that are not known."""
+
+_ALONE: Final = {
+    "SIGKILL": (
+        "Killed|Getötet|Processus arrêté|Tué|Terminado \\(killed\\)|Matado|Ucciso|Morto|Geëlimineerd|Gedood"
+        "|Unicestwiony"
+        "|Zabity|Убито|Убит|Вбито|Знищено|Zabit|Zabitý|已杀死|已殺死|已砍掉|砍掉|强制终止|強制終了|죽었음|죽임"
+        "|Öldürüldü"
+        "|Süreç durduruldu|Dödad|Dræbt|Tapettu|Drept|Kilőve|Kilőtték|Σκοτώθηκε|Mort|Omorât|Bị giết|Đã giết|Terbunuh"
+        "|Dimatikan|Ubijen"
+    ),
+    "SIGSEGV": (
+        "Segmentation fault|Speicherzugriffsfehler|Erreur de segmentation|Violación de segmento|Fallo de segmentación"
+        "|Errore di segmentazione|Falha de segmentação|Segmentatiefout|Naruszenie ochrony pamięci|Błąd segmentacji"
+        "|Ошибка сегментирования|Ошибка сегментации|Помилка адресування|Neoprávněný přístup do paměti|段错误"
+        "|記憶體區段錯誤"
+        "|程式記憶體區段錯誤|区段错误|セグメンテーション違反|セグメンテーションフォルト|セグメントエラー"
+        "|세그멘테이션 오류|세그먼트 오류"
+        "|세그멘테이션 폴트|Parçalama arızası|Bölümleme hatası|Segmenteringsfel|Segmentfejl|Lagersegmentfejl"
+        "|Muistialueen ylitys|Segmenteringsfeil|Szegmenshiba|Szegmentálási hiba|Σφάλμα κατάτμησης|Violació de segment"
+        "|Lỗi phân đoạn"
+    ),
+    "SIGBUS": (
+        "Bus error|Bus-Zugriffsfehler|Busfehler|Erreur du bus|Erreur de bus|Error de(?:l)? bus|Errore di bus"
+        "|Erro de barramento|Busfout|Błąd szyny|Ошибка шины|总线错误|匯流排錯誤|バスエラー|버스 오류|Bussfel"
+    ),
+    "SIGABRT": (
+        "Aborted|Abort trap|Аварийный останов|已放弃|已中止|アボートしました"
+    ),
+    "SIGFPE": (
+        "Floating point exception|Floating-point exception|Arithmetic exception|Gleitkomma-Ausnahme"
+        "|Exception en point flottant|Excepción de coma flotante|Eccezione in virgola mobile|浮点数例外"
+        "|浮点异常|浮動小数点例外"
+    ),
+    "SIGILL": (
+        "Illegal instruction|Illegal hardware instruction|Ungültiger Maschinenbefehl|Instruction non permise"
+        "|Instruction illégale|Instrucción ilegal|Istruzione non consentita|Недопустимая инструкция|非法指令"
+        "|不正な命令です"
+    ),
+    "SIGTRAP": "Trace/breakpoint trap|Trace/BPT trap|Trace trap",
+    "SIGSYS": "Bad system call",
+    "SIGXCPU": "CPU time limit exceeded|Cputime limit exceeded|超出 CPU 时限",
+    "SIGXFSZ": "File size limit exceeded|Filesize limit exceeded",
+    "SIGTERM": "Terminated",
+    "SIGHUP": "Hangup",
+}  # fmt: skip
+"""Nothing else says these alone on a line."""
+_IN_A_SHAPE: Final = {
+    "SIGTERM": (
+        "Beendet|Complété|Terminé|Terminado|Terminato|Beëindigd|Zakończony|Завершено|Завершён|已终止|终止"
+        "|已終止|終了しました"
+        "|終了|종료됨|Sonlandırıldı|Avslutad|Ukončen"
+    ),
+    "SIGHUP": "Aufgelegt|Fin de la connexion \\(raccroché\\)|Colgar|挂起|挂断|ハングアップ|Обрыв терминальной линии",
+    "SIGABRT": (
+        "Abort|Abgebrochen|Abbruch|Annulé|Abandon|Abortado|Annullato|Geannuleerd|Przerwane|放弃|中止|중단됨|Avbruten"
+        "|Durduruldu"
+    ),
+}
+"""Common words, which a script may well print when all is well: only where a shell's own shape is around them."""
+_DUMPED: Final = (
+    r"core dumped|Speicherabzug geschrieben|core'? generado|`core' generado|imagem do núcleo gravada|核心已转储"
+    r"|核心已傾印"
+    r"|記憶體傾印|コアダンプ|코어 덤프됨|코어 덤프|стек памяти сброшен на диск|сделан дамп памяти|zrzut pamięci"
+    r"|obraz paměti"
+    r"|geheugendump gemaakt|core creato|core dump creato|minnesutskrift skapad|çekirdek döküldü"
+)
+_SCRIPT: Final = (
+    r"^(?=.*\d)\S[^:：]{0,200}?(?:\[\d+\]:? |(?<=sh): (?=\d+: )"
+    r"| ?[:：] ?(?:[^\W\d]+\.? ?\d+|第 ?\d+ ?行|\d+[^\W\d]*) ?[:：])\s*\d{1,8}:?\s+"
+    r"(?P<said>\S.*?)(?:\s{2,}\S.*|\s*)$"
+)
+"""``train.sh: line 3:  4711 Killed                  python train.py``: a script, a place in it, a process."""
+_DESCRIPTION_COLUMNS: Final = 24
+"""bash pads the words of a signal to so many and puts the command behind them (``LONGEST_SIGNAL_DESC``, jobs.c). A
+character of several bytes may count as several."""
+_JOB: Final = r"^\[\d+\]\s*[+-]?\s+(?:\d+\s+)?(?P<said>\S.*?)(?:\s{2,}\S.*|\s*)$"
+_ZSH: Final = (
+    r"^(?:[\w./-]+|\S+:\d+): (?P<said>killed|terminated|hangup|segmentation fault|bus error|abort|quit"
+    r"|illegal hardware instruction|floating point exception|trace trap|cpu limit exceeded|file size limit exceeded"
+    r")\b(?: +\(core dumped\))?(?:\s{2,}|\s*$)"
+)
+_FISH: Final = r"^fish: .*\b(?P<signal>SIG[A-Z]+)\b"
+_ENDED_WITH_CODE: Final = r"^\[\d+\]\s*[+-]?\s+(?:\d+\s+)?(?:[Ee]xit|[^\W\d]+) (?P<code>\d{1,3})(?:\s{2,}\S.*|\s*)$"
+
+
+def signal_told(text: str) -> str | None:
+    """The name of the signal that a shell says has ended a process, :data:`UNKNOWN_SIGNAL` when its words are"
+    " unknown;
+    None when ``text`` (no indentation, no stamp) is no such line."""
+    alone = _signal_named(text, _ALONE)
+    if alone is not None:
+        return alone
+    if text[:1] == "[" and (match := re.match(_JOB, text)):
+        said = match["said"][:1].upper() + match["said"][1:]  # zsh writes them small
+        return _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
+    if text.startswith("fish: ") and (match := re.match(_FISH, text)):
+        return match["signal"]
+    if ": " in text and (match := re.match(_ZSH, text)):
+        return _signal_named(match["said"].capitalize(), _ALONE) or UNKNOWN_SIGNAL
+    if match := re.match(_SCRIPT, text):
+        said = match["said"]
+        named = _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
+        return named if named is not None or not _is_padded(text[match.start("said") :]) else UNKNOWN_SIGNAL
+    if text[-1:] in ")）" and re.match(rf"^[^\W\d][^\d:：]{{1,60}}? ?[(（](?:{_DUMPED})[)）]$", text):
+        return UNKNOWN_SIGNAL
+    return None
+
+
+def job_exit_code(text: str) -> int | None:
+    """The exit code in ``[1]+  Exit 137    python train.py``, in any language; None for anything else."""
+    match = re.match(_ENDED_WITH_CODE, text) if text[:1] == "[" else None
+    return int(match["code"]) if match else None
+
+
+def _is_padded(said: str) -> bool:
+    """Whether ``said`` has the columns in which bash tells of a signal; no program's message has them by chance."""
+    match = re.match(r"([^\W\d][^\d:：]*?\S?(?:\s{2,}))\S", said)
+    if match is None:
+        return False
+    shortest = _DESCRIPTION_COLUMNS if match[1].isascii() else _DESCRIPTION_COLUMNS // 2
+    return shortest <= len(match[1]) <= _DESCRIPTION_COLUMNS
+
+
+def _signal_named(said: str, table: dict[str, str]) -> str | None:
+    """macOS puts the signal's number behind, a core dump is told in brackets."""
+    if len(said) > 120:
+        return None
+    for name, words in table.items():
+        if re.match(rf"(?:{words})(?:: \d+)?(?:\.| ?[(（](?:{_DUMPED})[)）]\.?)?$", said.strip()):
+            return name
+    return None

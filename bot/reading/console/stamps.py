@@ -1,0 +1,98 @@
+"""What stands before every line of a log (times, hosts, levels of a logger), learnt from the log itself.
+
+Some lines of Ultralytics are known to begin at the very left. What stands before one of them is the stamp of whoever
+passed the line on; with other times and numbers in it, it stands before the other lines as well.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_STAMP_CHARACTERS: Final = 200
+_MAX_KNOWN: Final = 4
+"""Standard output and error, and each service of a log of several, may have stamps of their own."""
+_LANDMARKS: Final = (
+    ("Starting training for", r"Starting training for \d"),
+    ("Ultralytics ", r"Ultralytics (?:YOLO)?v?\d+\.\d+\.\d+ "),
+    ("Image sizes", r"Image sizes \d+ train, \d+ val$"),
+    ("dataloader workers", r"Using \d+ dataloader workers$"),
+    ("Logging results to", r"Logging results to \S"),
+    ("GPU_mem", r" {6}Epoch +GPU_mem "),  # "%11s" of each name
+    ("gpu_mem", r" {5}Epoch +gpu_mem "),  # "%10s"
+)
+_PARTS: Final = r"(?P<space>\s+)|(?P<number>\d+)|(?P<word>[^\W\d_]+\.?(?=\s)|[^\W\d_]+)|(?P<other>[\W_])"
+LEVELS: Final = frozenset(
+    {"TRACE", "DEBUG", "INFO", "INFORMATION", "NOTICE", "WARNING", "WARN", "ERROR", "ERR", "CRITICAL", "FATAL"}
+)
+
+
+def stamp_before_landmark(text: str) -> str | None:
+    """What ``text`` has before a line that is known to begin at the left; None when it holds no such line."""
+    for hint, pattern in _LANDMARKS:
+        if hint in text and (found := re.search(pattern, text)):
+            return text[: found.start()]
+    return None
+
+
+class Stamps:
+    """The stamps of one log. Lines may be fed cut, glued or out of order: what is no stamp is left alone."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[str, re.Pattern[str], bool]] = []
+        self._seen_once = ""
+
+    def learn(self, text: str) -> None:
+        """Take in ``text``, a line without terminal control, if it shows a stamp."""
+        before = stamp_before_landmark(text)
+        if before is None or not before.strip() or len(before) > MAX_STAMP_CHARACTERS:
+            return
+        if any(one.fullmatch(before) for _, one, _ in self._known):
+            return
+        if not _is_stamp(before) and before != self._seen_once:
+            self._seen_once = before
+            return
+        pattern = re.compile(stamp_pattern(before))
+        self._known = [(before, pattern, _names_level(before)), *self._known[: _MAX_KNOWN - 1]]
+
+    def bare(self, text: str) -> tuple[str, bool]:
+        """``text`` without its stamp, its own indentation kept, and whether the stamp is that of a logger, which names
+        a level: such a line is what a program said, never what a shell or the interpreter said of it."""
+        for _, pattern, leveled in self._known:
+            if match := pattern.match(text):
+                return text[match.end() :], leveled
+        return text, False
+
+
+def stamp_pattern(stamp: str) -> str:
+    """Matches ``stamp`` with any other time, number and level in it, and, where it tells a time, any other word: months
+    and weekdays change, in every language."""
+    tells_time = re.search(r"\d[:.]\d\d|\d{6}", stamp) is not None
+    kept = stamp.rstrip()
+    parts = [_part(token, tells_time=tells_time) for token in re.finditer(_PARTS, kept)]
+    ending = stamp[len(kept) :]
+    # A shipper may strip the blanks behind the stamp of an empty line; GitLab marks a line's continuation with "+".
+    return "".join(parts) + (rf"(?:[ +]{re.escape(ending[1:])}|$)" if ending[:1] == " " else rf"(?:{ending}|$)")
+
+
+def _part(token: re.Match[str], *, tells_time: bool) -> str:
+    if token["space"]:
+        return r"\s+"
+    if token["number"]:
+        return r"\d+"
+    if token["word"] and token["word"].upper().strip(".") in LEVELS:
+        return r"[A-Za-z]+"
+    if token["word"] and tells_time:
+        return r"[^\W\d_]+\.?"  # a short month may have a dot, the next one none
+    return re.escape(token[0])
+
+
+def _is_stamp(before: str) -> bool:
+    """A number, a level or a bracket: else it is a sentence that quotes Ultralytics."""
+    return (
+        any(character.isdigit() for character in before) or _names_level(before) or before.rstrip()[-1] in "]|:>)-–—»"
+    )
+
+
+def _names_level(stamp: str) -> bool:
+    return any(word.upper() in LEVELS for word in re.findall(r"[A-Za-z]+", stamp))

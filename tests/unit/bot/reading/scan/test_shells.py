@@ -1,0 +1,87 @@
+"""Endings in the words of any shell, language, editor and native library; one resource in its many wordings."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+
+from tests.unit.bot.reading.log_texts import frame, raised, start, tqdm_frame
+from tests.unit.bot.reading.scan.endings import QUIET, RAISED, SAID
+from trainmaster.bot.reading.console.messages import read_message
+from trainmaster.bot.reading.scan.report import render
+from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
+
+
+def scan(log: str) -> ScanReport:
+    return scan_stream(io.BytesIO(log.encode()))
+
+
+@pytest.mark.parametrize("draw", [frame, tqdm_frame], ids=["own_bar", "tqdm"])
+@pytest.mark.parametrize("before", ["\n", ""], ids=["own_line", "glued"])
+@pytest.mark.parametrize(("kind", "said"), [(kind, said) for kind, lines in SAID.items() for said in lines])
+def test_an_end_is_told_in_any_words(kind: str, said: str, before: str, draw: object) -> None:
+    last = (frame if draw is frame else tqdm_frame)(1, 3)
+    report = scan(f"{start()}{last}{before}{said}\n")
+    assert (report.crashed, report.crash_kind, report.last_batch) == (True, kind, 3)
+
+
+@pytest.mark.parametrize(("kind", "error"), [(kind, error) for kind, errors in RAISED.items() for error in errors])
+def test_a_resource_is_one_kind_in_all_its_wordings(kind: str, error: str) -> None:
+    report = scan(start() + frame(1, 3) + raised(error))
+    assert (report.crashed, report.crash_kind) == (True, kind)
+
+
+@pytest.mark.parametrize("before", ["\n", ""], ids=["own_line", "glued"])
+@pytest.mark.parametrize("said", QUIET)
+def test_words_that_only_look_like_an_end_are_none(said: str, before: str) -> None:
+    assert not scan(f"{start()}{frame(1, 3)}{before}{said}\n").crashed
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param("OSError: [Errno 28] No space left on device", "Make space", id="disk"),
+        pytest.param("RuntimeError: PytorchStreamWriter failed writing file data/0", "Make space", id="disk of torch"),
+        pytest.param("OSError: [Errno 28] No space left on device: '/dev/shm/x'", "/dev/shm", id="shared memory"),
+        pytest.param("OSError: [Errno 24] Too many open files", "ulimit -n", id="open files"),
+        pytest.param("MemoryError", "cache=False", id="main memory"),
+        pytest.param("torch.OutOfMemoryError: CUDA out of memory.", "imgsz smaller", id="the card's memory"),
+    ],
+)
+def test_advice_is_about_the_resource_that_ran_out(error: str, words: str) -> None:
+    assert words in render(scan(start() + frame(1, 3) + raised(error)), name="log", color=False)
+
+
+def test_a_native_assertion_is_the_cause_and_not_the_leak_behind_it() -> None:
+    assertion = "/AppleInternal/x/Types/MPSNDArray.mm:90: failed assertion `[MPSNDArray x] error: subRange.start (5)'"
+    leak = "\n/lib/tracker.py:216: UserWarning: resource_tracker: There appear to be 8 leaked semaphore objects\n"
+    report = scan(start() + frame(1, 3) + assertion + leak)
+    assert (report.crash_kind, report.crash_detail) == (
+        "exception",
+        "failed assertion `[MPSNDArray x] error: subRange.start (5)' (MPSNDArray.mm:90)",
+    )
+
+
+def test_the_threads_of_one_kernel_are_one_incident() -> None:
+    said = "/x/Indexing.cu:92: indexSelect: block: [{0},0,0], thread: [{0},0,0] Assertion `src < size` failed.\n"
+    lines = "".join(said.format(number) for number in range(500))
+    after = raised("RuntimeError: CUDA error: device-side assert triggered")
+    report = scan(start() + frame(1, 3) + "\n" + lines + after)
+    assert [(entry.kind, entry.count) for entry in report.incidents] == [("cuda_error", 500), ("cuda_error", 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 4000, "a: " * 1300, "train.sh " * 400 + "1", "12 34 " * 600, "fish: " + "SI" * 2000, "[1] " + "a " * 2000,
+        "F " * 2000 + "] x", "/a" * 1500 + ".cu:1 failed assertio ssertion", "Process " + "exit code " * 300,
+        "x: line 3: 4711 " + "a " * 1900, "\u5df2" * 4000 + ")",
+    ],
+)  # fmt: skip
+def test_no_line_takes_long(text: str) -> None:
+    begun = time.process_time()
+    for _ in range(3):
+        read_message(text, 1)
+    assert time.process_time() - begun < 1.0
