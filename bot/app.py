@@ -16,7 +16,7 @@ from trainmaster.bot.alerting.limits import AlertLimits, DeliveryLimits
 from trainmaster.bot.alerting.notices import Notices
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.alerting.undelivered import Undelivered
-from trainmaster.bot.checks.limits import CheckLimits, DutyLimits, HostLimits
+from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -44,7 +44,7 @@ from trainmaster.bot.service.systemd import ServiceNotifier
 from trainmaster.bot.service.watchdog import Health, Watchdog
 from trainmaster.bot.settings.limits import audience, operation_limits
 from trainmaster.bot.settings.model import Settings
-from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
 from trainmaster.bot.storage.adoptions import Adoptions, find_adoptions, read_adoption
 from trainmaster.bot.storage.alerts import AlertStore
@@ -58,10 +58,10 @@ from trainmaster.bot.storage.silences import SilenceStore
 from trainmaster.bot.watching.file_watcher import watch_runs
 from trainmaster.bot.watching.host import HostWatch
 from trainmaster.bot.watching.limits import WatchLimits
-from trainmaster.bot.watching.own_jobs import SelfWatch
+from trainmaster.bot.watching.own_jobs import OwnJobs
 from trainmaster.bot.watching.supervisor import Supervisor
 from trainmaster.commands import Context
-from trainmaster.commands.request_handler import People
+from trainmaster.commands.request_handler import RequestHandler
 from trainmaster.trainer.contract import boot_id
 
 _LOG = logging.getLogger(__name__)
@@ -93,9 +93,9 @@ class App:
         self.database = Database(settings.state_dir / DATABASE, patient=True)
         self.outbox = MessageStore(self.database)
         self.connection = SlackConnection(_access(settings))
-        self.standings = AlertStore(self.database)
+        self.alerts = AlertStore(self.database)
         self.pipeline = AlertPipeline(
-            standings=self.standings,
+            records=self.alerts,
             silences=SilenceStore(self.database),
             outbox=self.outbox,
             transactions=self.database,
@@ -133,7 +133,7 @@ class App:
             outbox=self.outbox,
             transactions=self.database,
             runs=self.supervisor.all,
-            told_counts=self.standings.told_counts,
+            told_counts=self.alerts.told_counts,
             clock=self.clock,
             digest_at=settings.digest_at,
             away_told_s=settings.part(AlertLimits).away_told_s,
@@ -146,8 +146,8 @@ class App:
             clock=self.clock,
         )
         self._systemd = ServiceNotifier(os.environ)
-        self._self_watch = SelfWatch(sink=self._sink, limits=settings.part(DutyLimits), clock=self.clock)
-        self._schedule = Schedule(self._self_watch.note)
+        self._own_jobs = OwnJobs(sink=self._sink, limits=settings.part(OwnJobLimits), clock=self.clock)
+        self._schedule = Schedule(self._own_jobs.note)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._deliverer: Deliverer | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -199,7 +199,7 @@ class App:
     def _open_reader(self, place: Path) -> RunReader | AdoptedReader:
         first_seen_ts = self.clock.now()
         with contextlib.suppress(StoreError):  # the sink says so; watching goes on
-            first_seen_ts = self.standings.first_seen(str(place), first_seen_ts)
+            first_seen_ts = self.alerts.first_seen(str(place), first_seen_ts)
         adoption = read_adoption(place) if place.suffix == ".json" else None
         if adoption is not None:
             return AdoptedReader(
@@ -226,7 +226,7 @@ class App:
         self._schedule_jobs()
         self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")
         watching = watch_runs(
-            self._list_runs, self.supervisor.check_all, note=partial(self._self_watch.note, "watch files")
+            self._list_runs, self.supervisor.check_all, note=partial(self._own_jobs.note, "watch files")
         )
         self._tasks.append(asyncio.create_task(watching, name="watch"))
         await self._connect()
@@ -253,11 +253,11 @@ class App:
             report_limits=self.settings.part(ReportLimits),
             host=lambda: self.host.fact,
         )
-        people = People(context, silence_s=self.settings.part(AlertLimits).silence_s, notify=self._notify)
+        handler = RequestHandler(context, silence_s=self.settings.part(AlertLimits).silence_s, notify=self._notify)
         pause_s = 1.0
         while True:
             try:
-                await self.connection.connect(people)
+                await self.connection.connect(handler)
             except ChatRefused:
                 raise
             except ChatError as error:
@@ -273,7 +273,7 @@ class App:
 
     async def _check_runs(self) -> None:
         await self.supervisor.tick()
-        self._self_watch.note("find new runs", self.supervisor.find_fault)
+        self._own_jobs.note("find new runs", self.supervisor.find_fault)
 
     def _notify(self) -> None:
         if self._deliverer is not None:
@@ -297,7 +297,7 @@ class App:
 
     async def _look_at_itself(self) -> None:
         self._sink.tick()
-        self._self_watch.look()
+        self._own_jobs.look()
 
     async def _tell_notices(self) -> None:
         with contextlib.suppress(StoreError):  # the next look at itself tells it
@@ -370,5 +370,5 @@ def _access(settings: Settings) -> SlackAccess:
         app_token=settings.slack_app_token.get_secret_value(),
         api_url=settings.slack_api_url,
         channel=settings.alert_channel,
-        on_call=OnCall(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
+        on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
     )

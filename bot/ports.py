@@ -12,7 +12,7 @@ from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
 from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
-from trainmaster.bot.core.decisions.operation import Entry, Intent, IntentKind, Operation
+from trainmaster.bot.core.decisions.operation import Intent, IntentKind, JournalEntry, Operation
 from trainmaster.bot.core.health.host import GpuFact
 from trainmaster.bot.core.run.facts import CheckpointFact, Identity, ProcessFact, ProcessIdentity
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
@@ -321,7 +321,7 @@ class OperationStore(Protocol):
         """Operations of a run or of all, newest first."""
         ...
 
-    def entries(self, operation_id: str) -> tuple[Entry, ...]:
+    def entries(self, operation_id: str) -> tuple[JournalEntry, ...]:
         """The journal of an operation, oldest first."""
         ...
 
@@ -333,7 +333,7 @@ class Journal(Protocol):
         """``owner`` may act from now on and nobody else; None when somebody else was faster."""
         ...
 
-    def record(self, operation: Operation, entry: Entry) -> None:
+    def record(self, operation: Operation, entry: JournalEntry) -> None:
         """The journal ends with ``entry`` and the operation reads ``operation``; commits with an open transaction.
 
         Raises:

@@ -1,4 +1,4 @@
-"""People's words and presses -> commands, alerts and operations. Knows nothing of Slack."""
+"""RequestHandler's words and presses -> commands, alerts and operations. Knows nothing of Slack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
 
 
-class People:
+class RequestHandler:
     """Implements :class:`trainmaster.bot.core.conversation.request.Handler`."""
 
     def __init__(self, context: Context, *, silence_s: float, notify: Callable[[], None]) -> None:

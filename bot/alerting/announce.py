@@ -14,7 +14,7 @@ from trainmaster.bot.alerting.route import route
 from trainmaster.bot.alerting.silence import silencing
 from trainmaster.bot.alerting.stores import AlertOutbox, Bursts
 from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
-from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, Told
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.run.view import RunView
@@ -35,19 +35,19 @@ class Announcer:
 
     def say(
         self,
-        standing: Standing,
+        record: AlertRecord,
         why: NotifyReason,
         silences: Sequence[Silence],
         now: float,
         *,
         thread: str | None = None,
-    ) -> Standing:
-        """The alert is told for the reason ``why``; the standing says so. ``thread``: root of the run's thread."""
-        if standing.told is None:
-            return self._first(standing, now, thread)
-        alert, told = standing.alert, standing.told
+    ) -> AlertRecord:
+        """The alert is told for the reason ``why``; the record says so. ``thread``: root of the run's thread."""
+        if record.told is None:
+            return self._first(record, now, thread)
+        alert, told = record.alert, record.told
         way = route(alert, why, told, now=now, limits=self._limits, audience=self._audience)
-        after = replace(standing, told=_retold(alert, told, why, now, called=told.called or bool(way.mentions)))
+        after = replace(record, told=_retold(alert, told, why, now, called=told.called or bool(way.mentions)))
         self.edit(after, silences, now)
         self.line(alert)
         if why is NotifyReason.RESOLVED:
@@ -73,9 +73,9 @@ class Announcer:
         """The run's card reads as the run is now."""
         self._outbox.put(card_key(view.run), compose_card(view, firing), later=True)
 
-    def edit(self, standing: Standing, silences: Sequence[Silence], now: float) -> None:
+    def edit(self, record: AlertRecord, silences: Sequence[Silence], now: float) -> None:
         """The alert's message reads as the alert is now."""
-        alert, told = standing.alert, standing.told
+        alert, told = record.alert, record.told
         if told is None:
             return
         calling = told.called and alert.state is AlertState.FIRING and alert.acked_by is None
@@ -87,8 +87,8 @@ class Announcer:
         )
         self._outbox.put(alert.fingerprint, message)
 
-    def _first(self, standing: Standing, now: float, thread: str | None) -> Standing:
-        alert = standing.alert
+    def _first(self, record: AlertRecord, now: float, thread: str | None) -> AlertRecord:
+        alert = record.alert
         since_ts = now - window_s(alert, self._limits, thread=thread)
         burst = self._bursts.told_since(alert.finding.run, alert.finding.check, since_ts)
         grouping = group(alert, burst, self._limits, thread=thread)
@@ -112,7 +112,7 @@ class Announcer:
             severity=alert.finding.severity,
             called=bool(way.mentions),
         )
-        return replace(standing, alert=replace(alert, told=True), told=told)
+        return replace(record, alert=replace(alert, told=True), told=told)
 
 
 def _retold(alert: Alert, told: Told, why: NotifyReason, now: float, *, called: bool) -> Told:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.core.alerts.alert import Alert
-from trainmaster.bot.core.alerts.alert_record import Standing, severity_rank
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 
 
@@ -32,7 +32,7 @@ def window_s(alert: Alert, limits: AlertLimits, *, thread: str | None) -> float:
     return limits.info_window_s if _is_report(alert, thread) else limits.group_window_s
 
 
-def group(alert: Alert, burst: Sequence[Standing], limits: AlertLimits, *, thread: str | None = None) -> Grouping:
+def group(alert: Alert, burst: Sequence[AlertRecord], limits: AlertLimits, *, thread: str | None = None) -> Grouping:
     """``burst``: the alerts of the same check and run told within :func:`window_s`, oldest first. Only those that are
     at least as bad count, so that a critical alert never hides in the thread of a warning. ``thread`` is the root of
     the run's thread; without one the first alert of the burst is."""

@@ -11,10 +11,10 @@ from trainmaster.bot.alerting.dedup import TELLING, NotifyReason, notify_reason
 from trainmaster.bot.alerting.inhibit import InhibitReason, inhibit, may_mute
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.silence import SilenceReason, scope_of, silencing
-from trainmaster.bot.alerting.stores import AlertOutbox, AlertStandings, Silences
+from trainmaster.bot.alerting.stores import AlertOutbox, AlertRecordStore, Silences
 from trainmaster.bot.alerting.track import TrackReason, track
 from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
-from trainmaster.bot.core.alerts.alert_record import Standing, severity_rank
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, severity_rank
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.run.state import RunState
@@ -28,7 +28,7 @@ ABOUT_LOOKING = frozenset({"unreadable", "check_failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class AlertDecision:
     """What became of one alert at one look, and why."""
 
     fingerprint: str
@@ -37,10 +37,10 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class LookOutcome:
     """Of one look at one run."""
 
-    decisions: tuple[Decision, ...]
+    decisions: tuple[AlertDecision, ...]
 
     @property
     def told(self) -> bool:
@@ -56,7 +56,7 @@ class AlertPipeline:
     def __init__(
         self,
         *,
-        standings: AlertStandings,
+        records: AlertRecordStore,
         silences: Silences,
         outbox: AlertOutbox,
         transactions: Transactions,
@@ -64,7 +64,7 @@ class AlertPipeline:
         limits: AlertLimits,
         audience: Audience,
     ) -> None:
-        self._standings = standings
+        self._records = records
         self._silences = silences
         self._outbox = outbox
         self._transactions = transactions
@@ -74,11 +74,11 @@ class AlertPipeline:
         self._tended_ts = clock.now() - limits.listed_s
         self._cards_ts: dict[str, float] = {}
         """When a run's card was last looked at."""
-        self._announcer = Announcer(outbox=outbox, bursts=standings, limits=limits, audience=audience)
+        self._announcer = Announcer(outbox=outbox, bursts=records, limits=limits, audience=audience)
 
     def process(
         self, view: RunView, findings: Sequence[Finding], now: float, *, unjudged: Collection[str] = frozenset()
-    ) -> Outcome:
+    ) -> LookOutcome:
         """One look at one run has been taken in: ``findings`` is everything found, occurrences included.
 
         ``unjudged`` names checks that gave no answer (an operation holds the run): what they do not find stays. When
@@ -88,12 +88,12 @@ class AlertPipeline:
             StoreError: nothing of it was stored; the next look repeats it.
         """
         with self._transactions.transaction():
-            before, unsettled = self._standings.look(view.run, findings)
-            standings = dict(before)
+            before, unsettled = self._records.look(view.run, findings)
+            records = dict(before)
             if _blind(view, findings):
-                unjudged = {*unjudged, *(one.alert.finding.check for one in standings.values())} - ABOUT_LOOKING
+                unjudged = {*unjudged, *(one.alert.finding.check for one in records.values())} - ABOUT_LOOKING
             tracked = track(
-                {fingerprint: one.alert for fingerprint, one in standings.items()},
+                {fingerprint: one.alert for fingerprint, one in records.items()},
                 unsettled,
                 now,
                 self._limits,
@@ -102,13 +102,13 @@ class AlertPipeline:
             )
             changes = {one.alert.fingerprint: one.reason for one in tracked}
             for one in tracked:
-                known = standings.get(one.alert.fingerprint) or Standing(alert=one.alert)
-                standings[one.alert.fingerprint] = replace(known, alert=one.alert)
+                known = records.get(one.alert.fingerprint) or AlertRecord(alert=one.alert)
+                records[one.alert.fingerprint] = replace(known, alert=one.alert)
             thread = card_key(view.run) if view.record is not None else None
-            decisions = self._decide_all(standings, before, changes, now, thread)
+            decisions = self._decide_all(records, before, changes, now, thread)
             later = {fingerprint for fingerprint, change in changes.items() if change is TrackReason.TOO_SOON}
-            self._standings.settle(view.run, [one for one in unsettled if one.fingerprint not in later])
-            outcome = Outcome(decisions=tuple(decisions))
+            self._records.settle(view.run, [one for one in unsettled if one.fingerprint not in later])
+            outcome = LookOutcome(decisions=tuple(decisions))
             if thread is not None:
                 self._show_card(view, thread, now, told=outcome.told)
         return outcome
@@ -124,73 +124,73 @@ class AlertPipeline:
 
     def _decide_all(
         self,
-        standings: dict[str, Standing],
-        before: Mapping[str, Standing],
+        records: dict[str, AlertRecord],
+        before: Mapping[str, AlertRecord],
         changes: Mapping[str, TrackReason],
         now: float,
         thread: str | None,
-    ) -> list[Decision]:
-        silences = self._silences.active(now) if standings else ()
+    ) -> list[AlertDecision]:
+        silences = self._silences.active(now) if records else ()
         decisions = []
-        for fingerprint in sorted(standings, key=lambda one: _urgency(standings[one].alert)):
+        for fingerprint in sorted(records, key=lambda one: _urgency(records[one].alert)):
             change = changes.get(fingerprint)
             reason, after = self._decide(
-                standings[fingerprint], change, standings, silences=silences, now=now, thread=thread
+                records[fingerprint], change, records, silences=silences, now=now, thread=thread
             )
             after = replace(after, is_open=self._is_open(after, now))
-            standings[fingerprint] = after
-            decisions.append(Decision(fingerprint=fingerprint, change=change, reason=reason))
+            records[fingerprint] = after
+            decisions.append(AlertDecision(fingerprint=fingerprint, change=change, reason=reason))
             if after != before.get(fingerprint):
-                self._standings.save(after)
+                self._records.save(after)
                 _LOG.info("%s: %s; %s", fingerprint, change or "unchanged", reason)
         return decisions
 
     def _decide(
         self,
-        standing: Standing,
+        record: AlertRecord,
         change: TrackReason | None,
-        standings: Mapping[str, Standing],
+        records: Mapping[str, AlertRecord],
         *,
         silences: Sequence[Silence],
         now: float,
         thread: str | None,
-    ) -> tuple[NotifyReason | InhibitReason | SilenceReason, Standing]:
-        alert = standing.alert
+    ) -> tuple[NotifyReason | InhibitReason | SilenceReason, AlertRecord]:
+        alert = record.alert
         why = notify_reason(
             alert,
             change,
-            standing.told,
-            sent_ts=self._outbox.sent_ts(alert.fingerprint) if standing.told else None,
+            record.told,
+            sent_ts=self._outbox.sent_ts(alert.fingerprint) if record.told else None,
             now=now,
             limits=self._limits,
             audience=self._audience,
         )
         if why.loud:
-            muted = self._muted(alert, standings, silences, now)
+            muted = self._muted(alert, records, silences, now)
             if muted is not None:
-                if standing.told is None and _is_over(alert, muted):
+                if record.told is None and _is_over(alert, muted):
                     alert = replace(alert, state=AlertState.RESOLVED, resolved_ts=alert.finding.ts)
-                    return muted, replace(standing, alert=alert)
+                    return muted, replace(record, alert=alert)
                 if change in TELLING:
-                    self._announcer.edit(standing, silences, now)
-                return muted, standing
+                    self._announcer.edit(record, silences, now)
+                return muted, record
         if why.loud or why is NotifyReason.RESOLVED:
-            return why, self._announcer.say(standing, why, silences, now, thread=thread)
+            return why, self._announcer.say(record, why, silences, now, thread=thread)
         if why.edits:
-            self._announcer.edit(standing, silences, now)
-        return why, standing
+            self._announcer.edit(record, silences, now)
+        return why, record
 
     def _muted(
-        self, alert: Alert, standings: Mapping[str, Standing], silences: Sequence[Silence], now: float
+        self, alert: Alert, records: Mapping[str, AlertRecord], silences: Sequence[Silence], now: float
     ) -> InhibitReason | SilenceReason | None:
-        inhibition = inhibit(alert, (one.alert for one in standings.values()), self._limits)
+        inhibition = inhibit(alert, (one.alert for one in records.values()), self._limits)
         if inhibition.cause is not None:
             return inhibition.reason
         silenced = silencing(alert, silences, now)
         return silenced.reason if silenced.silence is not None else None
 
-    def _is_open(self, standing: Standing, now: float) -> bool:
-        alert, told = standing.alert, standing.told
+    def _is_open(self, record: AlertRecord, now: float) -> bool:
+        alert, told = record.alert, record.told
         if alert.state is not AlertState.FIRING:
             return alert.state is AlertState.PENDING
         if alert.finding.nature is Nature.CONDITION or told is None or may_mute(alert, now, self._limits):
@@ -201,31 +201,31 @@ class AlertPipeline:
     def firing(self, run: str | None = None) -> tuple[Alert, ...]:
         """See :class:`alert_book.Alerts`. What only happened is listed while it is unacknowledged news."""
         since_ts = self._clock.now() - self._limits.listed_s
-        return tuple(one.alert for one in self._standings.firing(run, since_ts) if _is_listed(one.alert, since_ts))
+        return tuple(one.alert for one in self._records.firing(run, since_ts) if _is_listed(one.alert, since_ts))
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """See :class:`trainmaster.bot.core.alerts.alert_book.Alerts`."""
         with self._transactions.transaction():
-            standing = self._standings.get(fingerprint)
-            if standing is None or standing.alert.state is not AlertState.FIRING:
+            record = self._records.get(fingerprint)
+            if record is None or record.alert.state is not AlertState.FIRING:
                 return None
-            if standing.alert.acked_by is None:
-                standing = replace(standing, alert=replace(standing.alert, acked_by=user, acked_ts=now))
-                standing = replace(standing, is_open=self._is_open(standing, now))
-                self._standings.save(standing)
-                self._announcer.edit(standing, self._silences.active(now), now)
+            if record.alert.acked_by is None:
+                record = replace(record, alert=replace(record.alert, acked_by=user, acked_ts=now))
+                record = replace(record, is_open=self._is_open(record, now))
+                self._records.save(record)
+                self._announcer.edit(record, self._silences.active(now), now)
                 self._announcer.hush(fingerprint)
-                self._announcer.line(standing.alert)
-                self._cards_ts.pop(standing.alert.finding.run, None)
-        return standing.alert
+                self._announcer.line(record.alert)
+                self._cards_ts.pop(record.alert.finding.run, None)
+        return record.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
         """See :class:`alert_book.Alerts`. Nothing worse than the alert is now is covered."""
         with self._transactions.transaction():
-            standing = self._standings.get(fingerprint)
-            if standing is None:
+            record = self._records.get(fingerprint)
+            if record is None:
                 return None
-            scope = scope_of(standing.alert)
+            scope = scope_of(record.alert)
             silence = self._silences.add(
                 until_ts=until_ts,
                 by=user,
@@ -233,25 +233,25 @@ class AlertPipeline:
                 fingerprint=scope.fingerprint,
                 run=scope.run,
                 check=scope.check,
-                max_severity=standing.alert.finding.severity,
+                max_severity=record.alert.finding.severity,
             )
             self._show(silence, now)
-            self._edit(standing, now)
-        return standing.alert
+            self._edit(record, now)
+        return record.alert
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """See :class:`trainmaster.bot.core.alerts.alert_book.Alerts`."""
         with self._transactions.transaction():
-            standing = self._standings.get(fingerprint)
-            if standing is None:
+            record = self._records.get(fingerprint)
+            if record is None:
                 return None
-            ended = [one for one in self._silences.active(now) if one.covers(standing.alert, now)]
+            ended = [one for one in self._silences.active(now) if one.covers(record.alert, now)]
             for one in ended:
                 self._silences.end(one.id, user, now)
             for one in ended:
                 self._show(one, now)
-            self._edit(standing, now)
-        return standing.alert if ended else None
+            self._edit(record, now)
+        return record.alert if ended else None
 
     def silence_where(
         self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
@@ -284,16 +284,16 @@ class AlertPipeline:
         self._tended_ts = now
         return bool(ended)
 
-    def _edit(self, standing: Standing, now: float) -> None:
-        if standing.alert.state is AlertState.FIRING:
-            self._announcer.edit(standing, self._silences.active(now), now)
+    def _edit(self, record: AlertRecord, now: float) -> None:
+        if record.alert.state is AlertState.FIRING:
+            self._announcer.edit(record, self._silences.active(now), now)
 
     def _show(self, silence: Silence, now: float) -> None:
         """The messages of the alerts that the silence covers, or covered, read as it now is."""
         silences = self._silences.active(now)
-        for standing in self._standings.firing(silence.run, now - self._limits.listed_s):
-            if silence.covers(standing.alert, silence.created_ts):
-                self._announcer.edit(standing, silences, now)
+        for record in self._records.firing(silence.run, now - self._limits.listed_s):
+            if silence.covers(record.alert, silence.created_ts):
+                self._announcer.edit(record, silences, now)
 
 
 def _blind(view: RunView, findings: Sequence[Finding]) -> bool:

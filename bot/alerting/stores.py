@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from trainmaster.bot.core.alerts.alert_record import Standing
+from trainmaster.bot.core.alerts.alert_record import AlertRecord
 from trainmaster.bot.core.alerts.delivery import Delivery
 from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.alerts.silence import Silence
@@ -13,18 +13,18 @@ from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.ports import Outbox, Posted
 
 
-class Standings(Protocol):
+class AlertRecords(Protocol):
     """Alerts and what was told of them. Everything commits with the caller's transaction."""
 
-    def look(self, run: str, findings: Sequence[Finding]) -> tuple[Mapping[str, Standing], Sequence[Finding]]:
-        """What this look at the run can change: standings by fingerprint, and the findings that are not settled."""
+    def look(self, run: str, findings: Sequence[Finding]) -> tuple[Mapping[str, AlertRecord], Sequence[Finding]]:
+        """What this look at the run can change: records by fingerprint, and the findings that are not settled."""
         ...
 
-    def get(self, fingerprint: str) -> Standing | None:
+    def get(self, fingerprint: str) -> AlertRecord | None:
         """One alert."""
         ...
 
-    def save(self, standing: Standing) -> None:
+    def save(self, record: AlertRecord) -> None:
         """Stored."""
         ...
 
@@ -32,7 +32,7 @@ class Standings(Protocol):
         """Nothing remains to be done about these occurrences while they stay as they are."""
         ...
 
-    def firing(self, run: str | None, happened_since_ts: float) -> Sequence[Standing]:
+    def firing(self, run: str | None, happened_since_ts: float) -> Sequence[AlertRecord]:
         """Every firing condition, and every occurrence since then that is news, newest first."""
         ...
 
@@ -40,12 +40,12 @@ class Standings(Protocol):
 class Bursts(Protocol):
     """What was told lately."""
 
-    def told_since(self, run: str, check: str, since_ts: float) -> Sequence[Standing]:
+    def told_since(self, run: str, check: str, since_ts: float) -> Sequence[AlertRecord]:
         """The alerts of one check on one run whose firing was told since then, oldest first."""
         ...
 
 
-class AlertStandings(Standings, Bursts, Protocol):
+class AlertRecordStore(AlertRecords, Bursts, Protocol):
     """Both."""
 
 

@@ -32,7 +32,7 @@ class HostLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DutyLimits:
+class OwnJobLimits:
     """What is called trouble of the bot itself."""
 
     faults_in_a_row: Annotated[int, Setting("times", ge=1, name="bot_faults_in_a_row")] = 3

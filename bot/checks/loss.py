@@ -9,7 +9,7 @@ from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.words import number_text
-from trainmaster.bot.core.run.series_window import Stretch
+from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.view import EpochView, RunView
 
 
@@ -43,7 +43,7 @@ def _spikes(view: RunView, limits: CheckLimits) -> tuple[Finding, ...]:
     return tuple(found.values())
 
 
-def _is_spike(stretch: Stretch, limits: CheckLimits) -> bool:
+def _is_spike(stretch: SeriesWindow, limits: CheckLimits) -> bool:
     middle, deviation = stretch.loss_before, stretch.loss_deviation
     if middle is None or deviation is None or not math.isfinite(stretch.loss):
         return False

@@ -11,7 +11,7 @@ from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonSt
 from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
 from trainmaster.bot.core.run.epoch_report import bad_batches_fate
 from trainmaster.bot.core.run.state import RunState
-from trainmaster.bot.core.run.view import BadBatch, EpochView, RunView
+from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
 
 CHECK = "nonfinite"
 MAX_IMAGES_SHOWN = 6
@@ -77,7 +77,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
     )
 
 
-def _fields(last: BadBatch, epoch: EpochView) -> tuple[tuple[str, str], ...]:
+def _fields(last: BadBatchFact, epoch: EpochView) -> tuple[tuple[str, str], ...]:
     fields = [
         ("Epoch", f"{epoch.epoch}" + (f" of {epoch.epochs}" if epoch.epochs else "")),
         ("Batch", f"{last.batch:,}" + (f" of {epoch.batches:,}" if epoch.batches else "")),

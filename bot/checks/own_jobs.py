@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trainmaster.bot.checks.limits import DutyLimits
+from trainmaster.bot.checks.limits import OwnJobLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, DutyFact
+from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, OwnJob
 
 
-def check_duties(facts: Iterable[DutyFact], limits: DutyLimits, now: float) -> tuple[Finding, ...]:
-    """One condition for each duty that has not gone well for that many times. Critical when runs go unwatched."""
+def check_own_jobs(facts: Iterable[OwnJob], limits: OwnJobLimits, now: float) -> tuple[Finding, ...]:
+    """One condition for each job that has not gone well for that many times. Critical when runs go unwatched."""
     return tuple(_finding(fact, limits, now) for fact in facts if fact.num_faults >= limits.faults_in_a_row)
 
 
-def _finding(fact: DutyFact, limits: DutyLimits, now: float) -> Finding:
+def _finding(fact: OwnJob, limits: OwnJobLimits, now: float) -> Finding:
     vital = fact.name == CHECK_RUNS
     return Finding(
         run=BOT_RUN,

@@ -25,7 +25,7 @@ from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
-from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
 from trainmaster.trainer.contract import is_run_dir
@@ -137,7 +137,7 @@ async def _slack(settings: Settings, now: Callable[[], float]) -> list[Item]:
             app_token=settings.slack_app_token.get_secret_value(),
             api_url=settings.slack_api_url,
             channel=settings.alert_channel,
-            on_call=OnCall(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
+            on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
         )
     )
     try:

@@ -45,7 +45,7 @@ class HostProbe:
         self._name = socket.gethostname()
         probes = (NvidiaProbe(), AmdProbe()) if gpus is None else gpus
         self._gpus = [Patient(probe.name, probe.look, timeout_s=timeout_s) for probe in probes]
-        self._memory = Patient("memory", _Memory().look, timeout_s=timeout_s)
+        self._memory = Patient("memory", _MemoryProbe().look, timeout_s=timeout_s)
         self._disks: dict[Path, Patient[tuple[int, DiskFact]]] = {}
 
     async def look(self, now: float) -> HostFact:
@@ -102,7 +102,7 @@ def _by_device(names: tuple[str, ...], found: Sequence[tuple[int, DiskFact] | No
     return tuple(by_device.values())
 
 
-class _Memory:
+class _MemoryProbe:
     """Remembers how much had been swapped in at the last look."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

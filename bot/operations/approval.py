@@ -22,7 +22,7 @@ def new_id() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class DecisionResult:
     """What became of one click, and the question as it stands after it."""
 
     outcome: DecisionOutcome
@@ -92,7 +92,7 @@ class Approvals:
         on_call: frozenset[str],
         now: float,
         start: Callable[[Approval], bool],
-    ) -> Decision:
+    ) -> DecisionResult:
         """This click is counted or refused; when it completes the approval, ``start`` opened the operation in the same
         transaction. ``start`` answers False when another operation is open: then nothing was counted.
 
@@ -112,12 +112,12 @@ class Approvals:
             if approval is None or refused is not None:
                 if approval is not None and refused is DecisionOutcome.EXPIRED:
                     approval = self.close(approval, ApprovalState.EXPIRED, by=None, now=now) or approval
-                return Decision(outcome=refused or DecisionOutcome.UNKNOWN, approval=approval)
+                return DecisionResult(outcome=refused or DecisionOutcome.UNKNOWN, approval=approval)
             if not approve:
                 self.audit.append(user, "approval.rejected", approval.run, {**_detail(approval), "why": reason}, now)
                 text = reason[:MAX_REASON_CHARS]
                 closed = self.close(approval, ApprovalState.REJECTED, by=user, now=now, reason=text)
-                return Decision(outcome=DecisionOutcome.REJECTED, approval=closed)
+                return DecisionResult(outcome=DecisionOutcome.REJECTED, approval=closed)
             return self._count(approval, user, on_call=on_call, now=now, start=start)
 
     def close(
@@ -156,7 +156,7 @@ class Approvals:
         on_call: frozenset[str],
         now: float,
         start: Callable[[Approval], bool],
-    ) -> Decision:
+    ) -> DecisionResult:
         # Only those who are on call now count: somebody who said yes may have been taken off since.
         others = {vote.user for vote in approval.votes if vote.user in on_call}
         complete = len(others | {user}) >= approval.required
@@ -168,16 +168,16 @@ class Approvals:
             closed_ts=now if complete else None,
         )
         if complete and not start(approved):
-            return Decision(outcome=DecisionOutcome.BUSY, approval=approval)
+            return DecisionResult(outcome=DecisionOutcome.BUSY, approval=approval)
         self.audit.append(user, "approval.yes", approval.run, _detail(approval), now)
         self.store.vote(approval.id, Vote(user=user, ts=now))
         if complete:
             if not self.store.update(approved, expected=ApprovalState.PENDING):
                 raise StoreError("approval-race", f"approval {approval.id} was decided in this moment.", "see its card")
             self._show(approved)
-            return Decision(outcome=DecisionOutcome.APPROVED, approval=approved)
+            return DecisionResult(outcome=DecisionOutcome.APPROVED, approval=approved)
         self._show(approved, on_call=sorted(on_call))
-        return Decision(outcome=DecisionOutcome.VOTE_COUNTED, approval=approved)
+        return DecisionResult(outcome=DecisionOutcome.VOTE_COUNTED, approval=approved)
 
     def _remind(self, approval: Approval, on_call: Sequence[str], now: float) -> None:
         last_ts = approval.reminded_ts or approval.created_ts

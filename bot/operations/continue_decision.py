@@ -13,7 +13,7 @@ from trainmaster.bot.ports import ApprovalStore, Audit, Clock, IntentStore, Tran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Continuing:
+class ContinueDecision:
     """Callers have made sure that ``user`` is on call and ``view`` is fresh."""
 
     questions: Approvals

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from trainmaster.bot.core.decisions.operation import Entry, Operation
+from trainmaster.bot.core.decisions.operation import JournalEntry, Operation
 from trainmaster.bot.errors import TrainmasterError
-from trainmaster.bot.operations.operation_context import Course, World
+from trainmaster.bot.operations.operation_context import OperationContext, World
 from trainmaster.bot.operations.stop import stop_process
 
 
 async def stop_without_journal(world: World, operation: Operation) -> str:
     """The trainer is stopped, or the text says what is in the way; nothing is recorded."""
-    course = Course(world, operation, commit=_forget, halted_by=lambda: None)
+    context = OperationContext(world, operation, commit=_forget, halted_by=lambda: None)
     try:
-        return await stop_process(course)
+        return await stop_process(context)
     except TrainmasterError as error:
         return str(error)
 
 
-def _forget(_operation: Operation, _entry: Entry) -> None:
+def _forget(_operation: Operation, _entry: JournalEntry) -> None:
     return None

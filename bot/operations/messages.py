@@ -196,7 +196,7 @@ def _item(operation: Operation, step: Step) -> Item:
     return Item(mark=Mark.WAITING, text=STEP_TITLES[step])
 
 
-def call_for_a_person(operation: Operation) -> Finding:
+def needs_human(operation: Operation) -> Finding:
     """That the operation ended half done and nobody has taken it up."""
     return Finding(
         run=operation.run,

@@ -11,7 +11,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations import messages
 
 
-def calls_for_a_person(history: Sequence[Operation], view: RunView | None) -> tuple[Finding, ...]:
+def needs_human_findings(history: Sequence[Operation], view: RunView | None) -> tuple[Finding, ...]:
     """A condition that holds from a call for a person until a later attempt trains or a later operation begins.
     ``history`` is the run's, newest first."""
     newest = next(iter(history), None)
@@ -19,4 +19,4 @@ def calls_for_a_person(history: Sequence[Operation], view: RunView | None) -> tu
         return ()
     if view is not None and view.attempt > newest.attempt and view.state is RunState.TRAINING:
         return ()  # somebody has seen to it: a later attempt does its batches
-    return (messages.call_for_a_person(newest),)
+    return (messages.needs_human(newest),)

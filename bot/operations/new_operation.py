@@ -11,7 +11,7 @@ from trainmaster.bot.operations.planning import launch_of
 _FIRST_FENCE = 1
 
 
-def rollback_of(approval: Approval, owner: ProcessIdentity, now: float) -> Operation:
+def new_rollback(approval: Approval, owner: ProcessIdentity, now: float) -> Operation:
     """What an approval starts. It has the approval's id, so that there cannot be two of it."""
     plan = approval.plan
     return Operation(
@@ -37,7 +37,7 @@ def rollback_of(approval: Approval, owner: ProcessIdentity, now: float) -> Opera
     )
 
 
-def operation_on(
+def new_operation(
     view: RunView,
     kind: OperationKind,
     user: str,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainmaster.bot.core.decisions.operation import WAITS, Entry, EntryKind, Operation, Step
+from trainmaster.bot.core.decisions.operation import WAITS, EntryKind, JournalEntry, Operation, Step
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.run.facts import Identity, ProcessIdentity
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
@@ -74,7 +74,7 @@ class World:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-class Course:
+class OperationContext:
     """``operation`` is always what was last committed. Nothing here is kept in memory only."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Course:
         world: World,
         operation: Operation,
         *,
-        commit: Callable[[Operation, Entry], None],
+        commit: Callable[[Operation, JournalEntry], None],
         halted_by: Callable[[], str | None],
     ) -> None:
         self.world = world
@@ -101,7 +101,7 @@ class Course:
         """
         now = self.world.clock.now()
         changed = replace(changed, updated_ts=now)
-        self._commit(changed, Entry(ts=now, step=changed.step, kind=kind, detail=detail))
+        self._commit(changed, JournalEntry(ts=now, step=changed.step, kind=kind, detail=detail))
         self.operation = changed
 
     def begin(self, step: Step) -> None:

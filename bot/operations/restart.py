@@ -18,7 +18,7 @@ from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import ClusterSilentError, OperationError
-from trainmaster.bot.operations.operation_context import Course
+from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.trainer.contract import MODULE_ARGV, RUN_VARIABLE, ExitCode, Heartbeat, Phase, RunRecordState
 
 _LOG_TAIL_BYTES = 4096
@@ -48,27 +48,27 @@ def again_word(launch: Launch | None) -> tuple[str, ...]:
     return ("again=auto",) if launch is not None and launch.options is not None else ()
 
 
-async def probe_restarted(course: Course) -> str | None:
+async def probe_restarted(context: OperationContext) -> str | None:
     """Said when the new attempt has signed in."""
-    view = await course.view()
-    if not _is_ours(course, view):
+    view = await context.view()
+    if not _is_ours(context, view):
         return None
-    return _signed_in(course, view)
+    return _signed_in(context, view)
 
 
-async def restart(course: Course) -> str:
+async def restart(context: OperationContext) -> str:
     """The trainer was started once, however often this is repeated, and its attempt stands in ``run.json``."""
-    return await launch(course, key=course.operation.id, argv=resume_argv(course.operation))
+    return await launch(context, key=context.operation.id, argv=resume_argv(context.operation))
 
 
-async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
+async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) -> str:
     """A new attempt has signed in, or waits in the queue of a cluster.
 
     Raises:
         OperationError: it ended before that; says with which code, and its last lines.
         DriverError: it could not be started.
     """
-    how = course.operation.launch
+    how = context.operation.launch
     if how is None:
         raise OperationError("run-unguarded", "it is not known how this run is started.", "start it by hand")
     spec = LaunchSpec(
@@ -76,24 +76,24 @@ async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
         argv=argv,
         cwd=how.cwd,
         log=how.log,
-        env={**dict(how.env), RUN_VARIABLE: str(course.operation.directory)},
-        run=course.operation.run,
+        env={**dict(how.env), RUN_VARIABLE: str(context.operation.directory)},
+        run=context.operation.run,
         options=how.options,
         margin_s=how.margin_s,
     )
-    process = await _launched(course, spec)
-    course.note_process("launched", process)
+    process = await _launched(context, spec)
+    context.note_process("launched", process)
     if not how.guarded and isinstance(process, ProcessIdentity):  # it signs in nowhere by itself
-        plan = course.operation.plan
-        undoing = course.operation.direction is Direction.UNDO
+        plan = context.operation.plan
+        undoing = context.operation.direction is Direction.UNDO
         from_epoch = plan.target.epoch + 1 if plan is not None and not undoing else None
-        course.world.attempts.begin(course.operation.name, process, how.log, from_epoch)
+        context.world.attempts.begin(context.operation.name, process, how.log, from_epoch)
     while True:
         # The process first: one that ended after writing its record is judged by the record.
-        fact = course.world.driver.inspect(process)
-        view = await course.view()
-        if _is_ours(course, view):
-            return _signed_in(course, view)
+        fact = context.world.driver.inspect(process)
+        view = await context.view()
+        if _is_ours(context, view):
+            return _signed_in(context, view)
         if fact.status is ProcessStatus.PENDING:
             return f"{process.label} is in the queue: {waiting_text(fact.job)}"
         if fact.over:
@@ -102,79 +102,79 @@ async def launch(course: Course, *, key: str, argv: tuple[str, ...]) -> str:
                 f"the trainer ended before it began to train: {_end_text(fact)}.{_log_tail(how.log)}",
                 f"by hand: cd {how.cwd} && {' '.join(argv)}",
             )
-        await course.breathe()
+        await context.breathe()
 
 
-async def _launched(course: Course, spec: LaunchSpec) -> Identity:
+async def _launched(context: OperationContext, spec: LaunchSpec) -> Identity:
     """It was launched; a cluster that gives no answer is asked until it does, since it may have taken the job."""
     while True:
         try:
-            return await asyncio.to_thread(course.world.driver.launch, spec)
+            return await asyncio.to_thread(context.world.driver.launch, spec)
         except ClusterSilentError as error:
-            course.wait_for(error.message)
-        await course.breathe()
+            context.wait_for(error.message)
+        await context.breathe()
 
 
-async def confirm(course: Course) -> str:
+async def confirm(context: OperationContext) -> str:
     """The new attempt has done its first batches, the last ones healthy; says how it compares.
 
     Raises:
         OperationError: it ended, or makes no progress.
     """
-    limits = course.world.limits
-    moved, moved_s = None, course.step_s
+    limits = context.world.limits
+    moved, moved_s = None, context.step_s
     while True:
-        launched = course.noted_process("launched")
-        fact = course.world.driver.inspect(launched) if launched is not None else None
-        view = await course.view()
+        launched = context.noted_process("launched")
+        fact = context.world.driver.inspect(launched) if launched is not None else None
+        view = await context.view()
         if fact is not None and fact.status in _WAITING:
-            course.wait_for(f"waits in the queue, however long: {waiting_text(fact.job)}")
-            moved_s = course.step_s
-            await course.breathe()
+            context.wait_for(f"waits in the queue, however long: {waiting_text(fact.job)}")
+            moved_s = context.step_s
+            await context.breathe()
             continue
-        _refuse_if_over(course, view, fact)
-        if fact is not None and fact.job is not None and not _is_ours(course, view):
-            await _breathe_until_signed_in(course, fact, moved_s)
+        _refuse_if_over(context, view, fact)
+        if fact is not None and fact.job is not None and not _is_ours(context, view):
+            await _breathe_until_signed_in(context, fact, moved_s)
             continue
         if view.record is not None and view.record.state is RunRecordState.FINISHED:
             return f"attempt {view.attempt} has already finished"
         beat = view.beat
         place = (beat.phase, beat.epoch, beat.batch) if beat else None
         if place != moved:
-            moved, moved_s = place, course.step_s
+            moved, moved_s = place, context.step_s
         if beat is not None and beat.batch and _enough(beat, limits.confirm_batches):
-            return _healthy_text(course, view, beat)
+            return _healthy_text(context, view, beat)
         done = _finished_well(view)
         if done is not None and not (beat and beat.streak):
             return f"epoch {done.epoch} is done: {losses_text(done.losses)}; {_skipped_text(done.num_skipped)}"
         waiting = beat is None or beat.phase is not Phase.TRAINING
         allowed_s = limits.first_batch_timeout_s if waiting else limits.batch_timeout_s
-        if course.step_s - moved_s > allowed_s:
+        if context.step_s - moved_s > allowed_s:
             where = beat.phase.value if beat and beat.phase else "start-up"
             raise OperationError(
                 "not-confirmed",
                 f"attempt {view.attempt} has made no progress for {duration(allowed_s)}, in {where}.",
                 "see where it hangs: kill -USR1 its process, then read guard/stacks.txt",
             )
-        await course.breathe()
+        await context.breathe()
 
 
-def _is_ours(course: Course, view: RunView) -> bool:
+def _is_ours(context: OperationContext, view: RunView) -> bool:
     """Whether the newest attempt is the one that this operation started.
 
     Raises:
         OperationError: somebody else started one meanwhile.
     """
     record = view.record
-    if record is None or record.attempt <= course.operation.attempt:
+    if record is None or record.attempt <= context.operation.attempt:
         return False
-    launched = course.noted_process("launched")
-    plan = course.operation.plan
+    launched = context.noted_process("launched")
+    plan = context.operation.plan
     if launched is not None and record.process is not None and same_start(record.process, launched):
         return True
     if launched is None and (plan is None or record.from_epoch == plan.target.epoch + 1):
         return True  # ``from_epoch`` is the one that it trains first
-    if launched is not None and not course.world.driver.inspect(launched).over:
+    if launched is not None and not context.world.driver.inspect(launched).over:
         return False
     raise OperationError(
         "foreign-attempt",
@@ -183,12 +183,12 @@ def _is_ours(course: Course, view: RunView) -> bool:
     )
 
 
-def _signed_in(course: Course, view: RunView) -> str:
+def _signed_in(context: OperationContext, view: RunView) -> str:
     record = view.record
     assert record is not None
     level = f", level {record.level}" if record.level else ""
-    if record.process is not None and course.noted_process("launched") is None:
-        course.note_process("launched", record.process)
+    if record.process is not None and context.noted_process("launched") is None:
+        context.note_process("launched", record.process)
     return f"attempt {record.attempt}, {_label(record)}{level}"
 
 
@@ -196,21 +196,21 @@ def _label(record: RunRecord) -> str:
     return record.process.label if record.process is not None else "process unknown"
 
 
-async def _breathe_until_signed_in(course: Course, fact: ProcessFact, since_s: float) -> None:
+async def _breathe_until_signed_in(context: OperationContext, fact: ProcessFact, since_s: float) -> None:
     """Raises:
     OperationError: its job runs, and it has not signed in for too long.
     """
-    allowed_s = course.world.limits.restart_timeout_s
-    if course.step_s - since_s > allowed_s:
+    allowed_s = context.world.limits.restart_timeout_s
+    if context.step_s - since_s > allowed_s:
         raise OperationError(
             "not-confirmed",
             f"its job runs, {fact.detail}, and its trainer has not signed in for {duration(allowed_s)}.",
             "see its log; if another trainer holds the run, it says so there",
         )
-    await course.breathe()
+    await context.breathe()
 
 
-def _refuse_if_over(course: Course, view: RunView, fact: ProcessFact | None) -> None:
+def _refuse_if_over(context: OperationContext, view: RunView, fact: ProcessFact | None) -> None:
     record = view.record
     ended = record is not None and record.state not in {RunRecordState.RUNNING, RunRecordState.FINISHED, None}
     if fact is not None and fact.job is not None and not fact.over:
@@ -221,7 +221,7 @@ def _refuse_if_over(course: Course, view: RunView, fact: ProcessFact | None) -> 
         return
     said = f"its record says {view.record.state}" if ended and view.record else "it left no word"
     text = f"; {_end_text(fact)}" if fact is not None and fact.over else ""
-    log = course.operation.launch.log if course.operation.launch else None
+    log = context.operation.launch.log if context.operation.launch else None
     raise OperationError(
         "restart-died",
         f"attempt {view.attempt} ended before it was confirmed: {said}{text}.{_log_tail(log)}",
@@ -245,12 +245,12 @@ def _finished_well(view: RunView) -> EpochView | None:
     return None
 
 
-def _healthy_text(course: Course, view: RunView, beat: Heartbeat) -> str:
+def _healthy_text(context: OperationContext, view: RunView, beat: Heartbeat) -> str:
     skipped = _skipped_text(beat.skipped or 0)
     text = f"epoch {beat.epoch}, batch {beat.batch} of {beat.batches or '?'}: {losses_text(beat.losses)}; {skipped}"
-    old = view.epochs.get((course.operation.attempt, beat.epoch or 0))
-    if course.operation.kind is OperationKind.ROLLBACK and old is not None and old.losses:
-        text += f"; attempt {course.operation.attempt} had {losses_text(old.losses)} in this epoch"
+    old = view.epochs.get((context.operation.attempt, beat.epoch or 0))
+    if context.operation.kind is OperationKind.ROLLBACK and old is not None and old.losses:
+        text += f"; attempt {context.operation.attempt} had {losses_text(old.losses)} in this epoch"
     return text
 
 

@@ -17,10 +17,10 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.approval import Approvals, new_id
-from trainmaster.bot.operations.continue_decision import Continuing
+from trainmaster.bot.operations.continue_decision import ContinueDecision
 from trainmaster.bot.operations.engine import Engine
-from trainmaster.bot.operations.needs_human import calls_for_a_person
-from trainmaster.bot.operations.new_operation import operation_on, rollback_of
+from trainmaster.bot.operations.needs_human import needs_human_findings
+from trainmaster.bot.operations.new_operation import new_operation, new_rollback
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World, WorldChangedError
 from trainmaster.bot.operations.planning import refuse_unless_ours
@@ -65,7 +65,7 @@ class Operations:
             limits=limits,
             make_id=self.make_id,
         )
-        self._continuing = Continuing(
+        self._continue_decision = ContinueDecision(
             questions=self._questions,
             approvals=self.approvals,
             intents=self.intents,
@@ -156,7 +156,7 @@ class Operations:
         started: list[Operation] = []
 
         def start(approval: Approval) -> bool:
-            operation = rollback_of(approval, self.instance, self.world.clock.now())
+            operation = new_rollback(approval, self.instance, self.world.clock.now())
             if not self.operations.create(operation):
                 return False
             self.outbox.put(
@@ -190,7 +190,7 @@ class Operations:
         await self._on_call.require(user, "decide to continue")
         view = await self._view(run)
         self._refuse_if_busy(view)
-        reply = self._continuing.decide(view, user, why, channel=channel)
+        reply = self._continue_decision.decide(view, user, why, channel=channel)
         self.notify()
         return reply
 
@@ -240,7 +240,7 @@ class Operations:
         refuse_if_running(view, self.world.driver)
         if view.state is RunState.FINISHED:
             raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
-        operation = operation_on(
+        operation = new_operation(
             view,
             OperationKind.RESUME,
             user,
@@ -333,7 +333,7 @@ class Operations:
 
     def findings(self, run: str) -> tuple[Finding, ...]:
         """A condition that holds from a call for a person until a later attempt trains or a later operation begins."""
-        return calls_for_a_person(self.operations.history(run, limit=1), self.world.runs.find(run))
+        return needs_human_findings(self.operations.history(run, limit=1), self.world.runs.find(run))
 
     def notice(self, view: RunView) -> None:
         """See :meth:`trainmaster.bot.operations.storms.Storms.notice`."""

@@ -16,7 +16,7 @@ from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError, OperationError
 from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.operation_context import Course, WorldChangedError
+from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
 from trainmaster.bot.operations.restart import again_word, confirm, launch, probe_restarted, restart
 from trainmaster.bot.operations.stop import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
@@ -28,34 +28,34 @@ class StepSpec:
     found; ``undo`` leaves the world as it was before, and is repeatable too."""
 
     step: Step
-    apply: Callable[[Course], Awaitable[str]]
+    apply: Callable[[OperationContext], Awaitable[str]]
     timeout_s: Callable[[OperationLimits], float]
-    probe: Callable[[Course], Awaitable[str | None]] | None = None
-    undo: Callable[[Course], Awaitable[str]] | None = None
+    probe: Callable[[OperationContext], Awaitable[str | None]] | None = None
+    undo: Callable[[OperationContext], Awaitable[str]] | None = None
     retried: bool = False
     """Whether a failure is tried again before a person is called."""
     queues: bool = False
     """Whether it waits for a cluster's queue, which may take days, when the run is a job."""
 
 
-def _plan(course: Course) -> RollbackPlan:
-    plan = course.operation.plan
+def _plan(context: OperationContext) -> RollbackPlan:
+    plan = context.operation.plan
     assert plan is not None, "a rollback carries its plan"
     return plan
 
 
-async def _hold(course: Course) -> str:
+async def _hold(context: OperationContext) -> str:
     """The world is the one that was approved, and there is room for the rollback.
 
     Raises:
         WorldChangedError: it is not.
         OperationError: the disk is too full.
     """
-    plan = _plan(course)
-    view = await course.view()
+    plan = _plan(context)
+    view = await context.view()
     try:
-        fresh = await course.world.planner.plan(
-            view, course.world.clock.now(), to_epoch=plan.to_epoch, level=plan.level
+        fresh = await context.world.planner.plan(
+            view, context.world.clock.now(), to_epoch=plan.to_epoch, level=plan.level
         )
     except CommandError as error:
         raise WorldChangedError(f"the plan is no longer possible: {error.message}", None, ()) from error
@@ -63,7 +63,7 @@ async def _hold(course: Course) -> str:
     if changed:
         text = "; ".join(f"{one.what} was {one.then}, is {one.now}" for one in changed)
         raise WorldChangedError(f"since it was approved, {text}.", fresh, changed)
-    needed = course.world.limits.min_free_bytes + 3 * plan.target.size_bytes
+    needed = context.world.limits.min_free_bytes + 3 * plan.target.size_bytes
     free = shutil.disk_usage(plan.directory).free
     if free < needed:
         raise OperationError(
@@ -74,23 +74,23 @@ async def _hold(course: Course) -> str:
     return f"plan {plan.digest[:12]} still holds"
 
 
-async def _verify(course: Course) -> str:
+async def _verify(context: OperationContext) -> str:
     """Every file that will be used is read anew, is the one that was approved, and stays while the trainer still runs.
 
     Raises:
         OperationError: one is not clean, or not the same.
     """
-    plan = _plan(course)
+    plan = _plan(context)
     if plan.launch.guarded:  # an unguarded trainer rewrites its files in place, so a second name would hold nothing
-        pin(course.operation, plan.target)
-    return await _judge(course, plan.target)
+        pin(context.operation, plan.target)
+    return await _judge(context, plan.target)
 
 
-async def _judge(course: Course, target: Target) -> str:
-    view = await course.view()
+async def _judge(context: OperationContext, target: Target) -> str:
+    view = await context.view()
     wanted = {target.file: target.sha256, **dict(target.companions)}
-    verify = course.world.forensics.verify
-    facts = await asyncio.gather(*(verify(view, course.operation.directory / file) for file in wanted))
+    verify = context.world.forensics.verify
+    facts = await asyncio.gather(*(verify(view, context.operation.directory / file) for file in wanted))
     for (file, sha256), fact in zip(wanted.items(), facts, strict=True):
         if fact.sha256 != sha256:
             raise OperationError(
@@ -106,38 +106,38 @@ async def _judge(course: Course, target: Target) -> str:
     return f"clean, sha256 {target.sha256[:12]}"
 
 
-async def _unpin(course: Course) -> str:
-    unpin(course.operation, _plan(course).target)
+async def _unpin(context: OperationContext) -> str:
+    unpin(context.operation, _plan(context).target)
     return "nothing is held any more"
 
 
-async def _archive(course: Course) -> str:
+async def _archive(context: OperationContext) -> str:
     """Nothing of the run is later than the target, which is certainly still there: from now on nobody prunes it."""
-    plan = _plan(course)
-    if not bring_pinned_back(course.operation, plan.target):
-        await _judge(course, plan.target)
-    if course.operation.note("archives") is None:
-        course.note("archives", json.dumps(_archive_names(plan)))
-    folder = await course.world.forensics.archive(await course.view(), after_epoch=plan.target.epoch)
-    course.note("archive", str(folder))
+    plan = _plan(context)
+    if not bring_pinned_back(context.operation, plan.target):
+        await _judge(context, plan.target)
+    if context.operation.note("archives") is None:
+        context.note("archives", json.dumps(_archive_names(plan)))
+    folder = await context.world.forensics.archive(await context.view(), after_epoch=plan.target.epoch)
+    context.note("archive", str(folder))
     return f"in {folder}"
 
 
-async def _unarchive(course: Course) -> str:
+async def _unarchive(context: OperationContext) -> str:
     """What this operation put aside is back; an archive of an earlier rollback stays one."""
-    plan, before = _plan(course), course.operation.note("archives")
+    plan, before = _plan(context), context.operation.note("archives")
     if before is None:
         return "nothing was put aside"
-    folder = course.operation.note("archive")
+    folder = context.operation.note("archive")
     if folder is None:
         # Cut off before its answer, or it failed and put everything back itself: repeating it tells.
         try:
-            folder = str(await course.world.forensics.archive(await course.view(), after_epoch=plan.target.epoch))
+            folder = str(await context.world.forensics.archive(await context.view(), after_epoch=plan.target.epoch))
         except OperationError as error:
             return f"nothing was put aside ({error.message})"
     if Path(folder).name in json.loads(before):
         return "nothing was put aside"
-    await course.world.forensics.unarchive(await course.view(), Path(folder))
+    await context.world.forensics.unarchive(await context.view(), Path(folder))
     return "everything is back in its place"
 
 
@@ -146,24 +146,24 @@ def _archive_names(plan: RollbackPlan) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-async def _restart_as_it_was(course: Course) -> str:
+async def _restart_as_it_was(context: OperationContext) -> str:
     """The trainer trains on where it was stopped, at its old level; nothing when it was not at work before, or when
     somebody on call wants it stopped."""
-    operation = course.operation
+    operation = context.operation
     process = operation.process
     if not operation.was_active or operation.halted_by or process is None or operation.launch is None:
         return "it was not running before"
-    if not course.world.driver.inspect(process).over:
+    if not context.world.driver.inspect(process).over:
         return "the trainer was not stopped"
     resume = (operation.launch.python, *MODULE_ARGV, "resume", str(operation.directory), *again_word(operation.launch))
     argv = operation.launch.argv or resume
-    return await launch(course, key=f"{operation.id}.undo", argv=argv)
+    return await launch(context, key=f"{operation.id}.undo", argv=argv)
 
 
-async def _restore(course: Course) -> str:
-    plan = _plan(course)
-    await course.world.forensics.restore(await course.view(), epoch=plan.target.epoch)
-    unpin(course.operation, plan.target)
+async def _restore(context: OperationContext) -> str:
+    plan = _plan(context)
+    await context.world.forensics.restore(await context.view(), epoch=plan.target.epoch)
+    unpin(context.operation, plan.target)
     return f"epoch {plan.target.epoch} is where it goes on"
 
 
@@ -200,9 +200,9 @@ SPECS: Mapping[Step, StepSpec] = {
 }
 
 
-def instructions(course: Course) -> str:
+def instructions(context: OperationContext) -> str:
     """The exact commands that a person would type to finish what is under way."""
-    operation, plan = course.operation, course.operation.plan
+    operation, plan = context.operation, context.operation.plan
     if operation.launch is None:
         return ""
     launch = operation.launch
@@ -222,9 +222,9 @@ def instructions(course: Course) -> str:
     return "\n".join(lines)
 
 
-def waited(course: Course, spec: StepSpec) -> OperationError:
+def waited(context: OperationContext, spec: StepSpec) -> OperationError:
     """The fault of a step that took too long."""
-    limit_s = spec.timeout_s(course.world.limits)
+    limit_s = spec.timeout_s(context.world.limits)
     return OperationError(
         "step-timeout",
         f"step {spec.step} was not done within {duration(limit_s)}.",

@@ -13,7 +13,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.gpu_release import let_go, note_holders
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.operation_context import Course
+from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.bot.ports import Driver
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 
@@ -33,41 +33,41 @@ def grace_s(view: RunView | None, limits: OperationLimits) -> float:
     return min(wanted_s, limits.stop_grace_max_s)
 
 
-async def probe_stopped(course: Course) -> str | None:
+async def probe_stopped(context: OperationContext) -> str | None:
     """Said when the process is over and nothing of it is left."""
-    process = course.operation.process
+    process = context.operation.process
     if process is None:
         return "no process is known"
-    if not course.world.driver.inspect(process).over or _alive(course.world.driver, _members(course, process)):
+    if not context.world.driver.inspect(process).over or _alive(context.world.driver, _members(context, process)):
         return None
-    return await outcome(course, "was not running")
+    return await outcome(context, "was not running")
 
 
-async def stop_process(course: Course) -> str:
+async def stop_process(context: OperationContext) -> str:
     """Nothing of the operation's process is left; says how it went and whether the run can be resumed.
 
     Raises:
         OperationError: it cannot be told whether it lives, or something survives SIGKILL.
     """
-    process = course.operation.process
+    process = context.operation.process
     if process is None:
         return "no process is known"
-    await course.refuse_foreign(process)
-    how = await end(course, process, note="members")
-    view = await course.world.runs.refresh(course.operation.run)
+    await context.refuse_foreign(process)
+    how = await end(context, process, note="members")
+    view = await context.world.runs.refresh(context.operation.run)
     if view is not None and view.record is not None and not view.record.guarded:
-        course.world.attempts.end(view.name)
-    return await outcome(course, how)
+        context.world.attempts.end(view.name)
+    return await outcome(context, how)
 
 
-async def end(course: Course, process: Identity, *, note: str) -> str:
+async def end(context: OperationContext, process: Identity, *, note: str) -> str:
     """Neither ``process`` nor anything that belongs to it lives; says how it ended. May be repeated after a crash: a
     SIGTERM that was heard is not sent again.
 
     Raises:
         OperationError: see :func:`stop_process`.
     """
-    driver, limits = course.world.driver, course.world.limits
+    driver, limits = context.world.driver, context.world.limits
     fact = driver.inspect(process)
     if fact.status is ProcessStatus.UNKNOWN:
         raise OperationError(
@@ -77,22 +77,22 @@ async def end(course: Course, process: Identity, *, note: str) -> str:
         )
     how = "was not running"
     if not fact.over:
-        _note_members(course, process, note)
-        await note_holders(course, process, f"{note}.gpu")
+        _note_members(context, process, note)
+        await note_holders(context, process, f"{note}.gpu")
         waited = fact.status is ProcessStatus.PENDING
-        how = await _end_leader(course, process, limits)
+        how = await _end_leader(context, process, limits)
         how = f"{process.label} was taken out of the queue" if waited else how
-    left = _alive(driver, _members(course, process, note))
+    left = _alive(driver, _members(context, process, note))
     if left:
-        left = await _sweep(course, process, left, limits)
+        left = await _sweep(context, process, left, limits)
     if left or not driver.inspect(process).over:
         raise _survives(left or (process,))
-    return how + await let_go(course, f"{note}.gpu")
+    return how + await let_go(context, f"{note}.gpu")
 
 
-async def outcome(course: Course, how: str) -> str:
+async def outcome(context: OperationContext, how: str) -> str:
     """``how``, and what is there to resume from."""
-    view = await course.world.runs.refresh(course.operation.run)
+    view = await context.world.runs.refresh(context.operation.run)
     if view is None or view.record is None:
         return f"{how}; its record cannot be read"
     if not view.record.guarded:
@@ -106,63 +106,63 @@ async def outcome(course: Course, how: str) -> str:
     return f"{how}; there is no clean checkpoint to resume from"
 
 
-async def _end_leader(course: Course, process: Identity, limits: OperationLimits) -> str:
-    driver = course.world.driver
-    view = await course.world.runs.refresh(course.operation.run)
+async def _end_leader(context: OperationContext, process: Identity, limits: OperationLimits) -> str:
+    driver = context.world.driver
+    view = await context.world.runs.refresh(context.operation.run)
     patience_s = grace_s(view, limits)
-    asked_before = course.operation.note("asked") is not None
+    asked_before = context.operation.note("asked") is not None
     if not asked_before:
-        course.note("asked", process.label)
-    if not asked_before or not await _heard(course):
+        context.note("asked", process.label)
+    if not asked_before or not await _heard(context):
         driver.stop(process, Force.ASK)
-    if await _gone(course, process, patience_s):
-        return f"stopped in {duration(course.step_s)}"
+    if await _gone(context, process, patience_s):
+        return f"stopped in {duration(context.step_s)}"
     driver.stop(process, Force.ALL)
-    if await _gone(course, process, limits.group_grace_s):
-        return f"stopped in {duration(course.step_s)}, at the second request"
+    if await _gone(context, process, limits.group_grace_s):
+        return f"stopped in {duration(context.step_s)}, at the second request"
     driver.stop(process, Force.KILL)
-    await _gone(course, process, limits.kill_wait_s)
+    await _gone(context, process, limits.kill_wait_s)
     return f"did not stop within {duration(patience_s)} and was killed"
 
 
-async def _heard(course: Course) -> bool:
+async def _heard(context: OperationContext) -> bool:
     """After a crash of the bot: whether the SIGTERM that was about to be sent had arrived."""
-    attempt = course.operation.attempt
-    until_s = course.step_s + min(_NOTICE_S, course.world.limits.stop_grace_s)
+    attempt = context.operation.attempt
+    until_s = context.step_s + min(_NOTICE_S, context.world.limits.stop_grace_s)
     while True:
-        view = await course.world.runs.refresh(course.operation.run)
+        view = await context.world.runs.refresh(context.operation.run)
         events = view.notable if view is not None else ()
         if any(event.kind == EventKind.STOP_REQUESTED and event.attempt == attempt for event in events):
             return True
-        if course.step_s >= until_s:
+        if context.step_s >= until_s:
             return False
-        await course.world.pause(course.world.limits.poll_s)
+        await context.world.pause(context.world.limits.poll_s)
 
 
-async def _gone(course: Course, process: Identity, within_s: float) -> bool:
-    until_s = course.step_s + within_s
-    while not (fact := course.world.driver.inspect(process)).over:
+async def _gone(context: OperationContext, process: Identity, within_s: float) -> bool:
+    until_s = context.step_s + within_s
+    while not (fact := context.world.driver.inspect(process)).over:
         if fact.status is ProcessStatus.PENDING:  # a cluster has queued it again meanwhile
-            course.world.driver.stop(process, Force.ASK)
-        if course.step_s >= until_s:
+            context.world.driver.stop(process, Force.ASK)
+        if context.step_s >= until_s:
             return False
-        await course.world.pause(course.world.limits.poll_s)
+        await context.world.pause(context.world.limits.poll_s)
     return True
 
 
 async def _sweep(
-    course: Course, process: Identity, left: tuple[Identity, ...], limits: OperationLimits
+    context: OperationContext, process: Identity, left: tuple[Identity, ...], limits: OperationLimits
 ) -> tuple[Identity, ...]:
     """What is alive after the leader's children had time to notice its end, were asked, and were killed."""
-    driver = course.world.driver
+    driver = context.world.driver
     stages = ((None, _ORPHAN_S), (Force.ASK, limits.group_grace_s), (Force.KILL, limits.kill_wait_s))
     for force, within_s in stages:
         if force is not None:
             for member in left:
                 driver.stop(member, force)
-        until_s = course.step_s + min(within_s, limits.kill_wait_s)
-        while (left := _alive(driver, (*left, *driver.survivors(process)))) and course.step_s < until_s:
-            await course.world.pause(limits.poll_s)
+        until_s = context.step_s + min(within_s, limits.kill_wait_s)
+        while (left := _alive(driver, (*left, *driver.survivors(process)))) and context.step_s < until_s:
+            await context.world.pause(limits.poll_s)
         if not left:
             return ()
     return left
@@ -184,16 +184,16 @@ def _survives(left: Sequence[Identity]) -> OperationError:
     )
 
 
-def _note_members(course: Course, process: Identity, note: str) -> None:
+def _note_members(context: OperationContext, process: Identity, note: str) -> None:
     """Who belongs to it can be seen only while it lives: afterwards its children have another parent."""
-    members = course.world.driver.survivors(process)
-    course.note(note, json.dumps([encode_identity(member) for member in members]))
+    members = context.world.driver.survivors(process)
+    context.note(note, json.dumps([encode_identity(member) for member in members]))
 
 
-def _members(course: Course, process: Identity, note: str = "members") -> tuple[Identity, ...]:
-    noted = course.operation.note(note)
+def _members(context: OperationContext, process: Identity, note: str = "members") -> tuple[Identity, ...]:
+    noted = context.operation.note(note)
     known = [decode_identity(member) for member in json.loads(noted)] if noted else []
-    return tuple(dict.fromkeys([*known, *course.world.driver.survivors(process)]))
+    return tuple(dict.fromkeys([*known, *context.world.driver.survivors(process)]))
 
 
 def _alive(driver: Driver, members: Sequence[Identity]) -> tuple[Identity, ...]:

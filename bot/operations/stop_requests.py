@@ -14,7 +14,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.emergency import stop_without_journal
-from trainmaster.bot.operations.new_operation import operation_on
+from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
 from trainmaster.bot.operations.runner import Runner
@@ -145,7 +145,7 @@ class Stops:
         )
 
     def _stop(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Operation:
-        return operation_on(
+        return new_operation(
             view,
             OperationKind.STOP,
             user,

@@ -21,11 +21,11 @@ from trainmaster.bot.reading.console.facts import (
     Completed,
     ConsoleFact,
     EarlyStopped,
+    ErrorOrigin,
     FatalError,
     NanRecovery,
     Notice,
     NoticeKind,
-    Origin,
     Started,
     TrainFrame,
     ValBar,
@@ -33,7 +33,7 @@ from trainmaster.bot.reading.console.facts import (
 from trainmaster.bot.reading.console.follow import ConsoleFollower
 from trainmaster.bot.reading.own_clock import OwnClock
 from trainmaster.bot.reading.ownership import Ownership
-from trainmaster.bot.reading.read_before import Heard
+from trainmaster.bot.reading.read_before import ReadBefore
 from trainmaster.bot.reading.results_csv import Results, read_results
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
@@ -67,7 +67,7 @@ class AdoptedReader:
         self._source = record
         self._source_mtime_ns = -1
         self._attempt = 1
-        self._heard = Heard(record)
+        self._read_before = ReadBefore(record)
         self._in_history = False
         self._console = ConsoleFollower(adoption.log, max_bytes=_LOOK_BYTES)
         self._results_mtime_ns = -1
@@ -97,7 +97,7 @@ class AdoptedReader:
         self._look_at_source()
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
-            history_bytes = self._heard.left(self._attempt, self._console.path, self._offset)
+            history_bytes = self._read_before.left(self._attempt, self._console.path, self._offset)
             self._in_history = history_bytes is not None
             look = self._console.look(history_bytes)
             if look.note is TailNote.UNREADABLE:
@@ -134,7 +134,7 @@ class AdoptedReader:
     def _note(self, now: float) -> None:
         cursor, frame = self._console.cursor, self._frame
         if cursor is not None:
-            self._heard.note(
+            self._read_before.note(
                 now,
                 attempt=self._attempt,
                 offset=cursor.offset,
@@ -211,7 +211,7 @@ class AdoptedReader:
                     epochs = self._frame.epoch if self._frame else None
                     events.append(self._event(EventKind.RUN_FINISHED, now, epochs=epochs))
                 self._state = RunRecordState.FINISHED
-            elif isinstance(fact, FatalError) and fact.origin is Origin.MAIN:
+            elif isinstance(fact, FatalError) and fact.origin is ErrorOrigin.MAIN:
                 self._fatal = fact
                 events.append(self._event(EventKind.RUN_CRASHED, now, error=fact.detail, traceback=fact.text))
         return events
@@ -219,7 +219,7 @@ class AdoptedReader:
     def _take_frame(self, frame: TrainFrame, now: float) -> list[Event]:
         events: list[Event] = []
         if self._frame is None or frame.epoch != self._frame.epoch:
-            known_ts = self._heard.epoch_since_ts(self._attempt, frame.epoch) if self._in_history else None
+            known_ts = self._read_before.epoch_since_ts(self._attempt, frame.epoch) if self._in_history else None
             self._epoch_since_ts = now if known_ts is None else known_ts
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events.append(self._event(EventKind.EPOCH_STARTED, now, **started))
@@ -261,7 +261,7 @@ class AdoptedReader:
             if epoch in self._finished_epochs:
                 continue
             self._finished_epochs.add(epoch)
-            self._in_history = self._heard.knows_epoch(epoch)
+            self._in_history = self._read_before.knows_epoch(epoch)
             batches = self._frame.batches if self._frame else None
             data: dict[str, Any] = {
                 "epoch": epoch,

@@ -10,7 +10,7 @@ from typing import Final
 
 from trainmaster.bot.core.run.facts import LogError
 from trainmaster.bot.reading.console.errors import USER_STOP
-from trainmaster.bot.reading.console.facts import FatalError, Origin
+from trainmaster.bot.reading.console.facts import ErrorOrigin, FatalError
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.plain_files import Open, open_plain
 from trainmaster.bot.reading.tail import Cursor, TailNote, read_new
@@ -68,11 +68,11 @@ class LogErrorReader:
                 kind=fact.kind.value,
                 detail=fact.detail,
                 text=fact.text,
-                in_child=fact.origin is Origin.CHILD,
+                in_child=fact.origin is ErrorOrigin.CHILD,
                 digest=f"{zlib.crc32(fact.detail.encode('utf-8', 'replace')):08x}",
             )
             for fact in facts
-            if isinstance(fact, FatalError) and fact.origin is not Origin.WRAPPER and fact.detail != USER_STOP
+            if isinstance(fact, FatalError) and fact.origin is not ErrorOrigin.WRAPPER and fact.detail != USER_STOP
         )
 
 

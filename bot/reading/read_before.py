@@ -13,7 +13,7 @@ _WRITE_EVERY_S: Final = 10.0
 SUFFIX: Final = ".heard"
 
 
-class Heard:
+class ReadBefore:
     """Kept beside the record of the adoption. A look is written down when the next one begins, so that what it found
     has been told by then; what is lost with a crash is told again."""
 

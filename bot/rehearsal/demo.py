@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trainmaster.bot.app import App
 from trainmaster.bot.drivers.local.driver import LocalDriver
-from trainmaster.bot.rehearsal.demo_story import Stage, Step, StoryError, play
+from trainmaster.bot.rehearsal.demo_story import Stage, StoryError, StoryStep, play
 from trainmaster.bot.rehearsal.local_workspace import open_workspace, workspace_settings
 from trainmaster.bot.rehearsal.small_training import data_set, only_one, stop_trainers, training
 from trainmaster.bot.workspace.page.client import PageClient
@@ -37,7 +37,7 @@ async def show(home: Path, port: int, *, stays: bool) -> int:
         shutil.rmtree(session, ignore_errors=True)
         (session / "runs").mkdir(parents=True)
         os.environ["YOLO_CONFIG_DIR"] = str(session)  # the user's own Ultralytics settings are left alone
-        step = Step(time.monotonic())
+        step = StoryStep(time.monotonic())
         step.heading("Trainmaster demo: a real training, the real Slack library, a workspace on this machine")
         data = await data_set(home, step)
         async with open_workspace(port) as workspace, PageClient(workspace.page_url) as page:
@@ -61,7 +61,7 @@ async def show(home: Path, port: int, *, stays: bool) -> int:
                 await app.close()
 
 
-async def _play(stage: Stage, step: Step, *, stays: bool) -> int:
+async def _play(stage: Stage, step: StoryStep, *, stays: bool) -> int:
     try:
         await play(stage, step)
     except StoryError as error:

@@ -43,7 +43,7 @@ class StoryError(Exception):
     """A step that was not seen in the channel."""
 
 
-class Step:
+class StoryStep:
     """Tells the terminal how far the story is; a live line shows the training while a step waits."""
 
     def __init__(self, started_s: float) -> None:
@@ -102,7 +102,7 @@ class Stage:
 Play = Callable[[Stage], Awaitable[str]]
 
 
-async def play(stage: Stage, step: Step) -> None:
+async def play(stage: Stage, step: StoryStep) -> None:
     """Every step was seen, in order.
 
     Raises:
@@ -119,7 +119,7 @@ async def play(stage: Stage, step: Step) -> None:
             ticker.cancel()
 
 
-async def _tick(stage: Stage, step: Step, what: str) -> None:
+async def _tick(stage: Stage, step: StoryStep, what: str) -> None:
     while True:
         step.live(f"{what}  {bar(stage.view)}")
         await asyncio.sleep(0.5)

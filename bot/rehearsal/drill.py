@@ -17,7 +17,7 @@ from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.rehearsal.demo_story import BEN, CHANNEL, Step
+from trainmaster.bot.rehearsal.demo_story import BEN, CHANNEL, StoryStep
 from trainmaster.bot.rehearsal.drill_story import Click, DrillOver, Rehearsal, closing, opening, play
 from trainmaster.bot.rehearsal.local_workspace import open_workspace, workspace_settings
 from trainmaster.bot.rehearsal.small_training import data_set, only_one, repeated, stop_trainers, training
@@ -51,7 +51,7 @@ async def rehearse(options: DrillOptions) -> int:
         SettingsError: a real channel without usable tokens, or a workspace beside real tokens.
         CommandError: a bot runs with these tokens, or another drill in this folder.
     """
-    step = Step(time.monotonic())
+    step = StoryStep(time.monotonic())
     with only_one(options.home, "drill"):
         session = options.home / "session"
         driver = LocalDriver(options.home / "launches")
@@ -69,7 +69,9 @@ async def rehearse(options: DrillOptions) -> int:
             return await _play_through(options, settings, data, click, step)
 
 
-async def _play_through(options: DrillOptions, settings: Settings, data: Path, click: Click | None, step: Step) -> int:
+async def _play_through(
+    options: DrillOptions, settings: Settings, data: Path, click: Click | None, step: StoryStep
+) -> int:
     name = f"DRILL-{time.strftime('%H%M%S')}"
     app = App(settings)
     trainer = app.driver.local.launch(training(data, settings.runs_dir, name, settings.runs_dir.parent / "trainer.out"))

@@ -12,7 +12,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.bot.rehearsal.demo_story import CAST, CHANNEL
 from trainmaster.bot.settings.model import Settings, load_settings
 from trainmaster.bot.slack.scopes import BOT_SCOPES
-from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.server import Workspace, WorkspaceOptions
 from trainmaster.bot.workspace.state.people import SlashCommand
 
 
@@ -31,7 +31,9 @@ async def open_workspace(port: int) -> AsyncIterator[Workspace]:
             channels=[CHANNEL],
             commands=[SlashCommand(name="/train", description="Ask Trainmaster", usage_hint=usage)],
             clock=time.time,
-            options=Options(scopes=frozenset(BOT_SCOPES)),  # what the manifest asks for, so that it is seen to suffice
+            options=WorkspaceOptions(
+                scopes=frozenset(BOT_SCOPES)
+            ),  # what the manifest asks for, so that it is seen to suffice
         )
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()

@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from trainmaster.bot.alerting.limits import AlertLimits
-from trainmaster.bot.checks.limits import CheckLimits, DutyLimits, HostLimits
+from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.storm import StormLimits
 from trainmaster.bot.core.setting import Setting
@@ -143,7 +143,7 @@ LIMITS: Final[tuple[type, ...]] = (
     CheckLimits,
     ReportLimits,
     HostLimits,
-    DutyLimits,
+    OwnJobLimits,
     AlertLimits,
 )
 """The classes in which the parts of the bot declare their settings, in the order of ``.env.example``."""

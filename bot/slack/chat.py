@@ -27,7 +27,7 @@ ON_CALL_CACHE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnCall:
+class OnCallSource:
     """Who may decide: the members of ``usergroup`` as Slack tells them now, else ``users``."""
 
     users: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class SlackChat:
     """Posts, edits, and knows who is on call. Retries nothing: the outbox does, and minds the order."""
 
     def __init__(
-        self, client: AsyncWebClient, on_call: OnCall, monotonic: Callable[[], float] = time.monotonic
+        self, client: AsyncWebClient, on_call: OnCallSource, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._client = client
         self._on_call = on_call

@@ -26,9 +26,9 @@ from trainmaster.bot.core.health.address import is_loopback_url
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.slack.answers import Answers
 from trainmaster.bot.slack.channel import resolve_channel
-from trainmaster.bot.slack.chat import OnCall, SlackChat
+from trainmaster.bot.slack.chat import OnCallSource, SlackChat
 from trainmaster.bot.slack.faults import translated
-from trainmaster.bot.slack.inbox import Desk
+from trainmaster.bot.slack.inbox import Inbox
 from trainmaster.bot.slack.routes import register
 from trainmaster.bot.slack.scopes import missing_scopes
 
@@ -62,7 +62,7 @@ class SlackAccess:
     api_url: str
     channel: str
     """Id or ``#name`` of the alert channel."""
-    on_call: OnCall
+    on_call: OnCallSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class SlackConnection:
         self._chat = SlackChat(self._make_client([]), access.on_call)
         self._channel = access.channel
         self._identity: Identity | None = None
-        self._desk: Desk | None = None
+        self._inbox: Inbox | None = None
         self._app: AsyncApp | None = None
         self._socket: AsyncSocketModeHandler | None = None
         self._opened_at = float("-inf")
@@ -132,9 +132,9 @@ class SlackConnection:
             log.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
         self._channel = await self.check_channel(join=True)
         answers = Answers(self._answering_chat, self._session, self._client.proxy)
-        self._desk = Desk(handler=handler, answers=answers, client=self._client, bot_user=identity.user)
+        self._inbox = Inbox(handler=handler, answers=answers, client=self._client, bot_user=identity.user)
         self._app = self._make_app(identity)
-        register(self._app, self._desk)
+        register(self._app, self._inbox)
         await self._open_socket()
         self._keeper = self._keeper or asyncio.create_task(self._keep_open(), name="slack-socket")
         return identity
@@ -209,8 +209,8 @@ class SlackConnection:
             self._keeper = None
         await self._close_socket(self._socket)
         self._socket = None
-        if self._desk is not None:
-            await self._desk.settle(_CLOSE_TIMEOUT_S)
+        if self._inbox is not None:
+            await self._inbox.settle(_CLOSE_TIMEOUT_S)
         await self._session.close()
 
     def _make_client(self, retry_handlers: list[Any]) -> AsyncWebClient:

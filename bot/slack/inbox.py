@@ -16,7 +16,7 @@ from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Re
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
-from trainmaster.bot.slack.seen_events import Once
+from trainmaster.bot.slack.seen_events import SeenEvents
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +27,24 @@ Ack = Callable[[], Awaitable[Any]]
 Payload = Mapping[str, Any]
 
 
-class Desk:
+class Inbox:
     """Takes in what people say and press, asks the handler, and brings the answers. Nothing here raises: an exception
     just after an ``ack`` would make Bolt lose it."""
 
     def __init__(
-        self, *, handler: Handler, answers: Answers, client: AsyncWebClient, bot_user: str, once: Once | None = None
+        self,
+        *,
+        handler: Handler,
+        answers: Answers,
+        client: AsyncWebClient,
+        bot_user: str,
+        seen: SeenEvents | None = None,
     ) -> None:
         self._handler = handler
         self._answers = answers
         self._client = client
         self._bot_user = bot_user
-        self._once = once or Once()
+        self._seen = seen or SeenEvents()
         self._open: set[asyncio.Task[Any]] = set()
 
     async def slash(self, body: Payload, ack: Ack) -> None:
@@ -55,13 +61,13 @@ class Desk:
     async def mention(self, body: Payload) -> None:
         """A mention in a channel; answered in its thread if it was said in one."""
         request = incoming.mention_request(body, self._bot_user)
-        if request is not None and self._once.first(incoming.event_key(body)):
+        if request is not None and self._seen.first(incoming.event_key(body)):
             await self._track(self._command(request, _place(request)))
 
     async def message(self, body: Payload) -> None:
         """A direct message, or talk in a thread: of that only what is a command, under a message of ours."""
         talk = incoming.message_talk(body, self._bot_user)
-        if talk is None or not self._once.first(incoming.event_key(body)):
+        if talk is None or not self._seen.first(incoming.event_key(body)):
             return
         request = talk.request
         if request.origin is Origin.THREAD and not self._is_meant(talk):

@@ -7,27 +7,27 @@ from typing import Any
 from slack_bolt.async_app import AsyncApp
 
 from trainmaster.bot.core.conversation.message import ActionId
-from trainmaster.bot.slack.inbox import Ack, Desk
+from trainmaster.bot.slack.inbox import Ack, Inbox
 from trainmaster.bot.slack.incoming import COMMAND, CONTINUE_FORM, REJECT_FORM
 
 
-def register(app: AsyncApp, desk: Desk) -> None:
+def register(app: AsyncApp, inbox: Inbox) -> None:
     """``app`` answers ``/train``, mentions, direct messages, replies in our threads, our buttons and our forms."""
 
     async def slash(body: dict[str, Any], ack: Ack) -> None:
-        await desk.slash(body, ack)
+        await inbox.slash(body, ack)
 
     async def mention(body: dict[str, Any]) -> None:
-        await desk.mention(body)
+        await inbox.mention(body)
 
     async def message(body: dict[str, Any]) -> None:
-        await desk.message(body)
+        await inbox.message(body)
 
     async def button(body: dict[str, Any], ack: Ack) -> None:
-        await desk.button(body, ack)
+        await inbox.button(body, ack)
 
     async def reason_given(body: dict[str, Any], ack: Ack) -> None:
-        await desk.reason_given(body, ack)
+        await inbox.reason_given(body, ack)
 
     app.command(COMMAND)(slash)
     app.event("app_mention")(mention)

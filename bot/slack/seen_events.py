@@ -12,7 +12,7 @@ REMEMBERED_S: Final = 600.0
 _MAX_REMEMBERED: Final = 10_000
 
 
-class Once:
+class SeenEvents:
     """Remembers what was seen in the last ten minutes."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
-from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, Told
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.storage.codec import decode_finding, encode_finding, sql_text
 from trainmaster.bot.storage.database import Database
@@ -33,11 +33,11 @@ _SEVERITIES = {member.value: member for member in Severity}
 
 
 @dataclass(slots=True)
-class _Memory:
+class _RememberedRun:
     """What is known of a run without asking the database; true while its ``revision`` is the committed one."""
 
     revision: int
-    open: dict[str, Standing] = field(default_factory=dict)
+    open: dict[str, AlertRecord] = field(default_factory=dict)
     settled: dict[str, int] = field(default_factory=dict)
     """Fingerprint -> hash of an occurrence about which nothing remains to be done."""
 
@@ -48,7 +48,7 @@ class AlertStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._memory: dict[str, _Memory] = {}
+        self._memory: dict[str, _RememberedRun] = {}
         # Never repeats, in this process or after it: a revision that was rolled back can't come again.
         self._revisions = itertools.count(time.time_ns())
 
@@ -61,8 +61,8 @@ class AlertStore:
         rows = self._database.rows("SELECT first_seen_ts FROM runs_seen WHERE run_key = ?", (sql_text(run_key),))
         return float(rows[0]["first_seen_ts"])
 
-    def look(self, run: str, findings: Sequence[Finding]) -> tuple[dict[str, Standing], tuple[Finding, ...]]:
-        """What this look at the run can change: every open standing and those of ``findings`` by fingerprint, and
+    def look(self, run: str, findings: Sequence[Finding]) -> tuple[dict[str, AlertRecord], tuple[Finding, ...]]:
+        """What this look at the run can change: every open record and those of ``findings`` by fingerprint, and
         ``findings`` without the occurrences that are settled."""
         memory = self._remembered(run)
         unsettled = tuple(
@@ -73,13 +73,13 @@ class AlertStore:
         unknown = [one.fingerprint for one in unsettled if one.fingerprint not in memory.open]
         return {**memory.open, **self._load(unknown)}, unsettled
 
-    def get(self, fingerprint: str) -> Standing | None:
-        """The standing of one alert."""
+    def get(self, fingerprint: str) -> AlertRecord | None:
+        """The record of one alert."""
         return self._load([fingerprint]).get(fingerprint)
 
-    def save(self, standing: Standing) -> None:
-        """The standing is stored."""
-        alert, told = standing.alert, standing.told
+    def save(self, record: AlertRecord) -> None:
+        """The record is stored."""
+        alert, told = record.alert, record.told
         run, fingerprint = alert.finding.run, alert.fingerprint
         memory = self._remembered(run)
         self._database.execute(
@@ -90,7 +90,7 @@ class AlertStore:
                 *(alert.resolved_ts, alert.acked_by, alert.acked_ts, alert.told, alert.times_fired),
                 *((told.ts, told.fired_ts, told.times_fired, told.severity.value) if told else (None,) * 4),
                 *((told.num_repeats, told.num_escalations, told.called) if told else (0, 0, 0)),
-                standing.is_open,
+                record.is_open,
             ),
         )
         memory.revision = next(self._revisions)
@@ -98,8 +98,8 @@ class AlertStore:
             "INSERT OR REPLACE INTO alert_revisions (run, revision) VALUES (?, ?)", (sql_text(run), memory.revision)
         )
         memory.settled.pop(fingerprint, None)
-        if standing.is_open:
-            memory.open[fingerprint] = standing
+        if record.is_open:
+            memory.open[fingerprint] = record
         else:
             memory.open.pop(fingerprint, None)
 
@@ -110,21 +110,21 @@ class AlertStore:
             if one.nature is Nature.OCCURRENCE and one.fingerprint not in memory.open:
                 memory.settled[one.fingerprint] = hash(one)
 
-    def firing(self, run: str | None, happened_since_ts: float) -> tuple[Standing, ...]:
+    def firing(self, run: str | None, happened_since_ts: float) -> tuple[AlertRecord, ...]:
         """Alerts in state firing, of one run or of all, newest first: every condition, and of the occurrences, which
         never end, those since then that are more than information and that nobody acknowledged."""
         where, values = ("AND run = ?", (sql_text(run),)) if run is not None else ("", ())
         rows = self._database.rows(f"{_FIRING} {where} ORDER BY since_ts DESC", (happened_since_ts, *values))
-        return tuple(_standings(rows))
+        return tuple(_records(rows))
 
-    def told_since(self, run: str, check: str, since_ts: float) -> tuple[Standing, ...]:
+    def told_since(self, run: str, check: str, since_ts: float) -> tuple[AlertRecord, ...]:
         """The alerts of one check on one run whose firing was told since then, oldest first."""
         rows = self._database.rows(
             "SELECT * FROM alerts WHERE run = ? AND check_name = ? AND told_fired_ts >= ?"
             " ORDER BY told_fired_ts, rowid",
             (sql_text(run), sql_text(check), since_ts),
         )
-        return tuple(_standings(rows))
+        return tuple(_records(rows))
 
     def told_counts(self, since_ts: float) -> dict[str, tuple[int, int]]:
         """By run, how many alerts (beyond information) were told since then, and how many of those have an owner."""
@@ -135,27 +135,27 @@ class AlertStore:
         )
         return {row["run"]: (int(row["told"]), int(row["acked"])) for row in rows}
 
-    def _remembered(self, run: str) -> _Memory:
+    def _remembered(self, run: str) -> _RememberedRun:
         rows = self._database.rows("SELECT revision FROM alert_revisions WHERE run = ?", (sql_text(run),))
         committed = rows[0]["revision"] if rows else 0
         memory = self._memory.get(run)
         if memory is None or memory.revision != committed:
             rows = self._database.rows("SELECT * FROM alerts WHERE is_open = 1 AND run = ?", (sql_text(run),))
-            memory = _Memory(revision=committed, open={one.alert.fingerprint: one for one in _standings(rows)})
+            memory = _RememberedRun(revision=committed, open={one.alert.fingerprint: one for one in _records(rows)})
             self._memory[run] = memory
         return memory
 
-    def _load(self, fingerprints: Sequence[str]) -> dict[str, Standing]:
-        found: dict[str, Standing] = {}
+    def _load(self, fingerprints: Sequence[str]) -> dict[str, AlertRecord]:
+        found: dict[str, AlertRecord] = {}
         for start in range(0, len(fingerprints), _MAX_PARAMETERS):
             some = tuple(sql_text(one) for one in fingerprints[start : start + _MAX_PARAMETERS])
             marks = ", ".join("?" * len(some))
             rows = self._database.rows(f"SELECT * FROM alerts WHERE fingerprint IN ({marks})", some)  # noqa: S608 - marks only
-            found |= {one.alert.fingerprint: one for one in _standings(rows)}
+            found |= {one.alert.fingerprint: one for one in _records(rows)}
         return found
 
 
-def _standings(rows: Sequence[sqlite3.Row]) -> Iterator[Standing]:
+def _records(rows: Sequence[sqlite3.Row]) -> Iterator[AlertRecord]:
     for row in rows:
         try:
             yield _standing(row)
@@ -164,7 +164,7 @@ def _standings(rows: Sequence[sqlite3.Row]) -> Iterator[Standing]:
             continue
 
 
-def _standing(row: sqlite3.Row) -> Standing:
+def _standing(row: sqlite3.Row) -> AlertRecord:
     told = None
     if row["told_ts"] is not None:
         told = Told(
@@ -176,7 +176,7 @@ def _standing(row: sqlite3.Row) -> Standing:
             num_escalations=row["num_escalations"],
             called=bool(row["called"]),
         )
-    return Standing(
+    return AlertRecord(
         alert=Alert(
             finding=decode_finding(row["finding"]),
             state=AlertState(row["state"]),

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
-from trainmaster.bot.core.decisions.operation import Entry, EntryKind, Intent, IntentKind, Operation, Step
+from trainmaster.bot.core.decisions.operation import EntryKind, Intent, IntentKind, JournalEntry, Operation, Step
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import FencedError
@@ -98,7 +98,7 @@ class SqliteOperations:
                 )
             except sqlite3.IntegrityError:
                 return False
-            self._append(operation, Entry(ts=operation.created_ts, step=operation.step, kind=EntryKind.OPENED))
+            self._append(operation, JournalEntry(ts=operation.created_ts, step=operation.step, kind=EntryKind.OPENED))
         return True
 
     def open(self, run: str | None = None) -> tuple[Operation, ...]:
@@ -123,13 +123,13 @@ class SqliteOperations:
         )
         return tuple(_operation(row) for row in rows)
 
-    def entries(self, operation_id: str) -> tuple[Entry, ...]:
+    def entries(self, operation_id: str) -> tuple[JournalEntry, ...]:
         """The journal of an operation, oldest first."""
         rows = self._database.rows(
             "SELECT ts, step, kind, detail FROM journal WHERE operation = ? ORDER BY seq", (operation_id,)
         )
         return tuple(
-            Entry(ts=row["ts"], step=Step(row["step"]), kind=EntryKind(row["kind"]), detail=row["detail"])
+            JournalEntry(ts=row["ts"], step=Step(row["step"]), kind=EntryKind(row["kind"]), detail=row["detail"])
             for row in rows
         )
 
@@ -139,10 +139,12 @@ class SqliteOperations:
         with self._database.transaction():
             if not self._store(claimed, fence=operation.fence):
                 return None
-            self._append(claimed, Entry(ts=now, step=claimed.step, kind=EntryKind.CLAIMED, detail=str(owner.pid)))
+            self._append(
+                claimed, JournalEntry(ts=now, step=claimed.step, kind=EntryKind.CLAIMED, detail=str(owner.pid))
+            )
         return claimed
 
-    def record(self, operation: Operation, entry: Entry) -> None:
+    def record(self, operation: Operation, entry: JournalEntry) -> None:
         """The journal ends with ``entry`` and the operation reads ``operation``; commits with an open transaction.
 
         Raises:
@@ -184,7 +186,7 @@ class SqliteOperations:
         )
         return cursor.rowcount == 1
 
-    def _append(self, operation: Operation, entry: Entry) -> None:
+    def _append(self, operation: Operation, entry: JournalEntry) -> None:
         self._database.execute(
             "INSERT INTO journal (operation, ts, step, kind, detail, fence) VALUES (?, ?, ?, ?, ?, ?)",
             (operation.id, entry.ts, entry.step, entry.kind, entry.detail, operation.fence),

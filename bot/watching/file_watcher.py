@@ -10,7 +10,7 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-from trainmaster.bot.watching.read_pool import Lookout
+from trainmaster.bot.watching.read_pool import ReadPool
 from trainmaster.trainer.contract import RunLayout
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ async def watch_runs(
     Only the event files are watched: a folder would also tell of every heartbeat and every line of the log, hundreds of
     changes a second with a hundred runs. ``note`` hears whether that works (None) or why not.
     """
-    lookout = Lookout()
+    lookout = ReadPool()
     event_files = partial(lookout.ask, "event files", partial(_event_files, list_runs))
     while True:
         try:

@@ -98,7 +98,7 @@ class _Worker:
             shift.run()
 
 
-class Lookout:
+class ReadPool:
     """Asks many places at once, on the event loop's behalf. A place that has not answered yet is not asked again."""
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:

@@ -22,7 +22,7 @@ from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
-from trainmaster.bot.watching.read_pool import TIMEOUT_S, Looked, Lookout
+from trainmaster.bot.watching.read_pool import TIMEOUT_S, Looked, ReadPool
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ LOG_TAIL_AFTER_S = 60.0
 """Age of the heartbeat from which the end of the console log is read along."""
 
 
-class Reader(Protocol):
+class ViewSource(Protocol):
     """Reads one run directory."""
 
     view: RunView
@@ -54,7 +54,7 @@ class Inspector(Protocol):
         ...
 
 
-class Stacks(Protocol):
+class StackSource(Protocol):
     """Tells what a run that stands still is doing."""
 
     def take(self, view: RunView, since_ts: float) -> tuple[str, ...]:
@@ -108,13 +108,13 @@ class Supervisor:
         self,
         *,
         find_runs: Callable[[], tuple[Path, ...]],
-        open_reader: Callable[[Path], Reader],
+        open_reader: Callable[[Path], ViewSource],
         inspector: Inspector,
         sink: Sink,
         operations: OperationFindings | None,
         limits: CheckLimits,
         clock: Clock,
-        stacks: Stacks | None = None,
+        stacks: StackSource | None = None,
         trainers: Trainers | None = None,
         read_timeout_s: float = TIMEOUT_S,
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -128,10 +128,10 @@ class Supervisor:
         self.operations = operations
         self._limits = limits
         self._clock = clock
-        self._readers: dict[Path, Reader] = {}
+        self._readers: dict[Path, ViewSource] = {}
         self._views: dict[Path, RunView] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
-        self._lookout = Lookout(timeout_s=read_timeout_s)
+        self._read_pool = ReadPool(timeout_s=read_timeout_s)
         self._together = together
         """Around what opens several readers: what they write is written at once."""
         self.last_tick_ts: float | None = None
@@ -144,7 +144,7 @@ class Supervisor:
         found: tuple[Path, ...] = ()
         self.find_fault = None
         try:
-            found = await self._lookout.ask("runs", self._find_runs)
+            found = await self._read_pool.ask("runs", self._find_runs)
         except OSError as error:
             # Before the first training there need be no RUNS_DIR.
             if self._readers or not isinstance(error, FileNotFoundError):
@@ -189,7 +189,7 @@ class Supervisor:
                 held[one] = lock
             self._open_new([one for one in directories if one not in self._readers])
             work = {one: partial(self._look, self._readers[one]) for one in directories if one in self._readers}
-            await self._lookout.look(work, take)
+            await self._read_pool.look(work, take)
         finally:
             for lock in held.values():
                 lock.release()
@@ -224,7 +224,7 @@ class Supervisor:
         if self.operations is not None:
             self.operations.notice(view)
 
-    def _look(self, reader: Reader) -> RunView | None:
+    def _look(self, reader: ViewSource) -> RunView | None:
         now = self._clock.now()
         view = reader.read(now)
         if view.record is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-class RefusedError(Exception):
+class MethodRefusedError(Exception):
     """``ok: false`` with Slack's error name; ``lines`` become ``response_metadata.messages``."""
 
     def __init__(

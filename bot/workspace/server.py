@@ -38,7 +38,7 @@ LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class WorkspaceOptions:
     """How strict and how quick the workspace is."""
 
     usergroups: Mapping[str, Sequence[str]] | None = None
@@ -54,7 +54,7 @@ class Options:
     event_retry_delays_s: tuple[float, ...] = limits.EVENT_RETRY_DELAYS_S
 
 
-_DEFAULT: Final = Options()
+_DEFAULT: Final = WorkspaceOptions()
 
 
 class Workspace:
@@ -67,7 +67,7 @@ class Workspace:
         channels: Sequence[Channel],
         commands: Sequence[SlashCommand],
         clock: Callable[[], float] = time.time,
-        options: Options = _DEFAULT,
+        options: WorkspaceOptions = _DEFAULT,
     ) -> None:
         self.bot_token = f"xoxb-local-{secrets.token_hex(12)}"
         self.app_token = f"xapp-local-{secrets.token_hex(12)}"
@@ -123,7 +123,7 @@ class Workspace:
         channels: Sequence[Channel],
         commands: Sequence[SlashCommand],
         clock: Callable[[], float] = time.time,
-        options: Options = _DEFAULT,
+        options: WorkspaceOptions = _DEFAULT,
     ) -> Self:
         """The workspace listens on 127.0.0.1; port 0 takes a free one.
 

@@ -15,12 +15,12 @@ from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from trainmaster.bot.core.decisions.approval import ApprovalState
 from trainmaster.bot.core.decisions.operation import IntentKind
 from trainmaster.bot.core.run.epoch_report import ReportLimits
-from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
 from trainmaster.bot.storage.audit import AuditLog
 from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.commands import Context
-from trainmaster.commands.request_handler import People
+from trainmaster.commands.request_handler import RequestHandler
 
 ANSWER_S = 20.0
 
@@ -57,7 +57,7 @@ class Office:
             app_token=self.slack.app_token,
             api_url=self.slack.api_url,
             channel=CHANNEL,
-            on_call=OnCall(users=(ALICE, BOB)),
+            on_call=OnCallSource(users=(ALICE, BOB)),
         )
         self.connection = SlackConnection(access)
         context = Context(
@@ -70,7 +70,7 @@ class Office:
             selection=FakeSelection(),
             report_limits=ReportLimits(),
         )
-        await self.connection.connect(People(context, silence_s=7200.0, notify=lambda: None))
+        await self.connection.connect(RequestHandler(context, silence_s=7200.0, notify=lambda: None))
         self.approval = await self.world.ask()
         logging.getLogger("trainmaster").addHandler(self.errors)
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from trainmaster.bot.slack.scopes import BOT_SCOPES
-from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.server import Workspace, WorkspaceOptions
 from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
 
@@ -18,7 +18,7 @@ async def start_workspace() -> Workspace:
         channels=[Channel(channel_id="C0TRAIN", name="training")],
         commands=[SlashCommand(name="/train")],
         clock=time.time,
-        options=Options(post_rate=None, scopes=frozenset(BOT_SCOPES)),
+        options=WorkspaceOptions(post_rate=None, scopes=frozenset(BOT_SCOPES)),
     )
 
 

@@ -40,7 +40,7 @@ def make_supervisor(root: Path) -> Supervisor:
     clock = SystemClock()
     database = Database(root / "state" / "bench.sqlite3")
     pipeline = AlertPipeline(
-        standings=AlertStore(database),
+        records=AlertStore(database),
         silences=SilenceStore(database),
         outbox=MessageStore(database),
         transactions=database,

@@ -64,7 +64,7 @@ async def work(directory: Path, num_looks: int) -> None:
     database = Database(directory / "state.db")
     messages, clock = MessageStore(database), WallClock()
     pipeline = AlertPipeline(
-        standings=AlertStore(database),
+        records=AlertStore(database),
         silences=SilenceStore(database),
         outbox=messages,
         transactions=database,

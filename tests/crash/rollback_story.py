@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import HOST, RUN
-from trainmaster.bot.core.decisions.operation import Entry, Operation, OperationState
+from trainmaster.bot.core.decisions.operation import JournalEntry, Operation, OperationState
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.storage.audit import AuditLog
@@ -27,7 +27,7 @@ class _PointedOperations(SqliteOperations):
 
     point: Callable[[str], None]
 
-    def record(self, operation: Operation, entry: Entry) -> None:
+    def record(self, operation: Operation, entry: JournalEntry) -> None:
         self.point(f"before {entry.kind} {entry.step}")
         super().record(operation, entry)
         self.point(f"after {entry.kind} {entry.step}")

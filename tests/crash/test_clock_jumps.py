@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.bot.operations.paper import PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainmaster.bot.core.decisions.operation import Entry, Operation, OperationState
+from trainmaster.bot.core.decisions.operation import JournalEntry, Operation, OperationState
 from trainmaster.bot.storage.operations import SqliteOperations
 
 DAY_S = 86_400.0
@@ -21,7 +21,7 @@ class _JumpyOperations(SqliteOperations):
     world: PaperWorld
     jumps: list[float]
 
-    def record(self, operation: Operation, entry: Entry) -> None:
+    def record(self, operation: Operation, entry: JournalEntry) -> None:
         super().record(operation, entry)
         if self.jumps:
             self.world.clock.ts += self.jumps.pop()

@@ -31,7 +31,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class AlertRecord:
     """``told`` is None while the alert was never announced. ``is_open``: time alone can still change it, or what is
     told of it, so it is looked at again even when no check finds it."""
 

@@ -11,8 +11,8 @@ CHECK_RUNS: Final = "check runs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DutyFact:
-    """One duty. ``num_faults`` counts those since it last went well, the first of them at ``since_ts``; ``fault`` says
+class OwnJob:
+    """One job. ``num_faults`` counts those since it last went well, the first of them at ``since_ts``; ``fault`` says
     what the last one was."""
 
     name: str

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from trainmaster.bot.core.run.facts import CheckpointFact, Event
 from trainmaster.bot.core.run.series_window import SeriesRow, with_rows
-from trainmaster.bot.core.run.view import BadBatch, EpochView, RunView, story_of
+from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView, story_of
 from trainmaster.trainer.contract import EventKind, Heartbeat, SkipReason
 
 MAX_BAD_BATCHES_KEPT = 20
@@ -98,7 +98,7 @@ def _not_put_aside(checkpoints: list[CheckpointFact], from_epoch: int | None) ->
 
 
 def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
-    bad = BadBatch(
+    bad = BadBatchFact(
         ts=event.ts,
         attempt=event.attempt,
         epoch=number,

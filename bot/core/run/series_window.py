@@ -34,7 +34,7 @@ class SeriesRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class SeriesWindow:
     """The batches between two rows. ``batch_s`` is None for the first of an epoch, whose start no row tells."""
 
     ts: float | None
@@ -53,7 +53,7 @@ class Stretch:
     clipped: int | None
 
 
-def with_rows(known: tuple[Stretch, ...], rows: Iterable[SeriesRow]) -> tuple[Stretch, ...]:
+def with_rows(known: tuple[SeriesWindow, ...], rows: Iterable[SeriesRow]) -> tuple[SeriesWindow, ...]:
     """``known`` with ``rows`` taken in, in order; the newest :data:`MAX_STRETCHES_KEPT`."""
     stretches = list(known)
     for row in rows:
@@ -63,7 +63,7 @@ def with_rows(known: tuple[Stretch, ...], rows: Iterable[SeriesRow]) -> tuple[St
     return tuple(stretches[-MAX_STRETCHES_KEPT:])
 
 
-def _stretch(earlier: Sequence[Stretch], row: SeriesRow) -> Stretch:
+def _stretch(earlier: Sequence[SeriesWindow], row: SeriesRow) -> SeriesWindow:
     before = earlier[-1] if earlier else None
     losses = [one.loss for one in earlier if one.attempt == row.attempt and math.isfinite(one.loss)]
     middle = median(losses) if len(losses) >= MIN_COMPARED else None
@@ -73,7 +73,7 @@ def _stretch(earlier: Sequence[Stretch], row: SeriesRow) -> Stretch:
     took_s = None
     if before is not None and follows and start and before.ts is not None and row.ts is not None:
         took_s = row.ts - before.ts
-    return Stretch(
+    return SeriesWindow(
         ts=row.ts,
         attempt=row.attempt,
         epoch=row.epoch,

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from trainmaster.bot.core.run.state import RunState
-from trainmaster.bot.core.run.view import BadBatch, RunView
+from trainmaster.bot.core.run.view import BadBatchFact, RunView
 from trainmaster.bot.core.setting import Setting
 from trainmaster.trainer.contract import EventKind
 
@@ -109,7 +109,7 @@ def _rate(view: RunView, limits: StormLimits) -> Storm | None:
     return None
 
 
-def _storm_of_rate(view: RunView, last: BadBatch, text: str) -> Storm:
+def _storm_of_rate(view: RunView, last: BadBatchFact, text: str) -> Storm:
     why = f"{text}; the last one was in epoch {last.epoch}."
     return Storm(kind=StormKind.RATE, attempt=view.attempt, epoch=last.epoch, ts=last.ts, why=why)
 

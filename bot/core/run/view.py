@@ -8,13 +8,13 @@ from pathlib import Path
 
 from trainmaster.bot.core.run.facts import CheckpointFact, Event, LogError, ProcessFact, RunRecord
 from trainmaster.bot.core.run.phases import PhaseTimes
-from trainmaster.bot.core.run.series_window import Stretch
+from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.state import RunState, judge_state
 from trainmaster.trainer.contract import Heartbeat, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BadBatch:
+class BadBatchFact:
     """One batch that the guard judged bad."""
 
     ts: float
@@ -56,7 +56,7 @@ class EpochView:
     num_skipped: int = 0
     num_recomputed: int = 0
     num_clipped: int | None = None
-    bad_batches: tuple[BadBatch, ...] = ()
+    bad_batches: tuple[BadBatchFact, ...] = ()
     losses: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     fitness: float | None = None
@@ -104,7 +104,7 @@ class RunView:
         default=None, repr=False, compare=False
     )
     """What :meth:`story` says of that very ``epochs``, since every check asks for it."""
-    stretches: tuple[Stretch, ...] = ()
+    stretches: tuple[SeriesWindow, ...] = ()
     """The newest, over all epochs and attempts."""
     phases: PhaseTimes = field(default_factory=PhaseTimes)
     beat_seen_ts: float | None = None

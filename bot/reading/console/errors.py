@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.exit_codes import CONTROL_C, WINDOWS_CODES
-from trainmaster.bot.reading.console.facts import CrashKind, Origin
+from trainmaster.bot.reading.console.facts import CrashKind, ErrorOrigin
 from trainmaster.bot.reading.console.shells import KILLING, SIGNAL_NAMES
 from trainmaster.bot.reading.console.text import shortened
 
@@ -14,11 +14,11 @@ USER_STOP = "KeyboardInterrupt (user stop)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ErrorVerdict:
     """What an error text says."""
 
     kind: CrashKind
-    origin: Origin
+    origin: ErrorOrigin
     detail: str
 
 
@@ -72,11 +72,11 @@ _STATUS = re.compile(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(
 _GOT_SIGNAL = re.compile(r"got signal: (\d+)")
 
 
-def judge_exception(text: str) -> Verdict:
+def judge_exception(text: str) -> ErrorVerdict:
     """An exception line of Python, ``Name: message``."""
     name, _, message = text.partition(":")
     if name == "KeyboardInterrupt":
-        return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.MAIN, detail=USER_STOP)
+        return ErrorVerdict(kind=CrashKind.EXCEPTION, origin=ErrorOrigin.MAIN, detail=USER_STOP)
     if name.endswith("SignalException") and (signum := _GOT_SIGNAL.search(message)):
         return judge_signal(int(signum[1]), detail=text)
     if _WRAPPERS.match(name) or name.endswith("ProcessExitedException"):
@@ -87,7 +87,7 @@ def judge_exception(text: str) -> Verdict:
     if kind is CrashKind.OOM and allocation:
         said = "" if "OutOfMemory" in name else f"{message[: allocation.start()].strip(' .')}. "
         detail = f"{name}: {said}{allocation[0]}"
-    return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(detail))
+    return ErrorVerdict(kind=kind, origin=ErrorOrigin.MAIN, detail=shortened(detail))
 
 
 def kind_of(text: str) -> CrashKind:
@@ -95,7 +95,7 @@ def kind_of(text: str) -> CrashKind:
     return next((kind for kind, pattern in _KINDS if pattern.search(text)), CrashKind.EXCEPTION)
 
 
-def judge_exit_code(code: int, *, detail: str) -> Verdict | None:
+def judge_exit_code(code: int, *, detail: str) -> ErrorVerdict | None:
     """What the exit code of a process says; None for success. Shells add 128 to a signal, Python negates it, Windows
     has numbers beyond 2³¹, told as negative ones as well."""
     if code == 0:
@@ -103,32 +103,32 @@ def judge_exit_code(code: int, *, detail: str) -> Verdict | None:
     windows = WINDOWS_CODES.get(code & 0xFFFFFFFF) if not -256 < code < 256 else None
     if windows is not None:
         if code & 0xFFFFFFFF == CONTROL_C:
-            return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=USER_STOP)
+            return ErrorVerdict(kind=CrashKind.EXCEPTION, origin=ErrorOrigin.WRAPPER, detail=USER_STOP)
         said = f"exit code {code} (0x{code & 0xFFFFFFFF:08X}, {windows})"
-        return Verdict(kind=kind_of(windows), origin=Origin.WRAPPER, detail=said)
+        return ErrorVerdict(kind=kind_of(windows), origin=ErrorOrigin.WRAPPER, detail=said)
     name = SIGNAL_NAMES.get(-code if code < 0 else code - 128)
     if name is None:
-        return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=shortened(detail))
+        return ErrorVerdict(kind=CrashKind.EXCEPTION, origin=ErrorOrigin.WRAPPER, detail=shortened(detail))
     kind = CrashKind.KILLED if name in KILLING else CrashKind.EXCEPTION
-    return Verdict(kind=kind, origin=Origin.WRAPPER, detail=f"exit code {code} ({name})")
+    return ErrorVerdict(kind=kind, origin=ErrorOrigin.WRAPPER, detail=f"exit code {code} ({name})")
 
 
-def judge_signal(signum: int, *, detail: str) -> Verdict:
+def judge_signal(signum: int, *, detail: str) -> ErrorVerdict:
     """A signal that ended the launcher of the ranks; torchrun raises it as an exception."""
     killed = SIGNAL_NAMES.get(signum) in KILLING
     kind = CrashKind.KILLED if killed else CrashKind.EXCEPTION
-    return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(detail))
+    return ErrorVerdict(kind=kind, origin=ErrorOrigin.MAIN, detail=shortened(detail))
 
 
-def _judge_wrapper(text: str) -> Verdict:
+def _judge_wrapper(text: str) -> ErrorVerdict:
     status = _STATUS.search(text)
     if status is not None and status[2]:
         killed = status[2] in KILLING
         kind = CrashKind.KILLED if killed else CrashKind.EXCEPTION
-        return Verdict(kind=kind, origin=Origin.MAIN, detail=shortened(text))
+        return ErrorVerdict(kind=kind, origin=ErrorOrigin.MAIN, detail=shortened(text))
     if status is not None:
         code = int(status[1])
         verdict = judge_exit_code(-code if "Signals." in status[0] else code, detail=text)
         if verdict is not None:
             return verdict
-    return Verdict(kind=CrashKind.EXCEPTION, origin=Origin.WRAPPER, detail=shortened(text))
+    return ErrorVerdict(kind=CrashKind.EXCEPTION, origin=ErrorOrigin.WRAPPER, detail=shortened(text))

@@ -20,7 +20,7 @@ class CrashKind(StrEnum):
     NONE = "none"
 
 
-class Origin(StrEnum):
+class ErrorOrigin(StrEnum):
     """Where an error came from, which decides whether it can end the run."""
 
     MAIN = "main"
@@ -183,7 +183,7 @@ class FatalError(ConsoleFact):
     """An error that ends a process. Whether it ended the run shows in what follows it."""
 
     kind: CrashKind
-    origin: Origin
+    origin: ErrorOrigin
     detail: str
     """One line that names the error, without addresses and advice."""
     text: str

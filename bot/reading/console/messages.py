@@ -16,11 +16,11 @@ from trainmaster.bot.reading.console.facts import (
     CrashKind,
     EarlyStopped,
     EndedEarly,
+    ErrorOrigin,
     FatalError,
     NanRecovery,
     Notice,
     NoticeKind,
-    Origin,
     Preparing,
     Resumed,
     RunBanner,
@@ -182,11 +182,13 @@ def _death(text: str, line: int) -> ConsoleFact | None:
         return _fatal(line, kind_of(match[1] or ""), text)
     if _USER_STOP.fullmatch(text):
         return FatalError(
-            line=line, kind=CrashKind.EXCEPTION, origin=Origin.MAIN, detail=USER_STOP, text=shortened(text)
+            line=line, kind=CrashKind.EXCEPTION, origin=ErrorOrigin.MAIN, detail=USER_STOP, text=shortened(text)
         )
     if match := _REPORTED.search(text):
         said = judge_exception(match[1].rstrip('"'))
-        return FatalError(line=line, kind=said.kind, origin=Origin.WRAPPER, detail=said.detail, text=shortened(text))
+        return FatalError(
+            line=line, kind=said.kind, origin=ErrorOrigin.WRAPPER, detail=said.detail, text=shortened(text)
+        )
     signal = signal_told(text)
     if signal is not None:
         return _fatal(line, CrashKind.KILLED if signal in KILLING else CrashKind.EXCEPTION, text)
@@ -199,7 +201,7 @@ def _death(text: str, line: int) -> ConsoleFact | None:
 
 def _fatal(line: int, kind: CrashKind, text: str) -> FatalError:
     text = shortened(text)
-    return FatalError(line=line, kind=kind, origin=Origin.MAIN, detail=text, text=text)
+    return FatalError(line=line, kind=kind, origin=ErrorOrigin.MAIN, detail=text, text=text)
 
 
 def _notice(text: str, line: int) -> Notice | None:

@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 
 from trainmaster.bot.reading.console.errors import judge_exception
-from trainmaster.bot.reading.console.facts import ConsoleFact, FatalError, Notice, NoticeKind, Origin
+from trainmaster.bot.reading.console.facts import ConsoleFact, ErrorOrigin, FatalError, Notice, NoticeKind
 from trainmaster.bot.reading.console.text import shortened
 
 _HEAD = "Traceback (most recent call last):"
@@ -116,7 +116,9 @@ class TracebackReader:
         if self._kind is _Kind.HARMLESS:
             return None  # announced already, with the thread's name
         verdict = judge_exception(stripped)
-        origin = Origin.CHILD if self._kind is _Kind.CHILD and verdict.origin is Origin.MAIN else verdict.origin
+        origin = (
+            ErrorOrigin.CHILD if self._kind is _Kind.CHILD and verdict.origin is ErrorOrigin.MAIN else verdict.origin
+        )
         return FatalError(line=line, kind=verdict.kind, origin=origin, detail=verdict.detail, text=shortened(stripped))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from trainmaster.bot.core.run.crash_advice import crash_advice
 from trainmaster.bot.reading.scan.scanner import ScanReport
-from trainmaster.bot.reading.scan.summary import Entry
+from trainmaster.bot.reading.scan.summary import SummaryEntry
 
 _RED, _YELLOW, _GREEN, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _SHOWN_ENTRIES = 20
@@ -80,7 +80,7 @@ def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
         yield "validation", f"mAP50 {report.map50:g}{rest}"
 
 
-def _first_nonfinite(report: ScanReport) -> Entry | None:
+def _first_nonfinite(report: ScanReport) -> SummaryEntry | None:
     return next((entry for entry in report.incidents if entry.kind == "nonfinite_loss"), None)
 
 
@@ -99,14 +99,14 @@ def _advice(report: ScanReport) -> Iterable[str]:
         yield "Go on from one that is clean; a guarded training (trainmaster train) skips such batches."
 
 
-def _place(entry: Entry) -> str:
+def _place(entry: SummaryEntry) -> str:
     where = f"line {entry.line}"
     if entry.epoch is not None:
         where += f", epoch {entry.epoch}" + (f" batch {entry.batch}" if entry.batch is not None else "")
     return where
 
 
-def _entries(title: str, entries: tuple[Entry, ...], mark: str) -> Iterable[str]:
+def _entries(title: str, entries: tuple[SummaryEntry, ...], mark: str) -> Iterable[str]:
     if not entries:
         return
     yield ""

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
-from trainmaster.bot.reading.scan.summary import Entry, LogSummary
+from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
 from trainmaster.trainer.contract import encode_number
 
 _BLOCK_BYTES = 1024 * 1024
@@ -37,8 +37,8 @@ class ScanReport:
     early_stopped: bool
     map50: float | None
     map50_95: float | None
-    incidents: tuple[Entry, ...]
-    notices: tuple[Entry, ...]
+    incidents: tuple[SummaryEntry, ...]
+    notices: tuple[SummaryEntry, ...]
     stopped_by: str | None = None
     """The signal on which the guard ended the run in an orderly way."""
     gave_up: str | None = None
@@ -127,7 +127,7 @@ def _add_all(summary: LogSummary, facts: Iterable[ConsoleFact]) -> None:
         summary.add(fact)
 
 
-def _entry_json(entry: Entry) -> dict[str, object]:
+def _entry_json(entry: SummaryEntry) -> dict[str, object]:
     return {
         "line": entry.line,
         "epoch": entry.epoch,

@@ -11,12 +11,12 @@ from trainmaster.bot.reading.console.facts import (
     CrashKind,
     EarlyStopped,
     EndedEarly,
+    ErrorOrigin,
     FatalError,
     Header,
     NanRecovery,
     Notice,
     NoticeKind,
-    Origin,
     PlainBar,
     Preparing,
     Resumed,
@@ -35,7 +35,7 @@ _SILENT_DEATH = "log ends after leaked-semaphore warning, no traceback; process 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class SummaryEntry:
     """An incident or a notice, with the epoch and batch of the last frame before it. ``count`` repeats of it follow
     each other: frames of one epoch, lines of one kind.
     """
@@ -67,8 +67,8 @@ class LogSummary:
         self.early_stopped = False
         self.nonfinite_lines = 0
         self.nonfinite_frames = 0
-        self._notices: list[Entry] = []
-        self._incidents: list[Entry] = []
+        self._notices: list[SummaryEntry] = []
+        self._incidents: list[SummaryEntry] = []
         self._dropped = 0
         self._ended = False
         self._validated = False
@@ -80,9 +80,9 @@ class LogSummary:
         """Whether an epoch began since the last non-finite frame, be it the same one again."""
         self._new_table = False
         """Whether a head was printed since the last frame, so that the next is no redrawing of it."""
-        self._errors: list[tuple[FatalError, Entry]] = []
+        self._errors: list[tuple[FatalError, SummaryEntry]] = []
         """Since training last went on."""
-        self._outlived: list[tuple[FatalError, Entry]] = []
+        self._outlived: list[tuple[FatalError, SummaryEntry]] = []
         """Errors of this attempt after which training went on."""
         self._leaked = False
         self.ended_early: EndedEarly | None = None
@@ -161,7 +161,7 @@ class LogSummary:
         return None
 
     @property
-    def incidents(self) -> list[Entry]:
+    def incidents(self) -> list[SummaryEntry]:
         """In the order of the log."""
         errors = [entry for _, entry in self._direct_errors()] if self.ended_early is None else []
         listed = sorted([*self._incidents, *errors], key=lambda entry: entry.line)
@@ -171,7 +171,7 @@ class LogSummary:
         return listed
 
     @property
-    def notices(self) -> list[Entry]:
+    def notices(self) -> list[SummaryEntry]:
         """By the line of the first of each; none that turned out to be an incident."""
         incidents = {entry.line for entry in self.incidents}
         recovered = NoticeKind.RECOVERED_EXCEPTION
@@ -267,13 +267,13 @@ class LogSummary:
         else:
             self._add_notice(self._entry(fact, fact.text, NoticeKind.STOPPED.value))
 
-    def _direct_errors(self) -> list[tuple[FatalError, Entry]]:
+    def _direct_errors(self) -> list[tuple[FatalError, SummaryEntry]]:
         """The errors that ended the run, without those that only repeat it.
 
         In a run of many processes one dies first while the others still draw frames; then only the wrapper stands at
         the end, and the cause is an error that the run seemed to outlive.
         """
-        direct = [pair for pair in self._errors if pair[0].origin is not Origin.WRAPPER]
+        direct = [pair for pair in self._errors if pair[0].origin is not ErrorOrigin.WRAPPER]
         if self._errors and not direct and self._errors[0][0].kind is CrashKind.EXCEPTION:
             direct = [pair for pair in self._outlived if pair[0].kind is not CrashKind.EXCEPTION]
         return direct or self._errors
@@ -289,9 +289,9 @@ class LogSummary:
             detail = f"KeyboardInterrupt / {code}" if code else detail
         return Crash(kind=chosen.kind, detail=detail)
 
-    def _entry(self, fact: ConsoleFact, text: str, kind: str) -> Entry:
+    def _entry(self, fact: ConsoleFact, text: str, kind: str) -> SummaryEntry:
         frame = self.frame
-        return Entry(
+        return SummaryEntry(
             line=fact.line,
             epoch=frame.epoch if frame else None,
             batch=frame.batch if frame else None,
@@ -299,13 +299,13 @@ class LogSummary:
             kind=kind,
         )
 
-    def _add_incident(self, entry: Entry) -> None:
+    def _add_incident(self, entry: SummaryEntry) -> None:
         if len(self._incidents) < _MAX_INCIDENTS:
             self._incidents.append(entry)
         else:
             self._dropped += 1
 
-    def _add_notice(self, entry: Entry) -> None:
+    def _add_notice(self, entry: SummaryEntry) -> None:
         alike = entry.kind not in {NoticeKind.WARNING, NoticeKind.LOGGED_ERROR, NoticeKind.RECOVERED_EXCEPTION}
         for place, known in enumerate(self._notices):
             if known.kind == entry.kind and (alike or known.text == entry.text):

@@ -18,7 +18,7 @@ from trainmaster.bot.workspace.blocks.schema import (
     parse_json,
     string,
 )
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 
 _COLOUR_WORDS: Final = frozenset({"good", "warning", "danger"})
 
@@ -80,50 +80,50 @@ _VIEW: Final = Record(
 
 
 def read_blocks(raw: Any) -> list[dict[str, Any]]:
-    """Return the blocks of a request, checked; raises :class:`RefusedError`."""
+    """Return the blocks of a request, checked; raises :class:`MethodRefusedError`."""
     blocks = _decode(raw, "invalid_blocks_format", list)
     lines = check_blocks(blocks, surface=Surface.MESSAGE)
     if lines:
-        raise RefusedError("invalid_blocks", lines)
+        raise MethodRefusedError("invalid_blocks", lines)
     if count_chars(blocks) > limits.ALL_BLOCKS_CHARS:
-        raise RefusedError("msg_blocks_too_long")
+        raise MethodRefusedError("msg_blocks_too_long")
     return list(blocks)
 
 
 def read_attachments(raw: Any) -> list[dict[str, Any]]:
-    """Return the attachments of a request, checked; raises :class:`RefusedError`."""
+    """Return the attachments of a request, checked; raises :class:`MethodRefusedError`."""
     attachments = _decode(raw, "invalid_attachments", list)
     if len(attachments) > limits.ATTACHMENTS:
-        raise RefusedError("too_many_attachments")
+        raise MethodRefusedError("too_many_attachments")
     faults = Faults()
     check: Check = list_of(_ATTACHMENT, min_items=0)
     check(attachments, "/attachments", faults)
     if faults.lines:
-        raise RefusedError("invalid_attachments", faults.lines)
+        raise MethodRefusedError("invalid_attachments", faults.lines)
     if count_chars([attachment.get("blocks", []) for attachment in attachments]) > limits.ALL_BLOCKS_CHARS:
-        raise RefusedError("msg_blocks_too_long")
+        raise MethodRefusedError("msg_blocks_too_long")
     return list(attachments)
 
 
 def read_metadata(raw: Any) -> dict[str, Any]:
-    """Return the metadata of a request, checked; raises :class:`RefusedError`."""
+    """Return the metadata of a request, checked; raises :class:`MethodRefusedError`."""
     metadata = _decode(raw, "invalid_metadata_format", dict)
     payload = metadata.get("event_payload")
     if not isinstance(metadata.get("event_type"), str) or not isinstance(payload, dict):
-        raise RefusedError("invalid_metadata_format", ["[ERROR] event_type and event_payload are required"])
+        raise MethodRefusedError("invalid_metadata_format", ["[ERROR] event_type and event_payload are required"])
     return dict(metadata)
 
 
 def read_text(raw: Any, *, is_update: bool) -> str:
-    """Return the text of a request, checked against the limit of its method; raises :class:`RefusedError`."""
+    """Return the text of a request, checked against the limit of its method; raises :class:`MethodRefusedError`."""
     text = "" if raw is None else str(raw)
     if len(text) > limits.POST_TEXT_CHARS or (is_update and len(text.encode()) > limits.UPDATE_TEXT_BYTES):
-        raise RefusedError("msg_too_long")
+        raise MethodRefusedError("msg_too_long")
     return text
 
 
 def read_view(raw: Any) -> dict[str, Any]:
-    """Return the modal of a request, checked; raises :class:`RefusedError`."""
+    """Return the modal of a request, checked; raises :class:`MethodRefusedError`."""
     view = _decode(raw, "invalid_arguments", dict)
     faults = Faults()
     _VIEW(view, "/view", faults)
@@ -133,7 +133,7 @@ def read_view(raw: Any) -> dict[str, Any]:
     if has_input and view.get("submit") is None:
         faults.add("/view", "missing required field: submit")
     if faults.lines:
-        raise RefusedError("invalid_arguments", faults.lines)
+        raise MethodRefusedError("invalid_arguments", faults.lines)
     return dict(view)
 
 
@@ -141,7 +141,7 @@ def _decode(raw: Any, error: str, kind: type) -> Any:
     try:
         value = parse_json(raw)
     except ValueError as fault:
-        raise RefusedError(error) from fault
+        raise MethodRefusedError(error) from fault
     if not isinstance(value, kind):
-        raise RefusedError(error)
+        raise MethodRefusedError(error)
     return value

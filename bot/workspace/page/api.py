@@ -12,7 +12,7 @@ from aiohttp import web
 
 from trainmaster.bot.workspace.page.gate import PAGE_TOKEN_HEADER, is_token
 from trainmaster.bot.workspace.page.interactions import Interactions
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.socket_mode.sockets import SocketHub
 from trainmaster.bot.workspace.state.people import Channel, Person
 from trainmaster.bot.workspace.state.state import WorkspaceState
@@ -120,12 +120,12 @@ class PageApi:
         action = self._actions.get(request.match_info["action"])
         try:
             if action is None:
-                raise RefusedError("unknown_action", status=404)
+                raise MethodRefusedError("unknown_action", status=404)
             if request.content_type != "application/json":
-                raise RefusedError("json_expected", status=415)
+                raise MethodRefusedError("json_expected", status=415)
             body = await request.json()
             answer = await action(self._person(body), body)
-        except RefusedError as refusal:
+        except MethodRefusedError as refusal:
             return web.json_response(refusal.body(), status=refusal.status if refusal.status != 200 else 400)
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
             return web.json_response({"ok": False, "error": "bad_request", "message": repr(fault)}, status=400)
@@ -175,13 +175,13 @@ class PageApi:
     def _person(self, body: dict[str, Any]) -> Person:
         person = self._state.find_person(str(body["person"]))
         if person is None:
-            raise RefusedError("no_such_person", status=404)
+            raise MethodRefusedError("no_such_person", status=404)
         return person
 
     def _channel(self, person: Person, body: dict[str, Any]) -> Channel:
         channel = self._state.find_channel(str(body["channel"]), person=person)
         if channel is None or channel.person_id not in {None, person.user_id}:
-            raise RefusedError("channel_not_found", status=404)
+            raise MethodRefusedError("channel_not_found", status=404)
         return channel
 
     def _snapshot(self) -> dict[str, Any]:

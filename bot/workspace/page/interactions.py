@@ -16,10 +16,10 @@ from trainmaster.bot.workspace.page.pressed import (
     state_values,
 )
 from trainmaster.bot.workspace.page.typed_text import escape, to_stored
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.socket_mode import payloads
 from trainmaster.bot.workspace.socket_mode.events import EventSource
-from trainmaster.bot.workspace.socket_mode.sockets import Delivery, Outcome, SocketHub
+from trainmaster.bot.workspace.socket_mode.sockets import EnvelopeAnswer, EnvelopeDelivery, SocketHub
 from trainmaster.bot.workspace.state.messages import Body
 from trainmaster.bot.workspace.state.passes import ResponseTarget, ResponseUrls, TriggerIds
 from trainmaster.bot.workspace.state.people import BOT_NAME, BOT_USER_ID, Channel, Person
@@ -50,7 +50,7 @@ class Interactions:
     async def say(self, person: Person, channel: Channel, text: str, *, thread_ts: str | None = None) -> dict[str, Any]:
         """The message is posted; the app hears of it by an event."""
         if not text.strip():
-            raise RefusedError("no_text")
+            raise MethodRefusedError("no_text")
         message = self._state.post(
             channel_id=channel.channel_id,
             user_id=person.user_id,
@@ -91,7 +91,7 @@ class Interactions:
             ),
             accepts_response_payload=True,
         )
-        if outcome.delivery is not Delivery.ACKED:
+        if outcome.delivery is not EnvelopeDelivery.ACKED:
             self._tell(person, channel, f"`{command}` failed with the error “{outcome.delivery.value}”.")
             return {"ok": False, "error": outcome.delivery.value}
         if outcome.payload:
@@ -106,7 +106,7 @@ class Interactions:
                 blocks=tuple(read_blocks(answer["blocks"])) if answer.get("blocks") else (),
                 attachments=tuple(read_attachments(answer["attachments"])) if answer.get("attachments") else (),
             )
-        except RefusedError as refusal:
+        except MethodRefusedError as refusal:
             self._tell(person, channel, f"`{typed}` failed with the error “{refusal.error}”.")
             return refusal.body()
         if body.is_empty:
@@ -138,7 +138,7 @@ class Interactions:
         """The button of a message is pressed, or something is chosen in its menu."""
         message = self._state.get(channel.channel_id, message_ts)
         if message is None or message.visible_to not in {None, person.user_id}:
-            raise RefusedError("message_not_found")
+            raise MethodRefusedError("message_not_found")
         found_in, element = find_element(message, action_id=action_id, block_id=block_id, value=value)
         action = action_of(element, block_id=found_in, choice=choice, action_ts=self._state.new_ts())
         target = ResponseTarget(
@@ -182,7 +182,7 @@ class Interactions:
                     accepts_response_payload=False,
                 )
                 return _result(outcome)
-        raise RefusedError("no_such_element")
+        raise MethodRefusedError("no_such_element")
 
     async def submit(self, person: Person, view_id: str, values: dict[str, Any]) -> dict[str, Any]:
         """The modal is sent off. It stays open, with texts at the inputs, when the app finds faults in it."""
@@ -197,7 +197,7 @@ class Interactions:
             ),
             accepts_response_payload=True,
         )
-        if outcome.delivery is not Delivery.ACKED:
+        if outcome.delivery is not EnvelopeDelivery.ACKED:
             return _result(outcome)
         answer = outcome.payload if isinstance(outcome.payload, dict) else {}
         match answer.get("response_action"):
@@ -223,14 +223,14 @@ class Interactions:
     def _view(self, person: Person, view_id: str) -> dict[str, Any]:
         user_id, view = self._state.views.get(view_id, ("", {}))
         if user_id != person.user_id:
-            raise RefusedError("view_not_found")
+            raise MethodRefusedError("view_not_found")
         return view
 
     def _tell(self, person: Person, channel: Channel, text: str, *, thread_ts: str | None = None) -> None:
         self._state.slackbot_says(channel_id=channel.channel_id, user_id=person.user_id, text=text, thread_ts=thread_ts)
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
-    if outcome.delivery is Delivery.ACKED:
+def _result(outcome: EnvelopeAnswer) -> dict[str, Any]:
+    if outcome.delivery is EnvelopeDelivery.ACKED:
         return {"ok": True}
     return {"ok": False, "error": outcome.delivery.value}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from trainmaster.bot.workspace.refusal import RefusedError
-from trainmaster.bot.workspace.state.messages import Body, Message
+from trainmaster.bot.workspace.refusal import MethodRefusedError
+from trainmaster.bot.workspace.state.messages import Body, PostedMessage
 
 _KEPT: Final = ("type", "action_id", "text", "value", "style", "url")
 _CHOICES: Final = {
@@ -37,12 +37,12 @@ def all_blocks(body: Body) -> list[dict[str, Any]]:
 
 
 def find_element(
-    message: Message, *, action_id: str, block_id: str | None = None, value: str | None = None
+    message: PostedMessage, *, action_id: str, block_id: str | None = None, value: str | None = None
 ) -> tuple[str, dict[str, Any]]:
     """Return the block id and the element, as the message shows it now or showed it before.
 
     A press may come from a page that has not seen the last edit, so what was shown before counts too. Raises
-    :class:`RefusedError` when no such element was ever shown.
+    :class:`MethodRefusedError` when no such element was ever shown.
     """
     for body in (message.body, *reversed(message.earlier)):
         for found_in, element in interactive_elements(all_blocks(body)):
@@ -50,11 +50,11 @@ def find_element(
                 continue
             if value is None or element.get("value") == value:
                 return found_in, element
-    raise RefusedError("no_such_element")
+    raise MethodRefusedError("no_such_element")
 
 
 def action_of(element: dict[str, Any], *, block_id: str, choice: Any, action_ts: str) -> dict[str, Any]:
-    """Return ``actions[0]`` of the payload; raises :class:`RefusedError` for a choice that is not offered."""
+    """Return ``actions[0]`` of the payload; raises :class:`MethodRefusedError` for a choice that is not offered."""
     action: dict[str, Any] = {name: element[name] for name in _KEPT if name in element}
     action |= {"block_id": block_id, "action_ts": action_ts}
     field = _CHOICES.get(element["type"])
@@ -69,11 +69,11 @@ def chosen(element: dict[str, Any], choice: Any) -> Any:
     if element["type"] == "checkboxes":
         values = choice if isinstance(choice, list) else []
         if not set(values) <= set(options):
-            raise RefusedError("no_such_option")
+            raise MethodRefusedError("no_such_option")
         return [options[value] for value in values]
     if options:
         if choice is not None and choice not in options:
-            raise RefusedError("no_such_option")
+            raise MethodRefusedError("no_such_option")
         return options.get(choice)
     return choice
 

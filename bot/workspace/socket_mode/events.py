@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from trainmaster.bot.workspace.socket_mode.payloads import event_callback
 from trainmaster.bot.workspace.socket_mode.sockets import SocketHub
-from trainmaster.bot.workspace.state.messages import Message
+from trainmaster.bot.workspace.state.messages import PostedMessage
 from trainmaster.bot.workspace.state.people import BOT_USER_ID, ChannelKind
 from trainmaster.bot.workspace.state.state import WorkspaceState
 
@@ -22,7 +22,7 @@ class EventSource:
         self._hub = hub
         self._subscriptions = frozenset(subscriptions)
 
-    def posted(self, message: Message) -> None:
+    def posted(self, message: PostedMessage) -> None:
         """A message was posted; in a channel, a mention of the app is an event of its own, besides the message."""
         event = message.wire() | {"channel": message.channel_id, "event_ts": message.ts}
         self._send_message_event(message, event)
@@ -31,7 +31,7 @@ class EventSource:
         if mentions_app and not is_direct and "app_mention" in self._subscriptions:
             self._send(message, event | {"type": "app_mention"})
 
-    def changed(self, before: Message, after: Message) -> None:
+    def changed(self, before: PostedMessage, after: PostedMessage) -> None:
         """A message was edited."""
         self._send_message_event(
             after,
@@ -47,7 +47,7 @@ class EventSource:
             },
         )
 
-    def deleted(self, message: Message) -> None:
+    def deleted(self, message: PostedMessage) -> None:
         """A message was deleted."""
         ts = self._state.new_ts()
         self._send_message_event(
@@ -64,16 +64,16 @@ class EventSource:
             },
         )
 
-    def _kind(self, message: Message) -> ChannelKind:
+    def _kind(self, message: PostedMessage) -> ChannelKind:
         return self._state.channels[message.channel_id].kind
 
-    def _send_message_event(self, message: Message, event: dict[str, object]) -> None:
+    def _send_message_event(self, message: PostedMessage, event: dict[str, object]) -> None:
         kind = self._kind(message)
         name = "message.im" if kind is ChannelKind.DIRECT else "message.channels"
         if name in self._subscriptions:
             self._send(message, event | {"channel_type": kind.value})
 
-    def _send(self, message: Message, event: dict[str, object]) -> None:
+    def _send(self, message: PostedMessage, event: dict[str, object]) -> None:
         if message.visible_to is not None or not self._state.channels[message.channel_id].bot_is_member:
             return
         event_id = "Ev" + secrets.token_hex(6).upper()

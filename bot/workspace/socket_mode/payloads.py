@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainmaster.bot.workspace.state.messages import Message
+from trainmaster.bot.workspace.state.messages import PostedMessage
 from trainmaster.bot.workspace.state.people import (
     APP_ID,
     BOT_USER_ID,
@@ -52,12 +52,12 @@ def block_actions(
     *,
     person: Person,
     channel: Channel,
-    message: Message,
+    message: PostedMessage,
     action: dict[str, Any],
     values: dict[str, Any],
     response_url: str,
     trigger_id: str,
-    replies: tuple[Message, ...],
+    replies: tuple[PostedMessage, ...],
 ) -> dict[str, Any]:
     """Return the payload of a press on a message. An ephemeral message does not come along, as at Slack."""
     is_ephemeral = message.visible_to is not None

@@ -21,7 +21,7 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 """How long a closing connection waits for the other side to say goodbye."""
 
 
-class Delivery(StrEnum):
+class EnvelopeDelivery(StrEnum):
     """What became of an envelope. The words are those that Slack shows to the person who waits."""
 
     ACKED = "acked"
@@ -39,10 +39,10 @@ class DisconnectReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class EnvelopeAnswer:
     """The answer of the app to one envelope."""
 
-    delivery: Delivery
+    delivery: EnvelopeDelivery
     payload: Any = None
 
 
@@ -51,7 +51,7 @@ class Missed:
     """An envelope that the app did not acknowledge in time."""
 
     kind: str
-    delivery: Delivery
+    delivery: EnvelopeDelivery
     payload: dict[str, Any]
 
 
@@ -158,11 +158,11 @@ class SocketHub:
 
     # -- envelopes
 
-    async def send(self, kind: str, payload: dict[str, Any], **extra: Any) -> Outcome:
+    async def send(self, kind: str, payload: dict[str, Any], **extra: Any) -> EnvelopeAnswer:
         """Send one envelope and wait for its acknowledgement, at most ``ack_timeout_s``."""
         connection = self._pick()
         if connection is None:
-            return self._miss(kind, Delivery.NO_SOCKET, payload)
+            return self._miss(kind, EnvelopeDelivery.NO_SOCKET, payload)
         envelope_id = secrets.token_hex(16)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[envelope_id] = answer
@@ -171,17 +171,17 @@ class SocketHub:
             if connection.thawed.is_set():
                 await connection.ws.send_json(envelope)
             async with asyncio.timeout(self.ack_timeout_s):
-                return Outcome(delivery=Delivery.ACKED, payload=await answer)
+                return EnvelopeAnswer(delivery=EnvelopeDelivery.ACKED, payload=await answer)
         except TimeoutError:
-            return self._miss(kind, Delivery.TIMED_OUT, payload)
+            return self._miss(kind, EnvelopeDelivery.TIMED_OUT, payload)
         except (ConnectionError, RuntimeError):
-            return self._miss(kind, Delivery.NO_SOCKET, payload)
+            return self._miss(kind, EnvelopeDelivery.NO_SOCKET, payload)
         finally:
             self._waiting.pop(envelope_id, None)
 
-    def _miss(self, kind: str, delivery: Delivery, payload: dict[str, Any]) -> Outcome:
+    def _miss(self, kind: str, delivery: EnvelopeDelivery, payload: dict[str, Any]) -> EnvelopeAnswer:
         self.missed.append(Missed(kind=kind, delivery=delivery, payload=payload))
-        return Outcome(delivery=delivery)
+        return EnvelopeAnswer(delivery=delivery)
 
     def send_event(self, payload: dict[str, Any]) -> None:
         """Send an event in the background; when it is not acknowledged, again after each of the retry delays."""
@@ -195,9 +195,9 @@ class SocketHub:
             outcome = await self.send(
                 "events_api", payload, accepts_response_payload=False, retry_attempt=attempt, retry_reason=reason
             )
-            if outcome.delivery is Delivery.ACKED:
+            if outcome.delivery is EnvelopeDelivery.ACKED:
                 return
-            reason = "timeout" if outcome.delivery is Delivery.TIMED_OUT else "connection_failed"
+            reason = "timeout" if outcome.delivery is EnvelopeDelivery.TIMED_OUT else "connection_failed"
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -26,7 +26,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class PostedMessage:
     """One message as it stands now.
 
     ``visible_to`` makes it ephemeral: only that person sees it, and no history has it.
@@ -55,7 +55,7 @@ class Message:
         """Whether it stands in a thread and is not the root of it."""
         return self.thread_ts is not None and self.thread_ts != self.ts
 
-    def wire(self, *, replies: tuple[Message, ...] = ()) -> dict[str, Any]:
+    def wire(self, *, replies: tuple[PostedMessage, ...] = ()) -> dict[str, Any]:
         """Return the message object of Web API answers, events and action payloads."""
         out: dict[str, Any] = {"type": "message", "user": self.user_id, "ts": self.ts, "text": self.body.text}
         if self.is_from_bot:

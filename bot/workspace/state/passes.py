@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainmaster.bot.workspace.blocks import limits
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,12 @@ class ResponseUrls:
         return code
 
     def check(self, code: str) -> ResponseTarget:
-        """Return where it leads, using nothing up; raises :class:`RefusedError` (404) when it is spent or unknown."""
+        """Return where it leads, using nothing up; raises :class:`MethodRefusedError` (404) when spent or unknown."""
         found = self._passes.get(code)
         if found is None or self._clock() > found.expires_at:
-            raise RefusedError("expired_url", status=404)
+            raise MethodRefusedError("expired_url", status=404)
         if found.uses_left <= 0:
-            raise RefusedError("used_url", status=404)
+            raise MethodRefusedError("used_url", status=404)
         return found.target
 
     def use(self, code: str) -> None:
@@ -69,14 +69,14 @@ class TriggerIds:
         return trigger_id
 
     def exchange(self, trigger_id: str) -> str:
-        """Return whose trigger it was; raises :class:`RefusedError` when it is unknown, used or too old."""
+        """Return whose trigger it was; raises :class:`MethodRefusedError` when it is unknown, used or too old."""
         if trigger_id in self._used:
-            raise RefusedError("exchanged_trigger_id")
+            raise MethodRefusedError("exchanged_trigger_id")
         if trigger_id not in self._issued:
-            raise RefusedError("invalid_trigger_id")
+            raise MethodRefusedError("invalid_trigger_id")
         user_id, expires_at = self._issued[trigger_id]
         if self._clock() > expires_at:
-            raise RefusedError("expired_trigger_id")
+            raise MethodRefusedError("expired_trigger_id")
         self._used.add(trigger_id)
         return user_id
 
@@ -124,12 +124,12 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def spend(self, key: str) -> None:
-        """Take one; raises :class:`RefusedError` (429, with the seconds to wait) when the bucket is empty."""
+        """Take one; raises :class:`MethodRefusedError` (429, with the seconds to wait) when the bucket is empty."""
         now = self._clock()
         tokens, since = self._buckets.get(key, (float(self._rate.burst), now))
         tokens = min(float(self._rate.burst), tokens + (now - since) * self._rate.per_s)
         if tokens < 1.0:
             self._buckets[key] = (tokens, now)
             wait_s = max(1, round((1.0 - tokens) / self._rate.per_s + 0.5))
-            raise RefusedError("ratelimited", status=429, retry_after_s=wait_s)
+            raise MethodRefusedError("ratelimited", status=429, retry_after_s=wait_s)
         self._buckets[key] = (tokens - 1.0, now)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from trainmaster.bot.workspace.refusal import RefusedError
-from trainmaster.bot.workspace.state.messages import Body, Message
+from trainmaster.bot.workspace.refusal import MethodRefusedError
+from trainmaster.bot.workspace.state.messages import Body, PostedMessage
 from trainmaster.bot.workspace.state.people import (
     BOT_NAME,
     BOT_USER_ID,
@@ -45,7 +45,7 @@ class WorkspaceState:
             self.channels.setdefault(direct.channel_id, direct)
         self.commands = {command.name: command for command in commands}
         self.clock = clock
-        self.messages: dict[tuple[str, str], Message] = {}
+        self.messages: dict[tuple[str, str], PostedMessage] = {}
         self.views: dict[str, tuple[str, dict[str, Any]]] = {}
         """Open modals: view id -> (user id, view)."""
         self._last_ts_us = 0
@@ -100,20 +100,20 @@ class WorkspaceState:
 
     # -- messages
 
-    def get(self, channel_id: str, ts: str) -> Message | None:
+    def get(self, channel_id: str, ts: str) -> PostedMessage | None:
         """Return the message, ephemeral or not."""
         return self.messages.get((channel_id, ts))
 
-    def history(self, channel_id: str) -> list[Message]:
+    def history(self, channel_id: str) -> list[PostedMessage]:
         """Return every lasting message of the channel, replies too, oldest first."""
         found = [m for m in self.messages.values() if m.channel_id == channel_id and m.visible_to is None]
         return sorted(found, key=lambda message: message.ts)
 
-    def replies(self, channel_id: str, thread_ts: str) -> tuple[Message, ...]:
+    def replies(self, channel_id: str, thread_ts: str) -> tuple[PostedMessage, ...]:
         """Return the replies of a thread, without its root, oldest first."""
         return tuple(m for m in self.history(channel_id) if m.is_reply and m.thread_ts == thread_ts)
 
-    def ephemerals(self, user_id: str) -> list[Message]:
+    def ephemerals(self, user_id: str) -> list[PostedMessage]:
         """Return what only this person sees, oldest first."""
         found = [m for m in self.messages.values() if m.visible_to == user_id]
         return sorted(found, key=lambda message: message.ts)
@@ -127,17 +127,17 @@ class WorkspaceState:
         thread_ts: str | None = None,
         visible_to: str | None = None,
         client_msg_id: str | None = None,
-    ) -> Message:
+    ) -> PostedMessage:
         """The message is in the channel.
 
-        A reply to a reply lands in the thread of its root. Raises :class:`RefusedError` when there is no such thread.
+        A reply to a reply lands in the thread of its root. Raises :class:`MethodRefusedError` when there is no thread.
         """
         if thread_ts is not None:
             root = self.get(channel_id, thread_ts)
             if root is None:
-                raise RefusedError("thread_not_found")
+                raise MethodRefusedError("thread_not_found")
             thread_ts = root.thread_ts or root.ts
-        message = Message(
+        message = PostedMessage(
             ts=self.new_ts(),
             channel_id=channel_id,
             user_id=user_id,
@@ -152,7 +152,7 @@ class WorkspaceState:
             self._publish_message(root)
         return message
 
-    def edit(self, message: Message, body: Body) -> Message:
+    def edit(self, message: PostedMessage, body: Body) -> PostedMessage:
         """The message shows ``body`` and is marked as edited."""
         edited = replace(
             message,
@@ -164,15 +164,15 @@ class WorkspaceState:
         self._publish_message(edited)
         return edited
 
-    def react(self, message: Message, *, name: str, user_id: str) -> None:
-        """The reaction stands under the message; raises :class:`RefusedError` when it does already."""
+    def react(self, message: PostedMessage, *, name: str, user_id: str) -> None:
+        """The reaction stands under the message; raises :class:`MethodRefusedError` when it does already."""
         if (name, user_id) in message.reactions:
-            raise RefusedError("already_reacted")
+            raise MethodRefusedError("already_reacted")
         reacted = replace(message, reactions=(*message.reactions, (name, user_id)))
         self.messages[message.channel_id, message.ts] = reacted
         self._publish_message(reacted)
 
-    def delete(self, message: Message) -> None:
+    def delete(self, message: PostedMessage) -> None:
         """The message is gone."""
         self.messages.pop((message.channel_id, message.ts), None)
         self.publish({"type": "deleted", "channel": message.channel_id, "ts": message.ts})
@@ -231,10 +231,10 @@ class WorkspaceState:
             "views": [{"user": user_id, "view": view} for user_id, view in self.views.values()],
         }
 
-    def _page_message(self, message: Message) -> dict[str, Any]:
+    def _page_message(self, message: PostedMessage) -> dict[str, Any]:
         return message.page(num_replies=len(self.replies(message.channel_id, message.ts)))
 
-    def _publish_message(self, message: Message) -> None:
+    def _publish_message(self, message: PostedMessage) -> None:
         self.publish({"type": "message", "message": self._page_message(message)})
 
 

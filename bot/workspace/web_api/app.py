@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.state.passes import RateLimit, ResponseUrls, Tickets
 from trainmaster.bot.workspace.web_api.args import Args, Methods, read_args
 from trainmaster.bot.workspace.web_api.chat_methods import ChatMethods
-from trainmaster.bot.workspace.web_api.faults import Fault, FaultKind, FaultQueue
+from trainmaster.bot.workspace.web_api.faults import FaultKind, FaultQueue, InjectedFault
 from trainmaster.bot.workspace.web_api.files import Files
 
 SCOPES: Final = {
@@ -81,7 +81,7 @@ class WebApi:
         """Answer one call the way Slack does: errors are HTTP 200, except 429."""
         method = request.match_info["method"]
         headers = {"x-oauth-scopes": ",".join(sorted(self._scopes))}
-        fault: Fault | None = None
+        fault: InjectedFault | None = None
         try:
             args = await read_args(request)
             self._check_token(method, _token(request, args))
@@ -90,7 +90,7 @@ class WebApi:
             if fault is not None and fault.kind is not FaultKind.RESET_AFTER:
                 _raise(fault)
             answer = {"ok": True} | self._run(method, args)
-        except RefusedError as refusal:
+        except MethodRefusedError as refusal:
             return _refuse(refusal, headers)
         except ConnectionResetError:
             return _break_off(request)
@@ -103,21 +103,23 @@ class WebApi:
             return {"url": self._socket_url(self._tickets.issue())}
         known = self._methods.get(method)
         if known is None:
-            raise RefusedError("unknown_method")
+            raise MethodRefusedError("unknown_method")
         needed = SCOPES.get(method)
         if needed is not None and needed not in self._scopes:
-            raise RefusedError("missing_scope", extra={"needed": needed, "provided": ",".join(sorted(self._scopes))})
+            raise MethodRefusedError(
+                "missing_scope", extra={"needed": needed, "provided": ",".join(sorted(self._scopes))}
+            )
         if self._method_rate is not None and method not in {"chat.postMessage", "auth.test", "chat.postEphemeral"}:
             self._method_rate.spend(method)
         return known(args)
 
     def _check_token(self, method: str, token: str) -> None:
         if not token:
-            raise RefusedError("not_authed")
+            raise MethodRefusedError("not_authed")
         if token not in {self._bot_token, self._app_token}:
-            raise RefusedError("invalid_auth")
+            raise MethodRefusedError("invalid_auth")
         if (token == self._app_token) is not (method == "apps.connections.open"):
-            raise RefusedError("not_allowed_token_type")
+            raise MethodRefusedError("not_allowed_token_type")
 
     async def respond(self, request: web.Request) -> web.Response:
         """Answer a POST to a ``response_url``. A refused message costs no use."""
@@ -126,7 +128,7 @@ class WebApi:
             target = self._response_urls.check(code)
             self._chat.respond(target, await read_args(request))
             self._response_urls.use(code)
-        except RefusedError as refusal:
+        except MethodRefusedError as refusal:
             status = refusal.status if refusal.status != 200 else 400
             return web.json_response(refusal.body(), status=status)
         return web.Response(text="ok")
@@ -148,13 +150,13 @@ def _token(request: web.Request, args: Args) -> str:
     return header.removeprefix("Bearer ").strip() if header.startswith("Bearer ") else args.text("token")
 
 
-def _raise(fault: Fault) -> None:
+def _raise(fault: InjectedFault) -> None:
     if fault.kind is FaultKind.RESET_BEFORE:
         raise ConnectionResetError
-    raise RefusedError(fault.error, status=fault.status, retry_after_s=fault.retry_after_s)
+    raise MethodRefusedError(fault.error, status=fault.status, retry_after_s=fault.retry_after_s)
 
 
-def _refuse(refusal: RefusedError, headers: dict[str, str]) -> web.Response:
+def _refuse(refusal: MethodRefusedError, headers: dict[str, str]) -> web.Response:
     if refusal.retry_after_s is not None:
         headers = headers | {"Retry-After": str(refusal.retry_after_s)}
     return web.json_response(refusal.body(), status=refusal.status, headers=headers)

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +24,10 @@ class Args:
         return "" if value is None else str(value)
 
     def required(self, name: str) -> Any:
-        """Return the argument; raises :class:`RefusedError` when it is missing or empty."""
+        """Return the argument; raises :class:`MethodRefusedError` when it is missing or empty."""
         value = self.values.get(name)
         if value in {None, ""} if not isinstance(value, dict | list) else False:
-            raise RefusedError("invalid_arguments", [f"[ERROR] missing required field: {name}"])
+            raise MethodRefusedError("invalid_arguments", [f"[ERROR] missing required field: {name}"])
         return value
 
     def flag(self, name: str) -> bool:
@@ -45,19 +45,19 @@ Methods = dict[str, Method]
 
 
 async def read_args(request: web.Request) -> Args:
-    """Read query and body; raises :class:`RefusedError` when the body is not what its content type says."""
+    """Read query and body; raises :class:`MethodRefusedError` when the body is not what its content type says."""
     values: dict[str, Any] = dict(request.query)
     if request.content_type == "application/json":
         body = await request.text()
         try:
             decoded = json.loads(body) if body.strip() else {}
         except ValueError as fault:
-            raise RefusedError("invalid_json") from fault
+            raise MethodRefusedError("invalid_json") from fault
         if not isinstance(decoded, dict):
-            raise RefusedError("json_not_object")
+            raise MethodRefusedError("json_not_object")
         values |= decoded
     elif request.content_type in {"application/x-www-form-urlencoded", "multipart/form-data"}:
         values |= dict(await request.post())
     elif request.can_read_body and await request.read():
-        raise RefusedError("invalid_post_type")
+        raise MethodRefusedError("invalid_post_type")
     return Args(values=values)

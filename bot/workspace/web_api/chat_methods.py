@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from trainmaster.bot.workspace.blocks.message import read_attachments, read_blocks, read_metadata, read_text
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.socket_mode.events import EventSource
-from trainmaster.bot.workspace.state.messages import Body, Message
+from trainmaster.bot.workspace.state.messages import Body, PostedMessage
 from trainmaster.bot.workspace.state.passes import RateLimit, ResponseTarget
 from trainmaster.bot.workspace.state.people import BOT_USER_ID, Channel
 from trainmaster.bot.workspace.state.state import WorkspaceState
@@ -50,9 +50,9 @@ class ChatMethods:
         channel = self._open_channel(args)
         person = self._state.people.get(str(args.required("user")))
         if person is None:
-            raise RefusedError("user_not_in_channel")
+            raise MethodRefusedError("user_not_in_channel")
         if channel.person_id not in {None, person.user_id}:
-            raise RefusedError("user_not_in_channel")
+            raise MethodRefusedError("user_not_in_channel")
         message = self._state.post(
             channel_id=channel.channel_id,
             user_id=BOT_USER_ID,
@@ -95,10 +95,10 @@ class ChatMethods:
         channel = self._channel_by_id(args)
         message = self._state.get(channel.channel_id, args.text("timestamp"))
         if message is None or message.visible_to is not None:
-            raise RefusedError("message_not_found")
+            raise MethodRefusedError("message_not_found")
         name = str(args.required("name"))
         if not name.replace("_", "").replace("-", "").replace("+", "").isalnum():
-            raise RefusedError("invalid_name")
+            raise MethodRefusedError("invalid_name")
         self._state.react(message, name=name, user_id=BOT_USER_ID)
         return {}
 
@@ -128,11 +128,11 @@ class ChatMethods:
     def _open_channel(self, args: Args) -> Channel:
         channel = self._state.find_channel(str(args.required("channel")))
         if channel is None:
-            raise RefusedError("channel_not_found")
+            raise MethodRefusedError("channel_not_found")
         if channel.is_archived:
-            raise RefusedError("is_archived")
+            raise MethodRefusedError("is_archived")
         if not channel.bot_is_member:
-            raise RefusedError("not_in_channel")
+            raise MethodRefusedError("not_in_channel")
         if self._post_rate is not None:
             self._post_rate.spend(channel.channel_id)
         return channel
@@ -140,16 +140,16 @@ class ChatMethods:
     def _channel_by_id(self, args: Args) -> Channel:
         channel = self._state.channels.get(str(args.required("channel")))
         if channel is None:
-            raise RefusedError("channel_not_found")
+            raise MethodRefusedError("channel_not_found")
         return channel
 
-    def _own_message(self, args: Args, *, refusal: str) -> Message:
+    def _own_message(self, args: Args, *, refusal: str) -> PostedMessage:
         channel = self._channel_by_id(args)
         message = self._state.get(channel.channel_id, str(args.required("ts")))
         if message is None or message.visible_to is not None:
-            raise RefusedError("message_not_found")
+            raise MethodRefusedError("message_not_found")
         if not message.is_from_bot:
-            raise RefusedError(refusal)
+            raise MethodRefusedError(refusal)
         return message
 
 
@@ -162,7 +162,7 @@ def _read_body(args: Args, *, is_update: bool) -> Body:
         metadata=read_metadata(raw_metadata) if raw_metadata is not None else None,
     )
     if body.is_empty:
-        raise RefusedError("no_text")
+        raise MethodRefusedError("no_text")
     return body
 
 
@@ -172,5 +172,5 @@ def _read_thread_ts(args: Args) -> str | None:
         return None
     seconds, _, micros = thread_ts.partition(".")
     if not (seconds.isdigit() and len(micros) == 6 and micros.isdigit()):
-        raise RefusedError("invalid_thread_ts", [f"[ERROR] {thread_ts} is not a valid thread_ts"])
+        raise MethodRefusedError("invalid_thread_ts", [f"[ERROR] {thread_ts} is not a valid thread_ts"])
     return thread_ts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.state.people import (
     APP_ID,
     BOT_ID,
@@ -65,10 +65,10 @@ class DirectoryMethods:
             return {"channel": {"id": self._channel_by_id(channel_id).channel_id}}
         user_ids = [word.strip() for word in str(args.required("users")).split(",")]
         if len(user_ids) != 1:
-            raise RefusedError("not_enough_users" if not user_ids else "method_not_supported_for_channel_type")
+            raise MethodRefusedError("not_enough_users" if not user_ids else "method_not_supported_for_channel_type")
         person = self._state.people.get(user_ids[0])
         if person is None:
-            raise RefusedError("user_not_found")
+            raise MethodRefusedError("user_not_found")
         return {"channel": {"id": "D" + person.user_id[1:]}}
 
     def info(self, args: Args) -> dict[str, Any]:
@@ -87,9 +87,9 @@ class DirectoryMethods:
         """The bot is in the public channel."""
         channel = self._channel(args)
         if channel.kind is not ChannelKind.PUBLIC:
-            raise RefusedError("method_not_supported_for_channel_type")
+            raise MethodRefusedError("method_not_supported_for_channel_type")
         if channel.is_archived:
-            raise RefusedError("is_archived")
+            raise MethodRefusedError("is_archived")
         return {"channel": self._describe(self._state.set_membership(channel.channel_id, bot_is_member=True))}
 
     def history(self, args: Args) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class DirectoryMethods:
         self._want_member(channel)
         root = self._state.get(channel.channel_id, str(args.required("ts")))
         if root is None or root.visible_to is not None:
-            raise RefusedError("thread_not_found")
+            raise MethodRefusedError("thread_not_found")
         root_ts = root.thread_ts or root.ts
         replies = self._state.replies(channel.channel_id, root_ts)
         thread = [self._wire(channel, ts, args) for ts in (root_ts, *(reply.ts for reply in replies))]
@@ -135,7 +135,7 @@ class DirectoryMethods:
             return {"user": self._describe_bot()}
         person = self._state.people.get(user_id)
         if person is None:
-            raise RefusedError("user_not_found")
+            raise MethodRefusedError("user_not_found")
         return {"user": _describe_person(person)}
 
     def list_users(self, _args: Args) -> dict[str, Any]:
@@ -146,10 +146,10 @@ class DirectoryMethods:
     def usergroup_users(self, args: Args) -> dict[str, Any]:
         """List the people of a user group."""
         if self._usergroups is None:
-            raise RefusedError("plan_upgrade_required")
+            raise MethodRefusedError("plan_upgrade_required")
         users = self._usergroups.get(str(args.required("usergroup")))
         if users is None:
-            raise RefusedError("no_such_subteam")
+            raise MethodRefusedError("no_such_subteam")
         return {"users": list(users)}
 
     def _wire(self, channel: Channel, ts: str, args: Args) -> dict[str, Any]:
@@ -164,12 +164,12 @@ class DirectoryMethods:
     def _channel_by_id(self, channel_id: str) -> Channel:
         channel = self._state.channels.get(channel_id)
         if channel is None:
-            raise RefusedError("channel_not_found")
+            raise MethodRefusedError("channel_not_found")
         return channel
 
     def _want_member(self, channel: Channel) -> None:
         if not channel.bot_is_member:
-            raise RefusedError("not_in_channel")
+            raise MethodRefusedError("not_in_channel")
 
     def _describe(self, channel: Channel) -> dict[str, Any]:
         is_direct = channel.kind is ChannelKind.DIRECT
@@ -207,14 +207,14 @@ class DirectoryMethods:
 def _read_limit(args: Args) -> int:
     limit = args.text("limit") or "100"
     if not limit.isdigit() or not 0 < int(limit) < 1_000:
-        raise RefusedError("invalid_limit")
+        raise MethodRefusedError("invalid_limit")
     return int(limit)
 
 
 def _read_ts(args: Args, name: str, fallback: str) -> str:
     ts = args.text(name) or fallback
     if not ts.replace(".", "", 1).isdigit():
-        raise RefusedError(f"invalid_ts_{name}")
+        raise MethodRefusedError(f"invalid_ts_{name}")
     return ts
 
 

@@ -18,7 +18,7 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class InjectedFault:
     """One fault for one call of ``method``; empty stands for any method."""
 
     kind: FaultKind
@@ -32,23 +32,25 @@ class Fault:
 class FaultQueue:
     """Faults that wait for their call, oldest first."""
 
-    waiting: list[Fault] = field(default_factory=list)
+    waiting: list[InjectedFault] = field(default_factory=list)
 
     def fail_next(self, method: str, error: str, *, status: int = 200, times: int = 1) -> None:
         """The next ``times`` calls of ``method`` are refused with ``error``."""
-        self.waiting += [Fault(kind=FaultKind.ERROR, method=method, error=error, status=status)] * times
+        self.waiting += [InjectedFault(kind=FaultKind.ERROR, method=method, error=error, status=status)] * times
 
     def rate_limit_next(self, times: int, *, method: str = "chat.postMessage", retry_after_s: int = 1) -> None:
         """The next ``times`` calls of ``method`` get 429 and ``Retry-After``."""
-        fault = Fault(kind=FaultKind.ERROR, method=method, error="ratelimited", status=429, retry_after_s=retry_after_s)
+        fault = InjectedFault(
+            kind=FaultKind.ERROR, method=method, error="ratelimited", status=429, retry_after_s=retry_after_s
+        )
         self.waiting += [fault] * times
 
     def reset_next(self, method: str, *, after_effect: bool, times: int = 1) -> None:
         """The next ``times`` calls of ``method`` break off, before or after they took effect."""
         kind = FaultKind.RESET_AFTER if after_effect else FaultKind.RESET_BEFORE
-        self.waiting += [Fault(kind=kind, method=method)] * times
+        self.waiting += [InjectedFault(kind=kind, method=method)] * times
 
-    def take(self, method: str) -> Fault | None:
+    def take(self, method: str) -> InjectedFault | None:
         """Return the oldest fault for ``method``, and forget it."""
         for fault in self.waiting:
             if fault.method in {"", method}:

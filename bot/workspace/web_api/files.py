@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.bot.workspace.page.gate import is_token
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.socket_mode.events import EventSource
 from trainmaster.bot.workspace.state.messages import Body
 from trainmaster.bot.workspace.state.people import BOT_USER_ID
@@ -70,7 +70,7 @@ class Files:
         """Return where to send the bytes."""
         length = args.text("length")
         if not length.isdigit() or not 0 < int(length) <= MAX_FILE_BYTES:
-            raise RefusedError("invalid_arguments", ["[ERROR] length must be more than 0 [json-pointer:/length]"])
+            raise MethodRefusedError("invalid_arguments", ["[ERROR] length must be more than 0 [json-pointer:/length]"])
         file = StoredFile(
             file_id="F" + secrets.token_hex(5).upper(),
             secret=secrets.token_urlsafe(18),
@@ -96,12 +96,14 @@ class Files:
             wanted = json.loads(raw) if isinstance(raw, str) else raw
             entries = [(str(entry["id"]), str(entry.get("title") or "")) for entry in wanted]
         except (ValueError, TypeError, KeyError) as fault:
-            raise RefusedError("invalid_arguments", ["[ERROR] must provide an array [json-pointer:/files]"]) from fault
+            raise MethodRefusedError(
+                "invalid_arguments", ["[ERROR] must provide an array [json-pointer:/files]"]
+            ) from fault
         described = []
         for file_id, title in entries:
             file = self._files.get(file_id)
             if file is None or file.data is None:
-                raise RefusedError("file_not_found")
+                raise MethodRefusedError("file_not_found")
             file.title = title or file.name
             described.append(self._describe(file))
         channel_id = args.text("channel_id")
@@ -112,9 +114,9 @@ class Files:
     def _share(self, channel_id: str, described: list[dict[str, Any]], args: Args) -> None:
         channel = self._state.channels.get(channel_id)
         if channel is None:
-            raise RefusedError("channel_not_found")
+            raise MethodRefusedError("channel_not_found")
         if not channel.bot_is_member:
-            raise RefusedError("not_in_channel")
+            raise MethodRefusedError("not_in_channel")
         message = self._state.post(
             channel_id=channel_id,
             user_id=BOT_USER_ID,

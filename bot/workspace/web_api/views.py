@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from trainmaster.bot.workspace.blocks.message import read_view
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.state.passes import TriggerIds
 from trainmaster.bot.workspace.state.people import APP_ID, BOT_ID, TEAM_ID
 from trainmaster.bot.workspace.state.state import WorkspaceState, with_block_ids
@@ -51,10 +51,10 @@ def view_methods(state: WorkspaceState, triggers: TriggerIds) -> Methods:
         view_id = args.text("view_id") or _by_external_id(state, args.text("external_id"))
         user_id, before = state.views.get(view_id, ("", {}))
         if not before:
-            raise RefusedError("not_found")
+            raise MethodRefusedError("not_found")
         expected_hash = args.text("hash")
         if expected_hash and expected_hash != before["hash"]:
-            raise RefusedError("hash_conflict")
+            raise MethodRefusedError("hash_conflict")
         shown = view_for(view, view_id=view_id, hash_=state.new_ts())
         state.show_view(user_id, shown)
         return {"view": shown}

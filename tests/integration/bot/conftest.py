@@ -14,7 +14,7 @@ from tests.support.run_dirs import WrittenRun
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.slack.scopes import BOT_SCOPES
 from trainmaster.bot.workspace.page.client import PageClient
-from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.server import Workspace, WorkspaceOptions
 from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
 
@@ -32,7 +32,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             channels=[Channel(channel_id="C0TRAIN", name=CHANNEL)],
             commands=[SlashCommand(name="/train")],
             clock=time.time,
-            options=Options(scopes=frozenset(BOT_SCOPES)),
+            options=WorkspaceOptions(scopes=frozenset(BOT_SCOPES)),
         )
         stack.push_async_callback(workspace.close)
         page = await stack.enter_async_context(PageClient(workspace.page_url))

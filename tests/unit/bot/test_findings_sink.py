@@ -29,7 +29,7 @@ class World:
         self.database = Database(path, patient=True, monotonic=lambda: self.ticks_s)
         self.outbox = MessageStore(self.database, self.clock.now)
         pipeline = AlertPipeline(
-            standings=AlertStore(self.database),
+            records=AlertStore(self.database),
             silences=SilenceStore(self.database),
             outbox=self.outbox,
             transactions=self.database,

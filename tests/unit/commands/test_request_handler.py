@@ -15,14 +15,14 @@ from trainmaster.bot.core.conversation.request import Origin, Press, Request
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import Context
-from trainmaster.commands.request_handler import People
+from trainmaster.commands.request_handler import RequestHandler
 
 FINGERPRINT = "digits-0001/nonfinite/attempt1/epoch1"
 
 
 @dataclass
 class World:
-    people: People
+    people: RequestHandler
     operations: FakeOperations
     alerts: FakeAlerts
     outbox: FakeOutbox
@@ -56,7 +56,7 @@ def world(look: Look) -> World:
         selection=FakeSelection(),
         report_limits=ReportLimits(),
     )
-    return World(People(context, silence_s=7200.0, notify=lambda: None), operations, alerts, outbox, clock)
+    return World(RequestHandler(context, silence_s=7200.0, notify=lambda: None), operations, alerts, outbox, clock)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from typing import Any
 
 from trainmaster.bot.core.conversation.message import Message, Reply
 from trainmaster.bot.core.conversation.request import Press, Request
-from trainmaster.bot.slack.chat import OnCall
+from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection, SocketLimits
 from trainmaster.bot.slack.scopes import BOT_SCOPES
 from trainmaster.bot.workspace.page.client import PageClient, PageView
-from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.server import Workspace, WorkspaceOptions
 from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
-ON_CALL = OnCall(users=("U0ANNA",))
+ON_CALL = OnCallSource(users=("U0ANNA",))
 PEOPLE = (
     Person(user_id="U0ANNA", name="anna", real_name="Anna Keller", on_call=True),
     Person(user_id="U0BEN", name="ben", real_name="Ben Ortiz"),
@@ -30,8 +30,10 @@ CHANNELS = (
 WAIT_S = 5.0
 
 
-def options(**changed: Any) -> Options:
-    return Options(**{"scopes": frozenset({*BOT_SCOPES, "connections:write"}), "event_retry_delays_s": (), **changed})
+def options(**changed: Any) -> WorkspaceOptions:
+    return WorkspaceOptions(
+        **{"scopes": frozenset({*BOT_SCOPES, "connections:write"}), "event_retry_delays_s": (), **changed}
+    )
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from tests.integration.bot.slack.scene import Scene, connected, connection_to, r
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.ports import Chat, ChatRefused, MessageGone, Posted, RateLimited
-from trainmaster.bot.slack.chat import METADATA_EVENT, OnCall, SlackChat
+from trainmaster.bot.slack.chat import METADATA_EVENT, OnCallSource, SlackChat
 
 MESSAGE = Message(title="NaN in epoch 4")
 
@@ -81,8 +81,8 @@ async def test_on_call_is_the_list_without_a_group(scene: Scene) -> None:
 async def test_on_call_is_the_group_as_it_is_now() -> None:
     clock_s = 0.0
     groups = {"S0CALL": ["U0BEN"]}
-    async with connected(usergroups=groups, on_call=OnCall(users=("U0ANNA",), usergroup="S0CALL")) as scene:
-        chat = SlackChat(scene.connection._client, OnCall(users=("U0ANNA",), usergroup="S0CALL"), lambda: clock_s)
+    async with connected(usergroups=groups, on_call=OnCallSource(users=("U0ANNA",), usergroup="S0CALL")) as scene:
+        chat = SlackChat(scene.connection._client, OnCallSource(users=("U0ANNA",), usergroup="S0CALL"), lambda: clock_s)
         assert await chat.on_call() == {"U0BEN"}
         groups["S0CALL"] = ["U0CARA"]
         assert await chat.on_call() == {"U0BEN"}
@@ -92,8 +92,8 @@ async def test_on_call_is_the_group_as_it_is_now() -> None:
 
 async def test_looking_up_the_group_for_many_at_once_asks_slack_once() -> None:
     groups = {"S0CALL": ["U0BEN"]}
-    async with connected(usergroups=groups, on_call=OnCall(usergroup="S0CALL")) as scene:
-        chat = SlackChat(scene.connection._client, OnCall(usergroup="S0CALL"))
+    async with connected(usergroups=groups, on_call=OnCallSource(usergroup="S0CALL")) as scene:
+        chat = SlackChat(scene.connection._client, OnCallSource(usergroup="S0CALL"))
         answers = await asyncio.gather(*(chat.on_call() for _ in range(50)))
         assert set(answers) == {frozenset({"U0BEN"})}
         asked = [method for method, _ in scene.workspace.web_api.calls if method == "usergroups.users.list"]
@@ -102,10 +102,10 @@ async def test_looking_up_the_group_for_many_at_once_asks_slack_once() -> None:
 
 @pytest.mark.parametrize("groups", [None, {}, {"S0CALL": []}], ids=["free-plan", "no-such-group", "empty"])
 async def test_without_members_the_list_decides(groups: dict[str, list[str]] | None) -> None:
-    async with connected(usergroups=groups, on_call=OnCall(users=("U0ANNA",), usergroup="S0CALL")) as scene:
+    async with connected(usergroups=groups, on_call=OnCallSource(users=("U0ANNA",), usergroup="S0CALL")) as scene:
         assert await scene.connection.chat.on_call() == {"U0ANNA"}
 
 
 async def test_with_neither_group_nor_list_nobody_may_decide() -> None:
-    async with connected(usergroups=None, on_call=OnCall(usergroup="S0CALL")) as scene:
+    async with connected(usergroups=None, on_call=OnCallSource(usergroup="S0CALL")) as scene:
         assert await scene.connection.chat.on_call() == frozenset()

@@ -17,7 +17,7 @@ from tests.integration.bot.slack.hostile import TOOK_EFFECT, HostileSlack, Misch
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.core.conversation.message import Message, Tone
-from trainmaster.bot.slack.chat import OnCall, SlackChat
+from trainmaster.bot.slack.chat import OnCallSource, SlackChat
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.messages import MessageStore
 
@@ -36,7 +36,7 @@ async def delivering(slack: HostileSlack, store: MessageStore) -> AsyncIterator[
     await slack.up()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as session:
         client = AsyncWebClient(token="xoxb-1", base_url=slack.url, session=session, retry_handlers=[])
-        chat = SlackChat(client, OnCall())
+        chat = SlackChat(client, OnCallSource())
         deliverer = Deliverer(store, chat, channel="C1", clock=WallClock(), limits=FAST)
         running = asyncio.create_task(deliverer.run())
         try:

@@ -12,7 +12,7 @@ from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.workspace.page.client import PageClient
-from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.server import Workspace, WorkspaceOptions
 from trainmaster.bot.workspace.state.people import Channel, Person, SlashCommand
 
 ANNA = Person(user_id="U0ANNA", name="anna", real_name="Anna Keller", on_call=True)
@@ -23,9 +23,9 @@ RANDOM = Channel(channel_id="C0RANDOM", name="random", bot_is_member=False)
 COMMANDS = (SlashCommand(name="/train", description="Ask about a run", usage_hint="status | stop now"),)
 
 
-async def start_workspace(options: Options | None = None) -> Workspace:
+async def start_workspace(options: WorkspaceOptions | None = None) -> Workspace:
     return await Workspace.start(
-        people=PEOPLE, channels=(TRAINING, RANDOM), commands=COMMANDS, options=options or Options()
+        people=PEOPLE, channels=(TRAINING, RANDOM), commands=COMMANDS, options=options or WorkspaceOptions()
     )
 
 
@@ -136,7 +136,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(options: Options | None = None, *, ping_interval_s: float = 0.2) -> AsyncIterator[Stage]:
+async def stage(options: WorkspaceOptions | None = None, *, ping_interval_s: float = 0.2) -> AsyncIterator[Stage]:
     workspace = await start_workspace(options)
     small = build_app(workspace)
     handler = AsyncSocketModeHandler(small.app, workspace.app_token, ping_interval=ping_interval_s)

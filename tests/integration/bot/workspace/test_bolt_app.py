@@ -9,8 +9,8 @@ import pytest
 
 from tests.integration.bot.workspace.cast import Stage, stage
 from trainmaster.bot.workspace.page.client import PageView
-from trainmaster.bot.workspace.server import Options
-from trainmaster.bot.workspace.socket_mode.sockets import Delivery, DisconnectReason
+from trainmaster.bot.workspace.server import WorkspaceOptions
+from trainmaster.bot.workspace.socket_mode.sockets import DisconnectReason, EnvelopeDelivery
 from trainmaster.bot.workspace.state.people import BOT_USER_ID
 
 
@@ -107,17 +107,17 @@ async def test_app_reconnects_after_its_connection_went(how: str) -> None:
 
 
 async def test_app_notices_a_frozen_connection() -> None:
-    async with stage(Options(ack_timeout_s=0.2)) as on:
+    async with stage(WorkspaceOptions(ack_timeout_s=0.2)) as on:
         before = on.workspace.sockets.num_accepted
         on.workspace.sockets.freeze()
         answer = await on.page.slash("anna", "/train", "status", "training")
-        assert answer.error == Delivery.TIMED_OUT.value
+        assert answer.error == EnvelopeDelivery.TIMED_OUT.value
         await on.workspace.sockets.wait_connected(accepted=before + 1)
         assert (await on.page.slash("anna", "/train", "status", "training")).ok
 
 
 async def test_event_that_was_not_acked_is_sent_again_with_the_same_id() -> None:
-    options = Options(ack_timeout_s=0.2, event_retry_delays_s=(0.0, 0.1, 0.1))
+    options = WorkspaceOptions(ack_timeout_s=0.2, event_retry_delays_s=(0.0, 0.1, 0.1))
     async with stage(options) as on:
         on.workspace.sockets.freeze()
         await on.page.say("anna", "training", "@trainmaster status")
@@ -128,7 +128,7 @@ async def test_event_that_was_not_acked_is_sent_again_with_the_same_id() -> None
 
 
 async def test_event_survives_a_restart_of_the_workspace() -> None:
-    options = Options(ack_timeout_s=0.2, event_retry_delays_s=(0.0, 0.3, 0.5, 1.0, 2.0))
+    options = WorkspaceOptions(ack_timeout_s=0.2, event_retry_delays_s=(0.0, 0.3, 0.5, 1.0, 2.0))
     async with stage(options) as on:
         on.workspace.sockets.freeze()
         await on.page.say("anna", "training", "@trainmaster status")

@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from tests.integration.bot.workspace.cast import card, start_workspace
 from trainmaster.bot.workspace.page.client import PageClient
-from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.server import Workspace, WorkspaceOptions
 from trainmaster.bot.workspace.socket_mode.sockets import DisconnectReason
 from trainmaster.bot.workspace.state.people import BOT_USER_ID
 
@@ -122,7 +122,7 @@ async def test_command_that_slack_would_not_send_is_not_sent(
 
 
 async def test_app_that_does_not_answer_in_time_is_reported() -> None:
-    workspace = await start_workspace(Options(ack_timeout_s=0.1, event_retry_delays_s=()))
+    workspace = await start_workspace(WorkspaceOptions(ack_timeout_s=0.1, event_retry_delays_s=()))
     async with connected(workspace) as app, PageClient(workspace.page_url) as page:
         app.answer = lambda _envelope: None
         assert (await page.slash("anna", "/train", "status", "training")).error == "operation_timeout"

@@ -12,8 +12,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from tests.integration.bot.workspace.cast import card, start_workspace
 from trainmaster.bot.workspace.page.client import PageClient
-from trainmaster.bot.workspace.refusal import RefusedError
-from trainmaster.bot.workspace.server import Options, Workspace
+from trainmaster.bot.workspace.refusal import MethodRefusedError
+from trainmaster.bot.workspace.server import Workspace, WorkspaceOptions
 from trainmaster.bot.workspace.state.messages import Body
 from trainmaster.bot.workspace.state.passes import Rate
 from trainmaster.bot.workspace.state.people import BOT_USER_ID
@@ -54,7 +54,7 @@ async def test_unknown_method_is_refused(slack: AsyncWebClient) -> None:
 
 
 async def test_missing_scope_names_what_is_needed() -> None:
-    workspace = await start_workspace(Options(scopes=frozenset({"commands"})))
+    workspace = await start_workspace(WorkspaceOptions(scopes=frozenset({"commands"})))
     slack = AsyncWebClient(token=workspace.bot_token, base_url=workspace.api_url)
     answer = (await refused(slack.chat_postMessage(channel="C0TRAIN", text="x"))).response
     assert (answer["error"], answer["needed"]) == ("missing_scope", "chat:write")
@@ -142,7 +142,7 @@ async def test_ephemeral_message_is_seen_by_one_person_and_cannot_be_updated(
 
 
 async def test_too_many_posts_get_429_with_the_time_to_wait() -> None:
-    workspace = await start_workspace(Options(post_rate=Rate(per_s=1.0, burst=2)))
+    workspace = await start_workspace(WorkspaceOptions(post_rate=Rate(per_s=1.0, burst=2)))
     slack = AsyncWebClient(token=workspace.bot_token, base_url=workspace.api_url)
     for _ in range(2):
         await slack.chat_postMessage(channel="C0TRAIN", text="x")
@@ -197,7 +197,7 @@ async def test_user_groups_need_a_paid_plan(slack: AsyncWebClient) -> None:
 
 
 async def test_user_group_lists_its_people() -> None:
-    workspace = await start_workspace(Options(usergroups={"S0ONCALL": ["U0ANNA"]}))
+    workspace = await start_workspace(WorkspaceOptions(usergroups={"S0ONCALL": ["U0ANNA"]}))
     slack = AsyncWebClient(token=workspace.bot_token, base_url=workspace.api_url)
     assert (await slack.usergroups_users_list(usergroup="S0ONCALL"))["users"] == ["U0ANNA"]
     assert (await refused(slack.usergroups_users_list(usergroup="S0X"))).response["error"] == "no_such_subteam"
@@ -263,13 +263,13 @@ GOOD: dict[str, Any] = {
 
 
 async def test_no_argument_whatever_breaks_the_server() -> None:
-    workspace = await start_workspace(Options(post_rate=None, method_rate=None))
+    workspace = await start_workspace(WorkspaceOptions(post_rate=None, method_rate=None))
     for name, method in workspace.web_api._methods.items():
         for wrong in (*GOOD, "ts", "timestamp"):
             for value in GARBAGE:
                 ts = workspace.state.post(channel_id="C0TRAIN", user_id=BOT_USER_ID, body=Body(text="x")).ts
                 values = GOOD | {"ts": ts, "timestamp": ts} | {wrong: value}
-                with suppress(RefusedError):
+                with suppress(MethodRefusedError):
                     assert isinstance(method(Args(values=values)), dict), (name, wrong, value)
                 workspace.state.messages.clear()
     await workspace.close()

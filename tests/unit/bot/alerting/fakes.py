@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trainmaster.bot.alerting.limits import AlertLimits, Audience, Tier
-from trainmaster.bot.alerting.pipeline import AlertPipeline, Outcome
+from trainmaster.bot.alerting.pipeline import AlertPipeline, LookOutcome
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.run.view import RunView
@@ -139,11 +139,11 @@ class Desk:
         self.clock = SetClock()
         self.database = Database(path)
         self.messages = MessageStore(self.database, self.clock.now)
-        self.standings = AlertStore(self.database)
+        self.records = AlertStore(self.database)
         self.silences = SilenceStore(self.database)
         self.limits = limits or AlertLimits()
         self.pipeline = AlertPipeline(
-            standings=self.standings,
+            records=self.records,
             silences=self.silences,
             outbox=self.messages,
             transactions=self.database,
@@ -153,7 +153,7 @@ class Desk:
         )
         self.first_seen_ts = self.clock.ts
 
-    def look(self, *findings: Finding, after_s: float = 0.0, **more: object) -> Outcome:
+    def look(self, *findings: Finding, after_s: float = 0.0, **more: object) -> LookOutcome:
         self.clock.ts += after_s
         return self.pipeline.process(self.view(), findings, self.clock.ts, **more)  # type: ignore[arg-type]
 

@@ -37,7 +37,7 @@ def test_no_critical_alert_is_lost_and_no_resolution_comes_untold(
             if alert.finding.severity is Severity.CRITICAL and alert.finding.check == "process_died" and not silenced:
                 assert alert.fingerprint in wanted or alert.resolved_ts is not None
         for key in wanted:
-            stored = desk.standings.get(key.partition("#")[0])
+            stored = desk.records.get(key.partition("#")[0])
             assert stored is not None
             assert stored.alert.told
             if stored.alert.state is AlertState.RESOLVED and "#resolved" in key:

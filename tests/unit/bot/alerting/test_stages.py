@@ -14,7 +14,7 @@ from trainmaster.bot.alerting.route import MentionReason, route
 from trainmaster.bot.alerting.silence import SilenceReason, scope_of, silencing
 from trainmaster.bot.alerting.track import TrackReason
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
-from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, Told
 from trainmaster.bot.core.alerts.finding import Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
 
@@ -195,9 +195,9 @@ def test_escalation(one: Alert, before: Told, sent_ts: float | None, now: float,
     assert bool(decided.group) is (reason is EscalateReason.DUE)
 
 
-def burst(num: int, severity: Severity = Severity.CRITICAL) -> list[Standing]:
+def burst(num: int, severity: Severity = Severity.CRITICAL) -> list[AlertRecord]:
     return [
-        Standing(alert=alert(finding=finding(key=f"{i}", severity=severity)), told=told(severity=severity))
+        AlertRecord(alert=alert(finding=finding(key=f"{i}", severity=severity)), told=told(severity=severity))
         for i in range(num)
     ]
 
@@ -212,7 +212,7 @@ def burst(num: int, severity: Severity = Severity.CRITICAL) -> list[Standing]:
     ],
     ids=["first", "third", "fourth", "critical-after-warnings"],
 )
-def test_grouping(before: list[Standing], reason: GroupReason) -> None:
+def test_grouping(before: list[AlertRecord], reason: GroupReason) -> None:
     decided = group(alert(), before, LIMITS)
     assert decided.reason is reason
     assert decided.root == ("digits-1/stalled/0" if reason is GroupReason.IN_BURST else None)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import HOST, RUN
-from trainmaster.bot.core.decisions.operation import Entry, EntryKind, OperationState, Step
+from trainmaster.bot.core.decisions.operation import EntryKind, JournalEntry, OperationState, Step
 from trainmaster.bot.core.run.facts import Event, ProcessIdentity
 from trainmaster.bot.errors import OperationError, StoreError
 from trainmaster.bot.ports import FencedError
@@ -80,7 +80,7 @@ async def test_bot_that_was_taken_over_can_write_nothing_more(world: PaperWorld)
     assert stale is not None
     world.log.claim(stale, bot(world, 1), 0.0)
     with pytest.raises(FencedError):
-        world.log.record(stale, Entry(ts=0.0, step=Step.STOP, kind=EntryKind.BEGUN))
+        world.log.record(stale, JournalEntry(ts=0.0, step=Step.STOP, kind=EntryKind.BEGUN))
     assert EntryKind.BEGUN not in {entry.kind for entry in world.log.entries(approval)}
 
 
@@ -172,7 +172,7 @@ async def test_sigterm_that_a_dead_bot_sent_is_repeated_only_if_the_trainer_did_
     operation = world.log.get(approval)
     assert operation is not None
     asked = replace(operation, step=Step.STOP, notes=(("members", "[]"), ("asked", "4000")))
-    world.log.record(asked, Entry(ts=0.0, step=Step.STOP, kind=EntryKind.NOTED))
+    world.log.record(asked, JournalEntry(ts=0.0, step=Step.STOP, kind=EntryKind.NOTED))
     if heard:
         world.runs.events = [Event(ts=0.0, run=RUN, attempt=1, seq=1, kind="stop_requested", data={})]
         world.with_limits(stop_grace_s=30.0, stop_grace_max_s=30.0)
@@ -185,7 +185,7 @@ async def test_sigterm_that_a_dead_bot_sent_is_repeated_only_if_the_trainer_did_
     assert world.signals() == ([] if heard else ["signal SIGTERM 4000"])
 
 
-async def test_call_for_a_person_ends_when_a_later_attempt_trains(world: PaperWorld) -> None:
+async def test_needs_human_ends_when_a_later_attempt_trains(world: PaperWorld) -> None:
     world.forensics.faults.lasting["restore"] = OperationError("broken", "the disk answers with errors.")
     await world.approve(await world.ask())
     assert len(world.operations.findings(RUN)) == 1

@@ -16,7 +16,7 @@ from trainmaster.bot.core.conversation.request import Origin, Press, Request
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.slack import inbox as desk_module
 from trainmaster.bot.slack.answers import Answers, Place
-from trainmaster.bot.slack.inbox import Desk
+from trainmaster.bot.slack.inbox import Inbox
 
 BOT = "U0BOT"
 DONE = Reply(message=Message(title="done"))
@@ -79,9 +79,9 @@ class Scene:
     log: list[str] = field(default_factory=list)
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> Inbox:
         answers, client = cast("Answers", self.given), cast("AsyncWebClient", self.forms)
-        return Desk(handler=self.handler, answers=answers, client=client, bot_user=BOT)
+        return Inbox(handler=self.handler, answers=answers, client=client, bot_user=BOT)
 
     async def ack(self) -> None:
         self.log.append("ack")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
-from trainmaster.bot.core.alerts.alert_record import Standing, Told
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, Told
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.storage.alerts import AlertStore
@@ -17,13 +17,13 @@ from trainmaster.bot.storage.silences import SilenceStore
 NOW = 1_700_000_000.0
 
 
-def standing(key: str = "a", *, is_open: bool = True, told: bool = True, **changes: object) -> Standing:
+def record(key: str = "a", *, is_open: bool = True, told: bool = True, **changes: object) -> AlertRecord:
     finding = Finding(
         run="run", check="stalled", key=key, severity=Severity.CRITICAL, nature=Nature.OCCURRENCE, ts=NOW, title="t"
     )
     alert = replace(Alert(finding=finding, state=AlertState.FIRING, since_ts=NOW, updated_ts=NOW, told=told), **changes)
     word = Told(ts=NOW, fired_ts=NOW, times_fired=1, severity=Severity.WARNING, num_repeats=2, called=True)
-    return Standing(alert=alert, told=word if told else None, is_open=is_open)
+    return AlertRecord(alert=alert, told=word if told else None, is_open=is_open)
 
 
 @pytest.fixture
@@ -36,15 +36,15 @@ def database() -> Iterator[Database]:
 @pytest.mark.parametrize(
     "one",
     [
-        standing(),
-        standing(told=False),
-        standing(acked_by="U1", acked_ts=NOW + 1, times_fired=3),
-        standing(state=AlertState.RESOLVED, resolved_ts=NOW + 2, is_open=False),
-        standing("img\udcff"),
+        record(),
+        record(told=False),
+        record(acked_by="U1", acked_ts=NOW + 1, times_fired=3),
+        record(state=AlertState.RESOLVED, resolved_ts=NOW + 2, is_open=False),
+        record("img\udcff"),
     ],
     ids=["told", "untold", "acked", "resolved", "no-unicode"],
 )
-def test_standing_is_read_as_it_was_saved(database: Database, one: Standing) -> None:
+def test_standing_is_read_as_it_was_saved(database: Database, one: AlertRecord) -> None:
     AlertStore(database).save(one)
     assert AlertStore(database).get(one.alert.fingerprint) == one
 
@@ -55,19 +55,19 @@ def test_unknown_fingerprint_is_none(database: Database) -> None:
 
 def test_look_gives_open_standings_and_those_of_the_findings(database: Database) -> None:
     store = AlertStore(database)
-    store.save(standing("open"))
-    store.save(standing("closed", is_open=False))
-    store.save(standing("found", is_open=False))
-    found = standing("found").alert.finding
-    standings, findings = store.look("run", [found])
-    assert sorted(standings) == ["run/stalled/found", "run/stalled/open"]
+    store.save(record("open"))
+    store.save(record("closed", is_open=False))
+    store.save(record("found", is_open=False))
+    found = record("found").alert.finding
+    records, findings = store.look("run", [found])
+    assert sorted(records) == ["run/stalled/found", "run/stalled/open"]
     assert findings == (found,)
 
 
 def test_settled_occurrence_is_left_out_until_it_changes(database: Database) -> None:
     store = AlertStore(database)
-    store.save(standing(is_open=False))
-    finding = standing().alert.finding
+    store.save(record(is_open=False))
+    finding = record().alert.finding
     store.settle("run", [finding])
     assert store.look("run", [finding]) == ({}, ())
     changed = replace(finding, title="more")
@@ -76,62 +76,62 @@ def test_settled_occurrence_is_left_out_until_it_changes(database: Database) -> 
 
 def test_condition_is_never_settled(database: Database) -> None:
     store = AlertStore(database)
-    condition = replace(standing().alert.finding, nature=Nature.CONDITION)
+    condition = replace(record().alert.finding, nature=Nature.CONDITION)
     store.settle("run", [condition])
     assert store.look("run", [condition])[1] == (condition,)
 
 
 def test_rolled_back_save_is_forgotten(database: Database) -> None:
     store = AlertStore(database)
-    store.save(standing("kept"))
-    finding = standing("lost").alert.finding
+    store.save(record("kept"))
+    finding = record("lost").alert.finding
 
     def fail() -> None:
         with database.transaction():
-            store.save(standing("lost", is_open=False))
+            store.save(record("lost", is_open=False))
             store.settle("run", [finding])
-            store.save(replace(standing("kept"), is_open=False))
+            store.save(replace(record("kept"), is_open=False))
             raise StoreError("x", "y")
 
     with pytest.raises(StoreError):
         fail()
-    standings, findings = store.look("run", [finding])
-    assert list(standings) == ["run/stalled/kept"]
+    records, findings = store.look("run", [finding])
+    assert list(records) == ["run/stalled/kept"]
     assert findings == (finding,)
 
 
 def test_many_findings_are_looked_up_at_once(database: Database) -> None:
     store = AlertStore(database)
-    findings = [replace(standing().alert.finding, key=f"{i}") for i in range(1200)]
-    store.save(standing("1100", is_open=False))
+    findings = [replace(record().alert.finding, key=f"{i}") for i in range(1200)]
+    store.save(record("1100", is_open=False))
     assert list(store.look("run", findings)[0]) == ["run/stalled/1100"]
 
 
 def test_firing_is_newest_first_and_by_run(database: Database) -> None:
     store = AlertStore(database)
-    store.save(standing("old", since_ts=NOW - 5))
-    store.save(standing("new"))
-    store.save(standing("over", state=AlertState.RESOLVED))
+    store.save(record("old", since_ts=NOW - 5))
+    store.save(record("new"))
+    store.save(record("over", state=AlertState.RESOLVED))
     assert [one.alert.finding.key for one in store.firing(None, NOW)] == ["new", "old"]
     assert store.firing("other", NOW) == ()
 
 
 def test_occurrences_that_are_no_news_are_not_read(database: Database) -> None:
     store = AlertStore(database)
-    info = replace(standing("info").alert.finding, severity=Severity.INFO)
-    store.save(standing("info", is_open=False, finding=info))
-    store.save(standing("acked", is_open=False, acked_by="U1", acked_ts=NOW))
-    store.save(standing("old", is_open=False, since_ts=NOW - 5))
-    store.save(standing("news", is_open=False))
+    info = replace(record("info").alert.finding, severity=Severity.INFO)
+    store.save(record("info", is_open=False, finding=info))
+    store.save(record("acked", is_open=False, acked_by="U1", acked_ts=NOW))
+    store.save(record("old", is_open=False, since_ts=NOW - 5))
+    store.save(record("news", is_open=False))
     assert [one.alert.finding.key for one in store.firing("run", NOW)] == ["news"]
 
 
 def test_burst_is_what_was_told_since_oldest_first(database: Database) -> None:
     store = AlertStore(database)
     for key in ("b", "a", "c"):
-        store.save(standing(key))
-    store.save(replace(standing("b"), is_open=False))
-    store.save(standing("untold", told=False))
+        store.save(record(key))
+    store.save(replace(record("b"), is_open=False))
+    store.save(record("untold", told=False))
     assert [one.alert.finding.key for one in store.told_since("run", "stalled", NOW)] == ["b", "a", "c"]
     assert store.told_since("run", "stalled", NOW + 1) == ()
     assert store.told_since("run", "other", NOW) == ()
@@ -145,8 +145,8 @@ def test_first_sight_of_a_run_is_remembered(database: Database) -> None:
 
 def test_damaged_row_hides_no_other(database: Database) -> None:
     store = AlertStore(database)
-    store.save(standing("bad"))
-    store.save(standing("good"))
+    store.save(record("bad"))
+    store.save(record("good"))
     database.execute("UPDATE alerts SET finding = '{' WHERE fingerprint = 'run/stalled/bad'")
     assert [one.alert.finding.key for one in AlertStore(database).firing(None, NOW)] == ["good"]
 

@@ -12,10 +12,10 @@ from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.decisions.approval import ApprovalState, Vote
 from trainmaster.bot.core.decisions.operation import (
-    Entry,
     EntryKind,
     Intent,
     IntentKind,
+    JournalEntry,
     Operation,
     OperationKind,
     OperationState,
@@ -118,11 +118,11 @@ def test_closed_operation_makes_room_for_the_next_but_its_id_is_used_up(world: P
     operation = stop_of(world, "op-1")
     world.log.create(operation)
     closed = replace(operation, state=OperationState.DONE)
-    world.log.record(closed, Entry(ts=2.0, step=Step.STOP, kind=EntryKind.CLOSED))
+    world.log.record(closed, JournalEntry(ts=2.0, step=Step.STOP, kind=EntryKind.CLOSED))
     assert not world.log.create(operation)
     assert world.log.create(stop_of(world, "op-2"))
     with pytest.raises(FencedError):
-        world.log.record(operation, Entry(ts=3.0, step=Step.STOP, kind=EntryKind.BEGUN))
+        world.log.record(operation, JournalEntry(ts=3.0, step=Step.STOP, kind=EntryKind.BEGUN))
 
 
 def test_emergency_stop_is_seen_by_whoever_owns_the_operation(world: PaperWorld) -> None:
@@ -131,7 +131,7 @@ def test_emergency_stop_is_seen_by_whoever_owns_the_operation(world: PaperWorld)
     assert world.log.halted_by("op-1") is None
     assert world.log.halt("op-1", BOB)
     assert world.log.halt("op-1", ALICE)
-    world.log.record(operation, Entry(ts=2.0, step=Step.STOP, kind=EntryKind.BEGUN))
+    world.log.record(operation, JournalEntry(ts=2.0, step=Step.STOP, kind=EntryKind.BEGUN))
     assert world.log.halted_by("op-1") == BOB
     assert not world.log.halt("op-9", BOB)
 

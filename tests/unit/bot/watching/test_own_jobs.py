@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.outboxes import FakeClock
-from trainmaster.bot.checks.limits import DutyLimits
+from trainmaster.bot.checks.limits import OwnJobLimits
 from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
-from trainmaster.bot.watching.own_jobs import SelfWatch
+from trainmaster.bot.watching.own_jobs import OwnJobs
 
 
 @dataclass
@@ -32,11 +32,11 @@ def sink() -> Sink:
 
 
 @pytest.fixture
-def watch(sink: Sink) -> SelfWatch:
-    return SelfWatch(sink=sink, limits=DutyLimits(faults_in_a_row=3), clock=FakeClock())
+def watch(sink: Sink) -> OwnJobs:
+    return OwnJobs(sink=sink, limits=OwnJobLimits(faults_in_a_row=3), clock=FakeClock())
 
 
-def test_the_third_fault_in_a_row_is_told_at_once(watch: SelfWatch, sink: Sink) -> None:
+def test_the_third_fault_in_a_row_is_told_at_once(watch: OwnJobs, sink: Sink) -> None:
     for _ in range(2):
         watch.note("find new runs", "OSError: dead")
     assert sink.looks == []
@@ -48,26 +48,26 @@ def test_the_third_fault_in_a_row_is_told_at_once(watch: SelfWatch, sink: Sink) 
     assert sink.runs == {"trainmaster-jobs"}
 
 
-def test_what_goes_well_again_is_no_finding_any_more(watch: SelfWatch, sink: Sink) -> None:
+def test_what_goes_well_again_is_no_finding_any_more(watch: OwnJobs, sink: Sink) -> None:
     for fault in ("a", "b", "c", None):
         watch.note("find new runs", fault)
     assert [len(found) for found in sink.looks] == [1, 0]
 
 
-def test_faults_with_a_success_between_them_are_no_alert(watch: SelfWatch, sink: Sink) -> None:
+def test_faults_with_a_success_between_them_are_no_alert(watch: OwnJobs, sink: Sink) -> None:
     for fault in ("a", "b", None, "a", "b", None):
         watch.note("check host", fault)
     watch.look()
     assert sink.looks == [()]
 
 
-def test_runs_that_are_not_checked_are_critical(watch: SelfWatch, sink: Sink) -> None:
+def test_runs_that_are_not_checked_are_critical(watch: OwnJobs, sink: Sink) -> None:
     for _ in range(3):
         watch.note("check runs", "TimeoutError: it did not end within 120 s and was cancelled")
     assert sink.looks[-1][0].severity is Severity.CRITICAL
 
 
-def test_a_store_that_fails_ends_nothing(watch: SelfWatch, sink: Sink) -> None:
+def test_a_store_that_fails_ends_nothing(watch: OwnJobs, sink: Sink) -> None:
     sink.broken = True
     for _ in range(4):
         watch.note("check host", "x")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from trainmaster.bot.watching.read_pool import Looked, Lookout
+from trainmaster.bot.watching.read_pool import Looked, ReadPool
 
 
 @dataclass
@@ -43,11 +43,11 @@ def mount() -> Iterator[Mount]:
 
 
 @pytest.fixture
-def lookout() -> Lookout:
-    return Lookout(timeout_s=1)
+def lookout() -> ReadPool:
+    return ReadPool(timeout_s=1)
 
 
-async def seen_of(lookout: Lookout, work: dict[str, Callable[[], str]]) -> dict[str, str | type[Exception]]:
+async def seen_of(lookout: ReadPool, work: dict[str, Callable[[], str]]) -> dict[str, str | type[Exception]]:
     seen: dict[str, str | type[Exception]] = {}
 
     def take(looked: Looked[str]) -> None:
@@ -60,19 +60,19 @@ async def seen_of(lookout: Lookout, work: dict[str, Callable[[], str]]) -> dict[
 
 async def test_all_places_are_looked_at_in_one_thread(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainmaster.bot.watching.read_pool._PATIENCE_S", 30)
-    assert await seen_of(Lookout(timeout_s=60), mount.all("a", "b", "c")) == {"a": "A", "b": "B", "c": "C"}
+    assert await seen_of(ReadPool(timeout_s=60), mount.all("a", "b", "c")) == {"a": "A", "b": "B", "c": "C"}
     assert len(set(mount.threads.values())) == 1
     assert str(threading.get_ident()) not in mount.threads.values()
 
 
-async def test_what_a_look_raises_is_its_own(lookout: Lookout, mount: Mount) -> None:
+async def test_what_a_look_raises_is_its_own(lookout: ReadPool, mount: Mount) -> None:
     assert await seen_of(lookout, mount.all("a", "broken", "c")) == {"a": "A", "broken": PermissionError, "c": "C"}
     with pytest.raises(PermissionError):
         await lookout.ask("broken", mount.look("broken"))
 
 
 async def test_places_that_hang_are_given_up_and_all_others_seen(
-    lookout: Lookout, mount: Mount, monkeypatch: pytest.MonkeyPatch
+    lookout: ReadPool, mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainmaster.bot.watching.read_pool._PATIENCE_S", 0.05)
     mount.hanging = {f"dead{number}" for number in range(12)}  # more than the pool of a small host has threads
@@ -84,7 +84,7 @@ async def test_places_that_hang_are_given_up_and_all_others_seen(
 async def test_the_others_are_seen_before_one_that_hangs_is_given_up(mount: Mount) -> None:
     mount.hanging = {"a"}
     others = asyncio.Event()
-    patient = Lookout(timeout_s=60)
+    patient = ReadPool(timeout_s=60)
 
     def take(looked: Looked[str]) -> None:
         if looked.place == "b":
@@ -97,7 +97,7 @@ async def test_the_others_are_seen_before_one_that_hangs_is_given_up(mount: Moun
     await asyncio.wait_for(looking, 10)
 
 
-async def test_a_place_that_hangs_is_not_asked_again_until_it_answers(lookout: Lookout, mount: Mount) -> None:
+async def test_a_place_that_hangs_is_not_asked_again_until_it_answers(lookout: ReadPool, mount: Mount) -> None:
     mount.hanging = {"a"}
     await seen_of(lookout, mount.all("a"))
     for _ in range(3):
@@ -112,7 +112,7 @@ async def test_a_place_that_hangs_is_not_asked_again_until_it_answers(lookout: L
 
 async def test_a_look_that_is_cancelled_leaves_its_place_alone_until_it_is_over(mount: Mount) -> None:
     mount.hanging = {"a"}
-    patient = Lookout(timeout_s=60)
+    patient = ReadPool(timeout_s=60)
     looking = asyncio.create_task(patient.look(mount.all("a", "b"), lambda looked: None))
     async with asyncio.timeout(10):
         while "a" not in mount.asked:  # noqa: ASYNC110 - another thread

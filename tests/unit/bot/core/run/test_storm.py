@@ -13,15 +13,15 @@ import pytest
 from trainmaster.bot.core.run.facts import Event, ProcessFact, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.storm import StormKind, StormLimits, storm_of
-from trainmaster.bot.core.run.view import BadBatch, EpochView, RunView
+from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
 from trainmaster.trainer.contract import Phase, RunRecordState
 
 NOW = 1_000_000.0
 LIMITS = StormLimits(num_bad=3, window_batches=100)
 
 
-def bad(batch: int, *, epoch: int = 2, action: str = "skipped") -> BadBatch:
-    return BadBatch(
+def bad(batch: int, *, epoch: int = 2, action: str = "skipped") -> BadBatchFact:
+    return BadBatchFact(
         ts=NOW - 10,
         attempt=1,
         epoch=epoch,
@@ -70,7 +70,7 @@ def ended(kind: str, *, attempt: int = 1, age_s: float = 60.0, **data: object) -
     return Event(ts=NOW - age_s, run="r", attempt=attempt, seq=1, kind=kind, data=data)
 
 
-def with_bad(*batches: BadBatch, number: int = 2, num_batches: int = 1000, **fields: object) -> EpochView:
+def with_bad(*batches: BadBatchFact, number: int = 2, num_batches: int = 1000, **fields: object) -> EpochView:
     return epoch_of(number, bad_batches=batches, num_bad=len(batches), batches=num_batches, **fields)
 
 

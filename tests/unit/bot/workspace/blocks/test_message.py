@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.bot.workspace.blocks.making import button, modal, mrkdwn, plain, section, text_input
 from trainmaster.bot.workspace.blocks.message import read_attachments, read_blocks, read_metadata, read_text, read_view
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_text_is_limited_more_when_updating(text: str, is_update: bool, passes: 
     if passes:
         assert read_text(text, is_update=is_update) == text
     else:
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(MethodRefusedError) as refused:
             read_text(text, is_update=is_update)
         assert refused.value.error == "msg_too_long"
 
@@ -33,7 +33,7 @@ def test_text_is_limited_more_when_updating(text: str, is_update: bool, passes: 
 def test_blocks_of_13200_characters_pass_and_one_more_is_refused() -> None:
     blocks = [section(text=mrkdwn("x" * 3000))] * 4 + [section(text=mrkdwn("x" * 1200))]
     assert read_blocks(blocks) == blocks
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(MethodRefusedError) as refused:
         read_blocks([*blocks, section(text=mrkdwn("x"))])
     assert refused.value.error == "msg_blocks_too_long"
 
@@ -44,13 +44,13 @@ def test_blocks_may_come_as_json_text() -> None:
 
 @pytest.mark.parametrize("raw", ["[{", "{}", '"x"', 7], ids=["broken", "object", "string", "number"])
 def test_blocks_that_are_no_list_have_the_wrong_format(raw: Any) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(MethodRefusedError) as refused:
         read_blocks(raw)
     assert refused.value.error == "invalid_blocks_format"
 
 
 def test_refused_blocks_name_their_place_in_the_answer() -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(MethodRefusedError) as refused:
         read_blocks([{"type": "divider"}] * 51)
     assert refused.value.body() == {
         "ok": False,
@@ -79,7 +79,7 @@ def test_attachments_are_checked(attachments: Any, error: str | None) -> None:
     if error is None:
         assert read_attachments(attachments) == attachments
     else:
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(MethodRefusedError) as refused:
             read_attachments(attachments)
         assert refused.value.error == error
 
@@ -97,7 +97,7 @@ def test_metadata_needs_a_type_and_a_payload(metadata: Any, passes: bool) -> Non
     if passes:
         assert read_metadata(metadata) == metadata
     else:
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(MethodRefusedError) as refused:
             read_metadata(metadata)
         assert refused.value.error == "invalid_metadata_format"
 
@@ -121,7 +121,7 @@ def test_modal_is_checked(view: Any, passes: bool) -> None:
     if passes:
         assert read_view(json.dumps(view)) == view
     else:
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(MethodRefusedError) as refused:
             read_view(view)
         assert refused.value.error == "invalid_arguments"
         assert refused.value.lines

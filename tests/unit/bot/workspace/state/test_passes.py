@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.state.passes import Rate, RateLimit, ResponseTarget, ResponseUrls, Tickets, TriggerIds
 
 TARGET = ResponseTarget(channel_id="C1", user_id="U1")
@@ -27,7 +27,7 @@ def test_response_url_works_five_times(clock: FakeClock) -> None:
     for _ in range(5):
         assert urls.check(code) == TARGET
         urls.use(code)
-    with pytest.raises(RefusedError, match="used_url"):
+    with pytest.raises(MethodRefusedError, match="used_url"):
         urls.check(code)
 
 
@@ -39,7 +39,7 @@ def test_response_url_works_for_thirty_minutes(clock: FakeClock, age_s: float, w
     if works:
         assert urls.check(code) == TARGET
     else:
-        with pytest.raises(RefusedError, match="expired_url") as refused:
+        with pytest.raises(MethodRefusedError, match="expired_url") as refused:
             urls.check(code)
         assert refused.value.status == 404
 
@@ -52,7 +52,7 @@ def test_trigger_id_works_for_three_seconds(clock: FakeClock, age_s: float, work
     if works:
         assert triggers.exchange(trigger_id) == "U1"
     else:
-        with pytest.raises(RefusedError, match="expired_trigger_id"):
+        with pytest.raises(MethodRefusedError, match="expired_trigger_id"):
             triggers.exchange(trigger_id)
 
 
@@ -60,12 +60,12 @@ def test_trigger_id_works_once(clock: FakeClock) -> None:
     triggers = TriggerIds(clock)
     trigger_id = triggers.issue("U1")
     triggers.exchange(trigger_id)
-    with pytest.raises(RefusedError, match="exchanged_trigger_id"):
+    with pytest.raises(MethodRefusedError, match="exchanged_trigger_id"):
         triggers.exchange(trigger_id)
 
 
 def test_invented_trigger_id_is_refused(clock: FakeClock) -> None:
-    with pytest.raises(RefusedError, match="invalid_trigger_id"):
+    with pytest.raises(MethodRefusedError, match="invalid_trigger_id"):
         TriggerIds(clock).exchange("1.2.3")
 
 
@@ -82,7 +82,7 @@ def test_burst_passes_and_the_next_call_waits(clock: FakeClock) -> None:
     for _ in range(3):
         limit.spend("C1")
     limit.spend("C2")
-    with pytest.raises(RefusedError, match="ratelimited") as refused:
+    with pytest.raises(MethodRefusedError, match="ratelimited") as refused:
         limit.spend("C1")
     assert refused.value.status == 429
     assert refused.value.retry_after_s is not None
@@ -97,7 +97,7 @@ def test_rate_in_the_long_run_is_kept(clock: FakeClock) -> None:
         try:
             limit.spend("C1")
             passed += 1
-        except RefusedError:
+        except MethodRefusedError:
             pass
         clock.now_s += 0.5
     assert passed == 25

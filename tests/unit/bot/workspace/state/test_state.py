@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainmaster.bot.workspace.refusal import RefusedError
+from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.state.messages import Body
 from trainmaster.bot.workspace.state.people import BOT_USER_ID, Channel, Person
 from trainmaster.bot.workspace.state.state import WorkspaceState
@@ -49,7 +49,7 @@ def test_reply_to_a_reply_lands_in_the_thread_of_the_root(state: WorkspaceState)
 
 
 def test_reply_to_nothing_is_refused(state: WorkspaceState) -> None:
-    with pytest.raises(RefusedError, match="thread_not_found"):
+    with pytest.raises(MethodRefusedError, match="thread_not_found"):
         say(state, "x", thread_ts="1.000001")
 
 
