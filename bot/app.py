@@ -247,7 +247,7 @@ class App:
             operations=self.operations,
             alerts=self.pipeline,
             outbox=self.outbox,
-            chat=self.connection.chat,
+            on_call=self.operations.on_call,
             clock=self.clock,
             selection=SelectionStore(self.database),
             report_limits=self.settings.part(ReportLimits),

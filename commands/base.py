@@ -11,16 +11,16 @@ from typing import Protocol
 from trainmaster.bot.core.alerts.alert_book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
-from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.ports import Chat, Clock, Outbox, Runs
+from trainmaster.bot.ports import Clock, Outbox, Runs
 
 
-class Operations(Protocol):
-    """Stop, rollback and approval as commands and buttons use them; ``run`` is an id."""
+class RunOperations(Protocol):
+    """What commands and buttons ask of operations (stop, rollback, approval); ``run`` is an id. The one Protocol of
+    that face: :class:`trainmaster.bot.operations.service.Operations` implements it, and tests have a fake of it."""
 
     async def propose_rollback(
         self,
@@ -75,6 +75,27 @@ class Operations(Protocol):
         ...
 
 
+class OnCallGuard(Protocol):
+    """Who may act, looked up at the moment of the act."""
+
+    async def now(self) -> frozenset[str]:
+        """The people on call.
+
+        Raises:
+            ChatError: that could not be found out.
+        """
+        ...
+
+    async def require(self, user: str, what: str) -> None:
+        """``user`` is on call.
+
+        Raises:
+            CommandError: they are not; says who is, and that only they may do ``what``.
+            ChatError: that could not be found out.
+        """
+        ...
+
+
 class Selection(Protocol):
     """Which run a channel talks about."""
 
@@ -92,10 +113,10 @@ class Context:
     """Everything a command may use."""
 
     runs: Runs
-    operations: Operations
+    operations: RunOperations
     alerts: AlertBook
     outbox: Outbox
-    chat: Chat
+    on_call: OnCallGuard
     clock: Clock
     selection: Selection
     report_limits: ReportLimits
@@ -247,15 +268,3 @@ def _from_channel(request: Request, context: Context) -> RunView | None:
         return found
     every = context.runs.all()
     return every[0] if every else None
-
-
-async def require_on_call(invocation: Invocation, context: Context, what: str) -> None:
-    """The person is on call now.
-
-    Raises:
-        CommandError: they are not; says who is.
-    """
-    on_call = await context.chat.on_call()
-    if invocation.request.user not in on_call:
-        names = ", ".join(person(user) for user in sorted(on_call)) or "nobody: ONCALL_USERS is empty"
-        raise CommandError("not-on-call", f"only people on call may {what}.", f"on call: {names}")

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Request
-from trainmaster.commands.base import Command, Context, Invocation, for_people, require_on_call
+from trainmaster.commands.base import Command, Context, Invocation, for_people
 
 _MAX_ECHO = 80
 _JOINING = 3
@@ -43,7 +43,8 @@ async def dispatch(request: Request, context: Context, commands: tuple[Command, 
     command, words = found
     invocation = Invocation(request=request, words=words)
     if command.on_call_only:
-        await require_on_call(invocation, context, " ".join(word for word in command.name.split() if word.islower()))
+        what = " ".join(word for word in command.name.split() if word.islower())
+        await context.on_call.require(request.user, what)
     return await command.action(invocation, context)
 
 

@@ -10,7 +10,7 @@ async def show_help(invocation: Invocation, context: Context) -> Reply:
     """The commands in the registry's order; those for people on call only to them."""
     from trainmaster import commands  # noqa: PLC0415 - the registry holds this command
 
-    on_call = invocation.request.user in await context.chat.on_call()
+    on_call = invocation.request.user in await context.on_call.now()
     allowed = [command for command in commands.COMMANDS if on_call or not command.on_call_only]
     hidden = len(commands.COMMANDS) - len(allowed)
     message = Message(

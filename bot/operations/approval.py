@@ -7,11 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, Vote, refusal
+from trainmaster.bot.core.decisions.operation import Operation
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
-from trainmaster.bot.errors import StoreError
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.ports import ApprovalStore, Audit, Outbox, Transactions
+from trainmaster.bot.operations.new_operation import new_rollback
+from trainmaster.bot.operations.on_call import OnCall
+from trainmaster.bot.operations.operation_context import WorldChangedError
+from trainmaster.bot.ports import ApprovalStore, Audit, OperationStore, Outbox, Transactions
 
 MAX_REASON_CHARS = 500
 
@@ -23,10 +28,11 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionResult:
-    """What became of one click, and the question as it stands after it."""
+    """What became of one click, the question as it stands after it, and the operation that it opened."""
 
     outcome: DecisionOutcome
     approval: Approval | None
+    operation: Operation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,8 @@ class Approvals:
     """Every method that writes commits the question and its card together."""
 
     store: ApprovalStore
+    operations: OperationStore
+    on_call: OnCall
     outbox: Outbox
     audit: Audit
     transactions: Transactions
@@ -51,11 +59,9 @@ class Approvals:
         now: float,
         changed: Sequence[Difference] = (),
         why: str = "",
-        ttl_s: float | None = None,
     ) -> tuple[Approval, bool]:
         """The question is pending, and whether it is new: an unchanged plan keeps the question that was asked before,
-        a changed one voids it. ``why`` is what made the bot ask by itself, ``ttl_s`` how long
-        it waits where that is not the usual time.
+        a changed one voids it. ``why`` is what made the bot ask by itself; then it waits at least as long as a storm's.
 
         Raises:
             StoreError: it could not be recorded; nothing was asked.
@@ -72,7 +78,7 @@ class Approvals:
                 channel=channel,
                 thread_of=thread_of,
                 created_ts=now,
-                expires_ts=now + (self.limits.approval_ttl_s if ttl_s is None else ttl_s),
+                expires_ts=now + self._ttl_s(why),
                 required=self.limits.approvals_required,
                 why=why,
             )
@@ -82,6 +88,55 @@ class Approvals:
             self._show(approval, on_call=on_call, changed=changed)
         return approval, True
 
+    async def ask_people(
+        self,
+        plan: RollbackPlan,
+        requester: str,
+        *,
+        now: float,
+        channel: str | None = None,
+        thread_of: str | None = None,
+        why: str = "",
+    ) -> tuple[Approval, bool, list[str]]:
+        """As :meth:`ask`, put to the people who are on call at this moment, who are named too.
+
+        Raises:
+            CommandError: nobody is on call.
+            ChatError: who is could not be found out; nothing was asked.
+            StoreError: it could not be recorded; nothing was asked.
+        """
+        on_call = sorted(await self.on_call.now())
+        if not on_call:
+            raise CommandError(
+                "nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS or ONCALL_USERGROUP"
+            )
+        approval, new = self.ask(
+            plan, requester, channel=channel, thread_of=thread_of, on_call=on_call, now=now, why=why
+        )
+        return approval, new, on_call
+
+    def ask_again(self, operation: Operation, error: WorldChangedError, now: float) -> None:
+        """The approval that ``operation`` came of is void; when there is a plan for the world as it is, it is asked
+        for with the difference, of the people last seen on call.
+
+        Raises:
+            StoreError: it could not be recorded.
+        """
+        approval = self.store.get(operation.id)
+        if approval is not None:
+            self.void(approval, now=now, reason=error.message)
+        if error.plan is not None:
+            self.ask(
+                error.plan,
+                operation.requester,
+                channel=operation.channel,
+                thread_of=operation.thread_of,
+                on_call=self.on_call.seen,
+                now=now,
+                changed=error.changed,
+                why=approval.why if approval is not None else "",
+            )
+
     def decide(
         self,
         approval_id: str,
@@ -90,11 +145,11 @@ class Approvals:
         approve: bool,
         reason: str,
         on_call: frozenset[str],
+        owner: ProcessIdentity,
         now: float,
-        start: Callable[[Approval], bool],
     ) -> DecisionResult:
-        """This click is counted or refused; when it completes the approval, ``start`` opened the operation in the same
-        transaction. ``start`` answers False when another operation is open: then nothing was counted.
+        """This click is counted or refused; when it completes the approval, its operation was opened in the same
+        transaction: it belongs to ``owner``, who is to start it. Nothing is counted while another operation is open.
 
         Raises:
             StoreError: it could not be recorded, so nothing was decided.
@@ -118,7 +173,7 @@ class Approvals:
                 text = reason[:MAX_REASON_CHARS]
                 closed = self.close(approval, ApprovalState.REJECTED, by=user, now=now, reason=text)
                 return DecisionResult(outcome=DecisionOutcome.REJECTED, approval=closed)
-            return self._count(approval, user, on_call=on_call, now=now, start=start)
+            return self._count(approval, user, on_call=on_call, owner=owner, now=now)
 
     def close(
         self, approval: Approval, state: ApprovalState, *, by: str | None, now: float, reason: str = ""
@@ -149,13 +204,7 @@ class Approvals:
                     self._remind(approval, on_call, now)
 
     def _count(
-        self,
-        approval: Approval,
-        user: str,
-        *,
-        on_call: frozenset[str],
-        now: float,
-        start: Callable[[Approval], bool],
+        self, approval: Approval, user: str, *, on_call: frozenset[str], owner: ProcessIdentity, now: float
     ) -> DecisionResult:
         # Only those who are on call now count: somebody who said yes may have been taken off since.
         others = {vote.user for vote in approval.votes if vote.user in on_call}
@@ -167,7 +216,8 @@ class Approvals:
             closed_by=user if complete else None,
             closed_ts=now if complete else None,
         )
-        if complete and not start(approved):
+        operation = new_rollback(approved, owner, now) if complete else None
+        if operation is not None and not self._open(operation):
             return DecisionResult(outcome=DecisionOutcome.BUSY, approval=approval)
         self.audit.append(user, "approval.yes", approval.run, _detail(approval), now)
         self.store.vote(approval.id, Vote(user=user, ts=now))
@@ -175,9 +225,21 @@ class Approvals:
             if not self.store.update(approved, expected=ApprovalState.PENDING):
                 raise StoreError("approval-race", f"approval {approval.id} was decided in this moment.", "see its card")
             self._show(approved)
-            return DecisionResult(outcome=DecisionOutcome.APPROVED, approval=approved)
+            return DecisionResult(outcome=DecisionOutcome.APPROVED, approval=approved, operation=operation)
         self._show(approved, on_call=sorted(on_call))
         return DecisionResult(outcome=DecisionOutcome.VOTE_COUNTED, approval=approved)
+
+    def _open(self, operation: Operation) -> bool:
+        """Whether it is open, with its message; not while another one is open on the run."""
+        if not self.operations.create(operation):
+            return False
+        self.outbox.put(
+            operation.card, messages.progress(operation), channel=operation.channel, thread_of=operation.thread_of
+        )
+        return True
+
+    def _ttl_s(self, why: str) -> float:
+        return max(self.limits.storm_ttl_s, self.limits.approval_ttl_s) if why else self.limits.approval_ttl_s
 
     def _remind(self, approval: Approval, on_call: Sequence[str], now: float) -> None:
         last_ts = approval.reminded_ts or approval.created_ts

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.decisions.operation import (
@@ -19,6 +19,8 @@ from trainmaster.bot.core.decisions.operation import (
 )
 from trainmaster.bot.errors import OperationError, StoreError, TrainmasterError
 from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.approval import Approvals
+from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import HaltedError, OperationContext, World, WorldChangedError
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
 from trainmaster.bot.operations.stop import end, outcome
@@ -29,17 +31,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """``changed`` is called, inside the transaction that voids the operation, when the world is no longer the one that
-    was approved. ``on_call`` names who is told when a person is needed, and never raises. ``notify`` says that the
-    outbox has something new."""
+    """``questions`` asks anew, inside the transaction that voids the operation, when the world is no longer the one
+    that was approved. ``on_call`` names who is told when a person is needed. ``notify`` says that the outbox has
+    something new."""
 
     world: World
     journal: Journal
     outbox: Outbox
     audit: Audit
     transactions: Transactions
-    changed: Callable[[Operation, WorldChangedError], None]
-    on_call: Callable[[], Awaitable[frozenset[str]]]
+    questions: Approvals
+    on_call: OnCall
     notify: Callable[[], None]
 
     async def run(self, operation: Operation) -> Operation:
@@ -181,16 +183,16 @@ class Engine:
         self._close(context, OperationState.ABORTED)
 
     async def _void(self, context: OperationContext, error: WorldChangedError) -> None:
-        await self.on_call()  # whom the new question is put to
+        await self.on_call.or_seen()  # whom the new question is put to
         voided = replace(context.operation, state=OperationState.VOIDED, problem=error.message)
         with self.transactions.transaction():
             context.commit(voided, EntryKind.CLOSED, error.message)
-            self.changed(voided, error)
+            self.questions.ask_again(voided, error, self.world.clock.now())
             self._audit_end(context)
         self.notify()
 
     async def _call_a_person(self, context: OperationContext) -> None:
-        on_call = await self.on_call()
+        on_call = await self.on_call.or_seen()
         closed = replace(context.operation, state=OperationState.NEEDS_HUMAN)
         with self.transactions.transaction():
             context.commit(closed, EntryKind.CLOSED, closed.problem)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
+from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.operation import Operation, OperationKind
-from trainmaster.bot.core.decisions.plan import RollbackPlan
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
@@ -20,9 +19,9 @@ from trainmaster.bot.operations.approval import Approvals, new_id
 from trainmaster.bot.operations.continue_decision import ContinueDecision
 from trainmaster.bot.operations.engine import Engine
 from trainmaster.bot.operations.needs_human import needs_human_findings
-from trainmaster.bot.operations.new_operation import new_operation, new_rollback
+from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.on_call import OnCall
-from trainmaster.bot.operations.operation_context import World, WorldChangedError
+from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.records import Records, refuse_if_running
 from trainmaster.bot.operations.runner import Runner
@@ -38,7 +37,7 @@ def _silent() -> None:
 @dataclass(kw_only=True)
 class Operations:
     """The only face of this package. ``instance`` is the bot's own process: it owns what it starts. ``notify`` says
-    that the outbox has something new.
+    that the outbox has something new. ``on_call`` is the one guard of everything that only people on call may do.
 
     Methods that decide something are done, durably, when they return; operations themselves run on as tasks.
     """
@@ -57,8 +56,11 @@ class Operations:
 
     def __post_init__(self) -> None:
         limits = self.world.limits
+        self.on_call = OnCall(self.chat)
         self._questions = Approvals(
             store=self.approvals,
+            operations=self.operations,
+            on_call=self.on_call,
             outbox=self.outbox,
             audit=self.audit,
             transactions=self.transactions,
@@ -73,15 +75,14 @@ class Operations:
             transactions=self.transactions,
             clock=self.world.clock,
         )
-        self._on_call = OnCall(self.chat)
         engine = Engine(
             world=self.world,
             journal=self.operations,
             outbox=self.outbox,
             audit=self.audit,
             transactions=self.transactions,
-            changed=self._ask_again,
-            on_call=self._on_call.or_seen,
+            questions=self._questions,
+            on_call=self.on_call,
             notify=self.notify,
         )
         self._runner = Runner(engine, self.operations, self.world.driver, self.world.clock, self.instance)
@@ -93,8 +94,8 @@ class Operations:
             intents=self.intents,
             outbox=self.outbox,
             transactions=self.transactions,
-            ask=self._ask,
-            on_call=self._on_call.or_seen,
+            questions=self._questions,
+            on_call=self.on_call,
             notify=self.notify,
         )
         self._stops = Stops(
@@ -137,7 +138,10 @@ class Operations:
         if dry_run:
             title = f"Plan only: roll back {goal}. Nothing was asked, nothing was done."
             return Reply(message=messages.plan_message(plan, title=title, tone=Tone.NEUTRAL))
-        approval, new, on_call = await self._ask(plan, user, channel=channel, thread_of=thread_of)
+        approval, new, on_call = await self._questions.ask_people(
+            plan, user, now=self.world.clock.now(), channel=channel, thread_of=thread_of
+        )
+        self.notify()
         deciders = ", ".join(map(person, on_call))
         text = f"Asked the people on call: {deciders}. Nothing happens before they approve."
         if not new:
@@ -152,32 +156,19 @@ class Operations:
             StoreError: it could not be recorded, so nothing was decided.
             ChatError: who is on call could not be found out, so nothing was decided.
         """
-        on_call = await self._on_call.now()
-        started: list[Operation] = []
-
-        def start(approval: Approval) -> bool:
-            operation = new_rollback(approval, self.instance, self.world.clock.now())
-            if not self.operations.create(operation):
-                return False
-            self.outbox.put(
-                operation.card, messages.progress(operation), channel=operation.channel, thread_of=operation.thread_of
-            )
-            started.append(operation)
-            return True
-
+        on_call = await self.on_call.now()
         decision = self._questions.decide(
             approval_id,
             user,
             approve=approve,
             reason=reason.strip(),
             on_call=on_call,
+            owner=self.instance,
             now=self.world.clock.now(),
-            start=start,
         )
         self.notify()
-        if decision.outcome is DecisionOutcome.APPROVED:
-            for operation in started:
-                self._runner.start(operation)
+        if decision.operation is not None:
+            self._runner.start(decision.operation)
         return Reply(message=messages.answer(decision.outcome, decision.approval, sorted(on_call)), private=True)
 
     async def continue_run(self, run: str, user: str, why: str = "", *, channel: str | None = None) -> Reply:
@@ -187,7 +178,7 @@ class Operations:
             CommandError: not on call, no such run, or it is being stopped or rolled back.
             StoreError: it could not be recorded.
         """
-        await self._on_call.require(user, "decide to continue")
+        await self.on_call.require(user, "decide to continue")
         view = await self._view(run)
         self._refuse_if_busy(view)
         reply = self._continue_decision.decide(view, user, why, channel=channel)
@@ -208,7 +199,7 @@ class Operations:
         Raises:
             CommandError: not on call, no such run, or its process lives elsewhere.
         """
-        await self._on_call.require(user, "stop a run")
+        await self.on_call.require(user, "stop a run")
         reply = await self._stops.now(await self._view(run), user, channel=channel, thread_of=thread_of)
         self.notify()
         return reply
@@ -222,7 +213,7 @@ class Operations:
             CommandError: not on call, no such run, or it is not training.
             StoreError: it could not be recorded.
         """
-        await self._on_call.require(user, "stop a run")
+        await self.on_call.require(user, "stop a run")
         return self._stops.after_epoch(await self._view(run), user, channel=channel, thread_of=thread_of)
 
     async def resume(self, run: str, user: str, *, channel: str | None = None, level: str | None = None) -> Reply:
@@ -232,7 +223,7 @@ class Operations:
             CommandError: not on call, no such run, it is still at work, or it has finished.
             StoreError: it could not be recorded; nothing was started.
         """
-        await self._on_call.require(user, "resume a run")
+        await self.on_call.require(user, "resume a run")
         view = await self._view(run)
         refuse_unless_ours(view, self.instance.host)
         self._refuse_if_busy(view)
@@ -268,7 +259,7 @@ class Operations:
 
     async def bring_back(self, run: str, user: str, name: str) -> Reply:
         """See :meth:`trainmaster.bot.operations.records.Records.bring_back`; for people on call."""
-        await self._on_call.require(user, "bring back an archive")
+        await self.on_call.require(user, "bring back an archive")
         view = await self._view(run)
         self._refuse_if_busy(view)
         return await self._records.bring_back(view, user, name)
@@ -283,7 +274,7 @@ class Operations:
         """What only time brings about: questions expire or are brought to mind, an epoch ends that a stop waits for,
         an operation that lost its task or its owner goes on."""
         if self.approvals.pending():
-            self._questions.tend(sorted(await self._on_call.or_seen()), now)
+            self._questions.tend(sorted(await self.on_call.or_seen()), now)
         await self._stops.tend()
         await self.recover()
         self.notify()
@@ -340,46 +331,6 @@ class Operations:
         self._storms.notice(view)
 
     # -- inside -------------------------------------------------------------------------------------------------------
-
-    async def _ask(
-        self, plan: RollbackPlan, user: str, *, channel: str | None = None, thread_of: str | None = None, why: str = ""
-    ) -> tuple[Approval, bool, list[str]]:
-        """The question, whether it is new, and who may answer it."""
-        on_call = sorted(await self._on_call.now())
-        if not on_call:
-            raise CommandError(
-                "nobody-on-call", "nobody could approve: no one is on call.", "set ONCALL_USERS or ONCALL_USERGROUP"
-            )
-        now = self.world.clock.now()
-        approval, new = self._questions.ask(
-            plan, user, channel=channel, thread_of=thread_of, on_call=on_call, now=now, why=why, ttl_s=self._ttl_s(why)
-        )
-        self.notify()
-        return approval, new, on_call
-
-    def _ask_again(self, operation: Operation, error: WorldChangedError) -> None:
-        """The approval is void; when there is a plan for the world as it is, it is asked for with the difference."""
-        now = self.world.clock.now()
-        approval = self.approvals.get(operation.id)
-        if approval is not None:
-            self._questions.void(approval, now=now, reason=error.message)
-        why = approval.why if approval is not None else ""
-        if error.plan is not None:
-            self._questions.ask(
-                error.plan,
-                operation.requester,
-                channel=operation.channel,
-                thread_of=operation.thread_of,
-                on_call=self._on_call.seen,
-                now=now,
-                changed=error.changed,
-                why=why,
-                ttl_s=self._ttl_s(why),
-            )
-
-    def _ttl_s(self, why: str) -> float | None:
-        limits = self.world.limits
-        return max(limits.storm_ttl_s, limits.approval_ttl_s) if why else None
 
     async def _view(self, run: str) -> RunView:
         known = self.world.runs.find(run)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from trainmaster.bot.core.conversation.message import Message, Tone
-from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind
-from trainmaster.bot.core.decisions.plan import RollbackPlan
 from trainmaster.bot.core.run.storm import Storm, StormKind, storm_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, TrainmasterError
+from trainmaster.bot.operations.approval import Approvals
+from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.ports import ApprovalStore, IntentStore, OperationStore, Outbox, Transactions
 
@@ -24,18 +24,6 @@ REQUESTER: Final = "Trainmaster"
 
 _RETRY_S: Final = 60.0
 """Until a storm is looked into again whose plan could not be made (a disk that does not answer)."""
-
-
-class Ask(Protocol):
-    """Puts a plan to the people on call."""
-
-    async def __call__(self, plan: RollbackPlan, user: str, *, why: str) -> tuple[Approval, bool, list[str]]:
-        """The question, whether it is new, and who may answer it.
-
-        Raises:
-            TrainmasterError: it was not asked.
-        """
-        ...
 
 
 class Storms:
@@ -51,8 +39,8 @@ class Storms:
         intents: IntentStore,
         outbox: Outbox,
         transactions: Transactions,
-        ask: Ask,
-        on_call: Callable[[], Awaitable[frozenset[str]]],
+        questions: Approvals,
+        on_call: OnCall,
         notify: Callable[[], None],
     ) -> None:
         self._world = world
@@ -61,7 +49,7 @@ class Storms:
         self._intents = intents
         self._outbox = outbox
         self._transactions = transactions
-        self._ask = ask
+        self._questions = questions
         self._on_call = on_call
         self._notify = notify
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -98,7 +86,9 @@ class Storms:
             try:
                 now = self._world.clock.now()
                 plan = await self._world.planner.plan(view, now, to_epoch=None, level=None)
-                await self._ask(plan, REQUESTER, why=f"{storm.why} Proposed: stop, strengthen and roll back at once.")
+                why = f"{storm.why} Proposed: stop, strengthen and roll back at once."
+                await self._questions.ask_people(plan, REQUESTER, now=self._world.clock.now(), why=why)
+                self._notify()
             except CommandError as error:
                 await self._tell(view, storm, error)
             else:
@@ -133,7 +123,7 @@ class Storms:
             tone=Tone.CRITICAL,
             body=(f"Why now: {storm.why}", f"No rollback: {error.message}"),
             context=tuple(part for part in (error.hint, error.slug) if part),
-            mentions=tuple(sorted(await self._on_call())),
+            mentions=tuple(sorted(await self._on_call.or_seen())),
         )
         with self._transactions.transaction():
             self._remember(view, storm)

@@ -18,6 +18,7 @@ from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, Context, dispatch
 from trainmaster.trainer.contract import RunRecordState
@@ -66,7 +67,7 @@ def world(written: WrittenRun) -> World:
         operations=operations,
         alerts=alerts,
         outbox=outbox,
-        chat=FakeChat(),
+        on_call=OnCall(FakeChat()),
         clock=FakeClock(START_TS + 152),
         selection=selection,
         report_limits=ReportLimits(),

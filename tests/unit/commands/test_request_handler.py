@@ -14,6 +14,7 @@ from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.commands import Context
 from trainmaster.commands.request_handler import RequestHandler
 
@@ -51,7 +52,7 @@ def world(look: Look) -> World:
         operations=operations,
         alerts=alerts,
         outbox=outbox,
-        chat=FakeChat(),
+        on_call=OnCall(FakeChat()),
         clock=clock,
         selection=FakeSelection(),
         report_limits=ReportLimits(),
