@@ -98,6 +98,14 @@ def num_classes(data: str) -> int | None:
     return len(names) if isinstance(names, list | dict) else count if isinstance(count, int) else None
 
 
+def listed_names(data: str) -> Any:
+    """The classes that a data set's YAML file names, by number; None where it can't be told, as in num_classes."""
+    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
+
+    path = Path(data)
+    return YAML.load(path).get("names") if path.suffix in {".yaml", ".yml"} and path.is_file() else None
+
+
 def data_faults(data: str, task: str) -> list[str]:
     """What is wrong with a data set's YAML file: it is missing, is no YAML, or points to nothing."""
     from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load

@@ -171,4 +171,5 @@ def read_legacy(path: Path) -> dict[str, Any]:
         "fitness": plain(fitness),
         "stopper": {**stopper, "possible_stop": False},
         "loss_names": [],
+        "data": {"names": [[int(number), str(name)] for number, name in dict(getattr(ema, "names", {})).items()]},
     }

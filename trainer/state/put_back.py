@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from ultralytics.utils.torch_utils import unwrap_model
 from trainmaster.trainer.batches.gradients import restore_gradients
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_random_state
 from trainmaster.trainer.state.full_state import restore
 from trainmaster.trainer.state.resume_plan import ResumePlan
+from trainmaster.trainer.state.same_data import require_same_data
 
 
 class GoingOn:
@@ -29,15 +32,23 @@ class GoingOn:
         self._same_batches = False
 
     def set_up(self, trainer: Any) -> list[str]:
-        """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words."""
+        """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words.
+
+        Raises:
+            ArgumentsError: the classes of the data set are other ones, or an exact run's data is.
+        """
         state, position = self._state, self._position
         notes = [*self._plan.notes, *restore(trainer, state)]
         trainer.start_epoch = state["epoch"]
         position.batches = len(trainer.train_loader)
         position.warmup_from = self._plan.warmup_from
         samples, batch_size = state.get("samples"), state["args"].get("batch")
+        other_data = require_same_data(
+            RunLayout(Path(trainer.save_dir)), state, trainer, exact=self._plan.settings.exact
+        )
         self._same_batches = (
-            state["batches"] == position.batches
+            other_data is None
+            and state["batches"] == position.batches
             and samples in {None, len(trainer.train_loader.dataset)}
             and (batch_size in {None, -1} or batch_size == trainer.batch_size)
         )
@@ -54,7 +65,10 @@ class GoingOn:
         if isinstance(loader, GuardedLoader) and "order" in state:
             loader.go_on(state=state["order"]["state"], batches_done=state["batch"] if self._same_batches else 0)
         if state["batch"] and not self._same_batches:
-            notes.append("the data set or the batch size changed: the epoch that was cut through starts over")
+            why = "" if other_data is None else f" ({other_data})"
+            notes.append(f"the data set or the batch size changed{why}: the epoch that was cut through starts over")
+        elif other_data is not None:
+            notes.append(f"the run goes on with other data than it was trained on: {other_data}")
         return notes
 
     def epoch_started(self, trainer: Any) -> bool:

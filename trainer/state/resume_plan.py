@@ -25,6 +25,7 @@ from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.settings.guard_settings import GuardSettings, take_settings
 from trainmaster.trainer.settings.inputs import data_faults, exact_faults, num_classes, value_faults
 from trainmaster.trainer.state.full_state import read_legacy
+from trainmaster.trainer.state.same_data import require_same_classes
 from trainmaster.trainer.stop import Refused
 
 PLAN_KEY: Final = "trainmaster_plan"
@@ -124,6 +125,7 @@ def _require_trainable(
             f"data={data} has {have} classes, the model of {layout.name} has {need}",
             f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
         )
+    require_same_classes(layout, state, overrides)
 
 
 def _only_the_end_is_missing(layout: RunLayout, state: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

@@ -26,6 +26,7 @@ from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
+from trainmaster.trainer.state.same_data import KnownData, record_of
 from trainmaster.trainer.stop import StopSwitch
 
 STOP_NAME: Final = "stop.pt"
@@ -74,6 +75,7 @@ class Saver:
         """Random state when the last batch of the epoch was done, before validation drew from it."""
         self._criterion_updates = 0
         self.mosaic_closed = False
+        self._data = KnownData()
 
     def adopt_paths(self, trainer: Any) -> None:
         """Ultralytics' own files are written whole or not at all."""
@@ -274,6 +276,7 @@ class Saver:
             "mosaic_buffer": boundary.mosaic_buffer if boundary else [],
             "order": {"state": order},  # nested: a tensor at the top makes a file look like bare weights to forensics
             "samples": len(loader.dataset),
+            "data": record_of(trainer, self._data),
             "last_step": position.last_step,
             "window_open": position.window_open,
             "warmup_from": position.warmup_from,

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
+
+
+def dataset(root: str = "/data/digits/images", **changes: Any) -> SimpleNamespace:
+    boxes = [np.array([[0.5, 0.5, 0.1, 0.1]], dtype=np.float32), np.zeros((0, 4), dtype=np.float32)]
+    labels = [
+        {"cls": np.array([[3.0]], dtype=np.float32), "bboxes": boxes[0], "segments": [], "keypoints": None},
+        {"cls": np.zeros((0, 1), dtype=np.float32), "bboxes": boxes[1], "segments": [], "keypoints": None},
+    ]
+    found = {"im_files": [f"{root}/a/1.png", f"{root}/b/2.png"], "labels": labels, **changes}
+    return SimpleNamespace(**found)
+
+
+def test_the_same_data_elsewhere_is_the_same() -> None:
+    record = DataIdentity.of(dataset()).as_record()
+    assert DataIdentity.of(dataset("/mnt/copy")).difference(record) is None
+
+
+def relabelled(key: str, value: Any) -> SimpleNamespace:
+    found = dataset()
+    found.labels[0][key] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (dataset(im_files=["/data/digits/images/a/1.png", "/data/digits/images/b/3.png"]), "other names"),
+        (dataset(im_files=["/data/digits/images/b/2.png", "/data/digits/images/a/1.png"]), "another order"),
+        (dataset(im_files=["/data/digits/images/a/1.png"]), "there are 1 images and were 2"),
+        (relabelled("cls", np.array([[4.0]], dtype=np.float32)), "labels are other ones"),
+        (relabelled("bboxes", np.array([[0.5, 0.5, 0.1, 0.2]], dtype=np.float32)), "labels are other ones"),
+        (relabelled("segments", [np.zeros((3, 2), dtype=np.float32)]), "labels are other ones"),
+        (relabelled("keypoints", np.zeros((1, 2, 3), dtype=np.float32)), "labels are other ones"),
+    ],
+    ids=["renamed", "another order", "fewer", "class", "box", "outline", "keypoints"],
+)
+def test_other_data_is_told(other: SimpleNamespace, difference: str) -> None:
+    assert difference in (DataIdentity.of(other).difference(DataIdentity.of(dataset()).as_record()) or "")
+
+
+def test_a_sample_of_another_class_is_told() -> None:
+    samples = [("/data/train/cat/1.png", 0, None, None), ("/data/train/dog/2.png", 1, None, None)]
+    before = DataIdentity.of(SimpleNamespace(samples=samples)).as_record()
+    assert DataIdentity.of(SimpleNamespace(samples=samples)).difference(before) is None
+    moved = [samples[0], ("/data/train/dog/2.png", 0, None, None)]
+    assert DataIdentity.of(SimpleNamespace(samples=moved)).difference(before) == "the labels are other ones"
+
+
+def test_a_state_that_knows_nothing_of_its_data_says_nothing() -> None:
+    assert DataIdentity.of(dataset()).difference({}) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "difference"),
+    [
+        (["cat", "dog"], {0: "cat", 1: "dog"}, None),
+        (["cat", "dog"], ["dog", "cat"], "class 0 was 'cat' and is 'dog'; class 1 was 'dog' and is 'cat'"),
+        ({0: "cat"}, ["cat", "dog"], "class 1 was none and is 'dog'"),
+        (list("abcdefg"), list("tuvwxyz"), "class 4 was 'e' and is 'x' and 2 more"),
+        (None, ["cat"], None),
+        ({}, ["cat"], None),
+    ],
+    ids=["same", "swapped", "one more", "many", "unknown", "none known"],
+)
+def test_other_class_names_are_shown(before: Any, now: Any, difference: str | None) -> None:
+    found = names_difference(before, now)
+    assert found is None if difference is None else difference in (found or "")
+
+
+def test_class_names_of_folders_are_numbered_as_ultralytics_does(tmp_path: Path) -> None:
+    for name in ("dog", "cat"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    assert folder_names(tmp_path) == {0: "cat", 1: "dog"}
+    assert folder_names(tmp_path / "nowhere") == {}
+    assert class_names(3) == {}
