@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+import numpy as np
 import torch
 from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.batchnorm import lowest_of
 from trainmaster.trainer.batches.gradients import all_finite
-
-LARGEST: Final = {"lr": 10.0, "momentum": 1.0, "weight_decay": 10.0, "betas": 1.0, "alpha": 1.0}
-"""Of an optimizer's groups, what a step multiplies by, and what none can be above. Ultralytics takes no lr0 above 1.
-
-One step at a rate of a million leaves weights that are finite, and a model that is lost."""
+from trainmaster.trainer.checkpoints.single_numbers import setting_holds
 
 
 @torch.no_grad()
@@ -57,12 +52,29 @@ def heal_optimizer(optimizer: torch.optim.Optimizer) -> int:
 
 
 def mend_settings(optimizer: torch.optim.Optimizer) -> str | None:
-    """The first of the optimizer's settings that none can have, with its value, put right; reads no device."""
+    """The optimizer's settings that none can have, with their values, put right; None when all can be.
+
+    Reads no device, but for a setting that somebody keeps in a tensor there.
+    """
+    bad: dict[str, object] = {}
     for group in optimizer.param_groups:
-        for name, largest in LARGEST.items():
-            value = group.get(name)
+        for name, value in group.items():
+            if name == "params" or value is None or type(value) in {bool, str}:
+                continue
             parts = value if isinstance(value, tuple | list) else (value,)
-            if any(isinstance(part, float) and not 0 <= part <= largest for part in parts):
-                group[name] = optimizer.defaults.get(name, 0.0)  # the state saved next is a good one
-                return f"{name} is {value}"
-    return None
+            if all(_holds(name, part) for part in parts):
+                continue
+            bad.setdefault(name, value)
+            default = optimizer.defaults.get(name, 0.0)
+            defaults = default if isinstance(default, tuple | list) else (default,)
+            group[name] = default if all(_holds(name, part) for part in defaults) else 0.0  # the next state is good
+    return " and ".join(f"{name} is {value}" for name, value in bad.items()) or None
+
+
+def _holds(name: str, part: object) -> bool:
+    """Whether a setting can be ``part``: a number of Python or NumPy, or a tensor of one."""
+    if isinstance(part, float | int):
+        return setting_holds(name, part)
+    if isinstance(part, torch.Tensor):
+        return part.numel() != 1 or part.is_complex() or setting_holds(name, float(part))
+    return not isinstance(part, np.number) or (isinstance(part, np.complexfloating) or setting_holds(name, float(part)))

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainmaster.trainer.batches.healing import mend_settings
+
+NAN, INF = float("nan"), float("inf")
+
+
+def optimizer(kind: str = "SGD") -> torch.optim.Optimizer:
+    parameters = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))]
+    groups = [{"params": [parameter], "param_group": name} for parameter, name in zip(parameters, "ab", strict=True)]
+    extra: dict[str, Any] = {"momentum": 0.9} if kind in {"SGD", "RMSprop"} else {}
+    made: torch.optim.Optimizer = getattr(torch.optim, kind)(groups, lr=0.01, **extra)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta"])
+def test_settings_as_torch_makes_them_pass(kind: str) -> None:
+    assert mend_settings(optimizer(kind)) is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [float, np.float16, np.float32, np.float64, torch.tensor, lambda value: torch.tensor([value])],
+    ids=["float", "float16", "float32", "float64", "tensor", "tensor of one"],
+)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("SGD", name) for name in ("lr", "momentum", "dampening", "weight_decay", "initial_lr")),
+        *(("Adam", name) for name in ("lr", "eps", "weight_decay")),
+        *(("RMSprop", name) for name in ("alpha", "eps", "momentum")),
+    ],
+)
+def test_nan_of_any_kind_is_told_and_put_right(kind: str, name: str, make) -> None:
+    found = optimizer(kind)
+    found.param_groups[1][name] = make(NAN)
+    assert (mend_settings(found) or "").startswith(f"{name} is ")
+    assert math.isfinite(found.param_groups[1][name])
+    assert mend_settings(found) is None
+
+
+@pytest.mark.parametrize("make", [float, np.float32, torch.tensor], ids=["float", "float32", "tensor"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", -0.1), ("lr", 1e6), ("lr", INF), ("eps", -1e-8), ("weight_decay", INF)]
+)
+def test_what_no_setting_can_be_is_told(name: str, value: float, make) -> None:
+    found = optimizer("Adam")
+    found.param_groups[0][name] = make(value)
+    assert mend_settings(found) is not None
+
+
+@pytest.mark.parametrize("betas", [(NAN, 0.999), (0.9, np.float32(NAN)), (0.9, torch.tensor(NAN)), (0.9, 1.0)])
+def test_betas_are_looked_at_one_by_one(betas: tuple[Any, Any]) -> None:
+    found = optimizer("AdamW")
+    found.param_groups[0]["betas"] = betas
+    assert (mend_settings(found) or "").startswith("betas is ")
+    assert found.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_several_bad_settings_are_told_together() -> None:
+    found = optimizer()
+    found.param_groups[0] |= {"lr": NAN, "momentum": NAN}
+    assert mend_settings(found) == "lr is nan and momentum is nan"
+
+
+def test_settings_of_somebodys_own_pass() -> None:
+    found = optimizer()
+    found.param_groups[0] |= {"layer": 3, "note": "x", "scales": [1.0, -2.0], "fn": len, "mask": torch.zeros(4)}
+    assert mend_settings(found) is None
+    found.param_groups[0]["scales"] = [1.0, NAN]
+    assert mend_settings(found) == "scales is [1.0, nan]"
