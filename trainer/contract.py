@@ -77,6 +77,7 @@ class SkipReason(StrEnum):
     NONFINITE_GRADIENT = "nonfinite_gradient"
     NONFINITE_BATCHNORM = "nonfinite_batchnorm"
     LOSS_SPIKE = "loss_spike"
+    BATCHNORM_SPIKE = "batchnorm_spike"
 
 
 class Verdict(StrEnum):

@@ -204,7 +204,9 @@ class BatchGuard:
     def _reason(losses: list[float], flag: float, *, labels_bad: bool) -> SkipReason | None:
         if labels_bad or not all(map(math.isfinite, losses)):
             return SkipReason.NONFINITE_LOSS
-        return None if math.isfinite(flag) else SkipReason.NONFINITE_BATCHNORM
+        if math.isfinite(flag):
+            return None
+        return SkipReason.NONFINITE_BATCHNORM if math.isnan(flag) else SkipReason.BATCHNORM_SPIKE
 
 
 class SpikeWatch:

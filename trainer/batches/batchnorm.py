@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from trainmaster.trainer.batches.bounds import JumpBounds
+
 _ALIGNMENT = 64
 """Values a buffer's start is aligned to (256 bytes), as a tensor of its own would be."""
 
@@ -51,6 +53,10 @@ class BatchNormStatistics:
         for index, (module, name) in enumerate(counters):
             self._adopt(module, name, longs[index])
         self._live = (floats, longs)
+        sizes = [(start, getattr(module, name).numel()) for module, name, start in places]
+        batches = int(longs.max())  # a run that goes on, or weights that were trained, have a history
+        self._bounds = JumpBounds(sizes, floats.numel(), floats.device, floats.dtype, batches=batches)
+        self._bounds.renew(floats)
 
     def _adopt(self, module: nn.Module, name: str, view: torch.Tensor) -> None:
         buffers = module._buffers  # noqa: SLF001 - what nn.Module's own attribute access reads, without its detours
@@ -82,12 +88,15 @@ class BatchNormStatistics:
 
     @torch.no_grad()
     def flag(self) -> torch.Tensor:
-        """0 on the device when every statistic is finite, else NaN; no read."""
-        return torch.dot(self._live[0], self._zeros)
+        """0 on the device when every statistic is finite and near its layer's history; no read.
+
+        Else NaN for one that is not finite, and infinite for one that jumped.
+        """
+        return torch.dot(self._live[0], self._zeros) + self._bounds.excess(self._live[0])
 
     @torch.no_grad()
     def heal(self) -> int:
-        """The layers hold what was last verified if any statistic is not finite; how many tensors were bad.
+        """The layers hold what was last verified if any statistic is not finite or jumped; how many tensors were bad.
 
         A negative variance, of which an evaluation takes the root, starts over at 1 as torch's layers do: training
         never looks at it, so it may have been verified. 0 costs one read.
@@ -98,7 +107,7 @@ class BatchNormStatistics:
         flag, lowest = torch.stack([self.flag(), *([lowest_of(variances)] if variances else [self.flag()])]).tolist()
         num_bad = 0
         if not math.isfinite(flag):
-            num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for _, tensor in named)
+            num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for _, tensor in named) or 1
             self.restore()
             lowest = float(lowest_of(variances)) if variances else 0.0
         if lowest < 0:
@@ -111,6 +120,7 @@ class BatchNormStatistics:
     def accept(self) -> None:
         """What the layers hold now was verified."""
         self._copy(self._live, self._verified)
+        self._bounds.accepted(self._verified[0])
 
     def restore(self) -> None:
         """The layers hold what was last verified."""

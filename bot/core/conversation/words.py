@@ -11,6 +11,7 @@ REASON_TEXT: Mapping[str, str] = {
     SkipReason.NONFINITE_LOSS: "loss is not finite",
     SkipReason.NONFINITE_GRADIENT: "gradient is not finite",
     SkipReason.NONFINITE_BATCHNORM: "batch-norm statistics are not finite",
+    SkipReason.BATCHNORM_SPIKE: "batch-norm statistics jumped beyond anything their layers have seen",
     SkipReason.LOSS_SPIKE: "loss spike",
 }
 

@@ -29,6 +29,8 @@ class Poisoned(GuardedDetectionTrainer):
                 batch["img"][0, 0, 0, 0] = NAN
             case "inf image":
                 batch["img"][-1] = INF
+            case "huge activation":
+                self.spoil_one_activation()
             case "nan box":
                 batch["bboxes"][0, 0] = NAN
             case "nan class":
@@ -56,6 +58,20 @@ class Poisoned(GuardedDetectionTrainer):
                 with torch.no_grad():
                     next(p for p in self.model.parameters() if p.requires_grad).view(-1)[0] = NAN
         super().optimizer_step()
+
+    activation = 1e18
+
+    def spoil_one_activation(self) -> None:
+        """One number of the next forward pass, before the first batch-norm, is ``activation``."""
+
+        def spoil(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            handle.remove()
+            output = output.clone()
+            output[0, 0, 0, 0] = self.activation
+            return output
+
+        convolution = next(module for module in self.model.modules() if isinstance(module, torch.nn.Conv2d))
+        handle = convolution.register_forward_hook(spoil)
 
     @property
     def fault(self) -> str | None:

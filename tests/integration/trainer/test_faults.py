@@ -13,6 +13,7 @@ import torch
 
 from tests.integration.trainer.runs import (
     Poisoned,
+    batch_norms,
     differences,
     differing,
     events,
@@ -78,6 +79,20 @@ def test_good_micro_batches_of_the_same_window_are_kept(settings: Callable[..., 
 
 
 _references: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
+
+
+@pytest.mark.parametrize("activation", [1e18, -1e12], ids=["1e18", "-1e12"])
+@pytest.mark.parametrize("batch", [FIRST, 8], ids=["first", "later"])
+def test_one_finite_activation_that_would_ruin_the_statistics_costs_its_batch(
+    settings: Callable[..., dict[str, Any]], batch: int, activation: float
+) -> None:
+    kind = type("Run", (Poisoned,), {"poison": {batch: "huge activation"}, "activation": activation})
+    trainer = kind(overrides=settings())
+    trainer.train()
+    (bad,) = events(layout_of(trainer), "bad_batch")
+    assert (bad["reason"], bad["action"]) == ("batchnorm_spike", "skipped")
+    assert max(float(norm.running_var.max()) for norm in batch_norms(trainer.ema.ema)) < 1e3
+    assert not differing(trainer, reference(trainer, batch))
 
 
 def reference(trainer: Any, absent: int) -> dict[str, torch.Tensor]:
