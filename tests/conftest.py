@@ -43,7 +43,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
     """What a fixture of a module or a session starts is not the first test's that asks for it."""
     if fixturedef.scope == "function":
-        return (yield)
+        result = yield
+        if fixturedef.argname == "tmp_path":
+            request.config.stash[LEFTOVERS].claim(result)
+        return result
     with request.config.stash[LEFTOVERS].wide():
         return (yield)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -31,13 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"unknown-verb: {name!r} is none of {', '.join(VERBS)}.{hint} Hint: trainmaster --help", file=sys.stderr)
         return NOT_UNDERSTOOD
     side = _side(name, verb, rest)
-    lacking = [one for one in verb.needs if find_spec(one) is None] if side == verb.side else []
-    if lacking and HELP_WORDS.isdisjoint(rest):
-        print(
-            f"not-installed: trainmaster {name} needs {', '.join(lacking)}, not installed for {sys.executable}. "
-            f"Hint: pip install 'trainmaster[{verb.extra}]'; in a checkout: pip install -e '.[{verb.extra}]'",
-            file=sys.stderr,
-        )
+    if side != verb.side:
+        verb = VERBS["train"]  # the trainer's drill needs what a training does
+    if HELP_WORDS.isdisjoint(rest) and (problem := _problem(name, verb)):
+        print(problem, file=sys.stderr)
         return NOT_UNDERSTOOD
     if side == BOT:
         from trainmaster.bot.cli.main import carry_out  # noqa: PLC0415 - each side loads alone
@@ -65,6 +63,26 @@ def version() -> str:
         return metadata.version("trainmaster")
     except metadata.PackageNotFoundError:
         return "unknown: not installed"
+
+
+def _problem(name: str, verb: Verb) -> str:
+    """Why this Python cannot carry out the verb, and what to install; empty when it can."""
+    lacking = [one for one in verb.needs if find_spec(one) is None]
+    if lacking:
+        return (
+            f"not-installed: trainmaster {name} needs {', '.join(lacking)}, not installed for {sys.executable}. "
+            f"Hint: pip install 'trainmaster[{verb.extra}]'; in a checkout: pip install -e '.[{verb.extra}]'"
+        )
+    if verb.side == TRAINER and "ultralytics" in verb.needs:
+        try:
+            importlib.import_module("cv2")  # ultralytics would load it next anyway
+        except ImportError as error:
+            return (
+                f"opencv-unusable: trainmaster {name} needs OpenCV (cv2), which cannot be loaded: {error}. "
+                "Hint: where libGL.so.1 is what lacks, pip uninstall opencv-python, then "
+                "pip install --force-reinstall --no-deps opencv-python-headless"
+            )
+    return ""
 
 
 def _side(name: str, verb: Verb, rest: list[str]) -> str:

@@ -20,6 +20,7 @@ import psutil
 
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import CHANNEL
+from tests.support.leftovers import MARK
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json, replace_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +111,7 @@ class LivingBot:
 
 def process_environment(folder: Path, **extra: str) -> dict[str, str]:
     """Of a bot or a trainer: this checkout first, no setting or token of the person who runs the tests."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", MARK) if name in os.environ}
     settings = folder / "ultralytics"
     settings.mkdir(exist_ok=True)
     return {
@@ -143,7 +144,7 @@ def train(folder: Path, material: Path, *more: str, name: str = "digits", epochs
     (folder / "runs").mkdir(exist_ok=True)
     with (folder / f"{name}.out").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "trainmaster.trainer", "train", *words],
+            [sys.executable, *MODULE_ARGV, "train", *words],
             cwd=folder,
             env=process_environment(folder),
             stdout=output,
@@ -170,7 +171,10 @@ def light_run(folder: Path, material: Path, name: str = "digits") -> Path:
     shutil.copytree(material / "runs" / "digits", directory)
     light = folder / "python"
     resume = f'exec {sys.executable} {LIGHT_TRAINER} "$@"'
-    light.write_text(f'#!/bin/sh\nif [ "$4" = resume ]; then shift 4; {resume}; fi\nexec {sys.executable} "$@"\n')
+    count = len(MODULE_ARGV) + 1
+    light.write_text(
+        f'#!/bin/sh\nif [ "${count}" = resume ]; then shift {count}; {resume}; fi\nexec {sys.executable} "$@"\n'
+    )
     light.chmod(0o755)
     layout = RunLayout(directory)
     record = read_json(layout.run_json) or {}

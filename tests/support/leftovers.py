@@ -1,7 +1,8 @@
 """Ends the processes that a test leaves behind, so that a test which fails or runs out of time spoils no other.
 
-A process is known as a test's by a mark in its environment, which survives a session of its own and a new parent, or
-as a descendant of the test's process. Names and command lines play no part. What a fixture of a wider scope starts (a
+A process is known as a test's by a mark in its environment, which survives a session of its own and a new parent; as a
+descendant of the test's process; or by the test's own temporary folder, in which it stands or which its environment
+names. Names of programs and command lines play no part. What a fixture of a wider scope starts (a
 browser, a training made once) belongs to no single test and ends with its fixture.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -36,6 +37,7 @@ class Leftovers:
     told: list[str] = field(default_factory=list)
     """What was ended, a line each: the test, the process id and its command."""
     _count: int = 0
+    _places: list[Path] = field(default_factory=list)
     _kept: set[Identity] = field(default_factory=set)
 
     @contextmanager
@@ -46,7 +48,13 @@ class Leftovers:
         self._keep_all()
         with _environment(mark):
             yield
-        self._end([*_marked(lambda value: value == mark), *self._unmarked_children()], name)
+        places = [str(place) for place in self._places]
+        self._places.clear()
+        self._end([*_found(mark, exact=True, places=places), *self._unmarked_children()], name)
+
+    def claim(self, place: Path) -> None:
+        """The folder is the present test's: so is whatever process stands in it."""
+        self._places.append(place)
 
     @contextmanager
     def wide(self) -> Iterator[None]:
@@ -57,7 +65,7 @@ class Leftovers:
 
     def end_all(self) -> None:
         """No process of any test of the session is left, those of a worker that died included."""
-        self._end(_marked(lambda value: value.startswith(f"{self.session}:")), "the session")
+        self._end(_found(f"{self.session}:", exact=False), "the session")
 
     def _keep_all(self) -> None:
         self._kept = {_identity(child) for child in psutil.Process().children(recursive=True)}
@@ -79,6 +87,8 @@ class Leftovers:
     def _end(self, processes: list[psutil.Process], name: str) -> None:
         for process in processes:
             try:
+                if _identity(process) in self._kept:
+                    continue
                 command = " ".join(process.cmdline())[:160]
                 if process.pid in {os.getpid(), _resource_tracker()} or process.status() == psutil.STATUS_ZOMBIE:
                     continue
@@ -119,18 +129,21 @@ def _environment(mark: str) -> Iterator[None]:
             os.environ[MARK] = before
 
 
-def _marked(belongs: Callable[[str], bool]) -> list[psutil.Process]:
+def _found(mark: str, *, exact: bool, places: Sequence[str] = ()) -> list[psutil.Process]:
+    """Processes with the mark, or with one that starts so, and those in ``places``."""
+    wanted = f"{MARK}={mark}".encode()
+    inside = [f"{place}/".encode() for place in places]
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            environment = (folder / "environ").read_bytes()
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            cwd = os.fsencode((folder / "cwd").readlink()) + b"/"
         except OSError:
             continue  # gone, or somebody else's
-        for entry in environment.split(b"\0"):
-            name, _, value = entry.partition(b"=")
-            if name == MARK.encode() and belongs(value.decode(errors="replace")):
-                with suppress(psutil.NoSuchProcess):
-                    found.append(psutil.Process(int(folder.name)))
+        marked = wanted in environment if exact else any(entry.startswith(wanted) for entry in environment)
+        if marked or any(cwd.startswith(one) or any(one in entry for entry in environment) for one in inside):
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(int(folder.name)))
     return found
 
 

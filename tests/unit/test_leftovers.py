@@ -33,6 +33,13 @@ CASES = {
         '"import time; time.sleep(300)"], start_new_session=True); open("child.pid", "w").write(str(child.pid))\'\n'
         "    subprocess.run([sys.executable, '-c', code], check=True)\n"
     ),
+    "in its folder, without its environment and orphaned": (
+        "def test_it(tmp_path):\n"
+        '    code = \'import subprocess, sys; child = subprocess.Popen([sys.executable, "-c", '
+        '"import time; time.sleep(300)"], start_new_session=True, env={}, cwd=sys.argv[1]); '
+        'open("child.pid", "w").write(str(child.pid))\'\n'
+        "    subprocess.run([sys.executable, '-c', code, str(tmp_path)], check=True)\n"
+    ),
     "without its environment": "def test_it():\n    start('child.pid', env={})\n",
 }
 WIDE = """

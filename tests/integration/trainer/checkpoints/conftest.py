@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+
+from tests.support.pictures import noise
 
 EPOCHS = 2
 
@@ -16,18 +17,7 @@ EPOCHS = 2
 def data_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight images of noise with a box each."""
     os.environ.setdefault("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
-    import cv2
-
-    root = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    for folder in ("images", "labels"):
-        (root / folder).mkdir()
-    for number in range(8):
-        picture = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
-        assert cv2.imwrite(str(root / "images" / f"{number}.png"), picture)
-        (root / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
-    (root / "data.yaml").write_text(f"path: {root}\ntrain: images\nval: images\nnames: [thing]\n")
-    return root / "data.yaml"
+    return noise(tmp_path_factory.mktemp("data"))
 
 
 def train(data: Path, project: Path, name: str, trainer_class: type, **settings: Any) -> Path:
