@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
@@ -18,7 +19,6 @@ _LOG = logging.getLogger(__name__)
 
 OWN = "trainmaster"
 """The run that findings about the bot itself belong to."""
-CHECK = "database"
 
 
 class FindingsSink:
@@ -39,7 +39,7 @@ class FindingsSink:
         self._happened: list[Finding] = []
         self._look_at_file()
 
-    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[CheckName], now: float) -> None:
         """See :class:`trainmaster.bot.watching.supervisor.Sink`.
 
         Raises:
@@ -90,7 +90,7 @@ class FindingsSink:
         return RunView(directory=self._database.path.parent, name=OWN, ts=now, first_seen_ts=self._began_ts)
 
 
-def own_finding(check: str, key: str, severity: Severity, ts: float, title: str, **more: object) -> Finding:
+def own_finding(check: CheckName, key: str, severity: Severity, ts: float, title: str, **more: object) -> Finding:
     """Something that happened to the bot itself."""
     base = Finding(run=OWN, check=check, key=key, severity=severity, nature=Nature.OCCURRENCE, ts=ts, title=title)
     return replace(base, **more)  # type: ignore[arg-type]  # fields of a finding
@@ -100,7 +100,7 @@ def _fault(error: StoreError, now: float, *, seeded: bool) -> Finding:
     known = "" if seeded else " What was told before can't be read: what still holds is told once more."
     return Finding(
         run=OWN,
-        check=CHECK,
+        check=CheckName.DATABASE,
         key="write",
         severity=Severity.CRITICAL,
         nature=Nature.CONDITION,
@@ -120,7 +120,7 @@ def _set_aside(found: SetAside, now: float) -> Finding:
     else:
         operations = "No operation was under way in it."
     return own_finding(
-        CHECK,
+        CheckName.DATABASE,
         found.place.name,
         Severity.CRITICAL,
         now,

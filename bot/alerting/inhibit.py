@@ -11,23 +11,41 @@ from typing import Final
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Nature
-from trainmaster.trainer.contract import EventKind
+from trainmaster.bot.core.check_name import AnyCheck, CheckName
 
-_NO_PROGRESS = frozenset({"stalled", "late", "epoch_late", "heartbeat", "slow", "slowdown", "checkpoint_stale"})
-_BAD_NUMBERS = frozenset({"nonfinite", "gradient_growth", "gradient_trend", "clip_rate", "loss_spike", "loss_trend"})
+_NO_PROGRESS = frozenset({CheckName.STALLED, CheckName.EPOCH_LATE, CheckName.SLOWDOWN, CheckName.CHECKPOINT_STALE})
+_BAD_NUMBERS = frozenset(
+    {
+        CheckName.NONFINITE,
+        CheckName.GRADIENT_GROWTH,
+        CheckName.GRADIENT_TREND,
+        CheckName.CLIP_RATE,
+        CheckName.LOSS_SPIKE,
+        CheckName.LOSS_TREND,
+    }
+)
 
-MUTED_BY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+MUTED_BY: Final[Mapping[AnyCheck, frozenset[CheckName]]] = MappingProxyType(
     {
         # A process that is over makes no progress, and leaves workers and memory behind.
-        "process_died": _NO_PROGRESS | {"orphans", "log_error", "checkpoint_missing", "clip_rate", "gradient_trend"},
+        CheckName.PROCESS_DIED: _NO_PROGRESS
+        | {
+            CheckName.ORPHANS,
+            CheckName.LOG_ERROR,
+            CheckName.CHECKPOINT_MISSING,
+            CheckName.CLIP_RATE,
+            CheckName.GRADIENT_TREND,
+        },
         # A run that stands still is also late and slow; that is one trouble, not three.
-        "stalled": _NO_PROGRESS - {"stalled"},
+        CheckName.STALLED: _NO_PROGRESS - {CheckName.STALLED},
         # The gradient of a batch that is not finite is large, and clipped.
-        "nonfinite": frozenset({"gradient_growth", "gradient_trend", "clip_rate", "loss_trend"}),
+        CheckName.NONFINITE: frozenset(
+            {CheckName.GRADIENT_GROWTH, CheckName.GRADIENT_TREND, CheckName.CLIP_RATE, CheckName.LOSS_TREND}
+        ),
         # Slow batches make a late epoch and an old checkpoint.
-        "slowdown": frozenset({"epoch_late", "checkpoint_stale"}),
+        CheckName.SLOWDOWN: frozenset({CheckName.EPOCH_LATE, CheckName.CHECKPOINT_STALE}),
         # The guard gives up because of the numbers.
-        EventKind.RUN_GAVE_UP: _BAD_NUMBERS,
+        CheckName.RUN_GAVE_UP: _BAD_NUMBERS,
     }
 )
 """Check of the cause -> checks that it mutes."""

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Annotated
 
 from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.check_name import AnyCheck, CheckName
 from trainmaster.bot.core.setting import Setting
 
 
-def _frozen(**values: float) -> Mapping[str, float]:
+def _frozen(values: Mapping[AnyCheck, float]) -> Mapping[AnyCheck, float]:
     return MappingProxyType(values)
 
 
@@ -24,14 +25,21 @@ class AlertLimits:
     one slow batch tells nobody. A critical one fires at once, and so does every occurrence."""
     hold_info_s: float = 60.0
     """As ``hold_warning_s``, for information."""
-    hold_by_check_s: Mapping[str, float] = field(
-        default_factory=lambda: _frozen(nonfinite=0.0, checkpoint_contaminated=0.0)
+    hold_by_check_s: Mapping[AnyCheck, float] = field(
+        default_factory=lambda: _frozen({CheckName.NONFINITE: 0.0, CheckName.CHECKPOINT_CONTAMINATED: 0.0})
     )
     """Checks that wait for another time than their severity says. One NaN is a fact, however short."""
     resolve_hold_s: Annotated[float, Setting("s", ge=0)] = 60.0
     """A condition is resolved when it was not found for this long; what comes back earlier never went away."""
-    resolve_hold_by_check_s: Mapping[str, float] = field(
-        default_factory=lambda: _frozen(nonfinite=10.0, process_died=10.0, check_failed=30.0, database=5.0)
+    resolve_hold_by_check_s: Mapping[AnyCheck, float] = field(
+        default_factory=lambda: _frozen(
+            {
+                CheckName.NONFINITE: 10.0,
+                CheckName.PROCESS_DIED: 10.0,
+                CheckName.CHECK_FAILED: 30.0,
+                CheckName.DATABASE: 5.0,
+            }
+        )
     )
     """Checks that damp flapping by themselves (a number of good batches, a new attempt) need little more."""
     edit_interval_s: float = 15.0
@@ -72,14 +80,14 @@ class AlertLimits:
     away_told_s: Annotated[float, Setting("s", ge=0)] = 300.0
     """A bot that was away for less (an upgrade, a restart) says nothing of it."""
 
-    def hold_s(self, check: str, severity: Severity, nature: Nature) -> float:
+    def hold_s(self, check: AnyCheck, severity: Severity, nature: Nature) -> float:
         """How long a finding must hold before its alert fires."""
         if nature is Nature.OCCURRENCE or severity is Severity.CRITICAL:
             return 0.0
         by_severity = self.hold_warning_s if severity is Severity.WARNING else self.hold_info_s
         return self.hold_by_check_s.get(check, by_severity)
 
-    def resolve_after_s(self, check: str) -> float:
+    def resolve_after_s(self, check: AnyCheck) -> float:
         """How long a condition must be gone before its alert is resolved."""
         return self.resolve_hold_by_check_s.get(check, self.resolve_hold_s)
 

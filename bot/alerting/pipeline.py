@@ -17,13 +17,14 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
 from trainmaster.bot.core.alerts.alert_record import AlertRecord, severity_rank
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.check_name import AnyCheck, CheckName
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.ports import Clock, Transactions
 
 _LOG = logging.getLogger(__name__)
 
-ABOUT_LOOKING = frozenset({"unreadable", "check_failed"})
+ABOUT_LOOKING = frozenset({CheckName.UNREADABLE, CheckName.CHECK_FAILED})
 """Checks that judge the look itself, and so are judged by every look."""
 
 
@@ -77,7 +78,7 @@ class AlertPipeline:
         self._announcer = Announcer(outbox=outbox, bursts=records, limits=limits, audience=audience)
 
     def process(
-        self, view: RunView, findings: Sequence[Finding], now: float, *, unjudged: Collection[str] = frozenset()
+        self, view: RunView, findings: Sequence[Finding], now: float, *, unjudged: Collection[AnyCheck] = frozenset()
     ) -> LookOutcome:
         """One look at one run has been taken in: ``findings`` is everything found, occurrences included.
 
@@ -298,7 +299,7 @@ class AlertPipeline:
 
 def _blind(view: RunView, findings: Sequence[Finding]) -> bool:
     unreadable = bool(view.read_errors) and view.state is RunState.UNKNOWN
-    return unreadable or any(one.check == "check_failed" for one in findings)
+    return unreadable or any(one.check == CheckName.CHECK_FAILED for one in findings)
 
 
 def _urgency(alert: Alert) -> tuple[int, float]:

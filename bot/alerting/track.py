@@ -10,6 +10,7 @@ from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import severity_rank
 from trainmaster.bot.core.alerts.finding import Finding, Nature
+from trainmaster.bot.core.check_name import AnyCheck
 
 
 class TrackReason(StrEnum):
@@ -52,7 +53,7 @@ def track(
     limits: AlertLimits,
     *,
     first_seen_ts: float,
-    unjudged: Collection[str] = frozenset(),
+    unjudged: Collection[AnyCheck] = frozenset(),
 ) -> tuple[Tracked, ...]:
     """The alerts that this look changes, and those that it would change later.
 

@@ -19,6 +19,7 @@ from trainmaster.bot.checks.progress import check_progress
 from trainmaster.bot.checks.records import check_records
 from trainmaster.bot.checks.speed import check_speed
 from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.view import RunView
 
 
@@ -27,25 +28,25 @@ class Check:
     """``conditions`` names the conditions that ``look`` judges: when it fails, theirs are left as they were, since the
     absence of an answer is not the answer that all is well."""
 
-    conditions: tuple[str, ...]
+    conditions: tuple[CheckName, ...]
     look: Callable[[RunView, CheckLimits, float], tuple[Finding, ...]]
 
 
 CHECKS: Final[tuple[Check, ...]] = (
-    Check(conditions=("process_died", "orphans"), look=check_process),
-    Check(conditions=("nonfinite",), look=check_nonfinite),
-    Check(conditions=("clip_rate", "gradient_trend"), look=check_gradients),
-    Check(conditions=("loss_trend",), look=check_loss),
-    Check(conditions=("stalled",), look=check_progress),
-    Check(conditions=("slowdown", "epoch_late"), look=check_speed),
+    Check(conditions=(CheckName.PROCESS_DIED, CheckName.ORPHANS), look=check_process),
+    Check(conditions=(CheckName.NONFINITE,), look=check_nonfinite),
+    Check(conditions=(CheckName.CLIP_RATE, CheckName.GRADIENT_TREND), look=check_gradients),
+    Check(conditions=(CheckName.LOSS_TREND,), look=check_loss),
+    Check(conditions=(CheckName.STALLED,), look=check_progress),
+    Check(conditions=(CheckName.SLOWDOWN, CheckName.EPOCH_LATE), look=check_speed),
     Check(conditions=(), look=check_epochs),
     Check(
-        conditions=("checkpoint_contaminated", "checkpoint_missing", "checkpoint_stale"),
+        conditions=(CheckName.CHECKPOINT_CONTAMINATED, CheckName.CHECKPOINT_MISSING, CheckName.CHECKPOINT_STALE),
         look=check_checkpoints,
     ),
     Check(conditions=(), look=check_log_errors),
     Check(conditions=(), look=check_lifecycle),
-    Check(conditions=("unreadable",), look=check_records),
+    Check(conditions=(CheckName.UNREADABLE,), look=check_records),
 )
 
 __all__ = ["CHECKS", "Check", "CheckLimits"]

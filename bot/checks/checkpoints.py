@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.forecast import Basis, duration, forecast
@@ -31,7 +32,7 @@ def _missing(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, .
     return (
         Finding(
             run=view.run,
-            check="checkpoint_missing",
+            check=CheckName.CHECKPOINT_MISSING,
             key=f"attempt{view.attempt}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,
@@ -59,7 +60,7 @@ def _stale(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...
     return (
         Finding(
             run=view.run,
-            check="checkpoint_stale",
+            check=CheckName.CHECKPOINT_STALE,
             key=f"attempt{view.attempt}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,
@@ -81,7 +82,7 @@ def _contaminated(view: RunView, now: float) -> tuple[Finding, ...]:
     return (
         Finding(
             run=view.run,
-            check="checkpoint_contaminated",
+            check=CheckName.CHECKPOINT_CONTAMINATED,
             key=f"epoch{latest.epoch}",
             severity=Severity.CRITICAL,
             nature=Nature.CONDITION,

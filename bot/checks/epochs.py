@@ -5,13 +5,12 @@ from __future__ import annotations
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.run.epoch_report import EpochReport, epoch_fields, judge_epoch
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.trainer.contract import Verdict
-
-CHECK = "epoch_finished"
 
 
 @remembered(of=lambda view: (view.epochs, view.checkpoints, view.attempt, view.record and view.record.layers))
@@ -37,7 +36,7 @@ def _finding(view: RunView, report: EpochReport) -> Finding:
         )
     return Finding(
         run=view.run,
-        check=CHECK,
+        check=CheckName.EPOCH_FINISHED,
         key=f"attempt{epoch.attempt}/epoch{epoch.epoch}",
         severity=Severity.WARNING if since is not None else Severity.INFO,
         nature=Nature.OCCURRENCE,

@@ -7,6 +7,7 @@ from typing import Final
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.words import number_text
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind
@@ -32,7 +33,7 @@ def _growth(view: RunView) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             run=view.run,
-            check="gradient_growth",
+            check=CheckName.GRADIENT_GROWTH,
             key=f"attempt{event.attempt}/epoch{epoch}",
             severity=Severity.WARNING,
             nature=Nature.OCCURRENCE,
@@ -60,7 +61,7 @@ def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...
     return (
         Finding(
             run=view.run,
-            check="gradient_trend",
+            check=CheckName.GRADIENT_TREND,
             key=f"attempt{view.attempt}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,
@@ -96,7 +97,7 @@ def _clip_rate(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding,
     return (
         Finding(
             run=view.run,
-            check="clip_rate",
+            check=CheckName.CLIP_RATE,
             key=f"attempt{view.attempt}/epoch{beat.epoch}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,

@@ -6,6 +6,7 @@ from typing import Final
 
 from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.health.host import HOST_RUN, DiskFact, GpuFact, HostFact, MemoryFact, gpu_text
 
 GRAVE_XIDS: Final = frozenset({48, 62, 64, 74, 79, 92, 94, 95, 119, 120, 140})
@@ -25,7 +26,7 @@ def check_host(fact: HostFact, limits: HostLimits, now: float) -> tuple[Finding,
 
 def _condition(
     fact: HostFact,
-    check: str,
+    check: CheckName,
     key: str,
     now: float,
     title: str,
@@ -59,7 +60,7 @@ def _disk(fact: HostFact, disk: DiskFact, limits: HostLimits, now: float) -> tup
     return (
         _condition(
             fact,
-            "disk_low",
+            CheckName.DISK_LOW,
             disk.place,
             now,
             f"{disk.free_gib:.1f} GiB free on the disk of {held} (limit {limit:g} GiB)",
@@ -83,7 +84,7 @@ def _memory(fact: HostFact, memory: MemoryFact | None, limits: HostLimits, now: 
         found.append(
             _condition(
                 fact,
-                "memory_low",
+                CheckName.MEMORY_LOW,
                 "memory",
                 now,
                 f"{memory.available_pct:.1f} % of the memory is available (limit {least_pct:g} %)",
@@ -99,7 +100,7 @@ def _memory(fact: HostFact, memory: MemoryFact | None, limits: HostLimits, now: 
         found.append(
             _condition(
                 fact,
-                "swap_busy",
+                CheckName.SWAP_BUSY,
                 "swap",
                 now,
                 f"{memory.swap_in_mib_s:.0f} MiB/s come back from swap (limit {limits.swap_in_max_mib_s:g} MiB/s)",
@@ -138,7 +139,7 @@ def _gpu_errors(fact: HostFact, gpu: GpuFact, now: float) -> tuple[Finding, ...]
     return (
         _condition(
             fact,
-            "gpu_errors",
+            CheckName.GPU_ERRORS,
             gpu.key,
             now,
             title,
@@ -154,7 +155,7 @@ def _xids(fact: HostFact, gpu: GpuFact) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             run=HOST_RUN,
-            check="gpu_errors",
+            check=CheckName.GPU_ERRORS,
             key=f"{gpu.key}/xid{xid.code}/{xid.ts:.3f}",
             severity=Severity.CRITICAL if xid.code in GRAVE_XIDS else Severity.WARNING,
             nature=Nature.OCCURRENCE,
@@ -181,7 +182,7 @@ def _gpu_heat(fact: HostFact, gpu: GpuFact, limits: HostLimits, now: float) -> t
         found.append(
             _condition(
                 fact,
-                "gpu_hot",
+                CheckName.GPU_HOT,
                 gpu.key,
                 now,
                 f"{gpu.key} ({gpu.name}) is at {gpu.temperature_c:.0f} °C (limit {limit_c:.0f} °C)",
@@ -194,7 +195,7 @@ def _gpu_heat(fact: HostFact, gpu: GpuFact, limits: HostLimits, now: float) -> t
         found.append(
             _condition(
                 fact,
-                "gpu_throttled",
+                CheckName.GPU_THROTTLED,
                 gpu.key,
                 now,
                 f"{gpu.key} ({gpu.name}) is slowed down by {' and '.join(gpu.slowed_by)}",
@@ -215,7 +216,7 @@ def _gpu_memory(fact: HostFact, gpu: GpuFact, limits: HostLimits, now: float) ->
     return (
         _condition(
             fact,
-            "gpu_memory",
+            CheckName.GPU_MEMORY,
             gpu.key,
             now,
             f"{free_gib:.2f} GiB free on {gpu.key} ({gpu.name}) (limit {limits.gpu_memory_free_min_gib:g} GiB)",
@@ -230,7 +231,7 @@ def _unseen(fact: HostFact, now: float) -> tuple[Finding, ...]:
     return tuple(
         _condition(
             fact,
-            "host_unseen",
+            CheckName.HOST_UNSEEN,
             one.what,
             now,
             f"{one.what} can't be looked at",

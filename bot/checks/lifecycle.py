@@ -9,6 +9,7 @@ from typing import Final
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.run.facts import Event
 from trainmaster.bot.core.run.forecast import duration
@@ -48,7 +49,7 @@ def _occurrence(
 ) -> Finding:
     return Finding(
         run=view.run,
-        check=event.kind,
+        check=CheckName(event.kind),
         key=f"attempt{event.attempt}/{event.seq}",
         severity=severity,
         nature=Nature.OCCURRENCE,

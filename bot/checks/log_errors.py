@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.crash_advice import crash_advice
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind
@@ -20,7 +21,7 @@ def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Fi
     return tuple(
         Finding(
             run=view.run,
-            check="log_error",
+            check=CheckName.LOG_ERROR,
             key=f"attempt{view.attempt}/{error.kind}/{error.digest}",
             severity=Severity.WARNING,
             nature=Nature.OCCURRENCE,

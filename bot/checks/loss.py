@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.words import number_text
 from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.view import EpochView, RunView
@@ -30,7 +31,7 @@ def _spikes(view: RunView, limits: CheckLimits) -> tuple[Finding, ...]:
         limit = f"{limits.spike_rise_pct:g} % and {limits.spike_mads:g} robust deviations above it"
         found[one.epoch] = Finding(
             run=view.run,
-            check="loss_spike",
+            check=CheckName.LOSS_SPIKE,
             key=f"attempt{view.attempt}/epoch{one.epoch}",
             severity=Severity.WARNING,
             nature=Nature.OCCURRENCE,
@@ -64,7 +65,7 @@ def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...
     return (
         Finding(
             run=view.run,
-            check="loss_trend",
+            check=CheckName.LOSS_TREND,
             key=f"attempt{view.attempt}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,

@@ -7,13 +7,13 @@ from pathlib import PurePath
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
 from trainmaster.bot.core.run.epoch_report import bad_batches_fate
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
 
-CHECK = "nonfinite"
 MAX_IMAGES_SHOWN = 6
 
 
@@ -55,7 +55,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
     fate = f"{in_weights} went into the weights" if in_weights else bad_batches_fate(epoch)
     return Finding(
         run=view.run,
-        check=CHECK,
+        check=CheckName.NONFINITE,
         key=f"attempt{epoch.attempt}/epoch{epoch.epoch}",
         severity=Severity.CRITICAL if in_weights or epoch.num_bad > 5 else Severity.WARNING,
         nature=Nature.CONDITION if firing else Nature.OCCURRENCE,

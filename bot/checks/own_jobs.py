@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from trainmaster.bot.checks.limits import OwnJobLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, OwnJob
 
@@ -19,7 +20,7 @@ def _finding(fact: OwnJob, limits: OwnJobLimits, now: float) -> Finding:
     vital = fact.name == CHECK_RUNS
     return Finding(
         run=BOT_RUN,
-        check="duty_failed",
+        check=CheckName.DUTY_FAILED,
         key=fact.name,
         severity=Severity.CRITICAL if vital else Severity.WARNING,
         nature=Nature.CONDITION,

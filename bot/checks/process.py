@@ -6,13 +6,12 @@ import signal as signals
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
-
-CHECK = "process_died"
 
 
 def check_process(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
@@ -32,7 +31,7 @@ def _death(view: RunView) -> tuple[Finding, ...]:
     return (
         Finding(
             run=view.run,
-            check=CHECK,
+            check=CheckName.PROCESS_DIED,
             key=f"attempt{view.attempt}",
             severity=Severity.CRITICAL,
             nature=Nature.CONDITION,
@@ -86,7 +85,7 @@ def _orphans(view: RunView, now: float) -> tuple[Finding, ...]:
     return (
         Finding(
             run=view.run,
-            check="orphans",
+            check=CheckName.ORPHANS,
             key=f"attempt{view.attempt}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,

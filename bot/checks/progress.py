@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.facts import ProcessFact
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import Phase
-
-CHECK = "stalled"
 
 
 def check_progress(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
@@ -29,7 +28,7 @@ def check_progress(view: RunView, limits: CheckLimits, now: float) -> tuple[Find
     return (
         Finding(
             run=view.run,
-            check=CHECK,
+            check=CheckName.STALLED,
             key=f"attempt{view.attempt}/{stall.phase}",
             severity=Severity.CRITICAL,
             nature=Nature.CONDITION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.view import RunView
 
 
@@ -15,7 +16,7 @@ def check_records(view: RunView, limits: CheckLimits, now: float) -> tuple[Findi
     return (
         Finding(
             run=view.run,
-            check="unreadable",
+            check=CheckName.UNREADABLE,
             key="records",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,

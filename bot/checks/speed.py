@@ -7,6 +7,7 @@ from typing import Final
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.forecast import Basis, duration, forecast
 from trainmaster.bot.core.run.view import RunView
@@ -52,7 +53,7 @@ def _slowdown(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, 
     return (
         Finding(
             run=view.run,
-            check="slowdown",
+            check=CheckName.SLOWDOWN,
             key=f"attempt{view.attempt}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,
@@ -92,7 +93,7 @@ def _late(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]
     return (
         Finding(
             run=view.run,
-            check="epoch_late",
+            check=CheckName.EPOCH_LATE,
             key=f"attempt{view.attempt}/epoch{running.epoch}",
             severity=Severity.WARNING,
             nature=Nature.CONDITION,

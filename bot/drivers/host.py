@@ -13,6 +13,7 @@ from typing import Final
 
 import psutil
 
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact, Unseen
 from trainmaster.bot.drivers.gpu.amd import AmdProbe
 from trainmaster.bot.drivers.gpu.nvidia import NvidiaProbe
@@ -22,9 +23,9 @@ from trainmaster.bot.ports import GpuProbe
 _GIB: Final = 2**30
 PROBE_TIMEOUT_S: Final = 5.0
 """A healthy driver answers within some 10 ms, a busy one within a second."""
-DISK_CHECKS: Final = frozenset({"disk_low"})
-MEMORY_CHECKS: Final = frozenset({"memory_low", "swap_busy"})
-GPU_CHECKS: Final = frozenset({"gpu_memory", "gpu_hot", "gpu_throttled", "gpu_errors"})
+DISK_CHECKS: Final = frozenset({CheckName.DISK_LOW})
+MEMORY_CHECKS: Final = frozenset({CheckName.MEMORY_LOW, CheckName.SWAP_BUSY})
+GPU_CHECKS: Final = frozenset({CheckName.GPU_MEMORY, CheckName.GPU_HOT, CheckName.GPU_THROTTLED, CheckName.GPU_ERRORS})
 
 
 class HostProbe:
@@ -72,7 +73,7 @@ class HostProbe:
         return Patient(f"disk of {path}", lambda: _disk_of(path), timeout_s=self._timeout_s)
 
 
-async def _ask(patient: Patient[Answer], checks: frozenset[str], unseen: list[Unseen]) -> Answer | None:
+async def _ask(patient: Patient[Answer], checks: frozenset[CheckName], unseen: list[Unseen]) -> Answer | None:
     try:
         return await patient.look()
     except Exception as error:  # noqa: BLE001 - a foreign driver may raise anything; told as a finding

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome
@@ -200,7 +201,7 @@ def needs_human(operation: Operation) -> Finding:
     """That the operation ended half done and nobody has taken it up."""
     return Finding(
         run=operation.run,
-        check="operation",
+        check=CheckName.OPERATION,
         key=operation.id,
         severity=Severity.CRITICAL,
         nature=Nature.CONDITION,

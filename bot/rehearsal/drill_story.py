@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from trainmaster.bot.app import App
-from trainmaster.bot.checks.nonfinite import CHECK as NONFINITE
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, plain
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState
@@ -161,7 +161,7 @@ async def _alerted(rehearsal: Rehearsal, tell: Narrator) -> str:
     view = rehearsal.view
     assert view is not None
     epoch, since_ts = rehearsal.first_bad
-    key = f"{view.run}/{NONFINITE}/attempt{view.attempt}/epoch{epoch}"
+    key = f"{view.run}/{CheckName.NONFINITE}/attempt{view.attempt}/epoch{epoch}"
     await _until(lambda: rehearsal.app.outbox.posted(key), STEP_TIMEOUT_S, "The alert in the channel")
     took_s = rehearsal.took_s["NaN to alert"] = max(0.0, time.time() - since_ts)
     return f"The alert is in the channel, {took_s:.1f} s after the first bad batch"

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import stored_check
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 
 _E = TypeVar("_E", bound=StrEnum)
@@ -81,7 +82,7 @@ def decode_finding(text: str) -> Finding:
     ts = record.get("ts")
     return Finding(
         run=str(record.get("run", "")),
-        check=str(record.get("check", "")),
+        check=stored_check(str(record.get("check", ""))),
         key=str(record.get("key", "")),
         severity=_member(Severity, record.get("severity")) or Severity.CRITICAL,
         nature=_member(Nature, record.get("nature")) or Nature.OCCURRENCE,

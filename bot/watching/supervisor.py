@@ -17,6 +17,7 @@ from typing import Protocol
 from trainmaster.bot.checks import CHECKS, CheckLimits
 from trainmaster.bot.checks.progress import stall_of
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
@@ -26,7 +27,9 @@ from trainmaster.bot.watching.read_pool import TIMEOUT_S, Looked, ReadPool
 
 _LOG = logging.getLogger(__name__)
 
-QUIET_WHILE_HELD = frozenset({"process_died", "orphans", "stalled", "run_stopped", "log_error"})
+QUIET_WHILE_HELD = frozenset(
+    {CheckName.PROCESS_DIED, CheckName.ORPHANS, CheckName.STALLED, CheckName.RUN_STOPPED, CheckName.LOG_ERROR}
+)
 """An operation stops the process on purpose and says so itself."""
 LOG_TAIL_AFTER_S = 60.0
 """Age of the heartbeat from which the end of the console log is read along."""
@@ -73,7 +76,7 @@ class Trainers(Protocol):
 class Sink(Protocol):
     """Where findings go: tracked, stored and announced in one transaction."""
 
-    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[str], now: float) -> None:
+    def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[CheckName], now: float) -> None:
         """The findings of one look at one run. ``unjudged`` are conditions whose absence is no evidence.
 
         Raises:
@@ -245,9 +248,9 @@ class Supervisor:
         known = self._views.get(directory)
         return replace(known, read_errors=(why,), process=None) if known else None
 
-    def _findings(self, view: RunView, now: float) -> tuple[list[Finding], frozenset[str]]:
+    def _findings(self, view: RunView, now: float) -> tuple[list[Finding], frozenset[CheckName]]:
         found: list[Finding] = []
-        unjudged: set[str] = set()
+        unjudged: set[CheckName] = set()
         for check in CHECKS:
             try:
                 found += check.look(view, self._limits, now)
@@ -296,7 +299,7 @@ def _activity_ts(view: RunView) -> float:
 def _check_failed(view: RunView, name: str, error: Exception, now: float) -> Finding:
     return Finding(
         run=view.run,
-        check="check_failed",
+        check=CheckName.CHECK_FAILED,
         key=name,
         severity=Severity.WARNING,
         nature=Nature.CONDITION,

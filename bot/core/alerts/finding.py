@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trainmaster.bot.core.check_name import AnyCheck
 from trainmaster.bot.core.conversation.message import Button, Item
 
 
@@ -35,7 +36,7 @@ class Finding:
     """
 
     run: str
-    check: str
+    check: AnyCheck
     key: str
     severity: Severity
     nature: Nature

@@ -40,7 +40,7 @@ GAVE_UP = alert("run_gave_up", finding=finding("run_gave_up", nature=Nature.OCCU
     ("target", "cause", "reason"),
     [
         (alert("stalled"), alert("process_died"), InhibitReason.CAUSE_FIRING),
-        (alert("late"), alert("process_died"), InhibitReason.CAUSE_FIRING),
+        (alert("epoch_late"), alert("process_died"), InhibitReason.CAUSE_FIRING),
         (alert("nonfinite"), alert("process_died"), InhibitReason.FREE),
         (alert("process_died"), alert("stalled"), InhibitReason.FREE),
         (alert("stalled"), alert("process_died", state=AlertState.PENDING), InhibitReason.FREE),
