@@ -7,9 +7,6 @@ ARGS ?=
 # Test processes side by side; 0 runs all in one.
 WORKERS ?= 2
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -m trainmaster.trainer.contract
-# Two makes at once: the second waits for the first to install, where flock exists.
-ALONE := $(shell command -v flock >/dev/null && echo flock .venv.lock)
-
 .PHONY: demo test check types format bench clean
 
 demo: $(READY)
@@ -41,13 +38,7 @@ bench: $(READY)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 $(READY): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "python-too-old: Trainmaster needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version)." \
-		"Hint: make PYTHON=python3.12"; exit 2; }
-	@echo "Installing into $(VENV): PyTorch is large, this takes some minutes the first time."
-	@$(ALONE) sh -ec '$(PYTHON) -m venv $(VENV); \
-		$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e ".[dev]"; \
-		touch $(READY)'
+	@$(PYTHON) .ci/install.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

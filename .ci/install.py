@@ -1,0 +1,141 @@
+"""Makes ``.venv`` for ``make``: Python and make are enough, and what is there is not fetched twice.
+
+Standard library only; run by the Python that the environment is made of. Two at once: the second waits. An install that
+was broken off is taken up where it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+READY = VENV / ".ready"
+SOURCES = (ROOT / "pyproject.toml", ROOT / "requirements.lock")
+NO_NETWORK = re.compile(
+    r"NewConnectionError|NameResolutionError|Temporary failure in name resolution|Network is unreachable"
+    r"|ConnectTimeoutError|ProxyError|Failed to establish a new connection|\(from versions: none\)",
+)
+WHOLE, HEADLESS = "opencv-python", "opencv-python-headless"
+
+
+class InstallError(Exception):
+    """Why it could not be done, in words."""
+
+
+def main() -> int:
+    """0 when ``.venv`` is ready; 2 when it cannot be made, told in a sentence."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - whatever Python the machine has runs this first
+        version = ".".join(map(str, sys.version_info[:3]))
+        print(
+            f"python-too-old: Trainmaster needs Python 3.11 or newer, this is {version}. Hint: make PYTHON=python3.12"
+        )
+        return 2
+    with (ROOT / ".venv.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_ready():
+            return 0
+        print("Installing into .venv: PyTorch is large, this takes some minutes the first time.", flush=True)
+        try:
+            make_environment()
+            install("-e", f"{ROOT}[dev]")
+            make_opencv_work()
+        except InstallError as problem:
+            print(problem, file=sys.stderr)
+            return 2
+        READY.touch()
+    return 0
+
+
+def is_ready() -> bool:
+    """The environment is newer than what it is made from."""
+    return READY.exists() and all(READY.stat().st_mtime >= source.stat().st_mtime for source in SOURCES)
+
+
+def make_environment() -> None:
+    """``.venv`` has a Python and a pip that work; one that was broken off is finished, its packages kept.
+
+    Raises:
+        InstallError: this Python cannot make environments.
+    """
+    if PYTHON.exists() and run(PYTHON, "-m", "pip", "--version").returncode == 0:
+        return
+    try:
+        venv.create(VENV, with_pip=True)
+    except (subprocess.CalledProcessError, OSError) as error:
+        raise InstallError(
+            f"no-venv: {sys.executable} cannot make a virtual environment: {error}. "
+            "Hint: Debian and Ubuntu: apt-get install python3-venv"
+        ) from error
+
+
+def install(*what: str) -> None:
+    """What pip is asked for is installed, at the versions of the lock.
+
+    Raises:
+        InstallError: it is not; without a network, in one sentence.
+    """
+    asked = ("-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "2", "-c", str(SOURCES[1]))
+    done = run(PYTHON, *asked, *what)
+    if done.returncode == 0:
+        return
+    if NO_NETWORK.search(done.stdout + done.stderr):
+        raise InstallError(
+            "no-network: the packages could not be fetched. Hint: make goes on from here once there is a network; "
+            "behind a mirror, set PIP_INDEX_URL."
+        )
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    raise InstallError("install: " + "\n".join(lines[-12:]))
+
+
+def make_opencv_work() -> None:
+    """``import cv2`` works. Where the libraries of a desktop (libGL) are missing, the headless build of the same
+    version takes the place of the other, as a whole; a record of its name stays, so that pip does not fetch it again.
+
+    Raises:
+        InstallError: neither can be loaded.
+    """
+    if (first := run(PYTHON, "-c", "import cv2")).returncode == 0:
+        return
+    print("OpenCV's desktop libraries (libGL) are missing: the headless build takes its place.", flush=True)
+    find = f"from importlib.metadata import version; print(version({WHOLE!r}))"
+    version = run(PYTHON, "-c", find).stdout.strip()
+    run(PYTHON, "-m", "pip", "uninstall", "--yes", "--quiet", WHOLE, HEADLESS)
+    install("--no-deps", f"{HEADLESS}=={version}" if version else HEADLESS)
+    if version:
+        leave_record(version)
+    again = run(PYTHON, "-c", "import cv2")
+    if again.returncode != 0:
+        raise InstallError(f"opencv: cv2 cannot be loaded: {(again.stderr or first.stderr).strip().splitlines()[-1]}")
+
+
+def leave_record(version: str) -> None:
+    """pip takes ``opencv-python`` for installed, which is what Ultralytics asks for by name."""
+    where = run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    record = Path(where) / f"opencv_python-{version}.dist-info"
+    shutil.rmtree(record, ignore_errors=True)
+    record.mkdir()
+    about = f"Metadata-Version: 2.1\nName: {WHOLE}\nVersion: {version}\nSummary: stand-in, see {HEADLESS}\n"
+    (record / "METADATA").write_text(about, encoding="utf-8")
+    (record / "INSTALLER").write_text("trainmaster\n", encoding="utf-8")
+    names = ("METADATA", "INSTALLER", "RECORD")
+    (record / "RECORD").write_text("".join(f"{record.name}/{name},,\n" for name in names), encoding="utf-8")
+
+
+def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+    """How it ended and what it said."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    words = [str(word) for word in argv]
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,126 @@
+"""``make`` on a machine with Python and make only: what ``.ci/install.py`` does for it, in a checkout of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = "http://127.0.0.1:9/simple"
+"""The discard port: nothing answers, as without a network."""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    (folder / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "install.py", folder / ".ci")
+    for name in ("pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def python(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """What this Python says in the checkout, with pip's own settings and no package index within reach."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=checkout,
+        env={**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": NOWHERE, "PIP_RETRIES": "0", **more},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+def test_without_a_network_it_says_so_in_a_sentence_and_can_be_asked_again(checkout: Path) -> None:
+    for _ in range(2):
+        said = python(checkout, ".ci/install.py")
+        assert said.returncode == 2
+        assert said.stderr.startswith("no-network: the packages could not be fetched."), said.stderr
+        assert "Traceback" not in said.stderr
+        assert not (checkout / ".venv" / ".ready").exists()
+        assert (checkout / ".venv" / "bin" / "python").exists()
+
+
+def test_an_environment_that_was_broken_off_is_finished_and_keeps_what_is_there(checkout: Path) -> None:
+    venv.create(checkout / ".venv", with_pip=False)
+    (site,) = (checkout / ".venv" / "lib").glob("python*/site-packages")
+    (site / "fetched.py").touch()
+    python(checkout, ".ci/install.py")
+    inside = subprocess.run([checkout / ".venv" / "bin" / "python", "-m", "pip", "--version"], check=False)
+    assert inside.returncode == 0
+    assert (site / "fetched.py").exists()
+
+
+def test_what_is_ready_is_left_alone(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / ".ready").touch()
+    said = python(checkout, ".ci/install.py")
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def test_a_newer_lock_is_installed(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / ".ready").touch()
+    later = (checkout / ".venv" / ".ready").stat().st_mtime + 5
+    os.utime(checkout / "requirements.lock", (later, later))
+    assert python(checkout, ".ci/install.py").returncode == 2
+
+
+def distribution(folder: Path, name: str, code: str) -> Path:
+    """A wheel of version 1.0 with a ``cv2`` made of ``code``."""
+    stem = name.replace("-", "_")
+    path = folder / f"{stem}-1.0-py3-none-any.whl"
+    about = f"{stem}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cv2/__init__.py", code)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return path
+
+
+BROKEN = "raise ImportError('libGL.so.1: cannot open shared object file')\n"
+
+
+@pytest.mark.parametrize("desktop", [BROKEN, "whole = True\n"], ids=["without libGL", "with libGL"])
+def test_the_headless_opencv_takes_the_place_of_one_that_cannot_be_loaded(
+    checkout: Path, tmp_path: Path, desktop: str
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    whole = distribution(wheels, "opencv-python", desktop)
+    distribution(wheels, "opencv-python-headless", "headless = True\n")
+    (checkout / "requirements.lock").write_text("", encoding="utf-8")
+    venv.create(checkout / ".venv", with_pip=True)
+    local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PYTHONPATH": str(checkout / ".ci")}
+
+    def inside(*words: str) -> str:
+        done = subprocess.run(
+            [checkout / ".venv" / "bin" / "python", *words],
+            env={**os.environ, **local},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    inside("-m", "pip", "install", "-q", str(whole))
+    done = python(checkout, "-c", "import install; install.make_opencv_work()", **local)
+    assert done.returncode == 0, done.stderr
+    headless = desktop == BROKEN
+    assert ("headless" in done.stdout) == headless
+    assert str(headless) in inside("-c", "import cv2; print(hasattr(cv2, 'headless'))")
+    # pip takes the requirement of Ultralytics for met, so the next make fetches nothing.
+    assert "already satisfied: opencv-python" in inside("-m", "pip", "install", "opencv-python")
+    inside("-m", "pip", "uninstall", "-y", "opencv-python")
+    assert ("headless" in inside("-c", "import cv2; print(dir(cv2))")) == headless
