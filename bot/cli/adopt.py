@@ -18,6 +18,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.storage.adoptions import write_adoption
 from trainmaster.trainer.contract import is_run_dir
+from trainmaster.visible import visible, visible_line
 
 _DESCRIPTION = """\
 Watch a training that something else started. What can't be known of it is
@@ -55,10 +56,12 @@ def main(argv: Sequence[str]) -> int:
     settings = load_settings(os.environ, Path(".env"), needs_slack=False)
     wanted = Wanted(launch=given.launch, cwd=given.cwd, env=tuple(given.env))
     adoption = adopt(given.run_dir, given.log, given.pid, given.name, state_dir=settings.state_dir, wanted=wanted)
-    print(f"Adopted {adoption.name}. The bot takes it up at its next check: /train status of {adoption.name}")
+    name = visible_line(adoption.name)
+    print(f"Adopted {name}. The bot takes it up at its next check: /train status of {name}")
     if adoption.relaunch is not None:
         how = adoption.relaunch
-        print(f"It can be stopped and rolled back. It goes on with, in {how.cwd}:\n  {shlex.join(how.argv)}")
+        again = f"{how.cwd}:\n  {shlex.join(how.argv)}"
+        print(f"It can be stopped and rolled back. It goes on with, in {visible(again)}")
     else:
         print("How it is started again is not known: a rollback will only print the commands. See --launch.")
     return 0

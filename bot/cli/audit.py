@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.storage.audit import AuditLog
+from trainmaster.visible import visible_line
 
 _AUDIT_NAME = "audit.jsonl"
 
@@ -31,12 +32,12 @@ def main(argv: Sequence[str]) -> int:
         print(f"No entries in {path}: nobody has asked for or decided anything yet.")
     for entry in entries:
         when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        print(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
+        print(visible_line(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}"))
     if not given.verify:
         return 0
     report = log.verify()
     for fault in report.faults:
-        print(f"BROKEN  {fault}")
+        print(visible_line(f"BROKEN  {fault}"))
     state = "intact" if report.intact else "NOT intact"
     print(f"{report.num_entries} entries in {path}, {state}, head {report.head[:16]}")
     return 0 if report.intact else 1

@@ -29,6 +29,7 @@ from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
 from trainmaster.trainer.contract import is_run_dir
+from trainmaster.visible import visible
 
 MAX_CLOCK_SKEW_S: Final = 30.0
 """Times in alerts and approvals come from this host's clock, times of messages from Slack's."""
@@ -46,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
     parser.parse_args(argv)
     items = asyncio.run(examine(os.environ, Path(".env"), time.time))
     for item in items:
-        print(f"{_SIGNS.get(item.mark, '?   ')}  {item.text}" + (f": {plain(item.detail)}" if item.detail else ""))
+        detail = f": {plain(item.detail)}" if item.detail else ""
+        print(visible(f"{_SIGNS.get(item.mark, '?   ')}  {item.text}{detail}"))
     return 1 if any(item.mark is Mark.FAILED for item in items) else 0
 
 

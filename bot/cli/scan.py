@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainmaster.bot.reading.scan.scanner import scan_file
+from trainmaster.visible import visible_json
 
 _USAGE = """usage: trainmaster scan LOG [--json]
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if "--json" in options:
         import json  # noqa: PLC0415 - only this branch needs it
 
-        text = json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
+        text = visible_json(json.dumps(report.to_json(), ensure_ascii=False, indent=2)) + "\n"
     else:
         from trainmaster.bot.reading.scan.report import render  # noqa: PLC0415 - only this branch needs it
 

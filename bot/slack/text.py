@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from trainmaster.bot.core.conversation import tokens
+from trainmaster.visible import visible
 
 ELLIPSIS: Final = "…"
 MAX_CHARS: Final = 20_000
 """More than a message can hold, so that a huge text costs no time."""
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff]")
 _WORD: Final = re.compile(r"\S+")
 _PUNCTUATED: Final = re.compile(r"([(\[{\"“]*)(.+?)([)\]}\"”,.;!?]*)")
 _EMOJI_CODE: Final = re.compile(r":(?:[a-z0-9_+'-]*[a-z][a-z0-9_+'-]*|100|1234):")
@@ -43,9 +43,10 @@ def utf8_len(piece: str) -> int:
 
 
 def clean(text: str) -> str:
-    """``text`` without control characters (line ends and tabs stay) and lone surrogates, which JSON cannot carry. Only
-    the first :data:`MAX_CHARS` are looked at."""
-    return _CONTROL.sub("", text[:MAX_CHARS].replace("\r\n", "\n").replace("\r", "\n"))
+    """``text`` with what would be obeyed or hidden shown: controls (line ends and tabs stay), marks of direction,
+    characters without width, and lone surrogates, which JSON cannot carry. Only the first :data:`MAX_CHARS` are looked
+    at."""
+    return visible(text[:MAX_CHARS].replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def one_line(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
 from trainmaster.bot.errors import StoreError
 from trainmaster.trainer.contract import fsync_dir, read_json, replace_json
+from trainmaster.visible import visible, visible_line
 
 GENESIS: Final = "0" * 64
 """What the first entry carries in place of a digest."""
@@ -48,8 +49,8 @@ class AuditLog:
                     ts=now,
                     actor=actor,
                     action=action,
-                    subject=subject,
-                    detail=detail,
+                    subject=visible_line(subject),
+                    detail=_shown(detail),
                 )
                 self._write(descriptor, entry)
         except (OSError, ValueError, TypeError) as error:
@@ -182,6 +183,15 @@ class AuditLog:
             return self._path.read_bytes().endswith(b"\n")
         except OSError:
             return False
+
+
+def _shown(value: Any) -> Any:
+    """As it may be read on any screen: nothing in the log is obeyed by whatever shows it."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible_line(str(key)): _shown(one) for key, one in value.items()}
+    return [_shown(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _sealed(

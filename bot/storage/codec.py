@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import stored_check
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
+from trainmaster.bot.core.conversation.tokens import at_rest, awake
 
 _E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
@@ -26,7 +27,7 @@ _T = TypeVar("_T")
 
 def encode_message(message: Message) -> str:
     """One line of JSON; what is no valid Unicode, which Slack refuses, becomes a question mark."""
-    text = json.dumps(asdict(message), separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(_resting(asdict(message)), separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -35,7 +36,16 @@ def encode_finding(finding: Finding) -> str:
     record = asdict(finding)
     if not math.isfinite(finding.ts):
         record["ts"] = 0.0
-    return json.dumps(record, separators=(",", ":"))
+    return json.dumps(_resting(record), separators=(",", ":"))
+
+
+def _resting(value: Any) -> Any:
+    """Every text in it with its times and people as data."""
+    if isinstance(value, str):
+        return at_rest(value)
+    if isinstance(value, dict):
+        return {key: _resting(one) for key, one in value.items()}
+    return [_resting(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def content_hash(text: str) -> str:
@@ -57,7 +67,7 @@ def decode_message(text: str) -> Message:
     record = _object(text)
     table = record.get("table")
     return Message(
-        title=str(record.get("title", "")),
+        title=awake(record.get("title", "")),
         tone=_member(Tone, record.get("tone")) or Tone.NEUTRAL,
         body=_texts(record.get("body")),
         fields=_pairs(record.get("fields")),
@@ -65,7 +75,7 @@ def decode_message(text: str) -> Message:
         table=Table(header=_texts(table.get("header")), rows=tuple(_texts(row) for row in _list(table.get("rows"))))
         if isinstance(table, dict)
         else None,
-        excerpt=str(record.get("excerpt", "")),
+        excerpt=awake(record.get("excerpt", "")),
         context=_texts(record.get("context")),
         buttons=_each(record.get("buttons"), _button),
         mentions=_texts(record.get("mentions")),
@@ -87,13 +97,13 @@ def decode_finding(text: str) -> Finding:
         severity=_member(Severity, record.get("severity")) or Severity.CRITICAL,
         nature=_member(Nature, record.get("nature")) or Nature.OCCURRENCE,
         ts=float(ts) if isinstance(ts, int | float) else 0.0,
-        title=str(record.get("title", "")),
+        title=awake(record.get("title", "")),
         body=_texts(record.get("body")),
         fields=_pairs(record.get("fields")),
         items=_each(record.get("items"), _item),
-        excerpt=str(record.get("excerpt", "")),
-        hint=str(record.get("hint", "")),
-        resolution=str(record.get("resolution", "")),
+        excerpt=awake(record.get("excerpt", "")),
+        hint=awake(record.get("hint", "")),
+        resolution=awake(record.get("resolution", "")),
         buttons=_each(record.get("buttons"), _button),
     )
 
@@ -107,7 +117,7 @@ def _object(text: str) -> dict[str, Any]:
 
 def _item(record: Mapping[str, Any]) -> Item | None:
     mark = _member(Mark, record.get("mark")) or Mark.UNKNOWN
-    return Item(mark=mark, text=str(record.get("text", "")), detail=str(record.get("detail", "")))
+    return Item(mark=mark, text=awake(record.get("text", "")), detail=awake(record.get("detail", "")))
 
 
 def _button(record: Mapping[str, Any]) -> Button | None:
@@ -117,10 +127,10 @@ def _button(record: Mapping[str, Any]) -> Button | None:
     confirm = record.get("confirm")
     return Button(
         action=action,
-        label=str(record.get("label", "")),
+        label=awake(record.get("label", "")),
         value=str(record.get("value", "")),
         style=_member(ButtonStyle, record.get("style")) or ButtonStyle.PLAIN,
-        confirm=confirm if isinstance(confirm, str) else None,
+        confirm=None if confirm is None else awake(confirm),
     )
 
 
@@ -138,11 +148,11 @@ def _list(value: object) -> Iterable[Any]:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(str(one) for one in _list(value))
+    return tuple(awake(one) for one in _list(value))
 
 
 def _pairs(value: object) -> tuple[tuple[str, str], ...]:
-    return tuple((str(one[0]), str(one[1])) for one in _list(value) if isinstance(one, list) and len(one) == 2)
+    return tuple((awake(one[0]), awake(one[1])) for one in _list(value) if isinstance(one, list) and len(one) == 2)
 
 
 def _each(value: object, decode: Callable[[Mapping[str, Any]], _T | None]) -> tuple[_T, ...]:

@@ -11,6 +11,7 @@ from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unkn
 from trainmaster.trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
 from trainmaster.trainer.checkpoints.files import DigestError
 from trainmaster.trainer.contract import ExitCode, encode_record
+from trainmaster.visible import visible, visible_json
 
 FAILED: Final = 1
 """No space, no permission, a broken file system: not the user's words and not the checkpoint."""
@@ -42,14 +43,14 @@ def main(verb: str, argv: Sequence[str]) -> int:
         return _failed(FAILED, error.message, error.hint, as_json=as_json)
     except (OSError, DigestError) as error:
         return _failed(FAILED, str(error), "see what is wrong with the file system and ask again", as_json=as_json)
-    print(encode_record(record) if as_json else text)
+    print(visible_json(encode_record(record)) if as_json else visible(text))
     return int(code)
 
 
 def _failed(code: int, message: str, hint: str, *, as_json: bool) -> int:
     if as_json:
-        print(encode_record({"error": message, "hint": hint, "exit_code": int(code)}))
-    print(f"error: {message}" + (f"\nHint: {hint}" if hint else ""), file=sys.stderr)
+        print(visible_json(encode_record({"error": message, "hint": hint, "exit_code": int(code)})))
+    print(visible(f"error: {message}" + (f"\nHint: {hint}" if hint else "")), file=sys.stderr)
     return int(code)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
 from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE
 from trainmaster.trainer.contract import ExitCode
+from trainmaster.visible import visible
 
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
 VERBS: Final = {verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay", "selfcheck")}
@@ -35,5 +36,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         carry_out: Callable[[Arguments], int] = importlib.import_module(VERBS[verb]).main
         return carry_out(split_arguments(rest))
     except ArgumentsError as error:
-        print(error.message + (f"\nHint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        print(visible(error.message + (f"\nHint: {error.hint}" if error.hint else "")), file=sys.stderr)
         return ExitCode.BAD_ARGUMENTS

@@ -37,6 +37,7 @@ from trainmaster.trainer.contract import (  # noqa: E402 - as above
 from trainmaster.trainer.data.sampling import set_random_state  # noqa: E402 - as above
 from trainmaster.trainer.incidents.incident import first_bad_module  # noqa: E402 - as above
 from trainmaster.trainer.incidents.incident_weights import RNG_NAME, SCENE_NAME  # noqa: E402 - as above
+from trainmaster.visible import visible, visible_json  # noqa: E402 - as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +141,10 @@ def main(arguments: Arguments) -> int:
     found = replay(layout, arguments.words[1].zfill(4))
     if "json" in arguments.flags:
         numbers = {"loss": encode_number(found.loss), "loss_then": encode_number(found.loss_then)}
-        print(json.dumps({**asdict(found), **numbers, "same_loss": found.same_loss, "bad_again": found.bad_again}))
+        told = {**asdict(found), **numbers, "same_loss": found.same_loss, "bad_again": found.bad_again}
+        print(visible_json(json.dumps(told)))
     else:
-        print(_in_words(found))
+        print(visible(_in_words(found)))
     sys.stdout.flush()
     return ExitCode.FINISHED
 

@@ -17,6 +17,7 @@ from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.settings.guard_settings import GUARD_KEYS
 from trainmaster.trainer.settings.inputs import data_faults, parse_values, value_faults
 from trainmaster.trainer.state.resume_plan import NEXT_LEVEL, PLAN_KEY, ResumePlan, ResumeRefusedError, make_plan
+from trainmaster.visible import visible
 
 FIXED: Final = {
     **dict.fromkeys(("model", "task", "pretrained", "single_cls", "cfg"), "a run keeps its model"),
@@ -53,11 +54,11 @@ def resume(
     except ResumeRefusedError as refusal:
         _put_on_record(layout, refusal)
         lock.release()
-        print(refusal, file=sys.stderr)
+        print(visible(str(refusal)), file=sys.stderr)
         return ExitCode.REFUSED
     except CheckpointError as error:
         lock.release()
-        print(f"{error.message}. Hint: {error.hint}", file=sys.stderr)
+        print(visible(f"{error.message}. Hint: {error.hint}"), file=sys.stderr)
         return ExitCode.REFUSED
     except BaseException:
         lock.release()

@@ -1,29 +1,36 @@
-"""Times and people inside plain text, as tokens that the renderer turns into what the reader's Slack shows best.
+"""Times and people inside text: made here, and nowhere else.
 
-They are our own syntax, not Slack's, so that foreign text (a log line, a file name) can be told apart and never pings
-anybody: everything but these tokens is escaped.
+A piece carries a seal that this process drew when it started. Foreign text (a file's name, a log line, what somebody
+typed) cannot hold it, so it can name neither a time nor a person, whatever it looks like: it is shown as it is written.
+Where text is kept, pieces are kept as data of their own, see :func:`at_rest`. docs/decisions/0011-typed-pieces.md says
+why.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from datetime import UTC, datetime
 from typing import Final
 
-TOKEN: Final = re.compile(r"<t:(?P<ts>\d{1,11})>|<u:(?P<user>[UW][A-Z0-9]{1,20})>")
+_SEAL: Final = secrets.token_hex(8)
+TOKEN: Final = re.compile(rf"<t:(?P<ts>\d{{1,11}}):{_SEAL}>|<u:(?P<user>[UW][A-Z0-9]{{1,20}}):{_SEAL}>")
 """``ts`` is seconds since the epoch; ``user`` a Slack user id."""
+
+Resting = str | list[str | dict[str, int | str]]
+"""Text as it is kept: foreign text as it is, or a list of it and of ``{"t": seconds}`` and ``{"u": user}``."""
 
 _USER: Final = re.compile(r"[UW][A-Z0-9]{1,20}")
 
 
 def moment(ts: float) -> str:
     """A time, shown in each reader's own zone."""
-    return f"<t:{max(0, round(ts))}>"
+    return f"<t:{max(0, round(ts))}:{_SEAL}>"
 
 
 def person(user: str) -> str:
-    """A person, shown by name."""
-    return f"<u:{user}>"
+    """A person, shown by name; what is no user id stays what it is."""
+    return f"<u:{user}:{_SEAL}>" if _USER.fullmatch(user) else user
 
 
 def actor(name: str) -> str:
@@ -34,6 +41,30 @@ def actor(name: str) -> str:
 def plain(text: str) -> str:
     """``text`` without tokens: times in UTC, people by id. For notifications, logs and the terminal."""
     return TOKEN.sub(_spell_out, text)
+
+
+def at_rest(text: str) -> Resting:
+    """``text`` for a database: its pieces as data, which foreign text beside them cannot become."""
+    kept: list[str | dict[str, int | str]] = []
+    at = 0
+    for found in TOKEN.finditer(text):
+        kept += [text[at : found.start()], {"u": found["user"]} if found["user"] else {"t": int(found["ts"])}]
+        at = found.end()
+    return [*kept, text[at:]] if kept else text
+
+
+def awake(kept: object) -> str:
+    """The text that :func:`at_rest` kept, of this process or of an earlier one. Anything else is foreign text."""
+    return "".join(map(_awake, kept)) if isinstance(kept, list) else str(kept)
+
+
+def _awake(piece: object) -> str:
+    if isinstance(piece, dict):
+        ts, user = piece.get("t"), piece.get("u")
+        if isinstance(ts, int):
+            return moment(ts)
+        return person(user) if isinstance(user, str) else ""
+    return str(piece)
 
 
 def _spell_out(token: re.Match[str]) -> str:

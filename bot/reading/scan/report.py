@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from trainmaster.bot.core.run.crash_advice import crash_advice
 from trainmaster.bot.reading.scan.scanner import ScanReport
 from trainmaster.bot.reading.scan.summary import SummaryEntry
+from trainmaster.visible import visible_line
 
 _RED, _YELLOW, _GREEN, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _SHOWN_ENTRIES = 20
@@ -23,8 +24,8 @@ def render(report: ScanReport, *, name: str, color: bool) -> str:
         return f"{code}{text}{_PLAIN}" if color else text
 
     code, verdict = _verdict(report)
-    lines = [paint(_BOLD, name), paint(code, verdict), ""]
-    lines += [f"  {label:<11}{value}" for label, value in _facts(report)]
+    lines = [paint(_BOLD, visible_line(name)), paint(code, verdict), ""]
+    lines += [f"  {label:<11}{visible_line(value)}" for label, value in _facts(report)]
     advice = [f"  {line}" for line in _advice(report)]
     lines += ["", "What to do", *advice] if advice else []
     lines += _entries("Incidents", report.incidents, paint(_RED, "✗"))
@@ -121,7 +122,7 @@ def _entries(title: str, entries: tuple[SummaryEntry, ...], mark: str) -> Iterab
 
 def _printable(text: str) -> str:
     """``text`` without what a terminal would obey."""
-    text = "".join(character if character.isprintable() else "�" for character in text)
+    text = visible_line(text)
     return text if len(text) <= _TEXT_CHARACTERS else text[: _TEXT_CHARACTERS - 1] + "…"
 
 

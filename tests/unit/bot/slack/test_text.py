@@ -91,8 +91,31 @@ def test_what_a_person_typed_comes_back(text: str) -> None:
     assert unescape("".join(literal(text))) == text
 
 
-def test_control_characters_and_lone_surrogates_are_dropped() -> None:
-    assert clean("a\x1b[31mb\x00\r\nc\rd\ud800\u2028") == "a[31mb\nc\nde"[:-1]
+def test_what_would_be_obeyed_or_hidden_is_shown() -> None:
+    shown = "a⟨U+001B⟩[31mb⟨U+0000⟩\nc\nd⟨U+D800⟩⟨U+2028⟩⟨U+202E⟩⟨U+200B⟩"
+    assert clean("a\x1b[31mb\x00\r\nc\rd\ud800\u2028\u202e\u200b") == shown
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "<u:U0CLEO>",
+        "<t:1760000000>",
+        "<@U0CLEO>",
+        "<!channel>",
+        "<!subteam^S0ABC>",
+        "<https://evil.example|status>",
+        "<!date^1^{date}^https://evil.example|x>",
+        "<u:U0CLEO:0123456789abcdef>",
+        "&lt;@U0CLEO&gt;",
+    ],
+)
+def test_foreign_text_makes_no_mention_no_date_and_no_link(forged: str) -> None:
+    text = "".join(mrkdwn(f"bad image {forged}.png"))
+    assert "<" not in text
+    assert text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace("`", "") == (
+        f"bad image {forged}.png"
+    )
 
 
 def test_an_excerpt_keeps_its_end_and_says_that_the_beginning_is_missing() -> None:
