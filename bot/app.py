@@ -126,6 +126,7 @@ class App:
             limits=settings.part(HostLimits),
             clock=self.clock,
         )
+        self._audit = AuditLog(settings.state_dir / "audit.jsonl")
         self.operations = self._make_operations()
         self.supervisor.operations = self.operations
         self._notices = Notices(
@@ -181,7 +182,7 @@ class App:
             operations=SqliteOperations(durable),
             intents=SqliteIntents(durable),
             outbox=self.outbox,
-            audit=AuditLog(self.settings.state_dir / "audit.jsonl"),
+            audit=self._audit,
             transactions=durable,
             chat=self.connection.chat,
             instance=_own_identity(self.driver.local),
@@ -252,6 +253,10 @@ class App:
             selection=SelectionStore(self.database),
             report_limits=self.settings.part(ReportLimits),
             host=lambda: self.host.fact,
+            roles=self.connection.people,
+            audit=self._audit,
+            members_care=self.settings.alerts_handled_by == "members",
+            link=self.connection.link,
         )
         handler = RequestHandler(context, silence_s=self.settings.part(AlertLimits).silence_s, notify=self._notify)
         pause_s = 1.0

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from trainmaster.bot.core.alerts.alert import Alert, card_key
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import Command, Context, Invocation, find_run, pattern, thread_key
+from trainmaster.commands.base import Command, Context, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.care import in_public, on_record, word_key
 
 _MAX_SHOWN = 10
 
@@ -18,13 +20,19 @@ async def ack(invocation: Invocation, context: Context) -> Reply:
     every alert that fires on it."""
     of_run = _alerts_of_thread(invocation, context)
     if len(of_run) > 1:
-        return _ack_all(of_run, invocation, context)
+        return await _ack_all(of_run, invocation, context)
     alert = of_run[0] if of_run else await meant_alert(invocation, context)
     acked = context.alerts.ack(alert.fingerprint, invocation.request.user, context.clock.now())
     if acked is None:
         raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
     by = person(acked.acked_by) if acked.acked_by else "nobody"
-    return Reply(message=Message(title=f"Acknowledged by {by}: {acked.finding.title}", tone=Tone.GOOD))
+    user, now = invocation.request.user, context.clock.now()
+    unrecorded = on_record(context, user, "alert.acked", acked.finding.run, alert=acked.finding.title)
+    message = Message(
+        title=f"Acknowledged by {by}: {acked.finding.title}", tone=Tone.GOOD, body=(unrecorded,) if unrecorded else ()
+    )
+    await in_public(context, invocation.request.channel, message, word_key(acked, "ack", now))
+    return Reply(message=message)
 
 
 def _alerts_of_thread(invocation: Invocation, context: Context) -> tuple[Alert, ...]:
@@ -33,15 +41,21 @@ def _alerts_of_thread(invocation: Invocation, context: Context) -> tuple[Alert, 
     return tuple(alert for alert in firing if key == card_key(alert.finding.run) and alert.acked_by is None)
 
 
-def _ack_all(alerts: Sequence[Alert], invocation: Invocation, context: Context) -> Reply:
+async def _ack_all(alerts: Sequence[Alert], invocation: Invocation, context: Context) -> Reply:
     user, now = invocation.request.user, context.clock.now()
     acked = [one for one in (context.alerts.ack(alert.fingerprint, user, now) for alert in alerts) if one is not None]
+    unrecorded = [
+        fault
+        for one in acked
+        if (fault := on_record(context, user, "alert.acked", one.finding.run, alert=one.finding.title))
+    ]
     message = Message(
-        title=f"Acknowledged by {person(user)}: {len(acked)} alerts of this run",
+        title=f"Acknowledged by {person(user)}: {counted(len(acked), 'alert')} of this run",
         tone=Tone.GOOD,
-        body=tuple(one.finding.title for one in acked[:_MAX_SHOWN]),
+        body=(*(one.finding.title for one in acked[:_MAX_SHOWN]), *unrecorded[:1]),
         context=(f"and {len(acked) - _MAX_SHOWN} more",) if len(acked) > _MAX_SHOWN else (),
     )
+    await in_public(context, invocation.request.channel, message, word_key(acked[0] if acked else None, "ack", now))
     return Reply(message=message)
 
 
@@ -75,4 +89,6 @@ ACK = Command(
     examples=("ack",),
     pattern=pattern(r"ack(?:nowledge)?"),
     action=ack,
+    needs=Needs.CARE,
+    what="take alerts",
 )

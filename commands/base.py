@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Protocol
 
 from trainmaster.bot.core.alerts.alert_book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
+from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.ports import Clock, Outbox, Runs
+from trainmaster.bot.ports import Clock, Outbox, Posted, Runs
+from trainmaster.commands.roles import Gate, NoRoles, Record, Roles
 
 
 class RunOperations(Protocol):
@@ -122,6 +125,19 @@ class Context:
     report_limits: ReportLimits
     host: Callable[[], HostFact | None] = lambda: None
     """The newest look at the host that the bot runs on."""
+    roles: Roles = field(default_factory=NoRoles)
+    audit: Record | None = None
+    members_care: bool = False
+    """Whether members of the alert channel may take and silence alerts, not only people on call."""
+    link: Callable[[Posted], str] = lambda _: ""
+    """The address of a message."""
+
+    @property
+    def gate(self) -> Gate:
+        """Who may do what."""
+        return Gate(
+            on_call=self.on_call, roles=self.roles, clock=self.clock, audit=self.audit, members_care=self.members_care
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +146,8 @@ class Invocation:
 
     request: Request
     words: dict[str, str]
+    acts: bool = False
+    """Whether the command does something to the run that it is about."""
 
     def integer(self, name: str) -> int | None:
         """The number given for ``name``; None when it was left out.
@@ -145,6 +163,18 @@ class Invocation:
         return int(text)
 
 
+class Needs(StrEnum):
+    """Who may use a command."""
+
+    NOTHING = "nothing"
+    """It only tells."""
+    VOICE = "voice"
+    """It asks others for a decision, or changes what people here see."""
+    CARE = "care"
+    """It takes or silences alerts."""
+    ON_CALL = "on call"
+
+
 Action = Callable[[Invocation, Context], Awaitable[Reply]]
 
 
@@ -157,7 +187,14 @@ class Command:
     examples: tuple[str, ...]
     pattern: re.Pattern[str]
     action: Action
-    on_call_only: bool = False
+    needs: Needs = Needs.NOTHING
+    what: str = ""
+    """What the command does, as in “only people on call may stop a run”."""
+
+    @property
+    def on_call_only(self) -> bool:
+        """Whether nobody else may use it."""
+        return self.needs is Needs.ON_CALL
 
     def match(self, text: str) -> dict[str, str] | None:
         """The groups that ``text`` fills; None when it is another command."""
@@ -174,6 +211,8 @@ RUN_WORD = r"(?:\s+(?:of|on|for)\s+(?P<run>\S.*?))?"
 EXAMPLE_RUN = "digits"
 """Stands for a run in the examples of commands; people are shown one of theirs."""
 
+_CLOCKS_S = 2.0
+"""By which Slack's clock and the trainer's may differ."""
 _MAX_NAME = 60
 _MAX_COMPARED = 5000
 """Runs that a misspelt name is compared with, the newest first: a comparison takes some microseconds."""
@@ -205,7 +244,27 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
         raise CommandError(
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: trainmaster train ..."
         )
-    return await context.runs.refresh(view.run) or view
+    view = await context.runs.refresh(view.run) or view
+    _refuse_if_said_before(invocation, view)
+    return view
+
+
+def _refuse_if_said_before(invocation: Invocation, view: RunView) -> None:
+    """What acts on a run was said of the attempt that runs now.
+
+    Raises:
+        CommandError: it was said of an earlier one.
+    """
+    said_ts, began_ts = invocation.request.said_ts, view.record.started_ts if view.record else None
+    if not invocation.acts or said_ts is None or began_ts is None or not view.state.active:
+        return
+    if said_ts < began_ts - _CLOCKS_S:
+        raise CommandError(
+            "said-before",
+            f"that was said at {moment(said_ts)}, before attempt {view.attempt} of {view.name} began at "
+            f"{moment(began_ts)}; nothing was done.",
+            "say it again if it is meant of this attempt",
+        )
 
 
 def _unknown_run(named: str, context: Context) -> CommandError:

@@ -6,8 +6,12 @@ from difflib import get_close_matches
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Request
-from trainmaster.commands.base import Command, Context, Invocation, for_people
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.errors import CommandError
+from trainmaster.commands.base import Command, Context, Invocation, Needs, for_people
 
+OLD_S = 120.0
+"""A command that acts and is older asks back: Slack brings events up to eight minutes late, and the world moves on."""
 _MAX_ECHO = 80
 _JOINING = 3
 """Letters of words such as “of” and “for”, which say nothing of what was meant."""
@@ -36,16 +40,38 @@ async def dispatch(request: Request, context: Context, commands: tuple[Command, 
     Raises:
         TrainmasterError: the command can't be carried out; the message is for the person.
     """
+    context.gate.refuse_foreign(request.user, request.foreign, request.text[:_MAX_ECHO])
     text = " ".join(request.text.split()) or "help"
     found = match(text, commands)
     if found is None:
         return _unknown(text, commands, context)
     command, words = found
-    invocation = Invocation(request=request, words=words)
-    if command.on_call_only:
-        what = " ".join(word for word in command.name.split() if word.islower())
-        await context.on_call.require(request.user, what)
+    invocation = Invocation(request=request, words=words, acts=command.needs in {Needs.ON_CALL, Needs.VOICE})
+    await _require(command, request, context)
     return await command.action(invocation, context)
+
+
+async def _require(command: Command, request: Request, context: Context) -> None:
+    """The person may use the command, and it is not an old one.
+
+    Raises:
+        CommandError: they may not, or it was said too long ago.
+    """
+    if command.needs is Needs.NOTHING:
+        return
+    if command.needs is Needs.ON_CALL:
+        await context.gate.require_on_call(request.user, command.what)
+    elif command.needs is Needs.CARE:
+        await context.gate.require_care(request.user, command.what)
+    else:
+        await context.gate.require_voice(request.user, request.channel, command.what)
+    said_ts = request.said_ts
+    if said_ts is not None and context.clock.now() - said_ts > OLD_S:
+        raise CommandError(
+            "said-long-ago",
+            f"“{request.text[:_MAX_ECHO]}” was said at {moment(said_ts)} and reached me only now; nothing was done.",
+            "say it again if it still holds",
+        )
 
 
 def _unknown(text: str, commands: tuple[Command, ...], context: Context) -> Reply:

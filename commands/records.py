@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern
 
 
 async def audit(invocation: Invocation, context: Context) -> Reply:
@@ -43,5 +43,6 @@ BRING_BACK = Command(
     examples=("bring back after-epoch-0002",),
     pattern=pattern(r"bring back (?P<folder>[\w.-]{1,100})" + RUN_WORD),
     action=bring_back,
-    on_call_only=True,
+    needs=Needs.ON_CALL,
+    what="bring back an archive",
 )

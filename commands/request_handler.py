@@ -6,10 +6,22 @@ from collections.abc import Callable
 
 from trainmaster.bot.core.conversation.message import ActionId, Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Press, Request
-from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
+from trainmaster.commands.care import on_record
+
+_CARE = frozenset({ActionId.ACK, ActionId.SILENCE, ActionId.UNSILENCE})
+_WHAT = {
+    ActionId.APPROVE: "decide",
+    ActionId.REJECT: "decide",
+    ActionId.ACK: "take alerts",
+    ActionId.SILENCE: "silence alerts",
+    ActionId.UNSILENCE: "end silences",
+    ActionId.CONTINUE_RUN: "decide to continue",
+    ActionId.PROPOSE_ROLLBACK: "ask for a rollback",
+}
 
 
 class RequestHandler:
@@ -43,6 +55,7 @@ class RequestHandler:
             self._notify()
 
     async def _act(self, press: Press) -> Reply | None:
+        await self._require(press)
         key = self._context.outbox.key_at(press.channel, press.message_ts)
         if press.action in {ActionId.APPROVE, ActionId.REJECT}:
             self._refuse_elsewhere(press)
@@ -58,6 +71,22 @@ class RequestHandler:
         if press.action is ActionId.CONTINUE_RUN:
             return await self._context.operations.continue_run(run, press.user, press.reason, channel=press.channel)
         return await self._context.operations.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
+
+    async def _require(self, press: Press) -> None:
+        """The person may press that button.
+
+        Raises:
+            CommandError: they may not; it is on record.
+        """
+        gate = self._context.gate
+        gate.refuse_foreign(press.user, press.foreign, press.action.value)
+        what = _WHAT[press.action]
+        if press.action in _CARE:
+            await gate.require_care(press.user, what)
+        elif press.action is ActionId.PROPOSE_ROLLBACK:
+            await gate.require_voice(press.user, press.channel, what)
+        else:
+            await gate.require_member(press.user, what)
 
     def _refuse_elsewhere(self, press: Press) -> None:
         """A decision counts on its own card only; one whose place is not known yet is taken at its word."""
@@ -75,19 +104,30 @@ class RequestHandler:
 
     def _ack(self, press: Press) -> Reply | None:
         now = self._context.clock.now()
-        if self._context.alerts.ack(press.value, press.user, now) is None:
+        acked = self._context.alerts.ack(press.value, press.user, now)
+        if acked is None:
             raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
+        on_record(self._context, press.user, "alert.acked", acked.finding.run, alert=acked.finding.title)
         return None  # the alert's own message now names who has it
 
     def _unsilence(self, press: Press) -> Reply | None:
-        if self._context.alerts.unsilence(press.value, press.user, self._context.clock.now()) is None:
+        heard = self._context.alerts.unsilence(press.value, press.user, self._context.clock.now())
+        if heard is None:
             raise CommandError("not-silenced", "this alert is not silenced.", "/train alerts")
+        on_record(self._context, press.user, "alert.unsilenced", heard.finding.run, what=heard.finding.title)
         return None  # the alert's own message no longer says that it is
 
     def _silence(self, press: Press) -> Reply | None:
         now = self._context.clock.now()
-        if self._context.alerts.silence(press.value, press.user, now + self._silence_s, now) is None:
+        until_ts = now + self._silence_s
+        alert = self._context.alerts.silence(press.value, press.user, until_ts, now)
+        if alert is None:
             raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
-        until = moment(now + self._silence_s)
-        title = f"Silent for {duration(self._silence_s)}, until {until}"
-        return Reply(message=Message(title=title, tone=Tone.NEUTRAL), private=True)
+        what = alert.finding.title
+        unrecorded = on_record(
+            self._context, press.user, "alert.silenced", alert.finding.run, what=what, until_ts=until_ts
+        )
+        title = f"Silent for {duration(self._silence_s)}, until {moment(until_ts)}: {what}"
+        body = (f"Silenced by {person(press.user)}.", *([unrecorded] if unrecorded else []))
+        # In the thread of the alert: a silence is everybody's business.
+        return Reply(message=Message(title=title, tone=Tone.NEUTRAL, body=body))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern
 
 
 async def resume(invocation: Invocation, context: Context) -> Reply:
@@ -30,7 +30,8 @@ RESUME = Command(
     examples=("resume", "resume level strict"),
     pattern=pattern(r"resume(?: (?:at |with )?level (?P<level>[\w+]+))?" + RUN_WORD),
     action=resume,
-    on_call_only=True,
+    needs=Needs.ON_CALL,
+    what="resume a run",
 )
 CONTINUE = Command(
     name="continue",
@@ -38,5 +39,6 @@ CONTINUE = Command(
     examples=("continue", "continue because the spike was one bad image"),
     pattern=pattern(r"continue(?: forward)?(?: (?:because )?(?P<why>.{1,500}))?"),
     action=continue_run,
-    on_call_only=True,
+    needs=Needs.ON_CALL,
+    what="decide to continue",
 )

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from typing import Final
+
 from trainmaster.bot.core.conversation.message import Reply
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
+from trainmaster.bot.core.conversation.tokens import link
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
+
+_LINK_LOOKS: Final = 20
+_LINK_LOOK_S: Final = 0.1
+"""Until the card stands in Slack; two seconds are no wait for a plan that was made for several."""
 
 
 async def execute_rollback(invocation: Invocation, context: Context) -> Reply:
     """A plan bound to the world as it is now, and a card on which people on call decide."""
     view = await find_run(invocation, context)
     request = invocation.request
-    return await context.operations.propose_rollback(
+    thread_of = thread_key(request, context)
+    seen = thread_of is not None or await context.roles.reaches(request.channel)
+    reply = await context.operations.propose_rollback(
         view.run,
         request.user,
-        channel=request.channel,
-        thread_of=thread_key(request, context),
+        # Where few would see the card, it goes to the alert channel.
+        channel=request.channel if seen else None,
+        thread_of=thread_of,
         to_epoch=invocation.integer("number"),
         level=invocation.words.get("level"),
         dry_run="dry" in invocation.words or "dry_last" in invocation.words,
     )
+    return reply if seen or not reply.card else await _with_link(reply, context)
+
+
+async def _with_link(reply: Reply, context: Context) -> Reply:
+    """The answer, with the way to the card; without it when Slack has not taken the card yet."""
+    posted = context.outbox.posted(reply.card)
+    for _ in range(_LINK_LOOKS):
+        if posted is not None:
+            break
+        await asyncio.sleep(_LINK_LOOK_S)
+        posted = context.outbox.posted(reply.card)
+    url = context.link(posted) if posted is not None else ""
+    where = link(url, "its card") if url else "its card"
+    line = f"Everybody on call sees {where} in the alert channel."
+    return replace(reply, message=replace(reply.message, body=(*reply.message.body, line)))
 
 
 ROLLBACK = Command(
@@ -35,4 +62,6 @@ ROLLBACK = Command(
         r"(?: (?:at |with )?level (?P<level>[\w+]+))?(?P<dry> dry\s*run)?" + RUN_WORD + r"(?P<dry_last> dry\s*run)?"
     ),
     action=execute_rollback,
+    needs=Needs.VOICE,
+    what="ask for a rollback",
 )

@@ -6,7 +6,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Table, Ton
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import Command, Context, Invocation, find_run, label_of, pattern
+from trainmaster.commands.base import Command, Context, Invocation, Needs, find_run, label_of, pattern
 
 _MAX_SHOWN = 20
 
@@ -68,4 +68,6 @@ USE = Command(
     examples=("use digits",),
     pattern=pattern(r"use (?P<run>\S.*?)"),
     action=use_run,
+    needs=Needs.VOICE,
+    what="choose the run of a channel",
 )

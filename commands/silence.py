@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
-from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.acknowledge import meant_alert
 from trainmaster.commands.alerts import silence_text
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.care import in_public, on_record, word_key
 
 _UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 _MAX_SILENCE_S = 7 * 86400.0
@@ -35,14 +36,22 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
     if invocation.words.get("run"):
         view = await find_run(invocation, context)
         context.alerts.silence_where(user, now + seconds, now, run=view.run)
-        what = f"every alert of {view.name}, critical ones too"
+        what, subject = f"every alert of {view.name}, critical ones too", view.run
     else:
         alert = await meant_alert(invocation, context)
         if context.alerts.silence(alert.fingerprint, user, now + seconds, now) is None:
             raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
-        what = alert.finding.title
-    title = f"Silent for {duration(seconds)}, until {moment(now + seconds)}: {what}"
-    return Reply(message=Message(title=title, tone=Tone.NEUTRAL, context=("/train unsilence ends it earlier",)))
+        what, subject = alert.finding.title, alert.finding.run
+    until_ts = now + seconds
+    unrecorded = on_record(context, user, "alert.silenced", subject, what=what, until_ts=until_ts)
+    message = Message(
+        title=f"Silent for {duration(seconds)}, until {moment(until_ts)}: {what}",
+        tone=Tone.NEUTRAL,
+        body=(f"Silenced by {person(user)}.", *([unrecorded] if unrecorded else [])),
+        context=("/train unsilence ends it earlier",),
+    )
+    await in_public(context, invocation.request.channel, message, word_key(None, f"silence/{subject}", now))
+    return Reply(message=message)
 
 
 async def unsilence(invocation: Invocation, context: Context) -> Reply:
@@ -58,12 +67,12 @@ async def unsilence(invocation: Invocation, context: Context) -> Reply:
     if number is None and key is not None:
         heard = context.alerts.unsilence(key, user, now)
         if heard is not None:
-            return _heard(heard.finding.title)
+            return await _heard(invocation, context, heard.finding.title, heard.finding.run)
     ended = _meant(number, context.alerts.silences(now))
     what = silence_text(ended, context)
     if not context.alerts.end_silence(ended.id, user, now):
         raise CommandError("not-silenced", f"silence {ended.id} has ended by itself.", "/train alerts")
-    return _heard(what)
+    return await _heard(invocation, context, what, ended.run or "")
 
 
 def _meant(number: int | None, silences: Sequence[Silence]) -> Silence:
@@ -79,8 +88,13 @@ def _meant(number: int | None, silences: Sequence[Silence]) -> Silence:
     return found
 
 
-def _heard(what: str) -> Reply:
-    return Reply(message=Message(title=f"Heard again: {what}", tone=Tone.GOOD, context=("/train alerts",)))
+async def _heard(invocation: Invocation, context: Context, what: str, subject: str) -> Reply:
+    user, now = invocation.request.user, context.clock.now()
+    unrecorded = on_record(context, user, "alert.unsilenced", subject, what=what)
+    body = (f"Asked for by {person(user)}.", *([unrecorded] if unrecorded else []))
+    message = Message(title=f"Heard again: {what}", tone=Tone.GOOD, body=body, context=("/train alerts",))
+    await in_public(context, invocation.request.channel, message, word_key(None, f"unsilence/{subject}", now))
+    return Reply(message=message)
 
 
 SILENCE = Command(
@@ -89,6 +103,8 @@ SILENCE = Command(
     examples=("silence 2h", "silence 30m", "silence 2h for digits"),
     pattern=pattern(rf"silence(?: for)? (?P<number>\d{{1,4}})\s*(?P<unit>[mhd]){RUN_WORD}"),
     action=silence,
+    needs=Needs.CARE,
+    what="silence alerts",
 )
 UNSILENCE = Command(
     name="unsilence",
@@ -96,4 +112,6 @@ UNSILENCE = Command(
     examples=("unsilence", "unsilence 3"),
     pattern=pattern(r"unsilence(?: (?P<id>\d{1,6}))?"),
     action=unsilence,
+    needs=Needs.CARE,
+    what="end silences",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern, thread_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
 
 
 async def stop(invocation: Invocation, context: Context) -> Reply:
@@ -21,5 +21,6 @@ STOP = Command(
     examples=("stop now", "stop after epoch"),
     pattern=pattern(r"stop (?:now|(?P<later>after(?: this| the)? epoch))" + RUN_WORD),
     action=stop,
-    on_call_only=True,
+    needs=Needs.ON_CALL,
+    what="stop a run",
 )

@@ -147,7 +147,8 @@ class Operations:
         if not new:
             text = f"Asked before, at {moment(approval.created_ts)}, nothing has changed since. Open to: {deciders}."
         title = f"Rollback of {goal}: {'asked' if new else 'already asked'}"
-        return Reply(message=Message(title=title, body=(text,), context=(f"approval {approval.id}",)), private=True)
+        message = Message(title=title, body=(text,), context=(f"approval {approval.id}",))
+        return Reply(message=message, private=True, card=approval.card)
 
     async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
         """The click is counted, or the person reads why not; the last yes has started the rollback.

@@ -95,6 +95,11 @@ class SlackSettings(_Section):
         Setting("member or user group ids, groups separated by ;"),
     ] = ()
     """Mentioned one group after the other while nobody acknowledges a critical alert; “30m: U1; 2h: S3” sets when."""
+    alerts_handled_by: Annotated[
+        Literal["oncall", "members"], BeforeValidator(rules.lower), Setting("oncall or members")
+    ] = "oncall"
+    """Who may acknowledge, silence and unsilence alerts: people on call, or every full member of ALERT_CHANNEL. Guests
+    and people of other workspaces never may."""
 
 
 class PlaceSettings(_Section):

@@ -24,11 +24,13 @@ from slack_sdk.web.async_client import AsyncWebClient
 from trainmaster.bot.core.conversation.request import Handler
 from trainmaster.bot.core.health.address import is_loopback_url
 from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import Posted
 from trainmaster.bot.slack.answers import Answers
 from trainmaster.bot.slack.channel import resolve_channel
 from trainmaster.bot.slack.chat import OnCallSource, SlackChat
 from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.inbox import Inbox
+from trainmaster.bot.slack.people import SlackPeople
 from trainmaster.bot.slack.routes import register
 from trainmaster.bot.slack.scopes import missing_scopes
 
@@ -76,6 +78,8 @@ class Identity:
     team: str
     scopes: frozenset[str] | None
     server_ts: float | None
+    url: str = ""
+    """Of the workspace."""
 
 
 class SlackConnection:
@@ -97,6 +101,7 @@ class SlackConnection:
         self._answering_chat = SlackChat(self._client, access.on_call)
         self._chat = SlackChat(self._make_client([]), access.on_call)
         self._channel = access.channel
+        self.people = SlackPeople(self._client, lambda: self._channel)
         self._identity: Identity | None = None
         self._inbox: Inbox | None = None
         self._app: AsyncApp | None = None
@@ -113,6 +118,11 @@ class SlackConnection:
     def channel(self) -> str:
         """Id of the alert channel; as it was configured until :meth:`connect` has looked it up."""
         return self._channel
+
+    def link(self, posted: Posted) -> str:
+        """Address of a message, as Slack's own “copy link” gives it; empty before :meth:`connect`."""
+        url = self._identity.url if self._identity else ""
+        return f"{url.rstrip('/')}/archives/{posted.channel}/p{posted.ts.replace('.', '')}" if url else ""
 
     @property
     def identity(self) -> Identity | None:
@@ -132,7 +142,9 @@ class SlackConnection:
             log.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
         self._channel = await self.check_channel(join=True)
         answers = Answers(self._answering_chat, self._session, self._client.proxy)
-        self._inbox = Inbox(handler=handler, answers=answers, client=self._client, bot_user=identity.user)
+        self._inbox = Inbox(
+            handler=handler, answers=answers, client=self._client, bot_user=identity.user, team=identity.team_id
+        )
         self._app = self._make_app(identity)
         register(self._app, self._inbox)
         await self._open_socket()
@@ -162,7 +174,9 @@ class SlackConnection:
             team=str(answer.get("team") or ""),
             scopes=scopes,
             server_ts=_parse_date(headers.get("date")),
+            url=str(answer.get("url") or ""),
         )
+        self.people.team = self._identity.team_id
         return self._identity
 
     async def check_app_token(self) -> str:

@@ -38,8 +38,10 @@ class Inbox:
         answers: Answers,
         client: AsyncWebClient,
         bot_user: str,
+        team: str | None = None,
         seen: SeenEvents | None = None,
     ) -> None:
+        self._team = team
         self._handler = handler
         self._answers = answers
         self._client = client
@@ -50,7 +52,7 @@ class Inbox:
     async def slash(self, body: Payload, ack: Ack) -> None:
         """A slash command: acknowledged at once, as its answer is what shows that it was carried out."""
         await ack()
-        request = incoming.slash_request(body)
+        request = incoming.slash_request(body, self._team)
         if request is None:
             log.warning("a slash command without user or channel was ignored")
             return
@@ -60,13 +62,13 @@ class Inbox:
 
     async def mention(self, body: Payload) -> None:
         """A mention in a channel; answered in its thread if it was said in one."""
-        request = incoming.mention_request(body, self._bot_user)
+        request = incoming.mention_request(body, self._bot_user, self._team)
         if request is not None and self._seen.first(incoming.event_key(body)):
             await self._track(self._command(request, _place(request)))
 
     async def message(self, body: Payload) -> None:
         """A direct message, or talk in a thread: of that only what is a command, under a message of ours."""
-        talk = incoming.message_talk(body, self._bot_user)
+        talk = incoming.message_talk(body, self._bot_user, self._team)
         if talk is None or not self._seen.first(incoming.event_key(body)):
             return
         request = talk.request
@@ -76,7 +78,7 @@ class Inbox:
 
     async def button(self, body: Payload, ack: Ack) -> None:
         """A pressed button: what it changes is committed first, then acknowledged. Some only ask for a reason."""
-        press = incoming.press(body)
+        press = incoming.press(body, self._team)
         if press is None:
             await ack()
             log.warning("a click without action, user or message was ignored")
@@ -92,7 +94,7 @@ class Inbox:
 
     async def reason_given(self, body: Payload, ack: Ack) -> None:
         """The form with the reason, sent off."""
-        press = incoming.reason_given(body)
+        press = incoming.reason_given(body, self._team)
         if press is None:
             await ack()
             log.warning("a form without user or subject was ignored")

@@ -47,8 +47,8 @@ class Talk:
     under_bot: bool
 
 
-def slash_request(body: Mapping[str, Any]) -> Request | None:
-    """A slash command."""
+def slash_request(body: Mapping[str, Any], team: str | None = None) -> Request | None:
+    """A slash command. ``team`` is the bot's own workspace, here and below."""
     user, channel = _text(body, "user_id"), _text(body, "channel_id")
     if not user or not channel:
         return None
@@ -59,18 +59,19 @@ def slash_request(body: Mapping[str, Any]) -> Request | None:
         text=_words(_text(body, "text"), None),
         thread_ts=_text(body, "thread_ts") or None,
         id=_text(body, "trigger_id"),
+        foreign=_foreign(team, body.get("team_id")),
     )
 
 
-def mention_request(body: Mapping[str, Any], bot_user: str) -> Request | None:
+def mention_request(body: Mapping[str, Any], bot_user: str, team: str | None = None) -> Request | None:
     """Words that mention the bot in a channel."""
     event = _mapping(body, "event")
     if not _is_talk(event):
         return None
-    return _request(body, event, Origin.MENTION, bot_user)
+    return _request(body, event, Origin.MENTION, bot_user, team)
 
 
-def message_talk(body: Mapping[str, Any], bot_user: str) -> Talk | None:
+def message_talk(body: Mapping[str, Any], bot_user: str, team: str | None = None) -> Talk | None:
     """A direct message, or a reply in a thread of a channel. A mention in a channel has an event of its own."""
     event = _mapping(body, "event")
     if not _is_talk(event) or event.get("user") == bot_user:
@@ -81,11 +82,11 @@ def message_talk(body: Mapping[str, Any], bot_user: str) -> Talk | None:
         not thread_ts or thread_ts == event.get("ts") or _mention(bot_user).search(_text(event, "text"))
     ):
         return None
-    request = _request(body, event, Origin.DIRECT if is_direct else Origin.THREAD, bot_user)
+    request = _request(body, event, Origin.DIRECT if is_direct else Origin.THREAD, bot_user, team)
     return Talk(request=request, under_bot=event.get("parent_user_id") == bot_user) if request else None
 
 
-def press(body: Mapping[str, Any]) -> Press | None:
+def press(body: Mapping[str, Any], team: str | None = None) -> Press | None:
     """A pressed button."""
     actions = body.get("actions")
     first = actions[0] if isinstance(actions, list) and actions else None
@@ -103,6 +104,7 @@ def press(body: Mapping[str, Any]) -> Press | None:
         message_ts=ts,
         thread_ts=_text(message, "thread_ts") or _text(container, "thread_ts") or None,
         id=_text(body, "trigger_id"),
+        foreign=_team_of_click(body, team),
     )
 
 
@@ -135,7 +137,7 @@ def reason_form(asked: Press) -> dict[str, Any]:
     }
 
 
-def reason_given(body: Mapping[str, Any]) -> Press | None:
+def reason_given(body: Mapping[str, Any], team: str | None = None) -> Press | None:
     """The form, sent off. What it carries along has been in the person's hands and is checked like a button's value."""
     view = _mapping(body, "view")
     try:
@@ -157,6 +159,7 @@ def reason_given(body: Mapping[str, Any]) -> Press | None:
         thread_ts=_text(about, "thread_ts") or None,
         reason=one_line(unescape(_text(_mapping(_mapping(values, REASON), REASON), "value"))),
         id=_text(body, "trigger_id") or _text(view, "id"),
+        foreign=_team_of_click(body, team),
     )
 
 
@@ -166,7 +169,9 @@ def event_key(body: Mapping[str, Any]) -> str:
     return _text(body, "event_id") or f"{_text(event, 'channel')}/{_text(event, 'ts')}/{_text(event, 'type')}"
 
 
-def _request(body: Mapping[str, Any], event: Mapping[str, Any], origin: Origin, bot_user: str) -> Request | None:
+def _request(
+    body: Mapping[str, Any], event: Mapping[str, Any], origin: Origin, bot_user: str, team: str | None
+) -> Request | None:
     user, channel, ts = _text(event, "user"), _text(event, "channel"), _text(event, "ts")
     if not user or not channel:
         return None
@@ -179,11 +184,22 @@ def _request(body: Mapping[str, Any], event: Mapping[str, Any], origin: Origin, 
         ts=ts or None,
         thread_ts=thread_ts if thread_ts and thread_ts != ts else None,
         id=event_key(body),
+        foreign=_foreign(team, *(event.get(name) for name in ("user_team", "source_team", "team"))),
     )
 
 
+def _team_of_click(body: Mapping[str, Any], team: str | None) -> str:
+    return _foreign(team, _mapping(body, "user").get("team_id"), _mapping(body, "team").get("id"))
+
+
+def _foreign(team: str | None, *told: object) -> str:
+    """The first team told that is not the bot's own; empty when none is, and before the bot knows its own."""
+    return next((one for one in told if isinstance(one, str) and one and team and one != team), "")
+
+
 def _is_talk(event: Mapping[str, Any]) -> bool:
-    return event.get("subtype") in _TALK and not event.get("bot_id") and not event.get("hidden")
+    by_bot = event.get("bot_id") or event.get("app_id") or event.get("bot_profile")
+    return event.get("subtype") in _TALK and not by_bot and not event.get("hidden")
 
 
 def _words(text: str, bot_user: str | None) -> str:

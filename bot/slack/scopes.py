@@ -14,6 +14,8 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "conversations.info": ("channels:read", "groups:read"),
     "conversations.list": ("channels:read", "groups:read"),
     "conversations.join": ("channels:join",),
+    "conversations.members": ("channels:read", "groups:read"),
+    "users.info": ("users:read",),
     "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
 }

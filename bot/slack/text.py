@@ -151,6 +151,8 @@ def _with_ellipsis(kept: Sequence[str], limit: int, spare: int, cost: Cost) -> s
 def _token(match: re.Match[str]) -> str:
     if match["ts"]:
         return date(float(match["ts"]))
+    if match["url"]:
+        return f"<{''.join(literal(match['url']))}|{''.join(literal(match['label']))}>"
     return f"<@{match['user']}>"
 
 

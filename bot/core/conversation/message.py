@@ -106,3 +106,5 @@ class Reply:
     message: Message
     private: bool = False
     thread: tuple[Message, ...] = field(default=())
+    card: str = ""
+    """Key of the message that stands elsewhere and is what this answer is about."""

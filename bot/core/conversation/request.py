@@ -35,6 +35,13 @@ class Request:
     ts: str | None = None
     thread_ts: str | None = None
     id: str = ""
+    foreign: str = ""
+    """The person's workspace where it is not the bot's: a person is a team and a user, and only together."""
+
+    @property
+    def said_ts(self) -> float | None:
+        """When it was said, by Slack's clock; None where Slack does not tell."""
+        return _seconds(self.ts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,16 @@ class Press:
     thread_ts: str | None = None
     reason: str = ""
     id: str = ""
+    foreign: str = ""
+    """As of a request."""
+
+
+def _seconds(ts: str | None) -> float | None:
+    try:
+        seconds = float(ts or "")
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < float("inf") else None
 
 
 class Handler(Protocol):

@@ -14,23 +14,33 @@ from datetime import UTC, datetime
 from typing import Final
 
 _SEAL: Final = secrets.token_hex(8)
-TOKEN: Final = re.compile(rf"<t:(?P<ts>\d{{1,11}}):{_SEAL}>|<u:(?P<user>[UW][A-Z0-9]{{1,20}}):{_SEAL}>")
-"""``ts`` is seconds since the epoch; ``user`` a Slack user id."""
+TOKEN: Final = re.compile(
+    rf"<t:(?P<ts>\d{{1,11}})>{_SEAL}|<u:(?P<user>[UW][A-Z0-9]{{1,20}})>{_SEAL}"
+    rf"|<l:(?P<url>https?://[^\s<>|]{{1,300}})\|(?P<label>[^<>|\n]{{1,80}})>{_SEAL}"
+)
+"""``ts`` is seconds since the epoch; ``user`` a Slack user id; ``url`` an address with its words."""
 
 Resting = str | list[str | dict[str, int | str]]
-"""Text as it is kept: foreign text as it is, or a list of it and of ``{"t": seconds}`` and ``{"u": user}``."""
+"""Text as it is kept: foreign text as it is, or a list of it and of ``{"t": seconds}``, ``{"u": user}`` and
+``{"l": address, "label": words}``."""
 
 _USER: Final = re.compile(r"[UW][A-Z0-9]{1,20}")
 
 
 def moment(ts: float) -> str:
     """A time, shown in each reader's own zone."""
-    return f"<t:{max(0, round(ts))}:{_SEAL}>"
+    return f"<t:{max(0, round(ts))}>{_SEAL}"
 
 
 def person(user: str) -> str:
     """A person, shown by name; what is no user id stays what it is."""
-    return f"<u:{user}:{_SEAL}>" if _USER.fullmatch(user) else user
+    return f"<u:{user}>{_SEAL}" if _USER.fullmatch(user) else user
+
+
+def link(url: str, label: str) -> str:
+    """An address behind words; only the words where it is none."""
+    piece = f"<l:{url}|{label}>{_SEAL}"
+    return piece if TOKEN.fullmatch(piece) else label
 
 
 def actor(name: str) -> str:
@@ -48,9 +58,15 @@ def at_rest(text: str) -> Resting:
     kept: list[str | dict[str, int | str]] = []
     at = 0
     for found in TOKEN.finditer(text):
-        kept += [text[at : found.start()], {"u": found["user"]} if found["user"] else {"t": int(found["ts"])}]
+        kept += [text[at : found.start()], _as_data(found)]
         at = found.end()
     return [*kept, text[at:]] if kept else text
+
+
+def _as_data(found: re.Match[str]) -> dict[str, int | str]:
+    if found["user"]:
+        return {"u": found["user"]}
+    return {"l": found["url"], "label": found["label"]} if found["url"] else {"t": int(found["ts"])}
 
 
 def awake(kept: object) -> str:
@@ -63,6 +79,8 @@ def _awake(piece: object) -> str:
         ts, user = piece.get("t"), piece.get("u")
         if isinstance(ts, int):
             return moment(ts)
+        if isinstance(piece.get("l"), str):
+            return link(str(piece["l"]), str(piece.get("label", "")))
         return person(user) if isinstance(user, str) else ""
     return str(piece)
 
@@ -70,4 +88,6 @@ def _awake(piece: object) -> str:
 def _spell_out(token: re.Match[str]) -> str:
     if token["user"]:
         return f"@{token['user']}"
+    if token["url"]:
+        return f"{token['label']} ({token['url']})"
     return f"{datetime.fromtimestamp(int(token['ts']), UTC):%Y-%m-%d %H:%M} UTC"

@@ -23,6 +23,11 @@ def number_text(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else ("infinite" if value > 0 else "minus infinite")
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 archive``, ``2,000 archives``; ``plural`` where it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def losses_text(losses: Mapping[str, float]) -> str:
     """``box 1.23, cls 0.45``."""
     return ", ".join(f"{name.removesuffix('_loss')} {number_text(value)}" for name, value in losses.items())

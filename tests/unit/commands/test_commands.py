@@ -14,6 +14,7 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
@@ -85,7 +86,7 @@ async def test_status_says_everything_a_person_asks_for(world: World) -> None:
     assert fields["Clipped gradients"] == "5, 3 in this epoch"
     assert fields["Runtime"].startswith("3 min")
     assert fields["Next milestone"].startswith("end of epoch 2 <t:")
-    assert fields["Last clean checkpoint"] == f"epoch 1, saved <t:{START_TS + 101:.0f}>"
+    assert fields["Last clean checkpoint"] == f"epoch 1, saved {moment(START_TS + 101)}"
     assert "1 clipping  max_norm 10.0" in message.excerpt
     assert "lr0 0.0005 (yours)" in message.excerpt
 
@@ -297,7 +298,7 @@ async def test_alerts_shows_what_fires_and_what_is_silenced_until_when(world: Wo
         shown = [f"{item.text} {item.detail}" for item in message.items]
         assert f"silenced until <t:{until_ts:.0f}>" in shown[0]
         assert "acknowledged by <u:U0BEN>" in shown[1]
-        assert shown[2] == f"Silence 1: everything of digits until <t:{until_ts:.0f}>, by <u:U0ANNA>"
+        assert shown[2] == f"Silence 1: everything of digits until {moment(until_ts)}, by {person('U0ANNA')}"
 
 
 async def test_alerts_of_a_run_leaves_out_those_of_others(world: World) -> None:

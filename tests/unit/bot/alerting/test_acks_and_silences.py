@@ -7,6 +7,7 @@ import pytest
 from tests.unit.bot.alerting.fakes import RUN, TIERS, Desk, finding
 from trainmaster.bot.core.alerts.finding import Nature, Severity
 from trainmaster.bot.core.conversation.message import ActionId, Message, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
 
 NAN = finding("nonfinite", severity=Severity.WARNING)
 EPOCH = finding("epoch_finished", severity=Severity.INFO, nature=Nature.OCCURRENCE)
@@ -24,14 +25,14 @@ def test_one_message_shows_fired_acknowledged_and_resolved() -> None:
     desk.clock.ts += 60
     assert desk.pipeline.ack(finding().fingerprint, "U7", desk.clock.ts)
     ((_, acked),) = desk.send_all()
-    assert "Acknowledged by <u:U7>" in [item.text for item in acked.items]
+    assert f"Acknowledged by {person('U7')}" in [item.text for item in acked.items]
     assert actions(acked) == [ActionId.SILENCE]
     desk.look(after_s=60)
     desk.look(after_s=60)
     sent = dict(desk.send_all())
     root = sent[finding().fingerprint]
     assert (root.title, root.tone, root.buttons, root.mentions) == ("digits-1: stalled is over", Tone.GOOD, (), ())
-    assert [item.text for item in root.items] == ["Fired", "Acknowledged by <u:U7>", "Resolved"]
+    assert [item.text for item in root.items] == ["Fired", f"Acknowledged by {person('U7')}", "Resolved"]
     assert "after 2 min" in root.items[-1].detail
 
 
@@ -68,7 +69,7 @@ def test_silence_button_quiets_words_and_shows_on_the_message() -> None:
     until_ts = desk.clock.ts + 7200
     assert desk.pipeline.silence(finding().fingerprint, "U7", until_ts, desk.clock.ts)
     ((_, message),) = desk.send_all()
-    assert f"silenced until <t:{until_ts:.0f}> by <u:U7>" in message.context[0]
+    assert f"silenced until {moment(until_ts)} by {person('U7')}" in message.context[0]
     assert ActionId.SILENCE not in actions(message)
     assert not desk.look(finding(), after_s=3600).told
     assert desk.look(finding(), after_s=3600).told
@@ -114,7 +115,7 @@ def test_silence_of_a_run_shows_on_its_messages_until_it_is_ended() -> None:
     silence = desk.pipeline.silence_where("U7", desk.clock.ts + 9000, desk.clock.ts, run=RUN)
     shown = dict(desk.send_all())
     assert set(shown) == {finding().fingerprint, CRASHED.fingerprint}
-    assert all("by <u:U7>" in one.context[0] and ActionId.UNSILENCE in actions(one) for one in shown.values())
+    assert all(f"by {person('U7')}" in one.context[0] and ActionId.UNSILENCE in actions(one) for one in shown.values())
     assert desk.pipeline.silences(desk.clock.ts) == (silence,)
     assert desk.pipeline.end_silence(silence.id, "U8", desk.clock.ts)
     shown = dict(desk.send_all())

@@ -14,6 +14,7 @@ from trainmaster.bot.core.alerts.alert import card_key
 from trainmaster.bot.core.alerts.delivery import Urgency
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import Mark, Message, Tone
+from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import RunRecordState
 
@@ -79,7 +80,7 @@ def test_line_tells_who_has_the_alert_and_when_it_was_over(desk: RunDesk) -> Non
     desk.pipeline.ack(STALLED.fingerprint, "U7", desk.clock.ts)
     line = desk.shown(line_key(STALLED.fingerprint))
     assert line.title == "Critical acknowledged: stalled, attempt 1"
-    assert [item.text for item in line.items] == ["Fired", "Acknowledged by <u:U7>"]
+    assert [item.text for item in line.items] == ["Fired", f"Acknowledged by {person('U7')}"]
     assert line.buttons == ()
     desk.look(after_s=1)
     desk.look(after_s=desk.limits.resolve_hold_s)
@@ -97,7 +98,7 @@ def test_card_shows_what_fires_and_who_has_it(desk: RunDesk) -> None:
     desk.look(STALLED, NAN, after_s=1)
     card = desk.shown(CARD)
     assert card.tone is Tone.WARNING
-    assert any(item.detail.endswith("acknowledged by <u:U7>") for item in card.items)
+    assert any(item.detail.endswith(f"acknowledged by {person('U7')}") for item in card.items)
     assert ("Firing", "2 alerts, 1 acknowledged") in card.fields
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.bot.operations.paper import ALICE, BOB, CAROL, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import ActionId, Mark
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import ApprovalState
 from trainmaster.bot.errors import ChatError, CommandError, StoreError
 from trainmaster.bot.operations.limits import OperationLimits
@@ -112,7 +113,9 @@ async def test_rejection_shows_who_and_why_and_takes_the_buttons_away(world: Pap
     assert "<u:U0BOB>" in card.body[0]
     assert "one bad image" in card.body[0]
     assert card.buttons == ()
-    assert await click(world, approval, BOB) == "<u:U0BOB> rejected this (<t:1732286400>); your click changed nothing."
+    assert await click(world, approval, BOB) == (
+        f"{person('U0BOB')} rejected this ({moment(1732286400)}); your click changed nothing."
+    )
     assert world.driver.log() == []
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.bot.operations.paper import BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations import listings
@@ -72,7 +73,7 @@ def test_audit_trail_names_people_and_its_own_state(tmp_path: Path) -> None:
     log.append("U0BOB", "approval.yes", "run-1", {}, 100.0)
     message = listings.audit_trail(log.entries(), log.verify())
     assert message.title == "Audit log: 1 entries, intact"
-    assert message.body == ("<t:100> <u:U0BOB>: approval.yes on run-1",)
+    assert message.body == (f"{moment(100)} {person('U0BOB')}: approval.yes on run-1",)
     (tmp_path / "audit.jsonl").write_text("")
     broken = listings.audit_trail(log.entries(), log.verify())
     assert broken.tone is Tone.CRITICAL

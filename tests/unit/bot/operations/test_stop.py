@@ -9,6 +9,7 @@ import pytest
 from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import ActionId, Tone
+from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.decisions.operation import IntentKind, OperationState
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.trainer.contract import replace_json
@@ -145,7 +146,7 @@ async def test_stop_now_ends_a_rollback_in_a_stopped_run(world: PaperWorld, step
     assert operation is not None
     assert operation.state is OperationState.ABORTED
     assert not any(entry["alive"] for entry in world.driver.processes.values())
-    assert "Emergency stop by <u:U0BOB>." in world.outbox.last(f"operation/{approval}").body
+    assert f"Emergency stop by {person('U0BOB')}." in world.outbox.last(f"operation/{approval}").body
 
 
 async def test_stop_after_epoch_waits_for_the_epoch_s_end(world: PaperWorld) -> None:

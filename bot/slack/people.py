@@ -1,0 +1,109 @@
+"""Who somebody is, asked of the workspace: member, guest, bot, of elsewhere; and who is in the alert channel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from trainmaster.bot.core.conversation.standing import Standing
+from trainmaster.bot.errors import ChatError
+from trainmaster.bot.slack.faults import translated
+
+log = logging.getLogger(__name__)
+
+CACHE_S: Final = 300.0
+"""A guest who becomes a member, or the other way round, counts within five minutes."""
+ASK_S: Final = 2.0
+"""An emergency stop does not wait longer for who somebody is."""
+_PAGE: Final = 1000
+_MAX_PAGES: Final = 20
+
+
+class SlackPeople:
+    """Implements :class:`trainmaster.commands.roles.Roles`."""
+
+    def __init__(
+        self, client: AsyncWebClient, channel: Callable[[], str], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._channel = channel
+        self._monotonic = monotonic
+        self.team: str | None = None
+        """The bot's own workspace, once it has signed in."""
+        self._known: dict[str, tuple[float, Standing]] = {}
+        self._members: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
+
+    async def standing(self, user: str) -> Standing:
+        """What the person is; ``UNKNOWN`` when Slack does not say in time."""
+        until, known = self._known.get(user, (float("-inf"), Standing.UNKNOWN))
+        if self._monotonic() < until:
+            return known
+        try:
+            async with asyncio.timeout(ASK_S), translated(f"looking up {user}"):
+                answer = await self._client.users_info(user=user)
+        except (ChatError, TimeoutError) as error:
+            log.warning("who %s is could not be found out: %s", user, error or "no answer in time")
+            return Standing.UNKNOWN
+        described: Any = answer.get("user")
+        found = standing_of(described if isinstance(described, dict) else {}, self.team)
+        self._known[user] = (self._monotonic() + CACHE_S, found)
+        return found
+
+    async def is_member(self, user: str) -> bool:
+        """Whether the person is in the alert channel; False when Slack does not say."""
+        until, members = self._members
+        if self._monotonic() >= until:
+            try:
+                async with asyncio.timeout(2 * ASK_S), translated("looking up the members of the alert channel"):
+                    members = await self._list_members()
+            except (ChatError, TimeoutError) as error:
+                log.warning("who is in the alert channel could not be found out: %s", error or "no answer in time")
+                return False
+            self._members = (self._monotonic() + ASK_S, members)
+        return user in members
+
+    async def reaches(self, channel: str) -> bool:
+        """Whether the bot is in ``channel``, so that everybody there sees what it posts. A direct message is none."""
+        if channel == self._channel():
+            return True
+        if channel.startswith("D"):
+            return False
+        try:
+            async with asyncio.timeout(ASK_S), translated(f"looking up {channel}"):
+                answer = await self._client.conversations_info(channel=channel)
+        except (ChatError, TimeoutError):
+            return False
+        found: Any = answer.get("channel")
+        return isinstance(found, dict) and found.get("is_member") is True and not found.get("is_im")
+
+    async def _list_members(self) -> frozenset[str]:
+        found: set[str] = set()
+        cursor = ""
+        for _ in range(_MAX_PAGES):
+            answer = await self._client.conversations_members(channel=self._channel(), limit=_PAGE, cursor=cursor)
+            listed: Any = answer.get("members")
+            found |= {one for one in listed if isinstance(one, str)} if isinstance(listed, list) else set()
+            after: Any = answer.get("response_metadata")
+            cursor = str(after.get("next_cursor") or "") if isinstance(after, dict) else ""
+            if not cursor:
+                break
+        return frozenset(found)
+
+
+def standing_of(user: dict[str, Any], team: str | None) -> Standing:
+    """From the object that ``users.info`` tells (docs.slack.dev, user object)."""
+    theirs = user.get("team_id")
+    if user.get("is_stranger") or (team and isinstance(theirs, str) and theirs and theirs != team):
+        return Standing.FOREIGN
+    if user.get("deleted"):
+        return Standing.GONE
+    if user.get("is_bot") or user.get("is_workflow_bot"):
+        return Standing.BOT
+    if user.get("is_restricted") or user.get("is_ultra_restricted") or user.get("is_invited_user"):
+        return Standing.GUEST
+    return Standing.MEMBER

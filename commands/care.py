@@ -1,0 +1,32 @@
+"""Alerts taken, silenced and heard again: on record with the outcome, and said where everybody sees it."""
+
+from __future__ import annotations
+
+from trainmaster.bot.core.alerts.alert import Alert
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.errors import StoreError
+from trainmaster.commands.base import Context
+
+
+def on_record(context: Context, user: str, action: str, subject: str, **detail: object) -> str:
+    """What was done stands in the audit log; else the fault, in words, for the answer.
+
+    It is written after the act: an alert that somebody took is taken, whether or not the disk takes a line.
+    """
+    try:
+        context.gate.note(user, action, subject, outcome="done", **detail)
+    except StoreError as error:
+        return f"This is not in the audit log: {error.message}"
+    return ""
+
+
+async def in_public(context: Context, channel: str, message: Message, key: str, *, whispered: bool = False) -> None:
+    """Everybody reads it: where it was said, or in the alert channel when few see that place. ``whispered``: the answer
+    itself is for one person only."""
+    if whispered or not await context.roles.reaches(channel):
+        context.outbox.put(key, message)
+
+
+def word_key(alert: Alert | None, what: str, now: float) -> str:
+    """Of the public word; one an act."""
+    return f"word/{what}/{alert.fingerprint if alert else 'all'}/{now:.3f}"

@@ -1,0 +1,63 @@
+"""Who somebody is, from what Slack tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainmaster.bot.core.conversation.standing import Standing
+from trainmaster.bot.slack.incoming import mention_request, message_talk, press, slash_request
+from trainmaster.bot.slack.people import standing_of
+
+
+@pytest.mark.parametrize(
+    ("user", "standing"),
+    [
+        ({"id": "U1", "team_id": "T1"}, Standing.MEMBER),
+        ({"id": "U1"}, Standing.MEMBER),
+        ({"is_restricted": True}, Standing.GUEST),
+        ({"is_ultra_restricted": True}, Standing.GUEST),
+        ({"team_id": "T2"}, Standing.FOREIGN),
+        ({"is_stranger": True}, Standing.FOREIGN),
+        ({"is_bot": True}, Standing.BOT),
+        ({"deleted": True}, Standing.GONE),
+    ],
+    ids=str,
+)
+def test_standing_is_read_from_the_user_object(user: dict[str, Any], standing: Standing) -> None:
+    assert standing_of(user, "T1") is standing
+
+
+@pytest.mark.parametrize("key", ["user_team", "source_team", "team"])
+def test_words_carry_the_workspace_that_they_come_from(key: str) -> None:
+    event = {"type": "app_mention", "user": "U1", "channel": "C1", "text": "<@UBOT> stop now", "ts": "5.0", key: "T2"}
+    found = mention_request({"event": event}, "UBOT", "T1")
+    assert found is not None
+    assert found.foreign == "T2"
+    own = mention_request({"event": {**event, key: "T1"}}, "UBOT", "T1")
+    assert own is not None
+    assert own.foreign == ""
+
+
+def test_commands_and_clicks_carry_the_workspace_that_they_come_from() -> None:
+    said = slash_request({"user_id": "U1", "channel_id": "C1", "text": "stop now", "team_id": "T2"}, "T1")
+    assert said is not None
+    assert said.foreign == "T2"
+    body = {
+        "user": {"id": "U1", "team_id": "T2"},
+        "team": {"id": "T1"},
+        "channel": {"id": "C1"},
+        "container": {"message_ts": "5.0"},
+        "actions": [{"action_id": "approve", "value": "a1"}],
+    }
+    clicked = press(body, "T1")
+    assert clicked is not None
+    assert clicked.foreign == "T2"
+
+
+@pytest.mark.parametrize("mark", [{"bot_id": "B1"}, {"app_id": "A1"}, {"bot_profile": {"id": "B1"}}], ids=str)
+def test_words_of_a_bot_are_not_heard(mark: dict[str, Any]) -> None:
+    event = {"user": "U1", "channel": "D1", "channel_type": "im", "text": "stop now", "ts": "5.0", **mark}
+    assert message_talk({"event": event}, "UBOT", "T1") is None
+    assert mention_request({"event": event}, "UBOT", "T1") is None
