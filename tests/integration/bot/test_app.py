@@ -65,7 +65,7 @@ def _replies(view: PageView, thread_ts: str, *words: str) -> list[dict[str, Any]
 async def test_what_may_not_be_is_refused_to_that_person_alone(world: World) -> None:
     await world.start_bot()
     await world.page.slash("cleo", "/train", "stop now", CHANNEL)
-    await world.told("U0CLEO", "Only people on call may stop now", "U0BEN")
+    await world.told("U0CLEO", "Only people on call may stop a run", "U0BEN")
     await world.page.slash("anna", "/train", "epoch 77 progress", CHANNEL)
     await world.told("U0ANNA", "has no epoch 77")
     await world.page.slash("anna", "/train", "statsu", CHANNEL)
