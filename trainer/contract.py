@@ -62,6 +62,7 @@ class Phase(StrEnum):
 class RunRecordState(StrEnum):
     """``state`` in ``run.json``. ``RUNNING`` with no such process means that it died without a word."""
 
+    SUBMITTED = "submitted"  # a job that has not begun yet; trainmaster sbatch writes it
     RUNNING = "running"
     STOPPED = "stopped"
     FINISHED = "finished"
@@ -146,11 +147,9 @@ precision, resumable bit for bit). A later row about the same file replaces an e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterJob:
-    """``job`` of ``run.json``: the job of a cluster that trains, as its environment told it.
-
-    ``cluster``, ``id`` and ``restart`` (how often it was queued again) name one start of one job for good. ``node`` is
-    the first rank's; at ``end_ts`` its time limit is up; with ``options`` it can be submitted again.
-    """
+    """``job`` of ``run.json``, as its environment told it. ``cluster``, ``id`` and ``restart`` (how often it was queued
+    again) name one start of one job for good. ``node`` is the first rank's, and None until it begins; at ``end_ts`` its
+    time limit is up; with ``options`` it can be submitted again."""
 
     id: str
     cluster: str | None = None
@@ -167,7 +166,7 @@ class RunFile:
     """``run.json``: its keys are these fields. ``pid``, ``create_time`` (psutil's), ``host`` and ``boot_id`` name one
     process for good. ``layers`` has ``{"layer", "name", "setting", "value", "source"}`` for each row of the table shown
     at start-up; ``trainer_class`` is ``module:name`` of the class that trained last; ``launch_key`` names the launch
-    that the attempt came from, and is None, as ``job`` is, where no cluster started it."""
+    that the attempt came from, if any; ``job`` is None where no cluster started it."""
 
     run: str
     v: int = SCHEMA_VERSION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from trainmaster.trainer.data.quarantine import keep_samples  # noqa: E402 - as 
 from trainmaster.trainer.data.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
 from trainmaster.trainer.data.validation_data import forgive  # noqa: E402 - as above
 from trainmaster.trainer.engines import compat  # noqa: E402 - as above
+from trainmaster.trainer.jobs.environment import refuse_several_nodes  # noqa: E402 - as above
 from trainmaster.trainer.levels import GUARD_ONLY, LAYER_SETTINGS, resolve  # noqa: E402 - as above
 from trainmaster.trainer.run import ranks  # noqa: E402 - as above
 from trainmaster.trainer.run.run_guard import RunGuard  # noqa: E402 - as above
@@ -61,6 +63,7 @@ class GuardMixin:
     def __init__(
         self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None
     ) -> None:
+        refuse_several_nodes(os.environ)
         warning = compat.require()
         offline.after_import()
         given = dict(overrides or {})

@@ -34,6 +34,7 @@ VERBS: Final[dict[str, Verb]] = {
     "resume": Verb(
         side=TRAINER, summary="go on with a run, or go back to an epoch with from=EPOCH", extra="trainer", needs=_TRAINS
     ),
+    "sbatch": Verb(side=TRAINER, summary="submit a training to a Slurm cluster: [sbatch options] -- train ..."),
     "verify": Verb(side=TRAINER, summary="judge a checkpoint: clean, contaminated or unknown, and why"),
     "catalog": Verb(side=TRAINER, summary="every checkpoint of a run, judged"),
     "replay": Verb(side=TRAINER, summary="run a bad batch of a run again", extra="trainer", needs=_TRAINS),

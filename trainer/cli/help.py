@@ -8,6 +8,7 @@ USAGE: Final = """\
 trainmaster train model=... data=... epochs=... [any Ultralytics key=value]
                   [level=guard|standard|strict] [exact=true] [quarantine=FILE]
 trainmaster resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
+trainmaster sbatch [OPTIONS OF SBATCH] -- train|resume ...
 trainmaster verify CHECKPOINT [--json]
 trainmaster catalog RUN_DIR [--full] [--json]
 trainmaster archive RUN_DIR [after=EPOCH] [--json]
@@ -49,6 +50,9 @@ The guard's own keys:
   bad_window=2000    batches over which bad_count counts
   keep_states=3      full states of past epochs that are kept, beside the best and
                      the newest clean one
+  again=auto         given once more (by a cluster, by a service manager), the same
+                     command goes on with its own run; no: it begins a new one.
+                     A job that Slurm queued again goes on unasked
   drill=             a planned fault, to see the alarm work: nan-image@2:5 for
                      epoch 2 batch 5""",
     "resume": """\
@@ -58,6 +62,17 @@ Goes on where the run stopped, in the middle of an epoch too. from=EPOCH goes ba
 to the end of that epoch and puts what came after into archive/ beside the run
 directory; level and any other key=value really change. A checkpoint that is not
 clean is refused (exit code 5), with the one to take instead.""",
+    "sbatch": """\
+trainmaster sbatch [OPTIONS OF SBATCH] -- train model=... data=... [key=value ...]
+trainmaster sbatch [OPTIONS OF SBATCH] -- resume RUN_DIR [from=EPOCH] [...]
+
+Makes the run directory, writes its batch script (guard/job.sh) and submits it. After
+a requeue, a preemption or a power cut of its node the job goes on with its run by
+itself. The options are kept, so that the bot submits it again with the same; resume
+without any takes those of before. Trainmaster's own are --job-name, --comment,
+--nodes=1, --requeue, --open-mode=append, --dependency=singleton, --output beside the
+run directory, and --signal, which asks the trainer to save before the time limit.
+What Slurm refuses is told in its own words, and nothing is started.""",
     "verify": """\
 trainmaster verify CHECKPOINT [--json]
 

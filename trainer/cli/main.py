@@ -13,6 +13,8 @@ from trainmaster.trainer.contract import ExitCode
 from trainmaster.visible import visible
 
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
+SBATCH: Final = "sbatch"
+"""Its options are Slurm's own, so it splits its words itself."""
 VERBS: Final = {verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay", "selfcheck")}
 """Each verb is ``main`` of its module, which loads when it is asked for: most load torch."""
 
@@ -25,14 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.FINISHED if words else ExitCode.BAD_ARGUMENTS
     verb, rest = words[0], words[1:]
     try:
-        reject_unknown([verb], (*CHECKPOINT_VERBS, *VERBS), "command")
-        if HELP_FLAGS.intersection(rest):
+        reject_unknown([verb], (*CHECKPOINT_VERBS, *VERBS, SBATCH), "command")
+        if HELP_FLAGS.intersection(rest[: rest.index("--")] if "--" in rest else rest):
             print(HELP[verb])
             return ExitCode.FINISHED
         if verb in CHECKPOINT_VERBS:
             from trainmaster.trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there
 
             return checkpoints_main(verb, rest)
+        if verb == SBATCH:
+            from trainmaster.trainer.cli.sbatch import main as sbatch_main  # noqa: PLC0415 - only when asked
+
+            return sbatch_main(rest)
         carry_out: Callable[[Arguments], int] = importlib.import_module(VERBS[verb]).main
         return carry_out(split_arguments(rest))
     except ArgumentsError as error:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, whole_number
+from trainmaster.trainer.cli import again
 from trainmaster.trainer.cli.on_the_record import on_the_record, train_by
-from trainmaster.trainer.contract import RunLayout, is_run_dir
+from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
+from trainmaster.trainer.jobs.environment import RUN_VARIABLE, refuse_several_nodes
+from trainmaster.trainer.jobs.ownership import Owner, owner_of, signed_in_before
 
 
 def main(arguments: Arguments) -> int:
@@ -21,6 +25,18 @@ def main(arguments: Arguments) -> int:
         raise ArgumentsError(f"{root} is no run directory: it has neither guard/run.json nor weights/last.pt")
     settings = dict(arguments.settings)
     from_epoch = whole_number(settings.pop("from", None), "from")
+    if again.taken_out(settings):
+        if (named := os.environ.get(RUN_VARIABLE)) and owner_of(layout, os.environ) is Owner.ANOTHER:
+            raise ArgumentsError(f"{root} does not hold the run that this job was submitted for ({named})")
+        if signed_in_before(layout, os.environ):
+            # What was asked for has been done: to go back once more would put aside what was trained since.
+            from_epoch = None
+            if settings.get("level") == "next":
+                del settings["level"]
+            if again.is_finished(layout):
+                print(f"{root} has finished before; nothing is left to do")
+                return ExitCode.FINISHED
+    refuse_several_nodes(os.environ)
 
     def start() -> int:
         from trainmaster.trainer.cli.resumption import resume  # noqa: PLC0415 - loads torch

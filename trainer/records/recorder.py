@@ -7,6 +7,7 @@ memory until the log can be written again, and follow in their order.
 from __future__ import annotations
 
 import math
+import os
 import socket
 import sys
 import time
@@ -39,6 +40,7 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
+from trainmaster.trainer.jobs.environment import RUN_VARIABLE, job_of, launch_key
 
 HEARTBEAT_INTERVAL_S: Final = 1.0
 FAULT_INTERVAL_S: Final = 600.0
@@ -76,7 +78,7 @@ class Recorder:
             self._fault("run.json", error)
         attempt = previous.get("attempt")
         self.attempt = attempt + 1 if isinstance(attempt, int) else 1
-        self.run = str(previous.get("run") or uuid.uuid4().hex[:12])
+        self.run = str(previous.get("run") or os.environ.get(RUN_VARIABLE) or uuid.uuid4().hex[:12])
         self.started_ts = clock()
         process = psutil.Process()
         self.create_time = process.create_time()
@@ -97,8 +99,8 @@ class Recorder:
             started_ts=self.started_ts,
             state=RunRecordState.RUNNING,
             layers=tuple(kept.get("layers") or ()),
-            job=None,
-            launch_key=None,
+            job=job_of(os.environ),
+            launch_key=launch_key(os.environ),
         )
         self._beat = Heartbeat(
             ts=self.started_ts,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
+from pathlib import Path
 from typing import Final
 
 import psutil
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.contract import RunLayout, boot_id
+from trainmaster.trainer.jobs.environment import RUN_VARIABLE, restarts
+from trainmaster.trainer.jobs.ownership import Owner, anything_saved, lock_patience_s, owner_of
 
-LOCK_PATIENCE_S: Final = 8.0
-"""The data-loader workers of a killed trainer hold its lock until they notice, after 5 s (torch's
-MP_STATUS_CHECK_INTERVAL)."""
+HEARTBEAT_WATCH_S: Final = 5.0
+"""A training writes its heartbeat once a second."""
 
 
 class RunInUseError(ArgumentsError):
@@ -29,7 +32,8 @@ class RunLock:
         ArgumentsError: the directory cannot be written.
     """
 
-    def __init__(self, layout: RunLayout, *, patience_s: float = LOCK_PATIENCE_S) -> None:
+    def __init__(self, layout: RunLayout, *, patience_s: float | None = None) -> None:
+        patience_s = lock_patience_s(os.environ) if patience_s is None else patience_s
         self._descriptor: int | None = None
         try:
             layout.guard.mkdir(parents=True, exist_ok=True)
@@ -40,18 +44,27 @@ class RunLock:
                 "make it writable, or give project= another place",
             ) from error
         deadline = time.monotonic() + patience_s
+        told = False
         while not self._taken():
-            holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
-            alive = holder.isdigit() and psutil.pid_exists(int(holder))
-            if alive or time.monotonic() > deadline:
+            holder = os.pread(self._descriptor, 256, 0).decode(errors="replace").strip()
+            if (_lives_here(holder) and not restarts(os.environ)) or time.monotonic() > deadline:
                 self._forget()
                 raise RunInUseError(
-                    f"another trainer (pid {holder or 'unknown'}) works in {layout.root}",
+                    f"another trainer ({_shown(holder)}) works in {layout.root}",
                     "stop it first, or give this run another name",
                 )
+            if not told and restarts(os.environ):
+                told = True
+                print(f"{layout.root}: the trainer of an earlier start ({_shown(holder)}) holds it still: waiting")
             time.sleep(0.2)
+        if restarts(os.environ) and _beats(layout):
+            self._forget()
+            raise RunInUseError(
+                f"another trainer works in {layout.root} though its lock is free: locks don't hold on this disk",
+                "stop the other one; trainmaster doctor proves whether locks hold between nodes",
+            )
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._descriptor, f"{os.getpid()} {socket.gethostname()} {boot_id()}\n".encode(), 0)
         os.register_at_fork(after_in_child=self._forget)
 
     def release(self) -> None:
@@ -74,6 +87,38 @@ class RunLock:
             self._descriptor = None
 
 
+def _lives_here(holder: str) -> bool:
+    """Whether the process that ``holder`` names lives on this boot of this host; older trainers wrote a pid alone."""
+    pid, _, where = holder.partition(" ")
+    here = not where or where == f"{socket.gethostname()} {boot_id()}"
+    return here and pid.isdigit() and psutil.pid_exists(int(pid))
+
+
+def _shown(holder: str) -> str:
+    pid, _, where = holder.partition(" ")
+    host = where.partition(" ")[0]
+    return f"pid {pid or 'unknown'}" + (f" on {host}" if host else "")
+
+
+def _beats(layout: RunLayout) -> bool:
+    """Whether anybody else writes the heartbeat."""
+    deadline = time.monotonic() + HEARTBEAT_WATCH_S
+    before = _stamp(layout.heartbeat)
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        if _stamp(layout.heartbeat) != before:
+            return True
+    return False
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
 def set_aside(layout: RunLayout) -> None:
     """What an earlier guarded run left in the directory is in the archive (``exist_ok=True`` starts another one).
 
@@ -82,6 +127,15 @@ def set_aside(layout: RunLayout) -> None:
     """
     if not layout.run_json.exists():
         return
+    if os.environ.get(RUN_VARIABLE) or restarts(os.environ):
+        owner = owner_of(layout, os.environ)
+        if owner is Owner.OURS and not anything_saved(layout):
+            return  # the same run begins again
+        if owner is Owner.OURS:
+            raise ArgumentsError(
+                f"this job has trained in {layout.root} before it was queued again, and would start at epoch 1",
+                "resume=True in your script once a checkpoint is there; or trainmaster train, which goes on by itself",
+            )
     try:
         _move_to_archive(layout)
     except OSError as error:

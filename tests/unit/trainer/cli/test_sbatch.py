@@ -1,0 +1,107 @@
+"""``trainmaster sbatch`` with a stand-in for Slurm's command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.cli.main import main as trainer_main
+from trainmaster.trainer.cli.sbatch import longest_save_s, main
+from trainmaster.trainer.contract import RunLayout, encode_record, read_json, replace_json
+
+TRAIN = ("train", "model=tiny.yaml", "data=digits.yaml", "epochs=3", "lr0=0.01")
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Writes its words and its script here, and answers 17, or what ``refusal`` holds."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "sbatch"
+    program.write_text(
+        f"#!/bin/sh\nif [ -e {folder}/refusal ]; then cat {folder}/refusal >&2; exit 1; fi\n"
+        f'printf "%s\\n" "$@" > {folder}/words\ncat > {folder}/script\necho 17\n'
+    )
+    program.chmod(0o755)
+    (folder / "squeue").write_text("#!/bin/sh\necho 'lab|'\n")
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_run_s_directory_names_its_job_before_it_begins(sbatch: Path, tmp_path: Path) -> None:
+    assert main(["--partition=gpu", "--", *TRAIN, "name=first"]) == 0
+    layout = RunLayout(tmp_path / "runs" / "first")
+    record = read_json(layout.run_json) or {}
+    assert (record["state"], record["attempt"], record["epochs"]) == ("submitted", 0, 3)
+    assert record["job"]["id"] == "17"
+    assert record["job"]["cluster"] == "lab"
+    assert record["job"]["options"] == ["--partition=gpu"]
+    script = (sbatch / "script").read_text()
+    assert script == (layout.guard / "job.sh").read_text()
+    assert f"export TRAINMASTER_RUN={record['run']}" in script
+    assert f"project={layout.root.parent} name=first exist_ok=True again=auto" in script
+    assert "--partition=gpu" in (sbatch / "words").read_text()
+    assert f"--job-name=tm-{record['run']}" in (sbatch / "words").read_text()
+
+
+def test_name_that_is_taken_gets_a_number_and_the_other_run_stays(sbatch: Path, tmp_path: Path) -> None:
+    main(["--", *TRAIN])
+    before = (tmp_path / "runs" / "train" / "guard" / "run.json").read_text()
+    main(["--", *TRAIN])
+    assert (tmp_path / "runs" / "train-2" / "guard" / "run.json").exists()
+    assert (tmp_path / "runs" / "train" / "guard" / "run.json").read_text() == before
+
+
+def test_refusal_is_told_as_slurm_said_it_and_leaves_nothing(sbatch: Path, tmp_path: Path) -> None:
+    (sbatch / "refusal").write_text("sbatch: error: invalid partition specified: gpux\n")
+    with pytest.raises(ArgumentsError, match="invalid partition specified: gpux"):
+        main(["-p", "gpux", "--", *TRAIN])
+    assert not (tmp_path / "runs" / "train").exists()
+
+
+def test_resume_takes_the_options_of_before_and_asks_in_time(sbatch: Path, tmp_path: Path) -> None:
+    layout = RunLayout(tmp_path / "runs" / "old")
+    layout.guard.mkdir(parents=True)
+    job = {"id": "9", "cluster": "lab", "options": ["-p", "gpu"]}
+    replace_json(layout.run_json, {"run": "abc", "attempt": 2, "state": "stopped", "job": job, "launch_key": "old"})
+    phases = [{"kind": "phase", "ts": 100.0, "phase": "saving"}, {"kind": "phase", "ts": 140.0, "phase": "training"}]
+    layout.events.write_text("\n".join(map(encode_record, phases)) + "\n")
+    assert longest_save_s(layout) == 40
+    assert main(["--", "resume", str(layout.root), "from=3"]) == 0
+    given = (sbatch / "words").read_text()
+    assert "-p\ngpu\n" in given
+    assert "--signal=B:TERM@210" in given
+    record = read_json(layout.run_json) or {}
+    assert (record["state"], record["attempt"], record["job"]["id"]) == ("stopped", 2, "17")
+    assert record["launch_key"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--partition=gpu", *TRAIN], "-- must stand"),
+        (["--"], "no command"),
+        (["--", "verify", "x.pt"], "unknown command for sbatch"),
+        (["--", "train", "model=tiny.yaml"], "data="),
+        (["--", *TRAIN, "exist_ok=True"], "exist_ok="),
+        (["-N", "2", "--", *TRAIN], "one node"),
+        (["--", "resume", "nowhere"], "no run directory"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    sbatch: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    with pytest.raises(ArgumentsError, match=message):
+        main(words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_host_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert trainer_main(["sbatch", "--", *TRAIN]) == 2
+    assert not (tmp_path / "runs" / "train").exists()

@@ -1,0 +1,253 @@
+"""``trainmaster sbatch [options] -- train|resume ...``: a training as a job of a Slurm cluster. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+from trainmaster.trainer import contract
+from trainmaster.trainer.arguments import ArgumentsError, reject_unknown, split_arguments
+from trainmaster.trainer.contract import (
+    MODULE_ARGV,
+    ClusterJob,
+    EventKind,
+    ExitCode,
+    Phase,
+    RunFile,
+    RunLayout,
+    RunRecordState,
+    decode_number,
+    is_run_dir,
+    read_json,
+    replace_json,
+)
+from trainmaster.trainer.jobs.script import DEFAULT_MARGIN_S, batch_script, check_options, sbatch_words
+from trainmaster.trainer.records.run_directory import RunLock
+
+TIMEOUT_S: Final = 60.0
+"""A controller that is down makes ``sbatch`` give up by itself after 9 s; a busy one takes its time."""
+_MIN_MARGIN_S: Final = 90.0
+"""Beside three measured saves: Slurm asks up to 30 s late, and a network disk has worse minutes."""
+_EXAMPLE: Final = "trainmaster sbatch --partition=gpu --gpus=1 -- train model=yolo11n.pt data=data.yaml epochs=100"
+
+
+def main(words: Sequence[str]) -> int:
+    """Carry out the command line; the exit code.
+
+    Raises:
+        ArgumentsError: it can't be; says why, in Slurm's own words where Slurm refused. Nothing was started.
+    """
+    if "--" not in words:
+        raise ArgumentsError("-- must stand between the options of sbatch and the command", _EXAMPLE)
+    at = list(words).index("--")
+    options, command = tuple(words[:at]), tuple(words[at + 1 :])
+    if not command:
+        raise ArgumentsError("there is no command behind --", _EXAMPLE)
+    reject_unknown([command[0]], ("train", "resume"), "command for sbatch")
+    check_options(options)
+    return _train(options, command[1:]) if command[0] == "train" else _resume(options, command[1:])
+
+
+def _train(options: tuple[str, ...], words: tuple[str, ...]) -> int:
+    given = split_arguments(words)
+    if given.words or given.flags:
+        raise ArgumentsError(f"train takes key=value only, not {' '.join(given.words)}", _EXAMPLE)
+    settings = dict(given.settings)
+    if missing := [key for key in ("model", "data") if key not in settings]:
+        raise ArgumentsError(f"train needs {' and '.join(f'{key}=' for key in missing)}", _EXAMPLE)
+    if refused := [key for key in ("exist_ok", "save_dir", "resume", "again") if key in settings]:
+        raise ArgumentsError(
+            f"{', '.join(f'{key}=' for key in refused)} can't be given: sbatch makes the run's directory itself",
+            "project= and name= say where",
+        )
+    wanted = Path(settings.pop("project", "runs")).absolute() / settings.pop("name", "train")
+    layout = RunLayout(_new_directory(wanted))
+    place = {"project": str(layout.root.parent), "name": layout.root.name, "exist_ok": "True", "again": "auto"}
+    argv = _argv("train", *(f"{key}={value}" for key, value in {**settings, **place}.items()))
+    record = RunFile(
+        run=uuid.uuid4().hex[:12],
+        attempt=0,
+        python=sys.executable,
+        argv=argv,
+        cwd=str(Path.cwd()),
+        log=str(layout.train_log),
+        model=settings["model"],
+        data=settings["data"],
+        task=settings.get("task"),
+        epochs=int(settings["epochs"]) if settings.get("epochs", "").isdigit() else None,
+        level=settings.get("level", "standard"),
+        state=RunRecordState.SUBMITTED,
+    )
+    try:
+        return _submit(layout, record, options, argv, margin_s=DEFAULT_MARGIN_S)
+    except ArgumentsError:
+        if not (read_json(layout.run_json) or {}).get("job"):
+            _undo(layout)
+        raise
+
+
+def _resume(options: tuple[str, ...], words: tuple[str, ...]) -> int:
+    given = split_arguments(words)
+    if len(given.words) != 1 or given.flags:
+        raise ArgumentsError("resume takes one run directory", "trainmaster sbatch ... -- resume RUN_DIR")
+    root = Path(given.words[0]).resolve()
+    if not is_run_dir(root):
+        raise ArgumentsError(f"{root} is no run directory: it has no guard/run.json")
+    layout = RunLayout(root)
+    known = read_json(layout.run_json) or {}
+    if not options and isinstance(known.get("job"), dict):
+        options = tuple(str(word) for word in known["job"].get("options") or ())
+    names = set(RunFile.__dataclass_fields__)
+    record = RunFile(**{key: value for key, value in known.items() if key in names})
+    settings = {**given.settings, "again": "auto"}
+    argv = _argv("resume", str(root), *(f"{key}={value}" for key, value in settings.items()))
+    return _submit(layout, record, options, argv, margin_s=_margin_s(layout))
+
+
+def _argv(*words: str) -> tuple[str, ...]:
+    return (sys.executable, *MODULE_ARGV, *words)
+
+
+def _submit(
+    layout: RunLayout, record: RunFile, options: tuple[str, ...], argv: tuple[str, ...], *, margin_s: int
+) -> int:
+    """The job is in the queue, and ``run.json`` names it before its trainer can begin: it waits for the lock."""
+    key = f"sbatch-{uuid.uuid4().hex[:12]}"
+    script = batch_script(argv, cwd=str(Path.cwd()), key=key, run=record.run, options=options, env=_module_path())
+    log = str(layout.root.parent / f"{layout.root.name}.slurm.log")
+    lock = RunLock(layout)
+    try:
+        (layout.guard / "job.sh").write_text(script, encoding="utf-8")
+        new = record.state is RunRecordState.SUBMITTED
+        # Of a resumed run the key is recorded by the start that it names: until then nothing was done by it.
+        record = replace(record, launch_key=key if new else None, started_ts=time.time(), updated_ts=time.time())
+        if new:
+            replace_json(layout.run_json, asdict(record), durable=True)
+        number, cluster = _sbatch(script, sbatch_words(record.run, key, options, margin_s=margin_s, log=log))
+        job = ClusterJob(id=number, cluster=cluster, partition=None, options=options)
+        replace_json(layout.run_json, asdict(replace(record, job=job)), durable=True)
+    finally:
+        lock.release()
+    print(f"job {number} of run {record.run} is in the queue; its directory: {layout.root}")
+    print(f"its output: {log}; in Slack: /train status of {layout.name}")
+    return ExitCode.FINISHED
+
+
+def _sbatch(script: str, words: Sequence[str]) -> tuple[str, str | None]:
+    program = shutil.which("sbatch")
+    if program is None:
+        raise ArgumentsError(
+            "sbatch is not installed here, so no job can be submitted", "run this on a login node of the cluster"
+        )
+    try:
+        done = subprocess.run(
+            [program, "--parsable", *words],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ArgumentsError(
+            f"sbatch gave no answer within {TIMEOUT_S:g} s, so it is not known whether the job was submitted",
+            "squeue --me shows it, as tm-RUN; only then submit again",
+        ) from error
+    if done.returncode != 0:
+        raise ArgumentsError(f"Slurm refused: {done.stderr.strip() or done.stdout.strip()}", "nothing was started")
+    number, _, cluster = done.stdout.strip().splitlines()[-1].partition(";")
+    return number, cluster or _cluster_of(number)
+
+
+def _cluster_of(number: str) -> str | None:
+    """As the job's own environment will name it; None where nobody says."""
+    program = shutil.which("squeue")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, "-h", "-j", number, "-O", "Cluster:|"],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip().rstrip("|") or None
+
+
+def _new_directory(wanted: Path) -> Path:
+    """``wanted``, or with a number behind it: made by nobody but this call."""
+    for number in range(1, 10_000):
+        path = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ArgumentsError(f"{path} can't be made: {error.strerror or error}", "project= says where") from error
+        return path
+    raise ArgumentsError(f"{wanted} has ten thousand runs beside it", "name=")
+
+
+def _undo(layout: RunLayout) -> None:
+    """Nothing is left of a directory that this call has made and no job will ever use."""
+    for path in (layout.run_json, layout.guard / "job.sh", layout.lock):
+        path.unlink(missing_ok=True)
+    for folder in (layout.guard, layout.root):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _module_path() -> dict[str, str]:
+    """What a job needs to find Trainmaster when it is not installed but used from a checkout."""
+    root = Path(str(contract.__file__)).resolve().parents[1]
+    if root.parent.name in {"site-packages", "dist-packages"}:
+        return {}
+    others = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != str(root)]
+    return {"PYTHONPATH": os.pathsep.join([*others, str(root)])}
+
+
+def _margin_s(layout: RunLayout) -> int:
+    """From the request to end until the time limit: three times the longest save of the run so far."""
+    longest_s = longest_save_s(layout)
+    return DEFAULT_MARGIN_S if longest_s is None else int(_MIN_MARGIN_S + 3 * longest_s)
+
+
+def longest_save_s(layout: RunLayout) -> float | None:
+    """The longest phase of saving in the run's events; None while there was none."""
+    saves: list[float] = []
+    began: float | None = None
+    try:
+        with layout.events.open(encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if EventKind.PHASE not in line:
+                    continue
+                event = _object(line)
+                ts = decode_number(event.get("ts"))
+                if event.get("kind") != EventKind.PHASE or ts is None:
+                    continue
+                if began is not None:
+                    saves.append(ts - began)
+                began = ts if event.get("phase") == Phase.SAVING else None
+    except OSError:
+        return None
+    return max(saves, default=None)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
