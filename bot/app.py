@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from trainmaster.bot.ports import ChatRefused, Clock
 from trainmaster.bot.reading.adopted import AdoptedReader
 from trainmaster.bot.reading.ownership import Ownership, who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.service.for_ever import for_ever
 from trainmaster.bot.service.schedule import Schedule
 from trainmaster.bot.service.state_dir import lock
 from trainmaster.bot.service.systemd import ServiceNotifier
@@ -219,17 +220,13 @@ class App:
         Raises:
             ChatRefused: Slack refused the tokens or the channel: a person must mend something.
         """
-        await self._check_runs()
-        await self._look_at_itself()
-        with contextlib.suppress(StoreError):  # told as a finding; the schedule tries again
-            self._notices.returned()
-            await self.operations.recover()
+        await self._first(CHECK_RUNS, self._check_runs)
+        await self._first("look at itself", self._look_at_itself)
+        await self._first("digest", self._tell_return)
+        await self._first("check operations", self.operations.recover)
         self._schedule_jobs()
         self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")
-        watching = watch_runs(
-            self._list_runs, self.supervisor.check_all, note=partial(self._own_jobs.note, "watch files")
-        )
-        self._tasks.append(asyncio.create_task(watching, name="watch"))
+        self._must_run("watch", self._watch_files)
         await self._connect()
         self._deliverer = Deliverer(
             self.outbox,
@@ -238,9 +235,16 @@ class App:
             clock=self.clock,
             limits=DeliveryLimits(),
         )
-        self._tasks.append(asyncio.create_task(self._deliverer.run(), name="deliver"))
+        self._must_run("deliver", self._deliverer.run)
         _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
         _LOG.info("%s", who_is_trusted(self._ownership.check))
+
+    def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(for_ever(name, work, self._own_jobs.note), name=name))
+
+    async def _watch_files(self) -> None:
+        note = partial(self._own_jobs.note, "watch files")
+        await watch_runs(self._list_runs, self.supervisor.check_all, note=note)
 
     async def _connect(self) -> None:
         context = Context(
@@ -272,6 +276,17 @@ class App:
             else:
                 return
 
+    async def _first(self, job: str, work: Callable[[], Awaitable[object]]) -> None:
+        """One of the jobs that the schedule repeats: what is wrong with it ends no start."""
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - the tick: logged, told after the third, and repeated
+            _LOG.exception("job-fault: %s, at the start", job)
+            self._own_jobs.note(job, f"{type(error).__name__}: {error}")
+
+    async def _tell_return(self) -> None:
+        self._notices.returned()
+
     def announce(self) -> None:
         """The outbox has something new."""
         self._notify()
@@ -279,6 +294,8 @@ class App:
     async def _check_runs(self) -> None:
         await self.supervisor.tick()
         self._own_jobs.note("find new runs", self.supervisor.find_fault)
+        for run, fault in self.supervisor.take_look_faults():
+            self._own_jobs.note(f"look at {run}", fault)
 
     def _notify(self) -> None:
         if self._deliverer is not None:

@@ -302,6 +302,7 @@ class SlackConnection:
         while True:
             await asyncio.sleep(self._limits.ping_interval_s)
             now = self._wall_clock()
+            last_alive = min(last_alive, now)  # the clock may be put back
             if self.alive():
                 last_alive = now
             elif now - last_alive >= self._limits.reopen_s:
@@ -311,6 +312,8 @@ class SlackConnection:
                     log.warning("the socket was silent for %g s and was replaced", self._limits.reopen_s)
                 except ChatError as error:
                     log.warning("the socket is silent and could not be replaced: %s", error)
+                except Exception:  # the tick: logged, and the watchdog tells that the socket is silent
+                    log.exception("the socket is silent and could not be replaced")
 
 
 def _parse_date(value: object) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from watchfiles import awatch
 
@@ -33,56 +34,71 @@ async def watch_runs(
     """Calls ``changed`` with run directories when runs come or go and whenever their events grow; until cancelled.
 
     Only the event files are watched: a folder would also tell of every heartbeat and every line of the log, hundreds of
-    changes a second with a hundred runs. ``note`` hears whether that works (None) or why not.
+    changes a second with a hundred runs. ``note`` hears why it does not work, and None only after a look that a working
+    watch led to.
     """
     lookout = ReadPool()
     event_files = partial(lookout.ask, "event files", partial(_event_files, list_runs))
+    tell = note or (lambda _: None)
+    look = partial(_look, changed, tell)
     while True:
         try:
             found = await event_files()
-            if note:
-                note(None)
             if found:
-                await _watch(found, event_files, changed, relist_s)
+                await _watch(found, event_files, look, relist_s)
             else:
+                tell(None)
                 await asyncio.sleep(relist_s)
-        except (OSError, RuntimeError) as error:
-            _LOG.warning("file-watcher: %s. The periodic check goes on; trying again in %g s.", error, _RETRY_S)
-            if note:
-                note(str(error))
+        except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the tick: logged and told; a panic of Rust is no Exception
+            fault = f"{type(error).__name__}: {error}"
+            _LOG.warning("file-watcher: %s. The periodic check goes on; trying again in %g s.", fault, _RETRY_S)
+            tell(fault)
             await asyncio.sleep(_RETRY_S)
 
 
 async def _watch(
     files: frozenset[Path],
     event_files: Callable[[], Awaitable[frozenset[Path]]],
-    changed: Callable[[frozenset[Path]], Awaitable[object]],
+    look: Callable[[frozenset[Path]], Coroutine[Any, Any, None]],
     relist_s: float,
 ) -> None:
     """Watches exactly ``files`` until the runs are others."""
     stop = asyncio.Event()
     relisting = asyncio.create_task(_until_others(files, event_files, stop, relist_s))
-    looks = {asyncio.create_task(_catch_up(files, changed))}
+    looks = {asyncio.create_task(_catch_up(files, look))}
     try:
         watching = awatch(*files, recursive=False, debounce=_DEBOUNCE_MS, step=_STEP_MS, stop_event=stop)
         async for changes in watching:
             # Not awaited here: a run on a dead mount would hold back the news of the others.
             looks = {one for one in looks if not one.done()}
-            looks.add(asyncio.create_task(_look(frozenset(_run_of(Path(path)) for _, path in changes), changed)))
+            looks.add(asyncio.create_task(look(frozenset(_run_of(Path(path)) for _, path in changes))))
     finally:
         for task in (relisting, *looks):
             task.cancel()
         await asyncio.gather(relisting, *looks, return_exceptions=True)
+    if not relisting.cancelled() and (error := relisting.exception()) is not None:
+        raise error
 
 
-async def _look(runs: frozenset[Path], changed: Callable[[frozenset[Path]], Awaitable[object]]) -> None:
-    await changed(runs)
+async def _look(
+    changed: Callable[[frozenset[Path]], Awaitable[object]], tell: Callable[[str | None], None], runs: frozenset[Path]
+) -> None:
+    """The runs were looked at: only now is the watcher known to work, and only if the look did."""
+    try:
+        await changed(runs)
+    except Exception as error:  # noqa: BLE001 - the tick: logged and told
+        _LOG.exception("look-failed: after a change of %d runs", len(runs))
+        tell(f"{type(error).__name__}: {error}")
+    else:
+        tell(None)
 
 
-async def _catch_up(files: frozenset[Path], changed: Callable[[frozenset[Path]], Awaitable[object]]) -> None:
+async def _catch_up(files: frozenset[Path], look: Callable[[frozenset[Path]], Awaitable[None]]) -> None:
     """One look at every run once the watch is set up: what came between two watches was told by neither."""
     await asyncio.sleep(_SET_UP_S)
-    await changed(frozenset(_run_of(path) for path in files))
+    await look(frozenset(_run_of(path) for path in files))
 
 
 async def _until_others(
@@ -99,8 +115,18 @@ async def _until_others(
 
 
 def _event_files(list_runs: Callable[[], tuple[Path, ...]]) -> frozenset[Path]:
+    """What can be watched. A name that is no UTF-8 can't be told to ``watchfiles``: that run waits for the periodic
+    check."""
     events = (RunLayout(directory).events for directory in list_runs())
-    return frozenset(path for path in events if path.is_file())
+    return frozenset(path for path in events if _is_utf8(path) and path.is_file())
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _run_of(events: Path) -> Path:

@@ -141,6 +141,7 @@ class Supervisor:
         self._checked_ts: dict[Path, float] = {}
         self.find_fault: str | None = None
         """Why the last tick could not look for new runs; None when it could."""
+        self._look_faults: dict[str, str | None] = {}
 
     async def tick(self) -> None:
         """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
@@ -158,6 +159,13 @@ class Supervisor:
             self._checked_ts.setdefault(one, self._clock.now())
         await self.check_all(runs)
         self.last_tick_ts = self._clock.now()
+
+    def take_look_faults(self) -> tuple[tuple[str, str | None], ...]:
+        """Runs whose looks failed inside the bot since this was last asked, and why; None for one that is well again.
+        What a directory does to its reader is told as a finding of its run instead."""
+        taken = tuple(self._look_faults.items())
+        self._look_faults = {run: fault for run, fault in taken if fault is not None}
+        return taken
 
     def oldest_check_ts(self) -> float | None:
         """When the run that has waited longest for its turn was last checked; None when there is no run."""
@@ -181,8 +189,11 @@ class Supervisor:
         def take(looked: Looked[RunView | None]) -> None:
             try:
                 self._take(looked)
-            except Exception:  # noqa: BLE001 - the tick: the other runs go on, and the next look repeats it
+            except Exception as error:  # noqa: BLE001 - the tick: told after the third, and the next look repeats it
                 _LOG.exception("look-failed: %s", looked.place)
+                self._note_look(looked.place, error)
+            else:
+                self._note_look(looked.place, None)
             held.pop(looked.place).release()  # one that hangs must not hold the others
 
         try:
@@ -204,8 +215,15 @@ class Supervisor:
             for one in directories:
                 try:
                     self._readers[one] = self._open_reader(one)
-                except Exception:  # noqa: BLE001 - the tick: logged, and tried again
+                except Exception as error:  # noqa: BLE001 - the tick: told after the third, and tried again
                     _LOG.exception("run-unreadable: %s; it is opened again at the next look", one)
+                    self._note_look(one, error)
+
+    def _note_look(self, place: Path, error: Exception | None) -> None:
+        if error is not None:
+            self._look_faults[str(place)] = f"{type(error).__name__}: {error}"
+        elif str(place) in self._look_faults:
+            self._look_faults[str(place)] = None
 
     def _take(self, looked: Looked[RunView | None]) -> None:
         directory, view, error = looked.place, looked.answer, looked.error

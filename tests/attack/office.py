@@ -87,7 +87,7 @@ class Office:
     async def take(self, payload: Json, *, must_answer: bool) -> None:
         """``payload`` has gone through Bolt and is answered, if it has somebody to answer to."""
         before = self.answers()
-        app, desk = self.connection._app, self.connection._desk
+        app, desk = self.connection._app, self.connection._inbox
         assert app is not None
         assert desk is not None
         try:

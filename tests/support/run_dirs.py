@@ -110,7 +110,7 @@ class WrittenRun:
             "kind": str(kind),
             **data,
         }
-        with self.layout.events.open("a", encoding="utf-8") as stream:
+        with self.layout.events.open("a", encoding="utf-8", errors="replace") as stream:
             stream.write(encode_record(record) + "\n")
 
     def series(self, *, epoch: int, batch: int, loss: float, after_s: float | None = None, **extra: Any) -> None:
@@ -122,7 +122,7 @@ class WrittenRun:
             "losses": {"box_loss": encode_number(loss)},
             **extra,
         }
-        with self.layout.series.open("a", encoding="utf-8") as stream:
+        with self.layout.series.open("a", encoding="utf-8", errors="replace") as stream:
             stream.write(encode_record(row) + "\n")
 
     def start_epoch(self, epoch: int, after_s: float) -> None:

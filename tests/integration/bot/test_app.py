@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.bot.world import ANSWER_S, CHANNEL, World, now_s, text_of
+from tests.support.run_dirs import WrittenRun
 from trainmaster.bot.app import App
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.errors import ChatError, StoreError
@@ -240,3 +241,33 @@ async def test_python_m_bot_run_names_every_setting_that_is_wrong_and_starts_not
     for name in (b"SLACK_BOT_TOKEN", b"APPROVALS_REQUIRED", b"RUNS_DIR"):
         assert name in output
     assert b"xapp-swapped" not in output
+
+
+ODD_NAMES = {
+    "no UTF-8": b"odd-\xff\xfe",
+    "half a surrogate": "odd-\ud800".encode("utf-8", "surrogatepass"),
+    "newline": b"odd\n[ERROR] forged line",
+    "255 bytes": "ö".encode() * 127 + b"x",
+    "control characters": b"odd-\x1b[2J\x07\x7f",
+    "mention": b"<!channel> <@U0ANNA>",
+}
+
+
+async def test_folders_with_any_name_neither_end_the_bot_nor_hide_one_another(world: World) -> None:
+    runs = []
+    for name in ODD_NAMES.values():
+        runs.append(WrittenRun(world.settings.runs_dir, os.fsdecode(name)))
+        runs[-1].start_epoch(1, now_s())
+        runs[-1].beat(now_s(), epoch=1, batch=10)
+    app = await world.start_bot()
+    assert len(app.supervisor.all()) == len(ODD_NAMES) + 1
+    for run in runs:
+        run.bad_batch(1, 42, now_s())
+    world.run.bad_batch(1, 42, now_s())
+
+    def told(view: PageView) -> bool:
+        return len([one for one in view.in_channel(CHANNEL) if "is not finite" in text_of(one)]) == len(runs) + 1
+
+    await world.page.wait_for(told, 60)
+    assert not any(task.done() for task in app._tasks)
+    assert app.supervisor.take_look_faults() == ()

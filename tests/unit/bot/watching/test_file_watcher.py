@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,3 +90,85 @@ async def test_a_directory_that_cannot_be_listed_does_not_end_the_watch(
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def notes_of(root: Path, enough: int, *, relist_s: float = 0.05) -> list[str | None]:
+    """What a watch notes of itself, until it has noted so much."""
+    notes: list[str | None] = []
+    heard = asyncio.Event()
+
+    def note(fault: str | None) -> None:
+        notes.append(fault)
+        if len(notes) >= enough:
+            heard.set()
+
+    async def changed(runs: frozenset[Path]) -> None:
+        await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch_runs(lambda: find_runs(root), changed, note=note, relist_s=relist_s))
+    try:
+        await asyncio.wait_for(heard.wait(), 10)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    return notes
+
+
+class PanicError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "inotify watch limit reached"), ValueError("path"), PanicError("rust")], ids=repr
+)
+async def test_a_watch_that_can_never_be_set_up_notes_faults_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr("trainmaster.bot.watching.file_watcher._RETRY_S", 0.02)
+
+    async def refuse(*paths: Path, **how: object) -> AsyncIterator[set[tuple[int, str]]]:
+        raise error
+        yield set()
+
+    monkeypatch.setattr("trainmaster.bot.watching.file_watcher.awatch", refuse)
+    WrittenRun(tmp_path).event("notice", 1, text="x")
+    notes = await notes_of(tmp_path, 4)
+    assert None not in notes
+    assert str(error) in (notes[0] or "")
+
+
+async def test_a_watch_that_works_notes_it_after_its_first_look(tmp_path: Path) -> None:
+    WrittenRun(tmp_path).event("notice", 1, text="x")
+    assert await notes_of(tmp_path, 1) == [None]
+
+
+async def test_a_look_that_fails_is_no_success(tmp_path: Path) -> None:
+    WrittenRun(tmp_path).event("notice", 1, text="x")
+    notes: list[str | None] = []
+    heard = asyncio.Event()
+
+    def note(fault: str | None) -> None:
+        notes.append(fault)
+        heard.set()
+
+    async def changed(runs: frozenset[Path]) -> None:
+        raise ValueError("a view that can't be folded")
+
+    watching = asyncio.create_task(watch_runs(lambda: find_runs(tmp_path), changed, note=note))
+    try:
+        await asyncio.wait_for(heard.wait(), 10)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert notes == ["ValueError: a view that can't be folded"]
+
+
+async def test_a_folder_whose_name_is_no_utf8_costs_the_others_nothing(watched: Watched) -> None:
+    odd = WrittenRun(watched.root, os.fsdecode(b"odd-\xff"))
+    odd.event("notice", 1, text="x")
+    plain = WrittenRun(watched.root, "plain")
+    plain.event("notice", 1, text="x")
+    assert await watched.next() == plain.layout.root
+    await asyncio.sleep(0.3)
+    plain.event("notice", 2, text="y")
+    assert await watched.next() == plain.layout.root
