@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 # Test processes side by side; 0 runs all in one.
 WORKERS ?= 2
-TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -m trainmaster.trainer.contract
+TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -p trainmaster.trainer
 .PHONY: demo test check types format bench clean
 
 demo: $(READY)

@@ -18,7 +18,7 @@ MAX_BATCHES: Final = 5
 """A drill shows the alarm; half the default streak that ends a run is enough for that."""
 
 
-class Fault(StrEnum):
+class DrillFault(StrEnum):
     """What is put into a batch."""
 
     NAN_IMAGE = "nan-image"
@@ -31,21 +31,21 @@ class Fault(StrEnum):
 class PlannedFault:
     """``fault`` in batch ``batch`` of ``epoch``, both from 1."""
 
-    fault: Fault
+    fault: DrillFault
     epoch: int
     batch: int
 
 
-def check_fault(text: str) -> Fault:
+def check_fault(text: str) -> DrillFault:
     """The fault of that name.
 
     Raises:
         ArgumentsError: no such fault.
     """
     try:
-        return Fault(text)
+        return DrillFault(text)
     except ValueError:
-        raise ArgumentsError(f"unknown fault {text!r}", f"faults: {', '.join(Fault)}") from None
+        raise ArgumentsError(f"unknown fault {text!r}", f"faults: {', '.join(DrillFault)}") from None
 
 
 def parse_plan(text: str) -> PlannedFault:
@@ -66,7 +66,7 @@ def request_path(layout: RunLayout) -> Path:
     return layout.guard / "drill.json"
 
 
-def request(layout: RunLayout, fault: Fault, num_batches: int) -> None:
+def request(layout: RunLayout, fault: DrillFault, num_batches: int) -> None:
     """The running trainer spoils its next ``num_batches`` batches.
 
     Raises:
@@ -84,15 +84,15 @@ class Drill:
     def __init__(self, layout: RunLayout, plan: str | None) -> None:
         self._path = request_path(layout)
         self._plan = parse_plan(plan) if plan else None
-        self._requested: Fault | None = None
+        self._requested: DrillFault | None = None
         self._left = 0
         self._gradient_due = False
-        self.fault: Fault | None = None
+        self.fault: DrillFault | None = None
         """What spoils the batch in work, or None."""
 
     def next_batch(self, *, epoch: int, batch: int) -> None:
         """Batch ``batch`` of ``epoch`` (from 1) begins: :attr:`fault` is what spoils it."""
-        self.fault = Fault.NAN_GRADIENT if self._gradient_due else None
+        self.fault = DrillFault.NAN_GRADIENT if self._gradient_due else None
         if self._gradient_due:  # under accumulation not every batch has a step whose gradients could be spoiled
             return
         if self._plan is not None and (self._plan.epoch, self._plan.batch) == (epoch, batch):
@@ -100,7 +100,7 @@ class Drill:
         elif self._left:
             self._left -= 1
             self.fault = self._requested
-        self._gradient_due = self.fault is Fault.NAN_GRADIENT
+        self._gradient_due = self.fault is DrillFault.NAN_GRADIENT
 
     def poll(self) -> None:
         """Take up a request, if there is one."""
@@ -115,7 +115,7 @@ class Drill:
 
     def spoil_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """``batch`` as the model gets it."""
-        if self.fault is not Fault.NAN_IMAGE:
+        if self.fault is not DrillFault.NAN_IMAGE:
             return batch
         images = batch["img"].clone()
         images[0, :, 0, 0] = float("nan")
@@ -123,22 +123,23 @@ class Drill:
 
     def loss_spoiler(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
         """What is done to the loss, or None."""
-        if self.fault is not Fault.INF_LOSS:
+        if self.fault is not DrillFault.INF_LOSS:
             return None
         return lambda loss: loss * float("inf")
 
     @torch.no_grad()
     def spoil_statistics(self, model: torch.nn.Module) -> None:
-        """The model's first batch-norm statistic, perhaps."""
-        if self.fault is Fault.NAN_BATCHNORM:
-            mean = next((m.running_mean for m in model.modules() if getattr(m, "running_mean", None) is not None), None)
+        """The model's first batch-norm statistic is not finite, if that is planned."""
+        if self.fault is DrillFault.NAN_BATCHNORM:
+            means = (getattr(module, "running_mean", None) for module in model.modules())
+            mean: torch.Tensor | None = next((one for one in means if one is not None), None)
             if mean is not None:
                 mean[0] = float("nan")
 
     @torch.no_grad()
     def spoil_gradients(self, model: torch.nn.Module) -> None:
-        """One gradient, perhaps."""
-        if self.fault is Fault.NAN_GRADIENT:
+        """One gradient is not finite, if that is planned."""
+        if self.fault is DrillFault.NAN_GRADIENT:
             for parameter in model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.view(-1)[0] = float("nan")

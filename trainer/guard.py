@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainmaster.trainer.run import offline
 
 offline.before_import()
 
+from ultralytics.data.build import InfiniteDataLoader  # noqa: E402 - as above
 from ultralytics.engine.trainer import BaseTrainer  # noqa: E402 - reads the environment just set
 from ultralytics.models.yolo.classify import ClassificationTrainer  # noqa: E402 - as above
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402 - as above
@@ -28,7 +29,7 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noq
 from trainmaster.trainer.arguments import ArgumentsError  # noqa: E402 - as above
 from trainmaster.trainer.data.data_faults import collecting, told_as_bad_input  # noqa: E402 - as above
 from trainmaster.trainer.data.quarantine import keep_samples  # noqa: E402 - as above
-from trainmaster.trainer.data.sampling import GuardedLoader, InfiniteDataLoader, is_ghost  # noqa: E402 - as above
+from trainmaster.trainer.data.sampling import GuardedLoader, is_ghost  # noqa: E402 - as above
 from trainmaster.trainer.data.validation_data import forgive  # noqa: E402 - as above
 from trainmaster.trainer.engines import compat  # noqa: E402 - as above
 from trainmaster.trainer.jobs.environment import refuse_several_nodes  # noqa: E402 - as above
@@ -46,12 +47,15 @@ from trainmaster.trainer.state.resume_plan import (  # noqa: E402 - as above
 )
 from trainmaster.trainer.stop import WorkerStart  # noqa: E402 - as above
 
+# Behind the mixin stands any of Ultralytics' classes; what of it the guard uses is typed in :mod:`engines.protocol`.
+Behind: Any = Any if TYPE_CHECKING else object
+
 AnyTrainer = TypeVar("AnyTrainer", bound=type[BaseTrainer])
 
 GHOST_IMGSZ = 32
 
 
-class GuardMixin:
+class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checked by engines.compat, at run time
     """Guards the trainer class that it is put in front of; see :func:`guarded`.
 
     Every method is a seam of Ultralytics' engine (checked by :mod:`engines.compat`); what is decided there is decided
@@ -61,7 +65,7 @@ class GuardMixin:
     guard: RunGuard
 
     def __init__(
-        self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict | None = None
+        self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict[str, Any] | None = None
     ) -> None:
         refuse_several_nodes(os.environ)
         warning = compat.require()
@@ -113,7 +117,7 @@ class GuardMixin:
         if value is None:
             self.guard.running.start_epoch()
         if self.guard.step is not None:
-            self.guard.step.loss_fresh = False
+            self.guard.step.loss_was_taken()
 
     # Set-up
 
@@ -145,7 +149,7 @@ class GuardMixin:
             img_path = self.guard.leave_out(img_path)
         with told_as_bad_input(self.args.data), collecting() as not_trained_on:
             dataset = super().build_dataset(img_path, mode, batch)
-        self.guard.intake.scanned(mode, not_trained_on)
+        self.guard.parts.intake.scanned(mode, not_trained_on)
         if left_out and self.args.task == "classify":
             dataset.samples = keep_samples(dataset.samples, left_out)
         return dataset
@@ -189,7 +193,8 @@ class GuardMixin:
     def _get_warmup_iterations(self, num_batches: int) -> int:
         if self.guard.position.warmup_from:
             return 0  # the loop counts from the run's first batch; ours counts from the resumed epoch
-        return super()._get_warmup_iterations(num_batches)
+        iterations: int = super()._get_warmup_iterations(num_batches)
+        return iterations
 
     def _close_dataloader_mosaic(self) -> None:
         super()._close_dataloader_mosaic()
@@ -226,15 +231,16 @@ class GuardMixin:
         """The batch as the model gets it; a placeholder stays one."""
         step = self.guard.step
         if step is None or step.rerun.active:
-            return super().preprocess_batch(batch)
+            prepared: dict[str, Any] = super().preprocess_batch(batch)
+            return prepared
         self._ghost = is_ghost(batch)
         if self._ghost:
             self.guard.position.before_batch(self)
             return batch
-        self.guard.intake.batch(batch)
+        self.guard.parts.intake.batch(batch)
         step.before_batch(batch)
         self._num_images = len(batch["img"])
-        return self.guard.drill.spoil_batch(super().preprocess_batch(batch))
+        return self.guard.parts.drill.spoil_batch(super().preprocess_batch(batch))
 
     def optimizer_step(self) -> None:
         """The step, if it is due and its gradients are good."""
@@ -256,12 +262,14 @@ class GuardMixin:
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """No epoch is ever repeated for a batch; at level observe, Ultralytics does what it does."""
         if self.guard.skip:
-            self.guard.evaluation.settle(self)
+            self.guard.parts.evaluation.settle(self)
             return False
         step = self.guard.step
+        assert step is not None
         step.detach()
         try:
-            return super()._handle_nan_recovery(epoch)
+            recovered: bool = super()._handle_nan_recovery(epoch)
+            return recovered
         finally:
             step.attach()
 

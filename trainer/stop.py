@@ -71,7 +71,7 @@ class StopSwitch:
     :class:`StopRequested` right there instead.
     """
 
-    def __init__(self, *, on_request: Callable[[str], None], on_second: Callable[[str], None]) -> None:
+    def __init__(self, *, on_request: Callable[[str], object], on_second: Callable[[str], object]) -> None:
         self.requested: str | None = None
         self._on_request = on_request
         self._on_second = on_second

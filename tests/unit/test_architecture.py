@@ -124,7 +124,8 @@ TRAINER_ROWS = (
     ("run",),
     ("incidents",),
     ("state",),
-    ("batches", "settings", "engines"),
+    ("batches", "settings"),
+    ("engines",),
     ("data",),
     ("stop",),
     ("checkpoints", "records", "drill", "levels"),
@@ -192,3 +193,24 @@ def _top_imports(path: Path) -> Iterator[str]:
 
 def test_the_root_of_the_trainer_holds_entries_contracts_and_wiring_only() -> None:
     assert len(list((ROOT / "trainer").glob("*.py"))) <= 9
+
+
+def _definitions(folder: str) -> Iterator[tuple[Path, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield path, node
+
+
+def test_a_class_of_the_trainer_shares_its_name_with_no_other_class_of_the_trainer() -> None:
+    names = [node.name for _, node in _definitions("trainer") if isinstance(node, ast.ClassDef)]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_a_docstring_of_the_trainer_says_more_than_the_name() -> None:
+    short = [
+        f"{path.relative_to(ROOT)}: {node.name}: {text}"
+        for path, node in _definitions("trainer")
+        if (text := ast.get_docstring(node)) and len(text.split()) <= 3
+    ]
+    assert short == []

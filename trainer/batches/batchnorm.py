@@ -60,7 +60,9 @@ class BatchNormStatistics:
 
     def _adopt(self, module: nn.Module, name: str, view: torch.Tensor) -> None:
         buffers = module._buffers  # noqa: SLF001 - what nn.Module's own attribute access reads, without its detours
-        view.copy_(buffers[name])
+        buffer = buffers[name]
+        assert buffer is not None
+        view.copy_(buffer)
         _point(buffers, name, view)
         self._views.append((buffers, name, view, view.data_ptr()))
 
@@ -137,7 +139,9 @@ class BatchNormStatistics:
 
     @staticmethod
     @torch.no_grad()
-    def _copy(source: tuple[torch.Tensor, ...] | list[torch.Tensor], target: tuple[torch.Tensor, ...] | list) -> None:
+    def _copy(
+        source: tuple[torch.Tensor, ...] | list[torch.Tensor], target: tuple[torch.Tensor, ...] | list[torch.Tensor]
+    ) -> None:
         for left, right in zip(source, target, strict=True):
             right.copy_(left)
 

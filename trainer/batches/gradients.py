@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,6 +45,8 @@ class Gradients:
         self.history = NormHistory()
         self.clipped = 0
         """Steps that were clipped."""
+        self.num_steps = 0
+        """Steps that were taken."""
 
     def there(self) -> bool:
         """Whether any parameter has a gradient: none has when every micro-batch of the window was skipped."""
@@ -64,11 +67,12 @@ class Gradients:
             parts.append((torch.stack(norms) * 0).sum().float())
         counts_finite = True
         for device, steps in self._steps.items() if states else ():
-            flag = (torch.stack(steps) * 0).sum().float()
+            own = (torch.stack(steps) * 0).sum().float()
             if device == self._total.device:
-                parts.append(flag)
+                parts.append(own)
             else:  # plain Adam counts its steps on the host
-                counts_finite = counts_finite and math.isfinite(flag.tolist())
+                value: Any = own.tolist()  # a number, since there is one
+                counts_finite = counts_finite and math.isfinite(value)
         scalars = torch.stack(parts)
         if self._norms is None:
             values, self._host_norms = scalars.tolist(), []
@@ -95,7 +99,8 @@ class Gradients:
         return clipped
 
     def note(self, norm: float) -> NormWarning | None:
-        """Remember the norm of a step that was taken; a warning when it is out of line."""
+        """Remember the norm of a step that is taken; a warning when it is out of line."""
+        self.num_steps += 1
         if not self._highest or norm > self._highest[0]:
             self._highest = norm, self._host_norms
         return self.history.note(norm)
@@ -122,7 +127,8 @@ class Gradients:
         self._names, grads = [name for name, _ in there], [grad for _, grad in there]
         if len({(grad.device, grad.dtype) for grad in grads}) == 1:
             self._norms = torch.stack(torch._foreach_norm(grads))  # noqa: SLF001 - get_total_norm drops this vector
-            return torch.linalg.vector_norm(self._norms)
+            total: torch.Tensor = torch.linalg.vector_norm(self._norms)
+            return total
         self._norms = None
         return torch.nn.utils.get_total_norm(grads)
 

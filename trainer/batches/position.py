@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
 class Position:
@@ -45,7 +45,7 @@ class Position:
         return self.done <= self.index
 
     def start_epoch(self, epoch: int, batches: int) -> None:
-        """Epoch ``epoch`` begins."""
+        """Epoch ``epoch`` begins, of ``batches`` batches; none is begun yet."""
         self.epoch, self.batches, self.index, self.done = epoch, batches, -1, 0
 
     def use_accumulate(self, accumulate: int) -> None:
@@ -64,7 +64,7 @@ class Position:
         self.window_open = False
         self._aligned = True
 
-    def before_batch(self, trainer: Any) -> None:
+    def before_batch(self, trainer: EngineTrainer) -> None:
         """Rate, momentum and cadence are right for the batch in work; call it after the loop has set its own."""
         if self.warmup_from:
             warming = self._warm_up(trainer)
@@ -75,7 +75,7 @@ class Position:
                 self._nominal = trainer.accumulate
             trainer.accumulate = 1
 
-    def due(self, trainer: Any) -> bool:
+    def due(self, trainer: EngineTrainer) -> bool:
         """Whether the optimizer step that the loop asks for is one; if so, it counts as taken."""
         if not self._aligned:
             if self.ni - self.last_step < self._nominal:
@@ -86,11 +86,11 @@ class Position:
         self.window_open = False
         return True
 
-    def accumulates(self, trainer: Any) -> bool:
+    def accumulates(self, trainer: EngineTrainer) -> bool:
         """Whether an optimizer step takes more than one batch."""
         return (trainer.accumulate if self._aligned else self._nominal) > 1
 
-    def _warm_up(self, trainer: Any) -> bool:
+    def _warm_up(self, trainer: EngineTrainer) -> bool:
         """The loop's warm-up (Ultralytics 8.4, ``engine/trainer.py``), counted from the resumed epoch."""
         epochs = min(trainer.args.warmup_epochs, max(trainer.epochs - self.warmup_from - 1, 0))
         length = round(epochs * self.batches) if epochs > 0 else 0

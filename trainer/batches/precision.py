@@ -10,6 +10,8 @@ import torch
 from ultralytics.engine import trainer as engine
 from ultralytics.utils.torch_utils import autocast as stock_autocast
 
+from trainmaster.trainer.engines.protocol import EngineTrainer
+
 
 def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractContextManager[Any]:
     """Ultralytics' own, which refuses bfloat16 anywhere but on CUDA (``utils/torch_utils.py``, 8.4.190).
@@ -18,22 +20,23 @@ def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractConte
     """
     if enabled is torch.bfloat16 and device == "cpu":
         return torch.autocast(device, dtype=torch.bfloat16)
-    return stock_autocast(enabled, device=device)
+    stock: AbstractContextManager[Any] = stock_autocast(enabled, device=device)
+    return stock
 
 
-def as_trained(trainer: Any) -> AbstractContextManager[Any]:
+def as_trained(trainer: EngineTrainer) -> AbstractContextManager[Any]:
     """The precision in which the training loop runs a batch."""
     return autocast(dtype if (dtype := _half_type(trainer)) is torch.bfloat16 else trainer.amp, trainer.device.type)
 
 
-def name_of(trainer: Any) -> str:
+def name_of(trainer: EngineTrainer) -> str:
     """``float32``, ``float16`` or ``bfloat16``."""
     dtype = _half_type(trainer)
     return str(dtype or torch.float32).removeprefix("torch.")
 
 
 @contextmanager
-def bfloat16_anywhere(trainer: Any) -> Iterator[None]:
+def bfloat16_anywhere(trainer: EngineTrainer) -> Iterator[None]:
     """Within, ``amp=bf16`` trains on a CPU too.
 
     The loop looks the function up in its module at every batch; nothing else of it is touched, and nothing at all for a
@@ -42,20 +45,21 @@ def bfloat16_anywhere(trainer: Any) -> Iterator[None]:
     if trainer.args.amp != "bf16" or trainer.device.type != "cpu":
         yield
         return
-    engine.autocast = autocast
+    vars(engine)["autocast"] = autocast
     try:
         yield
     finally:
-        engine.autocast = stock_autocast
+        vars(engine)["autocast"] = stock_autocast
 
 
 @contextmanager
-def unscaled_already(trainer: Any) -> Iterator[None]:
+def unscaled_already(trainer: EngineTrainer) -> Iterator[None]:
     """Within, the first ``unscale_`` that a step of somebody's own asks for is the one that was made before it.
 
     Torch raises when gradients are unscaled twice before an update (``torch/amp/grad_scaler.py``).
     """
-    scaler, unscale = trainer.scaler, trainer.scaler.unscale_
+    scaler: Any = trainer.scaler
+    unscale = scaler.unscale_
     made = [trainer.optimizer]
 
     def once(optimizer: torch.optim.Optimizer) -> None:
@@ -71,7 +75,7 @@ def unscaled_already(trainer: Any) -> Iterator[None]:
         del scaler.unscale_
 
 
-def _half_type(trainer: Any) -> torch.dtype | None:
+def _half_type(trainer: EngineTrainer) -> torch.dtype | None:
     if trainer.args.amp == "bf16":
         return torch.bfloat16
     return torch.float16 if trainer.amp else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -39,7 +40,7 @@ class RunningLoss:
             self.add(items)
 
     def add(self, items: Mapping[str, torch.Tensor]) -> None:
-        """One good batch."""
+        """One good batch more is in the mean."""
         count = self.count
         if count == 0:
             self._mean = dict(items)
@@ -59,7 +60,8 @@ class RunningLoss:
 
     def as_floats(self) -> dict[str, float]:
         """What is shown, as plain numbers."""
-        return {name: value.tolist() for name, value in self.shown.items()}
+        found: dict[str, Any] = {name: value.tolist() for name, value in self.shown.items()}
+        return found
 
     def as_record(self) -> dict[str, object]:
         """For a saved state."""

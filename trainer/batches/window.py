@@ -15,6 +15,7 @@ from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.batch_guard import BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Measurement, restore_gradients
+from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,16 +51,35 @@ class Search:
     is_over: bool
 
 
+class Window:
+    """The batches since the last optimizer step, for as long as they can be run again."""
+
+    def __init__(self, *, cut: bool) -> None:
+        self.micros: list[MicroBatch] = []
+        self.cut = cut
+        """Whether an interruption cut through it: what came before that can't run again."""
+        self.before: Mapping[str, torch.Tensor] = {}
+        """Gradients that batches of an earlier process made, where they are known."""
+
+    def open(self) -> None:
+        """A new one begins."""
+        self.micros, self.cut, self.before = [], False, {}
+
+    def mend(self, gradients: Mapping[str, torch.Tensor]) -> None:
+        """It was cut, and what came before is known: ``gradients``."""
+        if self.cut:
+            self.before, self.cut = gradients, False
+
+
 class Rerun:
     """The forward and backward passes of ``trainer``'s loop, without its side effects."""
 
-    def __init__(self, trainer: Any, statistics: BatchNormStatistics) -> None:
+    def __init__(self, trainer: EngineTrainer, statistics: BatchNormStatistics, window: Window) -> None:
         self._trainer = trainer
+        self._window = window
         self._statistics = statistics
         self.active = False
         """Whether batches are being run again, so that nothing counts twice."""
-        self.before: Mapping[str, torch.Tensor] = {}
-        """Gradients of the open window that batches of an earlier process made, which can't run again."""
 
     def search(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> Search | None:
         """Look for the bad ones among ``micros``; None when there is no memory for that.
@@ -101,7 +121,7 @@ class Rerun:
     ) -> tuple[Measurement | None, MicroBatch | None]:
         """Gradients and statistics are as if the window held ``micros`` only; or the first of them that is bad."""
         self._forget()
-        measured = measure() if self.before else None
+        measured = measure() if self._window.before else None
         for micro in micros:
             with self._running(micro):
                 self._loss(micro).backward()
@@ -117,7 +137,7 @@ class Rerun:
 
     def _forget(self) -> None:
         self._trainer.optimizer.zero_grad()
-        restore_gradients(unwrap_model(self._trainer.model), self.before)
+        restore_gradients(unwrap_model(self._trainer.model), self._window.before)
         self._statistics.rewind()
 
     def _loss(self, micro: MicroBatch) -> torch.Tensor:

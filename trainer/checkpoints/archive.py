@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from trainmaster.trainer.checkpoints.catalog import Entry, catalog
-from trainmaster.trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
+from trainmaster.trainer.checkpoints.catalog import CatalogEntry, catalog
+from trainmaster.trainer.checkpoints.errors import CheckpointError, CheckpointRefusedError, NoSuchRunError
 from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of, sweep_partials
 from trainmaster.trainer.checkpoints.history import cut_history, cut_results
 from trainmaster.trainer.checkpoints.manifest import (
@@ -61,7 +61,7 @@ def archive_after(
             if record.state is ArchiveState.ARCHIVING:
                 _finish(layout, record)
             elif record.state is ArchiveState.RETURNING:
-                raise RefusedError(
+                raise CheckpointRefusedError(
                     f"bringing back {record.folder.name} was cut short",
                     f"finish it first: unarchive {layout.root} {record.folder.name}",
                 )
@@ -99,7 +99,8 @@ def unarchive(layout: RunLayout, folder: str | Path, *, owns_lock: bool = False)
 
     Raises:
         NoSuchRunError: there is no such archive.
-        RefusedError: the run has gone on since, or a file in the archive is not what was put there. Nothing changed.
+        CheckpointRefusedError: the run has gone on since, or a file in the archive is not what was put there.
+            Nothing changed.
         OSError: a move failed; asking again goes on.
     """
     _require_run(layout)
@@ -127,7 +128,7 @@ def _later_than(layout: RunLayout, epoch: int) -> list[ArchivedFile]:
     ]
 
 
-def best_remaining(entries: Iterable[Entry], epoch: int) -> Entry | None:
+def best_remaining(entries: Iterable[CatalogEntry], epoch: int) -> CatalogEntry | None:
     """The clean Ultralytics checkpoint of an epoch up to ``epoch`` with the best fitness, of equals the latest, as
     Ultralytics chooses ``best.pt``; only files that are kept by epoch count."""
     rated = [
@@ -144,7 +145,7 @@ def best_remaining(entries: Iterable[Entry], epoch: int) -> Entry | None:
     )
 
 
-def _is_later(entry: Entry, epoch: int, best_fitness: float | None) -> bool:
+def _is_later(entry: CatalogEntry, epoch: int, best_fitness: float | None) -> bool:
     if match := _STATE_OF_EPOCH.fullmatch(entry.file):
         return int(match[1]) > epoch
     if match := _WEIGHTS_OF_EPOCH.fullmatch(entry.file):
@@ -274,16 +275,16 @@ def _require_returnable(layout: RunLayout, record: ArchiveRecord) -> None:
         if not source.is_file() and returning and _holds(target, one.saved):
             continue
         if not _holds(source, one.saved):
-            raise RefusedError(f"{source} is not the file that was archived", "nothing was changed")
+            raise CheckpointRefusedError(f"{source} is not the file that was archived", "nothing was changed")
         if target.exists() and digest_of(target).sha256 not in kept | {one.saved.sha256}:
-            raise RefusedError(
+            raise CheckpointRefusedError(
                 f"{one.file} was written anew since: the run has gone on",
                 f"put that aside first: archive {layout.root} after={record.after_epoch}",
             )
     if record.results is not None and layout.results_csv.is_file():
         before = (record.folder / record.results.file).read_bytes()
         if layout.results_csv.read_bytes() not in {before, cut_history(before, record.after_epoch)}:
-            raise RefusedError(
+            raise CheckpointRefusedError(
                 "results.csv has rows of a later attempt",
                 f"put them aside first: archive {layout.root} after={record.after_epoch}",
             )
@@ -320,7 +321,7 @@ def alone(layout: RunLayout, *, owns_lock: bool) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RefusedError(
+            raise CheckpointRefusedError(
                 f"a trainer is at work on {layout.name}", "stop it first; its files can't be moved under it"
             ) from None
         yield

@@ -18,7 +18,7 @@ larger difference only costs time: the file is then read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CatalogEntry:
     """One file. ``epoch`` counts from 1 and is None where nothing tells; ``file`` is relative to the run directory."""
 
     epoch: int | None
@@ -35,7 +35,7 @@ class Entry:
     attested: bool
 
 
-def catalog(layout: RunLayout, *, full: bool = False) -> list[Entry]:
+def catalog(layout: RunLayout, *, full: bool = False) -> list[CatalogEntry]:
     """What lies in ``weights/`` and ``guard/states/``, by epoch, unknown epochs last.
 
     A state that is as large as attested and no newer than its attestation is taken at its word; everything else, and
@@ -55,7 +55,7 @@ def catalog(layout: RunLayout, *, full: bool = False) -> list[Entry]:
     return sorted(entries, key=lambda entry: (entry.epoch is None, entry.epoch or 0, entry.ts, entry.file))
 
 
-def last_clean(layout: RunLayout, *, at_or_before_epoch: int | None = None, full: bool = False) -> Entry | None:
+def last_clean(layout: RunLayout, *, at_or_before_epoch: int | None = None, full: bool = False) -> CatalogEntry | None:
     """The newest epoch's checkpoint that is clean and can be resumed from, as :func:`newest_clean` chooses.
 
     Raises:
@@ -64,7 +64,7 @@ def last_clean(layout: RunLayout, *, at_or_before_epoch: int | None = None, full
     return newest_clean(catalog(layout, full=full), at_or_before_epoch=at_or_before_epoch)
 
 
-def newest_clean(entries: Iterable[Entry], *, at_or_before_epoch: int | None = None) -> Entry | None:
+def newest_clean(entries: Iterable[CatalogEntry], *, at_or_before_epoch: int | None = None) -> CatalogEntry | None:
     """Of several files of the newest clean epoch, the full state. A stop's state is none: it ends no epoch."""
     found = [
         entry
@@ -85,7 +85,7 @@ def _files(layout: RunLayout) -> list[Path]:
 
 def _entry(
     layout: RunLayout, path: Path, rows: list[Attestation], latest: dict[str, Attestation], *, full: bool
-) -> Entry:
+) -> CatalogEntry:
     name = path.relative_to(layout.root).as_posix()
     status = path.stat()
     row = latest.get(name)
@@ -93,7 +93,7 @@ def _entry(
         row is not None and row.bytes == status.st_size and status.st_mtime <= row.ts + CLOCK_SLACK_S and not full
     )
     if row is not None and as_attested and _never_stripped(layout, path, row, rows):
-        return Entry(
+        return CatalogEntry(
             epoch=row.epoch,
             ts=row.ts,
             fitness=row.fitness,
@@ -107,7 +107,7 @@ def _entry(
             attested=True,
         )
     judgement = judge(path, attestations=rows)
-    return Entry(
+    return CatalogEntry(
         epoch=judgement.epoch,
         ts=row.ts if row is not None and judgement.attested else status.st_mtime,
         fitness=judgement.fitness,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
-from trainmaster.trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
+from trainmaster.trainer.checkpoints.errors import CheckpointError, CheckpointRefusedError, NoSuchRunError
 from trainmaster.trainer.checkpoints.files import DigestError
 from trainmaster.trainer.contract import ExitCode, encode_record
 from trainmaster.visible import visible, visible_json
@@ -37,7 +37,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
         code, record, text = act(split_arguments(argv))
     except (ArgumentsError, NoSuchRunError) as error:
         return _failed(ExitCode.BAD_ARGUMENTS, error.message, error.hint, as_json=as_json)
-    except RefusedError as error:
+    except CheckpointRefusedError as error:
         return _failed(ExitCode.REFUSED, error.message, error.hint, as_json=as_json)
     except CheckpointError as error:
         return _failed(FAILED, error.message, error.hint, as_json=as_json)

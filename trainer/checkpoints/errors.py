@@ -12,7 +12,7 @@ class CheckpointError(Exception):
         self.hint = hint
 
 
-class RefusedError(CheckpointError):
+class CheckpointRefusedError(CheckpointError):
     """The checkpoint is not clean, or the run is not in a state to be touched: exit code 5."""
 
 

@@ -21,7 +21,7 @@ from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in, shown
 from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
 from trainmaster.trainer.checkpoints.poison_signs import signs_of_doubt, signs_of_poison, signs_of_ruin
 from trainmaster.trainer.checkpoints.single_numbers import doubtful_numbers, plain_numbers
-from trainmaster.trainer.checkpoints.tensors import Reader, Seen
+from trainmaster.trainer.checkpoints.tensors import Seen, TensorReader
 from trainmaster.trainer.checkpoints.values import looker
 from trainmaster.trainer.contract import Verdict
 
@@ -172,7 +172,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     top = walked.value
     if not isinstance(top, dict) or not top.keys() & {"model", "ema"}:
         top = {"model": top}  # a bare model or a bare state dict
-    reader = Reader(entries, looker(_numpy_for(len(content))))
+    reader = TensorReader(entries, looker(_numpy_for(len(content))))
     seen = reader.seen_in(top)
     top = plain_numbers(top, seen, reader)
     poison = signs_of_poison(seen, reader, top)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
-from trainmaster.trainer.checkpoints.tensors import Reader, Role, Seen
+from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 TRAINED_PARTS: Final = WEIGHT_PARTS | {"optimizer", "gradients", "scaler"}
 """Where a number that is not finite poisons what is trained from here on."""
@@ -30,7 +30,7 @@ _FRACTIONS: Final = frozenset({"weight", "bias", "running_mean", "running_var"})
 """Names of what is never made of whole numbers."""
 
 
-def signs_of_poison(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
+def signs_of_poison(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[str]:
     """Why the file is contaminated; empty when nothing says so."""
     scrubbed = list(_scrubbed_channels(seen, reader))
     return [
@@ -67,7 +67,7 @@ def signs_of_ruin(seen: Sequence[Seen]) -> list[str]:
     ]
 
 
-def signs_of_doubt(seen: Sequence[Seen], reader: Reader, top: Mapping[Any, Any]) -> list[str]:
+def signs_of_doubt(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[str]:
     """What in the history of the file leaves open whether it is clean; who was there when it was saved may know."""
     return [
         *_validation(top, doubtful=True, scrubbed=False),
@@ -111,7 +111,7 @@ def _all_zero(some: Iterable[Seen]) -> list[Seen]:
     return [one for one in some if one.content is not None and one.content.zero]
 
 
-def _scrubbed_channels(seen: Sequence[Seen], reader: Reader) -> Iterator[str]:
+def _scrubbed_channels(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     """Single channels whose variance is exactly zero though the convolution before them is alive."""
     by_name = {(one.part, one.name): one for one in seen if one.part in WEIGHT_PARTS and one.role is Role.WEIGHT}
     found: list[str] = []
@@ -206,7 +206,7 @@ def _is_validated(top: Mapping[Any, Any]) -> bool:
     return any(losses) and all(map(_is_number, losses))
 
 
-def _scrubbed_means(seen: Sequence[Seen], reader: Reader) -> Iterator[str]:
+def _scrubbed_means(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     """Channels whose mean is exactly zero though they vary. Nothing else tells of a NaN there without validation."""
     found: list[str] = []
     by_name = {(one.part, one.name): one for one in seen if one.part in WEIGHT_PARTS and one.role is Role.WEIGHT}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trainmaster.trainer.contract import Verdict, encode_number
 
 if TYPE_CHECKING:  # each command loads what it needs, and no more
-    from trainmaster.trainer.checkpoints.catalog import Entry
+    from trainmaster.trainer.checkpoints.catalog import CatalogEntry
     from trainmaster.trainer.checkpoints.forensics import Judgement
     from trainmaster.trainer.checkpoints.manifest import ArchivedFile, ArchiveRecord
     from trainmaster.trainer.checkpoints.restore import Restored
@@ -55,7 +55,7 @@ def judgement_text(judgement: Judgement) -> str:
     )
 
 
-def entry_record(entry: Entry) -> dict[str, Any]:
+def entry_record(entry: CatalogEntry) -> dict[str, Any]:
     """One row of the catalog."""
     return {
         "epoch": entry.epoch,
@@ -72,7 +72,7 @@ def entry_record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def catalog_text(name: str, entries: Sequence[Entry], last_clean: Entry | None) -> str:
+def catalog_text(name: str, entries: Sequence[CatalogEntry], last_clean: CatalogEntry | None) -> str:
     """A table, then the checkpoint to go back to."""
     if not entries:
         return f"{name}: no checkpoints yet"
@@ -99,7 +99,7 @@ def catalog_text(name: str, entries: Sequence[Entry], last_clean: Entry | None) 
 
 
 def archive_record(record: ArchiveRecord) -> dict[str, Any]:
-    """One archive."""
+    """One archive, for a program to read."""
     return {
         "folder": str(record.folder),
         "name": record.folder.name,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainmaster.trainer.checkpoints.archive import alone, archive_after, best_remaining, require_space
-from trainmaster.trainer.checkpoints.catalog import Entry, catalog, restorable_copy
-from trainmaster.trainer.checkpoints.errors import RefusedError
+from trainmaster.trainer.checkpoints.catalog import CatalogEntry, catalog, restorable_copy
+from trainmaster.trainer.checkpoints.errors import CheckpointRefusedError
 from trainmaster.trainer.checkpoints.files import DigestError, SavedFile, copy_verified, digest_of
 from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
@@ -35,7 +35,7 @@ def restore(layout: RunLayout, epoch: int, *, owns_lock: bool = False) -> Restor
     changes nothing.
 
     Raises:
-        RefusedError: the checkpoint is missing, not clean or of another epoch; names the nearest clean one.
+        CheckpointRefusedError: the checkpoint is missing, not clean or of another epoch; names the nearest clean one.
         CheckpointError: a trainer is at work, or there is no space.
         OSError, DigestError: a copy failed; asking again goes on.
     """
@@ -56,7 +56,7 @@ def restore(layout: RunLayout, epoch: int, *, owns_lock: bool = False) -> Restor
     )
 
 
-def _best(layout: RunLayout, epoch: int) -> Entry | None:
+def _best(layout: RunLayout, epoch: int) -> CatalogEntry | None:
     """The best of what is left, which ``best.pt`` is now; None where nothing rated is left, and ``best.pt`` stays."""
     best = best_remaining(catalog(layout), epoch)
     if best is None or (layout.weights / "best.pt").is_file():  # archiving left it where it is the best
@@ -64,7 +64,7 @@ def _best(layout: RunLayout, epoch: int) -> Entry | None:
     source = layout.root / best.file
     judgement = judge(source, attestations=attestations(layout))
     if judgement.verdict is not Verdict.CLEAN:
-        raise RefusedError(
+        raise CheckpointRefusedError(
             f"{best.file} should become best.pt and is {judgement.verdict}: {'; '.join(judgement.reasons)}",
             "last.pt is restored; move that file away and ask again",
         )
@@ -73,7 +73,7 @@ def _best(layout: RunLayout, epoch: int) -> Entry | None:
     return best
 
 
-def mend_best(layout: RunLayout, epoch: int) -> Entry | None:
+def mend_best(layout: RunLayout, epoch: int) -> CatalogEntry | None:
     """``best.pt`` is not later than ``epoch`` and not damaged; the copy it was made from, if it had to be.
 
     A kill can leave it torn (Ultralytics strips it in place), missing, or of an epoch that is trained again. It is put
@@ -103,7 +103,7 @@ def mend_best(layout: RunLayout, epoch: int) -> Entry | None:
     return best
 
 
-def nearest_clean(layout: RunLayout, epoch: int) -> Entry | None:
+def nearest_clean(layout: RunLayout, epoch: int) -> CatalogEntry | None:
     """The clean checkpoint to offer in place of ``epoch``: the last before it, else the first after it."""
     entries = [
         entry
@@ -117,7 +117,7 @@ def nearest_clean(layout: RunLayout, epoch: int) -> Entry | None:
 def _trusted(layout: RunLayout, epoch: int) -> tuple[Path, Judgement]:
     source = restorable_copy(layout, epoch)
     if source is None:
-        raise RefusedError(f"{layout.name} has no checkpoint of epoch {epoch}", _offer(layout, epoch))
+        raise CheckpointRefusedError(f"{layout.name} has no checkpoint of epoch {epoch}", _offer(layout, epoch))
     rows = attestations(layout)
     state = layout.state_file(epoch)
     if state.is_file():
@@ -131,9 +131,9 @@ def _require_clean(layout: RunLayout, judgement: Judgement, epoch: int) -> None:
     name = judgement.file.name
     if judgement.verdict is not Verdict.CLEAN or not judgement.resumable:
         why = "; ".join(judgement.reasons)
-        raise RefusedError(f"{name} is {_fault(judgement)}: {why}", _offer(layout, epoch))
+        raise CheckpointRefusedError(f"{name} is {_fault(judgement)}: {why}", _offer(layout, epoch))
     if judgement.epoch != epoch:
-        raise RefusedError(f"{name} is of epoch {judgement.epoch}, not {epoch}", _offer(layout, epoch))
+        raise CheckpointRefusedError(f"{name} is of epoch {judgement.epoch}, not {epoch}", _offer(layout, epoch))
 
 
 def _fault(judgement: Judgement) -> str:

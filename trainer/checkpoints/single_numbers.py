@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.pickle_walk import Made, Tensor
-from trainmaster.trainer.checkpoints.tensors import Reader, Seen
+from trainmaster.trainer.checkpoints.tensors import Seen, TensorReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def setting_holds(name: str, value: float) -> bool:
     return SETTINGS.get(name, Range(least=-math.inf)).holds(value)
 
 
-def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: Reader) -> dict[Any, Any]:
+def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorReader) -> dict[Any, Any]:
     """``top`` with a float for every NumPy number and every tensor of one number that stands beside the weights."""
     tensors = {id(one.tensor): one for one in seen}
 
@@ -91,8 +91,9 @@ def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: Reader) 
 def poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     """Numbers beside the weights with which no step can be taken, or none that trains."""
     yield from _poisoned_settings(top)
-    scaler = top.get("scaler")
-    for key in ("scale", "growth_factor", "backoff_factor") if isinstance(scaler, dict) else ():
+    held = top.get("scaler")
+    scaler = held if isinstance(held, dict) else {}
+    for key in ("scale", "growth_factor", "backoff_factor"):
         for number in _floats(scaler.get(key)):
             if not 0 < number < math.inf:
                 yield f"the gradient scaler's {key} is {number}: no step can be taken with it"

@@ -74,7 +74,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Reader:
+class TensorReader:
     """Looks tensors up in the storages of one file."""
 
     entries: Mapping[str, memoryview]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
 from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
-from trainmaster.trainer.drill import Fault, check_fault, request
+from trainmaster.trainer.drill import DrillFault, check_fault, request
 
 
 def main(arguments: Arguments) -> int:
@@ -17,7 +17,7 @@ def main(arguments: Arguments) -> int:
     layout = RunLayout(Path(arguments.words[0]).resolve())
     if not is_run_dir(layout.root):
         raise ArgumentsError(f"{layout.root} is no run directory: it has no guard/run.json")
-    fault = check_fault(arguments.settings.get("fault", Fault.NAN_IMAGE))
+    fault = check_fault(arguments.settings.get("fault", DrillFault.NAN_IMAGE))
     num_batches = whole_number(arguments.settings.get("batches", "1"), "batches") or 1
     request(layout, fault, num_batches)
     print(f"asked {layout.name} for {fault} in its next {num_batches} batch{'es' if num_batches > 1 else ''}")

@@ -160,7 +160,7 @@ def _precision(name: str) -> Iterator[str]:
 
 
 @torch.no_grad()
-def _finite_in_single_precision(model: torch.nn.Module, batch: dict[str, Any], statistics: BatchNormStatistics) -> bool:
+def _finite_in_single_precision(model: Any, batch: dict[str, Any], statistics: BatchNormStatistics) -> bool:
     loss, _ = model.loss(batch)
     finite = bool(torch.isfinite(loss).all()) and math.isfinite(statistics.flag())
     statistics.restore()
@@ -177,7 +177,7 @@ def _state_before(layout: RunLayout, epoch: int) -> tuple[Path, dict[str, Any]]:
     raise ArgumentsError(f"{layout.root} holds no full state to run the batch through")
 
 
-def _model(state: dict[str, Any]) -> torch.nn.Module:
+def _model(state: dict[str, Any]) -> Any:
     from trainmaster.trainer.guard import TASK_MODELS  # noqa: PLC0415 - the trainers load with it
 
     yaml = dict(state["model_yaml"])

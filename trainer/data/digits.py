@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
         bad = [f"{key}={text}" for key, text in arguments.settings.items() if not text.isdigit()]
         if bad:
             raise ArgumentsError(f"no whole number: {', '.join(bad)}")
-        numbers = {key: int(text) for key, text in arguments.settings.items()}
+        numbers: dict[str, Any] = {key: int(text) for key, text in arguments.settings.items()}
         if numbers.get("images", 2) < 2 or numbers.get("imgsz", 32) < 32:
             raise ArgumentsError("at least images=2 and imgsz=32 are needed")
         print(make(Path(arguments.words[0]), **numbers))

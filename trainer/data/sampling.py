@@ -100,7 +100,8 @@ class GuardedLoader(InfiniteDataLoader):
         loader.__class__ = cls  # a copy would need every argument that build_dataloader chose
         assert isinstance(loader, cls)
         assert loader.iterator is None
-        order = _Order(loader.batch_sampler.sampler)
+        batches: Any = loader.batch_sampler
+        order = _Order(batches.sampler)
         object.__setattr__(loader, "batch_sampler", order)  # DataLoader.__setattr__ forbids it after construction
         loader.order = order
         loader.switch = switch
@@ -111,13 +112,13 @@ class GuardedLoader(InfiniteDataLoader):
         loader.ghosts = 0
         loader.ghost_imgsz = ghost_imgsz
         if trace(loader.dataset, exact_seed=exact_seed) and exact_seed is not None:
-            order.epoch_size = len(loader.dataset)
+            order.epoch_size = num_samples(loader)
         return loader
 
     def __len__(self) -> int:
         return len(self.order.sampler)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # torch names its private class of iterators
         ghosts, self.ghosts = self.ghosts, 0
         for _ in range(ghosts):
             yield ghost_batch(self.ghost_imgsz)
@@ -130,16 +131,25 @@ class GuardedLoader(InfiniteDataLoader):
         for _ in range(len(self) - ghosts):
             self.boundary = Boundary.now(self)
             with self._waiting():
-                batch = next(self.iterator)
+                batch = next(self._drawn_from)
             self.boundary = None
             yield batch
+
+    @property
+    def _drawn_from(self) -> Any:
+        """Ultralytics' ``iterator``, which it declares as None."""
+        return self.iterator
+
+    @_drawn_from.setter
+    def _drawn_from(self, iterator: Any) -> None:
+        vars(self)["iterator"] = iterator
 
     def _waiting(self) -> AbstractContextManager[None]:
         return nullcontext() if self.switch is None else self.switch.interruptible()
 
     def reset(self) -> None:
         """As in the base class; the next epoch is the first of a new iterator."""
-        super().reset()
+        super().reset()  # type: ignore[no-untyped-call] # Ultralytics gives it no types
         self.epochs_begun = 0
 
     def next_epoch_state(self, *, new_iterator: bool) -> torch.Tensor | None:
@@ -179,7 +189,7 @@ class GuardedLoader(InfiniteDataLoader):
         else:
             self.order.first_epoch = self.epoch
             self.order.states = []  # without workers the new iterator writes its own when the first batch is drawn
-            self.iterator = self._get_iterator()
+            self._drawn_from = self._get_iterator()
             self.epochs_begun = 0
             generator = self.order.generator
             if resumed is not None or generator is None:
@@ -195,8 +205,13 @@ class GuardedLoader(InfiniteDataLoader):
         future = torch.Generator()
         future.set_state(state)
         for _ in range(2):
-            torch.randperm(len(self.dataset), generator=future)
+            torch.randperm(num_samples(self), generator=future)
         return future.get_state()
+
+
+def num_samples(loader: Any) -> int:
+    """How many samples the data set of ``loader`` has."""
+    return len(loader.dataset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +229,8 @@ class Boundary:
 
 def random_state() -> dict[str, Any]:
     """State of the process-wide generators, in types that a saved state may hold."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    numpy: Any = np.random.get_state()
+    kind, keys, position, has_gauss, cached = numpy
     state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),

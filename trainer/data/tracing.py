@@ -15,7 +15,6 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset
 
 SOURCES_KEY: Final = "source_files"
@@ -121,7 +120,7 @@ def _drawing(dataset: Any, index: int) -> Iterator[int]:
 _KNOWN: Final = {YOLODataset: TracedYOLODataset, ClassificationDataset: TracedClassificationDataset}
 
 
-def trace(dataset: Dataset, *, exact_seed: int | None) -> bool:
+def trace(dataset: Any, *, exact_seed: int | None) -> bool:
     """``dataset`` itself becomes a traced one, if it is of a kind that can; whether it is."""
     traced = _KNOWN.get(type(dataset))
     if traced is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from torch.utils.data import Dataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset
 
 from trainmaster.trainer.data.tracing import MAX_STAND_INS, UNREADABLE, UNREADABLE_KEY, trace, unreadable_line
@@ -43,21 +42,25 @@ class ForgivingYOLODataset(YOLODataset):
         return {**sample, UNREADABLE_KEY: failed}
 
     def _blank(self, index: int) -> dict[str, Any]:
-        height, width = self.batch_shapes[self.batch[index]] if self.rect else (self.imgsz, self.imgsz)
+        square: Any = self.imgsz
+        height, width = self.batch_shapes[self.batch[index]] if self.rect else (square, square)
+        images: list[Any] = self.ims
+        sizes: tuple[list[Any], list[Any]] = self.im_hw0, self.im_hw
         shape = int(height), int(width)
-        held = self.ims[index]
-        self.ims[index] = np.full((*shape, self.channels), GRAY, dtype=np.uint8)
-        self.im_hw0[index] = self.im_hw[index] = shape
+        held = images[index]
+        images[index] = np.full((*shape, self.channels), GRAY, dtype=np.uint8)
+        for known in sizes:
+            known[index] = shape
         try:
             label = self.get_image_and_label(index)
         finally:
-            self.ims[index] = held
+            images[index] = held
         label["cls"], label["instances"] = label["cls"][:0], label["instances"][:0]
         blank: dict[str, Any] = self.transforms(label)
         return blank
 
 
-def forgive(dataset: Dataset) -> None:
+def forgive(dataset: Any) -> None:
     """``dataset`` itself puts up with files that cannot be read, if it is of a kind that can."""
     if type(dataset) is YOLODataset:
         dataset.__class__ = ForgivingYOLODataset

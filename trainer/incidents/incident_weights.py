@@ -18,6 +18,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import SCHEMA_VERSION
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.state.full_state import model_state, plain, plain_rng
 
 SCENE_NAME: Final = "scene.pt"
@@ -43,7 +44,7 @@ def _bytes_of(state: Any) -> bytes:
     return repr(state).encode()
 
 
-def scene_of(trainer: Any) -> dict[str, Any]:
+def scene_of(trainer: EngineTrainer) -> dict[str, Any]:
     """What a batch met. Tensors are the live ones, not copies: write it out before training goes on."""
     model = unwrap_model(trainer.model)
     criterion = getattr(model, "criterion", None)
@@ -71,7 +72,9 @@ class Scenes:
         self._num_kept, self._num_bytes = len(sizes), sum(sizes)
         self._last: tuple[int, str] | None = None
 
-    def keep(self, incident: str, trainer: Any, rng: Mapping[str, Any], *, steps: int) -> dict[str, str | None]:
+    def keep(
+        self, incident: str, trainer: EngineTrainer, rng: Mapping[str, Any], *, steps: int
+    ) -> dict[str, str | None]:
         """For the record: ``scene``, the incident whose folder holds the weights, or why there are none.
 
         ``steps`` names the weights: they are the same until the optimizer steps again. The random state is kept always.
@@ -91,7 +94,7 @@ class Scenes:
         self._last = steps, incident
         return {"scene": incident, "scene_left_out": None}
 
-    def _left_out(self, trainer: Any) -> str | None:
+    def _left_out(self, trainer: EngineTrainer) -> str | None:
         if self._num_kept >= MAX_SCENES:
             return f"{self._num_kept} scenes are kept already; the limit is {MAX_SCENES}"
         tensors = model_state(trainer).values()

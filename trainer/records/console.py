@@ -91,7 +91,7 @@ def copying() -> Iterator[Copy]:
     copy = _current = Copy()
     streams = sys.stdout, sys.stderr
     tees = Tee(sys.stdout, copy), Tee(sys.stderr, copy)
-    sys.stdout, sys.stderr = tees  # type: ignore[assignment]
+    sys.stdout, sys.stderr = tees
     moved = _move_loggers(dict(zip(map(id, streams), tees, strict=True)))
     try:
         yield copy

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from trainmaster.trainer.data.data_faults import Intake
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.run.validation import InterruptibleValidator, ValidationGuard, settle, sound_labels
 from trainmaster.trainer.stop import StopSwitch
@@ -22,11 +23,11 @@ class Evaluation:
         self._switch = switch
         self._best_fitness: float | None = None
 
-    def epoch_started(self, trainer: Any) -> None:
+    def epoch_started(self, trainer: EngineTrainer) -> None:
         """What was the best so far is known."""
         self._best_fitness = trainer.best_fitness
 
-    def within_training(self, trainer: Any, stock_validate: Callable[[], Any]) -> Any:
+    def within_training(self, trainer: EngineTrainer, stock_validate: Callable[[], Any]) -> Any:
         """Metrics of the EMA, its mean loss over the good batches."""
         guard = ValidationGuard(coming=self._coming)
         interruptible = nullcontext() if trainer.world_size > 1 else self._switch.interruptible()
@@ -37,12 +38,12 @@ class Evaluation:
             self._reporter.notice(f"{guard.num_bad} {what}")
         return result
 
-    def settle(self, trainer: Any) -> None:
+    def settle(self, trainer: EngineTrainer) -> None:
         """The epoch's metrics are numbers, whoever made them."""
         if bad := settle(trainer, self._best_fitness):
             self._reporter.notice(f"validation gave values that are not finite, taken as unknown: {', '.join(bad)}")
 
-    def final(self, trainer: Any, stock_eval: Callable[[], Any]) -> None:
+    def final(self, trainer: EngineTrainer, stock_eval: Callable[[], Any]) -> None:
         """The best weights are stripped and evaluated; a failure of that is told and takes nothing from the run.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainmaster.trainer.batches.batch_guard import LossSeam
 from trainmaster.trainer.batches.labels import bad_labels, without_bad_labels
+from trainmaster.trainer.batches.loss_seam import LossSeam, stock_loss
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.stop import StopSwitch
 
 
@@ -78,7 +78,7 @@ class ValidationGuard:
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         assert self._model is not None
-        own_loss = types.MethodType(type(self._model).loss, self._model)
+        own_loss = stock_loss(self._model)
         loss, items = own_loss(batch, preds)
         stacked = torch.stack([value.detach().float().reshape(()) for value in items.values()])
         good = torch.isfinite(stacked).all() & (not self._labels_bad)
@@ -130,7 +130,7 @@ def sound_labels(
             validator.preprocess = own
 
 
-def settle(trainer: Any, best_fitness_before: float | None) -> list[str]:
+def settle(trainer: EngineTrainer, best_fitness_before: float | None) -> list[str]:
     """Metrics of ``trainer`` that are not finite are 0, its fitness is unknown then; names of those metrics.
 
     A NaN in the fitness would be the best for ever, since nothing compares as better, and no best.pt would be written

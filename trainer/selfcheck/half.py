@@ -43,17 +43,18 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
 @contextlib.contextmanager
 def half_on_a_cpu() -> Iterator[None]:
     """Within, Ultralytics takes a CPU for a device that trains in float16, with a real scaler."""
-    before = engine.autocast, precision.stock_autocast, torch.amp.GradScaler
+    of_engine, of_guard, of_torch = vars(engine), vars(precision), vars(torch.amp)
+    before = of_engine["autocast"], of_guard["stock_autocast"], of_torch["GradScaler"]
 
     def autocast(enabled: Any, device: str = "cpu") -> Any:
         return torch.autocast(device, dtype=torch.float16, enabled=bool(enabled))
 
-    engine.autocast = precision.stock_autocast = autocast
-    torch.amp.GradScaler = lambda _, enabled=True: before[2]("cpu", enabled=enabled)  # type: ignore[misc,assignment]
+    of_engine["autocast"] = of_guard["stock_autocast"] = autocast
+    of_torch["GradScaler"] = lambda _, enabled=True: before[2]("cpu", enabled=enabled)
     try:
         yield
     finally:
-        engine.autocast, precision.stock_autocast, torch.amp.GradScaler = before  # type: ignore[misc]
+        of_engine["autocast"], of_guard["stock_autocast"], of_torch["GradScaler"] = before
 
 
 def _computed_again(part: str, overrides: dict[str, Any]) -> Row:

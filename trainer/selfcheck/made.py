@@ -104,7 +104,9 @@ def kind_of(device: str | None) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No output of Ultralytics, and no weights downloaded to see whether the device can do half precision."""
-    before, engine.check_amp = engine.check_amp, lambda _: True
+    names = vars(engine)
+    before = names["check_amp"]
+    names["check_amp"] = lambda _: True
     logger = logging.getLogger("ultralytics")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -112,7 +114,7 @@ def quiet() -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
-        engine.check_amp = before
+        names["check_amp"] = before
         logger.setLevel(level)
 
 

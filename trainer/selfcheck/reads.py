@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, Final
 
 import torch
@@ -24,7 +25,7 @@ class Reads(TorchDispatchMode):
     """
 
     def __init__(self, trainer: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch gives it no types
         self.trainer = trainer
         self.count = 0
 
@@ -36,7 +37,7 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Waits(warnings.catch_warnings):  # type: ignore[type-arg]  # generic in the stubs only
+class Waits(warnings.catch_warnings):
     """Counts the operations by which the host really waits for a CUDA device, as torch itself reports them."""
 
     def __init__(self) -> None:
@@ -49,13 +50,15 @@ class Waits(warnings.catch_warnings):  # type: ignore[type-arg]  # generic in th
         torch.cuda.set_sync_debug_mode("warn")
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         torch.cuda.set_sync_debug_mode("default")
-        super().__exit__(*error)
+        super().__exit__(kind, error, trace)
 
     @property
     def count(self) -> int:
-        """Waits so far."""
+        """How often the host waited so far."""
         return sum("synchronizing" in str(one.message) for one in self._caught)
 
 
@@ -76,7 +79,7 @@ def counted(kind: type, overrides: dict[str, Any], device: str) -> tuple[list[in
 
     trainer.add_callback("on_train_batch_start", begin)
     trainer.add_callback("on_train_batch_end", end)
-    plain = torch.Tensor.tolist
+    plain: Any = torch.Tensor.tolist
 
     def tolist(tensor: torch.Tensor) -> Any:
         if "mode" in state and tensor.ndim:
@@ -85,11 +88,11 @@ def counted(kind: type, overrides: dict[str, Any], device: str) -> tuple[list[in
 
     by_hand = device != "cuda" and hasattr(trainer, "guard")
     if by_hand:
-        torch.Tensor.tolist = tolist  # type: ignore[method-assign]
+        torch.Tensor.tolist = tolist  # type: ignore[method-assign,assignment] # counted by hand, see Reads
     try:
         with quiet():
             trainer.train()
     finally:
         if by_hand:
-            torch.Tensor.tolist = plain  # type: ignore[method-assign]
+            torch.Tensor.tolist = plain  # type: ignore[method-assign] # as it was
     return reads[2:], trainer

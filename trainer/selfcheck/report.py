@@ -52,7 +52,7 @@ class Row:
 
 
 def passed(rows: Iterable[Row]) -> bool:
-    """No row failed."""
+    """Whether no row says that something failed."""
     return all(row.status is not Status.FAILED for row in rows)
 
 

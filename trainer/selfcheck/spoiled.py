@@ -19,7 +19,7 @@ PLAN_VARIABLE: Final = "TRAINMASTER_SELFCHECK"
 
 
 class Spoil(StrEnum):
-    """What goes wrong."""
+    """What goes wrong in the training that is watched."""
 
     NOTHING = "nothing"
     NAN_IMAGE = "NaN in an image"
@@ -72,14 +72,14 @@ class SpoiledTrainer(GuardedDetectionTrainer):
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """As in the base class; perhaps with a NaN in an image, or with no memory left."""
         batch = super().preprocess_batch(batch)
+        model: Any = self.model
         match self.due:
             case Spoil.NAN_IMAGE:
                 batch["img"][0, 0, 0, 0] = float("nan")
             case Spoil.NAN_BUFFER:
                 with torch.no_grad():
-                    next(m for m in self.model.modules() if isinstance(m, torch.nn.BatchNorm2d)).running_mean[0] = (
-                        float("nan")
-                    )
+                    norm: Any = next(m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+                    norm.running_mean[0] = float("nan")
             case Spoil.OUT_OF_MEMORY:
                 self._done = True
                 raise torch.OutOfMemoryError(f"{self.device.type.upper()} out of memory (made by the selfcheck)")
@@ -89,7 +89,8 @@ class SpoiledTrainer(GuardedDetectionTrainer):
         """As in the base class; perhaps with a NaN in a gradient, or killed in its middle."""
         match self.due:
             case Spoil.NAN_GRADIENT:
-                gradient = next(p.grad for p in self.model.parameters() if p.grad is not None)
+                model: Any = self.model
+                gradient = next(p.grad for p in model.parameters() if p.grad is not None)
                 gradient.view(-1)[0] = float("nan")
             case Spoil.KILL:
                 os.kill(os.getpid(), signal.SIGKILL)

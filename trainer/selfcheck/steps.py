@@ -31,7 +31,7 @@ SIZES: Final = {"cuda": (640, 16), "mps": (320, 8), "cpu": (160, 16)}
 
 
 def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
-    """Time, waits, memory."""
+    """What a step costs: time, waits for the device, memory."""
     kind = kind_of(device)
     if kind == "cpu":
         torch.set_num_threads(1)

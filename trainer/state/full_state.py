@@ -13,6 +13,7 @@ from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.contract import SCHEMA_VERSION
+from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
 def plain(value: Any) -> Any:
@@ -35,7 +36,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def model_state(trainer: Any) -> dict[str, torch.Tensor]:
+def model_state(trainer: EngineTrainer) -> dict[str, torch.Tensor]:
     """The live model's tensors, without a distillation teacher's, which come from its own file."""
     state = unwrap_model(trainer.model).state_dict()
     return {name: value for name, value in state.items() if not name.startswith("teacher_model.")}
@@ -51,7 +52,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
     }
 
 
-def capture(trainer: Any, *, epoch: int, batch: int, batches: int, extra: Mapping[str, Any]) -> dict[str, Any]:
+def capture(
+    trainer: EngineTrainer, *, epoch: int, batch: int, batches: int, extra: Mapping[str, Any]
+) -> dict[str, Any]:
     """``trainer`` with ``epoch`` epochs behind it and ``batch`` batches of the next.
 
     Tensors are the live ones, not copies: write the state out before training goes on.
@@ -95,7 +98,7 @@ def plain_rng(state: Mapping[str, Any]) -> dict[str, Any]:
     return dict(state)
 
 
-def restore(trainer: Any, state: Mapping[str, Any]) -> list[str]:
+def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
     """``trainer``, freshly set up, has the tensors of ``state``; its hyper-parameters stay those it was set up with.
 
     What could not be taken over is returned as text (an optimizer of another class starts over).

@@ -14,6 +14,7 @@ from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_random_state
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.state.full_state import restore
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.same_data import require_same_data
@@ -31,7 +32,7 @@ class GoingOn:
         self._begun = False
         self._same_batches = False
 
-    def set_up(self, trainer: Any) -> list[str]:
+    def set_up(self, trainer: EngineTrainer) -> list[str]:
         """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words.
 
         Raises:
@@ -55,7 +56,7 @@ class GoingOn:
         last_step = state.get("last_step")
         if last_step is not None and self._same_batches:
             position.resume(last_step=last_step, window_open=bool(state.get("window_open")))
-        model = unwrap_model(trainer.model)
+        model: Any = unwrap_model(trainer.model)
         model.criterion = model.init_criterion()  # an epoch of placeholders would never make it
         updates = state.get("criterion_updates", state["epoch"])
         if updates and hasattr(model.criterion, "update"):
@@ -71,7 +72,7 @@ class GoingOn:
             notes.append(f"the run goes on with other data than it was trained on: {other_data}")
         return notes
 
-    def epoch_started(self, trainer: Any) -> bool:
+    def epoch_started(self, trainer: EngineTrainer) -> bool:
         """The first epoch begins: gradients and random state, which the loop's start and set-up would have lost.
 
         Whether it begins in its middle.
@@ -111,7 +112,8 @@ class GoingOn:
     @property
     def counts(self) -> Mapping[str, Any]:
         """Counts of the epoch that was cut through."""
-        return self._state["counts"]
+        counts: Mapping[str, Any] = self._state["counts"]
+        return counts
 
     def batch_started(self) -> None:
         """The first batch begins: the running mean, which the loop drops after an epoch's start."""

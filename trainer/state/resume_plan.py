@@ -20,6 +20,7 @@ from trainmaster.trainer.checkpoints.retention import ultralytics_copy
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import RunLayout, RunRecordState, Verdict, read_json
 from trainmaster.trainer.data.quarantine import listed
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
 from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.settings.guard_settings import GuardSettings, take_settings
@@ -204,7 +205,7 @@ _NOT_CHOSEN_ON_RESUME: Final = frozenset(
 """What ``YOLO.train`` passes along whether or not anybody asked for it."""
 
 
-def rebuild_model(trainer: Any, state: Mapping[str, Any]) -> None:
+def rebuild_model(trainer: EngineTrainer, state: Mapping[str, Any]) -> None:
     """``trainer.model`` is the model that ``state`` is of, its weights still to be loaded."""
     trainer.model = trainer.get_model(cfg=dict(state["model_yaml"]), weights=None, verbose=False)
 

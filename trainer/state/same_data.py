@@ -20,7 +20,7 @@ class KnownData:
         self._identity: DataIdentity | None = None
 
     def of(self, dataset: Any) -> DataIdentity:
-        """That of ``dataset``."""
+        """The identity of ``dataset`` as it is now."""
         if self._identity is None or self._dataset is not dataset:
             self._dataset, self._identity = dataset, DataIdentity.of(dataset)
         return self._identity

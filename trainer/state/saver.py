@@ -23,6 +23,7 @@ from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
@@ -77,18 +78,18 @@ class Saver:
         self.mosaic_closed = False
         self._data = KnownData()
 
-    def adopt_paths(self, trainer: Any) -> None:
+    def adopt_paths(self, trainer: EngineTrainer) -> None:
         """Ultralytics' own files are written whole or not at all."""
         trainer.wdir = AttestedPath(trainer.wdir)
         trainer.last, trainer.best = trainer.wdir / "last.pt", trainer.wdir / "best.pt"
 
-    def epoch_started(self, trainer: Any) -> None:
-        """An epoch begins."""
+    def epoch_started(self, trainer: EngineTrainer) -> None:
+        """An epoch begins: its end is not known yet."""
         self.epoch_end = None
         criterion = getattr(unwrap_model(trainer.model), "criterion", None)
         self._criterion_updates = int(getattr(criterion, "updates", 0))
 
-    def heal(self, trainer: Any, position: Position) -> bool:
+    def heal(self, trainer: EngineTrainer, position: Position) -> bool:
         """EMA and optimizer are finite, healed if need be; False when the weights themselves are not."""
         if not all_finite(unwrap_model(trainer.model).parameters()):
             return False
@@ -97,12 +98,12 @@ class Saver:
             self._healed("optimizer", heal_optimizer(trainer.optimizer), position)
         return True
 
-    def heal_ema(self, trainer: Any, position: Position) -> None:
+    def heal_ema(self, trainer: EngineTrainer, position: Position) -> None:
         """The EMA is finite where the model is."""
         if trainer.ema and (healed := heal_ema(trainer.ema.ema, trainer.model)):
             self._healed("ema", healed, position)
 
-    def save_epoch(self, trainer: Any, moment: Moment, stock_save: Callable[[], Any]) -> bool:
+    def save_epoch(self, trainer: EngineTrainer, moment: Moment, stock_save: Callable[[], Any]) -> bool:
         """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
         examination = self._examine(trainer)
         halved = gravest(examination, examine_halved(trainer.ema.ema.state_dict())) if trainer.ema else examination
@@ -151,7 +152,7 @@ class Saver:
         tell("the last epoch is saved")
 
     @contextmanager
-    def _announced(self, trainer: Any, epoch: int, examination: Examination) -> Iterator[None]:
+    def _announced(self, trainer: EngineTrainer, epoch: int, examination: Examination) -> Iterator[None]:
         """Within, what Ultralytics writes is attested before it is there: a kill leaves no file with a wrong digest."""
         for path in (trainer.last, trainer.best):
             path.announce = lambda saved, name=f"weights/{path.name}": self._attest(
@@ -172,7 +173,7 @@ class Saver:
             with contextlib.suppress(OSError):  # a torn row would pass for a whole one
                 csv.unlink() if size is None else os.truncate(csv, size)
 
-    def save_within_epoch(self, name: str, trainer: Any, moment: Moment) -> Path | None:
+    def save_within_epoch(self, name: str, trainer: EngineTrainer, moment: Moment) -> Path | None:
         """A full state at the present batch boundary; None when it could not be written."""
         return self._save(name, trainer, moment, self._examine(trainer), at_epoch_end=False)
 
@@ -181,7 +182,7 @@ class Saver:
         interval_s = self._settings.snapshot_s
         return interval_s > 0 and self._monotonic() - self._last_snapshot >= interval_s
 
-    def as_attested(self, trainer: Any) -> list[str]:
+    def as_attested(self, trainer: EngineTrainer) -> list[str]:
         """Which of last.pt and best.pt hold what is on record of them, of this attempt or an earlier one."""
         known = latest_by_file(attestations(self._layout))
         names = {f"weights/{path.name}": Path(path) for path in (trainer.last, trainer.best)}
@@ -192,7 +193,7 @@ class Saver:
                     held.append(name)
         return held
 
-    def attest_stripped(self, trainer: Any, unchanged: Iterable[str]) -> None:
+    def attest_stripped(self, trainer: EngineTrainer, unchanged: Iterable[str]) -> None:
         """The final evaluation has taken the optimizer out of last.pt and best.pt; what they hold now is on record.
 
         ``unchanged``: those that held what was attested until then, and so keep their verdict.
@@ -219,7 +220,7 @@ class Saver:
         """The newest full state saved after a whole epoch."""
         return max(self._layout.states.glob("epoch????.pt"), default=None)
 
-    def _examine(self, trainer: Any) -> Examination:
+    def _examine(self, trainer: EngineTrainer) -> Examination:
         parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
         if trainer.ema:
             parts["ema"] = trainer.ema.ema.state_dict()
@@ -228,7 +229,7 @@ class Saver:
     def _save(
         self,
         name: str,
-        trainer: Any,
+        trainer: EngineTrainer,
         moment: Moment,
         examination: Examination,
         *,
@@ -260,7 +261,7 @@ class Saver:
             self._last_snapshot = self._monotonic()  # on a full disk too: the next try is no sooner
         return path
 
-    def _extra(self, trainer: Any, moment: Moment, *, at_epoch_end: bool) -> dict[str, Any]:
+    def _extra(self, trainer: EngineTrainer, moment: Moment, *, at_epoch_end: bool) -> dict[str, Any]:
         position = moment.position
         loader = trainer.train_loader
         whole = at_epoch_end or position.done >= position.batches
@@ -288,11 +289,11 @@ class Saver:
             "user": self._user,
         }
 
-    def _mosaic_closes_at(self, trainer: Any, epoch: int) -> bool:
+    def _mosaic_closes_at(self, trainer: EngineTrainer, epoch: int) -> bool:
         close = trainer.args.close_mosaic
         return bool(close) and not self.mosaic_closed and epoch >= trainer.epochs - close
 
-    def _attest_weights(self, trainer: Any, epoch: int, examination: Examination) -> None:
+    def _attest_weights(self, trainer: EngineTrainer, epoch: int, examination: Examination) -> None:
         written: SavedFile | None = trainer.last.written
         if written is None:  # a subclass saves in a way of its own
             return

@@ -16,8 +16,9 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.unit.trainer.batches.test_batch_guard import Net
-from trainmaster.trainer.batches.batch_guard import BatchGuard, LossSeam
+from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.batches.loss_seam import LossSeam
 
 rank, file = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)

@@ -318,9 +318,7 @@ def test_a_replay_meets_the_weights_of_the_moment_to_the_bit(
     settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = iter(range(12))
-    monkeypatch.setattr(
-        "trainmaster.trainer.batches.batch_guard.SpikeWatch.is_spike", lambda *_: next(judged) in {9, 10}
-    )
+    monkeypatch.setattr("trainmaster.trainer.batches.spikes.SpikeWatch.is_spike", lambda *_: next(judged) in {9, 10})
     trainer = GuardedDetectionTrainer(overrides=settings(nbs=12, warmup_epochs=0))
     trainer.train()
     layout = layout_of(trainer)

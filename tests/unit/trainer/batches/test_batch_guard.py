@@ -10,16 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from trainmaster.trainer.batches.batch_guard import (
-    BatchGuard,
-    LossSeam,
-    SkipBudget,
-    SkipLimit,
-    SpikeWatch,
-    bad_labels,
-    without_bad_labels,
-)
+from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.batches.budget import SkipBudget, SkipLimit
+from trainmaster.trainer.batches.labels import bad_labels, without_bad_labels
+from trainmaster.trainer.batches.loss_seam import LossSeam
+from trainmaster.trainer.batches.spikes import SpikeWatch
 from trainmaster.trainer.contract import SkipReason
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 

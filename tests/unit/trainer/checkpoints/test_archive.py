@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.trainer.checkpoints.making import make_run, tree, write_state
 from trainmaster.trainer.checkpoints.archive import archive_after, unarchive
-from trainmaster.trainer.checkpoints.errors import CheckpointError, NoSuchRunError, RefusedError
+from trainmaster.trainer.checkpoints.errors import CheckpointError, CheckpointRefusedError, NoSuchRunError
 from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.manifest import ArchiveState, archives, read_manifest
 from trainmaster.trainer.contract import RunLayout
@@ -121,7 +121,7 @@ def test_run_with_a_trainer_at_work_is_left_alone(layout: RunLayout) -> None:
     before = tree(layout.root.parent)
     with layout.lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(RefusedError, match="a trainer is at work"):
+        with pytest.raises(CheckpointRefusedError, match="a trainer is at work"):
             archive_after(layout, 2)
         assert tree(layout.root.parent) == before
         archive_after(layout, 2, owns_lock=True)
@@ -278,7 +278,7 @@ class TestUnarchive:
         write_state(layout, 3, fitness=0.123)
         layout.state_file(3).write_bytes(b"another attempt")
         before = tree(layout.root.parent)
-        with pytest.raises(RefusedError, match="the run has gone on"):
+        with pytest.raises(CheckpointRefusedError, match="the run has gone on"):
             unarchive(layout, record.folder.name)
         assert tree(layout.root.parent) == before
 
@@ -286,14 +286,14 @@ class TestUnarchive:
         record = archive_after(layout, 2)
         with layout.results_csv.open("a") as stream:
             stream.write("3,9.9,0.9\n")
-        with pytest.raises(RefusedError, match=r"results\.csv has rows of a later attempt"):
+        with pytest.raises(CheckpointRefusedError, match=r"results\.csv has rows of a later attempt"):
             unarchive(layout, record.folder.name)
 
     def test_damaged_archive_is_told_before_anything_moves(self, layout: RunLayout) -> None:
         record = archive_after(layout, 2)
         (record.folder / "weights" / "last.pt").write_bytes(b"rot")
         before = tree(layout.root.parent)
-        with pytest.raises(RefusedError, match="not the file that was archived"):
+        with pytest.raises(CheckpointRefusedError, match="not the file that was archived"):
             unarchive(layout, record.folder.name)
         assert tree(layout.root.parent) == before
 
@@ -301,7 +301,7 @@ class TestUnarchive:
         record = archive_after(layout, 2)
         with pytest.raises(Killed), killed_at_call(8, Killed):
             unarchive(layout, record.folder.name)
-        with pytest.raises(RefusedError, match="cut short"):
+        with pytest.raises(CheckpointRefusedError, match="cut short"):
             archive_after(layout, 2)
 
     @pytest.mark.parametrize("place", ["../../escape.pt", "/etc/escape.pt"])

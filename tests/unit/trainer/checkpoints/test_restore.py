@@ -11,7 +11,7 @@ from tests.unit.trainer.checkpoints.making import attest, checkpoint_dict, laund
 from tests.unit.trainer.checkpoints.test_archive import Killed, contents, killed_at_call
 from trainmaster.trainer.checkpoints import archive
 from trainmaster.trainer.checkpoints.catalog import catalog
-from trainmaster.trainer.checkpoints.errors import CheckpointError, RefusedError
+from trainmaster.trainer.checkpoints.errors import CheckpointError, CheckpointRefusedError
 from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.forensics import judge
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
@@ -135,7 +135,7 @@ def test_checkpoint_that_is_not_clean_is_refused_and_the_nearest_clean_named(
 ) -> None:
     spoil(layout)
     before = tree(layout.root.parent)
-    with pytest.raises(RefusedError, match=message) as caught:
+    with pytest.raises(CheckpointRefusedError, match=message) as caught:
         restore(layout, 3)
     assert caught.value.hint == f"the nearest clean one is epoch 2: restore {layout.root} epoch=2"
     assert tree(layout.root.parent) == before
@@ -144,7 +144,7 @@ def test_checkpoint_that_is_not_clean_is_refused_and_the_nearest_clean_named(
 def test_no_clean_checkpoint_at_all_is_said(tmp_path: Path) -> None:
     layout = make_run(tmp_path / "run", epochs=1)
     attest(layout, ultralytics_copy(layout, 1), verdict="contaminated", reasons=["nan"])
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(CheckpointRefusedError) as caught:
         restore(layout, 1)
     assert "no other epoch" in caught.value.hint
 
@@ -164,7 +164,7 @@ def test_run_with_a_trainer_at_work_is_left_alone(layout: RunLayout) -> None:
     before = tree(layout.root.parent)
     with layout.lock.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(RefusedError, match="a trainer is at work"):
+        with pytest.raises(CheckpointRefusedError, match="a trainer is at work"):
             restore(layout, 3)
     assert tree(layout.root.parent) == before
 
@@ -254,7 +254,7 @@ def test_run_without_a_guard_goes_back_to_its_best_and_keeps_what_was_last(tmp_p
 def test_run_without_a_guard_goes_to_no_other_epoch(tmp_path: Path, epoch: int) -> None:
     layout = unguarded_run(tmp_path / "runs" / "train")
     before = tree(layout.root.parent)
-    with pytest.raises(RefusedError):
+    with pytest.raises(CheckpointRefusedError):
         restore(layout, epoch)
     assert tree(layout.root.parent) == before
 

@@ -15,7 +15,7 @@ from trainmaster.trainer.arguments import split_arguments
 from trainmaster.trainer.cli.help import HELP
 from trainmaster.trainer.cli.main import CHECKPOINT_VERBS, main
 from trainmaster.trainer.contract import ExitCode, RunLayout, read_json
-from trainmaster.trainer.drill import Drill, Fault, parse_plan, request
+from trainmaster.trainer.drill import Drill, DrillFault, parse_plan, request
 from trainmaster.trainer.settings.guard_settings import GUARD_KEYS, GuardSettings
 from trainmaster.trainer.settings.inputs import OPTIMIZERS, data_faults, parse_values
 
@@ -141,14 +141,14 @@ def test_a_run_of_a_sweep_may_have_its_setting_in_its_name() -> None:
 def test_a_drill_is_asked_for_taken_up_and_done(tmp_path: Path) -> None:
     layout = RunLayout(tmp_path)
     layout.guard.mkdir()
-    request(layout, Fault.INF_LOSS, 2)
+    request(layout, DrillFault.INF_LOSS, 2)
     drill = Drill(layout, "nan-image@1:2")
     faults = []
     for batch in range(1, 6):
         drill.next_batch(epoch=1, batch=batch)
         faults.append(drill.fault)
         drill.poll()
-    assert faults == [None, Fault.NAN_IMAGE, Fault.INF_LOSS, Fault.INF_LOSS, None]
+    assert faults == [None, DrillFault.NAN_IMAGE, DrillFault.INF_LOSS, DrillFault.INF_LOSS, None]
     assert read_json(layout.guard / "drill.json") is None
 
 
@@ -162,7 +162,7 @@ def test_a_bad_gradient_waits_for_a_step_to_spoil(tmp_path: Path) -> None:
         if batch == 4:  # the first step of an accumulation window of four
             model(torch.ones(1, 1)).backward()
             drill.spoil_gradients(model)
-    assert faults == [None, *[Fault.NAN_GRADIENT] * 3, None]
+    assert faults == [None, *[DrillFault.NAN_GRADIENT] * 3, None]
     assert not torch.isfinite(model.weight.grad).all()
 
 
@@ -179,7 +179,7 @@ def test_a_torn_drill_request_spoils_nothing(tmp_path: Path) -> None:
 
 def test_a_plan_names_epoch_and_batch() -> None:
     plan = parse_plan("nan-gradient@3:17")
-    assert (plan.fault, plan.epoch, plan.batch) == (Fault.NAN_GRADIENT, 3, 17)
+    assert (plan.fault, plan.epoch, plan.batch) == (DrillFault.NAN_GRADIENT, 3, 17)
 
 
 @pytest.mark.parametrize("words", [["verify", "nowhere.pt"], ["catalog", "nowhere"], ["--help"]], ids=" ".join)

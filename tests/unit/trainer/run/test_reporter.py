@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainmaster.trainer.batches.progress import RunningLoss
-from trainmaster.trainer.run.reporter import Stretch, rate_of
+from trainmaster.trainer.run.reporter import LossSums, rate_of
 
 
 def _add(running: RunningLoss, *losses: float) -> None:
@@ -18,18 +18,18 @@ def _add(running: RunningLoss, *losses: float) -> None:
 def test_a_stretch_tells_the_mean_of_its_own_batches_and_not_of_the_epoch() -> None:
     running = RunningLoss()
     _add(running, 8.0, 6.0)
-    first = Stretch.of(running)
+    first = LossSums.of(running)
     _add(running, 3.0, 1.0)
-    second = Stretch.of(running)
-    assert first.since(Stretch()) == pytest.approx({"box_loss": 7.0})
+    second = LossSums.of(running)
+    assert first.since(LossSums()) == pytest.approx({"box_loss": 7.0})
     assert second.since(first) == pytest.approx({"box_loss": 2.0})
 
 
 def test_a_stretch_without_good_batches_tells_nothing() -> None:
     running = RunningLoss()
     _add(running, 8.0)
-    assert Stretch.of(running).since(Stretch.of(running)) == {}
-    assert Stretch.of(RunningLoss()).since(Stretch()) == {}
+    assert LossSums.of(running).since(LossSums.of(running)) == {}
+    assert LossSums.of(RunningLoss()).since(LossSums()) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""float16 overflows: the scaler's own business, until they go on and on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trainmaster.trainer.engines.protocol import EngineTrainer
+
+MAX_OVERFLOWS: Final = 20
+"""float16 overflows in a row that pass as the scaler's normal search, where batches can't be run again without it: each
+halves a scale that starts at 65,536."""
+
+
+class Overflows:
+    """Counts the steps that the gradient scaler leaves out."""
+
+    def __init__(self, trainer: EngineTrainer) -> None:
+        self._trainer = trainer
+        self._streak = 0
+        self.num = 0
+        """Over the attempt."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether gradients are scaled, so that one that is not finite may be an overflow of the scale."""
+        return self._trainer.scaler.is_enabled()
+
+    def count(self) -> bool:
+        """Gradients are not finite; whether that is the scaler's business, as it is until it goes on and on."""
+        if not self.possible:
+            return False
+        self.num += 1
+        self._streak += 1
+        if self._streak <= MAX_OVERFLOWS:
+            return True
+        self._streak = 0
+        return False
+
+    def end_streak(self) -> None:
+        """A step had finite gradients."""
+        self._streak = 0
+
+    def leave_out(self) -> bool:
+        """The scaler leaves the step out and lowers its scale, as it would unguarded; whether that was all."""
+        trainer = self._trainer
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update()
+        if not self.count():
+            return False
+        trainer.optimizer.zero_grad()
+        if trainer.ema:
+            trainer.ema.update(trainer.model)
+        return True
+
+    def forget(self) -> None:
+        """The scaler is as it was before it saw the gradients."""
+        scaler = self._trainer.scaler
+        if self.possible:
+            scaler.update(new_scale=scaler.get_scale())

@@ -1,0 +1,59 @@
+"""The parts of a run whose directory is chosen and locked: everything that writes into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ultralytics.utils import LOGGER
+
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.data.data_faults import Intake
+from trainmaster.trainer.drill import Drill
+from trainmaster.trainer.records.recorder import Recorder
+from trainmaster.trainer.run.evaluation import Evaluation
+from trainmaster.trainer.run.reporter import Reporter
+from trainmaster.trainer.settings.guard_settings import GuardSettings
+from trainmaster.trainer.state.saver import Saver
+from trainmaster.trainer.stop import StopSwitch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """One attempt of one run, from the moment that its directory is ours."""
+
+    layout: RunLayout
+    recorder: Recorder
+    saver: Saver
+    drill: Drill
+    reporter: Reporter
+    intake: Intake
+    evaluation: Evaluation
+
+    @classmethod
+    def begin(
+        cls,
+        layout: RunLayout,
+        settings: GuardSettings,
+        *,
+        user: dict[str, Any],
+        position: Position,
+        running: RunningLoss,
+        switch: StopSwitch,
+        silent: bool,
+    ) -> OpenRun:
+        """The next attempt in ``layout``, which the caller has locked; ``silent`` ranks record nothing."""
+        recorder = Recorder(layout, warn=LOGGER.warning, silent=silent)
+        reporter = Reporter(recorder, settings, position=position, running=running)
+        intake = Intake(layout, recorder)
+        return cls(
+            layout=layout,
+            recorder=recorder,
+            saver=Saver(layout, recorder, settings, user=user),
+            drill=Drill(layout, settings.drill),
+            reporter=reporter,
+            intake=intake,
+            evaluation=Evaluation(reporter, switch, intake),
+        )

@@ -1,0 +1,153 @@
+"""What the guard found out about batches and steps, counted and put on record: events, incidents, offenders."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, Final
+
+import torch
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainmaster.trainer.batches import precision
+from trainmaster.trainer.batches.outcomes import BatchOutcome, FailedBatch, GradientsGrew, Hopeless, StateHealed
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.contract import EventKind, SkipReason
+from trainmaster.trainer.data.quarantine import note_offence
+from trainmaster.trainer.data.tracing import sources_of, sources_of_samples
+from trainmaster.trainer.drill import Drill
+from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.incidents.incident import Incidents, diagnose, first_bad_module, undiagnosed
+from trainmaster.trainer.incidents.incident_weights import Scenes, digests_of
+from trainmaster.trainer.records.recorder import Recorder, encoded
+from trainmaster.trainer.run.reporter import rate_of
+from trainmaster.trainer.run.tally import Tally
+
+_OF_FORWARD_PASS: Final = frozenset({SkipReason.NONFINITE_LOSS, SkipReason.NONFINITE_BATCHNORM})
+
+
+class OutcomeRecords:
+    """Takes what the guard of the steps emits."""
+
+    def __init__(
+        self,
+        trainer: EngineTrainer,
+        recorder: Recorder,
+        *,
+        level: str,
+        position: Position,
+        tally: Tally,
+        drill: Drill,
+    ) -> None:
+        self._trainer = trainer
+        self._recorder = recorder
+        self._level = level
+        self._position = position
+        self._tally = tally
+        self._drill = drill
+        self._incidents = Incidents(recorder.layout)
+        self._scenes = Scenes(recorder.layout.incidents)
+
+    def take(self, outcome: BatchOutcome) -> None:
+        """``outcome`` is on record; a training that is past hope ends after the batch in work."""
+        match outcome:
+            case FailedBatch():
+                self._failed(outcome)
+            case StateHealed():
+                self._here(EventKind.STATE_HEALED, what=outcome.what, tensors=outcome.tensors)
+            case GradientsGrew():
+                self._here(
+                    EventKind.GRADIENT_WARNING,
+                    grad_norm=outcome.norm,
+                    median=outcome.warning.median,
+                    factor=outcome.warning.factor,
+                    trend=outcome.warning.trend,
+                    worst=[{"parameter": name, "norm": norm} for name, norm in outcome.worst],
+                )
+            case Hopeless():
+                self._tally.give_up = outcome.why
+                LOGGER.warning(f"giving up after this batch: {outcome.why}")
+
+    def _here(self, kind: EventKind, **fields: Any) -> None:
+        self._recorder.event(kind, epoch=self._position.epoch + 1, batch=self._position.index + 1, **fields)
+
+    def _failed(self, bad: FailedBatch) -> None:
+        """Count it, keep it, tell it."""
+        position, tally = self._position, self._tally
+        lost = bad.action == "skipped"
+        tally.nonfinite_epoch += bad.reason is not SkipReason.LOSS_SPIKE
+        tally.skipped += lost
+        tally.skipped_epoch += lost
+        here = (bad.epoch, bad.index) == (position.epoch, position.index)
+        # What falls with its window has done nothing: the window counts as one.
+        counts = lost and (here or not bad.by_association)
+        spent = tally.budget.spend(batches_per_epoch=position.batches) if counts else None
+        drilled = self._drill.fault is not None and here
+        facts = {
+            "reason": bad.reason,
+            "epoch": bad.epoch + 1,
+            "batch": bad.index + 1,
+            "batches": position.batches,
+            "action": bad.action,
+            "losses": bad.verdict.losses if bad.verdict else {},
+            "grad_norm": bad.grad_norm,
+            "lr": rate_of(self._trainer),
+            "images": sources_of(bad.batch),
+        }
+        found = self._diagnosed(bad)
+        self._recorder.event(
+            EventKind.BAD_BATCH,
+            **facts,
+            skipped_epoch=tally.skipped_epoch,
+            skipped_total=tally.skipped,
+            streak=tally.budget.streak,
+            incident=self._keep(bad, {**facts, **found, "drill": drilled}),
+            cause=found["cause"],
+            **({"drill": True} if drilled else {}),
+        )
+        LOGGER.warning(
+            f"bad batch: epoch {bad.epoch + 1} batch {bad.index + 1}/{position.batches}: {bad.reason}, "
+            f"{bad.action} ({tally.skipped_epoch} this epoch, {tally.budget.streak} in a row)"
+        )
+        if bad.action != "observed":
+            many = f"{found['bad_weights']} weights are not finite, and no batch can mend that"
+            tally.give_up = many if found["bad_weights"] else spent or tally.give_up
+
+    def _diagnosed(self, bad: FailedBatch) -> dict[str, Any]:
+        labels_bad = bool(bad.verdict and bad.verdict.labels_bad)
+        try:
+            return diagnose(unwrap_model(self._trainer.model), bad.batch, labels_bad=labels_bad)
+        except torch.OutOfMemoryError:  # the engine would take it for the batch's own and halve the batch size
+            return undiagnosed(labels_bad=labels_bad)
+
+    def _keep(self, bad: FailedBatch, facts: dict[str, Any]) -> str | None:
+        module, fp32_finite = None, None
+        if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
+            with bad.look.without_trace():
+                module = first_bad_module(unwrap_model(self._trainer.model), bad.batch)
+                fp32_finite = bad.look.finite_in_single_precision(bad.batch)
+        details = {
+            **facts,
+            "ts": time.time(),
+            "run": self._recorder.run,
+            "attempt": self._recorder.attempt,
+            "level": self._level,
+            "loss": bad.verdict.loss if bad.verdict else None,
+            "precision": precision.name_of(self._trainer),
+            "rng": digests_of(bad.rng),
+            "by_association": bad.by_association,
+            "first_bad_module": module,
+            "fp32_replay_finite": fp32_finite,
+            "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
+        }
+        suspects = sources_of_samples(bad.batch, facts["bad_images"] + facts["badly_labelled"]) or facts["images"]
+        name = None
+        try:
+            keep_scene = partial(self._scenes.keep, trainer=self._trainer, rng=bad.rng, steps=bad.num_steps)
+            name = self._incidents.record(encoded(details), bad.batch, suspects, keep_scene)
+            if bad.action == "skipped" and not (facts["drill"] or bad.by_association):
+                note_offence(self._recorder.layout, suspects, name)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            self._recorder.storage_fault("incidents", error)
+        return name
