@@ -85,7 +85,7 @@ def _gave_up(view: RunView) -> Storm | None:
 
 
 def _rate(view: RunView, limits: StormLimits) -> Storm | None:
-    """As the guard counts (trainer/batch_guard.py, ``SkipBudget``): across epochs, and never fewer than two an epoch,
+    """As the guard counts (``SkipBudget`` of trainer/batches): across epochs, and never fewer than two an epoch,
     since a small data set shows one bad image again in every epoch."""
     current, beat = view.current, view.beat
     bad = [one for epoch in view.story() if epoch.attempt == view.attempt for one in epoch.bad_batches]
