@@ -29,6 +29,9 @@ class EngineTrainer(Protocol):
     """The part of ``engine/trainer.py``, ``BaseTrainer``, that the guard rests on; :mod:`engines.compat` checks it."""
 
     args: Any
+    data: dict[str, Any]
+    """The description of the data set, as ``get_dataset`` gives it."""
+    save_dir: Path
     device: torch.device
     world_size: int
     save_dir: Path

@@ -9,6 +9,7 @@ from typing import Any
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
+from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.settings.inputs import listed_names
 
 
@@ -26,7 +27,7 @@ class KnownData:
         return self._identity
 
 
-def record_of(trainer: Any, known: KnownData) -> dict[str, Any]:
+def record_of(trainer: EngineTrainer, known: KnownData) -> dict[str, Any]:
     """What a state holds of the data that ``trainer`` trains on."""
     identity = known.of(trainer.train_loader.dataset).as_record()
     return {**identity, "names": [list(pair) for pair in class_names(trainer.data.get("names")).items()]}
@@ -45,7 +46,9 @@ def require_same_classes(layout: RunLayout, state: Mapping[str, Any], overrides:
     _refuse_other_classes(layout, state, str(data), names)
 
 
-def require_same_data(layout: RunLayout, state: Mapping[str, Any], trainer: Any, *, exact: bool) -> str | None:
+def require_same_data(
+    layout: RunLayout, state: Mapping[str, Any], trainer: EngineTrainer, *, exact: bool
+) -> str | None:
     """What is not as it was in the data that ``trainer`` has loaded, in words; None when all of it is, or nobody knows.
 
     Raises:
