@@ -25,6 +25,8 @@ class BatchVerdict:
     loss: float
     losses: dict[str, float]
     labels_bad: bool = False
+    is_own: bool = True
+    """Whether it was this rank's part of the batch that was bad, and not another's."""
     statistics_healed: int = 0
     """Batch-norm tensors that were not finite before the forward pass, put back for it."""
 
@@ -114,15 +116,17 @@ class BatchGuard:
             return None
         total = values[0]
         host_items = dict(zip(self._items, host[1:-2], strict=True))
-        reason = self._reason(values, flag, labels_bad=labels_bad)
+        reason = own = self._reason(values, flag, labels_bad=labels_bad)
         if self._agree:
             reason, total, self.stop_agreed = _agreed(reason, total, self.stop_wanted(), loss.device)
         if reason is None and self._spikes is not None and self._spikes.is_spike(total):
             reason = SkipReason.LOSS_SPIKE
+            own = reason if values[0] >= total else None
         if reason is None or not self._skip:
             self.host_items = host_items
         losses = dict(zip(self._items, values[1:], strict=True))
-        return BatchVerdict(reason=reason, loss=total, losses=losses, labels_bad=labels_bad)
+        is_own = own is not None or reason is None
+        return BatchVerdict(reason=reason, loss=values[0], losses=losses, labels_bad=labels_bad, is_own=is_own)
 
     @staticmethod
     def _reason(losses: list[float], flag: float, *, labels_bad: bool) -> SkipReason | None:

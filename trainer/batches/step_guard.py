@@ -47,7 +47,7 @@ class StepGuard:
         many_ranks = trainer.world_size > 1
         self.statistics = BatchNormStatistics(model)
         self.gradients = Gradients(model, trainer.optimizer)
-        spikes = SpikeWatch() if skip and not many_ranks else None
+        spikes = SpikeWatch() if skip else None
         self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes)
         look = SecondLook(model, self.statistics, self.batches.maker, trainer.device)
         self.overflows = Overflows(trainer)

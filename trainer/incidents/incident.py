@@ -44,7 +44,8 @@ class Incidents:
 
     def __init__(self, layout: RunLayout) -> None:
         self._root = layout.incidents
-        self._next = 1 + max((int(path.name) for path in self._folders()), default=0)
+        self.next_number = 1 + max((int(path.name) for path in self._folders()), default=0)
+        """Of the folder that is made next."""
 
     def record(
         self,
@@ -61,11 +62,11 @@ class Incidents:
             OSError, RuntimeError: no space (which torch tells as the latter), no permission; what could be written
                 stays.
         """
-        if self._next > MAX_INCIDENTS:
+        if self.next_number > MAX_INCIDENTS:
             return None
-        folder = self._root / f"{self._next:04d}"
+        folder = self._root / f"{self.next_number:04d}"
         folder.mkdir(parents=True)
-        self._next += 1
+        self.next_number += 1
         replace_json(folder / "incident.json", {**facts, "copied": []})
         copied = _copy_images(folder, images)
         kept = _capped(batch)

@@ -59,6 +59,7 @@ class Recorder:
         *,
         warn: Callable[[str], None],
         silent: bool = False,
+        attempt: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.layout = layout
@@ -76,8 +77,10 @@ class Recorder:
         except OSError as error:
             previous = {}
             self._fault("run.json", error)
-        attempt = previous.get("attempt")
-        self.attempt = attempt + 1 if isinstance(attempt, int) else 1
+        before = previous.get("attempt")
+        self.attempt = attempt or (before + 1 if isinstance(before, int) else 1)
+        self.goes_on = before == self.attempt
+        """Whether another process has begun this attempt: the one that launched this rank."""
         self.run = str(previous.get("run") or os.environ.get(RUN_VARIABLE) or uuid.uuid4().hex[:12])
         self.started_ts = clock()
         process = psutil.Process()

@@ -34,15 +34,16 @@ def announce(
         from_epoch=from_epoch,
         trainer_class=trainer_class,
     )
-    recorder.event(
-        EventKind.RUN_STARTED,
-        **common,
-        pid=os.getpid(),
-        create_time=recorder.create_time,
-        host=recorder.host,
-        from_epoch=from_epoch,
-        settings={row.setting: row.value for row in rows},
-    )
+    if not recorder.goes_on:
+        recorder.event(
+            EventKind.RUN_STARTED,
+            **common,
+            pid=os.getpid(),
+            create_time=recorder.create_time,
+            host=recorder.host,
+            from_epoch=from_epoch,
+            settings={row.setting: row.value for row in rows},
+        )
     recorder.beat(force=True, epochs=args.epochs)
     if on_console:
         where = f"attempt {recorder.attempt}, from epoch {from_epoch or 1}"  # one log holds all attempts

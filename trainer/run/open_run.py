@@ -43,9 +43,13 @@ class OpenRun:
         running: RunningLoss,
         switch: StopSwitch,
         silent: bool,
+        attempt: int | None,
     ) -> OpenRun:
-        """The next attempt in ``layout``, which the caller has locked; ``silent`` ranks record nothing."""
-        recorder = Recorder(layout, warn=LOGGER.warning, silent=silent)
+        """The next attempt in ``layout``, which the caller has locked; ``silent`` ranks record nothing.
+
+        ``attempt`` is that of the process which launched this rank.
+        """
+        recorder = Recorder(layout, warn=LOGGER.warning, silent=silent, attempt=attempt)
         reporter = Reporter(recorder, settings, position=position, running=running)
         intake = Intake(layout, recorder)
         return cls(

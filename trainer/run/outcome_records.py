@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import torch
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches import precision
@@ -21,6 +21,7 @@ from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.incidents.incident import Incidents, diagnose, first_bad_module, undiagnosed
 from trainmaster.trainer.incidents.incident_weights import Scenes, digests_of
 from trainmaster.trainer.records.recorder import Recorder, encoded
+from trainmaster.trainer.run import rank_facts
 from trainmaster.trainer.run.reporter import rate_of
 from trainmaster.trainer.run.tally import Tally
 
@@ -96,14 +97,19 @@ class OutcomeRecords:
             "images": sources_of(bad.batch),
         }
         found = self._diagnosed(bad)
+        keep = partial(self._keep, bad)
+        told = {**facts, **found, "drill": drilled}
         self._recorder.event(
             EventKind.BAD_BATCH,
-            **facts,
+            **facts
+            | (
+                rank_facts.told_by_all(told, keep, self._incidents, is_own=bad.verdict is None or bad.verdict.is_own)
+                if self._trainer.world_size > 1
+                else {"incident": keep(told), "cause": found["cause"]}
+            ),
             skipped_epoch=tally.skipped_epoch,
             skipped_total=tally.skipped,
             streak=tally.budget.streak,
-            incident=self._keep(bad, {**facts, **found, "drill": drilled}),
-            cause=found["cause"],
             **({"drill": True} if drilled else {}),
         )
         LOGGER.warning(
@@ -139,6 +145,7 @@ class OutcomeRecords:
             "by_association": bad.by_association,
             "first_bad_module": module,
             "fp32_replay_finite": fp32_finite,
+            **({"rank": RANK} if self._trainer.world_size > 1 else {}),
             "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
         }
         suspects = sources_of_samples(bad.batch, facts["bad_images"] + facts["badly_labelled"]) or facts["images"]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,10 +23,39 @@ VARIABLE: Final = "TRAINMASTER_RANKS"
 """Environment variable by which the ranks get what Ultralytics does not pass on: the guard's own settings."""
 
 
+LAUNCHER_LOOK_S: Final = 2.0
+"""Between two looks at whether the launching process is there: no more than a batch or so."""
+
+
 def inherited() -> dict[str, Any] | None:
     """What the launching process left for this rank; None in any other process."""
     text = os.environ.get(VARIABLE)
     return json.loads(text) if text and LOCAL_RANK != -1 else None
+
+
+class Launcher:
+    """The process that started the ranks, as they see it. Nothing ends them with it: they have to look."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        found = (inherited() or {}).get("launcher")
+        self._identity: tuple[int, float] | None = (int(found[0]), float(found[1])) if found else None
+        self._clock = clock
+        self._looked = -LAUNCHER_LOOK_S
+        self._gone = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended; looked at once in a while. Never for a process that no other started."""
+        if self._identity is not None and not self._gone and self._clock() - self._looked >= LAUNCHER_LOOK_S:
+            self._looked = self._clock()
+            pid, create_time = self._identity
+            try:
+                process = psutil.Process(pid)
+                same = process.create_time() == create_time
+                self._gone = not same or process.status() == psutil.STATUS_ZOMBIE
+            except psutil.NoSuchProcess:
+                self._gone = True
+        return self._gone
 
 
 def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) -> Any:
@@ -36,6 +66,7 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
         subprocess.CalledProcessError: they crashed.
     """
     # The launcher is started with -m, which would put the current folder first: a json.py there would hide Python's.
+    record = {**record, "launcher": [os.getpid(), psutil.Process().create_time()]}
     given = {VARIABLE: json.dumps(record), "PYTHONSAFEPATH": "1"}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)

@@ -130,6 +130,7 @@ class RunGuard:
             running=self.running,
             switch=self.switch,
             silent=not IS_FIRST,
+            attempt=(ranks.inherited() or {}).get("attempt"),
         )
         self._startup.enter_context(stacks.shown(layout.stacks))
         announce(
@@ -171,7 +172,7 @@ class RunGuard:
         Ultralytics removes the directory before it launches, so nothing may be held in it.
         """
         self._release()
-        record = {"settings": self.settings.as_record(), "user": self._user}
+        record = {"settings": self.settings.as_record(), "user": self._user, "attempt": self.recorder.attempt}
         return ranks.launch(self.layout, record | {"resumed": self.plan.as_record() if self.plan else None}, start)
 
     def leave_out(self, img_path: str | list[str]) -> str:
@@ -206,7 +207,8 @@ class RunGuard:
             skip=self.skip,
             emit=records.take,
         )
-        step.batches.stop_wanted = lambda: self.switch.requested is not None
+        launcher = ranks.Launcher()
+        step.batches.stop_wanted = lambda: self.switch.requested is not None or launcher.gone
         if self.plan is not None:
             names = tuple(self.plan.state["loss_names"])
             step.batches.know(names)

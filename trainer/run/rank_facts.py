@@ -1,0 +1,62 @@
+"""Several GPUs: what is told of a bad batch is what the rank that had it knows.
+
+Every rank skips the batch, and the first writes the events; but images, losses and cause are of one rank's part of it.
+Every call is made by all ranks at the same batch, and only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from torch import distributed
+
+from trainmaster.trainer.incidents.incident import Cause, Incidents
+
+_TOLD: Final = ("losses", "images", "cause")
+
+
+def told_by_all(
+    told: Mapping[str, Any], keep: Callable[[dict[str, Any]], str | None], incidents: Incidents, *, is_own: bool
+) -> dict[str, Any]:
+    """Facts for the event: losses, images, cause and incident of the ranks whose part was bad, and which these are.
+
+    Each of them keeps an incident of its own, in a folder of its own; the others keep none. The losses and the cause
+    are those of the first of them, the images of all. ``told`` is what this rank knows, and ``keep`` keeps it.
+    """
+    rank = distributed.get_rank()
+    shared = _of_all({"is_own": is_own, "cause": str(told["cause"]), "next": incidents.next_number})
+    guilty = guilty_ranks(shared)
+    first = max(one["next"] for one in shared)
+    incident = None
+    if rank in guilty:
+        incidents.next_number = first + guilty.index(rank)
+        incident = keep(dict(told))
+    incidents.next_number = first + len(guilty)
+    facts = _of_all({**{name: told[name] for name in _TOLD}, "incident": incident} if rank in guilty else None)
+    return joined({rank: facts[rank] for rank in guilty})
+
+
+def guilty_ranks(shared: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which ranks had the bad part, by what each knows of its own.
+
+    Gradients are summed before anybody looks, so that none knows; then it is those whose data is bad, else the first.
+    """
+    own = [rank for rank, one in enumerate(shared) if one["is_own"]]
+    if own and len(own) < len(shared):
+        return own
+    return [rank for rank, one in enumerate(shared) if one["cause"] == Cause.DATA] or own[:1] or [0]
+
+
+def joined(facts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of several ranks as those of one batch."""
+    first = next(iter(facts.values()))
+    images = list(dict.fromkeys(image for one in facts.values() for image in one["images"]))
+    incidents = [one["incident"] for one in facts.values() if one["incident"]]
+    return {**first, "images": images, "incident": incidents[0] if incidents else None, "ranks": list(facts)}
+
+
+def _of_all(own: Any) -> list[Any]:
+    found: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, own)
+    return found
