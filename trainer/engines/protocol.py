@@ -61,6 +61,8 @@ class EngineTrainer(Protocol):
     """From 0, as ``start_epoch``."""
     start_epoch: int
     epochs: int
+    train_time_start: float
+    """When training began, in seconds since the epoch of the clock; ``time=`` counts from here."""
     stop: bool
     stopper: Any
     metrics: dict[str, Any] | None

@@ -293,8 +293,8 @@ class RunGuard:
     def epoch_trained(self, trainer: EngineTrainer) -> None:
         """The last batch of the epoch is over; validation comes next."""
         loader = trainer.train_loader
-        if self.going_on is not None and self.going_on.finishing:
-            trainer.stop = True  # as it was after this epoch: by patience, by time, or since it was the last
+        if self.going_on is not None:
+            self.going_on.epoch_trained(trainer)
         if isinstance(loader, GuardedLoader):
             restored = self.going_on.boundary(self.position.epoch) if self.going_on else None
             self.saver.epoch_end = restored or Boundary.now(loader)

@@ -77,10 +77,12 @@ class GoingOn:
 
         Whether it begins in its middle.
         """
+        state = self._state
+        trainer.start_epoch = state["epoch"]
         if self._begun:
             return False
         self._begun = True
-        state = self._state
+        trainer.train_time_start -= state.get("trained_s", 0.0)  # ``time=`` is of the whole run, as its rows are
         if not self._same_batches and state["batch"]:
             return False
         restore_gradients(unwrap_model(trainer.model), state["gradients"])
@@ -98,10 +100,12 @@ class GoingOn:
                 dataset.load_image(index)  # refills the buffer in its order
         return bool(state["batch"])
 
-    @property
-    def finishing(self) -> bool:
-        """Whether no epoch is to be trained any more."""
-        return self._plan.finishing
+    def epoch_trained(self, trainer: EngineTrainer) -> None:
+        """The last batch of an epoch is over; the loop may reckon how many epochs the run's time is enough for."""
+        if self._plan.finishing:
+            trainer.stop = True  # as it was after this epoch: by patience, by time, or since it was the last
+        if trainer.args.time:
+            trainer.start_epoch = 0  # the time is that of all epochs, so the mean of one has to be over all
 
     @property
     def gradients(self) -> Mapping[str, torch.Tensor]:

@@ -277,6 +277,7 @@ class Saver:
             "mosaic_buffer": boundary.mosaic_buffer if boundary else [],
             "order": {"state": order},  # nested: a tensor at the top makes a file look like bare weights to forensics
             "samples": len(loader.dataset),
+            "trained_s": time.time() - trainer.train_time_start,
             "data": record_of(trainer, self._data),
             "last_step": position.last_step,
             "window_open": position.window_open,
