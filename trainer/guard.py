@@ -238,7 +238,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             self.guard.position.before_batch(self)
             return batch
         self.guard.parts.intake.batch(batch)
-        step.before_batch(batch)
+        self.guard.follow().before_batch(batch)
         self._num_images = len(batch["img"])
         return self.guard.parts.drill.spoil_batch(super().preprocess_batch(batch))
 

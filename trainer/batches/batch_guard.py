@@ -64,6 +64,11 @@ class BatchGuard:
             zero = torch.zeros((), device=parameter.device, requires_grad=True)
         return zero, {name: torch.zeros_like(value) for name, value in self._items.items()}
 
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses, as far as they are known."""
+        return tuple(self._items)
+
     def know(self, names: tuple[str, ...]) -> None:
         """Names of the losses before the first batch tells them: a resumed run begins with placeholders."""
         device = next(self._model.parameters()).device

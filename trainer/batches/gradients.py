@@ -48,6 +48,10 @@ class Gradients:
         self.num_steps = 0
         """Steps that were taken."""
 
+    def count_on(self, before: Gradients) -> None:
+        """Counts and history go on from those of other gradients of the same training."""
+        self.history, self.clipped, self.num_steps = before.history, before.clipped, before.num_steps
+
     def there(self) -> bool:
         """Whether any parameter has a gradient: none has when every micro-batch of the window was skipped."""
         return any(parameter.grad is not None for _, parameter in self._named)

@@ -28,8 +28,8 @@ from trainmaster.trainer.records.run_directory import RunLock, set_aside
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.announcement import announce
 from trainmaster.trainer.run.ending import ended, finished
+from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
-from trainmaster.trainer.run.outcome_records import OutcomeRecords
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.put_back import GoingOn
@@ -52,7 +52,7 @@ class RunGuard:
         self.position = Position()
         self.running = RunningLoss()
         self.switch = StopSwitch(on_request=self._on_request, on_second=self._on_second)
-        self.step: StepGuard | None = None
+        self._guarding: Guarding | None = None
         self.going_on = GoingOn(plan, position=self.position, running=self.running) if plan else None
         self.quarantined = listed(Path(settings.quarantine)) if settings.quarantine else frozenset()
         self._user = user
@@ -66,6 +66,17 @@ class RunGuard:
     def skip(self) -> bool:
         """Whether bad batches are skipped: everywhere but at level observe."""
         return bool(self._values["skip_bad_batches"])
+
+    @property
+    def step(self) -> StepGuard | None:
+        """Between the training loop and the model, once there is one."""
+        return self._guarding.step if self._guarding else None
+
+    def follow(self) -> StepGuard:
+        """Before a batch: the guard of what trains now, as :meth:`Guarding.follow` finds it."""
+        assert self._guarding is not None
+        self._guarding.follow()
+        return self._guarding.step
 
     # Once the run directory is ours
 
@@ -190,30 +201,20 @@ class RunGuard:
         self.saver.adopt_paths(trainer)
         self.position.batches = len(trainer.train_loader)
         self.position.use_accumulate(trainer.accumulate)
-        records = OutcomeRecords(
+        launcher = ranks.Launcher()
+        self._guarding = Guarding(
             trainer,
-            self.recorder,
+            self.parts,
             level=self.settings.level,
             position=self.position,
-            tally=self.reporter.tally,
-            drill=self.parts.drill,
-        )
-        step = self.step = StepGuard(
-            trainer,
-            position=self.position,
             running=self.running,
-            drill=self.parts.drill,
             max_norm=float(self._values["max_norm"]),
             skip=self.skip,
-            emit=records.take,
+            stop_wanted=lambda: self.switch.requested is not None or launcher.gone,
         )
-        launcher = ranks.Launcher()
-        step.batches.stop_wanted = lambda: self.switch.requested is not None or launcher.gone
         if self.plan is not None:
-            names = tuple(self.plan.state["loss_names"])
-            step.batches.know(names)
-            self.running.know(names)
-        step.attach()
+            self._guarding.know(tuple(self.plan.state["loss_names"]))
+        self._guarding.step.attach()
         if self.skip and not all_finite(unwrap_model(trainer.model).parameters()):
             why = f"{trainer.args.model} has weights that are not finite"
             model = str(trainer.args.model)

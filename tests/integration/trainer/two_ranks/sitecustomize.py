@@ -1,7 +1,7 @@
 """Two ranks of Ultralytics' own DDP launcher on a CPU: Python imports this by itself when its folder is on the path.
 
-The launcher, the file it writes and ``torch.distributed.run`` are the real ones. Replaced are the choice of devices, the
-backend (gloo), and the devices that DistributedDataParallel is given.
+The launcher, the file it writes and ``torch.distributed.run`` are the real ones. Replaced are the choice of devices,
+the backend (gloo), and the devices that DistributedDataParallel is given.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""What trains: the model, its parameters, the optimizer and the EMA, told when somebody puts others in their place."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from torch import nn
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainmaster.trainer.engines.protocol import EngineTrainer
+
+NUM_NAMES_SHOWN: Final = 3
+
+_ASIDE: Final = "teacher_model."
+"""Of a distillation: trained by nobody."""
+
+
+class TrainedObject:
+    """The objects that a guard was made for. Looking costs a comparison a parameter and a module, on the host."""
+
+    def __init__(self, trainer: EngineTrainer) -> None:
+        self._trainer = trainer
+        self._wrapped = trainer.model
+        self._model = unwrap_model(trainer.model)
+        self._optimizer = trainer.optimizer
+        self._ema = trainer.ema
+        self._averaged = trainer.ema.ema if trainer.ema else None
+        self._groups = list(trainer.optimizer.param_groups)
+        self._num_held = _num_held(trainer.optimizer)
+        held = _held_by(trainer.optimizer)
+        self._trained = {name for name, value in self._model.named_parameters() if id(value) in held}
+        self._held: list[tuple[dict[str, Any], str, Any, str]] = []
+        for place, module in self._model.named_modules():
+            for slots in (module._parameters, module._modules):  # noqa: SLF001 - as attribute access reads them
+                self._held += [(slots, name, value, f"{place}.{name}".lstrip(".")) for name, value in slots.items()]
+
+    def replaced(self) -> str | None:
+        """What is another object now, in words; None when all are the same."""
+        trainer = self._trainer
+        if trainer.model is not self._wrapped:
+            return "the model"
+        if trainer.optimizer is not self._optimizer or _num_held(trainer.optimizer) != self._num_held:
+            return "the optimizer"
+        if trainer.ema is not self._ema or (trainer.ema and trainer.ema.ema is not self._averaged):
+            return "the EMA"
+        for slots, name, value, place in self._held:
+            if slots.get(name) is not value:
+                return place
+        return None
+
+    def put_back(self) -> None:
+        """What was replaced is in its place again, so that a state is saved of what was trained until then."""
+        trainer = self._trainer
+        trainer.model, trainer.optimizer, trainer.ema = self._wrapped, self._optimizer, self._ema
+        if self._averaged is not None:
+            trainer.ema.ema = self._averaged
+        if _num_held(self._optimizer) != self._num_held:
+            self._optimizer.param_groups[:] = self._groups
+        for slots, name, value, _ in self._held:
+            slots[name] = value
+
+    def why_nothing_trains(self) -> str | None:
+        """Why a training with the objects that are there now would do nothing, or part ways; None when it does."""
+        trainer = self._trainer
+        model = unwrap_model(trainer.model)
+        if trainer.world_size > 1 and type(trainer.model) is not type(self._wrapped):
+            return "the model is no longer joined with those of the other ranks"
+        held, free = _held_by(trainer.optimizer), dict(model.named_parameters())
+        lost = [
+            name
+            for name in self._trained
+            if name not in free or (free[name].requires_grad and id(free[name]) not in held)
+        ]
+        if lost:
+            more = ", ..." if len(lost) > NUM_NAMES_SHOWN else ""
+            return f"the optimizer no longer trains {', '.join(sorted(lost)[:NUM_NAMES_SHOWN])}{more}"
+        if self._ema is not None and not _averages(trainer.ema, model):
+            return "the EMA is of another model, and it is what is saved"
+        return None
+
+
+def _held_by(optimizer: Any) -> set[int]:
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _num_held(optimizer: Any) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)
+
+
+def _averages(ema: Any, model: nn.Module) -> bool:
+    averaged = getattr(ema, "ema", None)
+    if not isinstance(averaged, nn.Module) or averaged is model:
+        return False
+    shapes = {name: value.shape for name, value in averaged.state_dict().items()}
+    return all(
+        shapes.get(name) == value.shape for name, value in model.state_dict().items() if not name.startswith(_ASIDE)
+    )

@@ -1,0 +1,82 @@
+"""The guard of the steps, for the model and the optimizer that train: made anew when others take their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.batches.step_guard import StepGuard
+from trainmaster.trainer.batches.trained_object import TrainedObject
+from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.run.open_run import OpenRun
+from trainmaster.trainer.run.outcome_records import OutcomeRecords
+from trainmaster.trainer.stop import GaveUp
+
+
+class Guarding:
+    """Holds the :class:`StepGuard` in work."""
+
+    def __init__(
+        self,
+        trainer: EngineTrainer,
+        run: OpenRun,
+        *,
+        level: str,
+        position: Position,
+        running: RunningLoss,
+        max_norm: float,
+        skip: bool,
+        stop_wanted: Callable[[], bool],
+    ) -> None:
+        self._trainer = trainer
+        self._run = run
+        self._position = position
+        self._running = running
+        self._max_norm = max_norm
+        self._skip = skip
+        self._stop_wanted = stop_wanted
+        self._records = OutcomeRecords(
+            trainer, run.recorder, level=level, position=position, tally=run.reporter.tally, drill=run.drill
+        )
+        self.step = self._built()
+        self._trained = TrainedObject(trainer)
+
+    def know(self, names: tuple[str, ...]) -> None:
+        """Names of the losses before the first batch tells them."""
+        self.step.batches.know(names)
+        self._running.know(names)
+
+    def follow(self) -> None:
+        """A batch is about to begin: what trains is guarded, also where a callback has put another in its place.
+
+        Raises:
+            GaveUp: what is there now would train nothing.
+        """
+        replaced = self._trained.replaced()
+        if replaced is None:
+            return
+        if (why := self._trained.why_nothing_trains()) and self._skip:
+            self._trained.put_back()
+            raise GaveUp(f"{replaced} was replaced while training, and {why}")
+        before, self.step = self.step, self._built()
+        before.detach()
+        self.step.attach()
+        self.step.gradients.count_on(before.gradients)
+        self.step.batches.know(before.batches.loss_names)
+        self._trained = TrainedObject(self._trainer)
+        follows = why or "the guard follows it"  # at level observe nothing is ended
+        self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")
+
+    def _built(self) -> StepGuard:
+        step = StepGuard(
+            self._trainer,
+            position=self._position,
+            running=self._running,
+            drill=self._run.drill,
+            max_norm=self._max_norm,
+            skip=self._skip,
+            emit=self._records.take,
+        )
+        step.batches.stop_wanted = self._stop_wanted
+        return step
