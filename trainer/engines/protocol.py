@@ -34,7 +34,6 @@ class EngineTrainer(Protocol):
     save_dir: Path
     device: torch.device
     world_size: int
-    save_dir: Path
     wdir: Path
     last: Any
     """A path; the guard puts one there that attests what is written to it, as in ``best``."""
