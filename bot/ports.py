@@ -21,7 +21,7 @@ from trainmaster.bot.errors import ChatError, OperationError
 
 
 class Clock(Protocol):
-    """Wall time."""
+    """The wall time of this host."""
 
     def now(self) -> float:
         """Seconds since the epoch, UTC."""
@@ -201,7 +201,7 @@ class Runs(Protocol):
     """The runs that the supervisor watches."""
 
     def all(self) -> Sequence[RunView]:
-        """Newest activity first."""
+        """Every known run, that with the newest activity first."""
         ...
 
     def find(self, name_or_id: str) -> RunView | None:

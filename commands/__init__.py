@@ -9,7 +9,7 @@ from trainmaster.commands.alerts import ALERTS
 from trainmaster.commands.base import Command, Context, Invocation
 from trainmaster.commands.dispatch import dispatch, is_command
 from trainmaster.commands.epoch import EPOCH
-from trainmaster.commands.help import HELP
+from trainmaster.commands.help import help_on
 from trainmaster.commands.records import ARCHIVE, AUDIT, BRING_BACK
 from trainmaster.commands.resume import CONTINUE, RESUME
 from trainmaster.commands.rollback import ROLLBACK
@@ -18,7 +18,7 @@ from trainmaster.commands.silence import SILENCE, UNSILENCE
 from trainmaster.commands.status import STATUS
 from trainmaster.commands.stop import STOP
 
-COMMANDS: Final[tuple[Command, ...]] = (
+_WORK: Final[tuple[Command, ...]] = (
     STATUS,
     EPOCH,
     ROLLBACK,
@@ -34,7 +34,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     AUDIT,
     RUNS,
     USE,
-    HELP,
 )
+COMMANDS: Final = (*_WORK, help_on(_WORK))
 
 __all__ = ["COMMANDS", "Command", "Context", "Invocation", "dispatch", "is_command"]

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
 from trainmaster.commands.base import Command, Context, Invocation, for_people, pattern
 
 
-async def show_help(invocation: Invocation, context: Context) -> Reply:
-    """The commands in the registry's order; those for people on call only to them."""
-    from trainmaster import commands  # noqa: PLC0415 - the registry holds this command
+def help_on(others: Sequence[Command]) -> Command:
+    """The command that lists ``others`` in their order, and itself last."""
 
+    async def show(invocation: Invocation, context: Context) -> Reply:
+        return await _listing([*others, listing], invocation, context)
+
+    listing = Command(
+        name="help",
+        summary="this list",
+        examples=("help",),
+        pattern=pattern(r"(?:help|commands|\?)"),
+        action=show,
+    )
+    return listing
+
+
+async def _listing(commands: Sequence[Command], invocation: Invocation, context: Context) -> Reply:
+    """Those for people on call only to them."""
     on_call = invocation.request.user in await context.on_call.now()
-    allowed = [command for command in commands.COMMANDS if on_call or not command.on_call_only]
-    hidden = len(commands.COMMANDS) - len(allowed)
+    allowed = [command for command in commands if on_call or not command.on_call_only]
+    hidden = len(commands) - len(allowed)
     message = Message(
         title="What Trainmaster understands",
         tone=Tone.NEUTRAL,
@@ -29,12 +45,3 @@ async def show_help(invocation: Invocation, context: Context) -> Reply:
         ),
     )
     return Reply(message=message, private=True)
-
-
-HELP = Command(
-    name="help",
-    summary="this list",
-    examples=("help",),
-    pattern=pattern(r"(?:help|commands|\?)"),
-    action=show_help,
-)

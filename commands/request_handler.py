@@ -25,7 +25,7 @@ _WHAT = {
 
 
 class RequestHandler:
-    """Implements :class:`trainmaster.bot.core.conversation.request.Handler`."""
+    """The one that implements :class:`trainmaster.bot.core.conversation.request.Handler`."""
 
     def __init__(self, context: Context, *, silence_s: float, notify: Callable[[], None]) -> None:
         self._context = context

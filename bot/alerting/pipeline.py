@@ -89,13 +89,13 @@ class AlertPipeline:
             StoreError: nothing of it was stored; the next look repeats it.
         """
         with self._transactions.transaction():
-            before, unsettled = self._records.look(view.run, findings)
+            before, live = self._records.look(view.run, findings)
             records = dict(before)
             if _blind(view, findings):
                 unjudged = {*unjudged, *(one.alert.finding.check for one in records.values())} - ABOUT_LOOKING
             tracked = track(
                 {fingerprint: one.alert for fingerprint, one in records.items()},
-                unsettled,
+                live,
                 now,
                 self._limits,
                 first_seen_ts=view.first_seen_ts,
@@ -108,7 +108,7 @@ class AlertPipeline:
             thread = card_key(view.run) if view.record is not None else None
             decisions = self._decide_all(records, before, changes, now, thread)
             later = {fingerprint for fingerprint, change in changes.items() if change is TrackReason.TOO_SOON}
-            self._records.settle(view.run, [one for one in unsettled if one.fingerprint not in later])
+            self._records.retire(view.run, [one for one in live if one.fingerprint not in later])
             outcome = LookOutcome(decisions=tuple(decisions))
             if thread is not None:
                 self._show_card(view, thread, now, told=outcome.told)
@@ -205,7 +205,7 @@ class AlertPipeline:
         return tuple(one.alert for one in self._records.firing(run, since_ts) if _is_listed(one.alert, since_ts))
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """See :class:`trainmaster.bot.core.alerts.alert_book.Alerts`."""
+        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
         with self._transactions.transaction():
             record = self._records.get(fingerprint)
             if record is None or record.alert.state is not AlertState.FIRING:
@@ -241,7 +241,7 @@ class AlertPipeline:
         return record.alert
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """See :class:`trainmaster.bot.core.alerts.alert_book.Alerts`."""
+        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
         with self._transactions.transaction():
             record = self._records.get(fingerprint)
             if record is None:
@@ -257,18 +257,18 @@ class AlertPipeline:
     def silence_where(
         self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
     ) -> Silence:
-        """See :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook`."""
+        """As :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook` says of it."""
         with self._transactions.transaction():
             silence = self._silences.add(until_ts=until_ts, by=user, now=now, run=run, check=check)
             self._show(silence, now)
         return silence
 
     def silences(self, now: float) -> tuple[Silence, ...]:
-        """See :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook`."""
+        """As :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook` says of it."""
         return tuple(self._silences.active(now))
 
     def end_silence(self, silence_id: int, user: str, now: float) -> bool:
-        """See :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook`."""
+        """As :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook` says of it."""
         with self._transactions.transaction():
             ended = [one for one in self._silences.active(now) if one.id == silence_id]
             for one in ended:

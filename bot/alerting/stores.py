@@ -17,18 +17,18 @@ class AlertRecords(Protocol):
     """Alerts and what was told of them. Everything commits with the caller's transaction."""
 
     def look(self, run: str, findings: Sequence[Finding]) -> tuple[Mapping[str, AlertRecord], Sequence[Finding]]:
-        """What this look at the run can change: records by fingerprint, and the findings that are not settled."""
+        """What this look at the run can change: records by fingerprint, and the findings that are not retired yet."""
         ...
 
     def get(self, fingerprint: str) -> AlertRecord | None:
-        """One alert."""
+        """The record of one alert; None when it never fired."""
         ...
 
     def save(self, record: AlertRecord) -> None:
-        """Stored."""
+        """The record is stored; it commits with the open transaction."""
         ...
 
-    def settle(self, run: str, findings: Sequence[Finding]) -> None:
+    def retire(self, run: str, findings: Sequence[Finding]) -> None:
         """Nothing remains to be done about these occurrences while they stay as they are."""
         ...
 
@@ -46,7 +46,7 @@ class Bursts(Protocol):
 
 
 class AlertRecordStore(AlertRecords, Bursts, Protocol):
-    """Both."""
+    """Alerts, and what was told of them lately."""
 
 
 class Silences(Protocol):
@@ -148,4 +148,4 @@ class Outcomes(Protocol):
 
 
 class DeliveryQueue(Queue, Outcomes, Protocol):
-    """Both."""
+    """What is to be sent, and what became of it."""

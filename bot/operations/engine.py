@@ -26,7 +26,7 @@ from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, wait
 from trainmaster.bot.operations.stop import end, outcome
 from trainmaster.bot.ports import Audit, FencedError, Journal, Outbox, Transactions
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Engine:
             else:
                 await self._forward(context)
         except FencedError as error:
-            _log.warning("operation %s is no longer ours: %s", operation.id, error)
+            _LOG.warning("operation %s is no longer ours: %s", operation.id, error)
         return context.operation
 
     async def _forward(self, context: OperationContext) -> None:
@@ -83,7 +83,7 @@ class Engine:
                 await self._failed(context, error)
                 return
             except Exception as error:  # noqa: BLE001 - the edge of a task that nobody awaits: logged, undone, told
-                _log.exception("operation %s failed in step %s", context.operation.id, step)
+                _LOG.exception("operation %s failed in step %s", context.operation.id, step)
                 await self._failed(context, OperationError("unexpected", f"{type(error).__name__}: {error}."))
                 return
         self._close(context, OperationState.DONE)
@@ -238,7 +238,7 @@ class Engine:
         try:
             self.audit.append_once(operation.requester, f"{operation.kind}.end", operation.run, detail, now)
         except StoreError:
-            _log.exception("the result of operation %s is not in the audit log", operation.id)
+            _LOG.exception("the result of operation %s is not in the audit log", operation.id)
 
     def _halted_by(self, operation_id: str) -> str | None:
         try:

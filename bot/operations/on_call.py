@@ -8,7 +8,7 @@ from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.errors import ChatError, CommandError
 from trainmaster.bot.ports import Chat
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 class OnCall:
@@ -33,7 +33,7 @@ class OnCall:
         try:
             return await self.now()
         except ChatError as error:
-            _log.warning("who is on call could not be found out: %s", error)
+            _LOG.warning("who is on call could not be found out: %s", error)
             return frozenset(self.seen)
 
     async def require(self, user: str, what: str) -> None:

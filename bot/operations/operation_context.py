@@ -35,14 +35,14 @@ class NoForeignAttempts:
         raise OperationError("run-unguarded", f"run {name} has no record where its new attempt could be noted: {told}.")
 
     def end(self, name: str) -> None:
-        """Nothing to note."""
+        """Nothing is noted: such a run signs out by itself."""
 
 
 class NoGpuSeen:
     """Where nothing tells of GPUs."""
 
     def look(self) -> frozenset[int] | None:
-        """Unknown."""
+        """None: which processes hold a GPU is unknown."""
         return None
 
 

@@ -10,10 +10,10 @@ from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.operations.engine import Engine, JournalError
 from trainmaster.bot.ports import Clock, Driver, OperationLog
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
-class Runner:
+class OperationTasks:
     """An operation has one task at most, and only in the process that owns it."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Runner:
             elif self._driver.inspect(operation.owner).over:
                 claimed = self._operations.claim(operation, self._instance, self._clock.now())
                 if claimed is not None:
-                    _log.info("operation %s is taken over in step %s", claimed.id, claimed.step)
+                    _LOG.info("operation %s is taken over in step %s", claimed.id, claimed.step)
                     self.start(claimed)
 
     async def settle(self) -> None:
@@ -70,6 +70,6 @@ def _log_fault(task: asyncio.Task[Operation]) -> None:
         return
     error = task.exception()
     if isinstance(error, JournalError):
-        _log.error("%s waits: %s", task.get_name(), error)
+        _LOG.error("%s waits: %s", task.get_name(), error)
     elif error is not None:
-        _log.error("%s failed", task.get_name(), exc_info=error)
+        _LOG.error("%s failed", task.get_name(), exc_info=error)

@@ -24,7 +24,7 @@ from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.records import Records, refuse_if_running
-from trainmaster.bot.operations.runner import Runner
+from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.operations.stop_requests import Stops
 from trainmaster.bot.operations.storms import Storms
 from trainmaster.bot.ports import ApprovalStore, AuditBook, Chat, IntentStore, OperationLog, Outbox, Transactions
@@ -85,7 +85,7 @@ class Operations:
             on_call=self.on_call,
             notify=self.notify,
         )
-        self._runner = Runner(engine, self.operations, self.world.driver, self.world.clock, self.instance)
+        self._runner = OperationTasks(engine, self.operations, self.world.driver, self.world.clock, self.instance)
         self._records = Records(world=self.world, audit=self.audit, host=self.instance.host)
         self._storms = Storms(
             world=self.world,
@@ -255,7 +255,7 @@ class Operations:
     # -- what was put aside and what was done -------------------------------------------------------------------------
 
     async def archives(self, run: str) -> Reply:
-        """See :meth:`trainmaster.bot.operations.records.Records.archives`."""
+        """As :meth:`trainmaster.bot.operations.records.Records.archives` says of it."""
         return await self._records.archives(await self._view(run))
 
     async def bring_back(self, run: str, user: str, name: str) -> Reply:
@@ -266,7 +266,7 @@ class Operations:
         return await self._records.bring_back(view, user, name)
 
     def audit_trail(self, limit: int = 15) -> Reply:
-        """See :meth:`trainmaster.bot.operations.records.Records.audit_trail`."""
+        """As :meth:`trainmaster.bot.operations.records.Records.audit_trail` says of it."""
         return self._records.audit_trail(limit)
 
     # -- the passing of time ------------------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ class Operations:
         return needs_human_findings(self.operations.history(run, limit=1), self.world.runs.find(run))
 
     def notice(self, view: RunView) -> None:
-        """See :meth:`trainmaster.bot.operations.storms.Storms.notice`."""
+        """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it."""
         self._storms.notice(view)
 
     # -- inside -------------------------------------------------------------------------------------------------------

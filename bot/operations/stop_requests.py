@@ -17,10 +17,10 @@ from trainmaster.bot.operations.emergency import stop_without_journal
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
-from trainmaster.bot.operations.runner import Runner
+from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.ports import Audit, IntentStore, OperationLog, Outbox, Transactions
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Stops:
     """Callers have made sure that ``user`` is on call and ``view`` is fresh."""
 
     world: World
-    runner: Runner
+    runner: OperationTasks
     operations: OperationLog
     intents: IntentStore
     outbox: Outbox
@@ -64,7 +64,7 @@ class Stops:
             if not created:
                 raise CommandError("busy", f"another operation on {view.name} began in this moment.", "/train stop now")
         except StoreError as error:
-            _log.exception("emergency stop of %s goes ahead without a journal", view.run)
+            _LOG.exception("emergency stop of %s goes ahead without a journal", view.run)
             text = await stop_without_journal(self.world, self._stop(view, user, channel=channel, thread_of=thread_of))
             return _stopped_unrecorded(view, text, str(error))
         self.runner.start(operation)
@@ -119,7 +119,7 @@ class Stops:
         if not finished or (intent.epoch is not None and max(finished) < intent.epoch):
             return
         if why := view.watched_only or view.process_fault:  # its status says so; due as soon as that is mended
-            _log.warning("the stop of %s after its epoch waits: %s", view.name, why)
+            _LOG.warning("the stop of %s after its epoch waits: %s", view.name, why)
             return
         operation = self._stop(view, intent.user, channel=intent.channel, thread_of=intent.thread_of)
         with self.transactions.transaction():

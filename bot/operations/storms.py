@@ -17,7 +17,7 @@ from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.ports import ApprovalStore, IntentStore, OperationStore, Outbox, Transactions
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 REQUESTER: Final = "Trainmaster"
 """Who asks. It is nobody who could click, so the rule against approving one's own request concerns nobody."""
@@ -95,7 +95,7 @@ class Storms:
                 self._remember(view, storm)
         except Exception as error:  # noqa: BLE001 - the edge of a task that nobody awaits; a storm also has its alerts
             known = isinstance(error, TrainmasterError)
-            _log.log(
+            _LOG.log(
                 logging.WARNING if known else logging.ERROR, "storm of %s: %s", view.name, error, exc_info=not known
             )
             self._not_before[view.run] = self._world.clock.now() + _RETRY_S

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.core.run.facts import RunRecord
-from trainmaster.bot.core.run.ownership import GROUP_MAY_WRITE, Account, Entry, OwnerCheck, Role, fault_of
+from trainmaster.bot.core.run.ownership import GROUP_MAY_WRITE, Account, FileRole, OwnedFile, OwnerCheck, fault_of
 from trainmaster.bot.reading.plain_files import is_of_kernel
 from trainmaster.trainer.contract import RunLayout
 
@@ -86,9 +86,9 @@ class Ownership:
         return frozenset({uid, 0}) if uid == self.account.uid else frozenset({uid})
 
     def _faults(self, directory: Path, record: RunRecord | None) -> Iterator[str]:
-        yield self._judge("", Role.RECORD, directory.lstat())
+        yield self._judge("", FileRole.RECORD, directory.lstat())
         for parent in self._parents(directory):
-            yield self._judge(str(parent), Role.PARENT, parent.stat(), parent)
+            yield self._judge(str(parent), FileRole.PARENT, parent.stat(), parent)
         yield from self._records(directory)
         if record is None:
             return
@@ -134,7 +134,7 @@ class Ownership:
             return f"it holds something that is neither file nor folder ({name})"
         if is_of_kernel(status):
             return f"it holds one of the kernel's own files ({name})"
-        return self._judge(name, Role.RECORD, status, path)
+        return self._judge(name, FileRole.RECORD, status, path)
 
     def _log(self, directory: Path, record: RunRecord) -> Iterator[str]:
         """A regular file of the user's, or nothing yet."""
@@ -146,11 +146,11 @@ class Ownership:
         except (FileNotFoundError, NotADirectoryError):
             # A launch will make it there.
             there = next(one for one in path.parents if one.is_dir())
-            yield self._judge(str(there), Role.PARENT, there.stat(), there)
+            yield self._judge(str(there), FileRole.PARENT, there.stat(), there)
             return
         if not stat.S_ISREG(status.st_mode) or is_of_kernel(status):
             yield f"its log is no regular file ({path})"
-        yield self._judge(str(path), Role.RECORD, status, path)
+        yield self._judge(str(path), FileRole.RECORD, status, path)
 
     def _interpreter(self, record: RunRecord) -> Iterator[str]:
         """Named and made as an interpreter, and every link to it and folder of it is safe. One that is not there any
@@ -165,7 +165,7 @@ class Ownership:
         names = [path.name]
         try:
             for _ in range(_MAX_LINKS):
-                yield self._judge(str(path.parent), Role.TOOL, path.parent.stat(), path.parent)
+                yield self._judge(str(path.parent), FileRole.TOOL, path.parent.stat(), path.parent)
                 status = path.lstat()
                 if is_of_kernel(status) or not stat.S_ISLNK(status.st_mode):
                     break
@@ -177,17 +177,17 @@ class Ownership:
             yield f"its Python can't be run ({record.python})"
         if not any(_INTERPRETER.fullmatch(name) for name in names):
             yield f"its Python is no interpreter ({record.python})"
-        yield self._judge(str(path), Role.TOOL, status, path)
+        yield self._judge(str(path), FileRole.TOOL, status, path)
 
     def _folder(self, path: Path) -> str:
         if not path.is_absolute():
             return f"the folder that it was started in is no absolute path ({path})"
-        return self._judge(str(path), Role.TOOL, path.stat(), path) if path.is_dir() else ""
+        return self._judge(str(path), FileRole.TOOL, path.stat(), path) if path.is_dir() else ""
 
-    def _judge(self, name: str, role: Role, status: os.stat_result, path: Path | None = None) -> str:
+    def _judge(self, name: str, role: FileRole, status: os.stat_result, path: Path | None = None) -> str:
         mode = stat.S_IMODE(status.st_mode)
         acl = path is not None and bool(mode & GROUP_MAY_WRITE) and _has_acl(path)
-        entry = Entry(name=name, role=role, uid=status.st_uid, gid=status.st_gid, mode=mode, acl=acl)
+        entry = OwnedFile(name=name, role=role, uid=status.st_uid, gid=status.st_gid, mode=mode, acl=acl)
         return fault_of(entry, self.account, self.check)
 
 

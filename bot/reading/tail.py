@@ -56,7 +56,7 @@ class Cursor:
     head_crc: int
 
     def to_json(self) -> dict[str, int]:
-        """For :meth:`from_json`."""
+        """What :meth:`from_json` reads back, as plain JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod

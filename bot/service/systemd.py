@@ -24,7 +24,7 @@ class ServiceNotifier:
         """systemd ends and restarts the service when it hears nothing for this long."""
 
     def ready(self, status: str) -> None:
-        """Start-up is over."""
+        """The service manager knows that the start-up is over."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def alive(self, status: str) -> None:

@@ -35,7 +35,7 @@ from trainmaster.bot.errors import SettingsError
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.settings import declared, rules
 from trainmaster.bot.settings.declared import Part
-from trainmaster.bot.settings.rules import Fault
+from trainmaster.bot.settings.rules import SettingFault
 from trainmaster.bot.watching.limits import WatchLimits
 
 SLACK_API: Final = "https://slack.com/api/"
@@ -103,7 +103,7 @@ class SlackSettings(_Section):
 
 
 class PlaceSettings(_Section):
-    """Where things are."""
+    """Settings that say where things are."""
 
     runs_dir: Annotated[Path, AfterValidator(rules.expanded), Setting("directory")] = Field(
         default=Path("runs"), validate_default=True
@@ -123,7 +123,7 @@ class PlaceSettings(_Section):
 
 
 class ServiceSettings(_Section):
-    """The bot itself."""
+    """Settings of the bot itself."""
 
     watchdog_url: Annotated[str | None, AfterValidator(rules.http_url), Setting("URL")] = Field(
         default=None, repr=False
@@ -202,9 +202,9 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None, *, n
 
 def examine_settings(
     environ: Mapping[str, str], env_file: Path | None = None, *, needs_slack: bool = True
-) -> tuple[Settings | None, tuple[Fault, ...]]:
+) -> tuple[Settings | None, tuple[SettingFault, ...]]:
     """As :func:`load_settings`, with the faults as data; no settings when a value cannot be read at all."""
-    faults: list[Fault] = []
+    faults: list[SettingFault] = []
     in_file = rules.read_env_file(env_file, faults)
     texts = {name: environ.get(name.upper()) or in_file.get(name.upper()) or "" for name in Settings.model_fields}
     given = {name: text.strip() for name, text in texts.items() if text.strip()}
@@ -235,17 +235,17 @@ def suspicious_names(environ: Mapping[str, str], env_file: Path | None = None) -
     return tuple(found)
 
 
-def _fault(details: ErrorDetails, given: Mapping[str, str]) -> Fault:
+def _fault(details: ErrorDetails, given: Mapping[str, str]) -> SettingFault:
     field = str(details["loc"][0])
     context = details.get("ctx", {})
     shown = rules.mask(given[field]) if "token" in field else f"{given[field][:120]!r}"
     expected = context["expected"] if details["type"] == "setting" else _range_of(field)
-    return Fault(name=field.upper(), value=shown, expected=str(expected), hint=str(context.get("hint", "")))
+    return SettingFault(name=field.upper(), value=shown, expected=str(expected), hint=str(context.get("hint", "")))
 
 
-def _missing(field: str) -> Fault:
+def _missing(field: str) -> SettingFault:
     why = Settings.model_fields[field].description or ""
-    return Fault(name=field.upper(), value="not set", expected=unit_of(field), hint=why)
+    return SettingFault(name=field.upper(), value="not set", expected=unit_of(field), hint=why)
 
 
 def unit_of(field: str) -> str:

@@ -28,7 +28,7 @@ _TOKEN_KIND: Final = re.compile(r"x[a-z]{2,4}-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class SettingFault:
     """One setting that cannot be used: its name, its value as it may be shown, what is expected, what to do."""
 
     name: str
@@ -41,7 +41,7 @@ class Fault:
 
 
 def refuse(expected: str, hint: str = "") -> PydanticCustomError:
-    """The error that :func:`trainmaster.bot.settings.model.load_settings` turns into a :class:`Fault`."""
+    """The error that :func:`trainmaster.bot.settings.model.load_settings` turns into a :class:`SettingFault`."""
     return PydanticCustomError("setting", "expected {expected}", {"expected": expected, "hint": hint})
 
 
@@ -81,7 +81,7 @@ def api_url(value: str) -> str:
 
 
 def http_url(value: str | None) -> str | None:
-    """Any web address."""
+    """The value as a web address: http or https."""
     parts = _split(value) if value is not None else None
     if value is not None and (parts is None or parts[0] not in {"http", "https"} or not parts[1]):
         raise refuse("an address that begins with http:// or https://")
@@ -107,7 +107,7 @@ def channel(value: str | None) -> str | None:
 
 
 def user_ids(value: Any) -> Any:
-    """Member ids."""
+    """The value as a list of Slack member ids."""
     return _ids(value, (_USER_ID,), "member ids such as U0123ABCD")
 
 
@@ -176,7 +176,7 @@ def lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def read_env_file(env_file: Path | None, faults: list[Fault]) -> dict[str, str]:
+def read_env_file(env_file: Path | None, faults: list[SettingFault]) -> dict[str, str]:
     """Names and values in the file; what cannot be read is added to ``faults``. A missing file has none."""
     if env_file is None:
         return {}
@@ -188,26 +188,28 @@ def read_env_file(env_file: Path | None, faults: list[Fault]) -> dict[str, str]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
         faults.append(
-            Fault(name=str(env_file), value=f"unreadable ({reason})", expected="a text file that this user may read")
+            SettingFault(
+                name=str(env_file), value=f"unreadable ({reason})", expected="a text file that this user may read"
+            )
         )
         return {}
     for binding in bindings:
         if binding.error:
-            line = Fault(
+            line = SettingFault(
                 name=f"{env_file}, line {binding.original.line}", value="not understood", expected="NAME=value"
             )
             faults.append(line)
     return {binding.key: binding.value or "" for binding in bindings if binding.key}
 
 
-def runs_dir_faults(path: Path, *, must_exist: bool) -> Iterator[Fault]:
+def runs_dir_faults(path: Path, *, must_exist: bool) -> Iterator[SettingFault]:
     """What keeps the run directories from being read."""
     expected = "a directory that this user may read"
     if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-        yield Fault(name="RUNS_DIR", value=f"'{path}', which this user may not read", expected=expected)
+        yield SettingFault(name="RUNS_DIR", value=f"'{path}', which this user may not read", expected=expected)
     elif not path.is_dir() and (must_exist or path.exists()):
         state = "no directory" if path.exists() else "not there"
-        yield Fault(
+        yield SettingFault(
             name="RUNS_DIR",
             value=f"'{path}', which is {state}",
             expected=expected,
@@ -215,13 +217,13 @@ def runs_dir_faults(path: Path, *, must_exist: bool) -> Iterator[Fault]:
         )
 
 
-def state_dir_faults(path: Path) -> Iterator[Fault]:
+def state_dir_faults(path: Path) -> Iterator[SettingFault]:
     """What keeps the state from being written, in the directory or where it would be made."""
     if any(path.glob("*.sqlite3")):
         return  # it was in use: a file system that came up read-only is told in the channel, and watching begins
     nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         reason = "is no directory" if not nearest.is_dir() else "this user may not write"
-        yield Fault(
+        yield SettingFault(
             name="STATE_DIR", value=f"'{path}', but {nearest} {reason}", expected="a directory that this user may write"
         )

@@ -16,7 +16,7 @@ from trainmaster.bot.slack.chat import SlackChat
 from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.render import render
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 KEY: Final = "answer"
 """Metadata key of answers: they belong to nothing that is edited later."""
@@ -61,14 +61,14 @@ class Answers:
         try:
             posted = await self._chat.post(place.channel, reply.message, thread_ts=root_ts, key=KEY)
         except ChatError as error:
-            log.info("an answer to %s could not be posted: %s", place.user, error)
+            _LOG.info("an answer to %s could not be posted: %s", place.user, error)
             await self._public_by_url(reply, place)
             return
         for message in reply.thread:
             try:
                 await self._chat.post(place.channel, message, thread_ts=root_ts or posted.ts, key=KEY)
             except ChatError as error:
-                log.warning("a part of an answer to %s was lost: %s", place.user, error)
+                _LOG.warning("a part of an answer to %s was lost: %s", place.user, error)
 
     async def _public_by_url(self, reply: Reply, place: Place) -> None:
         async def respond() -> None:
@@ -99,10 +99,10 @@ class Answers:
             try:
                 await way()
             except ChatError as error:
-                log.info("a way to answer %s failed: %s", place.user, error)
+                _LOG.info("a way to answer %s failed: %s", place.user, error)
             else:
                 return
-        log.error("an answer to %s in %s was lost: every way failed", place.user, place.channel)
+        _LOG.error("an answer to %s in %s was lost: every way failed", place.user, place.channel)
 
     async def _respond(self, message: Message, place: Place, *, public: bool) -> None:
         rendered = render(message)

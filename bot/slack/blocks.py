@@ -25,7 +25,7 @@ _CONFIRM_DENY: Final = "Cancel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BlockPart:
     """Blocks with the characters that they count against the total, and what was left out of them, in words."""
 
     blocks: tuple[Block, ...] = ()
@@ -55,7 +55,7 @@ def fields(texts: Sequence[str]) -> tuple[Block, ...]:
 
 
 def context(texts: Sequence[str]) -> Block:
-    """Small print."""
+    """A block of small print under a message."""
     return {"type": "context", "elements": [mrkdwn_object(text) for text in texts]}
 
 

@@ -13,7 +13,7 @@ from trainmaster.bot.errors import ChatError
 from trainmaster.bot.ports import ChatRefused
 from trainmaster.bot.slack.faults import error_name, translated
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"[CGD][A-Z0-9_]+")
 _PAGE: Final = 1000
@@ -36,7 +36,7 @@ async def resolve_channel(client: AsyncWebClient, configured: str, *, join: bool
         else:
             found = await _by_name(client, configured.removeprefix("#"))
     except _CannotLookError as error:
-        log.warning("the channel %s could not be looked up (%s); it is taken as it is", configured, error)
+        _LOG.warning("the channel %s could not be looked up (%s); it is taken as it is", configured, error)
         return configured
     channel = str(found.get("id") or configured)
     if found.get("is_archived") is True:
@@ -103,4 +103,4 @@ async def _enter(client: AsyncWebClient, configured: str, channel: str, *, is_pr
             raise
         message = f"the bot is not in {configured} and cannot join it ({error.message})."
         raise ChatRefused("slack-channel", message, hint) from error
-    log.info("joined the channel %s", configured)
+    _LOG.info("joined the channel %s", configured)

@@ -17,7 +17,7 @@ from trainmaster.bot.ports import Posted
 from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.render import render
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 METADATA_EVENT: Final = "trainmaster_message"
 """``metadata.event_type`` of every message; its payload carries the message's key, as Slack has no idempotency key."""
@@ -48,7 +48,7 @@ class SlackChat:
         self._look_up: asyncio.Task[frozenset[str]] | None = None
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
-        """See :class:`trainmaster.bot.ports.Chat`."""
+        """As :class:`trainmaster.bot.ports.Chat` says of it."""
         rendered = render(message)
         async with translated(f"posting to {channel}"):
             answer = await self._client.chat_postMessage(
@@ -66,7 +66,7 @@ class SlackChat:
         return Posted(channel=posted_to if isinstance(posted_to, str) else channel, ts=ts)
 
     async def update(self, posted: Posted, message: Message) -> None:
-        """See :class:`trainmaster.bot.ports.Chat`."""
+        """As :class:`trainmaster.bot.ports.Chat` says of it."""
         rendered = render(message)
         async with translated(f"editing a message in {posted.channel}"):
             await self._client.chat_update(
@@ -104,12 +104,12 @@ class SlackChat:
             async with translated(f"looking up the user group {group}"):
                 answer = await self._client.usergroups_users_list(usergroup=group)
         except ChatError as error:
-            log.warning("%s The static list decides: %s", error, ", ".join(sorted(fallback)) or "nobody")
+            _LOG.warning("%s The static list decides: %s", error, ", ".join(sorted(fallback)) or "nobody")
             return fallback
         listed: Any = answer.get("users")
         members = frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()
         if not members:
-            log.warning("user group %s has no members; the static list decides", group)
+            _LOG.warning("user group %s has no members; the static list decides", group)
             return fallback
         self._members, self._members_until = members, self._monotonic() + ON_CALL_CACHE_S
         return members

@@ -34,7 +34,7 @@ from trainmaster.bot.slack.people import SlackPeople
 from trainmaster.bot.slack.routes import register
 from trainmaster.bot.slack.scopes import missing_scopes
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15.0, connect=5.0)
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -139,7 +139,7 @@ class SlackConnection:
         identity = await self.check_token()
         lacking = missing_scopes(identity.scopes) if identity.scopes is not None else ()
         if lacking:
-            log.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
+            _LOG.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
         self._channel = await self.check_channel(join=True)
         answers = Answers(self._answering_chat, self._session, self._client.proxy)
         self._inbox = Inbox(
@@ -250,7 +250,7 @@ class SlackConnection:
         async def authorize() -> AuthorizeResult:
             return result
 
-        bolt_log = logging.getLogger("trainmaster.bot.slack.bolt")
+        bolt_log = _LOG.getChild("bolt")
         bolt_log.setLevel(logging.ERROR)  # else Bolt warns of every event that is none of ours
         return AsyncApp(
             name="trainmaster",
@@ -266,7 +266,7 @@ class SlackConnection:
         socket = AsyncSocketModeHandler(
             self._app,
             self._access.app_token,
-            logger=logging.getLogger("trainmaster.bot.slack.socket"),
+            logger=_LOG.getChild("socket"),
             web_client=self._client,
             ping_interval=self._limits.ping_interval_s,
         )
@@ -295,7 +295,7 @@ class SlackConnection:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await socket.close_async()  # type: ignore[no-untyped-call]  # slack_bolt
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            log.warning("the socket did not close properly: %s", error or type(error).__name__)
+            _LOG.warning("the socket did not close properly: %s", error or type(error).__name__)
 
     async def _keep_open(self) -> None:
         last_alive = self._wall_clock()
@@ -309,11 +309,11 @@ class SlackConnection:
                 last_alive = now
                 try:
                     await self._open_socket()
-                    log.warning("the socket was silent for %g s and was replaced", self._limits.reopen_s)
+                    _LOG.warning("the socket was silent for %g s and was replaced", self._limits.reopen_s)
                 except ChatError as error:
-                    log.warning("the socket is silent and could not be replaced: %s", error)
-                except Exception:  # the tick: logged, and the watchdog tells that the socket is silent
-                    log.exception("the socket is silent and could not be replaced")
+                    _LOG.warning("the socket is silent and could not be replaced: %s", error)
+                except Exception:  # noqa: BLE001 - the tick: logged, and the watchdog tells that the socket is silent
+                    _LOG.exception("the socket is silent and could not be replaced")
 
 
 def _parse_date(value: object) -> float | None:

@@ -18,7 +18,7 @@ from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
 from trainmaster.bot.slack.seen_events import SeenEvents
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 ACK_AT_LATEST_S: Final = 2.0
 """Slack gives 3 s. A decision is acknowledged once it is committed, but never later than this."""
@@ -54,7 +54,7 @@ class Inbox:
         await ack()
         request = incoming.slash_request(body, self._team)
         if request is None:
-            log.warning("a slash command without user or channel was ignored")
+            _LOG.warning("a slash command without user or channel was ignored")
             return
         url = body.get("response_url")
         place = _place(request, response_url=url if isinstance(url, str) else None, prefer_url=True)
@@ -81,7 +81,7 @@ class Inbox:
         press = incoming.press(body, self._team)
         if press is None:
             await ack()
-            log.warning("a click without action, user or message was ignored")
+            _LOG.warning("a click without action, user or message was ignored")
             return
         url = body.get("response_url")
         place = _press_place(press, url if isinstance(url, str) else None)
@@ -97,7 +97,7 @@ class Inbox:
         press = incoming.reason_given(body, self._team)
         if press is None:
             await ack()
-            log.warning("a form without user or subject was ignored")
+            _LOG.warning("a form without user or subject was ignored")
             return
         await self._track(self._press(press, _press_place(press, None), ack))
 
@@ -118,7 +118,7 @@ class Inbox:
             ours = talk.under_bot or self._handler.is_ours(request.channel, request.thread_ts or "")
             return ours and self._handler.is_command(request.text)
         except TrainmasterError as error:
-            log.warning("a reply in a thread was not understood: %s", error)
+            _LOG.warning("a reply in a thread was not understood: %s", error)
             return False
 
     async def _command(self, request: Request, place: Place) -> None:
@@ -136,8 +136,8 @@ class Inbox:
             return
         try:
             await self._answers.give(reply, place)
-        except Exception:
-            log.exception("an answer to %s in %s was lost", place.user, place.channel)
+        except Exception:  # noqa: BLE001 - logged; a person who lost an answer asks again
+            _LOG.exception("an answer to %s in %s was lost", place.user, place.channel)
 
     async def _asked_why(self, press: Press) -> bool:
         """Whether the form is open. If Slack will not open it, the decision counts without a reason: it is what was
@@ -145,13 +145,13 @@ class Inbox:
         try:
             await self._client.views_open(trigger_id=press.id, view=incoming.reason_form(press))
         except (SlackClientError, OSError, ValueError) as error:
-            log.warning("the form for a reason could not be opened: %s", error)
+            _LOG.warning("the form for a reason could not be opened: %s", error)
             return False
         return True
 
 
 async def _acked() -> None:
-    """Was acknowledged before."""
+    """The ack of what was acknowledged before: nothing is sent."""
 
 
 async def _told(answer: Awaitable[Reply | None], id_: str, what: str) -> Reply | None:
@@ -160,9 +160,9 @@ async def _told(answer: Awaitable[Reply | None], id_: str, what: str) -> Reply |
         return await answer
     except TrainmasterError as error:
         return _failure(error)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the edge of a command: logged, and told to who asked
         mark = secrets.token_hex(4)
-        log.exception("%s failed (mark %s, Slack's id %s)", what[:80], mark, id_)
+        _LOG.exception("%s failed (mark %s, Slack's id %s)", what[:80], mark, id_)
         message = Message(
             title="That failed inside Trainmaster",
             tone=Tone.CRITICAL,

@@ -48,7 +48,7 @@ class Talk:
 
 
 def slash_request(body: Mapping[str, Any], team: str | None = None) -> Request | None:
-    """A slash command. ``team`` is the bot's own workspace, here and below."""
+    """The request that a slash command makes. ``team`` is the bot's own workspace, here and below."""
     user, channel = _text(body, "user_id"), _text(body, "channel_id")
     if not user or not channel:
         return None
@@ -87,7 +87,7 @@ def message_talk(body: Mapping[str, Any], bot_user: str, team: str | None = None
 
 
 def press(body: Mapping[str, Any], team: str | None = None) -> Press | None:
-    """A pressed button."""
+    """The press that a click makes; None when its payload lacks what it needs."""
     actions = body.get("actions")
     first = actions[0] if isinstance(actions, list) and actions else None
     container, message = _mapping(body, "container"), _mapping(body, "message")

@@ -14,7 +14,7 @@ from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.slack.faults import translated
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CACHE_S: Final = 300.0
 """A guest who becomes a member, or the other way round, counts within five minutes."""
@@ -47,7 +47,7 @@ class SlackPeople:
             async with asyncio.timeout(ASK_S), translated(f"looking up {user}"):
                 answer = await self._client.users_info(user=user)
         except (ChatError, TimeoutError) as error:
-            log.warning("who %s is could not be found out: %s", user, error or "no answer in time")
+            _LOG.warning("who %s is could not be found out: %s", user, error or "no answer in time")
             return Standing.UNKNOWN
         described: Any = answer.get("user")
         found = standing_of(described if isinstance(described, dict) else {}, self.team)
@@ -62,7 +62,7 @@ class SlackPeople:
                 async with asyncio.timeout(2 * ASK_S), translated("looking up the members of the alert channel"):
                     members = await self._list_members()
             except (ChatError, TimeoutError) as error:
-                log.warning("who is in the alert channel could not be found out: %s", error or "no answer in time")
+                _LOG.warning("who is in the alert channel could not be found out: %s", error or "no answer in time")
                 return False
             self._members = (self._monotonic() + ASK_S, members)
         return user in members

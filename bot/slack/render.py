@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from trainmaster.bot.core.conversation.message import Button, Item, Mark, Message, Table, Tone
 from trainmaster.bot.slack import blocks, limits
-from trainmaster.bot.slack.blocks import Part
+from trainmaster.bot.slack.blocks import BlockPart
 from trainmaster.bot.slack.text import clean, code_block, fit, literal, mrkdwn, one_line, plain, utf8_len
 
 _SIGNS: Final = {
@@ -51,7 +51,7 @@ class _Room:
         self._carried += share
         return self._carried
 
-    def spend(self, part: Part) -> Part:
+    def spend(self, part: BlockPart) -> BlockPart:
         self._carried -= part.num_chars
         return part
 
@@ -62,7 +62,7 @@ def render(message: Message) -> Rendered:
     title, titled = _title(message, room.open(limits.TITLE_SHARE))
     room.spend(titled)
     mentions = _mentions(message.mentions, room.open(limits.MENTIONS_SHARE))
-    room.spend(Part(num_chars=len(mentions)))
+    room.spend(BlockPart(num_chars=len(mentions)))
     buttons = room.spend(_buttons(message.buttons, room.open(limits.BUTTONS_SHARE)))
     fields = room.spend(_fields(message.fields, room.open(limits.FIELDS_SHARE)))
     items = room.spend(_items(message.items, room.open(limits.ITEMS_SHARE)))
@@ -75,10 +75,10 @@ def render(message: Message) -> Rendered:
     return Rendered(text=_text(message), blocks=tuple(block for part in (*shown, small_print) for block in part.blocks))
 
 
-def _title(message: Message, room: int) -> tuple[str, Part]:
+def _title(message: Message, room: int) -> tuple[str, BlockPart]:
     sign = _SIGNS[message.tone]
     text, complete = fit([sign, *mrkdwn(one_line(message.title) or _UNTITLED, bold=True)], room - 2)
-    return f"*{text}*", Part(num_chars=len(text) + 2, left_out=() if complete else ("the end of the title",))
+    return f"*{text}*", BlockPart(num_chars=len(text) + 2, left_out=() if complete else ("the end of the title",))
 
 
 def _mentions(users: Sequence[str], room: int) -> str:
@@ -93,19 +93,19 @@ def _mentions(users: Sequence[str], room: int) -> str:
     return line
 
 
-def _body(title: str, paragraphs: Sequence[str], mentions: str, room: int) -> Part:
+def _body(title: str, paragraphs: Sequence[str], mentions: str, room: int) -> BlockPart:
     """Title, text and mentions in one section; only the text counts here, the others are paid for."""
     space = min(room, limits.SECTION_CHARS - len(title) - len(mentions)) - 2
     text, complete = fit(mrkdwn(clean("\n".join(paragraphs)).strip()), space)
     shown = "\n".join(part for part in (title, text, mentions) if part.strip())
-    return Part(
+    return BlockPart(
         blocks=(blocks.section(shown),),
         num_chars=len(text) + 2,
         left_out=() if complete else ("the end of the text",),
     )
 
 
-def _fields(pairs: Sequence[tuple[str, str]], room: int) -> Part:
+def _fields(pairs: Sequence[tuple[str, str]], room: int) -> BlockPart:
     texts: list[str] = []
     left = room
     cut = 0
@@ -120,14 +120,14 @@ def _fields(pairs: Sequence[tuple[str, str]], room: int) -> Part:
         left -= len(head) + len(text)
         cut += not complete
     lost = len(pairs) - len(texts)
-    return Part(
+    return BlockPart(
         blocks=blocks.fields(texts),
         num_chars=room - left,
         left_out=_words((lost, "field", ""), (cut, "field", "the end of ")),
     )
 
 
-def _items(items: Sequence[Item], room: int) -> Part:
+def _items(items: Sequence[Item], room: int) -> BlockPart:
     lines: list[str] = []
     left = min(room, limits.SECTION_CHARS)
     cut = 0
@@ -143,23 +143,23 @@ def _items(items: Sequence[Item], room: int) -> Part:
         cut += not complete
     lost = len(items) - len(lines)
     text = "\n".join(lines)
-    return Part(
+    return BlockPart(
         blocks=(blocks.section(text),) if lines else (),
         num_chars=len(text),
         left_out=_words((lost, "line", ""), (cut, "line", "the end of ")),
     )
 
 
-def _excerpt(text: str, room: int) -> Part:
+def _excerpt(text: str, room: int) -> BlockPart:
     if not text.strip():
-        return Part()
+        return BlockPart()
     shown, _ = code_block(text, min(room, limits.SECTION_CHARS), limits.EXCERPT_LINES)
-    return Part(blocks=(blocks.section(shown),), num_chars=len(shown))
+    return BlockPart(blocks=(blocks.section(shown),), num_chars=len(shown))
 
 
-def _table(spec: Table | None, room: int) -> Part:
+def _table(spec: Table | None, room: int) -> BlockPart:
     if spec is None or not spec.header:
-        return Part()
+        return BlockPart()
     width = min(len(spec.header), limits.TABLE_COLUMNS)
     head = _cells(spec.header, width)
     used = sum(map(len, head))
@@ -171,8 +171,8 @@ def _table(spec: Table | None, room: int) -> Part:
         used += sum(map(len, cells))
         rows.append(cells)
     if used > room:
-        return Part(left_out=("the table",))
-    return Part(
+        return BlockPart(left_out=("the table",))
+    return BlockPart(
         blocks=(blocks.table(head, rows),),
         num_chars=used,
         left_out=_words((len(spec.rows) - len(rows), "row", ""), (len(spec.header) - width, "column", "")),
@@ -184,7 +184,7 @@ def _cells(row: Sequence[str], width: int) -> tuple[str, ...]:
     return tuple(fit(plain(one_line(cell) or _EMPTY), limits.LINE_CHARS // 4)[0] for cell in padded)
 
 
-def _buttons(specs: Sequence[Button], room: int) -> Part:
+def _buttons(specs: Sequence[Button], room: int) -> BlockPart:
     """A button whose value is too long is left out: a shortened value would act on something else."""
     elements: list[dict[str, Any]] = []
     used = 0
@@ -196,12 +196,12 @@ def _buttons(specs: Sequence[Button], room: int) -> Part:
             break
         elements.append(element)
         used += num_chars
-    return Part(
+    return BlockPart(
         blocks=blocks.actions(elements), num_chars=used, left_out=_words((len(specs) - len(elements), "button", ""))
     )
 
 
-def _context(texts: Sequence[str], left_out: Sequence[str], room: int) -> Part:
+def _context(texts: Sequence[str], left_out: Sequence[str], room: int) -> BlockPart:
     note = f"Left out for length: {', '.join(left_out)}." if left_out else ""
     shown: list[str] = []
     left = room - len(note)
@@ -213,7 +213,7 @@ def _context(texts: Sequence[str], left_out: Sequence[str], room: int) -> Part:
             shown.append(line)
             left -= len(line)
     shown += [note] if note else []
-    return Part(blocks=(blocks.context(shown),) if shown else ())
+    return BlockPart(blocks=(blocks.context(shown),) if shown else ())
 
 
 def _text(message: Message) -> str:

@@ -44,12 +44,12 @@ class Adoptions:
         self._state_dir = state_dir
 
     def begin(self, name: str, process: ProcessIdentity, log: Path, from_epoch: int | None) -> None:
-        """See :class:`trainmaster.bot.ports.ForeignAttempts`."""
+        """As :class:`trainmaster.bot.ports.ForeignAttempts` says of it."""
         begun = AdoptedAttempt(log=log, process=process, from_epoch=from_epoch)
         self._change(name, lambda adoption: adoption.with_attempt(begun))
 
     def end(self, name: str) -> None:
-        """See :class:`trainmaster.bot.ports.ForeignAttempts`."""
+        """As :class:`trainmaster.bot.ports.ForeignAttempts` says of it."""
         self._change(name, Adoption.with_end)
 
     def _change(self, name: str, change: Callable[[Adoption], Adoption]) -> None:

@@ -38,7 +38,7 @@ class _RememberedRun:
 
     revision: int
     open: dict[str, AlertRecord] = field(default_factory=dict)
-    settled: dict[str, int] = field(default_factory=dict)
+    retired: dict[str, int] = field(default_factory=dict)
     """Fingerprint -> hash of an occurrence about which nothing remains to be done."""
 
 
@@ -63,15 +63,15 @@ class AlertStore:
 
     def look(self, run: str, findings: Sequence[Finding]) -> tuple[dict[str, AlertRecord], tuple[Finding, ...]]:
         """What this look at the run can change: every open record and those of ``findings`` by fingerprint, and
-        ``findings`` without the occurrences that are settled."""
+        ``findings`` without the occurrences that are retired."""
         memory = self._remembered(run)
-        unsettled = tuple(
+        live = tuple(
             one
             for one in findings
-            if one.nature is not Nature.OCCURRENCE or memory.settled.get(one.fingerprint) != hash(one)
+            if one.nature is not Nature.OCCURRENCE or memory.retired.get(one.fingerprint) != hash(one)
         )
-        unknown = [one.fingerprint for one in unsettled if one.fingerprint not in memory.open]
-        return {**memory.open, **self._load(unknown)}, unsettled
+        unknown = [one.fingerprint for one in live if one.fingerprint not in memory.open]
+        return {**memory.open, **self._load(unknown)}, live
 
     def get(self, fingerprint: str) -> AlertRecord | None:
         """The record of one alert."""
@@ -97,18 +97,18 @@ class AlertStore:
         self._database.execute(
             "INSERT OR REPLACE INTO alert_revisions (run, revision) VALUES (?, ?)", (sql_text(run), memory.revision)
         )
-        memory.settled.pop(fingerprint, None)
+        memory.retired.pop(fingerprint, None)
         if record.is_open:
             memory.open[fingerprint] = record
         else:
             memory.open.pop(fingerprint, None)
 
-    def settle(self, run: str, findings: Sequence[Finding]) -> None:
+    def retire(self, run: str, findings: Sequence[Finding]) -> None:
         """Nothing remains to be done about these occurrences of the run while they stay as they are."""
         memory = self._remembered(run)
         for one in findings:
             if one.nature is Nature.OCCURRENCE and one.fingerprint not in memory.open:
-                memory.settled[one.fingerprint] = hash(one)
+                memory.retired[one.fingerprint] = hash(one)
 
     def firing(self, run: str | None, happened_since_ts: float) -> tuple[AlertRecord, ...]:
         """Alerts in state firing, of one run or of all, newest first: every condition, and of the occurrences, which

@@ -204,17 +204,17 @@ class Durable:
         self._database = database
 
     def transaction(self) -> AbstractContextManager[None]:
-        """See :meth:`Database.transaction`."""
+        """As :meth:`Database.transaction` says of it."""
         self._refuse(self._database.refuge is not None)
         return self._database.transaction()
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        """See :meth:`Database.execute`."""
+        """As :meth:`Database.execute` says of it."""
         self._refuse(self._database.refuge is not None)
         return self._database.execute(sql, parameters)
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
-        """See :meth:`Database.rows`."""
+        """As :meth:`Database.rows` says of it."""
         self._refuse(self._database.refuge is not None and not self._database.refuge.seeded)
         return self._database.rows(sql, parameters)
 

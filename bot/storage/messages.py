@@ -107,7 +107,7 @@ class MessageStore:
         return (found[0]["thread_key"] if found else None) or root
 
     def posted(self, key: str) -> Posted | None:
-        """See :class:`trainmaster.bot.ports.Outbox`."""
+        """As :class:`trainmaster.bot.ports.Outbox` says of it."""
         rows = self._database.rows("SELECT posted_channel, ts FROM messages WHERE key = ?", (sql_text(key),))
         if not rows or rows[0]["ts"] is None:
             return None
@@ -136,7 +136,7 @@ class MessageStore:
                 self.put(row["key"], replace(message, mentions=()))
 
     def key_at(self, channel: str, ts: str) -> str | None:
-        """See :class:`trainmaster.bot.ports.Outbox`."""
+        """As :class:`trainmaster.bot.ports.Outbox` says of it."""
         rows = self._database.rows("SELECT key FROM messages WHERE posted_channel = ? AND ts = ?", (channel, ts))
         return rows[0]["key"] if rows else None
 

@@ -22,7 +22,7 @@ _OPERATION = TypeAdapter(Operation)
 
 
 class SqliteApprovals:
-    """Implements :class:`trainmaster.bot.ports.ApprovalStore`."""
+    """The one that implements :class:`trainmaster.bot.ports.ApprovalStore`."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database
@@ -194,7 +194,7 @@ class SqliteOperations:
 
 
 class SqliteIntents:
-    """Implements :class:`trainmaster.bot.ports.IntentStore`."""
+    """The one that implements :class:`trainmaster.bot.ports.IntentStore`."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database

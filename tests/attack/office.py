@@ -34,7 +34,7 @@ class Errors(logging.Handler):
         self.seen: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name != "trainmaster.bot.slack.bolt" and "every way failed" not in record.getMessage():
+        if record.name != "trainmaster.bot.slack.connection.bolt" and "every way failed" not in record.getMessage():
             self.seen.append(self.format(record))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,16 @@ CORE = ("trainmaster.bot.core", "trainmaster.bot.errors", "trainmaster.bot.ports
 CONTRACT = "trainmaster.trainer.contract"
 VISIBLE = "trainmaster.visible"
 """Foreign text made harmless: standard library only, and every part that shows text may use it."""
+INSIDE = (*CORE, "trainmaster.bot.checks", "trainmaster.bot.reading", CONTRACT)
+"""What the adapters may use beside themselves; none of them knows another one."""
+ADAPTERS = (
+    *("trainmaster.bot.watching", "trainmaster.bot.alerting", "trainmaster.bot.operations", "trainmaster.bot.storage"),
+    *("trainmaster.bot.drivers", "trainmaster.bot.slack", "trainmaster.commands"),
+)
+WIRED = (
+    *(*INSIDE, *ADAPTERS, "trainmaster.bot.settings", "trainmaster.bot.service", "trainmaster.bot.findings_sink"),
+    "trainmaster.bot.app",
+)
 RULES: dict[str, tuple[str, ...]] = {
     "trainer/contract.py": (),
     "trainer/arguments.py": (),
@@ -24,30 +35,52 @@ RULES: dict[str, tuple[str, ...]] = {
     "trainer/levels.py": ("trainmaster.trainer.arguments",),
     "trainer/__main__.py": ("trainmaster.trainer", "trainmaster.__main__"),
     "trainer": ("trainmaster.trainer",),
-    "commands": ("trainmaster.commands", *CORE, "trainmaster.bot.operations"),
     "bot/core": ("trainmaster.bot.core", CONTRACT),
     "bot/errors.py": (),
     "bot/ports.py": ("trainmaster.bot.core", "trainmaster.bot.errors"),
-    "bot/checks": ("trainmaster.bot.core", "trainmaster.bot.checks", CONTRACT),
-    "bot/alerting": ("trainmaster.bot.alerting", "trainmaster.bot.checks", *CORE, CONTRACT),
-    "bot/operations": ("trainmaster.bot.operations", "trainmaster.bot.checks", *CORE, CONTRACT),
-    "bot/watching/read_pool.py": (),
-    "bot/watching": ("trainmaster.bot.watching", "trainmaster.bot.checks", *CORE, CONTRACT),
-    "bot/service": ("trainmaster.bot.errors",),
+    "bot/checks": ("trainmaster.bot.checks", "trainmaster.bot.core", CONTRACT),
     "bot/reading": ("trainmaster.bot.reading", *CORE, CONTRACT),
+    "commands": ("trainmaster.commands", *INSIDE),
+    "bot/alerting": ("trainmaster.bot.alerting", *INSIDE),
+    "bot/operations": ("trainmaster.bot.operations", *INSIDE),
+    "bot/watching/read_pool.py": (),
+    "bot/watching": ("trainmaster.bot.watching", *INSIDE),
+    "bot/storage": ("trainmaster.bot.storage", *INSIDE),
+    "bot/slack": ("trainmaster.bot.slack", *INSIDE),
     "bot/drivers": (
         "trainmaster.bot.drivers",
-        *CORE,
-        CONTRACT,
+        *INSIDE,
         "trainmaster.trainer.levels",
         "trainmaster.trainer.arguments",
         "trainmaster.trainer.jobs",
         "trainmaster.__file__",
     ),
-    "bot/slack": ("trainmaster.bot.slack", *CORE, "trainmaster.bot.settings.model", CONTRACT),
-    "bot/storage": ("trainmaster.bot.storage", *CORE, CONTRACT),
+    "bot/service": ("trainmaster.bot.service", "trainmaster.bot.errors"),
     "bot/workspace": ("trainmaster.bot.workspace", "trainmaster.bot.errors"),
+    "bot/settings": (
+        *("trainmaster.bot.settings", *CORE, CONTRACT, "trainmaster.bot.checks"),
+        *("trainmaster.bot.alerting", "trainmaster.bot.operations", "trainmaster.bot.watching"),
+    ),
+    "bot/findings_sink.py": (*CORE, "trainmaster.bot.alerting", "trainmaster.bot.storage"),
+    "bot/app.py": WIRED,
+    "bot/rehearsal": ("trainmaster.bot.rehearsal", "trainmaster.bot.workspace", *WIRED),
+    "bot/cli": ("trainmaster.bot.cli", "trainmaster.bot.rehearsal", *WIRED),
+    "bot/__main__.py": ("trainmaster.__main__",),
+    "bot/__init__.py": (),
+    "trainmaster": ("trainmaster.verbs", "trainmaster.bot.cli.main", "trainmaster.trainer"),
 }
+THIRD_PARTY: dict[str, frozenset[str]] = {
+    "bot/drivers": frozenset({"psutil"}),
+    "bot/service": frozenset({"aiohttp", "apscheduler"}),
+    "bot/settings": frozenset({"dotenv", "pydantic", "pydantic_core", "pydantic_settings"}),
+    "bot/slack": frozenset({"aiohttp", "slack_bolt", "slack_sdk"}),
+    "bot/storage": frozenset({"pydantic"}),
+    "bot/watching": frozenset({"watchfiles"}),
+    "bot/workspace": frozenset({"aiohttp"}),
+}
+"""Beside the standard library; a folder that is not here uses nothing else. The trainer's own stand below."""
+AT_THE_ROOT = {"bot": 8, "trainer": 9}
+"""Python files at most: an entry, a fixed contract or wiring."""
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -113,6 +146,105 @@ def test_no_file_is_longer_than_two_rooms() -> None:
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert long == {}
+
+
+def test_every_folder_has_a_rule() -> None:
+    """A new room without one would be open to everybody."""
+    places = [
+        str(path.relative_to(ROOT))
+        for top in ("bot", "commands")
+        for path in ((ROOT / top).iterdir() if top == "bot" else [ROOT / top])
+        if (path.is_dir() and any(path.rglob("*.py"))) or path.suffix == ".py"
+    ]
+    assert sorted(place for place in places if place not in RULES) == []
+
+
+@pytest.mark.parametrize("top", AT_THE_ROOT)
+def test_few_files_stand_at_a_root(top: str) -> None:
+    files = sorted(path.name for path in (ROOT / top).glob("*.py"))
+    assert len(files) <= AT_THE_ROOT[top], files
+
+
+def foreign(path: Path) -> set[str]:
+    """The packages of others that a file imports, anywhere in its text."""
+    tops = {name.split(".")[0] for name in _imports(path)}
+    return tops - set(sys.stdlib_module_names) - {"trainmaster", "__future__"}
+
+
+@pytest.mark.parametrize("place", [place for place in RULES if place.startswith(("bot", "commands", "trainmaster"))])
+def test_a_folder_uses_no_library_but_its_own(place: str) -> None:
+    wrong = {
+        str(file.relative_to(ROOT)): sorted(lacking)
+        for file in _files(place)
+        if (lacking := foreign(file) - THIRD_PARTY.get(place, frozenset()))
+    }
+    assert wrong == {}
+
+
+def test_a_library_in_a_room_that_has_none_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "alert.py"
+    file.write_text("import json\ndef post():\n    from aiohttp import web\n", encoding="utf-8")
+    assert foreign(file) == {"aiohttp"}
+
+
+def modules_of(*tops: str) -> dict[str, Path]:
+    """Every module below the folders ``tops`` by the name that it is imported by."""
+    found = {}
+    for top in tops:
+        for path in (ROOT / top).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts if parts[0] == "trainmaster" else ("trainmaster", *parts))
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """The groups in which everyone reaches everyone else, as sorted lists."""
+    reach: dict[str, set[str]] = {}
+    for start in edges:
+        seen, open_ = set(), [start]
+        while open_:
+            for one in edges.get(open_.pop(), set()) - seen:
+                seen.add(one)
+                open_.append(one)
+        reach[start] = seen
+    groups = {
+        frozenset(two for two in reach[one] if one in reach.get(two, set())) for one in edges if one in reach[one]
+    }
+    return sorted(sorted(group) for group in groups)
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Imports within functions count: they hide a knot, they don't cut it. Of the package's front only those that load
+    with it count, as it hands out what lies below."""
+    modules = modules_of("bot", "commands", "trainmaster")
+    edges: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        edges[module] = set()
+        for name in _imports(path):
+            while name and name not in modules:
+                name = name.rpartition(".")[0]  # noqa: PLW2901 - from the attribute up to its module
+            if name not in {"", module, "trainmaster"}:
+                edges[module].add(name)
+    assert circles(edges) == []
+
+
+def test_a_circle_is_noticed() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_two_scripts_of_the_page_import_each_other() -> None:
+    scripts = ROOT / "bot" / "workspace" / "static"
+    edges = {
+        path.name: set(
+            re.findall(r"""(?:from|import)\s*\(?["']\./([\w-]+\.js)["']""", path.read_text(encoding="utf-8"))
+        )
+        for path in scripts.glob("*.js")
+    }
+    assert any(edges.values())
+    assert set().union(*edges.values()) <= set(edges)
+    assert circles(edges) == []
 
 
 # The trainer: a part imports parts of the rows below its own, nothing beside it. ``__main__`` and the verbs are on top.

@@ -34,7 +34,7 @@ class Alert:
 
     @property
     def fingerprint(self) -> str:
-        """The finding's."""
+        """The fingerprint of the finding that it is about."""
         return self.finding.fingerprint
 
 

@@ -48,4 +48,4 @@ class SilenceBook(Protocol):
 
 
 class AlertBook(Alerts, SilenceBook, Protocol):
-    """Both."""
+    """Alerts and their silences, as commands and buttons use them."""

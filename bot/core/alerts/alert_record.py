@@ -11,7 +11,7 @@ _ORDER = tuple(Severity)
 
 
 def severity_rank(severity: Severity) -> int:
-    """Larger is worse."""
+    """The place of a severity in their order: larger is worse."""
     return _ORDER.index(severity)
 
 

@@ -39,7 +39,7 @@ class DecisionOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """One person's yes."""
+    """The yes of one person, and when it was given."""
 
     user: str
     ts: float

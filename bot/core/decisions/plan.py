@@ -98,7 +98,7 @@ class Launch:
     options: tuple[str, ...] | None = None
     """Of a job that is submitted again; None for a process of this host."""
     margin_s: int | None = None
-    """See :class:`trainmaster.bot.core.run.launch_spec.LaunchSpec`."""
+    """As :class:`trainmaster.bot.core.run.launch_spec.LaunchSpec` says of it."""
     waited_s: float | None = None
     """How long the last start of the job waited in the queue."""
 
@@ -225,5 +225,5 @@ class RollbackPlan:
 
     @property
     def digest(self) -> str:
-        """Of the binding."""
+        """The digest of the binding, by which two plans are compared."""
         return self.binding.digest

@@ -33,7 +33,7 @@ class MemoryFact:
 
     @property
     def available_pct(self) -> float:
-        """Of the whole."""
+        """Available memory as a percentage of the whole."""
         return 100 * self.available_gib / self.total_gib if self.total_gib else 100.0
 
 

@@ -60,7 +60,7 @@ class Adoption:
         return self.log.with_name(f"{self.log.stem}.attempt{number}{self.log.suffix}")
 
     def to_json(self) -> dict[str, Any]:
-        """For :meth:`from_json`."""
+        """What :meth:`from_json` reads back, as plain JSON."""
         return {
             "v": 1,
             "name": self.name,

@@ -61,7 +61,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
-    """An epoch, judged."""
+    """What an epoch was like, judged by the success criteria."""
 
     epoch: EpochView
     judged: tuple[Judged, ...]

@@ -57,7 +57,7 @@ class ProcessIdentity:
 
     @property
     def started_ts(self) -> float | None:
-        """When it began."""
+        """When the process began, by its create time."""
         return self.create_time
 
     @property

@@ -55,7 +55,7 @@ class EndCause(StrEnum):
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The job in words for people."""
         return _CAUSES[self]
 
 

@@ -27,7 +27,7 @@ class OwnerCheck(StrEnum):
     """Owners are not looked at: for file systems without any."""
 
 
-class Role(StrEnum):
+class FileRole(StrEnum):
     """What an entry is for, which decides who may own it."""
 
     RECORD = "record"
@@ -39,12 +39,12 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class OwnedFile:
     """One file or folder as ``stat`` tells it. ``name`` is how people are told of it; empty for the run directory.
     ``acl``: an access list beyond the mode may let others write."""
 
     name: str
-    role: Role
+    role: FileRole
     uid: int
     gid: int
     mode: int
@@ -60,22 +60,22 @@ class Account:
     private_gid: int | None = None
 
 
-def fault_of(entry: Entry, account: Account, check: OwnerCheck) -> str:
+def fault_of(entry: OwnedFile, account: Account, check: OwnerCheck) -> str:
     """Why the bot must not act upon what ``entry`` says; empty when it may."""
     if check is OwnerCheck.OFF:
         return ""
     where = f" ({entry.name})" if entry.name else ""
     of_project = check is OwnerCheck.GROUP and entry.gid in account.groups
-    owners = {account.uid} if entry.role is Role.RECORD else {account.uid, 0}
-    if entry.uid not in owners and not (entry.role is Role.PARENT and of_project):
+    owners = {account.uid} if entry.role is FileRole.RECORD else {account.uid, 0}
+    if entry.uid not in owners and not (entry.role is FileRole.PARENT and of_project):
         return f"owned by uid {entry.uid}{where}"
-    if entry.role is Role.PARENT and entry.mode & STICKY:
+    if entry.role is FileRole.PARENT and entry.mode & STICKY:
         return ""
     if entry.mode & WORLD_MAY_WRITE:
         return f"everybody may write to it{where}"
     if not entry.mode & GROUP_MAY_WRITE or of_project:
         return ""
-    if entry.role is Role.TOOL and entry.uid == 0:  # who may install software is root's to say
+    if entry.role is FileRole.TOOL and entry.uid == 0:  # who may install software is root's to say
         return ""
     if entry.gid == account.private_gid and not entry.acl:
         return ""

@@ -18,7 +18,7 @@ _NAN_PERSISTED = "nan persisted"
 
 
 class StormKind(StrEnum):
-    """Which rule fired."""
+    """Which rule called the bad batches a storm."""
 
     GAVE_UP = "gave_up"
     """The trainer ended by itself, with exit code 4 or in Ultralytics' own words."""

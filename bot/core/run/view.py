@@ -136,7 +136,7 @@ class RunView:
 
     @property
     def attempt(self) -> int:
-        """The newest attempt."""
+        """The number of the newest attempt, from 1."""
         return self.record.attempt if self.record else 1
 
     @property
@@ -146,7 +146,7 @@ class RunView:
 
     @property
     def state(self) -> RunState:
-        """See :func:`trainmaster.bot.core.run.state.judge_state`."""
+        """As :func:`trainmaster.bot.core.run.state.judge_state` says of it."""
         return judge_state(self.record, self.heartbeat, self.process)
 
     @property

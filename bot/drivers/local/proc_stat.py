@@ -74,7 +74,7 @@ class ProcTable:
         self._processes: Mapping[int, ProcStat] = {}
 
     def processes(self, *, max_age_s: float) -> Mapping[int, ProcStat]:
-        """By pid."""
+        """Every process of this host by its pid, looked up at most ``max_age_s`` ago."""
         now = time.monotonic()
         if now - self._read_at > max_age_s:
             found = {}

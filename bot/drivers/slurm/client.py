@@ -59,7 +59,7 @@ class Runner(Protocol):
 def run_command(
     argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
 ) -> tuple[int, str, str]:
-    """Implements :class:`Runner`."""
+    """The one that implements :class:`Runner`."""
     done = subprocess.run(
         list(argv),
         input=input_text,

@@ -207,7 +207,7 @@ def _wait_status(text: str) -> tuple[int | None, int | None]:
 
 
 def _time(text: str) -> float | None:
-    """Seconds, by SLURM_TIME_FORMAT=%s."""
+    """Seconds since the epoch, which SLURM_TIME_FORMAT=%s asks for."""
     return float(text) if text.isdigit() else None
 
 

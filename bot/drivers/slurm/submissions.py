@@ -57,7 +57,7 @@ class Submissions:
             return None
 
     def forget(self, key: str) -> None:
-        """Nothing was submitted."""
+        """Nothing was submitted under that key, so that nothing is kept of it."""
         self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:

@@ -130,7 +130,7 @@ class PlainBar(ConsoleFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValBar(ConsoleFact):
-    """Validation goes on."""
+    """A progress bar of a validation that goes on."""
 
     batch: int
     batches: int
@@ -191,7 +191,7 @@ class FatalError(ConsoleFact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice(ConsoleFact):
-    """Not an incident."""
+    """Something worth knowing that is no incident."""
 
     kind: NoticeKind
     text: str

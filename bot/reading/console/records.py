@@ -36,12 +36,12 @@ _LOGFMT: Final = r'(?:^|\s)(?:msg|message|log|MESSAGE)=(?:"((?:[^"\\]|\\.)*)"(?=
 _MAX_DEPTH: Final = 8
 _MAX_LEAVES: Final = 500
 _MAX_NESTED: Final = 3
-"""Records within the text of a record: a container's JSON within a shipper's."""
+"""LogRecords within the text of a record: a container's JSON within a shipper's."""
 
 Path = tuple[str, ...]
 
 
-class Records:
+class LogRecords:
     """The records of one log."""
 
     def __init__(self) -> None:

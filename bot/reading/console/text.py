@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from trainmaster.bot.reading.console.records import Records
+from trainmaster.bot.reading.console.records import LogRecords
 from trainmaster.bot.reading.console.stamps import Stamps
 
 _CSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b|\\033|\^\[)(?:\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|\[[0-9;?]*$)")
@@ -40,7 +40,7 @@ class Wrapping:
     """What is known of how the lines of one log are wrapped."""
 
     def __init__(self) -> None:
-        self._records = Records()
+        self._records = LogRecords()
         self._stamps = Stamps()
 
     def texts(self, segment: bytes) -> list[str]:

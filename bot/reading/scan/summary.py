@@ -91,7 +91,7 @@ class LogSummary:
         """The line at which a training was started that has drawn no frame, in a log that holds another before it."""
 
     def add(self, fact: ConsoleFact) -> None:
-        """Fold ``fact`` in."""
+        """Fold ``fact`` into the summary; facts come in their order."""
         match fact:
             case TrainFrame():
                 self._add_frame(fact)

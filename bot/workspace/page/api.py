@@ -47,7 +47,7 @@ class PageApi:
         }
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes."""
+        """Return the routes that the page calls."""
         return [
             web.get("/", self.page),
             web.get("/static/{name}", self.static),
@@ -58,7 +58,7 @@ class PageApi:
         ]
 
     def close(self) -> None:
-        """End every stream."""
+        """End every stream of news to an open page."""
         self._closing.set()
 
     async def page(self, request: web.Request) -> web.Response:

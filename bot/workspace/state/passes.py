@@ -50,7 +50,7 @@ class ResponseUrls:
         return found.target
 
     def use(self, code: str) -> None:
-        """One use less."""
+        """The address has one use less."""
         self._passes[code].uses_left -= 1
 
 

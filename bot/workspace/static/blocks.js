@@ -1,9 +1,9 @@
 // Block Kit to DOM.
 
 import { el, safeLink } from "./dom.js";
-import { element, text } from "./elements.js";
+import { element } from "./elements.js";
 import { emoji } from "./emoji.js";
-import { link, mrkdwn, plain } from "./mrkdwn.js";
+import { link, mrkdwn, plain, text } from "./mrkdwn.js";
 
 export function renderBlocks(blocks, context) {
   return blocks.map((block) => {

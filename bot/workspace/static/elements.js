@@ -2,13 +2,8 @@
 // files (id -> file), people. Whatever is chosen is kept in `values`, and told to the app unless an input block holds it.
 
 import { el, safeLink } from "./dom.js";
-import { mrkdwn, plain } from "./mrkdwn.js";
-import { confirmed } from "./dialogs.js";
-
-export function text(object, names) {
-  if (!object) return [];
-  return object.type === "mrkdwn" ? mrkdwn(object.text, names) : plain(object.text);
-}
+import { confirmed } from "./confirm.js";
+import { mrkdwn, plain, text } from "./mrkdwn.js";
 
 export function element(block, item, context, { quiet = false } = {}) {
   const build = BUILDERS[item.type];

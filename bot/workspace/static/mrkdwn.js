@@ -100,6 +100,12 @@ function angle(inside, names) {
   return link(url, label ?? url.replace(/^mailto:/, ""));
 }
 
+// A text object of Slack's: plain_text or mrkdwn.
+export function text(object, names) {
+  if (!object) return [];
+  return object.type === "mrkdwn" ? mrkdwn(object.text, names) : plain(object.text);
+}
+
 export function link(url, label) {
   return el("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, label);
 }

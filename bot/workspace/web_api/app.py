@@ -70,7 +70,7 @@ class WebApi:
         """Every call that got past its token, oldest first: method and arguments."""
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes."""
+        """Return the routes of the Web API."""
         return [
             web.route("*", "/api/{method}", self.call),
             web.post("/respond/{code}", self.respond),

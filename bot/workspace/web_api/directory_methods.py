@@ -72,7 +72,7 @@ class DirectoryMethods:
         return {"channel": {"id": "D" + person.user_id[1:]}}
 
     def info(self, args: Args) -> dict[str, Any]:
-        """Describe one channel."""
+        """Describe one channel as ``conversations.info`` does."""
         return {"channel": self._describe(self._channel(args))}
 
     def list_conversations(self, args: Args) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class DirectoryMethods:
         return {"user": _describe_person(person)}
 
     def list_users(self, _args: Args) -> dict[str, Any]:
-        """Describe everybody."""
+        """Describe everybody as ``users.list`` does."""
         people = [_describe_person(person) for person in self._state.people.values()]
         return {"members": [*people, self._describe_bot()], "cache_ts": int(self._state.clock())} | _NO_MORE
 

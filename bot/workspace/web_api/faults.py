@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """What goes wrong."""
+    """What goes wrong with the call, and whether it takes effect."""
 
     ERROR = "error"
     """The call is answered with an error and has no effect."""

@@ -64,20 +64,20 @@ def test_look_gives_open_standings_and_those_of_the_findings(database: Database)
     assert findings == (found,)
 
 
-def test_settled_occurrence_is_left_out_until_it_changes(database: Database) -> None:
+def test_retired_occurrence_is_left_out_until_it_changes(database: Database) -> None:
     store = AlertStore(database)
     store.save(record(is_open=False))
     finding = record().alert.finding
-    store.settle("run", [finding])
+    store.retire("run", [finding])
     assert store.look("run", [finding]) == ({}, ())
     changed = replace(finding, title="more")
     assert store.look("run", [changed])[1] == (changed,)
 
 
-def test_condition_is_never_settled(database: Database) -> None:
+def test_condition_is_never_retired(database: Database) -> None:
     store = AlertStore(database)
     condition = replace(record().alert.finding, nature=Nature.CONDITION)
-    store.settle("run", [condition])
+    store.retire("run", [condition])
     assert store.look("run", [condition])[1] == (condition,)
 
 
@@ -89,7 +89,7 @@ def test_rolled_back_save_is_forgotten(database: Database) -> None:
     def fail() -> None:
         with database.transaction():
             store.save(record("lost", is_open=False))
-            store.settle("run", [finding])
+            store.retire("run", [finding])
             store.save(replace(record("kept"), is_open=False))
             raise StoreError("x", "y")
 

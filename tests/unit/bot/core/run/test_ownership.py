@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from trainmaster.bot.core.run.ownership import Account, Entry, OwnerCheck, Role, fault_of
+from trainmaster.bot.core.run.ownership import Account, FileRole, OwnedFile, OwnerCheck, fault_of
 
 ME = Account(uid=1000, groups=frozenset({1000, 50}), private_gid=1000)
 ROOT = Account(uid=0, groups=frozenset({0}))
 
 
-def entry(role: Role = Role.RECORD, *, uid: int = 1000, gid: int = 7, mode: int = 0o644, acl: bool = False) -> Entry:
-    return Entry(name="guard/run.json", role=role, uid=uid, gid=gid, mode=mode, acl=acl)
+def entry(
+    role: FileRole = FileRole.RECORD, *, uid: int = 1000, gid: int = 7, mode: int = 0o644, acl: bool = False
+) -> OwnedFile:
+    return OwnedFile(name="guard/run.json", role=role, uid=uid, gid=gid, mode=mode, acl=acl)
 
 
 @pytest.mark.parametrize(
@@ -20,14 +22,14 @@ def entry(role: Role = Role.RECORD, *, uid: int = 1000, gid: int = 7, mode: int 
         pytest.param(entry(), OwnerCheck.USER, id="own"),
         pytest.param(entry(mode=0o664, gid=1000), OwnerCheck.USER, id="own private group"),
         pytest.param(entry(mode=0o664, gid=50), OwnerCheck.GROUP, id="project group"),
-        pytest.param(entry(Role.PARENT, uid=0, mode=0o755), OwnerCheck.USER, id="root's parent"),
-        pytest.param(entry(Role.PARENT, uid=0, mode=0o1777), OwnerCheck.USER, id="sticky parent"),
-        pytest.param(entry(Role.PARENT, uid=5, gid=50, mode=0o2770), OwnerCheck.GROUP, id="project's parent"),
-        pytest.param(entry(Role.TOOL, uid=0, mode=0o775), OwnerCheck.USER, id="root's tool and its staff"),
+        pytest.param(entry(FileRole.PARENT, uid=0, mode=0o755), OwnerCheck.USER, id="root's parent"),
+        pytest.param(entry(FileRole.PARENT, uid=0, mode=0o1777), OwnerCheck.USER, id="sticky parent"),
+        pytest.param(entry(FileRole.PARENT, uid=5, gid=50, mode=0o2770), OwnerCheck.GROUP, id="project's parent"),
+        pytest.param(entry(FileRole.TOOL, uid=0, mode=0o775), OwnerCheck.USER, id="root's tool and its staff"),
         pytest.param(entry(uid=5, mode=0o666), OwnerCheck.OFF, id="nothing is checked"),
     ],
 )
-def test_what_nobody_else_can_change_is_acted_upon(one: Entry, check: OwnerCheck) -> None:
+def test_what_nobody_else_can_change_is_acted_upon(one: OwnedFile, check: OwnerCheck) -> None:
     assert fault_of(one, ME, check) == ""
 
 
@@ -43,13 +45,15 @@ def test_what_nobody_else_can_change_is_acted_upon(one: Entry, check: OwnerCheck
         pytest.param(entry(mode=0o664), OwnerCheck.GROUP, "group 7", id="foreign group, group check"),
         pytest.param(entry(mode=0o664, gid=50), OwnerCheck.USER, "group 50", id="project group, user check"),
         pytest.param(entry(mode=0o664, gid=1000, acl=True), OwnerCheck.USER, "group 1000", id="access list"),
-        pytest.param(entry(Role.PARENT, uid=5), OwnerCheck.USER, "owned by uid 5", id="stranger's parent"),
-        pytest.param(entry(Role.PARENT, mode=0o777), OwnerCheck.GROUP, "everybody", id="open parent"),
-        pytest.param(entry(Role.TOOL, mode=0o1777), OwnerCheck.USER, "everybody", id="sticky is not enough for code"),
-        pytest.param(entry(Role.TOOL, mode=0o775), OwnerCheck.USER, "group 7", id="tool of a foreign group"),
+        pytest.param(entry(FileRole.PARENT, uid=5), OwnerCheck.USER, "owned by uid 5", id="stranger's parent"),
+        pytest.param(entry(FileRole.PARENT, mode=0o777), OwnerCheck.GROUP, "everybody", id="open parent"),
+        pytest.param(
+            entry(FileRole.TOOL, mode=0o1777), OwnerCheck.USER, "everybody", id="sticky is not enough for code"
+        ),
+        pytest.param(entry(FileRole.TOOL, mode=0o775), OwnerCheck.USER, "group 7", id="tool of a foreign group"),
     ],
 )
-def test_what_a_stranger_may_change_is_only_watched(one: Entry, check: OwnerCheck, why: str) -> None:
+def test_what_a_stranger_may_change_is_only_watched(one: OwnedFile, check: OwnerCheck, why: str) -> None:
     assert why in fault_of(one, ME, check)
 
 
