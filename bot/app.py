@@ -1,4 +1,4 @@
-"""The only wiring place: settings -> adapters -> supervisor -> Slack. Loads neither torch nor ultralytics."""
+"""The life of the bot: started, on schedule, closed in order. Loads neither torch nor ultralytics."""
 
 from __future__ import annotations
 
@@ -7,68 +7,30 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from trainmaster.bot.alerting.deliver import Deliverer
-from trainmaster.bot.alerting.limits import AlertLimits, DeliveryLimits
-from trainmaster.bot.alerting.notices import Notices
-from trainmaster.bot.alerting.pipeline import AlertPipeline
-from trainmaster.bot.alerting.undelivered import Undelivered
-from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
+from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
-from trainmaster.bot.core.run.epoch_report import ReportLimits
-from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.ownership import OwnerCheck
-from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
-from trainmaster.bot.drivers.host import HostProbe
-from trainmaster.bot.drivers.local.driver import LocalDriver
-from trainmaster.bot.drivers.local.stacks import Stacks
-from trainmaster.bot.drivers.local.trainer_process import TrainerProcesses
-from trainmaster.bot.drivers.routing import driver_of
-from trainmaster.bot.drivers.trainer_cli import TrainerCli
-from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import ChatError, StoreError
-from trainmaster.bot.findings_sink import FindingsSink
-from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.operations.planning import Planner
-from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.ports import ChatRefused, Clock
-from trainmaster.bot.reading.adopted import AdoptedReader
-from trainmaster.bot.reading.ownership import Ownership, who_is_trusted
-from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.reading.ownership import who_is_trusted
+from trainmaster.bot.reading.run_files import find_runs
 from trainmaster.bot.service.for_ever import for_ever
 from trainmaster.bot.service.schedule import Schedule
 from trainmaster.bot.service.state_dir import lock
 from trainmaster.bot.service.systemd import ServiceNotifier
 from trainmaster.bot.service.watchdog import Health, Watchdog
-from trainmaster.bot.settings.limits import audience, operation_limits
 from trainmaster.bot.settings.model import Settings
-from trainmaster.bot.slack.chat import OnCallSource
-from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
-from trainmaster.bot.storage.adoptions import Adoptions, find_adoptions, read_adoption
-from trainmaster.bot.storage.alerts import AlertStore
-from trainmaster.bot.storage.audit import AuditLog
-from trainmaster.bot.storage.bot_state import BotState
-from trainmaster.bot.storage.database import Database, Durable
-from trainmaster.bot.storage.messages import MessageStore
-from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
-from trainmaster.bot.storage.selections import SelectionStore
-from trainmaster.bot.storage.silences import SilenceStore
 from trainmaster.bot.watching.file_watcher import watch_runs
-from trainmaster.bot.watching.host import HostWatch
 from trainmaster.bot.watching.limits import WatchLimits
-from trainmaster.bot.watching.own_jobs import OwnJobs
-from trainmaster.bot.watching.supervisor import Supervisor
-from trainmaster.commands import Context
-from trainmaster.commands.request_handler import RequestHandler
-from trainmaster.trainer.contract import boot_id
+from trainmaster.bot.wiring import Wires, wire
 
 _LOG = logging.getLogger(__name__)
 
-DATABASE = "trainmaster.sqlite3"
-"""In STATE_DIR."""
 _TICK_TIMEOUT_S = 120.0
 _MAX_CONNECT_PAUSE_S = 30.0
 _FAREWELL_S = 5.0
@@ -89,129 +51,27 @@ class App:
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        self._steady = time.monotonic if clock is None else None
-        self._lock = lock(settings.state_dir)
-        self.database = Database(settings.state_dir / DATABASE, patient=True)
-        self.outbox = MessageStore(self.database)
-        self.connection = SlackConnection(_access(settings))
-        self.alerts = AlertStore(self.database)
-        self.pipeline = AlertPipeline(
-            records=self.alerts,
-            silences=SilenceStore(self.database),
-            outbox=self.outbox,
-            transactions=self.database,
-            clock=self.clock,
-            limits=settings.part(AlertLimits),
-            audience=audience(settings),
-        )
-        self.driver = driver_of(
-            settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
-        )
-        self._ownership = Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
-        self._sink = FindingsSink(database=self.database, pipeline=self.pipeline, notify=self._notify, clock=self.clock)
-        self.supervisor = Supervisor(
-            find_runs=lambda: (*self._list_runs(), *find_adoptions(settings.state_dir)),
-            open_reader=self._open_reader,
-            inspector=self.driver,
-            sink=self._sink,
-            operations=None,
-            limits=settings.part(CheckLimits),
-            clock=self.clock,
-            stacks=Stacks(self.driver.local.signal),
-            trainers=TrainerProcesses(check_user=settings.owner_check != "off"),
-            together=self._one_commit,
-        )
-        self.host = HostWatch(
-            probe=HostProbe(self._places),
-            sink=self._sink,
-            limits=settings.part(HostLimits),
-            clock=self.clock,
-        )
-        self._audit = AuditLog(settings.state_dir / "audit.jsonl")
-        self.operations = self._make_operations()
-        self.supervisor.operations = self.operations
-        self._notices = Notices(
-            memory=BotState(self.database),
-            outbox=self.outbox,
-            transactions=self.database,
-            runs=self.supervisor.all,
-            told_counts=self.alerts.told_counts,
-            clock=self.clock,
-            digest_at=settings.digest_at,
-            away_told_s=settings.part(AlertLimits).away_told_s,
-        )
-        self._undelivered = Undelivered(
-            faults=lambda: self._deliverer.faults() if self._deliverer else (),
-            waiting=self.outbox,
-            outbox=self.outbox,
-            on_call=settings.oncall_users,
-            clock=self.clock,
-        )
-        self._systemd = ServiceNotifier(os.environ)
-        self._own_jobs = OwnJobs(sink=self._sink, limits=settings.part(OwnJobLimits), clock=self.clock)
-        self._schedule = Schedule(self._own_jobs.note)
-        self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._deliverer: Deliverer | None = None
+        self._lock = lock(settings.state_dir)
+        parts = wire(
+            settings,
+            Wires(
+                clock=self.clock,
+                steady=time.monotonic if clock is None else None,
+                notify=self.announce,
+                faults=lambda: self._deliverer.faults() if self._deliverer else (),
+            ),
+        )
+        self.database, self.outbox, self.connection = parts.database, parts.outbox, parts.connection
+        self.driver, self.supervisor, self.operations = parts.driver, parts.supervisor, parts.operations
+        self._parts = parts
+        self._systemd = ServiceNotifier(os.environ)
+        self._schedule = Schedule(self._parts.own_jobs.note)
+        self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _list_runs(self) -> tuple[Path, ...]:
         return find_runs(self.settings.runs_dir)
-
-    def _places(self) -> dict[str, Path]:
-        """The directories whose disks matter, by what they hold."""
-        adopted = {
-            view.name: view.directory
-            for view in self.supervisor.all()
-            if view.state.active and not view.directory.is_relative_to(self.settings.runs_dir)
-        }
-        return {"RUNS_DIR": self.settings.runs_dir, "STATE_DIR": self.settings.state_dir, **adopted}
-
-    def _make_operations(self) -> Operations:
-        forensics, durable = TrainerCli(), Durable(self.database)
-        return Operations(
-            world=World(
-                runs=self.supervisor,
-                driver=self.driver,
-                forensics=forensics,
-                planner=Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename),
-                clock=self.clock,
-                limits=operation_limits(self.settings),
-                attempts=Adoptions(self.settings.state_dir),
-                gpu_holders=LocalGpuHolders(),
-            ),
-            approvals=SqliteApprovals(durable),
-            operations=SqliteOperations(durable),
-            intents=SqliteIntents(durable),
-            outbox=self.outbox,
-            audit=self._audit,
-            transactions=durable,
-            chat=self.connection.chat,
-            instance=_own_identity(self.driver.local),
-            notify=self._notify,
-        )
-
-    @contextlib.contextmanager
-    def _one_commit(self) -> Iterator[None]:
-        """What is written within costs one sync, and nothing when the database can't be used."""
-        with contextlib.suppress(StoreError), contextlib.ExitStack() as stack:
-            with contextlib.suppress(StoreError):
-                stack.enter_context(self.database.transaction())
-            yield
-
-    def _open_reader(self, place: Path) -> RunReader | AdoptedReader:
-        first_seen_ts = self.clock.now()
-        with contextlib.suppress(StoreError):  # the sink says so; watching goes on
-            first_seen_ts = self.alerts.first_seen(str(place), first_seen_ts)
-        adoption = read_adoption(place) if place.suffix == ".json" else None
-        if adoption is not None:
-            return AdoptedReader(
-                adoption,
-                first_seen_ts=first_seen_ts,
-                record=place,
-                steady=self._steady,
-                ownership=self._ownership,
-            )
-        return RunReader(place, first_seen_ts=first_seen_ts, steady=self._steady, ownership=self._ownership)
 
     async def start(self) -> None:
         """Every known run has been looked at, operations that a crash interrupted are taken up, then Slack listens.
@@ -237,36 +97,20 @@ class App:
         )
         self._must_run("deliver", self._deliverer.run)
         _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
-        _LOG.info("%s", who_is_trusted(self._ownership.check))
+        _LOG.info("%s", who_is_trusted(OwnerCheck(self.settings.owner_check)))
 
     def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        self._tasks.append(asyncio.create_task(for_ever(name, work, self._own_jobs.note), name=name))
+        self._tasks.append(asyncio.create_task(for_ever(name, work, self._parts.own_jobs.note), name=name))
 
     async def _watch_files(self) -> None:
-        note = partial(self._own_jobs.note, "watch files")
+        note = partial(self._parts.own_jobs.note, "watch files")
         await watch_runs(self._list_runs, self.supervisor.check_all, note=note)
 
     async def _connect(self) -> None:
-        context = Context(
-            runs=self.supervisor,
-            operations=self.operations,
-            alerts=self.pipeline,
-            outbox=self.outbox,
-            on_call=self.operations.on_call,
-            clock=self.clock,
-            selection=SelectionStore(self.database),
-            report_limits=self.settings.part(ReportLimits),
-            host=lambda: self.host.fact,
-            roles=self.connection.people,
-            audit=self._audit,
-            members_care=self.settings.alerts_handled_by == "members",
-            link=self.connection.link,
-        )
-        handler = RequestHandler(context, silence_s=self.settings.part(AlertLimits).silence_s, notify=self._notify)
         pause_s = 1.0
         while True:
             try:
-                await self.connection.connect(handler)
+                await self.connection.connect(self._parts.handler)
             except ChatRefused:
                 raise
             except ChatError as error:
@@ -282,29 +126,26 @@ class App:
             await work()
         except Exception as error:  # noqa: BLE001 - the tick: logged, told after the third, and repeated
             _LOG.exception("job-fault: %s, at the start", job)
-            self._own_jobs.note(job, f"{type(error).__name__}: {error}")
+            self._parts.own_jobs.note(job, f"{type(error).__name__}: {error}")
 
     async def _tell_return(self) -> None:
-        self._notices.returned()
+        self._parts.notices.returned()
 
     def announce(self) -> None:
         """The outbox has something new."""
-        self._notify()
+        if self._deliverer is not None:
+            self._deliverer.notify()
 
     async def _check_runs(self) -> None:
         await self.supervisor.tick()
-        self._own_jobs.note("find new runs", self.supervisor.find_fault)
+        self._parts.own_jobs.note("find new runs", self.supervisor.find_fault)
         for run, fault in self.supervisor.take_look_faults():
-            self._own_jobs.note(f"look at {run}", fault)
-
-    def _notify(self) -> None:
-        if self._deliverer is not None:
-            self._deliverer.notify()
+            self._parts.own_jobs.note(f"look at {run}", fault)
 
     def _schedule_jobs(self) -> None:
         every_s = self.settings.part(WatchLimits).check_interval_s
         self._schedule.every(every_s, CHECK_RUNS, self._check_runs, timeout_s=_TICK_TIMEOUT_S)
-        self._schedule.every(every_s, "check host", self.host.look, timeout_s=60.0)
+        self._schedule.every(every_s, "check host", self._parts.host.look, timeout_s=60.0)
         self._schedule.every(
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0
         )
@@ -318,14 +159,14 @@ class App:
         self._schedule.start()
 
     async def _look_at_itself(self) -> None:
-        self._sink.tick()
-        self._own_jobs.look()
+        self._parts.sink.tick()
+        self._parts.own_jobs.look()
 
     async def _tell_notices(self) -> None:
         with contextlib.suppress(StoreError):  # the next look at itself tells it
-            told = (self._notices.tick(), self._undelivered.tick())
+            told = (self._parts.notices.tick(), self._parts.undelivered.tick())
             if any(told):
-                self._notify()
+                self.announce()
 
     async def _tell_systemd(self) -> None:
         """Slack's troubles are none that a new start would mend: they don't count here."""
@@ -377,20 +218,3 @@ class App:
             outbox_readable=not unreadable,
             socket_alive=self.connection.alive(),
         )
-
-
-def _own_identity(driver: LocalDriver) -> ProcessIdentity:
-    return driver.identify(os.getpid()) or ProcessIdentity(
-        pid=os.getpid(), create_time=None, host=os.uname().nodename, boot_id=boot_id()
-    )
-
-
-def _access(settings: Settings) -> SlackAccess:
-    assert settings.slack_bot_token and settings.slack_app_token and settings.alert_channel  # noqa: PT018
-    return SlackAccess(
-        bot_token=settings.slack_bot_token.get_secret_value(),
-        app_token=settings.slack_app_token.get_secret_value(),
-        api_url=settings.slack_api_url,
-        channel=settings.alert_channel,
-        on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
-    )

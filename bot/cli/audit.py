@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trainmaster.bot.settings.model import load_settings
-from trainmaster.bot.storage.audit import AuditLog
+from trainmaster.bot.storage.audit import AUDIT_LOG, AuditLog
 from trainmaster.visible import visible_line
-
-_AUDIT_NAME = "audit.jsonl"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
     parser.add_argument("--last", type=_count, default=20, metavar="N", help="entries to show (default: 20)")
     given = parser.parse_args(argv)
-    path = load_settings(os.environ, Path(".env"), needs_slack=False).state_dir / _AUDIT_NAME
+    path = load_settings(os.environ, Path(".env"), needs_slack=False).state_dir / AUDIT_LOG
     log = AuditLog(path)
     entries = log.entries(given.last)
     if not entries and not given.verify:

@@ -17,8 +17,8 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact, Unseen
 from trainmaster.bot.drivers.gpu.amd import AmdProbe
 from trainmaster.bot.drivers.gpu.nvidia import NvidiaProbe
+from trainmaster.bot.drivers.gpu.probe import GpuProbe
 from trainmaster.bot.drivers.patience import Answer, Patient
-from trainmaster.bot.ports import GpuProbe
 
 _GIB: Final = 2**30
 PROBE_TIMEOUT_S: Final = 5.0

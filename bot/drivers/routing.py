@@ -25,7 +25,7 @@ def driver_of(launches: Path, *, slurm: str, look_s: float) -> RoutingDriver:
 
 
 class RoutingDriver:
-    """Implements :class:`trainmaster.bot.ports.Driver`. ``cluster`` is None where the operator wants none."""
+    """A :class:`trainmaster.bot.operations.ports.Driver`. ``cluster`` is None where the operator wants none."""
 
     def __init__(self, local: LocalDriver, cluster: SlurmDriver | None) -> None:
         self.local = local

@@ -1,4 +1,4 @@
-"""The trainer's torch-free command line, as :class:`trainmaster.bot.ports.RunFiles`."""
+"""The trainer's torch-free command line, as :class:`trainmaster.bot.operations.ports.RunFiles`."""
 
 from __future__ import annotations
 

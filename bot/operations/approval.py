@@ -16,7 +16,8 @@ from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.new_operation import new_rollback
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import WorldChangedError
-from trainmaster.bot.ports import ApprovalStore, Audit, OperationStore, Outbox, Transactions
+from trainmaster.bot.operations.ports import ApprovalStore, Audit, OperationStore
+from trainmaster.bot.ports import Outbox, Transactions
 
 MAX_REASON_CHARS = 500
 

@@ -9,7 +9,8 @@ from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.approval import MAX_REASON_CHARS, Approvals
-from trainmaster.bot.ports import ApprovalStore, Audit, Clock, IntentStore, Transactions
+from trainmaster.bot.operations.ports import ApprovalStore, Audit, IntentStore
+from trainmaster.bot.ports import Clock, Transactions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

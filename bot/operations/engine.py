@@ -22,9 +22,10 @@ from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.approval import Approvals
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import HaltedError, OperationContext, World, WorldChangedError
+from trainmaster.bot.operations.ports import Audit, Journal
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
 from trainmaster.bot.operations.stop import end, outcome
-from trainmaster.bot.ports import Audit, FencedError, Journal, Outbox, Transactions
+from trainmaster.bot.ports import FencedError, Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 

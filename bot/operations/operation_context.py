@@ -16,7 +16,8 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.planning import Planner
-from trainmaster.bot.ports import Clock, Driver, ForeignAttempts, GpuHolders, RunFiles, Runs
+from trainmaster.bot.operations.ports import Driver, ForeignAttempts, GpuHolders, RunFiles
+from trainmaster.bot.ports import Clock, Runs
 
 _BACK_OFF_AFTER_S = 30.0
 _SLOW_POLL_S = 1.0

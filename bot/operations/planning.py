@@ -24,8 +24,8 @@ from trainmaster.bot.core.run.forecast import Forecast, batch_s, epochs_end_ts, 
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.ports import Forensics, Levels
 from trainmaster.bot.operations.target import choose_target
-from trainmaster.bot.ports import Forensics, Levels
 from trainmaster.trainer.contract import Phase, RunLayout
 
 _SIGNAL_LATE_S = 30.0

@@ -12,7 +12,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import listings
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
-from trainmaster.bot.ports import AuditBook, Driver
+from trainmaster.bot.operations.ports import AuditBook, Driver
 
 
 def refuse_if_running(view: RunView, driver: Driver) -> None:

@@ -8,7 +8,8 @@ import logging
 from trainmaster.bot.core.decisions.operation import Operation
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.operations.engine import Engine, JournalError
-from trainmaster.bot.ports import Clock, Driver, OperationLog
+from trainmaster.bot.operations.ports import Driver, OperationLog
+from trainmaster.bot.ports import Clock
 
 _LOG = logging.getLogger(__name__)
 

@@ -23,11 +23,12 @@ from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
+from trainmaster.bot.operations.ports import ApprovalStore, AuditBook, IntentStore, OperationLog
 from trainmaster.bot.operations.records import Records, refuse_if_running
 from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.operations.stop_requests import Stops
 from trainmaster.bot.operations.storms import Storms
-from trainmaster.bot.ports import ApprovalStore, AuditBook, Chat, IntentStore, OperationLog, Outbox, Transactions
+from trainmaster.bot.ports import Chat, Outbox, Transactions
 
 
 def _silent() -> None:

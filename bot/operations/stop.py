@@ -14,7 +14,7 @@ from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.gpu_release import let_go, note_holders
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import OperationContext
-from trainmaster.bot.ports import Driver
+from trainmaster.bot.operations.ports import Driver
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 
 _NOTICE_S = 3.0

@@ -17,8 +17,9 @@ from trainmaster.bot.operations.emergency import stop_without_journal
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
+from trainmaster.bot.operations.ports import Audit, IntentStore, OperationLog
 from trainmaster.bot.operations.runner import OperationTasks
-from trainmaster.bot.ports import Audit, IntentStore, OperationLog, Outbox, Transactions
+from trainmaster.bot.ports import Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 

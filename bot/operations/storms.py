@@ -15,7 +15,8 @@ from trainmaster.bot.errors import CommandError, TrainmasterError
 from trainmaster.bot.operations.approval import Approvals
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.ports import ApprovalStore, IntentStore, OperationStore, Outbox, Transactions
+from trainmaster.bot.operations.ports import ApprovalStore, IntentStore, OperationStore
+from trainmaster.bot.ports import Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 

@@ -38,18 +38,18 @@ def read_adoption(path: Path) -> Adoption | None:
 
 
 class Adoptions:
-    """Implements :class:`trainmaster.bot.ports.ForeignAttempts` on the records under ``state_dir``."""
+    """Implements :class:`trainmaster.bot.operations.ports.ForeignAttempts` on the records under ``state_dir``."""
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
 
     def begin(self, name: str, process: ProcessIdentity, log: Path, from_epoch: int | None) -> None:
-        """As :class:`trainmaster.bot.ports.ForeignAttempts` says of it."""
+        """As :class:`trainmaster.bot.operations.ports.ForeignAttempts` says of it."""
         begun = AdoptedAttempt(log=log, process=process, from_epoch=from_epoch)
         self._change(name, lambda adoption: adoption.with_attempt(begun))
 
     def end(self, name: str) -> None:
-        """As :class:`trainmaster.bot.ports.ForeignAttempts` says of it."""
+        """As :class:`trainmaster.bot.operations.ports.ForeignAttempts` says of it."""
         self._change(name, Adoption.with_end)
 
     def _change(self, name: str, change: Callable[[Adoption], Adoption]) -> None:

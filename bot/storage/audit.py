@@ -16,6 +16,9 @@ from trainmaster.bot.errors import StoreError
 from trainmaster.trainer.contract import fsync_dir, read_json, replace_json
 from trainmaster.visible import visible, visible_line
 
+AUDIT_LOG: Final = "audit.jsonl"
+"""Its name in STATE_DIR."""
+
 GENESIS: Final = "0" * 64
 """What the first entry carries in place of a digest."""
 
@@ -24,7 +27,7 @@ TORN_ACTION: Final = "audit.torn"
 
 
 class AuditLog:
-    """Implements :class:`trainmaster.bot.ports.AuditBook`.
+    """Implements :class:`trainmaster.bot.operations.ports.AuditBook`.
 
     Beside the file stands ``<name>.head`` with the number and digest of the last entry, so that lines cut off at the
     end are noticed; somebody who rewrites both files from the start is not. Several processes may append.

@@ -22,7 +22,7 @@ _OPERATION = TypeAdapter(Operation)
 
 
 class SqliteApprovals:
-    """The one that implements :class:`trainmaster.bot.ports.ApprovalStore`."""
+    """The one that implements :class:`trainmaster.bot.operations.ports.ApprovalStore`."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database
@@ -79,7 +79,7 @@ class SqliteApprovals:
 
 
 class SqliteOperations:
-    """Implements :class:`trainmaster.bot.ports.OperationStore` and :class:`trainmaster.bot.ports.Journal`."""
+    """Implements :class:`trainmaster.bot.operations.ports.OperationLog`: the store and the journal."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database
@@ -194,7 +194,7 @@ class SqliteOperations:
 
 
 class SqliteIntents:
-    """The one that implements :class:`trainmaster.bot.ports.IntentStore`."""
+    """The one that implements :class:`trainmaster.bot.operations.ports.IntentStore`."""
 
     def __init__(self, database: Database | Durable) -> None:
         self._database = database

@@ -114,7 +114,7 @@ class Supervisor:
         open_reader: Callable[[Path], ViewSource],
         inspector: Inspector,
         sink: Sink,
-        operations: OperationFindings | None,
+        operations: OperationFindings | None = None,
         limits: CheckLimits,
         clock: Clock,
         stacks: StackSource | None = None,
@@ -128,7 +128,7 @@ class Supervisor:
         self._open_reader = open_reader
         self._inspector = inspector
         self._sink = sink
-        self.operations = operations
+        self._operations = operations
         self._limits = limits
         self._clock = clock
         self._readers: dict[Path, ViewSource] = {}
@@ -142,6 +142,10 @@ class Supervisor:
         self.find_fault: str | None = None
         """Why the last tick could not look for new runs; None when it could."""
         self._look_faults: dict[str, str | None] = {}
+
+    def heed(self, operations: OperationFindings) -> None:
+        """From the next look on, operations add to what is found, and read runs by this supervisor."""
+        self._operations = operations
 
     async def tick(self) -> None:
         """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
@@ -242,8 +246,8 @@ class Supervisor:
             self._sink.process(view, findings, unjudged, now)
         except StoreError:
             _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
-        if self.operations is not None:
-            self.operations.notice(view)
+        if self._operations is not None:
+            self._operations.notice(view)
 
     def _look(self, reader: ViewSource) -> RunView | None:
         now = self._clock.now()
@@ -276,12 +280,12 @@ class Supervisor:
                 _LOG.exception("check-failed: %s on %s", check.look.__name__, view.name)
                 found.append(_check_failed(view, check.look.__name__, error, now))
                 unjudged.update(check.conditions)
-        if self.operations is not None:
+        if self._operations is not None:
             try:
-                if self.operations.held(view.run):
+                if self._operations.held(view.run):
                     found = [one for one in found if one.check not in QUIET_WHILE_HELD]
                     unjudged |= QUIET_WHILE_HELD
-                found += self.operations.findings(view.run)
+                found += self._operations.findings(view.run)
             except StoreError:  # the sink meets the same fault and tells it
                 _LOG.exception("operations-unreadable: %s", view.name)
         return found, frozenset(unjudged)

@@ -26,7 +26,7 @@ ADAPTERS = (
 )
 WIRED = (
     *(*INSIDE, *ADAPTERS, "trainmaster.bot.settings", "trainmaster.bot.service", "trainmaster.bot.findings_sink"),
-    "trainmaster.bot.app",
+    *("trainmaster.bot.wiring", "trainmaster.bot.app"),
 )
 RULES: dict[str, tuple[str, ...]] = {
     "trainer/contract.py": (),
@@ -63,6 +63,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "bot/findings_sink.py": (*CORE, "trainmaster.bot.alerting", "trainmaster.bot.storage"),
     "bot/app.py": WIRED,
+    "bot/wiring.py": WIRED,
     "bot/rehearsal": ("trainmaster.bot.rehearsal", "trainmaster.bot.workspace", *WIRED),
     "bot/cli": ("trainmaster.bot.cli", "trainmaster.bot.rehearsal", *WIRED),
     "bot/__main__.py": ("trainmaster.__main__",),

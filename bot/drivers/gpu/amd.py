@@ -18,7 +18,7 @@ _TOTAL: Final = "mem_info_vram_total"
 
 
 class AmdProbe:
-    """Implements :class:`trainmaster.bot.ports.GpuProbe`. ``drm`` is the folder of the cards."""
+    """Implements :class:`trainmaster.bot.drivers.gpu.probe.GpuProbe`. ``drm`` is the folder of the cards."""
 
     name = "AMD GPUs"
 

@@ -31,7 +31,7 @@ _FIND_TIMEOUT_S: Final = 5.0
 
 
 class LocalDriver:
-    """Implements :class:`trainmaster.bot.ports.Driver` for processes of this host.
+    """Implements :class:`trainmaster.bot.operations.ports.Driver` for processes of this host.
 
     ``launches`` is a folder of the bot's own. Every launch holds a lock on a file there for as long as the process or
     any child of it lives, so a launch that a killed bot left behind is found, even in the instant before its ``exec``.

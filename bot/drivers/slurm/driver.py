@@ -27,7 +27,7 @@ _DEFAULT_JOB_AGE_S: Final = 300.0
 
 
 class SlurmDriver:
-    """Implements :class:`trainmaster.bot.ports.Driver` for jobs of the cluster that SLURM_CONF names."""
+    """Implements :class:`trainmaster.bot.operations.ports.Driver` for jobs of the cluster that SLURM_CONF names."""
 
     def __init__(
         self,

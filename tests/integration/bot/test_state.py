@@ -12,9 +12,10 @@ import pytest
 
 from tests.integration.bot.world import CHANNEL, World, now_s, text_of
 from tests.support.locking import locked
-from trainmaster.bot.app import DATABASE, App
+from trainmaster.bot.app import App
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.storage.bot_state import BotState
+from trainmaster.bot.wiring import DATABASE
 
 
 async def _told_times(world: World, words: str) -> int:

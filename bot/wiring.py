@@ -1,0 +1,286 @@
+"""Settings -> the parts of the bot, each made once and given what it needs. Nothing runs yet:
+:mod:`trainmaster.bot.app` starts, schedules and closes them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainmaster.bot.alerting.limits import AlertLimits
+from trainmaster.bot.alerting.notices import Notices
+from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.alerting.undelivered import Undelivered
+from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
+from trainmaster.bot.core.run.epoch_report import ReportLimits
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.ownership import OwnerCheck
+from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
+from trainmaster.bot.drivers.host import HostProbe
+from trainmaster.bot.drivers.local.driver import LocalDriver
+from trainmaster.bot.drivers.local.stacks import Stacks
+from trainmaster.bot.drivers.local.trainer_process import TrainerProcesses
+from trainmaster.bot.drivers.routing import RoutingDriver, driver_of
+from trainmaster.bot.drivers.trainer_cli import TrainerCli
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.findings_sink import FindingsSink
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.service import Operations
+from trainmaster.bot.ports import Clock
+from trainmaster.bot.reading.adopted import AdoptedReader
+from trainmaster.bot.reading.ownership import Ownership
+from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.settings.limits import audience, operation_limits
+from trainmaster.bot.settings.model import Settings
+from trainmaster.bot.slack.chat import OnCallSource
+from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+from trainmaster.bot.storage.adoptions import Adoptions, find_adoptions, read_adoption
+from trainmaster.bot.storage.alerts import AlertStore
+from trainmaster.bot.storage.audit import AUDIT_LOG, AuditLog
+from trainmaster.bot.storage.bot_state import BotState
+from trainmaster.bot.storage.database import Database, Durable
+from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from trainmaster.bot.storage.selections import SelectionStore
+from trainmaster.bot.storage.silences import SilenceStore
+from trainmaster.bot.watching.host import HostWatch
+from trainmaster.bot.watching.limits import WatchLimits
+from trainmaster.bot.watching.own_jobs import OwnJobs
+from trainmaster.bot.watching.supervisor import Supervisor
+from trainmaster.commands import Context
+from trainmaster.commands.request_handler import RequestHandler
+from trainmaster.trainer.contract import boot_id
+
+DATABASE = "trainmaster.sqlite3"
+"""In STATE_DIR."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a bot is made of, wired and at rest."""
+
+    database: Database
+    outbox: MessageStore
+    connection: SlackConnection
+    alerts: AlertStore
+    pipeline: AlertPipeline
+    driver: RoutingDriver
+    sink: FindingsSink
+    supervisor: Supervisor
+    host: HostWatch
+    operations: Operations
+    notices: Notices
+    undelivered: Undelivered
+    own_jobs: OwnJobs
+    handler: RequestHandler
+    """Answers what people say and press."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wires:
+    """What the parts need of the process that runs them. ``notify`` says that the outbox has something new, ``faults``
+    what the delivery can't get rid of; ``steady`` is a clock that nobody sets, None where time is made up."""
+
+    clock: Clock
+    steady: Callable[[], float] | None
+    notify: Callable[[], None]
+    faults: Callable[[], tuple[str, ...]]
+
+
+def wire(settings: Settings, wires: Wires) -> Parts:
+    """The parts of a bot with these settings, made inside the event loop.
+
+    Raises:
+        StoreError: the database cannot be opened.
+    """
+    clock, notify = wires.clock, wires.notify
+    database = Database(settings.state_dir / DATABASE, patient=True)
+    outbox, alerts = MessageStore(database), AlertStore(database)
+    connection = SlackConnection(_access(settings))
+    pipeline = AlertPipeline(
+        records=alerts,
+        silences=SilenceStore(database),
+        outbox=outbox,
+        transactions=database,
+        clock=clock,
+        limits=settings.part(AlertLimits),
+        audience=audience(settings),
+    )
+    driver = driver_of(
+        settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
+    )
+    sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock)
+    supervisor = Supervisor(
+        find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
+        open_reader=_Readers(settings, alerts, wires).open,
+        inspector=driver,
+        sink=sink,
+        limits=settings.part(CheckLimits),
+        clock=clock,
+        stacks=Stacks(driver.local.signal),
+        trainers=TrainerProcesses(check_user=settings.owner_check != "off"),
+        together=lambda: _one_commit(database),
+    )
+    host = HostWatch(
+        probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock
+    )
+    audit = AuditLog(settings.state_dir / AUDIT_LOG)
+    operations = _operations(
+        settings,
+        wires,
+        database=database,
+        outbox=outbox,
+        supervisor=supervisor,
+        driver=driver,
+        connection=connection,
+        audit=audit,
+    )
+    supervisor.heed(operations)
+    context = Context(
+        runs=supervisor,
+        operations=operations,
+        alerts=pipeline,
+        outbox=outbox,
+        on_call=operations.on_call,
+        clock=clock,
+        selection=SelectionStore(database),
+        report_limits=settings.part(ReportLimits),
+        host=lambda: host.fact,
+        roles=connection.people,
+        audit=audit,
+        members_care=settings.alerts_handled_by == "members",
+        link=connection.link,
+    )
+    return Parts(
+        database=database,
+        outbox=outbox,
+        connection=connection,
+        alerts=alerts,
+        pipeline=pipeline,
+        driver=driver,
+        sink=sink,
+        supervisor=supervisor,
+        host=host,
+        operations=operations,
+        notices=Notices(
+            memory=BotState(database),
+            outbox=outbox,
+            transactions=database,
+            runs=supervisor.all,
+            told_counts=alerts.told_counts,
+            clock=clock,
+            digest_at=settings.digest_at,
+            away_told_s=settings.part(AlertLimits).away_told_s,
+        ),
+        undelivered=Undelivered(
+            faults=wires.faults, waiting=outbox, outbox=outbox, on_call=settings.oncall_users, clock=clock
+        ),
+        own_jobs=OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock),
+        handler=RequestHandler(context, silence_s=settings.part(AlertLimits).silence_s, notify=notify),
+    )
+
+
+def _operations(
+    settings: Settings,
+    wires: Wires,
+    *,
+    database: Database,
+    outbox: MessageStore,
+    supervisor: Supervisor,
+    driver: RoutingDriver,
+    connection: SlackConnection,
+    audit: AuditLog,
+) -> Operations:
+    forensics, durable = TrainerCli(), Durable(database)
+    return Operations(
+        world=World(
+            runs=supervisor,
+            driver=driver,
+            forensics=forensics,
+            planner=Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename),
+            clock=wires.clock,
+            limits=operation_limits(settings),
+            attempts=Adoptions(settings.state_dir),
+            gpu_holders=LocalGpuHolders(),
+        ),
+        approvals=SqliteApprovals(durable),
+        operations=SqliteOperations(durable),
+        intents=SqliteIntents(durable),
+        outbox=outbox,
+        audit=audit,
+        transactions=durable,
+        chat=connection.chat,
+        instance=_own_identity(driver.local),
+        notify=wires.notify,
+    )
+
+
+class _Readers:
+    """Opens the reader of a place: a run directory, or the record of an adopted run."""
+
+    def __init__(self, settings: Settings, alerts: AlertStore, wires: Wires) -> None:
+        self._alerts = alerts
+        self._clock = wires.clock
+        self._steady = wires.steady
+        self._ownership = ownership_of(settings)
+
+    def open(self, place: Path) -> RunReader | AdoptedReader:
+        """Its reader, which knows when the place was first seen."""
+        first_seen_ts = self._clock.now()
+        with contextlib.suppress(StoreError):  # the sink says so; watching goes on
+            first_seen_ts = self._alerts.first_seen(str(place), first_seen_ts)
+        adoption = read_adoption(place) if place.suffix == ".json" else None
+        if adoption is not None:
+            return AdoptedReader(
+                adoption,
+                first_seen_ts=first_seen_ts,
+                record=place,
+                steady=self._steady,
+                ownership=self._ownership,
+            )
+        return RunReader(place, first_seen_ts=first_seen_ts, steady=self._steady, ownership=self._ownership)
+
+
+def ownership_of(settings: Settings) -> Ownership:
+    """Whom the bot trusts with a run."""
+    return Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
+
+
+def _places(settings: Settings, supervisor: Supervisor) -> dict[str, Path]:
+    """The directories whose disks matter, by what they hold."""
+    adopted = {
+        view.name: view.directory
+        for view in supervisor.all()
+        if view.state.active and not view.directory.is_relative_to(settings.runs_dir)
+    }
+    return {"RUNS_DIR": settings.runs_dir, "STATE_DIR": settings.state_dir, **adopted}
+
+
+@contextlib.contextmanager
+def _one_commit(database: Database) -> Iterator[None]:
+    """What is written within costs one sync, and nothing when the database can't be used."""
+    with contextlib.suppress(StoreError), contextlib.ExitStack() as stack:
+        with contextlib.suppress(StoreError):
+            stack.enter_context(database.transaction())
+        yield
+
+
+def _own_identity(driver: LocalDriver) -> ProcessIdentity:
+    return driver.identify(os.getpid()) or ProcessIdentity(
+        pid=os.getpid(), create_time=None, host=os.uname().nodename, boot_id=boot_id()
+    )
+
+
+def _access(settings: Settings) -> SlackAccess:
+    assert settings.slack_bot_token and settings.slack_app_token and settings.alert_channel  # noqa: PT018
+    return SlackAccess(
+        bot_token=settings.slack_bot_token.get_secret_value(),
+        app_token=settings.slack_app_token.get_secret_value(),
+        api_url=settings.slack_api_url,
+        channel=settings.alert_channel,
+        on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
+    )
