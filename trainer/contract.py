@@ -18,6 +18,7 @@ import errno
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
@@ -36,6 +37,9 @@ RUN_VARIABLE: Final = "TRAINMASTER_RUN"
 
 ARCHIVE_DIR_NAME: Final = "archive"
 """Beside the run directories, not inside one: launching DDP makes Ultralytics remove ``save_dir`` (utils/dist.py)."""
+
+EPOCH_FILE: Final = re.compile(r"guard/states/epoch(\d{4,})(\.ultralytics)?\.pt|weights/epoch(\d+)\.pt")
+"""What stays of an epoch: groups are a state's epoch, its copy's suffix, and Ultralytics' own number, from 0."""
 
 
 class ExitCode(IntEnum):
@@ -293,16 +297,12 @@ def encode_number(value: float | None) -> float | int | str | None:
 
 def decode_number(value: object) -> float | None:
     """The number that :func:`encode_number` wrote; None for anything else."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not (isinstance(value, int | float) or value in ("nan", "inf", "-inf")):
         return None
-    if isinstance(value, int | float):
-        try:
-            return float(value)
-        except OverflowError:  # a whole number of more than 300 digits
-            return None
-    if isinstance(value, str) and value in {"nan", "inf", "-inf"}:
-        return float(str(value))
-    return None
+    try:
+        return float(str(value) if isinstance(value, str) else value)
+    except OverflowError:  # a whole number of more than 300 digits
+        return None
 
 
 def encode_record(record: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -11,12 +10,9 @@ from trainmaster.bot.core.decisions.plan import Target
 from trainmaster.bot.core.run.facts import CheckpointFact
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.trainer.contract import Verdict
+from trainmaster.trainer.contract import EPOCH_FILE, Verdict
 
 _STATE = "state"
-_EPOCH_FILE = re.compile(r"guard/states/epoch\d{4,}(\.ultralytics)?\.pt|weights/epoch\d+\.pt")
-"""Files of one epoch's end (trainer/checkpoints/retention.py; Ultralytics with save_period)."""
-
 _OVERWRITTEN = ("weights/best.pt", "weights/last.pt")
 
 
@@ -54,7 +50,7 @@ def choose_target(view: RunView, catalog: Sequence[CheckpointFact], to_epoch: in
 def _is_of_epoch_end(fact: CheckpointFact) -> bool:
     """Whether the file was saved at the end of an epoch and stays: ``last.pt``, ``best.pt`` and what a stop saved are
     overwritten or belong to no epoch's end."""
-    return fact.epoch is not None and fact.epoch >= 1 and _EPOCH_FILE.fullmatch(fact.file) is not None
+    return fact.epoch is not None and fact.epoch >= 1 and EPOCH_FILE.fullmatch(fact.file) is not None
 
 
 def _is_of_some_epoch(fact: CheckpointFact) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -30,13 +29,10 @@ from trainmaster.trainer.checkpoints.manifest import (
     read_manifest,
     write_manifest,
 )
-from trainmaster.trainer.contract import RunLayout, Verdict, fsync_dir
+from trainmaster.trainer.contract import EPOCH_FILE, RunLayout, Verdict, fsync_dir
 
 SPARE_BYTES: Final = 1024 * 1024
 """Room for manifests and results beside what is copied."""
-
-_STATE_OF_EPOCH: Final = re.compile(r"guard/states/epoch(\d{4,})(\.ultralytics)?\.pt")
-_WEIGHTS_OF_EPOCH: Final = re.compile(r"weights/epoch(\d+)\.pt")
 
 
 def archive_after(
@@ -134,9 +130,11 @@ def best_remaining(entries: Iterable[CatalogEntry], epoch: int) -> CatalogEntry 
     rated = [
         entry
         for entry in entries
-        if (_STATE_OF_EPOCH.fullmatch(entry.file) and entry.file.endswith(".ultralytics.pt"))
-        or _WEIGHTS_OF_EPOCH.fullmatch(entry.file)
-        if entry.verdict is Verdict.CLEAN and entry.epoch is not None and entry.epoch <= epoch
+        if (match := EPOCH_FILE.fullmatch(entry.file)) is not None
+        and (match[2] is not None or match[3] is not None)
+        and entry.verdict is Verdict.CLEAN
+        and entry.epoch is not None
+        and entry.epoch <= epoch
     ]
     return max(
         rated,
@@ -146,10 +144,8 @@ def best_remaining(entries: Iterable[CatalogEntry], epoch: int) -> CatalogEntry 
 
 
 def _is_later(entry: CatalogEntry, epoch: int, best_fitness: float | None) -> bool:
-    if match := _STATE_OF_EPOCH.fullmatch(entry.file):
-        return int(match[1]) > epoch
-    if match := _WEIGHTS_OF_EPOCH.fullmatch(entry.file):
-        return int(match[1]) + 1 > epoch  # Ultralytics counts from 0
+    if match := EPOCH_FILE.fullmatch(entry.file):
+        return (int(match[3]) + 1 if match[3] is not None else int(match[1])) > epoch  # Ultralytics' own is from 0
     if entry.file == "weights/last.pt":
         return entry.epoch != epoch or entry.verdict is not Verdict.CLEAN or not entry.resumable
     if entry.file == "weights/best.pt":
@@ -291,7 +287,7 @@ def _require_returnable(layout: RunLayout, record: ArchiveRecord) -> None:
 
 
 def _is_copy(file: str) -> bool:
-    return bool(_STATE_OF_EPOCH.fullmatch(file) or _WEIGHTS_OF_EPOCH.fullmatch(file))
+    return EPOCH_FILE.fullmatch(file) is not None
 
 
 def _new_folder(layout: RunLayout, epoch: int) -> Path:

@@ -9,7 +9,7 @@ from typing import Final
 
 from trainmaster.trainer.checkpoints.forensics import FileKind, judge
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
-from trainmaster.trainer.checkpoints.retention import STATE_NAME, ultralytics_copy
+from trainmaster.trainer.checkpoints.retention import state_epoch, ultralytics_copy
 from trainmaster.trainer.contract import RunLayout, Verdict
 
 CLOCK_SLACK_S: Final = 2.0
@@ -73,7 +73,7 @@ def newest_clean(entries: Iterable[CatalogEntry], *, at_or_before_epoch: int | N
         and entry.resumable
         and entry.epoch is not None
         and (at_or_before_epoch is None or entry.epoch <= at_or_before_epoch)
-        and not (entry.kind is FileKind.STATE and STATE_NAME.fullmatch(Path(entry.file).name) is None)
+        and not (entry.kind is FileKind.STATE and state_epoch(Path(entry.file).name) is None)
     ]
     return max(found, key=lambda entry: (entry.epoch or 0, entry.kind is FileKind.STATE), default=None)
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from trainmaster.trainer.checkpoints.files import SavedFile, copy_verified, sweep_partials
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
-from trainmaster.trainer.contract import RunLayout, Verdict
-
-STATE_NAME: Final = re.compile(r"epoch(\d{4,})\.pt")
+from trainmaster.trainer.contract import EPOCH_FILE, RunLayout, Verdict
 
 
 def ultralytics_copy(layout: RunLayout, epoch: int) -> Path:
@@ -39,7 +35,13 @@ def epochs_on_disk(layout: RunLayout) -> list[int]:
         names = [path.name for path in layout.states.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(int(match[1]) for name in names if (match := STATE_NAME.fullmatch(name)))
+    return sorted(epoch for name in names if (epoch := state_epoch(name)) is not None)
+
+
+def state_epoch(name: str) -> int | None:
+    """The epoch (from 1) of the full state called ``name`` in ``guard/states/``; None for any other file there."""
+    match = EPOCH_FILE.fullmatch(f"guard/states/{name}")
+    return int(match[1]) if match is not None and match[2] is None else None
 
 
 def retain(layout: RunLayout, *, keep: int) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.checkpoints.history import cut_results
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.checkpoints.restore import mend_best
-from trainmaster.trainer.checkpoints.retention import ultralytics_copy
+from trainmaster.trainer.checkpoints.retention import state_epoch, ultralytics_copy
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import RunLayout, RunRecordState, Verdict, read_json
 from trainmaster.trainer.data.quarantine import listed
@@ -36,7 +35,6 @@ NEXT_LEVEL: Final = "next"
 KEEP_THE_COURSE: Final = frozenset({"workers", "device", "plots", "cache", "verbose"})
 """Settings that change nothing about what a run's last epoch was."""
 MID_EPOCH_NAMES: Final = ("stop.pt", "snapshot.pt")
-_STATE_NAME: Final = re.compile(r"epoch(\d{4,})\.pt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +241,7 @@ def _newest(layout: RunLayout, notes: list[str]) -> tuple[Path, dict[str, Any]]:
     rows = attestations(layout)
     found: list[tuple[tuple[int, int, int], Judgement]] = []
     paths = [layout.states / name for name in MID_EPOCH_NAMES]
-    numbered = [path for path in layout.states.glob("epoch*.pt") if _STATE_NAME.fullmatch(path.name)]
+    numbered = [path for path in layout.states.glob("epoch*.pt") if state_epoch(path.name) is not None]
     for path in [*paths, *sorted(numbered)[-1:]]:
         if not path.is_file():
             continue
@@ -295,7 +293,7 @@ def _load(judgement: Judgement) -> dict[str, Any]:
 
 def _is_own(path: Path) -> bool:
     """Whether ``path`` is a full state, and not Ultralytics' half-precision file."""
-    return path.name in MID_EPOCH_NAMES or bool(_STATE_NAME.fullmatch(path.name))
+    return path.name in MID_EPOCH_NAMES or state_epoch(path.name) is not None
 
 
 def _refusal(layout: RunLayout, judgement: Judgement, what: str) -> ResumeRefusedError:

@@ -5,7 +5,6 @@ Parsing is tolerant: a missing or odd key becomes None, never an exception. See 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +12,7 @@ from typing import Any
 
 from trainmaster.bot.core.run.job import JobFact, JobIdentity
 from trainmaster.bot.core.run.parsing import numbers_of, text_of, texts_of, values_of, whole_of
-from trainmaster.trainer.contract import RunFile, Verdict, decode_number
+from trainmaster.trainer.contract import EPOCH_FILE, RunFile, Verdict, decode_number
 
 
 def _text(record: Mapping[str, Any], key: str) -> str | None:
@@ -34,11 +33,6 @@ def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:
 
 def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return texts_of(record.get(key))
-
-
-_EPOCH_STATE = re.compile(r"guard/states/epoch\d+\.pt")
-"""The full state of an epoch's end; an event that tells of one need not say that it can be resumed. Others in that
-folder are copies for other tools, and states within an epoch, which a rollback can't go to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +252,10 @@ class CheckpointFact:
         if file is None:
             return None
         verdict = _text(record, "verdict")
-        in_states = _EPOCH_STATE.fullmatch(file) is not None
+        # An event that tells of a full state need not say that it can be resumed. Others in that folder are copies for
+        # other tools, and states within an epoch, which a rollback can't go to.
+        named = EPOCH_FILE.fullmatch(file)
+        in_states = named is not None and named[1] is not None and named[2] is None
         return cls(
             epoch=_int(record, "epoch"),
             file=file,
