@@ -18,7 +18,7 @@ from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.ports import Clock, Outbox, Posted, Runs
-from trainmaster.commands.roles import Gate, NoRoles, Record, Roles
+from trainmaster.commands.roles import AuditTrail, Gate, NoRoles, Roles
 
 
 class RunOperations(Protocol):
@@ -126,7 +126,7 @@ class Context:
     host: Callable[[], HostFact | None] = lambda: None
     """The newest look at the host that the bot runs on."""
     roles: Roles = field(default_factory=NoRoles)
-    audit: Record | None = None
+    audit: AuditTrail | None = None
     members_care: bool = False
     """Whether members of the alert channel may take and silence alerts, not only people on call."""
     link: Callable[[Posted], str] = lambda _: ""

@@ -56,7 +56,7 @@ class OnCallNow(Protocol):
         ...
 
 
-class Record(Protocol):
+class AuditTrail(Protocol):
     """The part of the audit log that this needs."""
 
     def append(self, actor: str, action: str, subject: str, detail: Mapping[str, object], now: float) -> None:
@@ -71,7 +71,7 @@ class Gate:
     on_call: OnCallNow
     roles: Roles
     clock: Clock
-    audit: Record | None = None
+    audit: AuditTrail | None = None
     members_care: bool = False
 
     def refuse_foreign(self, user: str, team: str, what: str) -> None:
