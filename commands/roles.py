@@ -32,11 +32,11 @@ class NoRoles:
     """Where nothing tells of people: whoever is on call acts, nobody else."""
 
     async def standing(self, user: str) -> Standing:  # noqa: ARG002 - part of the Protocol
-        """Not known."""
+        """Nothing is known of anybody."""
         return Standing.UNKNOWN
 
     async def is_member(self, user: str) -> bool:  # noqa: ARG002
-        """Not known."""
+        """Nothing is known of anybody."""
         return False
 
     async def reaches(self, channel: str) -> bool:
@@ -45,7 +45,7 @@ class NoRoles:
 
 
 class OnCallNow(Protocol):
-    """Who may decide."""
+    """Who may decide, as asked now."""
 
     async def now(self) -> frozenset[str]:
         """The people on call.

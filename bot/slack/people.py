@@ -25,7 +25,7 @@ _MAX_PAGES: Final = 20
 
 
 class SlackPeople:
-    """Implements :class:`trainmaster.commands.roles.Roles`."""
+    """The one that implements :class:`trainmaster.commands.roles.Roles`."""
 
     def __init__(
         self, client: AsyncWebClient, channel: Callable[[], str], monotonic: Callable[[], float] = time.monotonic
