@@ -20,7 +20,7 @@ from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.routing import RoutingDriver
 from trainmaster.bot.drivers.slurm.driver import SlurmDriver
 from trainmaster.bot.errors import DriverError
-from trainmaster.bot.ports import Driver
+from trainmaster.bot.operations.ports import Driver
 
 READY = "import signal, sys, time; print('ready', flush=True); "
 SLEEP = READY + "signal.signal(15, lambda *_: sys.exit(3)); print('armed', flush=True); time.sleep(600)"
