@@ -10,11 +10,11 @@ import asyncio
 import json
 import os
 import sys
-import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
 
+from tests.support.clocks import SystemClock
 from tests.unit.bot.alerting.fakes import RUN, finding
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import AlertLimits, Audience, DeliveryLimits
@@ -29,11 +29,6 @@ from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.silences import SilenceStore
 
 FAST = DeliveryLimits(messages_per_s=100_000.0, burst=1000)
-
-
-class WallClock:
-    def now(self) -> float:
-        return time.time()
 
 
 class FileChannel:
@@ -62,7 +57,7 @@ class FileChannel:
 
 async def work(directory: Path, num_looks: int) -> None:
     database = Database(directory / "state.db")
-    messages, clock = MessageStore(database), WallClock()
+    messages, clock = MessageStore(database), SystemClock()
     pipeline = AlertPipeline(
         records=AlertStore(database),
         silences=SilenceStore(database),

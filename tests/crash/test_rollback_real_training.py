@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clocks import SystemClock
 from tests.support.one_run import OneRun
 from tests.unit.bot.operations.paper import ALICE, BOB
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
@@ -33,13 +34,6 @@ from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, S
 from trainmaster.trainer.contract import RunLayout
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
-
-
-class SystemClock:
-    """The time of this host."""
-
-    def now(self) -> float:
-        return time.time()
 
 
 @pytest.fixture

@@ -13,19 +13,6 @@ from trainmaster.bot.ports import Posted
 
 
 @dataclass
-class FakeClock:
-    """Time that moves when told."""
-
-    now_ts: float = 1_760_000_000.0
-
-    def now(self) -> float:
-        return self.now_ts
-
-    def pass_s(self, seconds: float) -> None:
-        self.now_ts += seconds
-
-
-@dataclass
 class FakeRuns:
     """Views as given; reading anew changes nothing."""
 

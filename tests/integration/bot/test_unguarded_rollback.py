@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.trainer.conftest import TINY_MODEL
+from tests.support.clocks import SetClock
 from tests.support.one_run import OneRun
-from tests.unit.bot.operations.paper import ALICE, BOB, SteppingClock
+from tests.unit.bot.operations.paper import ALICE, BOB
 from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
 from trainmaster.bot.cli.adopt import Wanted, adopt
 from trainmaster.bot.core.decisions.operation import OperationState
@@ -103,7 +104,7 @@ async def test_unguarded_training_is_taken_back_and_goes_on(trainer: tuple[subpr
             driver=driver,
             forensics=forensics,
             planner=Planner(forensics=forensics, levels=TrainerLevels(), host=own.host),
-            clock=SteppingClock(),
+            clock=SetClock(),
             limits=OperationLimits(min_free_bytes=0, confirm_batches=3),
             attempts=Adoptions(state),
         ),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.alerting.fakes import RUN, SetClock, finding
+from tests.support.clocks import SetClock
+from tests.unit.bot.alerting.fakes import NOW, RUN, finding
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.core.alerts.finding import Nature, Severity
@@ -25,7 +26,7 @@ CRASHED = finding("run_crashed", nature=Nature.OCCURRENCE)
 
 class World:
     def __init__(self, path: Path) -> None:
-        self.path, self.clock, self.ticks_s, self.num_notified = path, SetClock(), 0.0, 0
+        self.path, self.clock, self.ticks_s, self.num_notified = path, SetClock(NOW), 0.0, 0
         self.database = Database(path, patient=True, monotonic=lambda: self.ticks_s)
         self.outbox = MessageStore(self.database, self.clock.now)
         pipeline = AlertPipeline(

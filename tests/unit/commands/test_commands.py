@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outboxes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
+from tests.support.clocks import SetClock
+from tests.support.outboxes import FakeAlerts, FakeChat, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
@@ -69,7 +70,7 @@ def world(written: WrittenRun) -> World:
         alerts=alerts,
         outbox=outbox,
         on_call=OnCall(FakeChat()),
-        clock=FakeClock(START_TS + 152),
+        clock=SetClock(START_TS + 152),
         selection=selection,
         report_limits=ReportLimits(),
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.outboxes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
+from tests.support.clocks import SetClock
+from tests.support.outboxes import FakeAlerts, FakeChat, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
 from tests.unit.conftest import Look
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
@@ -27,7 +28,7 @@ class World:
     operations: FakeOperations
     alerts: FakeAlerts
     outbox: FakeOutbox
-    clock: FakeClock
+    clock: SetClock
 
     async def press(self, action: ActionId, value: str, *, reason: str = "") -> object:
         press = Press(action=action, value=value, user="U0BEN", channel="C1", message_ts="5.0", reason=reason)
@@ -46,7 +47,7 @@ def world(look: Look) -> World:
         title="digits: loss is not finite",
     )
     alerts = FakeAlerts([Alert(finding=finding, state=AlertState.FIRING, since_ts=1.0, updated_ts=1.0)])
-    operations, outbox, clock = FakeOperations(), FakeOutbox({("C1", "5.0"): FINGERPRINT}), FakeClock()
+    operations, outbox, clock = FakeOperations(), FakeOutbox({("C1", "5.0"): FINGERPRINT}), SetClock()
     context = Context(
         runs=FakeRuns([look()]),
         operations=operations,

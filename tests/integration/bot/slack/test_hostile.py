@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 
 from tests.integration.bot.slack.hostile import TOOK_EFFECT, HostileSlack, Mischief
+from tests.support.clocks import SystemClock
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.core.conversation.message import Message, Tone
@@ -26,18 +26,13 @@ FAST = DeliveryLimits(
 )
 
 
-class WallClock:
-    def now(self) -> float:
-        return time.time()
-
-
 @asynccontextmanager
 async def delivering(slack: HostileSlack, store: MessageStore) -> AsyncIterator[Deliverer]:
     await slack.up()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as session:
         client = AsyncWebClient(token="xoxb-1", base_url=slack.url, session=session, retry_handlers=[])
         chat = SlackChat(client, OnCallSource())
-        deliverer = Deliverer(store, chat, channel="C1", clock=WallClock(), limits=FAST)
+        deliverer = Deliverer(store, chat, channel="C1", clock=SystemClock(), limits=FAST)
         running = asyncio.create_task(deliverer.run())
         try:
             yield deliverer

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.support.clocks import SetClock
 from trainmaster.bot.alerting.limits import AlertLimits, Audience, Tier
 from trainmaster.bot.alerting.pipeline import AlertPipeline, LookOutcome
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
@@ -20,17 +21,8 @@ from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.silences import SilenceStore
 
 RUN = "digits-1"
+NOW = 1_700_000_000.0
 TIERS = (Tier(after_s=900.0, users=("U2",)), Tier(after_s=1800.0, users=("U3",)))
-
-
-@dataclass
-class SetClock:
-    """A clock that stands where it was set."""
-
-    ts: float = 1_700_000_000.0
-
-    def now(self) -> float:
-        return self.ts
 
 
 def finding(check: str = "stalled", **changes: object) -> Finding:
@@ -41,7 +33,7 @@ def finding(check: str = "stalled", **changes: object) -> Finding:
         key="attempt1",
         severity=Severity.CRITICAL,
         nature=Nature.CONDITION,
-        ts=1_700_000_000.0,
+        ts=NOW,
         title=f"{RUN}: {check}",
         body=("what is known",),
         hint="/train status",
@@ -136,7 +128,7 @@ class Desk:
     def __init__(
         self, limits: AlertLimits | None = None, audience: Audience | None = None, path: Path = Path(":memory:")
     ) -> None:
-        self.clock = SetClock()
+        self.clock = SetClock(NOW)
         self.database = Database(path)
         self.messages = MessageStore(self.database, self.clock.now)
         self.records = AlertStore(self.database)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outboxes import FakeClock
+from tests.support.clocks import SetClock
 from trainmaster.bot.alerting.undelivered import TOLD_AFTER_S, Undelivered
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.storage.database import Database
@@ -17,7 +17,7 @@ FAULT = "C0TRAIN: slack-channel: posting: the channel is archived (is_archived).
 
 class World:
     def __init__(self) -> None:
-        self.clock = FakeClock()
+        self.clock = SetClock()
         self.outbox = MessageStore(Database(Path(":memory:")))
         self.outbox.put("alert", Message(title="stalled"))
         self.faults: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.support.clocks import SetClock
 from tests.unit.bot.operations.paper_forensics import PaperAttempts, PaperForensics
 from tests.unit.bot.operations.paper_office import PaperAudit, PaperChat, PaperOutbox
 from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperRun, PaperRuns, no_point
@@ -36,15 +37,7 @@ FAST = OperationLimits(
     restart_timeout_s=2.0,
 )
 
-
-class SteppingClock:
-    """Wall time that tests set."""
-
-    def __init__(self, now: float = 1_732_286_400.0) -> None:
-        self.ts = now
-
-    def now(self) -> float:
-        return self.ts
+START_TS = 1_732_286_400.0
 
 
 @dataclass
@@ -52,7 +45,7 @@ class PaperWorld:
     """All of it, wired. ``operations`` is what is tested."""
 
     folder: Path
-    clock: SteppingClock = field(default_factory=SteppingClock)
+    clock: SetClock = field(default_factory=lambda: SetClock(START_TS))
     limits: OperationLimits = FAST
     instance_pid: int = 1
     point: Callable[[str], None] = no_point

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.support.outboxes import FakeClock
+from tests.support.clocks import SetClock
 from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.health.host import DiskFact, HostFact, Unseen
@@ -36,7 +36,7 @@ class Sink:
 
 
 def _watch(sink: Sink, fact: HostFact) -> HostWatch:
-    return HostWatch(probe=Probe(fact), sink=sink, limits=HostLimits(), clock=FakeClock())
+    return HostWatch(probe=Probe(fact), sink=sink, limits=HostLimits(), clock=SetClock())
 
 
 async def test_findings_of_the_host_go_to_the_sink_under_its_own_name() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.support.outboxes import FakeClock
+from tests.support.clocks import SetClock
 from trainmaster.bot.checks.limits import OwnJobLimits
 from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.run.view import RunView
@@ -33,7 +33,7 @@ def sink() -> Sink:
 
 @pytest.fixture
 def watch(sink: Sink) -> OwnJobs:
-    return OwnJobs(sink=sink, limits=OwnJobLimits(faults_in_a_row=3), clock=FakeClock())
+    return OwnJobs(sink=sink, limits=OwnJobLimits(faults_in_a_row=3), clock=SetClock())
 
 
 def test_the_third_fault_in_a_row_is_told_at_once(watch: OwnJobs, sink: Sink) -> None:

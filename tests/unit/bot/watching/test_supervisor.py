@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outboxes import FakeClock
+from tests.support.clocks import SetClock
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.checks import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding
@@ -63,10 +63,10 @@ class World:
     sink: Sink
     inspector: Inspector
     operations: Operations
-    clock: FakeClock
+    clock: SetClock
 
 
-def supervisor_of(root: Path, sink: Sink, inspector: Inspector, operations: Operations, clock: FakeClock, s: float):
+def supervisor_of(root: Path, sink: Sink, inspector: Inspector, operations: Operations, clock: SetClock, s: float):
     return Supervisor(
         find_runs=lambda: find_runs(root),
         open_reader=lambda path: RunReader(path, first_seen_ts=START_TS),
@@ -81,7 +81,7 @@ def supervisor_of(root: Path, sink: Sink, inspector: Inspector, operations: Oper
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    sink, inspector, operations, clock = Sink(), Inspector(), Operations(), FakeClock(START_TS + 10)
+    sink, inspector, operations, clock = Sink(), Inspector(), Operations(), SetClock(START_TS + 10)
     supervisor = supervisor_of(tmp_path, sink, inspector, operations, clock, 60)
     return World(supervisor, sink, inspector, operations, clock)
 

@@ -10,21 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.clocks import SetClock
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import EventKind, Phase, RunLayout, RunRecordState, append_line, read_json
 from trainmaster.trainer.records import recorder as recorder_module
 from trainmaster.trainer.records.recorder import FAULT_INTERVAL_S, Recorder, encoded
 from trainmaster.trainer.records.run_directory import RunInUseError, RunLock, set_aside
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -34,8 +25,8 @@ def layout(tmp_path: Path) -> RunLayout:
     return layout
 
 
-def made(layout: RunLayout, clock: Clock | None = None, warnings: list[str] | None = None) -> Recorder:
-    return Recorder(layout, warn=(warnings if warnings is not None else []).append, clock=clock or Clock())
+def made(layout: RunLayout, clock: SetClock | None = None, warnings: list[str] | None = None) -> Recorder:
+    return Recorder(layout, warn=(warnings if warnings is not None else []).append, clock=clock or SetClock())
 
 
 def test_the_run_keeps_its_id_and_counts_its_attempts(layout: RunLayout) -> None:
@@ -87,14 +78,14 @@ def test_numbers_that_json_lacks_are_spelled(layout: RunLayout) -> None:
 
 
 def test_a_heartbeat_comes_at_most_once_a_second_unless_forced(layout: RunLayout) -> None:
-    clock = Clock()
+    clock = SetClock()
     recorder = made(layout, clock)
     recorder.beat(force=True, batch=1)
-    clock.now += 0.5
+    clock.ts += 0.5
     recorder.beat(batch=2)
     assert (read_json(layout.heartbeat) or {})["batch"] == 1
     assert not recorder.beat_due()
-    clock.now += 0.5
+    clock.ts += 0.5
     recorder.beat(batch=3)
     assert (read_json(layout.heartbeat) or {})["batch"] == 3
     recorder.beat(force=True, batch=4)
@@ -102,10 +93,10 @@ def test_a_heartbeat_comes_at_most_once_a_second_unless_forced(layout: RunLayout
 
 
 def test_heartbeats_go_on_when_the_clock_was_set_back(layout: RunLayout) -> None:
-    clock = Clock()
+    clock = SetClock()
     recorder = made(layout, clock)
     recorder.beat(force=True, batch=1)
-    clock.now -= 3600
+    clock.ts -= 3600
     assert recorder.beat_due()
     recorder.beat(batch=2)
     assert (read_json(layout.heartbeat) or {})["batch"] == 2
@@ -154,13 +145,13 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
 
 
 def test_events_wait_for_space_and_follow_in_their_order(layout: RunLayout, disk: dict[str, bool]) -> None:
-    clock, warnings = Clock(), list[str]()
+    clock, warnings = SetClock(), list[str]()
     recorder = made(layout, clock, warnings)
     recorder.event(EventKind.NOTICE, text="before")
     disk["full"] = True
     recorder.event(EventKind.NOTICE, text="meanwhile")
     recorder.beat(force=True)
-    clock.now += 2
+    clock.ts += 2
     disk["full"] = False
     recorder.beat()
 
@@ -171,11 +162,11 @@ def test_events_wait_for_space_and_follow_in_their_order(layout: RunLayout, disk
 
 
 def test_a_disk_at_its_limit_is_told_once_in_a_while(layout: RunLayout, disk: dict[str, bool]) -> None:
-    clock = Clock()
+    clock = SetClock()
     recorder = made(layout, clock)
     for number in range(2 * int(FAULT_INTERVAL_S)):
         disk["full"] = bool(number % 2)
-        clock.now += 1
+        clock.ts += 1
         recorder.beat(force=True)
     disk["full"] = False
     recorder.flush()

@@ -2,26 +2,19 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.clocks import SetClock
 from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.state.passes import Rate, RateLimit, ResponseTarget, ResponseUrls, Tickets, TriggerIds
 
 TARGET = ResponseTarget(channel_id="C1", user_id="U1")
 
 
-class FakeClock:
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> SetClock:
+    return SetClock()
 
 
-def test_response_url_works_five_times(clock: FakeClock) -> None:
+def test_response_url_works_five_times(clock: SetClock) -> None:
     urls = ResponseUrls(clock)
     code = urls.issue(TARGET)
     for _ in range(5):
@@ -32,10 +25,10 @@ def test_response_url_works_five_times(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize(("age_s", "works"), [(1_800.0, True), (1_800.1, False)], ids=["30 minutes", "later"])
-def test_response_url_works_for_thirty_minutes(clock: FakeClock, age_s: float, works: bool) -> None:
+def test_response_url_works_for_thirty_minutes(clock: SetClock, age_s: float, works: bool) -> None:
     urls = ResponseUrls(clock)
     code = urls.issue(TARGET)
-    clock.now_s += age_s
+    clock.ts += age_s
     if works:
         assert urls.check(code) == TARGET
     else:
@@ -45,10 +38,10 @@ def test_response_url_works_for_thirty_minutes(clock: FakeClock, age_s: float, w
 
 
 @pytest.mark.parametrize(("age_s", "works"), [(3.0, True), (3.1, False)], ids=["3 seconds", "later"])
-def test_trigger_id_works_for_three_seconds(clock: FakeClock, age_s: float, works: bool) -> None:
+def test_trigger_id_works_for_three_seconds(clock: SetClock, age_s: float, works: bool) -> None:
     triggers = TriggerIds(clock)
     trigger_id = triggers.issue("U1")
-    clock.now_s += age_s
+    clock.ts += age_s
     if works:
         assert triggers.exchange(trigger_id) == "U1"
     else:
@@ -56,7 +49,7 @@ def test_trigger_id_works_for_three_seconds(clock: FakeClock, age_s: float, work
             triggers.exchange(trigger_id)
 
 
-def test_trigger_id_works_once(clock: FakeClock) -> None:
+def test_trigger_id_works_once(clock: SetClock) -> None:
     triggers = TriggerIds(clock)
     trigger_id = triggers.issue("U1")
     triggers.exchange(trigger_id)
@@ -64,7 +57,7 @@ def test_trigger_id_works_once(clock: FakeClock) -> None:
         triggers.exchange(trigger_id)
 
 
-def test_invented_trigger_id_is_refused(clock: FakeClock) -> None:
+def test_invented_trigger_id_is_refused(clock: SetClock) -> None:
     with pytest.raises(MethodRefusedError, match="invalid_trigger_id"):
         TriggerIds(clock).exchange("1.2.3")
 
@@ -77,7 +70,7 @@ def test_ticket_works_once_and_only_when_issued() -> None:
     assert not tickets.take("invented")
 
 
-def test_burst_passes_and_the_next_call_waits(clock: FakeClock) -> None:
+def test_burst_passes_and_the_next_call_waits(clock: SetClock) -> None:
     limit = RateLimit(Rate(per_s=1.0, burst=3), clock)
     for _ in range(3):
         limit.spend("C1")
@@ -86,11 +79,11 @@ def test_burst_passes_and_the_next_call_waits(clock: FakeClock) -> None:
         limit.spend("C1")
     assert refused.value.status == 429
     assert refused.value.retry_after_s is not None
-    clock.now_s += refused.value.retry_after_s
+    clock.ts += refused.value.retry_after_s
     limit.spend("C1")
 
 
-def test_rate_in_the_long_run_is_kept(clock: FakeClock) -> None:
+def test_rate_in_the_long_run_is_kept(clock: SetClock) -> None:
     limit = RateLimit(Rate(per_s=0.5, burst=1), clock)
     passed = 0
     for _ in range(100):
@@ -99,5 +92,5 @@ def test_rate_in_the_long_run_is_kept(clock: FakeClock) -> None:
             passed += 1
         except MethodRefusedError:
             pass
-        clock.now_s += 0.5
+        clock.ts += 0.5
     assert passed == 25
