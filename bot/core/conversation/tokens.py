@@ -2,7 +2,7 @@
 
 A piece carries a seal that this process drew when it started. Foreign text (a file's name, a log line, what somebody
 typed) cannot hold it, so it can name neither a time nor a person, whatever it looks like: it is shown as it is written.
-Where text is kept, pieces are kept as data of their own, see :func:`at_rest`. docs/decisions/0011-typed-pieces.md says
+Where text is kept, pieces are kept as data of their own, see :func:`at_rest`. docs/decisions/0012-typed-pieces.md says
 why.
 """
 

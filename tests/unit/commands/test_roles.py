@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.outboxes import FakeAlerts, FakeChat, FakeClock, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
+from tests.support.clocks import SetClock
+from tests.support.outboxes import FakeAlerts, FakeChat, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import ActionId
@@ -60,7 +61,7 @@ class Office:
         )
         self.alert = Alert(finding=finding, state=AlertState.FIRING, since_ts=1.0, updated_ts=1.0)
         self.alerts, self.operations, self.outbox = FakeAlerts([self.alert]), FakeOperations(), FakeOutbox()
-        self.audit, self.roles, self.clock = FakeAudit(), FakeRoles(), FakeClock()
+        self.audit, self.roles, self.clock = FakeAudit(), FakeRoles(), SetClock()
         context = Context(
             runs=FakeRuns([]),
             operations=self.operations,
