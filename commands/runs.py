@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.base import Command, Context, Invocation, Needs, find_run, label_of, pattern
 
@@ -34,10 +34,11 @@ async def list_runs(invocation: Invocation, context: Context) -> Reply:
 
 def _row(view: RunView, label: str) -> tuple[str, ...]:
     beat = view.heartbeat
+    epoch = beat.epoch if beat else None
     return (
         label,
         f"{view.state.value}, watched only" if view.watched_only else view.state.value,
-        f"{beat.epoch if beat and beat.epoch else '?'} of {view.total_epochs or '?'}",
+        f"{'?' if epoch is None else epoch} of {planned_epochs(epoch, view.total_epochs) or '?'}",
         f"{view.num_bad:,}",
         moment(beat.ts) if beat else "none",
     )

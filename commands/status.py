@@ -87,7 +87,7 @@ def _state(view: RunView) -> str:
 
 def _epoch(view: RunView) -> str:
     number = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
-    return f"{number or '?'} of {view.total_epochs or '?'}"
+    return f"{'?' if number is None else number} of {view.total_epochs or '?'}"
 
 
 def _batch(view: RunView) -> str:

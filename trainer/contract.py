@@ -113,7 +113,8 @@ class EventKind(StrEnum):
     """epoch, batch, what ("ema" | "optimizer" | "batchnorm"), tensors (count): non-finite values put right"""
     EPOCH_FINISHED = "epoch_finished"
     """epoch, epochs, batches, batches_done, skipped, nonfinite, clipped, losses {name: mean}, metrics {name: number},
-    fitness, validated (bool), seconds, lr"""
+    fitness, validated (bool), seconds, lr, unknown [names of metrics that were not finite; they are 0 here, and the
+    fitness is null], val_nonfinite (validation batches whose loss was not finite; they are left out of its mean)"""
     CHECKPOINT_SAVED = "checkpoint_saved"
     """epoch, file (relative to the run directory), sha256, bytes, verdict, reasons [text], fitness"""
     STOP_REQUESTED = "stop_requested"  # signal, epoch, batch

@@ -34,7 +34,7 @@ def line_key(fingerprint: str) -> str:
 def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
     """The run as it is now, what fires on it first. It names no batch and no time, so that it changes seldom."""
     number = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
-    place = f", epoch {number} of {view.total_epochs or '?'}" if number else ""
+    place = f", epoch {number} of {view.total_epochs or '?'}" if number is not None else ""
     clean = view.last_clean
     level = view.record.level if view.record and view.record.level else "unknown"
     return Message(

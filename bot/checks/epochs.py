@@ -63,8 +63,12 @@ def contaminated_since(view: RunView, report: EpochReport) -> EpochView | None:
     if view.record is not None and not view.record.guarded:
         return None  # nothing attests, and a NaN on an unguarded console proves an incident, not contamination
     clean = max(
-        (one.epoch for one in view.checkpoints if one.epoch and one.verdict is Verdict.CLEAN and one.resumable),
-        default=0,
+        (
+            one.epoch
+            for one in view.checkpoints
+            if one.epoch is not None and one.verdict is Verdict.CLEAN and one.resumable
+        ),
+        default=-1,
     )
     earlier = [one for (attempt, _), one in view.epochs.items() if attempt == epoch.attempt and one.num_in_weights]
     return min((one for one in earlier if clean < one.epoch < epoch.epoch), key=lambda one: one.epoch, default=None)

@@ -71,7 +71,7 @@ def _rollback_button(view: RunView) -> tuple[Button, ...]:
 
 def _started(view: RunView, event: Event) -> Finding:
     from_epoch = event.integer("from_epoch")
-    again = f"resumed with epoch {from_epoch}" if from_epoch else "started"
+    again = f"resumed with epoch {from_epoch}" if from_epoch is not None else "started"
     return _occurrence(
         view,
         event,
@@ -103,17 +103,25 @@ def _finished(view: RunView, event: Event) -> Finding:
     )
 
 
+def _known(event: Event, key: str) -> int | str:
+    number = event.integer(key)
+    return "?" if number is None else number
+
+
 def _stopped(view: RunView, event: Event) -> Finding:
-    resumable = event.flag("resumable")
+    resumable, why = event.flag("resumable"), event.text("why")
     return _occurrence(
         view,
         event,
-        Severity.INFO if resumable else Severity.WARNING,
-        f"training stopped on request at epoch {event.integer('epoch')}, batch {event.integer('batch')}",
+        Severity.INFO if resumable or why else Severity.WARNING,
+        f"training stopped on request at epoch {_known(event, 'epoch')}, batch {_known(event, 'batch')}",
         body=(
-            "Its full state is saved; it can be resumed where it stopped."
-            if resumable
-            else "It can't be resumed from here.",
+            why
+            or (
+                "Its full state is saved; it can be resumed where it stopped."
+                if resumable
+                else "It can't be resumed from here."
+            ),
         ),
         hint="/train execute rollback",
     )

@@ -10,7 +10,7 @@ from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
-from trainmaster.bot.core.run.epoch_report import bad_batches_fate
+from trainmaster.bot.core.run.epoch_report import bad_batches_fate, metrics_text, nonfinite_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
 
@@ -21,11 +21,52 @@ def check_nonfinite(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
     """A condition while bad batches are recent in the running epoch of the newest attempt; an occurrence for an epoch
     that is over, so that a night's events are told even when the bot was away."""
     del now
-    return tuple(
+    batches = tuple(
         _finding(view, epoch, firing=standing is _Standing.RECENT)
         for epoch in view.story()
         if epoch.bad_batches
         if (standing := _standing(view, epoch, limits)) is not _Standing.CLEARED
+    )
+    return (*batches, *_figures(view))
+
+
+def _figures(view: RunView) -> tuple[Finding, ...]:
+    """An occurrence for the first of each row of epochs whose figures (validation losses, metrics, or training losses
+    that no bad batch explains) are not finite: a validation that is broken stays so, and is told once."""
+    found: list[Finding] = []
+    before = ""
+    for epoch in view.story():
+        if not epoch.finished:
+            continue
+        said = nonfinite_text(epoch)
+        if said and not before:
+            found.append(_figures_finding(view, epoch, said))
+        before = said
+    return tuple(found)
+
+
+def _figures_finding(view: RunView, epoch: EpochView, said: str) -> Finding:
+    of_training = any(name.startswith("train/") for name in epoch.nonfinite_columns)
+    trained_well = "The training losses are finite: half precision in validation, a bad validation image or label, or "
+    return Finding(
+        run=view.run,
+        check=CHECK,
+        key=f"attempt{epoch.attempt}/epoch{epoch.epoch}/figures",
+        severity=Severity.CRITICAL if of_training else Severity.WARNING,
+        nature=Nature.OCCURRENCE,
+        ts=epoch.finished_ts or view.ts,
+        title=f"{view.name}: epoch {epoch.epoch} ended with figures that are not finite",
+        body=(
+            f"{said[:1].upper()}{said[1:]}.",
+            "What the model was trained on is in its weights."
+            if of_training
+            else trained_well + "batch-norm statistics that are spoilt. trainmaster verify tells of its checkpoint.",
+        ),
+        fields=(
+            ("Mean loss", losses_text(epoch.losses) or "unknown"),
+            ("Validation", metrics_text(epoch) or "unknown"),
+        ),
+        hint=f"/train epoch {epoch.epoch} progress",
     )
 
 

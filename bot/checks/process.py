@@ -26,7 +26,7 @@ def _death(view: RunView) -> tuple[Finding, ...]:
         return ()
     pid = view.record.pid if view.record else None
     beat = view.beat
-    where = f"epoch {beat.epoch}, batch {beat.batch}" if beat and beat.epoch else "before the first batch"
+    where = f"epoch {beat.epoch}, batch {beat.batch}" if beat and beat.epoch is not None else "before the first batch"
     clean = view.last_clean
     return (
         Finding(

@@ -51,6 +51,6 @@ class ContinueDecision:
             for approval in self.approvals.pending(view.run):
                 self.questions.reject(approval, by=user, now=now, reason=f"Continue forward. {why}".strip())
         because = f"Because: {why}" if why else "No reason was given."
-        where = f" Decided in attempt {view.attempt}" + (f", epoch {epoch}." if epoch else ".")
+        where = f" Decided in attempt {view.attempt}" + (f", epoch {epoch}." if epoch is not None else ".")
         title = f"{view.name} goes on without a rollback"
         return Reply(message=Message(title=title, body=(f"Decided by {person(user)}. {because}{where}",)))

@@ -100,7 +100,7 @@ class Stops:
         )
         self.audit.append(user, "stop.planned", view.run, {"attempt": view.attempt, "after_epoch": epoch}, now)
         self.intents.put(intent)
-        when = f"epoch {epoch} has ended" if epoch else "the first epoch has ended"
+        when = f"epoch {epoch} has ended" if epoch is not None else "the first epoch has ended"
         text = f"Asked for by {person(user)}. To take it back: /train continue. To stop at once: /train stop now."
         return Reply(message=Message(title=f"{view.name} will be stopped when {when}", body=(text,)))
 

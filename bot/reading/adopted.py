@@ -1,22 +1,30 @@
 """An unguarded run, from its console log and ``results.csv`` -> the same :class:`RunView`, with less in it.
 
-A console shows running means: one non-finite batch keeps the mean non-finite to the epoch's end. So the first such
-frame of an epoch is one bad batch, observed, and how many followed is unknown.
+Every start that the console shows, a log or ``results.csv`` begun anew, and another adoption of the same run begin an
+attempt of their own. A console shows running means: one non-finite batch keeps the mean non-finite to the epoch's end.
+So the first such frame of an epoch is one bad batch, observed, and how many followed is unknown.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
-from trainmaster.bot.core.run.facts import Event, RunRecord
+from trainmaster.bot.core.run.facts import Event, ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
 from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.reading.adopted_facts import (
+    UNGUARDED,
+    bad_batch_data,
+    batch_sizes,
+    epoch_finished_data,
+    record_of,
+)
+from trainmaster.bot.reading.console.errors import USER_STOP
 from trainmaster.bot.reading.console.facts import (
     Completed,
     ConsoleFact,
@@ -26,25 +34,26 @@ from trainmaster.bot.reading.console.facts import (
     NanRecovery,
     Notice,
     NoticeKind,
+    Preparing,
+    Resumed,
     Started,
     TrainFrame,
     ValBar,
 )
 from trainmaster.bot.reading.console.follow import ConsoleFollower
+from trainmaster.bot.reading.epoch_origin import EpochOrigin
+from trainmaster.bot.reading.epoch_rows import EpochRows, PlacedRow
 from trainmaster.bot.reading.own_clock import OwnClock
 from trainmaster.bot.reading.ownership import Ownership
 from trainmaster.bot.reading.read_before import ReadBefore
-from trainmaster.bot.reading.results_csv import Results, read_results
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
-from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, encode_number, read_json
-
-UNGUARDED = "none (unguarded)"
-"""The level of a run that nothing guards."""
+from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, read_json
 
 _SILENT = frozenset({TailNote.UNCHANGED, TailNote.MISSING, TailNote.UNREADABLE})
 """Looks that found no new byte."""
 _LOOK_BYTES = 1024 * 1024
+_STOPPED_BY_USER = "Ctrl-C ended it. It can go on from the checkpoint of the last epoch that ended (last.pt)."
 _MAX_LOOKS_S = 5.0
 """A long log is caught up with over several checks: the time-out of a check is not far above."""
 
@@ -66,19 +75,29 @@ class AdoptedReader:
         self._own_clock = OwnClock(steady)
         self._source = record
         self._source_mtime_ns = -1
-        self._attempt = 1
         self._read_before = ReadBefore(record)
         self._in_history = False
         self._console = ConsoleFollower(adoption.log, max_bytes=_LOOK_BYTES)
-        self._results_mtime_ns = -1
+        self._origin = EpochOrigin()
+        self._rows = EpochRows(adoption.directory / "results.csv")
+        self._recorded = 1
+        """Which of the adoption's attempts the log is of. One log may hold several."""
+        self._attempt = 0
+        self._first_of_log: int | None = None
+        """None from a truncation of the log on until what follows shows whose it is."""
+        self._process_attempt = self._read_before.process_attempt(adoption.adopted_ts)
+        self._from_epoch: int | None = None
+        self._begun_ts: float | None = None
+        """When the newest attempt began, where that was seen."""
+        self._unannounced = False
         self._frame: TrainFrame | None = None
+        self._redone = False
+        """Whether the engine goes back over an epoch by itself."""
         self._phase = Phase.STARTUP
-        self._phase_since_ts = first_seen_ts
-        self._epoch_since_ts = first_seen_ts
+        self._phase_since_ts = self._epoch_since_ts = first_seen_ts
         self._state = RunRecordState.RUNNING
         self._fatal: FatalError | None = None
-        self._bad_epochs: set[int] = set()
-        self._finished_epochs: set[int] = set()
+        self._bad: set[tuple[int, int]] = set()
         self._seq = 0
         self.view = RunView(
             directory=adoption.directory, name=adoption.name, ts=first_seen_ts, first_seen_ts=first_seen_ts
@@ -93,30 +112,34 @@ class AdoptedReader:
         """The view with everything that the log holds now."""
         errors: list[str] = []
         events: list[Event] = []
-        grew = False
-        self._look_at_source()
+        if self._attempt == 0:
+            self._attempt = self._first_of_log = self._read_before.first_number(self.adoption.log)
+        grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
-            history_bytes = self._read_before.left(self._attempt, self._console.path, self._offset)
+            history_bytes = self._read_before.left(self._recorded, self._console.path, self._offset)
             self._in_history = history_bytes is not None
             look = self._console.look(history_bytes)
             if look.note is TailNote.UNREADABLE:
                 errors.append(f"{self._console.path} can't be read: {look.error}. Check its permissions and the mount.")
             if look.note is TailNote.MISSING:
                 errors.append(f"{self._console.path} is not there (yet).")
+            if look.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
+                self._first_of_log = None
             grew = grew or look.note not in _SILENT
             events += self._take(look.facts, now)
+            caught_up = not look.more
             if look.more and time.monotonic() < until_s:
                 continue
-            if look.more:
+            if look.more or self._recorded == len(self.adoption.attempts):
                 break
-            if self._attempt == len(self.adoption.attempts):
-                break
-            events.append(self._next_attempt(now))
+            events.append(self._next_recorded(now))
             errors.clear()
             grew = True
         self._in_history = False
-        events += self._finished(now)
+        if caught_up:
+            self._process_attempt = self._process_attempt or self._attempt
+            events += self._finished(now)
         self._note(now)
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
@@ -136,10 +159,16 @@ class AdoptedReader:
         if cursor is not None:
             self._read_before.note(
                 now,
-                attempt=self._attempt,
+                attempt=self._recorded,
+                number=self._attempt,
+                first_number=self._first_of_log or self._attempt,
+                process_attempt=self._process_attempt,
+                adopted_ts=self.adoption.adopted_ts,
                 offset=cursor.offset,
                 inode=cursor.inode,
-                epochs=sorted(self._finished_epochs),
+                head_bytes=cursor.head_bytes,
+                head_crc=cursor.head_crc,
+                epochs=self._rows.told,
                 running=[self._attempt, frame.epoch, float(self._epoch_since_ts)] if frame else None,
             )
 
@@ -147,44 +176,68 @@ class AdoptedReader:
         """The last lines of the console log."""
         return last_lines(self._console.path)
 
-    def _look_at_source(self) -> None:
-        """Whether somebody started the run again, or told more of it."""
+    def _look_at_source(self, now: float, events: list[Event]) -> bool:
+        """Whether somebody adopted the run anew. More may be told of it without that: another attempt, an end."""
         if self._source is None:
-            return
+            return False
         try:
             mtime_ns = self._source.stat().st_mtime_ns
         except OSError:
-            return
-        if mtime_ns == self._source_mtime_ns:
-            return
-        told = Adoption.from_json(read_json(self._source) or {})
-        if told is not None:
-            self._source_mtime_ns = mtime_ns
-            self.adoption = told
+            return False
+        told = None if mtime_ns == self._source_mtime_ns else Adoption.from_json(read_json(self._source) or {})
+        if told is None:
+            return False
+        self._source_mtime_ns = mtime_ns
+        before, self.adoption = self.adoption, told
+        if told.adopted_ts == before.adopted_ts:
+            return False
+        newest = before.attempts[min(self._recorded, len(before.attempts)) - 1]
+        self._recorded = 1
+        moved = told.log != self._console.path
+        if moved or told.process != newest.process:
+            if self._process_attempt == self._attempt and self._over_or_at_work:
+                events += self._begin(now, None, announced=True)
+            self._process_attempt = self._attempt
+        if moved:
+            self._console = ConsoleFollower(told.log, max_bytes=_LOOK_BYTES)
+            self._first_of_log = self._attempt
+        return True
 
-    def _next_attempt(self, now: float) -> Event:
+    @property
+    def _over_or_at_work(self) -> bool:
+        """Whether the attempt has drawn a frame or has ended, so that a start is that of another one."""
+        return self._frame is not None or self._fatal is not None or self._state is not RunRecordState.RUNNING
+
+    def _next_recorded(self, now: float) -> Event:
         """The log of an attempt has been read to its end, and another attempt followed it."""
-        self._attempt += 1
-        begun = self.adoption.attempts[self._attempt - 1]
+        self._recorded += 1
+        begun = self.adoption.attempts[self._recorded - 1]
         self._console = ConsoleFollower(begun.log, max_bytes=_LOOK_BYTES)
-        self._frame, self._state, self._fatal = None, RunRecordState.RUNNING, None
-        self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
-        self._bad_epochs.clear()
-        if begun.from_epoch is not None:
-            self._finished_epochs = {epoch for epoch in self._finished_epochs if epoch < begun.from_epoch}
-        process = begun.process
-        data: dict[str, Any] = {"from_epoch": begun.from_epoch, "level": UNGUARDED}
-        if process is not None:
-            data |= {"pid": process.pid, "create_time": process.create_time, "host": process.host}
-        return self._event(EventKind.RUN_STARTED, now, **data)
+        (event,) = self._begin(now, begun.from_epoch, announced=True, process=begun.process)
+        self._process_attempt = self._attempt
+        return event
 
-    def _attempt_of(self, epoch: int) -> int:
-        """Who trained a finished epoch: the newest attempt that began with it or before it."""
-        for number in range(self._attempt, 1, -1):
-            begun = self.adoption.attempts[number - 1].from_epoch
-            if begun is None or begun <= epoch:
-                return number
-        return 1
+    def _begin(
+        self, now: float, from_epoch: int | None, *, announced: bool, process: ProcessIdentity | None = None
+    ) -> list[Event]:
+        """Another attempt begins. Unless it is ``announced`` at once, that waits until the console shows with what."""
+        self._attempt += 1
+        if self._first_of_log is None:
+            self._first_of_log = self._attempt
+        self._frame, self._state, self._fatal = None, RunRecordState.RUNNING, None
+        self._from_epoch, self._redone = from_epoch, False
+        self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
+        self._begun_ts = None if self._in_history else now
+        self._rows.trained.begins(self._attempt, from_epoch)
+        self._unannounced = not announced
+        data = {"from_epoch": from_epoch, "level": UNGUARDED, **(asdict(process) if process else {})}
+        return [self._event(EventKind.RUN_STARTED, now, **data)] if announced else []
+
+    def _announce(self, now: float) -> list[Event]:
+        if not self._unannounced:
+            return []
+        self._unannounced = False
+        return [self._event(EventKind.RUN_STARTED, now, from_epoch=self._from_epoch, level=UNGUARDED)]
 
     def _event(self, kind: EventKind, ts: float, *, attempt: int | None = None, **data: Any) -> Event:
         self._seq += 1
@@ -195,50 +248,91 @@ class AdoptedReader:
     def _take(self, facts: Iterable[ConsoleFact], now: float) -> list[Event]:
         events: list[Event] = []
         for fact in facts:
-            if isinstance(fact, Started):
-                self._enter(Phase.FIRST_BATCH, now)
-                self._state, self._fatal = RunRecordState.RUNNING, None
+            self._origin.note(fact)
+            if isinstance(fact, Preparing | Started | Resumed):
+                events += self._take_start(fact, now)
             elif isinstance(fact, TrainFrame):
                 events += self._take_frame(fact, now)
             elif isinstance(fact, ValBar):
                 self._enter(Phase.VALIDATING, now)
+                self._rows.trained.completes(self._attempt)
             elif isinstance(fact, Notice) and fact.kind is NoticeKind.BATCH_HALVED:
-                events.append(self._event(EventKind.OUT_OF_MEMORY, now, **_batch_sizes(fact.text)))
+                self._redone = True
+                events.append(self._event(EventKind.OUT_OF_MEMORY, now, **batch_sizes(fact.text)))
             elif isinstance(fact, NanRecovery):
+                self._redone = True
                 events.append(self._event(EventKind.NOTICE, now, text=fact.text))
             elif isinstance(fact, Completed | EarlyStopped):
+                self._rows.trained.completes(self._attempt)
                 if self._state is not RunRecordState.FINISHED:
-                    epochs = self._frame.epoch if self._frame else None
+                    epochs = self._frame.epoch + self._origin.from_zero if self._frame else None
                     events.append(self._event(EventKind.RUN_FINISHED, now, epochs=epochs))
                 self._state = RunRecordState.FINISHED
             elif isinstance(fact, FatalError) and fact.origin is ErrorOrigin.MAIN:
-                self._fatal = fact
-                events.append(self._event(EventKind.RUN_CRASHED, now, error=fact.detail, traceback=fact.text))
+                events += [*self._announce(now), self._take_error(fact, now)]
         return events
+
+    def _take_start(self, fact: Preparing | Started | Resumed, now: float) -> list[Event]:
+        if self._over_or_at_work:
+            self._begin(now, None, announced=False)
+        elif self._from_epoch is None:
+            self._rows.trained.begins(self._attempt, None)
+        if isinstance(fact, Resumed):
+            self._from_epoch = fact.epoch
+            self._rows.trained.begins(self._attempt, fact.epoch)
+        if not isinstance(fact, Started):
+            return []
+        self._enter(Phase.FIRST_BATCH, now)
+        return self._announce(now)
+
+    def _take_error(self, error: FatalError, now: float) -> Event:
+        """Ctrl-C is a stop that a person asked for; any other error ends the attempt as long as no frame follows it."""
+        if error.detail != USER_STOP:
+            self._fatal = error
+            return self._event(EventKind.RUN_CRASHED, now, error=error.detail, traceback=error.text)
+        self._state = RunRecordState.STOPPED
+        frame = self._frame
+        place = {"epoch": frame.epoch if frame else None, "batch": frame.batch if frame else None}
+        return self._event(EventKind.RUN_STOPPED, now, resumable=False, why=_STOPPED_BY_USER, **place)
 
     def _take_frame(self, frame: TrainFrame, now: float) -> list[Event]:
         events: list[Event] = []
+        if self._state is RunRecordState.FINISHED and self._frame and _drawing(self._frame) == _drawing(frame):
+            return events  # closing a bar draws its last frame again
+        if self._goes_back(frame):
+            events += self._begin(now, None, announced=False)
+        elif self._first_of_log is None:
+            self._first_of_log = self._attempt
         if self._frame is None or frame.epoch != self._frame.epoch:
             known_ts = self._read_before.epoch_since_ts(self._attempt, frame.epoch) if self._in_history else None
-            self._epoch_since_ts = now if known_ts is None else known_ts
+            self._epoch_since_ts = known_ts or now
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
-            events.append(self._event(EventKind.EPOCH_STARTED, now, **started))
-            self._bad_epochs.discard(frame.epoch)
+            events += [*self._announce(now), self._event(EventKind.EPOCH_STARTED, now, **started)]
+        if self._redone:
+            self._bad = {bad for bad in self._bad if bad[0] != self._attempt or bad[1] < frame.epoch}
+            self._redone = False
+        self._fatal, self._state = None, RunRecordState.RUNNING  # whatever was said before, it trains
         self._frame = frame
+        self._rows.trained.trains(self._attempt, frame.epoch)
+        if frame.batch is not None and frame.batch == frame.batches:
+            self._rows.trained.completes(self._attempt)
         self._enter(Phase.TRAINING, now)
-        if frame.nonfinite and frame.epoch not in self._bad_epochs:
-            self._bad_epochs.add(frame.epoch)
-            losses = {name: encode_number(value) for name, value in frame.losses}
-            data: dict[str, Any] = {
-                "epoch": frame.epoch,
-                "batch": frame.batch,
-                "batches": frame.batches,
-                "reason": "nonfinite_loss",
-                "action": "observed",
-                "losses": losses,
-            }
-            events.append(self._event(EventKind.BAD_BATCH, now, **data))
+        if frame.nonfinite and (self._attempt, frame.epoch) not in self._bad:
+            self._bad.add((self._attempt, frame.epoch))
+            events.append(self._event(EventKind.BAD_BATCH, now, **bad_batch_data(frame)))
         return events
+
+    def _goes_back(self, frame: TrainFrame) -> bool:
+        """Whether ``frame`` is of another attempt, whose start no line shows: an earlier epoch, or, in a log begun
+        anew, an earlier batch. The engine itself goes back to repeat an epoch, and says so."""
+        last = self._frame
+        if last is None or self._redone:
+            return False
+        if frame.epoch != last.epoch:
+            return frame.epoch < last.epoch
+        if self._state is RunRecordState.FINISHED:
+            return True
+        return self._first_of_log is None and (frame.batch or 0) < (last.batch or 0)
 
     def _enter(self, phase: Phase, now: float) -> None:
         if phase is not self._phase:
@@ -246,64 +340,45 @@ class AdoptedReader:
 
     def _finished(self, now: float) -> list[Event]:
         """Epochs that ``results.csv`` reports and that were not told yet."""
-        path = self.adoption.directory / "results.csv"
-        try:
-            mtime_ns = path.stat().st_mtime_ns
-        except OSError:
-            return []
-        if mtime_ns == self._results_mtime_ns:
-            return []
-        self._results_mtime_ns = mtime_ns
-        results: Results = read_results(path)
-        seconds = _seconds_by_epoch(results)
         events: list[Event] = []
-        for epoch, row in results.latest.items():
-            if epoch in self._finished_epochs:
-                continue
-            self._finished_epochs.add(epoch)
-            self._in_history = self._read_before.knows_epoch(epoch)
-            batches = self._frame.batches if self._frame else None
-            data: dict[str, Any] = {
-                "epoch": epoch,
-                "epochs": self._frame.epochs if self._frame else None,
-                "batches": batches,
-                "batches_done": batches,
-                "losses": {name: encode_number(value) for name, value in row.named("train/").items()},
-                "metrics": {f"metrics/{name}": encode_number(value) for name, value in row.named("metrics/").items()},
-                "validated": bool(row.named("metrics/")),
-                "nonfinite": 1 if epoch in self._bad_epochs else 0,
-                "seconds": seconds.get(epoch),
-                "lr": row.values.get("lr/pg0"),
-            }
-            events.append(self._event(EventKind.EPOCH_FINISHED, now, attempt=self._attempt_of(epoch), **data))
-        self._in_history = False
+        for _ in range(2):
+            try:
+                new = self._rows.new(self._attempt, self._origin, self._console.path, self._begun_ts)
+            except OSError:
+                return events  # the mount may come back; what stands in it is not lost
+            events += [self._epoch_finished(one, now) for one in new.rows]
+            if new.begun_anew_with is None:
+                break
+            events += self._begin(now, new.begun_anew_with, announced=True)
+            self._begun_ts = None
         return events
 
+    def _epoch_finished(self, placed: PlacedRow, now: float) -> Event:
+        bad = (placed.attempt, placed.epoch) in self._bad
+        self._in_history = self._read_before.knows_epoch(placed.attempt, placed.epoch)
+        data = epoch_finished_data(placed, self._frame, bad=bad)
+        event = self._event(EventKind.EPOCH_FINISHED, now, attempt=placed.attempt, **data)
+        self._in_history = False
+        return event
+
     def _state_of(self, newest: AdoptedAttempt) -> RunRecordState:
-        if newest.stopped and self._state is not RunRecordState.FINISHED:
+        own = self._process_attempt in {None, self._attempt}
+        if newest.stopped and own and self._state is not RunRecordState.FINISHED:
             return RunRecordState.STOPPED
         return RunRecordState.CRASHED if self._fatal else self._state
 
     def _record(self) -> RunRecord:
-        newest = self.adoption.attempts[self._attempt - 1]
-        process = newest.process
-        relaunch = self.adoption.relaunch
-        return RunRecord(
+        newest = self.adoption.attempts[min(self._recorded, len(self.adoption.attempts)) - 1]
+        return record_of(
+            self.adoption,
+            newest,
             run=self.run,
             attempt=self._attempt,
-            pid=process.pid if process else None,
-            create_time=process.create_time if process else None,
-            host=process.host if process else None,
-            boot_id=process.boot_id if process else None,
-            log=str(newest.log),
-            started_ts=process.create_time if process and process.create_time else None,
+            from_epoch=self._from_epoch,
+            state=self._state_of(newest),
             updated_ts=self._phase_since_ts,
             epochs=self._frame.epochs if self._frame else None,
-            level=UNGUARDED,
-            state=self._state_of(newest),
-            from_epoch=newest.from_epoch,
-            guarded=False,
-            relaunch=replace(relaunch, log=str(self.adoption.log_of_next())) if relaunch else None,
+            process_is_older=self._process_attempt is not None and self._process_attempt < self._attempt,
         )
 
     def _heartbeat(self, now: float) -> Heartbeat:
@@ -326,23 +401,5 @@ class AdoptedReader:
         )
 
 
-_BATCH_SIZES = re.compile(r"with batch=(\d+).*?to batch=(\d+)")
-
-
-def _batch_sizes(text: str) -> dict[str, int]:
-    """What the engine says when it halves the batch; empty when it says it in other words."""
-    found = _BATCH_SIZES.search(text)
-    return {"batch_size_before": int(found[1]), "batch_size_after": int(found[2])} if found else {}
-
-
-def _seconds_by_epoch(results: Results) -> dict[int, float]:
-    """How long each epoch took. The column ``time`` (8.3 on) counts from the start of the process; a resume starts it
-    anew."""
-    seconds: dict[int, float] = {}
-    before = 0.0
-    for row in results.rows:
-        now = row.values.get("time")
-        if now is not None:
-            seconds[row.epoch] = now - before if now > before else now
-            before = now
-    return seconds
+def _drawing(frame: TrainFrame) -> str:
+    return repr((frame.epoch, frame.epochs, frame.batch, frame.batches, frame.losses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -38,19 +39,56 @@ class ReadBefore:
         if not isinstance(known_attempt, int) or not isinstance(known_offset, int) or attempt > known_attempt:
             return None
         try:
-            status = os.stat(log)  # noqa: PTH116 - only its figures
+            with log.open("rb") as stream:
+                status, head = os.fstat(stream.fileno()), stream.read(self._count("head_bytes", 0))
         except OSError:
             return None
         if attempt < known_attempt:
             return max(1, status.st_size - offset)
-        if status.st_ino != self._known.get("inode") or status.st_size < known_offset:
+        if self._differs(status, head):
             return None  # another file, or begun anew
         return known_offset - offset if known_offset > offset else None
 
-    def knows_epoch(self, epoch: int) -> bool:
-        """Whether the end of the epoch was told before."""
+    def knows_epoch(self, attempt: int, epoch: int) -> bool:
+        """Whether the end of the epoch was told before; an older bot did not write down of which attempt."""
         epochs = self._known.get("epochs")
-        return isinstance(epochs, list) and epoch in epochs
+        return isinstance(epochs, list) and ([attempt, epoch] in epochs or epoch in epochs)
+
+    def first_number(self, log: Path) -> int:
+        """The number of the attempt that ``log``, that of the adoption, begins with: it may have been begun anew by
+        attempts that came and went before it."""
+        if self._is_another(log):
+            return self._count("number", 1) + 1
+        return self._count("first_number", 1)
+
+    def process_attempt(self, adopted_ts: float) -> int | None:
+        """The attempt that the process of the adoption is of; None when that was never found out."""
+        number = self._known.get("process_attempt")
+        same = self._known.get("adopted_ts") == adopted_ts
+        return number if same and isinstance(number, int) else None
+
+    def _is_another(self, log: Path) -> bool:
+        """Whether ``log``, the only one so far, is another file than what was read, or was begun anew."""
+        if self._known.get("attempt") != 1 or not isinstance(self._known.get("offset"), int):
+            return False
+        try:
+            with log.open("rb") as stream:
+                status, head = os.fstat(stream.fileno()), stream.read(self._count("head_bytes", 0))
+        except OSError:
+            return False
+        return self._differs(status, head)
+
+    def _differs(self, status: os.stat_result, head: bytes) -> bool:
+        crc = self._known.get("head_crc")
+        return (
+            status.st_ino != self._known.get("inode")
+            or status.st_size < self._count("offset", 0)
+            or (isinstance(crc, int) and zlib.crc32(head) != crc)
+        )
+
+    def _count(self, name: str, otherwise: int) -> int:
+        value = self._known.get(name)
+        return value if isinstance(value, int) and value >= 0 else otherwise
 
     def epoch_since_ts(self, attempt: int, epoch: int) -> float | None:
         """When the epoch began, if it was the one that ran."""

@@ -1,12 +1,14 @@
 """Ultralytics' ``results.csv`` -> rows by epoch.
 
-Two layouts: padded columns without a time (8.0 to 8.2) and plain ones with it (8.3 on). A resume appends, so epochs
-may repeat; a crash can tear the last line; a non-finite number stands as ``nan`` or ``inf``.
+Two layouts: padded columns without a time (8.0 to 8.2, YOLOv5) and plain ones with it (8.3 on). A resume appends, so
+epochs may repeat; a crash can tear the last line; a non-finite number stands as ``nan`` or ``inf``. YOLOv5's names of
+columns are put as Ultralytics has them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,8 @@ MAX_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultsRow:
-    """One epoch, from 1 as printed. ``values`` holds every other column that has a number, non-finite ones included."""
+    """One epoch, as the file counts: from 0 before 8.0.164 and in YOLOv5, else from 1. ``values`` holds every other
+    column that has a number, non-finite ones included."""
 
     epoch: int
     values: Mapping[str, float]
@@ -37,6 +40,13 @@ class Results:
     rows: tuple[ResultsRow, ...]
     torn: bool
     """Whether a last line without its end was left out."""
+    yolov5: bool = False
+    """Whether YOLOv5 wrote it, which counts epochs from 0 on its console too."""
+
+    @property
+    def from_zero(self) -> bool:
+        """Whether the file shows that it counts epochs from 0."""
+        return any(row.epoch == 0 for row in self.rows)
 
     @property
     def latest(self) -> dict[int, ResultsRow]:
@@ -58,14 +68,17 @@ def parse_results(data: bytes) -> Results:
     lines = text.split("\n")
     torn = bool(lines and lines[-1].strip())
     columns: tuple[str, ...] = ()
+    yolov5 = False
     rows: list[ResultsRow] = []
     for line in lines[:-1]:
         cells = [cell.strip() for cell in line.split(",")]
         if cells[0].lower() == "epoch":
-            columns = tuple(cell for cell in cells if cell)
+            named = tuple(cell for cell in cells if cell)
+            columns = tuple(_as_ultralytics(name) for name in named)
+            yolov5 = columns != named
         elif row := _row(columns, cells):
             rows.append(row)
-    return Results(columns=columns, rows=tuple(rows), torn=torn)
+    return Results(columns=columns, rows=tuple(rows), torn=torn, yolov5=yolov5)
 
 
 def read_results(path: Path) -> Results:
@@ -79,6 +92,24 @@ def read_results(path: Path) -> Results:
             return parse_results(stream.read(MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return EMPTY
+
+
+_YOLOV5_METRICS = {
+    "metrics/precision": "metrics/precision",
+    "metrics/recall": "metrics/recall",
+    "metrics/mAP_0.5": "metrics/mAP50",
+    "metrics/mAP_0.5:0.95": "metrics/mAP50-95",
+}
+_YOLOV5_RATE = re.compile(r"(?:x/lr|lr/)(\d+)")
+
+
+def _as_ultralytics(name: str) -> str:
+    """``metrics/mAP_0.5`` is ``metrics/mAP50(B)``, ``x/lr0`` is ``lr/pg0``."""
+    bare, _, kind = name.partition("(")
+    if bare in _YOLOV5_METRICS:
+        return f"{_YOLOV5_METRICS[bare]}({kind or 'B)'}"
+    rate = _YOLOV5_RATE.fullmatch(name)
+    return f"lr/pg{rate[1]}" if rate else name
 
 
 def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:

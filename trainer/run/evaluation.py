@@ -33,6 +33,7 @@ class Evaluation:
         interruptible = nullcontext() if trainer.world_size > 1 else self._switch.interruptible()
         with guard.watching(trainer.ema.ema, trainer.validator), interruptible:
             result = stock_validate()
+        self._reporter.num_bad_in_validation = guard.num_bad
         if guard.num_bad:
             what = "validation batches have a loss that is not finite and are left out of its mean"
             self._reporter.notice(f"{guard.num_bad} {what}")
@@ -41,6 +42,7 @@ class Evaluation:
     def settle(self, trainer: EngineTrainer) -> None:
         """The epoch's metrics are numbers, whoever made them."""
         if bad := settle(trainer, self._best_fitness):
+            self._reporter.unknown_metrics = bad
             self._reporter.notice(f"validation gave values that are not finite, taken as unknown: {', '.join(bad)}")
 
     def final(self, trainer: EngineTrainer, stock_eval: Callable[[], Any]) -> None:

@@ -70,6 +70,10 @@ class Reporter:
         self._batch_began: float | None = None
         self._longest_batch_s: float | None = None
         self._images = 0
+        self.unknown_metrics: list[str] = []
+        """Metrics of the epoch in work that were not finite."""
+        self.num_bad_in_validation = 0
+        """Validation batches of the epoch in work whose loss was not finite."""
 
     def epoch_started(self, trainer: EngineTrainer, step: StepGuard) -> None:
         """Counting of an epoch begins."""
@@ -133,7 +137,10 @@ class Reporter:
             validated=bool(trainer.args.val) or bool(trainer.stop),
             seconds=time.monotonic() - self._epoch_began,
             lr=rate_of(trainer),
+            unknown=self.unknown_metrics,
+            val_nonfinite=self.num_bad_in_validation,
         )
+        self.unknown_metrics, self.num_bad_in_validation = [], 0
         if step.overflows.num > self._overflows:
             num = step.overflows.num - self._overflows
             self.notice(f"fp16: {num} steps of epoch {position.epoch + 1} overflowed; the scaler left them out")

@@ -117,13 +117,34 @@ def _judge_batches(view: RunView, epoch: EpochView, beat: Heartbeat | None) -> J
 
 
 def _judge_nonfinite(epoch: EpochView) -> Judged:
+    figures = nonfinite_text(epoch, training=False)  # the training losses have a criterion of their own
+    spoilt = any(not name.startswith("train/") for name in epoch.nonfinite_columns)
     if epoch.num_bad == 0:
-        return Judged(criterion=Criterion.NONFINITE, mark=Mark.DONE, detail="none seen")
+        mark = Mark.FAILED if spoilt else (Mark.WARNING if figures else Mark.DONE)
+        return Judged(criterion=Criterion.NONFINITE, mark=mark, detail=figures or "none seen")
+    beside = f"; {figures}" if figures else ""
     if epoch.num_in_weights:
-        text = f"{epoch.num_bad} bad, {epoch.num_in_weights} of them went into the weights"
+        text = f"{epoch.num_bad} bad, {epoch.num_in_weights} of them went into the weights{beside}"
         return Judged(criterion=Criterion.NONFINITE, mark=Mark.FAILED, detail=text)
-    text = f"{epoch.num_bad} bad, {bad_batches_fate(epoch)}"
-    return Judged(criterion=Criterion.NONFINITE, mark=Mark.WARNING, detail=text)
+    text = f"{epoch.num_bad} bad, {bad_batches_fate(epoch)}{beside}"
+    mark = Mark.FAILED if spoilt else Mark.WARNING
+    return Judged(criterion=Criterion.NONFINITE, mark=mark, detail=text)
+
+
+def nonfinite_text(epoch: EpochView, *, training: bool = True) -> str:
+    """Which figures of a finished epoch are not finite, in words; empty when all are. ``training``: its losses too."""
+    said = []
+    for what, prefix in (("training", "train/"), ("validation", "val/"))[not training :]:
+        losses = [name.removeprefix(prefix) for name in epoch.nonfinite_columns if name.startswith(prefix)]
+        if losses:
+            said.append(f"{what} loss not finite: {', '.join(name.removesuffix('_loss') for name in losses)}")
+    others = [name for name in epoch.nonfinite_columns if not name.startswith(("train/", "val/"))]
+    if others:
+        said.append(f"not finite: {', '.join(name.removeprefix('metrics/') for name in others)}")
+    count = epoch.num_bad_in_validation
+    if count:
+        said.append(f"{count} validation batch{'es' if count != 1 else ''} with a loss that is not finite, left out")
+    return "; ".join(said)
 
 
 def bad_batches_fate(epoch: EpochView) -> str:

@@ -141,6 +141,8 @@ class RunRecord(RunFile):
     """Whether the guarded trainer writes this record; else it was put together from a console log."""
     relaunch: Relaunch | None = None
     """Of an unguarded run, where that is known."""
+    process_is_older: bool = False
+    """Whether the process is that of an attempt before the newest, whose own is not known."""
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> RunRecord | None:

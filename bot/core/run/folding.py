@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from trainmaster.bot.core.run.facts import CheckpointFact, Event
 from trainmaster.bot.core.run.series_window import SeriesRow, with_rows
-from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView, story_of
+from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView, planned_epochs, story_of
 from trainmaster.trainer.contract import EventKind, Heartbeat, SkipReason
 
 MAX_BAD_BATCHES_KEPT = 20
@@ -66,7 +66,7 @@ def _with_events(view: RunView, taken: Iterable[Event]) -> RunView:
         if event.kind == EventKind.EPOCH_STARTED:
             epochs[key] = replace(
                 epoch,
-                epochs=event.integer("epochs"),
+                epochs=planned_epochs(number, event.integer("epochs")),
                 batches=event.integer("batches"),
                 started_ts=epoch.started_ts or event.ts,
             )
@@ -125,7 +125,7 @@ def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
 def _finished(epoch: EpochView, event: Event) -> EpochView:
     return replace(
         epoch,
-        epochs=event.integer("epochs") or epoch.epochs,
+        epochs=planned_epochs(epoch.epoch, event.integer("epochs") or epoch.epochs),
         batches=event.integer("batches") or epoch.batches,
         finished_ts=event.ts,
         batches_done=event.integer("batches_done"),
@@ -136,6 +136,8 @@ def _finished(epoch: EpochView, event: Event) -> EpochView:
         metrics=event.numbers("metrics"),
         fitness=event.number("fitness"),
         validated=event.flag("validated"),
+        unknown=event.texts("unknown"),
+        num_bad_in_validation=event.integer("val_nonfinite") or 0,
         seconds=event.number("seconds"),
         lr=event.number("lr"),
     )

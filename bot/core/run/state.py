@@ -56,7 +56,7 @@ def judge_state(record: RunRecord | None, heartbeat: Heartbeat | None, process: 
     if process is None or process.status is ProcessStatus.UNKNOWN:
         return RunState.UNKNOWN
     if process.over:
-        return RunState.DIED
+        return RunState.UNKNOWN if record.process_is_older else RunState.DIED
     if heartbeat is None or heartbeat.attempt != record.attempt or heartbeat.phase is None:
         return RunState.STARTING
     return _BY_PHASE.get(heartbeat.phase, RunState.STARTING)

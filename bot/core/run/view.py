@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,11 @@ from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.state import RunState, judge_state
 from trainmaster.trainer.contract import Heartbeat, Verdict
+
+
+def planned_epochs(epoch: int | None, epochs: int | None) -> int | None:
+    """``epochs``, the number planned, where ``epoch`` can be one of them; else None: nobody reads "epoch 19 of 18"."""
+    return None if epoch is not None and epochs is not None and epochs < epoch else epochs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,10 @@ class EpochView:
     metrics: Mapping[str, float] = field(default_factory=dict)
     fitness: float | None = None
     validated: bool = False
+    unknown: tuple[str, ...] = ()
+    """Names of metrics that were not finite and that the guard took as unknown."""
+    num_bad_in_validation: int = 0
+    """Validation batches whose loss was not finite, left out of its mean."""
     seconds: float | None = None
     lr: float | None = None
     norm_p50: float | None = None
@@ -81,6 +91,17 @@ class EpochView:
     def num_in_weights(self) -> int:
         """Bad batches that the model was trained on."""
         return max(0, self.num_bad - self.num_skipped - self.num_recomputed)
+
+    @property
+    def nonfinite_columns(self) -> tuple[str, ...]:
+        """Every figure of the finished epoch that is not finite, but for the training losses of an epoch whose bad
+        batches are known: they say the same. Of a validation with bad batches, its losses."""
+        told = {} if self.num_bad else {f"train/{name}": value for name, value in self.losses.items()}
+        figures = {**told, **self.metrics}
+        if self.fitness is not None:
+            figures["fitness"] = self.fitness
+        found = [name for name, value in figures.items() if not math.isfinite(value)]
+        return tuple(dict.fromkeys([*found, *self.unknown]))
 
     @property
     def total_loss(self) -> float | None:
@@ -158,10 +179,11 @@ class RunView:
 
     @property
     def total_epochs(self) -> int | None:
-        """How many epochs the run is planned for."""
-        if self.beat and self.beat.epochs:
-            return self.beat.epochs
-        return self.record.epochs if self.record else None
+        """How many epochs the run is planned for; None while that is unknown. The estimate of a run with ``time=`` may
+        lie behind what is done, and is then none."""
+        planned = self.beat.epochs if self.beat and self.beat.epochs else (self.record.epochs if self.record else None)
+        reached = self.beat.epoch if self.beat else (self.current.epoch if self.current else None)
+        return planned_epochs(reached, planned)
 
     @property
     def current(self) -> EpochView | None:

@@ -65,7 +65,7 @@ def _user_stopped(report: ScanReport) -> bool:
 
 def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
     if report.last_epoch is not None:
-        yield "epoch", _ratio(report.last_epoch, report.total_epochs)
+        yield "epoch", _epoch(report.last_epoch, report.total_epochs)
     if report.last_batch is not None:
         yield "batch", _ratio(report.last_batch, report.total_batches)
     if report.losses:
@@ -124,6 +124,12 @@ def _printable(text: str) -> str:
     """``text`` without what a terminal would obey."""
     text = visible_line(text)
     return text if len(text) <= _TEXT_CHARACTERS else text[: _TEXT_CHARACTERS - 1] + "…"
+
+
+def _epoch(done: int, total: int | None) -> str:
+    """A run with ``time=`` estimates its total anew each epoch, and may be beyond it."""
+    beyond = total is not None and done > total
+    return f"{done} (it had {total} planned)" if beyond else _ratio(done, total)
 
 
 def _ratio(done: int | None, total: int | None) -> str:

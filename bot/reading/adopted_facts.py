@@ -1,0 +1,88 @@
+"""The records that an unguarded run does not write, put together from what its console and ``results.csv`` show."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
+from trainmaster.bot.core.run.facts import RunRecord
+from trainmaster.bot.reading.console.facts import TrainFrame
+from trainmaster.bot.reading.epoch_rows import PlacedRow
+from trainmaster.trainer.contract import RunRecordState, encode_number
+
+UNGUARDED: Final = "none (unguarded)"
+"""The level of a run that nothing guards."""
+_BATCH_SIZES: Final = re.compile(r"with batch=(\d+).*?to batch=(\d+)")
+
+
+def record_of(
+    adoption: Adoption,
+    newest: AdoptedAttempt,
+    *,
+    run: str,
+    attempt: int,
+    from_epoch: int | None,
+    state: RunRecordState,
+    updated_ts: float,
+    epochs: int | None,
+    process_is_older: bool,
+) -> RunRecord:
+    """As ``run.json`` would read. ``newest`` is the newest attempt that somebody told of."""
+    process, relaunch = newest.process, adoption.relaunch
+    return RunRecord(
+        run=run,
+        attempt=attempt,
+        pid=process.pid if process else None,
+        create_time=process.create_time if process else None,
+        host=process.host if process else None,
+        boot_id=process.boot_id if process else None,
+        log=str(newest.log),
+        started_ts=process.create_time if process and process.create_time else None,
+        updated_ts=updated_ts,
+        epochs=epochs,
+        level=UNGUARDED,
+        state=state,
+        from_epoch=from_epoch,
+        guarded=False,
+        process_is_older=process_is_older,
+        relaunch=replace(relaunch, log=str(adoption.log_of_next())) if relaunch else None,
+    )
+
+
+def epoch_finished_data(placed: PlacedRow, frame: TrainFrame | None, *, bad: bool) -> dict[str, Any]:
+    """As the event would read. ``frame`` is the newest one: it has the number of batches and of epochs."""
+    row, batches = placed.row, frame.batches if frame else None
+    figures = {f"metrics/{name}": value for name, value in row.named("metrics/").items()}
+    figures |= {f"val/{name}": value for name, value in row.named("val/").items()}
+    return {
+        "epoch": placed.epoch,
+        "epochs": frame.epochs if frame else None,
+        "batches": batches,
+        "batches_done": batches,
+        "losses": {name: encode_number(value) for name, value in row.named("train/").items()},
+        "metrics": {name: encode_number(value) for name, value in figures.items()},
+        "validated": bool(row.named("metrics/")),
+        "nonfinite": 1 if bad else 0,
+        "seconds": placed.seconds,
+        "lr": row.values.get("lr/pg0"),
+    }
+
+
+def bad_batch_data(frame: TrainFrame) -> dict[str, Any]:
+    """As the event of a bad batch would read: seen, and nothing done about it."""
+    return {
+        "epoch": frame.epoch,
+        "batch": frame.batch,
+        "batches": frame.batches,
+        "reason": "nonfinite_loss",
+        "action": "observed",
+        "losses": {name: encode_number(value) for name, value in frame.losses},
+    }
+
+
+def batch_sizes(text: str) -> dict[str, int]:
+    """What the engine says when it halves the batch; empty when it says it in other words."""
+    found = _BATCH_SIZES.search(text)
+    return {"batch_size_before": int(found[1]), "batch_size_after": int(found[2])} if found else {}

@@ -1,0 +1,101 @@
+"""What is new in the ``results.csv`` of an adopted run, each row with the attempt that it is of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainmaster.bot.reading.epoch_origin import EpochOrigin
+from trainmaster.bot.reading.results_csv import EMPTY, Results, ResultsRow, read_results
+from trainmaster.bot.reading.trained import Trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedRow:
+    """The row of an epoch that ``attempt`` finished. ``epoch`` as the console counts."""
+
+    attempt: int
+    epoch: int
+    row: ResultsRow
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRows:
+    """``begun_anew_with``: the first epoch of a training that only the file shows, which is of no attempt yet."""
+
+    rows: tuple[PlacedRow, ...] = ()
+    begun_anew_with: int | None = None
+
+
+class EpochRows:
+    """Follows one ``results.csv``."""
+
+    def __init__(self, path: Path) -> None:
+        self.trained = Trained()
+        self._path = path
+        self._results: Results = EMPTY
+        self._mtime_ns = -1
+        self._placed_at = -1
+        self._pending = False
+        self._told: dict[tuple[int, int], str] = {}
+
+    @property
+    def told(self) -> list[list[int]]:
+        """Attempt and epoch of every row that was told."""
+        return sorted(list(key) for key in self._told)
+
+    def new(self, newest: int, origin: EpochOrigin, log: Path, begun_ts: float | None) -> NewRows:
+        """Rows that were not told yet. ``newest`` is the newest attempt, which began at ``begun_ts`` where that is
+        known: a file that is older holds nothing of it.
+
+        Raises:
+            OSError: the file is there and can't be read.
+        """
+        try:
+            mtime_ns = self._path.stat().st_mtime_ns
+        except OSError:
+            return NewRows()
+        if mtime_ns == self._mtime_ns and (not self._pending or self._placed_at == self.trained.changes):
+            return NewRows()
+        if mtime_ns != self._mtime_ns:
+            self._results = read_results(self._path)
+        self._mtime_ns, self._placed_at = mtime_ns, self.trained.changes
+        older = begun_ts is not None and mtime_ns < begun_ts * 1e9
+        shift = origin.shift_of(self._results)
+        epochs = [row.epoch + shift for row in self._results.rows]
+        attempts = self.trained.place(epochs, newest - older, ahead=mtime_ns >= _mtime_ns(log))
+        self._pending = None in attempts
+        found: list[PlacedRow] = []
+        seconds = seconds_of(self._results)
+        for attempt, epoch, row, took_s in zip(attempts, epochs, self._results.rows, seconds, strict=True):
+            if attempt is None:
+                continue
+            said = repr(sorted(row.values.items()))
+            known = self._told.get((attempt, epoch))
+            if known is not None and known != said and attempt == newest:
+                self._mtime_ns = -1
+                return NewRows(rows=tuple(found), begun_anew_with=epoch)
+            if known is None:
+                self._told[attempt, epoch] = said
+                found.append(PlacedRow(attempt=attempt, epoch=epoch, row=row, seconds=took_s))
+        return NewRows(rows=tuple(found))
+
+
+def seconds_of(results: Results) -> list[float | None]:
+    """How long the epoch of each row took. The column ``time`` (8.3 on) counts from the start of the process; a resume
+    starts it anew."""
+    seconds: list[float | None] = []
+    before = 0.0
+    for row in results.rows:
+        now = row.values.get("time")
+        seconds.append(None if now is None else (now - before if now > before else now))
+        before = before if now is None else now
+    return seconds
+
+
+def _mtime_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

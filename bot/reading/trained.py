@@ -1,0 +1,94 @@
+"""Which attempt of an adopted run a row of its ``results.csv`` is of, by what the console showed of each attempt.
+
+The file may hold rows of a training before the adoption, of several attempts one behind the other, and be begun anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Span:
+    """Of one attempt: the first epoch it trained, the one it trains, the last one that had all its batches.
+
+    ``begins_unseen``: the console does not show its beginning, so it may have trained any earlier epoch as well."""
+
+    begins_unseen: bool
+    first: int | None = None
+    running: int | None = None
+    done: int | None = None
+
+    def began_with(self, epoch: int) -> bool:
+        """Whether ``epoch`` is the first or a later one."""
+        return self.begins_unseen or (self.first is not None and epoch >= self.first)
+
+
+class Trained:
+    """The epochs of each attempt, as the console tells them."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        """Grows with everything that may place a row anew."""
+        self._spans: dict[int, _Span] = {}
+
+    def begins(self, attempt: int, from_epoch: int | None) -> None:
+        """The console showed the beginning of ``attempt``; ``from_epoch`` when it goes on from a checkpoint. Where no
+        log shows what it goes on from, all earlier epochs count as its own."""
+        self.changes += 1
+        older = any(number < attempt for number in self._spans)
+        self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
+
+    def trains(self, attempt: int, epoch: int) -> None:
+        """A frame of ``epoch`` was drawn."""
+        span = self._spans.setdefault(attempt, _Span(begins_unseen=True))
+        if span.first is None:
+            span.first = epoch
+        follows = span.begins_unseen if span.running is None else epoch > span.running
+        if follows:
+            span.done = epoch - 1
+        self.changes += span.running != epoch
+        span.running = epoch
+
+    def completes(self, attempt: int) -> None:
+        """The running epoch of ``attempt`` has had all its batches."""
+        span = self._spans.get(attempt)
+        if span is not None and span.running is not None and span.done != span.running:
+            span.done = span.running
+            self.changes += 1
+
+    def place(self, epochs: Sequence[int], newest: int, *, ahead: bool) -> list[int | None]:
+        """The attempt of each row, given the ``epochs`` of all rows in order; None for a row that a later one replaces
+        and for one of an older training. ``ahead``: the file is newer than the console, which may lag behind it."""
+        placed: list[int | None] = [None] * len(epochs)
+        lowest = min([*self._spans, newest])
+        attempt, stop = newest, len(epochs)
+        while stop > 0:
+            place = stop - 1
+            if stop < len(epochs) and epochs[place] >= epochs[stop]:
+                attempt -= 1  # the epochs began again behind this row
+            while attempt >= lowest and not self._may_be_of(attempt, epochs[place], ahead=ahead and attempt == newest):
+                attempt -= 1
+            if attempt < lowest:
+                break
+            placed[place] = attempt
+            stop = place
+        self._place_replaced(epochs, placed, stop, lowest)
+        return placed
+
+    def _place_replaced(self, epochs: Sequence[int], placed: list[int | None], stop: int, lowest: int) -> None:
+        """Rows before ``stop`` may be of the oldest attempt, as far as later rows do not replace them."""
+        span = self._spans.get(lowest)
+        if stop == len(epochs) or span is None or not span.begins_unseen:
+            return
+        before = epochs[stop]
+        for place in range(stop - 1, -1, -1):
+            if epochs[place] < before:
+                placed[place], before = lowest, epochs[place]
+
+    def _may_be_of(self, attempt: int, epoch: int, *, ahead: bool) -> bool:
+        span = self._spans.get(attempt)
+        if span is None:
+            return ahead
+        return span.began_with(epoch) and (ahead or (span.done is not None and epoch <= span.done))
