@@ -18,9 +18,11 @@ from trainmaster.bot.core.run.facts import Event, ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.adopted_facts import (
+    STOPPED_BY_USER,
     UNGUARDED,
     bad_batch_data,
     batch_sizes,
+    drawing,
     epoch_finished_data,
     record_of,
 )
@@ -53,7 +55,6 @@ from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordS
 _SILENT = frozenset({TailNote.UNCHANGED, TailNote.MISSING, TailNote.UNREADABLE})
 """Looks that found no new byte."""
 _LOOK_BYTES = 1024 * 1024
-_STOPPED_BY_USER = "Ctrl-C ended it. It can go on from the checkpoint of the last epoch that ended (last.pt)."
 _MAX_LOOKS_S = 5.0
 """A long log is caught up with over several checks: the time-out of a check is not far above."""
 
@@ -117,7 +118,8 @@ class AdoptedReader:
         grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
-            history_bytes = self._read_before.left(self._recorded, self._console.path, self._offset)
+            read_to = self._console.cursor.offset if self._console.cursor else 0
+            history_bytes = self._read_before.left(self._recorded, self._console.path, read_to)
             self._in_history = history_bytes is not None
             look = self._console.look(history_bytes)
             if look.note is TailNote.UNREADABLE:
@@ -148,11 +150,6 @@ class AdoptedReader:
         why = self._ownership.fault(self.adoption.directory, record) if self._ownership else ""
         self.view = replace(view, record=record, read_errors=tuple(errors), watched_only=why)
         return self.view
-
-    @property
-    def _offset(self) -> int:
-        """How far the log of the attempt was read."""
-        return self._console.cursor.offset if self._console.cursor else 0
 
     def _note(self, now: float) -> None:
         cursor, frame = self._console.cursor, self._frame
@@ -293,11 +290,11 @@ class AdoptedReader:
         self._state = RunRecordState.STOPPED
         frame = self._frame
         place = {"epoch": frame.epoch if frame else None, "batch": frame.batch if frame else None}
-        return self._event(EventKind.RUN_STOPPED, now, resumable=False, why=_STOPPED_BY_USER, **place)
+        return self._event(EventKind.RUN_STOPPED, now, resumable=False, why=STOPPED_BY_USER, **place)
 
     def _take_frame(self, frame: TrainFrame, now: float) -> list[Event]:
         events: list[Event] = []
-        if self._state is RunRecordState.FINISHED and self._frame and _drawing(self._frame) == _drawing(frame):
+        if self._state is RunRecordState.FINISHED and self._frame and drawing(self._frame) == drawing(frame):
             return events  # closing a bar draws its last frame again
         if self._goes_back(frame):
             events += self._begin(now, None, announced=False)
@@ -330,9 +327,8 @@ class AdoptedReader:
             return False
         if frame.epoch != last.epoch:
             return frame.epoch < last.epoch
-        if self._state is RunRecordState.FINISHED:
-            return True
-        return self._first_of_log is None and (frame.batch or 0) < (last.batch or 0)
+        ended = self._state is RunRecordState.FINISHED
+        return ended or (self._first_of_log is None and (frame.batch or 0) < (last.batch or 0))
 
     def _enter(self, phase: Phase, now: float) -> None:
         if phase is not self._phase:
@@ -399,7 +395,3 @@ class AdoptedReader:
             losses=dict(frame.losses) if frame else {},
             epoch_elapsed_s=max(0.0, now - self._epoch_since_ts) if frame else None,
         )
-
-
-def _drawing(frame: TrainFrame) -> str:
-    return repr((frame.epoch, frame.epochs, frame.batch, frame.batches, frame.losses))

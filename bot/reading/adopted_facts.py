@@ -14,6 +14,7 @@ from trainmaster.trainer.contract import RunRecordState, encode_number
 
 UNGUARDED: Final = "none (unguarded)"
 """The level of a run that nothing guards."""
+STOPPED_BY_USER: Final = "Ctrl-C ended it. It can go on from the checkpoint of the last epoch that ended (last.pt)."
 _BATCH_SIZES: Final = re.compile(r"with batch=(\d+).*?to batch=(\d+)")
 
 
@@ -86,3 +87,8 @@ def batch_sizes(text: str) -> dict[str, int]:
     """What the engine says when it halves the batch; empty when it says it in other words."""
     found = _BATCH_SIZES.search(text)
     return {"batch_size_before": int(found[1]), "batch_size_after": int(found[2])} if found else {}
+
+
+def drawing(frame: TrainFrame) -> str:
+    """The same for two frames that show the same, NaN included."""
+    return repr((frame.epoch, frame.epochs, frame.batch, frame.batches, frame.losses))
