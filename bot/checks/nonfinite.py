@@ -50,7 +50,7 @@ def _figures_finding(view: RunView, epoch: EpochView, said: str) -> Finding:
     trained_well = "The training losses are finite: half precision in validation, a bad validation image or label, or "
     return Finding(
         run=view.run,
-        check=CHECK,
+        check=CheckName.NONFINITE,
         key=f"attempt{epoch.attempt}/epoch{epoch.epoch}/figures",
         severity=Severity.CRITICAL if of_training else Severity.WARNING,
         nature=Nature.OCCURRENCE,
