@@ -7,30 +7,39 @@ import torch
 from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
-from trainmaster.trainer.batches.batchnorm import lowest_of
 from trainmaster.trainer.batches.gradients import all_finite
+from trainmaster.trainer.checkpoints.domains import domain_of
 from trainmaster.trainer.checkpoints.single_numbers import setting_holds
 
 
 @torch.no_grad()
 def heal_ema(ema: nn.Module, model: nn.Module) -> int:
-    """Every tensor of ``ema`` that held a non-finite value, or a variance below 0, is that of ``model`` now; how many.
+    """Every tensor of ``ema`` that held what none can hold is that of ``model`` now; how many.
 
-    One NaN would stay in a running average for good. The live tensor is the best estimate there is. 0 costs two reads.
+    That is a non-finite value, a variance below 0, and a running statistic beyond anything that trains. One NaN, or one
+    1e30, would stay in a running average for good. The live tensor is the best estimate there is. 0 costs two reads.
     """
     averaged = ema.state_dict()
-    variances = {name: value for name, value in averaged.items() if name.endswith("running_var")}
-    if all_finite(averaged.values()) and not (variances and bool(lowest_of(list(variances.values())) < 0)):
+    statistics = {name: value for name, value in averaged.items() if name.endswith((".running_var", ".running_mean"))}
+    strays = [_is_stray(name, value) for name, value in statistics.items()]
+    if all_finite(averaged.values()) and not (strays and bool(torch.stack(strays).any())):
         return 0
     live = unwrap_model(model).state_dict()
     healed = 0
     for name, value in averaged.items():
         if name not in live or not value.is_floating_point():
             continue
-        if not bool(torch.isfinite(value).all()) or (name in variances and bool((value < 0).any())):
+        if not bool(torch.isfinite(value).all()) or (name in statistics and bool(_is_stray(name, value))):
+            healed += not torch.equal(value, live[name])
             value.copy_(live[name])
-            healed += 1
     return healed
+
+
+def _is_stray(name: str, value: torch.Tensor) -> torch.Tensor:
+    """Whether running statistics have left their domain, on their device."""
+    domain = domain_of("ema", name, value.ndim)
+    beyond = value.abs().amax() > domain.largest
+    return beyond | (value.amin() < 0) if domain.nonnegative else beyond
 
 
 @torch.no_grad()

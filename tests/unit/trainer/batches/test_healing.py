@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainmaster.trainer.batches.healing import mend_settings
+from trainmaster.trainer.batches.healing import heal_ema, mend_settings
 
 NAN, INF = float("nan"), float("inf")
 
@@ -76,3 +76,34 @@ def test_settings_of_somebodys_own_pass() -> None:
     assert mend_settings(found) is None
     found.param_groups[0]["scales"] = [1.0, NAN]
     assert mend_settings(found) == "scales is [1.0, nan]"
+
+
+def models() -> tuple[torch.nn.Module, torch.nn.Module]:
+    torch.manual_seed(0)
+    made = [torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)) for _ in range(2)]
+    for model in made:
+        model(torch.randn(2, 3, 8, 8))
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("1.running_var", value) for value in (NAN, INF, -0.5, 3e30)),
+        *(("1.running_mean", value) for value in (NAN, 3e12)),
+        ("0.weight", NAN),
+    ],
+)
+def test_what_an_average_cannot_hold_is_the_live_value(name: str, value: float) -> None:
+    ema, live = models()
+    ema.state_dict()[name].view(-1)[1] = value
+    assert heal_ema(ema, live) == 1
+    assert torch.equal(ema.state_dict()[name], live.state_dict()[name])
+    assert heal_ema(ema, live) == 0
+
+
+def test_an_ordinary_average_is_left_alone() -> None:
+    ema, live = models()
+    before = {name: value.clone() for name, value in ema.state_dict().items()}
+    assert heal_ema(ema, live) == 0
+    assert all(torch.equal(before[name], value) for name, value in ema.state_dict().items())
