@@ -283,4 +283,5 @@ def _access(settings: Settings) -> SlackAccess:
         api_url=settings.slack_api_url,
         channel=settings.alert_channel,
         on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
+        hints=settings.channel_hints == "on",
     )

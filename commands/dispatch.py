@@ -24,7 +24,10 @@ def match(text: str, commands: tuple[Command, ...]) -> tuple[Command, dict[str, 
         words = command.match(text)
         if words is not None:
             return command, words
-    return None
+    # “status?” asks for it; “stop now?” asks whether to.
+    asked = text.rstrip().rstrip("?").rstrip()
+    told = (command for command in commands if command.needs is Needs.NOTHING) if asked != text.rstrip() else ()
+    return next(((command, words) for command in told if (words := command.match(asked)) is not None), None)
 
 
 def is_command(text: str, commands: tuple[Command, ...]) -> bool:

@@ -15,6 +15,7 @@ from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Ne
 from trainmaster.commands.care import in_public, on_record, word_key
 
 _UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNIT = r"m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
 _MAX_SILENCE_S = 7 * 86400.0
 """A silence that outlives a week is a forgotten one."""
 
@@ -25,11 +26,11 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
     Raises:
         CommandError: no end, or one beyond a week.
     """
-    seconds = float(invocation.words["number"]) * _UNITS_S[invocation.words["unit"].lower()]
+    seconds = float(invocation.words["number"]) * _UNITS_S[invocation.words["unit"][0].lower()]
     if not 0 < seconds <= _MAX_SILENCE_S:
         raise CommandError(
             "silence-length",
-            f"{invocation.words['number']}{invocation.words['unit']} can't be a silence: more than 0 and at most 7d.",
+            f"{invocation.words['number']} {invocation.words['unit']} can't be a silence: more than 0 and at most 7d.",
             "/train silence 2h",
         )
     user, now = invocation.request.user, context.clock.now()
@@ -101,7 +102,9 @@ SILENCE = Command(
     name="silence 2h",
     summary="keep the alert of this thread quiet for a while, or a whole run",
     examples=("silence 2h", "silence 30m", "silence 2h for digits"),
-    pattern=pattern(rf"silence(?: for)? (?P<number>\d{{1,4}})\s*(?P<unit>[mhd]){RUN_WORD}"),
+    pattern=pattern(
+        rf"silence(?: for)? (?P<number>\d{{1,4}})\s*(?P<unit>m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?){RUN_WORD}"
+    ),
     action=silence,
     needs=Needs.CARE,
     what="silence alerts",

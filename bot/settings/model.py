@@ -101,6 +101,9 @@ class SlackSettings(_Section):
     """Who may acknowledge, silence and unsilence alerts: people on call, or every full member of ALERT_CHANNEL. Guests
     and people of other workspaces never may."""
 
+    channel_hints: Annotated[Literal["on", "off"], BeforeValidator(rules.lower), Setting("on or off")] = "on"
+    """Somebody who types a bare command into ALERT_CHANNEL reads, alone, how it is given; it is not carried out."""
+
 
 class PlaceSettings(_Section):
     """Settings that say where things are."""

@@ -65,6 +65,8 @@ class SlackAccess:
     channel: str
     """Id or ``#name`` of the alert channel."""
     on_call: OnCallSource
+    hints: bool = False
+    """Whether a bare command in the alert channel gets a private hint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,12 @@ class SlackConnection:
         self._channel = await self.check_channel(join=True)
         answers = Answers(self._answering_chat, self._session, self._client.proxy)
         self._inbox = Inbox(
-            handler=handler, answers=answers, client=self._client, bot_user=identity.user, team=identity.team_id
+            handler=handler,
+            answers=answers,
+            client=self._client,
+            bot_user=identity.user,
+            team=identity.team_id,
+            hints_in=(lambda: self._channel) if self._access.hints else None,
         )
         self._app = self._make_app(identity)
         register(self._app, self._inbox)

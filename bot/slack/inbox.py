@@ -39,9 +39,11 @@ class Inbox:
         client: AsyncWebClient,
         bot_user: str,
         team: str | None = None,
+        hints_in: Callable[[], str] | None = None,
         seen: SeenEvents | None = None,
     ) -> None:
         self._team = team
+        self._hints_in = hints_in
         self._handler = handler
         self._answers = answers
         self._client = client
@@ -68,6 +70,10 @@ class Inbox:
 
     async def message(self, body: Payload) -> None:
         """A direct message, or talk in a thread: of that only what is a command, under a message of ours."""
+        bare = incoming.bare_words(body, self._bot_user, self._team)
+        if bare is not None:
+            await self._track(self._hint(bare))
+            return
         talk = incoming.message_talk(body, self._bot_user, self._team)
         if talk is None or not self._seen.first(incoming.event_key(body)):
             return
@@ -112,6 +118,19 @@ class Inbox:
         task.add_done_callback(self._open.discard)
         await task
 
+    async def _hint(self, request: Request) -> None:
+        """A command that was said to nobody is not carried out; the person alone reads how it is given."""
+        if self._hints_in is None or request.channel != self._hints_in() or request.foreign:
+            return
+        if not self._handler.is_command(request.text):
+            return
+        message = Message(
+            title=f"“{request.text}” was not carried out: say it to me",
+            body=(f"Here: /train {request.text}. Or mention me in front of it, or say it in a thread of mine.",),
+            context=("Only you see this; CHANNEL_HINTS=off turns it off.",),
+        )
+        await self._answer(_is(Reply(message=message, private=True)), _place(request))
+
     def _is_meant(self, talk: incoming.Talk) -> bool:
         request = talk.request
         try:
@@ -148,6 +167,10 @@ class Inbox:
             _LOG.warning("the form for a reason could not be opened: %s", error)
             return False
         return True
+
+
+async def _is(reply: Reply) -> Reply:
+    return reply
 
 
 async def _acked() -> None:

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
+from trainmaster.bot.core.conversation.typed import undressed
 from trainmaster.bot.slack.limits import BUTTON_VALUE_CHARS
-from trainmaster.bot.slack.text import one_line, unescape
+from trainmaster.bot.slack.text import MAX_CHARS, one_line, unescape
 
 COMMAND: Final = "/train"
 """Fixed. Slack itself owns /status."""
@@ -84,6 +85,19 @@ def message_talk(body: Mapping[str, Any], bot_user: str, team: str | None = None
         return None
     request = _request(body, event, Origin.DIRECT if is_direct else Origin.THREAD, bot_user, team)
     return Talk(request=request, under_bot=event.get("parent_user_id") == bot_user) if request else None
+
+
+def bare_words(body: Mapping[str, Any], bot_user: str, team: str | None = None) -> Request | None:
+    """What is said in a channel to nobody: no mention, no thread."""
+    event = _mapping(body, "event")
+    thread_ts, channel = _text(event, "thread_ts"), _text(event, "channel")
+    is_direct = event.get("channel_type") in {"im", "mpim"} or channel.startswith("D")
+    in_thread = bool(thread_ts) and thread_ts != event.get("ts")
+    if not _is_talk(event) or event.get("user") == bot_user or is_direct or in_thread:
+        return None
+    if _mention(bot_user).search(_text(event, "text")):
+        return None
+    return _request(body, event, Origin.CHANNEL, bot_user, team)
 
 
 def press(body: Mapping[str, Any], team: str | None = None) -> Press | None:
@@ -203,12 +217,14 @@ def _is_talk(event: Mapping[str, Any]) -> bool:
 
 
 def _words(text: str, bot_user: str | None) -> str:
-    """What was typed: mention, command name and superfluous blanks gone. ``/train`` may be typed out where Slack takes
-    no slash command (in threads)."""
+    """What was typed: mention, command name and dressing gone. ``/train`` may be typed out where Slack takes no slash
+    command (in threads)."""
     if bot_user:
-        text = _mention(bot_user).sub(" ", text)
-    words = one_line(unescape(text))
-    return words[len(COMMAND) :].strip() if words.split(" ", 1)[0] == COMMAND else words
+        text = _mention(bot_user).sub(" ", re.sub(rf"([*_~`]+)({_mention(bot_user).pattern})\1", r"\2", text))
+    words = undressed(unescape(text[:MAX_CHARS]))
+    name, _, rest = words.partition(" ")
+    words = undressed(rest) if name.rstrip(":,").lower() == COMMAND else words
+    return one_line(words)
 
 
 def _mention(bot_user: str) -> re.Pattern[str]:

@@ -17,6 +17,8 @@ class Origin(StrEnum):
     THREAD = "thread"
     """Plain words in a thread under one of our messages."""
     DIRECT = "direct"
+    CHANNEL = "channel"
+    """Plain words in a channel: not meant for the bot, even if they read like a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
