@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from trainmaster.trainer.checkpoints.files import SavedFile, copy_verified, sweep_partials
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
-from trainmaster.trainer.contract import EPOCH_FILE, RunLayout, Verdict
+from trainmaster.trainer.contract import EPOCH_FILE, RunLayout, Verdict, read_json
+
+_INCIDENTS_READ: Final = 20
+"""The first ones: later incidents are of the same epoch or of later ones, but for what a rollback repeated."""
 
 
 def ultralytics_copy(layout: RunLayout, epoch: int) -> Path:
@@ -47,8 +51,10 @@ def state_epoch(name: str) -> int | None:
 def retain(layout: RunLayout, *, keep: int) -> list[Path]:
     """Full states and their Ultralytics copies are down to the ones worth having; what was removed, in order.
 
-    What stays: the newest ``keep`` epochs, the best clean one by fitness, and, so that there is always a way back, the
-    newest clean one. Files that a killed process left half-written go too. ``stop.pt`` and files of other names are
+    What stays is what a way back may need: the newest ``keep`` epochs; of the clean ones the newest, the best by
+    fitness, the newest from before the first incident, and a spread of older ones, one for each power of two epochs
+    back. So a run of 1,000 epochs keeps about ``keep`` + 12. Files that a killed process left half-written go too.
+    ``stop.pt`` and files of other names are
     nobody's business here. Only for the trainer that owns the run directory.
     """
     epochs = epochs_on_disk(layout)
@@ -59,10 +65,34 @@ def retain(layout: RunLayout, *, keep: int) -> list[Path]:
     rated = [(fitness, epoch) for epoch in clean if (fitness := _fitness(layout, rows, epoch)) is not None]
     if rated:
         kept.add(max(rated)[1])
+    if keep > 0:
+        kept.update(_spread(clean, newest=epochs[-1] if epochs else 0))
+        incident = _first_incident(layout, rows)
+        kept.update([epoch for epoch in clean if incident is not None and epoch < incident][-1:])
     doomed = [path for epoch in epochs if epoch not in kept for path in _files_of(layout, epoch)]
     for path in doomed:
         path.unlink(missing_ok=True)
     return [*doomed, *sweep_partials(layout.states, layout.weights)]
+
+
+def _spread(clean: Sequence[int], *, newest: int) -> set[int]:
+    """One epoch for each power of two back: the oldest that is from 2^k to below 2^(k+1) epochs old. Being the oldest,
+    it is the next to move on, so that no age is left empty while the run goes on."""
+    by_age: dict[int, int] = {}
+    for epoch in reversed(clean):
+        by_age[(newest - epoch).bit_length()] = epoch
+    return set(by_age.values())
+
+
+def _first_incident(layout: RunLayout, rows: Mapping[str, Attestation]) -> int | None:
+    """The first epoch (from 1) that had a bad batch on record, or left a file that is not clean; None when none did."""
+    epochs = [row.epoch for row in rows.values() if row.verdict is Verdict.CONTAMINATED and row.epoch is not None]
+    try:
+        folders = sorted(path for path in layout.incidents.iterdir() if path.name.isdigit())[:_INCIDENTS_READ]
+        told = [(read_json(folder / "incident.json") or {}).get("epoch") for folder in folders]
+    except OSError:
+        told = []
+    return min([*epochs, *(epoch for epoch in told if isinstance(epoch, int) and epoch >= 1)], default=None)
 
 
 def _files_of(layout: RunLayout, epoch: int) -> list[Path]:

@@ -49,7 +49,8 @@ The guard's own keys:
   bad_count=10       bad batches among the last bad_window that are put up with
   bad_window=2000    batches over which bad_count counts
   keep_states=3      full states of past epochs that are kept, beside the best and
-                     the newest clean one
+                     the newest clean one, the newest from before the first
+                     incident, and one for each power of two epochs back
   again=auto         given once more (by a cluster, by a service manager), the same
                      command goes on with its own run; no: it begins a new one.
                      A job that Slurm queued again goes on unasked

@@ -38,7 +38,8 @@ class GuardSettings:
     bad_window: int = 2000
     """Batches over which ``bad_count`` counts."""
     keep_states: int = 3
-    """Full states of past epochs that are kept, besides the best and the newest clean one."""
+    """Full states of past epochs that are kept, besides the best and the newest clean one, the newest clean one from
+    before the first incident, and one clean one for each power of two epochs back."""
     drill: str | None = None
     """A planned fault, ``nan-image@2:5`` for epoch 2 batch 5: to see the alarm work."""
 
