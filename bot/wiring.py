@@ -122,7 +122,9 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         limits=settings.part(CheckLimits),
         clock=clock,
         stacks=Stacks(driver.local.signal),
-        trainers=TrainerProcesses(check_user=settings.owner_check != "off"),
+        trainers=TrainerProcesses(
+            check_user=settings.owner_check != "off", seen=driver.local.environments.remember
+        ),
         together=lambda: _one_commit(database),
     )
     host = HostWatch(

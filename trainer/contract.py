@@ -315,7 +315,7 @@ def encode_record(record: dict[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False) -> None:
+def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False, mode: int = 0o644) -> None:
     """``path`` holds ``record`` or what it held before, never a part of either.
 
     A file name that is no UTF-8 has a question mark for each byte that is none. ``durable`` also survives a power cut
@@ -333,7 +333,7 @@ def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False) -
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -21,9 +21,11 @@ from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.core.health.host import gpu_text
+from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
 from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
@@ -63,6 +65,7 @@ async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callab
     if not faults:
         items.append(Item(mark=Mark.DONE, text="Settings", detail=f"{len(Settings.model_fields)} read, none at fault"))
     items += _directories(settings)
+    items += _reach(settings, env_file)
     items += await _host(settings, now())
     if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
         return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: a token or the channel is not set"))
@@ -81,6 +84,30 @@ def _directories(settings: Settings) -> list[Item]:
         items.append(_runs(settings.runs_dir))
         items.append(_space("Disk of RUNS_DIR", settings.runs_dir, settings.part(HostLimits).disk_free_min_gib))
     items.append(_state(settings.state_dir))
+    return items
+
+
+def _reach(settings: Settings, env_file: Path | None) -> list[Item]:
+    """Who else may read the secrets or write where the bot believes what stands; and on which runs it acts."""
+    items = [Item(mark=Mark.DONE, text="Owners", detail=who_is_trusted(OwnerCheck(settings.owner_check)))]
+    shared = settings.owner_check == "group"
+    places = (
+        (".env", env_file, 0o077, "holds tokens: chmod 600"),
+        ("STATE_DIR", settings.state_dir, 0o077, "chmod 700; the bot does so at its start where it may"),
+        ("RUNS_DIR", settings.runs_dir, 0o002 if shared else 0o022, "chmod go-w, or OWNER_CHECK=group"),
+    )
+    for name, path, mask, hint in places:
+        try:
+            status = path.stat() if path is not None else None
+        except OSError:
+            continue
+        if status is not None and status.st_mode & mask and not (name == "RUNS_DIR" and status.st_mode & 0o1000):
+            what = "write to" if name == "RUNS_DIR" else "read or write"
+            detail = f"others may {what} {path} (mode {status.st_mode & 0o7777:o}): {hint}"
+            items.append(Item(mark=Mark.WARNING, text=f"{name} is open", detail=detail))
+        if status is not None and status.st_uid not in {os.geteuid(), 0}:
+            detail = f"{path} is owned by uid {status.st_uid}, who may change it at any time"
+            items.append(Item(mark=Mark.WARNING, text=f"{name} is somebody else's", detail=detail))
     return items
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -48,9 +49,21 @@ def lock(state_dir: Path) -> int | None:
 def _open(state_dir: Path) -> int:
     path = state_dir / "lock"
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _close_to_others(state_dir)
+        return descriptor
     except OSError as error:
         if error.errno not in _READ_ONLY or not path.exists():
             raise
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _close_to_others(state_dir: Path) -> None:
+    """Nobody else reads or writes there: it holds what was said, decided and launched. Files of an earlier version, or
+    of a person's own making, are closed too; what can't be is left, and ``doctor`` names it."""
+    for folder, _, names in os.walk(state_dir):
+        for path, mode in ((Path(folder), 0o700), *((Path(folder, name), 0o600) for name in names)):
+            with contextlib.suppress(OSError):
+                if not path.is_symlink():
+                    path.chmod(mode)

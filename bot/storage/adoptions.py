@@ -21,8 +21,8 @@ def write_adoption(adoption: Adoption, state_dir: Path) -> None:
         OSError: it reads what it did before.
     """
     folder = state_dir / ADOPTIONS_DIR_NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_json(folder / f"{adoption.name}.json", adoption.to_json(), durable=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    replace_json(folder / f"{adoption.name}.json", adoption.to_json(), durable=True, mode=0o600)
 
 
 def find_adoptions(state_dir: Path) -> tuple[Path, ...]:

@@ -127,7 +127,7 @@ class AuditLog:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         created = not self._path.exists()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -149,7 +149,7 @@ class AuditLog:
         except OSError:
             os.ftruncate(descriptor, size)
             raise
-        replace_json(self._head_path, {"seq": entry.seq, "digest": entry.digest}, durable=True)
+        replace_json(self._head_path, {"seq": entry.seq, "digest": entry.digest}, durable=True, mode=0o600)
 
     def _close_torn_line(self, descriptor: int, now: float) -> AuditEntry | None:
         """The last entry; a cut-off line after it is ended and sworn to by an entry of its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -39,7 +41,9 @@ def open_file(path: Path, *, timeout_s: float) -> sqlite3.Connection:
         sqlite3.Error: see :func:`is_damaged`.
         OSError: its directory cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(OSError):  # SQLite would make it readable to everybody; its helper files take its mode
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row

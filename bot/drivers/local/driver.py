@@ -18,13 +18,14 @@ from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, Process
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.drivers.local.families import Families
+from trainmaster.bot.drivers.local.launch_environment import LaunchEnvironments
 from trainmaster.bot.drivers.local.launches import KEY_VARIABLE, Launches
 from trainmaster.bot.drivers.local.out_of_memory import OomWitness
 from trainmaster.bot.drivers.local.proc_stat import ProcStat, ProcTable, read_stat
 from trainmaster.bot.drivers.local.start_times import StartTimes
 from trainmaster.bot.drivers.local.trainer_process import own_family
 from trainmaster.bot.errors import DriverError
-from trainmaster.trainer.contract import boot_id
+from trainmaster.trainer.contract import RUN_VARIABLE, boot_id
 
 _FIND_TIMEOUT_S: Final = 5.0
 """How long a launched process may take from fork to exec, before it can be seen to carry its key."""
@@ -41,6 +42,7 @@ class LocalDriver:
         self._host = socket.gethostname()
         self._boot_id = boot_id()
         self._launches = Launches(launches)
+        self.environments = LaunchEnvironments(launches / "environments")
         self._start_times = StartTimes(launches / "boot.json", self._boot_id)
         self._children: dict[ProcessIdentity, subprocess.Popen[bytes]] = {}
         self._meters: dict[ProcessIdentity, tuple[float, float]] = {}
@@ -162,7 +164,9 @@ class LocalDriver:
                     child = subprocess.Popen(
                         spec.argv,
                         cwd=spec.cwd,
-                        env=trainer_environment({**spec.env, KEY_VARIABLE: self._launches.mark(spec.key)}),
+                        env=trainer_environment(
+                            {**spec.env, KEY_VARIABLE: self._launches.mark(spec.key)}, self._launched_with(spec)
+                        ),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -179,6 +183,10 @@ class LocalDriver:
             self._children[identity] = child
             self._launches.remember(spec.key, identity)
             return identity
+
+    def _launched_with(self, spec: LaunchSpec) -> dict[str, str] | None:
+        directory = spec.env.get(RUN_VARIABLE)
+        return self.environments.recall(Path(directory)) if directory else None
 
     def survivors(self, process: ProcessIdentity) -> tuple[ProcessIdentity, ...]:
         """Living processes that belong to it, itself left out: its descendants, the session or group that it leads,

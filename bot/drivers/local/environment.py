@@ -9,12 +9,21 @@ from typing import Final
 
 from trainmaster import __file__ as face
 
-_HIDDEN: Final = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN")
-"""Tokens are the bot's alone: a trainer's environment ends in crash dumps and experiment trackers."""
-
-_OF_ANOTHER_JOB: Final = ("SLURM_", "SBATCH_")
-"""A bot that itself runs in a job of a cluster: what it starts is not that job."""
-_CLUSTER_ADDRESS: Final = ("SLURM_CONF", "SLURM_CONF_SERVER")
+_PLAIN: Final = frozenset(
+    [
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "TMPDIR", "TEMP", "TMP"),
+        *("LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONHASHSEED"),
+        *("PYTHONIOENCODING", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+        *("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+        *("SLURM_CONF", "SLURM_CONF_SERVER"),
+    ]
+)
+_PLAIN_PREFIXES: Final = (
+    *("LC_", "XDG_", "CONDA_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "ROCM_", "HSA_", "NCCL_", "RCCL_", "OMP_", "MKL_"),
+    *("OPENBLAS_", "KMP_", "NUMEXPR_", "YOLO_", "ULTRALYTICS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "MPL"),
+)
+"""What a program needs to run at all and to find its devices: all that goes along of the bot's own environment. A list
+of what to keep back would always be one name short, and a trainer's environment ends in crash dumps and trackers."""
 
 _CHECKOUT: Final = Path(face).resolve().parent.parent
 _ALONE: Final = _CHECKOUT / "trainmaster" / "alone"
@@ -22,17 +31,15 @@ _ALONE: Final = _CHECKOUT / "trainmaster" / "alone"
 ``bot``, ``trainer``, ``commands`` and ``tests`` before modules that a user calls so."""
 
 
-def trainer_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The bot's own without its secrets, with ``extra``, and such that the trainer is found when the bot runs from a
-    checkout. Installed packages are left alone: those of another Python must not be mixed in.
+def trainer_environment(extra: Mapping[str, str], launched_with: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the trainer was ``launched_with`` before, else the plain part of the bot's own; with ``extra``, and such
+    that the trainer is found when the bot runs from a checkout. Installed packages are left alone: those of another
+    Python must not be mixed in.
 
     Of the bot's own ``PYTHONPATH`` only absolute entries stay: an empty or relative one means whatever folder a process
     starts in, and a run's folder may hold a ``json.py``. What ``extra`` gives stays as it is."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _HIDDEN and (name in _CLUSTER_ADDRESS or not name.startswith(_OF_ANOTHER_JOB))
-    }
+    plain = {name: value for name, value in os.environ.items() if name in _PLAIN or name.startswith(_PLAIN_PREFIXES)}
+    environment = dict(plain if launched_with is None else launched_with)
     inherited = environment.pop("PYTHONPATH", "").split(os.pathsep)
     path = [extra["PYTHONPATH"]] if "PYTHONPATH" in extra else [part for part in inherited if Path(part).is_absolute()]
     if _CHECKOUT.name not in {"site-packages", "dist-packages"}:

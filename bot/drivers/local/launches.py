@@ -37,7 +37,7 @@ class Launches:
         """
         path = self._path(key, ".lock")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise DriverError(
@@ -62,7 +62,7 @@ class Launches:
     def remember(self, key: str, process: ProcessIdentity) -> None:
         """The launch's process is ``process``. A disk that refuses costs only speed: the environment tells as well."""
         try:
-            replace_json(self._path(key, ".json"), asdict(process))
+            replace_json(self._path(key, ".json"), asdict(process), mode=0o600)
         except OSError:
             return
 

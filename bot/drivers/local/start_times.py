@@ -49,8 +49,8 @@ class StartTimes:
         if all(abs(now - then) > _TOLERANCE_S for then in self._seen):
             self._seen = [*self._seen, now][-_MAX_KEPT:]
             with suppress(OSError):  # memory of this process remains; the worst is an "unknown" after a restart
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                replace_json(self._path, {"boot_id": self._boot, "btimes": self._seen})
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                replace_json(self._path, {"boot_id": self._boot, "btimes": self._seen}, mode=0o600)
         return now
 
     def _load(self) -> list[float]:

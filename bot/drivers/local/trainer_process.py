@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -32,10 +32,11 @@ def own_family() -> frozenset[int]:
 
 
 class TrainerProcesses:
-    """Remembers what it has recognised: a process stays what it is."""
+    """Remembers what it has recognised: a process stays what it is. ``seen`` is told once of every trainer."""
 
-    def __init__(self, *, check_user: bool = True) -> None:
+    def __init__(self, *, check_user: bool = True, seen: Callable[[Path, int], None] | None = None) -> None:
         self._check_user = check_user
+        self._seen = seen
         self._known: set[tuple[ProcessIdentity, Path]] = set()
 
     def fault(self, view: RunView) -> str:
@@ -57,6 +58,8 @@ class TrainerProcesses:
             return f"process {process.pid} can't be looked into ({type(error).__name__})"
         if not why:
             self._known.add((process, view.directory))
+            if self._seen is not None:
+                self._seen(view.directory, process.pid)
         return why
 
     def _stranger(self, process: psutil.Process, directory: Path, record: RunRecord) -> str:

@@ -36,8 +36,8 @@ class Submissions:
             DriverError: it could not be written, so nothing may be submitted.
         """
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            replace_json(self._path(submission.key), asdict(submission), durable=True)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            replace_json(self._path(submission.key), asdict(submission), durable=True, mode=0o600)
         except OSError as error:
             raise DriverError(
                 "launch-failed",

@@ -49,3 +49,20 @@ def test_read_only_directory_is_locked_if_it_can_be(
         with pytest.raises(StoreError, match="another Trainmaster"):
             lock(tmp_path)
         os.close(descriptor)
+
+
+def test_nobody_else_reads_or_writes_the_state(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "launches").mkdir(parents=True, mode=0o755)
+    (state / "audit.jsonl").write_text("")
+    (state / "audit.jsonl").chmod(0o644)
+    outside = tmp_path / "outside"
+    outside.write_text("")
+    outside.chmod(0o644)
+    (state / "link").symlink_to(outside)
+    descriptor = lock(state)
+    assert descriptor is not None
+    os.close(descriptor)
+    modes = {path.name: path.lstat().st_mode & 0o777 for path in (state, *state.iterdir()) if not path.is_symlink()}
+    assert modes == {"state": 0o700, "launches": 0o700, "audit.jsonl": 0o600, "lock": 0o600}
+    assert outside.stat().st_mode & 0o777 == 0o644

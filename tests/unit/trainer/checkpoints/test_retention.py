@@ -86,8 +86,8 @@ def test_the_newest_clean_state_before_the_first_incident_stays(tmp_path: Path, 
 def test_copy_that_is_contaminated_makes_its_epoch_unclean(tmp_path: Path) -> None:
     layout = run_of(tmp_path, {1: 0.1, 2: 0.2, 3: 0.3})
     attest(layout, ultralytics_copy(layout, 3), epoch=3, verdict="contaminated", reasons=["scrubbed"])
-    retain(layout, keep=1)
-    assert epochs_on_disk(layout) == [1, 2, 3]
+    retain(layout, keep=0)
+    assert epochs_on_disk(layout) == [2]
 
 
 def test_other_files_stay_and_half_written_ones_go(tmp_path: Path) -> None:
