@@ -2,7 +2,7 @@
 
 Read from the process while it lives (``/proc/PID/environ`` is as it was at its start), kept in the bot's own folder
 with mode 600: it may hold keys of experiment trackers, without which a restarted run would report to nobody.
-docs/decisions/0012-a-trainers-environment.md says why.
+docs/decisions/0014-a-trainers-environment.md says why.
 """
 
 from __future__ import annotations
