@@ -51,8 +51,6 @@ class Scope:
 
 
 def scope_of(alert: Alert) -> Scope:
-    """A condition is silenced itself. An occurrence won't come again under its own fingerprint: its check is silenced
-    on this run."""
-    if alert.finding.nature is Nature.CONDITION:
-        return Scope(fingerprint=alert.fingerprint)
+    """A kind of condition of the run: non-finite batches of ``night``, not those of one epoch, which ends while they go
+    on in the next."""
     return Scope(run=alert.finding.run, check=alert.finding.check)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import severity_rank
-from trainmaster.bot.core.alerts.finding import Finding, Nature
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import AnyCheck
 
 
@@ -89,6 +89,8 @@ def _found(
     if alert is not None and alert.state is AlertState.FIRING:
         return _still_firing(alert, finding, now, limits)
     if finding.nature is Nature.OCCURRENCE:
+        if finding.over and alert is None and finding.severity is not Severity.CRITICAL:
+            return None  # no emergency, and over before anybody was told: the operation that it was part of tells it
         return _happened(alert, finding, now, limits, first_seen_ts)
     if limits.hold_s(finding.check, finding.severity, finding.nature) <= 0:
         return _fire(alert, finding, now, since_ts=_pending_since(alert, now))
@@ -139,6 +141,9 @@ def _still_firing(alert: Alert, finding: Finding, now: float, limits: AlertLimit
     if alert.finding.nature is Nature.CONDITION and finding.nature is Nature.OCCURRENCE:
         # What held has become what happened: it is over. Its last figures are taken along.
         return _absent(alert, now, limits, last=replace(finding, nature=Nature.CONDITION))
+    if finding.over:
+        over = replace(alert, finding=finding, state=AlertState.RESOLVED, updated_ts=now, resolved_ts=now)
+        return Tracked(alert=over, reason=TrackReason.RESOLVED)
     if finding.nature is Nature.OCCURRENCE and finding.ts > alert.since_ts + limits.again_s:
         return _fire(alert, finding, now, since_ts=finding.ts)
     if severity_rank(finding.severity) > severity_rank(alert.finding.severity):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.run.facts import Event
 from trainmaster.bot.core.run.forecast import duration
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.trainer.contract import EventKind
 
 Teller = Callable[[RunView, Event], Finding]
@@ -24,15 +25,24 @@ MAX_FILES_SHOWN: Final = 5
 
 @remembered(of=lambda view: (view.notable, view.epochs, view.attempt))
 def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    """One occurrence for each notable event that this version knows. A stop that a newer attempt followed was part of
-    an operation, which tells it step by step."""
+    """One occurrence for each notable event that this version knows. An end that a newer attempt followed is over once
+    that attempt trains; a stop of one that does not yet was part of an operation, which tells it step by step."""
     del limits, now
+    told = (event for event in view.notable if event.kind in _TELLERS)
     return tuple(
-        _TELLERS[event.kind](view, event)
-        for event in view.notable
-        if event.kind in _TELLERS
-        if not (event.kind == EventKind.RUN_STOPPED and event.attempt < view.attempt)
+        _ended(view, _TELLERS[event.kind](view, event))
+        if event.kind in _ENDS and event.attempt < view.attempt
+        else _TELLERS[event.kind](view, event)
+        for event in told
+        if not (event.kind == EventKind.RUN_STOPPED and event.attempt < view.attempt and view.current is None)
     )
+
+
+def _ended(view: RunView, finding: Finding) -> Finding:
+    """The end of an earlier attempt: over once the newest one has begun an epoch."""
+    if view.current is None:
+        return finding
+    return replace(finding, over=True, resolution=f"{view.name}: trains again, in attempt {view.attempt}")
 
 
 def _occurrence(
@@ -110,6 +120,16 @@ def _known(event: Event, key: str) -> int | str:
 
 def _stopped(view: RunView, event: Event) -> Finding:
     resumable, why = event.flag("resumable"), event.text("why")
+    stands = "" if resumable else stands_at(view, event.attempt)
+    if stands:
+        return _occurrence(
+            view,
+            event,
+            Severity.INFO,
+            "training stopped on request before it had trained anything",
+            body=(f"The run stands where it stood, {stands}, and can be resumed from there.",),
+            hint="/train resume",
+        )
     return _occurrence(
         view,
         event,
@@ -219,6 +239,7 @@ def _healed(view: RunView, event: Event) -> Finding:
     )
 
 
+_ENDS: Final = frozenset({EventKind.RUN_STOPPED, EventKind.RUN_GAVE_UP, EventKind.RUN_REFUSED, EventKind.RUN_CRASHED})
 _TELLERS: Mapping[str, Teller] = {
     EventKind.RUN_STARTED: _started,
     EventKind.RUN_FINISHED: _finished,

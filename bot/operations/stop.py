@@ -9,7 +9,7 @@ from trainmaster.bot.core.run.facts import Identity, ProcessStatus
 from trainmaster.bot.core.run.forecast import batch_s, duration
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
 from trainmaster.bot.core.run.launch_spec import Force
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.gpu_release import let_go, note_holders
 from trainmaster.bot.operations.limits import OperationLimits
@@ -100,6 +100,9 @@ async def outcome(context: OperationContext, how: str) -> str:
     stopped = [event for event in view.notable if event.kind == EventKind.RUN_STOPPED and event.attempt == view.attempt]
     if view.record.state is RunRecordState.STOPPED and stopped and stopped[-1].flag("resumable"):
         return f"{how}; its state is saved and can be resumed"
+    stands = stands_at(view, view.attempt)
+    if view.record.state is RunRecordState.STOPPED and stands:
+        return f"{how}; it had trained nothing yet, so the run stands {stands} and can be resumed"
     clean = view.last_clean
     if clean is not None:
         return f"{how}; nothing newer than the clean checkpoint of epoch {clean.epoch} can be resumed"

@@ -105,6 +105,7 @@ def decode_finding(text: str) -> Finding:
         hint=awake(record.get("hint", "")),
         resolution=awake(record.get("resolution", "")),
         buttons=_each(record.get("buttons"), _button),
+        over=record.get("over") is True,
     )
 
 

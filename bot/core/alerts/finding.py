@@ -49,6 +49,8 @@ class Finding:
     hint: str = ""
     resolution: str = ""
     buttons: tuple[Button, ...] = ()
+    over: bool = False
+    """Of an occurrence: what it told no longer holds, since the run recovered."""
 
     @property
     def fingerprint(self) -> str:

@@ -11,7 +11,7 @@ from trainmaster.bot.core.run.facts import CheckpointFact, Event, LogError, Proc
 from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.state import RunState, judge_state
-from trainmaster.trainer.contract import Heartbeat, Verdict
+from trainmaster.trainer.contract import EventKind, Heartbeat, Verdict
 
 
 def planned_epochs(epoch: int | None, epochs: int | None) -> int | None:
@@ -242,3 +242,14 @@ def story_of(epochs: Mapping[tuple[int, int], EpochView]) -> tuple[EpochView, ..
             chosen = {kept: epoch for kept, epoch in chosen.items() if kept < number}
         chosen[number] = view
     return tuple(chosen[number] for number in sorted(chosen))
+
+
+def stands_at(view: RunView, attempt: int) -> str:
+    """Where the run stands when ``attempt`` was ended while it was starting up; empty when that attempt trained
+    something, or there is nothing to resume from."""
+    if any(number == attempt for number, _ in view.epochs):
+        return ""
+    stops = [one for one in view.notable if one.kind == EventKind.RUN_STOPPED and one.attempt < attempt]
+    if stops and stops[-1].flag("resumable"):
+        return f"in epoch {stops[-1].integer('epoch')} after batch {stops[-1].integer('batch')}"
+    return f"after epoch {view.last_clean.epoch}" if view.last_clean is not None else ""

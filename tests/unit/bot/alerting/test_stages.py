@@ -97,10 +97,10 @@ def test_information_under_a_silence_is_let_go() -> None:
     assert silencing(info, [silence()], NOW).reason is SilenceReason.LET_GO
 
 
-def test_silence_asked_under_an_occurrence_covers_its_check_on_its_run() -> None:
-    happened = scope_of(alert(finding=finding("state_healed", nature=Nature.OCCURRENCE)))
-    assert (happened.fingerprint, happened.run, happened.check) == (None, "digits-1", "state_healed")
-    assert scope_of(alert()).fingerprint == alert().fingerprint
+@pytest.mark.parametrize("nature", list(Nature))
+def test_silence_asked_under_an_alert_covers_its_kind_on_its_run(nature: Nature) -> None:
+    scope = scope_of(alert(finding=finding("nonfinite", nature=nature)))
+    assert (scope.fingerprint, scope.run, scope.check) == (None, "digits-1", "nonfinite")
 
 
 REPEAT_S = LIMITS.repeat_critical_s

@@ -262,3 +262,20 @@ def test_resolution_follows_only_a_firing_alert(looks: list[tuple[list[Finding],
             if one.reason is TrackReason.DROPPED:
                 assert before[one.alert.fingerprint].state is AlertState.PENDING
         life.look(*findings, after_s=after_s)
+
+
+def test_what_happened_is_resolved_once_the_run_recovered() -> None:
+    life = Life()
+    assert life.look(HAPPENED) == [TrackReason.FIRED]
+    life.tell()
+    assert life.look(replace(HAPPENED, over=True), after_s=60) == [TrackReason.RESOLVED]
+    assert life.only.state is AlertState.RESOLVED
+    assert life.look(replace(HAPPENED, over=True), after_s=60) == []
+
+
+def test_emergency_that_was_over_before_anybody_looked_is_told_and_a_stop_is_not() -> None:
+    emergency, stop = Life(), Life()
+    assert emergency.look(replace(HAPPENED, over=True)) == [TrackReason.FIRED]
+    assert emergency.look(replace(HAPPENED, over=True), after_s=1) == [TrackReason.RESOLVED]
+    stopped = finding("run_stopped", nature=Nature.OCCURRENCE, severity=Severity.WARNING)
+    assert stop.look(replace(stopped, over=True)) == []

@@ -197,6 +197,30 @@ def test_a_stop_that_a_newer_attempt_followed_is_told_by_its_operation_alone(wri
     written.attempt = 2
     written.record()
     assert "run_stopped" not in _all(look())
+    written.start_epoch(2, 60)
+    assert _all(look())["run_stopped"].over
+
+
+def test_an_end_is_over_once_a_later_attempt_trains(written: WrittenRun, look: Look) -> None:
+    written.event(EventKind.RUN_CRASHED, 50, error="boom")
+    written.attempt = 2
+    written.record()
+    assert not _all(look())["run_crashed"].over
+    written.start_epoch(2, 60)
+    ended = _all(look())["run_crashed"]
+    assert ended.over
+    assert "trains again, in attempt 2" in ended.resolution
+
+
+def test_a_stop_during_start_up_says_where_the_run_stands(written: WrittenRun, look: Look) -> None:
+    written.event(EventKind.RUN_STOPPED, 50, epoch=2, batch=3, resumable=True)
+    written.attempt = 2
+    written.record()
+    written.event(EventKind.RUN_STOPPED, 60, epoch=None, batch=None, resumable=False)
+    stop = _all(look())["run_stopped"]
+    assert "before it had trained anything" in stop.title
+    assert "in epoch 2 after batch 3" in stop.body[0]
+    assert "can be resumed" in stop.body[0]
 
 
 @pytest.mark.parametrize(
