@@ -122,9 +122,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         limits=settings.part(CheckLimits),
         clock=clock,
         stacks=Stacks(driver.local.signal),
-        trainers=TrainerProcesses(
-            check_user=settings.owner_check != "off", seen=driver.local.environments.remember
-        ),
+        trainers=TrainerProcesses(check_user=settings.owner_check != "off", seen=driver.local.environments.remember),
         together=lambda: _one_commit(database),
     )
     host = HostWatch(
