@@ -151,6 +151,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         report_limits=settings.part(ReportLimits),
         host=lambda: host.fact,
         roles=connection.people,
+        planned=operations.planned,
         audit=audit,
         members_care=settings.alerts_handled_by == "members",
         link=connection.link,

@@ -73,7 +73,7 @@ async def meant_alert(invocation: Invocation, context: Context) -> Alert:
     if len(firing) == 1:
         return firing[0]
     if not firing:
-        raise CommandError("nothing-fires", "no alert is firing.", "/train alerts")
+        raise CommandError("no-alert", "no alert is firing.", "/train alerts")
     view = await find_run(invocation, context)
     of_run = [alert for alert in firing if alert.finding.run == view.run]
     if len(of_run) == 1:

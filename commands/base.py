@@ -129,6 +129,8 @@ class Context:
     audit: AuditTrail | None = None
     members_care: bool = False
     """Whether members of the alert channel may take and silence alerts, not only people on call."""
+    planned: Callable[[str], tuple[str, ...]] = lambda _: ()
+    """What is planned for a run and under way on it, a sentence each."""
     link: Callable[[Posted], str] = lambda _: ""
     """The address of a message."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
+from trainmaster.bot.core.conversation.message import Item, Mark, Message, Reply, Table, Tone
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.bot.errors import CommandError
@@ -23,8 +23,9 @@ async def list_runs(invocation: Invocation, context: Context) -> Reply:
     message = Message(
         title=f"{len(every):,} run{'s' if len(every) != 1 else ''}, {num_at_work:,} at work",
         tone=Tone.NEUTRAL,
+        items=tuple(_life(view, label_of(view, context)) for view in every[:_MAX_SHOWN]),
         table=Table(
-            header=("Run", "State", "Epoch", "Bad", "Last sign of life"),
+            header=("Run", "State", "Epoch", "Bad"),
             rows=tuple(_row(view, label_of(view, context)) for view in every[:_MAX_SHOWN]),
         ),
         context=(*((f"{left_out:,} older ones not shown",) if left_out > 0 else ()), "/train use RUN", "/train status"),
@@ -40,8 +41,14 @@ def _row(view: RunView, label: str) -> tuple[str, ...]:
         f"{view.state.value}, watched only" if view.watched_only else view.state.value,
         f"{'?' if epoch is None else epoch} of {planned_epochs(epoch, view.total_epochs) or '?'}",
         f"{view.num_bad:,}",
-        moment(beat.ts) if beat else "none",
     )
+
+
+def _life(view: RunView, label: str) -> Item:
+    """A line, as a table's cell can't show a time in the reader's own zone."""
+    beat = view.heartbeat
+    mark = Mark.RUNNING if view.state.active else Mark.WAITING
+    return Item(mark=mark, text=label, detail=f"last sign of life {moment(beat.ts)}" if beat else "no sign of life yet")
 
 
 async def use_run(invocation: Invocation, context: Context) -> Reply:

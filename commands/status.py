@@ -34,12 +34,16 @@ async def status(invocation: Invocation, context: Context) -> Reply:
     message = Message(
         title=title,
         tone=_TONES.get(view.state, Tone.WARNING if firing else Tone.GOOD),
-        body=(*watched_only(view), *(f"Firing: {alert.finding.title}" for alert in firing[:5])),
+        body=(
+            *watched_only(view),
+            *context.planned(view.run),
+            *(f"Firing: {alert.finding.title}" for alert in firing[:5]),
+        ),
         fields=(
             ("State", _state(view)),
             ("Epoch", _epoch(view)),
             ("Batch", _batch(view)),
-            ("Runtime", _runtime(view, now)),
+            ("Runtime", runtime_text(view, now)),
             ("Bad batches (NaN)", _bad(view)),
             ("Clipped gradients", _clips(view)),
             ("Next milestone", _milestone(view, ahead)),
@@ -98,11 +102,16 @@ def _batch(view: RunView) -> str:
     return f"{beat.batch:,} of {beat.batches if beat.batches is None else format(beat.batches, ',')}{share}"
 
 
-def _runtime(view: RunView, now: float) -> str:
+def runtime_text(view: RunView, now: float) -> str:
+    """How long the run takes so far and, when it is not the first, how long this attempt does."""
     if view.record is None or view.record.started_ts is None:
         return "unknown"
     end = now if view.state.active else (view.record.updated_ts or now)
-    return f"{duration(max(0.0, end - view.record.started_ts))} (since {moment(view.record.started_ts)})"
+    text = f"{duration(max(0.0, end - view.record.started_ts))} (since {moment(view.record.started_ts)})"
+    began_ts = view.began_ts
+    if began_ts is None or view.attempt == 1:
+        return text
+    return f"{duration(max(0.0, end - began_ts))} (since {moment(began_ts)}); attempt {view.attempt}: {text}"
 
 
 def _bad(view: RunView) -> str:

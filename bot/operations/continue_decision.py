@@ -53,4 +53,7 @@ class ContinueDecision:
         because = f"Because: {why}" if why else "No reason was given."
         where = f" Decided in attempt {view.attempt}" + (f", epoch {epoch}." if epoch is not None else ".")
         title = f"{view.name} goes on without a rollback"
+        if not view.state.active:
+            title = f"No rollback of {view.name}: it is {view.state.value} and stays so"
+            where += " /train resume starts it again."
         return Reply(message=Message(title=title, body=(f"Decided by {person(user)}. {because}{where}",)))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
-from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval
-from trainmaster.bot.core.decisions.operation import Operation, OperationKind
+from trainmaster.bot.core.decisions.operation import IntentKind, Operation, OperationKind
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
@@ -307,6 +307,23 @@ class Operations:
         """The question that waits for an answer."""
         found = self.approvals.pending(run)
         return found[0] if found else None
+
+    def planned(self, run: str) -> tuple[str, ...]:
+        """What is planned for the run and under way on it, a sentence each, what is under way first."""
+        told = []
+        operation, question = self.open(run), self.pending(run)
+        stop = self.intents.get(run, IntentKind.STOP_AFTER_EPOCH)
+        if operation is not None:
+            told.append(f"Under way since {moment(operation.created_ts)}: {operation.kind}, in step {operation.step}.")
+        if question is not None:
+            told.append(
+                f"Open question: a rollback to epoch {question.plan.target.epoch}, asked for by "
+                f"{actor(question.requester)}, until {moment(question.expires_ts)}."
+            )
+        if stop is not None:
+            when = f"epoch {stop.epoch}" if stop.epoch else "the first epoch"
+            told.append(f"Planned: it will be stopped after {when}, asked for by {person(stop.user)}.")
+        return tuple(told)
 
     def held(self, run: str) -> bool:
         """Whether an operation is under way, so that the death of the process is expected."""

@@ -171,6 +171,11 @@ class RunView:
         return judge_state(self.record, self.heartbeat, self.process)
 
     @property
+    def began_ts(self) -> float | None:
+        """When the first attempt began, as far as the events tell."""
+        return min((one.ts for one in self.notable if one.kind == EventKind.RUN_STARTED), default=None)
+
+    @property
     def beat(self) -> Heartbeat | None:
         """The heartbeat, if it is of the newest attempt."""
         if self.heartbeat is None or (self.record and self.heartbeat.attempt != self.record.attempt):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.core.health.host import HostFact, MemoryFact
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.reading.run_files import RunReader
-from trainmaster.commands.status import host_field
+from trainmaster.commands.status import host_field, runtime_text
+from trainmaster.trainer.contract import EventKind
 
 MEMORY = MemoryFact(total_gib=64.0, available_gib=40.0, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
 HERE = HostFact(ts=START_TS, name=os.uname().nodename, memory=MEMORY)
+
+ALIVE = ProcessFact(status=ProcessStatus.ALIVE, ts=START_TS)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,13 @@ def test_status_tells_of_the_host_that_the_bot_sees(
 @pytest.fixture
 def written(tmp_path: Path) -> WrittenRun:
     return WrittenRun(tmp_path)
+
+
+def test_runtime_is_told_of_the_run_and_of_the_attempt(written: WrittenRun) -> None:
+    written.event(EventKind.RUN_STARTED, 0, level="standard")
+    written.attempt = 2
+    written.record(started_ts=START_TS + 3600)
+    view = replace(RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS), process=ALIVE)
+    text = runtime_text(view, START_TS + 7200)
+    assert text.startswith("2 h (since ")
+    assert "attempt 2: 60 min (since " in text or "attempt 2: 1 h (since " in text
