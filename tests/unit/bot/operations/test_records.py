@@ -20,7 +20,7 @@ async def test_archive_lists_what_rollbacks_put_aside(world: PaperWorld) -> None
     assert "no rollback" in (await world.operations.archives(RUN)).message.title
     await world.approve(await world.ask())
     message = (await world.operations.archives(RUN)).message
-    assert message.title == "digits: 1 archives"
+    assert message.title == "digits: 1 archive"
     assert "after epoch 3: 1 files" in message.items[0].detail
 
 
@@ -72,7 +72,7 @@ def test_audit_trail_names_people_and_its_own_state(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit.jsonl")
     log.append("U0BOB", "approval.yes", "run-1", {}, 100.0)
     message = listings.audit_trail(log.entries(), log.verify())
-    assert message.title == "Audit log: 1 entries, intact"
+    assert message.title == "Audit log: 1 entry, intact"
     assert message.body == (f"{moment(100)} {person('U0BOB')}: approval.yes on run-1",)
     (tmp_path / "audit.jsonl").write_text("")
     broken = listings.audit_trail(log.entries(), log.verify())
