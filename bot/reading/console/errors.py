@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.exit_codes import CONTROL_C, WINDOWS_CODES
 from trainmaster.bot.reading.console.facts import CrashKind, ErrorOrigin
+from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.shells import KILLING, SIGNAL_NAMES
 from trainmaster.bot.reading.console.text import shortened
 
@@ -22,10 +23,10 @@ class ErrorVerdict:
     detail: str
 
 
-_KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
+_KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
     (
         CrashKind.NCCL,
-        re.compile(
+        LazyPattern(
             r"\A(?!.*out of memory)(?:.*\b(?:[nr]ccl|lib[nr]ccl|Nccl)"
             r"|.*(?:NCCL|RCCL|nccl[A-Z]|ProcessGroup(?:NCCL|Gloo)\b"
             r"|DistBackendError|DistStoreError|DistNetworkError|collective operation timeout))",
@@ -33,7 +34,7 @@ _KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
     ),
     (
         CrashKind.DATALOADER,
-        re.compile(
+        LazyPattern(
             r"\A(?!.*(?:OutOfMemory|MemoryError))(?:.*(?:DataLoader worker|Pin memory thread exited"
             r"|bus error encountered in worker|received \d+ items of ancdata|insufficient shared memory"
             r"|DataLoader timed out|Communication with the workers is no longer possible"
@@ -45,7 +46,7 @@ _KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
     ),
     (
         CrashKind.OOM,
-        re.compile(
+        LazyPattern(
             r"OutOfMemory|out[ _]of[ _]memory|(?:can't|can ?not|could not|unable to|failed to) allocate\b|MemoryError"
             r"|not enough memory|insufficient memory|paging file is too small|bad_alloc|_ALLOC_FAILED"
             r"|MemoryAllocation\b|Invalid buffer size: [\d.]+|CUDA failure 2\b"
@@ -55,7 +56,7 @@ _KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
     ),
     (
         CrashKind.CUDA_ERROR,
-        re.compile(
+        LazyPattern(
             r"CUDA (?:error|driver|failure)|CUDA-capable|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|CUSOLVER_STATUS"
             r"|CUFFT_|device-side assert|illegal memory access|AcceleratorError|No CUDA GPUs|HIP error|hipError"
             r"|MIOpen Error|miopenStatus|rocBLAS error|HSA_STATUS_ERROR|Triton Error \[(?:CUDA|HIP)\]"
@@ -64,12 +65,12 @@ _KINDS: tuple[tuple[CrashKind, re.Pattern[str]], ...] = (
         ),
     ),
 )
-_WRAPPERS = re.compile(
+_WRAPPERS = LazyPattern(
     r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|ExecuteUserScriptError)\b"
 )
-_ALLOCATION = re.compile(r"Tried to allocate [\d.]+ \w+")
-_STATUS = re.compile(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(-?\d+)|signal (SIG[A-Z]+)")
-_GOT_SIGNAL = re.compile(r"got signal: (\d+)")
+_ALLOCATION = LazyPattern(r"Tried to allocate [\d.]+ \w+")
+_STATUS = LazyPattern(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(-?\d+)|signal (SIG[A-Z]+)")
+_GOT_SIGNAL = LazyPattern(r"got signal: (\d+)")
 
 
 def judge_exception(text: str) -> ErrorVerdict:

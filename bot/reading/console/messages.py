@@ -27,50 +27,82 @@ from trainmaster.bot.reading.console.facts import (
     Started,
 )
 from trainmaster.bot.reading.console.native import native_end
+from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.shells import KILLING, signal_told
 from trainmaster.bot.reading.console.text import shortened
 
-_BANNER = re.compile(r"(?:^|\s)(Ultralytics (?:YOLO)?v?\d\S*|YOLO(?:R|v\d+)) +(?:🚀 *)?(\S*).{0,80}\btorch[ -]\d")
-_STARTED = re.compile(r"Starting training for (\d+(?:\.\d+)?) (epochs|hours)\.\.\.")
-_RESUMED = re.compile(r"Resuming training (?:from )?\S.{0,300} from epoch (\d+) to (\d+) total epochs")
-_COMPLETED = re.compile(r"(?:^|\s)(\d+) epochs completed in [\d.]+ hours\.|^Training complete \([\d.]+ hours\)")
-_EARLY = re.compile(r"(?:Training stopped early|Stopping training early) as no improvement")
-_PATIENCE = re.compile(r"in last (\d+) epochs")
-_BEST = re.compile(r"Best results observed at epoch (\d+)")
-_RECOVERY = re.compile(
-    r"(?:Loss|Fitness)\b[^.{]{0,80}\bdetected (?:\(attempt (\d+)/\d+\), recovering from|but can ?not recover from)"
+_BANNER = LazyPattern(
+    r"(?:^|\s)(Ultralytics (?:YOLO)?v?\d\S*|YOLO(?:R|v\d+)) +(?:🚀 *)?(\S*).{0,80}\btorch[ -]\d", hints=("torch",)
 )
-_NAN_WEIGHTS = re.compile(r"Skipping checkpoint save at epoch \d+: .{0,80}contains? NaN/Inf")
-_NAN_STOP = re.compile(r"^WARNING:? .*non-finite loss, ending training")
+_STARTED = LazyPattern(r"Starting training for (\d+(?:\.\d+)?) (epochs|hours)\.\.\.", hints=("Starting training for",))
+_RESUMED = LazyPattern(
+    r"Resuming training (?:from )?\S.{0,300} from epoch (\d+) to (\d+) total epochs", hints=("Resuming training",)
+)
+_COMPLETED = LazyPattern(
+    r"(?:^|\s)(\d+) epochs completed in [\d.]+ hours\.|^Training complete \([\d.]+ hours\)",
+    hints=(" epochs completed in ", "Training complete ("),
+)
+_EARLY = LazyPattern(
+    r"(?:Training stopped early|Stopping training early) as no improvement", hints=("as no improvement",)
+)
+_PATIENCE = LazyPattern(r"in last (\d+) epochs")
+_BEST = LazyPattern(r"Best results observed at epoch (\d+)")
+_RECOVERY = LazyPattern(
+    r"(?:Loss|Fitness)\b[^.{]{0,80}\bdetected (?:\(attempt (\d+)/\d+\), recovering from|but can ?not recover from)",
+    hints=("recover from", "recovering from"),
+)
+_NAN_WEIGHTS = LazyPattern(
+    r"Skipping checkpoint save at epoch \d+: .{0,80}contains? NaN/Inf", hints=("Skipping checkpoint",)
+)
+_NAN_STOP = LazyPattern(r"^WARNING:? .*non-finite loss, ending training", hints=("ending training",))
 
-_PREPARING = re.compile(
+_PREPARING = LazyPattern(
     r"^(?:engine[/\\]trainer: |(?:train|segment[/\\]train|classify[/\\]train): weights="
     r"|Image sizes \d+ train, \d+ val)"
-    r"|^=+ next attempt, "
+    r"|^=+ next attempt, ",
+    hints=("trainer: ", "train: weights=", "Image sizes", "next attempt, "),
 )
-_ENDED_EARLY = re.compile(r"\brun ended early: (.{1,300})\. State: ")
-_SIGNAL = re.compile(r"SIG[A-Z]+")
-_BEFORE_TRAINING = re.compile(r"^(SIG[A-Z]+): stopped before training began")
+_ENDED_EARLY = LazyPattern(r"\brun ended early: (.{1,300})\. State: ", hints=("run ended early: ",))
+_SIGNAL = LazyPattern(r"SIG[A-Z]+")
+_BEFORE_TRAINING = LazyPattern(r"^(SIG[A-Z]+): stopped before training began", hints=("stopped before training",))
 
-_NOTICES: tuple[tuple[NoticeKind, re.Pattern[str]], ...] = (
+_NOTICES: tuple[tuple[NoticeKind, LazyPattern], ...] = (
     (
         NoticeKind.BATCH_HALVED,
-        re.compile(r"(?:out of memory|backend memory error) with batch=\d+\. Reducing to batch=\d+"),
+        LazyPattern(
+            r"(?:out of memory|backend memory error) with batch=\d+\. Reducing to batch=\d+",
+            hints=("Reducing to batch=",),
+        ),
     ),
-    (NoticeKind.ASSIGNER_FALLBACK, re.compile(r"(?:OutOfMemoryError|out of memory) in TaskAlignedAssigner")),
-    (NoticeKind.NONFINITE_BATCH_SKIPPED, re.compile(r"Non-finite forward pass, skipping batch")),
-    (NoticeKind.LABEL_CORRUPT, re.compile(r"ignoring corrupt image/")),
-    (NoticeKind.LABEL_DUPLICATE, re.compile(r"\d+ duplicate labels removed")),
-    (NoticeKind.IMAGE_RESTORED, re.compile(r"corrupt JPEG restored and saved")),
-    (NoticeKind.LABELS_MISSING, re.compile(r"[Nn]o labels found in |Labels are missing or empty in ")),
-    (NoticeKind.AMP, re.compile(r"AMP: checks (?:skipped|failed)")),
-    (NoticeKind.NMS_SLOW, re.compile(r"NMS time limit [\d.]+s exceeded")),
-    (NoticeKind.MOSAIC_CLOSED, re.compile(r"Closing dataloader mosaic")),
-    (NoticeKind.RESUME_IGNORED, re.compile(r"Resume ignores ")),
-    (NoticeKind.LEAKED_SEMAPHORES, re.compile(r"resource_tracker: There appear to be \d+ leaked ")),
-    (NoticeKind.STOP_ASKED, re.compile(r"\bSIG[A-Z]+: stopping as soon as the state is whole")),
-    (NoticeKind.LOGGED_ERROR, re.compile(r"(?:^|[\s\]-])ERROR\b(?::| ❌| -|\s\|)")),
-    (NoticeKind.WARNING, re.compile(r"(?:^|\s)WARNING(?: ⚠️|:)? \S")),
+    (
+        NoticeKind.ASSIGNER_FALLBACK,
+        LazyPattern(r"(?:OutOfMemoryError|out of memory) in TaskAlignedAssigner", hints=("in TaskAlignedAssigner",)),
+    ),
+    (
+        NoticeKind.NONFINITE_BATCH_SKIPPED,
+        LazyPattern(r"Non-finite forward pass, skipping batch", hints=("Non-finite forward",)),
+    ),
+    (NoticeKind.LABEL_CORRUPT, LazyPattern(r"ignoring corrupt image/", hints=("ignoring corrupt",))),
+    (NoticeKind.LABEL_DUPLICATE, LazyPattern(r"\d+ duplicate labels removed", hints=("duplicate labels",))),
+    (NoticeKind.IMAGE_RESTORED, LazyPattern(r"corrupt JPEG restored and saved", hints=("corrupt JPEG",))),
+    (
+        NoticeKind.LABELS_MISSING,
+        LazyPattern(r"[Nn]o labels found in |Labels are missing or empty in ", hints=("abels ",)),
+    ),
+    (NoticeKind.AMP, LazyPattern(r"AMP: checks (?:skipped|failed)", hints=("AMP: ",))),
+    (NoticeKind.NMS_SLOW, LazyPattern(r"NMS time limit [\d.]+s exceeded", hints=("NMS time",))),
+    (NoticeKind.MOSAIC_CLOSED, LazyPattern(r"Closing dataloader mosaic", hints=("Closing dataloader",))),
+    (NoticeKind.RESUME_IGNORED, LazyPattern(r"Resume ignores ", hints=("Resume ignores",))),
+    (
+        NoticeKind.LEAKED_SEMAPHORES,
+        LazyPattern(r"resource_tracker: There appear to be \d+ leaked ", hints=("resource_tracker",)),
+    ),
+    (
+        NoticeKind.STOP_ASKED,
+        LazyPattern(r"\bSIG[A-Z]+: stopping as soon as the state is whole", hints=("stopping as soon",)),
+    ),
+    (NoticeKind.LOGGED_ERROR, LazyPattern(r"(?:^|[\s\]-])ERROR\b(?::| ❌| -|\s\|)", hints=("ERROR",))),
+    (NoticeKind.WARNING, LazyPattern(r"(?:^|\s)WARNING(?: ⚠️|:)? \S", hints=("WARNING",))),
 )
 
 _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
@@ -119,13 +151,14 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
 )
 """A pattern is tried where one of its words occurs: most lines have none, and most patterns stay uncompiled."""
-_WATCHDOG = re.compile(r"watchdog thread terminated with exception: (.+)")
-_TERMINATE = re.compile(
-    r"^(?:terminate called after throwing an instance of|what\(\): ) ?(.*)|^libc\+\+abi: terminating\b"
+_WATCHDOG = LazyPattern(r"watchdog thread terminated with exception: (.+)", hints=("watchdog thread",))
+_TERMINATE = LazyPattern(
+    r"^(?:terminate called after throwing an instance of|what\(\): ) ?(.*)|^libc\+\+abi: terminating\b",
+    hints=("terminat", "what(): "),
 )
-_REPORTED = re.compile(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)")
+_REPORTED = LazyPattern(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)", hints=("ErrorMessage",))
 """SageMaker repeats the last exception behind its own."""
-_USER_STOP = re.compile(r"(?:\^C)+")
+_USER_STOP = LazyPattern(r"(?:\^C)+", hints=("^C",))
 """The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
@@ -115,6 +116,7 @@ def _name(path: Path) -> str:
     return next((name for name in reversed(path) if not name.startswith("#")), "")
 
 
+@lru_cache(maxsize=256)
 def _bare_key(key: str) -> str:
     return "".join(character for character in key.casefold() if character.isalnum())
 

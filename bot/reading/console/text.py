@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.records import LogRecords
 from trainmaster.bot.reading.console.stamps import Stamps
 
@@ -16,7 +17,7 @@ _CSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b|\\033|\^\[)(?:\[[0-9;?]*[A-Za-z]|
 _UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ESCAPE_MARKS = ("\x1b", "#0", "\\", "^[", "^M")
 _QUOTED = re.compile(r"\s*>(?:\s|$)")
-_PREFIX = re.compile(
+_PREFIX = LazyPattern(
     r"""(?:
       \[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[ ]?[+-]\d\d:?\d\d)?\]?[ ]
         (?:std(?:out|err)[ ]F[ ]|\S+[ ][\w./-]+\[\d+\]:[ ])?

@@ -7,15 +7,16 @@ from enum import StrEnum
 
 from trainmaster.bot.reading.console.errors import judge_exception
 from trainmaster.bot.reading.console.facts import ConsoleFact, ErrorOrigin, FatalError, Notice, NoticeKind
+from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.text import shortened
 
 _HEAD = "Traceback (most recent call last):"
-_THREAD = re.compile(r"Exception in thread .+:$|Exception in \w*Thread\b.*:$")
-_IGNORED = re.compile(
+_THREAD = LazyPattern(r"Exception in thread .+:$|Exception in \w*Thread\b.*:$", hints=("Exception in ",))
+_IGNORED = LazyPattern(
     r"Exception ignored (?:in|on|while)\b|Error in atexit\._run_exitfuncs|^--- Logging error ---"
     r"|Exception in callback |exception was never retrieved|^Error in sys\.excepthook|Exception caught .*, ignored"
 )
-_CHILD = re.compile(r"^Process \S+:$")
+_CHILD = LazyPattern(r"^Process \S+:$", hints=("Process ",))
 _CHAIN = ("The above exception was the direct cause", "During handling of the above exception")
 _EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::(?:\s|$)|$)")
 _KNOWN_ENDING = ("Error", "Exception", "Interrupt")

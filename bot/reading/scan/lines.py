@@ -12,6 +12,12 @@ _DENSE_BLOCKS = 48
 """So many blocks with more are counted in passing (0.4 ms each); then it is cheaper to count only if one must."""
 
 
+_FRAME_BYTES = 64
+_ALIKE = 16
+_SHORT_ROWS = 64
+"""After so many rows of fewer than :data:`_ALIKE` lines of one width, each is looked for."""
+
+
 class LineCounter:
     """Numbers lines while the blocks of a file pass by. ``numbers`` has those that were asked for in time."""
 
@@ -73,4 +79,22 @@ def _count(block: bytearray, start: int, stop: int) -> int:
         if place < 0:
             return found
         start = place + 1
-    return _SPARSE + block.count(b"\n", start, stop)
+    return _SPARSE + _count_many(block, start, stop)
+
+
+def _count_many(block: bytearray, start: int, stop: int) -> int:
+    """As ``block.count``, several times as fast where lines of one width follow each other by the thousand."""
+    found = short = 0
+    while short < _SHORT_ROWS:
+        first = block.find(b"\n", start, stop)
+        second = block.find(b"\n", first + 1, stop) if first >= 0 else -1
+        if second < 0:
+            return found + (first >= 0)
+        width = second - first
+        # Narrow lines may hide another between two that lie right; those of frames do not.
+        ends = block[second:stop:width] if width >= _FRAME_BYTES else bytearray(b"\n")
+        alike = len(ends) - len(ends.lstrip(b"\n"))
+        short += alike < _ALIKE
+        found += alike + 1
+        start = second + (alike - 1) * width + 1
+    return found + block.count(b"\n", start, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
 from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
-from trainmaster.trainer.contract import encode_number
 
 _BLOCK_BYTES = 1024 * 1024
 _SKIM_BYTES = 1024 * 1024
@@ -54,7 +54,7 @@ class ScanReport:
             "total_epochs": self.total_epochs,
             "last_batch": self.last_batch,
             "total_batches": self.total_batches,
-            "losses": None if losses is None else {name: encode_number(value) for name, value in losses.items()},
+            "losses": None if losses is None else {name: _encoded(value) for name, value in losses.items()},
             "nan_loss_lines": self.nan_loss_lines,
             "nan_loss_frames": self.nan_loss_frames,
             "crashed": self.crashed,
@@ -62,8 +62,8 @@ class ScanReport:
             "crash_detail": self.crash_detail,
             "completed": self.completed,
             "early_stopped": self.early_stopped,
-            "map50": encode_number(self.map50),
-            "map50_95": encode_number(self.map50_95),
+            "map50": _encoded(self.map50),
+            "map50_95": _encoded(self.map50_95),
             "incidents": [_entry_json(entry) for entry in self.incidents],
             "notices": [_entry_json(entry) for entry in self.notices],
         }
@@ -120,6 +120,15 @@ def report_of(summary: LogSummary) -> ScanReport:
         gave_up=ended.text if ended and ended.signal is None else None,
         undrawn_since=summary.undrawn_since,
     )
+
+
+def _encoded(value: float | None) -> float | int | str | None:
+    """As the contract writes numbers, which nearly all logs do without: it loads slower than a log is read."""
+    if value is None or math.isfinite(value):
+        return value
+    from trainmaster.trainer import contract  # noqa: PLC0415 - see above
+
+    return contract.encode_number(value)
 
 
 def _add_all(summary: LogSummary, facts: Iterable[ConsoleFact]) -> None:

@@ -19,12 +19,15 @@ from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFram
 from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
 from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
+from trainmaster.bot.reading.scan.runs import FrameRun, run_of
 from trainmaster.bot.reading.scan.summary import LogSummary
 from trainmaster.bot.reading.scan.telling import TELLING, is_quiet
 
 BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
 _MAX_WINDOW_BYTES = 32 * 1024 * 1024
+_UNEVEN = 4
+"""After so many frames of differing widths they are counted by what they consist of."""
 _HEALTHY = (TrainFrame, ValBar, ValRow)
 _BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
 """What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
@@ -72,6 +75,12 @@ class _Skimmer:
         self._row_offset = -1
         self._uneven_to = -1
         """Frames before this place of the block can't be counted."""
+        self._run: FrameRun | None = None
+        """What the frames that were passed over last are like."""
+        self._run_end: tuple[bytes, int, int] | None = None
+        """The last of them, its offset and its line: to be read, since it has the counter, once the run ends."""
+        self._uneven = 0
+        """So many non-finite frames in a row were not like the one before."""
 
     def run(self) -> LogSummary:
         base = 0
@@ -91,6 +100,7 @@ class _Skimmer:
             base += end
             if last:
                 break
+        self._end_run()
         self._counter.note(self._block, base, self._line)
         self._read_piece(bytes(self._block[end:length]), base, at_end=True)
         if self._summary.frame is None:
@@ -106,8 +116,8 @@ class _Skimmer:
         block = self._block
         hits = _Hits(block, end)
         self._uneven_to = -1
-        newline = block.find(b"\n", 0, end) % (end + 1)
-        floor = 0
+        floor = self._follow_run(base, 0, end)
+        newline = block.find(b"\n", floor, end) % (end + 1)
         while floor < end:
             place = floor if not self._reader.idle else hits.next(floor)
             if place >= end:
@@ -121,13 +131,18 @@ class _Skimmer:
                 self._line = base + block.rfind(b"\n", newline, start) + 1
                 newline = block.find(b"\n", start, end) % (end + 1)
             stop = block.find(b"\r", start, newline) % (newline + 1)
-            facts = self._read_piece(bytes(block[start:stop]), base + start)
-            floor = stop + 1
-            if facts and isinstance(facts[-1], TrainFrame) and facts[-1].nonfinite:
-                floor = self._read_run(facts[-1], floor, end, hits)
-            if not all(isinstance(fact, Header) for fact in facts):
-                self._told_to = base + floor
+            piece, floor = bytes(block[start:stop]), stop + 1
+            if self._goes_on_with(piece, bytes(block[stop:floor]), base + start):
+                floor = self._follow_run(base, floor, end)
+                continue
+            self._end_run()
+            facts = self._read_piece(piece, base + start)
+            told = not all(isinstance(fact, Header) for fact in facts)
+            if told:
                 self._counter.note(block, base, self._line)
+            floor = self._read_alike(base, piece, floor, facts, hits)
+            if told:
+                self._told_to = base + floor
             self._read_to = base + floor
 
     def _read_piece(self, piece: bytes, offset: int, *, at_end: bool = False) -> list[ConsoleFact]:
@@ -146,6 +161,66 @@ class _Skimmer:
             colon = piece.find(b": ", head)
             self._val_bars = _val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
         return facts
+
+    def _read_alike(self, base: int, piece: bytes, floor: int, facts: list[ConsoleFact], hits: _Hits) -> int:
+        """Where reading goes on behind the frames or bars that are like ``piece``, which ends at ``floor``."""
+        last, end = facts[-1] if facts else None, hits.end
+        self._run = None
+        if not isinstance(last, TrainFrame | ValBar):
+            return floor
+        if len(facts) == 1:
+            self._run = run_of(piece, bytes(self._block[floor - 1 : floor]))
+            floor = self._follow_run(base, floor, end)
+        if isinstance(last, TrainFrame) and last.nonfinite and self._run_end is None:
+            self._uneven += 1
+            floor = self._read_run(last, floor, end, hits) if self._uneven > _UNEVEN else floor
+        return floor
+
+    def _goes_on_with(self, piece: bytes, separator: bytes, offset: int) -> bool:
+        """Whether ``piece`` is one more frame of the run that was followed, if any; it then counts as its last."""
+        if self._run is None or self._run_end is None or self._summary.hangs or not self._reader.idle:
+            return False
+        run = self._run.goes_on_with(piece, separator)
+        if run is None:
+            return False
+        self._run = run
+        self._pass_over(1)
+        self._run_end = piece, offset, offset if separator == b"\n" else self._line
+        self._read_to = offset + run.width
+        return True
+
+    def _follow_run(self, base: int, place: int, end: int) -> int:
+        """Where reading goes on behind the frames from ``place`` on that are like those before them."""
+        run = self._run
+        count = run.follow(self._block, place, end) if run is not None and self._reader.idle else 0
+        if run is None or count == 0:
+            return place
+        self._uneven = 0
+        stop = place + count * run.width
+        self._pass_over(count - (self._run_end is None))  # the last one is counted when it is read
+        offset = base + stop - run.width
+        self._run_end = bytes(self._block[offset - base : stop - 1]), offset, self._line
+        self._read_to = base + stop
+        if run.separator == b"\n":
+            self._run_end = *self._run_end[:2], offset
+            self._line = base + stop
+        return stop
+
+    def _pass_over(self, frames: int) -> None:
+        if self._run is not None and self._run.nonfinite:
+            self._summary.repeat_nonfinite(frames, lines=frames if self._run.separator == b"\n" else 0)
+
+    def _end_run(self) -> None:
+        """Read the last frame of the run that was followed, if any."""
+        if self._run_end is None:
+            return
+        piece, offset, line = self._run_end
+        self._run_end = None
+        line, self._line = self._line, line
+        self._told_to = max(self._told_to, offset)  # what was passed over is like the piece before it, which was told
+        self._read_piece(piece, offset)
+        self._told_to = max(self._told_to, offset + len(piece) + 1)
+        self._line = line
 
     def _read_run(self, frame: TrainFrame, place: int, end: int, hits: _Hits) -> int:
         """Where reading goes on behind the non-finite frames of the same epoch that follow, whole and alike."""
@@ -261,15 +336,15 @@ class _Hits:
 
     def __init__(self, block: bytearray, end: int) -> None:
         self._block = block
-        self._end = end
+        self.end = end
         self._places = [-1] * len(TELLING)
 
     def next(self, floor: int) -> int:
         """The first at or behind ``floor``; the block's end when there is none."""
         for index, place in enumerate(self._places):
             if place < floor:
-                found = self._block.find(TELLING[index], floor, self._end)
-                self._places[index] = found if found >= 0 else self._end
+                found = self._block.find(TELLING[index], floor, self.end)
+                self._places[index] = found if found >= 0 else self.end
         return min(self._places)
 
     def other(self, floor: int) -> int:

@@ -75,6 +75,8 @@ class LogSummary:
         """Whether an ``all`` row followed the last frame."""
         self._nonfinite: TrainFrame | None = None
         self._nonfinite_place = -1
+        self._repeats = 0
+        """Frames that its incident does not count yet."""
         """Where its incident stands among ``_incidents``; -1 when that is full."""
         self._new_pass = False
         """Whether an epoch began since the last non-finite frame, be it the same one again."""
@@ -163,6 +165,7 @@ class LogSummary:
     @property
     def incidents(self) -> list[SummaryEntry]:
         """In the order of the log."""
+        self._count_repeats()
         errors = [entry for _, entry in self._direct_errors()] if self.ended_early is None else []
         listed = sorted([*self._incidents, *errors], key=lambda entry: entry.line)
         if self._dropped:
@@ -213,6 +216,7 @@ class LogSummary:
             return
         self.nonfinite_frames += 1
         self._new_pass = False
+        self._count_repeats()
         losses = ", ".join(f"{name} {value:g}" for name, value in frame.losses)
         self._nonfinite_place = len(self._incidents) if len(self._incidents) < _MAX_INCIDENTS else -1
         self._add_incident(self._entry(frame, losses, "nonfinite_loss"))
@@ -221,9 +225,13 @@ class LogSummary:
         """``frames`` more of the epoch of the last non-finite one, of which ``lines`` stand on lines of their own."""
         self.nonfinite_lines += lines
         self.nonfinite_frames += frames
-        if self._nonfinite_place >= 0:
+        self._repeats += frames
+
+    def _count_repeats(self) -> None:
+        if self._repeats and self._nonfinite_place >= 0:
             known = self._incidents[self._nonfinite_place]
-            self._incidents[self._nonfinite_place] = replace(known, count=known.count + frames)
+            self._incidents[self._nonfinite_place] = replace(known, count=known.count + self._repeats)
+        self._repeats = 0
 
     def _add_error(self, error: FatalError) -> None:
         entry = self._entry(error, error.text, error.kind.value)

@@ -1,0 +1,37 @@
+"""Regular expressions that are compiled when they are first needed: most logs need few, and a scan starts in
+milliseconds."""
+
+from __future__ import annotations
+
+import re
+
+
+class LazyPattern:
+    """As a compiled pattern. Where ``hints`` are given, a text without any of them is not even tried."""
+
+    __slots__ = ("_compiled", "_flags", "_hints", "_pattern")
+
+    def __init__(self, pattern: str, flags: int = 0, *, hints: tuple[str, ...] = ()) -> None:
+        self._pattern, self._flags, self._hints = pattern, flags, hints
+        self._compiled: re.Pattern[str] | None = None
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """See :func:`re.search`."""
+        return self._known.search(text) if self._may_match(text) else None
+
+    def match(self, text: str) -> re.Match[str] | None:
+        """See :func:`re.match`."""
+        return self._known.match(text) if self._may_match(text) else None
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        """See :func:`re.fullmatch`."""
+        return self._known.fullmatch(text) if self._may_match(text) else None
+
+    @property
+    def _known(self) -> re.Pattern[str]:
+        if self._compiled is None:
+            self._compiled = re.compile(self._pattern, self._flags)
+        return self._compiled
+
+    def _may_match(self, text: str) -> bool:
+        return not self._hints or any(hint in text for hint in self._hints)

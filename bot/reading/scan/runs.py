@@ -1,0 +1,95 @@
+"""Runs of frames that are spelt alike: passed over by looking at one byte in so many, not at each.
+
+A logger that writes a line for every frame, or puts each into a record, or a loss that stays NaN, makes every frame
+telling. But such frames follow each other by the thousand with one width, and differ in digits and bar glyphs only: the
+bytes of a few places that make a frame a frame, picked with the width as stride, tell how many are alike.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
+_FRAME = (
+    rb"(?P<before>.*?[^\d./]|)(?P<epoch>\d+/\d+) +\d[\d.]*(?P<memory>G)(?P<cells>(?: +"
+    + _NUMBER
+    + rb")+): *\d+(?P<share>%)"
+    rb"(?P<behind>.*)"
+)
+_VAL_BAR = rb"(?P<before>.*?)(?P<epoch>Class +Images +[A-Z][^%:]*): *\d+(?P<share>%)(?P<behind>.*)"
+_BAR = rb"(?:[\d:|<,./?itsKM \[\]\x80-\xff]|\\u2[0-9a-f]{3})*"
+"""Counter, glyphs and times, as they are or as JSON escapes them. No message can be spelt with it."""
+_VARIES = rb"\d+"
+_SHORTEST = 3
+"""Fewer frames are read one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRun:
+    """Frames of one epoch, or bars of one validation, like one that was read. Made by the thousand."""
+
+    width: int
+    """In bytes, with the separator that ends each."""
+    separator: bytes
+    marks: tuple[tuple[int, bytes], ...]
+    """The places in it, and the byte at each, that all of them share."""
+    epoch_at: int
+    epoch: bytes
+    """What names the epoch, with the byte before it; the head of a validation bar."""
+    around: tuple[bytes, bytes]
+    """What stands before and behind, with other digits."""
+    nonfinite: bool
+
+    def follow(self, block: bytearray, place: int, end: int) -> int:
+        """How many from ``place`` on are of this run."""
+        width = self.width
+        count = (end - place) // width
+        for offset, byte in self.marks:
+            if count < _SHORTEST:
+                return 0
+            picked = block[place + offset : place + count * width : width]
+            count = len(picked) - len(picked.lstrip(byte))
+        if count < _SHORTEST:
+            return 0
+        last = place + (count - 1) * width
+        # Epochs only grow, so what holds of the first and the last holds of all between.
+        same = block.startswith(self.epoch, place + self.epoch_at) and block.startswith(
+            self.epoch, last + self.epoch_at
+        )
+        return count if same else 0
+
+    def goes_on_with(self, piece: bytes, separator: bytes) -> FrameRun | None:
+        """The run of another width that ``piece`` begins, if it is one more frame of the same epoch and kind."""
+        run = run_of(piece, separator)
+        if run is None or (run.epoch, run.around, run.nonfinite) != (self.epoch, self.around, self.nonfinite):
+            return None
+        return run if separator == self.separator else None
+
+
+def run_of(piece: bytes, separator: bytes) -> FrameRun | None:
+    """The run that ``piece``, which ``separator`` ends, may begin; None when it is no frame or bar spelt in full, or
+    has anything in it that is not of one."""
+    found = re.fullmatch(_FRAME, piece, re.DOTALL) or re.fullmatch(_VAL_BAR, piece, re.DOTALL)
+    if found is None or piece.count(b"%") != 1:
+        return None
+    bar = re.match(_BAR, found["behind"])
+    behind = found["behind"][bar.end() if bar else 0 :]
+    is_frame = "memory" in found.groupdict()
+    cells = found["cells"] if is_frame else b""
+    marks = [(len(piece), separator), (found.start("share"), b"%")]
+    marks.append((found.start("memory"), b"G") if is_frame else (found.start("epoch"), b"C"))
+    nonfinite = b"n" in cells
+    if nonfinite:
+        marks.append((found.start("cells") + cells.find(b"n"), b"n"))
+    before = re.sub(_VARIES, b"0", found["before"].rstrip(b" "))
+    start = found.start("epoch") - (1 if found["before"] else 0)
+    return FrameRun(
+        len(piece) + 1,
+        separator,
+        tuple(marks),
+        start,
+        piece[start : found.end("epoch")],
+        (before, re.sub(_VARIES, b"0", behind)),
+        nonfinite,
+    )
