@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Final
 
@@ -27,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, rest = words[0], words[1:]
     verb = VERBS.get(name)
     if verb is None:
+        from difflib import get_close_matches  # noqa: PLC0415 - a right word does without
+
         near = get_close_matches(name, VERBS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         print(f"unknown-verb: {name!r} is none of {', '.join(VERBS)}.{hint} Hint: trainmaster --help", file=sys.stderr)

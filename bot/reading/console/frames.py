@@ -10,12 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainmaster.bot.reading.console.patterns import LazyPattern
+
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
 _FRAME = re.compile(
     rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+\d[\d.]*(?:e[-+]\d+)?G\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=[\s:…#]|$)",
     re.ASCII,
 )
-_FRAME_WITHOUT_MEMORY = re.compile(
+_FRAME_WITHOUT_MEMORY = LazyPattern(
     rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=\s*:\s*\d{{1,3}}%)", re.ASCII
 )
 """YOLOv6; looked for only below its own header."""
@@ -25,14 +27,16 @@ _TIME = re.compile(
     re.ASCII,
 )
 _HEADER = re.compile(r"(?:^|\s)Epoch\s+gpu_?mem\s+(\S.*)$", re.ASCII | re.IGNORECASE)
-_HEADER_WITHOUT_MEMORY = re.compile(r"(?:^|\s)Epoch\s+(?:(lr)\s+)?(\w+_loss(?:\s+\w+_loss)*)\s*$", re.ASCII)
+_HEADER_WITHOUT_MEMORY = LazyPattern(
+    r"(?:^|\s)Epoch\s+(?:(lr)\s+)?(\w+_loss(?:\s+\w+_loss)*)\s*$", re.ASCII, hints=("_loss",)
+)
 _VAL_HEADER = re.compile(r"(?:^|\s)(?:Class\s+Images\s+(?=[A-Z])|classes\s+(?=top1_acc))(.+?)(?=:\s|:?$)", re.ASCII)
 _ALL_ROW = re.compile(rf"\ball((?:\s+{_NUMBER})+)(?=\s|$)", re.ASCII)
 _ROW_START = re.compile(r"\s{0,2}|.?[\]:|>]\s?", re.ASCII | re.DOTALL)
 """Before ``all`` stands padding or a bar; a class may be called "wear it all"."""
 _BAR = re.compile(r"(\d{1,3})%(?:\|[^|]*\|\s*|[^\d|A-Za-z]*)(\d{1,9})/(\d{1,9})(?![\d./]|[KMG])", re.ASCII)
-_OWN_BAR = re.compile(r"^[\s\W]*(?:Train(?:ing)?|Epoch)\b([^|%]*?):?\s*$", re.ASCII)
-_RATIO = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
+_OWN_BAR = LazyPattern(r"^[\s\W]*(?:Train(?:ing)?|Epoch)\b([^|%]*?):?\s*$", re.ASCII)
+_RATIO = LazyPattern(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _GROUP = re.compile(r"\w+\(")
 """``Box(P`` and ``Mask(P`` head the precision columns."""
 _COUNT_COLUMNS = frozenset({"instances", "size", "labels", "targets", "img_size"})

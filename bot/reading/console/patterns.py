@@ -4,6 +4,7 @@ milliseconds."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 
 class LazyPattern:
@@ -26,6 +27,10 @@ class LazyPattern:
     def fullmatch(self, text: str) -> re.Match[str] | None:
         """See :func:`re.fullmatch`."""
         return self._known.fullmatch(text) if self._may_match(text) else None
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """See :func:`re.finditer`."""
+        return self._known.finditer(text)
 
     @property
     def _known(self) -> re.Pattern[str]:
