@@ -16,23 +16,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 BATCHES = 7_550
 """Of the run that this project was made for: an epoch of hours."""
 VAL_BATCHES = 60
+ONE_LINE_MEGABYTES = 1_000
 FRAMES_PER_400_MB = 2_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How the frames of a log look and end. ``nan_epochs``: one in so many is non-finite from its middle on."""
+    """How the frames of a log look and end. ``nan_epochs``: one in so many is non-finite, from ``nan_from`` (a share of
+    its batches) on. ``journal``: each line is a JSON record, as ``journalctl -o json`` prints it."""
 
     name: str
     tqdm: bool
     separator: str
     nan_epochs: int = 0
+    nan_from: float = 0.5
+    journal: bool = False
 
 
 STYLES = (
@@ -42,6 +46,10 @@ STYLES = (
     Style(name="tqdm, redrawn", tqdm=True, separator="\r"),
     Style(name="own bar, a line each", tqdm=False, separator="\n"),
     Style(name="own bar, a line each, NaN in every 50th epoch", tqdm=False, separator="\n", nan_epochs=50),
+    Style(name="own bar, redrawn, NaN in every frame", tqdm=False, separator="\r\x1b[K", nan_epochs=1, nan_from=-1),
+    Style(name="own bar, a line each, NaN in half the frames", tqdm=False, separator="\n", nan_epochs=1),
+    Style(name="own bar, a line each, NaN in every frame", tqdm=False, separator="\n", nan_epochs=1, nan_from=-1),
+    Style(name="own bar, a line each, journal JSON", tqdm=False, separator="\n", journal=True),
 )
 
 
@@ -66,7 +74,7 @@ def frames(style: Style, epoch: int, epochs: int, *, nonfinite: bool) -> Iterato
     for done in range(BATCHES + 1):
         share = done / BATCHES
         losses = (1.9 - share, 3.1 - share, 1.3 - share / 9)
-        cells = ["nan"] * 3 if nonfinite and share > 0.5 else [f"{loss:.4g}" for loss in losses]
+        cells = ["nan"] * 3 if nonfinite and share > style.nan_from else [f"{loss:.4g}" for loss in losses]
         row = "".join(f"{cell:>11}" for cell in (f"{epoch}/{epochs}", "12.8G", *cells, 40 + done % 400, 640))
         yield f"{style.separator}{row}: {bar(style, done, BATCHES)}"
 
@@ -90,8 +98,37 @@ def write_log(path: Path, style: Style, megabytes: int) -> int:
     with path.open("w", encoding="utf-8", newline="") as stream:
         stream.write(f"Ultralytics 8.4.190 🚀 Python-3.11 torch-2.14.1\nStarting training for {epochs} epochs...\n")
         for epoch in range(1, epochs + 1):
-            stream.write(epoch_text(style, epoch, epochs))
+            text = epoch_text(style, epoch, epochs)
+            stream.write("".join(map(journal_record, text.splitlines())) if style.journal else text)
     return epochs * (BATCHES + 1)
+
+
+def journal_record(line: str) -> str:
+    """``line`` as journald's JSON has it."""
+    record = {"__REALTIME_TIMESTAMP": "1772672523123456", "_PID": "812", "MESSAGE": line}
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def write_one_line(path: Path, megabytes: int) -> None:
+    """``path`` is one line of so many megabytes: frames with nothing at all between them."""
+    style = replace(STYLES[0], separator=" ")
+    text = "".join(frames(style, 1, 1, nonfinite=False)).encode()
+    with path.open("wb") as stream:
+        for _ in range(megabytes * 1_000_000 // len(text)):
+            stream.write(text)
+
+
+def one_line_cost(path: Path) -> dict[str, object]:
+    """Processor seconds and the largest memory of a scan of one line of a gigabyte."""
+    write_one_line(path, ONE_LINE_MEGABYTES)
+    script = (
+        "import resource, sys; from trainmaster.bot.cli.scan import main; main(sys.argv[1:]); "
+        "used = resource.getrusage(resource.RUSAGE_SELF); "
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    seconds, mebibytes = done.stderr.split()[-2:]
+    return {"log": "one line of 1 GB", "scan_cpu_s": round(float(seconds), 2), "scan_mib": round(float(mebibytes))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +176,7 @@ def compared(style: Style, pairs: Sequence[tuple[Cost, Cost]], locale: str) -> d
 
 
 def main() -> int:
-    """Print the table; 1 when a scan took longer than grep in the median of any row."""
+    """Print the table; 1 when a scan took more processor time than grep in the median of any row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
@@ -154,10 +191,13 @@ def main() -> int:
             size = {"megabytes": round(path.stat().st_size / 1e6), "frames": drawn}
             for locale in ("C", "C.UTF-8"):
                 pairs = measure(path, options.rounds, locale)
-                slower = slower or statistics.median(scan.wall_s / grep.wall_s for scan, grep in pairs) > 1
+                slower = slower or statistics.median(scan.cpu_s / grep.cpu_s for scan, grep in pairs) > 1
                 rows.append(compared(style, pairs, locale) | size)
                 if not options.json:
                     print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="  ", flush=True)
+        rows.append(one_line_cost(path))
+        if not options.json:
+            print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="  ", flush=True)
     if options.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     return int(slower)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.patterns import LazyPattern
 
+TELLING = b"nrdhR^"
+"""No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
+but for the word of a shell that ended a run."""
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
 _FRAME = re.compile(
     rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+\d[\d.]*(?:e[-+]\d+)?G\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=[\s:…#]|$)",

@@ -10,6 +10,7 @@ import codecs
 
 from trainmaster.bot.reading.console.facts import ConsoleFact, Header, PlainBar, RunBanner, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import (
+    TELLING,
     Bar,
     Columns,
     find_all_row,
@@ -28,6 +29,8 @@ MAX_SEGMENT_BYTES = 64 * 1024
 """A piece without line feed or carriage return that is longer is read in parts."""
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 """How a log begins that PowerShell's ``>`` has written."""
+_LAST_FRAMES_BYTES = 600
+"""Of a part of a long piece that holds healthy frames only, so many bytes hold the last of them."""
 _JUNK_SHARE = 3
 """Text of which more than one in so many characters could not be decoded is none; of random bytes it is two in five."""
 _MAX_TEXT_CHARACTERS = 4_096
@@ -43,7 +46,10 @@ class SegmentReader:
         val_columns: tuple[str, ...] | None = None,
         *,
         wrapping: Wrapping | None = None,
+        brief: bool = False,
     ) -> None:
+        self._brief = brief
+        """Whether of a long piece of healthy frames and nothing else only the last need be told."""
         self.wrapping = wrapping or Wrapping()
         self.columns = columns
         """Of the training table that was announced last."""
@@ -87,10 +93,18 @@ class SegmentReader:
     def read_long(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
         """As :meth:`read`, for a piece of any length."""
         facts: list[ConsoleFact] = []
-        while len(segment) >= MAX_SEGMENT_BYTES:
-            part, segment = split_long(segment)
-            facts += self.read(part, line)
-        return facts + self.read(segment, line, at_end=at_end)
+        start = 0
+        while len(segment) - start >= MAX_SEGMENT_BYTES:
+            part, _ = split_long(segment[start : start + MAX_SEGMENT_BYTES])
+            start += len(part)
+            facts += self.read_part(part, line)
+        return facts + self.read(segment[start:], line, at_end=at_end)
+
+    def read_part(self, part: bytes, line: int) -> list[ConsoleFact]:
+        """As :meth:`read`, for a part of a long piece."""
+        if self._brief and self.idle and not any(byte in part for byte in TELLING):
+            part = part[_frame_start(part, len(part) - _LAST_FRAMES_BYTES) :]
+        return self.read(part, line)
 
     def _read_text(self, text: str, line: int, *, at_end: bool) -> list[ConsoleFact]:
         if _JUNK_SHARE * text.count("\ufffd") > len(text):
@@ -144,10 +158,10 @@ class SegmentReader:
 class ConsoleReader:
     """Bytes of a log as they come, cut anywhere. Memory is bounded whatever the bytes are."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, brief: bool = False) -> None:
         self.line = 1
         """The physical line that the next byte belongs to."""
-        self._segments = SegmentReader()
+        self._segments = SegmentReader(brief=brief)
         self._pending = b""
         self._begun = False
         self._utf16: codecs.IncrementalDecoder | None = None
@@ -172,9 +186,12 @@ class ConsoleReader:
         *segments, self._pending = last.split(b"\r")
         for segment in segments:
             self._read_segment(segment, facts)
-        while len(self._pending) >= MAX_SEGMENT_BYTES:
-            part, self._pending = split_long(self._pending)
-            facts += self._segments.read(part, self.line)
+        start = 0
+        while len(self._pending) - start >= MAX_SEGMENT_BYTES:
+            part, _ = split_long(self._pending[start : start + MAX_SEGMENT_BYTES])
+            start += len(part)
+            facts += self._segments.read_part(part, self.line)
+        self._pending = self._pending[start:] if start else self._pending
         return facts
 
     def finish(self) -> list[ConsoleFact]:
@@ -195,10 +212,16 @@ class ConsoleReader:
 
 def split_long(segment: bytes) -> tuple[bytes, bytes]:
     """``segment`` of at least :data:`MAX_SEGMENT_BYTES` parted, before a frame where there is one."""
-    place = segment.rfind(b"G ", 0, MAX_SEGMENT_BYTES)
+    start = _frame_start(segment, MAX_SEGMENT_BYTES)
+    cut = start if start > MAX_SEGMENT_BYTES // 2 else MAX_SEGMENT_BYTES
+    return segment[:cut], segment[cut:]
+
+
+def _frame_start(segment: bytes, before: int) -> int:
+    """Where the last frame of ``segment`` begins that shows its memory ``before`` a place; 0 when there is none."""
+    place = segment.rfind(b"G ", 0, max(0, before))
     # A frame begins with "12/100     12.8G"; 64 bytes hold the widest beginning.
     start = segment.rfind(b"/", max(0, place - 64), place) if place > 64 else -1
     while start > 0 and segment[start - 1 : start].isdigit():
         start -= 1
-    cut = start if start > MAX_SEGMENT_BYTES // 2 else MAX_SEGMENT_BYTES
-    return segment[:cut], segment[cut:]
+    return max(0, start)

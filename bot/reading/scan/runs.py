@@ -40,6 +40,8 @@ class FrameRun:
     around: tuple[bytes, bytes]
     """What stands before and behind, with other digits."""
     nonfinite: bool
+    finite: tuple[int, ...]
+    """Where the last character of each column stands, which "nan" and "inf" have as a letter; none if one does."""
 
     def follow(self, block: bytearray, place: int, end: int) -> int:
         """How many from ``place`` on are of this run."""
@@ -50,6 +52,9 @@ class FrameRun:
                 return 0
             picked = block[place + offset : place + count * width : width]
             count = len(picked) - len(picked.lstrip(byte))
+        for offset in self.finite:
+            picked = block[place + offset : place + count * width : width]
+            count = min(count, *(found % (count + 1) for found in (picked.find(b"n"), picked.find(b"f"))))
         if count < _SHORTEST:
             return 0
         last = place + (count - 1) * width
@@ -92,4 +97,5 @@ def run_of(piece: bytes, separator: bytes) -> FrameRun | None:
         piece[start : found.end("epoch")],
         (before, re.sub(_VARIES, b"0", behind)),
         nonfinite,
+        () if nonfinite else tuple(found.start("cells") + cell.end() - 1 for cell in re.finditer(rb"[^ ]+", cells)),
     )

@@ -86,7 +86,7 @@ def scan_file(path: Path) -> ScanReport:
 
 def scan_stream(stream: BinaryIO) -> ScanReport:
     """The report on all bytes of ``stream``, parsed one by one."""
-    reader = ConsoleReader()
+    reader = ConsoleReader(brief=True)
     summary = LogSummary()
     while block := stream.read(_BLOCK_BYTES):
         _add_all(summary, reader.feed(block))

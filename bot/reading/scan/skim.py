@@ -59,7 +59,7 @@ class _Skimmer:
         self._stream = stream
         self._size = os.fstat(stream.fileno()).st_size
         self._block = bytearray(block_bytes)
-        self._reader = SegmentReader()
+        self._reader = SegmentReader(brief=True)
         self._summary = LogSummary()
         self._read_to = 0
         """Behind the last piece that was read."""

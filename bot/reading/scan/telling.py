@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from trainmaster.bot.reading.console.facts import ConsoleFact, FatalError
+from trainmaster.bot.reading.console.frames import TELLING
 
-TELLING: Final = b"nrdhR^"
-"""No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
-but for the word of a shell that ended a run: see :func:`is_quiet`."""
-_TELLING_CHARACTERS: Final = frozenset(TELLING.decode())
+__all__ = ["TELLING", "is_quiet"]
+
+_TELLING_CHARACTERS = frozenset(TELLING.decode())
 
 
 def is_quiet(fact: ConsoleFact) -> bool:

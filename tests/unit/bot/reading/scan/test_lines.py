@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.bot.reading.scan.lines import line_numbers
+from trainmaster.bot.reading.scan.lines import _counted, line_numbers
 
 
 @pytest.mark.parametrize("line", [b"\n", b"x\n", b"x" * 70_000 + b"\n"], ids=["dense", "short", "sparse"])
@@ -23,3 +23,19 @@ def test_a_file_that_shrank_meanwhile_ends_the_search(tmp_path: Path) -> None:
     path.write_bytes(b"a\nb\n")
     with path.open("rb", buffering=0) as stream:
         assert line_numbers(stream, [2, 9_000_000]) == {2: 2, 9_000_000: 3}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"x" * 500,
+        (b"f" * 155 + b"\n") * 3000,
+        b"\n" * 500 + (b"f" * 155 + b"\n") * 900 + b"head\n\n" + (b"g" * 99 + b"\n") * 400 + b"end",
+        b"".join(b"v" * (number % 97) + b"\n" for number in range(3000)),
+        b"".join(b"w" * (100 + number % 3) + b"\n" for number in range(3000)),
+    ],
+    ids=["empty", "one line", "one width", "several widths", "any width", "alternating widths"],
+)
+def test_lines_are_counted_right_whatever_their_width(text: bytes) -> None:
+    assert _counted(bytearray(text), 0, len(text))[0] == text.count(b"\n")
