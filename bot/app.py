@@ -138,6 +138,7 @@ class App:
 
     async def _check_runs(self) -> None:
         await self.supervisor.tick()
+        self._parts.cluster.look(self.supervisor.all())
         self._parts.own_jobs.note("find new runs", self.supervisor.find_fault)
         for run, fault in self.supervisor.take_look_faults():
             self._parts.own_jobs.note(f"look at {run}", fault)

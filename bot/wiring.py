@@ -47,6 +47,7 @@ from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
+from trainmaster.bot.watching.cluster import ClusterWatch
 from trainmaster.bot.watching.host import HostWatch
 from trainmaster.bot.watching.limits import WatchLimits
 from trainmaster.bot.watching.own_jobs import OwnJobs
@@ -72,6 +73,7 @@ class Parts:
     sink: FindingsSink
     supervisor: Supervisor
     host: HostWatch
+    cluster: ClusterWatch
     operations: Operations
     notices: Notices
     undelivered: Undelivered
@@ -166,6 +168,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         sink=sink,
         supervisor=supervisor,
         host=host,
+        cluster=ClusterWatch(controller=driver.cluster, sink=sink, clock=clock),
         operations=operations,
         notices=Notices(
             memory=BotState(database),

@@ -8,11 +8,14 @@ from trainmaster.bot.core.conversation.words import losses_text
 from trainmaster.bot.core.health.host import HostFact, host_text
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
+from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
 _TONES = {
+    RunState.PENDING: Tone.NEUTRAL,
+    RunState.SUSPENDED: Tone.WARNING,
     RunState.STOPPED: Tone.WARNING,
     RunState.FINISHED: Tone.GOOD,
     RunState.GAVE_UP: Tone.CRITICAL,
@@ -51,6 +54,7 @@ async def status(invocation: Invocation, context: Context) -> Reply:
             ("Loss", losses_text(view.beat.losses) if view.beat and view.beat.losses else "not reported yet"),
             ("Speed", _speed(view, ahead)),
             ("Host", host_field(view, context.host())),
+            *job_fields(view),
         ),
         excerpt=layers_text(view),
         context=(
@@ -69,6 +73,26 @@ def watched_only(view: RunView) -> tuple[str, ...]:
     return (f"It is not stopped from here: {view.process_fault}.",) if view.process_fault else ()
 
 
+def job_fields(view: RunView) -> tuple[tuple[str, str], ...]:
+    """What its cluster says of the run's job; nothing of a run that is none."""
+    known = view.record.job if view.record is not None else None
+    if known is None:
+        return ()
+    job = view.process.job if view.process is not None else None
+    partition, node = (job.partition, job.node) if job is not None else (known.partition, known.node)
+    restarts = job.restarts if job is not None else known.restart
+    limit_ts = job.end_ts if job is not None and job.cause is None else None
+    parts = (
+        f"{known.id}" + (f" in {partition}" if partition else ""),
+        f"on {node}" if node else "on no node yet",
+        f"{restarts} restart{'s' if restarts != 1 else ''}",
+        f"limit {moment(limit_ts)}" if limit_ts else "",
+        f"preempted {moment(job.preempt_ts)}" if job is not None and job.preempt_ts else "",
+        job.cause.text if job is not None and job.cause is not None else "",
+    )
+    return (("Job", ", ".join(part for part in parts if part)),)
+
+
 def _place(view: RunView) -> str:
     beat = view.beat
     if beat is None or not beat.epoch:
@@ -82,7 +106,12 @@ def _state(view: RunView) -> str:
     if view.state is RunState.UNKNOWN:
         known = view.process is not None and view.process.status is not ProcessStatus.UNKNOWN
         why = "no evidence" if known else "its process can't be seen from here"
+        if view.process is not None and view.record is not None and view.record.job is not None:
+            why = view.process.detail
         return f"{text}: {why}"
+    if view.state is RunState.PENDING:
+        job = view.process.job if view.process is not None else None
+        return f"{text}: {waiting_text(job)}; attempt {view.attempt + 1}"
     phase = view.beat.phase.value.replace("_", " ") if view.beat and view.beat.phase else text
     if view.state.active and phase != text:
         return f"{text} ({phase}), attempt {view.attempt}"
@@ -162,6 +191,8 @@ def host_field(view: RunView, fact: HostFact | None) -> str:
     host = view.record.host if view.record else None
     if fact is None:
         return f"{host or 'unknown'}, not looked at yet"
+    if view.record is not None and view.record.job is not None:
+        return f"{host or 'a node of the cluster'}: what it has to spare can't be seen from {fact.name}"
     if host is not None and host != fact.name:
         return f"{host}, which can't be seen from {fact.name}"
     return f"{fact.name}: {host_text(fact)}"

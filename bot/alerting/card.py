@@ -18,6 +18,8 @@ _MAX_SHOWN = 10
 _ENDED_TONES = {
     RunState.FINISHED: Tone.GOOD,
     RunState.STOPPED: Tone.NEUTRAL,
+    RunState.PENDING: Tone.NEUTRAL,
+    RunState.SUSPENDED: Tone.WARNING,
     RunState.UNKNOWN: Tone.WARNING,
     RunState.GAVE_UP: Tone.CRITICAL,
     RunState.REFUSED: Tone.CRITICAL,

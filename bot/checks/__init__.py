@@ -9,6 +9,8 @@ from typing import Final
 from trainmaster.bot.checks.checkpoints import check_checkpoints
 from trainmaster.bot.checks.epochs import check_epochs
 from trainmaster.bot.checks.gradients import check_gradients
+from trainmaster.bot.checks.job import CONDITIONS as JOB_CONDITIONS
+from trainmaster.bot.checks.job import check_job
 from trainmaster.bot.checks.lifecycle import check_lifecycle
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.checks.log_errors import check_log_errors
@@ -34,6 +36,7 @@ class Check:
 
 CHECKS: Final[tuple[Check, ...]] = (
     Check(conditions=(CheckName.PROCESS_DIED, CheckName.ORPHANS), look=check_process),
+    Check(conditions=JOB_CONDITIONS, look=check_job),
     Check(conditions=(CheckName.NONFINITE,), look=check_nonfinite),
     Check(conditions=(CheckName.CLIP_RATE, CheckName.GRADIENT_TREND), look=check_gradients),
     Check(conditions=(CheckName.LOSS_TREND,), look=check_loss),

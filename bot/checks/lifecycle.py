@@ -12,8 +12,9 @@ from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
-from trainmaster.bot.core.run.facts import Event
+from trainmaster.bot.core.run.facts import Event, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.job import EndCause
 from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.trainer.contract import EventKind
 
@@ -23,7 +24,7 @@ MAX_FILES_SHOWN: Final = 5
 """Of files that are not trained on; the list in the run directory has all."""
 
 
-@remembered(of=lambda view: (view.notable, view.epochs, view.attempt))
+@remembered(of=lambda view: (view.notable, view.epochs, view.attempt, _job_state(view)))
 def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each notable event that this version knows. An end that a newer attempt followed is over once
     that attempt trains; a stop of one that does not yet was part of an operation, which tells it step by step."""
@@ -34,7 +35,7 @@ def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
         if event.kind in _ENDS and event.attempt < view.attempt
         else _TELLERS[event.kind](view, event)
         for event in told
-        if not (event.kind == EventKind.RUN_STOPPED and event.attempt < view.attempt and view.current is None)
+        if not (event.kind == EventKind.RUN_STOPPED and _is_no_stop(view, event))
     )
 
 
@@ -43,6 +44,23 @@ def _ended(view: RunView, finding: Finding) -> Finding:
     if view.current is None:
         return finding
     return replace(finding, over=True, resolution=f"{view.name}: trains again, in attempt {view.attempt}")
+
+
+def _job_state(view: RunView) -> ProcessStatus | None:
+    return view.process.status if view.process is not None and view.process.job is not None else None
+
+
+def _is_no_stop(view: RunView, event: Event) -> bool:
+    """Whether the stop was part of something that is told for itself: an operation, or what a cluster did. It asks the
+    trainer of a job that it takes for another one, or queues again, as a person does; what it does next is known once
+    the job is over, or goes on."""
+    earlier = event.attempt < view.attempt
+    if earlier and view.current is None:
+        return True
+    job = view.record.job if view.record is not None else None
+    if job is None:
+        return False
+    return job.restart > 0 if earlier else not (view.process is not None and view.process.over)
 
 
 def _occurrence(
@@ -142,9 +160,18 @@ def _stopped(view: RunView, event: Event) -> Finding:
                 if resumable
                 else "It can't be resumed from here."
             ),
+            *_job_text(view),
         ),
-        hint="/train execute rollback",
+        hint="/train resume" if resumable else "/train execute rollback",
     )
+
+
+def _job_text(view: RunView) -> tuple[str, ...]:
+    """What the cluster says of the end."""
+    job = view.process.job if view.process is not None else None
+    if job is None or job.cause in {None, EndCause.FAILED}:  # which Slurm calls every exit code but 0
+        return ()
+    return (f"Slurm says: {job.cause.text}.",)
 
 
 def _gave_up(view: RunView, event: Event) -> Finding:

@@ -44,6 +44,8 @@ class OwnJobLimits:
 class CheckLimits:
     """What is called trouble of a run."""
 
+    pending_max_s: Annotated[float, Setting("s", gt=0)] = 14_400.0
+    """A job of a cluster that waits longer is told; on a busy one, hours are usual."""
     startup_timeout_s: Annotated[float, Setting("s", gt=0)] = 1800.0
     """No first batch after this long. Scanning labels and caching images of a large set takes many minutes; a hang
     before the first batch has cost hours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal as signals
 
+from trainmaster.bot.checks.job import lives_unseen
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
@@ -18,13 +19,15 @@ def check_process(view: RunView, limits: CheckLimits, now: float) -> tuple[Findi
     """A condition while the record says running and the process is over, until a new attempt starts; and one while
     anything that belonged to a process that is over lives on."""
     del limits
-    return (*_death(view), *_orphans(view, now))
+    return (*_death(view, now), *_orphans(view, now))
 
 
-def _death(view: RunView) -> tuple[Finding, ...]:
+def _death(view: RunView, now: float) -> tuple[Finding, ...]:
     if view.state is not RunState.DIED or view.process is None:
         return ()
-    pid = view.record.pid if view.record else None
+    if lives_unseen(view, now):
+        return ()  # told for what it is: its cluster has lost sight of it
+    identity = view.record.process if view.record else None
     beat = view.beat
     where = f"epoch {beat.epoch}, batch {beat.batch}" if beat and beat.epoch is not None else "before the first batch"
     clean = view.last_clean
@@ -39,7 +42,7 @@ def _death(view: RunView) -> tuple[Finding, ...]:
             title=f"{view.name}: the training process died at {where}",
             body=(ending_text(view.process), *_last_error(view), *_left(view.process)),
             fields=(
-                ("Process", f"{pid}"),
+                ("Process", identity.label if identity is not None else "unknown"),
                 ("Phase", beat.phase.value.replace("_", " ") if beat and beat.phase else "unknown"),
                 ("Last sign of life", moment(beat.ts) if beat else "none"),
                 ("Last clean checkpoint", f"epoch {clean.epoch}" if clean else "none"),
@@ -103,7 +106,9 @@ def _orphans(view: RunView, now: float) -> tuple[Finding, ...]:
 
 
 def ending_text(process: ProcessFact) -> str:
-    """How the process ended, as far as the operating system told."""
+    """How the process ended, as far as the operating system or the cluster told."""
+    if process.job is not None or (process.status is ProcessStatus.GONE and process.detail.startswith("the job")):
+        return _job_ending(process)
     if process.oom is OomEvidence.OWN_GROUP:
         return "The kernel's out-of-memory killer ended it: its control group ran out of memory."
     killed = process.signal == signals.SIGKILL
@@ -124,6 +129,15 @@ def ending_text(process: ProcessFact) -> str:
         return "It is a zombie: ended, and not yet collected by its parent."
     text = "How it ended is not known: it was not started by this bot, so only its parent was told the exit code."
     return text if process.oom is not OomEvidence.NONE else f"{text} The out-of-memory killer was not at work."
+
+
+def _job_ending(process: ProcessFact) -> str:
+    said = f"Slurm says: {process.detail}." if process.job is not None else f"{process.detail.capitalize()}."
+    if process.signal is not None:
+        return f"{said} Its trainer was ended by signal {process.signal}."
+    if process.exit_code:
+        return f"{said} Its trainer ended with exit code {process.exit_code}{_shell_signal(process.exit_code)}."
+    return said
 
 
 def _who_kills(process: ProcessFact) -> str:

@@ -10,7 +10,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.facts import ProcessFact
 from trainmaster.bot.core.run.forecast import duration
-from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.state import RunState, starts_again
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import Phase
 
@@ -73,6 +73,9 @@ def stall_of(view: RunView, limits: CheckLimits, now: float) -> Stall | None:
         beat_ts = view.beat_seen_ts if view.beat_seen_ts is not None else beat.ts
         phase_ts = view.phase_seen_ts if view.phase_seen_ts is not None else beat.phase_since_ts
         since_ts = beat_ts if phase is Phase.TRAINING or phase_ts is None else phase_ts
+    if starts_again(record, view.process):  # what was written before is of a start that is over
+        job = view.process.job if view.process is not None else None
+        phase, since_ts = Phase.STARTUP, max(since_ts, (job.start_ts if job is not None else None) or since_ts)
     if phase is None or phase is Phase.ENDED:
         return None
     timeout_s, why = _timeout(view, phase, limits)

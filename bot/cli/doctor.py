@@ -23,14 +23,17 @@ from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.core.health.host import gpu_text
 from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.drivers.host import HostProbe
+from trainmaster.bot.drivers.slurm.client import SlurmClient
+from trainmaster.bot.drivers.slurm.examine import SRUN_TIMEOUT_S, examine_cluster
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.reading.ownership import who_is_trusted
+from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
 from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
-from trainmaster.trainer.contract import is_run_dir
+from trainmaster.trainer.contract import Phase, is_run_dir
 from trainmaster.visible import visible
 
 MAX_CLOCK_SKEW_S: Final = 30.0
@@ -67,6 +70,7 @@ async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callab
     items += _directories(settings)
     items += _reach(settings, env_file)
     items += await _host(settings, now())
+    items += await _cluster(settings)
     if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
         return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: a token or the channel is not set"))
     return (*items, *await _slack(settings, now))
@@ -122,6 +126,25 @@ async def _host(settings: Settings, now: float) -> list[Item]:
     if not fact.gpus and not fact.unseen:
         items.append(Item(mark=Mark.UNKNOWN, text="GPU", detail=_NO_GPU))
     return [*items, *map(_host_item, check_host(fact, settings.part(HostLimits), fact.ts))]
+
+
+async def _cluster(settings: Settings) -> tuple[Item, ...]:
+    """Of a Slurm cluster, where its commands are installed and the operator wants it."""
+    if settings.slurm == "off" or shutil.which("squeue") is None:
+        return ()
+    client = SlurmClient(timeout_s=SRUN_TIMEOUT_S)
+    return await asyncio.to_thread(examine_cluster, client, settings.runs_dir, _longest_save_s(settings.runs_dir))
+
+
+def _longest_save_s(runs_dir: Path) -> float | None:
+    """Over all runs, as their events tell."""
+    try:
+        directories = find_runs(runs_dir)
+    except OSError:
+        return None
+    views = [RunReader(one, first_seen_ts=0.0).read(0.0) for one in directories]
+    saves = [longest for view in views if (longest := view.phases.longest_s.get(Phase.SAVING)) is not None]
+    return max(saves, default=None)
 
 
 def _host_item(finding: Finding) -> Item:

@@ -44,6 +44,18 @@ class CheckName(StrEnum):
     EPOCH_LATE = "epoch_late"
     LOG_ERROR = "log_error"
 
+    # The job of a cluster.
+    JOB_WAITS = "job_waits"
+    JOB_HOPELESS = "job_hopeless"
+    """It waits for what never comes by itself."""
+    JOB_QUEUED_AGAIN = "job_queued_again"
+    JOB_SUSPENDED = "job_suspended"
+    JOB_PREEMPTED = "job_preempted"
+    JOB_LIMIT = "job_limit"
+    TWO_TRAINERS = "two_trainers"
+    """A trainer works that its cluster has lost sight of."""
+    CLUSTER_SILENT = "cluster_silent"
+
     # Checkpoints and records.
     CHECKPOINT_CONTAMINATED = "checkpoint_contaminated"
     CHECKPOINT_MISSING = "checkpoint_missing"

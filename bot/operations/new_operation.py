@@ -71,7 +71,7 @@ def new_operation(
         step=Step.STOP if kind is OperationKind.STOP else Step.RESTART,
         process=view.record.process if view.record else None,
         attempt=view.attempt,
-        was_active=view.state.active,
+        was_active=view.state.goes_on,
         launch=launch_of(view) if kind is OperationKind.RESUME else None,
         notes=(("level", level),) if level else (),
     )

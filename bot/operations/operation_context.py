@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainmaster.bot.core.decisions.operation import WAITS, EntryKind, JournalEntry, Operation, Step
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
-from trainmaster.bot.core.run.facts import Identity, ProcessIdentity
+from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
@@ -73,6 +73,10 @@ class World:
     attempts: ForeignAttempts = field(default_factory=NoForeignAttempts)
     gpu_holders: GpuHolders = field(default_factory=NoGpuSeen)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def inspect(self, identity: Identity) -> ProcessFact:
+        """What the driver knows of it now; asked in a thread, since a cluster may take seconds to answer."""
+        return await asyncio.to_thread(self.driver.inspect, identity)
 
 
 class OperationContext:

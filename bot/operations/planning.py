@@ -197,7 +197,6 @@ def make_plan(
         level_after = record.level or "none"
     settings = _settings(view, levels, level_after) if launch.guarded else ()
     times = forecast(view, now)
-    active = view.state.active
     running = view.current
     beat = view.beat
     at_epoch = running.epoch if running else (beat.epoch if beat else None)
@@ -209,7 +208,7 @@ def make_plan(
         directory=view.directory,
         attempt=view.attempt,
         process=record.process,
-        was_active=active,
+        was_active=view.state.goes_on,
         state=view.state.value,
         at_epoch=at_epoch,
         at_batch=beat.batch if beat else None,

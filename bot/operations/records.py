@@ -7,15 +7,16 @@ from pathlib import Path
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import listings
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
-from trainmaster.bot.operations.ports import AuditBook, Driver
+from trainmaster.bot.operations.ports import AuditBook
 
 
-def refuse_if_running(view: RunView, driver: Driver) -> None:
+async def refuse_if_running(view: RunView, world: World) -> None:
     """The trainer of the run is certainly over.
 
     Raises:
@@ -24,9 +25,13 @@ def refuse_if_running(view: RunView, driver: Driver) -> None:
     process = view.record.process if view.record else None
     if process is None:
         return
-    fact = driver.inspect(process)
+    fact = await world.inspect(process)
     if not fact.over:
-        how = "still runs" if fact.status is ProcessStatus.ALIVE else f"may still run: {fact.detail}"
+        how = {
+            ProcessStatus.ALIVE: "still runs",
+            ProcessStatus.PENDING: f"waits in the queue already: {waiting_text(fact.job)}",
+            ProcessStatus.SUSPENDED: "is suspended by its cluster, which goes on with it",
+        }.get(fact.status, f"may still run: {fact.detail}")
         raise CommandError("still-running", f"{process.label} of {view.name} {how}.", "/train status")
 
 
@@ -55,7 +60,7 @@ class Records:
             StoreError: it could not be recorded; nothing was moved.
         """
         refuse_unless_ours(view, self.host)
-        refuse_if_running(view, self.world.driver)
+        await refuse_if_running(view, self.world)
         known = {fact.name: fact for fact in await self.world.forensics.archives(view)}
         if name not in known:
             raise CommandError(

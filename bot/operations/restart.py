@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from trainmaster.bot.core.decisions.plan import Launch
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.identity import same_start
-from trainmaster.bot.core.run.job import waiting_text
-from trainmaster.bot.core.run.launch_spec import LaunchSpec
+from trainmaster.bot.core.run.job import EndCause, waiting_text
+from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import ClusterSilentError, OperationError
 from trainmaster.bot.operations.operation_context import OperationContext
@@ -24,6 +25,10 @@ from trainmaster.trainer.contract import MODULE_ARGV, RUN_VARIABLE, ExitCode, He
 _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 6
 _WAITING = frozenset({ProcessStatus.PENDING, ProcessStatus.SUSPENDED})
+_HELD = "held"
+"""The note that a job which could not be launched was taken out of the queue."""
+_LOST = "lost"
+"""The note that a lost job was submitted once more."""
 _EXIT_TEXT: Mapping[int, str] = {
     ExitCode.BAD_ARGUMENTS: "it was given arguments that it does not accept",
     ExitCode.GAVE_UP: "it gave up: too many bad batches",
@@ -51,7 +56,7 @@ def again_word(launch: Launch | None) -> tuple[str, ...]:
 async def probe_restarted(context: OperationContext) -> str | None:
     """Said when the new attempt has signed in."""
     view = await context.view()
-    if not _is_ours(context, view):
+    if not await _is_ours(context, view):
         return None
     return _signed_in(context, view)
 
@@ -71,18 +76,7 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
     how = context.operation.launch
     if how is None:
         raise OperationError("run-unguarded", "it is not known how this run is started.", "start it by hand")
-    spec = LaunchSpec(
-        key=key,
-        argv=argv,
-        cwd=how.cwd,
-        log=how.log,
-        env={**dict(how.env), RUN_VARIABLE: str(context.operation.directory)},
-        run=context.operation.run,
-        options=how.options,
-        margin_s=how.margin_s,
-    )
-    process = await _launched(context, spec)
-    context.note_process("launched", process)
+    process = await _launched(context, how, key, argv)
     if not how.guarded and isinstance(process, ProcessIdentity):  # it signs in nowhere by itself
         plan = context.operation.plan
         undoing = context.operation.direction is Direction.UNDO
@@ -90,9 +84,9 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
         context.world.attempts.begin(context.operation.name, process, how.log, from_epoch)
     while True:
         # The process first: one that ended after writing its record is judged by the record.
-        fact = context.world.driver.inspect(process)
+        fact = await context.world.inspect(process)
         view = await context.view()
-        if _is_ours(context, view):
+        if await _is_ours(context, view):
             return _signed_in(context, view)
         if fact.status is ProcessStatus.PENDING:
             return f"{process.label} is in the queue: {waiting_text(fact.job)}"
@@ -105,11 +99,23 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
         await context.breathe()
 
 
-async def _launched(context: OperationContext, spec: LaunchSpec) -> Identity:
+async def _launched(context: OperationContext, how: Launch, key: str, argv: tuple[str, ...]) -> Identity:
     """It was launched; a cluster that gives no answer is asked until it does, since it may have taken the job."""
+    spec = LaunchSpec(
+        key=key,
+        argv=argv,
+        cwd=how.cwd,
+        log=how.log,
+        env={**dict(how.env), RUN_VARIABLE: str(context.operation.directory)},
+        run=context.operation.run,
+        options=how.options,
+        margin_s=how.margin_s,
+    )
     while True:
         try:
-            return await asyncio.to_thread(context.world.driver.launch, spec)
+            launched = await asyncio.to_thread(context.world.driver.launch, spec)
+            context.note_process("launched", launched)
+            return launched
         except ClusterSilentError as error:
             context.wait_for(error.message)
         await context.breathe()
@@ -125,17 +131,23 @@ async def confirm(context: OperationContext) -> str:
     moved, moved_s = None, context.step_s
     while True:
         launched = context.noted_process("launched")
-        fact = context.world.driver.inspect(launched) if launched is not None else None
+        fact = await context.world.inspect(launched) if launched is not None else None
         view = await context.view()
-        if fact is not None and fact.status in _WAITING:
-            context.wait_for(f"waits in the queue, however long: {waiting_text(fact.job)}")
+        if await _launch_failed(context, launched, fact):
+            continue
+        if fact is not None and (fact.status in _WAITING or fact.silent):
+            queued = f"waits in the queue, however long: {waiting_text(fact.job)}"
+            context.wait_for(fact.detail if fact.silent else queued)
             moved_s = context.step_s
             await context.breathe()
             continue
-        _refuse_if_over(context, view, fact)
-        if fact is not None and fact.job is not None and not _is_ours(context, view):
+        if fact is not None and fact.job is not None and not fact.over and not await _is_ours(context, view):
             await _breathe_until_signed_in(context, fact, moved_s)
             continue
+        if await _submitted_again(context, view, fact):
+            moved_s = context.step_s
+            continue
+        _refuse_if_over(context, view, fact)
         if view.record is not None and view.record.state is RunRecordState.FINISHED:
             return f"attempt {view.attempt} has already finished"
         beat = view.beat
@@ -159,7 +171,7 @@ async def confirm(context: OperationContext) -> str:
         await context.breathe()
 
 
-def _is_ours(context: OperationContext, view: RunView) -> bool:
+async def _is_ours(context: OperationContext, view: RunView) -> bool:
     """Whether the newest attempt is the one that this operation started.
 
     Raises:
@@ -174,7 +186,7 @@ def _is_ours(context: OperationContext, view: RunView) -> bool:
         return True
     if launched is None and (plan is None or record.from_epoch == plan.target.epoch + 1):
         return True  # ``from_epoch`` is the one that it trains first
-    if launched is not None and not context.world.driver.inspect(launched).over:
+    if launched is not None and not (await context.world.inspect(launched)).over:
         return False
     raise OperationError(
         "foreign-attempt",
@@ -196,6 +208,39 @@ def _label(record: RunRecord) -> str:
     return record.process.label if record.process is not None else "process unknown"
 
 
+async def _launch_failed(context: OperationContext, launched: Identity | None, fact: ProcessFact | None) -> bool:
+    """Whether a job that its cluster could not launch, and so holds for ever, was taken out of the queue, once: what is
+    lost is submitted again."""
+    job = fact.job if fact is not None and fact.status is ProcessStatus.PENDING else None
+    if launched is None or job is None or "launch failed" not in job.reason.lower():
+        return False
+    if context.operation.note(_HELD) is not None:
+        return False
+    context.note(_HELD, job.reason)
+    context.wait_for(f"{launched.label} could not be launched; it is taken out of the queue and submitted again")
+    with contextlib.suppress(ClusterSilentError):
+        await asyncio.to_thread(context.world.driver.stop, launched, Force.ASK)
+    await context.breathe()
+    return True
+
+
+async def _submitted_again(context: OperationContext, view: RunView, fact: ProcessFact | None) -> bool:
+    """Whether a job that its cluster has lost was submitted once more: a controller that is killed forgets what it took
+    in its last seconds. A job whose end is known, or that left a word of its own, is not."""
+    how = context.operation.launch
+    held = context.operation.note(_HELD) is not None
+    lost = fact is not None and fact.over and (fact.job is None or (held and fact.job.cause is EndCause.CANCELLED))
+    if how is None or how.options is None or not lost or context.operation.note(_LOST) is not None:
+        return False
+    ours = view.record is not None and view.record.attempt > context.operation.attempt
+    if ours and view.record is not None and view.record.state is not RunRecordState.RUNNING:
+        return False
+    context.note(_LOST, "1")
+    context.wait_for("the cluster has lost the job, which is submitted once more")
+    await _launched(context, how, context.operation.id, resume_argv(context.operation))
+    return True
+
+
 async def _breathe_until_signed_in(context: OperationContext, fact: ProcessFact, since_s: float) -> None:
     """Raises:
     OperationError: its job runs, and it has not signed in for too long.
@@ -213,6 +258,9 @@ async def _breathe_until_signed_in(context: OperationContext, fact: ProcessFact,
 def _refuse_if_over(context: OperationContext, view: RunView, fact: ProcessFact | None) -> None:
     record = view.record
     ended = record is not None and record.state not in {RunRecordState.RUNNING, RunRecordState.FINISHED, None}
+    ended = (
+        ended and record is not None and record.attempt > context.operation.attempt
+    )  # not the word of the one before
     if fact is not None and fact.job is not None and not fact.over:
         return  # a job that is not over yet may be queued again, whatever its last start left on record
     if not ended and not (fact is not None and fact.over):

@@ -230,7 +230,7 @@ class Operations:
         refuse_unless_ours(view, self.instance.host)
         self._refuse_if_busy(view)
         wanted = self.world.planner.levels.check(level) if level else None
-        refuse_if_running(view, self.world.driver)
+        await refuse_if_running(view, self.world)
         if view.state is RunState.FINISHED:
             raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
         operation = new_operation(

@@ -153,7 +153,7 @@ async def _restart_as_it_was(context: OperationContext) -> str:
     process = operation.process
     if not operation.was_active or operation.halted_by or process is None or operation.launch is None:
         return "it was not running before"
-    if not context.world.driver.inspect(process).over:
+    if not (await context.world.inspect(process)).over:
         return "the trainer was not stopped"
     resume = (operation.launch.python, *MODULE_ARGV, "resume", str(operation.directory), *again_word(operation.launch))
     argv = operation.launch.argv or resume

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from trainmaster.bot.core.run.forecast import batch_s, duration
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
 from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.core.run.view import RunView, stands_at
-from trainmaster.bot.errors import OperationError
+from trainmaster.bot.errors import ClusterSilentError, OperationError
 from trainmaster.bot.operations.gpu_release import let_go, note_holders
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import OperationContext
@@ -20,6 +21,10 @@ from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 _NOTICE_S = 3.0
 """A trainer that got SIGTERM says so in its events well within this; a second SIGTERM would cut its save short."""
 
+_SILENCE_PAUSE_S = 1.0
+"""Between two questions to a cluster that does not answer; the step's own time-out ends them."""
+_HEARTBEAT_WATCH_S = 3.0
+"""A training writes its heartbeat once a second."""
 _ORPHAN_S = 1.0
 """Workers of a trainer that ended in an orderly way end with it; the rest is asked after this."""
 
@@ -38,7 +43,7 @@ async def probe_stopped(context: OperationContext) -> str | None:
     process = context.operation.process
     if process is None:
         return "no process is known"
-    if not context.world.driver.inspect(process).over or _alive(context.world.driver, _members(context, process)):
+    if not (await context.world.inspect(process)).over or _alive(context.world.driver, _members(context, process)):
         return None
     return await outcome(context, "was not running")
 
@@ -68,7 +73,9 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
         OperationError: see :func:`stop_process`.
     """
     driver, limits = context.world.driver, context.world.limits
-    fact = driver.inspect(process)
+    while (fact := await context.world.inspect(process)).silent:
+        context.wait_for(f"{fact.detail}; it is asked until it answers")
+        await context.world.pause(_SILENCE_PAUSE_S)
     if fact.status is ProcessStatus.UNKNOWN:
         raise OperationError(
             "process-unknown",
@@ -85,9 +92,32 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
     left = _alive(driver, _members(context, process, note))
     if left:
         left = await _sweep(context, process, left, limits)
-    if left or not driver.inspect(process).over:
+    if left or not (await context.world.inspect(process)).over:
         raise _survives(left or (process,))
     return how + await let_go(context, f"{note}.gpu")
+
+
+async def require_silence(course: OperationContext) -> None:
+    """Nobody writes the heartbeat of a run that was a job: its cluster may have lost sight of a trainer that lives.
+
+    Raises:
+        OperationError: somebody does.
+    """
+    launch = course.operation.launch
+    if launch is None or launch.options is None:
+        return  # of a process of this host it was seen that it is over
+    before = await course.view()
+    until_s = course.step_s + _HEARTBEAT_WATCH_S
+    while course.step_s < until_s:
+        await course.world.pause(course.world.limits.poll_s)
+        view = await course.view()
+        if view.heartbeat != before.heartbeat:
+            where = view.record.job.node if view.record is not None and view.record.job is not None else None
+            raise OperationError(
+                "trainer-unseen",
+                f"the job is over, and a trainer on {where or 'its node'} still writes the run's heartbeat.",
+                f"nothing was put aside; end that trainer on {where or 'its node'}: its daemon does not answer Slurm",
+            )
 
 
 async def outcome(context: OperationContext, how: str) -> str:
@@ -110,22 +140,33 @@ async def outcome(context: OperationContext, how: str) -> str:
 
 
 async def _end_leader(context: OperationContext, process: Identity, limits: OperationLimits) -> str:
-    driver = context.world.driver
     view = await context.world.runs.refresh(context.operation.run)
     patience_s = grace_s(view, limits)
     asked_before = context.operation.note("asked") is not None
     if not asked_before:
         context.note("asked", process.label)
     if not asked_before or not await _heard(context):
-        driver.stop(process, Force.ASK)
+        await _stop(context, process, Force.ASK)
     if await _gone(context, process, patience_s):
         return f"stopped in {duration(context.step_s)}"
-    driver.stop(process, Force.ALL)
+    await _stop(context, process, Force.ALL)
     if await _gone(context, process, limits.group_grace_s):
         return f"stopped in {duration(context.step_s)}, at the second request"
-    driver.stop(process, Force.KILL)
+    await _stop(context, process, Force.KILL)
     await _gone(context, process, limits.kill_wait_s)
     return f"did not stop within {duration(patience_s)} and was killed"
+
+
+async def _stop(context: OperationContext, process: Identity, force: Force) -> None:
+    """It was asked, as soon as somebody answers for it."""
+    while True:
+        try:
+            await asyncio.to_thread(context.world.driver.stop, process, force)
+        except ClusterSilentError as error:
+            context.wait_for(f"{error.message} It is asked until it answers.")
+        else:
+            return
+        await context.world.pause(_SILENCE_PAUSE_S)
 
 
 async def _heard(context: OperationContext) -> bool:
@@ -144,9 +185,9 @@ async def _heard(context: OperationContext) -> bool:
 
 async def _gone(context: OperationContext, process: Identity, within_s: float) -> bool:
     until_s = context.step_s + within_s
-    while not (fact := context.world.driver.inspect(process)).over:
+    while not (fact := await context.world.inspect(process)).over:
         if fact.status is ProcessStatus.PENDING:  # a cluster has queued it again meanwhile
-            context.world.driver.stop(process, Force.ASK)
+            await _stop(context, process, Force.ASK)
         if context.step_s >= until_s:
             return False
         await context.world.pause(context.world.limits.poll_s)

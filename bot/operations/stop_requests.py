@@ -10,6 +10,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation, OperationKind
 from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations import messages
@@ -22,6 +23,8 @@ from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.ports import Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
+
+_WAITING = frozenset({RunState.PENDING, RunState.SUSPENDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ class Stops:
             text = await stop_without_journal(self.world, self._stop(view, user, channel=channel, thread_of=thread_of))
             return _stopped_unrecorded(view, text, str(error))
         self.runner.start(operation)
-        over = operation.process is not None and self.world.driver.inspect(operation.process).over
+        over = operation.process is not None and (await self.world.inspect(operation.process)).over
         return Reply(message=_stopping(view, operation, unrecorded, over=over), private=not unrecorded)
 
     def after_epoch(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Reply:
@@ -113,10 +116,13 @@ class Stops:
         view = await self.world.runs.refresh(intent.run)
         if view is None:
             return
-        if view.attempt != intent.attempt or not view.state.active:
+        if view.state in _WAITING:
+            return  # a cluster goes on with it by itself, and then it is due
+        queued_again = view.record is not None and view.record.job is not None and view.record.job.restart > 0
+        if (view.attempt != intent.attempt and not queued_again) or not view.state.active:
             self.intents.drop(intent.run, intent.kind)
             return
-        finished = [one.epoch for one in view.epochs.values() if one.attempt == view.attempt and one.finished]
+        finished = [one.epoch for one in view.epochs.values() if one.attempt >= intent.attempt and one.finished]
         if not finished or (intent.epoch is not None and max(finished) < intent.epoch):
             return
         if why := view.watched_only or view.process_fault:  # its status says so; due as soon as that is mended

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.checks.job import CONDITIONS as JOB_CONDITIONS
 from trainmaster.bot.checks.progress import stall_of
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
@@ -256,7 +257,8 @@ class Supervisor:
             return None
         record = view.record
         view = replace(view, process=self._inspector.inspect(record.process) if record.process else None)
-        if self._trainers is not None and view.process is not None and view.process.status is ProcessStatus.ALIVE:
+        alive = view.process is not None and view.process.status is ProcessStatus.ALIVE
+        if self._trainers is not None and alive and record.process is not None and record.process.pids:
             view = replace(view, process_fault=self._trainers.fault(view))
         stall = stall_of(view, self._limits, now)
         if stall is not None and self._stacks is not None:
@@ -280,6 +282,8 @@ class Supervisor:
                 _LOG.exception("check-failed: %s on %s", check.look.__name__, view.name)
                 found.append(_check_failed(view, check.look.__name__, error, now))
                 unjudged.update(check.conditions)
+        if view.process is not None and view.process.status is ProcessStatus.UNKNOWN:
+            unjudged |= {*JOB_CONDITIONS, CheckName.PROCESS_DIED}  # nobody answered, which resolves nothing
         if self._operations is not None:
             try:
                 if self._operations.held(view.run):

@@ -6,11 +6,11 @@ directory change its ways: ``deaf`` ignores SIGTERM, ``mute`` ends before signin
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
+from trainmaster.trainer.jobs.environment import job_of, launch_key
+from trainmaster.trainer.jobs.ownership import signed_in_before
+from trainmaster.trainer.records.run_directory import RunInUseError, RunLock
 
 BATCH_S, BATCHES = 0.02, 100_000
 
@@ -49,6 +52,8 @@ class LightTrainer:
             "exit_code": None,
             "level": level or before["level"],
             "from_epoch": (from_epoch or self.newest() or 0) + 1 if resumed else None,
+            "job": asdict(job) if (job := job_of(os.environ)) else None,
+            "launch_key": launch_key(os.environ),
         }
         self.seq = 0
         self.stopping = False
@@ -126,12 +131,19 @@ def main() -> int:
     slow = ways / "slow"
     if slow.exists():
         time.sleep(float(slow.read_text()))
-    lock = os.open(RunLayout(directory).lock, os.O_RDWR | os.O_CREAT, 0o644)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    from_epoch = int(given["from"]) if "from" in given else None
+    layout = RunLayout(directory)
+    try:
+        lock = RunLock(layout)
+    except RunInUseError as error:
+        print(error)
+        return ExitCode.BAD_ARGUMENTS
+    from_epoch = int(given["from"]) if "from" in given and not signed_in_before(layout, os.environ) else None
     trainer = LightTrainer(directory, from_epoch=from_epoch, level=given.get("level"))
     signal.signal(signal.SIGTERM, signal.SIG_IGN if (ways / "deaf").exists() else trainer.stop)
-    return trainer.train()
+    try:
+        return trainer.train()
+    finally:
+        lock.release()
 
 
 if __name__ == "__main__":

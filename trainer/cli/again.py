@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError, reject_unknown
 from trainmaster.trainer.contract import RunLayout, RunRecordState, read_json
-from trainmaster.trainer.jobs.environment import RUN_VARIABLE, restarts
+from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, restarts
 from trainmaster.trainer.jobs.ownership import Owner, owner_of
 
 KEY: Final = "again"
@@ -48,7 +48,7 @@ def own_run(given: dict[str, Any]) -> RunLayout | None:
         if owner is Owner.ANOTHER and given.get("exist_ok"):
             run = (read_json(layout.run_json) or {}).get("run")
             raise ArgumentsError(
-                f"{directory} holds another run ({run}) than this one ({os.environ.get(RUN_VARIABLE) or 'unnamed'})",
+                f"{directory} holds another run ({run}) than this one ({os.environ.get(RUN_ID_VARIABLE) or 'unnamed'})",
                 "give this run another name, or go on with that one: trainmaster resume " + str(directory),
             )
     return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, whole_number
-from trainmaster.trainer.cli import again
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, split_arguments, whole_number
+from trainmaster.trainer.cli import again, train
 from trainmaster.trainer.cli.on_the_record import on_the_record, train_by
-from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
-from trainmaster.trainer.jobs.environment import RUN_VARIABLE, refuse_several_nodes
-from trainmaster.trainer.jobs.ownership import Owner, owner_of, signed_in_before
+from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir, read_json
+from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, refuse_several_nodes
+from trainmaster.trainer.jobs.ownership import Owner, anything_saved, owner_of, signed_in_before
 
 
 def main(arguments: Arguments) -> int:
@@ -26,8 +26,10 @@ def main(arguments: Arguments) -> int:
     settings = dict(arguments.settings)
     from_epoch = whole_number(settings.pop("from", None), "from")
     if again.taken_out(settings):
-        if (named := os.environ.get(RUN_VARIABLE)) and owner_of(layout, os.environ) is Owner.ANOTHER:
+        if (named := os.environ.get(RUN_ID_VARIABLE)) and owner_of(layout, os.environ) is Owner.ANOTHER:
             raise ArgumentsError(f"{root} does not hold the run that this job was submitted for ({named})")
+        if not anything_saved(layout) and (words := _begun_with(layout)):
+            return train.main(split_arguments([*words, f"{again.KEY}={again.AUTO}"]))
         if signed_in_before(layout, os.environ):
             # What was asked for has been done: to go back once more would put aside what was trained since.
             from_epoch = None
@@ -44,3 +46,10 @@ def main(arguments: Arguments) -> int:
         return resume(layout, from_epoch=from_epoch, settings=settings, run=train_by)
 
     return on_the_record(start)
+
+
+def _begun_with(layout: RunLayout) -> list[str]:
+    """The words of the ``train`` that the run was begun with, without ``again``; empty where its record has none."""
+    argv = [str(word) for word in (read_json(layout.run_json) or {}).get("argv") or ()]
+    words = argv[argv.index("train") + 1 :] if "train" in argv else []
+    return [word for word in words if not word.startswith(f"{again.KEY}=")]

@@ -9,7 +9,7 @@ from typing import Final
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import ClusterJob
 
-RUN_VARIABLE: Final = "TRAINMASTER_RUN"
+RUN_ID_VARIABLE: Final = "TRAINMASTER_RUN_ID"
 """The id of the run that a job was submitted for: it starts no other."""
 KEY_VARIABLE: Final = "TRAINMASTER_LAUNCH_KEY"
 """Which launch a trainer comes from, however often its job is queued again."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.trainer.contract import RunLayout, RunRecordState, read_json
-from trainmaster.trainer.jobs.environment import RUN_VARIABLE, job_of, launch_key, restarts
+from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, job_of, launch_key, restarts
 
 LOCK_PATIENCE_S: Final = 8.0
 """The data-loader workers of a killed trainer hold its lock until they notice, after 5 s (torch's
@@ -42,7 +42,7 @@ def owner_of(layout: RunLayout, environ: Mapping[str, str], argv: Sequence[str] 
 
 
 def _is_ours(record: Mapping[str, Any], environ: Mapping[str, str], argv: Sequence[str]) -> bool:
-    named = environ.get(RUN_VARIABLE)
+    named = environ.get(RUN_ID_VARIABLE)
     if named:
         return record.get("run") == named
     job = job_of(environ)
@@ -72,6 +72,11 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*.pt") if path.is_file()] if folder.is_dir() else []
 
 
+def may_follow_another(environ: Mapping[str, str]) -> bool:
+    """Whether this process may be the next start of a run whose last one its cluster has lost sight of."""
+    return restarts(environ) > 0 or bool(environ.get(RUN_ID_VARIABLE))
+
+
 def lock_patience_s(environ: Mapping[str, str]) -> float:
     """How long to wait for the trainer that still holds the run."""
-    return RESTART_LOCK_PATIENCE_S if restarts(environ) else LOCK_PATIENCE_S
+    return RESTART_LOCK_PATIENCE_S if may_follow_another(environ) else LOCK_PATIENCE_S

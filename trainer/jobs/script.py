@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.jobs.environment import KEY_VARIABLE, OPTIONS_VARIABLE, RUN_VARIABLE
+from trainmaster.trainer.jobs.environment import KEY_VARIABLE, OPTIONS_VARIABLE, RUN_ID_VARIABLE
 
 COMMENT_PREFIX: Final = "trainmaster "
 """A job's comment is this and the key of its launch."""
@@ -53,7 +53,7 @@ def batch_script(
     argv: Sequence[str], *, cwd: str, key: str, run: str, options: Sequence[str], env: Mapping[str, str]
 ) -> str:
     """The trainer takes the script's place (``exec``): it is what Slurm signals, and its exit code is the job's."""
-    exported = {KEY_VARIABLE: key, RUN_VARIABLE: run, OPTIONS_VARIABLE: json.dumps(list(options)), **env}
+    exported = {KEY_VARIABLE: key, RUN_ID_VARIABLE: run, OPTIONS_VARIABLE: json.dumps(list(options)), **env}
     lines = [
         "#!/bin/sh",
         "# Written by trainmaster sbatch. After a requeue it goes on with its run by itself (again=auto).",

@@ -40,7 +40,7 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
-from trainmaster.trainer.jobs.environment import RUN_VARIABLE, job_of, launch_key
+from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, job_of, launch_key
 
 HEARTBEAT_INTERVAL_S: Final = 1.0
 FAULT_INTERVAL_S: Final = 600.0
@@ -81,7 +81,7 @@ class Recorder:
         self.attempt = attempt or (before + 1 if isinstance(before, int) else 1)
         self.goes_on = before == self.attempt
         """Whether another process has begun this attempt: the one that launched this rank."""
-        self.run = str(previous.get("run") or os.environ.get(RUN_VARIABLE) or uuid.uuid4().hex[:12])
+        self.run = str(previous.get("run") or os.environ.get(RUN_ID_VARIABLE) or uuid.uuid4().hex[:12])
         self.started_ts = clock()
         process = psutil.Process()
         self.create_time = process.create_time()

@@ -13,8 +13,8 @@ import psutil
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout, boot_id
-from trainmaster.trainer.jobs.environment import RUN_VARIABLE, restarts
-from trainmaster.trainer.jobs.ownership import Owner, anything_saved, lock_patience_s, owner_of
+from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, restarts
+from trainmaster.trainer.jobs.ownership import Owner, anything_saved, lock_patience_s, may_follow_another, owner_of
 
 HEARTBEAT_WATCH_S: Final = 5.0
 """A training writes its heartbeat once a second."""
@@ -47,17 +47,17 @@ class RunLock:
         told = False
         while not self._taken():
             holder = os.pread(self._descriptor, 256, 0).decode(errors="replace").strip()
-            if (_lives_here(holder) and not restarts(os.environ)) or time.monotonic() > deadline:
+            if (_lives_here(holder) and not may_follow_another(os.environ)) or time.monotonic() > deadline:
                 self._forget()
                 raise RunInUseError(
                     f"another trainer ({_shown(holder)}) works in {layout.root}",
                     "stop it first, or give this run another name",
                 )
-            if not told and restarts(os.environ):
+            if not told and may_follow_another(os.environ):
                 told = True
                 print(f"{layout.root}: the trainer of an earlier start ({_shown(holder)}) holds it still: waiting")
             time.sleep(0.2)
-        if restarts(os.environ) and _beats(layout):
+        if may_follow_another(os.environ) and _beats(layout):
             self._forget()
             raise RunInUseError(
                 f"another trainer works in {layout.root} though its lock is free: locks don't hold on this disk",
@@ -127,7 +127,7 @@ def set_aside(layout: RunLayout) -> None:
     """
     if not layout.run_json.exists():
         return
-    if os.environ.get(RUN_VARIABLE) or restarts(os.environ):
+    if os.environ.get(RUN_ID_VARIABLE) or restarts(os.environ):
         owner = owner_of(layout, os.environ)
         if owner is Owner.OURS and not anything_saved(layout):
             return  # the same run begins again

@@ -114,6 +114,8 @@ class ProcessFact:
     detail: str = ""
     job: JobFact | None = None
     """What its cluster says, of a run that is a job."""
+    silent: bool = False
+    """Whether it is unknown because nobody answered, so that asking again may tell."""
 
     @property
     def over(self) -> bool:
@@ -156,6 +158,11 @@ class RunRecord(RunFile):
         return {
             str(row.get("setting", "")): (str(row.get("value", "")), str(row.get("source", ""))) for row in self.layers
         }
+
+    @property
+    def node_is_unknown(self) -> bool:
+        """Whether its job has not begun yet, as far as the record tells: a start writes down its node."""
+        return self.job is not None and self.job.node is None
 
     @property
     def process(self) -> Identity | None:

@@ -118,7 +118,7 @@ def never_ends(reason: str) -> bool:
     """Whether a job that waits for ``reason`` waits until a person acts. ``reason`` may have commas and brackets:
     "ReqNodeNotAvail, UnavailableNodes:n3"."""
     first = reason.strip("()").split(",")[0].strip()
-    return first in HOPELESS_REASONS or first.startswith("launch failed")
+    return first in HOPELESS_REASONS or "held" in first.lower()  # "job requeued in held state"
 
 
 def waiting_text(job: JobFact | None) -> str:

@@ -11,10 +11,14 @@ from trainmaster.trainer.contract import Heartbeat, Phase, RunRecordState
 class RunState(StrEnum):
     """What a person would say of the run. ``UNKNOWN`` is an answer: no evidence is never rounded up to healthy."""
 
+    PENDING = "pending"
+    """It waits in the queue of its cluster, for its first start or for the next one."""
     STARTING = "starting"
     TRAINING = "training"
     VALIDATING = "validating"
     SAVING = "saving"
+    SUSPENDED = "suspended"
+    """Its cluster has halted it."""
     STOPPED = "stopped"
     FINISHED = "finished"
     GAVE_UP = "gave up"
@@ -29,6 +33,11 @@ class RunState(StrEnum):
         """Whether the trainer is at work."""
         return self in {RunState.STARTING, RunState.TRAINING, RunState.VALIDATING, RunState.SAVING}
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the trainer is at work, or will be without anybody's doing."""
+        return self.active or self in {RunState.PENDING, RunState.SUSPENDED}
+
 
 _BY_RECORD = {
     RunRecordState.STOPPED: RunState.STOPPED,
@@ -37,6 +46,7 @@ _BY_RECORD = {
     RunRecordState.REFUSED: RunState.REFUSED,
     RunRecordState.CRASHED: RunState.CRASHED,
 }
+_AT_WORK = {RunRecordState.RUNNING, RunRecordState.FINISHED}
 _BY_PHASE = {
     Phase.STARTUP: RunState.STARTING,
     Phase.FIRST_BATCH: RunState.STARTING,
@@ -50,13 +60,32 @@ def judge_state(record: RunRecord | None, heartbeat: Heartbeat | None, process: 
     """The state that the evidence supports; a record of an end outranks the process, which outranks the heartbeat."""
     if record is None or record.state is None:
         return RunState.UNKNOWN
+    status = process.status if process is not None else ProcessStatus.UNKNOWN
+    if status is ProcessStatus.PENDING and record.state is not RunRecordState.FINISHED:
+        return RunState.PENDING
+    if starts_again(record, process):
+        return RunState.STARTING
     ended = _BY_RECORD.get(record.state)
     if ended is not None:
         return ended
-    if process is None or process.status is ProcessStatus.UNKNOWN:
+    if process is None or status is ProcessStatus.UNKNOWN:
         return RunState.UNKNOWN
     if process.over:
         return RunState.UNKNOWN if record.process_is_older else RunState.DIED
+    if status is ProcessStatus.SUSPENDED:
+        return RunState.SUSPENDED
     if heartbeat is None or heartbeat.attempt != record.attempt or heartbeat.phase is None:
         return RunState.STARTING
     return _BY_PHASE.get(heartbeat.phase, RunState.STARTING)
+
+
+def starts_again(record: RunRecord, process: ProcessFact | None) -> bool:
+    """Whether the run's job has begun once more and its trainer has not signed in yet: the record is of a start before.
+
+    A job that was submitted anew runs while the record still says how the one before it ended.
+    """
+    job = process.job if process is not None else None
+    if process is None or job is None or record.job is None or process.status is not ProcessStatus.ALIVE:
+        return False
+    submitted_anew = record.state not in _AT_WORK and record.node_is_unknown
+    return job.restarts > record.job.restart or submitted_anew

@@ -135,6 +135,13 @@ class SlurmClient:
         """What the controller says of itself."""
         return self._answer("scontrol", "ping").strip()
 
+    def on_nodes(self, count: int, command: str) -> str:
+        """What a shell command says on each of ``count`` nodes, if they can be had at once."""
+        return self._answer(
+            *("srun", f"--nodes={count}", f"--ntasks={count}", "--immediate=10", "--time=1", "--job-name=tm-doctor"),
+            *("sh", "-c", command),
+        )
+
     def version(self) -> str:
         """Of the commands here."""
         return self._answer("squeue", "--version").strip()

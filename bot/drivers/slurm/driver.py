@@ -55,7 +55,7 @@ class SlurmDriver:
             look = self.queue.look()
             row = row_of(look.rows, job)
         if look.fault:
-            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=look.ts, detail=look.fault)
+            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=look.ts, detail=look.fault, silent=True)
         if row is not None:
             self._seen.add(row.id)
             return fact_of(row, look.ts)
@@ -71,7 +71,7 @@ class SlurmDriver:
         try:
             config = self.config()
         except DriverError as error:
-            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, detail=error.message)
+            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, detail=error.message, silent=True)
         if config.hides_jobs and job.id not in self._seen:
             text = "the cluster shows people their own jobs only (PrivateData=jobs), and this one is not the bot's"
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, detail=text)
@@ -153,6 +153,11 @@ class SlurmDriver:
         """None: what a job leaves behind on its node, Slurm itself ends."""
         del job
         return ()
+
+    def silence(self) -> tuple[float, str] | None:
+        """Since when the controller has given no answer, and what was said last; None while it answers. Asks nobody."""
+        since_ts = self.queue.silent_since_ts
+        return None if since_ts is None else (since_ts, self.queue.fault)
 
     def config(self) -> ClusterConfig:
         """How the cluster is set up, asked every few minutes.

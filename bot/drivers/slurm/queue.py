@@ -54,6 +54,8 @@ class JobQueue:
         self._not_before_s = -float("inf")
         self.silent_since_ts: float | None = None
         """Since when no look has succeeded; None while the newest one has."""
+        self.fault = ""
+        """What the last look that did not succeed has said."""
 
     def hasten(self) -> None:
         """Something was done whose effect is awaited: what was asked before it no longer counts."""
@@ -78,7 +80,7 @@ class JobQueue:
                     break
             if self.silent_since_ts is None:
                 self.silent_since_ts = time.time()
-            text = f"Slurm's controller has not answered for {self._steady() - asked_s:.0f} s"
+            self.fault = text = f"Slurm's controller has not answered for {self._steady() - asked_s:.0f} s"
             return QueueLook(ts=time.time(), steady_s=self._steady(), fault=text)
 
     def _is_fresh(self, look: QueueLook, now_s: float) -> bool:
@@ -99,6 +101,7 @@ class JobQueue:
                 ts=time.time(), steady_s=self._steady() if fault else asked_s, rows=rows, fault=fault
             )
             self._asking_since_s = None
+            self.fault = fault
             if not fault:
                 self.silent_since_ts = None
             elif self.silent_since_ts is None:

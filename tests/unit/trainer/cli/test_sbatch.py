@@ -42,7 +42,7 @@ def test_run_s_directory_names_its_job_before_it_begins(sbatch: Path, tmp_path: 
     assert record["job"]["options"] == ["--partition=gpu"]
     script = (sbatch / "script").read_text()
     assert script == (layout.guard / "job.sh").read_text()
-    assert f"export TRAINMASTER_RUN={record['run']}" in script
+    assert f"export TRAINMASTER_RUN_ID={record['run']}" in script
     assert f"project={layout.root.parent} name=first exist_ok=True again=auto" in script
     assert "--partition=gpu" in (sbatch / "words").read_text()
     assert f"--job-name=tm-{record['run']}" in (sbatch / "words").read_text()

@@ -12,7 +12,7 @@ import pytest
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout, replace_json
-from trainmaster.trainer.jobs.environment import KEY_VARIABLE, RUN_VARIABLE
+from trainmaster.trainer.jobs.environment import KEY_VARIABLE, RUN_ID_VARIABLE
 from trainmaster.trainer.jobs.ownership import Owner, owner_of, signed_in_before
 from trainmaster.trainer.records import run_directory
 from trainmaster.trainer.records.recorder import Recorder
@@ -31,8 +31,8 @@ def layout_with(folder: Path, **record: Any) -> RunLayout:
 @pytest.mark.parametrize(
     ("record", "environ", "owner"),
     [
-        pytest.param({}, {RUN_VARIABLE: "abc"}, Owner.OURS, id="named by its submission"),
-        pytest.param({}, {RUN_VARIABLE: "other", **JOB}, Owner.ANOTHER, id="another was named"),
+        pytest.param({}, {RUN_ID_VARIABLE: "abc"}, Owner.OURS, id="named by its submission"),
+        pytest.param({}, {RUN_ID_VARIABLE: "other", **JOB}, Owner.ANOTHER, id="another was named"),
         pytest.param({"job": {"id": "10", "cluster": "lab"}}, JOB, Owner.OURS, id="the same job, by hand"),
         pytest.param({"job": {"id": "11", "cluster": "lab"}}, JOB, Owner.ANOTHER, id="another job"),
         pytest.param({"job": {"id": "10", "cluster": "den"}}, JOB, Owner.ANOTHER, id="another cluster"),
@@ -84,7 +84,7 @@ def test_another_job_s_run_is_still_put_aside(tmp_path: Path, monkeypatch: pytes
 
 
 def test_record_names_its_job_and_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**JOB, KEY_VARIABLE: "k", RUN_VARIABLE: "abc"}.items():
+    for name, value in {**JOB, KEY_VARIABLE: "k", RUN_ID_VARIABLE: "abc"}.items():
         monkeypatch.setenv(name, value)
     recorder = Recorder(RunLayout(tmp_path), warn=print)
     assert recorder.run == "abc"

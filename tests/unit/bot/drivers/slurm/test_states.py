@@ -106,6 +106,7 @@ def test_memory_answers_by_number_and_name() -> None:
         ("JobHeldAdmin", True),
         ("JobHeldUser", True),
         ("DependencyNeverSatisfied", True),
+        ("job requeued in held state", True),
         ("Resources", False),
         ("Priority", False),
         ("Dependency", False),
