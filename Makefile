@@ -6,14 +6,27 @@ READY := $(VENV)/.ready
 ARGS ?=
 # Test processes side by side; 0 runs all in one.
 WORKERS ?= 2
+GENERATIONS ?= 8.3.230 8.4.0 8.4.40 8.4.100 8.4.150
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -p trainmaster.trainer
-.PHONY: demo test check types format bench clean
+.PHONY: demo test generations check types format bench clean
 
 demo: $(READY)
 	$(BIN)/python -m bot demo $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+# The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
+generations: $(READY)
+	@for version in $(GENERATIONS); do \
+		folder=.generations/$$version; \
+		test -e $$folder/.ready || { \
+			echo "Installing Ultralytics $$version into $$folder."; \
+			$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade --target $$folder \
+				ultralytics==$$version && touch $$folder/.ready || exit 1; }; \
+		echo "Ultralytics $$version:"; \
+		PYTHONPATH=$$folder:$(CURDIR) $(BIN)/python -m pytest -n $(WORKERS) -m generations $(ARGS) || exit 1; \
+	done
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -41,4 +54,4 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) .ci/install.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .generations .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,7 +29,7 @@ from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noq
 from trainmaster.trainer.arguments import ArgumentsError  # noqa: E402 - as above
 from trainmaster.trainer.data.data_faults import collecting, told_as_bad_input  # noqa: E402 - as above
 from trainmaster.trainer.data.quarantine import keep_samples  # noqa: E402 - as above
-from trainmaster.trainer.data.sampling import GuardedLoader, is_ghost  # noqa: E402 - as above
+from trainmaster.trainer.data.sampling import GuardedLoader, is_ghost, iterators_held  # noqa: E402 - as above
 from trainmaster.trainer.data.validation_data import forgive  # noqa: E402 - as above
 from trainmaster.trainer.engines import compat  # noqa: E402 - as above
 from trainmaster.trainer.jobs.environment import refuse_several_nodes  # noqa: E402 - as above
@@ -110,7 +110,8 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         step = self.guard.step
         if step is not None and step.loss_fresh:
             return None
-        return self.guard.running.shown or None
+        shown = self.guard.running.shown
+        return step.batches.maker.form.write(shown) if step is not None and shown else None
 
     @tloss.setter
     def tloss(self, value: Any) -> None:
@@ -156,7 +157,8 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
         """The loader, able to go on in the middle of an epoch."""
-        loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
+        with iterators_held() as held:
+            loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
         if not isinstance(loader, InfiniteDataLoader):
             return loader
         loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
@@ -166,10 +168,13 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             return GuardedLoader.adopt(loader, switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
         if self.guard.skip:
             forgive(loader.dataset)
+        held.release(loader)
         return loader
 
     def resume_training(self, ckpt: Any) -> None:
         """A full state goes on where it was."""
+        if not compat.engine().builds_pipeline_apart:
+            self.guard.pipeline_built(self, None)
         if self.guard.plan is None:
             super().resume_training(ckpt)
         else:

@@ -179,13 +179,21 @@ def _end_later(_number: int, _frame: FrameType | None) -> None:
 
 def end_workers(loader: Any) -> None:
     """No worker of ``loader`` goes on."""
-    workers = list(getattr(getattr(loader, "iterator", None), "_workers", ()))
-    if hasattr(loader, "close"):
+    iterator = getattr(loader, "iterator", None)
+    workers = list(getattr(iterator, "_workers", ()))
+    close = getattr(loader, "close", None) or getattr(iterator, "_shutdown_workers", None)  # up to 8.4.70 no close
+    if close is not None:
         with contextlib.suppress(RuntimeError):  # torch's word for a worker that has died already
-            loader.close()
+            close()
     for worker in workers:
         if worker.is_alive():
             worker.kill()
+
+
+def end_loaders(trainer: Any) -> None:
+    """No worker of the loaders of ``trainer`` goes on."""
+    for name in ("train_loader", "test_loader"):
+        end_workers(getattr(trainer, name, None))
 
 
 def end_all_workers() -> None:

@@ -15,6 +15,7 @@ from trainmaster.trainer.batches.labels import bad_labels, num_classes_of, witho
 from trainmaster.trainer.batches.loss_seam import Loss, LossMaker
 from trainmaster.trainer.batches.spikes import SpikeWatch
 from trainmaster.trainer.contract import SkipReason
+from trainmaster.trainer.engines.loss_form import LossForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +40,17 @@ class BatchGuard:
     """
 
     def __init__(
-        self, model: nn.Module, statistics: BatchNormStatistics, *, skip: bool, agree: bool, spikes: SpikeWatch | None
+        self,
+        model: nn.Module,
+        statistics: BatchNormStatistics,
+        *,
+        skip: bool,
+        agree: bool,
+        spikes: SpikeWatch | None,
+        form: LossForm | None = None,
     ) -> None:
         self._model = model
-        self.maker = LossMaker(model)
+        self.maker = LossMaker(model, form)
         self._num_classes = num_classes_of(model)
         self._statistics = statistics
         self._skip = skip

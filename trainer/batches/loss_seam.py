@@ -9,8 +9,10 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
-"""What Ultralytics' models return: the loss to go backward from, and its parts by name."""
+from trainmaster.trainer.engines.loss_form import Items, LossForm, NamedForm
+
+Loss = tuple[torch.Tensor, Items]
+"""The loss to go backward from, and its parts by name."""
 MakesLoss = Callable[..., Loss]
 """Of a batch and, where they are made already, predictions."""
 
@@ -22,22 +24,24 @@ class LossSeam:
     back, so that nothing of the guard ever reaches a checkpoint.
     """
 
-    def __init__(self, model: nn.Module, guarded_loss: Callable[..., Any]) -> None:
+    def __init__(self, model: nn.Module, guarded_loss: Callable[..., Any], form: LossForm | None) -> None:
         self._model = model
         self._guarded_loss = guarded_loss
+        self._form = form
 
     def __call__(self, batch: dict[str, Any], preds: Any = None) -> Any:
-        """The guarded loss of ``batch``."""
-        return self._guarded_loss(batch, preds)
+        """The guarded loss of ``batch``, in the form that the installed Ultralytics takes."""
+        made = self._guarded_loss(batch, preds)
+        return made if self._form is None else (made[0], self._form.write(made[1]))
 
     def _state_without(self) -> dict[str, Any]:
         state: dict[str, Any] = type(self._model).__getstate__(self._model)
         return {name: value for name, value in state.items() if name not in _SEAM_NAMES}
 
     @classmethod
-    def attach(cls, model: nn.Module, guarded_loss: Callable[..., Any]) -> None:
-        """Losses of ``model`` are made by ``guarded_loss(batch, preds)``."""
-        seam = cls(model, guarded_loss)
+    def attach(cls, model: nn.Module, guarded_loss: Callable[..., Any], form: LossForm | None = None) -> None:
+        """Losses of ``model`` are made by ``guarded_loss(batch, preds)``, their parts by name."""
+        seam = cls(model, guarded_loss, form)
         model.__dict__.update(zip(_SEAM_NAMES, (seam, seam._state_without), strict=True))
 
     @staticmethod
@@ -54,8 +58,9 @@ _SEAM_NAMES: Final = ("loss", "__getstate__")
 class LossMaker:
     """The loss of the live model as it is made without the guard: its class's own, or what stood on the instance."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, form: LossForm | None = None) -> None:
         self._model = model
+        self.form = form or NamedForm()
         self._stock = stock_loss(model)
         self._loss = self._stock
         self._own: MakesLoss | None = None
@@ -65,12 +70,16 @@ class LossMaker:
     def raw(self, batch: dict[str, Any], preds: Any = None) -> Loss:
         """The model's own loss, unjudged."""
         if self.inside:
-            return self._stock(batch, preds)
+            return self._named(self._stock(batch, preds))
         self.inside = True
         try:
-            return self._loss(batch, preds)
+            return self._named(self._loss(batch, preds))
         finally:
             self.inside = False
+
+    def _named(self, made: Any) -> Loss:
+        loss, parts = made
+        return loss, self.form.read(parts)
 
     @property
     def attached(self) -> bool:
@@ -82,7 +91,7 @@ class LossMaker:
         own = self._model.__dict__.get("loss")
         if own is not None and not isinstance(own, LossSeam):
             self._own = self._loss = own
-        LossSeam.attach(self._model, guarded_loss)
+        LossSeam.attach(self._model, guarded_loss, self.form)
 
     def detach(self) -> None:
         """The live model is as it was."""

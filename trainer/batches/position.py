@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from trainmaster.trainer.engines import compat
+from trainmaster.trainer.engines.g6 import G6
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
@@ -16,7 +16,8 @@ class Position:
     then asks for a step after every batch), and :meth:`due` turns down the ones that are not due.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: G6 | None = None) -> None:
+        self._engine = engine or compat.engine()
         self.epoch = 0
         self.index = -1
         """The batch in work."""
@@ -69,7 +70,7 @@ class Position:
         if self.warmup_from:
             warming = self._warm_up(trainer)
         else:
-            warming = self.ni <= trainer._get_warmup_iterations(self.batches)  # noqa: SLF001 - a seam, see compat
+            warming = self._engine.warms_up(self.ni, self._engine.loop_warmup(trainer, self.batches))
         if not self._aligned:
             if warming:
                 self._nominal = trainer.accumulate
@@ -91,18 +92,10 @@ class Position:
         return (trainer.accumulate if self._aligned else self._nominal) > 1
 
     def _warm_up(self, trainer: EngineTrainer) -> bool:
-        """The loop's warm-up (Ultralytics 8.4, ``engine/trainer.py``), counted from the resumed epoch."""
-        epochs = min(trainer.args.warmup_epochs, max(trainer.epochs - self.warmup_from - 1, 0))
-        length = round(epochs * self.batches) if epochs > 0 else 0
+        """The loop's warm-up, counted from the resumed epoch."""
+        length = self._engine.warmup_batches(trainer, self.batches, trainer.epochs - self.warmup_from)
         place = self.ni - self.warmup_from * self.batches
-        if not length or place > length:
+        if not length or not self._engine.warms_up(place, length):
             return False
-        ramp = [0, length]
-        trainer.accumulate = max(1, int(np.interp(place, ramp, [1, self._built]).round()))
-        for group in trainer.optimizer.param_groups:
-            start = trainer.args.warmup_bias_lr if group.get("param_group") == "bias" else 0.0
-            target = group["initial_lr"] * trainer.lf(self.epoch)
-            group["lr"] = float(np.interp(place, ramp, [start, target]))
-            if "momentum" in group:
-                group["momentum"] = float(np.interp(place, ramp, [trainer.args.warmup_momentum, trainer.args.momentum]))
+        self._engine.warm_up(trainer, place, length, epoch=self.epoch, built=self._built)
         return True

@@ -23,6 +23,7 @@ from trainmaster.trainer.batches.spikes import SpikeWatch
 from trainmaster.trainer.batches.stepping import Stepping
 from trainmaster.trainer.batches.window import Rerun, Window
 from trainmaster.trainer.drill import Drill
+from trainmaster.trainer.engines import compat
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
@@ -48,7 +49,8 @@ class StepGuard:
         self.statistics = BatchNormStatistics(model)
         self.gradients = Gradients(model, trainer.optimizer)
         spikes = SpikeWatch() if skip else None
-        self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes)
+        form = compat.engine().form(lambda: trainer.loss_names)
+        self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes, form=form)
         look = SecondLook(model, self.statistics, self.batches.maker, trainer.device)
         self.overflows = Overflows(trainer)
         self._window = Window(cut=position.window_open)

@@ -18,11 +18,18 @@ def train_by(trainer_class: Callable[..., Any], overrides: dict[str, Any]) -> in
 
 
 def on_the_record(start: Callable[[], int]) -> int:
-    """``start`` with its console output kept, and its end as an exit code."""
+    """``start`` with its console output kept, and its end as an exit code.
+
+    Raises:
+        ArgumentsError: what was asked for cannot be, or this Ultralytics is none that can be guarded.
+    """
     from trainmaster.trainer.records.console import copying  # noqa: PLC0415 - loads torch
     from trainmaster.trainer.run import offline  # noqa: PLC0415 - only for verbs that train
 
     offline.before_import()
+    from trainmaster.trainer.engines import compat  # noqa: PLC0415 - after the environment is set
+
+    compat.require()  # before anything that an older or newer Ultralytics may not have is imported
     with copying():
         from trainmaster.trainer.stop import RunEnded, stoppable  # noqa: PLC0415 - after the environment is set
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -149,7 +149,9 @@ class GuardedLoader(InfiniteDataLoader):
 
     def reset(self) -> None:
         """As in the base class; the next epoch is the first of a new iterator."""
-        super().reset()  # type: ignore[no-untyped-call] # Ultralytics gives it no types
+        with iterators_held():
+            super().reset()  # type: ignore[no-untyped-call] # Ultralytics gives it no types
+        self.iterator = None
         self.epochs_begun = 0
 
     def next_epoch_state(self, *, new_iterator: bool) -> torch.Tensor | None:
@@ -212,6 +214,42 @@ class GuardedLoader(InfiniteDataLoader):
 def num_samples(loader: Any) -> int:
     """How many samples the data set of ``loader`` has."""
     return len(loader.dataset)
+
+
+class HeldIterators:
+    """Loaders whose iterator was asked for and not made."""
+
+    def __init__(self) -> None:
+        self._loaders: list[InfiniteDataLoader] = []
+
+    def hold(self, loader: InfiniteDataLoader) -> None:
+        """In place of the iterator of ``loader``: nothing."""
+        self._loaders.append(loader)
+
+    def release(self, loader: InfiniteDataLoader) -> None:
+        """``loader`` has its iterator, if it asked for one."""
+        if any(one is loader for one in self._loaders):
+            iterator: Any = loader._get_iterator()  # noqa: SLF001 - a seam, see compat
+            loader.iterator = iterator
+
+
+@contextmanager
+def iterators_held() -> Iterator[HeldIterators]:
+    """Within, no loader starts workers or draws from its generator.
+
+    Up to Ultralytics 8.4.150 a loader makes its iterator when it is made, from an order that is not the guard's.
+    """
+    held = HeldIterators()
+    name = "_get_iterator"
+    had = InfiniteDataLoader.__dict__.get(name)
+    setattr(InfiniteDataLoader, name, lambda loader: held.hold(loader))  # noqa: PLW0108 - a function becomes a method
+    try:
+        yield held
+    finally:
+        if had is None:
+            delattr(InfiniteDataLoader, name)
+        else:
+            setattr(InfiniteDataLoader, name, had)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,12 @@ from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.contract import EventKind, ExitCode, RunRecordState
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.open_run import OpenRun
-from trainmaster.trainer.stop import GaveUp, RunEnded
+from trainmaster.trainer.stop import GaveUp, RunEnded, end_loaders
 
 
 def finished(run: OpenRun, position: Position, trainer: EngineTrainer) -> None:
     """Every epoch is trained, and the best weights are evaluated."""
+    end_loaders(trainer)  # older generations of Ultralytics leave them to the garbage collector
     run.recorder.event(
         EventKind.RUN_FINISHED,
         epochs=position.epoch + 1,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from trainmaster.trainer.data.data_faults import Intake
+from trainmaster.trainer.engines import compat
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.run.validation import InterruptibleValidator, ValidationGuard, settle, sound_labels
@@ -29,10 +30,15 @@ class Evaluation:
 
     def within_training(self, trainer: EngineTrainer, stock_validate: Callable[[], Any]) -> Any:
         """Metrics of the EMA, its mean loss over the good batches."""
-        guard = ValidationGuard(coming=self._coming)
+        form = compat.engine().form(lambda: trainer.loss_names)
+        guard = ValidationGuard(coming=self._coming, form=form)
         interruptible = nullcontext() if trainer.world_size > 1 else self._switch.interruptible()
-        with guard.watching(trainer.ema.ema, trainer.validator), interruptible:
-            result = stock_validate()
+        try:
+            with guard.watching(trainer.ema.ema, trainer.validator), interruptible:
+                result = stock_validate()
+        except BaseException:
+            trainer.ema.ema.float()  # older generations validate it in half precision where they train so
+            raise
         self._reporter.num_bad_in_validation = guard.num_bad
         if guard.num_bad:
             what = "validation batches have a loss that is not finite and are left out of its mean"

@@ -35,7 +35,7 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.put_back import GoingOn
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
-from trainmaster.trainer.stop import GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_workers
+from trainmaster.trainer.stop import GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_loaders
 
 IS_FIRST = RANK in {-1, 0}  # writes the records: the only process, or the first of a DDP run
 
@@ -357,8 +357,7 @@ class RunGuard:
         state_file = self.saver.latest_epoch_state()
         if self.step is not None and self._epoch_in_work and self.position.done and IS_FIRST:
             state_file = self._save_within_epoch(trainer, STOP_NAME) or state_file
-        for name in ("train_loader", "test_loader"):
-            end_workers(getattr(trainer, name, None))
+        end_loaders(trainer)
         ended(self.parts, self.position, end, state_file)
 
     def _save_within_epoch(self, trainer: EngineTrainer, name: str) -> Path | None:

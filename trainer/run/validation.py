@@ -12,6 +12,7 @@ from torch import nn
 
 from trainmaster.trainer.batches.labels import bad_labels, without_bad_labels
 from trainmaster.trainer.batches.loss_seam import LossSeam, stock_loss
+from trainmaster.trainer.engines.loss_form import LossForm
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.stop import StopSwitch
 
@@ -49,7 +50,8 @@ class ValidationGuard:
     nothing else of a bad image stays.
     """
 
-    def __init__(self, *, coming: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, *, coming: Callable[[dict[str, Any]], None], form: LossForm) -> None:
+        self._form = form
         self._coming = coming
         self._model: nn.Module | None = None
         self._sums: dict[str, torch.Tensor] = {}
@@ -61,7 +63,7 @@ class ValidationGuard:
     def watching(self, model: nn.Module, validator: Any) -> Iterator[None]:
         """Within, losses of ``model`` come through here, and labels that nothing can be made of reach nobody."""
         self._model, self._sums, self._num_good, self._num_bad = model, {}, None, None
-        LossSeam.attach(model, self._loss)
+        LossSeam.attach(model, self._loss, self._form)
         try:
             with sound_labels(validator, getattr(model, "nc", None), coming=self._coming, found=self._found):
                 yield
@@ -79,7 +81,8 @@ class ValidationGuard:
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         assert self._model is not None
         own_loss = stock_loss(self._model)
-        loss, items = own_loss(batch, preds)
+        loss, parts = own_loss(batch, preds)
+        items = self._form.read(parts)
         stacked = torch.stack([value.detach().float().reshape(()) for value in items.values()])
         good = torch.isfinite(stacked).all() & (not self._labels_bad)
         before = torch.stack(list(self._sums.values())) if self._sums else torch.zeros_like(stacked)

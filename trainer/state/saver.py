@@ -112,7 +112,9 @@ class Saver:
         self._unsaved = None
         try:
             with self._announced(trainer, epoch, halved):
-                saved = bool(stock_save())
+                saved = (
+                    stock_save() is not False
+                )  # older generations return nothing, or False for a checkpoint left out
             self._last_saved = self._monotonic()
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)

@@ -13,6 +13,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.engines import compat
 
 NAN, INF = float("nan"), float("inf")
 
@@ -87,7 +88,7 @@ class Absent:
     def _setup_train(self) -> None:
         super()._setup_train()  # type: ignore[misc]
         model = unwrap_model(self.model)  # type: ignore[attr-defined]
-        loss = model.loss
+        loss, form = model.loss, compat.engine().form(lambda: self.loss_names)  # type: ignore[attr-defined]
         self.seen = -1
         names: tuple[str, ...] = ("box_loss", "cls_loss", "dfl_loss")
 
@@ -95,9 +96,9 @@ class Absent:
             nonlocal names
             self.seen += 1
             if self.seen in self.absent:
-                return torch.zeros((), requires_grad=True), dict.fromkeys(names, torch.zeros(()))
+                return torch.zeros((), requires_grad=True), form.write(dict.fromkeys(names, torch.zeros(())))
             made = loss(batch, preds)
-            names = tuple(made[1])
+            names = tuple(form.read(made[1]))
             return made
 
         model.__dict__["loss"] = without

@@ -44,6 +44,7 @@ def killed(overrides: dict[str, Any], at: int) -> Path:
     return Path(overrides["project"]) / overrides["name"]
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize(
     ("workers", "at"), [(0, 9), (2, 9), (0, 21)], ids=["no workers", "workers", "after mosaic was closed"]
 )

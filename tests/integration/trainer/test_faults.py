@@ -40,6 +40,7 @@ def trained(overrides: dict[str, Any], poison: dict[int, str], base: type = Pois
     return trainer
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize(
     ("batch", "fault", "reason"),
     [
@@ -70,6 +71,7 @@ def test_one_bad_batch_is_lost_and_leaves_no_trace(
     assert not differing(trainer, reference(trainer, batch))
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("batch", [0, 4, 5, 8], ids=str)
 def test_good_micro_batches_of_the_same_window_are_kept(settings: Callable[..., dict[str, Any]], batch: int) -> None:
     trainer = trained(settings(nbs=12), {batch: "nan image"})

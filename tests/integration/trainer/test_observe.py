@@ -20,6 +20,7 @@ def rows(trainer: Any) -> list[list[str]]:
     return [[cell for index, cell in enumerate(line.split(",")) if index != 1] for line in lines]
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize("changes", [{}, {"nbs": 12, "optimizer": "auto", "close_mosaic": 1}], ids=["sgd", "auto"])
 def test_observe_is_stock_ultralytics_bit_for_bit(
     settings: Callable[..., dict[str, Any]], changes: dict[str, Any]

@@ -56,6 +56,7 @@ def stopped(overrides: dict[str, Any], at: int) -> Path:
     return Path(trainer.save_dir)
 
 
+@pytest.mark.generations
 @pytest.mark.parametrize(("at", "nbs"), [(8, 4), (7, 12), (11, 12)], ids=["step", "within window", "last batch"])
 def test_a_stopped_run_ends_as_the_one_that_was_not(
     settings: Callable[..., dict[str, Any]], made: list[Any], at: int, nbs: int
@@ -160,6 +161,7 @@ def test_a_torn_state_of_an_epoch_s_middle_is_passed_over_and_told(
     assert [row.split(",")[0] for row in made[0].csv.read_text().splitlines()] == ["epoch", "1", "2"]
 
 
+@pytest.mark.generations
 def test_a_poisoned_checkpoint_is_refused_and_nothing_is_changed(
     settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +178,7 @@ def test_a_poisoned_checkpoint_is_refused_and_nothing_is_changed(
     assert (read_json(layout_of(trainer).run_json) or {})["state"] == RunRecordState.FINISHED
 
 
+@pytest.mark.generations
 def test_the_state_after_an_epoch_is_in_full_precision(settings: Callable[..., dict[str, Any]]) -> None:
     trainer = GuardedDetectionTrainer(overrides=settings())
     trainer.train()

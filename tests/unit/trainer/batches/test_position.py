@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.engines.g6 import G6
 
 
 def trainer_of(*, accumulate: int, warmup: int = 0, epochs: int = 10) -> Any:
@@ -41,14 +42,14 @@ def steps(position: Position, trainer: Any, *, epoch: int, batches: int, last_st
 
 
 def test_a_fresh_run_steps_when_the_loop_says() -> None:
-    position, trainer = Position(), trainer_of(accumulate=4)
+    position, trainer = Position(G6()), trainer_of(accumulate=4)
     position.use_accumulate(4)
     assert steps(position, trainer, epoch=0, batches=10) == [3, 7]
 
 
 @pytest.mark.parametrize(("last_step", "expected"), [(7, [11, 15, 19]), (9, [13, 17]), (6, [10, 14, 18])])
 def test_a_resumed_run_steps_where_the_first_one_would_have(last_step: int, expected: list[int]) -> None:
-    position, trainer = Position(), trainer_of(accumulate=4)
+    position, trainer = Position(G6()), trainer_of(accumulate=4)
     position.use_accumulate(4)
     position.resume(last_step=last_step, window_open=True)
     assert steps(position, trainer, epoch=1, batches=10) == expected
@@ -56,7 +57,7 @@ def test_a_resumed_run_steps_where_the_first_one_would_have(last_step: int, expe
 
 
 def test_a_pipeline_that_was_rebuilt_after_a_resume_steps_when_the_loop_says() -> None:
-    position, trainer = Position(), trainer_of(accumulate=4)
+    position, trainer = Position(G6()), trainer_of(accumulate=4)
     position.use_accumulate(4)
     position.resume(last_step=19, window_open=True)
     position.use_accumulate(8)
@@ -66,7 +67,7 @@ def test_a_pipeline_that_was_rebuilt_after_a_resume_steps_when_the_loop_says() -
 
 
 def test_warm_up_can_begin_at_the_resumed_epoch() -> None:
-    position, trainer = Position(), trainer_of(accumulate=1)
+    position, trainer = Position(G6()), trainer_of(accumulate=1)
     position.use_accumulate(1)
     position.warmup_from = 3
     position.start_epoch(3, 10)
@@ -85,7 +86,7 @@ def test_warm_up_can_begin_at_the_resumed_epoch() -> None:
 
 
 def test_a_window_is_open_from_its_first_batch_to_its_step() -> None:
-    position, trainer = Position(), trainer_of(accumulate=2)
+    position, trainer = Position(G6()), trainer_of(accumulate=2)
     position.start_epoch(0, 4)
     assert not position.window_open
     assert position.accumulates(trainer)

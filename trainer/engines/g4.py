@@ -1,0 +1,75 @@
+"""Ultralytics 8.4.40 to 8.4.100: the parts of a loss are one tensor, and warm-up takes 100 batches at least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
+
+from trainmaster.trainer.engines.g5 import G5
+from trainmaster.trainer.engines.loss_form import Items, LossForm
+from trainmaster.trainer.engines.seams import Seams
+
+MIN_WARMUP_BATCHES = 100
+"""``nw = max(round(warmup_epochs * nb), 100)`` (engine/trainer.py, 8.4.100)."""
+
+
+class StackedForm:
+    """One tensor of all parts, of no dimension where there is one; ``names`` tells what they are called."""
+
+    def __init__(self, names: Callable[[], Sequence[str]]) -> None:
+        self._names = names
+
+    def read(self, made: Any) -> Items:
+        """The parts by name."""
+        parts, names = made.reshape(-1).unbind(), list(self._names())
+        known = [*names[: len(parts)], *(f"loss{number}" for number in range(len(names), len(parts)))]
+        return dict(zip(known, parts, strict=True))
+
+    def write(self, items: Mapping[str, torch.Tensor]) -> Any:
+        """One tensor again."""
+        parts = list(items.values())
+        return parts[0] if len(parts) == 1 else torch.stack(parts)
+
+
+class G4(G5):
+    """See the module."""
+
+    name: ClassVar[str] = "G4"
+    seams: ClassVar[Seams] = G5.seams.changed(
+        without=frozenset({(BaseTrainer, "_get_warmup_iterations"), (InfiniteDataLoader, "close")}),
+        swapped={
+            (BaseTrainer, "_do_train"): {
+                "if ni < nw:": "if ni <= nw:",
+                "(self.tloss[k] * i + v) / (i + 1)": "(self.tloss * i + self.loss_items) / (i + 1)",
+                "*self.tloss.values()": "*(self.tloss if loss_length > 1 else torch.unsqueeze(self.tloss, 0))",
+            },
+            (BaseValidator, "__call__"): {
+                # Up to 8.4.40 it halves the EMA where it trained in half precision, and makes it float again behind.
+                "model = model.float()": "model.float()",
+                "model.loss(batch, preds)[1].items()": "self.loss += model.loss(batch, preds)[1]",
+            },
+        },
+    )
+
+    def form(self, names: Callable[[], Sequence[str]]) -> LossForm:
+        """How the parts of a loss come and go."""
+        return StackedForm(names)
+
+    def loop_warmup(self, trainer: Any, batches: int) -> int:
+        """How many batches the loop itself warms up."""
+        return self.warmup_batches(trainer, batches, trainer.epochs)
+
+    def warmup_batches(self, trainer: Any, batches: int, epochs_left: int) -> int:
+        """How many batches warm-up lasts; the epochs that are left don't count here."""
+        del epochs_left
+        epochs = trainer.args.warmup_epochs
+        return max(round(epochs * batches), MIN_WARMUP_BATCHES) if epochs > 0 else 0
+
+    def warms_up(self, place: int, length: int) -> bool:
+        """Whether batch ``place``, from 0, belongs to a warm-up of ``length`` batches."""
+        return bool(length) and place <= length

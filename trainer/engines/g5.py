@@ -1,0 +1,39 @@
+"""Ultralytics 8.4.120 to 8.4.170: the warm-up ends a batch earlier and accumulates towards ``nbs / batch``."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.engine.trainer import BaseTrainer
+
+from trainmaster.trainer.engines.g6 import G6
+from trainmaster.trainer.engines.seams import Seams
+
+BF16_AUTOCAST = 'with autocast(torch.bfloat16 if self.args.amp == "bf16" else self.amp, device=self.device.type)'
+
+
+class G5(G6):
+    """See the module."""
+
+    name: ClassVar[str] = "G5"
+    seams: ClassVar[Seams] = G6.seams.changed(
+        swapped={
+            (BaseTrainer, "_do_train"): {
+                "if nw and ni <= nw:": "if ni < nw:",
+                "np.interp(ni, xi, [1, acc0])": "np.interp(ni, xi, [1, self.args.nbs / self.batch_size])",
+                BF16_AUTOCAST: "with autocast(",  # bfloat16 came within this generation
+            },
+            # Up to 8.4.150 a loader makes its iterator when it is made.
+            (InfiniteDataLoader, "__iter__"): {"self.iterator = self._get_iterator()": None},
+        }
+    )
+
+    def warms_up(self, place: int, length: int) -> bool:
+        """Whether batch ``place``, from 0, belongs to a warm-up of ``length`` batches."""
+        return place < length
+
+    def accumulate_target(self, trainer: Any, built: int) -> float:
+        """What the accumulation rises to in warm-up."""
+        del built
+        return float(trainer.args.nbs / trainer.batch_size)
