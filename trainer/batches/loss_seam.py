@@ -91,7 +91,7 @@ class LossMaker:
         own = self._model.__dict__.get("loss")
         if own is not None and not isinstance(own, LossSeam):
             self._own = self._loss = own
-        LossSeam.attach(self._model, guarded_loss, self.form)
+        LossSeam.attach(self._model, guarded_loss, None if isinstance(self.form, NamedForm) else self.form)
 
     def detach(self) -> None:
         """The live model is as it was."""

@@ -12,7 +12,7 @@ from trainmaster.trainer.engines.seams import Seams
 
 
 class G3(G4):
-    """See the module."""
+    """Ultralytics 8.3.230 and 8.4.0: what differs from :class:`G4`."""
 
     name: ClassVar[str] = "G3"
     builds_pipeline_apart: ClassVar[bool] = False

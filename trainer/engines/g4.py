@@ -25,19 +25,19 @@ class StackedForm:
         self._names = names
 
     def read(self, made: Any) -> Items:
-        """The parts by name."""
+        """The parts of one tensor by name."""
         parts, names = made.reshape(-1).unbind(), list(self._names())
         known = [*names[: len(parts)], *(f"loss{number}" for number in range(len(names), len(parts)))]
         return dict(zip(known, parts, strict=True))
 
     def write(self, items: Mapping[str, torch.Tensor]) -> Any:
-        """One tensor again."""
+        """The parts as one tensor again."""
         parts = list(items.values())
         return parts[0] if len(parts) == 1 else torch.stack(parts)
 
 
 class G4(G5):
-    """See the module."""
+    """Ultralytics 8.4.40 to 8.4.100: what differs from :class:`G5`."""
 
     name: ClassVar[str] = "G4"
     seams: ClassVar[Seams] = G5.seams.changed(

@@ -14,7 +14,7 @@ BF16_AUTOCAST = 'with autocast(torch.bfloat16 if self.args.amp == "bf16" else se
 
 
 class G5(G6):
-    """See the module."""
+    """Ultralytics 8.4.120 to 8.4.170: what differs from :class:`G6`."""
 
     name: ClassVar[str] = "G5"
     seams: ClassVar[Seams] = G6.seams.changed(

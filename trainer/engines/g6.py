@@ -126,7 +126,7 @@ MARKERS: Final[dict[tuple[Any, str], Markers]] = {
 
 
 class G6:
-    """See the module."""
+    """Ultralytics 8.4.185 and later, as long as its seams are there."""
 
     name: ClassVar[str] = "G6"
     seams: ClassVar[Seams] = Seams(

@@ -27,7 +27,7 @@ class NamedForm:
     """Parts that come by name already."""
 
     def read(self, made: Any) -> Items:
-        """As they are."""
+        """The parts, which come by name already."""
         items: Items = made
         return items
 
