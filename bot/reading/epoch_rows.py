@@ -29,7 +29,7 @@ class NewRows:
 
 
 class EpochRows:
-    """Follows one ``results.csv``."""
+    """Follows one ``results.csv`` and tells its new rows, with epochs counted from 1."""
 
     def __init__(self, path: Path) -> None:
         self.trained = Trained()
