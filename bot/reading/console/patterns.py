@@ -17,19 +17,19 @@ class LazyPattern:
         self._compiled: re.Pattern[str] | None = None
 
     def search(self, text: str) -> re.Match[str] | None:
-        """See :func:`re.search`."""
+        """As :func:`re.search`, compiled at the first use."""
         return self._known.search(text) if self._may_match(text) else None
 
     def match(self, text: str) -> re.Match[str] | None:
-        """See :func:`re.match`."""
+        """As :func:`re.match`, compiled at the first use."""
         return self._known.match(text) if self._may_match(text) else None
 
     def fullmatch(self, text: str) -> re.Match[str] | None:
-        """See :func:`re.fullmatch`."""
+        """As :func:`re.fullmatch`, compiled at the first use."""
         return self._known.fullmatch(text) if self._may_match(text) else None
 
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
-        """See :func:`re.finditer`."""
+        """As :func:`re.finditer`, compiled at the first use."""
         return self._known.finditer(text)
 
     @property
