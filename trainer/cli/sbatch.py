@@ -214,8 +214,12 @@ def _module_path() -> dict[str, str]:
     root = Path(str(contract.__file__)).resolve().parents[1]
     if root.parent.name in {"site-packages", "dist-packages"}:
         return {}
-    others = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != str(root)]
-    return {"PYTHONPATH": os.pathsep.join([*others, str(root)])}
+    alone = root / "trainmaster" / "alone"  # our package and nothing beside it: a user's own modules come first
+    ours = str(alone if alone.is_dir() else root)
+    others = [
+        part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part not in {ours, str(root)}
+    ]
+    return {"PYTHONPATH": os.pathsep.join([*others, ours])}
 
 
 def _margin_s(layout: RunLayout) -> int:
