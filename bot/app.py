@@ -20,6 +20,7 @@ from trainmaster.bot.ports import ChatRefused, Clock
 from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.reading.run_files import find_runs
 from trainmaster.bot.service.for_ever import for_ever
+from trainmaster.bot.service.lease import BEAT_S, GONE_S
 from trainmaster.bot.service.schedule import Schedule
 from trainmaster.bot.service.state_dir import lock
 from trainmaster.bot.service.systemd import ServiceNotifier
@@ -31,6 +32,7 @@ from trainmaster.bot.wiring import Wires, wire
 
 _LOG = logging.getLogger(__name__)
 
+_HOLD_LEASE = "act on runs"
 _TICK_TIMEOUT_S = 120.0
 _MAX_CONNECT_PAUSE_S = 30.0
 _FAREWELL_S = 5.0
@@ -60,6 +62,7 @@ class App:
                 steady=time.monotonic if clock is None else None,
                 notify=self.announce,
                 faults=lambda: self._deliverer.faults() if self._deliverer else (),
+                held_back_s=lambda: self._deliverer.held_back_s() if self._deliverer else 0.0,
             ),
         )
         self.database, self.outbox, self.connection = parts.database, parts.outbox, parts.connection
@@ -80,6 +83,7 @@ class App:
         Raises:
             ChatRefused: Slack refused the tokens or the channel: a person must mend something.
         """
+        await self._first(_HOLD_LEASE, self._keep_lease)
         await self._first(CHECK_RUNS, self._check_runs)
         await self._first("look at itself", self._look_at_itself)
         await self._first("digest", self._tell_return)
@@ -136,6 +140,9 @@ class App:
         if self._deliverer is not None:
             self._deliverer.notify()
 
+    async def _keep_lease(self) -> None:
+        self._parts.own_jobs.note(_HOLD_LEASE, await asyncio.to_thread(self._parts.lease.keep) or None)
+
     async def _check_runs(self) -> None:
         await self.supervisor.tick()
         self._parts.cluster.look(self.supervisor.all())
@@ -146,6 +153,7 @@ class App:
     def _schedule_jobs(self) -> None:
         every_s = self.settings.part(WatchLimits).check_interval_s
         self._schedule.every(every_s, CHECK_RUNS, self._check_runs, timeout_s=_TICK_TIMEOUT_S)
+        self._schedule.every(BEAT_S, "keep lease", self._keep_lease, timeout_s=GONE_S / 2)
         self._schedule.every(every_s, "check host", self._parts.host.look, timeout_s=60.0)
         self._schedule.every(
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0
@@ -162,11 +170,13 @@ class App:
     async def _look_at_itself(self) -> None:
         self._parts.sink.tick()
         self._parts.own_jobs.look()
+        with contextlib.suppress(StoreError):  # the sink has just told it
+            if self._parts.undelivered.tick():
+                self.announce()
 
     async def _tell_notices(self) -> None:
         with contextlib.suppress(StoreError):  # the next look at itself tells it
-            told = (self._parts.notices.tick(), self._parts.undelivered.tick())
-            if any(told):
+            if self._parts.notices.tick():
                 self.announce()
 
     async def _tell_systemd(self) -> None:
@@ -199,6 +209,7 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.connection.close()
+        self._parts.lease.release()
         self.database.close()
         if self._lock is not None:
             os.close(self._lock)

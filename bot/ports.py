@@ -82,6 +82,10 @@ class Outbox(Protocol):
         """Where the message stands; None while it was never sent."""
         ...
 
+    def may_stand_twice(self, key: str) -> bool:
+        """Whether a post whose answer was lost may stand in the channel beside the one that is known."""
+        ...
+
     def key_at(self, channel: str, ts: str) -> str | None:
         """The key of the message posted there; None when it is none of ours."""
         ...

@@ -34,6 +34,7 @@ from trainmaster.bot.ports import Clock
 from trainmaster.bot.reading.adopted import AdoptedReader
 from trainmaster.bot.reading.ownership import Ownership
 from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.service.lease import Lease
 from trainmaster.bot.settings.limits import audience, operation_limits
 from trainmaster.bot.settings.model import Settings
 from trainmaster.bot.slack.chat import OnCallSource
@@ -45,6 +46,7 @@ from trainmaster.bot.storage.bot_state import BotState
 from trainmaster.bot.storage.database import Database, Durable
 from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from trainmaster.bot.storage.seen import SeenStore
 from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
 from trainmaster.bot.watching.cluster import ClusterWatch
@@ -72,6 +74,7 @@ class Parts:
     driver: RoutingDriver
     sink: FindingsSink
     supervisor: Supervisor
+    lease: Lease
     host: HostWatch
     cluster: ClusterWatch
     operations: Operations
@@ -91,6 +94,8 @@ class Wires:
     steady: Callable[[], float] | None
     notify: Callable[[], None]
     faults: Callable[[], tuple[str, ...]]
+    held_back_s: Callable[[], float]
+    """As :meth:`trainmaster.bot.alerting.deliver.Deliverer.held_back_s`."""
 
 
 def wire(settings: Settings, wires: Wires) -> Parts:
@@ -102,7 +107,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     clock, notify = wires.clock, wires.notify
     database = Database(settings.state_dir / DATABASE, patient=True)
     outbox, alerts = MessageStore(database), AlertStore(database)
-    connection = SlackConnection(_access(settings))
+    connection = SlackConnection(_access(settings), seen=SeenStore(database))
     pipeline = AlertPipeline(
         records=alerts,
         silences=SilenceStore(database),
@@ -116,6 +121,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
     )
     sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock)
+    lease = Lease(settings.runs_dir)
     supervisor = Supervisor(
         find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
         open_reader=_Readers(settings, alerts, wires).open,
@@ -126,6 +132,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         stacks=Stacks(driver.local.signal),
         trainers=TrainerProcesses(check_user=settings.owner_check != "off", seen=driver.local.environments.remember),
         together=lambda: _one_commit(database),
+        hands_off=lease.why_not,
     )
     host = HostWatch(
         probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock
@@ -167,6 +174,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         driver=driver,
         sink=sink,
         supervisor=supervisor,
+        lease=lease,
         host=host,
         cluster=ClusterWatch(controller=driver.cluster, sink=sink, clock=clock),
         operations=operations,
@@ -181,7 +189,12 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             away_told_s=settings.part(AlertLimits).away_told_s,
         ),
         undelivered=Undelivered(
-            faults=wires.faults, waiting=outbox, outbox=outbox, on_call=settings.oncall_users, clock=clock
+            faults=wires.faults,
+            waiting=outbox,
+            outbox=outbox,
+            on_call=settings.oncall_users,
+            clock=clock,
+            held_back_s=wires.held_back_s,
         ),
         own_jobs=OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock),
         handler=RequestHandler(context, silence_s=settings.part(AlertLimits).silence_s, notify=notify),

@@ -89,9 +89,13 @@ class RequestHandler:
             await gate.require_member(press.user, what)
 
     def _refuse_elsewhere(self, press: Press) -> None:
-        """A decision counts on its own card only; one whose place is not known yet is taken at its word."""
-        card = self._context.outbox.posted(f"approval/{press.value}")
-        if card is not None and (card.channel, card.ts) != (press.channel, press.message_ts):
+        """A decision counts on its own card only; one whose place is not known yet is taken at its word, and so is its
+        twin in the same channel, when Slack's answer to the first post was lost."""
+        key = f"approval/{press.value}"
+        card = self._context.outbox.posted(key)
+        if card is None or (card.channel == press.channel and self._context.outbox.may_stand_twice(key)):
+            return
+        if (card.channel, card.ts) != (press.channel, press.message_ts):
             raise CommandError(
                 "other-message", "this button belongs to another message; nothing was decided.", "use the newest card"
             )

@@ -7,33 +7,21 @@ import contextlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from functools import partial
+from typing import Any
 
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.alerting.pace import Pace
+from trainmaster.bot.alerting.patience import Patience
+from trainmaster.bot.alerting.sending import Channel, DeliverReason, Sender
 from trainmaster.bot.alerting.stores import DeliveryQueue
-from trainmaster.bot.core.alerts.delivery import Delivery
-from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
 from trainmaster.bot.errors import ChatError, StoreError
-from trainmaster.bot.ports import Chat, ChatRefused, Clock, MessageGone, Posted, RateLimited
+from trainmaster.bot.ports import ChatRefused, Clock, MessageGone, Posted, RateLimited
 
 _LOG = logging.getLogger(__name__)
-
-
-class DeliverReason(StrEnum):
-    """What became of one try."""
-
-    POSTED = "posted"
-    EDITED = "edited"
-    PLAINER = "plainer"
-    """Slack refused the message as it was, and took a plainer one."""
-    RATE_LIMITED = "rate limited"
-    GONE = "gone"
-    """Somebody deleted the message, or the root of its thread; that one is posted anew."""
-    REFUSED = "refused"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +34,15 @@ class Deliverer:
     """Each channel is a lane of its own: one message at a time, by urgency, then oldest first. A lane that
     Slack will not serve keeps no other waiting.
 
-    At least once: a message is sent again only when this process ended after Slack took it and before that was
-    committed. While the database refuses to commit it, the process remembers it and sends it no second time.
+    Never lost, and once: that a message may stand in its channel is committed before it is sent. When the answer is
+    lost, or this process ends, it is looked for before it is sent again. While the database refuses to commit, the
+    process remembers. A critical message passes everything else, what hangs on its way to Slack included.
     """
 
     def __init__(
         self,
         queue: DeliveryQueue,
-        chat: Chat,
+        chat: Channel,
         *,
         channel: str,
         clock: Clock,
@@ -61,7 +50,8 @@ class Deliverer:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._queue = queue
-        self._chat = chat
+        self._sender = Sender(chat, channel=channel, limits=limits)
+        self._patience = Patience(limits)
         self._channel = channel
         self._clock = clock
         self._limits = limits
@@ -69,7 +59,10 @@ class Deliverer:
         self._paces: dict[str, Pace] = {}
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._changed: dict[str, asyncio.Event] = {}
-        self._sending: set[asyncio.Future[None]] = set()
+        self._sending: dict[str, asyncio.Future[None]] = {}
+        """What is on its way, by key."""
+        self._maybe: dict[str, float] = {}
+        """As ``Delivery.maybe_ts``, for when the database can't be written."""
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
         self._running = False
@@ -77,6 +70,8 @@ class Deliverer:
         self._faults: dict[str, str] = {}
         self._closed_lanes: set[str] = set()
         """Channels that Slack refused to post to, whatever the message."""
+        self._failed_lanes: set[str] = set()
+        """Channels in which something failed since they last took a message."""
         self._roots_gone: Counter[str] = Counter()
         """How often in a row a thread's root was gone when an answer was to go there."""
         self._store_fault: str | None = None
@@ -92,6 +87,12 @@ class Deliverer:
         """What a person must mend before everything can be delivered; empty when nothing."""
         store = (self._store_fault,) if self._store_fault else ()
         return tuple(dict.fromkeys((*store, *self._faults.values())))
+
+    def held_back_s(self) -> float:
+        """How much longer Slack wants nothing in the alert channel, when that is longer than is normal; else 0."""
+        pace = self._paces.get(self._channel)
+        wait_s = pace.limited_s(self._clock.now()) if pace is not None else 0.0
+        return wait_s if wait_s > self._limits.long_pause_s else 0.0
 
     async def run(self) -> None:
         """The outbox is emptied for as long as this runs. Ends only by being cancelled; what is on its way to Slack
@@ -109,7 +110,7 @@ class Deliverer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.gather(*self._sending, return_exceptions=True)
+            await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     async def drain(self, timeout_s: float) -> bool:
         """Whether the outbox was empty within ``timeout_s``. Delivers by itself when :meth:`run` is not running."""
@@ -146,46 +147,76 @@ class Deliverer:
 
     async def _serve(self, lane: str) -> None:
         """Nothing is left in the lane that could be sent now."""
+        mine: dict[asyncio.Future[None], Urgency] = {}
         try:
             while True:
                 self._changed[lane].clear()
-                try:
-                    head = self._head(lane)
-                except StoreError as error:
-                    self._tell_store_fault(error)
-                    await asyncio.sleep(self._limits.store_retry_s)
-                    continue
-                if head is None and not self._uncommitted:
+                mine = {one: urgency for one, urgency in mine.items() if not one.done()}
+                head = await self._readable_head(lane)
+                if head is None and not mine and not self._uncommitted:
                     return
+                if mine and (head is None or not _overtakes(head, mine)):
+                    # Something that failed may be due, and overtake, before what hangs has ended.
+                    await self._wait(lane, self._limits.critical_retry_s / 2, mine)
+                    continue
                 pace = self._pace(lane)
                 wait_s = self._limits.store_retry_s
                 if head is not None:
                     wait_s = pace.wait_s(self._clock.now(), urgency=head.urgency)
                 if head is None or wait_s > 0:
                     # An urgent message that comes meanwhile need not wait as long.
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed[lane].wait(), wait_s)
+                    await self._wait(lane, wait_s, mine)
                     continue
                 pace.spend(self._clock.now())
-                # Shielded: what Slack has taken is also committed, or it would be sent twice.
+                # Not cancelled with its lane: what Slack has taken is also committed, or it would be sent twice.
                 sending = asyncio.ensure_future(self._deliver(head, pace))
-                self._sending.add(sending)
-                sending.add_done_callback(self._sending.discard)
-                await asyncio.shield(sending)
+                self._sending[head.key] = sending
+                sending.add_done_callback(partial(self._over, head.key))
+                mine[sending] = head.urgency
         finally:
             self._lanes.pop(lane, None)
             self._changed.pop(lane, None)
             self._wake.set()
 
+    def _over(self, key: str, sending: asyncio.Future[None]) -> None:
+        if self._sending.get(key) is sending:
+            del self._sending[key]
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            _LOG.error("delivery-bug: %s", key, exc_info=error)
+
+    async def _wait(self, lane: str, timeout_s: float | None, sending: Collection[asyncio.Future[None]]) -> None:
+        """Something came into the lane, a message of it has arrived or failed, or the time is over."""
+        changed = asyncio.ensure_future(self._changed[lane].wait())
+        awaited: set[asyncio.Future[Any]] = {changed, *sending}
+        try:
+            await asyncio.wait(awaited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+
+    async def _readable_head(self, lane: str) -> Delivery | None:
+        """As :meth:`_head`, once the outbox can be read."""
+        while True:
+            try:
+                return self._head(lane)
+            except StoreError as error:
+                self._tell_store_fault(error)
+            except Exception as error:  # noqa: BLE001 - an edge: logged and told as a fault, and the lane goes on
+                _LOG.exception("outbox-bug: lane %s", lane or "alerts")
+                self._store_fault = f"the outbox can't be read: {type(error).__name__}: {error}"
+            await asyncio.sleep(self._limits.store_retry_s)
+
     def _head(self, lane: str) -> Delivery | None:
         """What the lane is to send next. What Slack has taken is not sent again because the database can't tell."""
         with self._store_guard():
             self._commit_late()
-        limit = len(self._uncommitted) + 1
+        limit = len(self._uncommitted) + len(self._sending) + 1
         for delivery in self._queue.pending(self._clock.now(), lane=lane, limit=limit):
+            if delivery.key in self._sending:
+                continue
             sent = self._uncommitted.get(delivery.key)
             if sent is None:
-                return delivery
+                maybe_ts = self._maybe.get(delivery.key, delivery.maybe_ts)
+                return replace(delivery, maybe_ts=maybe_ts)
             if delivery.version > sent.version:
                 return replace(delivery, posted_channel=sent.posted.channel, ts=sent.posted.ts)
         return None
@@ -197,11 +228,14 @@ class Deliverer:
         return self._paces[channel]
 
     async def _deliver(self, delivery: Delivery, pace: Pace) -> None:
+        critical = delivery.urgency is Urgency.NOW
+        self._may_stand(delivery)
         try:
-            async with asyncio.timeout(self._limits.send_timeout_s):
-                reason, posted = await self._send(delivery)
+            async with asyncio.timeout(self._limits.critical_timeout_s if critical else self._limits.send_timeout_s):
+                reason, posted = await self._sender.send(delivery)
         except RateLimited as error:
             pace.limited(self._clock.now(), error.retry_after_s)
+            self._stands_not(delivery)
             self._report(delivery, DeliverReason.RATE_LIMITED, error)
         except MessageGone as error:
             self._gone(delivery, pace, error)
@@ -210,13 +244,14 @@ class Deliverer:
             self._faults[delivery.key] = f"{delivery.lane or self._channel}: {error}"
             if not error.content:
                 self._closed_lanes.add(delivery.lane)
+            self._stands_not(delivery)
             self._fail(delivery, error, self._limits.refused_retry_s, refused=True)
             self._report(delivery, DeliverReason.REFUSED, error)
         except (ChatError, TimeoutError) as error:
-            pause_s = pace.failed(self._clock.now(), self._chance)
-            aside = delivery.attempts + 1 >= self._limits.tries_before_aside
-            # Due again before its lane is, so that it keeps its place in front.
-            self._fail(delivery, error, self._limits.backoff_max_s if aside else pause_s / 2)
+            now = self._clock.now()
+            pause_s = pace.failed(now, self._chance, critical=critical)
+            wait_s = self._patience.failed(delivery, now, pause_s)
+            self._fail(delivery, error, wait_s, refused=self._patience.own_fault(delivery.key))
             self._report(delivery, DeliverReason.FAILED, error)
         except Exception as error:  # noqa: BLE001 - an edge: logged, told as a fault, and the other messages go on
             _LOG.exception("delivery-bug: %s", delivery.key)
@@ -225,34 +260,36 @@ class Deliverer:
             self._fail(delivery, error, self._limits.refused_retry_s, refused=True)
         else:
             pace.succeeded()
-            self._faults.pop(delivery.key, None)
-            self._roots_gone.pop(delivery.thread_key or "", None)
-            self._commit(delivery.key, _Sent(version=delivery.version, posted=posted))
+            self._taken(delivery, posted)
+            self._report(delivery, reason)
+
+    def _taken(self, delivery: Delivery, posted: Posted) -> None:
+        """Committed, and what waited for Slack's return in the lane is due."""
+        self._faults.pop(delivery.key, None)
+        self._maybe.pop(delivery.key, None)
+        self._roots_gone.pop(delivery.thread_key or "", None)
+        self._patience.taken(delivery)
+        self._commit(delivery.key, _Sent(version=delivery.version, posted=posted))
+        with self._store_guard():
+            if delivery.lane in self._failed_lanes:
+                self._failed_lanes.discard(delivery.lane)
+                self._queue.release_failed(delivery.lane, self._patience.alone())
             if delivery.lane in self._closed_lanes:
                 # Somebody mended it: what was refused need not wait for its next try.
                 self._closed_lanes.discard(delivery.lane)
-                with self._store_guard():
-                    self._queue.release_refused(delivery.lane)
-            self._report(delivery, reason)
+                self._queue.release_refused(delivery.lane)
 
-    async def _send(self, delivery: Delivery) -> tuple[DeliverReason, Posted]:
-        try:
-            return await self._send_as(delivery, delivery.message)
-        except ChatRefused as error:
-            if not error.content:
-                raise
-            self._report(delivery, DeliverReason.REFUSED, error)
-            _, posted = await self._send_as(delivery, _plainer(delivery.message, error))
-            return DeliverReason.PLAINER, posted
+    def _may_stand(self, delivery: Delivery) -> None:
+        if delivery.ts is None:
+            self._maybe.setdefault(delivery.key, delivery.maybe_ts or self._clock.now())
+            with self._store_guard():
+                self._queue.mark_posting(delivery.key, self._maybe[delivery.key])
 
-    async def _send_as(self, delivery: Delivery, message: Message) -> tuple[DeliverReason, Posted]:
-        if delivery.ts is not None and delivery.posted_channel is not None:
-            posted = Posted(channel=delivery.posted_channel, ts=delivery.ts)
-            await self._chat.update(posted, message)
-            return DeliverReason.EDITED, posted
-        channel = delivery.thread_channel or delivery.lane or self._channel
-        posted = await self._chat.post(channel, message, thread_ts=delivery.thread_ts, key=delivery.key)
-        return DeliverReason.POSTED, posted
+    def _stands_not(self, delivery: Delivery) -> None:
+        """Slack refused this try; an earlier one of which nobody knows may still have come through."""
+        if delivery.maybe_ts is None and self._maybe.pop(delivery.key, None) is not None:
+            with self._store_guard():
+                self._queue.mark_not_posted(delivery.key)
 
     def _gone(self, delivery: Delivery, pace: Pace, error: MessageGone) -> None:
         key = delivery.key if delivery.ts is not None else self._root_to_bring_back(delivery)
@@ -263,6 +300,7 @@ class Deliverer:
             with self._store_guard():
                 self._queue.mark_failed(delivery.key, str(error), self._clock.now())
                 self._queue.mark_gone(key)
+            self._maybe.pop(key, None)
         self._report(delivery, DeliverReason.GONE, error)
 
     def _root_to_bring_back(self, delivery: Delivery) -> str | None:
@@ -278,6 +316,7 @@ class Deliverer:
         return None if in_vain else delivery.thread_key
 
     def _fail(self, delivery: Delivery, error: Exception, wait_s: float, *, refused: bool = False) -> None:
+        self._failed_lanes.add(delivery.lane)
         with self._store_guard():
             self._queue.mark_failed(delivery.key, str(error), self._clock.now() + wait_s, refused=refused)
 
@@ -308,15 +347,6 @@ class Deliverer:
         _LOG.log(level, "%s version %d: %s%s", delivery.key, delivery.version, reason, f" ({error})" if error else "")
 
 
-def _plainer(message: Message, error: ChatRefused) -> Message:
-    """What matters most, in a form that hardly anything can be wrong with."""
-    return Message(
-        title=message.title[:140],
-        tone=message.tone,
-        body=(
-            *(line[:300] for line in message.body[:3]),
-            f"Shown without its details: Slack refused them ({error.slug}).",
-        ),
-        context=tuple(line[:140] for line in message.context[:2]),
-        mentions=message.mentions,
-    )
+def _overtakes(head: Delivery, sending: Mapping[asyncio.Future[None], Urgency]) -> bool:
+    """A critical message waits for no lesser one that hangs."""
+    return head.urgency is Urgency.NOW and all(one is not Urgency.NOW for one in sending.values())

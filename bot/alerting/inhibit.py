@@ -70,8 +70,9 @@ class Inhibition:
 def inhibit(alert: Alert, others: Iterable[Alert], limits: AlertLimits) -> Inhibition:
     """Whether one of ``others`` explains ``alert``.
 
-    A condition mutes while it fires. An occurrence mutes what led to it, within ``occurrence_mutes_s`` before it, and
-    nothing that came later: the next attempt is a new story.
+    A condition mutes until it is resolved: one look without it makes no trouble of its own of what it led to. An
+    occurrence mutes what led to it, within ``occurrence_mutes_s`` before it, and nothing that came later: the next
+    attempt is a new story.
     """
     finding = alert.finding
     for other in others:
@@ -84,9 +85,8 @@ def inhibit(alert: Alert, others: Iterable[Alert], limits: AlertLimits) -> Inhib
         ):
             continue
         if cause.nature is Nature.CONDITION:
-            if other.resolved_ts is None:
-                return Inhibition(reason=InhibitReason.CAUSE_FIRING, cause=other.fingerprint)
-        elif 0 <= cause.ts - finding.ts <= limits.occurrence_mutes_s:
+            return Inhibition(reason=InhibitReason.CAUSE_FIRING, cause=other.fingerprint)
+        if 0 <= cause.ts - finding.ts <= limits.occurrence_mutes_s:
             return Inhibition(reason=InhibitReason.CAUSE_HAPPENED, cause=other.fingerprint)
     return Inhibition(reason=InhibitReason.FREE)
 

@@ -134,8 +134,31 @@ class DeliveryLimits:
     """The pause after a first failure; doubled with each further one."""
     backoff_max_s: float = 60.0
     """The longest pause: an outage of an hour ends at most this late."""
+    patience_s: float = 5.0
+    """A message that fails for so long lets others go first, so that none can block its channel for good. What one of
+    them then meets tells whether the fault is Slack's: a message that is taken releases all that waits."""
+    critical_patience_s: float = 600.0
+    """The same for a critical one: in an outage it is the one that tries, so that it is told before lesser ones."""
+    critical_retry_s: float = 2.0
+    """The longest pause of a critical message after a failure (not after a 429)."""
+    critical_timeout_s: float = 6.0
+    """A call about a critical message that has not answered by then has failed. With the pause after it, it is told
+    within 10 s of Slack's return, even if its connection was dead."""
     tries_before_aside: int = 3
-    """A message that failed so often lets the others go first, so that none can block its channel for good."""
+    """A message that failed so often while others of its channel were taken keeps its thread waiting no longer."""
+    internal_errors: int = 3
+    """After so many of Slack's ``internal_error`` a message is shown plainer: Slack answers it, too, to what it can't
+    digest."""
+    clocks_differ_s: float = 300.0
+    """A message whose reply was lost is looked for from this long before it was first sent: Slack has another clock."""
+    look_patience_s: float = 5.0
+    """When Slack wants a longer pause before one may look, the message is posted: rather twice than late."""
+    looks: int = 3
+    """After so many answers that don't tell whether a message stands there, it is posted."""
+    looks_while_away: int = 20
+    """The same while Slack can't be reached at all, where a post would not arrive either."""
+    long_pause_s: float = 60.0
+    """A longer ``Retry-After`` on the alert channel is told to the people on call directly."""
     refused_retry_s: float = 60.0
     """A message that Slack refuses until somebody mends something is tried again after this long, or at once when
     another one was taken."""

@@ -27,6 +27,8 @@ class Pace:
         self._filled_ts = now
         self._pause_from_ts = now
         self._pause_s = 0.0
+        self._limited = False
+        """Whether Slack asked for the pause, which binds critical messages too."""
         self._per_s = limits.messages_per_s
         self.num_failures = 0
 
@@ -34,12 +36,19 @@ class Pace:
         """How long to wait before the next message; 0 when it may go now."""
         self._fill(now)
         self._pause_from_ts = min(self._pause_from_ts, now)
-        paused_s = max(0.0, self._pause_from_ts + self._pause_s - now)
+        pause_s = self._pause_s
+        if urgency is Urgency.NOW and not self._limited:
+            pause_s = min(pause_s, self._limits.critical_retry_s)
+        paused_s = max(0.0, self._pause_from_ts + pause_s - now)
         kept = min(Urgency.NOW - urgency, self._limits.burst - 1)
         missing = max(0.0, 1.0 + kept - self._tokens)
         wait_s = max(paused_s, missing / self._per_s)
         # Less than the clock can resolve would be waited for again and again.
         return max(wait_s, _SHORTEST_WAIT_S) if wait_s > 1e-9 else 0.0
+
+    def limited_s(self, now: float) -> float:
+        """How much longer Slack wants nothing; 0 when it takes messages."""
+        return max(0.0, self._pause_from_ts + self._pause_s - now) if self._limited else 0.0
 
     def spend(self, now: float) -> None:
         """A message is sent now."""
@@ -49,25 +58,30 @@ class Pace:
     def limited(self, now: float, retry_after_s: float) -> None:
         """Slack asked for a pause: its own count is fuller than ours, so no burst follows."""
         self._pause(now, retry_after_s if math.isfinite(retry_after_s) else self._limits.backoff_max_s)
+        self._limited = True
         self._tokens = min(self._tokens, 1.0)
         self._per_s = max(_SLOWER * self._per_s, _SLOWEST * self._limits.messages_per_s)
 
-    def failed(self, now: float, random: Callable[[], float]) -> float:
+    def failed(self, now: float, random: Callable[[], float], *, critical: bool = False) -> float:
         """A delivery failed; returns the pause, doubled with each failure in a row, between half and all of it by
-        chance, so that many bots do not come back at once."""
+        chance, so that many bots do not come back at once. After a ``critical`` one it is short."""
         self.num_failures += 1
         longest_s = self._limits.backoff_s * 2.0 ** min(self.num_failures - 1, 30)
         pause_s = min(longest_s, self._limits.backoff_max_s) * (0.5 + random() / 2)
-        self._pause(now, pause_s)
+        if critical:
+            pause_s = min(pause_s, self._limits.critical_retry_s)
+        if self.limited_s(now) < pause_s:
+            self._pause(now, pause_s)
         return pause_s
 
     def succeeded(self) -> None:
         """A delivery was taken."""
         self.num_failures = 0
+        self._pause_s, self._limited = 0.0, False
         self._per_s = min(_FASTER * self._per_s, self._limits.messages_per_s)
 
     def _pause(self, now: float, pause_s: float) -> None:
-        self._pause_from_ts, self._pause_s = now, max(0.0, pause_s)
+        self._pause_from_ts, self._pause_s, self._limited = now, max(0.0, pause_s), False
 
     def _fill(self, now: float) -> None:
         gained = max(0.0, now - self._filled_ts) * self._per_s

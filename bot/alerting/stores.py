@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from trainmaster.bot.core.alerts.alert_record import AlertRecord
@@ -138,8 +138,20 @@ class Outcomes(Protocol):
         """It stays pending and is not tried before ``next_try_ts``."""
         ...
 
+    def mark_posting(self, key: str, now: float) -> None:
+        """From now on it may stand in its channel, whatever becomes of the answer or of this process."""
+        ...
+
+    def mark_not_posted(self, key: str) -> None:
+        """Slack said that it does not stand there."""
+        ...
+
     def release_refused(self, lane: str) -> None:
         """What Slack refused to take in this lane is due now."""
+        ...
+
+    def release_failed(self, lane: str, but: Collection[str]) -> None:
+        """What failed in this lane is due now, except the messages ``but`` and what was refused."""
         ...
 
     def mark_gone(self, key: str) -> None:

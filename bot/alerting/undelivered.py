@@ -35,8 +35,12 @@ class Undelivered:
         outbox: Outbox,
         on_call: tuple[str, ...],
         clock: Clock,
+        held_back_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """``faults``: what a person must mend before everything can be delivered."""
+        """``faults``: what a person must mend before everything can be delivered. ``held_back_s``: how long Slack
+        wants nothing in the alert channel, if that is longer than is normal; told at once."""
+        self._held_back_s = held_back_s
+        self._held_until_ts = 0.0
         self._faults = faults
         self._waiting = waiting
         self._outbox = outbox
@@ -52,13 +56,14 @@ class Undelivered:
             StoreError: nothing was stored; the next tick repeats it.
         """
         now, faults = self._clock.now(), self._faults()
+        held = self._tell_held_back(now)
         if not faults:
             self._since_ts, self._told = None, False
-            return False
+            return held
         if self._since_ts is None or now < self._since_ts:
             self._since_ts = now
         if self._told or now - self._since_ts < TOLD_AFTER_S:
-            return False
+            return held
         message = Message(
             title="Alerts can't be posted to their channel",
             tone=Tone.CRITICAL,
@@ -71,6 +76,28 @@ class Undelivered:
         for user in self._on_call:
             self._outbox.put(f"undelivered/{self._since_ts:.0f}/{user}", message, channel=user)
         self._told = True
+        return bool(self._on_call)
+
+    def _tell_held_back(self, now: float) -> bool:
+        """Whether a pause that nobody was told of yet is told now. One that is merely prolonged is not news."""
+        wait_s = self._held_back_s()
+        if wait_s <= 0:
+            return False
+        known = now <= self._held_until_ts
+        self._held_until_ts = max(self._held_until_ts, now + wait_s + 1.0)
+        if known:
+            return False
+        message = Message(
+            title=f"Slack takes no alerts in their channel for {duration(wait_s)}",
+            tone=Tone.CRITICAL,
+            body=(
+                f"It asked for a pause of {wait_s:.0f} s (Retry-After).",
+                f"{_count(self._waiting.num_pending())}; the most urgent goes first.",
+            ),
+            context=("/train alerts shows here what fires",),
+        )
+        for user in self._on_call:
+            self._outbox.put(f"held-back/{now:.0f}/{user}", message, channel=user)
         return bool(self._on_call)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 
 from trainmaster.bot.core.conversation.message import Message, Reply
+from trainmaster.bot.core.conversation.plainer import plainer_forms
 from trainmaster.bot.errors import ChatError
+from trainmaster.bot.ports import ChatRefused, Posted
 from trainmaster.bot.slack import limits
 from trainmaster.bot.slack.chat import SlackChat
-from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.faults import CONTENT_ERRORS, INTERNAL_ERROR, translated
 from trainmaster.bot.slack.render import render
 
 _LOG = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Place:
     prefer_url: bool = False
 
 
+T = TypeVar("T")
 Send = Callable[[], Awaitable[None]]
 
 
@@ -59,14 +62,14 @@ class Answers:
     async def _public(self, reply: Reply, place: Place) -> None:
         root_ts = place.root_ts or place.thread_ts
         try:
-            posted = await self._chat.post(place.channel, reply.message, thread_ts=root_ts, key=KEY)
+            posted = await self._post(place.channel, reply.message, root_ts)
         except ChatError as error:
             _LOG.info("an answer to %s could not be posted: %s", place.user, error)
             await self._public_by_url(reply, place)
             return
         for message in reply.thread:
             try:
-                await self._chat.post(place.channel, message, thread_ts=root_ts or posted.ts, key=KEY)
+                await self._post(place.channel, message, root_ts or posted.ts)
             except ChatError as error:
                 _LOG.warning("a part of an answer to %s was lost: %s", place.user, error)
 
@@ -80,15 +83,18 @@ class Answers:
     async def _private(self, message: Message, place: Place) -> None:
         async def whisper() -> None:
             if place.channel.startswith("D"):
-                await self._chat.post(place.channel, message, thread_ts=place.thread_ts, key=KEY)
+                await self._post(place.channel, message, place.thread_ts)
             else:
-                await self._chat.whisper(place.channel, place.user, message, thread_ts=place.thread_ts)
+                await _in_a_form(
+                    message,
+                    lambda form: self._chat.whisper(place.channel, place.user, form, thread_ts=place.thread_ts),
+                )
 
         async def respond() -> None:
             await self._respond(message, place, public=False)
 
         async def direct() -> None:
-            await self._chat.post(place.user, message, thread_ts=None, key=KEY)
+            await self._post(place.user, message, None)
 
         by_url = [respond] if place.response_url else []
         ways = [*by_url, whisper, direct] if place.prefer_url else [whisper, *by_url, direct]
@@ -104,7 +110,13 @@ class Answers:
                 return
         _LOG.error("an answer to %s in %s was lost: every way failed", place.user, place.channel)
 
+    async def _post(self, channel: str, message: Message, thread_ts: str | None) -> Posted:
+        return await _in_a_form(message, lambda form: self._chat.post(channel, form, thread_ts=thread_ts, key=KEY))
+
     async def _respond(self, message: Message, place: Place, *, public: bool) -> None:
+        await _in_a_form(message, lambda form: self._respond_once(form, place, public=public))
+
+    async def _respond_once(self, message: Message, place: Place, *, public: bool) -> None:
         rendered = render(message)
         payload: dict[str, Any] = {
             "text": rendered.text,
@@ -118,6 +130,34 @@ class Answers:
             translated("answering"),
             self._session.post(str(place.response_url), json=payload, proxy=self._proxy) as answer,
         ):
-            if answer.status != 200:
-                body = (await answer.text())[:200]
+            body = (await answer.text())[:200]
+            if any(name in body for name in CONTENT_ERRORS):
+                raise ChatRefused("slack-content", f"Slack refuses the answer ({body}).", content=True)
+            if answer.status != 200 or '"ok":false' in body.replace(" ", ""):
                 raise ChatError("slack-response-url", f"Slack refused an answer ({answer.status}: {body}).")
+
+
+async def _in_a_form(message: Message, send: Callable[[Message], Awaitable[T]]) -> T:
+    """What ``send`` returns, for the message as it is or the first plainer form that Slack takes. A person waits for
+    the answer, so Slack's ``internal_error`` counts as a refusal at once.
+
+    Raises:
+        ChatError: Slack takes none, or can't be reached.
+    """
+    try:
+        return await send(message)
+    except ChatError as error:
+        refusal = error
+    for form in plainer_forms(message, refusal.slug):
+        if not _is_about_content(refusal):
+            break
+        _LOG.warning("an answer was refused: %s", refusal)
+        try:
+            return await send(form)
+        except ChatError as error:
+            refusal = error
+    raise refusal
+
+
+def _is_about_content(error: ChatError) -> bool:
+    return error.slug == INTERNAL_ERROR or (isinstance(error, ChatRefused) and error.content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.errors import ChatError
-from trainmaster.bot.ports import Posted
+from trainmaster.bot.ports import ChatRefused, MessageGone, Posted
 from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.render import render
 
@@ -24,6 +24,11 @@ METADATA_EVENT: Final = "trainmaster_message"
 
 ON_CALL_CACHE_S: Final = 5.0
 """Several clicks at once ask Slack once; a change of the group counts within seconds."""
+
+
+_PAGE: Final = 200
+_MAX_PAGES: Final = 5
+"""Messages since a reply was lost; Slack advises at most 200 at once (docs.slack.dev, conversations.history)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,8 @@ class SlackChat:
         self._monotonic = monotonic
         self._members: frozenset[str] = frozenset()
         self._members_until = float("-inf")
+        self._blind = False
+        """Whether the app may not look messages up: an installation of before that was asked for."""
         self._look_up: asyncio.Task[frozenset[str]] | None = None
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
@@ -72,6 +79,47 @@ class SlackChat:
             await self._client.chat_update(
                 channel=posted.channel, ts=posted.ts, text=rendered.text, blocks=list(rendered.blocks)
             )
+
+    async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
+        """See :class:`trainmaster.bot.alerting.sending.Channel`. Newest first; a person's direct messages are not
+        looked through, as their channel has another name."""
+        if self._blind or not channel.startswith(("C", "G", "D")):
+            return None
+        cursor: str | None = None
+        for _ in range(_MAX_PAGES):
+            answer = await self._page(channel, thread_ts, since_ts, cursor)
+            listed: Any = answer.get("messages")
+            for one in listed if isinstance(listed, list) else ():
+                if _key_of(one) == key:
+                    return Posted(channel=channel, ts=str(one["ts"]))
+            following: Any = answer.get("response_metadata")
+            cursor = following.get("next_cursor") if isinstance(following, dict) else None
+            if not cursor:
+                break
+        return None
+
+    async def _page(
+        self, channel: str, thread_ts: str | None, since_ts: float, cursor: str | None
+    ) -> Mapping[str, Any]:
+        what: dict[str, Any] = {
+            "channel": channel,
+            "oldest": f"{since_ts:.6f}",
+            "limit": _PAGE,
+            "include_all_metadata": True,
+        }
+        if cursor:
+            what["cursor"] = cursor
+        try:
+            async with translated(f"looking for a message in {channel}"):
+                if thread_ts is not None:
+                    return (await self._client.conversations_replies(ts=thread_ts, **what)).data  # type: ignore[return-value]  # a dict
+                return (await self._client.conversations_history(**what)).data  # type: ignore[return-value]  # a dict
+        except MessageGone:
+            return {}
+        except ChatRefused as error:
+            self._blind = True
+            _LOG.warning("%s A message whose reply is lost may come twice.", error)
+            return {}
 
     async def whisper(self, channel: str, user: str, message: Message, *, thread_ts: str | None) -> None:
         """Only ``user`` sees it, and only while they have Slack open.
@@ -113,3 +161,15 @@ class SlackChat:
             return fallback
         self._members, self._members_until = members, self._monotonic() + ON_CALL_CACHE_S
         return members
+
+
+def _key_of(message: Any) -> str | None:
+    """The key in a message's metadata, if a bot wrote it."""
+    if not isinstance(message, dict) or not message.get("bot_id") or not isinstance(message.get("ts"), str):
+        return None
+    metadata = message.get("metadata")
+    if not isinstance(metadata, dict) or metadata.get("event_type") != METADATA_EVENT:
+        return None
+    payload = metadata.get("event_payload")
+    key = payload.get("key") if isinstance(payload, dict) else None
+    return key if isinstance(key, str) else None

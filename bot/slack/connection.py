@@ -19,6 +19,8 @@ from slack_sdk.http_retry.builtin_async_handlers import (
     AsyncConnectionErrorRetryHandler,
     AsyncRateLimitErrorRetryHandler,
 )
+from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.request import Handler
@@ -30,9 +32,11 @@ from trainmaster.bot.slack.channel import resolve_channel
 from trainmaster.bot.slack.chat import OnCallSource, SlackChat
 from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.inbox import Inbox
+from trainmaster.bot.slack.incoming import ENVELOPE_ID
 from trainmaster.bot.slack.people import SlackPeople
 from trainmaster.bot.slack.routes import register
 from trainmaster.bot.slack.scopes import missing_scopes
+from trainmaster.bot.slack.seen_events import Seen
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,6 +88,16 @@ class Identity:
     """Of the workspace."""
 
 
+class _SocketHandler(AsyncSocketModeHandler):
+    """Passes on Socket Mode's id of each delivery, which is the same when it is delivered again."""
+
+    async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
+        """See slack_bolt 1.30."""
+        if isinstance(req.payload, dict):
+            req.payload[ENVELOPE_ID] = req.envelope_id
+        await super().handle(client, req)  # type: ignore[arg-type]  # an async client, as slack_bolt itself passes it
+
+
 class SlackConnection:
     """Made inside the event loop. ``chat`` works from the start and raises :class:`ChatError` while Slack is away, so
     that the outbox can begin before :meth:`connect` succeeds."""
@@ -93,7 +107,10 @@ class SlackConnection:
         access: SlackAccess,
         limits: SocketLimits = SocketLimits(),
         wall_clock: Callable[[], float] = time.time,
+        seen: Seen | None = None,
     ) -> None:
+        """``seen`` remembers across restarts what Slack delivered; without one it is remembered in this process."""
+        self._seen = seen
         self._access = access
         self._limits = limits
         self._wall_clock = wall_clock
@@ -151,6 +168,7 @@ class SlackConnection:
             bot_user=identity.user,
             team=identity.team_id,
             hints_in=(lambda: self._channel) if self._access.hints else None,
+            seen=self._seen,
         )
         self._app = self._make_app(identity)
         register(self._app, self._inbox)
@@ -270,7 +288,7 @@ class SlackConnection:
     async def _open_socket(self) -> None:
         url = await self.check_app_token()
         assert self._app is not None
-        socket = AsyncSocketModeHandler(
+        socket = _SocketHandler(
             self._app,
             self._access.app_token,
             logger=_LOG.getChild("socket"),

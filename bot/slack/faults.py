@@ -13,6 +13,9 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.ports import ChatRefused, MessageGone, RateLimited
 
+INTERNAL_ERROR: Final = "slack-internal"
+"""Slug of what Slack also answers to content that it can't digest."""
+
 DEFAULT_WAIT_S: Final = 5.0
 """When a 429 carries no Retry-After: the rate falls with each one, so that a short wait asks too often only once."""
 
@@ -44,7 +47,7 @@ _GONE: Final = {
     *("message_not_found", "thread_not_found", "cant_update_message", "message_deleted"),
     "edit_window_closed",  # the workspace lets nobody edit what is that old: it is said anew
 }
-_CONTENT: Final = {
+CONTENT_ERRORS: Final = {
     "invalid_blocks",
     "invalid_blocks_format",
     "invalid_attachments",
@@ -106,10 +109,14 @@ def _refused(error: SlackApiError, what: str) -> ChatError:
         needed = _data(error).get("needed")
         scope = f": {needed}" if name == "missing_scope" and isinstance(needed, str) else ""
         return ChatRefused(slug, f"{what}: {message}{scope} ({name}).", hint)
-    if name in _CONTENT:
+    if name in CONTENT_ERRORS:
         details = "; ".join(_details(error)) or "no details"
         return ChatRefused("slack-content", f"{what}: Slack refuses the message ({name}: {details}).", content=True)
-    if _status(error) >= _PASSING_STATUS or name in {"internal_error", "fatal_error", "service_unavailable"}:
+    if name in {"internal_error", "fatal_error"}:
+        return ChatError(
+            INTERNAL_ERROR, f"{what}: Slack has a fault of its own ({name}).", "it is tried again by itself"
+        )
+    if _status(error) >= _PASSING_STATUS or name == "service_unavailable":
         return ChatError(
             "slack-unwell", f"{what}: Slack has a fault of its own ({name}).", "it is tried again by itself"
         )

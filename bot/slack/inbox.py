@@ -16,7 +16,7 @@ from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Re
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
-from trainmaster.bot.slack.seen_events import SeenEvents
+from trainmaster.bot.slack.seen_events import Seen, SeenEvents
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Inbox:
         bot_user: str,
         team: str | None = None,
         hints_in: Callable[[], str] | None = None,
-        seen: SeenEvents | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self._team = team
         self._hints_in = hints_in
@@ -49,6 +49,7 @@ class Inbox:
         self._client = client
         self._bot_user = bot_user
         self._seen = seen or SeenEvents()
+        self._seen_here = SeenEvents()
         self._open: set[asyncio.Task[Any]] = set()
 
     async def slash(self, body: Payload, ack: Ack) -> None:
@@ -58,6 +59,9 @@ class Inbox:
         if request is None:
             _LOG.warning("a slash command without user or channel was ignored")
             return
+        if not self._is_first(*incoming.slash_keys(body)):
+            _LOG.info("a slash command was delivered again and not carried out again")
+            return
         url = body.get("response_url")
         place = _place(request, response_url=url if isinstance(url, str) else None, prefer_url=True)
         await self._track(self._command(request, place))
@@ -65,7 +69,7 @@ class Inbox:
     async def mention(self, body: Payload) -> None:
         """A mention in a channel; answered in its thread if it was said in one."""
         request = incoming.mention_request(body, self._bot_user, self._team)
-        if request is not None and self._seen.first(incoming.event_key(body)):
+        if request is not None and self._is_first(incoming.event_key(body)):
             await self._track(self._command(request, _place(request)))
 
     async def message(self, body: Payload) -> None:
@@ -75,7 +79,7 @@ class Inbox:
             await self._track(self._hint(bare))
             return
         talk = incoming.message_talk(body, self._bot_user, self._team)
-        if talk is None or not self._seen.first(incoming.event_key(body)):
+        if talk is None or not self._is_first(incoming.event_key(body)):
             return
         request = talk.request
         if request.origin is Origin.THREAD and not self._is_meant(talk):
@@ -111,6 +115,18 @@ class Inbox:
         """What is being answered is finished, or the time is over."""
         if self._open:
             await asyncio.wait(self._open, timeout=timeout_s)
+
+    def _is_first(self, *keys: str) -> bool:
+        """Whether none of these was delivered before. All are remembered; while the store can't, in this process."""
+        first = True
+        for key in keys:
+            new_here = self._seen_here.first(key)
+            try:
+                first = self._seen.first(key) and new_here and first
+            except TrainmasterError as error:
+                _LOG.warning("what Slack delivered before can't be looked up: %s", error)
+                first = new_here and first
+        return first
 
     async def _track(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

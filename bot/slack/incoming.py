@@ -16,6 +16,8 @@ from trainmaster.bot.slack.text import MAX_CHARS, one_line, unescape
 
 COMMAND: Final = "/train"
 """Fixed. Slack itself owns /status."""
+ENVELOPE_ID: Final = "trainmaster_envelope_id"
+"""Where :mod:`connection` puts Socket Mode's own id of a delivery, which Bolt does not pass on."""
 REJECT_FORM: Final = "reject_form"
 CONTINUE_FORM: Final = "continue_form"
 REASON: Final = "reason"
@@ -62,6 +64,12 @@ def slash_request(body: Mapping[str, Any], team: str | None = None) -> Request |
         id=_text(body, "trigger_id"),
         foreign=_foreign(team, body.get("team_id")),
     )
+
+
+def slash_keys(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The same for every delivery of one slash command."""
+    named = (("envelope", _text(body, ENVELOPE_ID)), ("slash", _text(body, "trigger_id")))
+    return tuple(f"{kind}/{id_}" for kind, id_ in named if id_)
 
 
 def mention_request(body: Mapping[str, Any], bot_user: str, team: str | None = None) -> Request | None:

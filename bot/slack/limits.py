@@ -30,6 +30,8 @@ CONFIRM_LABEL_CHARS: Final = 30
 TABLE_ROWS: Final = 100
 TABLE_COLUMNS: Final = 20
 """(B) One table a message."""
+TABLE_CHARS: Final = 10_000
+"""(B) All cells of a table together (``invalid_blocks`` beyond it)."""
 
 MODAL_TITLE_CHARS: Final = 24
 PRIVATE_METADATA_CHARS: Final = 3_000

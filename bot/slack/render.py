@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.bot.core.conversation.message import Button, Item, Mark, Message, Table, Tone
+from trainmaster.bot.core.conversation.plainer import Words
 from trainmaster.bot.slack import blocks, limits
 from trainmaster.bot.slack.blocks import BlockPart
 from trainmaster.bot.slack.text import clean, code_block, fit, literal, mrkdwn, one_line, plain, utf8_len
@@ -58,6 +59,9 @@ class _Room:
 
 def render(message: Message) -> Rendered:
     """``message`` in Block Kit. What does not fit is cut, and the small print says what was left out."""
+    if isinstance(message, Words):
+        mentions = _mentions(message.mentions, limits.MENTIONS_SHARE)
+        return Rendered(text=f"{mentions} {_text(message)}".strip(), blocks=())
     room = _Room()
     title, titled = _title(message, room.open(limits.TITLE_SHARE))
     room.spend(titled)
@@ -162,6 +166,7 @@ def _table(spec: Table | None, room: int) -> BlockPart:
         return BlockPart()
     width = min(len(spec.header), limits.TABLE_COLUMNS)
     head = _cells(spec.header, width)
+    room = min(room, limits.TABLE_CHARS)
     used = sum(map(len, head))
     rows: list[tuple[str, ...]] = []
     for row in spec.rows[: limits.TABLE_ROWS - 1]:

@@ -13,6 +13,8 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "chat.postEphemeral": ("chat:write",),
     "conversations.info": ("channels:read", "groups:read"),
     "conversations.list": ("channels:read", "groups:read"),
+    "conversations.history": ("channels:history", "groups:history", "im:history"),
+    "conversations.replies": ("channels:history", "groups:history", "im:history"),
     "conversations.join": ("channels:join",),
     "conversations.members": ("channels:read", "groups:read"),
     "users.info": ("users:read",),

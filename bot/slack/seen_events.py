@@ -5,15 +5,27 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 REMEMBERED_S: Final = 600.0
 """Longer than the last retry."""
 _MAX_REMEMBERED: Final = 10_000
 
 
+class Seen(Protocol):
+    """What was delivered before."""
+
+    def first(self, key: str) -> bool:
+        """Whether ``key`` was not seen lately; it now was.
+
+        Raises:
+            StoreError: nobody can tell.
+        """
+        ...
+
+
 class SeenEvents:
-    """Remembers what was seen in the last ten minutes."""
+    """Remembers what was seen in the last ten minutes: by this process, which is all there is without a store."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
@@ -20,17 +20,27 @@ MAX_WAIT_S = 3600.0
 """A next try further ahead than this was set before the clock was put back: it is due."""
 
 _DUE = """
-    SELECT m.key, m.desired, m.desired_version, m.urgent, m.attempts, m.posted_channel, m.ts, m.thread_key,
-           COALESCE(root.channel, m.channel, '') AS lane, root.posted_channel AS thread_channel, root.ts AS thread_ts
+    SELECT m.key, m.desired, m.desired_version, m.attempts, m.posted_channel, m.ts, m.thread_key,
+           COALESCE(root.channel, m.channel, '') AS lane, root.posted_channel AS thread_channel, root.ts AS thread_ts,
+           m.maybe_ts, m.seq,
+           CASE WHEN m.thread_key IS NULL AND m.ts IS NULL AND EXISTS (
+               SELECT 1 FROM messages AS child WHERE child.thread_key = m.key AND child.urgent = 2 AND child.ts IS NULL
+           ) THEN 2 ELSE m.urgent END AS rank
     FROM messages AS m LEFT JOIN messages AS root ON root.key = m.thread_key
     WHERE m.desired_version > m.sent_version
       AND (m.next_try_ts <= ? OR m.next_try_ts > ?)
       AND (m.ts IS NOT NULL OR m.thread_key IS NULL
            OR (root.ts IS NOT NULL
-               AND NOT EXISTS (SELECT 1 FROM messages AS earlier
+               AND (m.urgent = 2 OR NOT EXISTS (SELECT 1 FROM messages AS earlier
                                WHERE earlier.thread_key = m.thread_key AND earlier.created_seq < m.created_seq
-                                 AND earlier.ts IS NULL AND earlier.refused = 0)))
+                                 AND earlier.ts IS NULL AND earlier.refused = 0))))
 """
+
+
+_RELEASE = (
+    "UPDATE messages SET next_try_ts = 0 WHERE next_try_ts > 0 AND NOT refused AND desired_version > sent_version AND"
+    " COALESCE((SELECT root.channel FROM messages AS root WHERE root.key = messages.thread_key), channel, '') = ?"
+)
 
 
 class MessageStore:
@@ -113,6 +123,11 @@ class MessageStore:
             return None
         return Posted(channel=rows[0]["posted_channel"], ts=rows[0]["ts"])
 
+    def may_stand_twice(self, key: str) -> bool:
+        """See :class:`trainmaster.bot.ports.Outbox`."""
+        rows = self._database.rows("SELECT doubtful FROM messages WHERE key = ?", (sql_text(key),))
+        return bool(rows and rows[0]["doubtful"])
+
     def sent_ts(self, key: str) -> float | None:
         """When the message first stood in the channel; None while it never did."""
         rows = self._database.rows("SELECT sent_ts FROM messages WHERE key = ?", (sql_text(key),))
@@ -142,14 +157,13 @@ class MessageStore:
 
     def pending(self, now: float, *, lane: str | None = None, limit: int = -1) -> tuple[Delivery, ...]:
         """What can be sent now, in the order in which it is to be sent: by urgency, then oldest first. The first post
-        of a thread's later message waits for its earlier ones, and every answer for its root."""
+        of a thread's later message waits for its earlier ones unless it is critical, and every answer for its root,
+        which is as urgent as a critical answer that waits for it."""
         sql, parameters = _DUE, [now, now + MAX_WAIT_S]
         values: tuple[object, ...] = (*parameters, limit)
         if lane is not None:
             sql, values = sql + " AND COALESCE(root.channel, m.channel, '') = ?", (*parameters, lane, limit)
-        return tuple(
-            _delivery(row) for row in self._database.rows(sql + " ORDER BY m.urgent DESC, m.seq LIMIT ?", values)
-        )
+        return tuple(_delivery(row) for row in self._database.rows(sql + " ORDER BY rank DESC, m.seq LIMIT ?", values))
 
     def lanes(self, now: float) -> tuple[str, ...]:
         """Channels that something can be sent to now; the empty name is the alert channel."""
@@ -179,7 +193,8 @@ class MessageStore:
         self._database.execute(
             "UPDATE messages SET sent_hash = CASE WHEN desired_version = ? THEN desired_hash END, sent_version = ?,"
             " sent_ts = COALESCE(sent_ts, ?), ts = ?, posted_channel = ?, attempts = 0, next_try_ts = 0, refused = 0,"
-            " last_error = NULL, urgent = 0, desired_ts = CASE WHEN desired_version > ? THEN ? ELSE desired_ts END"
+            " maybe_ts = NULL, last_error = NULL, urgent = 0,"
+            " desired_ts = CASE WHEN desired_version > ? THEN ? ELSE desired_ts END"
             " WHERE key = ?",
             (version, version, now, posted.ts, posted.channel, version, now, sql_text(key)),
         )
@@ -190,6 +205,24 @@ class MessageStore:
             "UPDATE messages SET attempts = attempts + 1, next_try_ts = ?, refused = ?, last_error = ? WHERE key = ?",
             (next_try_ts, refused, sql_text(error), sql_text(key)),
         )
+
+    def mark_posting(self, key: str, now: float) -> None:
+        """From now on it may stand in its channel, whatever becomes of the answer or of this process."""
+        self._database.execute(
+            "UPDATE messages SET doubtful = doubtful OR maybe_ts IS NOT NULL, maybe_ts = COALESCE(maybe_ts, ?)"
+            " WHERE key = ? AND ts IS NULL",
+            (now, sql_text(key)),
+        )
+
+    def mark_not_posted(self, key: str) -> None:
+        """Slack said that it does not stand there."""
+        self._database.execute("UPDATE messages SET maybe_ts = NULL WHERE key = ?", (sql_text(key),))
+
+    def release_failed(self, lane: str, but: Collection[str]) -> None:
+        """What failed in this lane is due now, except the messages ``but`` and what was refused."""
+        kept = tuple(sql_text(key) for key in but)
+        marks = ", ".join("?" * len(kept))
+        self._database.execute(f"{_RELEASE} AND key NOT IN ({marks})", (lane, *kept))
 
     def release_refused(self, lane: str) -> None:
         """What Slack refused to take in this lane is due now."""
@@ -203,6 +236,7 @@ class MessageStore:
         """Somebody deleted it: it is to be posted anew."""
         self._database.execute(
             "UPDATE messages SET ts = NULL, posted_channel = NULL, sent_version = 0, sent_hash = NULL, next_try_ts = 0,"
+            " maybe_ts = NULL,"
             " desired_ts = CASE WHEN desired_version > sent_version THEN desired_ts ELSE ? END WHERE key = ?",
             (self._now(), sql_text(key)),
         )
@@ -229,7 +263,8 @@ def _delivery(row: sqlite3.Row) -> Delivery:
         version=row["desired_version"],
         message=_decoded(row),
         lane=row["lane"],
-        urgency=_URGENCIES.get(row["urgent"], Urgency.NOW),
+        urgency=_URGENCIES.get(row["rank"], Urgency.NOW),
+        maybe_ts=row["maybe_ts"],
         attempts=row["attempts"],
         posted_channel=row["posted_channel"],
         ts=row["ts"],

@@ -122,7 +122,10 @@ class Supervisor:
         trainers: Trainers | None = None,
         read_timeout_s: float = TIMEOUT_S,
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
+        hands_off: Callable[[], str] = str,
     ) -> None:
+        """``hands_off``: why this bot must only watch, whatever it may do otherwise; empty when it may act."""
+        self._hands_off = hands_off
         self._stacks = stacks
         self._trainers = trainers
         self._find_runs = find_runs
@@ -240,6 +243,8 @@ class Supervisor:
             view = self._unreadable(directory, f"{type(error).__name__}: {error}")
         if view is None:
             return
+        if (why := self._hands_off()) and not view.watched_only:
+            view = replace(view, watched_only=why)
         self._views[directory] = view
         now = self._clock.now()
         try:

@@ -127,6 +127,26 @@ class StrictWeb:
             return self._no("channel_not_found")
         return self._yes(channel={"id": args["channel"], "name": "alerts", "is_channel": True, "is_member": True})
 
+    def _conversations_history(self, args: Json) -> web.Response:
+        return self._found(args, lambda post: post.thread_ts is None)
+
+    def _conversations_replies(self, args: Json) -> web.Response:
+        return self._found(args, lambda post: args.get("ts") in {post.ts, post.thread_ts})
+
+    def _found(self, args: Json, wanted: Callable[[Post], bool]) -> web.Response:
+        """Newest first, metadata only for who asks for it."""
+        if args.get("channel") not in {CHANNEL, OTHER_CHANNEL}:
+            return self._no("channel_not_found")
+        shown = str(args.get("include_all_metadata")).lower() in {"1", "true"}
+        after = float(args.get("oldest") or 0)
+        messages = [
+            {"type": "message", "bot_id": BOT, "ts": one.ts, "text": one.text}
+            | ({"metadata": one.metadata} if shown else {})
+            for one in reversed(self.posts.values())
+            if one.channel == args["channel"] and float(one.ts) > after and wanted(one)
+        ]
+        return self._yes(messages=messages[: int(args.get("limit") or 100)], has_more=False)
+
     def _users_info(self, args: Json) -> web.Response:
         return self._yes(user={"id": args.get("user"), "name": "x", "profile": {}})
 

@@ -45,6 +45,13 @@ class FileChannel:
     async def update(self, posted: Posted, message: Message) -> None:
         await self._take(op="update", ts=posted.ts, title=message.title)
 
+    async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
+        for line in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ():
+            taken = json.loads(line)
+            if taken.get("key") == key:
+                return Posted(channel=channel, ts=taken["ts"])
+        return None
+
     async def on_call(self) -> frozenset[str]:
         return frozenset()
 

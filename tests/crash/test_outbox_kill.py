@@ -35,7 +35,7 @@ def worker(directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.timeout(180)
-def test_killed_at_any_moment_no_alert_is_lost_and_only_the_gap_doubles(tmp_path: Path) -> None:
+def test_killed_at_any_moment_no_alert_is_lost_and_none_doubled(tmp_path: Path) -> None:
     chance = random.Random(7)
     num_killed = 0
     while num_killed < MAX_KILLS:
@@ -53,7 +53,8 @@ def test_killed_at_any_moment_no_alert_is_lost_and_only_the_gap_doubles(tmp_path
     lines = [json.loads(line) for line in (tmp_path / "channel.jsonl").read_text(encoding="utf-8").splitlines()]
     posts = [line for line in lines if line["op"] == "post"]
     _assert_nothing_lost(lines, posts)
-    _assert_only_the_gap_doubles(lines, posts)
+    keys = [line["key"] for line in posts]
+    assert len(keys) == len(set(keys)), "a message was posted twice"
 
 
 def _assert_nothing_lost(lines: list[dict[str, Any]], posts: list[dict[str, Any]]) -> None:
@@ -61,12 +62,3 @@ def _assert_nothing_lost(lines: list[dict[str, Any]], posts: list[dict[str, Any]
     assert {line["key"] for line in posts} == wanted
     stalled = [line["ts"] for line in posts if line["key"] == finding("stalled").fingerprint][-1]
     assert [line["title"] for line in lines if line["ts"] == stalled][-1] == f"look {NUM_LOOKS - 1}"
-
-
-def _assert_only_the_gap_doubles(lines: list[dict[str, Any]], posts: list[dict[str, Any]]) -> None:
-    last_of_life = {line["pid"]: line["ts"] for line in lines}
-    newest: dict[str, str] = {}
-    for line in reversed(posts):
-        if line["key"] in newest:
-            assert last_of_life[line["pid"]] == line["ts"], f"{line['key']} was posted again though it was committed"
-        newest.setdefault(line["key"], line["ts"])

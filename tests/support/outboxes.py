@@ -50,12 +50,16 @@ class FakeOutbox:
 
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     said: dict[str, Message] = field(default_factory=dict)
+    twins: set[str] = field(default_factory=set)
 
     def put(self, key: str, message: Message, *, channel: str | None = None, thread_of: str | None = None) -> None:
         self.said[key] = message
 
     def posted(self, key: str) -> Posted | None:
         return next((Posted(channel=c, ts=ts) for (c, ts), known in self.keys.items() if known == key), None)
+
+    def may_stand_twice(self, key: str) -> bool:
+        return key in self.twins
 
     def key_at(self, channel: str, ts: str) -> str | None:
         return self.keys.get((channel, ts))

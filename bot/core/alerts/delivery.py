@@ -30,6 +30,8 @@ class Delivery:
     lane: str
     urgency: Urgency
     attempts: int
+    maybe_ts: float | None = None
+    """Since when it may stand in its channel, unconfirmed; None when it was never sent, or refused."""
     posted_channel: str | None = None
     ts: str | None = None
     thread_key: str | None = None

@@ -176,7 +176,7 @@ def check_blocks(blocks: Any, *, surface: Surface, at: str = "/blocks") -> list[
     if not isinstance(blocks, list):
         return faults.lines
     seen: set[str] = set()
-    tables = 0
+    tables = table_chars = 0
     for index, block in enumerate(blocks):
         if not isinstance(block, dict):
             continue
@@ -185,9 +185,13 @@ def check_blocks(blocks: Any, *, surface: Surface, at: str = "/blocks") -> list[
             faults.add(f"{at}/{index}/block_id", f"`block_id` {block_id} already exists")
         elif isinstance(block_id, str):
             seen.add(block_id)
-        tables += block.get("type") == "table"
+        if block.get("type") == "table":
+            tables += 1
+            table_chars += count_chars(block.get("rows"))
     if tables > limits.TABLES:
         faults.add(at, "only one table block allowed per message")
+    if table_chars > limits.TABLE_CHARS:
+        faults.add(at, f"no more than {limits.TABLE_CHARS} characters allowed in all cells of a table")
     return faults.lines
 
 

@@ -52,6 +52,8 @@ INPUT_MAX_CHARS: Final = 3_000
 TABLE_ROWS: Final = 100
 TABLE_COLUMNS: Final = 20
 TABLES: Final = 1
+TABLE_CHARS: Final = 10_000
+"""All cells of a message's tables together."""
 
 VIEW_TITLE_CHARS: Final = 24
 VIEW_METADATA_CHARS: Final = 3_000

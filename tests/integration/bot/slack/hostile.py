@@ -35,7 +35,7 @@ class Mischief(StrEnum):
 
 
 TOOK_EFFECT = frozenset({Mischief.RESET_AFTER, Mischief.FROZEN_AFTER, Mischief.NO_TS})
-"""The message stands, and the caller cannot know where: posting it again is the only way to be sure."""
+"""The message stands, and the caller cannot know where: it has to look for it."""
 
 
 @dataclass
@@ -46,6 +46,10 @@ class Stood:
     text: str
     thread_ts: str | None
     lost_answer: bool
+
+    def as_slack_lists_it(self, ts: str) -> dict[str, object]:
+        event = {"event_type": "trainmaster_message", "event_payload": {"key": self.key}}
+        return {"type": "message", "bot_id": "B1", "ts": ts, "text": self.text, "metadata": event}
 
 
 @dataclass
@@ -92,7 +96,7 @@ class HostileSlack:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        method = head[0].split()[1].rsplit("/", 1)[-1]
+        method = head[0].split()[1].partition("?")[0].rsplit("/", 1)[-1]
         is_json = headers.get("content-type", "").startswith("application/json")
         args = json.loads(body) if is_json else dict(parse_qsl(body.decode()))
         mischief = self.chance.choice(self.kinds) if self.chance.random() < self.share else Mischief.NONE
@@ -116,6 +120,8 @@ class HostileSlack:
             thread = None if thread_ts is None else str(thread_ts)
             self.messages[ts] = Stood(key=key, text=text, thread_ts=thread, lost_answer=lost)
             return {"ok": True, "channel": args["channel"], "ts": ts}
+        if method in {"conversations.history", "conversations.replies"}:
+            return {"ok": True, "messages": [one.as_slack_lists_it(ts) for ts, one in self.messages.items()]}
         assert method == "chat.update"
         stood = self.messages.get(str(args["ts"]))
         if stood is None:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 
-from tests.integration.bot.slack.hostile import TOOK_EFFECT, HostileSlack, Mischief
+from tests.integration.bot.slack.hostile import HostileSlack, Mischief
 from tests.support.clocks import SystemClock
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
@@ -73,9 +73,7 @@ async def test_each_mischief_delays_and_loses_nothing(store: MessageStore, kind:
     for number in range(6):
         texts = shown(slack, f"m{number}")
         assert texts[-1] == f"second {number}"
-        lost = sum(one.lost_answer for one in slack.messages.values() if one.key == f"m{number}")
-        assert len(texts) == 1 + lost, "posted again though its answer came"
-    assert (len(slack.messages) == 6) or kind in TOOK_EFFECT
+        assert len(texts) == 1, "posted again though it stood there"
 
 
 @pytest.mark.parametrize("seed", range(3))

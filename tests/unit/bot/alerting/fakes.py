@@ -69,6 +69,10 @@ class FakeChannel:
     faults: list[Exception] = field(default_factory=list)
     """Raised one after the other by the next calls."""
     fail: Callable[[str, Message], Exception | None] = lambda key, message: None
+    lost: Callable[[str, Message], Exception | None] = lambda key, message: None
+    """As ``fail``, but the message is taken all the same."""
+    find_faults: list[Exception] = field(default_factory=list)
+    num_finds: int = 0
     num_limited: int = 0
     num_calls: int = 0
     _seq: Iterable[int] = field(default_factory=lambda: itertools.count(1))
@@ -76,18 +80,29 @@ class FakeChannel:
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
         self._enter(channel, key, message)
-        if thread_ts is not None and self.find(channel, thread_ts) is None:
+        if thread_ts is not None and self.at_ts(channel, thread_ts) is None:
             raise MessageGone("thread-not-found", f"no message at {thread_ts}")
         ts = f"{self.clock.now():.0f}.{next(iter(self._seq)):06d}"
         self.shown.append(Shown(key, channel, ts, thread_ts, message, self.clock.now()))
+        if (fault := self.lost(key, message)) is not None:
+            raise fault
         return Posted(channel=channel, ts=ts)
 
     async def update(self, posted: Posted, message: Message) -> None:
-        shown = self.find(posted.channel, posted.ts)
+        shown = self.at_ts(posted.channel, posted.ts)
         self._enter(posted.channel, shown.key if shown else "?", message)
         if shown is None:
             raise MessageGone("message-not-found", f"no message at {posted.ts}")
         shown.message, shown.num_edits = message, shown.num_edits + 1
+
+    async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
+        self.num_finds += 1
+        if self.find_faults:
+            raise self.find_faults.pop(0)
+        for one in self.shown:
+            if (one.channel, one.key, one.thread_ts) == (channel, key, thread_ts) and one.at >= since_ts:
+                return Posted(channel=channel, ts=one.ts)
+        return None
 
     async def on_call(self) -> frozenset[str]:
         return frozenset({"U1"})
@@ -109,7 +124,7 @@ class FakeChannel:
         if fault is not None:
             raise fault
 
-    def find(self, channel: str, ts: str) -> Shown | None:
+    def at_ts(self, channel: str, ts: str) -> Shown | None:
         return next((one for one in self.shown if one.channel == channel and one.ts == ts), None)
 
     def by_key(self, key: str) -> list[Shown]:

@@ -45,7 +45,7 @@ GAVE_UP = alert("run_gave_up", finding=finding("run_gave_up", nature=Nature.OCCU
         (alert("process_died"), alert("stalled"), InhibitReason.FREE),
         (alert("stalled"), alert("process_died", state=AlertState.PENDING), InhibitReason.FREE),
         (alert("stalled"), alert("process_died", state=AlertState.RESOLVED), InhibitReason.FREE),
-        (alert("stalled"), alert("process_died", resolved_ts=NOW), InhibitReason.FREE),
+        (alert("stalled"), alert("process_died", resolved_ts=NOW), InhibitReason.CAUSE_FIRING),
         (alert("stalled"), alert("process_died", finding=finding("process_died", run="other")), InhibitReason.FREE),
         (alert("nonfinite", finding=finding("nonfinite", ts=NOW - 60)), GAVE_UP, InhibitReason.CAUSE_HAPPENED),
         (alert("nonfinite", finding=finding("nonfinite", ts=NOW + 1)), GAVE_UP, InhibitReason.FREE),

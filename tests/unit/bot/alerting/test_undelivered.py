@@ -72,3 +72,28 @@ def test_channel_lost_again_is_told_again(world: World) -> None:
         world.undelivered.tick()
         world.clock.pass_s(1)
     assert len(world.direct()) == 4
+
+
+def test_a_long_pause_is_told_at_once_and_once(world: World) -> None:
+    wait_s = 600.0
+    undelivered = Undelivered(
+        faults=lambda: (),
+        waiting=world.outbox,
+        outbox=world.outbox,
+        on_call=("U1", "U2"),
+        clock=world.clock,
+        held_back_s=lambda: wait_s,
+    )
+    assert undelivered.tick()
+    for _ in range(10):
+        world.clock.pass_s(60)
+        wait_s -= 60
+        assert not undelivered.tick()
+    held = [one for one in world.outbox.pending(2e9) if one.key.startswith("held-back/")]
+    assert [one.lane for one in held] == ["U1", "U2"]
+    assert "600 s (Retry-After)" in held[0].message.body[0]
+
+
+def test_no_pause_is_no_word(world: World) -> None:
+    assert not world.undelivered.tick()
+    assert world.direct() == []

@@ -26,6 +26,9 @@ class PaperOutbox:
     def posted(self, key: str) -> Posted | None:
         return Posted(channel="C1", ts="1.0") if key in self.versions else None
 
+    def may_stand_twice(self, key: str) -> bool:
+        return False
+
     def key_at(self, channel: str, ts: str) -> str | None:
         return None
 

@@ -29,7 +29,7 @@ def refused(error: str, *, status: int = 200, headers: dict[str, Any] | None = N
         pytest.param("message_not_found", MessageGone, "slack-message-gone", id="deleted"),
         pytest.param("edit_window_closed", MessageGone, "slack-message-gone", id="too-old-to-edit"),
         pytest.param("invalid_blocks", ChatRefused, "slack-content", id="content"),
-        pytest.param("internal_error", ChatError, "slack-unwell", id="their-fault"),
+        pytest.param("internal_error", ChatError, "slack-internal", id="their-fault"),
         pytest.param("something_new", ChatError, "slack-error", id="unknown"),
     ],
 )

@@ -135,7 +135,7 @@ def test_critical_message_comes_first_until_it_stands(outbox: Clocked) -> None:
 
 def test_answers_wait_for_root_and_for_each_other(outbox: Clocked) -> None:
     outbox.put("r1", thread_of="root")
-    outbox.put("r2", thread_of="root", tone=Tone.CRITICAL)
+    outbox.put("r2", thread_of="root", tone=Tone.WARNING)
     assert outbox.keys() == []
     outbox.put("root")
     assert outbox.keys() == ["root"]
@@ -146,6 +146,19 @@ def test_answers_wait_for_root_and_for_each_other(outbox: Clocked) -> None:
     outbox.ts += 60
     outbox.send("r1", ts="2.0")
     assert [(one.key, one.thread_ts, one.thread_channel) for one in outbox.store.pending(NOW)] == [("r2", "1.0", "C1")]
+
+
+def test_critical_answer_passes_its_thread_and_lifts_its_root(outbox: Clocked) -> None:
+    outbox.put("warning", tone=Tone.WARNING)
+    outbox.put("root")
+    outbox.put("r1", thread_of="root")
+    outbox.put("r2", thread_of="root", tone=Tone.CRITICAL)
+    assert outbox.keys() == ["root", "warning"]
+    outbox.send("root")
+    assert outbox.keys() == ["r2", "warning", "r1"]
+    outbox.send("r2", ts="2.0")
+    outbox.put("root", "edited")
+    assert outbox.keys() == ["warning", "r1", "root"]
 
 
 def test_refused_answer_keeps_its_thread_waiting_no_longer(outbox: Clocked) -> None:

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trainmaster.bot.service.lease import BEAT_S, GONE_S, NAME, Holder, Lease, _myself
+
+
+class Steady:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def elsewhere(name: str) -> Holder:
+    return Holder(id=name, host=name, boot=f"boot of {name}", pids="pid:[1]", pid=7, started="1")
+
+
+@pytest.fixture
+def steady() -> Steady:
+    return Steady()
+
+
+def test_the_first_bot_acts_and_the_second_only_watches(tmp_path: Path, steady: Steady) -> None:
+    first = Lease(tmp_path, monotonic=steady, me=elsewhere("one"))
+    second = Lease(tmp_path, monotonic=steady, me=elsewhere("two"))
+    assert first.keep() == ""
+    for _ in range(50):
+        assert "pid 7 on one" in second.keep()
+        steady.now_s += BEAT_S
+        assert first.keep() == ""
+
+
+def test_the_second_takes_over_when_the_first_one_is_seen_no_more(tmp_path: Path, steady: Steady) -> None:
+    Lease(tmp_path, monotonic=steady, me=elsewhere("one")).keep()
+    second = Lease(tmp_path, monotonic=steady, me=elsewhere("two"))
+    second.keep()
+    acts_after_s = 0.0
+    while second.keep():
+        steady.now_s += BEAT_S
+        acts_after_s += BEAT_S
+    assert GONE_S <= acts_after_s <= GONE_S + 2 * BEAT_S
+
+
+def test_one_that_was_away_and_comes_back_finds_the_other_and_only_watches(tmp_path: Path, steady: Steady) -> None:
+    first = Lease(tmp_path, monotonic=steady, me=elsewhere("one"))
+    first.keep()
+    second = Lease(tmp_path, monotonic=steady, me=elsewhere("two"))
+    for _ in range(10):
+        second.keep()
+        steady.now_s += BEAT_S
+    assert second.why_not() == ""
+    assert first.why_not() != ""  # before it has read anything: its own lease ran out
+    assert "on two" in first.keep()
+
+
+def test_of_two_that_take_over_at_once_only_one_acts(tmp_path: Path, steady: Steady) -> None:
+    Lease(tmp_path, monotonic=steady, me=elsewhere("one")).keep()
+    others = [Lease(tmp_path, monotonic=steady, me=elsewhere(name)) for name in ("two", "three")]
+    acting = []
+    for _ in range(20):
+        for one in others:
+            one.keep()
+        acting.append([not one.why_not() for one in others])
+        steady.now_s += BEAT_S
+    assert [True, True] not in acting
+    assert sum(acting[-1]) == 1
+
+
+def test_a_killed_neighbour_is_known_to_be_gone_at_once(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from trainmaster.bot.service.lease import Lease; Lease(pathlib.Path(sys.argv[1])).keep()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+    assert (tmp_path / NAME).exists()
+    assert Lease(tmp_path).keep() == ""
+
+
+def test_a_pid_of_another_container_tells_nothing(tmp_path: Path, steady: Steady) -> None:
+    here = _myself()
+    dead = replace(here, id="x", pids="pid:[999]", pid=2**22 - 1, started="1")
+    Lease(tmp_path, monotonic=steady, me=dead).keep()
+    assert Lease(tmp_path, monotonic=steady).keep() != ""
+
+
+def test_a_clean_end_leaves_no_lease_and_another_ones_stays(tmp_path: Path, steady: Steady) -> None:
+    first = Lease(tmp_path, monotonic=steady, me=elsewhere("one"))
+    second = Lease(tmp_path, monotonic=steady, me=elsewhere("two"))
+    first.keep()
+    second.release()
+    assert second.keep() != ""
+    first.release()
+    assert second.keep() == ""
+
+
+def test_rubbish_in_place_of_a_lease_is_outwaited(tmp_path: Path, steady: Steady) -> None:
+    (tmp_path / NAME).write_bytes(b"\xff{")
+    lease = Lease(tmp_path, monotonic=steady, me=elsewhere("one"))
+    assert lease.keep() != ""
+    for _ in range(10):
+        steady.now_s += BEAT_S
+        lease.keep()
+    assert lease.why_not() == ""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_cannot_be_written_is_as_before(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    assert Lease(tmp_path).keep() == ""
+    tmp_path.chmod(0o755)
