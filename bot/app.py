@@ -87,6 +87,7 @@ class App:
         await self._first(CHECK_RUNS, self._check_runs)
         await self._first("look at itself", self._look_at_itself)
         await self._first("digest", self._tell_return)
+        await self._first("audit", self.operations.reconcile)
         await self._first("check operations", self.operations.recover)
         self._schedule_jobs()
         self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")

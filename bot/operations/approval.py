@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, Vote, refusal
+from trainmaster.bot.core.decisions.audit import AuditEntry
 from trainmaster.bot.core.decisions.operation import Operation
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -20,6 +21,8 @@ from trainmaster.bot.operations.ports import ApprovalStore, Audit, OperationStor
 from trainmaster.bot.ports import Outbox, Transactions
 
 MAX_REASON_CHARS = 500
+YES, NOT_COUNTED = "approval.yes", "approval.not_counted"
+"""Audit actions: written before a yes is counted, and when it turns out that it never was."""
 
 
 def new_id() -> str:
@@ -195,6 +198,25 @@ class Approvals:
         """The question, answered or not, no longer counts."""
         self.close(approval, ApprovalState.VOID, by=None, now=now, reason=reason)
 
+    def reconcile(self, entries: Sequence[AuditEntry], now: float) -> None:
+        """The audit log says of each yes whether it counted: one that this process or an earlier one had written down
+        and then could not commit is told as such. ``entries`` are the newest, oldest first.
+
+        Raises:
+            StoreError: the log or the database can't be used.
+        """
+        lost: dict[tuple[str, str], AuditEntry] = {}
+        for entry in entries:
+            about = (entry.actor, str(entry.detail.get("approval")))
+            if entry.action == YES:
+                lost[about] = entry
+            elif entry.action == NOT_COUNTED:
+                lost.pop(about, None)
+        for (user, approval_id), entry in lost.items():
+            approval = self.store.get(approval_id)
+            if approval is not None and user not in {vote.user for vote in approval.votes}:
+                self.audit.append(user, NOT_COUNTED, entry.subject, {"approval": approval_id, "entry": entry.seq}, now)
+
     def tend(self, on_call: Sequence[str], now: float) -> None:
         """Questions past their time are expired, those that wait are brought to mind."""
         for approval in self.store.pending():
@@ -220,7 +242,7 @@ class Approvals:
         operation = new_rollback(approved, owner, now) if complete else None
         if operation is not None and not self._open(operation):
             return DecisionResult(outcome=DecisionOutcome.BUSY, approval=approval)
-        self.audit.append(user, "approval.yes", approval.run, _detail(approval), now)
+        self.audit.append(user, YES, approval.run, _detail(approval), now)
         self.store.vote(approval.id, Vote(user=user, ts=now))
         if complete:
             if not self.store.update(approved, expected=ApprovalState.PENDING):

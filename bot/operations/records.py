@@ -9,7 +9,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.errors import CommandError
+from trainmaster.bot.errors import CommandError, TrainmasterError
 from trainmaster.bot.operations import listings
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
@@ -57,7 +57,7 @@ class Records:
         Raises:
             CommandError: no such archive, or the run is at work.
             OperationError: the run has gone on since, or a move failed; says which.
-            StoreError: it could not be recorded; nothing was moved.
+            StoreError: it could not be recorded; nothing was moved, or the files are back and only that is unrecorded.
         """
         refuse_unless_ours(view, self.host)
         await refuse_if_running(view, self.world)
@@ -68,8 +68,14 @@ class Records:
                 f"run {view.name} has no archive {name[:60]!r}. It has: {', '.join(known) or 'none'}.",
                 "/train archive",
             )
+        self.audit.append(user, "archive.bring_back", view.run, {"archive": name}, self.world.clock.now())
+        try:
+            await self.world.forensics.unarchive(view, Path(known[name].folder))
+        except TrainmasterError as error:
+            detail = {"archive": name, "why": str(error)}
+            self.audit.append(user, "archive.bring_back_failed", view.run, detail, self.world.clock.now())
+            raise
         self.audit.append(user, "archive.brought_back", view.run, {"archive": name}, self.world.clock.now())
-        await self.world.forensics.unarchive(view, Path(known[name].folder))
         text = f"{known[name].num_files} files are back where they were. Next: /train resume"
         return Reply(message=Message(title=f"{view.name}: {name} is brought back", tone=Tone.GOOD, body=(text,)))
 

@@ -35,6 +35,10 @@ def _silent() -> None:
     return None
 
 
+_RECONCILED_ENTRIES = 200
+"""A yes that an earlier process could not commit is among the newest entries: it was that process's last act."""
+
+
 @dataclass(kw_only=True)
 class Operations:
     """The only face of this package. ``instance`` is the bot's own process: it owns what it starts. ``notify`` says
@@ -285,6 +289,10 @@ class Operations:
         """Every open operation whose owner is gone belongs to this process and goes on from its last journal line.
         Operations of another bot process that lives, or may live on another host, are left alone."""
         self._runner.recover()
+
+    async def reconcile(self) -> None:
+        """Call it once, at the start: see :meth:`Approvals.reconcile`."""
+        self._questions.reconcile(self.audit.entries(_RECONCILED_ENTRIES), self.world.clock.now())
 
     async def settle(self) -> None:
         """No operation of this process is under way, and no storm is being looked into."""

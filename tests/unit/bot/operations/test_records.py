@@ -11,7 +11,7 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.archive import ArchiveFact
-from trainmaster.bot.errors import CommandError, StoreError
+from trainmaster.bot.errors import CommandError, OperationError, StoreError
 from trainmaster.bot.operations import listings
 from trainmaster.bot.storage.audit import AuditLog
 
@@ -21,7 +21,7 @@ async def test_archive_lists_what_rollbacks_put_aside(world: PaperWorld) -> None
     await world.approve(await world.ask())
     message = (await world.operations.archives(RUN)).message
     assert message.title == "digits: 1 archive"
-    assert "after epoch 3: 1 files" in message.items[0].detail
+    assert "after epoch 3: 1 file, " in message.items[0].detail
 
 
 async def test_archive_is_brought_back_into_a_stopped_run(world: PaperWorld) -> None:
@@ -30,7 +30,41 @@ async def test_archive_is_brought_back_into_a_stopped_run(world: PaperWorld) -> 
     await world.operations.settle()
     await world.operations.bring_back(RUN, BOB, "after3")
     assert world.run.files()["weights of epoch 4"].startswith("runs/digits/")
-    assert ("U0BOB", "archive.brought_back") in world.audit.entries
+    acts = [act for _, act in world.audit.entries if act.startswith("archive.")]
+    assert acts == ["archive.bring_back", "archive.brought_back"]
+
+
+async def test_an_archive_that_could_not_be_brought_back_is_audited_as_such(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.approve(await world.ask())
+    await world.operations.stop_now(RUN, BOB)
+    await world.operations.settle()
+
+    async def refuse(view: object, folder: Path) -> None:
+        raise OperationError("unarchive", "the run has gone on since.")
+
+    monkeypatch.setattr(world.operations.world.forensics, "unarchive", refuse)
+    with pytest.raises(OperationError):
+        await world.operations.bring_back(RUN, BOB, "after3")
+    acts = [act for _, act in world.audit.entries if act.startswith("archive.")]
+    assert acts == ["archive.bring_back", "archive.bring_back_failed"]
+
+
+async def test_a_yes_that_was_never_counted_is_told_as_such_at_the_next_start(
+    world: PaperWorld, tmp_path: Path
+) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    world.audit = log  # type: ignore[assignment]
+    world.operations = world.new_operations()
+    approval = await world.ask()
+    log.append(BOB, "approval.yes", RUN, {"approval": approval}, 1.0)  # and then the process was killed
+    for _ in range(2):
+        await world.operations.reconcile()
+    assert [one.action for one in log.entries()] == ["approval.asked", "approval.yes", "approval.not_counted"]
+    await world.approve(approval)
+    await world.operations.reconcile()
+    assert [one.action for one in log.entries()].count("approval.not_counted") == 1
 
 
 @pytest.mark.parametrize(
