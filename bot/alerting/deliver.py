@@ -15,7 +15,7 @@ from typing import Any
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.alerting.pace import Pace
 from trainmaster.bot.alerting.patience import Patience
-from trainmaster.bot.alerting.sending import Channel, DeliverReason, Sender
+from trainmaster.bot.alerting.sending import DeliverReason, SearchableChat, Sender
 from trainmaster.bot.alerting.stores import DeliveryQueue
 from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
 from trainmaster.bot.errors import ChatError, StoreError
@@ -42,7 +42,7 @@ class Deliverer:
     def __init__(
         self,
         queue: DeliveryQueue,
-        chat: Channel,
+        chat: SearchableChat,
         *,
         channel: str,
         clock: Clock,

@@ -38,7 +38,7 @@ class DeliverReason(StrEnum):
     FAILED = "failed"
 
 
-class Channel(Chat, Protocol):
+class SearchableChat(Chat, Protocol):
     """A channel in which messages can be looked for."""
 
     async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
@@ -54,7 +54,7 @@ class Channel(Chat, Protocol):
 class Sender:
     """Remembers what Slack could not digest; everything else is in the delivery."""
 
-    def __init__(self, chat: Channel, *, channel: str, limits: DeliveryLimits) -> None:
+    def __init__(self, chat: SearchableChat, *, channel: str, limits: DeliveryLimits) -> None:
         self._chat = chat
         self._channel = channel
         self._limits = limits

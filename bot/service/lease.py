@@ -42,7 +42,7 @@ class Holder:
     beat: int = 0
 
     def words(self) -> str:
-        """For people."""
+        """``pid 7 on gpu03``: what a person needs to find it."""
         return f"pid {self.pid} on {self.host}"
 
 

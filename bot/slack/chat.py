@@ -81,8 +81,8 @@ class SlackChat:
             )
 
     async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
-        """See :class:`trainmaster.bot.alerting.sending.Channel`. Newest first; a person's direct messages are not
-        looked through, as their channel has another name."""
+        """See :class:`trainmaster.bot.alerting.sending.SearchableChat`. Newest first. Direct messages to a person are
+        not looked through, as their channel has another name."""
         if self._blind or not channel.startswith(("C", "G", "D")):
             return None
         cursor: str | None = None

@@ -36,7 +36,7 @@ from trainmaster.bot.slack.incoming import ENVELOPE_ID
 from trainmaster.bot.slack.people import SlackPeople
 from trainmaster.bot.slack.routes import register
 from trainmaster.bot.slack.scopes import missing_scopes
-from trainmaster.bot.slack.seen_events import Seen
+from trainmaster.bot.slack.seen_events import SeenBefore
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class _SocketHandler(AsyncSocketModeHandler):
     """Passes on Socket Mode's id of each delivery, which is the same when it is delivered again."""
 
     async def handle(self, client: AsyncBaseSocketModeClient, req: SocketModeRequest) -> None:
-        """See slack_bolt 1.30."""
+        """The payload that Bolt sees carries the id of its delivery (slack_bolt 1.30 drops it)."""
         if isinstance(req.payload, dict):
             req.payload[ENVELOPE_ID] = req.envelope_id
         await super().handle(client, req)  # type: ignore[arg-type]  # an async client, as slack_bolt itself passes it
@@ -107,7 +107,7 @@ class SlackConnection:
         access: SlackAccess,
         limits: SocketLimits = SocketLimits(),
         wall_clock: Callable[[], float] = time.time,
-        seen: Seen | None = None,
+        seen: SeenBefore | None = None,
     ) -> None:
         """``seen`` remembers across restarts what Slack delivered; without one it is remembered in this process."""
         self._seen = seen

@@ -16,7 +16,7 @@ from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Re
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
-from trainmaster.bot.slack.seen_events import Seen, SeenEvents
+from trainmaster.bot.slack.seen_events import SeenBefore, SeenEvents
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Inbox:
         bot_user: str,
         team: str | None = None,
         hints_in: Callable[[], str] | None = None,
-        seen: Seen | None = None,
+        seen: SeenBefore | None = None,
     ) -> None:
         self._team = team
         self._hints_in = hints_in

@@ -12,7 +12,7 @@ REMEMBERED_S: Final = 600.0
 _MAX_REMEMBERED: Final = 10_000
 
 
-class Seen(Protocol):
+class SeenBefore(Protocol):
     """What was delivered before."""
 
     def first(self, key: str) -> bool:

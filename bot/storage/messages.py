@@ -124,7 +124,7 @@ class MessageStore:
         return Posted(channel=rows[0]["posted_channel"], ts=rows[0]["ts"])
 
     def may_stand_twice(self, key: str) -> bool:
-        """See :class:`trainmaster.bot.ports.Outbox`."""
+        """Whether it was posted again although the answer to an earlier post had been lost."""
         rows = self._database.rows("SELECT doubtful FROM messages WHERE key = ?", (sql_text(key),))
         return bool(rows and rows[0]["doubtful"])
 

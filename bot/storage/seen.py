@@ -15,7 +15,7 @@ REMEMBERED_S: Final = 3600.0
 
 
 class SeenStore:
-    """Implements :class:`trainmaster.bot.slack.seen_events.Seen` on SQLite."""
+    """Implements :class:`trainmaster.bot.slack.seen_events.SeenBefore` on SQLite."""
 
     def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
         self._database = database
