@@ -25,11 +25,16 @@ class Overflows:
         """Whether gradients are scaled, so that one that is not finite may be an overflow of the scale."""
         return self._trainer.scaler.is_enabled()
 
-    def count(self) -> bool:
-        """Gradients are not finite; whether that is the scaler's business, as it is until it goes on and on."""
+    def count(self, *, proven: bool = False) -> bool:
+        """Gradients are not finite; whether that is the scaler's business.
+
+        It is where the same batches were ``proven`` good without the scale, else until it goes on and on.
+        """
         if not self.possible:
             return False
         self.num += 1
+        if proven:
+            return True
         self._streak += 1
         if self._streak <= MAX_OVERFLOWS:
             return True
@@ -40,12 +45,15 @@ class Overflows:
         """A step had finite gradients."""
         self._streak = 0
 
-    def leave_out(self) -> bool:
-        """The scaler leaves the step out and lowers its scale, as it would unguarded; whether that was all."""
+    def leave_out(self, *, proven: bool = False) -> bool:
+        """The scaler leaves the step out and lowers its scale, as it would unguarded; whether that was all.
+
+        ``proven`` as for :meth:`count`.
+        """
         trainer = self._trainer
         trainer.scaler.step(trainer.optimizer)
         trainer.scaler.update()
-        if not self.count():
+        if not self.count(proven=proven):
             return False
         trainer.optimizer.zero_grad()
         if trainer.ema:

@@ -70,7 +70,7 @@ class Recovery:
         if found.culprits or not overflowed:
             self._report_culprits(found.culprits, measured.norm, worst)
         if overflowed:
-            self._leave_to_the_scaler(measured.norm)
+            self._leave_to_the_scaler(measured.norm, proven=True)
             return None
         return again
 
@@ -96,8 +96,8 @@ class Recovery:
         else:  # it did not happen again: nothing is lost, but somebody should know
             self._work.failed(SkipReason.NONFINITE_GRADIENT, norm=norm, worst=worst, action="recomputed")
 
-    def _leave_to_the_scaler(self, norm: float) -> None:
-        if not self._overflows.leave_out():
+    def _leave_to_the_scaler(self, norm: float, *, proven: bool = False) -> None:
+        if not self._overflows.leave_out(proven=proven):
             self.drop_window(norm)
 
     def _running_without(self, lost: list[MicroBatch]) -> None:

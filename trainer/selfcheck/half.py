@@ -17,10 +17,10 @@ from trainmaster.trainer.selfcheck.report import Row, Status
 from trainmaster.trainer.selfcheck.spoiled import Spoil
 from trainmaster.trainer.selfcheck.traces import REASONS, leaves_no_trace, trained
 
-HUGE_SCALE: Final = 2.0**32
+HUGE_SCALE: Final = 2.0**48
 """No gradient survives this: the first steps overflow, as they do by nature when a scale is looked for."""
-OVERFLOW_EPOCHS: Final = 4
-"""Each overflow halves the scale once: 24 batches bring it down to where gradients fit."""
+OVERFLOW_EPOCHS: Final = 7
+"""Each overflow halves the scale once: 42 batches bring it down to where gradients fit."""
 
 
 def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:

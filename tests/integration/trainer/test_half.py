@@ -107,6 +107,20 @@ def test_overflows_by_nature_are_the_scaler_s_and_no_bad_batches(in_half: Settin
     assert re.match(rf"fp16: {num_overflows} steps? of epoch 1 overflowed", notice["text"])
 
 
+def test_a_search_of_the_scaler_is_never_a_bad_batch_however_long_it_takes(in_half: Settings) -> None:
+    class FarTooHigh(GuardedDetectionTrainer):
+        def _setup_train(self) -> None:
+            super()._setup_train()
+            self.scaler.scale(torch.zeros(()))
+            self.scaler.update(2.0**50)
+
+    guarded = trained(FarTooHigh, in_half(nbs=4, epochs=6))
+
+    assert told(guarded) == []
+    assert guarded.scaler.get_scale() < 2.0**20
+    assert not nonfinite(guarded)
+
+
 @pytest.mark.parametrize("nbs", [4, 12], ids=["every batch a step", "accumulating"])
 @pytest.mark.parametrize(
     ("fault", "reason"),
