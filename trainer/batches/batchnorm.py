@@ -45,7 +45,6 @@ class BatchNormStatistics:
         floats = torch.zeros(max(end, 1), dtype=first.dtype, device=first.device)
         self._num_attached = len(places)
         longs = torch.zeros(max(len(counters), 1), dtype=torch.long, device=first.device)
-        self._zeros = torch.zeros_like(floats)
         self._views: list[tuple[dict[str, torch.Tensor | None], str, torch.Tensor, int]] = []
         for module, name, start in places:
             buffer = getattr(module, name)
@@ -94,7 +93,7 @@ class BatchNormStatistics:
 
         Else NaN for one that is not finite, and infinite for one that jumped.
         """
-        return torch.dot(self._live[0], self._zeros) + self._bounds.excess(self._live[0])
+        return self._bounds.excess(self._live[0])
 
     @torch.no_grad()
     def heal(self) -> int:

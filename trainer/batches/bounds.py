@@ -34,26 +34,25 @@ class JumpBounds:
     def __init__(
         self, places: Sequence[tuple[int, int]], size: int, device: torch.device, dtype: torch.dtype, *, batches: int
     ) -> None:
-        self._num_layers = len(places) // 2
-        layers = torch.full((size,), self._num_layers, dtype=torch.long)  # what lies between is a layer of its own
-        variances = torch.zeros(size, dtype=torch.bool)
-        inside = torch.zeros(size, dtype=torch.bool)
-        for number, (start, count) in enumerate(places):
-            layers[start : start + count] = number // 2
-            variances[start : start + count] = bool(number % 2)
-            inside[start : start + count] = True
-        self._layers, self._variances = layers.to(device), variances.to(device)
-        largest = torch.where(variances, LARGEST_VARIANCE, LARGEST_MEAN).to(device, dtype)
-        self._inside = inside.to(device, dtype)
-        self._widest = self._inside / largest
-        self._inverse = self._widest
+        ends = [*(start for start, _ in places[1:]), size][: len(places)]
+        gaps = [end - start - count for (start, count), end in zip(places, ends, strict=True)]
+        lengths = [length for (_, count), gap in zip(places, gaps, strict=True) for length in (count, gap)]
+        self._lengths = lengths or [0, size]
+        self._repeats = torch.tensor(self._lengths, device=device)
+        self._size = size
+        largest = [LARGEST_VARIANCE if number % 2 else LARGEST_MEAN for number in range(len(places))]
+        self._largest = torch.tensor(largest or [1.0], device=device, dtype=dtype)
         self._batches = batches
+        self._bound(self._largest)
 
     @torch.no_grad()
     def excess(self, statistics: torch.Tensor) -> torch.Tensor:
-        """0 on the device while all lie within their bounds, infinite when one does not; no read."""
+        """0 on the device while all lie within their bounds, infinite when one does not, NaN when one is not finite.
+
+        No read.
+        """
         largest = torch.linalg.vector_norm(statistics * self._inverse, ord=math.inf)
-        return torch.where(largest > 1, math.inf, 0.0)
+        return torch.where(largest > 1, math.inf, 0.0) + (largest - largest)
 
     @torch.no_grad()
     def accepted(self, statistics: torch.Tensor) -> None:
@@ -65,11 +64,15 @@ class JumpBounds:
     @torch.no_grad()
     def renew(self, statistics: torch.Tensor) -> None:
         """``statistics`` are the history that bounds are reckoned from, if there was time for one."""
-        if self._batches < KNOWN_AFTER:
+        if self._batches < KNOWN_AFTER or len(self._largest) < 2:
             return
-        sizes = torch.where(self._variances, statistics, statistics.square())
-        history = torch.full((self._num_layers + 1,), LEAST_VARIANCE, device=sizes.device, dtype=sizes.dtype)
-        history.scatter_reduce_(0, self._layers, sizes, reduce="amax")
-        bounds = JUMP * history[self._layers]
-        bounds = torch.where(self._variances, bounds, bounds.sqrt())
-        self._inverse = torch.maximum(self._inside / bounds, self._widest)
+        parts = statistics.split(self._lengths)[::2]
+        # The same foreach call as in torch.nn.utils.get_total_norm; it has no public name.
+        sizes = torch.stack(torch._foreach_norm(list(parts), ord=math.inf))  # noqa: SLF001
+        history = torch.maximum(sizes[::2].square(), sizes[1::2]).clamp_(min=LEAST_VARIANCE) * JUMP
+        self._bound(torch.minimum(torch.stack((history.sqrt(), history), dim=1).flatten(), self._largest))
+
+    def _bound(self, bounds: torch.Tensor) -> None:
+        """``bounds`` of each mean and variance hold for each of its values; what lies between has none."""
+        each = torch.stack((bounds.reciprocal(), torch.zeros_like(bounds)), dim=1).flatten()
+        self._inverse = torch.repeat_interleave(each, self._repeats, output_size=self._size)
