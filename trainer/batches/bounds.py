@@ -37,8 +37,7 @@ class JumpBounds:
         ends = [*(start for start, _ in places[1:]), size][: len(places)]
         gaps = [end - start - count for (start, count), end in zip(places, ends, strict=True)]
         lengths = [length for (_, count), gap in zip(places, gaps, strict=True) for length in (count, gap)]
-        self._lengths = lengths or [0, size]
-        self._repeats = torch.tensor(self._lengths, device=device)
+        self._repeats = torch.tensor(lengths or [0, size], device=device)
         self._size = size
         largest = [LARGEST_VARIANCE if number % 2 else LARGEST_MEAN for number in range(len(places))]
         self._largest = torch.tensor(largest or [1.0], device=device, dtype=dtype)
@@ -51,8 +50,10 @@ class JumpBounds:
 
         No read.
         """
-        largest = torch.linalg.vector_norm(statistics * self._inverse, ord=math.inf)
-        return torch.where(largest > 1, math.inf, 0.0) + (largest - largest)
+        # A tenth of the time of a norm of infinite order on a CPU; NaN comes through both.
+        largest = (statistics * self._inverse).abs_().amax()
+        found: torch.Tensor = torch.where(largest > 1, math.inf, 0.0) + (largest - largest)
+        return found
 
     @torch.no_grad()
     def accepted(self, statistics: torch.Tensor) -> None:
@@ -66,9 +67,8 @@ class JumpBounds:
         """``statistics`` are the history that bounds are reckoned from, if there was time for one."""
         if self._batches < KNOWN_AFTER or len(self._largest) < 2:
             return
-        parts = statistics.split(self._lengths)[::2]
-        # The same foreach call as in torch.nn.utils.get_total_norm; it has no public name.
-        sizes = torch.stack(torch._foreach_norm(list(parts), ord=math.inf))  # noqa: SLF001
+        # ``unsafe`` leaves out checks of the lengths, which would read the device.
+        sizes = torch.segment_reduce(statistics.abs(), "max", lengths=self._repeats, unsafe=True)[::2]
         history = torch.maximum(sizes[::2].square(), sizes[1::2]).clamp_(min=LEAST_VARIANCE) * JUMP
         self._bound(torch.minimum(torch.stack((history.sqrt(), history), dim=1).flatten(), self._largest))
 
