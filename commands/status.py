@@ -10,7 +10,7 @@ from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
 from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.state import RunState
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
 _TONES = {
@@ -120,7 +120,7 @@ def _state(view: RunView) -> str:
 
 def _epoch(view: RunView) -> str:
     number = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
-    return f"{'?' if number is None else number} of {view.total_epochs or '?'}"
+    return f"{'?' if number is None else number} of {planned_epochs(number, view.total_epochs) or '?'}"
 
 
 def _batch(view: RunView) -> str:

@@ -12,7 +12,7 @@ from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.state import RunState
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.run.view import RunView, planned_epochs
 
 _MAX_SHOWN = 10
 _ENDED_TONES = {
@@ -36,7 +36,7 @@ def line_key(fingerprint: str) -> str:
 def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
     """The run as it is now, what fires on it first. It names no batch and no time, so that it changes seldom."""
     number = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
-    place = f", epoch {number} of {view.total_epochs or '?'}" if number is not None else ""
+    place = f", epoch {number} of {planned_epochs(number, view.total_epochs) or '?'}" if number is not None else ""
     clean = view.last_clean
     level = view.record.level if view.record and view.record.level else "unknown"
     return Message(

@@ -187,8 +187,7 @@ class RunView:
         """How many epochs the run is planned for; None while that is unknown. The estimate of a run with ``time=`` may
         lie behind what is done, and is then none."""
         planned = self.beat.epochs if self.beat and self.beat.epochs else (self.record.epochs if self.record else None)
-        reached = self.beat.epoch if self.beat else (self.current.epoch if self.current else None)
-        return planned_epochs(reached, planned)
+        return planned_epochs(self.beat.epoch if self.beat else None, planned)
 
     @property
     def current(self) -> EpochView | None:
