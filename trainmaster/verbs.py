@@ -58,5 +58,6 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "adopt": Verb(side=BOT, summary="watch a run that something else started"),
     "scan": Verb(side=BOT, summary="what a console log of any Ultralytics version says"),
+    "watch": Verb(side=BOT, summary="runs live in this terminal; --once prints and ends"),
     "audit": Verb(side=BOT, summary="who asked for, decided and did what; --verify checks the chain"),
 }

@@ -70,15 +70,17 @@ class AdoptedReader:
         record: Path | None = None,
         steady: Callable[[], float] | None = None,
         ownership: Ownership | None = None,
+        open_console: Callable[[Path, int], ConsoleFollower] | None = None,
     ) -> None:
         self._ownership = ownership
+        self._open_console = open_console or (lambda path, max_bytes: ConsoleFollower(path, max_bytes=max_bytes))
         self.adoption = adoption
         self._own_clock = OwnClock(steady)
         self._source = record
         self._source_mtime_ns = -1
         self._read_before = ReadBefore(record)
         self._in_history = False
-        self._console = ConsoleFollower(adoption.log, max_bytes=_LOOK_BYTES)
+        self._console = self._open_console(adoption.log, _LOOK_BYTES)
         self._origin = EpochOrigin()
         self._rows = EpochRows(adoption.directory / "results.csv")
         self._recorded = 1
@@ -196,7 +198,7 @@ class AdoptedReader:
                 events += self._begin(now, None, announced=True)
             self._process_attempt = self._attempt
         if moved:
-            self._console = ConsoleFollower(told.log, max_bytes=_LOOK_BYTES)
+            self._console = self._open_console(told.log, _LOOK_BYTES)
             self._first_of_log = self._attempt
         return True
 
@@ -209,7 +211,7 @@ class AdoptedReader:
         """The log of an attempt has been read to its end, and another attempt followed it."""
         self._recorded += 1
         begun = self.adoption.attempts[self._recorded - 1]
-        self._console = ConsoleFollower(begun.log, max_bytes=_LOOK_BYTES)
+        self._console = self._open_console(begun.log, _LOOK_BYTES)
         (event,) = self._begin(now, begun.from_epoch, announced=True, process=begun.process)
         self._process_attempt = self._attempt
         return event

@@ -47,6 +47,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/watching": ("trainmaster.bot.watching", *INSIDE),
     "bot/storage": ("trainmaster.bot.storage", *INSIDE),
     "bot/slack": ("trainmaster.bot.slack", *INSIDE),
+    "bot/terminal": ("trainmaster.bot.terminal", *INSIDE),
     "bot/drivers": (
         "trainmaster.bot.drivers",
         *INSIDE,
@@ -65,7 +66,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/app.py": WIRED,
     "bot/wiring.py": WIRED,
     "bot/rehearsal": ("trainmaster.bot.rehearsal", "trainmaster.bot.workspace", *WIRED),
-    "bot/cli": ("trainmaster.bot.cli", "trainmaster.bot.rehearsal", *WIRED),
+    "bot/cli": ("trainmaster.bot.cli", "trainmaster.bot.rehearsal", "trainmaster.bot.terminal", *WIRED),
     "bot/__main__.py": ("trainmaster.__main__",),
     "bot/__init__.py": (),
     "trainmaster": ("trainmaster.verbs", "trainmaster.bot.cli.main", "trainmaster.trainer"),
@@ -76,6 +77,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "bot/settings": frozenset({"dotenv", "pydantic", "pydantic_core", "pydantic_settings"}),
     "bot/slack": frozenset({"aiohttp", "slack_bolt", "slack_sdk"}),
     "bot/storage": frozenset({"pydantic"}),
+    "bot/terminal": frozenset({"rich"}),
     "bot/watching": frozenset({"watchfiles"}),
     "bot/workspace": frozenset({"aiohttp"}),
 }

@@ -1,0 +1,1 @@
+"""``trainmaster watch``: views of runs -> what a terminal shows. Reads and draws; it changes nothing."""

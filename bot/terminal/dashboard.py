@@ -1,0 +1,109 @@
+"""The whole picture: runs, what happened, the host, and how fresh it is. Pure; drawn by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Group
+from rich.text import Text
+
+from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, gpu_text
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.terminal.frame import FAINT, PLAIN, WARNING, Frame, Shown, silent_s
+from trainmaster.bot.terminal.happenings import Happening, happenings
+from trainmaster.bot.terminal.many_runs import run_lines
+from trainmaster.bot.terminal.one_run import Row, run_rows
+
+FEW_HAPPENINGS: Final = 5
+"""Shown at least, as far as the screen has room for anything but the runs, and at most where it has no end."""
+_MAX_GPUS: Final = 4
+_FEW_BESIDE_MANY: Final = 3
+_ESSENTIAL: Final = 4
+"""Lines of a run that come before any event: its name, two bars and the bad batches."""
+_HINT: Final = "Ctrl-C ends this view, never a training"
+
+
+def dashboard(runs: Sequence[Shown], host: HostFact | None, frame: Frame, *, live: bool, waits: str = "") -> Group:
+    """The picture, at most ``frame.height`` lines of at most ``frame.width`` cells. ``waits`` says why no run is
+    shown."""
+    below = [*_host_lines(host, frame), _footer(runs, frame, live=live)]
+    if frame.height is not None and len(below) > frame.height // 3:
+        below = below[-max(1, frame.height // 3) :]
+    room = None if frame.height is None else max(1, frame.height - len(below))
+    if not runs:
+        above = [frame.line((waits or "no run", WARNING))]
+    elif len(runs) == 1:
+        above = _fitted(
+            run_rows(runs[0], frame), None if room is None else max(min(room, _ESSENTIAL), room - FEW_HAPPENINGS - 1)
+        )
+    else:
+        above = run_lines(runs, frame, None if room is None else max(3, room - _FEW_BESIDE_MANY - 1))
+    feed = _feed(runs, frame, None if room is None else room - len(above))
+    lines = [*above, *feed]
+    if frame.height is not None:
+        lines = lines[: room or 1]
+        lines += [Text("") for _ in range((room or 0) - len(lines))]
+    return Group(*lines, *below)
+
+
+def _fitted(rows: Sequence[Row], room: int | None) -> list[Text]:
+    kept = list(rows)
+    while room is not None and len(kept) > room:
+        worst = max(row.rank for row in kept)
+        last = max(index for index, row in enumerate(kept) if row.rank == worst)
+        del kept[last]
+    return [row.line for row in kept]
+
+
+def _feed(runs: Sequence[Shown], frame: Frame, room: int | None) -> list[Text]:
+    """A heading and the newest happenings, the newest last; nothing where there is no room for two lines."""
+    if not runs or (room is not None and room < 2):
+        return []
+    found = sorted((one for shown in runs for one in happenings(shown.view)), key=lambda one: one.order)
+    wanted = FEW_HAPPENINGS * 2 if room is None else room - 1
+    spaced = room is None or wanted > FEW_HAPPENINGS
+    newest = found[-(wanted - (1 if spaced and room is not None else 0)) :]
+    heading = frame.line(("events" if newest else "events: none yet", FAINT))
+    lines = [heading, *(_happening(one, frame, named=len(runs) > 1) for one in newest)]
+    return [Text(""), *lines] if spaced else lines
+
+
+def _happening(one: Happening, frame: Frame, *, named: bool) -> Text:
+    when = "earlier" if one.ts is None else frame.clock(one.ts)
+    run = f"{frame.glyphs.fit(frame.glyphs.text(one.run), max(8, frame.width // 5))}: " if named else ""
+    return frame.line((f"{when:>8}  ", FAINT), run, (frame.glyphs.text(one.text), one.style))
+
+
+def _host_lines(host: HostFact | None, frame: Frame) -> list[Text]:
+    if host is None:
+        return []
+    parts = []
+    if host.memory is not None:
+        parts.append(f"memory {host.memory.available_gib:.1f} of {host.memory.total_gib:.1f} GiB free")
+    parts += [_disk_text(disk) for disk in host.disks[:2]]
+    gpus = list(host.gpus)
+    if not gpus:
+        unseen = any("GPU" in one.what for one in host.unseen)
+        parts.append("GPU gives no answer" if unseen else "no GPU visible")
+    lines = [frame.line(("host  ", FAINT), frame.glyphs.text(f" {frame.glyphs.dot} ".join(parts)))]
+    lines += [_gpu_line(gpu, frame) for gpu in gpus[:_MAX_GPUS]]
+    if len(gpus) > _MAX_GPUS:
+        lines.append(frame.line((f"      and {len(gpus) - _MAX_GPUS} more GPUs", FAINT)))
+    return lines
+
+
+def _disk_text(disk: DiskFact) -> str:
+    return f"disk {disk.free_gib:.0f} GiB free"
+
+
+def _gpu_line(gpu: GpuFact, frame: Frame) -> Text:
+    words = gpu_text(gpu).replace(" °C", " C") if frame.glyphs.encoding == "ascii" else gpu_text(gpu)
+    return frame.line("      ", (frame.glyphs.text(words), WARNING if gpu.lost or gpu.slowed_by else PLAIN))
+
+
+def _footer(runs: Sequence[Shown], frame: Frame, *, live: bool) -> Text:
+    ages = [age for shown in runs if (age := silent_s(shown.view, frame.now)) is not None]
+    fresh = f", newest record {duration(min(ages))} old" if ages else ""
+    hint = f" {frame.glyphs.dot} {_HINT}" if live else ""
+    return frame.line((f"as of {frame.clock(frame.now)}{fresh}{hint}", FAINT))

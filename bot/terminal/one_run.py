@@ -1,0 +1,234 @@
+"""One run in full: bars, charts, counts, and what happened last. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.style import Style
+from rich.text import Text
+
+from trainmaster.bot.core.conversation.words import number_text
+from trainmaster.bot.core.run.forecast import duration, forecast
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import EpochView
+from trainmaster.bot.terminal.frame import (
+    BAD,
+    FAINT,
+    GOOD,
+    PLAIN,
+    STRONG,
+    WARNING,
+    Frame,
+    Shown,
+    place_of,
+    shares_of,
+    state_of,
+    watched_from_its_start,
+)
+
+NARROW: Final = 60
+"""Cells below which notes beside charts go and times left have a line of their own."""
+_MAX_PARTS: Final = 4
+"""Losses that have a chart of their own; a pose model has five."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line, and how soon it gives way where there is little room: those with the highest ``rank`` go first."""
+
+    line: Text
+    rank: int
+
+
+def run_rows(shown: Shown, frame: Frame) -> list[Row]:
+    """Everything about the run but what happened in it."""
+    return [
+        Row(line=_title(shown, frame), rank=0),
+        *(Row(line=line, rank=1) for line in _bars(shown, frame)),
+        Row(line=Text(""), rank=8),
+        *_charts(shown, frame),
+        *(Row(line=line, rank=rank) for rank, line in _counts(shown, frame)),
+    ]
+
+
+def _title(shown: Shown, frame: Frame) -> Text:
+    view = shown.view
+    state, style = state_of(view, frame.now)
+    attempt = f", attempt {view.attempt}" if view.attempt > 1 else ""
+    tail = f"{state}{attempt}"
+    room = max(frame.width // 3, frame.width - len(tail) - 2)
+    name = frame.glyphs.padded(frame.glyphs.text(view.name), room)
+    return frame.line((name, STRONG), "  ", (tail, style))
+
+
+def _bars(shown: Shown, frame: Frame) -> list[Text]:
+    view = shown.view
+    epoch, epochs, batch, batches = place_of(view)
+    of_epoch, of_run = shares_of(view)
+    epoch_left = run_left = ""
+    if watched_from_its_start(view):
+        ahead = forecast(view, frame.now)
+        if ahead.epoch_left_s is not None and ahead.epoch_end_ts is not None:
+            epoch_left = f"{duration(ahead.epoch_left_s)} left"
+        if ahead.run_left_s is not None and ahead.run_end_ts is not None:
+            run_left = f"{duration(ahead.run_left_s)} left"
+    at = f"batch {batch:,}" + (f" of {batches:,}" if batches else "") if batch is not None else ""
+    number = "?" if epoch is None else str(epoch)
+    whole = f"epoch {number} of {'?' if epochs is None else epochs}"
+    if frame.width >= NARROW:
+        return [_bar(frame, "epoch", of_epoch, at, epoch_left), _bar(frame, "run", of_run, whole, run_left)]
+    bars = [_bar(frame, "epoch", of_epoch, at, ""), _bar(frame, "run", of_run, whole, "")]
+    left = ", ".join(f"{what} {time}" for what, time in (("epoch", epoch_left), ("run", run_left)) if time)
+    return [*bars, frame.line((f"{'left':<{_LABEL}} ", FAINT), left.replace(" left", ""))] if left else bars
+
+
+def _bar(frame: Frame, label: str, share: float | None, at: str, left: str) -> Text:
+    pct = "   ?" if share is None else f"{math.floor(100 * share):3d}%"
+    words = f"{at}, {left}" if at and left else at or left
+    words_width = min(36, max(20, frame.width // 2 - 6))
+    width = frame.width - _LABEL - 1 - len(pct) - 2 - words_width
+    style = GOOD if share is not None and share >= 1 else Style(color="cyan")
+    drawn = frame.glyphs.bar(share or 0.0, max(4, width))
+    return frame.line((f"{label:<{_LABEL}} ", FAINT), (drawn, style), f" {pct} {words}")
+
+
+_LABEL: Final = 9
+
+
+def _charts(shown: Shown, frame: Frame) -> list[Row]:
+    view = shown.view
+    totals, parts = _losses_by_epoch(shown)
+    within = _within_epoch(shown)
+    norms = [one.norm_p50 for one in view.stretches if one.norm_p50 is not None]
+    finished = [epoch for epoch in view.story() if epoch.finished]
+    fitness = [epoch.fitness for epoch in finished if epoch.fitness is not None and epoch.validated]
+    rates = [epoch.lr for epoch in finished if epoch.lr is not None]
+    limit = view.max_norms.get(view.attempt)
+    newest_norm = view.beat.grad_norm if view.beat and view.state.active else None
+    rows = [_chart(frame, "loss", totals, 2, "epochs")]
+    rows += [_chart(frame, f" {name.removesuffix('_loss')}", part, 7, "") for name, part in list(parts.items())]
+    rows.append(_chart(frame, "in epoch", within, 3, ""))
+    clip = "" if limit is None else f"clip {number_text(limit)}"
+    rows.append(_chart(frame, "gradient", norms, 3, clip, newest=newest_norm))
+    rows.append(_chart(frame, "fitness", fitness, 5, f"best {number_text(max(fitness))}" if fitness else ""))
+    rows.append(_chart(frame, "rate", rates, 9, ""))
+    return [row for row in rows if row is not None]
+
+
+def _chart(
+    frame: Frame, label: str, values: Sequence[float], rank: int, note: str, *, newest: float | None = None
+) -> Row | None:
+    """A chart with the newest value in figures; None where there is nothing to show."""
+    if not values and newest is None:
+        return None
+    value = newest if newest is not None else values[-1]
+    style = PLAIN if math.isfinite(value) else BAD
+    room = max(4, frame.width - _LABEL - 1 - _FIGURE - 1 - (_NOTE if frame.width >= NARROW else 0))
+    drawn = frame.glyphs.chart(values, room)
+    if note == "epochs":
+        note = f"{len(values)} epochs" if len(values) != 1 else "1 epoch"
+    name = frame.glyphs.padded(frame.glyphs.text(label), _LABEL)
+    parts: list[tuple[str, Style] | str] = [(f"{name} ", FAINT), (f"{number_text(value):>{_FIGURE}} ", style)]
+    parts += [(one, BAD if one == frame.glyphs.nonfinite else Style(color="cyan")) for one in _runs(drawn, frame)]
+    if note and frame.width >= NARROW:
+        parts.append((f"{'':{room - len(drawn)}} {note}", FAINT))
+    return Row(line=frame.line(*parts), rank=rank)
+
+
+_FIGURE: Final = 9
+_NOTE: Final = 15
+
+
+def _runs(drawn: str, frame: Frame) -> list[str]:
+    """``drawn`` in pieces, so that what is not finite has its own colour."""
+    mark = frame.glyphs.nonfinite
+    pieces: list[str] = []
+    for one in drawn:
+        if one == mark or not pieces or pieces[-1] == mark:
+            pieces.append(one)
+        else:
+            pieces[-1] += one
+    return pieces
+
+
+def _losses_by_epoch(shown: Shown) -> tuple[list[float], dict[str, list[float]]]:
+    """The sum and each part by epoch, the running one included."""
+    view = shown.view
+    known: dict[int, dict[str, float]] = {number: dict(losses) for number, losses in shown.epoch_losses.items()}
+    for epoch in view.story():
+        if epoch.losses:
+            known[epoch.epoch] = dict(epoch.losses)
+    beat, current = view.beat, view.current
+    over = current is not None and beat is not None and current.epoch == beat.epoch and current.finished
+    if beat is not None and beat.epoch and beat.losses and not over:
+        known[beat.epoch] = dict(beat.losses)
+    ordered = [known[number] for number in sorted(known)]
+    totals = [sum(losses.values()) for losses in ordered]
+    names = list(ordered[-1]) if ordered else []
+    parts = {name: [losses[name] for losses in ordered if name in losses] for name in names[:_MAX_PARTS]}
+    return totals, parts if len(names) > 1 else {}
+
+
+def _within_epoch(shown: Shown) -> list[float]:
+    current = shown.view.current
+    if current is not None and current.series:
+        return [loss for _, loss in current.series]
+    return list(shown.frame_losses)
+
+
+def _counts(shown: Shown, frame: Frame) -> list[tuple[int, Text]]:
+    view = shown.view
+    lines = [(1, _bad(shown, frame))]
+    clean = view.last_clean
+    if view.guarded:
+        words = "none" if clean is None else f"after epoch {clean.epoch}, {frame.glyphs.text(clean.file)}"
+        lines.append((4, frame.line(("clean     ", FAINT), (words, PLAIN if clean else WARNING))))
+    speed = _speed(shown, frame)
+    if speed:
+        lines.append((6, frame.line(("speed     ", FAINT), speed)))
+    lines += [(2, frame.line((f"! {frame.glyphs.text(error)}", WARNING))) for error in view.read_errors[:2]]
+    return lines
+
+
+def _bad(shown: Shown, frame: Frame) -> Text:
+    view = shown.view
+    current = view.current
+    here = current.num_bad if current is not None else 0
+    in_weights = sum(epoch.num_in_weights for epoch in view.story())
+    if view.guarded:
+        bad = f"{view.num_bad:,} bad batches" if view.num_bad != 1 else "1 bad batch"
+        words = f"{bad} ({view.num_skipped:,} skipped, {here:,} in this epoch)" if view.num_bad else bad
+        clips = f", {view.num_clipped:,} clipped steps"
+    else:
+        count = sum(1 for epoch in view.story() if epoch.num_bad)
+        words = f"losses not finite in {count:,} of {len(view.story()):,} epochs" if count else "all losses finite"
+        words = words if view.story() else "no epoch seen yet"
+        clips = ""
+    style = BAD if in_weights else (WARNING if view.num_bad else PLAIN)
+    return frame.line(("NaN       ", FAINT), (words, style), clips)
+
+
+def _speed(shown: Shown, frame: Frame) -> str:
+    view = shown.view
+    parts = []
+    beat = view.beat
+    if beat is not None and beat.images_per_s and view.state.active:
+        parts.append(f"{number_text(beat.images_per_s)} images/s")
+    took = _newest(view.story(), lambda epoch: epoch.seconds)
+    if took is not None and took > 0:
+        parts.append(f"{duration(took)} an epoch")
+    if beat is not None and beat.memory_gib and view.state.active:
+        parts.append(f"{beat.memory_gib:.1f} GiB of GPU memory")
+    record = view.record
+    if record is not None and record.started_ts is not None:
+        end = frame.now if view.state.active or view.state is RunState.UNKNOWN else (record.updated_ts or frame.now)
+        parts.append(f"running for {duration(max(0.0, end - record.started_ts))}")
+    return ", ".join(parts)
+
+
+def _newest(epochs: Sequence[EpochView], value: Callable[[EpochView], float | None]) -> float | None:
+    known = [found for epoch in epochs if (found := value(epoch)) is not None]
+    return known[-1] if known else None
