@@ -12,17 +12,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Group
-
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.routing import driver_of
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.settings.model import Settings, examine_settings
 from trainmaster.bot.storage.adoptions import find_adoptions, read_adoption
+from trainmaster.bot.terminal.canvas import Canvas
 from trainmaster.bot.terminal.dashboard import dashboard
-from trainmaster.bot.terminal.frame import Frame
-from trainmaster.bot.terminal.screen import draw_for_ever, print_once
+from trainmaster.bot.terminal.screen import Drawn, draw_for_ever, print_once
 from trainmaster.bot.terminal.sources import Sources
 from trainmaster.visible import visible_line
 
@@ -91,14 +89,14 @@ class _Picture:
         self._host: HostFact | None = None
         self._asked_at_s = -math.inf
 
-    def draw(self, frame: Frame) -> Group:
+    def draw(self, canvas: Canvas) -> Drawn:
         """The picture of this moment."""
-        runs = self._sources.look(frame.now)
+        runs = self._sources.look(canvas.now)
         if time.monotonic() - self._asked_at_s >= _HOST_EVERY_S:
-            self._host = self._runner.run(self._probe.look(frame.now))
+            self._host = self._runner.run(self._probe.look(canvas.now))
             self._asked_at_s = time.monotonic()
-        where = frame.glyphs.text(str(self._runs_dir))
-        return dashboard(runs, self._host, frame, live=self.live, waits=f"No run below {where} yet.")
+        where = canvas.glyphs.text(str(self._runs_dir))
+        return dashboard(runs, self._host, canvas, live=self.live, waits=f"No run below {where} yet.")
 
 
 def _seconds(text: str) -> float:

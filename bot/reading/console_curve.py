@@ -24,7 +24,7 @@ class CurveFollower(ConsoleFollower):
         """Whether the last look left bytes unread."""
 
     def look(self, max_bytes: int | None = None) -> ConsoleLook:
-        """As :meth:`ConsoleFollower.look`."""
+        """The facts of the new bytes, whose losses are kept. Never raises."""
         look = super().look(max_bytes)
         for fact in look.facts:
             if isinstance(fact, TrainFrame) and fact.losses:

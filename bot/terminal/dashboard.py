@@ -10,10 +10,10 @@ from rich.text import Text
 
 from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, gpu_text
 from trainmaster.bot.core.run.forecast import duration
-from trainmaster.bot.terminal.frame import FAINT, PLAIN, WARNING, Frame, Shown, silent_s
+from trainmaster.bot.terminal.canvas import FAINT, PLAIN, WARNING, Canvas, Shown, silent_s
 from trainmaster.bot.terminal.happenings import Happening, happenings
 from trainmaster.bot.terminal.many_runs import run_lines
-from trainmaster.bot.terminal.one_run import Row, run_rows
+from trainmaster.bot.terminal.one_run import RankedLine, run_rows
 
 FEW_HAPPENINGS: Final = 5
 """Shown at least, as far as the screen has room for anything but the runs, and at most where it has no end."""
@@ -24,30 +24,30 @@ _ESSENTIAL: Final = 4
 _HINT: Final = "Ctrl-C ends this view, never a training"
 
 
-def dashboard(runs: Sequence[Shown], host: HostFact | None, frame: Frame, *, live: bool, waits: str = "") -> Group:
-    """The picture, at most ``frame.height`` lines of at most ``frame.width`` cells. ``waits`` says why no run is
+def dashboard(runs: Sequence[Shown], host: HostFact | None, canvas: Canvas, *, live: bool, waits: str = "") -> Group:
+    """The picture, at most ``canvas.height`` lines of at most ``canvas.width`` cells. ``waits`` says why no run is
     shown."""
-    below = [*_host_lines(host, frame), _footer(runs, frame, live=live)]
-    if frame.height is not None and len(below) > frame.height // 3:
-        below = below[-max(1, frame.height // 3) :]
-    room = None if frame.height is None else max(1, frame.height - len(below))
+    below = [*_host_lines(host, canvas), _footer(runs, canvas, live=live)]
+    if canvas.height is not None and len(below) > canvas.height // 3:
+        below = below[-max(1, canvas.height // 3) :]
+    room = None if canvas.height is None else max(1, canvas.height - len(below))
     if not runs:
-        above = [frame.line((waits or "no run", WARNING))]
+        above = [canvas.line((waits or "no run", WARNING))]
     elif len(runs) == 1:
         above = _fitted(
-            run_rows(runs[0], frame), None if room is None else max(min(room, _ESSENTIAL), room - FEW_HAPPENINGS - 1)
+            run_rows(runs[0], canvas), None if room is None else max(min(room, _ESSENTIAL), room - FEW_HAPPENINGS - 1)
         )
     else:
-        above = run_lines(runs, frame, None if room is None else max(3, room - _FEW_BESIDE_MANY - 1))
-    feed = _feed(runs, frame, None if room is None else room - len(above))
+        above = run_lines(runs, canvas, None if room is None else max(3, room - _FEW_BESIDE_MANY - 1))
+    feed = _feed(runs, canvas, None if room is None else room - len(above))
     lines = [*above, *feed]
-    if frame.height is not None:
+    if canvas.height is not None:
         lines = lines[: room or 1]
         lines += [Text("") for _ in range((room or 0) - len(lines))]
     return Group(*lines, *below)
 
 
-def _fitted(rows: Sequence[Row], room: int | None) -> list[Text]:
+def _fitted(rows: Sequence[RankedLine], room: int | None) -> list[Text]:
     kept = list(rows)
     while room is not None and len(kept) > room:
         worst = max(row.rank for row in kept)
@@ -56,7 +56,7 @@ def _fitted(rows: Sequence[Row], room: int | None) -> list[Text]:
     return [row.line for row in kept]
 
 
-def _feed(runs: Sequence[Shown], frame: Frame, room: int | None) -> list[Text]:
+def _feed(runs: Sequence[Shown], canvas: Canvas, room: int | None) -> list[Text]:
     """A heading and the newest happenings, the newest last; nothing where there is no room for two lines."""
     if not runs or (room is not None and room < 2):
         return []
@@ -64,18 +64,18 @@ def _feed(runs: Sequence[Shown], frame: Frame, room: int | None) -> list[Text]:
     wanted = FEW_HAPPENINGS * 2 if room is None else room - 1
     spaced = room is None or wanted > FEW_HAPPENINGS
     newest = found[-(wanted - (1 if spaced and room is not None else 0)) :]
-    heading = frame.line(("events" if newest else "events: none yet", FAINT))
-    lines = [heading, *(_happening(one, frame, named=len(runs) > 1) for one in newest)]
+    heading = canvas.line(("events" if newest else "events: none yet", FAINT))
+    lines = [heading, *(_happening(one, canvas, named=len(runs) > 1) for one in newest)]
     return [Text(""), *lines] if spaced else lines
 
 
-def _happening(one: Happening, frame: Frame, *, named: bool) -> Text:
-    when = "earlier" if one.ts is None else frame.clock(one.ts)
-    run = f"{frame.glyphs.fit(frame.glyphs.text(one.run), max(8, frame.width // 5))}: " if named else ""
-    return frame.line((f"{when:>8}  ", FAINT), run, (frame.glyphs.text(one.text), one.style))
+def _happening(one: Happening, canvas: Canvas, *, named: bool) -> Text:
+    when = "earlier" if one.ts is None else canvas.clock(one.ts)
+    run = f"{canvas.glyphs.fit(canvas.glyphs.text(one.run), max(8, canvas.width // 5))}: " if named else ""
+    return canvas.line((f"{when:>8}  ", FAINT), run, (canvas.glyphs.text(one.text), one.style))
 
 
-def _host_lines(host: HostFact | None, frame: Frame) -> list[Text]:
+def _host_lines(host: HostFact | None, canvas: Canvas) -> list[Text]:
     if host is None:
         return []
     parts = []
@@ -86,10 +86,10 @@ def _host_lines(host: HostFact | None, frame: Frame) -> list[Text]:
     if not gpus:
         unseen = any("GPU" in one.what for one in host.unseen)
         parts.append("GPU gives no answer" if unseen else "no GPU visible")
-    lines = [frame.line(("host  ", FAINT), frame.glyphs.text(f" {frame.glyphs.dot} ".join(parts)))]
-    lines += [_gpu_line(gpu, frame) for gpu in gpus[:_MAX_GPUS]]
+    lines = [canvas.line(("host  ", FAINT), canvas.glyphs.text(f" {canvas.glyphs.dot} ".join(parts)))]
+    lines += [_gpu_line(gpu, canvas) for gpu in gpus[:_MAX_GPUS]]
     if len(gpus) > _MAX_GPUS:
-        lines.append(frame.line((f"      and {len(gpus) - _MAX_GPUS} more GPUs", FAINT)))
+        lines.append(canvas.line((f"      and {len(gpus) - _MAX_GPUS} more GPUs", FAINT)))
     return lines
 
 
@@ -97,13 +97,13 @@ def _disk_text(disk: DiskFact) -> str:
     return f"disk {disk.free_gib:.0f} GiB free"
 
 
-def _gpu_line(gpu: GpuFact, frame: Frame) -> Text:
-    words = gpu_text(gpu).replace(" °C", " C") if frame.glyphs.encoding == "ascii" else gpu_text(gpu)
-    return frame.line("      ", (frame.glyphs.text(words), WARNING if gpu.lost or gpu.slowed_by else PLAIN))
+def _gpu_line(gpu: GpuFact, canvas: Canvas) -> Text:
+    words = gpu_text(gpu).replace(" °C", " C") if canvas.glyphs.encoding == "ascii" else gpu_text(gpu)
+    return canvas.line("      ", (canvas.glyphs.text(words), WARNING if gpu.lost or gpu.slowed_by else PLAIN))
 
 
-def _footer(runs: Sequence[Shown], frame: Frame, *, live: bool) -> Text:
-    ages = [age for shown in runs if (age := silent_s(shown.view, frame.now)) is not None]
+def _footer(runs: Sequence[Shown], canvas: Canvas, *, live: bool) -> Text:
+    ages = [age for shown in runs if (age := silent_s(shown.view, canvas.now)) is not None]
     fresh = f", newest record {duration(min(ages))} old" if ages else ""
-    hint = f" {frame.glyphs.dot} {_HINT}" if live else ""
-    return frame.line((f"as of {frame.clock(frame.now)}{fresh}{hint}", FAINT))
+    hint = f" {canvas.glyphs.dot} {_HINT}" if live else ""
+    return canvas.line((f"as of {canvas.clock(canvas.now)}{fresh}{hint}", FAINT))

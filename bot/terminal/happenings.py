@@ -12,7 +12,7 @@ from trainmaster.bot.core.conversation.words import REASON_TEXT, counted, number
 from trainmaster.bot.core.run.facts import Event
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
-from trainmaster.bot.terminal.frame import BAD, GOOD, PLAIN, WARNING
+from trainmaster.bot.terminal.canvas import BAD, GOOD, PLAIN, WARNING
 from trainmaster.trainer.contract import EventKind, Verdict
 
 MAX_HAPPENINGS: Final = 200

@@ -12,12 +12,12 @@ from rich.text import Text
 from trainmaster.bot.core.conversation.words import number_text
 from trainmaster.bot.core.run.forecast import duration, forecast
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.terminal.frame import (
+from trainmaster.bot.terminal.canvas import (
     BAD,
     FAINT,
     STRONG,
     WARNING,
-    Frame,
+    Canvas,
     Shown,
     place_of,
     shares_of,
@@ -30,15 +30,15 @@ _NARROW: Final = 60
 _WIDE: Final = 100
 
 
-def run_lines(runs: Sequence[Shown], frame: Frame, room: int | None) -> list[Text]:
+def run_lines(runs: Sequence[Shown], canvas: Canvas, room: int | None) -> list[Text]:
     """A line a run under a heading, that with the newest sign of life first; what has no room is counted."""
     ordered = sorted(runs, key=lambda shown: (not shown.view.state.active, -_newest_ts(shown.view), shown.view.name))
     fits = len(ordered) if room is None or len(ordered) + 1 <= room else max(1, room - 2)
-    lines = [_heading(frame), *(_line(shown, frame) for shown in ordered[:fits])]
+    lines = [_heading(canvas), *(_line(shown, canvas) for shown in ordered[:fits])]
     if rest := ordered[fits:]:
         counts = Counter(shown.view.state.value for shown in rest)
         words = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-        lines.append(frame.line((f"and {len(rest)} more: {words}", FAINT)))
+        lines.append(canvas.line((f"and {len(rest)} more: {words}", FAINT)))
     return lines
 
 
@@ -47,54 +47,54 @@ def _newest_ts(view: RunView) -> float:
     return max(stamps)
 
 
-def _widths(frame: Frame) -> tuple[int, int, int]:
+def _widths(canvas: Canvas) -> tuple[int, int, int]:
     """Of name, state and bar."""
-    if frame.width < _NARROW:
-        return max(8, frame.width - 22), 16, 0
-    if frame.width < _WIDE:
-        return frame.width - 58, 18, 8
-    return min(48, frame.width - 80), 26, 12
+    if canvas.width < _NARROW:
+        return max(8, canvas.width - 22), 16, 0
+    if canvas.width < _WIDE:
+        return canvas.width - 58, 18, 8
+    return min(48, canvas.width - 80), 26, 12
 
 
-def _heading(frame: Frame) -> Text:
-    name, state, bar = _widths(frame)
+def _heading(canvas: Canvas) -> Text:
+    name, state, bar = _widths(canvas)
     words = f"{'run':<{name}} {'state':<{state}} {'done':>4}"
     if bar:
         words += f" {'':{bar}} {'epoch':>9} {'loss':>7} {'NaN':>5}"
-    if frame.width >= _WIDE:
+    if canvas.width >= _WIDE:
         words += f" {'left':>10}"
-    return frame.line((words, FAINT))
+    return canvas.line((words, FAINT))
 
 
-def _line(shown: Shown, frame: Frame) -> Text:
+def _line(shown: Shown, canvas: Canvas) -> Text:
     view = shown.view
-    name, state, bar = _widths(frame)
-    words, style = state_of(view, frame.now)
-    if frame.width < _WIDE:
+    name, state, bar = _widths(canvas)
+    words, style = state_of(view, canvas.now)
+    if canvas.width < _WIDE:
         words = words.replace(", by its heartbeat", "").replace(", by its log", "")
     epoch, epochs, _, _ = place_of(view)
     _, share = shares_of(view)
     done = "?" if share is None else f"{int(100 * share)}%"
     parts: list[tuple[str, Style] | str] = [
-        (frame.glyphs.padded(frame.glyphs.text(view.name), name), STRONG),
+        (canvas.glyphs.padded(canvas.glyphs.text(view.name), name), STRONG),
         " ",
-        (frame.glyphs.padded(words, state), style),
+        (canvas.glyphs.padded(words, state), style),
         f" {done:>4}",
     ]
     if bar:
-        parts += [" ", (frame.glyphs.bar(share or 0.0, bar), Style(color="cyan"))]
+        parts += [" ", (canvas.glyphs.bar(share or 0.0, bar), Style(color="cyan"))]
         at = f"{'?' if epoch is None else epoch}/{'?' if epochs is None else epochs}"
-        parts.append(f" {frame.glyphs.padded(at.rjust(9), 9)}")
+        parts.append(f" {canvas.glyphs.padded(at.rjust(9), 9)}")
         loss = _loss(shown)
         figure = "" if loss is None else number_text(loss)
         parts.append((f" {figure:>7}", BAD if figure in {"NaN", "infinite", "minus infinite"} else Style()))
         bad_style = BAD if any(one.num_in_weights for one in view.story()) else WARNING
         parts.append((f" {_count(view.num_bad):>5}", bad_style if view.num_bad else Style()))
-    if frame.width >= _WIDE:
-        ahead = forecast(view, frame.now) if watched_from_its_start(view) else None
+    if canvas.width >= _WIDE:
+        ahead = forecast(view, canvas.now) if watched_from_its_start(view) else None
         left = duration(ahead.run_left_s) if ahead is not None and ahead.run_left_s is not None else ""
         parts.append(f" {left:>10}")
-    return frame.line(*parts)
+    return canvas.line(*parts)
 
 
 def _loss(shown: Shown) -> float | None:

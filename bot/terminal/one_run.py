@@ -14,14 +14,14 @@ from trainmaster.bot.core.conversation.words import number_text
 from trainmaster.bot.core.run.forecast import duration, forecast
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import EpochView
-from trainmaster.bot.terminal.frame import (
+from trainmaster.bot.terminal.canvas import (
     BAD,
     FAINT,
     GOOD,
     PLAIN,
     STRONG,
     WARNING,
-    Frame,
+    Canvas,
     Shown,
     place_of,
     shares_of,
@@ -36,41 +36,41 @@ _MAX_PARTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class RankedLine:
     """A line, and how soon it gives way where there is little room: those with the highest ``rank`` go first."""
 
     line: Text
     rank: int
 
 
-def run_rows(shown: Shown, frame: Frame) -> list[Row]:
+def run_rows(shown: Shown, canvas: Canvas) -> list[RankedLine]:
     """Everything about the run but what happened in it."""
     return [
-        Row(line=_title(shown, frame), rank=0),
-        *(Row(line=line, rank=1) for line in _bars(shown, frame)),
-        Row(line=Text(""), rank=8),
-        *_charts(shown, frame),
-        *(Row(line=line, rank=rank) for rank, line in _counts(shown, frame)),
+        RankedLine(line=_title(shown, canvas), rank=0),
+        *(RankedLine(line=line, rank=1) for line in _bars(shown, canvas)),
+        RankedLine(line=Text(""), rank=8),
+        *_charts(shown, canvas),
+        *(RankedLine(line=line, rank=rank) for rank, line in _counts(shown, canvas)),
     ]
 
 
-def _title(shown: Shown, frame: Frame) -> Text:
+def _title(shown: Shown, canvas: Canvas) -> Text:
     view = shown.view
-    state, style = state_of(view, frame.now)
+    state, style = state_of(view, canvas.now)
     attempt = f", attempt {view.attempt}" if view.attempt > 1 else ""
     tail = f"{state}{attempt}"
-    room = max(frame.width // 3, frame.width - len(tail) - 2)
-    name = frame.glyphs.padded(frame.glyphs.text(view.name), room)
-    return frame.line((name, STRONG), "  ", (tail, style))
+    room = max(canvas.width // 3, canvas.width - len(tail) - 2)
+    name = canvas.glyphs.padded(canvas.glyphs.text(view.name), room)
+    return canvas.line((name, STRONG), "  ", (tail, style))
 
 
-def _bars(shown: Shown, frame: Frame) -> list[Text]:
+def _bars(shown: Shown, canvas: Canvas) -> list[Text]:
     view = shown.view
     epoch, epochs, batch, batches = place_of(view)
     of_epoch, of_run = shares_of(view)
     epoch_left = run_left = ""
     if watched_from_its_start(view):
-        ahead = forecast(view, frame.now)
+        ahead = forecast(view, canvas.now)
         if ahead.epoch_left_s is not None and ahead.epoch_end_ts is not None:
             epoch_left = f"{duration(ahead.epoch_left_s)} left"
         if ahead.run_left_s is not None and ahead.run_end_ts is not None:
@@ -78,27 +78,27 @@ def _bars(shown: Shown, frame: Frame) -> list[Text]:
     at = f"batch {batch:,}" + (f" of {batches:,}" if batches else "") if batch is not None else ""
     number = "?" if epoch is None else str(epoch)
     whole = f"epoch {number} of {'?' if epochs is None else epochs}"
-    if frame.width >= NARROW:
-        return [_bar(frame, "epoch", of_epoch, at, epoch_left), _bar(frame, "run", of_run, whole, run_left)]
-    bars = [_bar(frame, "epoch", of_epoch, at, ""), _bar(frame, "run", of_run, whole, "")]
+    if canvas.width >= NARROW:
+        return [_bar(canvas, "epoch", of_epoch, at, epoch_left), _bar(canvas, "run", of_run, whole, run_left)]
+    bars = [_bar(canvas, "epoch", of_epoch, at, ""), _bar(canvas, "run", of_run, whole, "")]
     left = ", ".join(f"{what} {time}" for what, time in (("epoch", epoch_left), ("run", run_left)) if time)
-    return [*bars, frame.line((f"{'left':<{_LABEL}} ", FAINT), left.replace(" left", ""))] if left else bars
+    return [*bars, canvas.line((f"{'left':<{_LABEL}} ", FAINT), left.replace(" left", ""))] if left else bars
 
 
-def _bar(frame: Frame, label: str, share: float | None, at: str, left: str) -> Text:
+def _bar(canvas: Canvas, label: str, share: float | None, at: str, left: str) -> Text:
     pct = "   ?" if share is None else f"{math.floor(100 * share):3d}%"
     words = f"{at}, {left}" if at and left else at or left
-    words_width = min(36, max(20, frame.width // 2 - 6))
-    width = frame.width - _LABEL - 1 - len(pct) - 2 - words_width
+    words_width = min(36, max(20, canvas.width // 2 - 6))
+    width = canvas.width - _LABEL - 1 - len(pct) - 2 - words_width
     style = GOOD if share is not None and share >= 1 else Style(color="cyan")
-    drawn = frame.glyphs.bar(share or 0.0, max(4, width))
-    return frame.line((f"{label:<{_LABEL}} ", FAINT), (drawn, style), f" {pct} {words}")
+    drawn = canvas.glyphs.bar(share or 0.0, max(4, width))
+    return canvas.line((f"{label:<{_LABEL}} ", FAINT), (drawn, style), f" {pct} {words}")
 
 
 _LABEL: Final = 9
 
 
-def _charts(shown: Shown, frame: Frame) -> list[Row]:
+def _charts(shown: Shown, canvas: Canvas) -> list[RankedLine]:
     view = shown.view
     totals, parts = _losses_by_epoch(shown)
     within = _within_epoch(shown)
@@ -108,43 +108,43 @@ def _charts(shown: Shown, frame: Frame) -> list[Row]:
     rates = [epoch.lr for epoch in finished if epoch.lr is not None]
     limit = view.max_norms.get(view.attempt)
     newest_norm = view.beat.grad_norm if view.beat and view.state.active else None
-    rows = [_chart(frame, "loss", totals, 2, "epochs")]
-    rows += [_chart(frame, f" {name.removesuffix('_loss')}", part, 7, "") for name, part in list(parts.items())]
-    rows.append(_chart(frame, "in epoch", within, 3, ""))
+    rows = [_chart(canvas, "loss", totals, 2, "epochs")]
+    rows += [_chart(canvas, f" {name.removesuffix('_loss')}", part, 7, "") for name, part in list(parts.items())]
+    rows.append(_chart(canvas, "in epoch", within, 3, ""))
     clip = "" if limit is None else f"clip {number_text(limit)}"
-    rows.append(_chart(frame, "gradient", norms, 3, clip, newest=newest_norm))
-    rows.append(_chart(frame, "fitness", fitness, 5, f"best {number_text(max(fitness))}" if fitness else ""))
-    rows.append(_chart(frame, "rate", rates, 9, ""))
+    rows.append(_chart(canvas, "gradient", norms, 3, clip, newest=newest_norm))
+    rows.append(_chart(canvas, "fitness", fitness, 5, f"best {number_text(max(fitness))}" if fitness else ""))
+    rows.append(_chart(canvas, "rate", rates, 9, ""))
     return [row for row in rows if row is not None]
 
 
 def _chart(
-    frame: Frame, label: str, values: Sequence[float], rank: int, note: str, *, newest: float | None = None
-) -> Row | None:
+    canvas: Canvas, label: str, values: Sequence[float], rank: int, note: str, *, newest: float | None = None
+) -> RankedLine | None:
     """A chart with the newest value in figures; None where there is nothing to show."""
     if not values and newest is None:
         return None
     value = newest if newest is not None else values[-1]
     style = PLAIN if math.isfinite(value) else BAD
-    room = max(4, frame.width - _LABEL - 1 - _FIGURE - 1 - (_NOTE if frame.width >= NARROW else 0))
-    drawn = frame.glyphs.chart(values, room)
+    room = max(4, canvas.width - _LABEL - 1 - _FIGURE - 1 - (_NOTE if canvas.width >= NARROW else 0))
+    drawn = canvas.glyphs.chart(values, room)
     if note == "epochs":
         note = f"{len(values)} epochs" if len(values) != 1 else "1 epoch"
-    name = frame.glyphs.padded(frame.glyphs.text(label), _LABEL)
+    name = canvas.glyphs.padded(canvas.glyphs.text(label), _LABEL)
     parts: list[tuple[str, Style] | str] = [(f"{name} ", FAINT), (f"{number_text(value):>{_FIGURE}} ", style)]
-    parts += [(one, BAD if one == frame.glyphs.nonfinite else Style(color="cyan")) for one in _runs(drawn, frame)]
-    if note and frame.width >= NARROW:
+    parts += [(one, BAD if one == canvas.glyphs.nonfinite else Style(color="cyan")) for one in _runs(drawn, canvas)]
+    if note and canvas.width >= NARROW:
         parts.append((f"{'':{room - len(drawn)}} {note}", FAINT))
-    return Row(line=frame.line(*parts), rank=rank)
+    return RankedLine(line=canvas.line(*parts), rank=rank)
 
 
 _FIGURE: Final = 9
 _NOTE: Final = 15
 
 
-def _runs(drawn: str, frame: Frame) -> list[str]:
+def _runs(drawn: str, canvas: Canvas) -> list[str]:
     """``drawn`` in pieces, so that what is not finite has its own colour."""
-    mark = frame.glyphs.nonfinite
+    mark = canvas.glyphs.nonfinite
     pieces: list[str] = []
     for one in drawn:
         if one == mark or not pieces or pieces[-1] == mark:
@@ -179,21 +179,21 @@ def _within_epoch(shown: Shown) -> list[float]:
     return list(shown.frame_losses)
 
 
-def _counts(shown: Shown, frame: Frame) -> list[tuple[int, Text]]:
+def _counts(shown: Shown, canvas: Canvas) -> list[tuple[int, Text]]:
     view = shown.view
-    lines = [(1, _bad(shown, frame))]
+    lines = [(1, _bad(shown, canvas))]
     clean = view.last_clean
     if view.guarded:
-        words = "none" if clean is None else f"after epoch {clean.epoch}, {frame.glyphs.text(clean.file)}"
-        lines.append((4, frame.line(("clean     ", FAINT), (words, PLAIN if clean else WARNING))))
-    speed = _speed(shown, frame)
+        words = "none" if clean is None else f"after epoch {clean.epoch}, {canvas.glyphs.text(clean.file)}"
+        lines.append((4, canvas.line(("clean     ", FAINT), (words, PLAIN if clean else WARNING))))
+    speed = _speed(shown, canvas)
     if speed:
-        lines.append((6, frame.line(("speed     ", FAINT), speed)))
-    lines += [(2, frame.line((f"! {frame.glyphs.text(error)}", WARNING))) for error in view.read_errors[:2]]
+        lines.append((6, canvas.line(("speed     ", FAINT), speed)))
+    lines += [(2, canvas.line((f"! {canvas.glyphs.text(error)}", WARNING))) for error in view.read_errors[:2]]
     return lines
 
 
-def _bad(shown: Shown, frame: Frame) -> Text:
+def _bad(shown: Shown, canvas: Canvas) -> Text:
     view = shown.view
     current = view.current
     here = current.num_bad if current is not None else 0
@@ -208,10 +208,10 @@ def _bad(shown: Shown, frame: Frame) -> Text:
         words = words if view.story() else "no epoch seen yet"
         clips = ""
     style = BAD if in_weights else (WARNING if view.num_bad else PLAIN)
-    return frame.line(("NaN       ", FAINT), (words, style), clips)
+    return canvas.line(("NaN       ", FAINT), (words, style), clips)
 
 
-def _speed(shown: Shown, frame: Frame) -> str:
+def _speed(shown: Shown, canvas: Canvas) -> str:
     view = shown.view
     parts = []
     beat = view.beat
@@ -224,7 +224,7 @@ def _speed(shown: Shown, frame: Frame) -> str:
         parts.append(f"{beat.memory_gib:.1f} GiB of GPU memory")
     record = view.record
     if record is not None and record.started_ts is not None:
-        end = frame.now if view.state.active or view.state is RunState.UNKNOWN else (record.updated_ts or frame.now)
+        end = canvas.now if view.state.active or view.state is RunState.UNKNOWN else (record.updated_ts or canvas.now)
         parts.append(f"running for {duration(max(0.0, end - record.started_ts))}")
     return ", ".join(parts)
 

@@ -14,11 +14,12 @@ from typing import Any, Final, NoReturn, Self, TextIO
 from rich.console import Console, Group
 from rich.live import Live
 
-from trainmaster.bot.terminal.frame import Frame
+from trainmaster.bot.terminal.canvas import Canvas
 from trainmaster.bot.terminal.glyphs import glyphs_for
 
-Draw = Callable[[Frame], Group]
-"""The picture for a frame."""
+Draw = Callable[[Canvas], Group]
+"""The picture for a canvas."""
+Drawn = Group
 
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -39,9 +40,9 @@ def console_for(stream: TextIO) -> Console:
     )
 
 
-def frame_of(console: Console, now: float, *, whole: bool) -> Frame:
+def frame_of(console: Console, now: float, *, whole: bool) -> Canvas:
     """As large as the terminal is now; ``whole`` has no end below."""
-    return Frame(
+    return Canvas(
         width=max(20, console.width),
         height=None if whole else max(4, console.height),
         glyphs=glyphs_for(getattr(console.file, "encoding", None)),

@@ -16,7 +16,7 @@ from trainmaster.bot.reading.adopted import AdoptedReader
 from trainmaster.bot.reading.console.follow import ConsoleFollower
 from trainmaster.bot.reading.console_curve import CurveFollower
 from trainmaster.bot.reading.run_files import RunReader, find_runs
-from trainmaster.bot.terminal.frame import Shown
+from trainmaster.bot.terminal.canvas import Shown
 from trainmaster.trainer.contract import RunRecordState, is_run_dir
 from trainmaster.visible import visible_line
 
@@ -25,7 +25,7 @@ _MAX_LOOKS: Final = 1000
 """At a log that grows faster than it is read."""
 
 
-class Inspector(Protocol):
+class ProcessEye(Protocol):
     """The part of a driver that looks at processes."""
 
     def inspect(self, identity: Identity) -> ProcessFact:
@@ -34,7 +34,7 @@ class Inspector(Protocol):
 
 
 class Source(Protocol):
-    """One run."""
+    """One run that is looked at again and again."""
 
     def look(self, now: float) -> Shown:
         """The run as it is now; never raises."""
@@ -42,9 +42,9 @@ class Source(Protocol):
 
 
 class GuardedSource:
-    """A run directory."""
+    """A run directory that a guarded trainer writes, and its process."""
 
-    def __init__(self, directory: Path, inspector: Inspector, now: float) -> None:
+    def __init__(self, directory: Path, inspector: ProcessEye, now: float) -> None:
         self._reader = RunReader(directory, first_seen_ts=now)
         self._inspector = inspector
 
@@ -60,7 +60,7 @@ class GuardedSource:
 class LogSource:
     """A run of which a console log tells, with ``results.csv`` beside it where that is known."""
 
-    def __init__(self, adoption: Adoption, inspector: Inspector, now: float) -> None:
+    def __init__(self, adoption: Adoption, inspector: ProcessEye, now: float) -> None:
         self._inspector = inspector
         self._curves: list[CurveFollower] = []
         self._reader = AdoptedReader(adoption, first_seen_ts=now, open_console=self._open)
@@ -94,7 +94,7 @@ class Sources:
     words: Sequence[str]
     runs_dir: Path
     adoptions: Callable[[], Iterable[Adoption]]
-    inspector: Inspector
+    inspector: ProcessEye
     _open: dict[str, Source] = field(default_factory=dict)
 
     def look(self, now: float) -> list[Shown]:

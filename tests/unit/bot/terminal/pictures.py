@@ -12,8 +12,8 @@ from rich.console import Console
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
+from trainmaster.bot.terminal.canvas import Canvas, Shown
 from trainmaster.bot.terminal.dashboard import dashboard
-from trainmaster.bot.terminal.frame import Frame, Shown
 from trainmaster.bot.terminal.glyphs import UNICODE, Glyphs
 from trainmaster.bot.terminal.sources import GuardedSource
 
@@ -59,8 +59,8 @@ def picture(
     console = Console(
         file=stream, width=width, height=height, force_terminal=colours, color_system="256" if colours else None
     )
-    frame = Frame(width=width, height=height, glyphs=glyphs, now=START_TS + after_s, zone=UTC)
-    console.print(dashboard(runs, host, frame, live=height is not None), soft_wrap=True)
+    canvas = Canvas(width=width, height=height, glyphs=glyphs, now=START_TS + after_s, zone=UTC)
+    console.print(dashboard(runs, host, canvas, live=height is not None), soft_wrap=True)
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 

@@ -55,7 +55,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Canvas:
     """Where it is drawn: ``width`` and ``height`` in cells (None: as long as it likes), ``now`` and its ``zone``."""
 
     width: int
