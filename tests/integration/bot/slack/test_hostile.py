@@ -72,7 +72,8 @@ async def test_each_mischief_delays_and_loses_nothing(store: MessageStore, kind:
     assert slack.counts[kind] > 0
     for number in range(6):
         texts = shown(slack, f"m{number}")
-        assert texts[-1] == f"second {number}"
+        # After more than three internal errors it comes plainer, and says so below.
+        assert texts[-1].splitlines()[0] == f"second {number}"
         assert len(texts) == 1, "posted again though it stood there"
 
 
