@@ -267,7 +267,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """No epoch is ever repeated for a batch; at level observe, Ultralytics does what it does."""
         if self.guard.skip:
-            self.guard.parts.evaluation.settle(self)
+            self.guard.parts.evaluation.unknown_metrics_to_zero(self)
             return False
         step = self.guard.step
         assert step is not None

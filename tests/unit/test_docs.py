@@ -45,6 +45,10 @@ def test_the_index_of_decisions_has_every_page() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
     assert listed == sorted(page.name for page in folder.glob("[0-9]*.md"))
+    numbers = [int(page[:4]) for page in listed]
+    assert numbers == list(range(1, len(listed) + 1))
+    titles = [(folder / page).read_text(encoding="utf-8").partition("\n")[0] for page in listed]
+    assert [title.split()[:2] for title in titles] == [["#", f"{number}."] for number in numbers]
 
 
 @pytest.mark.parametrize(

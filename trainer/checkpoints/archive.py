@@ -173,7 +173,7 @@ def _carry_out(layout: RunLayout, record: ArchiveRecord) -> ArchiveRecord:
         cut_results(layout.results_csv, record.after_epoch)
     for one in record.moved:
         _move(layout.root / one.file, record.folder / one.file, one.saved)
-    return _settled(layout, replace(record, state=ArchiveState.ARCHIVED))
+    return _recorded(layout, replace(record, state=ArchiveState.ARCHIVED))
 
 
 def _finish(layout: RunLayout, record: ArchiveRecord) -> None:
@@ -183,7 +183,7 @@ def _finish(layout: RunLayout, record: ArchiveRecord) -> None:
     begun = [one for one in planned if (record.folder / one.file).is_file()]
     as_planned = [one for one in planned if one in begun or _holds(layout.root / one.file, one.saved)]
     if not begun and as_planned != planned:
-        _settled(layout, replace(record, state=ArchiveState.RETURNED))
+        _recorded(layout, replace(record, state=ArchiveState.RETURNED))
         return
     _carry_out(layout, replace(record, moved=tuple(one for one in record.moved if one in as_planned)))
 
@@ -195,7 +195,7 @@ def _put_back(layout: RunLayout, record: ArchiveRecord) -> ArchiveRecord:
             _move(record.folder / one.file, layout.root / one.file, one.saved, overwrite=True)
     if record.results is not None and (kept := record.folder / record.results.file).is_file():
         copy_verified(kept, layout.results_csv, expected=record.results.saved)
-    return _settled(layout, replace(record, state=ArchiveState.RETURNED))
+    return _recorded(layout, replace(record, state=ArchiveState.RETURNED))
 
 
 def _move(source: Path, target: Path, saved: SavedFile, *, overwrite: bool = False) -> None:
@@ -222,7 +222,7 @@ def _holds(path: Path, saved: SavedFile) -> bool:
     return path.is_file() and path.stat().st_size == saved.bytes and digest_of(path) == saved
 
 
-def _settled(layout: RunLayout, record: ArchiveRecord) -> ArchiveRecord:
+def _recorded(layout: RunLayout, record: ArchiveRecord) -> ArchiveRecord:
     """``record`` is what the manifest says, after all moves are on disk."""
     for folder in {layout.root, *(place.parent for one in record.moved for place in _places(layout, record, one))}:
         if folder.is_dir():

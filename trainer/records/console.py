@@ -103,7 +103,7 @@ def copying() -> Iterator[Copy]:
         if sys.stderr is tees[1]:
             sys.stderr = streams[1]
         for stream in streams:
-            _settle(stream)
+            _flush_or_give_up(stream)
         copy.close()
         _current = None
 
@@ -131,7 +131,7 @@ def _move_loggers(tees: dict[int, Tee]) -> list[tuple[Any, Any]]:
     return moved
 
 
-def _settle(stream: TextIO) -> None:
+def _flush_or_give_up(stream: TextIO) -> None:
     """What ``stream`` still holds is out, or given up: Python would end with exit code 120 over it."""
     try:
         stream.flush()

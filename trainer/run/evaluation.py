@@ -11,7 +11,12 @@ from trainmaster.trainer.data.data_faults import Intake
 from trainmaster.trainer.engines import compat
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.reporter import Reporter
-from trainmaster.trainer.run.validation import InterruptibleValidator, ValidationGuard, settle, sound_labels
+from trainmaster.trainer.run.validation import (
+    InterruptibleValidator,
+    ValidationGuard,
+    sound_labels,
+    unknown_metrics_to_zero,
+)
 from trainmaster.trainer.stop import StopSwitch
 
 
@@ -45,9 +50,9 @@ class Evaluation:
             self._reporter.notice(f"{guard.num_bad} {what}")
         return result
 
-    def settle(self, trainer: EngineTrainer) -> None:
+    def unknown_metrics_to_zero(self, trainer: EngineTrainer) -> None:
         """The epoch's metrics are numbers, whoever made them."""
-        if bad := settle(trainer, self._best_fitness):
+        if bad := unknown_metrics_to_zero(trainer, self._best_fitness):
             self._reporter.unknown_metrics = bad
             self._reporter.notice(f"validation gave values that are not finite, taken as unknown: {', '.join(bad)}")
 

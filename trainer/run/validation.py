@@ -133,7 +133,7 @@ def sound_labels(
             validator.preprocess = own
 
 
-def settle(trainer: EngineTrainer, best_fitness_before: float | None) -> list[str]:
+def unknown_metrics_to_zero(trainer: EngineTrainer, best_fitness_before: float | None) -> list[str]:
     """Metrics of ``trainer`` that are not finite are 0, its fitness is unknown then; names of those metrics.
 
     A NaN in the fitness would be the best for ever, since nothing compares as better, and no best.pt would be written

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tests.support.clocks import SetClock
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.watching.cluster import CLUSTER_RUN, ClusterWatch
 from trainmaster.trainer.contract import ClusterJob
-
-
-class Clock:
-    def now(self) -> float:
-        return 1000.0
 
 
 class Sink:
@@ -42,7 +38,7 @@ def runs(count: int, *, jobs: bool) -> list[RunView]:
 
 def told(controller: Controller | None, views: list[RunView]) -> list[tuple[str, tuple[str, ...]]]:
     sink = Sink()
-    ClusterWatch(controller=controller, sink=sink, clock=Clock()).look(views)
+    ClusterWatch(controller=controller, sink=sink, clock=SetClock()).look(views)
     return sink.told
 
 
