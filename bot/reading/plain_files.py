@@ -23,8 +23,9 @@ _KERNEL_MOUNTS: Final = ("/proc", "/sys", "/dev")
 class NotPlainError(OSError):
     """No regular file, or one that the bot must not read for the owner of the run."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(errno.EPERM, why, str(path))
+    def __init__(self, path: Path, why: str, detail: str = "") -> None:
+        super().__init__(errno.EPERM, why + detail, str(path))
+        self.why = why
 
 
 def open_plain(path: Path, owners: frozenset[int] | None = None) -> int:
@@ -53,7 +54,7 @@ def is_of_kernel(status: os.stat_result) -> bool:
 def _require_plain(path: Path, status: os.stat_result, owners: frozenset[int] | None) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = ", but a directory" if stat.S_ISDIR(status.st_mode) else ""
-        raise NotPlainError(path, f"is not a regular file{kind}")
+        raise NotPlainError(path, "is not a regular file", kind)
     if is_of_kernel(status):
         raise NotPlainError(path, "is one of the kernel's own files")
     if owners is not None and status.st_uid not in owners:

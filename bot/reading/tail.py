@@ -90,7 +90,7 @@ def read_new(
     except (FileNotFoundError, NotADirectoryError):
         return TailRead(data=b"", cursor=cursor, note=TailNote.MISSING)
     except NotPlainError as error:
-        return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error=error.strerror or "")
+        return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error=error.why)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return TailRead(data=b"", cursor=cursor, note=TailNote.UNREADABLE, error=str(error))
 
