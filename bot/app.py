@@ -9,10 +9,12 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.core.health.metrics import CheckTimes, Family, Sight, families
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
 from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.errors import ChatError, StoreError
@@ -21,11 +23,13 @@ from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.reading.run_files import find_runs
 from trainmaster.bot.service.for_ever import for_ever
 from trainmaster.bot.service.lease import BEAT_S, GONE_S
+from trainmaster.bot.service.metrics import MetricsPage
 from trainmaster.bot.service.schedule import Schedule
 from trainmaster.bot.service.state_dir import lock
 from trainmaster.bot.service.systemd import ServiceNotifier
 from trainmaster.bot.service.watchdog import Health, Watchdog
 from trainmaster.bot.settings.model import Settings
+from trainmaster.bot.storage.counts import Counts
 from trainmaster.bot.watching.file_watcher import watch_runs
 from trainmaster.bot.watching.limits import WatchLimits
 from trainmaster.bot.wiring import Wires, wire
@@ -71,6 +75,10 @@ class App:
         self._systemd = ServiceNotifier(os.environ)
         self._schedule = Schedule(self._parts.own_jobs.note)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
+        self._started_ts = self.clock.now()
+        self._tick_s: float | None = None
+        address = settings.metrics_address
+        self._metrics = MetricsPage(address, self._families) if address is not None else None
         self._tasks: list[asyncio.Task[None]] = []
 
     def _list_runs(self) -> tuple[Path, ...]:
@@ -82,13 +90,18 @@ class App:
 
         Raises:
             ChatRefused: Slack refused the tokens or the channel: a person must mend something.
+            TrainmasterError: METRICS_ADDRESS is set and can't be listened on.
         """
+        if self._metrics is not None:
+            await self._metrics.start()
         await self._first(_HOLD_LEASE, self._keep_lease)
         await self._first(CHECK_RUNS, self._check_runs)
         await self._first("look at itself", self._look_at_itself)
         await self._first("digest", self._tell_return)
         await self._first("audit", self.operations.reconcile)
         await self._first("check operations", self.operations.recover)
+        if self._metrics is not None:
+            await self._first("collect metrics", self._metrics.refresh)
         self._schedule_jobs()
         self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")
         self._must_run("watch", self._watch_files)
@@ -145,7 +158,9 @@ class App:
         self._parts.own_jobs.note(_HOLD_LEASE, await asyncio.to_thread(self._parts.lease.keep) or None)
 
     async def _check_runs(self) -> None:
+        began_s = time.monotonic()
         await self.supervisor.tick()
+        self._tick_s = time.monotonic() - began_s
         self._parts.cluster.look(self.supervisor.all())
         self._parts.own_jobs.note("find new runs", self.supervisor.find_fault)
         for run, fault in self.supervisor.take_look_faults():
@@ -161,6 +176,8 @@ class App:
         )
         self._schedule.every(min(every_s, 10.0), "look at itself", self._look_at_itself, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
+        if self._metrics is not None:
+            self._schedule.every(min(every_s, 10.0), "collect metrics", self._metrics.refresh, timeout_s=30.0)
         if self.settings.watchdog_url:
             self._schedule.every(60.0, "ping watchdog", self._watchdog.ping, timeout_s=30.0)
         if self._systemd.watchdog_s is not None:
@@ -209,6 +226,8 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._metrics is not None:
+            await self._metrics.close()
         await self.connection.close()
         self._parts.lease.release()
         self.database.close()
@@ -231,3 +250,33 @@ class App:
             outbox_readable=not unreadable,
             socket_alive=self.connection.alive(),
         )
+
+    def _families(self) -> tuple[Family, ...]:
+        counts = Counts(self.database)
+        alerts, delivery, decisions = None, None, None
+        with contextlib.suppress(StoreError):  # the page says that the database can't be read
+            alerts, delivery, decisions = self._parts.pipeline.firing(), counts.delivery(), counts.decisions()
+        return families(
+            Sight(
+                ts=self.clock.now(),
+                version=_version(),
+                started_ts=self._started_ts,
+                runs=self.supervisor.all(),
+                checks=CheckTimes(
+                    ticked_ts=self.supervisor.last_tick_ts,
+                    tick_s=self._tick_s,
+                    oldest_check_ts=self.supervisor.oldest_check_ts(),
+                ),
+                slack_connected=self.connection.alive(),
+                alerts=alerts,
+                delivery=delivery,
+                decisions=decisions,
+            )
+        )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("trainmaster")
+    except metadata.PackageNotFoundError:
+        return "unknown: not installed"

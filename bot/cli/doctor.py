@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import errno
 import os
 import platform
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +24,7 @@ from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.tokens import plain
+from trainmaster.bot.core.health.address import is_loopback
 from trainmaster.bot.core.health.host import gpu_text
 from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.drivers.host import HostProbe
@@ -29,6 +34,7 @@ from trainmaster.bot.errors import ChatError
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
+from trainmaster.bot.service.metrics import shown
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
 from trainmaster.bot.slack.chat import OnCallSource
 from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
@@ -69,6 +75,7 @@ async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callab
         items.append(Item(mark=Mark.DONE, text="Settings", detail=f"{len(Settings.model_fields)} read, none at fault"))
     items += _directories(settings)
     items += _reach(settings, env_file)
+    items += _metrics(settings.metrics_address)
     items += await _host(settings, now())
     items += await _cluster(settings)
     if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
@@ -113,6 +120,30 @@ def _reach(settings: Settings, env_file: Path | None) -> list[Item]:
             detail = f"{path} is owned by uid {status.st_uid}, who may change it at any time"
             items.append(Item(mark=Mark.WARNING, text=f"{name} is somebody else's", detail=detail))
     return items
+
+
+def _metrics(address: tuple[str, int] | None) -> list[Item]:
+    """Whether the numbers can be served there, and to whom. A bot that runs has the port: that is no failure."""
+    if address is None:
+        return []
+    where = shown(address)
+    if find_spec("prometheus_client") is None:
+        return [Item(mark=Mark.FAILED, text="METRICS_ADDRESS", detail="prometheus-client is not installed")]
+    try:
+        with contextlib.ExitStack() as stack:
+            for family, kind, _, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+                probe = stack.enter_context(socket.socket(family, kind))
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            detail = f"{where} is in use: by the bot if it runs, else set another port"
+            return [Item(mark=Mark.WARNING, text="METRICS_ADDRESS", detail=detail)]
+        return [Item(mark=Mark.FAILED, text="METRICS_ADDRESS", detail=f"{where}: {error.strerror or error}")]
+    if not is_loopback(address[0]):
+        detail = f"{where} is open to others: whoever reaches it reads names of runs without a password"
+        return [Item(mark=Mark.WARNING, text="METRICS_ADDRESS", detail=detail)]
+    return [Item(mark=Mark.DONE, text="METRICS_ADDRESS", detail=f"http://{where}/metrics, for this machine only")]
 
 
 async def _host(settings: Settings, now: float) -> list[Item]:

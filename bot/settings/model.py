@@ -132,6 +132,11 @@ class ServiceSettings(_Section):
         default=None, repr=False
     )
     """Pinged while all is well, so that somebody else notices when the bot is not."""
+    metrics_address: Annotated[
+        tuple[str, int] | None, BeforeValidator(rules.listen_address), Setting("port, HOST:PORT, or off")
+    ] = None
+    """Prometheus reads numbers of runs and alerts there, at /metrics. A port alone serves this machine only; whoever
+    reaches another address reads names of runs without a password."""
     digest_at: Annotated[
         tuple[int, int] | None, BeforeValidator(rules.time_of_day), Setting("HH:MM on this host's clock, or off")
     ] = (9, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ _GROUP_ID: Final = re.compile(r"S[A-Z0-9_]{1,30}")
 _CHANNEL_ID: Final = re.compile(r"[CGD][A-Z0-9_]{1,30}")
 _CHANNEL_NAME: Final = re.compile(r"#?[^\s,#@<>A-Z][^\s,#@<>A-Z]{0,79}")
 _TIME_OF_DAY: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+_LISTEN: Final = re.compile(
+    r"(?:(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?))?:)?(?P<port>[0-9]{1,5})"
+)
 _TIER_TIME: Final = re.compile(r"\s*(?P<number>\d{1,4})\s*(?P<unit>[mh])\s*:")
 _TIER_EXPECTED: Final = "member ids (U…) or user group ids (S…)"
 _UNITS_S: Final = {"m": 60.0, "h": 3600.0}
@@ -152,6 +156,29 @@ def time_of_day(value: Any) -> Any:
     if found is None:
         raise refuse("a time such as 09:00, or off", "No digest is sent with off.")
     return int(found[1]), int(found[2])
+
+
+def listen_address(value: Any) -> Any:
+    """Host and port to listen on; this machine alone where no host is given, None for ``off``."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "off":
+        return None
+    found = _LISTEN.fullmatch(value)
+    host = (found["six"] or found["host"] or "127.0.0.1") if found else ""
+    if found is None or not 1 <= int(found["port"]) <= 65_535 or not _is_host(host, six=found["six"] is not None):
+        raise refuse(
+            "a port such as 9464, HOST:PORT, or off", "Without a host only this machine is served; IPv6 as [::1]:9464."
+        )
+    return host, int(found["port"])
+
+
+def _is_host(host: str, *, six: bool) -> bool:
+    try:
+        return (ipaddress.ip_address(host).version == 6) is six
+    except ValueError:
+        # Digits and dots are meant as an address: a resolver would read 1.2 as 1.0.0.2.
+        return not six and not re.fullmatch(r"[\d.]+", host)
 
 
 def usergroup(value: str | None) -> str | None:

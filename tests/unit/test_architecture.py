@@ -56,7 +56,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "trainmaster.trainer.jobs",
         "trainmaster.__file__",
     ),
-    "bot/service": ("trainmaster.bot.service", "trainmaster.bot.errors"),
+    "bot/service": ("trainmaster.bot.service", "trainmaster.bot.errors", "trainmaster.bot.core.health.metrics"),
     "bot/workspace": ("trainmaster.bot.workspace", "trainmaster.bot.errors"),
     "bot/settings": (
         *("trainmaster.bot.settings", *CORE, CONTRACT, "trainmaster.bot.checks"),
@@ -73,7 +73,7 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "bot/drivers": frozenset({"psutil"}),
-    "bot/service": frozenset({"aiohttp", "apscheduler"}),
+    "bot/service": frozenset({"aiohttp", "apscheduler", "prometheus_client"}),
     "bot/settings": frozenset({"dotenv", "pydantic", "pydantic_core", "pydantic_settings"}),
     "bot/slack": frozenset({"aiohttp", "slack_bolt", "slack_sdk"}),
     "bot/storage": frozenset({"pydantic"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -70,6 +71,14 @@ async def test_nothing_is_changed_by_looking(environ: dict[str, str], workspace:
         pytest.param({"ONCALL_USERS": ""}, "On call", Mark.WARNING, "nobody could approve", id="nobody-on-call"),
         pytest.param({"ONCALL_USERS": "U0ANNA"}, "On call", Mark.WARNING, "ALLOW_SELF_APPROVAL", id="one-on-call"),
         pytest.param({"DISK_FREE_MIN_GIB": "1e9"}, "Disk of RUNS_DIR", Mark.WARNING, "GiB free", id="disk"),
+        pytest.param({"METRICS_ADDRESS": "x"}, "METRICS_ADDRESS", Mark.FAILED, "a port such as 9464", id="metrics"),
+        pytest.param(
+            {"METRICS_ADDRESS": "192.0.2.1:9464"},
+            "METRICS_ADDRESS",
+            Mark.FAILED,
+            "192.0.2.1:9464: ",
+            id="not-our-address",
+        ),
         pytest.param({"RUNS_DIR": "/nowhere"}, "RUNS_DIR", Mark.FAILED, "not there", id="runs-dir"),
         pytest.param({"SLACK_BOT_TOKEN": ""}, "Slack", Mark.UNKNOWN, "not asked", id="not-set"),
         pytest.param({"APPROVALS_REQUIRED": "x"}, "APPROVALS_REQUIRED", Mark.FAILED, "a whole number", id="setting"),
@@ -108,3 +117,17 @@ async def test_slack_away_is_a_failure_and_no_crash(environ: dict[str, str], wor
     assert found["SLACK_BOT_TOKEN"].mark is Mark.FAILED
     assert "cannot be reached" in found["SLACK_BOT_TOKEN"].detail
     assert "Scopes" not in found
+
+
+async def test_an_address_for_metrics_is_tried_and_told_to_whom_it_is_open(environ: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        used = (await diagnose(environ, METRICS_ADDRESS=f"{port}"))["METRICS_ADDRESS"]
+    assert used.mark is Mark.WARNING
+    assert f"127.0.0.1:{port} is in use" in used.detail
+    free = (await diagnose(environ, METRICS_ADDRESS=f"{port}"))["METRICS_ADDRESS"]
+    assert free.mark is Mark.DONE
+    wide = (await diagnose(environ, METRICS_ADDRESS=f"0.0.0.0:{port}"))["METRICS_ADDRESS"]
+    assert wide.mark is Mark.WARNING
+    assert "without a password" in wide.detail
+    assert "METRICS_ADDRESS" not in await diagnose(environ)

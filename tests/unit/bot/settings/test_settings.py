@@ -89,6 +89,20 @@ def test_every_fault_is_told_at_once(environ: dict[str, str], tmp_path: Path) ->
         ("CHECK_INTERVAL_S", "inf", "a number (s)"),
         ("STALL_FACTOR", "1", "above 1"),
         ("WATCHDOG_URL", "hc-ping.com/x", "http:// or https://"),
+        *(
+            ("METRICS_ADDRESS", value, "a port such as 9464, HOST:PORT, or off")
+            for value in (
+                "yes",
+                "0",
+                "65536",
+                "1.2:9464",
+                "::1:9464",
+                "[1.2.3.4]:9464",
+                "http://h:1",
+                "a b:9464",
+                "h:-1",
+            )
+        ),
         ("LOG_LEVEL", "loud", "DEBUG, INFO, WARNING or ERROR"),
     ],
 )
@@ -114,6 +128,13 @@ def test_a_wrong_value_is_named_with_what_is_expected(
         ("LOG_LEVEL", "debug", "DEBUG"),
         ("CHECK_INTERVAL_S", " 5 ", 5.0),
         ("WATCHDOG_URL", "https://hc-ping.com/x", "https://hc-ping.com/x"),
+        ("METRICS_ADDRESS", "", None),
+        ("METRICS_ADDRESS", "Off", None),
+        ("METRICS_ADDRESS", "9464", ("127.0.0.1", 9464)),
+        ("METRICS_ADDRESS", ":9464", ("127.0.0.1", 9464)),
+        ("METRICS_ADDRESS", "0.0.0.0:9464", ("0.0.0.0", 9464)),
+        ("METRICS_ADDRESS", "gpu-1.lab:9464", ("gpu-1.lab", 9464)),
+        ("METRICS_ADDRESS", "[::1]:9464", ("::1", 9464)),
     ],
 )
 def test_a_right_value_is_taken(environ: dict[str, str], name: str, value: str, expected: Any) -> None:
