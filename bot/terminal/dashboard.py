@@ -21,7 +21,7 @@ _MAX_GPUS: Final = 4
 _FEW_BESIDE_MANY: Final = 3
 _ESSENTIAL: Final = 4
 """Lines of a run that come before any event: its name, two bars and the bad batches."""
-_HINT: Final = "Ctrl-C ends this view, never a training"
+_HINT: Final = "Ctrl-C ends the view only"
 
 
 def dashboard(runs: Sequence[Shown], host: HostFact | None, canvas: Canvas, *, live: bool, waits: str = "") -> Group:

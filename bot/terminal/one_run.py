@@ -224,8 +224,10 @@ def _speed(shown: Shown, canvas: Canvas) -> str:
         parts.append(f"{beat.memory_gib:.1f} GiB of GPU memory")
     record = view.record
     if record is not None and record.started_ts is not None:
-        end = canvas.now if view.state.active or view.state is RunState.UNKNOWN else (record.updated_ts or canvas.now)
-        parts.append(f"running for {duration(max(0.0, end - record.started_ts))}")
+        ended = not view.state.active and view.state is not RunState.UNKNOWN
+        newest = max(record.updated_ts or 0.0, beat.ts if beat else 0.0) or canvas.now
+        lasted = duration(max(0.0, (newest if ended else canvas.now) - record.started_ts))
+        parts.append(f"{'ran' if ended else 'running'} for {lasted}")
     return ", ".join(parts)
 
 

@@ -40,7 +40,7 @@ def console_for(stream: TextIO) -> Console:
     )
 
 
-def frame_of(console: Console, now: float, *, whole: bool) -> Canvas:
+def canvas_of(console: Console, now: float, *, whole: bool) -> Canvas:
     """As large as the terminal is now; ``whole`` has no end below."""
     return Canvas(
         width=max(20, console.width),
@@ -54,7 +54,7 @@ def frame_of(console: Console, now: float, *, whole: bool) -> Canvas:
 def print_once(draw: Draw, stream: TextIO) -> None:
     """The picture stands on ``stream``, as long as it is."""
     console = console_for(stream)
-    console.print(draw(frame_of(console, time.time(), whole=True)), soft_wrap=True)
+    console.print(draw(canvas_of(console, time.time(), whole=True)), soft_wrap=True)
 
 
 def draw_for_ever(draw: Draw, stream: TextIO, *, interval_s: float) -> None:
@@ -65,12 +65,12 @@ def draw_for_ever(draw: Draw, stream: TextIO, *, interval_s: float) -> None:
         SystemExit: SIGTERM or SIGHUP.
     """
     console = console_for(stream)
-    first = draw(frame_of(console, time.time(), whole=False))
+    first = draw(canvas_of(console, time.time(), whole=False))
     with _Ending() as ending:
         with Live(first, console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
             live.refresh()
             while not ending.within(interval_s):
-                live.update(draw(frame_of(console, time.time(), whole=False)), refresh=True)
+                live.update(draw(canvas_of(console, time.time(), whole=False)), refresh=True)
         ending.carry_out()
 
 
