@@ -278,7 +278,7 @@ class SlackConnection:
         bolt_log = _LOG.getChild("bolt")
         bolt_log.setLevel(logging.ERROR)  # else Bolt warns of every event that is none of ours
         return AsyncApp(
-            name="trainmaster",
+            name=bolt_log.name,  # Bolt gives the logger of that name the level of ``logger``
             client=self._client,
             authorize=authorize,
             logger=bolt_log,

@@ -47,8 +47,9 @@ async def diagnose(environ: dict[str, str], **changed: str) -> dict[str, Item]:
 async def test_a_sound_installation_has_nothing_to_mend(environ: dict[str, str]) -> None:
     found = await diagnose(environ)
     assert found["Memory"].mark is Mark.DONE
-    # A host without a GPU can run the bot as well.
-    assert {item.mark for text, item in found.items() if text != "GPU"} == {Mark.DONE}
+    # A host without a GPU, or whose Slurm commands know no cluster, can run the bot as well.
+    assert {text for text, item in found.items() if item.mark is not Mark.DONE} <= {"GPU", "Slurm"}
+    assert not [item for item in found.values() if item.mark is Mark.FAILED]
     assert "1 guarded run in" in found["RUNS_DIR"].detail
     assert "signed in to Local workspace as U0TRAINMASTER" in found["SLACK_BOT_TOKEN"].detail
     assert found["Alert channel"].detail == "#training is C0TRAIN"

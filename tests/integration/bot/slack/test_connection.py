@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
@@ -166,6 +167,14 @@ async def test_a_client_that_gave_up_is_replaced_as_a_whole(caplog: pytest.LogCa
         async with asyncio.timeout(WAIT_S):  # the watcher may come to its word after the new socket is in use
             while "was replaced" not in caplog.text:  # noqa: ASYNC110 - a log line wakes nobody
                 await asyncio.sleep(0.01)
+
+
+async def test_warnings_of_the_bot_are_not_silenced_by_bolt() -> None:
+    logging.getLogger("trainmaster").setLevel(logging.NOTSET)
+    async with connected() as scene:
+        await scene.page.slash("anna", "/train", "status", "training")
+        await scene.shown("heard status")
+        assert logging.getLogger("trainmaster").level == logging.NOTSET
 
 
 async def test_tokens_show_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
