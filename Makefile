@@ -8,13 +8,17 @@ ARGS ?=
 WORKERS ?= 2
 GENERATIONS ?= 8.3.230 8.4.0 8.4.40 8.4.100 8.4.150
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -p trainmaster.trainer
-.PHONY: demo test generations check types format bench clean
+.PHONY: demo test cluster generations check types format bench clean
 
 demo: $(READY)
 	$(BIN)/python -m bot demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not cluster" $(ARGS)
+
+# Whole stories on a real Slurm of several nodes, all on this machine; they wait for its queue, so one after the other.
+cluster: $(READY)
+	$(BIN)/python -m pytest -m cluster $(ARGS)
 
 # The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
 generations: $(READY)

@@ -13,7 +13,7 @@ from tests.integration.trainer.conftest import TINY_MODEL
 from tests.support.slurm import Cluster, environment, needs_slurm, until
 from trainmaster.trainer.contract import RunLayout, read_json
 
-pytestmark = [pytest.mark.slurm, pytest.mark.training, needs_slurm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(600)]
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "slurm.md"
 ROOT = GUIDE.parents[1]

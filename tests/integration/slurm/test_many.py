@@ -22,7 +22,7 @@ from trainmaster.bot.drivers.slurm.client import SlurmClient
 from trainmaster.bot.drivers.slurm.driver import SlurmDriver
 from trainmaster.trainer.contract import RunLayout
 
-pytestmark = [pytest.mark.slurm, needs_slurm, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.slurm, pytest.mark.cluster, needs_slurm, pytest.mark.timeout(7200)]
 
 ROUNDS = int(os.environ.get("TRAINMASTER_SLURM_ROUNDS", "1"))
 SEED = os.environ.get("TRAINMASTER_SEED", "1")

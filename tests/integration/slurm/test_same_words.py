@@ -10,7 +10,7 @@ from tests.integration.slurm.conftest import ANN, BOB, Lab
 from tests.support.slurm import needs_slurm
 from trainmaster.trainer.contract import ExitCode, RunRecordState
 
-pytestmark = [pytest.mark.slurm, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
 
 
 async def test_status_names_job_node_and_restarts(lab: Lab) -> None:

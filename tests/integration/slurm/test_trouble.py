@@ -11,7 +11,7 @@ from tests.integration.slurm.conftest import ANN, Lab
 from tests.support.slurm import needs_slurm, until
 from trainmaster.trainer.contract import RunLayout
 
-pytestmark = [pytest.mark.slurm, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
 
 
 async def goes_on(lab: Lab, number: str, attempt: int) -> None:
