@@ -81,22 +81,22 @@ class SlackChat:
             )
 
     async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
-        """See :class:`trainmaster.bot.alerting.sending.SearchableChat`. Newest first. Direct messages to a person are
-        not looked through, as their channel has another name."""
+        """See :class:`trainmaster.bot.alerting.sending.SearchableChat`. Of several the newest. Direct messages to a
+        person are not looked through, as their channel has another name."""
         if self._blind or not channel.startswith(("C", "G", "D")):
             return None
         cursor: str | None = None
+        newest: str | None = None
         for _ in range(_MAX_PAGES):
             answer = await self._page(channel, thread_ts, since_ts, cursor)
             listed: Any = answer.get("messages")
-            for one in listed if isinstance(listed, list) else ():
-                if _key_of(one) == key:
-                    return Posted(channel=channel, ts=str(one["ts"]))
+            stamps = [str(one["ts"]) for one in listed if _key_of(one) == key] if isinstance(listed, list) else []
+            newest = max([*stamps, *([newest] if newest else [])], key=float, default=None)
             following: Any = answer.get("response_metadata")
             cursor = following.get("next_cursor") if isinstance(following, dict) else None
-            if not cursor:
+            if not cursor or (newest and thread_ts is None):  # a channel is listed newest first, a thread oldest first
                 break
-        return None
+        return Posted(channel=channel, ts=newest) if newest else None
 
     async def _page(
         self, channel: str, thread_ts: str | None, since_ts: float, cursor: str | None
