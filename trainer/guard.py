@@ -91,6 +91,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         given |= {name: value for name, value in wanted.items() if name not in GUARD_ONLY}
         self._loaders: list[GuardedLoader] = []
         self.guard = RunGuard(settings, rows, user=user, plan=plan)
+        self._goes_on_in = given.get("save_dir")
         with self.guard.starting_up():
             super().__init__(cfg, given, _callbacks)
         if settings.exact and given.get("workers") is not None:
@@ -129,6 +130,8 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         else:
             self.resume = True
             self.args.resume = str(self.guard.plan.path)
+            if self._goes_on_in:  # 8.3.230 and 8.4.0 take it out of the overrides
+                self.args.save_dir = self._goes_on_in
         self.guard.open(self)
 
     def setup_model(self) -> Any:

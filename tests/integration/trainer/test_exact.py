@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 from tests.integration.trainer.runs import differences, events, layout_of
 from trainmaster import GuardedDetectionTrainer
@@ -19,6 +20,9 @@ from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.data.tracing import SOURCES_KEY
 
 pytestmark = pytest.mark.training
+
+MULTI_SCALE = 0.5 if isinstance(DEFAULT_CFG_DICT["multi_scale"], float) else True
+"""Older generations know on and off only."""
 
 
 KILLED = """
@@ -60,7 +64,14 @@ def test_a_killed_exact_run_ends_as_the_one_that_was_not(
 
     monkeypatch.setitem(guard.TRAINERS, "detect", Recorded)
     overrides = settings(
-        epochs=4, workers=workers, exact=True, snapshot_s=0.0001, nbs=8, close_mosaic=1, multi_scale=0.5, mixup=0.5
+        epochs=4,
+        workers=workers,
+        exact=True,
+        snapshot_s=0.0001,
+        nbs=8,
+        close_mosaic=1,
+        multi_scale=MULTI_SCALE,
+        mixup=0.5,
     )
     run = killed(overrides, at=at)
     (last_state,) = [path for path in RunLayout(run).states.iterdir() if path.name == "snapshot.pt"]
