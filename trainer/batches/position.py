@@ -32,6 +32,7 @@ class Position:
         self.window_open = False
         """Whether a batch since the last optimizer step has been begun."""
         self._aligned = True
+        self._resumed = False
         self._nominal = 1
         self._built = 1
 
@@ -58,6 +59,7 @@ class Position:
         self.last_step = last_step
         self.window_open = window_open
         self._aligned = False
+        self._resumed = True
 
     def start_over(self) -> None:
         """The pipeline was rebuilt and the loop counts anew: nothing of an interruption is to be made up for."""
@@ -70,7 +72,12 @@ class Position:
         if self.warmup_from:
             warming = self._warm_up(trainer)
         else:
-            warming = self._engine.warms_up(self.ni, self._engine.loop_warmup(trainer, self.batches))
+            length = self._engine.loop_warmup(trainer, self.batches)
+            warming = self._engine.warms_up(self.ni, length)
+            if self._resumed and not warming:
+                self._engine.after_warm_up(trainer, length, built=self._built)
+                self._nominal = trainer.accumulate
+            self._resumed = False
         if not self._aligned:
             if warming:
                 self._nominal = trainer.accumulate

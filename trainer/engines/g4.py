@@ -73,3 +73,6 @@ class G4(G5):
     def warms_up(self, place: int, length: int) -> bool:
         """Whether batch ``place``, from 0, belongs to a warm-up of ``length`` batches."""
         return bool(length) and place <= length
+
+    def after_warm_up(self, trainer: Any, length: int, *, built: int) -> None:
+        """Accumulation and momenta are where warm-up aims: its last batch gets there."""

@@ -37,3 +37,12 @@ class G5(G6):
         """What the accumulation rises to in warm-up."""
         del built
         return float(trainer.args.nbs / trainer.batch_size)
+
+    def after_warm_up(self, trainer: Any, length: int, *, built: int) -> None:
+        """Accumulation and momenta stay where the last batch of warm-up put them, a step short of where it aims."""
+        if length <= 0:
+            return
+        rates = [group["lr"] for group in trainer.optimizer.param_groups]
+        self.warm_up(trainer, length - 1, length, epoch=0, built=built)
+        for group, rate in zip(trainer.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # the scheduler's

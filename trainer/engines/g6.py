@@ -181,3 +181,6 @@ class G6:
             group["lr"] = float(np.interp(place, ramp, [start, end]))
             if "momentum" in group:
                 group["momentum"] = float(np.interp(place, ramp, [trainer.args.warmup_momentum, trainer.args.momentum]))
+
+    def after_warm_up(self, trainer: Any, length: int, *, built: int) -> None:
+        """Accumulation and momenta as a warm-up of ``length`` batches leaves them: here, where it aims."""

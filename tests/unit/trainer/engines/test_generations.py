@@ -95,3 +95,15 @@ def test_an_older_generation_is_a_difference_and_no_copy(generation: type[G6]) -
     assert len(inspect.getsource(inspect.getmodule(generation) or generation).splitlines()) <= 200
     older = set(generation.seams.markers.items())
     assert older - set(generation.__mro__[1].seams.markers.items())  # type: ignore[attr-defined]
+
+
+def test_a_warm_up_that_stops_short_leaves_its_momenta_there_and_the_rates_alone() -> None:
+    given = trainer()
+    for group in given.optimizer.param_groups:
+        group["lr"] = 0.005
+    G5().after_warm_up(given, 10, built=5)
+    assert [group["lr"] for group in given.optimizer.param_groups] == [0.005, 0.005]
+    assert [round(group["momentum"], 6) for group in given.optimizer.param_groups] == [0.89, 0.89]
+    untouched = trainer()
+    G6().after_warm_up(untouched, 10, built=5)
+    assert [group["momentum"] for group in untouched.optimizer.param_groups] == [0.9, 0.9]
