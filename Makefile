@@ -14,11 +14,11 @@ demo: $(READY)
 	$(BIN)/python -m bot demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not cluster" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --leave-out cluster $(ARGS)
 
 # Whole stories on a real Slurm of several nodes, all on this machine; they wait for its queue, so one after the other.
 cluster: $(READY)
-	$(BIN)/python -m pytest -m cluster $(ARGS)
+	$(BIN)/python -m pytest --only cluster $(ARGS)
 
 # The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
 generations: $(READY)
@@ -29,7 +29,7 @@ generations: $(READY)
 			$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade --target $$folder \
 				ultralytics==$$version && touch $$folder/.ready || exit 1; }; \
 		echo "Ultralytics $$version:"; \
-		PYTHONPATH=$$folder:$(CURDIR) $(BIN)/python -m pytest -n $(WORKERS) -m generations $(ARGS) || exit 1; \
+		PYTHONPATH=$$folder:$(CURDIR) $(BIN)/python -m pytest -n $(WORKERS) --only generations $(ARGS) || exit 1; \
 	done
 
 check: $(READY)

@@ -23,6 +23,25 @@ hear_signals_that_the_parent_ignored()
 LEFTOVERS = pytest.StashKey[Leftovers]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Beside ``-m``, of which the last one given replaces those before: what make asks for holds whatever ARGS says."""
+    group = parser.getgroup("trainmaster")
+    group.addoption("--only", metavar="MARK", help="only tests of this mark, and of those only what -m takes")
+    group.addoption("--leave-out", metavar="MARK", help="no tests of this mark, even if -m takes them")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    only, left_out = config.getoption("--only"), config.getoption("--leave-out")
+    chosen = [
+        item
+        for item in items
+        if (only is None or item.get_closest_marker(only)) and not (left_out and item.get_closest_marker(left_out))
+    ]
+    if len(chosen) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFTOVERS] = Leftovers(session=new_session(), worker=WORKER or "main")
 

@@ -14,8 +14,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from tests.support.clocks import VirtualLoop, run_virtually
 from tests.unit.bot.alerting.fakes import Desk, FakeChannel, finding
-from tests.unit.bot.alerting.virtual_time import VirtualLoop, run_virtually
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.core.alerts.finding import Nature, Severity

@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.clocks import SystemClock
 from tests.support.one_run import OneRun
+from tests.support.outboxes import FakeChat, FakeOutbox
 from tests.unit.bot.operations.paper import ALICE, BOB
-from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
 from trainmaster.bot.core.decisions.operation import EntryKind, OperationState, Step
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
@@ -87,7 +87,7 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
     await until(run, 3, 2)
 
     database = Database(tmp_path / "state" / "db.sqlite3")
-    forensics, outbox = TrainerCli(), PaperOutbox()
+    forensics, outbox = TrainerCli(), FakeOutbox(delivers=True)
     own = driver.identify(os.getpid())
     assert own is not None
     operations = Operations(
@@ -105,7 +105,7 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
         outbox=outbox,
         audit=AuditLog(tmp_path / "state" / "audit.jsonl"),
         transactions=database,
-        chat=PaperChat(ALICE, BOB),
+        chat=FakeChat(ALICE, BOB),
         instance=own,
     )
     name = run.look().run

@@ -1,61 +1,38 @@
-"""Stand-ins for the ports of the core. They keep what they were told, and refuse what the real ones refuse."""
+"""What is said and written down, for tests: the channel's outbox, who is on call, the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from trainmaster.bot.core.alerts.alert import Alert
-from trainmaster.bot.core.alerts.silence import Silence
-from trainmaster.bot.core.conversation.message import Message, Reply
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.decisions.audit import AuditReport
+from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Posted
 
 
 @dataclass
-class FakeRuns:
-    """Views as given; reading anew changes nothing."""
-
-    views: list[RunView] = field(default_factory=list)
-
-    def all(self) -> Sequence[RunView]:
-        return self.views
-
-    def find(self, name_or_id: str) -> RunView | None:
-        return next((view for view in self.views if name_or_id in {view.run, view.name}), None)
-
-    async def refresh(self, run: str) -> RunView | None:
-        return self.find(run)
-
-
-@dataclass
-class FakeChat:
-    """Only tells who is on call."""
-
-    people_on_call: frozenset[str] = frozenset({"U0ANNA", "U0BEN"})
-
-    async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
-        raise AssertionError("commands never post by themselves")
-
-    async def update(self, posted: Posted, message: Message) -> None:
-        raise AssertionError("commands never edit by themselves")
-
-    async def on_call(self) -> frozenset[str]:
-        return self.people_on_call
-
-
-@dataclass
 class FakeOutbox:
-    """Keys of posted messages by place."""
+    """What the channel would say, by key, with every version. A message stands where ``keys`` says; ``delivers`` posts
+    whatever is put, at once."""
 
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
-    said: dict[str, Message] = field(default_factory=dict)
+    delivers: bool = False
+    versions: dict[str, list[Message]] = field(default_factory=dict)
+    channels: dict[str, str | None] = field(default_factory=dict)
+    threads: dict[str, str | None] = field(default_factory=dict)
     twins: set[str] = field(default_factory=set)
 
     def put(self, key: str, message: Message, *, channel: str | None = None, thread_of: str | None = None) -> None:
-        self.said[key] = message
+        self.versions.setdefault(key, []).append(message)
+        self.channels[key] = channel
+        self.threads[key] = thread_of
 
     def posted(self, key: str) -> Posted | None:
+        if self.delivers and key in self.versions:
+            return Posted(channel="C1", ts="1.0")
         return next((Posted(channel=c, ts=ts) for (c, ts), known in self.keys.items() if known == key), None)
 
     def may_stand_twice(self, key: str) -> bool:
@@ -64,117 +41,52 @@ class FakeOutbox:
     def key_at(self, channel: str, ts: str) -> str | None:
         return self.keys.get((channel, ts))
 
-
-@dataclass
-class FakeAlerts:
-    """Firing alerts; acknowledging one that does not fire gives None, as the pipeline does."""
-
-    alerts: list[Alert] = field(default_factory=list)
-    acked: list[tuple[str, str]] = field(default_factory=list)
-    silenced: list[tuple[str, float]] = field(default_factory=list)
-    book: list[Silence] = field(default_factory=list)
-
-    def firing(self, run: str | None = None) -> Sequence[Alert]:
-        return [alert for alert in self.alerts if run in {None, alert.finding.run}]
-
-    def _find(self, fingerprint: str) -> Alert | None:
-        return next((alert for alert in self.alerts if alert.fingerprint == fingerprint), None)
-
-    def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        found = self._find(fingerprint)
-        if found:
-            self.acked.append((fingerprint, user))
-        return found
-
-    def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
-        found = self._find(fingerprint)
-        if found:
-            self.silenced.append((fingerprint, until_ts))
-        return found
-
-    def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        found = self._find(fingerprint)
-        covering = [one for one in self.book if found and one.covers(found, now)]
-        self.book = [one for one in self.book if one not in covering]
-        return found if covering else None
-
-    def silences(self, now: float) -> Sequence[Silence]:
-        return [one for one in self.book if one.until_ts > now]
-
-    def silence_where(
-        self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
-    ) -> Silence:
-        made = Silence(id=len(self.book) + 1, until_ts=until_ts, by=user, created_ts=now, run=run, check=check)
-        self.book.append(made)
-        return made
-
-    def end_silence(self, silence_id: int, user: str, now: float) -> bool:
-        ended = [one for one in self.silences(now) if one.id == silence_id]
-        self.book = [one for one in self.book if one not in ended]
-        return bool(ended)
+    def last(self, key: str) -> Message:
+        return self.versions[key][-1]
 
 
-@dataclass
-class FakeOperations:
-    """Keeps what was asked of it; the answer names it."""
+class FakeChat:
+    """Only tells who is on call, unless a ``fault`` keeps it from that."""
 
-    asked: list[tuple[object, ...]] = field(default_factory=list)
+    def __init__(self, *users: str) -> None:
+        self.users = frozenset(users)
+        self.fault: Exception | None = None
 
-    def _answer(self, *asked: object) -> Reply:
-        self.asked.append(asked)
-        return Reply(message=Message(title=str(asked[0])))
+    async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
+        raise AssertionError("commands and operations speak through the outbox")
 
-    async def propose_rollback(
-        self,
-        run: str,
-        user: str,
-        *,
-        channel: str | None = None,
-        thread_of: str | None = None,
-        to_epoch: int | None = None,
-        level: str | None = None,
-        dry_run: bool = False,
-    ) -> Reply:
-        return self._answer("rollback", run, user, to_epoch, level, dry_run)
+    async def update(self, posted: Posted, message: Message) -> None:
+        raise AssertionError("commands and operations speak through the outbox")
 
-    async def stop_now(self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None) -> Reply:
-        return self._answer("stop now", run, user)
-
-    async def stop_after_epoch(
-        self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None
-    ) -> Reply:
-        return self._answer("stop after epoch", run, user)
-
-    async def continue_run(self, run: str, user: str, why: str = "", *, channel: str | None = None) -> Reply:
-        return self._answer("continue", run, user, why)
-
-    async def resume(self, run: str, user: str, *, channel: str | None = None, level: str | None = None) -> Reply:
-        return self._answer("resume", run, user, level)
-
-    async def archives(self, run: str) -> Reply:
-        return self._answer("archives", run)
-
-    async def bring_back(self, run: str, user: str, name: str) -> Reply:
-        return self._answer("bring back", run, user, name)
-
-    def run_of(self, key: str) -> str | None:
-        return "second-0001" if key.startswith(("approval/", "operation/")) else None
-
-    def audit_trail(self, limit: int = 15) -> Reply:
-        return self._answer("audit", limit)
-
-    async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
-        return self._answer("decide", approval_id, user, approve, reason)
+    async def on_call(self) -> frozenset[str]:
+        if self.fault is not None:
+            raise self.fault
+        return self.users
 
 
-@dataclass
-class FakeSelection:
-    """Runs chosen by channel."""
+class FakeAudit:
+    """An audit log that can be full."""
 
-    runs: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+        """Who did what."""
+        self.outcomes: list[str] = []
+        """What came of each, as far as it says so."""
+        self.acts: set[tuple[str, object]] = set()
+        self.full = False
 
-    def chosen(self, channel: str) -> str | None:
-        return self.runs.get(channel)
+    def append(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        if self.full:
+            raise StoreError("audit-log", "audit.jsonl cannot be written: no space left on device.")
+        json.dumps(detail)
+        self.entries.append((actor, action))
+        self.outcomes.append(str(detail.get("outcome", "")))
 
-    def choose(self, channel: str, run: str) -> None:
-        self.runs[channel] = run
+    def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        about = (action, detail["operation"])
+        if about not in self.acts:
+            self.append(actor, action, subject, detail, now)
+            self.acts.add(about)
+
+    def verify(self) -> AuditReport:
+        return AuditReport(num_entries=len(self.entries), head="0" * 64, faults=())

@@ -16,8 +16,8 @@ import pytest
 from tests.integration.trainer.conftest import TINY_MODEL
 from tests.support.clocks import SetClock
 from tests.support.one_run import OneRun
+from tests.support.outboxes import FakeChat, FakeOutbox
 from tests.unit.bot.operations.paper import ALICE, BOB
-from tests.unit.bot.operations.paper_office import PaperChat, PaperOutbox
 from trainmaster.bot.cli.adopt import Wanted, adopt
 from trainmaster.bot.core.decisions.operation import OperationState
 from trainmaster.bot.drivers.local.driver import LocalDriver
@@ -111,10 +111,10 @@ async def test_unguarded_training_is_taken_back_and_goes_on(trainer: tuple[subpr
         approvals=SqliteApprovals(database),
         operations=SqliteOperations(database),
         intents=SqliteIntents(database),
-        outbox=PaperOutbox(),
+        outbox=FakeOutbox(delivers=True),
         audit=AuditLog(state / "audit.jsonl"),
         transactions=database,
-        chat=PaperChat(ALICE, BOB),
+        chat=FakeChat(ALICE, BOB),
         instance=own,
     )
     try:

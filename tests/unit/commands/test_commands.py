@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.clocks import SetClock
-from tests.support.outboxes import FakeAlerts, FakeChat, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
 from tests.support.run_dirs import START_TS, WrittenRun
+from tests.support.worlds import ANNA, CommandWorld, FakeRuns
 from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.reading.run_files import RunReader
-from trainmaster.commands import COMMANDS, Context, dispatch
+from trainmaster.commands import COMMANDS, dispatch
 from trainmaster.trainer.contract import RunRecordState
 
 Say = Callable[..., Awaitable[Reply]]
 
 
-@dataclass
-class World:
-    context: Context
-    runs: FakeRuns
-    operations: FakeOperations
-    alerts: FakeAlerts
-    outbox: FakeOutbox
-    selection: FakeSelection
-
-    async def say(self, text: str, *, user: str = "U0ANNA", thread_ts: str | None = None) -> Reply:
+class World(CommandWorld):
+    async def say(self, text: str, *, user: str = ANNA, thread_ts: str | None = None) -> Reply:
         origin = Origin.THREAD if thread_ts else Origin.SLASH
         request = Request(origin=origin, user=user, channel="C0TRAIN", text=text, thread_ts=thread_ts)
         return await dispatch(request, self.context, COMMANDS)
@@ -62,19 +52,7 @@ def written(tmp_path: Path) -> WrittenRun:
 
 @pytest.fixture
 def world(written: WrittenRun) -> World:
-    runs, operations, alerts = FakeRuns([_view(written)]), FakeOperations(), FakeAlerts()
-    outbox, selection = FakeOutbox(), FakeSelection()
-    context = Context(
-        runs=runs,
-        operations=operations,
-        alerts=alerts,
-        outbox=outbox,
-        on_call=OnCall(FakeChat()),
-        clock=SetClock(START_TS + 152),
-        selection=selection,
-        report_limits=ReportLimits(),
-    )
-    return World(context, runs, operations, alerts, outbox, selection)
+    return World(runs=FakeRuns([_view(written)]), clock=SetClock(START_TS + 152))
 
 
 async def test_status_says_everything_a_person_asks_for(world: World) -> None:

@@ -2,63 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
-from tests.support.clocks import SetClock
-from tests.support.outboxes import FakeAlerts, FakeChat, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
+from tests.support.outboxes import FakeOutbox
+from tests.support.worlds import BEN, CommandWorld, FakeAlerts, FakeRuns, nonfinite_alert
 from tests.unit.conftest import Look
-from trainmaster.bot.core.alerts.alert import Alert, AlertState
-from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
-from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations.on_call import OnCall
-from trainmaster.commands import Context
-from trainmaster.commands.request_handler import RequestHandler
 
 FINGERPRINT = "digits-0001/nonfinite/attempt1/epoch1"
 
 
-@dataclass
-class World:
-    people: RequestHandler
-    operations: FakeOperations
-    alerts: FakeAlerts
-    outbox: FakeOutbox
-    clock: SetClock
-
+class World(CommandWorld):
     async def press(self, action: ActionId, value: str, *, reason: str = "") -> object:
-        press = Press(action=action, value=value, user="U0BEN", channel="C1", message_ts="5.0", reason=reason)
-        return await self.people.action(press)
+        press = Press(action=action, value=value, user=BEN, channel="C1", message_ts="5.0", reason=reason)
+        return await self.handler.action(press)
 
 
 @pytest.fixture
 def world(look: Look) -> World:
-    finding = Finding(
-        run="digits-0001",
-        check="nonfinite",
-        key="attempt1/epoch1",
-        severity=Severity.WARNING,
-        nature=Nature.CONDITION,
-        ts=1.0,
-        title="digits: loss is not finite",
-    )
-    alerts = FakeAlerts([Alert(finding=finding, state=AlertState.FIRING, since_ts=1.0, updated_ts=1.0)])
-    operations, outbox, clock = FakeOperations(), FakeOutbox({("C1", "5.0"): FINGERPRINT}), SetClock()
-    context = Context(
+    return World(
         runs=FakeRuns([look()]),
-        operations=operations,
-        alerts=alerts,
-        outbox=outbox,
-        on_call=OnCall(FakeChat()),
-        clock=clock,
-        selection=FakeSelection(),
-        report_limits=ReportLimits(),
+        alerts=FakeAlerts([nonfinite_alert(Severity.WARNING)]),
+        outbox=FakeOutbox({("C1", "5.0"): FINGERPRINT}),
     )
-    return World(RequestHandler(context, silence_s=7200.0, notify=lambda: None), operations, alerts, outbox, clock)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +109,14 @@ async def test_an_alert_that_is_over_is_refused(world: World, action: ActionId) 
 
 
 async def test_only_whole_commands_are_answered_in_a_thread_and_only_under_our_messages(world: World) -> None:
-    assert world.people.is_command("status")
-    assert not world.people.is_command("status is bad today")
-    assert world.people.is_ours("C1", "5.0")
-    assert not world.people.is_ours("C1", "6.0")
+    assert world.handler.is_command("status")
+    assert not world.handler.is_command("status is bad today")
+    assert world.handler.is_ours("C1", "5.0")
+    assert not world.handler.is_ours("C1", "6.0")
 
 
 async def test_words_reach_the_commands(world: World) -> None:
     request = Request(origin=Origin.MENTION, user="U0BEN", channel="C1", text="runs")
-    reply = await world.people.command(request)
+    reply = await world.handler.command(request)
     assert reply is not None
     assert reply.message.title == "1 run, 1 at work"

@@ -2,83 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from tests.support.clocks import SetClock
-from tests.support.outboxes import FakeAlerts, FakeChat, FakeOperations, FakeOutbox, FakeRuns, FakeSelection
-from trainmaster.bot.core.alerts.alert import Alert, AlertState
-from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from tests.support.worlds import ANNA, CommandWorld, FakeAlerts, FakeRoles, nonfinite_alert
 from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
 from trainmaster.bot.core.conversation.standing import Standing
-from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations.on_call import OnCall
-from trainmaster.commands import Context
-from trainmaster.commands.request_handler import RequestHandler
 
-ON_CALL, MEMBER, GUEST, OUTSIDER = "U0ANNA", "U0MEM", "U0GUEST", "U0OUT"
+ON_CALL, MEMBER, GUEST, OUTSIDER = ANNA, "U0MEM", "U0GUEST", "U0OUT"
 CARE = [ActionId.ACK, ActionId.SILENCE, ActionId.UNSILENCE]
 EVERY_BUTTON = list(ActionId)
 
 
-@dataclass
-class FakeRoles:
-    standings: dict[str, Standing] = field(default_factory=lambda: {GUEST: Standing.GUEST})
-    members: frozenset[str] = frozenset({ON_CALL, MEMBER, GUEST})
+class Office(CommandWorld):
+    """A workspace with a guest and a stranger; the loss of digits is not finite."""
 
-    async def standing(self, user: str) -> Standing:
-        return self.standings.get(user, Standing.MEMBER)
-
-    async def is_member(self, user: str) -> bool:
-        return user in self.members
-
-    async def reaches(self, channel: str) -> bool:
-        return channel == "C1"
-
-
-class FakeAudit:
-    def __init__(self) -> None:
-        self.entries: list[tuple[str, str, str]] = []
-
-    def append(self, actor: str, action: str, subject: str, detail: Any, now: float) -> None:
-        self.entries.append((actor, action, str(detail["outcome"])))
-
-
-class Office:
     def __init__(self, *, members_care: bool = False) -> None:
-        finding = Finding(
-            run="digits-0001",
-            check="nonfinite",
-            key="attempt1/epoch1",
-            severity=Severity.CRITICAL,
-            nature=Nature.CONDITION,
-            ts=1.0,
-            title="digits: loss is not finite",
-        )
-        self.alert = Alert(finding=finding, state=AlertState.FIRING, since_ts=1.0, updated_ts=1.0)
-        self.alerts, self.operations, self.outbox = FakeAlerts([self.alert]), FakeOperations(), FakeOutbox()
-        self.audit, self.roles, self.clock = FakeAudit(), FakeRoles(), SetClock()
-        context = Context(
-            runs=FakeRuns([]),
-            operations=self.operations,
-            alerts=self.alerts,
-            outbox=self.outbox,
-            on_call=OnCall(FakeChat()),
-            clock=self.clock,
-            selection=FakeSelection(),
-            report_limits=ReportLimits(),
-            roles=self.roles,
-            audit=self.audit,
+        super().__init__(
+            alerts=FakeAlerts([nonfinite_alert()]),
+            roles=FakeRoles({GUEST: Standing.GUEST}, members=frozenset({ON_CALL, MEMBER, GUEST})),
             members_care=members_care,
         )
-        self.handler = RequestHandler(context, silence_s=7200.0, notify=lambda: None)
+
+    def on_record(self) -> list[tuple[str, str, str]]:
+        return [
+            (who, what, outcome) for (who, what), outcome in zip(self.audit.entries, self.audit.outcomes, strict=True)
+        ]
 
     async def press(self, action: ActionId, user: str, **more: Any) -> object:
-        value = self.alert.fingerprint if action in CARE else "digits-0001"
+        value = self.alerts.alerts[0].fingerprint if action in CARE else "digits-0001"
         return await self.handler.action(
             Press(action=action, value=value, user=user, channel="C1", message_ts="5.0", **more)
         )
@@ -95,7 +50,7 @@ async def test_only_people_on_call_take_and_silence_alerts(action: ActionId, use
         await office.press(action, user)
     assert not office.alerts.acked
     assert not office.alerts.silenced
-    assert office.audit.entries == [(user, "person.refused", "not among people on call")]
+    assert office.on_record() == [(user, "person.refused", "not among people on call")]
 
 
 @pytest.mark.parametrize("words", ["ack", "silence 2h", "silence 2h for digits", "unsilence"])
@@ -105,13 +60,13 @@ async def test_words_of_a_guest_silence_nothing(words: str, channel: str) -> Non
     with pytest.raises(CommandError, match="only people on call"):
         await office.say(words, GUEST, channel)
     assert not office.alerts.silenced
-    assert office.audit.entries[0][:2] == (GUEST, "person.refused")
+    assert office.on_record()[0][:2] == (GUEST, "person.refused")
 
 
 async def test_members_of_the_channel_may_where_that_is_set_and_guests_and_outsiders_never() -> None:
     office = Office(members_care=True)
     await office.press(ActionId.ACK, MEMBER)
-    assert office.audit.entries == [(MEMBER, "alert.acked", "done")]
+    assert office.on_record() == [(MEMBER, "alert.acked", "done")]
     for user in (GUEST, OUTSIDER):
         with pytest.raises(CommandError, match="members of the alert channel"):
             await office.press(ActionId.SILENCE, user)
@@ -133,7 +88,7 @@ async def test_click_of_another_workspace_is_refused_and_on_record(action: Actio
     with pytest.raises(CommandError, match="only people of this workspace"):
         await office.press(action, ON_CALL, foreign="T0EVIL")
     assert office.operations.asked == []
-    assert office.audit.entries == [(ON_CALL, "person.refused", "of workspace T0EVIL")]
+    assert office.on_record() == [(ON_CALL, "person.refused", "of workspace T0EVIL")]
 
 
 @pytest.mark.parametrize("words", ["stop now", "status", "ack", "help"])
@@ -147,16 +102,16 @@ async def test_who_somebody_is_must_not_delay_an_emergency_stop() -> None:
     office = Office()
     office.roles.standings[ON_CALL] = Standing.UNKNOWN
     await office.press(ActionId.ACK, ON_CALL)
-    assert office.audit.entries == [(ON_CALL, "alert.acked", "done")]
+    assert office.on_record() == [(ON_CALL, "alert.acked", "done")]
 
 
 async def test_silence_in_a_direct_message_is_said_in_public() -> None:
     office = Office()
     await office.say("silence 2h", ON_CALL, "D0ANNA")
-    (message,) = office.outbox.said.values()
+    ((message,),) = office.outbox.versions.values()
     assert message.title.startswith("Silent for 2 h")
     assert "Silenced by" in message.body[0]
-    assert office.audit.entries == [(ON_CALL, "alert.silenced", "done")]
+    assert office.on_record() == [(ON_CALL, "alert.silenced", "done")]
 
 
 async def test_direct_message_of_somebody_outside_the_channel_asks_for_nothing() -> None:

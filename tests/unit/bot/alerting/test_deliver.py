@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.clocks import VirtualLoop, run_virtually
 from tests.unit.bot.alerting.fakes import DOWN, FakeChannel
-from tests.unit.bot.alerting.virtual_time import VirtualLoop, run_virtually
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.core.conversation.message import Message, Tone

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clocks import SetClock
 from tests.unit.conftest import Look
 from trainmaster.bot.alerting.notices import Notices
 from trainmaster.bot.core.conversation.message import Message, Tone
@@ -22,7 +23,7 @@ DAY_S = 86_400.0
 
 class World:
     def __init__(self, views: list[RunView], digest_at: tuple[int, int] | None = (9, 0)) -> None:
-        self.views, self.digest_at, self.now_ts = views, digest_at, NINE - 3600
+        self.views, self.digest_at, self.clock = views, digest_at, SetClock(NINE - 3600)
         self.database = Database(Path(":memory:"))
         self.outbox = MessageStore(self.database)
         self.notices = self.restarted()
@@ -34,14 +35,11 @@ class World:
             transactions=self.database,
             runs=lambda: self.views,
             told_counts=self.told_counts,
-            clock=self,
+            clock=self.clock,
             digest_at=self.digest_at,
             away_told_s=300.0,
             zone=UTC,
         )
-
-    def now(self) -> float:
-        return self.now_ts
 
     def told_counts(self, since_ts: float) -> Mapping[str, tuple[int, int]]:
         return {"digits-0001": (3, 2)}
@@ -57,24 +55,24 @@ def world(look: Look) -> World:
 
 def test_digest_is_told_once_a_day_at_its_time(world: World) -> None:
     for hours in range(4 * 24):
-        world.now_ts = NINE - 3600 + 3600 * hours
+        world.clock.ts = NINE - 3600 + 3600 * hours
         assert world.restarted().tick() is (hours in {1, 25, 49, 73})
     assert list(world.said()) == [f"digest/2025-10-{day:02d}" for day in (9, 10, 11, 12)]
 
 
 def test_first_start_after_the_hour_waits_for_the_next_day(world: World) -> None:
-    world.now_ts = NINE + 3600
+    world.clock.ts = NINE + 3600
     assert not world.notices.tick()
-    world.now_ts = NINE + DAY_S
+    world.clock.ts = NINE + DAY_S
     assert world.notices.tick()
 
 
 def test_digest_that_was_due_while_the_bot_was_away_is_told_late_and_once(world: World) -> None:
     world.notices.tick()
-    world.now_ts = NINE + 5 * 3600
+    world.clock.ts = NINE + 5 * 3600
     assert world.restarted().tick()
     assert not world.restarted().tick()
-    world.now_ts = NINE + DAY_S
+    world.clock.ts = NINE + DAY_S
     assert world.restarted().tick()
     assert "in 19 h" in world.said()["digest/2025-10-10"].title
 
@@ -82,7 +80,7 @@ def test_digest_that_was_due_while_the_bot_was_away_is_told_late_and_once(world:
 def test_without_a_run_at_work_there_is_no_digest(world: World) -> None:
     world.notices.tick()
     world.views = []
-    world.now_ts = NINE
+    world.clock.ts = NINE
     assert not world.notices.tick()
     assert world.said() == {}
 
@@ -90,23 +88,23 @@ def test_without_a_run_at_work_there_is_no_digest(world: World) -> None:
 def test_digest_that_is_off_is_never_told(look: Look) -> None:
     world = World([look()], digest_at=None)
     for hours in range(48):
-        world.now_ts = NINE + 3600 * hours
+        world.clock.ts = NINE + 3600 * hours
         assert not world.notices.tick()
 
 
 def test_clock_put_back_doubles_no_digest(world: World) -> None:
     world.notices.tick()
-    world.now_ts = NINE
+    world.clock.ts = NINE
     assert world.notices.tick()
-    world.now_ts = NINE - 2 * DAY_S
+    world.clock.ts = NINE - 2 * DAY_S
     assert not world.notices.tick()
-    world.now_ts = NINE + 60
+    world.clock.ts = NINE + 60
     assert not world.notices.tick()
 
 
 def test_absence_is_told_with_its_length(world: World) -> None:
     world.notices.tick()
-    world.now_ts += 3 * 3600
+    world.clock.ts += 3 * 3600
     assert world.restarted().returned()
     ((key, message),) = world.said().items()
     assert key == f"away/{NINE - 3600:.0f}"
@@ -118,7 +116,7 @@ def test_absence_is_told_with_its_length(world: World) -> None:
 )
 def test_only_a_long_absence_is_told(world: World, away_s: float, told: bool) -> None:
     world.notices.tick()
-    world.now_ts += away_s
+    world.clock.ts += away_s
     assert world.restarted().returned() is told
     assert bool(world.said()) is told
 
@@ -129,7 +127,7 @@ def test_first_start_is_no_absence(world: World) -> None:
 
 def test_absence_is_told_once_when_the_bot_is_killed_just_after(world: World) -> None:
     world.notices.tick()
-    world.now_ts += 3600
+    world.clock.ts += 3600
     assert world.restarted().returned()
     assert not world.restarted().returned()
     assert [one.tone for one in world.said().values()] == [Tone.NEUTRAL]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.support.clocks import SetClock
+from tests.support.outboxes import FakeAudit, FakeChat, FakeOutbox
 from tests.unit.bot.operations.paper_forensics import PaperAttempts, PaperForensics
-from tests.unit.bot.operations.paper_office import PaperAudit, PaperChat, PaperOutbox
 from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperRun, PaperRuns, no_point
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
@@ -56,9 +56,9 @@ class PaperWorld:
         self.runs = PaperRuns(self.run, self.driver)
         self.attempts = PaperAttempts(self.run)
         self.forensics = PaperForensics(self.run, self.point)
-        self.outbox = PaperOutbox()
-        self.chat = PaperChat(ALICE, BOB)
-        self.audit = PaperAudit()
+        self.outbox = FakeOutbox(delivers=True)
+        self.chat = FakeChat(ALICE, BOB)
+        self.audit = FakeAudit()
         self.database = Database(self.folder / "state.db")
         self.log = SqliteOperations(self.database)
         self.questions = SqliteApprovals(self.database)

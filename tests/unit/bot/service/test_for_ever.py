@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.bot.alerting.virtual_time import VirtualLoop, run_virtually
+from tests.support.clocks import VirtualLoop, run_virtually
 from trainmaster.bot.service.for_ever import SETTLED_S, for_ever
 
 
