@@ -8,7 +8,7 @@ ARGS ?=
 WORKERS ?= 2
 GENERATIONS ?= 8.3.230 8.4.0 8.4.40 8.4.100 8.4.150
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -p trainmaster.trainer
-.PHONY: demo test cluster generations check types format bench clean
+.PHONY: demo test cluster generations check types format bench docs clean
 
 demo: $(READY)
 	$(BIN)/python -m bot demo $(ARGS)
@@ -54,8 +54,18 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(ARGS)
 
+# The documentation as a site in site/index.html, with tools of its own; a link that leads nowhere ends it.
+docs: .docs-tools/.ready
+	NO_MKDOCS_2_WARNING=1 .docs-tools/bin/mkdocs build --quiet --strict --clean $(ARGS)
+	@echo "Open site/index.html"
+
+.docs-tools/.ready: docs/requirements.lock
+	$(PYTHON) -m venv .docs-tools
+	.docs-tools/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r docs/requirements.lock
+	@touch $@
+
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) .ci/install.py
 
 clean:
-	rm -rf $(VENV) .generations .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .generations .docs-tools site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -46,6 +46,7 @@ VERBS: Final[dict[str, Verb]] = {
     "unarchive": Verb(side=TRAINER, summary="bring back what was put aside"),
     "run": Verb(side=BOT, summary="watch RUNS_DIR and answer in Slack"),
     "doctor": Verb(side=BOT, summary="check settings, Slack, folders and host"),
+    "test-alert": Verb(side=BOT, summary="the first alert in the channel: post one and resolve it"),
     "manifest": Verb(side=BOT, summary="print the Slack app manifest"),
     "demo": Verb(
         side=BOT,

@@ -12,13 +12,14 @@ from trainmaster.bot.errors import TrainmasterError
 
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
-    """The exit code of ``verb``, which stands in the file of its name in this folder: 0 done, 1 failed, 2 not
-    understood, 130 ended by Ctrl-C. ``argv`` are the words behind it. Nothing loads but what this verb needs."""
+    """The exit code of ``verb``, which stands in the file of its name in this folder, a hyphen being an underscore: 0
+    done, 1 failed, 2 not understood, 130 ended by Ctrl-C. ``argv`` are the words behind it. Nothing loads but what this
+    verb needs."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows names all the same
     try:
-        code = int(importlib.import_module(f"trainmaster.bot.cli.{verb}").main(argv))
+        code = int(importlib.import_module(f"trainmaster.bot.cli.{verb.replace('-', '_')}").main(argv))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from docs.pages_of_the_root import PAGES as PAGES_OF_THE_ROOT
+from docs.pages_of_the_root import as_seen_from_docs
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -60,3 +64,32 @@ def test_the_index_of_decisions_has_every_page() -> None:
 )
 def test_what_counts_as_a_path(text: str, paths: list[str]) -> None:
     assert NAMED.findall(text) == paths
+
+
+def test_the_site_shows_every_guide() -> None:
+    listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2])
+    guides = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").glob("*.md")}
+    assert set(listed) == guides | set(PAGES_OF_THE_ROOT.values()) | {"decisions/README.md"}
+    assert len(listed) == len(set(listed))
+
+
+def test_the_site_fetches_nothing_from_elsewhere() -> None:
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert config["theme"]["font"] is False
+    assert config["strict"] is True
+
+
+@pytest.mark.parametrize(
+    ("at_the_root", "in_the_site"),
+    [
+        ("[a](docs/alerts.md)", "[a](alerts.md)"),
+        ("[a](docs/alerts.md#loss)", "[a](alerts.md#loss)"),
+        ("[c](CONTRIBUTING.md)", "[c](contributing.md)"),
+        ("[`d/`](docs/decisions/)", "[`d/`](decisions/README.md)"),
+        ("[`bot/app.py`](bot/app.py)", "`bot/app.py`"),
+        ("![p](docs/channel.png)", "![p](channel.png)"),
+        ("[u](https://docs.ultralytics.com)", "[u](https://docs.ultralytics.com)"),
+    ],
+)
+def test_a_link_of_the_root_leads_to_the_same_place_in_the_site(at_the_root: str, in_the_site: str) -> None:
+    assert as_seen_from_docs(at_the_root) == in_the_site

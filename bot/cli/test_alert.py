@@ -1,0 +1,114 @@
+"""``trainmaster test-alert``: the first alert in the channel, before there is a run; or what is in its way, in words."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from trainmaster.bot.cli.arguments import seconds
+from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
+from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.errors import ChatError, TrainmasterError
+from trainmaster.bot.ports import RateLimited
+from trainmaster.bot.settings.model import Settings, load_settings
+from trainmaster.bot.slack.chat import OnCallSource
+from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+
+_ENV_FILE: Final = Path(".env")
+_RESOLVE_AFTER_S: Final = 5.0
+_TITLE: Final = "Test alert: Trainmaster reaches this channel"
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 once the alert stands in the channel, resolved.
+
+    Raises:
+        TrainmasterError: the settings are not usable, or Slack refused the token, the channel or the message.
+    """
+    parser = argparse.ArgumentParser(
+        prog="trainmaster test-alert",
+        description="Post an alert into ALERT_CHANNEL like a run's own, then resolve it. Needs neither run nor bot.",
+    )
+    parser.add_argument("--ring", action="store_true", help="mention the people on call, so that their phones ring")
+    parser.add_argument(
+        "--resolve-after",
+        type=seconds,
+        default=_RESOLVE_AFTER_S,
+        metavar="SECONDS",
+        help=f"how long it shows as firing ({_RESOLVE_AFTER_S:g})",
+    )
+    asked = parser.parse_args(argv)
+    settings = load_settings(os.environ, _ENV_FILE)
+    asyncio.run(tell(settings, ring=asked.ring, resolve_after_s=asked.resolve_after))
+    return 0
+
+
+async def tell(settings: Settings, *, ring: bool, resolve_after_s: float) -> None:
+    """The alert was posted, and edited to resolved ``resolve_after_s`` seconds later.
+
+    Raises:
+        TrainmasterError: as :func:`main`.
+    """
+    assert settings.slack_bot_token is not None  # load_settings refuses without
+    assert settings.slack_app_token is not None
+    assert settings.alert_channel is not None
+    connection = SlackConnection(
+        SlackAccess(
+            bot_token=settings.slack_bot_token.get_secret_value(),
+            app_token=settings.slack_app_token.get_secret_value(),
+            api_url=settings.slack_api_url,
+            channel=settings.alert_channel,
+            on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
+        )
+    )
+    try:
+        await connection.check_token()
+        channel = await connection.check_channel(join=True)
+        people = tuple(sorted(await connection.chat.on_call())) if ring else ()
+        if ring and not people:
+            raise TrainmasterError("nobody-on-call", "nobody is on call.", "set ONCALL_USERS or ONCALL_USERGROUP")
+        fired_ts = time.time()
+        key = f"test-alert/{secrets.token_hex(6)}"
+        try:
+            posted = await connection.chat.post(channel, firing(fired_ts, people), thread_ts=None, key=key)
+            print(f"The alert stands in {settings.alert_channel}: {connection.link(posted) or posted.ts}", flush=True)
+            await asyncio.sleep(resolve_after_s)
+            await connection.chat.update(posted, resolved(fired_ts, time.time()))
+        except RateLimited as limited:
+            message = f"Slack asks to wait {limited.retry_after_s:.0f} s."
+            raise ChatError("slack-busy", message, "try again then") from limited
+        print("It is resolved now. Next: trainmaster run")
+    finally:
+        await connection.close()
+
+
+def firing(fired_ts: float, mentions: tuple[str, ...]) -> Message:
+    """As an alert stands in the channel while it fires."""
+    return Message(
+        title=_TITLE,
+        tone=Tone.CRITICAL,
+        body=("Nothing is wrong: somebody typed trainmaster test-alert. A run's alert looks like this.",),
+        fields=(("Sent from", socket.gethostname()),),
+        context=(f"since {moment(fired_ts)}",),
+        mentions=mentions,
+    )
+
+
+def resolved(fired_ts: float, now: float) -> Message:
+    """As the same alert stands there afterwards."""
+    return Message(
+        title="Test alert resolved: alerts reach this channel, and are edited when they end",
+        tone=Tone.GOOD,
+        fields=(("Sent from", socket.gethostname()),),
+        items=(
+            Item(mark=Mark.WARNING, text="Fired", detail=moment(fired_ts)),
+            Item(mark=Mark.DONE, text="Resolved", detail=moment(now)),
+        ),
+    )
