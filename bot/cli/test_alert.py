@@ -1,4 +1,4 @@
-"""``trainmaster test-alert``: the first alert in the channel, before there is a run; or what is in its way, in words."""
+"""``trainmaster test-alert``: the first alert in the channel before there is a run, or what is in its way, in words."""
 
 from __future__ import annotations
 
