@@ -27,8 +27,10 @@ from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.findings_sink import FindingsSink
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.ports import Clock
 from trainmaster.bot.reading.adopted import AdoptedReader
@@ -122,11 +124,31 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     )
     sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock)
     lease = Lease(settings.runs_dir)
+    audit, durable = AuditLog(settings.state_dir / AUDIT_LOG), Durable(database)
+    books = Books(
+        approvals=SqliteApprovals(durable),
+        operations=SqliteOperations(durable),
+        intents=SqliteIntents(durable),
+        outbox=outbox,
+        audit=audit,
+        transactions=durable,
+    )
+    forensics = TrainerCli()
+    planner = Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename)
+    looks = RunLooks(
+        books=books,
+        planner=planner,
+        clock=clock,
+        limits=operation_limits(settings),
+        chat=connection.chat,
+        notify=notify,
+    )
     supervisor = Supervisor(
         find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
         open_reader=_Readers(settings, alerts, wires).open,
         inspector=driver,
         sink=sink,
+        operations=looks,
         limits=settings.part(CheckLimits),
         clock=clock,
         stacks=Stacks(driver.local.signal),
@@ -137,24 +159,28 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     host = HostWatch(
         probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock
     )
-    audit = AuditLog(settings.state_dir / AUDIT_LOG)
-    operations = _operations(
-        settings,
-        wires,
-        database=database,
-        outbox=outbox,
-        supervisor=supervisor,
-        driver=driver,
-        connection=connection,
-        audit=audit,
+    operations = Operations(
+        world=World(
+            runs=supervisor,
+            driver=driver,
+            forensics=forensics,
+            planner=planner,
+            clock=clock,
+            limits=looks.limits,
+            attempts=Adoptions(settings.state_dir),
+            gpu_holders=LocalGpuHolders(),
+        ),
+        books=books,
+        looks=looks,
+        instance=_own_identity(driver.local),
+        notify=notify,
     )
-    supervisor.heed(operations)
     context = Context(
         runs=supervisor,
         operations=operations,
         alerts=pipeline,
         outbox=outbox,
-        on_call=operations.on_call,
+        on_call=looks.on_call,
         clock=clock,
         selection=SelectionStore(database),
         report_limits=settings.part(ReportLimits),
@@ -198,41 +224,6 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         ),
         own_jobs=OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock),
         handler=RequestHandler(context, silence_s=settings.part(AlertLimits).silence_s, notify=notify),
-    )
-
-
-def _operations(
-    settings: Settings,
-    wires: Wires,
-    *,
-    database: Database,
-    outbox: MessageStore,
-    supervisor: Supervisor,
-    driver: RoutingDriver,
-    connection: SlackConnection,
-    audit: AuditLog,
-) -> Operations:
-    forensics, durable = TrainerCli(), Durable(database)
-    return Operations(
-        world=World(
-            runs=supervisor,
-            driver=driver,
-            forensics=forensics,
-            planner=Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename),
-            clock=wires.clock,
-            limits=operation_limits(settings),
-            attempts=Adoptions(settings.state_dir),
-            gpu_holders=LocalGpuHolders(),
-        ),
-        approvals=SqliteApprovals(durable),
-        operations=SqliteOperations(durable),
-        intents=SqliteIntents(durable),
-        outbox=outbox,
-        audit=audit,
-        transactions=durable,
-        chat=connection.chat,
-        instance=_own_identity(driver.local),
-        notify=wires.notify,
     )
 
 

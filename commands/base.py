@@ -13,6 +13,7 @@ from trainmaster.bot.core.alerts.alert_book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.decisions.order import Order
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
@@ -22,59 +23,19 @@ from trainmaster.commands.roles import AuditTrail, Gate, NoRoles, Roles
 
 
 class RunOperations(Protocol):
-    """What commands and buttons ask of operations (stop, rollback, approval); ``run`` is an id. The one Protocol of
-    that face: :class:`trainmaster.bot.operations.service.Operations` implements it, and tests have a fake of it."""
+    """Operations, as commands and buttons use them; what may be ordered stands in
+    :mod:`trainmaster.bot.core.decisions.order`."""
 
-    async def propose_rollback(
-        self,
-        run: str,
-        user: str,
-        *,
-        channel: str | None = None,
-        thread_of: str | None = None,
-        to_epoch: int | None = None,
-        level: str | None = None,
-        dry_run: bool = False,
-    ) -> Reply:
-        """The plan was posted with its card (unless dry)."""
-        ...
+    async def perform(self, order: Order) -> Reply:
+        """The order is carried out or under way, durably, as the answer says.
 
-    async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
-        """The vote was counted, or why it was not is said. Only a button asks for it."""
-        ...
-
-    async def stop_now(self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None) -> Reply:
-        """The trainer is being stopped."""
-        ...
-
-    async def stop_after_epoch(
-        self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None
-    ) -> Reply:
-        """The trainer will be stopped when the running epoch has ended."""
-        ...
-
-    async def continue_run(self, run: str, user: str, why: str = "", *, channel: str | None = None) -> Reply:
-        """The decision to go on is recorded."""
-        ...
-
-    async def resume(self, run: str, user: str, *, channel: str | None = None, level: str | None = None) -> Reply:
-        """A stopped run is started again from its newest state."""
-        ...
-
-    async def archives(self, run: str) -> Reply:
-        """What rollbacks of the run put aside."""
-        ...
-
-    async def bring_back(self, run: str, user: str, name: str) -> Reply:
-        """What one of them put aside is back."""
+        Raises:
+            TrainmasterError: it is not; says why.
+        """
         ...
 
     def run_of(self, key: str) -> str | None:
         """The run that the message ``approval/ID`` or ``operation/ID`` is about; None for other keys."""
-        ...
-
-    def audit_trail(self, limit: int = 15) -> Reply:
-        """The newest entries of the audit log."""
         ...
 
 

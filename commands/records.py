@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.bot.core.decisions.order import BringBack, ShowArchives, ShowAudit
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern
 
 
 async def audit(invocation: Invocation, context: Context) -> Reply:
     """The newest entries of the audit log, and whether its chain is whole."""
-    return context.operations.audit_trail()
+    return await context.operations.perform(ShowAudit())
 
 
 async def archive(invocation: Invocation, context: Context) -> Reply:
     """What rollbacks of the run put aside."""
     view = await find_run(invocation, context)
-    return await context.operations.archives(view.run)
+    return await context.operations.perform(ShowArchives(run=view.run, user=invocation.request.user))
 
 
 async def bring_back(invocation: Invocation, context: Context) -> Reply:
     """What one rollback put aside is back; the run must not be at work."""
     view = await find_run(invocation, context)
-    return await context.operations.bring_back(view.run, invocation.request.user, invocation.words["folder"])
+    order = BringBack(run=view.run, user=invocation.request.user, folder=invocation.words["folder"])
+    return await context.operations.perform(order)
 
 
 AUDIT = Command(

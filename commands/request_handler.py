@@ -7,6 +7,7 @@ from collections.abc import Callable
 from trainmaster.bot.core.conversation.message import ActionId, Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Press, Request
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
@@ -60,7 +61,9 @@ class RequestHandler:
         if press.action in {ActionId.APPROVE, ActionId.REJECT}:
             self._refuse_elsewhere(press)
             approve = press.action is ActionId.APPROVE
-            return await self._context.operations.decide(press.value, press.user, approve=approve, reason=press.reason)
+            return await self._context.operations.perform(
+                Decide(approval_id=press.value, user=press.user, approve=approve, reason=press.reason)
+            )
         if press.action is ActionId.ACK:
             return self._ack(press)
         if press.action is ActionId.SILENCE:
@@ -69,8 +72,12 @@ class RequestHandler:
             return self._unsilence(press)
         run = self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:
-            return await self._context.operations.continue_run(run, press.user, press.reason, channel=press.channel)
-        return await self._context.operations.propose_rollback(run, press.user, channel=press.channel, thread_of=key)
+            return await self._context.operations.perform(
+                ContinueRun(run=run, user=press.user, channel=press.channel, why=press.reason)
+            )
+        return await self._context.operations.perform(
+            ProposeRollback(run=run, user=press.user, channel=press.channel, thread_of=key)
+        )
 
     async def _require(self, press: Press) -> None:
         """The person may press that button.

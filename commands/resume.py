@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.bot.core.decisions.order import ContinueRun, ResumeRun
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern
 
 
@@ -10,8 +11,8 @@ async def resume(invocation: Invocation, context: Context) -> Reply:
     """A stopped run goes on from its newest state."""
     view = await find_run(invocation, context)
     request = invocation.request
-    return await context.operations.resume(
-        view.run, request.user, channel=request.channel, level=invocation.words.get("level")
+    return await context.operations.perform(
+        ResumeRun(run=view.run, user=request.user, channel=request.channel, level=invocation.words.get("level"))
     )
 
 
@@ -19,8 +20,8 @@ async def continue_run(invocation: Invocation, context: Context) -> Reply:
     """The decision to go on without a rollback is recorded, with who and why."""
     view = await find_run(invocation, context)
     request = invocation.request
-    return await context.operations.continue_run(
-        view.run, request.user, invocation.words.get("why", ""), channel=request.channel
+    return await context.operations.perform(
+        ContinueRun(run=view.run, user=request.user, channel=request.channel, why=invocation.words.get("why", ""))
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.tokens import link
+from trainmaster.bot.core.decisions.order import ProposeRollback
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
 
 _LINK_LOOKS: Final = 20
@@ -21,9 +22,9 @@ async def execute_rollback(invocation: Invocation, context: Context) -> Reply:
     request = invocation.request
     thread_of = thread_key(request, context)
     seen = thread_of is not None or await context.roles.reaches(request.channel)
-    reply = await context.operations.propose_rollback(
-        view.run,
-        request.user,
+    order = ProposeRollback(
+        run=view.run,
+        user=request.user,
         # Where few would see the card, it goes to the alert channel.
         channel=request.channel if seen else None,
         thread_of=thread_of,
@@ -31,6 +32,7 @@ async def execute_rollback(invocation: Invocation, context: Context) -> Reply:
         level=invocation.words.get("level"),
         dry_run="dry" in invocation.words or "dry_last" in invocation.words,
     )
+    reply = await context.operations.perform(order)
     return reply if seen or not reply.card else await _with_link(reply, context)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.bot.core.decisions.order import StopAfterEpoch, StopNow
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
 
 
@@ -10,9 +11,10 @@ async def stop(invocation: Invocation, context: Context) -> Reply:
     """The trainer is stopped in a resumable way, at once or at the epoch's end; people on call only."""
     view = await find_run(invocation, context)
     request = invocation.request
-    later = "later" in invocation.words
-    act = context.operations.stop_after_epoch if later else context.operations.stop_now
-    return await act(view.run, request.user, channel=request.channel, thread_of=thread_key(request, context))
+    order = StopAfterEpoch if "later" in invocation.words else StopNow
+    return await context.operations.perform(
+        order(run=view.run, user=request.user, channel=request.channel, thread_of=thread_key(request, context))
+    )
 
 
 STOP = Command(

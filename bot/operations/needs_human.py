@@ -11,12 +11,12 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations import messages
 
 
-def needs_human_findings(history: Sequence[Operation], view: RunView | None) -> tuple[Finding, ...]:
+def needs_human_findings(history: Sequence[Operation], view: RunView) -> tuple[Finding, ...]:
     """A condition that holds from a call for a person until a later attempt trains or a later operation begins.
     ``history`` is the run's, newest first."""
     newest = next(iter(history), None)
     if newest is None or newest.state is not OperationState.NEEDS_HUMAN:
         return ()
-    if view is not None and view.attempt > newest.attempt and view.state is RunState.TRAINING:
+    if view.attempt > newest.attempt and view.state is RunState.TRAINING:
         return ()  # somebody has seen to it: a later attempt does its batches
     return (messages.needs_human(newest),)

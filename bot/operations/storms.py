@@ -13,10 +13,11 @@ from trainmaster.bot.core.run.storm import Storm, StormKind, storm_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, TrainmasterError
 from trainmaster.bot.operations.approval import Approvals
+from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.on_call import OnCall
-from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.ports import ApprovalStore, IntentStore, OperationStore
-from trainmaster.bot.ports import Outbox, Transactions
+from trainmaster.bot.ports import Clock, Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ class Storms:
     def __init__(
         self,
         *,
-        world: World,
+        planner: Planner,
+        clock: Clock,
+        limits: OperationLimits,
         operations: OperationStore,
         approvals: ApprovalStore,
         intents: IntentStore,
@@ -44,7 +47,9 @@ class Storms:
         on_call: OnCall,
         notify: Callable[[], None],
     ) -> None:
-        self._world = world
+        self._planner = planner
+        self._clock = clock
+        self._limits = limits
         self._operations = operations
         self._approvals = approvals
         self._intents = intents
@@ -58,7 +63,7 @@ class Storms:
 
     def notice(self, view: RunView) -> None:
         """If the run is in a storm, people are being asked. Returns at once; what fails is tried again later."""
-        limits, now = self._world.limits, self._world.clock.now()
+        limits, now = self._limits, self._clock.now()
         if not limits.propose_on_storm:
             return
         storm = storm_of(view, limits.storm, now)
@@ -85,10 +90,10 @@ class Storms:
             if not self._is_news(view, storm):
                 return
             try:
-                now = self._world.clock.now()
-                plan = await self._world.planner.plan(view, now, to_epoch=None, level=None)
+                now = self._clock.now()
+                plan = await self._planner.plan(view, now, to_epoch=None, level=None)
                 why = f"{storm.why} Proposed: stop, strengthen and roll back at once."
-                await self._questions.ask_people(plan, REQUESTER, now=self._world.clock.now(), why=why)
+                await self._questions.ask_people(plan, REQUESTER, now=self._clock.now(), why=why)
                 self._notify()
             except CommandError as error:
                 await self._tell(view, storm, error)
@@ -99,7 +104,7 @@ class Storms:
             _LOG.log(
                 logging.WARNING if known else logging.ERROR, "storm of %s: %s", view.name, error, exc_info=not known
             )
-            self._not_before[view.run] = self._world.clock.now() + _RETRY_S
+            self._not_before[view.run] = self._clock.now() + _RETRY_S
 
     def _is_news(self, view: RunView, storm: Storm) -> bool:
         """Whether nobody was asked about this evidence, has decided on it, or acts on the run."""
@@ -142,7 +147,7 @@ class Storms:
                 why=storm.key,
                 channel=None,
                 thread_of=None,
-                ts=self._world.clock.now(),
+                ts=self._clock.now(),
             )
         )
 

@@ -195,7 +195,7 @@ async def _decided(rehearsal: Rehearsal, tell: Narrator) -> str:
 
     def operation() -> Operation | None:
         nonlocal known, told_s
-        newest = next(iter(rehearsal.app.operations.operations.history(view.run, limit=1)), None)
+        newest = next(iter(rehearsal.app.operations.books.operations.history(view.run, limit=1)), None)
         if newest is not None and newest.state is not OperationState.VOIDED:
             return newest
         _refuse_if_closed(rehearsal, known)
@@ -221,7 +221,7 @@ async def _decided(rehearsal: Rehearsal, tell: Narrator) -> str:
 
 def _refuse_if_closed(rehearsal: Rehearsal, approval_id: str) -> None:
     """A question that changed was asked again; only a No, or silence, ends the drill."""
-    asked = rehearsal.app.operations.approvals.get(approval_id)
+    asked = rehearsal.app.operations.books.approvals.get(approval_id)
     if asked is None or asked.state not in {ApprovalState.REJECTED, ApprovalState.EXPIRED}:
         return
     if asked.state is ApprovalState.EXPIRED:
@@ -236,7 +236,7 @@ async def _rolled_back(rehearsal: Rehearsal, tell: Narrator) -> str:
     assert view is not None
 
     def over() -> Operation | None:
-        newest = next(iter(rehearsal.app.operations.operations.history(view.run, limit=1)), None)
+        newest = next(iter(rehearsal.app.operations.books.operations.history(view.run, limit=1)), None)
         return newest if newest and newest.state is not OperationState.OPEN else None
 
     operation = await _until(over, START_TIMEOUT_S, "The end of the rollback")

@@ -93,7 +93,7 @@ class OperationFindings(Protocol):
         """Whether an operation acts on the run, so that its process may end."""
         ...
 
-    def findings(self, run: str) -> tuple[Finding, ...]:
+    def findings(self, view: RunView) -> tuple[Finding, ...]:
         """Operations of the run that need a human."""
         ...
 
@@ -146,10 +146,6 @@ class Supervisor:
         self.find_fault: str | None = None
         """Why the last tick could not look for new runs; None when it could."""
         self._look_faults: dict[str, str | None] = {}
-
-    def heed(self, operations: OperationFindings) -> None:
-        """From the next look on, operations add to what is found, and read runs by this supervisor."""
-        self._operations = operations
 
     async def tick(self) -> None:
         """Every run has been looked at once; one that fails or hangs does not keep the others waiting."""
@@ -294,7 +290,7 @@ class Supervisor:
                 if self._operations.held(view.run):
                     found = [one for one in found if one.check not in QUIET_WHILE_HELD]
                     unjudged |= QUIET_WHILE_HELD
-                found += self._operations.findings(view.run)
+                found += self._operations.findings(view)
             except StoreError:  # the sink meets the same fault and tells it
                 _LOG.exception("operations-unreadable: %s", view.name)
         return found, frozenset(unjudged)

@@ -65,7 +65,7 @@ class Office:
             operations=self.world.operations,
             alerts=self.alerts,
             outbox=MessageStore(self.world.database),
-            on_call=self.world.operations.on_call,
+            on_call=self.world.looks.on_call,
             clock=self.world.clock,
             selection=FakeSelection(),
             report_limits=ReportLimits(),

@@ -18,14 +18,17 @@ from tests.support.one_run import OneRun
 from tests.support.outboxes import FakeChat, FakeOutbox
 from tests.unit.bot.operations.paper import ALICE, BOB
 from trainmaster.bot.core.decisions.operation import EntryKind, OperationState, Step
+from trainmaster.bot.core.decisions.order import Decide, ProposeRollback, StopNow
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.bot.storage.audit import AuditLog
@@ -90,31 +93,37 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
     forensics, outbox = TrainerCli(), FakeOutbox(delivers=True)
     own = driver.identify(os.getpid())
     assert own is not None
-    operations = Operations(
-        world=World(
-            runs=run,
-            driver=driver,
-            forensics=forensics,
-            planner=Planner(forensics=forensics, levels=TrainerLevels(), host=own.host),
-            clock=SystemClock(),
-            limits=OperationLimits(confirm_batches=3),
-        ),
+    books = Books(
         approvals=SqliteApprovals(database),
         operations=SqliteOperations(database),
         intents=SqliteIntents(database),
         outbox=outbox,
         audit=AuditLog(tmp_path / "state" / "audit.jsonl"),
         transactions=database,
-        chat=FakeChat(ALICE, BOB),
+    )
+    planner = Planner(forensics=forensics, levels=TrainerLevels(), host=own.host)
+    limits, clock = OperationLimits(confirm_batches=3), SystemClock()
+    looks = RunLooks(books=books, planner=planner, clock=clock, limits=limits, chat=FakeChat(ALICE, BOB))
+    operations = Operations(
+        world=World(
+            runs=run,
+            driver=driver,
+            forensics=forensics,
+            planner=planner,
+            clock=clock,
+            limits=limits,
+        ),
+        books=books,
+        looks=looks,
         instance=own,
     )
     name = run.look().run
     old = run.look().record
-    await operations.propose_rollback(name, ALICE, to_epoch=1)
+    await operations.perform(ProposeRollback(run=name, user=ALICE, to_epoch=1))
     question = operations.pending(name)
     assert question is not None
     clicked_ts = time.time()
-    await operations.decide(question.id, BOB, approve=True)
+    await operations.perform(Decide(approval_id=question.id, user=BOB, approve=True))
     await operations.settle()
     healthy_ts = time.time()
     operation = SqliteOperations(database).get(question.id)
@@ -133,13 +142,13 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
     assert launched is not None
     started_ts = ProcessIdentity(**json.loads(launched)).create_time
     assert started_ts is not None
-    for entry in operations.operations.entries(operation.id):
+    for entry in operations.books.operations.entries(operation.id):
         if entry.kind in {EntryKind.BEGUN, EntryKind.CLOSED}:
             print(f"{entry.ts - clicked_ts:6.2f} s {entry.kind} {entry.step}")
     print(f"from the click to the launch {started_ts - clicked_ts:.1f} s, to healthy {healthy_ts - clicked_ts:.1f} s")
 
-    await operations.stop_now(name, ALICE)
+    await operations.perform(StopNow(run=name, user=ALICE))
     await operations.settle()
-    stopped = outbox.last(f"operation/{operations.operations.history(name)[0].id}")
+    stopped = outbox.last(f"operation/{operations.books.operations.history(name)[0].id}")
     assert "can be resumed" in stopped.items[0].detail, stopped
     assert AuditLog(tmp_path / "state" / "audit.jsonl").verify().intact

@@ -13,6 +13,7 @@ from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.conversation.message import Message, Reply
 from trainmaster.bot.core.conversation.standing import Standing
+from trainmaster.bot.core.decisions.order import Order
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.on_call import OnCall
@@ -91,55 +92,16 @@ class FakeAlerts:
 
 @dataclass
 class FakeOperations:
-    """Keeps what was asked of it; the answer names it."""
+    """Keeps what was ordered; the answer names it."""
 
-    asked: list[tuple[object, ...]] = field(default_factory=list)
+    asked: list[Order] = field(default_factory=list)
 
-    def _answer(self, *asked: object) -> Reply:
-        self.asked.append(asked)
-        return Reply(message=Message(title=str(asked[0])))
-
-    async def propose_rollback(
-        self,
-        run: str,
-        user: str,
-        *,
-        channel: str | None = None,
-        thread_of: str | None = None,
-        to_epoch: int | None = None,
-        level: str | None = None,
-        dry_run: bool = False,
-    ) -> Reply:
-        return self._answer("rollback", run, user, to_epoch, level, dry_run)
-
-    async def stop_now(self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None) -> Reply:
-        return self._answer("stop now", run, user)
-
-    async def stop_after_epoch(
-        self, run: str, user: str, *, channel: str | None = None, thread_of: str | None = None
-    ) -> Reply:
-        return self._answer("stop after epoch", run, user)
-
-    async def continue_run(self, run: str, user: str, why: str = "", *, channel: str | None = None) -> Reply:
-        return self._answer("continue", run, user, why)
-
-    async def resume(self, run: str, user: str, *, channel: str | None = None, level: str | None = None) -> Reply:
-        return self._answer("resume", run, user, level)
-
-    async def archives(self, run: str) -> Reply:
-        return self._answer("archives", run)
-
-    async def bring_back(self, run: str, user: str, name: str) -> Reply:
-        return self._answer("bring back", run, user, name)
+    async def perform(self, order: Order) -> Reply:
+        self.asked.append(order)
+        return Reply(message=Message(title=type(order).__name__))
 
     def run_of(self, key: str) -> str | None:
         return "second-0001" if key.startswith(("approval/", "operation/")) else None
-
-    def audit_trail(self, limit: int = 15) -> Reply:
-        return self._answer("audit", limit)
-
-    async def decide(self, approval_id: str, user: str, *, approve: bool, reason: str = "") -> Reply:
-        return self._answer("decide", approval_id, user, approve, reason)
 
 
 @dataclass

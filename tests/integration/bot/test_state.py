@@ -13,6 +13,7 @@ import pytest
 from tests.integration.bot.world import CHANNEL, World, now_s, text_of
 from tests.support.locking import locked
 from trainmaster.bot.app import App
+from trainmaster.bot.core.decisions.order import Decide
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.storage.bot_state import BotState
 from trainmaster.bot.wiring import DATABASE
@@ -67,10 +68,10 @@ async def test_a_state_directory_that_can_no_longer_be_made_use_of_is_told(world
     await world.page.click("ben", alert["ts"], "ack", CHANNEL)
     await world.see("loss is not finite", "cknowledged", "U0BEN")
     # What a rollback writes before it acts is refused, and so is asking whether one is open.
-    with pytest.raises(StoreError, match="cannot be opened"), app.operations.transactions.transaction():
+    with pytest.raises(StoreError, match="cannot be opened"), app.operations.books.transactions.transaction():
         pass
     with pytest.raises(StoreError, match="cannot be opened"):
-        await app.operations.decide("any", "U0BEN", approve=True)
+        await app.operations.perform(Decide(approval_id="any", user="U0BEN", approve=True))
 
 
 async def test_a_bot_that_was_away_says_so_and_what_it_missed(world: World) -> None:

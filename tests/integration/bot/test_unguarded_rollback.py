@@ -20,12 +20,15 @@ from tests.support.outboxes import FakeChat, FakeOutbox
 from tests.unit.bot.operations.paper import ALICE, BOB
 from trainmaster.bot.cli.adopt import Wanted, adopt
 from trainmaster.bot.core.decisions.operation import OperationState
+from trainmaster.bot.core.decisions.order import Decide, ProposeRollback
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.reading.adopted import AdoptedReader
 from trainmaster.bot.rehearsal.small_training import repeated
@@ -98,35 +101,41 @@ async def test_unguarded_training_is_taken_back_and_goes_on(trainer: tuple[subpr
     own = driver.identify(os.getpid())
     assert own is not None
     forensics = TrainerCli()
-    operations = Operations(
-        world=World(
-            runs=runs,
-            driver=driver,
-            forensics=forensics,
-            planner=Planner(forensics=forensics, levels=TrainerLevels(), host=own.host),
-            clock=SetClock(),
-            limits=OperationLimits(min_free_bytes=0, confirm_batches=3),
-            attempts=Adoptions(state),
-        ),
+    books = Books(
         approvals=SqliteApprovals(database),
         operations=SqliteOperations(database),
         intents=SqliteIntents(database),
         outbox=FakeOutbox(delivers=True),
         audit=AuditLog(state / "audit.jsonl"),
         transactions=database,
-        chat=FakeChat(ALICE, BOB),
+    )
+    planner = Planner(forensics=forensics, levels=TrainerLevels(), host=own.host)
+    limits, clock = OperationLimits(min_free_bytes=0, confirm_batches=3), SetClock()
+    looks = RunLooks(books=books, planner=planner, clock=clock, limits=limits, chat=FakeChat(ALICE, BOB))
+    operations = Operations(
+        world=World(
+            runs=runs,
+            driver=driver,
+            forensics=forensics,
+            planner=planner,
+            clock=clock,
+            limits=limits,
+            attempts=Adoptions(state),
+        ),
+        books=books,
+        looks=looks,
         instance=own,
     )
     try:
         while (current := runs.look().current) is None or current.epoch < 2:  # noqa: ASYNC110 - seen in the log only
             await asyncio.sleep(0.1)
-        await operations.propose_rollback("plain", ALICE)
+        await operations.perform(ProposeRollback(run="plain", user=ALICE))
         approval = operations.pending(runs.look().run)
         assert approval is not None
         epoch = approval.plan.target.epoch
-        await operations.decide(approval.id, BOB, approve=True)
+        await operations.perform(Decide(approval_id=approval.id, user=BOB, approve=True))
         await operations.settle()
-        operation = operations.operations.get(approval.id)
+        operation = operations.books.operations.get(approval.id)
         assert operation is not None
         assert operation.state is OperationState.DONE, operation.problem
         view = runs.look()

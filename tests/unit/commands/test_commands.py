@@ -16,6 +16,7 @@ from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.decisions.order import BringBack, Order, ProposeRollback, ShowArchives, ShowAudit
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -23,6 +24,7 @@ from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
 from trainmaster.trainer.contract import RunRecordState
 
+RUN = "digits-0001"
 Say = Callable[..., Awaitable[Reply]]
 
 
@@ -121,9 +123,14 @@ async def test_an_epoch_that_does_not_exist_is_refused_with_those_that_do(world:
         pytest.param("execute rollback of “digits” dry run", (None, None, True), id="dry run last, run quoted"),
     ],
 )
-async def test_rollback_is_proposed_as_asked(world: World, text: str, asked: tuple[object, ...]) -> None:
+async def test_rollback_is_proposed_as_asked(
+    world: World, text: str, asked: tuple[int | None, str | None, bool]
+) -> None:
     await world.say(text)
-    assert world.operations.asked == [("rollback", "digits-0001", "U0ANNA", *asked)]
+    epoch, level, dry = asked
+    assert world.operations.asked == [
+        ProposeRollback(run=RUN, user=ANNA, channel="C0TRAIN", to_epoch=epoch, level=level, dry_run=dry)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -196,12 +203,12 @@ async def test_commands_are_about_the_run_of_the_thread_then_the_chosen_then_the
 @pytest.mark.parametrize(
     ("text", "asked"),
     [
-        pytest.param("audit", ("audit", 15), id="audit"),
-        pytest.param("archive of digits", ("archives", "digits-0001"), id="archive"),
-        pytest.param("bring back x-1", ("bring back", "digits-0001", "U0ANNA", "x-1"), id="bring back"),
+        pytest.param("audit", ShowAudit(), id="audit"),
+        pytest.param("archive of digits", ShowArchives(run=RUN, user=ANNA), id="archive"),
+        pytest.param("bring back x-1", BringBack(run=RUN, user=ANNA, folder="x-1"), id="bring back"),
     ],
 )
-async def test_records_are_asked_of_operations(world: World, text: str, asked: tuple[object, ...]) -> None:
+async def test_records_are_asked_of_operations(world: World, text: str, asked: Order) -> None:
     await world.say(text)
     assert world.operations.asked == [asked]
 

@@ -10,6 +10,7 @@ from tests.unit.conftest import Look
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback
 from trainmaster.bot.errors import CommandError
 
 FINGERPRINT = "digits-0001/nonfinite/attempt1/epoch1"
@@ -56,12 +57,17 @@ async def test_a_decision_counts_on_its_own_card_only(
 @pytest.mark.parametrize(
     ("action", "reason", "asked"),
     [
-        pytest.param(ActionId.APPROVE, "", ("decide", "a1", "U0BEN", True, ""), id="approve"),
-        pytest.param(ActionId.REJECT, "too early", ("decide", "a1", "U0BEN", False, "too early"), id="reject"),
+        pytest.param(ActionId.APPROVE, "", Decide(approval_id="a1", user=BEN, approve=True), id="approve"),
+        pytest.param(
+            ActionId.REJECT,
+            "too early",
+            Decide(approval_id="a1", user=BEN, approve=False, reason="too early"),
+            id="reject",
+        ),
     ],
 )
 async def test_a_decision_goes_to_the_approval_named(
-    world: World, action: ActionId, reason: str, asked: tuple[object, ...]
+    world: World, action: ActionId, reason: str, asked: Decide
 ) -> None:
     await world.press(action, "a1", reason=reason)
     assert world.operations.asked == [asked]
@@ -70,10 +76,9 @@ async def test_a_decision_goes_to_the_approval_named(
 async def test_propose_rollback_and_continue_act_on_the_run_named(world: World) -> None:
     await world.press(ActionId.PROPOSE_ROLLBACK, "digits-0001")
     await world.press(ActionId.CONTINUE_RUN, "digits-0001", reason="one bad image")
-    assert world.operations.asked[-1][3] == "one bad image"
-    assert [asked[:3] for asked in world.operations.asked] == [
-        ("rollback", "digits-0001", "U0BEN"),
-        ("continue", "digits-0001", "U0BEN"),
+    assert world.operations.asked == [
+        ProposeRollback(run="digits-0001", user=BEN, channel="C1", thread_of=FINGERPRINT),
+        ContinueRun(run="digits-0001", user=BEN, channel="C1", why="one bad image"),
     ]
 
 

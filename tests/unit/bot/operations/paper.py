@@ -11,11 +11,15 @@ from tests.support.clocks import SetClock
 from tests.support.outboxes import FakeAudit, FakeChat, FakeOutbox
 from tests.unit.bot.operations.paper_forensics import PaperAttempts, PaperForensics
 from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperRun, PaperRuns, no_point
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.decisions.order import Decide, ProposeRollback
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
@@ -66,26 +70,36 @@ class PaperWorld:
         self.operations = self.new_operations()
 
     def new_operations(self) -> Operations:
-        world = World(
-            runs=self.runs,
-            driver=self.driver,
-            forensics=self.forensics,
-            planner=Planner(forensics=self.forensics, levels=TrainerLevels(), host=HOST),
-            clock=self.clock,
-            limits=self.limits,
-            attempts=self.attempts,
-        )
-        return Operations(
-            world=world,
+        planner = Planner(forensics=self.forensics, levels=TrainerLevels(), host=HOST)
+        books = Books(
             approvals=self.questions,
             operations=self.log,
             intents=self.intents,
             outbox=self.outbox,
             audit=self.audit,
             transactions=self.database,
-            chat=self.chat,
+        )
+        self.looks = RunLooks(books=books, planner=planner, clock=self.clock, limits=self.limits, chat=self.chat)
+        world = World(
+            runs=self.runs,
+            driver=self.driver,
+            forensics=self.forensics,
+            planner=planner,
+            clock=self.clock,
+            limits=self.limits,
+            attempts=self.attempts,
+        )
+        return Operations(
+            world=world,
+            books=books,
+            looks=self.looks,
             instance=ProcessIdentity(pid=self.instance_pid, create_time=1.0, host=HOST, boot_id="boot"),
         )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What operations say of the run as it is now."""
+        (view,) = self.runs.all()
+        return self.looks.findings(view)
 
     def start_run(self, **settings: object) -> ProcessIdentity:
         """A run in its fifth epoch, whose fourth is contaminated."""
@@ -103,14 +117,14 @@ class PaperWorld:
 
     async def ask(self, user: str = ALICE, **settings: object) -> str:
         """A rollback was asked for; the id of the question."""
-        await self.operations.propose_rollback(RUN, user, **settings)  # type: ignore[arg-type]
+        await self.operations.perform(ProposeRollback(run=RUN, user=user, **settings))  # type: ignore[arg-type]
         pending = self.operations.pending(RUN)
         assert pending is not None
         return pending.id
 
     async def approve(self, approval: str, user: str = BOB) -> str:
         """Somebody said yes and everything that followed is over; the title of the answer."""
-        reply = await self.operations.decide(approval, user, approve=True)
+        reply = await self.operations.perform(Decide(approval_id=approval, user=user, approve=True))
         await self.operations.settle()
         return reply.message.title
 

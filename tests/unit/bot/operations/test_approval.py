@@ -12,12 +12,13 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import ActionId, Mark
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import ApprovalState
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback, StopNow
 from trainmaster.bot.errors import ChatError, CommandError, StoreError
 from trainmaster.bot.operations.limits import OperationLimits
 
 
 async def click(world: PaperWorld, approval: str, user: str, *, approve: bool = True, reason: str = "") -> str:
-    reply = await world.operations.decide(approval, user, approve=approve, reason=reason)
+    reply = await world.operations.perform(Decide(approval_id=approval, user=user, approve=approve, reason=reason))
     assert reply.private
     return reply.message.title
 
@@ -49,7 +50,7 @@ async def test_card_tells_what_a_person_needs_to_decide(world: PaperWorld) -> No
 
 
 async def test_dry_run_shows_the_plan_and_asks_nobody(world: PaperWorld) -> None:
-    reply = await world.operations.propose_rollback(RUN, ALICE, dry_run=True)
+    reply = await world.operations.perform(ProposeRollback(run=RUN, user=ALICE, dry_run=True))
     assert "epoch 3" in reply.message.title
     assert world.operations.pending(RUN) is None
     assert world.outbox.versions == {}
@@ -66,7 +67,9 @@ async def test_newer_question_with_another_plan_voids_the_older(world: PaperWorl
     second = await world.ask(to_epoch=2)
     assert first != second
     assert state(world, first) is ApprovalState.VOID
-    assert "newer card" in " ".join((await world.operations.decide(first, BOB, approve=True)).message.body)
+    assert "newer card" in " ".join(
+        (await world.operations.perform(Decide(approval_id=first, user=BOB, approve=True))).message.body
+    )
     assert world.outbox.last(f"approval/{first}").buttons == ()
 
 
@@ -84,14 +87,14 @@ async def test_click_that_may_not_count_is_answered_and_changes_nothing(
     approval = await world.ask()
     assert await click(world, approval, user) == answer
     assert state(world, approval) is ApprovalState.PENDING
-    assert not world.operations.held(RUN)
+    assert not world.looks.held(RUN)
 
 
 @pytest.mark.parametrize("forged", ["", "nonsense", "' OR 1=1 --", "0" * 5000])
 async def test_forged_id_is_answered_and_changes_nothing(world: PaperWorld, forged: str) -> None:
     await world.ask()
     assert await click(world, forged, BOB) == "There is no such question (any more)."
-    assert not world.operations.held(RUN)
+    assert not world.looks.held(RUN)
 
 
 async def test_own_request_may_be_approved_when_the_setting_allows_it(world: PaperWorld) -> None:
@@ -180,7 +183,7 @@ async def test_two_people_must_agree_when_two_are_required(world: PaperWorld) ->
     approval = await world.ask(ALICE)
     assert await click(world, approval, BOB) == "Your yes is counted: 1 of 2."
     assert await click(world, approval, BOB) == "Your yes was counted before: 1 of 2."
-    assert not world.operations.held(RUN)
+    assert not world.looks.held(RUN)
     assert any("<u:U0BOB>" in line for line in world.outbox.last(f"approval/{approval}").body if "Yes so far" in line)
     assert await click(world, approval, CAROL) == "Approved. The rollback has begun."
     await world.operations.settle()
@@ -195,21 +198,21 @@ async def test_yes_of_somebody_taken_off_call_meanwhile_no_longer_counts(world: 
     world.chat.users = frozenset({ALICE, CAROL})
     assert await click(world, approval, BOB) == "Only people on call decide this."
     assert (await click(world, approval, CAROL)).startswith("Your yes is counted")
-    assert not world.operations.held(RUN)
+    assert not world.looks.held(RUN)
 
 
 async def test_nobody_decides_while_it_is_not_known_who_is_on_call(world: PaperWorld) -> None:
     approval = await world.ask()
     world.chat.fault = ChatError("slack", "usergroups.users.list did not answer.")
     with pytest.raises(ChatError):
-        await world.operations.decide(approval, BOB, approve=True)
+        await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     assert state(world, approval) is ApprovalState.PENDING
 
 
 async def test_question_is_refused_when_nobody_is_on_call(world: PaperWorld) -> None:
     world.chat.users = frozenset()
     with pytest.raises(CommandError, match="no one is on call"):
-        await world.operations.propose_rollback(RUN, ALICE)
+        await world.operations.perform(ProposeRollback(run=RUN, user=ALICE))
 
 
 @pytest.mark.parametrize("approve", [True, False])
@@ -217,15 +220,15 @@ async def test_decision_that_cannot_be_audited_is_not_made(world: PaperWorld, ap
     approval = await world.ask()
     world.audit.full = True
     with pytest.raises(StoreError):
-        await world.operations.decide(approval, BOB, approve=approve)
+        await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=approve))
     assert state(world, approval) is ApprovalState.PENDING
-    assert not world.operations.held(RUN)
+    assert not world.looks.held(RUN)
 
 
 async def test_question_that_cannot_be_audited_is_not_asked(world: PaperWorld) -> None:
     world.audit.full = True
     with pytest.raises(StoreError):
-        await world.operations.propose_rollback(RUN, ALICE)
+        await world.operations.perform(ProposeRollback(run=RUN, user=ALICE))
     assert world.operations.pending(RUN) is None
 
 
@@ -239,7 +242,10 @@ async def test_fifty_people_who_approve_at_once_make_one_rollback_and_forty_nine
     approval = await world.ask()
     other_bots = [world.operations, *(world.new_operations() for _ in range(4))]
     replies = await asyncio.gather(
-        *(other_bots[number % 5].decide(approval, user, approve=True) for number, user in enumerate(people))
+        *(
+            other_bots[number % 5].perform(Decide(approval_id=approval, user=user, approve=True))
+            for number, user in enumerate(people)
+        )
     )
     for bot in other_bots:
         await bot.settle()
@@ -253,7 +259,7 @@ async def test_fifty_people_who_approve_at_once_make_one_rollback_and_forty_nine
 async def test_click_while_another_operation_is_open_counts_nothing(world: PaperWorld) -> None:
     approval = await world.ask()
     world.runs.silent = True
-    await world.operations.stop_now(RUN, ALICE)
+    await world.operations.perform(StopNow(run=RUN, user=ALICE))
     assert "Another operation" in await click(world, approval, BOB)
     assert state(world, approval) is ApprovalState.PENDING
     await world.operations.settle()
@@ -261,12 +267,12 @@ async def test_click_while_another_operation_is_open_counts_nothing(world: Paper
 
 async def test_continue_records_who_and_why_and_closes_the_question(world: PaperWorld) -> None:
     approval = await world.ask()
-    reply = await world.operations.continue_run(RUN, BOB, "one bad image")
+    reply = await world.operations.perform(ContinueRun(run=RUN, user=BOB, why="one bad image"))
     assert "goes on" in reply.message.title
     assert state(world, approval) is ApprovalState.REJECTED
     assert ("U0BOB", "run.continued") in world.audit.entries
     with pytest.raises(CommandError, match="only people on call"):
-        await world.operations.continue_run(RUN, MALLORY)
+        await world.operations.perform(ContinueRun(run=RUN, user=MALLORY))
 
 
 async def test_card_of_a_pending_question_has_both_buttons_with_its_id(world: PaperWorld) -> None:

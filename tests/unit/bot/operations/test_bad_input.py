@@ -13,6 +13,16 @@ from hypothesis import strategies as st
 from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import NAME, RUN
 from trainmaster.bot.core.conversation.message import Reply
+from trainmaster.bot.core.decisions.order import (
+    BringBack,
+    ContinueRun,
+    Decide,
+    ProposeRollback,
+    ResumeRun,
+    ShowArchives,
+    StopAfterEpoch,
+    StopNow,
+)
 from trainmaster.bot.errors import TrainmasterError
 
 WORDS = st.one_of(st.sampled_from([RUN, NAME, "", "latest", "../" * 9, "'; DROP TABLE approvals; --"]), st.text())
@@ -40,7 +50,9 @@ async def answered(call: object) -> None:
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(approval=WORDS, user=USERS, approve=st.booleans(), reason=st.text())
 def test_forged_clicks_do_nothing(approval: str, user: str, approve: bool, reason: str) -> None:
-    asyncio.run(answered(WORLD.operations.decide(approval, user, approve=approve, reason=reason)))
+    asyncio.run(
+        answered(WORLD.operations.perform(Decide(approval_id=approval, user=user, approve=approve, reason=reason)))
+    )
     assert WORLD.driver.log() == []
     assert WORLD.log.history() == ()
 
@@ -48,7 +60,7 @@ def test_forged_clicks_do_nothing(approval: str, user: str, approve: bool, reaso
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(run=WORDS, user=USERS, to_epoch=EPOCHS, level=LEVELS)
 def test_odd_requests_touch_nothing(run: str, user: str, to_epoch: int | None, level: str | None) -> None:
-    call = WORLD.operations.propose_rollback(run, user, to_epoch=to_epoch, level=level, dry_run=True)
+    call = WORLD.operations.perform(ProposeRollback(run=run, user=user, to_epoch=to_epoch, level=level, dry_run=True))
     asyncio.run(answered(call))
     assert WORLD.driver.log() == []
     assert WORLD.log.history() == ()
@@ -60,12 +72,12 @@ def test_strangers_stop_resume_continue_and_bring_back_nothing(run: str, user: s
     operations = WORLD.operations
 
     async def try_all() -> None:
-        await answered(operations.stop_now(run, user))
-        await answered(operations.stop_after_epoch(run, user))
-        await answered(operations.resume(run, user, level=word))
-        await answered(operations.continue_run(run, user, word))
-        await answered(operations.bring_back(run, user, word))
-        await answered(operations.archives(run))
+        await answered(operations.perform(StopNow(run=run, user=user)))
+        await answered(operations.perform(StopAfterEpoch(run=run, user=user)))
+        await answered(operations.perform(ResumeRun(run=run, user=user, level=word)))
+        await answered(operations.perform(ContinueRun(run=run, user=user, why=word)))
+        await answered(operations.perform(BringBack(run=run, user=user, folder=word)))
+        await answered(operations.perform(ShowArchives(run=run, user=user)))
 
     if user not in {ALICE, BOB}:
         asyncio.run(try_all())

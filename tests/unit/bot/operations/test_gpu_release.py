@@ -9,6 +9,7 @@ import pytest
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Tone
+from trainmaster.bot.core.decisions.order import StopNow
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.stop import grace_s
 from trainmaster.trainer.contract import Phase
@@ -33,7 +34,7 @@ class PaperGpu:
 async def stopped(world: PaperWorld, gpu: object) -> tuple[Tone, str]:
     world.operations.world = replace(world.operations.world, gpu_holders=gpu)  # type: ignore[arg-type]
     world.operations.__post_init__()
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     (operation,) = world.log.history(RUN)
     message = world.outbox.last(operation.card)

@@ -11,24 +11,25 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.core.decisions.order import BringBack, ShowArchives, StopNow
 from trainmaster.bot.errors import CommandError, OperationError, StoreError
 from trainmaster.bot.operations import listings
 from trainmaster.bot.storage.audit import AuditLog
 
 
 async def test_archive_lists_what_rollbacks_put_aside(world: PaperWorld) -> None:
-    assert "no rollback" in (await world.operations.archives(RUN)).message.title
+    assert "no rollback" in (await world.operations.perform(ShowArchives(run=RUN, user=BOB))).message.title
     await world.approve(await world.ask())
-    message = (await world.operations.archives(RUN)).message
+    message = (await world.operations.perform(ShowArchives(run=RUN, user=BOB))).message
     assert message.title == "digits: 1 archive"
     assert "after epoch 3: 1 file, " in message.items[0].detail
 
 
 async def test_archive_is_brought_back_into_a_stopped_run(world: PaperWorld) -> None:
     await world.approve(await world.ask())
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
-    await world.operations.bring_back(RUN, BOB, "after3")
+    await world.operations.perform(BringBack(run=RUN, user=BOB, folder="after3"))
     assert world.run.files()["weights of epoch 4"].startswith("runs/digits/")
     acts = [act for _, act in world.audit.entries if act.startswith("archive.")]
     assert acts == ["archive.bring_back", "archive.brought_back"]
@@ -38,7 +39,7 @@ async def test_an_archive_that_could_not_be_brought_back_is_audited_as_such(
     world: PaperWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.approve(await world.ask())
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
 
     async def refuse(view: object, folder: Path) -> None:
@@ -46,7 +47,7 @@ async def test_an_archive_that_could_not_be_brought_back_is_audited_as_such(
 
     monkeypatch.setattr(world.operations.world.forensics, "unarchive", refuse)
     with pytest.raises(OperationError):
-        await world.operations.bring_back(RUN, BOB, "after3")
+        await world.operations.perform(BringBack(run=RUN, user=BOB, folder="after3"))
     acts = [act for _, act in world.audit.entries if act.startswith("archive.")]
     assert acts == ["archive.bring_back", "archive.bring_back_failed"]
 
@@ -79,26 +80,26 @@ async def test_archive_is_not_brought_back_when_it_must_not_be(
 ) -> None:
     await world.approve(await world.ask())
     with pytest.raises(CommandError, match=fault):
-        await world.operations.bring_back(RUN, user, name)
+        await world.operations.perform(BringBack(run=RUN, user=user, folder=name))
     assert "archive" in world.run.files()["weights of epoch 4"]
 
 
 @pytest.mark.parametrize("name", ["after9", "../../etc", ""])
 async def test_unknown_archive_is_refused_with_those_there_are(world: PaperWorld, name: str) -> None:
     await world.approve(await world.ask())
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     with pytest.raises(CommandError, match="after3"):
-        await world.operations.bring_back(RUN, BOB, name)
+        await world.operations.perform(BringBack(run=RUN, user=BOB, folder=name))
 
 
 async def test_archive_is_not_brought_back_without_a_record(world: PaperWorld) -> None:
     await world.approve(await world.ask())
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     world.audit.full = True
     with pytest.raises(StoreError):
-        await world.operations.bring_back(RUN, BOB, "after3")
+        await world.operations.perform(BringBack(run=RUN, user=BOB, folder="after3"))
     assert "archive" in world.run.files()["weights of epoch 4"]
 
 

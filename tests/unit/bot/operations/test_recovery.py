@@ -11,6 +11,7 @@ import pytest
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import HOST, RUN
 from trainmaster.bot.core.decisions.operation import EntryKind, JournalEntry, OperationState, Step
+from trainmaster.bot.core.decisions.order import Decide
 from trainmaster.bot.core.run.facts import Event, ProcessIdentity
 from trainmaster.bot.errors import OperationError, StoreError
 from trainmaster.bot.ports import FencedError
@@ -24,7 +25,7 @@ async def interrupted(world: PaperWorld, *, owner: ProcessIdentity) -> str:
     """A rollback that ``owner`` was doing when its process ended, right after the approval."""
     world.operations.instance = owner
     approval = await world.ask()
-    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     await world.operations.close()
     world.operations = world.new_operations()
     return approval
@@ -146,7 +147,7 @@ async def test_what_was_approved_is_checked_again_when_a_bot_died_before_it_touc
 
     world.forensics.verify = endless  # type: ignore[method-assign,assignment]
     approval = await world.ask()
-    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     await reached.wait()
     await world.operations.close()
     world.driver.kill(owner.pid)
@@ -188,6 +189,6 @@ async def test_sigterm_that_a_dead_bot_sent_is_repeated_only_if_the_trainer_did_
 async def test_needs_human_ends_when_a_later_attempt_trains(world: PaperWorld) -> None:
     world.forensics.faults.lasting["restore"] = OperationError("broken", "the disk answers with errors.")
     await world.approve(await world.ask())
-    assert len(world.operations.findings(RUN)) == 1
+    assert len(world.findings()) == 1
     world.run.write_record(world.driver.spawn(), attempt=2, level="strict", state="running")
-    assert world.operations.findings(RUN) == ()
+    assert world.findings() == ()

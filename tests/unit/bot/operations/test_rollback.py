@@ -13,6 +13,7 @@ from tests.unit.bot.operations.paper_run import NAME, RUN
 from trainmaster.bot.core.conversation.message import ActionId, Mark, Tone
 from trainmaster.bot.core.decisions.approval import ApprovalState
 from trainmaster.bot.core.decisions.operation import OperationState, Step
+from trainmaster.bot.core.decisions.order import Decide, ProposeRollback
 from trainmaster.bot.errors import CommandError, DriverError, OperationError
 
 FAULT = OperationError("broken", "the disk answers with errors.")
@@ -56,17 +57,17 @@ async def test_everything_is_in_the_audit_log_before_and_after(world: PaperWorld
 
 async def test_run_is_held_while_the_rollback_is_under_way_and_not_after(world: PaperWorld) -> None:
     approval = await world.ask()
-    assert not world.operations.held(RUN)
-    await world.operations.decide(approval, BOB, approve=True)
-    assert world.operations.held(RUN)
+    assert not world.looks.held(RUN)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
+    assert world.looks.held(RUN)
     await world.operations.settle()
-    assert not world.operations.held(RUN)
+    assert not world.looks.held(RUN)
 
 
 async def test_second_rollback_waits_for_the_first(world: PaperWorld) -> None:
-    await world.operations.decide(await world.ask(), BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=await world.ask(), user=BOB, approve=True))
     with pytest.raises(CommandError, match="under way"):
-        await world.operations.propose_rollback(RUN, ALICE)
+        await world.operations.perform(ProposeRollback(run=RUN, user=ALICE))
     await world.operations.settle()
 
 
@@ -126,7 +127,7 @@ async def test_failure_after_the_point_of_no_return_calls_a_person_with_exact_co
     assert "resume" in message.excerpt
     assert "from=3 level=strict" in message.excerpt
     assert ("restore" in message.excerpt) == (name == "restore")
-    (finding,) = world.operations.findings(RUN)
+    (finding,) = world.findings()
     assert "needs a person" in finding.title
 
 
@@ -140,7 +141,7 @@ async def test_passing_fault_after_the_point_of_no_return_is_tried_again(
     await world.approve(approval)
     assert await state_of(world, approval) is OperationState.DONE
     assert len(world.launches()) == 1
-    assert world.operations.findings(RUN) == ()
+    assert world.findings() == ()
 
 
 async def test_trainer_that_dies_at_once_is_told_with_its_last_lines(world: PaperWorld) -> None:
@@ -267,7 +268,7 @@ async def test_trainer_that_died_meanwhile_is_rolled_back_all_the_same(world: Pa
 async def test_attempt_that_somebody_else_started_meanwhile_stops_the_rollback(world: PaperWorld) -> None:
     world.runs.silent = True
     approval = await world.ask()
-    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     await world.launched()
     stranger = world.driver.spawn()
     world.driver.kill(int(next(pid for pid, entry in world.driver.processes.items() if entry["key"] == approval)))

@@ -11,6 +11,14 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import ActionId, Tone
 from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.decisions.operation import IntentKind, OperationState
+from trainmaster.bot.core.decisions.order import (
+    ContinueRun,
+    Decide,
+    ProposeRollback,
+    ResumeRun,
+    StopAfterEpoch,
+    StopNow,
+)
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.trainer.contract import replace_json
 
@@ -21,7 +29,7 @@ def only_operation(world: PaperWorld) -> str:
 
 
 async def test_stop_now_needs_no_approval_and_offers_the_rollback(world: PaperWorld) -> None:
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     message = world.outbox.last(f"operation/{only_operation(world)}")
     assert message.title == "digits is stopped"
@@ -33,13 +41,13 @@ async def test_stop_now_needs_no_approval_and_offers_the_rollback(world: PaperWo
 
 async def test_stop_now_is_for_people_on_call_only(world: PaperWorld) -> None:
     with pytest.raises(CommandError, match="only people on call may stop"):
-        await world.operations.stop_now(RUN, MALLORY)
+        await world.operations.perform(StopNow(run=RUN, user=MALLORY))
     assert world.signals() == []
 
 
 async def test_trainer_that_ignores_sigterm_is_killed_and_that_is_said(world: PaperWorld) -> None:
     world.driver.deaf = {4000}
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     assert [line.split()[1] for line in world.signals()] == ["SIGTERM", "SIGTERM", "SIGKILL"]
     detail = world.outbox.last(f"operation/{only_operation(world)}").items[0].detail
@@ -50,7 +58,7 @@ async def test_trainer_that_ignores_sigterm_is_killed_and_that_is_said(world: Pa
 async def test_workers_that_outlive_their_trainer_are_ended(world: PaperWorld) -> None:
     worker = world.driver.spawn(parent=4000)
     world.driver.deaf = {worker.pid}
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     assert not any(entry["alive"] for entry in world.driver.processes.values())
     assert world.signals()[-1] == f"signal SIGKILL {worker.pid}"
@@ -58,7 +66,7 @@ async def test_workers_that_outlive_their_trainer_are_ended(world: PaperWorld) -
 
 async def test_what_survives_sigkill_is_told_with_its_pid(world: PaperWorld) -> None:
     world.driver.immortal = {4000}
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     message = world.outbox.last(f"operation/{only_operation(world)}")
     assert message.tone is Tone.CRITICAL
@@ -67,7 +75,7 @@ async def test_what_survives_sigkill_is_told_with_its_pid(world: PaperWorld) -> 
 
 async def test_process_that_cannot_be_seen_is_never_called_stopped(world: PaperWorld) -> None:
     world.driver.unknown = {4000}
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     message = world.outbox.last(f"operation/{only_operation(world)}")
     assert "cannot be told" in message.body[0]
@@ -77,14 +85,14 @@ async def test_process_that_cannot_be_seen_is_never_called_stopped(world: PaperW
 async def test_run_on_another_host_is_refused_by_its_name(world: PaperWorld) -> None:
     replace_json(world.run.layout.run_json, {**world.run.record(), "host": "gpu-7"})
     with pytest.raises(CommandError, match="gpu-7"):
-        await world.operations.stop_now(RUN, BOB)
+        await world.operations.perform(StopNow(run=RUN, user=BOB))
     with pytest.raises(CommandError, match="gpu-7"):
-        await world.operations.propose_rollback(RUN, ALICE)
+        await world.operations.perform(ProposeRollback(run=RUN, user=ALICE))
 
 
 async def test_stop_goes_ahead_without_an_audit_log_and_says_so(world: PaperWorld) -> None:
     world.audit.full = True
-    reply = await world.operations.stop_now(RUN, BOB)
+    reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     assert any("not in the audit log" in line for line in reply.message.body)
     assert world.signals() == ["signal SIGTERM 4000"]
@@ -97,26 +105,26 @@ async def test_stop_goes_ahead_without_a_database_and_says_so(
         raise StoreError("state-database", "database or disk is full.")
 
     monkeypatch.setattr(world.log, "create", full)
-    reply = await world.operations.stop_now(RUN, BOB)
+    reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
     assert any("on record" in line for line in reply.message.body)
     assert world.signals() == ["signal SIGTERM 4000"]
 
 
 async def test_second_stop_finds_the_first(world: PaperWorld) -> None:
-    await world.operations.stop_now(RUN, BOB)
-    reply = await world.operations.stop_now(RUN, ALICE)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    reply = await world.operations.perform(StopNow(run=RUN, user=ALICE))
     assert "already" in reply.message.title
     await world.operations.settle()
     assert world.signals() == ["signal SIGTERM 4000"]
 
 
 async def test_what_is_said_of_a_run_that_is_stopped_or_being_stopped_is_true(world: PaperWorld) -> None:
-    reply = await world.operations.stop_now(RUN, BOB)
+    reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
     assert "was asked to end its batch" in reply.message.body[0]
     with pytest.raises(CommandError, match="a stop of digits is under way"):
-        await world.operations.continue_run(RUN, ALICE)
+        await world.operations.perform(ContinueRun(run=RUN, user=ALICE))
     await world.operations.settle()
-    reply = await world.operations.stop_now(RUN, BOB)
+    reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
     assert "Process 4000 had ended already" in reply.message.body[0]
 
 
@@ -134,12 +142,12 @@ async def test_stop_now_ends_a_rollback_in_a_stopped_run(world: PaperWorld, step
     world.runs.stuck = step == "confirm"
     world.with_limits(first_batch_timeout_s=60.0, restart_timeout_s=60.0)
     approval = await world.ask()
-    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     if step == "verify":
         await waiting.wait()
     else:
         await world.launched()
-    reply = await world.operations.stop_now(RUN, BOB)
+    reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     assert "the rollback ends now" in reply.message.title
     operation = world.log.get(approval)
@@ -150,7 +158,7 @@ async def test_stop_now_ends_a_rollback_in_a_stopped_run(world: PaperWorld, step
 
 
 async def test_stop_after_epoch_waits_for_the_epoch_s_end(world: PaperWorld) -> None:
-    reply = await world.operations.stop_after_epoch(RUN, BOB)
+    reply = await world.operations.perform(StopAfterEpoch(run=RUN, user=BOB))
     assert "when epoch 5 has ended" in reply.message.title
     await world.operations.tick(world.clock.now())
     assert world.signals() == []
@@ -162,8 +170,8 @@ async def test_stop_after_epoch_waits_for_the_epoch_s_end(world: PaperWorld) -> 
 
 
 async def test_stop_after_epoch_is_taken_back_by_continue(world: PaperWorld) -> None:
-    await world.operations.stop_after_epoch(RUN, BOB)
-    await world.operations.continue_run(RUN, BOB)
+    await world.operations.perform(StopAfterEpoch(run=RUN, user=BOB))
+    await world.operations.perform(ContinueRun(run=RUN, user=BOB))
     world.runs.epoch = 6
     await world.operations.tick(world.clock.now())
     await world.operations.settle()
@@ -171,7 +179,7 @@ async def test_stop_after_epoch_is_taken_back_by_continue(world: PaperWorld) -> 
 
 
 async def test_stop_after_epoch_means_this_attempt_only(world: PaperWorld) -> None:
-    await world.operations.stop_after_epoch(RUN, BOB)
+    await world.operations.perform(StopAfterEpoch(run=RUN, user=BOB))
     world.run.write_record(world.driver.spawn(), attempt=2, level="strict", state="running")
     await world.operations.tick(world.clock.now())
     await world.operations.settle()
@@ -182,13 +190,13 @@ async def test_stop_after_epoch_means_this_attempt_only(world: PaperWorld) -> No
 async def test_stop_after_epoch_of_a_stopped_run_is_refused(world: PaperWorld) -> None:
     world.run.stopped()
     with pytest.raises(CommandError, match="no epoch will end"):
-        await world.operations.stop_after_epoch(RUN, BOB)
+        await world.operations.perform(StopAfterEpoch(run=RUN, user=BOB))
 
 
 async def test_stopped_run_is_resumed_where_it_stopped(world: PaperWorld) -> None:
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
-    await world.operations.resume(RUN, BOB)
+    await world.operations.perform(ResumeRun(run=RUN, user=BOB))
     await world.operations.settle()
     (launch,) = world.launches()
     assert launch.endswith(f"resume {world.run.directory}")
@@ -196,9 +204,9 @@ async def test_stopped_run_is_resumed_where_it_stopped(world: PaperWorld) -> Non
 
 
 async def test_resume_at_another_level_says_so_to_the_trainer(world: PaperWorld) -> None:
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
-    await world.operations.resume(RUN, BOB, level="STRICT")
+    await world.operations.perform(ResumeRun(run=RUN, user=BOB, level="STRICT"))
     await world.operations.settle()
     assert world.launches()[0].endswith("level=strict")
 
@@ -213,5 +221,5 @@ async def test_resume_at_another_level_says_so_to_the_trainer(world: PaperWorld)
 )
 async def test_resume_that_cannot_be_is_refused(world: PaperWorld, level: str | None, user: str, fault: str) -> None:
     with pytest.raises(CommandError, match=fault):
-        await world.operations.resume(RUN, user, level=level)
+        await world.operations.perform(ResumeRun(run=RUN, user=user, level=level))
     assert world.launches() == []

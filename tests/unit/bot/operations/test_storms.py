@@ -10,6 +10,7 @@ from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import ActionId, Tone
 from trainmaster.bot.core.decisions.operation import IntentKind
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, StopNow
 from trainmaster.bot.core.run.facts import Event
 from trainmaster.bot.errors import OperationError
 from trainmaster.trainer.contract import replace_json
@@ -26,7 +27,7 @@ def gives_up(world: PaperWorld, *, seq: int = 7) -> None:
 
 async def look(world: PaperWorld) -> None:
     """The supervisor looks at the run, and what that sets off is over."""
-    world.operations.notice(world.runs.all()[0])
+    world.looks.notice(world.runs.all()[0])
     await world.operations.settle()
 
 
@@ -59,7 +60,9 @@ async def test_storm_is_asked_about_once_even_by_the_next_bot(world: PaperWorld)
     await look(world)
     pending = world.operations.pending(RUN)
     assert pending is not None
-    await world.operations.decide(pending.id, BOB, approve=False, reason="I will look at the data first")
+    await world.operations.perform(
+        Decide(approval_id=pending.id, user=BOB, approve=False, reason="I will look at the data first")
+    )
     await look(world)
     world.operations = world.new_operations()
     await look(world)
@@ -69,7 +72,7 @@ async def test_storm_is_asked_about_once_even_by_the_next_bot(world: PaperWorld)
 
 async def test_rate_that_goes_on_after_continue_is_no_news_but_giving_up_is(world: PaperWorld) -> None:
     world.runs.streak = 12
-    await world.operations.continue_run(RUN, BOB, "one bad shard")
+    await world.operations.perform(ContinueRun(run=RUN, user=BOB, why="one bad shard"))
     await look(world)
     assert world.operations.pending(RUN) is None
     world.clock.ts += 5
@@ -118,7 +121,7 @@ async def test_what_the_bot_asked_waits_through_the_night_and_what_a_person_aske
     pending = world.operations.pending(RUN)
     assert pending is not None
     assert pending.expires_ts - pending.created_ts == world.limits.storm_ttl_s
-    await world.operations.decide(pending.id, BOB, approve=False, reason="later")
+    await world.operations.perform(Decide(approval_id=pending.id, user=BOB, approve=False, reason="later"))
     asked = world.questions.get(await world.ask())
     assert asked is not None
     assert asked.expires_ts - asked.created_ts == world.limits.approval_ttl_s
@@ -135,7 +138,7 @@ async def test_nothing_is_asked_while_the_audit_log_is_full(world: PaperWorld) -
 async def test_operation_under_way_or_done_since_keeps_the_bot_quiet(world: PaperWorld) -> None:
     gives_up(world)
     world.clock.ts += 1
-    await world.operations.stop_now(RUN, BOB)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
     await look(world)
     assert world.operations.pending(RUN) is None
 

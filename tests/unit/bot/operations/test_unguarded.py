@@ -10,6 +10,7 @@ from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import NAME, RUN
 from tests.unit.bot.operations.test_planning import BAD, fact
 from trainmaster.bot.core.decisions.operation import OperationState
+from trainmaster.bot.core.decisions.order import StopNow
 from trainmaster.bot.core.run.facts import CheckpointFact, Relaunch
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
@@ -100,7 +101,7 @@ async def test_unguarded_run_that_cannot_be_archived_is_started_again_as_it_was(
 
 
 async def test_stop_of_an_unguarded_run_says_what_is_lost(unguarded: PaperWorld) -> None:
-    await unguarded.operations.stop_now(RUN, BOB)
+    await unguarded.operations.perform(StopNow(run=RUN, user=BOB))
     await unguarded.operations.settle()
     (operation,) = unguarded.log.history(RUN)
     assert "its last epoch only" in unguarded.outbox.last(operation.card).items[0].detail

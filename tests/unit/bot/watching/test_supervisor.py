@@ -50,7 +50,7 @@ class Operations:
     def held(self, run: str) -> bool:
         return run in self.held_runs
 
-    def findings(self, run: str) -> tuple[Finding, ...]:
+    def findings(self, view: RunView) -> tuple[Finding, ...]:
         return ()
 
     def notice(self, view: RunView) -> None:

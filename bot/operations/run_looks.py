@@ -1,0 +1,78 @@
+"""What operations have to do with each look at a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.operations.approval import Approvals, new_id
+from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.needs_human import needs_human_findings
+from trainmaster.bot.operations.on_call import OnCall
+from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.storms import Storms
+from trainmaster.bot.ports import Chat, Clock
+
+
+def no_notice() -> None:
+    """Nobody waits for the outbox."""
+
+
+@dataclass(kw_only=True)
+class RunLooks:
+    """Tells whoever watches runs which of them operations hold and which need a human, and brings a storm to the people
+    on call. It is given the runs that were looked at and asks for none, so it stands before what watches them;
+    :class:`trainmaster.bot.operations.service.Operations` stands on both.
+
+    ``notify`` says that the outbox has something new. ``on_call`` is the one guard of everything that only people on
+    call may do."""
+
+    books: Books
+    planner: Planner
+    clock: Clock
+    limits: OperationLimits
+    chat: Chat
+    notify: Callable[[], None] = no_notice
+    make_id: Callable[[], str] = new_id
+
+    def __post_init__(self) -> None:
+        books = self.books
+        self.on_call = OnCall(self.chat)
+        self.questions = Approvals(
+            store=books.approvals,
+            operations=books.operations,
+            on_call=self.on_call,
+            outbox=books.outbox,
+            audit=books.audit,
+            transactions=books.transactions,
+            limits=self.limits,
+            make_id=self.make_id,
+        )
+        self.storms = Storms(
+            planner=self.planner,
+            clock=self.clock,
+            limits=self.limits,
+            operations=books.operations,
+            approvals=books.approvals,
+            intents=books.intents,
+            outbox=books.outbox,
+            transactions=books.transactions,
+            questions=self.questions,
+            on_call=self.on_call,
+            notify=self.notify,
+        )
+
+    def held(self, run: str) -> bool:
+        """Whether an operation is under way, so that the death of the process is expected."""
+        return bool(self.books.operations.open(run))
+
+    def findings(self, view: RunView) -> tuple[Finding, ...]:
+        """A condition that holds from a call for a person until a later attempt trains or a later operation begins."""
+        return needs_human_findings(self.books.operations.history(view.run, limit=1), view)
+
+    def notice(self, view: RunView) -> None:
+        """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it."""
+        self.storms.notice(view)
