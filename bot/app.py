@@ -39,6 +39,7 @@ _LOG = logging.getLogger(__name__)
 _HOLD_LEASE = "act on runs"
 _TICK_TIMEOUT_S = 120.0
 _MAX_CONNECT_PAUSE_S = 30.0
+_PAGE_EVERY_S = 5.0
 _FAREWELL_S = 5.0
 """At shutdown the outbox gets this long; what is left is sent at the next start."""
 
@@ -176,6 +177,8 @@ class App:
         )
         self._schedule.every(min(every_s, 10.0), "look at itself", self._look_at_itself, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
+        if self._parts.pager is not None:
+            self._schedule.every(_PAGE_EVERY_S, "page", self._parts.pager.tick, timeout_s=120.0)
         if self._metrics is not None:
             self._schedule.every(min(every_s, 10.0), "collect metrics", self._metrics.refresh, timeout_s=30.0)
         if self.settings.watchdog_url:
@@ -228,6 +231,8 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._metrics is not None:
             await self._metrics.close()
+        if self._parts.pager is not None:
+            self._parts.pager.close()
         await self.connection.close()
         self._parts.lease.release()
         self.database.close()

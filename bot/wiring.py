@@ -25,13 +25,16 @@ from trainmaster.bot.drivers.local.trainer_process import TrainerProcesses
 from trainmaster.bot.drivers.routing import RoutingDriver, driver_of
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
-from trainmaster.bot.errors import StoreError
+from trainmaster.bot.errors import SettingsError, StoreError
 from trainmaster.bot.findings_sink import FindingsSink
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
+from trainmaster.bot.paging.apprise_sender import INSTALL, AppriseSender, is_installed, not_understood
+from trainmaster.bot.paging.limits import PagingLimits
+from trainmaster.bot.paging.pager import Pager, Ways
 from trainmaster.bot.ports import Clock
 from trainmaster.bot.reading.adopted import AdoptedReader
 from trainmaster.bot.reading.ownership import Ownership
@@ -48,6 +51,7 @@ from trainmaster.bot.storage.bot_state import BotState
 from trainmaster.bot.storage.database import Database, Durable
 from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
+from trainmaster.bot.storage.pages import PageStore
 from trainmaster.bot.storage.seen import SeenStore
 from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
@@ -83,6 +87,8 @@ class Parts:
     notices: Notices
     undelivered: Undelivered
     own_jobs: OwnJobs
+    pager: Pager | None
+    """None where nobody is called beyond Slack."""
     handler: RequestHandler
     """Answers what people say and press."""
 
@@ -105,6 +111,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
 
     Raises:
         StoreError: the database cannot be opened.
+        SettingsError: PAGE_URLS can't be used.
     """
     clock, notify = wires.clock, wires.notify
     database = Database(settings.state_dir / DATABASE, patient=True)
@@ -175,6 +182,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         instance=_own_identity(driver.local),
         notify=notify,
     )
+    own_jobs = OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock)
     context = Context(
         runs=supervisor,
         operations=operations,
@@ -222,8 +230,33 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             clock=clock,
             held_back_s=wires.held_back_s,
         ),
-        own_jobs=OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock),
+        own_jobs=own_jobs,
+        pager=_pager(
+            settings,
+            alerts=pipeline,
+            pages=PageStore(database),
+            ways=Ways(sent_ts=outbox.sent_ts, muted=connection.people.is_muted, note=own_jobs.note),
+            clock=clock,
+        ),
         handler=RequestHandler(context, silence_s=settings.part(AlertLimits).silence_s, notify=notify),
+    )
+
+
+def _pager(settings: Settings, *, alerts: AlertPipeline, pages: PageStore, ways: Ways, clock: Clock) -> Pager | None:
+    if not settings.page_urls:
+        return None
+    if not is_installed():
+        raise SettingsError("settings", "PAGE_URLS is set, and Apprise is not installed.", INSTALL)
+    if faults := not_understood(settings.page_urls):
+        raise SettingsError("settings", f"PAGE_URLS: {' '.join(faults)}", "trainmaster doctor checks each")
+    return Pager(
+        targets=settings.page_urls,
+        alerts=alerts,
+        pages=pages,
+        sender=AppriseSender(),
+        ways=ways,
+        clock=clock,
+        limits=settings.part(PagingLimits),
     )
 
 

@@ -204,6 +204,16 @@ class AlertPipeline:
         since_ts = self._clock.now() - self._limits.listed_s
         return tuple(one.alert for one in self._records.firing(run, since_ts) if _is_listed(one.alert, since_ts))
 
+    def alert(self, fingerprint: str) -> Alert | None:
+        """The alert as it is, firing or not; None when there never was one."""
+        record = self._records.get(fingerprint)
+        return record.alert if record is not None else None
+
+    def silenced(self, alert: Alert) -> bool:
+        """Whether somebody asked not to hear of it now."""
+        now = self._clock.now()
+        return silencing(alert, self._silences.active(now), now).silence is not None
+
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
         with self._transactions.transaction():

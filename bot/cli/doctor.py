@@ -32,6 +32,8 @@ from trainmaster.bot.drivers.slurm.client import SlurmClient
 from trainmaster.bot.drivers.slurm.examine import SRUN_TIMEOUT_S, examine_cluster
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.paging.apprise_sender import INSTALL, PageError, is_installed, reach
+from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.metrics import shown
@@ -76,6 +78,7 @@ async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callab
     items += _directories(settings)
     items += _reach(settings, env_file)
     items += _metrics(settings.metrics_address)
+    items += await _pages(settings.page_urls)
     items += await _host(settings, now())
     items += await _cluster(settings)
     if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
@@ -144,6 +147,23 @@ def _metrics(address: tuple[str, int] | None) -> list[Item]:
         detail = f"{where} is open to others: whoever reaches it reads names of runs without a password"
         return [Item(mark=Mark.WARNING, text="METRICS_ADDRESS", detail=detail)]
     return [Item(mark=Mark.DONE, text="METRICS_ADDRESS", detail=f"http://{where}/metrics, for this machine only")]
+
+
+async def _pages(targets: Sequence[PageTarget]) -> list[Item]:
+    """Whether each can be used and its host answers. Nothing is sent: ``trainmaster test-alert --page`` does."""
+    if not targets:
+        return []
+    if not is_installed():
+        return [Item(mark=Mark.FAILED, text="PAGE_URLS", detail=f"Apprise is not installed: {INSTALL}")]
+    return list(await asyncio.gather(*(asyncio.to_thread(_page, number, one) for number, one in enumerate(targets, 1))))
+
+
+def _page(number: int, target: PageTarget) -> Item:
+    text = f"PAGE_URLS {number}: {target.name}"
+    try:
+        return Item(mark=Mark.DONE, text=text, detail=reach(target))
+    except PageError as error:
+        return Item(mark=Mark.FAILED, text=text, detail=error.message)
 
 
 async def _host(settings: Settings, now: float) -> list[Item]:

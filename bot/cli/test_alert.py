@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.cli.arguments import seconds
+from trainmaster.bot.core.alerts.page import PageKind
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.errors import ChatError, TrainmasterError
+from trainmaster.bot.paging.apprise_sender import INSTALL, AppriseSender, PageError, is_installed
+from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.ports import RateLimited
 from trainmaster.bot.settings.model import Settings, load_settings
 from trainmaster.bot.slack.chat import OnCallSource
@@ -23,6 +26,7 @@ from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
 
 _ENV_FILE: Final = Path(".env")
 _RESOLVE_AFTER_S: Final = 5.0
+_PAGE_TITLE: Final = "Test page: Trainmaster can call you"
 _TITLE: Final = "Test alert: Trainmaster reaches this channel"
 
 
@@ -37,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         description="Post an alert into ALERT_CHANNEL like a run's own, then resolve it. Needs neither run nor bot.",
     )
     parser.add_argument("--ring", action="store_true", help="mention the people on call, so that their phones ring")
+    parser.add_argument("--page", action="store_true", help="call PAGE_URLS instead: each gets a page, and its end")
     parser.add_argument(
         "--resolve-after",
         type=seconds,
@@ -46,8 +51,39 @@ def main(argv: Sequence[str]) -> int:
     )
     asked = parser.parse_args(argv)
     settings = load_settings(os.environ, _ENV_FILE)
+    if asked.page:
+        return call(settings.page_urls, resolve_after_s=asked.resolve_after)
     asyncio.run(tell(settings, ring=asked.ring, resolve_after_s=asked.resolve_after))
     return 0
+
+
+def call(targets: Sequence[PageTarget], *, resolve_after_s: float) -> int:
+    """Each target got a page and its end; 1 when one did not take it, which is printed.
+
+    Raises:
+        TrainmasterError: there is none, or Apprise is not installed.
+    """
+    if not targets:
+        raise TrainmasterError("no-page-target", "PAGE_URLS is not set.", ".env.example explains it")
+    if not is_installed():
+        raise TrainmasterError("not-installed", "Apprise is not installed.", INSTALL)
+    sender, incident = AppriseSender(), secrets.token_hex(16)
+    here = socket.gethostname()
+    taken: list[PageTarget] = []
+    for target in targets:
+        try:
+            body = f"Nothing is wrong: somebody typed trainmaster test-alert --page on {here}."
+            sender.send(target, incident=incident, kind=PageKind.FIRED, title=_PAGE_TITLE, body=body)
+        except PageError as error:
+            print(f"FAIL  {error.message}", flush=True)
+        else:
+            print(f"ok    {target.name} took it", flush=True)
+            taken.append(target)
+    time.sleep(resolve_after_s)
+    for target in taken:
+        title = f"Resolved: {_PAGE_TITLE}"
+        sender.send(target, incident=incident, kind=PageKind.RESOLVED, title=title, body="It is over.")
+    return 0 if len(taken) == len(targets) else 1
 
 
 async def tell(settings: Settings, *, ring: bool, resolve_after_s: float) -> None:

@@ -33,6 +33,8 @@ from trainmaster.bot.core.run.storm import StormLimits
 from trainmaster.bot.core.setting import Setting
 from trainmaster.bot.errors import SettingsError
 from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.paging.limits import PagingLimits
+from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.settings import declared, rules
 from trainmaster.bot.settings.declared import Part
 from trainmaster.bot.settings.rules import SettingFault
@@ -132,6 +134,12 @@ class ServiceSettings(_Section):
         default=None, repr=False
     )
     """Pinged while all is well, so that somebody else notices when the bot is not."""
+    page_urls: Annotated[
+        tuple[PageTarget, ...], BeforeValidator(rules.page_targets), Setting("Apprise URLs, blanks between them")
+    ] = Field(default=(), repr=False)
+    """Who is called beyond Slack (pip install 'trainmaster[page]'): PagerDuty, ntfy, e-mail, Telegram and others. In
+    front of a person's own: their member id, and quiet hours if any, as in U0ANNA/22:00-07:00=ntfys://ntfy.sh/TOPIC.
+    People are called one after the other, services at once."""
     metrics_address: Annotated[
         tuple[str, int] | None, BeforeValidator(rules.listen_address), Setting("port, HOST:PORT, or off")
     ] = None
@@ -158,6 +166,7 @@ LIMITS: Final[tuple[type, ...]] = (
     HostLimits,
     OwnJobLimits,
     AlertLimits,
+    PagingLimits,
 )
 """The classes in which the parts of the bot declare their settings, in the order of ``.env.example``."""
 
@@ -246,7 +255,7 @@ def suspicious_names(environ: Mapping[str, str], env_file: Path | None = None) -
 def _fault(details: ErrorDetails, given: Mapping[str, str]) -> SettingFault:
     field = str(details["loc"][0])
     context = details.get("ctx", {})
-    shown = rules.mask(given[field]) if "token" in field else f"{given[field][:120]!r}"
+    shown = rules.mask(given[field]) if "token" in field or field == "page_urls" else f"{given[field][:120]!r}"
     expected = context["expected"] if details["type"] == "setting" else _range_of(field)
     return SettingFault(name=field.upper(), value=shown, expected=str(expected), hint=str(context.get("hint", "")))
 

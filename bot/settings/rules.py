@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
 from trainmaster.bot.core.health.address import is_loopback
+from trainmaster.bot.paging.target import read_targets
 
 _USER_ID: Final = re.compile(r"[UW][A-Za-z0-9_]{1,30}")
 _GROUP_ID: Final = re.compile(r"S[A-Z0-9_]{1,30}")
@@ -63,6 +64,19 @@ def bot_token(value: Any) -> Any:
 def app_token(value: Any) -> Any:
     """An app-level token by its prefix."""
     return _token(value, "xapp-", "Make one under Basic Information, App-Level Tokens, with connections:write.")
+
+
+def page_targets(value: Any) -> Any:
+    """Apprise URLs, each maybe with the person whose phone it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return read_targets(value)
+    except ValueError as error:
+        raise refuse(
+            "Apprise URLs with blanks between them, such as ntfys://ntfy.sh/TOPIC or U0ANNA/22:00-07:00=pover://USER@TOKEN",
+            f"Of yours, {error}.",
+        ) from None
 
 
 def _token(value: Any, prefix: str, where: str) -> Any:

@@ -54,6 +54,20 @@ class SlackPeople:
         self._known[user] = (self._monotonic() + CACHE_S, found)
         return found
 
+    async def is_muted(self, user: str) -> bool | None:
+        """Whether the person's own Slack makes no sound now (snoozed, or outside their hours); None when Slack does not
+        say."""
+        try:
+            async with asyncio.timeout(ASK_S), translated(f"looking up the quiet hours of {user}"):
+                answer = await self._client.dnd_info(user=user)
+        except (ChatError, TimeoutError):
+            return None
+        now = time.time()
+        if answer.get("snooze_enabled") is True and now < _number(answer.get("snooze_endtime")):
+            return True
+        begin, end = _number(answer.get("next_dnd_start_ts")), _number(answer.get("next_dnd_end_ts"))
+        return answer.get("dnd_enabled") is True and begin <= now < end
+
     async def is_member(self, user: str) -> bool:
         """Whether the person is in the alert channel; False when Slack does not say."""
         until, members = self._members
@@ -107,3 +121,7 @@ def standing_of(user: dict[str, Any], team: str | None) -> Standing:
     if user.get("is_restricted") or user.get("is_ultra_restricted") or user.get("is_invited_user"):
         return Standing.GUEST
     return Standing.MEMBER
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

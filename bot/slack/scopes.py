@@ -18,6 +18,7 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "conversations.join": ("channels:join",),
     "conversations.members": ("channels:read", "groups:read"),
     "users.info": ("users:read",),
+    "dnd.info": ("dnd:read",),
     "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
 }

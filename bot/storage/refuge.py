@@ -11,7 +11,17 @@ from urllib.parse import quote
 
 from trainmaster.bot.storage.file import open_memory
 
-_TABLES: Final = ("alerts", "alert_revisions", "messages", "runs_seen", "selections", "silences", "bot_state", "seen")
+_TABLES: Final = (
+    "alerts",
+    "alert_revisions",
+    "messages",
+    "runs_seen",
+    "selections",
+    "silences",
+    "bot_state",
+    "seen",
+    "pages",
+)
 """What memory may change. Approvals and operations are not among them: they are refused without the file."""
 
 

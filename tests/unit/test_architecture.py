@@ -22,7 +22,7 @@ INSIDE = (*CORE, "trainmaster.bot.checks", "trainmaster.bot.reading", CONTRACT)
 """What the adapters may use beside themselves; none of them knows another one."""
 ADAPTERS = (
     *("trainmaster.bot.watching", "trainmaster.bot.alerting", "trainmaster.bot.operations", "trainmaster.bot.storage"),
-    *("trainmaster.bot.drivers", "trainmaster.bot.slack", "trainmaster.commands"),
+    *("trainmaster.bot.drivers", "trainmaster.bot.slack", "trainmaster.bot.paging", "trainmaster.commands"),
 )
 WIRED = (
     *(*INSIDE, *ADAPTERS, "trainmaster.bot.settings", "trainmaster.bot.service", "trainmaster.bot.findings_sink"),
@@ -46,6 +46,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/watching/read_pool.py": (),
     "bot/watching": ("trainmaster.bot.watching", *INSIDE),
     "bot/storage": ("trainmaster.bot.storage", *INSIDE),
+    "bot/paging": ("trainmaster.bot.paging", *INSIDE),
     "bot/slack": ("trainmaster.bot.slack", *INSIDE),
     "bot/terminal": ("trainmaster.bot.terminal", *INSIDE),
     "bot/drivers": (
@@ -60,7 +61,12 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/workspace": ("trainmaster.bot.workspace", "trainmaster.bot.errors"),
     "bot/settings": (
         *("trainmaster.bot.settings", *CORE, CONTRACT, "trainmaster.bot.checks"),
-        *("trainmaster.bot.alerting", "trainmaster.bot.operations", "trainmaster.bot.watching"),
+        *(
+            "trainmaster.bot.alerting",
+            "trainmaster.bot.operations",
+            "trainmaster.bot.watching",
+            "trainmaster.bot.paging",
+        ),
     ),
     "bot/findings_sink.py": (*CORE, "trainmaster.bot.alerting", "trainmaster.bot.storage"),
     "bot/app.py": WIRED,
@@ -73,6 +79,7 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "bot/drivers": frozenset({"psutil"}),
+    "bot/paging": frozenset({"apprise"}),
     "bot/service": frozenset({"aiohttp", "apscheduler", "prometheus_client"}),
     "bot/settings": frozenset({"dotenv", "pydantic", "pydantic_core", "pydantic_settings"}),
     "bot/slack": frozenset({"aiohttp", "slack_bolt", "slack_sdk"}),

@@ -1,0 +1,106 @@
+"""The way out: Apprise, which knows how to reach some hundred services. Loaded only when a page target is set."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from trainmaster.bot.core.alerts.page import PageKind
+from trainmaster.bot.errors import TrainmasterError
+from trainmaster.bot.paging.target import PageTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INSTALL: Final = "pip install 'trainmaster[page]'; in a checkout: pip install -e '.[page]'"
+_KNOWS_INCIDENTS: Final = frozenset({"pagerduty"})
+"""Services whose pages of one alert are one incident: raised, updated, and resolved by the last."""
+_CONNECT_S: Final = 5.0
+
+
+class PageError(TrainmasterError):
+    """A target did not take a page, or can't be used at all. Says nothing of its address."""
+
+
+def is_installed() -> bool:
+    """Whether Apprise can be loaded."""
+    return find_spec("apprise") is not None
+
+
+class AppriseSender:
+    """Sends one page to one target; blocks, so call it in a thread."""
+
+    def __init__(self) -> None:
+        # Apprise logs addresses with their passwords left out, and says why a service refused: too much for our log.
+        logging.getLogger("apprise").setLevel(logging.CRITICAL)
+
+    def send(self, target: PageTarget, *, incident: str, kind: PageKind, title: str, body: str) -> None:
+        """``target`` took it.
+
+        Raises:
+            PageError: it did not.
+        """
+        import apprise  # noqa: PLC0415 - half a second, only for who pages
+
+        service = service_of(target, incident)
+        notify_type = apprise.NotifyType.SUCCESS if kind is PageKind.RESOLVED else apprise.NotifyType.FAILURE
+        app = apprise.Apprise()
+        app.add(service)
+        if not app.notify(title=title, body=body, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT):
+            raise PageError("page-not-taken", f"{target.name} did not take the page.", "check its address and network")
+
+
+def service_of(target: PageTarget, incident: str = "") -> Any:
+    """Apprise's own object for the target.
+
+    Raises:
+        PageError: Apprise knows no such service, or the address lacks something.
+    """
+    import apprise  # noqa: PLC0415
+
+    url = target.url
+    if incident and target.kind in _KNOWS_INCIDENTS and "dedup=" not in url:
+        url += f"{'&' if '?' in url else '?'}action=map&dedup={incident}"
+    service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+    if service is None:
+        message = f"{target.name} is no address that Apprise understands."
+        raise PageError("page-target", message, "see the page of that service in Apprise's documentation")
+    return service
+
+
+def reach(target: PageTarget) -> str:
+    """What a connection to the target's host shows, in words; nothing is sent.
+
+    Raises:
+        PageError: as :func:`service_of`, or nobody listens there.
+    """
+    service = service_of(target)
+    host = str(getattr(service, "host", "") or "") or _named_host(service)
+    if not host:
+        return "the address is understood; its service was not asked"
+    port = int(getattr(service, "port", 0) or 0) or (443 if getattr(service, "secure", True) else 80)
+    try:
+        with socket.create_connection((host, port), timeout=_CONNECT_S):
+            return "the address is understood, its host answers"
+    except OSError as error:
+        raise PageError("page-target", f"{target.name}: its host does not answer: {error}.") from error
+
+
+def _named_host(service: Any) -> str:
+    """Of a service with an address of its own."""
+    address: Any = getattr(service, "notify_url", "")
+    return (urlsplit(address).hostname or "") if isinstance(address, str) and "{" not in address else ""
+
+
+def not_understood(targets: Sequence[PageTarget]) -> tuple[str, ...]:
+    """Why these can't be used, one sentence each; none when all can."""
+    faults: list[str] = []
+    for target in targets:
+        try:
+            service_of(target)
+        except PageError as error:
+            faults.append(error.message)
+    return tuple(faults)
