@@ -30,7 +30,7 @@ _THREADS: Final = 4
 _HELD: Final = "held-back"
 
 
-class Alerts(Protocol):
+class PagedAlerts(Protocol):
     """What the pager asks of the alerts."""
 
     def firing(self, run: str | None = None) -> Sequence[Alert]:
@@ -60,7 +60,7 @@ class Pages(Protocol):
     def forget(self, before_ts: float) -> None: ...  # noqa: D102
 
 
-class Sender(Protocol):
+class PageSender(Protocol):
     """Sends one page; blocks."""
 
     def send(self, target: PageTarget, *, incident: str, kind: PageKind, title: str, body: str) -> None:
@@ -86,9 +86,9 @@ class Pager:
         self,
         *,
         targets: Sequence[PageTarget],
-        alerts: Alerts,
+        alerts: PagedAlerts,
         pages: Pages,
-        sender: Sender,
+        sender: PageSender,
         ways: Ways,
         clock: Clock,
         limits: PagingLimits,
@@ -251,7 +251,7 @@ def _fired(alert: Alert, target: PageTarget, title: str, body: str, now: float) 
 
 
 def _held(target: PageTarget, held: int, limits: PagingLimits, now: float) -> Page:
-    """Once an hour."""
+    """The word that pages are held back: one an hour."""
     waiting = "1 more critical alert waits" if held == 1 else f"{held} more critical alerts wait"
     return Page(
         fingerprint=_HELD,

@@ -50,7 +50,7 @@ def loggers(tree: ast.Module) -> Iterator[str]:
             yield ", ".join(ast.unparse(argument) for argument in node.args)
 
 
-OF_OTHERS = {"", "name", "'ultralytics'"}
+OF_OTHERS = {"", "name", "'ultralytics'", "'apprise'"}
 """Not ours: the root, libraries that are to talk less (bot/cli/run.py), and Ultralytics' own."""
 
 
