@@ -7,9 +7,12 @@ from typing import Final
 from trainmaster.commands.acknowledge import ACK
 from trainmaster.commands.alerts import ALERTS
 from trainmaster.commands.base import Command, Context, Invocation
+from trainmaster.commands.checkpoints import CHECKPOINTS
+from trainmaster.commands.compare import COMPARE
 from trainmaster.commands.dispatch import dispatch, is_command
 from trainmaster.commands.epoch import EPOCH
 from trainmaster.commands.help import help_on
+from trainmaster.commands.offenders import OFFENDERS
 from trainmaster.commands.records import ARCHIVE, AUDIT, BRING_BACK
 from trainmaster.commands.resume import CONTINUE, RESUME
 from trainmaster.commands.rollback import ROLLBACK
@@ -21,6 +24,9 @@ from trainmaster.commands.stop import STOP
 _WORK: Final[tuple[Command, ...]] = (
     STATUS,
     EPOCH,
+    CHECKPOINTS,
+    COMPARE,
+    OFFENDERS,
     ROLLBACK,
     STOP,
     RESUME,

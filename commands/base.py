@@ -163,8 +163,8 @@ class Command:
         """The groups that ``text`` fills; None when it is another command."""
         found = self.pattern.fullmatch(text.strip())
         words = {} if found is None else {key: value for key, value in found.groupdict().items() if value}
-        if "run" in words:
-            words["run"] = words["run"].strip(_QUOTES) or words["run"]
+        for name in {"run", "other"} & set(words):
+            words[name] = words[name].strip(_QUOTES) or words[name]
         return None if found is None else words
 
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment
-from trainmaster.bot.core.conversation.words import counted
+from trainmaster.bot.core.conversation.words import counted, number_text
 from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
+from trainmaster.bot.core.run.facts import CheckpointFact
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import Verdict
 
 _MAX_SHOWN = 20
 _MAX_FAULTS = 5
@@ -42,3 +45,75 @@ def audit_trail(entries: Sequence[AuditEntry], report: AuditReport) -> Message:
         body=(*faults, "\n".join(lines)) if lines else faults,
         context=(f"head {report.head[:16]}",),
     )
+
+
+_VERDICT_MARKS = {Verdict.CLEAN: Mark.DONE, Verdict.CONTAMINATED: Mark.FAILED, Verdict.UNKNOWN: Mark.UNKNOWN}
+_BAD_FIRST = (Verdict.CONTAMINATED, Verdict.UNKNOWN, Verdict.CLEAN)
+_MAX_REASONS = 2
+
+
+def checkpoints(view: RunView, facts: Sequence[CheckpointFact], usable: Sequence[int], *, told_by: str) -> Message:
+    """Every epoch that has a checkpoint, the newest first: whether it is clean and why not, how large, and whether a
+    rollback can go to it. ``usable`` are the epochs that one can go to."""
+    by_epoch: dict[int | None, list[CheckpointFact]] = {}
+    for fact in facts:
+        by_epoch.setdefault(fact.epoch, []).append(fact)
+    if not by_epoch:
+        return Message(title=f"{view.name}: no checkpoint is saved yet", context=("/train status",))
+    numbers = sorted(by_epoch, key=lambda epoch: -1 if epoch is None else epoch, reverse=True)
+    newest = max(usable, default=None)
+    title = (
+        f"{view.name}: a rollback can go to {_epochs_text(usable)}"
+        if usable
+        else (f"{view.name}: no checkpoint that a rollback can go to")
+    )
+    left_out = len(numbers) - _MAX_SHOWN
+    body = (f"It goes to epoch {newest} unless you name another.",) if newest is not None and len(usable) > 1 else ()
+    return Message(
+        title=title,
+        tone=Tone.GOOD if usable else Tone.WARNING,
+        body=body,
+        items=tuple(_checkpoint(number, by_epoch[number], number in usable) for number in numbers[:_MAX_SHOWN]),
+        context=(
+            told_by,
+            *((f"{left_out:,} older epochs not shown",) if left_out > 0 else ()),
+            *((f"/train execute rollback to epoch {newest}",) if newest is not None else ()),
+        ),
+    )
+
+
+def _checkpoint(epoch: int | None, facts: Sequence[CheckpointFact], usable: bool) -> Item:
+    verdict = min((fact.verdict for fact in facts), key=_BAD_FIRST.index)
+    saved = max((fact.ts for fact in facts if fact.ts is not None), default=None)
+    fitness = next((fact.fitness for fact in facts if fact.fitness is not None), None)
+    files = ", ".join(
+        f"{fact.file.rpartition('/')[2]} {_size_text(fact.size_bytes)}" for fact in sorted(facts, key=lambda f: f.file)
+    )
+    reasons = tuple(dict.fromkeys(reason for fact in facts for reason in fact.reasons))
+    clean = "clean, but not enough of it to go on from" if verdict is Verdict.CLEAN and not usable else verdict.value
+    parts = (
+        *reasons[:_MAX_REASONS],
+        *((f"saved {moment(saved)}",) if saved else ()),
+        *((f"fitness {number_text(fitness)}",) if fitness is not None else ()),
+        files,
+    )
+    name = "No epoch" if epoch is None else f"Epoch {epoch}"
+    return Item(mark=_VERDICT_MARKS[verdict], text=f"{name}: {clean}", detail="; ".join(parts))
+
+
+def _epochs_text(epochs: Sequence[int]) -> str:
+    """``epoch 3``, ``epochs 1 to 4``, ``epochs 1, 2 and 8``; of many the newest and how many more."""
+    ordered = sorted(epochs)
+    if len(ordered) == 1:
+        return f"epoch {ordered[0]}"
+    if ordered[-1] - ordered[0] == len(ordered) - 1 and len(ordered) > 2:
+        return f"epochs {ordered[0]} to {ordered[-1]}"
+    if len(ordered) > 4:
+        return f"epoch {ordered[-1]} and {len(ordered) - 1} earlier ones"
+    return f"epochs {', '.join(map(str, ordered[:-1]))} and {ordered[-1]}"
+
+
+def _size_text(size_bytes: int | None) -> str:
+    if size_bytes is None:
+        return "of unknown size"
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"

@@ -14,6 +14,7 @@ from trainmaster.bot.operations import listings
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.ports import AuditBook
+from trainmaster.bot.operations.target import rollback_epochs
 
 
 async def refuse_if_running(view: RunView, world: World) -> None:
@@ -42,6 +43,17 @@ class Records:
     world: World
     audit: AuditBook
     host: str | None
+
+    async def checkpoints(self, view: RunView) -> Reply:
+        """Every checkpoint of the run, judged; of a run whose Python is not started, what its own records say.
+
+        Raises:
+            OperationError: the checkpoints could not be examined.
+        """
+        if view.watched_only:
+            return Reply(message=listings.checkpoints(view, view.checkpoints, (), told_by="as the trainer recorded it"))
+        catalog = await self.world.forensics.catalog(view)
+        return Reply(message=listings.checkpoints(view, catalog, rollback_epochs(view, catalog), told_by="judged now"))
 
     async def archives(self, view: RunView) -> Reply:
         """What rollbacks of the run put aside.

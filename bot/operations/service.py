@@ -18,6 +18,7 @@ from trainmaster.bot.core.decisions.order import (
     ResumeRun,
     ShowArchives,
     ShowAudit,
+    ShowCheckpoints,
     StopAfterEpoch,
     StopNow,
 )
@@ -117,6 +118,8 @@ class Operations:
                 return await self._resume(order)
             case BringBack():
                 return await self._bring_back(order)
+            case ShowCheckpoints():
+                return await self._records.checkpoints(await self._view(order.run))
             case ShowArchives():
                 return await self._records.archives(await self._view(order.run))
             case ShowAudit():

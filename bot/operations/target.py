@@ -22,11 +22,8 @@ def choose_target(view: RunView, catalog: Sequence[CheckpointFact], to_epoch: in
     Raises:
         CommandError: there is none; says what there is instead and why that will not do.
     """
-    guarded = view.record is None or view.record.guarded
-    ends = [fact for fact in catalog if _is_of_epoch_end(fact) or (not guarded and _is_of_some_epoch(fact))]
-    usable = {
-        number: files for number in {fact.epoch for fact in ends if fact.epoch} if (files := _files(ends, number))
-    }
+    ends = _ends(view, catalog)
+    usable = _usable(ends)
     if to_epoch is not None and to_epoch not in usable:
         _refuse_epoch(ends, sorted(usable), to_epoch)
     if not usable:
@@ -45,6 +42,20 @@ def choose_target(view: RunView, catalog: Sequence[CheckpointFact], to_epoch: in
         exact=fact.kind == _STATE,
         companions=tuple((other.file, other.sha256 or "") for other in others),
     )
+
+
+def rollback_epochs(view: RunView, catalog: Sequence[CheckpointFact]) -> tuple[int, ...]:
+    """The epochs that a rollback can go to, in order."""
+    return tuple(sorted(_usable(_ends(view, catalog))))
+
+
+def _ends(view: RunView, catalog: Sequence[CheckpointFact]) -> list[CheckpointFact]:
+    guarded = view.record is None or view.record.guarded
+    return [fact for fact in catalog if _is_of_epoch_end(fact) or (not guarded and _is_of_some_epoch(fact))]
+
+
+def _usable(ends: Sequence[CheckpointFact]) -> dict[int, tuple[CheckpointFact, ...]]:
+    return {number: files for number in {fact.epoch for fact in ends if fact.epoch} if (files := _files(ends, number))}
 
 
 def _is_of_epoch_end(fact: CheckpointFact) -> bool:

@@ -53,6 +53,11 @@ class ResumeRun(RunOrder):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShowCheckpoints(RunOrder):
+    """Every checkpoint of the run shall be told, judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShowArchives(RunOrder):
     """What rollbacks of the run put aside shall be told."""
 
@@ -82,5 +87,14 @@ class ShowAudit:
 
 
 Order = (
-    ProposeRollback | StopNow | StopAfterEpoch | ContinueRun | ResumeRun | ShowArchives | BringBack | Decide | ShowAudit
+    ProposeRollback
+    | StopNow
+    | StopAfterEpoch
+    | ContinueRun
+    | ResumeRun
+    | ShowCheckpoints
+    | ShowArchives
+    | BringBack
+    | Decide
+    | ShowAudit
 )

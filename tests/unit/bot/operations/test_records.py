@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.archive import ArchiveFact
-from trainmaster.bot.core.decisions.order import BringBack, ShowArchives, StopNow
+from trainmaster.bot.core.decisions.order import BringBack, ShowArchives, ShowCheckpoints, StopNow
+from trainmaster.bot.core.run.facts import CheckpointFact
 from trainmaster.bot.errors import CommandError, OperationError, StoreError
 from trainmaster.bot.operations import listings
 from trainmaster.bot.storage.audit import AuditLog
@@ -118,3 +120,49 @@ def test_audit_trail_names_people_and_its_own_state(tmp_path: Path) -> None:
 def test_odd_archive_row_is_passed_over() -> None:
     assert ArchiveFact.parse({"name": "a"}) is None
     assert ArchiveFact.parse({"name": "a", "folder": "/a", "after_epoch": 1, "moved": None, "bytes": "x"}) is not None
+
+
+async def test_checkpoints_say_which_a_rollback_can_go_to_and_why_others_can_not(world: PaperWorld) -> None:
+    message = (await world.operations.perform(ShowCheckpoints(run=RUN, user=BOB))).message
+    assert message.title == "digits: a rollback can go to epochs 1 to 3"
+    assert message.body == ("It goes to epoch 3 unless you name another.",)
+    assert message.items[0].text == "Epoch 4: contaminated"
+    assert message.items[0].detail.startswith("saved after 3 unskipped NaN batches; saved ")
+    assert message.items[1].text == "Epoch 3: clean"
+    assert "MiB" in message.items[1].detail
+    assert message.context[-1] == "/train execute rollback to epoch 3"
+
+
+async def test_checkpoints_of_a_run_with_no_clean_one_say_so(world: PaperWorld) -> None:
+    world.forensics.contaminated = {1, 2, 3, 4}
+    message = (await world.operations.perform(ShowCheckpoints(run=RUN, user=BOB))).message
+    assert message.title == "digits: no checkpoint that a rollback can go to"
+    assert message.tone is Tone.WARNING
+
+
+async def test_checkpoints_of_a_watched_run_are_told_without_starting_its_python(world: PaperWorld) -> None:
+    view = replace(world.runs.all()[0], watched_only="owned by uid 7")
+    message = (await world.operations._records.checkpoints(view)).message
+    assert message.title == "digits: no checkpoint is saved yet"
+
+
+def _saved(epoch: int) -> CheckpointFact:
+    row = {"epoch": epoch, "file": f"guard/states/epoch{epoch:04d}.pt", "verdict": "clean", "bytes": 3 * 2**30}
+    fact = CheckpointFact.parse(row)
+    assert fact is not None
+    return fact
+
+
+@pytest.mark.parametrize(
+    ("usable", "words"),
+    [((7,), "epoch 7"), ((3, 7), "epochs 3 and 7"), ((1, 3, 5, 8, 9), "epoch 9 and 4 earlier ones")],
+)
+def test_four_hundred_checkpoints_are_told_in_one_message(
+    world: PaperWorld, usable: tuple[int, ...], words: str
+) -> None:
+    facts = [_saved(epoch) for epoch in range(1, 401)]
+    message = listings.checkpoints(world.runs.all()[0], facts, usable, told_by="judged now")
+    assert message.title == f"digits: a rollback can go to {words}"
+    assert len(message.items) == 20
+    assert "3.0 GiB" in message.items[0].detail
+    assert "380 older epochs not shown" in message.context

@@ -1,0 +1,75 @@
+"""``offenders``: images that come back in bad batches, and what leaves them out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePath
+from typing import Final
+
+from trainmaster.bot.core.conversation.message import Item, Mark, Message, Reply, Tone
+from trainmaster.bot.core.conversation.words import counted
+from trainmaster.bot.core.run.offenders import REPEATS, Offender, offenders_of
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+
+_MAX_SHOWN: Final = 15
+_MAX_BATCHES: Final = 4
+
+
+async def offenders(invocation: Invocation, context: Context) -> Reply:
+    """The images of two or more bad batches, those of most first, with a line that leaves them out of training."""
+    view = await find_run(invocation, context)
+    found, num_images = offenders_of(view)
+    if not found:
+        return Reply(message=_none(view, num_images))
+    left_out = len(found) - _MAX_SHOWN
+    message = Message(
+        title=f"{view.name}: {counted(len(found), 'image')} came back in bad batches",
+        tone=Tone.WARNING,
+        body=("Look at them first: an image in two bad batches may still be innocent, as a mosaic shows four.",),
+        items=tuple(_item(one) for one in found[:_MAX_SHOWN]),
+        excerpt=_leaving_out(view),
+        context=(
+            *((f"{left_out:,} more not shown",) if left_out > 0 else ()),
+            "batches of a drill are not counted",
+            "/train stop now, then the line above on the host of the run",
+        ),
+    )
+    return Reply(message=message)
+
+
+def _none(view: RunView, num_images: int) -> Message:
+    told = f"{counted(num_images, 'image')} stood in one bad batch each; one alone convicts nobody."
+    return Message(
+        title=f"{view.name}: no image came back in a second bad batch",
+        tone=Tone.GOOD,
+        body=(told,) if num_images else ("There were no bad batches whose images are known.",),
+        context=(f"an image is listed from {REPEATS} bad batches on", "/train epoch progress"),
+    )
+
+
+def _item(one: Offender) -> Item:
+    places = ", ".join(f"epoch {epoch} batch {batch:,}" for epoch, batch in one.places[:_MAX_BATCHES])
+    more = f" and {len(one.places) - _MAX_BATCHES} more" if len(one.places) > _MAX_BATCHES else ""
+    return Item(
+        mark=Mark.WARNING,
+        text=f"{PurePath(one.image).name}: in {len(one.places)} bad batches",
+        detail=f"{places}{more}",
+    )
+
+
+def _leaving_out(view: RunView) -> str:
+    """What a person types on the run's host. Of a guarded run, the trainer keeps the list itself."""
+    if not view.guarded:
+        return ""
+    folder = str(view.directory)
+    return f"trainmaster resume {shlex.quote(folder)} " + shlex.quote(f"quarantine={folder}/guard/offenders.json")
+
+
+OFFENDERS = Command(
+    name="offenders",
+    summary="images that come back in bad batches, with a ready quarantine= line",
+    examples=("offenders",),
+    pattern=pattern(r"(?:list |show )?offend(?:ers|ing images)" + RUN_WORD),
+    action=offenders,
+)
