@@ -1,15 +1,13 @@
 """What the trainer writes and the supervisor reads: the run directory, its records, its exit codes.
 
-The only module that both sides share. Standard library only, no side effects on import. Readers must take any record
-as possibly torn, of a newer version, or lacking a key; writers write every key named here.
+The only module that both sides share: standard library, no side effects on import. Any record may be torn, of a newer
+version, or lacking a key for its readers; writers write every key named here.
 
 Conventions of every record:
 
 - ``ts`` is seconds since the epoch, UTC, a float. Durations end in ``_s``, memory in ``_gib``.
-- Epochs and batches count **from 1**, as Ultralytics prints them. (Ultralytics' own ``epoch`` inside a checkpoint and
-  in ``epochN.pt`` counts from 0.)
-- A number that is not finite is written as one of the strings ``"nan"``, ``"inf"``, ``"-inf"``, never as bare ``NaN``
-  (which is not JSON); :func:`encode_number` and :func:`decode_number` translate.
+- Epochs and batches count **from 1**, as Ultralytics prints them; in its checkpoints and ``epochN.pt`` they do from 0.
+- A number that is not finite is one of ``"nan"``, ``"inf"``, ``"-inf"``; see :func:`encode_number`.
 """
 
 from __future__ import annotations
@@ -29,8 +27,7 @@ SCHEMA_VERSION: Final = 1
 """Version of every record below. A reader that meets a higher one reads what it knows and says so once."""
 
 MODULE_ARGV: Final = ("-P", "-m", "trainmaster.trainer")
-"""After the interpreter's path, what starts a command of the trainer. ``-P`` keeps the folder that it starts in, and
-with it a user's own ``json.py``, from hiding modules."""
+"""Starts a command of the trainer; ``-P`` keeps a user's own ``json.py``, where it starts, out of the way."""
 
 RUN_VARIABLE: Final = "TRAINMASTER_RUN"
 """In the environment of a trainer that the bot launched: the run directory that it is for."""
@@ -85,6 +82,14 @@ class SkipReason(StrEnum):
     BATCHNORM_SPIKE = "batchnorm_spike"
 
 
+class ReplayVerdict(StrEnum):
+    """What a bad batch did that was run twice more at once, through the weights that it met."""
+
+    DETERMINISTIC = "deterministic"  # bad both times: data or recipe
+    NOT_REPRODUCIBLE = "not_reproducible"  # good at least once: suspect hardware
+    OVERFLOW = "overflow"  # bad both times, and good in single precision
+
+
 class Verdict(StrEnum):
     """What is known of a checkpoint. Unknown is a value of its own, never rounded up to clean."""
 
@@ -97,18 +102,16 @@ class EventKind(StrEnum):
     """``kind`` in ``events.jsonl``. The keys listed are present beside :data:`EVENT_KEYS`."""
 
     RUN_STARTED = "run_started"
-    """pid, create_time, host, level, epochs, task, model, from_epoch (the first one that this attempt
-    trains; null on a fresh start), settings {name: value}"""
+    """pid, create_time, host, level, epochs, task, model, from_epoch (null on a fresh start), settings {name: value}"""
     PHASE = "phase"  # phase, epoch
     EPOCH_STARTED = "epoch_started"  # epoch, epochs, batches
     BAD_BATCH = "bad_batch"
     """epoch, batch, batches, reason, action ("skipped"; "observed" at level observe; "recomputed" when the accumulation
     window was run again and was good, so nothing was lost), losses {name: number}, grad_norm, lr, images [file names],
     skipped_epoch, skipped_total, streak, incident (folder name under incidents/, or null), cause ("data" | "model" |
-    "transient"); "drill": true when it was planned"""
+    "transient"), replay (a :class:`ReplayVerdict`, or null); "drill": true when it was planned"""
     GRADIENT_WARNING = "gradient_warning"
-    """epoch, batch, grad_norm, median, factor, trend, worst [{parameter, norm}]: the norm grew far above its recent
-    median, finite still"""
+    """epoch, batch, grad_norm, median, factor, trend, worst [{parameter, norm}]: far above its recent median"""
     STATE_HEALED = "state_healed"
     """epoch, batch, what ("ema" | "optimizer" | "batchnorm"), tensors (count): non-finite values put right"""
     EPOCH_FINISHED = "epoch_finished"
@@ -318,8 +321,7 @@ def encode_record(record: dict[str, Any]) -> str:
 def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False, mode: int = 0o644) -> None:
     """``path`` holds ``record`` or what it held before, never a part of either.
 
-    A file name that is no UTF-8 has a question mark for each byte that is none. ``durable`` also survives a power cut
-    (fsync of file and folder).
+    A file name that is no UTF-8 has a question mark for each byte that is none. ``durable`` survives a power cut too.
 
     Raises:
         OSError: no space, no permission; the old content stands and no temporary file stays.
@@ -343,9 +345,7 @@ def replace_json(path: Path, record: dict[str, Any], *, durable: bool = False, m
 
 
 def append_line(path: os.PathLike[str], line: str, *, durable: bool = False) -> None:
-    """``line`` is the last line of ``path``, in one write; a torn last line is closed first.
-
-    ``durable`` also survives a power cut (fsync of the file).
+    """``line`` is the last line of ``path``, in one write; a torn last line is closed first. ``durable`` as above.
 
     Raises:
         OSError: no space, no permission; the file holds what it held.

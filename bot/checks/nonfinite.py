@@ -10,7 +10,7 @@ from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
-from trainmaster.bot.core.run.epoch_report import bad_batches_fate, metrics_text, nonfinite_text
+from trainmaster.bot.core.run.epoch_report import bad_batches_fate, metrics_text, nonfinite_text, replays_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
 
@@ -103,7 +103,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
         ts=last.ts,
         title=f"{view.name}: {REASON_TEXT.get(last.reason, last.reason)} in {where}"
         + (" (drill)" if last.drill else ""),
-        body=(f"{count} in epoch {epoch.epoch}: {fate}.",),
+        body=(f"{count} in epoch {epoch.epoch}: {fate}.", *([said] if (said := replays_text(epoch)) else [])),
         fields=_fields(last, epoch),
         hint=f"/train epoch {epoch.epoch} progress",
         resolution=f"{view.name}: epoch {epoch.epoch} is healthy again after {count} ({fate})",

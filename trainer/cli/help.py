@@ -51,6 +51,9 @@ The guard's own keys:
   keep_states=3      full states of past epochs that are kept, beside the best and
                      the newest clean one, the newest from before the first
                      incident, and one for each power of two epochs back
+  replay_incidents=true
+                     a recorded bad batch runs twice more at once: data and recipe,
+                     or a card that failed; costs two steps at most
   again=auto         given once more (by a cluster, by a service manager), the same
                      command goes on with its own run; no: it begins a new one.
                      A job that Slurm queued again goes on unasked

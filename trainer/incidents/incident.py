@@ -47,6 +47,11 @@ class Incidents:
         self.next_number = 1 + max((int(path.name) for path in self._folders()), default=0)
         """Of the folder that is made next."""
 
+    @property
+    def full(self) -> bool:
+        """Whether no more are kept."""
+        return self.next_number > MAX_INCIDENTS
+
     def record(
         self,
         facts: Mapping[str, Any],
@@ -62,7 +67,7 @@ class Incidents:
             OSError, RuntimeError: no space (which torch tells as the latter), no permission; what could be written
                 stays.
         """
-        if self.next_number > MAX_INCIDENTS:
+        if self.full:
             return None
         folder = self._root / f"{self.next_number:04d}"
         folder.mkdir(parents=True)

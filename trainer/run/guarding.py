@@ -27,6 +27,7 @@ class Guarding:
         running: RunningLoss,
         max_norm: float,
         skip: bool,
+        replays: bool,
         stop_wanted: Callable[[], bool],
     ) -> None:
         self._trainer = trainer
@@ -37,7 +38,13 @@ class Guarding:
         self._skip = skip
         self._stop_wanted = stop_wanted
         self._records = OutcomeRecords(
-            trainer, run.recorder, level=level, position=position, tally=run.reporter.tally, drill=run.drill
+            trainer,
+            run.recorder,
+            level=level,
+            position=position,
+            tally=run.reporter.tally,
+            drill=run.drill,
+            replays=replays,
         )
         self.step = self._built()
         self._trained = TrainedObject(trainer)

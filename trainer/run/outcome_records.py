@@ -13,13 +13,14 @@ from ultralytics.utils.torch_utils import unwrap_model
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.outcomes import BatchOutcome, FailedBatch, GradientsGrew, Hopeless, StateHealed
 from trainmaster.trainer.batches.position import Position
-from trainmaster.trainer.contract import EventKind, SkipReason
+from trainmaster.trainer.contract import EventKind, ReplayVerdict, SkipReason
 from trainmaster.trainer.data.quarantine import note_offence
 from trainmaster.trainer.data.tracing import sources_of, sources_of_samples
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.incidents.incident import Incidents, diagnose, first_bad_module, undiagnosed
 from trainmaster.trainer.incidents.incident_weights import Scenes, digests_of
+from trainmaster.trainer.incidents.replays import Replayed, replayed, with_single_precision
 from trainmaster.trainer.records.recorder import Recorder, encoded
 from trainmaster.trainer.run import rank_facts
 from trainmaster.trainer.run.reporter import rate_of
@@ -40,6 +41,7 @@ class OutcomeRecords:
         position: Position,
         tally: Tally,
         drill: Drill,
+        replays: bool = True,
     ) -> None:
         self._trainer = trainer
         self._recorder = recorder
@@ -47,6 +49,7 @@ class OutcomeRecords:
         self._position = position
         self._tally = tally
         self._drill = drill
+        self._replays = replays
         self._incidents = Incidents(recorder.layout)
         self._scenes = Scenes(recorder.layout.incidents)
 
@@ -105,7 +108,7 @@ class OutcomeRecords:
             | (
                 rank_facts.told_by_all(told, keep, self._incidents, is_own=bad.verdict is None or bad.verdict.is_own)
                 if self._trainer.world_size > 1
-                else {"incident": keep(told), "cause": found["cause"]}
+                else {**keep(told), "cause": found["cause"]}
             ),
             skipped_epoch=tally.skipped_epoch,
             skipped_total=tally.skipped,
@@ -127,12 +130,16 @@ class OutcomeRecords:
         except torch.OutOfMemoryError:  # the engine would take it for the batch's own and halve the batch size
             return undiagnosed(labels_bad=labels_bad)
 
-    def _keep(self, bad: FailedBatch, facts: dict[str, Any]) -> str | None:
+    def _keep(self, bad: FailedBatch, facts: dict[str, Any]) -> dict[str, Any]:
+        """For the event: ``incident`` and ``replay``, each of which may be None."""
+        again = self._replayed(bad)  # at once: nothing else has run on the card since
         module, fp32_finite = None, None
         if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
             with bad.look.without_trace():
                 module = first_bad_module(unwrap_model(self._trainer.model), bad.batch)
                 fp32_finite = bad.look.finite_in_single_precision(bad.batch)
+        trained_in = precision.name_of(self._trainer)
+        again = with_single_precision(again, trained_in, fp32_finite)
         details = {
             **facts,
             "ts": time.time(),
@@ -140,11 +147,12 @@ class OutcomeRecords:
             "attempt": self._recorder.attempt,
             "level": self._level,
             "loss": bad.verdict.loss if bad.verdict else None,
-            "precision": precision.name_of(self._trainer),
+            "precision": trained_in,
             "rng": digests_of(bad.rng),
             "by_association": bad.by_association,
             "first_bad_module": module,
             "fp32_replay_finite": fp32_finite,
+            **again.as_record(),
             **({"rank": RANK} if self._trainer.world_size > 1 else {}),
             "worst_gradients": [{"parameter": name, "norm": norm} for name, norm in bad.worst],
         }
@@ -153,8 +161,16 @@ class OutcomeRecords:
         try:
             keep_scene = partial(self._scenes.keep, trainer=self._trainer, rng=bad.rng, steps=bad.num_steps)
             name = self._incidents.record(encoded(details), bad.batch, suspects, keep_scene)
-            if bad.action == "skipped" and not (facts["drill"] or bad.by_association):
+            innocent = again.verdict is ReplayVerdict.NOT_REPRODUCIBLE  # the same images were good
+            if bad.action == "skipped" and not (facts["drill"] or bad.by_association or innocent):
                 note_offence(self._recorder.layout, suspects, name)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             self._recorder.storage_fault("incidents", error)
-        return name
+        return {"incident": name, "replay": again.verdict}
+
+    def _replayed(self, bad: FailedBatch) -> Replayed:
+        if not self._replays:
+            return Replayed(left_out="replay_incidents is off")
+        if self._incidents.full:
+            return Replayed(left_out="there are too many incidents to keep another")
+        return replayed(bad, self._trainer)

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from torch import distributed
 
+from trainmaster.trainer.contract import ReplayVerdict
 from trainmaster.trainer.incidents.incident import Cause, Incidents
 
 _TOLD: Final = ("losses", "images", "cause")
 
 
 def told_by_all(
-    told: Mapping[str, Any], keep: Callable[[dict[str, Any]], str | None], incidents: Incidents, *, is_own: bool
+    told: Mapping[str, Any], keep: Callable[[dict[str, Any]], dict[str, Any]], incidents: Incidents, *, is_own: bool
 ) -> dict[str, Any]:
     """Facts for the event: losses, images, cause and incident of the ranks whose part was bad, and which these are.
 
@@ -28,12 +29,12 @@ def told_by_all(
     shared = _of_all({"is_own": is_own, "cause": str(told["cause"]), "next": incidents.next_number})
     guilty = guilty_ranks(shared)
     first = max(one["next"] for one in shared)
-    incident = None
+    kept: dict[str, Any] = {}
     if rank in guilty:
         incidents.next_number = first + guilty.index(rank)
-        incident = keep(dict(told))
+        kept = keep(dict(told))
     incidents.next_number = first + len(guilty)
-    facts = _of_all({**{name: told[name] for name in _TOLD}, "incident": incident} if rank in guilty else None)
+    facts = _of_all({**{name: told[name] for name in _TOLD}, **kept} if rank in guilty else None)
     return joined({rank: facts[rank] for rank in guilty})
 
 
@@ -49,11 +50,20 @@ def guilty_ranks(shared: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def joined(facts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """The facts of several ranks as those of one batch."""
+    """The facts of several ranks as those of one batch. One of them that could not see its own again suspects a card,
+    whatever the others saw."""
     first = next(iter(facts.values()))
     images = list(dict.fromkeys(image for one in facts.values() for image in one["images"]))
     incidents = [one["incident"] for one in facts.values() if one["incident"]]
-    return {**first, "images": images, "incident": incidents[0] if incidents else None, "ranks": list(facts)}
+    replays = [one["replay"] for one in facts.values() if one["replay"]]
+    suspect = [one for one in replays if one == ReplayVerdict.NOT_REPRODUCIBLE]
+    return {
+        **first,
+        "images": images,
+        "incident": incidents[0] if incidents else None,
+        "replay": next(iter(suspect or replays), None),
+        "ranks": list(facts),
+    }
 
 
 def _of_all(own: Any) -> list[Any]:

@@ -210,6 +210,7 @@ class RunGuard:
             running=self.running,
             max_norm=float(self._values["max_norm"]),
             skip=self.skip,
+            replays=self.settings.replay_incidents,
             stop_wanted=lambda: self.switch.requested is not None or launcher.gone,
         )
         if self.plan is not None:

@@ -40,6 +40,9 @@ class GuardSettings:
     keep_states: int = 3
     """Full states of past epochs that are kept, besides the best and the newest clean one, the newest clean one from
     before the first incident, and one clean one for each power of two epochs back."""
+    replay_incidents: bool = True
+    """A bad batch that is recorded runs twice more at once, which tells data and recipe from a card that failed. It
+    costs at most two steps an incident, and a run records fifty."""
     drill: str | None = None
     """A planned fault, ``nan-image@2:5`` for epoch 2 batch 5: to see the alarm work."""
 
@@ -50,6 +53,7 @@ class GuardSettings:
 
 GUARD_KEYS: Final = tuple(field.name for field in fields(GuardSettings))
 
+_SWITCHES: Final = frozenset({"exact", "replay_incidents"})
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
 _FLOORS: Final[Mapping[str, float]] = {
@@ -92,7 +96,7 @@ def _checked(key: str, value: Any) -> Any:
         return check_level(str(value))
     if value is None:
         return None
-    if key == "exact":
+    if key in _SWITCHES:
         return _truth(value)
     if key in {"quarantine", "drill"}:
         return str(value)
@@ -112,6 +116,6 @@ def _truth(value: Any) -> bool:
 
 
 def _kind(key: str) -> str:
-    if key == "exact":
+    if key in _SWITCHES:
         return "true or false"
     return "number" if key in {"snapshot_s", "max_norm"} else "whole number"

@@ -17,7 +17,7 @@ from trainmaster.bot.core.conversation.words import losses_text, number_text
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.core.setting import Setting
-from trainmaster.trainer.contract import Heartbeat
+from trainmaster.trainer.contract import Heartbeat, ReplayVerdict
 
 
 class Criterion(StrEnum):
@@ -154,6 +154,21 @@ def bad_batches_fate(epoch: EpochView) -> str:
     if epoch.num_skipped == 0:
         return "run again and good"
     return f"{epoch.num_skipped} skipped without a trace, {epoch.num_recomputed} run again and good"
+
+
+def replays_text(epoch: EpochView) -> str:
+    """What the replays of the epoch's bad batches say about where the trouble is; empty when nothing is known."""
+    batches = epoch.bad_batches
+    suspect = [one for one in batches if one.replay is ReplayVerdict.NOT_REPRODUCIBLE]
+    if suspect:
+        which = f"batch {suspect[-1].batch:,} was" if len(suspect) == 1 else f"{len(suspect)} of them were"
+        return f"Run again at once, {which} good: not reproducible. Suspect the hardware (GPU, memory), not the data."
+    last = batches[-1].replay if batches else None
+    if last is ReplayVerdict.OVERFLOW:
+        return "Run again twice at once: bad both times, good in single precision. It overflows; amp=false avoids that."
+    if last is ReplayVerdict.DETERMINISTIC:
+        return "Run again twice at once: bad both times. It is the data or the recipe, not the hardware."
+    return ""
 
 
 def _judge_clips(view: RunView, epoch: EpochView, beat: Heartbeat | None, limits: ReportLimits) -> Judged:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from trainmaster.bot.core.run.facts import CheckpointFact, Event
 from trainmaster.bot.core.run.series_window import SeriesRow, with_rows
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView, planned_epochs, story_of
-from trainmaster.trainer.contract import EventKind, Heartbeat, SkipReason
+from trainmaster.trainer.contract import EventKind, Heartbeat, ReplayVerdict, SkipReason
 
 MAX_BAD_BATCHES_KEPT = 20
 """An epoch's newest; counts go on, so a storm of thousands costs no memory."""
@@ -97,6 +97,13 @@ def _not_put_aside(checkpoints: list[CheckpointFact], from_epoch: int | None) ->
     return [one for one in checkpoints if one.epoch is None or one.epoch < from_epoch]
 
 
+def _replay_of(event: Event) -> ReplayVerdict | None:
+    try:
+        return ReplayVerdict(event.text("replay") or "")
+    except ValueError:  # none, or one of a newer trainer
+        return None
+
+
 def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
     bad = BadBatchFact(
         ts=event.ts,
@@ -111,6 +118,7 @@ def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
         images=event.texts("images"),
         incident=event.text("incident"),
         drill=event.flag("drill"),
+        replay=_replay_of(event),
     )
     return replace(
         epoch,

@@ -11,7 +11,7 @@ from trainmaster.bot.core.run.facts import CheckpointFact, Event, LogError, Proc
 from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.state import RunState, judge_state
-from trainmaster.trainer.contract import EventKind, Heartbeat, Verdict
+from trainmaster.trainer.contract import EventKind, Heartbeat, ReplayVerdict, Verdict
 
 
 def planned_epochs(epoch: int | None, epochs: int | None) -> int | None:
@@ -35,6 +35,8 @@ class BadBatchFact:
     images: tuple[str, ...]
     incident: str | None
     drill: bool
+    replay: ReplayVerdict | None = None
+    """What it did when it ran twice more at once; None where it did not, and of an older trainer."""
 
     @property
     def skipped(self) -> bool:

@@ -64,13 +64,8 @@ def test_nan_in_one_rank_is_told_by_it_and_a_stopped_launcher_goes_on_as_one_att
     (started,) = events(layout, "run_started")
     assert started["level"] == "strict"  # what Ultralytics would not have passed on
     (bad,) = events(layout, "bad_batch")
-    assert (bad["epoch"], bad["batch"], bad["reason"], bad["ranks"], bad["cause"]) == (
-        1,
-        2,
-        "nonfinite_loss",
-        [1],
-        "data",
-    )
+    assert (bad["epoch"], bad["batch"], bad["reason"]) == (1, 2, "nonfinite_loss")
+    assert (bad["ranks"], bad["cause"], bad["replay"]) == ([1], "data", "deterministic")
     assert bad["images"]
     assert not events(layout, "storage_fault")
     incident = json.loads((layout.incidents / bad["incident"] / "incident.json").read_text())
@@ -80,6 +75,16 @@ def test_nan_in_one_rank_is_told_by_it_and_a_stopped_launcher_goes_on_as_one_att
     assert launched(["-m", "trainmaster.trainer", "resume", str(layout.root)]) == ExitCode.FINISHED
     assert states(layout) == ("finished", 2)
     assert [(row["attempt"], row["from_epoch"]) for row in events(layout, "run_started")] == [(1, None), (2, 2)]
+
+
+def test_a_nan_of_one_rank_that_does_not_come_again_is_replayed_by_that_rank_alone(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    layout = RunLayout(tmp_path / "runs" / "run")
+    assert train(settings(epochs=1), once=[1, 1]) == ExitCode.FINISHED
+    (bad,) = events(layout, "bad_batch")
+    assert (bad["batch"], bad["ranks"], bad["replay"]) == (2, [1], "not_reproducible")
+    assert [path.name for path in layout.incidents.iterdir()] == [bad["incident"]]
 
 
 def test_a_signal_to_the_first_rank_alone_stops_all(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ class Faulty(GuardedDetectionTrainer):
         here = [RANK, self.guard.position.ni]
         if here == FAULTS.get("nan"):
             batch["img"][0, 0, 0, 0] = float("nan")
+        if here == FAULTS.get("once"):
+            self.spoil_one_pass()
         if here == FAULTS.get("spike"):
             batch["bboxes"] = batch["bboxes"] * 0 + torch.tensor([0.5, 0.5, 1e-4, 1.0])
         if here == FAULTS.get("term"):
@@ -36,6 +38,16 @@ class Faulty(GuardedDetectionTrainer):
         if here == FAULTS.get("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
         return batch
+
+    def spoil_one_pass(self) -> None:
+        """One pass through the model gives NaN, and none after it."""
+
+        def spoil(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            handle.remove()
+            return output * float("nan")
+
+        convolution = next(module for module in self.model.modules() if isinstance(module, torch.nn.Conv2d))
+        handle = convolution.register_forward_hook(spoil)
 
 
 if __name__ == "__main__":

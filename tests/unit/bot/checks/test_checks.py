@@ -237,3 +237,26 @@ def test_a_fatal_line_of_the_log_is_told_once(written: WrittenRun, look: Look, i
     assert len({one.fingerprint for one in found}) == 1
     assert words in found[0].title
     assert check_log_errors(look(), LIMITS, START_TS + 100) == ()
+
+
+@pytest.mark.parametrize(
+    ("replays", "said"),
+    [
+        (["deterministic"], "It is the data or the recipe"),
+        (["overflow"], "It overflows"),
+        (["not_reproducible"], "batch 5 was good: not reproducible. Suspect the hardware"),
+        (["not_reproducible", "deterministic"], "batch 5 was good: not reproducible. Suspect the hardware"),
+        (["not_reproducible", "not_reproducible"], "2 of them were good: not reproducible"),
+        ([None], ""),
+        (["of a newer trainer"], ""),
+    ],
+)
+def test_the_alert_of_a_bad_batch_says_whether_it_was_the_card(
+    written: WrittenRun, look: Look, replays: list[str | None], said: str
+) -> None:
+    for number, replay in enumerate(replays):
+        written.bad_batch(1, 5 + number, 55 + number, replay=replay)
+    (found,) = check_nonfinite(look(), LIMITS, START_TS + 61)
+    told = " ".join(found.body)
+    assert said in told
+    assert ("Run again" in told) == bool(said)

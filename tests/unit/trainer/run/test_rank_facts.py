@@ -30,13 +30,31 @@ def test_the_rank_that_had_the_bad_part_is_found(shared: list[dict[str, Any]], g
 
 def test_facts_of_several_ranks_are_told_as_one_batch() -> None:
     facts = {
-        1: {"losses": {"box": 1.0}, "images": ["a", "b"], "cause": "data", "incident": "0004"},
-        3: {"losses": {"box": 2.0}, "images": ["b", "c"], "cause": "transient", "incident": None},
+        1: {"losses": {"box": 1.0}, "images": ["a", "b"], "cause": "data", "incident": "0004", "replay": "overflow"},
+        3: {"losses": {"box": 2.0}, "images": ["b", "c"], "cause": "transient", "incident": None, "replay": None},
     }
     assert joined(facts) == {
         "losses": {"box": 1.0},
         "images": ["a", "b", "c"],
         "cause": "data",
         "incident": "0004",
+        "replay": "overflow",
         "ranks": [1, 3],
     }
+
+
+@pytest.mark.parametrize(
+    ("replays", "told"),
+    [
+        (["deterministic", "not_reproducible"], "not_reproducible"),
+        ([None, "deterministic"], "deterministic"),
+        ([None, None], None),
+    ],
+    ids=["a suspected card wins", "one knows", "none knows"],
+)
+def test_a_card_that_one_rank_suspects_is_told(replays: list[str | None], told: str | None) -> None:
+    facts = {
+        rank: {"losses": {}, "images": [], "cause": "transient", "incident": None, "replay": replay}
+        for rank, replay in enumerate(replays)
+    }
+    assert joined(facts)["replay"] == told
