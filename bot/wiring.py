@@ -162,6 +162,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         trainers=TrainerProcesses(check_user=settings.owner_check != "off", seen=driver.local.environments.remember),
         together=lambda: _one_commit(database),
         hands_off=lease.why_not,
+        next_start=driver.next_start,
     )
     host = HostWatch(
         probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock

@@ -39,6 +39,13 @@ class RoutingDriver:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=time.time(), detail=_OFF)
         return self.cluster.inspect(identity)
 
+    def next_start(self, run: str, identity: Identity) -> ProcessFact | None:
+        """Of a later start of the run that waits in a queue or has begun there, and has not signed in yet as far as
+        ``identity``, of the newest one that has, tells. None where there is none; a process begins at once."""
+        if isinstance(identity, ProcessIdentity) or self.cluster is None:
+            return None
+        return self.cluster.next_start(run, identity)
+
     def stop(self, identity: Identity, force: Force) -> bool:
         """It was brought nearer its end.
 

@@ -69,7 +69,7 @@ def new_operation(
         owner=owner,
         fence=_FIRST_FENCE,
         step=Step.STOP if kind is OperationKind.STOP else Step.RESTART,
-        process=view.record.process if view.record else None,
+        process=view.at_work,
         attempt=view.attempt,
         was_active=view.state.goes_on,
         launch=launch_of(view) if kind is OperationKind.RESUME else None,

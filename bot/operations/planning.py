@@ -207,7 +207,7 @@ def make_plan(
         name=view.name,
         directory=view.directory,
         attempt=view.attempt,
-        process=record.process,
+        process=view.at_work,
         was_active=view.state.goes_on,
         state=view.state.value,
         at_epoch=at_epoch,

@@ -23,7 +23,7 @@ async def refuse_if_running(view: RunView, world: World) -> None:
     Raises:
         CommandError: it lives, or that cannot be told.
     """
-    process = view.record.process if view.record else None
+    process = view.at_work
     if process is None:
         return
     fact = await world.inspect(process)

@@ -123,9 +123,12 @@ class Supervisor:
         read_timeout_s: float = TIMEOUT_S,
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
         hands_off: Callable[[], str] = str,
+        next_start: Callable[[str, Identity], ProcessFact | None] | None = None,
     ) -> None:
-        """``hands_off``: why this bot must only watch, whatever it may do otherwise; empty when it may act."""
+        """``next_start``: what is known of a start of a run after the one that its record names. ``hands_off``: why
+        this bot must only watch, whatever it may do otherwise; empty when it may act."""
         self._hands_off = hands_off
+        self._next_start = next_start
         self._stacks = stacks
         self._trainers = trainers
         self._find_runs = find_runs
@@ -257,7 +260,7 @@ class Supervisor:
         if view.record is None:
             return None
         record = view.record
-        view = replace(view, process=self._inspector.inspect(record.process) if record.process else None)
+        view = replace(view, process=self._process(view.run, record.process) if record.process else None)
         alive = view.process is not None and view.process.status is ProcessStatus.ALIVE
         if self._trainers is not None and alive and record.process is not None and record.process.pids:
             view = replace(view, process_fault=self._trainers.fault(view))
@@ -268,6 +271,12 @@ class Supervisor:
         if view.state is RunState.DIED or stall is not None or silent_s > LOG_TAIL_AFTER_S:
             view = replace(view, log_tail=reader.log_tail())
         return view
+
+    def _process(self, run: str, identity: Identity) -> ProcessFact:
+        """What is known of what trains, or is to: a run goes on with what was submitted for it last."""
+        fact = self._inspector.inspect(identity)
+        later = self._next_start(run, identity) if self._next_start is not None and fact.over else None
+        return later or fact
 
     def _unreadable(self, directory: Path, why: str) -> RunView | None:
         known = self._views.get(directory)

@@ -27,6 +27,7 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
+from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.environment import job_of, launch_key
 from trainmaster.trainer.jobs.ownership import signed_in_before
 from trainmaster.trainer.records.run_directory import RunInUseError, RunLock
@@ -108,6 +109,8 @@ class LightTrainer:
     def train(self) -> int:
         epoch = self.record["from_epoch"] or 1
         self.sign_in()
+        if self.record["job"]:
+            launch_environment.remember(self.layout, launch_environment.started_with())
         started = {name: self.record[name] for name in ("pid", "create_time", "host", "level", "epochs", "from_epoch")}
         self.event(EventKind.RUN_STARTED, **started, task="detect", model="tiny", settings={})
         self.event(EventKind.EPOCH_STARTED, epoch=epoch, epochs=self.record["epochs"], batches=BATCHES)

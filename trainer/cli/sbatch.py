@@ -30,6 +30,7 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
+from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.script import DEFAULT_MARGIN_S, batch_script, check_options, sbatch_words
 from trainmaster.trainer.records.run_directory import RunLock
 
@@ -127,6 +128,7 @@ def _submit(
     lock = RunLock(layout)
     try:
         (layout.guard / "job.sh").write_text(script, encoding="utf-8")
+        launch_environment.remember(layout, os.environ)
         new = record.state is RunRecordState.SUBMITTED
         # Of a resumed run the key is recorded by the start that it names: until then nothing was done by it.
         record = replace(record, launch_key=key if new else None, started_ts=time.time(), updated_ts=time.time())
@@ -156,6 +158,7 @@ def _sbatch(script: str, words: Sequence[str]) -> tuple[str, str | None]:
             text=True,
             timeout=TIMEOUT_S,
             check=False,
+            env=launch_environment.without_the_bot_s(os.environ),
         )
     except subprocess.TimeoutExpired as error:
         raise ArgumentsError(
@@ -202,7 +205,7 @@ def _new_directory(wanted: Path) -> Path:
 
 def _undo(layout: RunLayout) -> None:
     """Nothing is left of a directory that this call has made and no job will ever use."""
-    for path in (layout.run_json, layout.guard / "job.sh", layout.lock):
+    for path in (layout.run_json, layout.guard / "job.sh", launch_environment.place(layout), layout.lock):
         path.unlink(missing_ok=True)
     for folder in (layout.guard, layout.root):
         if folder.is_dir() and not any(folder.iterdir()):

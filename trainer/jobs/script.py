@@ -49,6 +49,11 @@ def comment_of(key: str) -> str:
     return COMMENT_PREFIX + key
 
 
+def key_of(comment: str) -> str | None:
+    """The launch that a job with that comment was submitted by; None of a job that Trainmaster did not submit."""
+    return comment.removeprefix(COMMENT_PREFIX) if comment.startswith(COMMENT_PREFIX) else None
+
+
 def batch_script(
     argv: Sequence[str], *, cwd: str, key: str, run: str, options: Sequence[str], env: Mapping[str, str]
 ) -> str:

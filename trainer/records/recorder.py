@@ -40,6 +40,7 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
+from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, job_of, launch_key
 
 HEARTBEAT_INTERVAL_S: Final = 1.0
@@ -143,6 +144,12 @@ class Recorder:
         """``run.json`` holds ``changes`` too."""
         self._run = replace(self._run, **{"updated_ts": self._clock(), **changes})
         self._guarded("run.json", lambda: replace_json(self.layout.run_json, encoded(asdict(self._run)), durable=True))
+
+    def keep_environment(self) -> None:
+        """What a job was started with is kept, for the next one; of a process of its own host the bot sees that."""
+        if self._run.job is not None:
+            start = launch_environment.started_with
+            self._guarded("environment.json", lambda: launch_environment.remember(self.layout, start()))
 
     def end(self, state: RunRecordState, exit_code: int) -> None:
         """The attempt is over."""

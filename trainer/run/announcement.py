@@ -35,6 +35,7 @@ def announce(
         trainer_class=trainer_class,
     )
     if not recorder.goes_on:
+        recorder.keep_environment()
         recorder.event(
             EventKind.RUN_STARTED,
             **common,

@@ -61,7 +61,9 @@ def judge_state(record: RunRecord | None, heartbeat: Heartbeat | None, process: 
     if record is None or record.state is None:
         return RunState.UNKNOWN
     status = process.status if process is not None else ProcessStatus.UNKNOWN
-    if status is ProcessStatus.PENDING and record.state is not RunRecordState.FINISHED:
+    if status is ProcessStatus.PENDING and (
+        record.state is not RunRecordState.FINISHED or is_submitted_anew(record, process)
+    ):
         return RunState.PENDING
     if starts_again(record, process):
         return RunState.STARTING
@@ -87,5 +89,11 @@ def starts_again(record: RunRecord, process: ProcessFact | None) -> bool:
     job = process.job if process is not None else None
     if process is None or job is None or record.job is None or process.status is not ProcessStatus.ALIVE:
         return False
-    submitted_anew = record.state not in _AT_WORK and record.node_is_unknown
-    return job.restarts > record.job.restart or submitted_anew
+    named_before_it_began = record.state not in _AT_WORK and record.node_is_unknown
+    return job.restarts > record.job.restart or named_before_it_began or is_submitted_anew(record, process)
+
+
+def is_submitted_anew(record: RunRecord, process: ProcessFact | None) -> bool:
+    """Whether what is known of ``process`` is of a later job than the record's, submitted since."""
+    job = process.job if process is not None else None
+    return job is not None and record.job is not None and job.id != record.job.id

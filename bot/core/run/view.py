@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainmaster.bot.core.run.facts import CheckpointFact, Event, LogError, ProcessFact, RunRecord
+from trainmaster.bot.core.run.facts import CheckpointFact, Event, Identity, LogError, ProcessFact, RunRecord
+from trainmaster.bot.core.run.job import JobIdentity
 from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesWindow
-from trainmaster.bot.core.run.state import RunState, judge_state
+from trainmaster.bot.core.run.state import RunState, is_submitted_anew, judge_state
 from trainmaster.trainer.contract import EventKind, Heartbeat, ReplayVerdict, Verdict
 
 
@@ -151,6 +152,17 @@ class RunView:
     """What could not be read at the last look, in words."""
     log_tail: tuple[str, ...] = ()
     """The last lines of the console log, read when a finding needs them."""
+
+    @property
+    def at_work(self) -> Identity | None:
+        """What trains, or is to train next: the job that was submitted since, until it signs in; else what the record
+        names. None where that is nothing."""
+        job = self.process.job if self.process is not None else None
+        if self.record is None or job is None or not is_submitted_anew(self.record, self.process):
+            return self.record.process if self.record is not None else None
+        return JobIdentity(
+            id=job.id, cluster=job.cluster, restart=job.restarts, submit_ts=job.submit_ts, name=f"tm-{self.run}"
+        )
 
     @property
     def run(self) -> str:

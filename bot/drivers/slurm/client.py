@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
@@ -26,7 +27,7 @@ from trainmaster.bot.errors import ClusterSilentError, DriverError
 TIMEOUT_S: Final = 15.0
 """A controller that is down makes ``squeue`` and ``sbatch`` give up by themselves after 9 s; one that hangs never."""
 
-_KEPT: Final = ("SLURM_CONF", "SLURM_CONF_SERVER")
+KEPT_NAMES: Final = ("SLURM_CONF", "SLURM_CONF_SERVER")
 _FOREIGN: Final = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_", "SRUN_")
 """A bot that itself runs in a job, or a person's habits for their own terminal, must not change what is asked."""
 
@@ -38,7 +39,7 @@ def slurm_environment(base: Mapping[str, str]) -> dict[str, str]:
 
 def without_jobs(base: Mapping[str, str]) -> dict[str, str]:
     """``base`` without what another job, or a person's habits, put there."""
-    return {name: value for name, value in base.items() if name in _KEPT or not name.startswith(_FOREIGN)}
+    return {name: value for name, value in base.items() if name in KEPT_NAMES or not name.startswith(_FOREIGN)}
 
 
 class Runner(Protocol):
@@ -59,9 +60,9 @@ class Runner(Protocol):
 def run_command(
     argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
 ) -> tuple[int, str, str]:
-    """The one that implements :class:`Runner`."""
+    """The one that implements :class:`Runner`. The program is this host's, whatever PATH ``env`` has."""
     done = subprocess.run(
-        list(argv),
+        [shutil.which(argv[0]) or argv[0], *argv[1:]],
         input=input_text,
         stdin=None if input_text is not None else subprocess.DEVNULL,
         capture_output=True,

@@ -13,13 +13,22 @@ from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.job import JobIdentity
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.drivers.local.environment import trainer_environment
-from trainmaster.bot.drivers.slurm.client import SlurmClient
+from trainmaster.bot.drivers.slurm.client import KEPT_NAMES, SlurmClient
 from trainmaster.bot.drivers.slurm.queue import MAX_AGE_S, JobQueue
 from trainmaster.bot.drivers.slurm.rows import ClusterConfig, JobRow
-from trainmaster.bot.drivers.slurm.states import CLOCK_SKEW_S, fact_of, newest_memory, row_of
+from trainmaster.bot.drivers.slurm.states import CLOCK_SKEW_S, fact_of, is_same_job, newest_memory, row_of
 from trainmaster.bot.drivers.slurm.submissions import Submission, Submissions
 from trainmaster.bot.errors import ClusterSilentError, DriverError
-from trainmaster.trainer.jobs.script import DEFAULT_MARGIN_S, batch_script, comment_of, job_name, sbatch_words
+from trainmaster.trainer.contract import RUN_VARIABLE, RunLayout
+from trainmaster.trainer.jobs import launch_environment
+from trainmaster.trainer.jobs.script import (
+    DEFAULT_MARGIN_S,
+    batch_script,
+    comment_of,
+    job_name,
+    key_of,
+    sbatch_words,
+)
 
 _CONFIG_AGE_S: Final = 600.0
 _DEFAULT_JOB_AGE_S: Final = 300.0
@@ -65,6 +74,19 @@ class SlurmDriver:
                 return fact
             self._ended[job] = fact
         return replace(self._ended[job], ts=look.ts)
+
+    def next_start(self, run: str, job: JobIdentity) -> ProcessFact | None:
+        """Of a job that this bot has submitted for ``run`` after ``job``, and that waits or has begun; None where there
+        is none, or nobody answers. Asks no more than :meth:`inspect`."""
+        look = self.queue.look()
+        for row in reversed(look.rows):
+            if row.name != job_name(run) or is_same_job(row, job):
+                continue
+            key = key_of(row.comment)
+            known = self._submissions.read(key) if key else None
+            if known is not None and known.id in {None, row.id} and not (fact := fact_of(row, look.ts)).over:
+                return fact
+        return None
 
     def _absent(self, job: JobIdentity, rows: tuple[JobRow, ...], ts: float) -> ProcessFact:
         """The queue was read and does not have it: it is over, however little is known of how."""
@@ -211,7 +233,7 @@ class SlurmDriver:
         margin_s = DEFAULT_MARGIN_S if spec.margin_s is None else spec.margin_s
         words = sbatch_words(spec.run, spec.key, options, margin_s=margin_s, log=str(spec.log))
         try:
-            number = self.client.submit(script, words, trainer_environment({}))
+            number = self.client.submit(script, words, _environment(spec))
         except ClusterSilentError:
             self.queue.hasten()
             raise  # it may have arrived
@@ -225,6 +247,15 @@ class SlurmDriver:
             Submission(key=spec.key, name=name, meant_ts=self._clock(), id=number, submit_ts=identity.submit_ts)
         )
         return identity
+
+
+def _environment(spec: LaunchSpec) -> dict[str, str]:
+    """What the run's newest job was started with, else the plain part of the bot's own; the cluster is the bot's."""
+    directory = spec.env.get(RUN_VARIABLE)
+    known = launch_environment.recall(RunLayout(Path(directory))) if directory else None
+    plain = trainer_environment({})
+    cluster = {name: value for name, value in plain.items() if name in KEPT_NAMES}
+    return {**trainer_environment({}, known), **cluster}
 
 
 def _identity(row: JobRow) -> JobIdentity:

@@ -95,6 +95,27 @@ def test_power_cut_says_that_the_trainer_left_no_word(job_run: WrittenRun, look:
     assert "left no word" in found["job_queued_again"].body[0]
 
 
+@pytest.mark.parametrize("state", [RunRecordState.STOPPED, RunRecordState.FINISHED, RunRecordState.RUNNING])
+@pytest.mark.parametrize(
+    ("status", "shown"), [(ProcessStatus.PENDING, RunState.PENDING), (ProcessStatus.ALIVE, RunState.STARTING)]
+)
+def test_job_that_was_submitted_since_is_what_the_run_s_state_tells(
+    job_run: WrittenRun, look: Look, state: RunRecordState, status: ProcessStatus, shown: RunState
+) -> None:
+    job_run.record(job=JOB, state=state)
+    view = look(status=status, job=fact(id="18", state="pending", reason="Priority"))
+    assert view.state is shown
+    assert view.at_work is not None
+    assert view.at_work.label == "job 18"
+    assert told(view) == {}
+
+
+def test_job_that_the_record_names_is_what_is_at_work(job_run: WrittenRun, look: Look) -> None:
+    view = look(job=fact())
+    assert view.at_work is not None
+    assert view.at_work.label == "job 17"
+
+
 def test_first_wait_is_no_requeue(job_run: WrittenRun, look: Look) -> None:
     assert told(look(status=ProcessStatus.PENDING, job=fact(state="pending", reason="Priority"))) == {}
 

@@ -1,0 +1,123 @@
+"""What the bot submits, and that it knows its own job before that has signed in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bot.drivers.slurm.recorded import queue_text
+from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.job import JobIdentity
+from trainmaster.bot.core.run.launch_spec import LaunchSpec
+from trainmaster.bot.drivers.slurm.client import SlurmClient
+from trainmaster.bot.drivers.slurm.driver import SlurmDriver
+from trainmaster.trainer.contract import RUN_VARIABLE, RunLayout
+from trainmaster.trainer.jobs.launch_environment import remember
+
+OLD = JobIdentity(id="11", cluster="lab", name="tm-abc")
+
+
+def row(number: str, state: str, key: str, *, name: str = "tm-abc", reason: str = "None") -> str:
+    return f"{number}¦{state}¦{reason}¦0¦{int(time.time())}¦N/A¦N/A¦N/A¦0¦main¦¦lab¦{name}¦trainmaster {key}"
+
+
+class Cluster:
+    """A controller whose queue tests write; ``sbatch`` puts job 12 into it."""
+
+    def __init__(self, *rows: str) -> None:
+        self.rows = list(rows)
+        self.submitted: Mapping[str, str] | None = None
+
+    def __call__(
+        self, argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, str, str]:
+        if argv[0] == "squeue":
+            return 0, queue_text(*self.rows), ""
+        assert argv[0] == "sbatch"
+        self.submitted = env
+        self.rows.append(row("12", "PENDING", "op-1", reason="Priority"))
+        return 0, "12;lab\n", ""
+
+
+def driver_of(folder: Path, cluster: Cluster) -> SlurmDriver:
+    return SlurmDriver(folder / "launches", client=SlurmClient(run=cluster), max_age_s=60.0)
+
+
+def spec(run_dir: Path) -> LaunchSpec:
+    env = {"ULTRALYTICS_X": "1", RUN_VARIABLE: str(run_dir)}
+    return LaunchSpec(
+        key="op-1", argv=("python",), cwd=run_dir, log=run_dir / "log", env=env, run="abc", options=("-p", "main")
+    )
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    made = tmp_path / "runs" / "digits"
+    (made / "guard").mkdir(parents=True)
+    return made
+
+
+def test_job_is_submitted_with_what_the_run_s_own_was_started_with(
+    tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-secret")
+    monkeypatch.setenv("WATCHDOG_URL", "http://watch")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    remember(RunLayout(run_dir), {"PATH": "/opt/env/bin", "WANDB_API_KEY": "k", "SLURM_CONF": "/run/on-the-node"})
+    cluster = Cluster()
+    driver_of(tmp_path, cluster).launch(spec(run_dir))
+    given = dict(cluster.submitted or {})
+    given.pop("PYTHONPATH", None)
+    assert given == {"PATH": "/opt/env/bin", "WANDB_API_KEY": "k", "SLURM_CONF": "/etc/slurm/slurm.conf"}
+
+
+def test_run_that_nobody_saw_started_gets_the_plain_environment(
+    tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-secret")
+    monkeypatch.setenv("HOME", "/home/bot")
+    cluster = Cluster()
+    driver_of(tmp_path, cluster).launch(spec(run_dir))
+    assert cluster.submitted is not None
+    assert cluster.submitted["HOME"] == "/home/bot"
+    assert not any("xoxb" in value for value in cluster.submitted.values())
+
+
+def test_job_that_the_bot_submitted_is_known_before_its_trainer_signs_in(tmp_path: Path, run_dir: Path) -> None:
+    cluster = Cluster(row("11", "FAILED", "op-0"))
+    driver = driver_of(tmp_path, cluster)
+    assert driver.next_start("abc", OLD) is None
+    driver.launch(spec(run_dir))
+    for one in (driver, driver_of(tmp_path, cluster)):  # a bot that was started anew knows it too
+        fact = one.next_start("abc", OLD)
+        assert fact is not None
+        assert fact.status is ProcessStatus.PENDING
+        assert fact.job is not None
+        assert (fact.job.id, fact.job.reason) == ("12", "Priority")
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        pytest.param(row("13", "PENDING", "op-9"), id="of a launch that is not the bot's"),
+        pytest.param(row("13", "PENDING", "op-1"), id="with the bot's key and another number"),
+        pytest.param(row("13", "PENDING", "op-1", name="tm-other"), id="of another run"),
+    ],
+)
+def test_job_that_only_looks_like_ours_is_none(tmp_path: Path, run_dir: Path, stranger: str) -> None:
+    cluster = Cluster()
+    driver_of(tmp_path, cluster).launch(spec(run_dir))
+    cluster.rows = [stranger]
+    assert driver_of(tmp_path, cluster).next_start("abc", OLD) is None
+
+
+def test_job_that_has_signed_in_or_is_over_is_no_next_one(tmp_path: Path, run_dir: Path) -> None:
+    cluster = Cluster()
+    driver = driver_of(tmp_path, cluster)
+    new = driver.launch(spec(run_dir))
+    assert driver.next_start("abc", new) is None
+    cluster.rows = [row("12", "CANCELLED", "op-1")]
+    assert driver_of(tmp_path, cluster).next_start("abc", OLD) is None
