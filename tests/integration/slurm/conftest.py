@@ -14,7 +14,7 @@ from tests.attack.living import LivingBot, light_run, trained
 from tests.attack.material import make_material
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
-from tests.support.slurm import Cluster, cluster
+from tests.support.slurm import Cluster, cluster, until
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json
 from trainmaster.trainer.jobs.script import batch_script, sbatch_words
 
@@ -81,6 +81,16 @@ class Lab:
 
         return await self.slack.until(found, what=f"a post with {words}", timeout_s=timeout_s)
 
+    async def starts_again(self, number: str, attempt: int) -> None:
+        """The requeued job need not wait its two minutes; its trainer trains as that attempt."""
+        until(lambda: self.slurm.job(number)["State"] == "PENDING", what="the queue", timeout_s=60)
+        self.slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+        await self.trains(attempt)
+
+    def way(self, name: str, text: str = "") -> None:
+        """The trainer is told how to behave; see :mod:`tests.attack.light_trainer`."""
+        (self.run.parent / name).write_text(text)
+
     def shown(self, *words: str) -> int:
         """Posts that show all ``words``."""
         return sum(all(word in one.shown for word in words) for one in self.slack.posts.values())
@@ -104,10 +114,13 @@ def _root() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def laboratory(folder: Path, material: Path, slurm: Cluster, *options: str) -> AsyncIterator[Lab]:
-    """A lab whose bot listens and whose run trains; at the end nothing is left."""
+async def laboratory(
+    folder: Path, material: Path, slurm: Cluster, *options: str, **settings: str
+) -> AsyncIterator[Lab]:
+    """A lab whose bot listens and whose run trains; at the end nothing is left. ``settings`` are the bot's."""
     slack = await StrictSlack.start()
-    bot = LivingBot(folder, slack, **slurm.environ, HOLD_WARNING_S="0", RESOLVE_HOLD_S="0", STOP_GRACE_S="10")
+    settings = {"HOLD_WARNING_S": "0", "RESOLVE_HOLD_S": "0", "STOP_GRACE_S": "10", **settings}
+    bot = LivingBot(folder, slack, **slurm.environ, **settings)
     lab = Lab(slurm=slurm, slack=slack, bot=bot, run=light_run(folder, material))
     try:
         lab.submit(*options)

@@ -14,18 +14,11 @@ from trainmaster.trainer.contract import RunLayout
 pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
 
 
-async def goes_on(lab: Lab, number: str, attempt: int) -> None:
-    """The requeued job need not wait its two minutes; its trainer trains as the next attempt of the same run."""
-    until(lambda: lab.slurm.job(number)["State"] == "PENDING", what="the queue")
-    lab.slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
-    await lab.trains(attempt)
-
-
 async def test_requeue_is_no_stop_and_the_same_run_goes_on(lab: Lab) -> None:
     run, number = lab.record["run"], lab.number
     lab.slurm.ask("scontrol", "requeue", number)
     await lab.reads("its job was queued again", "orderly way")
-    await goes_on(lab, number, 3)
+    await lab.starts_again(number, 3)
     assert (lab.record["run"], lab.number, lab.record["job"]["restart"]) == (run, number, 1)
     assert not RunLayout(lab.run).archive.exists()
     await lab.reads("training resumed with epoch 3")
@@ -36,7 +29,7 @@ async def test_power_cut_of_the_node_is_told_and_the_run_goes_on_elsewhere(lab: 
     run, number, node = lab.record["run"], lab.number, lab.record["job"]["node"]
     lab.slurm.do("node-down", node)
     await lab.reads("its job was queued again", "left no word", timeout_s=60)
-    await goes_on(lab, number, 3)
+    await lab.starts_again(number, 3)
     assert lab.record["run"] == run
     assert lab.record["job"]["node"] != node
     assert lab.shown("training process died") == 0
