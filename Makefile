@@ -18,7 +18,7 @@ test: $(READY)
 
 # Whole stories on a real Slurm of several nodes, all on this machine; they wait for its queue, so one after the other.
 cluster: $(READY)
-	$(BIN)/python -m pytest --only cluster $(ARGS)
+	$(BIN)/python -m pytest --only cluster --leave-out rounds $(ARGS)
 
 # The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
 generations: $(READY)

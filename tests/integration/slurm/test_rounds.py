@@ -1,0 +1,165 @@
+"""The long series: what requeues, preemptions, power cuts, and kills at random moments leave of a run.
+
+``make bench ARGS=slurm`` runs them, 30 of each and 100 kills; ``TRAINMASTER_SLURM_ROUNDS``, ``TRAINMASTER_SLURM_KILLS``
+and ``TRAINMASTER_SEED`` say otherwise. With ``TRAINMASTER_FIGURES`` each round that held adds a line to that file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.attack.living import Inventory
+from tests.integration.slurm.conftest import ANN, BOB, Lab, laboratory
+from tests.support.slurm import Cluster, needs_slurm, until
+from trainmaster.trainer.contract import RunLayout
+
+pytestmark = [
+    *(pytest.mark.slurm, pytest.mark.cluster, pytest.mark.rounds, pytest.mark.training, needs_slurm),
+    pytest.mark.timeout(4 * 3600),
+]
+
+ROUNDS = int(os.environ.get("TRAINMASTER_SLURM_ROUNDS", "1"))
+KILLS = int(os.environ.get("TRAINMASTER_SLURM_KILLS", "2"))
+SEED = os.environ.get("TRAINMASTER_SEED", "1")
+TICK_S = 1.0
+"""CHECK_INTERVAL_S of the bot in these tests."""
+BUSY_S = 6.0
+"""What reading, a kept look at the queue and Slack may add on a loaded machine."""
+GIVEN_UP_S = 240.0
+"""A node that comes back within seconds of its job's start is found out when it registers anew, after two minutes."""
+
+
+def noted(name: str, **figures: float) -> None:
+    """The round is on record, if anybody keeps one."""
+    if path := os.environ.get("TRAINMASTER_FIGURES"):
+        with Path(path).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"name": name, **figures}) + "\n")
+
+
+def requeued(lab: Lab) -> None:
+    lab.slurm.ask("scontrol", "requeue", lab.number)
+
+
+def preempted(lab: Lab) -> None:
+    """A job of a higher tier wants the whole node."""
+    node = lab.record["job"]["node"]
+    words = ("--parsable", "-p", "main", "--exclusive", "-w", node, "-o", "/dev/null", "--wrap", "sleep 600")
+    other = lab.slurm.ask("sbatch", *words).strip()
+    until(lambda: lab.slurm.job(other)["State"] == "RUNNING", what="the preemptor", timeout_s=90)
+    lab.slurm.ask("scancel", other)
+
+
+def power_cut(lab: Lab) -> None:
+    lab.slurm.do("node-down", lab.record["job"]["node"])
+
+
+def power_flicker(lab: Lab) -> None:
+    """The node is back before anybody has missed it."""
+    node = lab.record["job"]["node"]
+    lab.slurm.do("node-down", node)
+    lab.slurm.do("node-up", node)
+
+
+@pytest.mark.parametrize(
+    ("strike", "partition", "wait_s"),
+    [
+        pytest.param(requeued, "main", 2, id="requeue"),
+        pytest.param(preempted, "scavenge", 2, id="preemption"),
+        pytest.param(power_cut, "main", 2, id="power-cut"),
+        pytest.param(power_flicker, "main", 20, id="power-flicker"),
+    ],
+)
+async def test_no_epoch_and_no_run_is_lost(
+    tmp_path: Path,
+    material: Path,
+    slurm: Cluster,
+    strike: Callable[[Lab], None],
+    partition: str,
+    wait_s: float,
+) -> None:
+    chance = random.Random(f"{strike.__name__} {SEED}")
+    async with laboratory(tmp_path, material, slurm, f"--partition={partition}") as lab:
+        run, number = lab.record["run"], lab.number
+        for count in range(1, ROUNDS + 1):
+            before = Inventory.of(lab.run)
+            await asyncio.sleep(chance.uniform(0, wait_s))
+            began_s = time.monotonic()
+            strike(lab)
+            until(lambda: lab.slurm.job(number)["State"] == "PENDING", what="the queue", timeout_s=GIVEN_UP_S)
+            word_s = time.monotonic()
+            await lab.reads("its job was queued again", f"Restarts: {count}", timeout_s=60)
+            late_s = time.monotonic() - word_s
+            assert late_s <= TICK_S + BUSY_S, late_s
+            slurm.nodes_are_up()
+            await lab.starts_again(number, 2 + count)
+            assert (lab.record["run"], lab.number) == (run, number)
+            assert lab.record["from_epoch"] in {None, 3}
+            assert before.lost_in(Inventory.of(lab.run)) == []
+            noted(strike.__name__, late_s=late_s, slurm_s=word_s - began_s)
+        assert not RunLayout(lab.run).archive.exists()
+
+
+async def rolled_back(lab: Lab, strike: Callable[[], Awaitable[None]]) -> None:
+    """A rollback that ``strike`` meets at its moment ends well."""
+    await lab.slack.command(ANN, "execute rollback to epoch 1")
+    card = await lab.reads("Roll back", "submitted again with")
+    await lab.slack.click(BOB, card, "approve")
+    await strike()
+    if not lab.bot.operations():  # killed before the click was on record, which Slack told Bob
+        (again,) = await lab.slack.until(lab.slack.cards, what="the card")
+        await lab.slack.click(BOB, again, "approve")
+    await lab.reads("rolled back to epoch 1", timeout_s=150)
+    assert lab.record["from_epoch"] == 2
+
+
+async def stopped_and_resumed(lab: Lab, strike: Callable[[], Awaitable[None]]) -> None:
+    """A stop, and then a resume that ``strike`` meets at its moment."""
+    await lab.says(ANN, "stop now")
+    await lab.reads("is stopped")
+    await lab.slack.command(ANN, "resume")
+    await strike()
+    if not [one for one in lab.bot.operations() if one["kind"] == "resume"]:
+        await lab.slack.command(ANN, "resume")
+    await lab.reads("digits goes on", timeout_s=150)
+
+
+@pytest.mark.parametrize("act", [rolled_back, stopped_and_resumed])
+@pytest.mark.parametrize("victim", ["bot", "controller"])
+async def test_kill_at_a_random_moment_leaves_one_trainer(
+    tmp_path: Path,
+    material: Path,
+    slurm: Cluster,
+    victim: str,
+    act: Callable[[Lab, Callable[[], Awaitable[None]]], Awaitable[None]],
+) -> None:
+    chance = random.Random(f"{victim} {act.__name__} {SEED}")
+    for count in range(max(1, KILLS // 4)):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        moment_s, silence_s = chance.uniform(0, 8), chance.uniform(0, 3)
+        async with laboratory(folder, material, slurm) as lab:
+            run, before = lab.record["run"], Inventory.of(lab.run)
+
+            async def strike(lab: Lab = lab, moment_s: float = moment_s, silence_s: float = silence_s) -> None:
+                await asyncio.sleep(moment_s)
+                if victim == "bot":
+                    await lab.bot.kill()
+                    await lab.bot.start()
+                    return
+                slurm.do("ctl-down", "KILL")
+                await asyncio.sleep(silence_s)
+                slurm.do("ctl-up")
+
+            await act(lab, strike)
+            assert slurm.jobs() == [lab.number], moment_s
+            assert lab.record["run"] == run
+            assert before.lost_in(Inventory.of(lab.run)) == [], moment_s
+        noted(f"kill of the {victim}, {act.__name__}", moment_s=moment_s)
