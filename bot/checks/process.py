@@ -107,7 +107,7 @@ def _orphans(view: RunView, now: float) -> tuple[Finding, ...]:
 
 def ending_text(process: ProcessFact) -> str:
     """How the process ended, as far as the operating system or the cluster told."""
-    if process.job is not None or (process.status is ProcessStatus.GONE and process.detail.startswith("the job")):
+    if process.job is not None or (process.over and process.detail.startswith("the job")):
         return _job_ending(process)
     if process.oom is OomEvidence.OWN_GROUP:
         return "The kernel's out-of-memory killer ended it: its control group ran out of memory."

@@ -49,6 +49,7 @@ class LightTrainer:
             "create_time": own.create_time(),
             "boot_id": boot_id(),
             "host": os.uname().nodename,
+            "started_ts": time.time(),
             "log": str(self.layout.train_log),
             "state": RunRecordState.RUNNING,
             "exit_code": None,

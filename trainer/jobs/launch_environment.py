@@ -72,8 +72,8 @@ def started_with() -> dict[str, str]:
 
 
 def place(layout: RunLayout) -> Path:
-    """The file."""
-    return layout.guard / "environment.json"
+    """The file of that run that only its own user may read."""
+    return layout.guard / ".environment.json"
 
 
 def remember(layout: RunLayout, environ: Mapping[str, str]) -> None:

@@ -149,7 +149,7 @@ class Recorder:
         """What a job was started with is kept, for the next one; of a process of its own host the bot sees that."""
         if self._run.job is not None:
             start = launch_environment.started_with
-            self._guarded("environment.json", lambda: launch_environment.remember(self.layout, start()))
+            self._guarded(".environment.json", lambda: launch_environment.remember(self.layout, start()))
 
     def end(self, state: RunRecordState, exit_code: int) -> None:
         """The attempt is over."""

@@ -112,7 +112,7 @@ class SlurmDriver:
                 why = f"the accounting calls it {memory.state.lower()} still"
         other = next((row for row in rows if row.id == job.id), None)
         if other is not None:
-            text = f"job {job.id} is another one now: {other.name}"
+            text = f"the job's number is another one's now (job {job.id} is {other.name!r}), how it ended is not known"
             return ProcessFact(status=ProcessStatus.REPLACED, ts=ts, detail=text)
         text = f"the job is over, how it ended is not known: {why}"
         return ProcessFact(status=ProcessStatus.GONE, ts=ts, detail=text)

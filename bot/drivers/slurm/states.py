@@ -46,6 +46,8 @@ def is_same_job(row: JobRow, job: JobIdentity) -> bool:
         return row.restarts > job.restart
     if job.submit_ts is not None and row.submit_ts is not None:
         return abs(row.submit_ts - job.submit_ts) <= 1.0
+    if job.name and row.name == job.name:
+        return True  # of the same run, and its newest: nobody else gives a job that name
     if job.started_ts is not None and row.submit_ts is not None:
         return row.submit_ts <= job.started_ts + CLOCK_SKEW_S
     return True

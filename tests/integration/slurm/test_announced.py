@@ -35,10 +35,12 @@ async def test_long_wait_and_a_reason_that_never_ends_are_told(tmp_path: Path, m
         number = lab.number
         slurm.ask("scontrol", "requeue", number)
         await lab.reads("its job has waited for", "limit 60 s", timeout_s=90)
-        slurm.ask("scontrol", "update", f"JobId={number}", "TimeLimit=8-0:00")  # MaxTime is seven days
-        slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
-        await lab.reads("its job never starts by itself: PartitionTimeLimit", timeout_s=60)
-        slurm.ask("scontrol", "update", f"JobId={number}", "TimeLimit=1-0:00")
+        slurm.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
+        try:
+            slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+            await lab.reads("its job never starts by itself: PartitionDown", timeout_s=60)
+        finally:
+            slurm.ask("scontrol", "update", "PartitionName=main", "State=UP")
         await lab.trains(3)
 
 

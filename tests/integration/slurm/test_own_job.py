@@ -31,7 +31,7 @@ async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab)
         assert "under way" in await lab.says(ANN, "resume")
         await lab.says(ANN, "stop now")
         until(lambda: not lab.slurm.jobs(), what="an empty queue", timeout_s=60)
-        await lab.reads("was stopped")
+        await lab.reads("stopped on request", "Emergency stop", timeout_s=60)
     finally:
         lab.slurm.ask("scontrol", "update", "PartitionName=main", "State=UP")
     assert lab.record["attempt"] == 2
@@ -104,7 +104,7 @@ async def test_number_that_another_job_got_is_not_taken_for_the_run_s(tmp_path: 
                 for _ in range(int(number))
             ]
             assert number in others
-            await lab.reads("the training process died", f"job {number} is another one now", timeout_s=60)
+            await lab.reads("the training process died", f"job {number} is 'wrap'", timeout_s=60)
             await lab.says(ANN, "stop now")
             await lab.says(ANN, "resume")
             await lab.reads("digits goes on", timeout_s=60)

@@ -110,6 +110,12 @@ def test_job_that_was_submitted_since_is_what_the_run_s_state_tells(
     assert told(view) == {}
 
 
+def test_number_that_another_job_got_is_told_without_a_word_of_pids(job_run: WrittenRun, look: Look) -> None:
+    said = "the job's number is another one's now (job 17 is 'wrap'), how it ended is not known"
+    (death,) = check_process(look(status=ProcessStatus.REPLACED, detail=said), LIMITS, START_TS + 100)
+    assert death.body[0] == said.capitalize() + "."
+
+
 def test_job_that_the_record_names_is_what_is_at_work(job_run: WrittenRun, look: Look) -> None:
     view = look(job=fact())
     assert view.at_work is not None

@@ -108,5 +108,5 @@ def test_start_is_seen_as_it_was_whatever_a_library_changed_since() -> None:
 
 def test_record_is_none_of_the_run_s_other_files(layout: RunLayout) -> None:
     remember(layout, OWN)
-    assert [path.name for path in layout.guard.iterdir()] == ["environment.json"]
+    assert [path.name for path in layout.guard.iterdir()] == [".environment.json"]
     assert (read_json(place(layout)) or {})["environment"] == OWN

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.bot.drivers.slurm import recorded
@@ -60,6 +62,14 @@ def test_end_has_its_cause_and_what_the_trainer_said(
     assert found.job is not None
     assert found.job.cause is cause
     assert found.over
+
+
+def test_job_of_the_run_s_own_name_is_its_newest_whenever_the_record_says_it_began() -> None:
+    ours = JobIdentity(id="5", cluster="lab", name="tm-abc", started_ts=1.0)
+    assert is_same_job(row(recorded.FIRST_WAIT), ours)
+    assert not is_same_job(row(recorded.FIRST_WAIT), replace(ours, name="tm-other"))
+    assert not is_same_job(row(recorded.FIRST_WAIT), replace(ours, name=None))
+    assert not is_same_job(row(recorded.FIRST_WAIT), replace(ours, submit_ts=2.0))
 
 
 def test_waiting_job_tells_why_and_since_when_preempted_one_that_it_must_leave() -> None:
