@@ -10,7 +10,7 @@ from slack_bolt.request.async_request import AsyncBoltRequest
 
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import CHANNEL, Json
-from tests.support.outboxes import FakeAlerts, FakeSelection
+from tests.support.worlds import FakeAlerts, FakeSelection
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from trainmaster.bot.core.decisions.approval import ApprovalState
 from trainmaster.bot.core.decisions.operation import IntentKind
