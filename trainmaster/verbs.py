@@ -47,6 +47,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run": Verb(side=BOT, summary="watch RUNS_DIR and answer in Slack"),
     "doctor": Verb(side=BOT, summary="check settings, Slack, folders and host"),
     "test-alert": Verb(side=BOT, summary="the first alert in the channel: post one and resolve it"),
+    "settings": Verb(side=BOT, summary="print every setting, as an .env to fill in"),
     "manifest": Verb(side=BOT, summary="print the Slack app manifest"),
     "demo": Verb(
         side=BOT,

@@ -28,6 +28,13 @@ def test_every_verb_of_the_bot_is_a_file_and_every_other_file_none() -> None:
     assert files - shared == {name.replace("-", "_") for name, verb in VERBS.items() if verb.side == BOT}
 
 
+def test_the_settings_are_printed_as_the_file_in_the_checkout_has_them() -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "trainmaster", "settings"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert asked.stdout == (ROOT / ".env.example").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", [name for name, verb in VERBS.items() if verb.side == BOT])
 def test_every_verb_of_the_bot_answers_a_call_for_help(name: str) -> None:
     asked = subprocess.run(
