@@ -14,6 +14,9 @@ STANDARD: Final = "standard"
 STRICT: Final = "strict"
 NAMED_LEVELS: Final = (OBSERVE, GUARD, STANDARD, STRICT)
 
+DEFAULT_LEVEL: Final = GUARD
+"""What holds where nobody names one: whoever gives a recipe means it (docs/decisions, the level to begin with)."""
+
 KEEPS_THE_RECIPE: Final = frozenset({OBSERVE, GUARD})
 """Levels that change no setting of Ultralytics."""
 

@@ -31,7 +31,7 @@ class TrainerLevels:
             raise CommandError("level-unknown", f"{error.message}.", error.hint) from error
 
     def next(self, level: str | None) -> str:
-        """The level to go on with when this one was not enough; the default one when none is known."""
+        """The level to go on with when this one was not enough; standard when none is known."""
         try:
             return str(levels.next_level(level)) if level else levels.STANDARD
         except ArgumentsError:

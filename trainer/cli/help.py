@@ -36,7 +36,7 @@ trainmaster train model=... data=... epochs=... [key=value ...]
 Starts a guarded training in a new run directory. Every Ultralytics key works; a
 value given here wins over the level.
 The guard's own keys:
-  level=standard     observe: report only; guard: skip bad batches,
+  level=guard        observe: report only; guard: skip bad batches,
                      change no setting; standard; strict;
                      strict+1 ...: lr0 and max_norm halved again
   exact=false        true: a run that was interrupted and resumed ends bit for

@@ -32,6 +32,7 @@ from trainmaster.trainer.contract import (
 )
 from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.script import DEFAULT_MARGIN_S, batch_script, check_options, sbatch_words
+from trainmaster.trainer.levels import DEFAULT_LEVEL
 from trainmaster.trainer.records.run_directory import RunLock
 
 TIMEOUT_S: Final = 60.0
@@ -85,7 +86,7 @@ def _train(options: tuple[str, ...], words: tuple[str, ...]) -> int:
         data=settings["data"],
         task=settings.get("task"),
         epochs=int(settings["epochs"]) if settings.get("epochs", "").isdigit() else None,
-        level=settings.get("level", "standard"),
+        level=settings.get("level", DEFAULT_LEVEL),
         state=RunRecordState.SUBMITTED,
     )
     try:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.levels import STANDARD, check_level
+from trainmaster.trainer.levels import DEFAULT_LEVEL, check_level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class GuardSettings:
     Made by :func:`take_settings`, which raises ArgumentsError on a value that cannot be.
     """
 
-    level: str = STANDARD
+    level: str = DEFAULT_LEVEL
     """How much protection: observe, guard, standard, strict, strict+1 to strict+20; see
     :mod:`trainmaster.trainer.levels`."""
     exact: bool = False

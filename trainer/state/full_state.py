@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import ultralytics
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
@@ -68,6 +69,7 @@ def capture(
         "batches": batches,
         "epochs": int(trainer.epochs),
         "task": str(trainer.args.task),
+        "ultralytics": ultralytics.__version__,
         "model_yaml": plain(getattr(model, "yaml", {})),
         "args": plain(trainer.args),
         "model": plain(model_state(trainer)),
@@ -161,6 +163,7 @@ def read_legacy(path: Path) -> dict[str, Any]:
         "batches": None,
         "epochs": int(args["epochs"]),
         "task": str(args["task"]),
+        "ultralytics": plain(checkpoint.get("version")),
         "model_yaml": plain(getattr(ema, "yaml", {})),
         "args": args,
         "model": tensors,

@@ -26,6 +26,7 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings, take_sett
 from trainmaster.trainer.settings.inputs import data_faults, exact_faults, num_classes, value_faults
 from trainmaster.trainer.state.full_state import read_legacy
 from trainmaster.trainer.state.same_data import require_same_classes
+from trainmaster.trainer.state.same_model import require_same_model
 from trainmaster.trainer.stop import Refused
 
 PLAN_KEY: Final = "trainmaster_plan"
@@ -87,7 +88,6 @@ def make_plan(
     if finishing:
         state = _before_its_end(state)
     plan, overrides = _with_settings(layout, lock, path, state, dict(given), finishing=finishing)
-    plan = overrides[PLAN_KEY] = dataclasses.replace(plan, notes=tuple(notes))
     if plan.settings.quarantine:
         listed(Path(plan.settings.quarantine))  # it may have gone since: better told before anything is archived
     epochs = int(overrides["epochs"])
@@ -96,7 +96,8 @@ def make_plan(
             f"{path.name} is the end of the run: {state['epoch']} of {epochs} epochs are done",
             f"give more epochs, or an earlier one: from=1 ... from={max(epochs - 1, 1)}",
         )
-    _require_trainable(layout, state, overrides, exact=plan.settings.exact)
+    notes += _require_trainable(layout, state, overrides, exact=plan.settings.exact)
+    plan = overrides[PLAN_KEY] = dataclasses.replace(plan, notes=tuple(notes))
     if from_epoch is not None:
         archive_after(layout, from_epoch, owns_lock=True)
     else:
@@ -107,8 +108,9 @@ def make_plan(
 
 def _require_trainable(
     layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any], *, exact: bool
-) -> None:
-    """What the run was trained on is still there and fits its model; asked before anything is moved.
+) -> list[str]:
+    """What the run was trained on is still there and fits its model; asked before anything is moved. What is worth
+    telling is returned.
 
     Raises:
         ArgumentsError: every fault, one a line.
@@ -125,6 +127,8 @@ def _require_trainable(
             f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
         )
     require_same_classes(layout, state, overrides)
+    note = require_same_model(layout, state)
+    return [note] if note else []
 
 
 def _only_the_end_is_missing(layout: RunLayout, state: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

@@ -55,6 +55,7 @@ def settings(digits: Path, tiny_model: Path, tmp_path: Path) -> Callable[..., di
             "name": "run",
             "device": "cpu",
             "plots": False,
+            "level": "standard",
             "lr0": 0.01,
             "warmup_epochs": 0.5,
             "snapshot_s": 0,
