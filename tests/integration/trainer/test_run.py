@@ -74,9 +74,9 @@ def test_every_record_has_every_key(settings: Callable[..., dict[str, Any]]) -> 
 
 
 def test_it_trains_from_the_public_api(settings: Callable[..., dict[str, Any]]) -> None:
-    overrides = settings(epochs=1)
+    overrides = settings(epochs=1, level="strict")
     model = YOLO(overrides.pop("model"))
-    model.train(trainer=GuardedDetectionTrainer, level="strict", **overrides)
+    model.train(trainer=GuardedDetectionTrainer, **overrides)
 
     layout = RunLayout(Path(overrides["project"]) / overrides["name"])
     sources = {row["setting"]: row["source"] for row in (read_json(layout.run_json) or {})["layers"]}
