@@ -20,6 +20,8 @@ if WORKER:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hear_signals_that_the_parent_ignored()
+DEFAULT_LIMIT_S = 120.0
+"""As in pyproject.toml."""
 LEFTOVERS = pytest.StashKey[Leftovers]()
 
 
@@ -39,7 +41,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     if len(chosen) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-        items[:] = chosen
+    items[:] = sorted(chosen, key=_time_limit_s, reverse=True) if WORKER else chosen
+
+
+def _time_limit_s(item: pytest.Item) -> float:
+    """Of a test that asks for more than all have. Side by side the longest begin first, so that none of them is left to
+    one process while the others have nothing to do."""
+    limit = item.get_closest_marker("timeout")
+    return max(float(limit.args[0]), DEFAULT_LIMIT_S) if limit and limit.args else DEFAULT_LIMIT_S
 
 
 def pytest_configure(config: pytest.Config) -> None:

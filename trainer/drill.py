@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
-
-import torch
+from typing import TYPE_CHECKING, Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout, read_json, replace_json
+
+if TYPE_CHECKING:  # a drill is asked for without torch, whose loading takes seconds; a training has loaded it
+    import torch
 
 MAX_BATCHES: Final = 5
 """A drill shows the alarm; half the default streak that ends a run is enough for that."""
@@ -127,21 +128,19 @@ class Drill:
             return None
         return lambda loss: loss * float("inf")
 
-    @torch.no_grad()
     def spoil_statistics(self, model: torch.nn.Module) -> None:
         """The model's first batch-norm statistic is not finite, if that is planned."""
         if self.fault is DrillFault.NAN_BATCHNORM:
             means = (getattr(module, "running_mean", None) for module in model.modules())
             mean: torch.Tensor | None = next((one for one in means if one is not None), None)
             if mean is not None:
-                mean[0] = float("nan")
+                mean.data[0] = float("nan")
 
-    @torch.no_grad()
     def spoil_gradients(self, model: torch.nn.Module) -> None:
         """One gradient is not finite, if that is planned."""
         if self.fault is DrillFault.NAN_GRADIENT:
             for parameter in model.parameters():
                 if parameter.grad is not None:
-                    parameter.grad.view(-1)[0] = float("nan")
+                    parameter.grad.data.view(-1)[0] = float("nan")
                     self._gradient_due = False
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def test_a_set_clock_moves_only_when_told() -> None:
     assert (clock.now(), clock()) == (12.5, 12.5)
 
 
+def collected(folder: Path, *words: str, worker: str = "") -> list[str]:
+    """The tests of ``folder`` that would run, in that order; in a process of that name beside others."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest"]
+    environment = {**os.environ, "PYTEST_XDIST_WORKER": worker}
+    told = subprocess.run(
+        [*command, f"--rootdir={folder}", "-c", str(TESTS.parent / "pyproject.toml"), *words, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=TESTS.parent,
+        env=environment,
+        check=True,
+    ).stdout
+    return re.findall(r"::test_(\w+)", told)
+
+
 @pytest.mark.parametrize(
     ("words", "left"),
     [
@@ -69,15 +85,25 @@ def test_what_make_chooses_holds_beside_a_choice_of_marks(tmp_path: Path, words:
         "@pytest.mark.cluster\ndef test_story(): pass\n"
         "@pytest.mark.generations\ndef test_faults(): pass\n"
     )
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest"]
-    told = subprocess.run(
-        [*command, f"--rootdir={tmp_path}", "-c", str(TESTS.parent / "pyproject.toml"), *words, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        cwd=TESTS.parent,
-        check=True,
-    ).stdout
-    assert set(re.findall(r"::test_(\w+)", told)) == left
+    assert set(collected(tmp_path, *words)) == left
+
+
+@pytest.mark.parametrize(
+    ("worker", "order"),
+    [
+        pytest.param("gw0", ["longest", "long", "first", "short"], id="side by side"),
+        pytest.param("", ["first", "long", "short", "longest"], id="alone"),
+    ],
+)
+def test_side_by_side_the_longest_tests_begin_first(tmp_path: Path, worker: str, order: list[str]) -> None:
+    (tmp_path / "test_four.py").write_text(
+        "import pytest\n"
+        "def test_first(): pass\n"
+        "@pytest.mark.timeout(300)\ndef test_long(): pass\n"
+        "@pytest.mark.timeout(30)\ndef test_short(): pass\n"
+        "@pytest.mark.timeout(900)\ndef test_longest(): pass\n"
+    )
+    assert collected(tmp_path, worker=worker) == order
 
 
 def test_every_target_of_make_chooses_in_that_way() -> None:

@@ -115,13 +115,20 @@ def stock_settings(trainer: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(trainer.args).items() if name not in {"save_dir", "resume"}}
 
 
+_references: dict[str, dict[str, torch.Tensor]] = {}
+"""By all that the numbers of a stock run depend on: each is trained once a process, whichever tests ask for it."""
+
+
 def without_batch(trainer: Any, *absent: int, stock: type = DetectionTrainer) -> dict[str, torch.Tensor]:
     """Every tensor of a stock run with the settings of ``trainer`` in which batches ``absent`` were not there."""
-    run = type("Reference", (Absent, stock), {"absent": absent})(
-        overrides={**stock_settings(trainer), "name": "reference"}
-    )
-    run.train()
-    return dict(tensors(run))
+    given = stock_settings(trainer)
+    numbers = {name: value for name, value in given.items() if name not in {"project", "name"}}
+    key = repr((stock.__name__, absent, sorted(numbers.items())))
+    if key not in _references:
+        run = type("Reference", (Absent, stock), {"absent": absent})(overrides={**given, "name": "reference"})
+        run.train()
+        _references[key] = dict(tensors(run))
+    return _references[key]
 
 
 def batch_norms(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:

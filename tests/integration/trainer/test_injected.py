@@ -20,8 +20,8 @@ from tests.integration.trainer.runs import (
     events,
     layout_of,
     nonfinite,
+    without_batch,
 )
-from tests.integration.trainer.test_faults import reference
 from trainmaster import GuardedDetectionTrainer, guarded
 from trainmaster.trainer.checkpoints.forensics import judge
 from trainmaster.trainer.checkpoints.ledger import attestations
@@ -69,7 +69,7 @@ def test_statistics_spoiled_between_batches_cost_nothing(
     trainer.add_callback(event, at(number, change, trainer))
     trainer.train()
 
-    assert not differing(trainer, reference(trainer, -1))
+    assert not differing(trainer, without_batch(trainer, -1))
     layout = layout_of(trainer)
     assert [(row["what"], row["tensors"]) for row in events(layout, "state_healed")] == [("batchnorm", 1)]
     assert not events(layout, "bad_batch")
@@ -113,7 +113,7 @@ def test_a_loss_put_on_the_model_is_guarded_too(settings: Settings, event: str, 
 
     (bad,) = events(layout_of(trainer), "bad_batch")
     assert (bad["batch"], bad["reason"], bad["action"]) == (5, "nonfinite_loss", "skipped")
-    assert not differing(trainer, reference(trainer, 4))
+    assert not differing(trainer, without_batch(trainer, 4))
 
 
 @pytest.mark.parametrize("scaled", [False, True], ids=["", "scaled, as fp16 is"])
@@ -178,7 +178,7 @@ def test_labels_that_would_crash_the_loss_cost_one_batch(settings: Settings, lab
 
     (bad,) = events(layout_of(trainer), "bad_batch")
     assert (bad["batch"], bad["cause"]) == (5, "data")
-    assert not differing(trainer, reference(trainer, 4))
+    assert not differing(trainer, without_batch(trainer, 4))
 
 
 @pytest.mark.parametrize("rate", [NAN, -0.01, 1e8], ids=str)
