@@ -10,8 +10,7 @@ import pytest
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
-from tests.integration.trainer.runs import NAN, Poisoned, differing, events, layout_of
-from tests.integration.trainer.test_faults import reference
+from tests.integration.trainer.runs import NAN, Poisoned, differing, events, layout_of, without_batch
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer.data.sampling import random_state
 
@@ -79,7 +78,7 @@ def test_a_nan_that_does_not_come_both_times_is_not_reproducible(
     (told,) = events(layout_of(trainer), "bad_batch")
     kept = incident_of(trainer)
     assert (told["replay"], kept["replay"], kept["replay_bad"], told["action"]) == (verdict, verdict, bad, "skipped")
-    assert not differing(trainer, reference(trainer, BAD_BATCH))
+    assert not differing(trainer, without_batch(trainer, BAD_BATCH))
     noted = (layout_of(trainer).guard / "offenders.json").exists()
     assert noted == (verdict == "deterministic")  # images that were good are no offenders
 
@@ -143,7 +142,7 @@ def test_a_replay_without_memory_costs_no_more_than_its_verdict(settings: Settin
     (told,) = events(layout_of(trainer), "bad_batch")
     assert (told["replay"], told["action"]) == (None, "skipped")
     assert "out of memory" in incident_of(trainer)["replay_left_out"]
-    assert not differing(trainer, reference(trainer, BAD_BATCH))
+    assert not differing(trainer, without_batch(trainer, BAD_BATCH))
 
 
 def test_a_culprit_of_an_accumulation_window_is_replayed_alone(settings: Settings) -> None:
