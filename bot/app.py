@@ -163,6 +163,8 @@ class App:
         await self.supervisor.tick()
         self._tick_s = time.monotonic() - began_s
         self._parts.cluster.look(self.supervisor.all())
+        with contextlib.suppress(StoreError):  # the check of operations meets it, too
+            await self.operations.go_on()
         self._parts.own_jobs.note("find new runs", self.supervisor.find_fault)
         for run, fault in self.supervisor.take_look_faults():
             self._parts.own_jobs.note(f"look at {run}", fault)

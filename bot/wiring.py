@@ -12,8 +12,10 @@ from pathlib import Path
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.alerting.notices import Notices
 from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.alerting.silence import asked_for_quiet
 from trainmaster.bot.alerting.undelivered import Undelivered
 from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.ownership import OwnerCheck
@@ -149,6 +151,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         limits=operation_limits(settings),
         chat=connection.chat,
         notify=notify,
+        silenced=lambda run, now: asked_for_quiet(run, CheckName.PROCESS_DIED, pipeline.silences(now)),
     )
     supervisor = Supervisor(
         find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from trainmaster.bot.core.conversation.message import ActionId, Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Press, Request
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback, ResumeRun
+from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
@@ -22,6 +24,7 @@ _WHAT = {
     ActionId.UNSILENCE: "end silences",
     ActionId.CONTINUE_RUN: "decide to continue",
     ActionId.PROPOSE_ROLLBACK: "ask for a rollback",
+    ActionId.RESUME_RUN: "resume a run",
 }
 
 
@@ -70,6 +73,12 @@ class RequestHandler:
             return self._silence(press)
         if press.action is ActionId.UNSILENCE:
             return self._unsilence(press)
+        if press.action is ActionId.RESUME_RUN:
+            word = StartWord.parse(press.value)
+            run = self._run_of(replace(press, value=word.run))
+            return await self._context.operations.perform(
+                ResumeRun(run=run, user=press.user, channel=press.channel, attempt=word.attempt)
+            )
         run = self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:
             return await self._context.operations.perform(

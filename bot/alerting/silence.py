@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from trainmaster.bot.core.alerts.alert import Alert
 from trainmaster.bot.core.alerts.finding import Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.check_name import AnyCheck
 
 
 class SilenceReason(StrEnum):
@@ -54,3 +56,11 @@ def scope_of(alert: Alert) -> Scope:
     """A kind of condition of the run: non-finite batches of ``night``, not those of one epoch, which ends while they go
     on in the next."""
     return Scope(run=alert.finding.run, check=alert.finding.check)
+
+
+def asked_for_quiet(run: str, check: AnyCheck, silences: Iterable[Silence]) -> bool:
+    """Whether somebody silenced that check of that very run, or all of the run. ``silences`` are those that hold."""
+    return any(
+        one.run == run and one.fingerprint is None and (one.check is None or fnmatchcase(check, one.check))
+        for one in silences
+    )

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from trainmaster.bot.core.decisions.going_on import CAUSE
 from trainmaster.bot.core.decisions.operation import (
     Direction,
     EntryKind,
@@ -23,6 +24,8 @@ from trainmaster.bot.operations.approval import Approvals
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import HaltedError, OperationContext, World, WorldChangedError
 from trainmaster.bot.operations.ports import Audit, Journal
+from trainmaster.bot.operations.restart import died_again
+from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
 from trainmaster.bot.operations.stop import end, outcome
 from trainmaster.bot.ports import FencedError, Outbox, Transactions
@@ -80,6 +83,10 @@ class Engine:
             except WorldChangedError as error:
                 await self._void(context, error)
                 return
+            except OvertakenError as error:
+                context.commit(replace(context.operation, problem=error.message), EntryKind.FAILED, error.message)
+                self._close(context, OperationState.VOIDED)
+                return
             except TrainmasterError as error:
                 await self._failed(context, error)
                 return
@@ -93,13 +100,16 @@ class Engine:
         context.check_halt()
         if spec.step is Step.STOP and context.operation.kind is OperationKind.ROLLBACK:
             self._audit_begin(context)
+        if spec.step is Step.GATE and context.operation.automatic:
+            self._audit_begin(context)
         context.begin(spec.step)
-        attempts = context.world.limits.forward_attempts if spec.retried else 1
+        # What starts by itself is judged anew after each start, and counted.
+        attempts = context.world.limits.forward_attempts if spec.retried and not context.operation.automatic else 1
         for attempt in range(1, attempts + 1):
             try:
                 found = await self._found(context, spec)
                 break
-            except (FencedError, JournalError, WorldChangedError):
+            except (FencedError, JournalError, WorldChangedError, OvertakenError):
                 raise
             except TrainmasterError as error:
                 if attempt == attempts:
@@ -130,6 +140,8 @@ class Engine:
         )
         if reversible:
             await self._undo(context)
+        elif context.operation.automatic and died_again(context.operation, error):
+            self._close(context, OperationState.UNDONE)  # judged anew at the next look, as any death is
         else:
             await self._call_a_person(context)
 
@@ -227,6 +239,7 @@ class Engine:
             "operation": operation.id,
             "decided_by": list(operation.decided_by),
             "plan": operation.plan.digest if operation.plan else "",
+            **({"cause": operation.note(CAUSE), "attempt": operation.attempt} if operation.automatic else {}),
         }
         self.audit.append_once(
             operation.requester, f"{operation.kind}.begin", operation.run, detail, self.world.clock.now()

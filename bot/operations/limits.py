@@ -5,8 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from trainmaster.bot.core.decisions.going_on import AutoResume
 from trainmaster.bot.core.run.storm import StormLimits
 from trainmaster.bot.core.setting import Setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoingOnLimits:
+    """What becomes of a run that died. The rules are in docs/going-on.md; how often and why not, in
+    ``bot/core/decisions/going_on.py``."""
+
+    auto_resume: Annotated[AutoResume, Setting("ask, auto or off")] = AutoResume.ASK
+    """After a death that has nothing to do with the run (killed, host out of memory, GPU driver, preempted, node lost,
+    power): ask brings the alert with a Resume button, auto resumes by itself and asks only after three vain starts."""
+    pause_s: Annotated[float, Setting("s", ge=0, le=3600, name="auto_resume_pause_s")] = 5.0
+    """Before the first resume by itself; the second and third for the same cause wait 6 and 36 times as long: what
+    ended the run may still be there."""
+    max_age_s: float = 86_400.0
+    """Since the last sign of life. What died longer ago, unseen, has been decided by a person, with or without this
+    bot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +51,10 @@ class OperationLimits:
     meanwhile is found when somebody approves."""
     storm: StormLimits = field(default_factory=StormLimits)
     """What is past saving."""
+    going_on: GoingOnLimits = field(default_factory=GoingOnLimits)
+    """What becomes of a run that died."""
+    gate_timeout_s: float = 7200.0
+    """Before a start: the pause, and what the gate waits for."""
 
     stop_grace_s: Annotated[float, Setting("s", ge=1)] = 60.0
     """From SIGTERM until the process is killed, at least: a batch ends and a full state is saved (0.7 GB takes

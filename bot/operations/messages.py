@@ -10,11 +10,14 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome
+from trainmaster.bot.core.decisions.going_on import CAUSE, MAX_STARTS, NUMBER
 from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.plan import Difference, Keeper, Option, OptionName, RollbackPlan
+from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.forecast import duration
 
 STEP_TITLES = {
+    Step.GATE: "Ready to start",
     Step.HOLD: "Hold: nothing has changed since the approval",
     Step.VERIFY: "Verify the checkpoint",
     Step.STOP: "Stop the trainer",
@@ -141,7 +144,7 @@ def progress(operation: Operation, *, proposal: bool = True) -> Message:
     if operation.decided_by:
         context.append("approved by " + ", ".join(map(person, operation.decided_by)))
     stopped = operation.kind is OperationKind.STOP and operation.state is OperationState.DONE
-    body = [operation.problem] if operation.problem else []
+    body = [*_by_itself(operation), *([operation.problem] if operation.problem else [])]
     if operation.halted_by:
         body.append(f"Emergency stop by {person(operation.halted_by)}.")
     buttons = (
@@ -166,6 +169,15 @@ def progress(operation: Operation, *, proposal: bool = True) -> Message:
     )
 
 
+def _by_itself(operation: Operation) -> tuple[str, ...]:
+    cause = operation.note(CAUSE)
+    if cause not in set(DeathCause):
+        return ()
+    number = operation.note(NUMBER) or "1"
+    why = f"Why: {DeathCause(cause).text}. Try {number} of {MAX_STARTS} for this cause until an epoch is finished."
+    return (why, "To prevent or undo it: /train stop now.") if operation.state is OperationState.OPEN else (why,)
+
+
 def _headline(operation: Operation) -> tuple[str, Tone]:
     name = operation.name
     target = operation.plan.target.epoch if operation.plan else None
@@ -174,6 +186,8 @@ def _headline(operation: Operation) -> tuple[str, Tone]:
         OperationKind.STOP: (f"Stopping {name}", f"{name} is stopped"),
         OperationKind.RESUME: (f"Resuming {name}", f"{name} goes on"),
     }[operation.kind]
+    if operation.automatic:
+        doing, done = f"{doing} by itself", f"{name} goes on by itself"
     if operation.state is OperationState.OPEN:
         undoing = operation.direction is Direction.UNDO
         return (f"{doing}: undoing" if undoing else doing, Tone.WARNING if undoing else Tone.PROGRESS)

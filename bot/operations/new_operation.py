@@ -68,7 +68,7 @@ def new_operation(
         updated_ts=now,
         owner=owner,
         fence=_FIRST_FENCE,
-        step=Step.STOP if kind is OperationKind.STOP else Step.RESTART,
+        step=Step.STOP if kind is OperationKind.STOP else Step.GATE,
         process=view.at_work,
         attempt=view.attempt,
         was_active=view.state.goes_on,

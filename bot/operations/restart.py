@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainmaster.bot.core.conversation.words import losses_text
+from trainmaster.bot.core.decisions.going_on import ENDED
 from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind
 from trainmaster.bot.core.decisions.plan import Launch
+from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, silent_end
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.core.run.job import EndCause, waiting_text
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.core.run.view import EpochView, RunView
-from trainmaster.bot.errors import ClusterSilentError, OperationError
+from trainmaster.bot.errors import ClusterSilentError, OperationError, TrainmasterError
 from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.trainer.contract import MODULE_ARGV, RUN_VARIABLE, ExitCode, Heartbeat, Phase, RunRecordState
 
@@ -29,6 +31,8 @@ _HELD = "held"
 """The note that a job which could not be launched was taken out of the queue."""
 _LOST = "lost"
 """The note that a lost job was submitted once more."""
+_FAILED, _DIED = "restart-failed", "restart-died"
+"""A start that ended before it signed in, and one that did so before it was confirmed."""
 _EXIT_TEXT: Mapping[int, str] = {
     ExitCode.BAD_ARGUMENTS: "it was given arguments that it does not accept",
     ExitCode.GAVE_UP: "it gave up: too many bad batches",
@@ -51,6 +55,15 @@ def resume_argv(operation: Operation) -> tuple[str, ...]:
 def again_word(launch: Launch | None) -> tuple[str, ...]:
     """What a job is given beside its command: a cluster may start it again at any time."""
     return ("again=auto",) if launch is not None and launch.options is not None else ()
+
+
+def died_again(operation: Operation, error: TrainmasterError) -> bool:
+    """Whether the start ended as the attempt before it did, or in another way that has its own alert; what ended it is
+    judged as any death is. Not so where it left no attempt and was no accident: nobody else would tell of that."""
+    ended = operation.note(ENDED)
+    if error.slug == _FAILED and ended in set(DeathCause):
+        return class_of(DeathCause(ended)) is DeathClass.TRANSIENT
+    return error.slug == _DIED
 
 
 async def probe_restarted(context: OperationContext) -> str | None:
@@ -91,8 +104,9 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
         if fact.status is ProcessStatus.PENDING:
             return f"{process.label} is in the queue: {waiting_text(fact.job)}"
         if fact.over:
+            context.note(ENDED, silent_end(fact))
             raise OperationError(
-                "restart-failed",
+                _FAILED,
                 f"the trainer ended before it began to train: {_end_text(fact)}.{_log_tail(how.log)}",
                 f"by hand: cd {how.cwd} && {' '.join(argv)}",
             )
@@ -271,7 +285,7 @@ def _refuse_if_over(context: OperationContext, view: RunView, fact: ProcessFact 
     text = f"; {_end_text(fact)}" if fact is not None and fact.over else ""
     log = context.operation.launch.log if context.operation.launch else None
     raise OperationError(
-        "restart-died",
+        _DIED,
         f"attempt {view.attempt} ended before it was confirmed: {said}{text}.{_log_tail(log)}",
         "/train status shows what it said; /train execute rollback plans anew",
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.approval import Approvals, new_id
 from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.deaths import Deaths, Silenced, never_silenced
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.needs_human import needs_human_findings
 from trainmaster.bot.operations.on_call import OnCall
@@ -37,6 +38,7 @@ class RunLooks:
     chat: Chat
     notify: Callable[[], None] = no_notice
     make_id: Callable[[], str] = new_id
+    silenced: Silenced = never_silenced
 
     def __post_init__(self) -> None:
         books = self.books
@@ -51,6 +53,7 @@ class RunLooks:
             limits=self.limits,
             make_id=self.make_id,
         )
+        self.deaths = Deaths(books=books, clock=self.clock, limits=self.limits.going_on, silenced=self.silenced)
         self.storms = Storms(
             planner=self.planner,
             clock=self.clock,
@@ -73,6 +76,12 @@ class RunLooks:
         """A condition that holds from a call for a person until a later attempt trains or a later operation begins."""
         return needs_human_findings(self.books.operations.history(view.run, limit=1), view)
 
+    def told(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
+        """As :meth:`trainmaster.bot.operations.deaths.Deaths.told` says of it."""
+        return self.deaths.told(view, findings)
+
     def notice(self, view: RunView) -> None:
-        """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it."""
+        """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it; and it is remembered that the run was
+        at work."""
         self.storms.notice(view)
+        self.deaths.notice(view)

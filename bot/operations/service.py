@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval
-from trainmaster.bot.core.decisions.operation import IntentKind, Operation, OperationKind
+from trainmaster.bot.core.decisions.operation import IntentKind, Operation
 from trainmaster.bot.core.decisions.order import (
     BringBack,
     ContinueRun,
@@ -23,18 +23,17 @@ from trainmaster.bot.core.decisions.order import (
     StopNow,
 )
 from trainmaster.bot.core.run.facts import ProcessIdentity
-from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.approval import new_id
 from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.continuation import Continuations
 from trainmaster.bot.operations.continue_decision import ContinueDecision
 from trainmaster.bot.operations.engine import Engine
-from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
-from trainmaster.bot.operations.planning import refuse_unless_ours
-from trainmaster.bot.operations.records import Records, refuse_if_running
+from trainmaster.bot.operations.records import Records
+from trainmaster.bot.operations.resume_requests import Resumes
 from trainmaster.bot.operations.run_looks import RunLooks, no_notice
 from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.operations.stop_requests import Stops
@@ -81,6 +80,22 @@ class Operations:
         )
         self._runner = OperationTasks(engine, books.operations, self.world.driver, self.world.clock, self.instance)
         self._records = Records(world=self.world, audit=books.audit, host=self.instance.host)
+        self._resumes = Resumes(
+            world=self.world,
+            runner=self._runner,
+            books=books,
+            instance=self.instance,
+            make_id=self.make_id,
+        )
+        self._continuations = Continuations(
+            world=self.world,
+            runner=self._runner,
+            books=books,
+            deaths=self.looks.deaths,
+            instance=self.instance,
+            make_id=self.make_id,
+            notify=self.notify,
+        )
         self._stops = Stops(
             world=self.world,
             runner=self._runner,
@@ -200,31 +215,10 @@ class Operations:
         """The trainer is being started where it stopped."""
         await self._on_call.require(order.user, "resume a run")
         view = await self._view(order.run)
-        refuse_unless_ours(view, self.instance.host)
         self._refuse_if_busy(view)
-        wanted = self.world.planner.levels.check(order.level) if order.level else None
-        await refuse_if_running(view, self.world)
-        if view.state is RunState.FINISHED:
-            raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
-        operation = new_operation(
-            view,
-            OperationKind.RESUME,
-            order.user,
-            self.instance,
-            self.world.clock.now(),
-            operation_id=self.make_id(),
-            channel=order.channel,
-            level=wanted,
-        )
-        detail = {"attempt": view.attempt, "level": wanted or "", "operation": operation.id}
-        self.books.audit.append(order.user, "resume.begin", view.run, detail, self.world.clock.now())
-        with self.books.transactions.transaction():
-            if not self.books.operations.create(operation):
-                raise CommandError("busy", f"another operation is under way on {view.name}.", "/train status")
-            self.books.outbox.put(operation.card, messages.progress(operation), channel=order.channel)
-        self._runner.start(operation)
+        reply = await self._resumes.begin(view, order)
         self.notify()
-        return Reply(message=Message(title=f"Resuming {view.name}", tone=Tone.PROGRESS), private=True)
+        return reply
 
     async def _bring_back(self, order: BringBack) -> Reply:
         await self._on_call.require(order.user, "bring back an archive")
@@ -240,8 +234,13 @@ class Operations:
         if self.books.approvals.pending():
             self._questions.tend(sorted(await self._on_call.or_seen()), now)
         await self._stops.tend()
+        await self.go_on()
         await self.recover()
         self.notify()
+
+    async def go_on(self) -> None:
+        """As :meth:`trainmaster.bot.operations.continuation.Continuations.tend` says of it."""
+        await self._continuations.tend()
 
     async def recover(self) -> None:
         """Every open operation whose owner is gone belongs to this process and goes on from its last journal line.

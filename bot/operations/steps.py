@@ -18,6 +18,7 @@ from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
 from trainmaster.bot.operations.restart import again_word, confirm, launch, probe_restarted, restart
+from trainmaster.bot.operations.start_gate import pass_gate
 from trainmaster.bot.operations.stop import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
 
@@ -174,6 +175,7 @@ def _stop_timeout_s(limits: OperationLimits) -> float:
 SPECS: Mapping[Step, StepSpec] = {
     spec.step: spec
     for spec in (
+        StepSpec(step=Step.GATE, apply=pass_gate, timeout_s=lambda limits: limits.gate_timeout_s),
         StepSpec(step=Step.HOLD, apply=_hold, timeout_s=lambda limits: limits.verify_timeout_s),
         StepSpec(step=Step.VERIFY, apply=_verify, undo=_unpin, timeout_s=lambda limits: limits.verify_timeout_s),
         StepSpec(

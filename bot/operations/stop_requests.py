@@ -24,6 +24,7 @@ from trainmaster.bot.ports import Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 
+_DIED = frozenset({RunState.DIED, RunState.CRASHED})
 _WAITING = frozenset({RunState.PENDING, RunState.SUSPENDED})
 
 
@@ -119,6 +120,8 @@ class Stops:
         if view.state in _WAITING:
             return  # a cluster goes on with it by itself, and then it is due
         queued_again = view.record is not None and view.record.job is not None and view.record.job.restart > 0
+        if view.attempt == intent.attempt and view.state in _DIED:
+            return  # it is on record that this attempt was to be stopped, so nothing goes on by itself
         if (view.attempt != intent.attempt and not queued_again) or not view.state.active:
             self.intents.drop(intent.run, intent.kind)
             return

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from trainmaster.bot.core.conversation.message import Message, Tone
-from trainmaster.bot.core.decisions.operation import Intent, IntentKind
+from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind
 from trainmaster.bot.core.run.storm import Storm, StormKind, storm_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, TrainmasterError
@@ -21,8 +21,8 @@ from trainmaster.bot.ports import Clock, Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 
-REQUESTER: Final = "Trainmaster"
-"""Who asks. It is nobody who could click, so the rule against approving one's own request concerns nobody."""
+REQUESTER: Final = BOT
+"""Who asks: the rule against approving one's own request concerns nobody."""
 
 _RETRY_S: Final = 60.0
 """Until a storm is looked into again whose plan could not be made (a disk that does not answer)."""

@@ -32,7 +32,7 @@ from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.storm import StormLimits
 from trainmaster.bot.core.setting import Setting
 from trainmaster.bot.errors import SettingsError
-from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.limits import GoingOnLimits, OperationLimits
 from trainmaster.bot.paging.limits import PagingLimits
 from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.settings import declared, rules
@@ -160,6 +160,7 @@ class ServiceSettings(_Section):
 LIMITS: Final[tuple[type, ...]] = (
     OperationLimits,
     StormLimits,
+    GoingOnLimits,
     WatchLimits,
     CheckLimits,
     ReportLimits,

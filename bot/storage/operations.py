@@ -116,9 +116,9 @@ class SqliteOperations:
         return _operation(rows[0]) if rows else None
 
     def history(self, run: str | None = None, *, limit: int = 20) -> tuple[Operation, ...]:
-        """Operations of a run or of all, newest first."""
+        """Operations of a run or of all, the one that was begun last first, whatever the clock said then."""
         rows = self._database.rows(
-            "SELECT halted_by, body FROM operations WHERE (? IS NULL OR run = ?) ORDER BY created_ts DESC, id LIMIT ?",
+            "SELECT halted_by, body FROM operations WHERE (? IS NULL OR run = ?) ORDER BY rowid DESC LIMIT ?",
             (run, run, limit),
         )
         return tuple(_operation(row) for row in rows)

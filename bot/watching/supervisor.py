@@ -97,6 +97,10 @@ class OperationFindings(Protocol):
         """Operations of the run that need a human."""
         ...
 
+    def told(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
+        """The findings of a look, with what becomes of a run that is over."""
+        ...
+
     def notice(self, view: RunView) -> None:
         """The run was looked at, and what was found is stored. Returns at once and never raises."""
         ...
@@ -299,6 +303,7 @@ class Supervisor:
                 if self._operations.held(view.run):
                     found = [one for one in found if one.check not in QUIET_WHILE_HELD]
                     unjudged |= QUIET_WHILE_HELD
+                found = self._operations.told(view, found)
                 found += self._operations.findings(view)
             except StoreError:  # the sink meets the same fault and tells it
                 _LOG.exception("operations-unreadable: %s", view.name)

@@ -30,6 +30,7 @@ class ActionId(StrEnum):
     UNSILENCE = "unsilence"
     CONTINUE_RUN = "continue_run"
     PROPOSE_ROLLBACK = "propose_rollback"
+    RESUME_RUN = "resume_run"
 
 
 class ButtonStyle(StrEnum):

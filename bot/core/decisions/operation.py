@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from trainmaster.bot.core.decisions.plan import Launch, RollbackPlan
 from trainmaster.bot.core.run.facts import Identity, ProcessIdentity
@@ -19,9 +20,14 @@ class OperationKind(StrEnum):
     RESUME = "resume"
 
 
+BOT: Final = "Trainmaster"
+"""Who asks for what nobody asked for. It is nobody who could click."""
+
+
 class Step(StrEnum):
     """In order. From ``RESTORE`` on there is no way back."""
 
+    GATE = "gate"
     HOLD = "hold"
     VERIFY = "verify"
     STOP = "stop"
@@ -32,9 +38,9 @@ class Step(StrEnum):
 
 
 STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
-    OperationKind.ROLLBACK: tuple(Step),
+    OperationKind.ROLLBACK: tuple(step for step in Step if step is not Step.GATE),
     OperationKind.STOP: (Step.STOP,),
-    OperationKind.RESUME: (Step.RESTART, Step.CONFIRM),
+    OperationKind.RESUME: (Step.GATE, Step.RESTART, Step.CONFIRM),
 }
 
 
@@ -141,6 +147,11 @@ class Operation:
         """Whether everything so far can be undone."""
         return self.kind is OperationKind.ROLLBACK and self.step in {Step.HOLD, Step.VERIFY, Step.STOP, Step.ARCHIVE}
 
+    @property
+    def automatic(self) -> bool:
+        """Whether it goes on with a run without a person."""
+        return self.kind is OperationKind.RESUME and self.requester == BOT
+
     def note(self, name: str) -> str | None:
         """A fact noted earlier."""
         return dict(self.notes).get(name)
@@ -153,6 +164,8 @@ class IntentKind(StrEnum):
     CONTINUE = "continue"
     STORM_TOLD = "storm_told"
     """The bot's own: the newest storm that people were asked about; ``why`` is the key of its evidence."""
+    SEEN_AT_WORK = "seen_at_work"
+    """The bot's own: the newest attempt that it saw at work. It goes on by itself with no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class ResumeRun(RunOrder):
 
     level: str | None = None
     """To go on with; None: as before."""
+    attempt: int | None = None
+    """The one whose end the person was told of; None where none was named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

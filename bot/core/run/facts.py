@@ -114,6 +114,8 @@ class ProcessFact:
     detail: str = ""
     job: JobFact | None = None
     """What its cluster says, of a run that is a job."""
+    rebooted: bool = False
+    """Whether it is over because its host was restarted since."""
     silent: bool = False
     """Whether it is unknown because nobody answered, so that asking again may tell."""
 

@@ -66,7 +66,9 @@ class LocalDriver:
         if elsewhere:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=now, detail=elsewhere)
         if process.boot_id and self._boot_id and process.boot_id != self._boot_id:
-            return ProcessFact(status=ProcessStatus.GONE, ts=now, detail="the host has been restarted since")
+            return ProcessFact(
+                status=ProcessStatus.GONE, ts=now, rebooted=True, detail="the host has been restarted since"
+            )
         try:
             return self._inspect_here(process, now)
         except (psutil.Error, OSError, ValueError, IndexError) as error:

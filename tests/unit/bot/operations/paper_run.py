@@ -80,9 +80,9 @@ class PaperDriver:
         self._save(table)
         return ProcessIdentity(pid=pid, create_time=1000.0 + pid, host=HOST, boot_id="boot")
 
-    def kill(self, pid: int) -> None:
+    def kill(self, pid: int, *, signum: int | None = None) -> None:
         table = self.processes
-        table[str(pid)]["alive"] = False
+        table[str(pid)].update(alive=False, signal=signum)
         self._save(table)
 
     def inspect(self, process: ProcessIdentity) -> ProcessFact:
@@ -94,7 +94,12 @@ class PaperDriver:
         if entry["create_time"] != process.create_time:
             return ProcessFact(status=ProcessStatus.REPLACED, ts=0.0)
         if not entry["alive"]:
-            return ProcessFact(status=ProcessStatus.GONE, ts=0.0, exit_code=entry.get("exit_code"))  # type: ignore[arg-type]
+            return ProcessFact(
+                status=ProcessStatus.GONE,
+                ts=0.0,
+                exit_code=entry.get("exit_code"),  # type: ignore[arg-type]
+                signal=entry.get("signal"),  # type: ignore[arg-type]
+            )
         return ProcessFact(status=ProcessStatus.ALIVE, ts=0.0)
 
     def signal(self, process: ProcessIdentity, signum: int, *, group: bool = False) -> bool:
@@ -222,6 +227,9 @@ class PaperRuns:
         self.stuck = False
         self.streak = 0
         self.events: list[Event] = []
+        self.watched_only = ""
+        self.epochs_done: dict[int, int] = {}
+        """By attempt: the epoch that it finished."""
         self.relaunch: Relaunch | None = None
         """Set: something else started the run, and this is how it goes on."""
 
@@ -267,6 +275,7 @@ class PaperRuns:
             unguarded: dict[str, Any] = {"python": None, "cwd": None, "level": "none (unguarded)", "layers": ()}
             record = replace(record, guarded=False, relaunch=self.relaunch, **unguarded)
         running = self.epoch if record.attempt == 1 else (record.from_epoch or self.epoch)
+        running = max(running, 1 + max(self.epochs_done.values(), default=0))
         epochs = {
             (1, number): EpochView(
                 attempt=1,
@@ -283,6 +292,10 @@ class PaperRuns:
             for number in range(1, self.epoch)
         }
         epochs[record.attempt, running] = EpochView(attempt=record.attempt, epoch=running, epochs=10, batches=20)
+        for attempt, number in self.epochs_done.items():
+            epochs[attempt, number] = EpochView(
+                attempt=attempt, epoch=number, finished_ts=1.0, losses={"box_loss": 1.0}
+            )
         batch = int(str(raw["batches"]))
         beat = heartbeat_of(
             {
@@ -314,4 +327,5 @@ class PaperRuns:
             process=self._driver.inspect(process) if process else None,
             epochs=MappingProxyType(epochs),
             notable=tuple(notable),
+            watched_only=self.watched_only,
         )

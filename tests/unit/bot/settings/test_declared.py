@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,8 @@ class Greed:
 
 def other_than(default: Any) -> Any:
     """Another value that every bound of today allows."""
+    if isinstance(default, StrEnum):
+        return next(one for one in type(default) if one is not default)
     return (not default) if isinstance(default, bool) else default + 1 if isinstance(default, int) else default * 1.01
 
 

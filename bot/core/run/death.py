@@ -1,0 +1,241 @@
+"""Why a training is over without being finished, and whether it may go on without a person. Pure; the rules are those
+of docs/going-on.md, and the first one that fits counts."""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from trainmaster.bot.core.run.death_signs import Sign, sign_of
+from trainmaster.bot.core.run.facts import Event, OomEvidence, ProcessFact
+from trainmaster.bot.core.run.job import EndCause
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import EventKind, ExitCode
+
+
+class DeathClass(StrEnum):
+    """Who decides what becomes of the run."""
+
+    TRANSIENT = "transient"
+    """What ended it has nothing to do with the run: the same start may well go on."""
+    UNKNOWN = "unknown"
+    """Nobody can tell: asked, and never gone on with alone."""
+    PERSON = "person"
+    """The trainer's own word, or an error that comes again: a person decides, and is told so elsewhere."""
+
+
+class DeathCause(StrEnum):
+    """What ended a training. The values are stored: a cause is added or retired, never changed."""
+
+    STOPPED = "stopped"
+    GAVE_UP = "gave_up"
+    REFUSED = "refused"
+    CODE = "code"
+    CANCELLED = "cancelled"
+    HOST_MEMORY = "host_memory"
+    KILLED = "killed"
+    DEVICE = "device"
+    RANKS = "ranks"
+    PREEMPTED = "preempted"
+    NODE_LOST = "node_lost"
+    TIME_LIMIT = "time_limit"
+    DISK_FULL = "disk_full"
+    POWER = "power"
+    HANG = "hang"
+    DEVICE_MEMORY = "device_memory"
+    NATIVE = "native"
+    UNKNOWN = "unknown"
+
+    @property
+    def text(self) -> str:
+        """As a reason: "because TEXT"."""
+        return _TEXTS[self]
+
+    @property
+    def root(self) -> str:
+        """What is counted as one cause: a kill is the same fault whether or not the kernel told that it was short of
+        memory, and a link that breaks is the card behind it as likely as not."""
+        return _ROOTS.get(self, self.value)
+
+
+_TEXTS: Final[Mapping[DeathCause, str]] = {
+    DeathCause.STOPPED: "it was stopped on request",
+    DeathCause.GAVE_UP: "its guard gave up",
+    DeathCause.REFUSED: "the trainer refused its checkpoint",
+    DeathCause.CODE: "an error of code or data ended it, which comes again",
+    DeathCause.CANCELLED: "its job was cancelled",
+    DeathCause.HOST_MEMORY: "the host ran out of memory",
+    DeathCause.KILLED: "it was killed from outside, by nobody known",
+    DeathCause.DEVICE: "the GPU or its driver failed",
+    DeathCause.RANKS: "the link between its ranks failed",
+    DeathCause.PREEMPTED: "its job made room for another one",
+    DeathCause.NODE_LOST: "its node was lost",
+    DeathCause.TIME_LIMIT: "its job reached its time limit",
+    DeathCause.DISK_FULL: "the disk was full",
+    DeathCause.POWER: "its host was restarted",
+    DeathCause.HANG: "it hung and was stopped",
+    DeathCause.DEVICE_MEMORY: "the GPU ran out of memory",
+    DeathCause.NATIVE: "native code crashed",
+    DeathCause.UNKNOWN: "how it ended is not known",
+}
+_ROOTS: Final = {DeathCause.HOST_MEMORY: "killed", DeathCause.RANKS: "device"}
+_CLASSES: Final[Mapping[DeathCause, DeathClass]] = {
+    **dict.fromkeys(
+        (
+            *(DeathCause.STOPPED, DeathCause.GAVE_UP, DeathCause.REFUSED),
+            *(DeathCause.CODE, DeathCause.CANCELLED),
+        ),
+        DeathClass.PERSON,
+    ),
+    **dict.fromkeys((DeathCause.DEVICE_MEMORY, DeathCause.NATIVE, DeathCause.UNKNOWN), DeathClass.UNKNOWN),
+}
+"""All others are transient."""
+_DEAD: Final = frozenset(
+    {RunState.DIED, RunState.CRASHED, RunState.STOPPED, RunState.GAVE_UP, RunState.REFUSED},
+)
+_BY_JOB: Final = {
+    EndCause.PREEMPTED: DeathCause.PREEMPTED,
+    EndCause.NODE_FAIL: DeathCause.NODE_LOST,
+    EndCause.BOOT_FAIL: DeathCause.NODE_LOST,
+    EndCause.TIMEOUT: DeathCause.TIME_LIMIT,
+    EndCause.OUT_OF_MEMORY: DeathCause.HOST_MEMORY,
+    EndCause.CANCELLED: DeathCause.CANCELLED,
+    EndCause.DEADLINE: DeathCause.CANCELLED,
+    EndCause.REVOKED: DeathCause.CANCELLED,
+}
+_BY_SIGN: Final = {
+    Sign.DEVICE_MEMORY: DeathCause.DEVICE_MEMORY,
+    Sign.HOST_MEMORY: DeathCause.HOST_MEMORY,
+    Sign.RANKS: DeathCause.RANKS,
+    Sign.DEVICE: DeathCause.DEVICE,
+    Sign.DISK_FULL: DeathCause.DISK_FULL,
+    Sign.CODE: DeathCause.CODE,
+}
+_FAULTS: Final = frozenset(
+    {signals.SIGSEGV, signals.SIGBUS, signals.SIGABRT, signals.SIGFPE, signals.SIGILL, signals.SIGTRAP, signals.SIGSYS}
+)
+"""What a process does to itself."""
+_BY_CODE: Final = {
+    ExitCode.BAD_ARGUMENTS: DeathCause.CODE,
+    ExitCode.STOPPED: DeathCause.STOPPED,
+    ExitCode.GAVE_UP: DeathCause.GAVE_UP,
+    ExitCode.REFUSED: DeathCause.REFUSED,
+}
+_SHELL_SIGNAL: Final = 128
+_MAX_ERROR: Final = 200
+_ERROR_BEFORE_S: Final = 60.0
+"""What the log said longer before the last sign of life did not end the run."""
+_KILLED: Final = "killed"
+"""The kind of a line by which a shell tells of a kill: it names no fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """The end of ``attempt``. ``error`` is what a record or the log says of it, shortened; empty where nothing does."""
+
+    attempt: int
+    cause: DeathCause
+    last_ts: float
+    """The last sign of life, by the trainer's clock."""
+    epoch: int | None = None
+    batch: int | None = None
+    error: str = ""
+
+    @property
+    def kind(self) -> DeathClass:
+        """As :func:`class_of` says of its cause."""
+        return class_of(self.cause)
+
+    @property
+    def artefact(self) -> str:
+        """Names the very same fault in the very same place, once more; empty where a fault left nothing to compare."""
+        if not self.error or self.epoch is None:
+            return ""
+        return f"{self.cause}/{self.epoch}/{self.batch}/{self.error}"
+
+
+def class_of(cause: DeathCause) -> DeathClass:
+    """Who decides after a death of that cause."""
+    return _CLASSES.get(cause, DeathClass.TRANSIENT)
+
+
+def death_of(view: RunView) -> Death | None:
+    """Why the newest attempt of a run is over; None while it is not, while that can't be told, and of a finished run.
+    A process that may still live is not over, whatever its record says."""
+    process = view.process
+    if view.state not in _DEAD or process is None or not process.over:
+        return None
+    beat, record = view.beat, view.record
+    last_ts = beat.ts if beat is not None else ((record.updated_ts or record.started_ts or 0.0) if record else 0.0)
+    error = _error(view)
+    return Death(
+        attempt=view.attempt,
+        cause=_cause(view, process, error),
+        last_ts=last_ts,
+        epoch=beat.epoch if beat is not None else None,
+        batch=beat.batch if beat is not None else None,
+        error=error[:_MAX_ERROR],
+    )
+
+
+def _cause(view: RunView, process: ProcessFact, error: str) -> DeathCause:
+    if view.state in {RunState.GAVE_UP, RunState.REFUSED}:
+        return DeathCause.GAVE_UP if view.state is RunState.GAVE_UP else DeathCause.REFUSED
+    job = process.job.cause if process.job is not None else None
+    if job is not None and job in _BY_JOB:
+        return _BY_JOB[job]
+    if view.state is RunState.STOPPED:
+        return DeathCause.STOPPED
+    if view.state is RunState.CRASHED:
+        return _BY_SIGN.get(sign_of(error), DeathCause.UNKNOWN) if error else DeathCause.UNKNOWN
+    if process.rebooted:
+        return DeathCause.POWER
+    if _stop_was_asked(view):
+        return DeathCause.STOPPED
+    if process.job is None and view.record is not None and view.record.job is not None:
+        return DeathCause.UNKNOWN  # its cluster has forgotten it
+    return silent_end(process, error)
+
+
+def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
+    """Of a trainer that left no record of its end: by its memory, its signal or its exit code, and by ``error``, what
+    its log says. Without any of them only a kill from outside is left: every other end of Python leaves a word."""
+    if process.oom is OomEvidence.OWN_GROUP:
+        return DeathCause.HOST_MEMORY
+    signum, code = process.signal, process.exit_code
+    if signum is None and code is not None and code > _SHELL_SIGNAL:
+        signum = code - _SHELL_SIGNAL
+    said = _BY_SIGN.get(sign_of(error), DeathCause.UNKNOWN) if error else None
+    if signum in _FAULTS:
+        return said if said is not None and said is not DeathCause.CODE else DeathCause.NATIVE
+    if signum == signals.SIGINT:
+        return DeathCause.STOPPED
+    if signum is None and code is not None:
+        return _BY_CODE[ExitCode(code)] if code in _BY_CODE else (said or DeathCause.UNKNOWN)
+    if process.oom is OomEvidence.HOST and signum in {None, signals.SIGKILL}:
+        return DeathCause.HOST_MEMORY
+    if signum is None and said is not None:
+        return said
+    return DeathCause.KILLED
+
+
+def _stop_was_asked(view: RunView) -> bool:
+    return any(event.kind == EventKind.STOP_REQUESTED and event.attempt == view.attempt for event in view.notable)
+
+
+def _error(view: RunView) -> str:
+    """What the attempt's record says of its crash, else the newest fatal line of its log."""
+    crash = next((one for one in reversed(view.notable) if _is_crash(one, view.attempt)), None)
+    if crash is not None:
+        return (crash.text("error") or "").strip()
+    since_ts = (view.beat_seen_ts or 0.0) - _ERROR_BEFORE_S  # both by the bot's clock
+    told = [one for one in view.log_errors if not one.in_child and one.ts >= since_ts and one.kind != _KILLED]
+    return told[-1].detail.strip() if told else ""
+
+
+def _is_crash(event: Event, attempt: int) -> bool:
+    return event.kind == EventKind.RUN_CRASHED and event.attempt == attempt

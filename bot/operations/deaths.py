@@ -1,0 +1,210 @@
+"""What became of a run that is over, and what its alert says: see docs/going-on.md."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from trainmaster.bot.core.alerts.finding import Finding, Severity
+from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.decisions import going_on
+from trainmaster.bot.core.decisions.going_on import AutoResume, Circumstances, Decision, Going, decide
+from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind
+from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.bot.core.run.death import Death, DeathCause, death_of
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import StoreError
+from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.limits import GoingOnLimits
+from trainmaster.bot.ports import Clock
+
+_LOG = logging.getLogger(__name__)
+
+_HISTORY: Final = 50
+"""Operations of a run that are looked through; a run that had more without a finished epoch has been asked about."""
+_ENDS: Final = frozenset({CheckName.PROCESS_DIED, CheckName.RUN_CRASHED, CheckName.RUN_STOPPED})
+"""What tells of the end of an attempt that may go on."""
+
+Silenced = Callable[[str, float], bool]
+
+
+def never_silenced(_run: str, _now: float) -> bool:
+    """Where nothing tells of silences."""
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedDeath:
+    """A death, and what becomes of the run."""
+
+    death: Death
+    decision: Decision
+
+
+@dataclass(kw_only=True)
+class Deaths:
+    """Judges the ends of runs. ``silenced`` tells whether somebody asked for quiet about the death of a run: nothing is
+    done about it then."""
+
+    books: Books
+    clock: Clock
+    limits: GoingOnLimits
+    silenced: Silenced = never_silenced
+
+    def __post_init__(self) -> None:
+        self._seen: dict[str, int] | None = None
+        self._seen_here: dict[str, int] = {}
+
+    @property
+    def mode(self) -> AutoResume:
+        """What the operator wants."""
+        return self.limits.auto_resume
+
+    def judge(self, view: RunView) -> JudgedDeath | None:
+        """What becomes of the run; None while it is not over.
+
+        Raises:
+            StoreError: what was done to it before can't be read.
+        """
+        death = death_of(view) if self.mode is not AutoResume.OFF else None
+        if death is None or not self._recent(view, death):
+            return None
+        history = self.books.operations.history(view.run, limit=_HISTORY)
+        death = _seen_closer(death, history)
+        known = Circumstances(
+            mode=self.mode,
+            history=history,
+            hands_off=self._hands_off(view, death),
+            seen_at_work=self._was_seen(view, death, history),
+        )
+        return JudgedDeath(death=death, decision=decide(view, death, known))
+
+    def told(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
+        """``findings``, of which those that tell of the end also say what becomes of the run, with the button.
+
+        Raises:
+            StoreError: that can't be told.
+        """
+        if not any(one.check in _ENDS for one in findings):
+            return list(findings)
+        judged = self.judge(view)
+        if judged is None or judged.decision.going is Going.LEAVE:
+            return list(findings)
+        return [_told(view, one, judged) if _is_of(one, judged.death) else one for one in findings]
+
+    def notice(self, view: RunView) -> None:
+        """It is remembered that the run was at work. Never raises."""
+        if not view.state.active:
+            return
+        self._seen_here[view.run] = view.attempt
+        if self.mode is not AutoResume.AUTO or view.watched_only:
+            return
+        try:
+            self._note_at_work(view)
+        except StoreError as error:
+            _LOG.warning("that %s is at work could not be written down: %s", view.name, error)
+
+    def _recent(self, view: RunView, death: Death) -> bool:
+        if self._seen_here.get(view.run) in {death.attempt, death.attempt - 1}:
+            return True  # whatever the clock says
+        return self.clock.now() - death.last_ts <= self.limits.max_age_s
+
+    def _hands_off(self, view: RunView, death: Death) -> str:
+        stop = self.books.intents.get(view.run, IntentKind.STOP_AFTER_EPOCH)
+        if stop is not None and stop.attempt == death.attempt:
+            return "a stop of it was asked for"
+        if self.books.approvals.pending(view.run):
+            return "people are asked about a rollback of it"
+        if self.silenced(view.run, self.clock.now()):
+            return "its alerts are silenced"
+        return ""
+
+    def _note_at_work(self, view: RunView) -> None:
+        if self._seen_of(view.run) == view.attempt:
+            return
+        self.books.intents.put(
+            Intent(
+                run=view.run,
+                kind=IntentKind.SEEN_AT_WORK,
+                attempt=view.attempt,
+                epoch=None,
+                user=BOT,
+                why="",
+                channel=None,
+                thread_of=None,
+                ts=self.clock.now(),
+            )
+        )
+        self._known()[view.run] = view.attempt
+
+    def _was_seen(self, view: RunView, death: Death, history: Sequence[Operation]) -> bool:
+        """Also of what the bot started itself, however soon it died."""
+        started = any(one.attempt == death.attempt - 1 and one.kind is not OperationKind.STOP for one in history)
+        return started or self._seen_of(view.run) == death.attempt
+
+    def _seen_of(self, run: str) -> int | None:
+        return self._known().get(run)
+
+    def _known(self) -> dict[str, int]:
+        if self._seen is None:
+            self._seen = {one.run: one.attempt for one in self.books.intents.all(IntentKind.SEEN_AT_WORK)}
+        return self._seen
+
+
+def _seen_closer(death: Death, history: Sequence[Operation]) -> Death:
+    """What operations tell of the death: that the run hung, or what ended a start that left no attempt."""
+    newest = next(iter(history), None)
+    if newest is not None and newest.attempt == death.attempt and going_on.hung(newest):
+        return replace(death, cause=DeathCause.HANG)
+    cause = going_on.cause_of_start(history, death)
+    return death if cause is None else replace(death, cause=cause, error="")
+
+
+def _is_of(finding: Finding, death: Death) -> bool:
+    return finding.check in _ENDS and finding.key.partition("/")[0] == f"attempt{death.attempt}"
+
+
+def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
+    death, decision = judged.death, judged.decision
+    if decision.going is Going.ON:
+        text = (
+            f"It is resumed by itself, since {death.cause.text}: nobody need do anything. /train stop now prevents it."
+        )
+        severity = Severity.WARNING if finding.severity is Severity.CRITICAL else finding.severity
+        return replace(finding, severity=severity, body=(text, *finding.body))
+    text = f"It stands still: {death.cause.text}."
+    if decision.why and decision.why != death.cause.text:
+        text += f" Not resumed by itself: {decision.why}."
+    if death.cause is DeathCause.DEVICE_MEMORY:
+        return replace(
+            finding,
+            severity=Severity.CRITICAL,
+            body=(text, *finding.body),
+            buttons=(*smaller_buttons(view, death), resume_button(view, death.attempt), *finding.buttons),
+        )
+    return replace(
+        finding,
+        severity=Severity.CRITICAL,
+        body=(text, *finding.body),
+        hint="/train resume",
+        buttons=(resume_button(view, death.attempt), *finding.buttons),
+    )
+
+
+def smaller_buttons(view: RunView, death: Death) -> tuple[Button, ...]:
+    """Goes on with half the batch; none where the batch is not known or can't be halved."""
+    del view, death
+    return ()
+
+
+def resume_button(view: RunView, attempt: int) -> Button:
+    """Goes on from the newest clean state of the run."""
+    return Button(
+        action=ActionId.RESUME_RUN,
+        label="Resume",
+        value=StartWord(run=view.run, attempt=attempt).text,
+        style=ButtonStyle.PRIMARY,
+    )

@@ -1,0 +1,70 @@
+"""Starts that a person asks for, of a run that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.decisions.operation import OperationKind
+from trainmaster.bot.core.decisions.order import ResumeRun
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.new_operation import new_operation
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import refuse_unless_ours
+from trainmaster.bot.operations.records import refuse_if_running
+from trainmaster.bot.operations.runner import OperationTasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumes:
+    """Callers have made sure that ``user`` is on call, ``view`` is fresh, and no operation is under way."""
+
+    world: World
+    runner: OperationTasks
+    books: Books
+    instance: ProcessIdentity
+    make_id: Callable[[], str]
+
+    async def begin(self, view: RunView, order: ResumeRun) -> Reply:
+        """The trainer is being started where it stopped.
+
+        Raises:
+            CommandError: it is still at work, has finished, or has had another attempt since.
+            StoreError: it could not be recorded; nothing was started.
+        """
+        refuse_unless_ours(view, self.instance.host)
+        if order.attempt not in {None, view.attempt}:
+            raise CommandError(
+                "said-before",
+                f"that was about attempt {order.attempt} of {view.name}, which has had attempt {view.attempt} since; "
+                "nothing was started.",
+                "/train status",
+            )
+        wanted = self.world.planner.levels.check(order.level) if order.level else None
+        await refuse_if_running(view, self.world)
+        if view.state is RunState.FINISHED:
+            raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
+        operation = new_operation(
+            view,
+            OperationKind.RESUME,
+            order.user,
+            self.instance,
+            self.world.clock.now(),
+            operation_id=self.make_id(),
+            channel=order.channel,
+            level=wanted,
+        )
+        detail = {"attempt": view.attempt, "level": wanted or "", "operation": operation.id}
+        self.books.audit.append(order.user, "resume.begin", view.run, detail, self.world.clock.now())
+        with self.books.transactions.transaction():
+            if not self.books.operations.create(operation):
+                raise CommandError("busy", f"another operation is under way on {view.name}.", "/train status")
+            self.books.outbox.put(operation.card, messages.progress(operation), channel=order.channel)
+        self.runner.start(operation)
+        return Reply(message=Message(title=f"Resuming {view.name}", tone=Tone.PROGRESS), private=True)

@@ -1,0 +1,182 @@
+"""Why a training is over, and who decides what becomes of it: the rules of docs/going-on.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, death_of
+from trainmaster.bot.core.run.facts import Event, LogError, OomEvidence, ProcessFact, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.job import EndCause, JobFact
+from trainmaster.bot.core.run.parsing import heartbeat_of
+from trainmaster.bot.core.run.view import RunView
+
+SEEN_TS = 1000.0
+
+
+def dead(
+    *,
+    state: str = "running",
+    error: str | None = None,
+    log: str = "",
+    log_kind: str = "exception",
+    log_ts: float = SEEN_TS,
+    stop_asked: bool = False,
+    job: EndCause | None = None,
+    a_job: bool = False,
+    status: ProcessStatus = ProcessStatus.GONE,
+    **process: Any,
+) -> RunView:
+    """A run whose second attempt is over in its third epoch."""
+    record = RunRecord.parse(
+        {
+            "run": "r",
+            "attempt": 2,
+            "pid": 7,
+            "state": state,
+            "job": {"id": "12"} if a_job or job is not None else None,
+        }
+    )
+    events = []
+    if error is not None:
+        events.append(Event(ts=1.0, run="r", attempt=2, seq=1, kind="run_crashed", data={"error": error}))
+    if stop_asked:
+        events.append(Event(ts=1.0, run="r", attempt=2, seq=2, kind="stop_requested", data={}))
+    errors = [LogError(ts=log_ts, kind=log_kind, detail=log, text=log, in_child=False, digest="0")] if log else []
+    fact = JobFact(id="12", cause=job) if job is not None else None
+    return RunView(
+        directory=Path("r"),
+        name="r",
+        ts=SEEN_TS,
+        first_seen_ts=0.0,
+        record=record,
+        heartbeat=heartbeat_of({"ts": 990.0, "attempt": 2, "phase": "training", "epoch": 3, "batch": 40}),
+        beat_seen_ts=SEEN_TS,
+        process=ProcessFact(status=status, ts=SEEN_TS, job=fact, **process),
+        notable=tuple(events),
+        log_errors=tuple(errors),
+    )
+
+
+CRASHED = {"state": "crashed", "exit_code": 1}
+RULES = [
+    # The trainer's own word.
+    ("asked to stop", {"state": "stopped", "exit_code": 3}, DeathCause.STOPPED),
+    ("gave up", {"state": "gave_up", "exit_code": 4}, DeathCause.GAVE_UP),
+    ("refused", {"state": "refused", "exit_code": 5}, DeathCause.REFUSED),
+    ("asked to stop, then killed", {"signal": 9, "stop_asked": True}, DeathCause.STOPPED),
+    ("interrupted while it started", {"signal": 2}, DeathCause.STOPPED),
+    ("gave up, left no record", {"exit_code": 4}, DeathCause.GAVE_UP),
+    # Killed.
+    ("kill -9", {"signal": 9}, DeathCause.KILLED),
+    ("kill -9, not by the killer", {"signal": 9, "oom": OomEvidence.NONE}, DeathCause.KILLED),
+    ("kill -9 as a shell tells", {"exit_code": 137}, DeathCause.KILLED),
+    ("hung up while it started", {"signal": 1}, DeathCause.KILLED),
+    ("vanished without a word", {}, DeathCause.KILLED),
+    ("its pid was given away", {"status": ProcessStatus.REPLACED}, DeathCause.KILLED),
+    ("a zombie", {"status": ProcessStatus.ZOMBIE, "signal": 9}, DeathCause.KILLED),
+    ("the log says Killed", {"log": "Killed", "log_kind": "killed"}, DeathCause.KILLED),
+    ("an old error in the log", {"log": "ValueError: x", "log_ts": 10.0}, DeathCause.KILLED),
+    ("kill -9, and an error in the log", {"signal": 9, "log": "ValueError: x"}, DeathCause.KILLED),
+    # Memory of the host.
+    ("out of memory in its group", {"signal": 9, "oom": OomEvidence.OWN_GROUP}, DeathCause.HOST_MEMORY),
+    ("out of memory on the host", {"signal": 9, "oom": OomEvidence.HOST}, DeathCause.HOST_MEMORY),
+    ("a stranger, the killer at work", {"oom": OomEvidence.HOST}, DeathCause.HOST_MEMORY),
+    ("a worker killed", CRASHED | {"error": "RuntimeError: DataLoader worker (pid 9) is killed by signal: Killed."}),
+    ("MemoryError", CRASHED | {"error": "MemoryError: Unable to allocate 3.1 GiB"}, DeathCause.HOST_MEMORY),
+    ("job out of memory", {"job": EndCause.OUT_OF_MEMORY, "signal": 9}, DeathCause.HOST_MEMORY),
+    # The device and the ranks.
+    ("launch failure", CRASHED | {"error": "RuntimeError: CUDA error: unspecified launch failure"}, DeathCause.DEVICE),
+    ("HIP error", CRASHED | {"error": "RuntimeError: HIP error: invalid device function"}, DeathCause.DEVICE),
+    ("cuDNN", CRASHED | {"error": "RuntimeError: cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"}, DeathCause.DEVICE),
+    ("ECC", CRASHED | {"error": "AcceleratorError: CUDA error: uncorrectable ECC error"}, DeathCause.DEVICE),
+    ("NCCL", CRASHED | {"error": "DistBackendError: NCCL error in ProcessGroupNCCL.cpp:1970"}, DeathCause.RANKS),
+    (
+        "aborted by NCCL's watchdog",
+        {"signal": 6, "log": "NCCL: collective operation timeout"},
+        DeathCause.RANKS,
+    ),
+    ("device memory", CRASHED | {"error": "OutOfMemoryError: CUDA out of memory. Tried"}, DeathCause.DEVICE_MEMORY),
+    # The cluster and the power.
+    ("preempted", {"state": "stopped", "job": EndCause.PREEMPTED}, DeathCause.PREEMPTED),
+    ("node lost", {"job": EndCause.NODE_FAIL}, DeathCause.NODE_LOST),
+    ("time limit, saved", {"state": "stopped", "job": EndCause.TIMEOUT}, DeathCause.TIME_LIMIT),
+    ("cancelled by a person", {"state": "stopped", "job": EndCause.CANCELLED}, DeathCause.CANCELLED),
+    ("a job that asked itself to stop", {"state": "stopped", "job": EndCause.FAILED}, DeathCause.STOPPED),
+    ("a job killed", {"job": EndCause.FAILED, "signal": 9}, DeathCause.KILLED),
+    ("a job that was forgotten", {"a_job": True}, DeathCause.UNKNOWN),
+    ("power", {"rebooted": True}, DeathCause.POWER),
+    # The disk.
+    ("full disk", CRASHED | {"error": "OSError: [Errno 28] No space left on device"}, DeathCause.DISK_FULL),
+    # Code and data.
+    ("a type", CRASHED | {"error": "TypeError: 'NoneType' object is not iterable"}, DeathCause.CODE),
+    ("a shape", CRASHED | {"error": "RuntimeError: The size of tensor a (3) must match the size of tensor b (4)"}),
+    ("a label out of range", CRASHED | {"error": "RuntimeError: CUDA error: device-side assert triggered"}),
+    ("a file that is gone", CRASHED | {"error": "FileNotFoundError: [Errno 2] No such file"}, DeathCause.CODE),
+    ("bad arguments", {"exit_code": 2}, DeathCause.CODE),
+    # Nobody can tell.
+    ("a crash without words", CRASHED, DeathCause.UNKNOWN),
+    ("an error of no known kind", CRASHED | {"error": "RuntimeError: something odd"}, DeathCause.UNKNOWN),
+    ("exit code 1, no word", {"exit_code": 1}, DeathCause.UNKNOWN),
+    ("exit code 0, no word", {"exit_code": 0}, DeathCause.UNKNOWN),
+    ("a segmentation fault", {"signal": 11}, DeathCause.NATIVE),
+    ("aborted", {"signal": 6, "log": "ValueError: x"}, DeathCause.NATIVE),
+]
+_BY_NAME = {
+    "a worker killed": DeathCause.HOST_MEMORY,
+    "a shape": DeathCause.CODE,
+    "a label out of range": DeathCause.CODE,
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule[0]))
+def test_a_death_has_the_cause_of_the_first_rule_that_fits(rule: tuple[Any, ...]) -> None:
+    name, told, *cause = rule
+    death = death_of(dead(**told))
+    assert death is not None
+    assert death.cause is (cause[0] if cause else _BY_NAME[name])
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        *((cause, DeathClass.PERSON) for cause in ("stopped", "gave_up", "refused", "code", "cancelled")),
+        *((cause, DeathClass.UNKNOWN) for cause in ("unknown", "native", "device_memory")),
+        *((cause, DeathClass.TRANSIENT) for cause in ("host_memory", "killed", "device", "ranks", "preempted")),
+        *((cause, DeathClass.TRANSIENT) for cause in ("node_lost", "time_limit", "disk_full", "power", "hang")),
+    ],
+)
+def test_every_cause_has_its_class(cause: str, kind: DeathClass) -> None:
+    assert class_of(DeathCause(cause)) is kind
+
+
+@pytest.mark.parametrize(
+    "alive",
+    [
+        pytest.param({"status": ProcessStatus.ALIVE}, id="alive"),
+        pytest.param({"status": ProcessStatus.UNKNOWN}, id="nobody answers"),
+        pytest.param({"status": ProcessStatus.PENDING}, id="queued again"),
+        pytest.param({"status": ProcessStatus.SUSPENDED}, id="suspended"),
+        pytest.param({"status": ProcessStatus.ALIVE, "state": "crashed"}, id="its record ended, its process did not"),
+        pytest.param({"status": ProcessStatus.UNKNOWN, "state": "crashed", "error": "x"}, id="crashed elsewhere"),
+        pytest.param({"state": "finished"}, id="finished"),
+    ],
+)
+def test_what_may_still_live_has_not_died(alive: dict[str, Any]) -> None:
+    assert death_of(dead(**alive)) is None
+
+
+def test_the_same_fault_in_the_same_place_is_one_artefact() -> None:
+    one, other = (death_of(dead(**CRASHED, error="RuntimeError: CUDA error: x")) for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert one.artefact
+    assert one.artefact == other.artefact
+
+
+def test_a_kill_leaves_no_artefact() -> None:
+    death = death_of(dead(signal=9))
+    assert death is not None
+    assert death.artefact == ""
