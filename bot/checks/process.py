@@ -14,6 +14,9 @@ from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStat
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 
+_PLAIN_END = "NonZeroExitCode"
+"""Slurm's reason where the exit code says it all."""
+
 
 def check_process(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """A condition while the record says running and the process is over, until a new attempt starts; and one while
@@ -40,7 +43,7 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
             nature=Nature.CONDITION,
             ts=view.process.ts,
             title=f"{view.name}: the training process died at {where}",
-            body=(ending_text(view.process), *_last_error(view), *_left(view.process)),
+            body=(ending_text(view.process), *_why_a_job(view.process), *_last_error(view), *_left(view.process)),
             fields=(
                 ("Process", identity.label if identity is not None else "unknown"),
                 ("Phase", beat.phase.value.replace("_", " ") if beat and beat.phase else "unknown"),
@@ -49,11 +52,24 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
                 *_memory(view, view.process),
             ),
             excerpt="\n".join(view.log_tail),
-            hint="/train execute rollback",
+            hint=_way_on(view),
             resolution=f"{view.name}: training runs again",
             buttons=(Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=view.run),),
         ),
     )
+
+
+def _why_a_job(process: ProcessFact) -> tuple[str, ...]:
+    if process.job is None or process.signal != signals.SIGKILL:
+        return ()
+    return ("It was killed by hand, for its memory, or with its node, which may be back by now.",)
+
+
+def _way_on(view: RunView) -> str:
+    """A job often dies for reasons of its cluster: its run is as good as its newest state."""
+    if view.record is None or view.record.job is None:
+        return "/train execute rollback"
+    return "/train resume, from the newest state that it saved; or /train execute rollback"
 
 
 def _last_error(view: RunView) -> tuple[str, ...]:
@@ -132,7 +148,10 @@ def ending_text(process: ProcessFact) -> str:
 
 
 def _job_ending(process: ProcessFact) -> str:
-    said = f"Slurm says: {process.detail}." if process.job is not None else f"{process.detail.capitalize()}."
+    said = f"{process.detail.capitalize()}."
+    if process.job is not None:
+        reason = process.job.reason
+        said = f"Slurm says: {process.detail}{f' ({reason})' if reason and reason != _PLAIN_END else ''}."
     if process.signal is not None:
         return f"{said} Its trainer was ended by signal {process.signal}."
     if process.exit_code:

@@ -17,10 +17,11 @@ from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, sil
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.identity import same_start
-from trainmaster.bot.core.run.job import EndCause, waiting_text
+from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import ClusterSilentError, OperationError, TrainmasterError
+from trainmaster.bot.operations.lost_job import is_lost
 from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.trainer.contract import MODULE_ARGV, RUN_VARIABLE, ExitCode, Heartbeat, Phase, RunRecordState
 
@@ -223,14 +224,13 @@ def _label(record: RunRecord) -> str:
 
 
 async def _launch_failed(context: OperationContext, launched: Identity | None, fact: ProcessFact | None) -> bool:
-    """Whether a job that its cluster could not launch, and so holds for ever, was taken out of the queue, once: what is
-    lost is submitted again."""
+    """Whether a job that its cluster could not launch, and so holds for ever, was taken out of the queue, as soon as it
+    answers: what is lost is submitted again."""
     job = fact.job if fact is not None and fact.status is ProcessStatus.PENDING else None
     if launched is None or job is None or "launch failed" not in job.reason.lower():
         return False
-    if context.operation.note(_HELD) is not None:
-        return False
-    context.note(_HELD, job.reason)
+    if context.operation.note(_HELD) is None:
+        context.note(_HELD, job.reason)
     context.wait_for(f"{launched.label} could not be launched; it is taken out of the queue and submitted again")
     with contextlib.suppress(ClusterSilentError):
         await asyncio.to_thread(context.world.driver.stop, launched, Force.ASK)
@@ -239,15 +239,12 @@ async def _launch_failed(context: OperationContext, launched: Identity | None, f
 
 
 async def _submitted_again(context: OperationContext, view: RunView, fact: ProcessFact | None) -> bool:
-    """Whether a job that its cluster has lost was submitted once more: a controller that is killed forgets what it took
-    in its last seconds. A job whose end is known, or that left a word of its own, is not."""
-    how = context.operation.launch
-    held = context.operation.note(_HELD) is not None
-    lost = fact is not None and fact.over and (fact.job is None or (held and fact.job.cause is EndCause.CANCELLED))
-    if how is None or how.options is None or not lost or context.operation.note(_LOST) is not None:
+    """Whether a job that its cluster has lost was submitted once more, with the same key: what was asked for has been
+    done where its trainer had begun, and it goes on from there."""
+    how, held = context.operation.launch, context.operation.note(_HELD) is not None
+    if how is None or how.options is None or context.operation.note(_LOST) is not None:
         return False
-    ours = view.record is not None and view.record.attempt > context.operation.attempt
-    if ours and view.record is not None and view.record.state is not RunRecordState.RUNNING:
+    if not is_lost(fact, view.record, attempt=context.operation.attempt, held=held):
         return False
     context.note(_LOST, "1")
     context.wait_for("the cluster has lost the job, which is submitted once more")

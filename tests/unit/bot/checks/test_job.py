@@ -179,6 +179,20 @@ def test_last_heartbeat_before_a_requeue_is_no_second_trainer(job_run: WrittenRu
     assert death.fields[0] == ("Process", "job 17")
 
 
+def test_death_of_a_job_has_slurm_s_reason_and_both_ways_on(job_run: WrittenRun, look: Look) -> None:
+    ended = fact(cause=EndCause.FAILED, reason="JobLaunchFailure")
+    view = look(status=ProcessStatus.GONE, signal=9, job=ended, detail="its job failed")
+    (death,) = check_process(view, LIMITS, START_TS + 100)
+    assert death.body[0].startswith("Slurm says: its job failed (JobLaunchFailure).")
+    assert "with its node" in death.body[1]
+    assert death.hint.startswith("/train resume")
+    assert "/train execute rollback" in death.hint
+    ended = fact(cause=EndCause.FAILED, reason="NonZeroExitCode")
+    view = look(status=ProcessStatus.GONE, exit_code=1, job=ended, detail="its job failed")
+    (death,) = check_process(view, LIMITS, START_TS + 100)
+    assert death.body[0] == "Slurm says: its job failed. Its trainer ended with exit code 1."
+
+
 @pytest.mark.parametrize(
     ("status", "is_told"),
     [

@@ -1,0 +1,33 @@
+"""Which job of a restart its cluster has lost, so that it is submitted once more. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trainmaster.bot.core.run.facts import ProcessFact, RunRecord
+from trainmaster.bot.core.run.job import EndCause, JobFact
+from trainmaster.trainer.contract import RunRecordState
+
+_BY_THE_CLUSTER: Final = frozenset({EndCause.NODE_FAIL, EndCause.BOOT_FAIL})
+_NOT_BY_ITSELF: Final = "JobLaunchFailure"
+"""Slurm's reason where a batch script did not begin, or was ended by a signal: it can't tell one from the other."""
+
+
+def is_lost(fact: ProcessFact | None, record: RunRecord | None, *, attempt: int, held: bool) -> bool:
+    """Whether the job of a restart is over by no doing of its trainer's. ``attempt`` is the one before the restart;
+    ``held``: whether the operation itself has taken the job out of the queue, since it could not be launched.
+
+    A controller that is killed forgets what it took in its last seconds, or holds a job whose trainer it has started:
+    that one is asked to end, and says so in its record. Any other word of the trainer's own is the truth.
+    """
+    if fact is None or not fact.over:
+        return False
+    cancelled_by_us = held and fact.job is not None and fact.job.cause is EndCause.CANCELLED
+    signed_in = record is not None and record.attempt > attempt
+    if signed_in and record is not None and record.state is not RunRecordState.RUNNING:
+        return cancelled_by_us and record.state is RunRecordState.STOPPED
+    return cancelled_by_us or fact.job is None or _is_of_the_cluster(fact.job)
+
+
+def _is_of_the_cluster(job: JobFact) -> bool:
+    return job.cause in _BY_THE_CLUSTER or job.reason == _NOT_BY_ITSELF
