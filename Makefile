@@ -16,9 +16,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --leave-out cluster $(ARGS)
 
-# Whole stories on a real Slurm of several nodes, all on this machine; they wait for its queue, so one after the other.
+# Whole stories on a real Slurm of several nodes, all on this machine: a cluster for each worker. They mostly wait for
+# its queue. CI takes ARGS="-m core"; the long series are make bench ARGS=slurm.
 cluster: $(READY)
-	$(BIN)/python -m pytest --only cluster --leave-out rounds $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --only cluster --leave-out rounds $(ARGS)
 
 # The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
 generations: $(READY)

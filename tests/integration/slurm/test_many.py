@@ -35,6 +35,7 @@ class CountingClient(SlurmClient):
         return super().queue()
 
 
+@pytest.mark.core
 def test_hundred_jobs_cost_one_look(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", slurm.environ["SLURM_CONF"])
     numbers = [slurm.ask("sbatch", "--parsable", "-H", "-o", "/dev/null", "--wrap", "true").strip() for _ in range(100)]

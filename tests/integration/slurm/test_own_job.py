@@ -17,6 +17,7 @@ from trainmaster.trainer.contract import RunRecordState
 pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
 
 
+@pytest.mark.core
 async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab) -> None:
     first = lab.number
     await lab.says(ANN, "stop now")
@@ -40,6 +41,7 @@ async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab)
     assert lab.slurm.jobs() == [lab.number]
 
 
+@pytest.mark.core
 async def test_job_is_started_with_what_the_run_had_and_without_what_is_the_bot_s(
     tmp_path: Path, material: Path, slurm: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

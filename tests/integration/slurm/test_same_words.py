@@ -13,10 +13,12 @@ from trainmaster.trainer.contract import ExitCode, RunRecordState
 pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
 
 
+@pytest.mark.core
 async def test_status_names_job_node_and_restarts(lab: Lab) -> None:
     await lab.status("State: training", f"{lab.number} in main, on n", "0 restarts")
 
 
+@pytest.mark.core
 async def test_stop_now_lets_the_trainer_save_and_resume_submits_it_again(lab: Lab) -> None:
     first, run = lab.number, lab.record["run"]
     await lab.says(ANN, "stop now")
@@ -32,6 +34,7 @@ async def test_stop_now_lets_the_trainer_save_and_resume_submits_it_again(lab: L
     assert lab.slurm.jobs() == [lab.number]
 
 
+@pytest.mark.core
 async def test_stop_now_takes_a_waiting_job_out_of_the_queue(lab: Lab) -> None:
     lab.slurm.ask("scontrol", "requeue", lab.number)
     await lab.reads("its job was queued again", "attempt 3 waits until")
@@ -41,6 +44,7 @@ async def test_stop_now_takes_a_waiting_job_out_of_the_queue(lab: Lab) -> None:
     assert lab.slurm.jobs() == []
 
 
+@pytest.mark.core
 async def test_rollback_goes_through_the_queue_to_one_trainer(lab: Lab) -> None:
     await lab.slack.command(ANN, "execute rollback to epoch 1")
     card = await lab.reads("Roll back", "submitted again with --mem-per-cpu=100")

@@ -14,6 +14,7 @@ from trainmaster.trainer.contract import RunLayout
 pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
 
 
+@pytest.mark.core
 async def test_requeue_is_no_stop_and_the_same_run_goes_on(lab: Lab) -> None:
     run, number = lab.record["run"], lab.number
     lab.slurm.ask("scontrol", "requeue", number)
@@ -25,6 +26,7 @@ async def test_requeue_is_no_stop_and_the_same_run_goes_on(lab: Lab) -> None:
     assert lab.shown("training stopped on request") == 0
 
 
+@pytest.mark.core
 async def test_power_cut_of_the_node_is_told_and_the_run_goes_on_elsewhere(lab: Lab) -> None:
     run, number, node = lab.record["run"], lab.number, lab.record["job"]["node"]
     lab.slurm.do("node-down", node)
@@ -48,6 +50,7 @@ async def test_dead_daemon_whose_trainer_lives_gets_no_second_one_and_is_told(la
     assert lab.record["attempt"] == 2
 
 
+@pytest.mark.core
 async def test_killed_trainer_is_told_with_slurm_s_word_within_a_tick(lab: Lab) -> None:
     lab.slurm.ask("scancel", "--signal=KILL", "--batch", lab.number)
     await lab.reads("the training process died", "Slurm says: its job failed", "signal 9", timeout_s=10)
@@ -58,6 +61,7 @@ async def test_job_deleted_by_an_admin_is_told_as_cancelled(lab: Lab) -> None:
     await lab.reads("training stopped on request", "its job was cancelled", timeout_s=15)
 
 
+@pytest.mark.core
 async def test_silent_controller_is_one_alert_and_no_death(lab: Lab) -> None:
     lab.slurm.do("ctl-down", "KILL")
     try:
@@ -85,6 +89,7 @@ async def test_held_job_never_starts_and_that_is_told(lab: Lab) -> None:
     await lab.reads("its job never starts by itself: job requeued in held state")
 
 
+@pytest.mark.core
 async def test_kill_of_bot_and_controller_in_the_middle_of_a_resume_leaves_one_trainer(lab: Lab) -> None:
     await lab.says(ANN, "stop now")
     await lab.reads("is stopped")

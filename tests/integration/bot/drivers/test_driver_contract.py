@@ -60,7 +60,10 @@ class Place:
 
 
 @pytest.fixture(
-    params=["process", pytest.param("job", marks=[pytest.mark.slurm, pytest.mark.cluster, needs_slurm])],
+    params=[
+        "process",
+        pytest.param("job", marks=[pytest.mark.slurm, pytest.mark.cluster, pytest.mark.core, needs_slurm]),
+    ],
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A place of either kind; nothing is left in it."""
