@@ -13,6 +13,7 @@ from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
+from trainmaster.trainer.contract import RunRecordState
 
 _PLAIN_END = "NonZeroExitCode"
 """Slurm's reason where the exit code says it all."""
@@ -32,7 +33,9 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
         return ()  # told for what it is: its cluster has lost sight of it
     identity = view.record.process if view.record else None
     beat = view.beat
-    where = f"epoch {beat.epoch}, batch {beat.batch}" if beat and beat.epoch is not None else "before the first batch"
+    where = (
+        f"at epoch {beat.epoch}, batch {beat.batch}" if beat and beat.epoch is not None else "before the first batch"
+    )
     clean = view.last_clean
     return (
         Finding(
@@ -42,7 +45,7 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
             severity=Severity.CRITICAL,
             nature=Nature.CONDITION,
             ts=view.process.ts,
-            title=f"{view.name}: the training process died at {where}",
+            title=f"{view.name}: the training process died {where}",
             body=(ending_text(view.process), *_why_a_job(view.process), *_last_error(view), *_left(view.process)),
             fields=(
                 ("Process", identity.label if identity is not None else "unknown"),
@@ -69,6 +72,8 @@ def _way_on(view: RunView) -> str:
     """A job often dies for reasons of its cluster: its run is as good as its newest state."""
     if view.record is None or view.record.job is None:
         return "/train execute rollback"
+    if view.record.state is RunRecordState.SUBMITTED:
+        return "mend what its output names, then /train resume: the same command in a new job"
     return "/train resume, from the newest state that it saved; or /train execute rollback"
 
 

@@ -81,7 +81,7 @@ def _train(options: tuple[str, ...], words: tuple[str, ...]) -> int:
         python=sys.executable,
         argv=argv,
         cwd=str(Path.cwd()),
-        log=str(layout.train_log),
+        log=str(_output_of(layout)),  # until it trains, what it says stands there alone
         model=settings["model"],
         data=settings["data"],
         task=settings.get("task"),
@@ -115,6 +115,11 @@ def _resume(options: tuple[str, ...], words: tuple[str, ...]) -> int:
     return _submit(layout, record, options, argv, margin_s=_margin_s(layout))
 
 
+def _output_of(layout: RunLayout) -> Path:
+    """Where the job's own output goes."""
+    return layout.root.parent / f"{layout.root.name}.slurm.log"
+
+
 def _argv(*words: str) -> tuple[str, ...]:
     return (sys.executable, *MODULE_ARGV, *words)
 
@@ -125,7 +130,7 @@ def _submit(
     """The job is in the queue, and ``run.json`` names it before its trainer can begin: it waits for the lock."""
     key = f"sbatch-{uuid.uuid4().hex[:12]}"
     script = batch_script(argv, cwd=str(Path.cwd()), key=key, run=record.run, options=options, env=_module_path())
-    log = str(layout.root.parent / f"{layout.root.name}.slurm.log")
+    log = str(_output_of(layout))
     lock = RunLock(layout)
     try:
         (layout.guard / "job.sh").write_text(script, encoding="utf-8")

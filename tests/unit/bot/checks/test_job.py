@@ -110,6 +110,15 @@ def test_job_that_was_submitted_since_is_what_the_run_s_state_tells(
     assert told(view) == {}
 
 
+def test_job_whose_trainer_refused_its_arguments_is_told_with_what_to_do(job_run: WrittenRun, look: Look) -> None:
+    job_run.record(job=JOB, state=RunRecordState.SUBMITTED, attempt=0)
+    ended = fact(cause=EndCause.FAILED, reason="NonZeroExitCode")
+    view = look(status=ProcessStatus.GONE, exit_code=2, job=ended, detail="its job failed")
+    (death,) = check_process(view, LIMITS, START_TS + 100)
+    assert "exit code 2" in death.body[0]
+    assert "its output" in death.hint
+
+
 def test_number_that_another_job_got_is_told_without_a_word_of_pids(job_run: WrittenRun, look: Look) -> None:
     said = "the job's number is another one's now (job 17 is 'wrap'), how it ended is not known"
     (death,) = check_process(look(status=ProcessStatus.REPLACED, detail=said), LIMITS, START_TS + 100)
@@ -222,7 +231,7 @@ def test_submitted_run_waits_then_starts_then_may_die_before_it_began(written: W
     gone = look(status=ProcessStatus.GONE, job=fact(cause=EndCause.CANCELLED), detail="its job was cancelled")
     assert gone.state is RunState.DIED
     (death,) = check_process(gone, LIMITS, START_TS + 100)
-    assert "before the first batch" in death.title
+    assert death.title.endswith("the training process died before the first batch")
 
 
 def test_finished_run_stays_finished_whatever_becomes_of_its_job(job_run: WrittenRun, look: Look) -> None:

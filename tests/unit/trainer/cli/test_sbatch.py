@@ -38,6 +38,7 @@ def test_run_s_directory_names_its_job_before_it_begins(sbatch: Path, tmp_path: 
     record = read_json(layout.run_json) or {}
     assert (record["state"], record["attempt"], record["epochs"]) == ("submitted", 0, 3)
     assert record["job"]["id"] == "17"
+    assert record["log"] == str(layout.root.parent / "first.slurm.log")
     assert record["job"]["cluster"] == "lab"
     assert record["job"]["options"] == ["--partition=gpu"]
     script = (sbatch / "script").read_text()
