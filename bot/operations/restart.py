@@ -29,9 +29,11 @@ _LOG_TAIL_BYTES = 4096
 _LOG_TAIL_LINES = 6
 _WAITING = frozenset({ProcessStatus.PENDING, ProcessStatus.SUSPENDED})
 _HELD = "held"
-"""The note that a job which could not be launched was taken out of the queue."""
+"""The note which job, since it could not be launched, was taken out of the queue."""
 _LOST = "lost"
-"""The note that a lost job was submitted once more."""
+"""The note how often a lost job was submitted once more."""
+_MAX_LOST = 3
+"""One kill of a controller can cost two: it forgets a job, and the next gets its number, which a node still knows."""
 _FAILED, _DIED = "restart-failed", "restart-died"
 """A start that ended before it signed in, and one that did so before it was confirmed."""
 _EXIT_TEXT: Mapping[int, str] = {
@@ -229,8 +231,8 @@ async def _launch_failed(context: OperationContext, launched: Identity | None, f
     job = fact.job if fact is not None and fact.status is ProcessStatus.PENDING else None
     if launched is None or job is None or "launch failed" not in job.reason.lower():
         return False
-    if context.operation.note(_HELD) is None:
-        context.note(_HELD, job.reason)
+    if context.operation.note(_HELD) != launched.label:
+        context.note(_HELD, launched.label)
     context.wait_for(f"{launched.label} could not be launched; it is taken out of the queue and submitted again")
     with contextlib.suppress(ClusterSilentError):
         await asyncio.to_thread(context.world.driver.stop, launched, Force.ASK)
@@ -239,14 +241,16 @@ async def _launch_failed(context: OperationContext, launched: Identity | None, f
 
 
 async def _submitted_again(context: OperationContext, view: RunView, fact: ProcessFact | None) -> bool:
-    """Whether a job that its cluster has lost was submitted once more, with the same key: what was asked for has been
+    """Whether a job that its cluster has lost was submitted again, with the same key: what was asked for has been
     done where its trainer had begun, and it goes on from there."""
-    how, held = context.operation.launch, context.operation.note(_HELD) is not None
-    if how is None or how.options is None or context.operation.note(_LOST) is not None:
+    how, launched = context.operation.launch, context.noted_process("launched")
+    held = launched is not None and context.operation.note(_HELD) == launched.label
+    num_lost = int(context.operation.note(_LOST) or 0)
+    if how is None or how.options is None or num_lost >= _MAX_LOST:
         return False
     if not is_lost(fact, view.record, attempt=context.operation.attempt, held=held):
         return False
-    context.note(_LOST, "1")
+    context.note(_LOST, f"{num_lost + 1}")
     context.wait_for("the cluster has lost the job, which is submitted once more")
     await _launched(context, how, context.operation.id, resume_argv(context.operation))
     return True
