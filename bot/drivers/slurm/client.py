@@ -114,15 +114,25 @@ class SlurmClient:
     def ask_to_end(self, job_id: str, *, whole: bool = False) -> None:
         """SIGTERM went to the batch script alone, which is the trainer; or to the ``whole`` job, where a shell may
         stand before it. No KillWait runs."""
-        self._answer("scancel", "--signal=TERM", "--full" if whole else "--batch", job_id)
+        self._end("--signal=TERM", "--full" if whole else "--batch", job_id)
 
     def kill(self, job_id: str) -> None:
         """SIGKILL went to the batch script."""
-        self._answer("scancel", "--signal=KILL", "--batch", job_id)
+        self._end("--signal=KILL", "--batch", job_id)
 
     def cancel(self, job_id: str) -> None:
         """The job ends: a pending one at once, a running one by TERM and, after KillWait, by KILL."""
-        self._answer("scancel", job_id)
+        self._end(job_id)
+
+    def _end(self, *words: str) -> None:
+        """What was asked is done, or was before: a job that ends in this moment is no refusal."""
+        try:
+            self._answer("scancel", *words)
+        except ClusterSilentError:
+            raise
+        except DriverError as error:
+            if not any(sign in error.message for sign in _OVER):
+                raise
 
     def start_now(self, job_id: str) -> None:
         """A job that was queued again need not wait its two minutes."""
@@ -163,6 +173,7 @@ class SlurmClient:
         raise DriverError("cluster-refused", f"{argv[0]} refused: {said}", "as Slurm said it; trainmaster doctor")
 
 
+_OVER: Final = ("Invalid job id specified", "already completing or completed")
 _NO_ANSWER: Final = (
     *("Unable to contact slurm controller", "Connection refused", "Connection timed out", "Socket timed out"),
     *("Zero Bytes were transmitted", "Unable to establish configuration source", "Slurm backup controller in standby"),

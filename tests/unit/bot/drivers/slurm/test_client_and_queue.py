@@ -82,6 +82,19 @@ def test_submission_answers_its_number_and_a_refusal_its_reason() -> None:
         SlurmClient(run=refused).submit("", [], {})
 
 
+@pytest.mark.parametrize("said", ["Invalid job id specified", "Job/step already completing or completed"])
+def test_job_that_ended_meanwhile_is_no_refusal_of_its_end(said: str) -> None:
+    over = Commands(1, err=f"scancel: error: Kill job error on job id 10: {said}")
+    for end in (SlurmClient(run=over).cancel, SlurmClient(run=over).kill, SlurmClient(run=over).ask_to_end):
+        end("10")
+
+
+@pytest.mark.parametrize(("said", "error"), [("Access/permission denied", DriverError), (DOWN, ClusterSilentError)])
+def test_end_that_was_refused_or_not_heard_is_told(said: str, error: type[DriverError]) -> None:
+    with pytest.raises(error):
+        SlurmClient(run=Commands(1, err=f"scancel: error: {said}")).cancel("10")
+
+
 def test_habits_of_a_person_and_another_job_change_no_question() -> None:
     found = slurm_environment(
         {"PATH": "/bin", "SQUEUE_FORMAT": "%i", "SLURM_JOB_ID": "7", "SLURM_CONF": "/etc/slurm.conf"}
