@@ -75,5 +75,8 @@ def test_guide_from_submission_to_a_requeue(slurm: Cluster, tmp_path: Path) -> N
     assert (again["run"], again["job"]["restart"]) == (run, 1)
     assert again["from_epoch"] >= 2
     assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()) == ["first"]
+    drill = [sys.executable, "-P", "-m", "trainmaster", "drill", "runs/first", "fault=nan-image"]
+    subprocess.run(drill, cwd=tmp_path, env=env, check=True, capture_output=True)
+    until(lambda: '"drill":true' in layout.events.read_text(), what="the spoilt batch", timeout_s=120)
     assert (tmp_path / "runs" / "first.slurm.log").stat().st_size > 0
     slurm.clear()
