@@ -50,6 +50,17 @@ def split_arguments(argv: Sequence[str]) -> Arguments:
     return Arguments(words=tuple(words), settings=settings, flags=frozenset(flags))
 
 
+def joined(argv: Sequence[str], options: Sequence[str]) -> list[str]:
+    """``argv`` with ``--out FILE`` as ``--out=FILE``, for each of the ``options``; one at the end stays alone."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1].removeprefix("--") in options and words[-1].startswith("--"):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
+
+
 def reject_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
     """Every name in ``given`` is one of ``known``.
 

@@ -37,6 +37,12 @@ VERBS: Final[dict[str, Verb]] = {
     "sbatch": Verb(side=TRAINER, summary="submit a training to a Slurm cluster: [sbatch options] -- train ..."),
     "verify": Verb(side=TRAINER, summary="judge a checkpoint: clean, contaminated or unknown, and why"),
     "catalog": Verb(side=TRAINER, summary="every checkpoint of a run, judged"),
+    "plot": Verb(
+        side=TRAINER,
+        summary="a picture of a run, an epoch or a bad batch: --epoch N, --incident N",
+        extra="trainer",
+        needs=("matplotlib",),
+    ),
     "replay": Verb(side=TRAINER, summary="run a bad batch of a run again", extra="trainer", needs=_TRAINS),
     "selfcheck": Verb(
         side=TRAINER, summary="prove the guard on this machine: a table, in minutes", extra="trainer", needs=_TRAINS

@@ -261,7 +261,7 @@ def test_no_two_scripts_of_the_page_import_each_other() -> None:
 TRAINER_ROWS = (
     ("__main__",),
     ("cli",),
-    ("selfcheck",),
+    ("selfcheck", "pictures"),
     ("guard",),
     ("run",),
     ("incidents",),

@@ -11,6 +11,7 @@ trainmaster resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
 trainmaster sbatch [OPTIONS OF SBATCH] -- train|resume ...
 trainmaster verify CHECKPOINT [--json]
 trainmaster catalog RUN_DIR [--full] [--json]
+trainmaster plot RUN_DIR [--out FILE] [--epoch N | --incident N] [--json]
 trainmaster archive RUN_DIR [after=EPOCH] [--json]
 trainmaster restore RUN_DIR epoch=EPOCH [--json]
 trainmaster unarchive RUN_DIR ARCHIVE [--json]
@@ -89,6 +90,14 @@ trainmaster catalog RUN_DIR [--full] [--json]
 Lists the checkpoints of a run: epoch, time, fitness, size, verdict with its reason,
 resumable or not. --full reads and judges each file anew instead of trusting its
 attestation.""",
+    "plot": """\
+trainmaster plot RUN_DIR [--out FILE] [--epoch N | --incident N] [--json]
+
+Draws the run as a PNG (RUN_DIR's name, here, unless --out names a file): loss parts,
+gradient norm with the clip line, fitness, learning rate, bad batches, attempts and
+rollbacks. --epoch N: one epoch over its batches. --incident N: the images of a bad
+batch with their boxes, the suspect marked. Says the same in words. Of a run without
+a guard, what results.csv has. Needs matplotlib, which comes with Ultralytics.""",
     "archive": """\
 trainmaster archive RUN_DIR [after=EPOCH] [--json]
 

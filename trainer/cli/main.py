@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, joined, reject_unknown, split_arguments
 from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE
 from trainmaster.trainer.contract import ExitCode
 from trainmaster.visible import visible
@@ -15,8 +15,13 @@ from trainmaster.visible import visible
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
 SBATCH: Final = "sbatch"
 """Its options are Slurm's own, so it splits its words itself."""
-VERBS: Final = {verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay", "selfcheck")}
+VERBS: Final = {
+    verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay", "selfcheck", "plot")
+}
 """Each verb is ``main`` of its module, which loads when it is asked for: most load torch."""
+
+WITH_VALUE: Final = {"plot": ("out", "epoch", "incident")}
+"""Options that may have their value after a blank."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return sbatch_main(rest)
         carry_out: Callable[[Arguments], int] = importlib.import_module(VERBS[verb]).main
-        return carry_out(split_arguments(rest))
+        return carry_out(split_arguments(joined(rest, WITH_VALUE.get(verb, ()))))
     except ArgumentsError as error:
         print(visible(error.message + (f"\nHint: {error.hint}" if error.hint else "")), file=sys.stderr)
         return ExitCode.BAD_ARGUMENTS
