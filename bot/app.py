@@ -115,6 +115,7 @@ class App:
             limits=DeliveryLimits(),
         )
         self._must_run("deliver", self._deliverer.run)
+        self._must_run("draw pictures", self._parts.pictures.run)
         _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
         _LOG.info("%s", who_is_trusted(OwnerCheck(self.settings.owner_check)))
 

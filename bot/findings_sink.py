@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.alerting.dedup import NotifyReason
+from trainmaster.bot.alerting.pipeline import AlertPipeline, LookOutcome
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.run.sketches import sketch_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
-from trainmaster.bot.ports import Clock
+from trainmaster.bot.ports import Clock, PictureBook
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.file import SetAside
 
@@ -29,12 +32,19 @@ class FindingsSink:
     """
 
     def __init__(
-        self, *, database: Database, pipeline: AlertPipeline, notify: Callable[[], None], clock: Clock
+        self,
+        *,
+        database: Database,
+        pipeline: AlertPipeline,
+        notify: Callable[[], None],
+        clock: Clock,
+        pictures: PictureBook,
     ) -> None:
         self._database = database
         self._pipeline = pipeline
         self._notify = notify
         self._clock = clock
+        self._pictures = pictures
         self._began_ts = clock.now()
         self._happened: list[Finding] = []
         self._look_at_file()
@@ -55,6 +65,19 @@ class FindingsSink:
             self.tick()
         if outcome.told:
             self._notify()
+            self._illustrate(view, findings, outcome, now)
+
+    def _illustrate(self, view: RunView, findings: Sequence[Finding], outcome: LookOutcome, now: float) -> None:
+        """What was told aloud for the first time, or anew, gets its pictures later."""
+        by_fingerprint = {finding.fingerprint: finding for finding in findings}
+        for decision in outcome.decisions:
+            finding = by_fingerprint.get(decision.fingerprint)
+            if finding is None or decision.reason not in {NotifyReason.FIRST, NotifyReason.REFIRED}:
+                continue
+            sketch = sketch_of(view, finding)
+            if sketch is not None:
+                with contextlib.suppress(StoreError):  # the message stands without, and the next look tells the fault
+                    self._pictures.want(decision.fingerprint, sketch, now)
 
     def happened(self, finding: Finding) -> None:
         """Something about the bot itself, told at the next :meth:`tick` and once."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.picture import Picture, Sketch
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import ChatError, OperationError
 
@@ -88,6 +89,40 @@ class Outbox(Protocol):
 
     def key_at(self, channel: str, ts: str) -> str | None:
         """The key of the message posted there; None when it is none of ours."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedPictures:
+    """Pictures that the message ``key`` shall have."""
+
+    key: str
+    sketch: Sketch
+    asked_ts: float
+    num_tries: int
+
+
+class PictureBook(Protocol):
+    """Pictures that messages shall have: one sketch a message, until it has them."""
+
+    def want(self, key: str, sketch: Sketch, now: float) -> None:
+        """The message shall have these pictures, and none that were wanted before and are not there yet."""
+        ...
+
+    def due(self, now: float) -> tuple[WantedPictures, ...]:
+        """What can be drawn now, the oldest first."""
+        ...
+
+    def put_off(self, key: str, next_try_ts: float) -> None:
+        """A try failed; the next one comes at ``next_try_ts``."""
+        ...
+
+    def drop(self, key: str) -> None:
+        """The message stays without."""
+        ...
+
+    def attach(self, key: str, pictures: tuple[Picture, ...]) -> None:
+        """The message has the pictures from now on, however it is edited, and is sent again."""
         ...
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.alerting.notices import Notices
+from trainmaster.bot.alerting.pictures import Pictures
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.alerting.silence import asked_for_quiet
 from trainmaster.bot.alerting.undelivered import Undelivered
@@ -54,6 +56,7 @@ from trainmaster.bot.storage.database import Database, Durable
 from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from trainmaster.bot.storage.pages import PageStore
+from trainmaster.bot.storage.pictures import PictureStore
 from trainmaster.bot.storage.seen import SeenStore
 from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
@@ -90,6 +93,7 @@ class Parts:
     undelivered: Undelivered
     own_jobs: OwnJobs
     pager: Pager | None
+    pictures: Pictures
     """None where nobody is called beyond Slack."""
     handler: RequestHandler
     """Answers what people say and press."""
@@ -131,7 +135,9 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     driver = driver_of(
         settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
     )
-    sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock)
+    drawings = asyncio.Event()
+    book = PictureStore(database, drawings.set)
+    sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock, pictures=book)
     lease = Lease(settings.runs_dir)
     audit, durable = AuditLog(settings.state_dir / AUDIT_LOG), Durable(database)
     books = Books(
@@ -186,6 +192,18 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         instance=_own_identity(driver.local),
         notify=notify,
     )
+    pictures = Pictures(
+        book=book,
+        runs=supervisor,
+        drawer=forensics,
+        uploads=connection.files,
+        refused=connection.chat.refused,
+        clock=clock,
+        notify=notify,
+        able=connection.may_upload,
+        wake=drawings,
+    )
+    connection.illustrate_with(pictures.make)
     own_jobs = OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock)
     context = Context(
         runs=supervisor,
@@ -216,6 +234,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         host=host,
         cluster=ClusterWatch(controller=driver.cluster, sink=sink, clock=clock),
         operations=operations,
+        pictures=pictures,
         notices=Notices(
             memory=BotState(database),
             outbox=outbox,

@@ -6,6 +6,7 @@ import math
 from pathlib import PurePath
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
+from trainmaster.bot.core.conversation.picture import Sketch
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
 from trainmaster.bot.core.run.epoch_report import epoch_fields, judge_epoch
@@ -46,7 +47,17 @@ async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
             "/train status",
         ),
     )
-    return Reply(message=message)
+    return Reply(message=message, sketch=_sketch(view, epoch))
+
+
+def _sketch(view: RunView, epoch: EpochView) -> Sketch | None:
+    """The epoch's curves, and its newest bad batch; of a run without a guard, what its table has of the whole run."""
+    if view.watched_only:
+        return None
+    if not view.guarded:
+        return Sketch(run=view.run, curves=True)
+    kept = [bad.incident for bad in epoch.bad_batches if bad.incident]
+    return Sketch(run=view.run, epoch=epoch.epoch, incident=kept[-1] if kept else None)
 
 
 def _choose(view: RunView, number: int | None) -> EpochView:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from trainmaster.bot.core.conversation.picture import NO_DRAWING, Drawn, Sketch
 from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.core.run.facts import CheckpointFact
 from trainmaster.bot.core.run.view import RunView
@@ -18,6 +21,12 @@ from trainmaster.trainer.contract import MODULE_ARGV, ExitCode
 
 _LAST_LINES: Final = 8
 _MAX_OUTPUT_BYTES: Final = 16 * 2**20
+_DRAW_TIMEOUT_S: Final = 60.0
+"""A picture takes 2 s, the first one of an installation 15 s more for matplotlib's list of fonts."""
+_MAX_PICTURE_BYTES: Final = 4 * 2**20
+"""The trainer makes them half as large at most (trainer/pictures/canvas.py)."""
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_NICE: Final = ("-n", "10")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +98,46 @@ class TrainerCli:
         facts = [ArchiveFact.parse(row) for row in rows if isinstance(row, dict)]
         return tuple(sorted((fact for fact in facts if fact is not None), key=lambda fact: fact.ts))
 
-    async def _run(self, view: RunView, *words: str, accept: tuple[int, ...] = (ExitCode.FINISHED,)) -> _Answer:
+    async def draw(self, view: RunView, sketch: Sketch) -> tuple[Drawn, ...]:
+        """As :class:`trainmaster.bot.alerting.pictures.Drawer` says of it. A sheet that can't be drawn takes no curves
+        along."""
+        kinds = [
+            *([()] if sketch.curves else []),
+            *([("--epoch", str(sketch.epoch))] if sketch.epoch is not None else []),
+            *([("--incident", sketch.incident)] if sketch.incident is not None else []),
+        ]
+        drawn: list[Drawn] = []
+        for kind in kinds:
+            try:
+                drawn.append(await self._picture(view, kind))
+            except OperationError:
+                if not drawn:
+                    raise
+        return tuple(drawn)
+
+    async def _picture(self, view: RunView, kind: tuple[str, ...]) -> Drawn:
+        with tempfile.TemporaryDirectory(prefix="trainmaster-picture-") as folder:
+            file = Path(folder) / "picture.png"
+            words = ("plot", str(view.directory), "--out", str(file), *kind, "--json")
+            answer = await self._run(view, *words, timeout_s=_DRAW_TIMEOUT_S, gently=True)
+            record = _parsed(answer, "plot")
+            alt = record.get("alt") if isinstance(record, dict) else None
+            if not isinstance(alt, str):
+                raise _odd(answer, "plot")
+            content = await asyncio.to_thread(_bounded, file)
+        if content is None or not content.startswith(_PNG):
+            raise _odd(answer, "plot")
+        what = "-".join(kind).strip("-").replace("--", "-") or "run"
+        return Drawn(name=f"{what}.png", content=content, alt=alt)
+
+    async def _run(
+        self,
+        view: RunView,
+        *words: str,
+        accept: tuple[int, ...] = (ExitCode.FINISHED,),
+        timeout_s: float | None = None,
+        gently: bool = False,
+    ) -> _Answer:
         """Raises:
         OperationError: the run is watched only, or the command could not be started, took too long, or ended with
             another code than one of ``accept``.
@@ -101,7 +149,8 @@ class TrainerCli:
                 "run the bot as the user that trains; OWNER_CHECK=group trusts a project group",
             )
         python, cwd = _python_and_folder(view)
-        argv = (python, *MODULE_ARGV, *words)
+        argv = (*(_gently() if gently else ()), python, *MODULE_ARGV, *words)
+        timeout_s = timeout_s or self._timeout_s
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -120,20 +169,21 @@ class TrainerCli:
                 "check that the Python of the run and its folder are still there",
             ) from error
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 out, err = await process.communicate()
         except TimeoutError as error:
             raise OperationError(
                 "trainer-command",
-                f"trainer {words[0]} took longer than {self._timeout_s:.0f} s and was ended.",
+                f"trainer {words[0]} took longer than {timeout_s:.0f} s and was ended.",
                 "check the disk of the run",
             ) from error
         finally:
             await _end(process)
         answer = _Answer(code=process.returncode or 0, out=out, err=err)
         if answer.code not in accept:
+            lacks = gently and b"matplotlib" in answer.err
             raise OperationError(
-                "trainer-command",
+                NO_DRAWING if lacks else "trainer-command",
                 f"trainer {words[0]} ended with code {answer.code}: {answer.last_lines or 'it said nothing'}",
                 f"by hand: cd {cwd} && {' '.join(argv)}",
             )
@@ -147,6 +197,22 @@ def _python_and_folder(view: RunView) -> tuple[str, str]:
     if record is None or not record.python or not record.cwd:
         return sys.executable, str(view.directory)
     return record.python, record.cwd
+
+
+def _gently() -> tuple[str, ...]:
+    """Before a command that must not slow a training down."""
+    nice = shutil.which("nice")
+    return (nice, *_NICE) if nice else ()
+
+
+def _bounded(file: Path) -> bytes | None:
+    """The content of a file of at most :data:`_MAX_PICTURE_BYTES`; None of a larger one or of none."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_PICTURE_BYTES + 1)
+    except OSError:
+        return None
+    return content if len(content) <= _MAX_PICTURE_BYTES else None
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import aiohttp
 
 from trainmaster.bot.core.conversation.message import Message, Reply
+from trainmaster.bot.core.conversation.picture import Picture, Sketch
 from trainmaster.bot.core.conversation.plainer import plainer_forms
-from trainmaster.bot.errors import ChatError
+from trainmaster.bot.errors import ChatError, OperationError
 from trainmaster.bot.ports import ChatRefused, Posted
 from trainmaster.bot.slack import limits
 from trainmaster.bot.slack.chat import SlackChat
@@ -38,6 +40,8 @@ class Place:
     prefer_url: bool = False
 
 
+Illustrate = Callable[[Sketch], Awaitable[tuple[Picture, ...]]]
+PICTURE_WAITS_S: Final = (0.0, 3.0, 10.0)
 T = TypeVar("T")
 Send = Callable[[], Awaitable[None]]
 
@@ -46,10 +50,17 @@ class Answers:
     """Sends replies. A way that fails is followed by the next; only when all fail is the person left without, and that
     is logged."""
 
-    def __init__(self, chat: SlackChat, session: aiohttp.ClientSession, proxy: str | None) -> None:
+    def __init__(
+        self,
+        chat: SlackChat,
+        session: aiohttp.ClientSession,
+        proxy: str | None,
+        illustrate: Illustrate | None = None,
+    ) -> None:
         self._chat = chat
         self._session = session
         self._proxy = proxy
+        self._illustrate = illustrate
 
     async def give(self, reply: Reply, place: Place) -> None:
         """The reply is with the person, or in the channel for all."""
@@ -72,6 +83,27 @@ class Answers:
                 await self._post(place.channel, message, root_ts or posted.ts)
             except ChatError as error:
                 _LOG.warning("a part of an answer to %s was lost: %s", place.user, error)
+        if reply.sketch is not None and self._illustrate is not None:
+            await self._add_pictures(reply.message, posted, await self._drawn(reply.sketch))
+
+    async def _drawn(self, sketch: Sketch) -> tuple[Picture, ...]:
+        assert self._illustrate is not None
+        try:
+            return await self._illustrate(sketch)
+        except (ChatError, OperationError) as error:
+            _LOG.info("an answer stays without its picture: %s", error)
+            return ()
+
+    async def _add_pictures(self, message: Message, posted: Posted, pictures: tuple[Picture, ...]) -> None:
+        """The answer shows them; Slack first has to look at a new file, and refuses it until then."""
+        for wait_s in PICTURE_WAITS_S if pictures else ():
+            await asyncio.sleep(wait_s)
+            try:
+                await self._chat.update(posted, replace(message, pictures=pictures))
+            except ChatError as error:
+                _LOG.info("an answer does not show its picture yet: %s", error)
+            else:
+                return
 
     async def _public_by_url(self, reply: Reply, place: Place) -> None:
         async def respond() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.bot.core.conversation.message import Button, ButtonStyle
+from trainmaster.bot.core.conversation.picture import Picture
 from trainmaster.bot.slack import limits
 from trainmaster.bot.slack.text import clip, one_line
 
@@ -72,6 +73,12 @@ def table(header_cells: Sequence[str], rows: Sequence[Sequence[str]]) -> Block:
         "column_settings": settings,
         "rows": [[{"type": "raw_text", "text": cell} for cell in line] for line in lines],
     }
+
+
+def image(picture: Picture) -> Block:
+    """A picture that was uploaded before."""
+    alt = clip(one_line(picture.alt) or "A picture without words.", limits.PICTURE_ALT_CHARS)
+    return {"type": "image", "slack_file": {"id": picture.file}, "alt_text": alt}
 
 
 def button(spec: Button) -> tuple[Block, int]:

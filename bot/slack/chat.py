@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,11 +54,12 @@ class SlackChat:
         self._blind = False
         """Whether the app may not look messages up: an installation of before that was asked for."""
         self._look_up: asyncio.Task[frozenset[str]] | None = None
+        self._refused_files: set[str] = set()
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
         """As :class:`trainmaster.bot.ports.Chat` says of it."""
         rendered = render(message)
-        async with translated(f"posting to {channel}"):
+        async with self._minding(message), translated(f"posting to {channel}"):
             answer = await self._client.chat_postMessage(
                 channel=channel,
                 text=rendered.text,
@@ -75,10 +77,25 @@ class SlackChat:
     async def update(self, posted: Posted, message: Message) -> None:
         """As :class:`trainmaster.bot.ports.Chat` says of it."""
         rendered = render(message)
-        async with translated(f"editing a message in {posted.channel}"):
+        async with self._minding(message), translated(f"editing a message in {posted.channel}"):
             await self._client.chat_update(
                 channel=posted.channel, ts=posted.ts, text=rendered.text, blocks=list(rendered.blocks)
             )
+
+    def refused(self, file: str) -> bool:
+        """Whether Slack refused the last message with that picture: it takes a file only when it has looked at it."""
+        return file in self._refused_files
+
+    @asynccontextmanager
+    async def _minding(self, message: Message) -> AsyncIterator[None]:
+        files = {picture.file for picture in message.pictures}
+        try:
+            yield
+        except ChatRefused as error:
+            if error.content:
+                self._refused_files |= files
+            raise
+        self._refused_files -= files
 
     async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
         """See :class:`trainmaster.bot.alerting.sending.SearchableChat`. Of several the newest. Direct messages to a

@@ -27,15 +27,16 @@ from trainmaster.bot.core.conversation.request import Handler
 from trainmaster.bot.core.health.address import is_loopback_url
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.ports import Posted
-from trainmaster.bot.slack.answers import Answers
+from trainmaster.bot.slack.answers import Answers, Illustrate
 from trainmaster.bot.slack.channel import resolve_channel
 from trainmaster.bot.slack.chat import OnCallSource, SlackChat
 from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.files import SlackFiles
 from trainmaster.bot.slack.inbox import Inbox
 from trainmaster.bot.slack.incoming import ENVELOPE_ID
 from trainmaster.bot.slack.people import SlackPeople
 from trainmaster.bot.slack.routes import register
-from trainmaster.bot.slack.scopes import missing_scopes
+from trainmaster.bot.slack.scopes import FILES_SCOPE, missing_scopes
 from trainmaster.bot.slack.seen_events import SeenBefore
 
 _LOG = logging.getLogger(__name__)
@@ -119,6 +120,8 @@ class SlackConnection:
         self._client = self._make_client([AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler()])
         self._answering_chat = SlackChat(self._client, access.on_call)
         self._chat = SlackChat(self._make_client([]), access.on_call)
+        self.files = SlackFiles(self._make_client([]), self._session)
+        self._illustrate: Illustrate | None = None
         self._channel = access.channel
         self.people = SlackPeople(self._client, lambda: self._channel)
         self._identity: Identity | None = None
@@ -143,6 +146,15 @@ class SlackConnection:
         url = self._identity.url if self._identity else ""
         return f"{url.rstrip('/')}/archives/{posted.channel}/p{posted.ts.replace('.', '')}" if url else ""
 
+    def may_upload(self) -> bool:
+        """Whether the app was given the scope for pictures, as far as Slack tells."""
+        scopes = self._identity.scopes if self._identity else None
+        return scopes is None or FILES_SCOPE in scopes
+
+    def illustrate_with(self, illustrate: Illustrate) -> None:
+        """Answers that ask for pictures have theirs made so. Call it before :meth:`connect`."""
+        self._illustrate = illustrate
+
     @property
     def identity(self) -> Identity | None:
         """Who the bot is; None before :meth:`connect`."""
@@ -160,7 +172,7 @@ class SlackConnection:
         if lacking:
             _LOG.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
         self._channel = await self.check_channel(join=True)
-        answers = Answers(self._answering_chat, self._session, self._client.proxy)
+        answers = Answers(self._answering_chat, self._session, self._client.proxy, illustrate=self._illustrate)
         self._inbox = Inbox(
             handler=handler,
             answers=answers,

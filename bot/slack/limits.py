@@ -60,6 +60,10 @@ BODY_SHARE: Final = 2_000
 EXCERPT_SHARE: Final = 2_200
 TABLE_SHARE: Final = 1_400
 
+PICTURE_ALT_CHARS: Final = 1_900
+"""(B) 2,000 characters of an image's alternative text; it is none of the text of all blocks together (O)."""
+MAX_PICTURES: Final = 2
+
 EXCERPT_LINES: Final = 20
 """The newest lines; more is a wall on a phone, and the log is on disk."""
 LINE_CHARS: Final = 600

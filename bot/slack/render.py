@@ -76,7 +76,9 @@ def render(message: Message) -> Rendered:
     shown = (body, fields, items, excerpt, table, buttons)
     left_out = [what for part in (titled, *shown) for what in part.left_out]
     small_print = _context(message.context, left_out, limits.CONTEXT_SHARE)
-    return Rendered(text=_text(message), blocks=tuple(block for part in (*shown, small_print) for block in part.blocks))
+    pictures = BlockPart(blocks=tuple(map(blocks.image, message.pictures[: limits.MAX_PICTURES])))
+    parts = (*shown, pictures, small_print)
+    return Rendered(text=_text(message), blocks=tuple(block for part in parts for block in part.blocks))
 
 
 def _title(message: Message, room: int) -> tuple[str, BlockPart]:

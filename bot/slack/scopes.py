@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+FILES_SCOPE: Final = "files:write"
+
 METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "auth.test": (),
     "apps.connections.open": (),
@@ -21,6 +23,8 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "dnd.info": ("dnd:read",),
     "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
+    "files.getUploadURLExternal": (FILES_SCOPE,),
+    "files.completeUploadExternal": (FILES_SCOPE,),
 }
 """docs.slack.dev, page of each method. ``apps.connections.open`` takes the app-level token, whose scope
 ``connections:write`` is given when that token is made and stands in no manifest."""

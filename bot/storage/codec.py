@@ -26,8 +26,10 @@ _T = TypeVar("_T")
 
 
 def encode_message(message: Message) -> str:
-    """One line of JSON; what is no valid Unicode, which Slack refuses, becomes a question mark."""
-    text = json.dumps(_resting(asdict(message)), separators=(",", ":"), ensure_ascii=False)
+    """One line of JSON; what is no valid Unicode, which Slack refuses, becomes a question mark. Pictures are kept
+    beside it."""
+    record = {name: value for name, value in asdict(message).items() if name != "pictures"}
+    text = json.dumps(_resting(record), separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -13,6 +13,7 @@ from trainmaster.bot.core.conversation.message import Message, Tone
 from trainmaster.bot.ports import Posted
 from trainmaster.bot.storage.codec import content_hash, decode_message, encode_message, sql_text
 from trainmaster.bot.storage.database import Database
+from trainmaster.bot.storage.pictures import pictures_of
 
 _URGENCIES = {int(member): member for member in Urgency}
 
@@ -20,7 +21,7 @@ MAX_WAIT_S = 3600.0
 """A next try further ahead than this was set before the clock was put back: it is due."""
 
 _DUE = """
-    SELECT m.key, m.desired, m.desired_version, m.attempts, m.posted_channel, m.ts, m.thread_key,
+    SELECT m.key, m.desired, m.pictures, m.desired_version, m.attempts, m.posted_channel, m.ts, m.thread_key,
            COALESCE(root.channel, m.channel, '') AS lane, root.posted_channel AS thread_channel, root.ts AS thread_ts,
            m.maybe_ts, m.seq,
            CASE WHEN m.thread_key IS NULL AND m.ts IS NULL AND EXISTS (
@@ -261,7 +262,7 @@ def _delivery(row: sqlite3.Row) -> Delivery:
     return Delivery(
         key=row["key"],
         version=row["desired_version"],
-        message=_decoded(row),
+        message=replace(_decoded(row), pictures=pictures_of(row["pictures"])),
         lane=row["lane"],
         urgency=_URGENCIES.get(row["rank"], Urgency.NOW),
         maybe_ts=row["maybe_ts"],

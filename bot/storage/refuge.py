@@ -21,6 +21,7 @@ _TABLES: Final = (
     "bot_state",
     "seen",
     "pages",
+    "sketches",
 )
 """What memory may change. Approvals and operations are not among them: they are refused without the file."""
 

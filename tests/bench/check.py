@@ -25,6 +25,7 @@ from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.pictures import PictureStore
 from trainmaster.bot.storage.silences import SilenceStore
 from trainmaster.bot.watching.supervisor import Supervisor
 
@@ -52,7 +53,9 @@ def make_supervisor(root: Path) -> Supervisor:
         find_runs=lambda: find_runs(root / "runs"),
         open_reader=lambda path: RunReader(path, first_seen_ts=clock.now()),
         inspector=LocalDriver(root / "state"),
-        sink=FindingsSink(database=database, pipeline=pipeline, notify=lambda: None, clock=clock),
+        sink=FindingsSink(
+            database=database, pipeline=pipeline, notify=lambda: None, clock=clock, pictures=PictureStore(database)
+        ),
         operations=None,
         limits=CheckLimits(),
         clock=clock,

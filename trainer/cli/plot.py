@@ -26,11 +26,7 @@ def main(arguments: Arguments) -> int:
     root, epoch, incident = _wanted(arguments)
     out = Path(arguments.settings.get("out") or f"{root.name}.png").absolute()
     story = read_story(root)
-    if (
-        epoch is not None
-        and not any(row.epoch == epoch for row in story.rows)
-        and not any(end.epoch == epoch for end in story.ends)
-    ):
+    if epoch is not None and epoch not in {one.epoch for part in (story.rows, story.ends, story.bad) for one in part}:
         raise ArgumentsError(f"{root.name} has no epoch {epoch}", f"the newest is {story.newest_epoch or 'none'}")
     try:
         width, height, num_bytes, text = _drawn(root, story, epoch, incident, out)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from trainmaster.bot.core.conversation.picture import Picture, Sketch
+
 
 class Tone(StrEnum):
     """The colour and sign of a message."""
@@ -98,6 +100,8 @@ class Message:
     context: tuple[str, ...] = ()
     buttons: tuple[Button, ...] = ()
     mentions: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    """Shown under everything that is to be read and pressed. In the outbox they are kept beside the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,5 +111,7 @@ class Reply:
     message: Message
     private: bool = False
     thread: tuple[Message, ...] = field(default=())
+    sketch: Sketch | None = None
+    """What shall be drawn under a public answer, once it stands there."""
     card: str = ""
     """Key of the message that stands elsewhere and is what this answer is about."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message
 
@@ -30,4 +30,5 @@ def plainer_forms(message: Message, slug: str) -> tuple[Message, ...]:
         mentions=message.mentions,
     )
     words = Words(title=short.title, tone=message.tone, body=short.body, mentions=message.mentions)
-    return short, words
+    without = (replace(message, pictures=()),) if message.pictures else ()
+    return *without, short, words

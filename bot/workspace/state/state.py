@@ -48,6 +48,8 @@ class WorkspaceState:
         self.messages: dict[tuple[str, str], PostedMessage] = {}
         self.views: dict[str, tuple[str, dict[str, Any]]] = {}
         """Open modals: view id -> (user id, view)."""
+        self.files: dict[str, dict[str, Any]] = {}
+        """Uploaded and completed, by id."""
         self._last_ts_us = 0
         self._feeds: set[asyncio.Queue[Change]] = set()
 
@@ -70,6 +72,19 @@ class WorkspaceState:
         """Put ``change`` into every open feed."""
         for queue in self._feeds:
             queue.put_nowait(change)
+
+    def keep_file(self, described: dict[str, Any]) -> None:
+        """The upload is complete: messages may show it."""
+        self.files[described["id"]] = described
+        self.publish({"type": "file", "file": described})
+
+    def has_file(self, wanted: Any) -> bool:
+        """Whether ``wanted``, the ``slack_file`` of an image, is there."""
+        if not isinstance(wanted, dict):
+            return False
+        return wanted.get("id") in self.files or any(
+            wanted.get("url") is not None and wanted["url"] == one["url_private"] for one in self.files.values()
+        )
 
     # -- people and channels
 
@@ -208,6 +223,7 @@ class WorkspaceState:
         return {
             "type": "snapshot",
             "bot": {"id": BOT_USER_ID, "name": BOT_NAME},
+            "files": list(self.files.values()),
             "people": [
                 {"id": p.user_id, "name": p.name, "real_name": p.real_name or p.name, "on_call": p.on_call}
                 for p in self.people.values()

@@ -7,7 +7,7 @@ import { act, follow } from "./link.js";
 import { MessageList } from "./messages.js";
 
 const at = (id) => document.getElementById(id);
-const state = { bot: {}, people: [], channels: [], commands: [], messages: new Map(), views: new Map(), connected: false };
+const state = { bot: {}, people: [], channels: [], commands: [], messages: new Map(), files: [], views: new Map(), connected: false };
 const shown = { channel: null, acting: null, thread: null, read: new Map() };
 const SLACKBOT = { id: "USLACKBOT", name: "slackbot", real_name: "Slackbot" };
 
@@ -29,9 +29,7 @@ const names = {
 };
 
 function file(wanted) {
-  for (const message of state.messages.values())
-    for (const found of message.files ?? []) if (found.id === wanted.id || found.url_private === wanted.url) return found;
-  return null;
+  return state.files.find((found) => found.id === wanted.id || found.url_private === wanted.url) ?? null;
 }
 
 const context = () => ({ names, author, file, people: state.people });
@@ -227,12 +225,14 @@ const TAKE = {
     const people = change.people.map((person, index) => ({ ...person, index }));
     Object.assign(state, { bot: change.bot, people, channels: change.channels, commands: change.commands });
     state.connected = change.app_connected;
+    state.files = change.files;
     state.messages = new Map(change.messages.map((message) => [`${message.channel} ${message.ts}`, message]));
     state.views = new Map(change.views.map((entry) => [entry.view.id, entry]));
     const wanted = shown.acting ?? sessionStorage.getItem("acting");
     shown.acting = state.people.some((person) => person.id === wanted) ? wanted : (state.people[0]?.id ?? null);
     shown.channel ??= state.channels[0]?.id ?? null;
   },
+  file: ({ file }) => state.files.push(file),
   message: ({ message }) => state.messages.set(`${message.channel} ${message.ts}`, message),
   deleted: (change) => state.messages.delete(`${change.channel} ${change.ts}`),
   view: ({ user, view }) => state.views.set(view.id, { user, view }),

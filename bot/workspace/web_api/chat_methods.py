@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +40,7 @@ class ChatMethods:
         message = self._state.post(
             channel_id=channel.channel_id,
             user_id=BOT_USER_ID,
-            body=_read_body(args, is_update=False),
+            body=self._read_body(args, is_update=False),
             thread_ts=_read_thread_ts(args),
         )
         self._events.posted(message)
@@ -56,7 +57,7 @@ class ChatMethods:
         message = self._state.post(
             channel_id=channel.channel_id,
             user_id=BOT_USER_ID,
-            body=_read_body(args, is_update=False),
+            body=self._read_body(args, is_update=False),
             thread_ts=_read_thread_ts(args),
             visible_to=person.user_id,
         )
@@ -70,7 +71,7 @@ class ChatMethods:
         """
         message = self._own_message(args, refusal="cant_update_message")
         before = message.body
-        body = replace(_read_body(args, is_update=True), files=before.files)
+        body = replace(self._read_body(args, is_update=True), files=before.files)
         for name in ("blocks", "attachments", "metadata"):
             if args.given(name) is None:
                 body = replace(body, **{name: getattr(before, name)})
@@ -110,7 +111,7 @@ class ChatMethods:
                 self._state.delete(original)
                 self._events.deleted(original)
             return
-        body = _read_body(args, is_update=False)
+        body = self._read_body(args, is_update=False)
         if args.flag("replace_original") and original is not None:
             edited = self._state.edit(original, replace(body, metadata=body.metadata or original.body.metadata))
             self._events.changed(original, edited)
@@ -124,6 +125,14 @@ class ChatMethods:
             visible_to=None if is_public else target.user_id,
         )
         self._events.posted(message)
+
+    def _read_body(self, args: Args, *, is_update: bool) -> Body:
+        """The body of a request; a picture in it is a file that was uploaded."""
+        body = _read_body(args, is_update=is_update)
+        unknown = [wanted for wanted in _slack_files(body.blocks) if not self._state.has_file(wanted)]
+        if unknown:
+            raise MethodRefusedError("invalid_blocks", ["[ERROR] invalid slack file [json-pointer:/blocks/slack_file]"])
+        return body
 
     def _open_channel(self, args: Args) -> Channel:
         channel = self._state.find_channel(str(args.required("channel")))
@@ -164,6 +173,16 @@ def _read_body(args: Args, *, is_update: bool) -> Body:
     if body.is_empty:
         raise MethodRefusedError("no_text")
     return body
+
+
+def _slack_files(node: Any) -> Iterator[Any]:
+    """What the images in ``node`` name as their files."""
+    if isinstance(node, dict):
+        if node.get("slack_file") is not None:
+            yield node["slack_file"]
+        node = list(node.values())
+    for item in node if isinstance(node, list | tuple) else ():
+        yield from _slack_files(item)
 
 
 def _read_thread_ts(args: Args) -> str | None:

@@ -106,6 +106,7 @@ class Files:
                 raise MethodRefusedError("file_not_found")
             file.title = title or file.name
             described.append(self._describe(file))
+            self._state.keep_file(described[-1])
         channel_id = args.text("channel_id")
         if channel_id:
             self._share(channel_id, described, args)

@@ -19,6 +19,7 @@ from trainmaster.bot.findings_sink import OWN, FindingsSink, own_finding
 from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.pictures import PictureStore
 from trainmaster.bot.storage.silences import SilenceStore
 
 CRASHED = finding("run_crashed", nature=Nature.OCCURRENCE)
@@ -38,7 +39,13 @@ class World:
             limits=AlertLimits(),
             audience=Audience(on_call=("U1",)),
         )
-        self.sink = FindingsSink(database=self.database, pipeline=pipeline, notify=self._notify, clock=self.clock)
+        self.sink = FindingsSink(
+            database=self.database,
+            pipeline=pipeline,
+            notify=self._notify,
+            clock=self.clock,
+            pictures=PictureStore(self.database),
+        )
 
     def _notify(self) -> None:
         self.num_notified += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from trainmaster.bot.core.conversation.picture import NO_DRAWING, Sketch
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.local.environment import trainer_environment
@@ -131,3 +132,57 @@ def test_trainer_gets_no_secret_and_finds_its_package(monkeypatch: pytest.Monkey
     assert first == "/given"
     assert any((Path(part) / "trainmaster" / "__init__.py").is_file() for part in rest)
     assert environment["OMP_NUM_THREADS"] == "1"
+
+
+# -- pictures
+
+PICTURE = "open(sys.argv[sys.argv.index('--out') + 1], 'wb').write({}); print(json.dumps({{'alt': 'a curve'}}))"
+CURVES = Sketch(run="r", curves=True)
+
+
+async def test_a_picture_is_drawn_by_the_run_s_own_python_with_low_priority(scripted: RunView) -> None:
+    script(
+        scripted,
+        "import json, os, sys; assert os.nice(0) >= 10; assert sys.argv[1:3] == ['-P', '-m'];"
+        + PICTURE.format("b'\\x89PNG\\r\\n\\x1a\\nxyz'"),
+    )
+    (drawn,) = await TrainerCli().draw(scripted, CURVES)
+    assert (drawn.alt, drawn.content[-3:]) == ("a curve", b"xyz")
+
+
+@pytest.mark.parametrize(
+    ("text", "slug", "words"),
+    [
+        pytest.param(PICTURE.format("b'GIF8'"), "trainer-command", "something else", id="no PNG"),
+        pytest.param(
+            PICTURE.format("b'\\x89PNG\\r\\n\\x1a\\n' + bytes(5 * 2**20)"),
+            "trainer-command",
+            "something",
+            id="too large",
+        ),
+        pytest.param('print(\'{"alt": "a"}\')', "trainer-command", "something else", id="no file"),
+        pytest.param("print('[]')", "trainer-command", "something else", id="no words"),
+        pytest.param("sys.exit('not-installed: needs matplotlib')", NO_DRAWING, "matplotlib", id="no matplotlib"),
+        pytest.param("sys.exit('digits has no epoch 3')", "trainer-command", "no epoch", id="nothing to draw"),
+    ],
+)
+async def test_a_picture_that_is_none_is_a_fault(scripted: RunView, text: str, slug: str, words: str) -> None:
+    script(scripted, f"import json, sys; {text}")
+    with pytest.raises(OperationError, match=words) as caught:
+        await TrainerCli().draw(scripted, CURVES)
+    assert caught.value.slug == slug
+
+
+async def test_a_sheet_that_cannot_be_drawn_takes_no_curves_along(scripted: RunView) -> None:
+    script(
+        scripted,
+        "import json, sys; '--incident' in sys.argv and sys.exit('gone');"
+        + PICTURE.format("b'\\x89PNG\\r\\n\\x1a\\n'"),
+    )
+    drawn = await TrainerCli().draw(scripted, Sketch(run="r", epoch=2, incident="0001"))
+    assert [one.name for one in drawn] == ["epoch-2.png"]
+
+
+async def test_nothing_is_drawn_of_a_run_that_is_watched_only(scripted: RunView) -> None:
+    with pytest.raises(OperationError, match="watched only"):
+        await TrainerCli().draw(replace(scripted, watched_only="owned by uid 7"), CURVES)
