@@ -38,6 +38,8 @@ _LOG = logging.getLogger(__name__)
 
 _HOLD_LEASE = "act on runs"
 _TICK_TIMEOUT_S = 120.0
+_HOME_EVERY_S = 15.0
+"""So long several changes wait to be shown at once."""
 _MAX_CONNECT_PAUSE_S = 30.0
 _PAGE_EVERY_S = 5.0
 _FAREWELL_S = 5.0
@@ -179,6 +181,7 @@ class App:
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0
         )
         self._schedule.every(min(every_s, 10.0), "look at itself", self._look_at_itself, timeout_s=60.0)
+        self._schedule.every(_HOME_EVERY_S, "refresh Home", self.connection.refresh_homes, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
         if self._parts.pager is not None:
             self._schedule.every(_PAGE_EVERY_S, "page", self._parts.pager.tick, timeout_s=120.0)

@@ -217,6 +217,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         host=lambda: host.fact,
         roles=connection.people,
         planned=operations.planned,
+        questions=books.approvals.pending,
         audit=audit,
         members_care=settings.alerts_handled_by == "members",
         link=connection.link,

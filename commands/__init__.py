@@ -11,8 +11,10 @@ from trainmaster.commands.checkpoints import CHECKPOINTS
 from trainmaster.commands.compare import COMPARE
 from trainmaster.commands.dispatch import dispatch, is_command
 from trainmaster.commands.epoch import EPOCH
+from trainmaster.commands.explain import EXPLAIN
 from trainmaster.commands.help import help_on
 from trainmaster.commands.offenders import OFFENDERS
+from trainmaster.commands.plan import PLAN
 from trainmaster.commands.records import ARCHIVE, AUDIT, BRING_BACK
 from trainmaster.commands.resume import CONTINUE, RESUME
 from trainmaster.commands.rollback import ROLLBACK
@@ -27,11 +29,13 @@ _WORK: Final[tuple[Command, ...]] = (
     CHECKPOINTS,
     COMPARE,
     OFFENDERS,
+    PLAN,
     ROLLBACK,
     STOP,
     RESUME,
     CONTINUE,
     ALERTS,
+    EXPLAIN,
     ACK,
     SILENCE,
     UNSILENCE,

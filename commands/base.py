@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -13,6 +13,7 @@ from trainmaster.bot.core.alerts.alert_book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.order import Order
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.run.epoch_report import ReportLimits
@@ -92,6 +93,8 @@ class Context:
     """Whether members of the alert channel may take and silence alerts, not only people on call."""
     planned: Callable[[str], tuple[str, ...]] = lambda _: ()
     """What is planned for a run and under way on it, a sentence each."""
+    questions: Callable[[], Sequence[Approval]] = lambda: ()
+    """Questions that wait for an answer, of every run."""
     link: Callable[[Posted], str] = lambda _: ""
     """The address of a message."""
 

@@ -14,6 +14,7 @@ from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
 from trainmaster.commands.care import on_record
+from trainmaster.commands.home import home
 
 _CARE = frozenset({ActionId.ACK, ActionId.SILENCE, ActionId.UNSILENCE})
 _WHAT = {
@@ -42,6 +43,10 @@ class RequestHandler:
             return await dispatch(request, self._context, COMMANDS)
         finally:
             self._notify()
+
+    async def home(self, user: str) -> tuple[Message, ...]:
+        """The page of ``user``, part by part."""
+        return await home(user, self._context)
 
     def is_command(self, text: str) -> bool:
         """Whether ``text`` as a whole is a command."""

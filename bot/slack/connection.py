@@ -151,6 +151,11 @@ class SlackConnection:
         scopes = self._identity.scopes if self._identity else None
         return scopes is None or FILES_SCOPE in scopes
 
+    async def refresh_homes(self) -> None:
+        """Pages that people looked at lately read as things are now."""
+        if self._inbox is not None:
+            await self._inbox.home.refresh()
+
     def illustrate_with(self, illustrate: Illustrate) -> None:
         """Answers that ask for pictures have theirs made so. Call it before :meth:`connect`."""
         self._illustrate = illustrate

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from slack_sdk.errors import SlackClientError
@@ -16,6 +17,7 @@ from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Re
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
+from trainmaster.bot.slack.home import HomePages
 from trainmaster.bot.slack.seen_events import SeenBefore, SeenEvents
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Inbox:
         self._bot_user = bot_user
         self._seen = seen or SeenEvents()
         self._seen_here = SeenEvents()
+        self.home = HomePages(client, handler)
         self._open: set[asyncio.Task[Any]] = set()
 
     async def slash(self, body: Payload, ack: Ack) -> None:
@@ -65,6 +68,23 @@ class Inbox:
         url = body.get("response_url")
         place = _place(request, response_url=url if isinstance(url, str) else None, prefer_url=True)
         await self._track(self._command(request, place))
+
+    async def shortcut(self, body: Payload, ack: Ack) -> None:
+        """The shortcut on a message; only the person who used it reads the answer."""
+        await ack()
+        request = incoming.shortcut_request(body, self._team)
+        if request is None:
+            _LOG.warning("a shortcut without user or message was ignored")
+            return
+        url = body.get("response_url")
+        place = replace(_place(request), thread_ts=None, response_url=url if isinstance(url, str) else None)
+        await self._track(self._command(request, place))
+
+    async def home_opened(self, body: Payload) -> None:
+        """Somebody looks at their Home."""
+        user = incoming.home_opener(body, self._team)
+        if user:
+            await self._track(self.home.opened(user))
 
     async def mention(self, body: Payload) -> None:
         """A mention in a channel; answered in its thread if it was said in one."""

@@ -18,6 +18,8 @@ COMMAND: Final = "/train"
 """Fixed. Slack itself owns /status."""
 ENVELOPE_ID: Final = "trainmaster_envelope_id"
 """Where :mod:`connection` puts Socket Mode's own id of a delivery, which Bolt does not pass on."""
+EXPLAIN_SHORTCUT: Final = "explain_alert"
+"""Callback id of the shortcut on a message."""
 REJECT_FORM: Final = "reject_form"
 CONTINUE_FORM: Final = "continue_form"
 REASON: Final = "reason"
@@ -64,6 +66,30 @@ def slash_request(body: Mapping[str, Any], team: str | None = None) -> Request |
         id=_text(body, "trigger_id"),
         foreign=_foreign(team, body.get("team_id")),
     )
+
+
+def shortcut_request(body: Mapping[str, Any], team: str | None = None) -> Request | None:
+    """What the shortcut on a message asks for: ``explain``, as if it was said in the thread of that message."""
+    user, channel, message = _mapping(body, "user"), _mapping(body, "channel"), _mapping(body, "message")
+    ts = _text(message, "ts") or _text(body, "message_ts")
+    if not _text(user, "id") or not _text(channel, "id") or not ts:
+        return None
+    return Request(
+        origin=Origin.THREAD,
+        user=_text(user, "id"),
+        channel=_text(channel, "id"),
+        text="explain",
+        thread_ts=ts,
+        id=_text(body, "trigger_id"),
+        foreign=_foreign(team, user.get("team_id"), _mapping(body, "team").get("id")),
+    )
+
+
+def home_opener(body: Mapping[str, Any], team: str | None = None) -> str:
+    """Who opened their Home; empty when it is none, or somebody of elsewhere."""
+    event = _mapping(body, "event")
+    is_home = event.get("tab") == "home" and not _foreign(team, body.get("team_id"))
+    return _text(event, "user") if is_home else ""
 
 
 def slash_keys(body: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from typing import Final
 
 MESSAGE_BLOCKS: Final = 50
 """(B) Blocks of one message."""
+HOME_BLOCKS: Final = 100
+"""(B) Blocks of a Home."""
 ALL_BLOCKS_CHARS: Final = 13_200
 """(O) Text of all blocks of one message together; beyond it Slack answers ``msg_blocks_too_long``."""
 TEXT_BYTES: Final = 4_000

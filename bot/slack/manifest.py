@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from trainmaster.bot.slack.incoming import COMMAND
+from trainmaster.bot.slack.incoming import COMMAND, EXPLAIN_SHORTCUT
 from trainmaster.bot.slack.scopes import BOT_SCOPES, EVENT_SCOPES
 
 NAME: Final = "Trainmaster"
@@ -16,6 +16,8 @@ _LONG_DESCRIPTION: Final = (
     "when it is over. /train status, /train epoch 4 progress, /train execute rollback and /train stop now work as a "
     "command, as a mention, in the thread under an alert and in a direct message. Only people on call decide."
 )
+EXPLAIN_NAME: Final = "Explain this alert"
+"""In the menu of every message."""
 _USAGE_HINT: Final = "status | epoch 4 progress | execute rollback | stop now | help"
 
 
@@ -30,11 +32,19 @@ def manifest() -> dict[str, Any]:
         },
         "features": {
             "app_home": {
-                "home_tab_enabled": False,
+                "home_tab_enabled": True,
                 "messages_tab_enabled": True,
                 "messages_tab_read_only_enabled": False,
             },
             "bot_user": {"display_name": NAME.lower(), "always_online": True},
+            "shortcuts": [
+                {
+                    "name": EXPLAIN_NAME,
+                    "type": "message",
+                    "callback_id": EXPLAIN_SHORTCUT,
+                    "description": "What it means, and what to do about it",
+                }
+            ],
             "slash_commands": [
                 {
                     "command": COMMAND,

@@ -23,6 +23,7 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "dnd.info": ("dnd:read",),
     "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
+    "views.publish": (),
     "files.getUploadURLExternal": (FILES_SCOPE,),
     "files.completeUploadExternal": (FILES_SCOPE,),
 }
@@ -30,6 +31,7 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
 ``connections:write`` is given when that token is made and stands in no manifest."""
 
 EVENT_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "app_home_opened": (),
     "app_mention": ("app_mentions:read",),
     "message.channels": ("channels:history",),
     "message.groups": ("groups:history",),

@@ -56,6 +56,9 @@ class FakeAlerts:
     def _find(self, fingerprint: str) -> Alert | None:
         return next((alert for alert in self.alerts if alert.fingerprint == fingerprint), None)
 
+    def alert(self, fingerprint: str) -> Alert | None:
+        return self._find(fingerprint)
+
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         found = self._find(fingerprint)
         if found:

@@ -16,6 +16,10 @@ class Alerts(Protocol):
         """Firing alerts, newest first."""
         ...
 
+    def alert(self, fingerprint: str) -> Alert | None:
+        """The alert as it is, firing or not; None when there never was one."""
+        ...
+
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """The alert is acknowledged; None when there is no such firing alert. Acknowledging twice keeps the first."""
         ...

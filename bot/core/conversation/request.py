@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from trainmaster.bot.core.conversation.message import ActionId, Reply
+from trainmaster.bot.core.conversation.message import ActionId, Message, Reply
 
 
 class Origin(StrEnum):
@@ -82,6 +82,10 @@ class Handler(Protocol):
 
     async def action(self, press: Press) -> Reply | None:
         """What the press changes is committed when this returns: only then is it acknowledged to Slack."""
+        ...
+
+    async def home(self, user: str) -> tuple[Message, ...]:
+        """What ``user`` shall see on their own page of the app, part by part."""
         ...
 
     def is_command(self, text: str) -> bool:

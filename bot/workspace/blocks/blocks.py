@@ -39,6 +39,7 @@ class Surface(StrEnum):
 
     MESSAGE = "message"
     MODAL = "modal"
+    HOME = "home"
 
 
 def _section_has_content(value: Any, at: str, faults: Faults) -> None:
@@ -166,6 +167,7 @@ _MESSAGE_ONLY: Final[dict[str, Check]] = {
 _LISTS: Final[dict[Surface, Check]] = {
     Surface.MESSAGE: list_of(by_type({**_SHARED, **_MESSAGE_ONLY}), max_items=limits.MESSAGE_BLOCKS, min_items=0),
     Surface.MODAL: list_of(by_type(_SHARED), max_items=limits.VIEW_BLOCKS, min_items=1),
+    Surface.HOME: list_of(by_type(_SHARED), max_items=limits.VIEW_BLOCKS, min_items=1),
 }
 
 

@@ -77,6 +77,14 @@ _VIEW: Final = Record(
         "submit_disabled": boolean,
     },
 )
+_HOME: Final = Record(
+    required={"type": one_of("home"), "blocks": anything},
+    optional={
+        "private_metadata": string(min_chars=0, max_chars=limits.VIEW_METADATA_CHARS),
+        "callback_id": string(min_chars=0, max_chars=limits.ID_CHARS),
+        "external_id": string(min_chars=0, max_chars=limits.ID_CHARS),
+    },
+)
 
 
 def read_blocks(raw: Any) -> list[dict[str, Any]]:
@@ -132,6 +140,17 @@ def read_view(raw: Any) -> dict[str, Any]:
     has_input = isinstance(blocks, list) and any(isinstance(b, dict) and b.get("type") == "input" for b in blocks)
     if has_input and view.get("submit") is None:
         faults.add("/view", "missing required field: submit")
+    if faults.lines:
+        raise MethodRefusedError("invalid_arguments", faults.lines)
+    return dict(view)
+
+
+def read_home(raw: Any) -> dict[str, Any]:
+    """Return the Home of a request, checked; raises :class:`MethodRefusedError`."""
+    view = _decode(raw, "invalid_arguments", dict)
+    faults = Faults()
+    _HOME(view, "/view", faults)
+    faults.lines.extend(check_blocks(view.get("blocks"), surface=Surface.HOME, at="/view/blocks"))
     if faults.lines:
         raise MethodRefusedError("invalid_arguments", faults.lines)
     return dict(view)

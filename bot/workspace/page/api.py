@@ -44,6 +44,8 @@ class PageApi:
             "act_in_view": self._act_in_view,
             "submit": self._submit,
             "close_view": self._close_view,
+            "home": self._home,
+            "shortcut": self._shortcut,
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -165,6 +167,14 @@ class PageApi:
 
     async def _close_view(self, person: Person, body: dict[str, Any]) -> dict[str, Any]:
         return await self._interactions.close_view(person, str(body["view_id"]))
+
+    async def _home(self, person: Person, _: dict[str, Any]) -> dict[str, Any]:
+        return await self._interactions.open_home(person)
+
+    async def _shortcut(self, person: Person, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._interactions.shortcut(
+            person, self._channel(person, body), str(body["message_ts"]), str(body["callback_id"])
+        )
 
     # -- parts
 

@@ -37,6 +37,8 @@ class PageView:
     messages: tuple[dict[str, Any], ...]
     views: tuple[dict[str, Any], ...]
     """Open modals: ``user`` and ``view``."""
+    homes: tuple[dict[str, Any], ...]
+    """The Home of the app: ``user`` and ``view``."""
     channels: tuple[dict[str, Any], ...]
     app_connected: bool
 
@@ -125,6 +127,16 @@ class PageClient:
         """Put a modal away."""
         return await self._act("close_view", person=person, view_id=view_id)
 
+    async def open_home(self, person: str) -> Answer:
+        """Open the Home of the app; what it shows comes with ``homes``."""
+        return await self._act("home", person=person)
+
+    async def shortcut(self, person: str, message_ts: str, callback_id: str, channel: str) -> Answer:
+        """Choose a shortcut in the menu of a message."""
+        return await self._act(
+            "shortcut", person=person, channel=channel, message_ts=message_ts, callback_id=callback_id
+        )
+
     async def look(self) -> PageView:
         """Return what the page shows now."""
         async with self._open().get(f"{self._base}/page/state", headers=self._headers) as response:
@@ -188,6 +200,7 @@ def _view(snapshot: dict[str, Any]) -> PageView:
     return PageView(
         messages=tuple(snapshot["messages"]),
         views=tuple(snapshot["views"]),
+        homes=tuple(snapshot["homes"]),
         channels=tuple(snapshot["channels"]),
         app_connected=snapshot["app_connected"],
     )
@@ -212,6 +225,9 @@ async def _follow(response: aiohttp.ClientResponse) -> AsyncIterator[PageView]:
                 snapshot["views"] = [*kept, {"user": change["user"], "view": change["view"]}]
             case "view_closed":
                 snapshot["views"] = [v for v in snapshot["views"] if v["view"]["id"] != change["view_id"]]
+            case "home":
+                kept = [h for h in snapshot["homes"] if h["user"] != change["user"]]
+                snapshot["homes"] = [*kept, {"user": change["user"], "view": change["view"]}]
             case "presence":
                 snapshot["app_connected"] = change["app_connected"]
         yield _view(snapshot)

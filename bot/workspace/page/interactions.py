@@ -163,6 +163,31 @@ class Interactions:
         )
         return _result(outcome)
 
+    async def open_home(self, person: Person) -> dict[str, Any]:
+        """The person opens the Home of the app, which hears of it by an event."""
+        self._events.home_opened(person)
+        return {"ok": True}
+
+    async def shortcut(self, person: Person, channel: Channel, message_ts: str, callback_id: str) -> dict[str, Any]:
+        """The shortcut in the menu of a message is chosen."""
+        message = self._state.get(channel.channel_id, message_ts)
+        if message is None or message.visible_to not in {None, person.user_id}:
+            raise MethodRefusedError("message_not_found")
+        target = ResponseTarget(channel_id=channel.channel_id, user_id=person.user_id)
+        outcome = await self._hub.send(
+            "interactive",
+            payloads.message_shortcut(
+                person=person,
+                channel=channel,
+                message=message,
+                callback_id=callback_id,
+                response_url=self._response_url_of(self._response_urls.issue(target)),
+                trigger_id=self._triggers.issue(person.user_id),
+            ),
+            accepts_response_payload=False,
+        )
+        return _result(outcome)
+
     async def act_in_view(
         self, person: Person, view_id: str, action_id: str, *, choice: Any, values: dict[str, Any]
     ) -> dict[str, Any]:

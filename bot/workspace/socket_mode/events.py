@@ -8,10 +8,10 @@ from collections.abc import Collection
 from trainmaster.bot.workspace.socket_mode.payloads import event_callback
 from trainmaster.bot.workspace.socket_mode.sockets import SocketHub
 from trainmaster.bot.workspace.state.messages import PostedMessage
-from trainmaster.bot.workspace.state.people import BOT_USER_ID, ChannelKind
+from trainmaster.bot.workspace.state.people import BOT_USER_ID, ChannelKind, Person, direct_channel
 from trainmaster.bot.workspace.state.state import WorkspaceState
 
-ALL_SUBSCRIPTIONS = frozenset({"app_mention", "message.channels", "message.im"})
+ALL_SUBSCRIPTIONS = frozenset({"app_home_opened", "app_mention", "message.channels", "message.im"})
 
 
 class EventSource:
@@ -63,6 +63,21 @@ class EventSource:
                 "event_ts": ts,
             },
         )
+
+    def home_opened(self, person: Person) -> None:
+        """Somebody opened the Home of the app."""
+        if "app_home_opened" not in self._subscriptions:
+            return
+        ts = self._state.new_ts()
+        event = {
+            "type": "app_home_opened",
+            "user": person.user_id,
+            "channel": direct_channel(person).channel_id,
+            "tab": "home",
+            "event_ts": ts,
+        }
+        event_id = "Ev" + secrets.token_hex(6).upper()
+        self._hub.send_event(event_callback(event=event, event_id=event_id, event_time_s=int(self._state.clock())))
 
     def _kind(self, message: PostedMessage) -> ChannelKind:
         return self._state.channels[message.channel_id].kind

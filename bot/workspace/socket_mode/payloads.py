@@ -139,6 +139,27 @@ def view_closed(*, person: Person, view: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def message_shortcut(
+    *, person: Person, channel: Channel, message: PostedMessage, callback_id: str, response_url: str, trigger_id: str
+) -> dict[str, Any]:
+    """Return the payload of an ``interactive`` envelope for a shortcut in the menu of a message."""
+    return {
+        "type": "message_action",
+        "token": VERIFICATION_TOKEN,
+        "action_ts": message.ts,
+        "team": _TEAM,
+        "user": _user(person),
+        "channel": {"id": channel.channel_id, "name": _channel_name(channel)},
+        "is_enterprise_install": False,
+        "enterprise": None,
+        "callback_id": callback_id,
+        "trigger_id": trigger_id,
+        "response_url": response_url,
+        "message_ts": message.ts,
+        "message": message.wire(),
+    }
+
+
 def event_callback(*, event: dict[str, Any], event_id: str, event_time_s: int) -> dict[str, Any]:
     """Return the payload of an ``events_api`` envelope. A retry keeps its ``event_id``."""
     return {

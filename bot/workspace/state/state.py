@@ -48,6 +48,8 @@ class WorkspaceState:
         self.messages: dict[tuple[str, str], PostedMessage] = {}
         self.views: dict[str, tuple[str, dict[str, Any]]] = {}
         """Open modals: view id -> (user id, view)."""
+        self.homes: dict[str, dict[str, Any]] = {}
+        """The Home of the app, by person."""
         self.files: dict[str, dict[str, Any]] = {}
         """Uploaded and completed, by id."""
         self._last_ts_us = 0
@@ -72,6 +74,11 @@ class WorkspaceState:
         """Put ``change`` into every open feed."""
         for queue in self._feeds:
             queue.put_nowait(change)
+
+    def show_home(self, user_id: str, view: dict[str, Any]) -> None:
+        """The person's Home of the app reads so."""
+        self.homes[user_id] = view
+        self.publish({"type": "home", "user": user_id, "view": view})
 
     def keep_file(self, described: dict[str, Any]) -> None:
         """The upload is complete: messages may show it."""
@@ -245,6 +252,7 @@ class WorkspaceState:
             ],
             "messages": [self._page_message(m) for m in sorted(self.messages.values(), key=lambda m: m.ts)],
             "views": [{"user": user_id, "view": view} for user_id, view in self.views.values()],
+            "homes": [{"user": user_id, "view": view} for user_id, view in self.homes.items()],
         }
 
     def _page_message(self, message: PostedMessage) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import { Composer } from "./composer.js";
 import { Modal, toast } from "./dialogs.js";
+import { renderBlocks } from "./blocks.js";
 import { avatar, el } from "./dom.js";
 import { act, follow } from "./link.js";
 import { MessageList } from "./messages.js";
 
 const at = (id) => document.getElementById(id);
-const state = { bot: {}, people: [], channels: [], commands: [], messages: new Map(), files: [], views: new Map(), connected: false };
-const shown = { channel: null, acting: null, thread: null, read: new Map() };
+const state = { bot: {}, people: [], channels: [], commands: [], messages: new Map(), files: [], homes: new Map(), views: new Map(), connected: false };
+const shown = { home: false, channel: null, acting: null, thread: null, read: new Map() };
 const SLACKBOT = { id: "USLACKBOT", name: "slackbot", real_name: "Slackbot" };
 
 // -- what everything needs to know
@@ -65,13 +66,14 @@ function drawSidebar() {
   presence.className = state.connected && !state.lost ? "on" : "off";
   const entries = state.channels.map((channel) => ({
     channel,
-    current: channel.id === shown.channel,
+    current: channel.id === shown.channel && !shown.home,
     unread: countUnread(channel),
   }));
   const publics = entries.filter(({ channel }) => channel.kind === "channel");
   const own = entries.filter(({ channel }) => channel.kind === "im" && channel.person === shown.acting);
   fill(at("channels"), publics, (entry) => channelItem(entry, `# ${entry.channel.name}`));
   fill(at("directs"), own, (entry) => channelItem(entry, state.bot.name, avatar(author(state.bot.id))));
+  fill(at("apps"), [{ current: shown.home, acting: shown.acting }], homeItem);
   fill(at("people"), state.people.map((person) => ({ person, checked: person.id === shown.acting })), personItem);
 }
 
@@ -101,6 +103,39 @@ function channelItem({ channel, current, unread }, label, picture) {
   return el("li", {}, button);
 }
 
+function homeItem({ current }) {
+  const attributes = { class: current ? "current" : "", "aria-current": current ? "page" : null };
+  const button = el("button", attributes, el("span", { class: "name" }, "⌂ Home of Trainmaster"));
+  button.addEventListener("click", openHome);
+  return el("li", {}, button);
+}
+
+function openHome() {
+  shown.home = true;
+  shown.thread = null;
+  toggleMenu(false);
+  send("home", {}, { quiet: true });
+  draw();
+}
+
+function drawHome() {
+  at("home").hidden = !shown.home;
+  at("messages").hidden = shown.home;
+  at("composer").querySelector(".entry").hidden = shown.home;
+  if (!shown.home) return false;
+  at("channel-name").textContent = "Trainmaster";
+  at("channel-topic").textContent = "Home: as the app last published it for you";
+  document.title = "Home · Local workspace";
+  at("jump").hidden = true;
+  const view = state.homes.get(shown.acting);
+  fill(at("home"), view ? [view] : [{ blocks: [] }], ({ blocks }) =>
+    blocks.length
+      ? el("div", { class: "blocks" }, renderBlocks(blocks, { ...context(), values: new Map(), press: () => {} }))
+      : el("p", { class: "empty" }, "Nothing published yet."),
+  );
+  return true;
+}
+
 function personItem({ person, checked }) {
   const input = el("input", { type: "radio", name: "acting", value: person.id, checked });
   input.addEventListener("change", () => actAs(person.id));
@@ -109,6 +144,7 @@ function personItem({ person, checked }) {
 }
 
 function drawChannel() {
+  if (drawHome()) return;
   const channel = state.channels.find((entry) => entry.id === shown.channel);
   if (!channel) return;
   const isDirect = channel.kind === "im";
@@ -139,6 +175,7 @@ function drawThread() {
 
 function openChannel(channelId) {
   shown.channel = channelId;
+  shown.home = false;
   shown.thread = null;
   toggleMenu(false);
   draw();
@@ -149,6 +186,7 @@ function actAs(userId) {
   const before = state.channels.find((channel) => channel.id === shown.channel);
   shown.acting = userId;
   sessionStorage.setItem("acting", userId);
+  if (shown.home) send("home", {}, { quiet: true });
   if (before?.kind === "im")
     shown.channel = state.channels.find((channel) => channel.kind === "im" && channel.person === userId).id;
   draw();
@@ -192,7 +230,12 @@ async function press(message, block, item, choice, control, values) {
 
 // -- wiring
 
-const parts = { context, press, openThread };
+async function explain(message) {
+  const where = { channel: message.channel, message_ts: message.ts };
+  await send("shortcut", { ...where, callback_id: "explain_alert" });
+}
+
+const parts = { context, press, openThread, explain };
 const list = new MessageList(at("messages"), { ...parts, inThread: false });
 const thread = new MessageList(at("thread-messages"), { ...parts, inThread: true });
 const modal = new Modal({ send, context });
@@ -226,12 +269,14 @@ const TAKE = {
     Object.assign(state, { bot: change.bot, people, channels: change.channels, commands: change.commands });
     state.connected = change.app_connected;
     state.files = change.files;
+    state.homes = new Map(change.homes.map((entry) => [entry.user, entry.view]));
     state.messages = new Map(change.messages.map((message) => [`${message.channel} ${message.ts}`, message]));
     state.views = new Map(change.views.map((entry) => [entry.view.id, entry]));
     const wanted = shown.acting ?? sessionStorage.getItem("acting");
     shown.acting = state.people.some((person) => person.id === wanted) ? wanted : (state.people[0]?.id ?? null);
     shown.channel ??= state.channels[0]?.id ?? null;
   },
+  home: ({ user, view }) => state.homes.set(user, view),
   file: ({ file }) => state.files.push(file),
   message: ({ message }) => state.messages.set(`${message.channel} ${message.ts}`, message),
   deleted: (change) => state.messages.delete(`${change.channel} ${change.ts}`),

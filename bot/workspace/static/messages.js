@@ -8,11 +8,12 @@ import { link, mrkdwn } from "./mrkdwn.js";
 const GROUP_S = 300;
 
 export class MessageList {
-  constructor(root, { context, press, openThread, inThread }) {
+  constructor(root, { context, press, openThread, explain, inThread }) {
     this.root = root;
     this.context = context;
     this.press = press;
     this.openThread = openThread;
+    this.explain = explain;
     this.inThread = inThread;
     this.rows = new Map();
     this.key = "";
@@ -107,8 +108,10 @@ export class MessageList {
 
   tools(message) {
     if (this.inThread || message.visible_to) return null;
-    const attributes = { class: "tool", title: "Reply in thread", "aria-label": "Reply in thread" };
-    return el("button", { ...attributes, onclick: () => this.openThread(message) }, "💬");
+    const tool = (label, sign, onclick) => el("button", { class: "tool", title: label, "aria-label": label, onclick }, sign);
+    const reply = tool("Reply in thread", "💬", () => this.openThread(message));
+    if (!this.context().author(message.user).is_app) return reply;
+    return el("div", { class: "tools" }, tool("Explain this alert", "?", () => this.explain(message)), reply);
   }
 }
 

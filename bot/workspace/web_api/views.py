@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from trainmaster.bot.workspace.blocks.message import read_view
+from trainmaster.bot.workspace.blocks.message import read_home, read_view
 from trainmaster.bot.workspace.refusal import MethodRefusedError
 from trainmaster.bot.workspace.state.passes import TriggerIds
 from trainmaster.bot.workspace.state.people import APP_ID, BOT_ID, TEAM_ID
@@ -37,7 +37,7 @@ def view_for(view: dict[str, Any], *, view_id: str, hash_: str) -> dict[str, Any
 
 
 def view_methods(state: WorkspaceState, triggers: TriggerIds) -> Methods:
-    """Return ``views.open`` and ``views.update``."""
+    """Return ``views.open``, ``views.update`` and ``views.publish``."""
 
     def open_view(args: Args) -> dict[str, Any]:
         view = read_view(args.required("view"))
@@ -59,7 +59,16 @@ def view_methods(state: WorkspaceState, triggers: TriggerIds) -> Methods:
         state.show_view(user_id, shown)
         return {"view": shown}
 
-    return {"views.open": open_view, "views.update": update_view}
+    def publish_view(args: Args) -> dict[str, Any]:
+        view = read_home(args.required("view"))
+        user_id = str(args.required("user_id"))
+        if user_id not in state.people:
+            raise MethodRefusedError("user_not_found")
+        shown = view_for(view, view_id="V" + secrets.token_hex(5).upper(), hash_=state.new_ts())
+        state.show_home(user_id, shown)
+        return {"view": shown}
+
+    return {"views.open": open_view, "views.update": update_view, "views.publish": publish_view}
 
 
 def _by_external_id(state: WorkspaceState, external_id: str) -> str:

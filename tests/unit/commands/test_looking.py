@@ -13,7 +13,7 @@ from tests.support.run_dirs import START_TS, WrittenRun
 from tests.support.worlds import ANNA, CommandWorld, FakeRuns
 from trainmaster.bot.core.conversation.message import Message, Tone
 from trainmaster.bot.core.conversation.request import Origin, Request
-from trainmaster.bot.core.decisions.order import ShowCheckpoints
+from trainmaster.bot.core.decisions.order import ProposeRollback, ShowCheckpoints
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -49,6 +49,13 @@ def _epoch(fitness: float | None, *, number: int = 1, **extra: object) -> Write:
         written.finish_epoch(number, 100 * number + 90, fitness=fitness, **extra)
 
     return write
+
+
+@pytest.mark.parametrize(("text", "epoch"), [("plan", None), ("plan to epoch 3", 3), ("show plan of digits", None)])
+async def test_a_plan_is_shown_and_nobody_is_asked(tmp_path: Path, text: str, epoch: int | None) -> None:
+    world = CommandWorld(runs=FakeRuns([_run(tmp_path, "digits")]), clock=SetClock(START_TS + 900))
+    await dispatch(Request(origin=Origin.SLASH, user="U0CLEO", channel="C0TRAIN", text=text), world.context, COMMANDS)
+    assert world.operations.asked == [ProposeRollback(run="digits-0001", user="U0CLEO", to_epoch=epoch, dry_run=True)]
 
 
 async def test_checkpoints_are_asked_of_the_operations(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""App Home: each person's page, published when they open it and when it would read otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.request import Handler
+from trainmaster.bot.errors import ChatError, TrainmasterError
+from trainmaster.bot.slack import limits
+from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.render import render
+
+_LOG = logging.getLogger(__name__)
+
+MAX_VIEWERS: Final = 50
+VIEWER_S: Final = 24 * 3600.0
+"""Who has not opened the page for so long, or not among so many, gets it anew when they do."""
+OFF_S: Final = 3600.0
+"""So long nothing is published after Slack refused: the app has no Home tab, or was installed before it had one."""
+
+
+def home_view(parts: Sequence[Message]) -> dict[str, Any]:
+    """The page as ``views.publish`` takes it, within Slack's number of blocks."""
+    blocks: list[dict[str, Any]] = []
+    for part in parts:
+        drawn = [block for block in render(part).blocks if block["type"] != "table"]
+        if len(blocks) + len(drawn) + 1 > limits.HOME_BLOCKS:
+            break
+        blocks += [*([{"type": "divider"}] if blocks else []), *drawn]
+    return {"type": "home", "blocks": blocks}
+
+
+class HomePages:
+    """Remembers who looked lately and what they were shown; forgets it at a restart, after which a page is as it was
+    until somebody opens it."""
+
+    def __init__(
+        self, client: AsyncWebClient, handler: Handler, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._handler = handler
+        self._monotonic = monotonic
+        self._viewers: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        """Since when, and a digest of what was published."""
+        self._off_until = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def opened(self, user: str) -> None:
+        """The person sees their page as things are now."""
+        self._viewers.pop(user, None)
+        self._viewers[user] = (self._monotonic(), "")
+        while len(self._viewers) > MAX_VIEWERS:
+            self._viewers.popitem(last=False)
+        await self._publish(user)
+
+    async def refresh(self) -> None:
+        """The pages that were opened lately read as things are now; what has not changed is not sent."""
+        now = self._monotonic()
+        for user, (since, _) in tuple(self._viewers.items()):
+            if now - since > VIEWER_S:
+                del self._viewers[user]
+            else:
+                await self._publish(user)
+
+    async def _publish(self, user: str) -> None:
+        async with self._one_at_a_time:
+            await self._publish_now(user)
+
+    async def _publish_now(self, user: str) -> None:
+        if self._monotonic() < self._off_until:
+            return
+        try:
+            view = home_view(await self._handler.home(user))
+            digest = hashlib.sha256(json.dumps(view, ensure_ascii=True).encode()).hexdigest()
+            since, shown = self._viewers.get(user, (0.0, ""))
+            if digest == shown:
+                return
+            async with translated(f"publishing the Home of {user}"):
+                await self._client.views_publish(user_id=user, view=view)
+        except ChatError as error:
+            if error.slug == "slack-error" or error.slug.startswith("slack-scope"):
+                self._off_until = self._monotonic() + OFF_S
+            _LOG.info("%s", error)
+        except TrainmasterError as error:
+            _LOG.warning("the Home of %s can't be made: %s", user, error)
+        else:
+            if user in self._viewers:
+                self._viewers[user] = (since, digest)

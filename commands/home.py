@@ -1,0 +1,127 @@
+"""App Home: what is going on, and what waits for the one who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from trainmaster.bot.core.alerts.alert import Alert
+from trainmaster.bot.core.alerts.finding import Severity
+from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
+from trainmaster.bot.core.conversation.tokens import actor, link, moment, person
+from trainmaster.bot.core.conversation.words import counted
+from trainmaster.bot.core.decisions.approval import Approval
+from trainmaster.bot.core.run.forecast import forecast
+from trainmaster.bot.core.run.view import RunView, planned_epochs
+from trainmaster.bot.errors import ChatError
+from trainmaster.commands.base import Context, label_of
+
+MAX_RUNS: Final = 60
+"""Those at work first; a phone shows eight at once."""
+_RUNS_A_PART: Final = 10
+_MAX_ALERTS: Final = 15
+
+
+async def home(user: str, context: Context) -> tuple[Message, ...]:
+    """The page of ``user``, part by part: what waits for them, what fires, every run, who is on call."""
+    try:
+        on_call: frozenset[str] | None = await context.on_call.now()
+    except ChatError:
+        on_call = None
+    firing = list(context.alerts.firing())
+    return (
+        _waiting(user, user in (on_call or ()), firing, context),
+        _firing(firing, context),
+        *_runs(context, firing),
+        _on_call(on_call),
+    )
+
+
+def _waiting(user: str, on_call: bool, firing: Sequence[Alert], context: Context) -> Message:
+    questions = [one for one in context.questions() if user not in {vote.user for vote in one.votes}]
+    unheard = [alert for alert in firing if alert.finding.severity is Severity.CRITICAL and alert.acked_by is None]
+    items = (
+        *(_question(one, context) for one in questions),
+        *(Item(mark=Mark.WARNING, text=alert.finding.title, detail="nobody has it yet") for alert in unheard[:5]),
+    )
+    if not on_call or not items:
+        return Message(title="Nothing waits for you", tone=Tone.GOOD)
+    return Message(title=f"{counted(len(items), 'thing waits', 'things wait')} for you", tone=Tone.WARNING, items=items)
+
+
+def _question(question: Approval, context: Context) -> Item:
+    posted = context.outbox.posted(question.card)
+    url = context.link(posted) if posted is not None else ""
+    plan = question.plan
+    what = f"{plan.name}: roll back to epoch {plan.target.epoch}?"
+    where = f"decide on {link(url, 'its card')}; " if url else ""
+    return Item(
+        mark=Mark.WAITING,
+        text=what,
+        detail=f"{where}asked for by {actor(question.requester)}, until {moment(question.expires_ts)}",
+    )
+
+
+def _firing(firing: Sequence[Alert], context: Context) -> Message:
+    if not firing:
+        return Message(title="Nothing is firing", tone=Tone.GOOD)
+    worst = Tone.CRITICAL if any(one.finding.severity is Severity.CRITICAL for one in firing) else Tone.WARNING
+    left_out = len(firing) - _MAX_ALERTS
+    return Message(
+        title=f"{counted(len(firing), 'alert')} firing",
+        tone=worst,
+        items=tuple(_alert(alert, context) for alert in firing[:_MAX_ALERTS]),
+        context=(f"and {left_out:,} more: /train alerts",) if left_out > 0 else (),
+    )
+
+
+def _alert(alert: Alert, context: Context) -> Item:
+    posted = context.outbox.posted(alert.fingerprint)
+    url = context.link(posted) if posted is not None else ""
+    has_it = f"{person(alert.acked_by)} has it" if alert.acked_by else "nobody has it"
+    mark = Mark.FAILED if alert.finding.severity is Severity.CRITICAL else Mark.WARNING
+    where = f", {link(url, 'see it')}" if url else ""
+    return Item(mark=mark, text=alert.finding.title, detail=f"since {moment(alert.since_ts)}, {has_it}{where}")
+
+
+def _runs(context: Context, firing: Sequence[Alert]) -> tuple[Message, ...]:
+    every = sorted(context.runs.all(), key=lambda view: not view.state.goes_on)
+    if not every:
+        return (Message(title="No run is watched", body=("Start one with: trainmaster train ...",)),)
+    noisy = {alert.finding.run for alert in firing}
+    at_work = sum(view.state.active for view in every)
+    shown = every[:MAX_RUNS]
+    names = [label_of(view, context) if len(every) <= MAX_RUNS else view.name for view in shown]
+    items = [_run(view, name, view.run in noisy, context) for view, name in zip(shown, names, strict=True)]
+    parts = [items[at : at + _RUNS_A_PART] for at in range(0, len(items), _RUNS_A_PART)]
+    title = f"{counted(len(every), 'run')}, {at_work:,} at work"
+    left_out = len(every) - len(shown)
+    return tuple(
+        Message(
+            title=title if not number else f"Runs {number * _RUNS_A_PART + 1} to {number * _RUNS_A_PART + len(part)}",
+            items=tuple(part),
+            context=(f"{left_out:,} more: /train runs",) if left_out > 0 and number == len(parts) - 1 else (),
+        )
+        for number, part in enumerate(parts)
+    )
+
+
+def _run(view: RunView, name: str, is_noisy: bool, context: Context) -> Item:
+    beat = view.heartbeat
+    epoch = beat.epoch if beat else None
+    ahead = forecast(view, context.clock.now())
+    parts = [
+        view.state.value + (", watched only" if view.watched_only else ""),
+        f"epoch {'?' if epoch is None else epoch} of {planned_epochs(epoch, view.total_epochs) or '?'}",
+        *([f"ends {moment(ahead.run_end_ts)}"] if ahead.run_end_ts is not None and view.state.active else []),
+        *([f"{view.num_bad:,} bad batches"] if view.num_bad else []),
+    ]
+    mark = Mark.WARNING if is_noisy else Mark.RUNNING if view.state.active else Mark.WAITING
+    return Item(mark=mark, text=name, detail=", ".join(parts))
+
+
+def _on_call(people: frozenset[str] | None) -> Message:
+    if people is None:
+        return Message(title="Who is on call can't be told now", tone=Tone.WARNING)
+    names = ", ".join(map(person, sorted(people))) or "nobody: ONCALL_USERS is empty"
+    return Message(title="On call", body=(names,), context=("/train help in any channel that I am in",))
