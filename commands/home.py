@@ -114,7 +114,7 @@ def _run(view: RunView, name: str, is_noisy: bool, context: Context) -> Item:
         view.state.value + (", watched only" if view.watched_only else ""),
         f"epoch {'?' if epoch is None else epoch} of {planned_epochs(epoch, view.total_epochs) or '?'}",
         *([f"ends {moment(ahead.run_end_ts)}"] if ahead.run_end_ts is not None and view.state.active else []),
-        *([f"{view.num_bad:,} bad batches"] if view.num_bad else []),
+        *([counted(view.num_bad, "bad batch", "bad batches")] if view.num_bad else []),
     ]
     mark = Mark.WARNING if is_noisy else Mark.RUNNING if view.state.active else Mark.WAITING
     return Item(mark=mark, text=name, detail=", ".join(parts))
