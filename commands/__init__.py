@@ -14,6 +14,7 @@ from trainmaster.commands.epoch import EPOCH
 from trainmaster.commands.explain import EXPLAIN
 from trainmaster.commands.help import help_on
 from trainmaster.commands.offenders import OFFENDERS
+from trainmaster.commands.pause import PAUSE, RESUME_AT
 from trainmaster.commands.plan import PLAN
 from trainmaster.commands.records import ARCHIVE, AUDIT, BRING_BACK
 from trainmaster.commands.resume import CONTINUE, RESUME
@@ -32,6 +33,8 @@ _WORK: Final[tuple[Command, ...]] = (
     PLAN,
     ROLLBACK,
     STOP,
+    PAUSE,
+    RESUME_AT,
     RESUME,
     CONTINUE,
     ALERTS,

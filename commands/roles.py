@@ -23,6 +23,10 @@ class Roles(Protocol):
         """Whether the person is in the alert channel; False when that can't be told."""
         ...
 
+    async def utc_offset_s(self, user: str) -> float:
+        """How far the person's own clock is ahead of UTC; 0 when that can't be told."""
+        ...
+
     async def reaches(self, channel: str) -> bool:
         """Whether what the bot posts in ``channel`` is seen by everybody there."""
         ...
@@ -38,6 +42,10 @@ class NoRoles:
     async def is_member(self, user: str) -> bool:  # noqa: ARG002
         """Nothing is known of anybody."""
         return False
+
+    async def utc_offset_s(self, user: str) -> float:  # noqa: ARG002
+        """Nothing is known of anybody: UTC."""
+        return 0.0
 
     async def reaches(self, channel: str) -> bool:
         """Everywhere but in a direct message."""

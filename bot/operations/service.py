@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
@@ -14,7 +14,9 @@ from trainmaster.bot.core.decisions.order import (
     ContinueRun,
     Decide,
     Order,
+    PauseRun,
     ProposeRollback,
+    ResumeLater,
     ResumeRun,
     ShowArchives,
     ShowAudit,
@@ -37,6 +39,7 @@ from trainmaster.bot.operations.resume_requests import Resumes
 from trainmaster.bot.operations.run_looks import RunLooks, no_notice
 from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.operations.stop_requests import Stops
+from trainmaster.bot.operations.timers import Timers, due_of, intent_to_resume
 
 _RECONCILED_ENTRIES = 200
 """A yes that an earlier process could not commit is among the newest entries: it was that process's last act."""
@@ -87,6 +90,7 @@ class Operations:
             instance=self.instance,
             make_id=self.make_id,
         )
+        self._timers = Timers(world=self.world, books=books, resumes=self._resumes, host=self.instance.host)
         self._continuations = Continuations(
             world=self.world,
             runner=self._runner,
@@ -133,12 +137,12 @@ class Operations:
                 return await self._resume(order)
             case BringBack():
                 return await self._bring_back(order)
-            case ShowCheckpoints():
-                return await self._records.checkpoints(await self._view(order.run))
-            case ShowArchives():
-                return await self._records.archives(await self._view(order.run))
-            case ShowAudit():
-                return self._records.audit_trail(order.limit)
+            case PauseRun():
+                return await self._pause(order)
+            case ResumeLater():
+                return await self._resume_later(order)
+            case ShowCheckpoints() | ShowArchives() | ShowAudit():
+                return await self._show(order)
 
     # -- asking and deciding ------------------------------------------------------------------------------------------
 
@@ -220,6 +224,33 @@ class Operations:
         self.notify()
         return reply
 
+    async def _show(self, order: ShowCheckpoints | ShowArchives | ShowAudit) -> Reply:
+        if isinstance(order, ShowAudit):
+            return self._records.audit_trail(order.limit)
+        view = await self._view(order.run)
+        looking = isinstance(order, ShowCheckpoints)
+        return await (self._records.checkpoints(view) if looking else self._records.archives(view))
+
+    async def _pause(self, order: PauseRun) -> Reply:
+        """As a stop; the resume at its end is planned in the same moment."""
+        await self._on_call.require(order.user, "pause a run")
+        view = await self._view(order.run)
+        self._refuse_if_busy(view)
+        now, until = self.world.clock.now(), order.until_ts
+        channel, thread_of = order.channel, order.thread_of
+        then = None
+        if until is not None:
+            then = intent_to_resume(view, order.user, until, now, channel=channel, thread_of=thread_of)
+        reply = await self._stops.now(view, order.user, channel=channel, thread_of=thread_of, then=then)
+        self.notify()
+        planned = "/train resume goes on." if until is None else f"It will be resumed {moment(until)}."
+        return replace(reply, message=replace(reply.message, body=(*reply.message.body, planned)), private=False)
+
+    async def _resume_later(self, order: ResumeLater) -> Reply:
+        await self._on_call.require(order.user, "resume a run")
+        view = await self._view(order.run)
+        return self._timers.plan(view, order.user, order.due_ts, channel=order.channel, thread_of=order.thread_of)
+
     async def _bring_back(self, order: BringBack) -> Reply:
         await self._on_call.require(order.user, "bring back an archive")
         view = await self._view(order.run)
@@ -234,6 +265,7 @@ class Operations:
         if self.books.approvals.pending():
             self._questions.tend(sorted(await self._on_call.or_seen()), now)
         await self._stops.tend()
+        await self._timers.tend()
         await self.go_on()
         await self.recover()
         self.notify()
@@ -285,6 +317,9 @@ class Operations:
                 f"Open question: a rollback to epoch {question.plan.target.epoch}, asked for by "
                 f"{actor(question.requester)}, until {moment(question.expires_ts)}."
             )
+        later = self.books.intents.get(run, IntentKind.RESUME_AT)
+        if later is not None:
+            told.append(f"Planned: it will be resumed {moment(due_of(later))}, asked for by {person(later.user)}.")
         if stop is not None:
             when = f"epoch {stop.epoch}" if stop.epoch else "the first epoch"
             told.append(f"Planned: it will be stopped after {when}, asked for by {person(stop.user)}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import person
@@ -42,8 +42,17 @@ class Stops:
     instance: ProcessIdentity
     make_id: Callable[[], str]
 
-    async def now(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Reply:
+    async def now(
+        self,
+        view: RunView,
+        user: str,
+        *,
+        channel: str | None,
+        thread_of: str | None,
+        then: Intent | None = None,
+    ) -> Reply:
         """The trainer is being stopped; no approval is asked for. Goes ahead without a record when none can be made.
+        What was planned for the run is taken back; ``then`` is planned instead.
 
         Raises:
             CommandError: its process lives elsewhere.
@@ -51,7 +60,7 @@ class Stops:
         refuse_unless_ours(view, self.instance.host)
         refuse_foreign_process(view)
         now = self.world.clock.now()
-        unrecorded = ""
+        unrecorded, taken_back = "", False
         try:
             self.audit.append(user, "stop.begin", view.run, {"attempt": view.attempt, "state": view.state.value}, now)
         except StoreError as error:
@@ -66,6 +75,9 @@ class Stops:
                 if created:
                     self.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
                     self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+                    taken_back = self.intents.drop(view.run, IntentKind.RESUME_AT)
+                    if then is not None:
+                        self.intents.put(then)
             if not created:
                 raise CommandError("busy", f"another operation on {view.name} began in this moment.", "/train stop now")
         except StoreError as error:
@@ -74,7 +86,10 @@ class Stops:
             return _stopped_unrecorded(view, text, str(error))
         self.runner.start(operation)
         over = operation.process is not None and (await self.world.inspect(operation.process)).over
-        return Reply(message=_stopping(view, operation, unrecorded, over=over), private=not unrecorded)
+        message = _stopping(view, operation, unrecorded, over=over)
+        if then is None and taken_back:
+            message = replace(message, body=(*message.body, "The resume that was planned for it is taken back."))
+        return Reply(message=message, private=not unrecorded)
 
     def after_epoch(self, view: RunView, user: str, *, channel: str | None, thread_of: str | None) -> Reply:
         """The trainer will be stopped once the running epoch has ended and its checkpoint is saved.

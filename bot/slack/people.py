@@ -20,6 +20,7 @@ CACHE_S: Final = 300.0
 """A guest who becomes a member, or the other way round, counts within five minutes."""
 ASK_S: Final = 2.0
 """An emergency stop does not wait longer for who somebody is."""
+_MAX_OFFSET_S: Final = 14 * 3600
 _PAGE: Final = 1000
 _MAX_PAGES: Final = 20
 
@@ -53,6 +54,17 @@ class SlackPeople:
         found = standing_of(described if isinstance(described, dict) else {}, self.team)
         self._known[user] = (self._monotonic() + CACHE_S, found)
         return found
+
+    async def utc_offset_s(self, user: str) -> float:
+        """How far the person's own clock is ahead of UTC, as their profile has it; 0 when Slack does not say."""
+        try:
+            async with asyncio.timeout(ASK_S), translated(f"looking up the clock of {user}"):
+                answer = await self._client.users_info(user=user)
+        except (ChatError, TimeoutError):
+            return 0.0
+        described: Any = answer.get("user")
+        offset = described.get("tz_offset") if isinstance(described, dict) else None
+        return float(offset) if isinstance(offset, int) and abs(offset) <= _MAX_OFFSET_S else 0.0
 
     async def is_muted(self, user: str) -> bool | None:
         """Whether the person's own Slack makes no sound now (snoozed, or outside their hours); None when Slack does not

@@ -126,12 +126,16 @@ class FakeRoles:
 
     standings: dict[str, Standing] = field(default_factory=dict)
     members: frozenset[str] = frozenset()
+    offset_s: float = 0.0
 
     async def standing(self, user: str) -> Standing:
         return self.standings.get(user, Standing.MEMBER)
 
     async def is_member(self, user: str) -> bool:
         return user in self.members
+
+    async def utc_offset_s(self, user: str) -> float:
+        return self.offset_s
 
     async def reaches(self, channel: str) -> bool:
         return channel == "C1"

@@ -161,6 +161,8 @@ class IntentKind(StrEnum):
     """What a person decided about a run that is not an operation yet, or never will be."""
 
     STOP_AFTER_EPOCH = "stop_after_epoch"
+    RESUME_AT = "resume_at"
+    """``why`` is the time, in seconds since the epoch."""
     CONTINUE = "continue"
     STORM_TOLD = "storm_told"
     """The bot's own: the newest storm that people were asked about; ``why`` is the key of its evidence."""

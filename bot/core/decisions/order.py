@@ -55,6 +55,21 @@ class ResumeRun(RunOrder):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRun(RunOrder):
+    """The trainer shall be stopped at once, resumable, and resumed at ``until_ts`` (seconds since the epoch, UTC) if
+    that is given."""
+
+    until_ts: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeLater(RunOrder):
+    """A stopped run shall be started again at ``due_ts``, seconds since the epoch, UTC."""
+
+    due_ts: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShowCheckpoints(RunOrder):
     """Every checkpoint of the run shall be told, judged."""
 
@@ -94,6 +109,8 @@ Order = (
     | StopAfterEpoch
     | ContinueRun
     | ResumeRun
+    | PauseRun
+    | ResumeLater
     | ShowCheckpoints
     | ShowArchives
     | BringBack

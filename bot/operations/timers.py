@@ -1,0 +1,117 @@
+"""Resumes that a person asked for at a time: kept in the database, so that a restart of the bot loses none."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.decisions.operation import Intent, IntentKind
+from trainmaster.bot.core.decisions.order import ResumeRun
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import refuse_unless_ours
+from trainmaster.bot.operations.resume_requests import Resumes
+
+_LOG = logging.getLogger(__name__)
+
+MAX_AHEAD_S = 30 * 86_400.0
+"""What is further away than a month is a slip of the pen."""
+
+
+def intent_to_resume(
+    view: RunView, user: str, due_ts: float, now: float, *, channel: str | None, thread_of: str | None
+) -> Intent:
+    """The run shall be resumed at ``due_ts``; ``why`` of the intent is that time.
+
+    Raises:
+        CommandError: the time is past, or too far away.
+    """
+    if not now < due_ts <= now + MAX_AHEAD_S:
+        raise CommandError(
+            "no-such-time", f"{moment(due_ts)} is not within the next 30 days.", "resume at 22:00, or resume in 2h"
+        )
+    return Intent(
+        run=view.run,
+        kind=IntentKind.RESUME_AT,
+        attempt=view.attempt,
+        epoch=None,
+        user=user,
+        why=f"{due_ts:.0f}",
+        channel=channel,
+        thread_of=thread_of,
+        ts=now,
+    )
+
+
+def due_of(intent: Intent) -> float:
+    """When the run is to be resumed."""
+    try:
+        return float(intent.why)
+    except ValueError:
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timers:
+    """Callers of :meth:`plan` have made sure that ``user`` is on call and ``view`` is fresh."""
+
+    world: World
+    books: Books
+    resumes: Resumes
+    host: str | None
+
+    def plan(self, view: RunView, user: str, due_ts: float, *, channel: str | None, thread_of: str | None) -> Reply:
+        """A stopped run will be resumed at that time; an earlier plan for it is replaced.
+
+        Raises:
+            CommandError: it is at work, or lives elsewhere, or there is no such time.
+            StoreError: it could not be recorded.
+        """
+        refuse_unless_ours(view, self.host)
+        if view.state.goes_on and not self.books.operations.open(view.run):
+            raise CommandError(
+                "still-running", f"run {view.name} is {view.state.value}.", "/train pause until 22:00 stops it first"
+            )
+        now = self.world.clock.now()
+        intent = intent_to_resume(view, user, due_ts, now, channel=channel, thread_of=thread_of)
+        self.books.audit.append(user, "resume.planned", view.run, {"attempt": view.attempt, "due_ts": due_ts}, now)
+        self.books.intents.put(intent)
+        text = f"Asked for by {person(user)}. To take it back: /train stop now. To start at once: /train resume."
+        return Reply(
+            message=Message(title=f"{view.name} will be resumed {moment(due_ts)}", tone=Tone.PROGRESS, body=(text,))
+        )
+
+    async def tend(self) -> None:
+        """What is due is resumed; what a person did to the run meanwhile comes first, and is told."""
+        now = self.world.clock.now()
+        for intent in self.books.intents.all(IntentKind.RESUME_AT):
+            if due_of(intent) <= now and not self.books.operations.open(intent.run):
+                await self._resume(intent)
+
+    async def _resume(self, intent: Intent) -> None:
+        view = await self.world.runs.refresh(intent.run)
+        if view is None:
+            return
+        try:
+            if view.attempt != intent.attempt or view.state.goes_on:
+                raise CommandError("still-running", f"it is {view.state.value}, in attempt {view.attempt}.")
+            order = ResumeRun(run=intent.run, user=intent.user, channel=intent.channel, attempt=intent.attempt)
+            await self.resumes.begin(view, order)
+        except CommandError as error:
+            self._tell(view, intent, error)
+        # After the beginning: one that was begun and is not dropped any more finds another attempt at the next look.
+        self.books.intents.drop(intent.run, intent.kind)
+
+    def _tell(self, view: RunView, intent: Intent, error: CommandError) -> None:
+        _LOG.warning("%s is not resumed as planned: %s", view.run, error)
+        message = Message(
+            title=f"{view.name} was not resumed as planned for {moment(due_of(intent))}",
+            tone=Tone.WARNING,
+            body=(f"{error.message[:1].upper()}{error.message[1:]}", f"Planned by {person(intent.user)}."),
+            context=("/train status",),
+        )
+        self.books.outbox.put(f"{view.run}/resume_at/{intent.why}", message, channel=intent.channel)

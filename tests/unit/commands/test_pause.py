@@ -1,0 +1,87 @@
+"""``pause`` and ``resume at``: times as people say them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.clocks import SetClock
+from tests.support.run_dirs import START_TS, WrittenRun
+from tests.support.worlds import ANNA, CommandWorld, FakeRoles, FakeRuns
+from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater, ResumeRun
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.commands import COMMANDS, dispatch
+
+NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC).timestamp()
+BERLIN_S = 7200.0
+
+
+async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, offset_s: float = 0.0) -> object:
+    written = WrittenRun(tmp_path)
+    view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + 60)
+    view = replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=START_TS))
+    world = CommandWorld(runs=FakeRuns([view]), clock=SetClock(NOON), roles=FakeRoles(offset_s=offset_s))
+    request = Request(origin=Origin.SLASH, user=user, channel="C1", text=text)
+    await dispatch(request, world.context, COMMANDS)
+    (asked,) = world.operations.asked
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("text", "offset_s", "until_ts"),
+    [
+        pytest.param("pause", 0, None, id="no time"),
+        pytest.param("pause of digits", 0, None, id="a run"),
+        pytest.param("pause until 22:00", 0, NOON + 10 * 3600, id="tonight"),
+        pytest.param("Pause until 22:00", BERLIN_S, NOON + 8 * 3600, id="tonight in Berlin"),
+        pytest.param("pause until 7:30 am", 0, NOON + 19.5 * 3600, id="tomorrow morning"),
+        pytest.param("pause until 10pm for digits", 0, NOON + 10 * 3600, id="ten in the evening"),
+        pytest.param("pause until 12 am", 0, NOON + 12 * 3600, id="midnight"),
+        pytest.param("pause until 12:00", 0, NOON + 24 * 3600, id="now is tomorrow"),
+        pytest.param("pause for 2h", BERLIN_S, NOON + 2 * 3600, id="two hours"),
+        pytest.param("pause for 30 minutes of digits", 0, NOON + 1800, id="half an hour"),
+    ],
+)
+async def test_a_pause_ends_when_it_was_said(
+    tmp_path: Path, text: str, offset_s: float, until_ts: float | None
+) -> None:
+    asked = await _asked(tmp_path, text, offset_s=offset_s)
+    assert isinstance(asked, PauseRun)
+    assert (asked.run, asked.until_ts) == ("digits-0001", until_ts)
+
+
+@pytest.mark.parametrize(
+    ("text", "due_ts"),
+    [
+        ("resume at 22:00", NOON + 10 * 3600),
+        ("resume in 90 min", NOON + 5400),
+        ("resume at 1:00 of digits", NOON + 13 * 3600),
+    ],
+)
+async def test_a_resume_may_be_said_for_later(tmp_path: Path, text: str, due_ts: float) -> None:
+    asked = await _asked(tmp_path, text)
+    assert isinstance(asked, ResumeLater)
+    assert asked.due_ts == due_ts
+
+
+@pytest.mark.parametrize("text", ["resume", "resume at level strict", "resume level strict of digits"])
+async def test_a_resume_without_a_time_is_one_of_now(tmp_path: Path, text: str) -> None:
+    assert isinstance(await _asked(tmp_path, text), ResumeRun)
+
+
+@pytest.mark.parametrize("text", ["pause until 25:00", "resume at 7:61", "pause until 13 pm", "resume at 0 am"])
+async def test_a_time_that_no_clock_shows_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CommandError, match="no clock shows that time"):
+        await _asked(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["pause", "resume at 22:00"])
+async def test_only_people_on_call_may(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CommandError, match="only people on call may"):
+        await _asked(tmp_path, text, user="U0CLEO")
