@@ -134,10 +134,6 @@ class SlurmClient:
             if not any(sign in error.message for sign in _OVER):
                 raise
 
-    def start_now(self, job_id: str) -> None:
-        """A job that was queued again need not wait its two minutes."""
-        self._answer("scontrol", "update", f"JobId={job_id}", "StartTime=now")
-
     def config(self) -> ClusterConfig:
         """How the cluster is set up."""
         return parse_config(self._answer("scontrol", "show", "config"))
