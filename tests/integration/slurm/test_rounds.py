@@ -37,6 +37,9 @@ GIVEN_UP_S = 240.0
 """A node that comes back within seconds of its job's start is found out when it registers anew, after two minutes."""
 
 
+_ENDING = {"RUNNING", "COMPLETING"}
+
+
 def noted(name: str, **figures: float) -> None:
     """The round is on record, if anybody keeps one."""
     if path := os.environ.get("TRAINMASTER_FIGURES"):
@@ -93,7 +96,9 @@ async def test_no_epoch_and_no_run_is_lost(
             await asyncio.sleep(chance.uniform(0, wait_s))
             began_s = time.monotonic()
             strike(lab)
-            until(lambda: lab.slurm.job(number)["State"] == "PENDING", what="the queue", timeout_s=GIVEN_UP_S)
+            until(lambda: lab.slurm.job(number)["State"] != "RUNNING", what="Slurm to see it", timeout_s=GIVEN_UP_S)
+            until(lambda: lab.slurm.job(number)["State"] not in _ENDING, what="its end", timeout_s=60)
+            assert lab.slurm.job(number)["State"] == "PENDING", lab.slurm.job(number)
             word_s = time.monotonic()
             await lab.reads("its job was queued again", f"Restarts: {count}", timeout_s=60)
             late_s = time.monotonic() - word_s
