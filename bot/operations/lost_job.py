@@ -18,14 +18,14 @@ def is_lost(fact: ProcessFact | None, record: RunRecord | None, *, attempt: int,
     ``held``: whether the operation itself has taken the job out of the queue, since it could not be launched.
 
     A controller that is killed forgets what it took in its last seconds, or holds a job whose trainer it has started:
-    that one is asked to end, and says so in its record. Any other word of the trainer's own is the truth.
+    that trainer is asked to end, and says so in its record. Any other word of its own is the truth.
     """
     if fact is None or not fact.over:
         return False
     cancelled_by_us = held and fact.job is not None and fact.job.cause is EndCause.CANCELLED
     signed_in = record is not None and record.attempt > attempt
     if signed_in and record is not None and record.state is not RunRecordState.RUNNING:
-        return cancelled_by_us and record.state is RunRecordState.STOPPED
+        return record.state is RunRecordState.STOPPED and (cancelled_by_us or fact.job is None)
     return cancelled_by_us or fact.job is None or _is_of_the_cluster(fact.job)
 
 

@@ -34,6 +34,10 @@ _LOST = "lost"
 """The note how often a lost job was submitted once more."""
 _MAX_LOST = 3
 """One kill of a controller can cost two: it forgets a job, and the next gets its number, which a node still knows."""
+_SETTLE_S = 15.0
+"""From a job's being forgotten until it is submitted again. A node may still work on it: the controller hears so when
+that registers, within seconds of its own start, and ends it; a new job of the same number would be refused there, and
+the node drained."""
 _FAILED, _DIED = "restart-failed", "restart-died"
 """A start that ended before it signed in, and one that did so before it was confirmed."""
 _EXIT_TEXT: Mapping[int, str] = {
@@ -250,10 +254,22 @@ async def _submitted_again(context: OperationContext, view: RunView, fact: Proce
         return False
     if not is_lost(fact, view.record, attempt=context.operation.attempt, held=held):
         return False
+    if fact is not None and fact.job is None:
+        await _settle(context)
+        fact, view = await context.world.inspect(launched) if launched is not None else fact, await context.view()
+        if not is_lost(fact, view.record, attempt=context.operation.attempt, held=held):
+            return True  # it is known again
     context.note(_LOST, f"{num_lost + 1}")
     context.wait_for("the cluster has lost the job, which is submitted once more")
     await _launched(context, how, context.operation.id, resume_argv(context.operation))
     return True
+
+
+async def _settle(context: OperationContext) -> None:
+    context.wait_for("the cluster does not know the job any more; its nodes may, so it is given a moment")
+    until_s = context.step_s + _SETTLE_S
+    while context.step_s < until_s:
+        await context.breathe()
 
 
 async def _breathe_until_signed_in(context: OperationContext, fact: ProcessFact, since_s: float) -> None:

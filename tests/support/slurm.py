@@ -72,6 +72,7 @@ class Cluster:
         for node in self.nodes:
             self.do("node-up", node)
         self.do("ctl-up")
+        self.ask("scontrol", "update", f"NodeName={','.join(self.nodes)}", "State=RESUME", check=False)
         until(lambda: "down" not in self.ask("sinfo", "-h", "-o", "%T"), what="nodes that answer", timeout_s=60)
 
     @property

@@ -35,6 +35,7 @@ def begun(state: RunRecordState) -> RunRecord:
         pytest.param(over(EndCause.CANCELLED), BEFORE, False, False, id="cancelled by somebody else"),
         pytest.param(over(EndCause.CANCELLED), begun(RunRecordState.STOPPED), False, False, id="stopped by a person"),
         pytest.param(over(EndCause.FAILED, "NonZeroExitCode"), BEFORE, False, False, id="refused by its trainer"),
+        pytest.param(over(None), begun(RunRecordState.STOPPED), False, True, id="forgotten, and its trainer ended"),
         pytest.param(over(None), begun(RunRecordState.CRASHED), False, False, id="crashed"),
         pytest.param(over(EndCause.CANCELLED), begun(RunRecordState.CRASHED), True, False, id="held, and crashed"),
         pytest.param(None, BEFORE, False, False, id="nothing known"),
