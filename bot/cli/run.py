@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="trainmaster run", description="Watch RUNS_DIR and answer in Slack.")
     parser.parse_args(argv)
     settings = load_settings(os.environ, _ENV_FILE)
+    if settings.copy_to is not None:  # from .env or not: the trainers that are started from here have it too
+        os.environ["COPY_TO"] = settings.copy_to
     _set_up_logging(settings.log_level)
     for warning in suspicious_names(os.environ, _ENV_FILE):
         _LOG.warning("settings: %s", warning)

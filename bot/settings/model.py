@@ -118,6 +118,12 @@ class PlaceSettings(_Section):
         default=Path("state"), validate_default=True
     )
     """Database, audit log and launch locks; made when missing; keep it on a local disk."""
+    copy_to: Annotated[str | None, AfterValidator(rules.copy_place), Setting("folder or URL")] = Field(
+        default=None, repr=False
+    )
+    """Where trainings that the bot starts copy what is clean: a folder on another disk, or any URL that fsspec knows
+    (s3://…; pip install what it needs beside the trainer). A run whose disk died is taken back from there by resume and
+    rollback."""
     slurm: Annotated[Literal["auto", "off"], Setting("auto or off")] = "auto"
     """Runs that are jobs of a Slurm cluster are asked for where squeue is installed here; off asks none."""
     owner_check: Annotated[
@@ -256,7 +262,9 @@ def suspicious_names(environ: Mapping[str, str], env_file: Path | None = None) -
 def _fault(details: ErrorDetails, given: Mapping[str, str]) -> SettingFault:
     field = str(details["loc"][0])
     context = details.get("ctx", {})
-    shown = rules.mask(given[field]) if "token" in field or field == "page_urls" else f"{given[field][:120]!r}"
+    shown = (
+        rules.mask(given[field]) if "token" in field or field in {"page_urls", "copy_to"} else f"{given[field][:120]!r}"
+    )
     expected = context["expected"] if details["type"] == "setting" else _range_of(field)
     return SettingFault(name=field.upper(), value=shown, expected=str(expected), hint=str(context.get("hint", "")))
 

@@ -98,6 +98,13 @@ def api_url(value: str) -> str:
     return value if value.endswith("/") else f"{value}/"
 
 
+def copy_place(value: str | None) -> str | None:
+    """The value as a place for copies: a full path or a URL."""
+    if value is not None and not (Path(value).is_absolute() or "://" in value or "::" in value):
+        raise refuse("the full path of a folder, or a URL", "such as /mnt/other-disk/copies or s3://bucket/copies")
+    return value
+
+
 def http_url(value: str | None) -> str | None:
     """The value as a web address: http or https."""
     parts = _split(value) if value is not None else None

@@ -270,6 +270,7 @@ TRAINER_ROWS = (
     ("engines",),
     ("data",),
     ("stop",),
+    ("copies",),
     ("checkpoints", "records", "drill", "levels"),
     ("jobs",),
     ("contract", "arguments"),
@@ -313,7 +314,7 @@ def test_no_modules_of_the_trainer_import_each_other_in_a_circle() -> None:
     assert imports == {}
 
 
-@pytest.mark.parametrize("part", ["checkpoints", "records"])
+@pytest.mark.parametrize("part", ["checkpoints", "copies", "records"])
 def test_what_judges_and_records_without_torch_loads_none_at_its_start(part: str) -> None:
     heavy = {"torch", "ultralytics", "numpy", "cv2"}
     allowed = {"checkpoints/state.py", "checkpoints/attest.py"}  # what a training saves with, never a verb

@@ -80,11 +80,12 @@ def _parse(lines: Iterable[bytes]) -> Iterator[Attestation]:
             row = json.loads(line)
         except ValueError:  # torn, or not UTF-8
             continue
-        if isinstance(row, dict) and (attestation := _attestation(row)) is not None:
+        if isinstance(row, dict) and (attestation := attestation_of(row)) is not None:
             yield attestation
 
 
-def _attestation(row: Mapping[str, Any]) -> Attestation | None:
+def attestation_of(row: Mapping[str, Any]) -> Attestation | None:
+    """``row`` of a ledger; None when it says too little."""
     file, sha256, num_bytes = row.get("file"), row.get("sha256"), row.get("bytes")
     if not (isinstance(file, str) and isinstance(sha256, str) and isinstance(num_bytes, int)):
         return None

@@ -52,6 +52,10 @@ The guard's own keys:
   keep_states=3      full states of past epochs that are kept, beside the best and
                      the newest clean one, the newest from before the first
                      incident, and one for each power of two epochs back
+  copy_to=           clean states are copied there while it trains: the full path
+                     of a folder on another disk, or a URL; else COPY_TO of the
+                     environment, which alone may hold a password
+  copy_keep=3        epochs whose copies are kept there, beside the best one
   replay_incidents=true
                      a recorded bad batch runs twice more at once: data and recipe,
                      or a card that failed; costs two steps at most
@@ -66,7 +70,19 @@ trainmaster resume RUN_DIR [from=EPOCH] [level=...|next] [key=value ...]
 Goes on where the run stopped, in the middle of an epoch too. from=EPOCH goes back
 to the end of that epoch and puts what came after into archive/ beside the run
 directory; level and any other key=value really change. A checkpoint that is not
-clean is refused (exit code 5), with the one to take instead.""",
+clean is refused (exit code 5), with the one to take instead.
+
+trainmaster resume COPIES [into=RUN_DIR] [...]
+
+COPIES is where a run's copies lie (COPY_TO and the run's name): what the run lost
+with its disk comes back first, every byte checked, into the folder where it was or
+into=. With COPY_TO set, resume RUN_DIR does so by itself for a run that is gone.""",
+    "copy": """\
+trainmaster copy RUN_DIR [to=FOLDER|URL] [keep=3]
+
+Copies what was attested clean and is not there yet, digest last, and ends; without
+to= as COPY_TO says. A training with COPY_TO or copy_to= does so by itself, in a
+process of its own.""",
     "sbatch": """\
 trainmaster sbatch [OPTIONS OF SBATCH] -- train model=... data=... [key=value ...]
 trainmaster sbatch [OPTIONS OF SBATCH] -- resume RUN_DIR [from=EPOCH] [...]

@@ -13,10 +13,13 @@ from trainmaster.trainer.contract import ExitCode
 from trainmaster.visible import visible
 
 CHECKPOINT_VERBS: Final = ("verify", "catalog", "archive", "restore", "unarchive")
+NEEDS_CHECKPOINTS: Final = ("catalog", "restore")
+"""A run whose disk died gets its files back from their copies first."""
 SBATCH: Final = "sbatch"
 """Its options are Slurm's own, so it splits its words itself."""
 VERBS: Final = {
-    verb: f"trainmaster.trainer.cli.{verb}" for verb in ("train", "resume", "drill", "replay", "selfcheck", "plot")
+    verb: f"trainmaster.trainer.cli.{verb}"
+    for verb in ("train", "resume", "copy", "drill", "replay", "selfcheck", "plot")
 }
 """Each verb is ``main`` of its module, which loads when it is asked for: most load torch."""
 
@@ -39,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb in CHECKPOINT_VERBS:
             from trainmaster.trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there
 
+            if verb in NEEDS_CHECKPOINTS:
+                from trainmaster.trainer.cli.copy import recover_lost  # noqa: PLC0415 - as above
+
+                recover_lost(rest)
             return checkpoints_main(verb, rest)
         if verb == SBATCH:
             from trainmaster.trainer.cli.sbatch import main as sbatch_main  # noqa: PLC0415 - only when asked

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, split_arguments, whole_number
 from trainmaster.trainer.cli import again, train
+from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.cli.on_the_record import on_the_record, train_by
 from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir, read_json
+from trainmaster.trainer.copies.taking_back import INTO
 from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, refuse_several_nodes
 from trainmaster.trainer.jobs.ownership import Owner, anything_saved, owner_of, signed_in_before
 
@@ -17,13 +18,13 @@ def main(arguments: Arguments) -> int:
     """Carry out the command line; the exit code."""
     if len(arguments.words) != 1 or arguments.flags:
         raise ArgumentsError("resume takes one run directory", "trainmaster resume RUN_DIR [from=EPOCH]")
-    root = Path(arguments.words[0]).resolve()
+    settings = dict(arguments.settings)
+    root = recovered(arguments.words[0], settings.pop(INTO, None))
     layout = RunLayout(root)
     if not root.is_dir():
         raise ArgumentsError(f"{root} is no directory")
     if not is_run_dir(root) and not (layout.weights / "last.pt").is_file():
         raise ArgumentsError(f"{root} is no run directory: it has neither guard/run.json nor weights/last.pt")
-    settings = dict(arguments.settings)
     from_epoch = whole_number(settings.pop("from", None), "from")
     if again.taken_out(settings):
         if (named := os.environ.get(RUN_ID_VARIABLE)) and owner_of(layout, os.environ) is Owner.ANOTHER:

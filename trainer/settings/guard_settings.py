@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.copies.place import check_place, has_password, shown
 from trainmaster.trainer.levels import DEFAULT_LEVEL, check_level
 
 
@@ -40,6 +41,11 @@ class GuardSettings:
     keep_states: int = 3
     """Full states of past epochs that are kept, besides the best and the newest clean one, the newest clean one from
     before the first incident, and one clean one for each power of two epochs back."""
+    copy_to: str | None = None
+    """Where clean states are copied while it trains: the full path of a folder on another disk, or fsspec's URL of one;
+    without it, ``COPY_TO`` of the environment, where a password may stand: this one is kept in states."""
+    copy_keep: int = 3
+    """Epochs whose copies are kept there, the best one beside them."""
     replay_incidents: bool = True
     """A bad batch that is recorded runs twice more at once, which tells data and recipe from a card that failed. It
     costs at most two steps an incident, and a run records fifty."""
@@ -63,6 +69,7 @@ _FLOORS: Final[Mapping[str, float]] = {
     "bad_count": 1,
     "bad_window": 1,
     "keep_states": 1,
+    "copy_keep": 1,
 }
 
 
@@ -100,10 +107,18 @@ def _checked(key: str, value: Any) -> Any:
         return _truth(value)
     if key in {"quarantine", "drill"}:
         return str(value)
+    if key == "copy_to":
+        return _checked_place(str(value).strip())
     number = float(value) if key in {"snapshot_s", "max_norm"} else int(value)
     if not number >= _FLOORS[key]:  # so that nan is refused too
         raise ArgumentsError(f"{key}={value} is below {_FLOORS[key]:g}")
     return number
+
+
+def _checked_place(text: str) -> str | None:
+    if has_password(text):
+        raise ArgumentsError(f"copy_to={shown(text)} holds a password", "set COPY_TO in the environment instead")
+    return check_place(text) if text else None
 
 
 def _truth(value: Any) -> bool:

@@ -26,6 +26,7 @@ from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
+from trainmaster.trainer.state.copy_watch import CopyWatch
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
 from trainmaster.trainer.state.same_data import KnownData, record_of
 from trainmaster.trainer.stop import StopSwitch
@@ -77,6 +78,7 @@ class Saver:
         self._criterion_updates = 0
         self.mosaic_closed = False
         self._data = KnownData()
+        self._copies = CopyWatch(layout, recorder, settings, monotonic=monotonic)
 
     def adopt_paths(self, trainer: EngineTrainer) -> None:
         """Ultralytics' own files are written whole or not at all."""
@@ -181,6 +183,7 @@ class Saver:
 
     def snapshot_due(self) -> bool:
         """Whether it is time for a state within the epoch."""
+        self._copies.look()
         interval_s = self._settings.snapshot_s
         return interval_s > 0 and self._monotonic() - self._last_snapshot >= interval_s
 
@@ -348,6 +351,7 @@ class Saver:
         record(self._layout, row)
 
     def _tell(self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any) -> None:
+        self._copies.look()
         self._recorder.event(
             EventKind.CHECKPOINT_SAVED,
             epoch=epoch,

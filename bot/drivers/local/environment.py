@@ -15,7 +15,7 @@ _PLAIN: Final = frozenset(
         *("LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONHASHSEED"),
         *("PYTHONIOENCODING", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
         *("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
-        *("SLURM_CONF", "SLURM_CONF_SERVER"),
+        *("SLURM_CONF", "SLURM_CONF_SERVER", "COPY_TO"),
     ]
 )
 _PLAIN_PREFIXES: Final = (
@@ -46,4 +46,6 @@ def trainer_environment(extra: Mapping[str, str], launched_with: Mapping[str, st
         path.append(str(_ALONE))
     if any(path):
         environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+    if os.environ.get("COPY_TO"):
+        environment.setdefault("COPY_TO", os.environ["COPY_TO"])  # of a run that was started before it was set
     return {**environment, **{name: value for name, value in extra.items() if name != "PYTHONPATH"}}

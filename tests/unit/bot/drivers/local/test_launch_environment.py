@@ -72,3 +72,10 @@ def test_nothing_of_the_bots_own_goes_along(name: str, monkeypatch: pytest.Monke
     monkeypatch.setenv(name, "the bot's")
     assert name not in trainer_environment({})
     assert trainer_environment({name: "the run's"})[name] == "the run's"
+
+
+def test_a_trainer_has_the_bots_place_for_copies_and_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COPY_TO", "/mnt/of-the-bot")
+    assert trainer_environment({})["COPY_TO"] == "/mnt/of-the-bot"
+    assert trainer_environment({}, {"PATH": "/bin"})["COPY_TO"] == "/mnt/of-the-bot"
+    assert trainer_environment({}, {"COPY_TO": "/mnt/its-own"})["COPY_TO"] == "/mnt/its-own"

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.trainer.copies.written import Attested
+from trainmaster.trainer.checkpoints.archive import archive_after
+from trainmaster.trainer.checkpoints.files import digest_of
+from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
+from trainmaster.trainer.cli.main import main
+from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.copies.copying import DIGEST, FILES, Copying, copies_in
+from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, below, has_password, shown, shown_within
+from trainmaster.trainer.copies.taking_back import take_back, take_back_if_lost
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Attested:
+    return Attested(tmp_path / "runs" / "night")
+
+
+@pytest.fixture(params=["file", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    pytest.importorskip("fsspec")
+    if request.param == "file":
+        (tmp_path / "copies").mkdir()
+        yield str(tmp_path / "copies")
+    else:
+        import fsspec
+
+        yield "memory://copies"
+        fsspec.filesystem("memory").store.clear()
+
+
+def folder_of(run: Attested, place: str) -> Folder:
+    return Folder(below(place, run.layout.name))
+
+
+def copied(run: Attested, place: str, *, keep: int = 3) -> list[str]:
+    folder = folder_of(run, place)
+    Copying(run.layout, folder, keep=keep).look()
+    return sorted(one.row.file.rpartition("/")[2] for one in copies_in(folder))
+
+
+def test_what_is_clean_is_copied_and_nothing_else(run: Attested, place: str) -> None:
+    run.epoch(1)
+    run.epoch(2, verdict="contaminated")
+    run.epoch(3, verdict="unknown")
+    run.save("weights/best.pt", 1)
+    run.save("weights/last.pt", 3)
+    (run.layout.states / "epoch0009.pt").write_bytes(b"never attested")
+    assert copied(run, place) == ["best.pt", "epoch0001.pt", "epoch0001.ultralytics.pt"]
+
+
+def test_a_second_look_copies_nothing_again(run: Attested, place: str) -> None:
+    run.epoch(1)
+    folder = folder_of(run, place)
+    copying = Copying(run.layout, folder, keep=3)
+    assert [copying.look(), copying.look(), Copying(run.layout, folder, keep=3).look()] == [2, 0, 0]
+
+
+def test_the_newest_and_the_best_are_kept(run: Attested, place: str) -> None:
+    for epoch in range(1, 7):
+        run.epoch(epoch, fitness=0.9 if epoch == 2 else 0.1)
+        names = copied(run, place, keep=2)
+    assert names == [f"epoch000{epoch}.{kind}pt" for epoch in (2, 5, 6) for kind in ("", "ultralytics.")]
+
+
+def test_a_state_within_an_epoch_is_copied_until_the_epoch_is(run: Attested, place: str) -> None:
+    run.epoch(1)
+    run.save("guard/states/snapshot.pt", 2)
+    assert "snapshot.pt" in copied(run, place)
+    run.save("guard/states/snapshot.pt", 2)
+    assert copied(run, place).count("snapshot.pt") == 1
+    run.epoch(2)
+    assert "snapshot.pt" not in copied(run, place)
+
+
+def test_what_the_run_lost_stays_in_its_copies(run: Attested, place: str) -> None:
+    run.epoch(1)
+    before = copied(run, place)
+    shutil.rmtree(run.layout.states)
+    assert copied(run, place) == before
+
+
+def test_what_a_rollback_put_aside_is_taken_out_of_the_copies(run: Attested, place: str) -> None:
+    for epoch in (1, 2, 3):
+        run.epoch(epoch)
+    copied(run, place)
+    archive_after(run.layout, 1)
+    assert copied(run, place) == ["epoch0001.pt", "epoch0001.ultralytics.pt"]
+
+
+def test_a_file_without_its_digest_was_never_finished(run: Attested, place: str) -> None:
+    run.epoch(1)
+    copied(run, place)
+    folder = folder_of(run, place)
+    name = next(name for name in folder.names(FILES) if name.startswith("epoch0001.pt") and name.endswith(DIGEST))
+    folder.remove(f"{FILES}/{name}")
+    assert [one.row.file for one in copies_in(folder)] == ["guard/states/epoch0001.ultralytics.pt"]
+    assert "epoch0001.pt" in copied(run, place)
+
+
+def test_a_source_that_is_not_what_was_attested_is_not_copied(run: Attested, place: str) -> None:
+    run.epoch(1)
+    run.layout.state_file(1).write_bytes(b"rotten")
+    assert copied(run, place) == ["epoch0001.ultralytics.pt"]
+
+
+@pytest.mark.parametrize("content", ["another run", "something else"])
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(run: Attested, place: str, content: str) -> None:
+    run.epoch(1)
+    folder = folder_of(run, place)
+    if content == "another run":
+        folder.write("owner.json", json.dumps({"format": "trainmaster-copy", "id": "other", "root": "/x"}).encode())
+    else:
+        folder.write("holiday.jpg", b"jpg")
+    before = folder.names()
+    with pytest.raises(NotOursError):
+        Copying(run.layout, folder, keep=3).look()
+    assert folder.names() == before
+    assert folder.names(FILES) == {}
+
+
+def test_a_disk_that_is_not_mounted_is_no_place(run: Attested, tmp_path: Path) -> None:
+    run.epoch(1)
+    with pytest.raises(CopyError, match="is its disk mounted"):
+        Copying(run.layout, Folder(str(tmp_path / "mnt" / "copies" / "night")), keep=3).look()
+    assert not (tmp_path / "mnt").exists()
+
+
+def test_a_broken_copy_is_continued_where_it_broke(
+    run: Attested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copies").mkdir()
+    monkeypatch.setattr("trainmaster.trainer.copies.place.CHUNK_BYTES", 1000)
+    run.save("guard/states/epoch0001.pt", 1)
+    folder = folder_of(run, str(tmp_path / "copies"))
+    row = latest_by_file(attestations(run.layout))["guard/states/epoch0001.pt"]
+    chunks = iter(range(100))
+
+    def breaks() -> None:
+        if next(chunks) == 2:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    with pytest.raises(CopyError, match="no space left"):
+        folder.put(run.layout.state_file(1), f"{FILES}/x", expected=row.saved, progress=breaks)
+    (part,) = (tmp_path / "copies" / "night" / FILES).iterdir()
+    begun = part.stat().st_size
+    left = []
+    assert begun >= 2000
+    assert folder.put(run.layout.state_file(1), f"{FILES}/x", expected=row.saved, progress=lambda: left.append(1))
+    assert len(left) == -(-(row.bytes - begun) // 1000)
+    assert digest_of(part.with_name("x")) == row.saved
+
+
+def test_a_begun_copy_of_other_bytes_is_begun_anew(run: Attested, tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    run.save("guard/states/epoch0001.pt", 1)
+    folder = folder_of(run, str(tmp_path / "copies"))
+    row = latest_by_file(attestations(run.layout))["guard/states/epoch0001.pt"]
+    target = tmp_path / "copies" / "night" / FILES / "x"
+    target.parent.mkdir(parents=True)
+    target.with_name("x.part").write_bytes(b"torn by a power cut")
+    assert folder.put(run.layout.state_file(1), f"{FILES}/x", expected=row.saved, progress=lambda: None)
+    assert digest_of(target) == row.saved
+
+
+def everything(layout: RunLayout) -> dict[str, bytes]:
+    names = ("guard/states/*.pt", "weights/*.pt", "results.csv", "guard/run.json")
+    return {
+        path.relative_to(layout.root).as_posix(): path.read_bytes() for name in names for path in layout.root.glob(name)
+    }
+
+
+@pytest.mark.parametrize("lost", ["all", "weights"])
+def test_a_run_whose_disk_died_gets_its_files_back(
+    run: Attested, place: str, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.epoch(1)
+    run.epoch(2)
+    run.save("weights/best.pt", 2)
+    copied(run, place)
+    before = everything(run.layout)
+    shutil.rmtree(run.layout.root if lost == "all" else run.layout.states)
+    if lost == "weights":
+        shutil.rmtree(run.layout.weights)
+    found = take_back_if_lost(run.layout.root, {"COPY_TO": place})
+    assert found is not None
+    assert everything(run.layout) == before
+    rows = latest_by_file(attestations(run.layout))
+    assert all(rows[name].saved == digest_of(run.layout.root / name) for name in before if name.endswith(".pt"))
+    assert copied(run, place)  # its copies are its own still
+
+
+@pytest.mark.parametrize("lacks", ["nothing", "copies", "a place"])
+def test_nothing_is_taken_back_where_nothing_is_lost_or_copied(run: Attested, place: str, lacks: str) -> None:
+    if lacks == "nothing":
+        run.epoch(1)
+        copied(run, place)
+    assert take_back_if_lost(run.layout.root, {} if lacks == "a place" else {"COPY_TO": place}) is None
+
+
+def test_a_new_run_of_an_old_name_takes_nothing_of_the_old_one(run: Attested, place: str, tmp_path: Path) -> None:
+    run.epoch(1)
+    copied(run, place)
+    shutil.rmtree(run.layout.root)
+    begun = Attested(run.layout.root)
+    assert take_back_if_lost(begun.layout.root, {"COPY_TO": place}) is None
+    with pytest.raises(NotOursError):
+        take_back(below(place, "night"), into=begun.layout.root)
+
+
+def test_a_copy_that_rotted_is_not_taken_for_a_state(run: Attested, tmp_path: Path) -> None:
+    from trainmaster.trainer.checkpoints.files import DigestError
+
+    (tmp_path / "copies").mkdir()
+    run.save("guard/states/epoch0001.pt", 1)
+    copied(run, str(tmp_path / "copies"))
+    file = next(path for path in (tmp_path / "copies" / "night" / FILES).iterdir() if path.suffix != DIGEST)
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    shutil.rmtree(run.layout.root)
+    with pytest.raises((CopyError, DigestError)):
+        take_back(str(tmp_path / "copies" / "night"))
+    assert not run.layout.state_file(1).exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "secret"),
+    [
+        ("sftp://anna:hunter2@host/copies", "sftp://***@host/copies", True),
+        ("https://host/copies?token=hunter2", "https://host/copies", True),
+        ("s3://bucket/copies", "s3://bucket/copies", False),
+        ("/mnt/copies", "/mnt/copies", False),
+    ],
+)
+def test_a_password_is_never_shown(url: str, said: str, secret: bool) -> None:
+    assert (shown(url), has_password(url)) == (said, secret)
+    assert "hunter2" not in shown_within(f"could not open {url}: refused")
+
+
+def test_an_error_of_a_library_behind_it_tells_no_password(run: Attested) -> None:
+    with pytest.raises(CopyError) as told:
+        Folder("nosuchprotocol://anna:hunter2@host/copies?key=hunter2")
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_planted_digest_writes_nothing_outside_the_run(run: Attested, tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    run.epoch(1)
+    copied(run, str(tmp_path / "copies"))
+    files = tmp_path / "copies" / "night" / FILES
+    planted: dict[str, Any] = {"file": "../../evil.pt", "sha256": "a" * 64, "bytes": 1, "verdict": "clean", "ts": 9e9}
+    (files / f"evil.pt-{'a' * 16}").write_bytes(b"x")
+    (files / f"evil.pt-{'a' * 16}{DIGEST}").write_text(json.dumps(planted), encoding="utf-8")
+    shutil.rmtree(run.layout.root)
+    take_back(str(tmp_path / "copies" / "night"))
+    assert not (tmp_path / "evil.pt").exists()
+    assert not (tmp_path / "runs" / "evil.pt").exists()
+
+
+def test_a_catalog_of_a_run_that_lost_its_files_finds_them_again(
+    run: Attested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "copies").mkdir()
+    run.save("weights/best.pt", 1)
+    copied(run, str(tmp_path / "copies"))
+    shutil.rmtree(run.layout.weights)
+    assert main(["catalog", str(run.layout.root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checkpoints"] == []
+    monkeypatch.setenv("COPY_TO", str(tmp_path / "copies"))
+    assert main(["catalog", str(run.layout.root), "--json"]) == 0
+    told = capsys.readouterr()
+    assert [row["file"] for row in json.loads(told.out)["checkpoints"]] == ["weights/best.pt"]
+    assert "taken back from" in told.err

@@ -1,0 +1,87 @@
+"""``trainmaster copy RUN_DIR``: copy what is clean of a run; and the way back, for the verbs that need the files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
+from trainmaster.trainer.checkpoints.files import DigestError
+from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
+from trainmaster.trainer.copies.copying import Copying
+from trainmaster.trainer.copies.following import follow, leave_the_family
+from trainmaster.trainer.copies.place import CopyError, Folder, below, check_place, shown, wanted_place
+from trainmaster.trainer.copies.taking_back import INTO, TakenBack, is_address, take_back, take_back_if_lost
+from trainmaster.visible import visible
+
+FAILED = 1
+"""The place of copies can't be used: not the user's words."""
+
+
+def main(arguments: Arguments) -> int:
+    """Carry out the command line; the exit code."""
+    reject_unknown(arguments.flags, ("background",), "flag")
+    reject_unknown(arguments.settings, ("to", "keep", "follow"), "key")
+    if len(arguments.words) != 1 or not is_run_dir(Path(arguments.words[0])):
+        raise ArgumentsError("copy takes one run directory", "trainmaster copy RUN_DIR to=/mnt/other-disk/copies")
+    layout = RunLayout(Path(arguments.words[0]).resolve())
+    place = wanted_place(arguments.settings.get("to"), os.environ)
+    if place is None:
+        raise ArgumentsError("it is not known where to copy to", "set COPY_TO, or give to=/mnt/other-disk/copies")
+    check_place(place)
+    keep = whole_number(arguments.settings.get("keep"), "keep") or 3
+    pid = whole_number(arguments.settings.get("follow"), "follow")
+    if pid is not None:
+        if "background" in arguments.flags:
+            leave_the_family()
+        follow(layout, place, keep=keep, pid=pid)
+        return ExitCode.FINISHED
+    address = below(place, layout.name)
+    try:
+        number = Copying(layout, Folder(address), keep=keep).look()
+    except (CopyError, OSError) as error:
+        print(visible(f"error: {error}"), file=sys.stderr)
+        return FAILED
+    print(visible(f"{shown(address)}: {number} files copied; it has all that is worth having"))
+    return ExitCode.FINISHED
+
+
+def recovered(word: str, into: str | None) -> Path:
+    """The run directory that ``word`` names, with what it lost taken back from its copies.
+
+    Raises:
+        ArgumentsError: there are copies, or ought to be, and they could not be taken back.
+    """
+    try:
+        if is_address(word):
+            return _said(take_back(word, into=Path(into).resolve() if into else None)).layout.root
+        root = Path(word).resolve()
+        if into is not None:
+            raise ArgumentsError(f"{INTO}= belongs to the address of copies; {word} is none")
+        if (found := take_back_if_lost(root, os.environ)) is not None:
+            _said(found)
+    except (CopyError, DigestError, OSError) as error:
+        raise ArgumentsError(
+            f"nothing was resumed: {error}", "what came back so far stays; the same command goes on"
+        ) from error
+    return root
+
+
+def recover_lost(words: Sequence[str]) -> None:
+    """The run that ``words`` name first has its files, if it lost them and there are copies. A place that can't be
+    asked costs a line."""
+    named = [word for word in words if not word.startswith("-") and "=" not in word]
+    if not named:
+        return
+    try:
+        if (found := take_back_if_lost(Path(named[0]).resolve(), os.environ)) is not None:
+            _said(found)
+    except (CopyError, DigestError, OSError, ArgumentsError) as error:
+        print(visible(f"its copies could not be taken back: {error}"), file=sys.stderr)
+
+
+def _said(found: TakenBack) -> TakenBack:
+    print(visible(found.text), file=sys.stderr)
+    return found

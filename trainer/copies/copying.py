@@ -1,0 +1,194 @@
+"""One look at a run and its copies: what is clean and not there yet goes there, digest last; what is too many goes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from trainmaster.trainer.checkpoints.ledger import Attestation, attestation_of, attestations, latest_by_file
+from trainmaster.trainer.checkpoints.manifest import ArchiveState, archives
+from trainmaster.trainer.contract import (
+    CHECKPOINT_KEYS,
+    EPOCH_FILE,
+    RunLayout,
+    Verdict,
+    encode_record,
+    read_json,
+    replace_json,
+)
+from trainmaster.trainer.copies.place import OWNER_FORMAT, OWNER_NAME, Folder, NotOursError
+
+FILES: Final = "files"
+RECORDS: Final = ("guard/run.json", "guard/events.jsonl", "results.csv", "args.yaml")
+"""Copied whole whenever they have changed: what a run needs to go on with its story."""
+MAX_RECORD_BYTES: Final = 64 * 2**20
+"""Of one record; an event log of a year is smaller."""
+WITHIN_EPOCH: Final = ("guard/states/stop.pt", "guard/states/snapshot.pt")
+BEST: Final = "weights/best.pt"
+DIGEST: Final = ".sha256"
+
+
+def identity(layout: RunLayout) -> str:
+    """What names this run among all others that may be called the same; made when first asked for.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    path = layout.guard / "copy_id.json"
+    known = (read_json(path) or {}).get("id")
+    if isinstance(known, str):
+        return known
+    made = uuid.uuid4().hex
+    replace_json(path, {"id": made}, durable=True)
+    return made
+
+
+def is_copied(file: str) -> bool:
+    """Whether a file of that name, relative to the run directory, is one that copies are made of."""
+    ends = EPOCH_FILE.fullmatch(file) is not None and file.startswith("guard/states/")
+    return ends or file in {*WITHIN_EPOCH, BEST}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """A file at its place of copies: ``name`` there, and the attestation that it was copied with."""
+
+    name: str
+    row: Attestation
+
+
+def claim(layout: RunLayout, folder: Folder) -> None:
+    """``folder`` is this run's.
+
+    Raises:
+        NotOursError: it is another run's, or holds what is none of ours; nothing was written.
+        CopyError: it can't be used.
+    """
+    folder.require_parent()
+    own, known = identity(layout), folder.read_record(OWNER_NAME)
+    if known is None:
+        if folder.names():
+            raise NotOursError(f"{folder.shown} holds files and no {OWNER_NAME}: it is somebody else's")
+        record = {"format": OWNER_FORMAT, "v": 1, "id": own, "run": layout.name, "root": str(layout.root)}
+        folder.write(OWNER_NAME, json.dumps(record).encode())
+    elif known.get("format") != OWNER_FORMAT or known.get("id") != own:
+        raise NotOursError(f"{folder.shown} holds the copies of another run, which was in {known.get('root')}")
+
+
+def copies_in(folder: Folder) -> list[Copied]:
+    """What lies there with its digest, oldest first. A file without one was never finished."""
+    names = folder.names(FILES)
+    found = []
+    for name in sorted(names):
+        if not name.endswith(DIGEST) or name.removesuffix(DIGEST) not in names:
+            continue
+        row = attestation_of(folder.read_record(f"{FILES}/{name}") or {})
+        if row is not None and is_copied(row.file) and row.verdict is Verdict.CLEAN and name == _name_of(row) + DIGEST:
+            found.append(Copied(name=name.removesuffix(DIGEST), row=row))
+    return sorted(found, key=lambda one: one.row.ts)
+
+
+class Copying:
+    """Keeps the copies of one run up to date."""
+
+    def __init__(self, layout: RunLayout, folder: Folder, *, keep: int) -> None:
+        self._layout = layout
+        self._folder = folder
+        self._keep = keep
+        self._recorded: dict[str, tuple[int, int]] = {}
+
+    def look(self, progress: Callable[[int], None] = lambda _: None) -> int:
+        """Everything clean that is worth having is there; how many files were copied. ``progress`` is told how many are
+        still to be.
+
+        Raises:
+            CopyError: the place can't be used now; what was copied stays, and the next call goes on.
+            OSError: the run's own disk.
+        """
+        claim(self._layout, self._folder)
+        there = copies_in(self._folder)
+        known = {one.name for one in there}
+        missing = [row for row in self._wanted() if _name_of(row) not in known]
+        num_copied = 0
+        for number, row in enumerate(missing):
+            left = len(missing) - number
+            progress(left)
+            num_copied += self._copy(row, lambda left=left: progress(left))  # type: ignore[misc] # a default of its own
+        self._copy_records()
+        self._retain(copies_in(self._folder) if missing else there)
+        progress(0)
+        return num_copied
+
+    def _wanted(self) -> list[Attestation]:
+        rows = [
+            row
+            for row in latest_by_file(attestations(self._layout)).values()
+            if row.verdict is Verdict.CLEAN and is_copied(row.file) and (self._layout.root / row.file).is_file()
+        ]
+        newest = _worth_having([Copied(name=_name_of(row), row=row) for row in rows], self._keep)
+        return sorted((row for row in rows if _name_of(row) in newest), key=lambda row: -row.ts)
+
+    def _copy(self, row: Attestation, progress: Callable[[], None]) -> bool:
+        name = f"{FILES}/{_name_of(row)}"
+        source = self._layout.root / row.file
+        try:
+            if not self._folder.put(source, name, expected=row.saved, progress=progress):
+                return False  # replaced meanwhile: the next look has the newer one
+        except FileNotFoundError:
+            return False
+        record = {key: getattr(row, key) for key in CHECKPOINT_KEYS if key != "v"}
+        self._folder.write(name + DIGEST, encode_record({"v": 1, **record, "reasons": list(row.reasons)}).encode())
+        return True
+
+    def _copy_records(self) -> None:
+        for name in RECORDS:
+            path = self._layout.root / name
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                stamp = (status.st_mtime_ns, status.st_size)
+                if status.st_size <= MAX_RECORD_BYTES and self._recorded.get(name) != stamp:
+                    self._folder.write(name.rpartition("/")[2], path.read_bytes())
+                    self._recorded[name] = stamp
+
+    def _retain(self, there: Sequence[Copied]) -> None:
+        """What is there is what is worth having, and what a rollback has put aside is not: it lies in the archive, and
+        taken back it would pass for the newest."""
+        aside = {
+            file.saved.sha256
+            for one in archives(self._layout)
+            if one.state in {ArchiveState.ARCHIVED, ArchiveState.ARCHIVING}
+            for file in one.moved
+        }
+        local = {row.sha256 for row in self._wanted()}
+        current = [one for one in there if one.row.sha256 in local or one.row.sha256 not in aside]
+        kept = _worth_having(current, self._keep)
+        for one in there:
+            if one.name not in kept:
+                self._folder.remove(f"{FILES}/{one.name}{DIGEST}")
+                self._folder.remove(f"{FILES}/{one.name}")
+
+
+def _worth_having(found: Sequence[Copied], keep: int) -> set[str]:
+    """Names of: the ``keep`` newest epochs, in both formats; the best one's; the newest state within an epoch, unless
+    an epoch's end is newer."""
+    by_time = sorted(found, key=lambda one: one.row.ts)
+    ends = [one for one in by_time if EPOCH_FILE.fullmatch(one.row.file)]
+    epochs = list(dict.fromkeys(one.row.epoch for one in reversed(ends)))
+    newest = epochs[:keep]
+    rated = [one for one in ends if one.row.fitness is not None]
+    if rated:
+        newest.append(max(rated, key=lambda one: (one.row.fitness or 0.0, one.row.ts)).row.epoch)
+    latest = {one.row.file: one for one in ends if one.row.epoch in newest}
+    kept = {one.name for one in latest.values()}
+    last_end = ends[-1].row.ts if ends else float("-inf")
+    within = [one for one in by_time if one.row.file in WITHIN_EPOCH and one.row.ts > last_end]
+    best = [one for one in by_time if one.row.file == BEST]
+    return kept | {one.name for one in (*within[-1:], *best[-1:])}
+
+
+def _name_of(row: Attestation) -> str:
+    return f"{row.file.rpartition('/')[2]}-{row.sha256[:16]}"

@@ -1,0 +1,242 @@
+"""The process that copies while a run trains: its own, at the lowest priority, and the trainer waits for nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json, replace_json
+from trainmaster.trainer.copies.copying import Copying
+from trainmaster.trainer.copies.place import VARIABLE, CopyError, Folder, NotOursError, below, shown
+
+LOOK_S: Final = 2.0
+"""Between looks at the run's ledger."""
+RETRY_S: Final = (10.0, 600.0)
+"""First pause after a failure, and the longest: each is twice the one before."""
+LINGER_S: Final = 600.0
+"""After the trainer's end, at most, for what is not copied yet."""
+STALLED_S: Final = 900.0
+"""Without a byte, a copy in work counts as stalled: a gigabyte at a megabyte a second takes as long."""
+SLOW_S: Final = 2 * 3600.0
+"""Behind without a break for this long, the copies don't keep up: states of two hours would be lost with the disk."""
+
+
+class CopyState(StrEnum):
+    """How the copies of a run are doing."""
+
+    CURRENT = "current"
+    COPYING = "copying"
+    FAILING = "failing"
+    NOT_OURS = "not_ours"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyStatus:
+    """``guard/copy.json``, which the trainer reads. ``behind`` files are not there yet."""
+
+    ts: float
+    pid: int
+    place: str
+    state: CopyState
+    error: str | None = None
+    behind: int = 0
+    behind_since_ts: float | None = None
+    v: int = 1
+
+    def trouble(self, now: float) -> str | None:
+        """What a person should know; None when all is well."""
+        if self.state in {CopyState.FAILING, CopyState.NOT_OURS}:
+            return self.error or "it can't be used"
+        if self.state is CopyState.COPYING and now - self.ts > STALLED_S:
+            return f"{self.place}: not a byte for {(now - self.ts) / 60:.0f} min; {self.behind} files are not there yet"
+        if self.behind_since_ts is not None and now - self.behind_since_ts > SLOW_S:
+            hours = (now - self.behind_since_ts) / 3600
+            return f"{self.place} is too slow: for {hours:.1f} h files wait to be copied, {self.behind} of them now"
+        return None
+
+
+def status_of(layout: RunLayout) -> CopyStatus | None:
+    """As the copying process wrote it; None when there is none that can be read.
+
+    Raises:
+        OSError: the run directory can't be read.
+    """
+    record = read_json(layout.guard / "copy.json") or {}
+    known = {name: record[name] for name in CopyStatus.__dataclass_fields__ if name in record}
+    try:
+        return CopyStatus(**{**known, "state": CopyState(str(record.get("state")))})
+    except (TypeError, ValueError):
+        return None
+
+
+def start(layout: RunLayout, place: str, *, keep: int, follow: int | None = None) -> subprocess.Popen[bytes]:
+    """A process copies the run while process ``follow`` (this one, by default) lives. It takes milliseconds.
+
+    It leaves the family of this process at once, so that nobody takes it for a worker of a dead trainer.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAINMASTER_")}
+    words = ("copy", str(layout.root), f"keep={keep}", f"follow={follow or os.getpid()}", "--background")
+    return subprocess.Popen(
+        [sys.executable, *MODULE_ARGV, *words],
+        env={**kept, VARIABLE: place, "CUDA_VISIBLE_DEVICES": ""},  # the address may hold a password, so no argument
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def leave_the_family() -> None:
+    """This process is nobody's child any more, and runs when nobody else wants to."""
+    if os.fork():
+        os._exit(0)
+    with contextlib.suppress(OSError, AttributeError, psutil.Error):
+        own = psutil.Process()
+        own.nice(19)
+        own.ionice(psutil.IOPRIO_CLASS_IDLE)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def follow(
+    layout: RunLayout,
+    place: str,
+    *,
+    keep: int,
+    pid: int,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Until process ``pid`` is over and everything is copied, or :data:`LINGER_S` later. One at a time for a run."""
+    trainer = _started(pid)
+    with _alone(layout, trainer, sleep) as is_ours:
+        if is_ours:
+            _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock).run()
+
+
+class _Following:
+    def __init__(
+        self,
+        layout: RunLayout,
+        place: str,
+        *,
+        keep: int,
+        trainer: psutil.Process | None,
+        sleep: Callable[[float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._layout = layout
+        self._place = below(place, layout.name)
+        self._keep = keep
+        self._trainer = trainer
+        self._sleep = sleep
+        self._clock = clock
+        self._copying: Copying | None = None
+        self._behind_since: float | None = None
+        self._said = 0.0
+
+    def run(self) -> None:
+        """It looks, copies and tells until there is nothing more to do; see :func:`follow`."""
+        pause_s, ended_at, seen = RETRY_S[0], None, None
+        while True:
+            over = not _lives(self._trainer)
+            ended_at = ended_at or (self._clock() if over else None)
+            stamp = _stamp(self._layout.checkpoints)
+            well = True
+            if stamp != seen or over:
+                well = self._looked()
+                seen = stamp if well else None
+            if ended_at is not None and (well or self._clock() - ended_at > LINGER_S):
+                return
+            self._sleep(LOOK_S if well else pause_s)
+            pause_s = RETRY_S[0] if well else min(2 * pause_s, RETRY_S[1])
+
+    def _looked(self) -> bool:
+        try:
+            if self._copying is None:
+                self._copying = Copying(self._layout, Folder(self._place), keep=self._keep)
+            self._copying.look(self._progress)
+        except NotOursError as error:
+            self._say(CopyState.NOT_OURS, error=str(error))
+        except CopyError as error:
+            self._copying = None  # a mount that came back is another one
+            self._say(CopyState.FAILING, error=str(error))
+        except OSError as error:  # of the run's own disk
+            self._say(CopyState.FAILING, error=f"{self._layout.root} can't be read: {error.strerror or error}")
+        else:
+            self._say(CopyState.CURRENT)
+            return True
+        return False
+
+    def _progress(self, behind: int) -> None:
+        self._behind_since = (self._behind_since or self._clock()) if behind else None
+        if behind and self._clock() - self._said > 1.0:
+            self._say(CopyState.COPYING, behind=behind)
+
+    def _say(self, state: CopyState, *, error: str | None = None, behind: int = 0) -> None:
+        self._said = self._clock()
+        status = CopyStatus(
+            ts=self._said,
+            pid=os.getpid(),
+            place=shown(self._place),
+            state=state,
+            error=error,
+            behind=behind,
+            behind_since_ts=self._behind_since,
+        )
+        with contextlib.suppress(OSError):  # the run's own disk is full or gone: its trainer says that
+            replace_json(self._layout.guard / "copy.json", asdict(status))
+
+
+@contextlib.contextmanager
+def _alone(layout: RunLayout, trainer: psutil.Process | None, sleep: Callable[[float], None]) -> Any:
+    """Whether this is the only one that copies the run; one of an earlier attempt is waited for."""
+    with Path(layout.guard / "copy.lock").open("ab") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not _lives(trainer):
+                    yield False
+                    return
+                sleep(LOOK_S)
+                continue
+            yield True
+            return
+
+
+def _started(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
+def _lives(process: psutil.Process | None) -> bool:
+    try:
+        return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

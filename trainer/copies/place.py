@@ -1,0 +1,219 @@
+"""Where copies lie: a folder on another disk, or any URL that fsspec knows. The only room that speaks to fsspec."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, SavedFile
+
+VARIABLE: Final = "COPY_TO"
+OWNER_NAME: Final = "owner.json"
+OWNER_FORMAT: Final = "trainmaster-copy"
+_PART: Final = ".part"
+_WHOLE_AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oci", "oss"})
+"""Stores where an object is there when all of it is; a rename would copy it."""
+_MAX_RECORD_BYTES: Final = 1 << 20
+
+
+class CopyError(Exception):
+    """The place of copies can't be used now: full, gone, refused. What it says holds no secret."""
+
+
+class NotOursError(CopyError):
+    """What lies there belongs to somebody else; nothing of it was touched."""
+
+
+def shown(url: str) -> str:
+    """``url`` as people may read it: without a password, without what follows a question mark."""
+    return re.sub(r"://[^/@\s]*@", "://***@", url).partition("?")[0]
+
+
+def has_password(url: str) -> bool:
+    """Whether ``url`` holds what nobody should read."""
+    return re.search(r"://[^/@\s]*:[^/@\s]*@", url) is not None or "?" in url
+
+
+def check_place(text: str) -> str:
+    """``text``, a URL or the full path of a folder.
+
+    Raises:
+        ArgumentsError: neither.
+    """
+    if "://" in text or "::" in text or Path(text).is_absolute():
+        return text
+    raise ArgumentsError(
+        f"copy_to={text} is neither a URL nor a full path", "/mnt/other-disk/copies, s3://bucket/copies"
+    )
+
+
+def below(place: str, name: str) -> str:
+    """Where the copies of the run called ``name`` lie at ``place``."""
+    head, mark, query = place.partition("?")
+    return f"{head.rstrip('/')}/{name}{mark}{query}"
+
+
+class Folder:
+    """The folder of one run at its place of copies.
+
+    Every call may raise CopyError, whatever the library behind it raised.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        with self._told():
+            import fsspec  # noqa: PLC0415 - 50 ms, and only those who keep copies need it
+
+            found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+            self._fs, self._root = found
+        kinds = self._fs.protocol if isinstance(self._fs.protocol, tuple | list) else (self._fs.protocol,)
+        self.is_local = "file" in kinds
+        self._renames = not _WHOLE_AT_ONCE.intersection(kinds)
+        self._appends = self.is_local
+
+    @property
+    def shown(self) -> str:
+        """Its address, without secrets."""
+        return shown(self.url)
+
+    def require_parent(self) -> None:
+        """A folder that is to hold the folders of runs is there. It is never made: a disk that is not mounted would
+        leave its mount point, and the copies would lie beside what they shall outlive."""
+        parent = os.path.dirname(self._root.rstrip("/"))  # noqa: PTH120 - of any file system
+        if self.is_local and not os.path.isdir(parent):  # noqa: PTH112 - as above
+            raise CopyError(f"{shown(parent)} is not there; is its disk mounted?")
+
+    def names(self, inside: str = "") -> dict[str, int | None]:
+        """Name -> bytes of the files in it, as the store has them now."""
+        where = self._path(inside) if inside else self._root
+        with self._told():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(where, detail=True)
+            except FileNotFoundError:
+                return {}
+            return {str(one["name"]).rsplit("/", 1)[-1]: one.get("size") for one in found if one.get("type") == "file"}
+
+    def read_record(self, name: str) -> dict[str, Any] | None:
+        """The JSON object in ``name``; None when there is none."""
+        with self._told():
+            try:
+                with self._fs.open(self._path(name), "rb") as stream:
+                    value = json.loads(stream.read(_MAX_RECORD_BYTES))
+            except (FileNotFoundError, ValueError):
+                return None
+        return value if isinstance(value, dict) else None
+
+    def write(self, name: str, content: bytes) -> None:
+        """``name`` holds ``content``, whole."""
+        with self._told():
+            self._make_room_for(name)
+            target = self._path(name)
+            written = target + _PART if self._renames else target
+            with self._fs.open(written, "wb") as stream:
+                stream.write(content)
+                self._settle(stream)
+            if self._renames:
+                self._replace(written, target)
+
+    def put(self, source: Path, name: str, *, expected: SavedFile, progress: Callable[[], None]) -> bool:
+        """``name`` holds ``expected``, read from ``source``; False when that has become another file meanwhile.
+
+        Where a file can be written on (a folder), what a broken copy left is read back and continued.
+        """
+        with self._told():
+            self._make_room_for(name)
+            target = self._path(name)
+            written = target + _PART if self._renames else target
+            with source.open("rb") as origin:
+                digest, start = self._there(written, origin, expected) if self._appends else (hashlib.sha256(), 0)
+                with self._fs.open(written, "ab" if start else "wb") as stream:
+                    while chunk := origin.read(CHUNK_BYTES):
+                        stream.write(chunk)
+                        digest.update(chunk)
+                        progress()
+                    num_bytes = origin.tell()
+                    self._settle(stream)
+            if SavedFile(sha256=digest.hexdigest(), bytes=num_bytes) != expected:
+                self._fs.rm_file(written)
+                return False
+            if self._renames:
+                self._replace(written, target)
+        return True
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """``name``, to be read."""
+        with self._told(), self._fs.open(self._path(name), "rb") as stream:
+            yield stream
+
+    def remove(self, name: str) -> None:
+        """``name`` is not there."""
+        with self._told():
+            try:
+                self._fs.rm_file(self._path(name))
+            except FileNotFoundError:
+                return
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    def _make_room_for(self, name: str) -> None:
+        if self._renames:  # the others have no folders, and would make a bucket that nobody asked for
+            self._fs.makedirs(self._path(name).rsplit("/", 1)[0], exist_ok=True)
+
+    def _there(self, written: str, origin: BinaryIO, expected: SavedFile) -> tuple[Any, int]:
+        """The digest and the length of what is written already, and ``origin`` behind it; of nothing if it differs."""
+        digest = hashlib.sha256()
+        size = os.stat(written).st_size if os.path.isfile(written) else 0  # noqa: PTH113, PTH116 - of any file system
+        if 0 < size <= expected.bytes:
+            with self._fs.open(written, "rb") as begun:
+                same = True
+                while same and (chunk := begun.read(CHUNK_BYTES)):
+                    same = origin.read(len(chunk)) == chunk
+                    digest.update(chunk)
+            if same:
+                return digest, size
+        origin.seek(0)
+        return hashlib.sha256(), 0
+
+    def _settle(self, stream: Any) -> None:
+        """What was written survives a power cut, where that is ours to say."""
+        if self.is_local:
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def _replace(self, written: str, target: str) -> None:
+        if self.is_local:
+            os.replace(written, target)  # noqa: PTH105 - as above
+        else:
+            if self._fs.exists(target):
+                self._fs.rm_file(target)
+            self._fs.mv(written, target)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except CopyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a hundred libraries stand behind fsspec, each with its own errors
+            said = " ".join(str(error).replace(self.url, self.shown).split()) or type(error).__name__
+            raise CopyError(f"{self.shown}: {shown_within(said)[:300]}") from None
+
+
+def shown_within(text: str) -> str:
+    """``text`` of somebody else's making, without passwords of addresses and values behind a question mark."""
+    return re.sub(r"\?\S+", "?***", re.sub(r"://[^/@\s]*@", "://***@", text))
+
+
+def wanted_place(setting: str | None, environ: Mapping[str, str]) -> str | None:
+    """Where copies are to go: the run's own setting, else the environment's; None for nowhere."""
+    return (setting or environ.get(VARIABLE, "").strip()) or None

@@ -1,0 +1,147 @@
+"""A run whose disk died gets its files back from their copies; nothing that is there is overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, DigestError, replacing
+from trainmaster.trainer.checkpoints.ledger import attestations, record
+from trainmaster.trainer.contract import CHECKPOINT_KEYS, RunLayout, read_json, replace_json
+from trainmaster.trainer.copies.copying import FILES, RECORDS, Copied, copies_in
+from trainmaster.trainer.copies.place import (
+    OWNER_FORMAT,
+    OWNER_NAME,
+    CopyError,
+    Folder,
+    NotOursError,
+    below,
+    wanted_place,
+)
+
+INTO: Final = "into"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBack:
+    """What came back, by its place in the run directory."""
+
+    layout: RunLayout
+    place: str
+    files: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        return f"taken back from {self.place} into {self.layout.root}: {', '.join(self.files) or 'nothing'}"
+
+
+def has_lost_its_files(root: Path) -> bool:
+    """Whether a run directory holds nothing to go on from. Unknown (an unreadable disk) is not lost."""
+    layout = RunLayout(root)
+    try:
+        found = [*layout.states.glob("*.pt"), *layout.weights.glob("*.pt")]
+    except OSError:
+        return False
+    return not found
+
+
+def is_address(word: str) -> bool:
+    """Whether ``word`` names copies and not a run directory: a URL, or a folder that copies lie in."""
+    if "://" in word or "::" in word:
+        return True
+    try:
+        known = read_json(Path(word) / OWNER_NAME)
+    except OSError:
+        return False
+    return known is not None and known.get("format") == OWNER_FORMAT
+
+
+def take_back(place: str, *, into: Path | None = None) -> TakenBack:
+    """The run whose copies lie at ``place`` has again what is copied and what it lacks; every byte was checked.
+
+    ``into`` is the run directory; where it was, by default.
+
+    Raises:
+        CopyError: there are no copies, or they can't be read; what came back until then stays.
+        NotOursError: ``into`` holds another run.
+        ArgumentsError: it is not known where to put it.
+        OSError: the run directory can't be written.
+    """
+    folder = Folder(place)
+    owner = folder.read_record(OWNER_NAME)
+    if owner is None or owner.get("format") != OWNER_FORMAT:
+        raise CopyError(f"{folder.shown} holds no copies of a run (it has no {OWNER_NAME})")
+    root = (into or Path(str(owner.get("root")))).resolve()
+    if into is None and not root.parent.is_dir():
+        raise ArgumentsError(f"{root.parent}, where the run was, is not there", f"resume {folder.shown} {INTO}=RUN_DIR")
+    layout = RunLayout(root)
+    own = (read_json(layout.guard / "copy_id.json") or {}).get("id")
+    if own != owner.get("id") and (own is not None or layout.run_json.exists()):  # one that never had copies
+        raise NotOursError(f"{folder.shown} holds copies of another run than {root}")
+    copies = copies_in(folder)
+    if not copies:
+        raise CopyError(f"{folder.shown} holds no copy that was finished")
+    layout.guard.mkdir(parents=True, exist_ok=True)
+    came = [one.row.file for one in _current(copies) if _fetched(layout, folder, one)]
+    for name in RECORDS:
+        with contextlib.suppress(CopyError):  # one that was never written
+            if _record_fetched(layout, folder, name):
+                came.append(name)
+    if own is None:
+        replace_json(layout.guard / "copy_id.json", {"id": owner.get("id")}, durable=True)
+    return TakenBack(layout=layout, place=folder.shown, files=tuple(came))
+
+
+def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | None:
+    """As :func:`take_back`, for a run that has lost its files and has copies where ``COPY_TO`` says; None for any
+    other, one that has not saved anything yet among them."""
+    place = wanted_place(None, environ)
+    if place is None or not has_lost_its_files(root):
+        return None
+    folder, layout = Folder(below(place, root.name)), RunLayout(root)
+    owner = folder.read_record(OWNER_NAME)
+    if owner is None or (layout.run_json.exists() and (read_json(layout.guard / "copy_id.json") or {}) == {}):
+        return None
+    return take_back(folder.url, into=root)
+
+
+def _current(copies: list[Copied]) -> list[Copied]:
+    """One for each file, the newest; nothing later than the newest of all, which a rollback has left behind."""
+    newest = copies[-1].row
+    by_file = {one.row.file: one for one in copies}
+    return [one for one in by_file.values() if newest.epoch is None or (one.row.epoch or 0) <= newest.epoch]
+
+
+def _fetched(layout: RunLayout, folder: Folder, one: Copied) -> bool:
+    target = layout.root / one.row.file
+    if target.exists():
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if one.row.sha256 not in {row.sha256 for row in attestations(layout) if row.file == one.row.file}:
+        row = {key: getattr(one.row, key) for key in CHECKPOINT_KEYS if key != "v"}
+        record(layout, {"v": 1, **row, "reasons": list(one.row.reasons)})
+    with folder.reading(f"{FILES}/{one.name}") as stream, replacing(target) as writer:
+        while chunk := stream.read(CHUNK_BYTES):
+            writer.write(chunk)
+            if writer.error is not None:
+                raise writer.error
+        if writer.saved != one.row.saved:
+            raise DigestError(target, found=writer.saved, expected=one.row.saved)
+    return True
+
+
+def _record_fetched(layout: RunLayout, folder: Folder, name: str) -> bool:
+    target = layout.root / name
+    if target.exists():
+        return False
+    with folder.reading(name.rpartition("/")[2]) as stream, replacing(target) as writer:
+        while chunk := stream.read(CHUNK_BYTES):
+            writer.write(chunk)
+            if writer.error is not None:
+                raise writer.error
+    return True

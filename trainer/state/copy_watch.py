@@ -1,0 +1,69 @@
+"""The trainer's side of its copies: it starts who copies, looks now and then how that goes, and waits for nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import psutil
+
+from trainmaster.trainer.contract import EventKind, RunLayout
+from trainmaster.trainer.copies.following import CopyStatus, start, status_of
+from trainmaster.trainer.copies.place import wanted_place
+from trainmaster.trainer.records.recorder import Recorder
+from trainmaster.trainer.settings.guard_settings import GuardSettings
+
+LOOK_S: Final = 20.0
+"""Between looks at a file of two hundred bytes."""
+
+
+class CopyWatch:
+    """Of one attempt. Without a place for copies it does nothing."""
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        recorder: Recorder,
+        settings: GuardSettings,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._layout = layout
+        self._recorder = recorder
+        self._keep = settings.copy_keep
+        self._place = wanted_place(settings.copy_to, environ)
+        self._monotonic = monotonic
+        self._next_look: float | None = None
+        self._started: subprocess.Popen[bytes] | None = None
+        self._told: str | None = None
+
+    def look(self) -> None:
+        """Somebody copies, and what is wrong with it is on record, once."""
+        if self._place is None or (self._next_look is not None and self._monotonic() < self._next_look):
+            return
+        self._next_look = self._monotonic() + LOOK_S
+        if self._started is not None:
+            self._started.poll()
+        try:
+            status = status_of(self._layout)
+            if status is None or not psutil.pid_exists(status.pid) or self._started is None:
+                self._started = start(self._layout, self._place, keep=self._keep)
+                status = None if self._told is None else status
+            self._tell(status)
+        except OSError as error:
+            self._recorder.storage_fault("copies", error)
+
+    def _tell(self, status: CopyStatus | None) -> None:
+        if status is None:
+            return
+        trouble = status.trouble(time.time())
+        if trouble is not None and self._told is None:
+            text = f"{trouble}. It is tried again; the training goes on and its own states are whole"
+            self._recorder.event(EventKind.STORAGE_FAULT, what=f"copies at {status.place}", error=text)
+        elif trouble is None and self._told is not None:
+            self._recorder.event(EventKind.NOTICE, text=f"copies at {status.place} go on")
+        self._told = trouble
