@@ -12,9 +12,14 @@ class TrainmasterError(Exception):
         self.message = message
         self.hint = hint
 
-    def __str__(self) -> str:
+    @property
+    def told(self) -> str:
+        """What people read in the channel: fact and hint, without the slug, which is for logs and searches."""
         gap = "" if self.message.endswith("\n") else " "
-        return f"{self.slug}: {self.message}" + (f"{gap}Hint: {self.hint}" if self.hint else "")
+        return self.message + (f"{gap}Hint: {self.hint}" if self.hint else "")
+
+    def __str__(self) -> str:
+        return f"{self.slug}: {self.told}"
 
 
 class SettingsError(TrainmasterError):

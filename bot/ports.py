@@ -83,6 +83,10 @@ class Outbox(Protocol):
         """Where the message stands; None while it was never sent."""
         ...
 
+    def read(self, key: str) -> Message | None:
+        """What the message shall read; None when the key was never put."""
+        ...
+
     def may_stand_twice(self, key: str) -> bool:
         """Whether a post whose answer was lost may stand in the channel beside the one that is known."""
         ...

@@ -191,6 +191,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         looks=looks,
         instance=_own_identity(driver.local),
         notify=notify,
+        report_limits=settings.part(ReportLimits),
     )
     pictures = Pictures(
         book=book,

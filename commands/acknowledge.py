@@ -29,7 +29,7 @@ async def ack(invocation: Invocation, context: Context) -> Reply:
     user, now = invocation.request.user, context.clock.now()
     unrecorded = on_record(context, user, "alert.acked", acked.finding.run, alert=acked.finding.title)
     message = Message(
-        title=f"Acknowledged by {by}: {acked.finding.title}", tone=Tone.GOOD, body=(unrecorded,) if unrecorded else ()
+        title=f"{acked.finding.title}: acknowledged by {by}", tone=Tone.GOOD, body=(unrecorded,) if unrecorded else ()
     )
     await in_public(context, invocation.request.channel, message, word_key(acked, "ack", now))
     return Reply(message=message)

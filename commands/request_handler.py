@@ -8,7 +8,13 @@ from dataclasses import replace
 from trainmaster.bot.core.conversation.message import ActionId, Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Press, Request
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback, ResumeRun
+from trainmaster.bot.core.decisions.order import (
+    ContinueRun,
+    Decide,
+    ProposeRollback,
+    ResumeRun,
+    RollBackAfterEpoch,
+)
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
@@ -26,7 +32,14 @@ _WHAT = {
     ActionId.CONTINUE_RUN: "decide to continue",
     ActionId.PROPOSE_ROLLBACK: "ask for a rollback",
     ActionId.RESUME_RUN: "resume a run",
+    ActionId.ROLL_BACK_AFTER_EPOCH: "decide",
+    ActionId.DETAILS: "read details",
 }
+
+
+def details_key(key: str) -> str:
+    """Key of the details of the message ``key``, in its thread."""
+    return f"{key}#details"
 
 
 class RequestHandler:
@@ -72,6 +85,13 @@ class RequestHandler:
             return await self._context.operations.perform(
                 Decide(approval_id=press.value, user=press.user, approve=approve, reason=press.reason)
             )
+        if press.action is ActionId.ROLL_BACK_AFTER_EPOCH:
+            self._refuse_elsewhere(press)
+            return await self._context.operations.perform(
+                RollBackAfterEpoch(approval_id=press.value, user=press.user, channel=press.channel)
+            )
+        if press.action is ActionId.DETAILS:
+            return self._details(press, key)
         if press.action is ActionId.ACK:
             return self._ack(press)
         if press.action is ActionId.SILENCE:
@@ -93,6 +113,16 @@ class RequestHandler:
             ProposeRollback(run=run, user=press.user, channel=press.channel, thread_of=key)
         )
 
+    def _details(self, press: Press, key: str | None) -> Reply | None:
+        """The rest of the message stands in its thread, as it is now; who asks again is told where."""
+        known = self._context.outbox.read(key) if key is not None else None
+        if key is None or known is None or known.details is None:
+            raise CommandError("no-details", "there is nothing more to tell of this message.", "/train status")
+        place = details_key(key)
+        stood = self._context.outbox.posted(place) is not None
+        self._context.outbox.put(place, known.details, channel=press.channel, thread_of=key)
+        return Reply(message=Message(title="The details are in the thread."), private=True) if stood else None
+
     async def _require(self, press: Press) -> None:
         """The person may press that button.
 
@@ -102,6 +132,8 @@ class RequestHandler:
         gate = self._context.gate
         gate.refuse_foreign(press.user, press.foreign, press.action.value)
         what = _WHAT[press.action]
+        if press.action is ActionId.DETAILS:
+            return
         if press.action in _CARE:
             await gate.require_care(press.user, what)
         elif press.action is ActionId.PROPOSE_ROLLBACK:
@@ -152,7 +184,7 @@ class RequestHandler:
         unrecorded = on_record(
             self._context, press.user, "alert.silenced", alert.finding.run, what=what, until_ts=until_ts
         )
-        title = f"Silent for {duration(self._silence_s)}, until {moment(until_ts)}: {what}"
+        title = f"{what}: silent for {duration(self._silence_s)}, until {moment(until_ts)}"
         body = (f"Silenced by {person(press.user)}.", *([unrecorded] if unrecorded else []))
         # In the thread of the alert: a silence is everybody's business.
         return Reply(message=Message(title=title, tone=Tone.NEUTRAL, body=body))

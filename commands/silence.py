@@ -46,7 +46,7 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
     until_ts = now + seconds
     unrecorded = on_record(context, user, "alert.silenced", subject, what=what, until_ts=until_ts)
     message = Message(
-        title=f"Silent for {duration(seconds)}, until {moment(until_ts)}: {what}",
+        title=f"{what}: silent for {duration(seconds)}, until {moment(until_ts)}",
         tone=Tone.NEUTRAL,
         body=(f"Silenced by {person(user)}.", *([unrecorded] if unrecorded else [])),
         context=("/train unsilence ends it earlier",),
@@ -93,7 +93,7 @@ async def _heard(invocation: Invocation, context: Context, what: str, subject: s
     user, now = invocation.request.user, context.clock.now()
     unrecorded = on_record(context, user, "alert.unsilenced", subject, what=what)
     body = (f"Asked for by {person(user)}.", *([unrecorded] if unrecorded else []))
-    message = Message(title=f"Heard again: {what}", tone=Tone.GOOD, body=body, context=("/train alerts",))
+    message = Message(title=f"{what}: heard again", tone=Tone.GOOD, body=body, context=("/train alerts",))
     await in_public(context, invocation.request.channel, message, word_key(None, f"unsilence/{subject}", now))
     return Reply(message=message)
 

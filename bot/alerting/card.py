@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from trainmaster.bot.alerting.compose import TONES, story
@@ -48,7 +47,7 @@ def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
             ("Attempt", f"{view.attempt}, level {level}"),
             ("Firing", _firing(firing)),
         ),
-        items=tuple(_item(alert) for alert in firing[:_MAX_SHOWN]),
+        items=tuple(_item(alert, view.name) for alert in firing[:_MAX_SHOWN]),
         context=("its alerts and reports are in the thread", "/train status"),
     )
 
@@ -56,19 +55,18 @@ def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
 def compose_line(alert: Alert) -> Message:
     """A line of the run's thread: that the alert fired, who has it, when it was over; its own message says the rest."""
     over = alert.state is AlertState.RESOLVED
-    state = "resolved" if over else ("acknowledged" if alert.acked_by else "fired")
+    state = ", resolved" if over else (", acknowledged" if alert.acked_by else "")
     return Message(
-        title=f"{alert.finding.severity.capitalize()} {state}: {short_name(alert)}",
+        title=f"{alert.finding.title} ({alert.finding.severity}{state})",
         tone=Tone.GOOD if over else TONES[alert.finding.severity],
         items=story(alert),
         context=() if over else ("its message stands in the channel",),
     )
 
 
-def short_name(alert: Alert) -> str:
-    """What fires, in a few words that stay the same while its figures change."""
-    key = re.sub(r"([a-z])(\d)", r"\1 \2", alert.finding.key).replace("/", ", ")
-    return f"{alert.finding.check.replace('_', ' ')}, {key}"
+def _fact(alert: Alert, name: str) -> str:
+    """What fires, without the name of the run, which the card has in its title."""
+    return alert.finding.title.removeprefix(f"{name}: ")
 
 
 def _tone(view: RunView, firing: Sequence[Alert]) -> Tone:
@@ -86,11 +84,11 @@ def _firing(firing: Sequence[Alert]) -> str:
     return f"{len(firing)} alert{'s' if len(firing) != 1 else ''}" + (f", {owned} acknowledged" if owned else "")
 
 
-def _item(alert: Alert) -> Item:
+def _item(alert: Alert, name: str) -> Item:
     mark = Mark.FAILED if alert.finding.severity is Severity.CRITICAL else Mark.WARNING
     return Item(
         mark=mark,
-        text=short_name(alert),
+        text=_fact(alert, name),
         detail=f"since {moment(alert.since_ts)}"
         + (f", acknowledged by {person(alert.acked_by)}" if alert.acked_by else ""),
     )

@@ -9,7 +9,7 @@ from typing import Final
 from trainmaster.bot.alerting.dedup import NotifyReason
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import Told
-from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.conversation.message import ActionId, Button, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
@@ -25,11 +25,14 @@ TONES: Final[Mapping[Severity, Tone]] = {
 def compose_alert(
     alert: Alert, *, mentions: tuple[str, ...] = (), silence_s: float, silence: Silence | None = None
 ) -> Message:
-    """The alert's message as it is to read now. It names no length of time while the alert fires, so that time alone
-    never edits it."""
+    """The alert's message as it is to read now: what happened and what to press. Its figures and its log are in its
+    thread for who asks, except where nobody has to do anything: a report is its figures. It names no length of time
+    while the alert fires, so that time alone never edits it."""
     if alert.state is AlertState.RESOLVED:
         return _resolved(alert)
     finding = alert.finding
+    reports = finding.severity is Severity.INFO
+    details = None if reports else _details(finding)
     context = [f"{'since' if finding.nature is Nature.CONDITION else 'at'} {moment(alert.since_ts)}"]
     if alert.times_fired > 1:
         context.append(f"fired {alert.times_fired} times")
@@ -41,13 +44,29 @@ def compose_alert(
         title=finding.title,
         tone=TONES[finding.severity],
         body=finding.body,
-        fields=finding.fields,
-        items=(*finding.items, *(story(alert) if alert.acked_by else ())),
-        excerpt=finding.excerpt,
+        fields=finding.fields if reports else (),
+        items=(*(finding.items if reports else ()), *(story(alert) if alert.acked_by else ())),
+        excerpt=finding.excerpt if reports else "",
         context=(" · ".join(context),),
-        buttons=(*finding.buttons, *_buttons(alert, silence, silence_s)),
+        buttons=(*finding.buttons, *_buttons(alert, silence, silence_s), *_more(alert, details)),
         mentions=mentions,
+        details=details,
     )
+
+
+def _details(finding: Finding) -> Message | None:
+    """What the alert's message leaves to its thread; None when there is nothing."""
+    if not (finding.fields or finding.items or finding.excerpt):
+        return None
+    return Message(
+        title=f"{finding.title}: details", fields=finding.fields, items=finding.items, excerpt=finding.excerpt
+    )
+
+
+def _more(alert: Alert, details: Message | None) -> tuple[Button, ...]:
+    if details is None:
+        return ()
+    return (Button(action=ActionId.DETAILS, label="Details", value=alert.fingerprint),)
 
 
 def compose_word(alert: Alert, why: NotifyReason, told: Told, now: float, *, mentions: tuple[str, ...]) -> Message:
@@ -59,7 +78,7 @@ def compose_word(alert: Alert, why: NotifyReason, told: Told, now: float, *, men
     if why is NotifyReason.REFIRED:
         return replace(
             base,
-            title=f"Again, time {alert.times_fired}: {finding.title}",
+            title=f"{finding.title} (again, time {alert.times_fired})",
             fields=finding.fields,
             excerpt=finding.excerpt,
             context=(f"at {moment(alert.since_ts)}, last told {moment(told.ts)}",),
@@ -67,15 +86,15 @@ def compose_word(alert: Alert, why: NotifyReason, told: Told, now: float, *, men
     if why is NotifyReason.RAISED:
         told_as = f"It was told as {told.severity} {moment(told.ts)}."
         return replace(
-            base, title=f"Now {finding.severity}: {finding.title}", body=(told_as, *finding.body), context=hint
+            base, title=f"{finding.title} (now {finding.severity})", body=(told_as, *finding.body), context=hint
         )
     if why is NotifyReason.RESOLVED:
         # The message itself gives up the excerpt; its thread keeps it.
-        title = finding.resolution or f"Resolved: {finding.title}"
+        title = finding.resolution or f"{finding.title} (resolved)"
         return Message(title=title, tone=Tone.GOOD, items=story(alert), excerpt=finding.excerpt)
     since_ts = told.fired_ts if why is NotifyReason.ESCALATED else alert.since_ts
     ack = Button(action=ActionId.ACK, label="Acknowledge", value=alert.fingerprint)
-    title = f"Still unacknowledged after {duration(now - since_ts)}: {finding.title}"
+    title = f"{finding.title} (unacknowledged for {duration(now - since_ts)})"
     return replace(base, title=title, context=hint, buttons=(ack,))
 
 
@@ -96,13 +115,16 @@ def _resolved(alert: Alert) -> Message:
     context = [finding.hint] if finding.hint else []
     if alert.times_fired > 1:
         context.insert(0, f"fired {alert.times_fired} times")
+    details = _details(finding)
+    was = (f"Was: {finding.title}",) if finding.resolution else ()
     return Message(
-        title=finding.resolution or f"Resolved: {finding.title}",
+        title=finding.resolution or f"{finding.title} (resolved)",
         tone=Tone.GOOD,
-        body=(f"Was: {finding.title}", *finding.body),
-        fields=finding.fields,
-        items=(*finding.items, *story(alert)),
+        body=(*was, *finding.body),
+        items=story(alert),
         context=(" · ".join(context),) if context else (),
+        buttons=_more(alert, details),
+        details=details,
     )
 
 

@@ -71,7 +71,7 @@ class Sender:
         found = await self._find(delivery)
         message, plainer = delivery.message, False
         if self._undigested[delivery.key] > self._limits.internal_errors:
-            message, plainer = plainer_forms(message, INTERNAL_ERROR)[0], True
+            message, plainer = plainer_forms(message)[0], True
         try:
             reason, posted = await self._send_in_a_form(delivery, message, found)
         except ChatError as error:
@@ -121,7 +121,7 @@ class Sender:
             if not error.content:
                 raise
             refusal = error
-        for form in plainer_forms(message, refusal.slug):
+        for form in plainer_forms(message):
             _LOG.warning("%s version %d: refused (%s)", delivery.key, delivery.version, refusal)
             try:
                 _, posted = await self._send_as(delivery, form, found)

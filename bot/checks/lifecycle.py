@@ -12,6 +12,8 @@ from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.words import counted
+from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.facts import Event, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.job import EndCause
@@ -97,6 +99,11 @@ def _rollback_button(view: RunView) -> tuple[Button, ...]:
     )
 
 
+def _resume_button(view: RunView, event: Event) -> tuple[Button, ...]:
+    word = StartWord(run=view.run, attempt=event.attempt).text
+    return (Button(action=ActionId.RESUME_RUN, label="Resume", value=word, style=ButtonStyle.PRIMARY),)
+
+
 def _started(view: RunView, event: Event) -> Finding:
     from_epoch = event.integer("from_epoch")
     again = f"resumed with epoch {from_epoch}" if from_epoch is not None else "started"
@@ -147,6 +154,7 @@ def _stopped(view: RunView, event: Event) -> Finding:
             "training stopped on request before it had trained anything",
             body=(f"The run stands where it stood, {stands}, and can be resumed from there.",),
             hint="/train resume",
+            buttons=_resume_button(view, event),
         )
     return _occurrence(
         view,
@@ -163,6 +171,7 @@ def _stopped(view: RunView, event: Event) -> Finding:
             *_job_text(view),
         ),
         hint="/train resume" if resumable else "/train execute rollback",
+        buttons=_resume_button(view, event) if resumable else (),
     )
 
 
@@ -175,14 +184,16 @@ def _job_text(view: RunView) -> tuple[str, ...]:
 
 
 def _gave_up(view: RunView, event: Event) -> Finding:
+    skipped = event.integer("skipped_epoch") or 0
+    after = f" after {counted(skipped, 'bad batch', 'bad batches')}" if skipped else ""
     return _occurrence(
         view,
         event,
         Severity.CRITICAL,
-        f"the guard gave up at epoch {event.integer('epoch')}, batch {event.integer('batch')}",
-        body=(event.text("why") or "It gave no reason.",),
+        f"gave up{after} in epoch {_known(event, 'epoch')}",
+        body=(event.text("why") or "It gave no reason.", "Nothing trains until somebody decides."),
         fields=(
-            ("Skipped in this epoch", f"{event.integer('skipped_epoch') or 0:,}"),
+            ("Batch", f"{_known(event, 'batch')}"),
             ("Skipped in a row", f"{event.integer('streak') or 0:,}"),
         ),
         hint="/train execute rollback",

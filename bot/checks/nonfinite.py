@@ -104,7 +104,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
         title=f"{view.name}: {REASON_TEXT.get(last.reason, last.reason)} in {where}"
         + (" (drill)" if last.drill else ""),
         body=(f"{count} in epoch {epoch.epoch}: {fate}.", *([said] if (said := replays_text(epoch)) else [])),
-        fields=_fields(last, epoch),
+        fields=_fields(last),
         hint=f"/train epoch {epoch.epoch} progress",
         resolution=f"{view.name}: epoch {epoch.epoch} is healthy again after {count} ({fate})",
         buttons=(
@@ -118,11 +118,8 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
     )
 
 
-def _fields(last: BadBatchFact, epoch: EpochView) -> tuple[tuple[str, str], ...]:
+def _fields(last: BadBatchFact) -> tuple[tuple[str, str], ...]:
     fields = [
-        ("Epoch", f"{epoch.epoch}" + (f" of {epoch.epochs}" if epoch.epochs else "")),
-        ("Batch", f"{last.batch:,}" + (f" of {epoch.batches:,}" if epoch.batches else "")),
-        ("Bad in this epoch", f"{epoch.num_bad:,} ({epoch.num_skipped:,} skipped)"),
         ("Loss", losses_text(last.losses) or "unknown"),
     ]
     if last.grad_norm is not None:

@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from trainmaster.bot.core.conversation.message import Item
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, Vote, refusal
 from trainmaster.bot.core.decisions.audit import AuditEntry
 from trainmaster.bot.core.decisions.operation import Operation
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import CommandError, StoreError
-from trainmaster.bot.operations import messages
+from trainmaster.bot.operations import messages, question
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.new_operation import new_rollback
 from trainmaster.bot.operations.on_call import OnCall
@@ -63,16 +64,22 @@ class Approvals:
         now: float,
         changed: Sequence[Difference] = (),
         why: str = "",
+        ended_epoch: int | None = None,
+        criteria: tuple[Item, ...] = (),
+        expires_ts: float | None = None,
     ) -> tuple[Approval, bool]:
         """The question is pending, and whether it is new: an unchanged plan keeps the question that was asked before,
-        a changed one voids it. ``why`` is what made the bot ask by itself; then it waits at least as long as a storm's.
+        a changed one voids it, and so does the end of an epoch (``ended_epoch``, which went as ``criteria`` say).
+        ``why`` is what made the bot ask by itself; then it waits at least as long as a storm's, unless ``expires_ts``
+        says how long.
 
         Raises:
             StoreError: it could not be recorded; nothing was asked.
         """
         with self.transactions.transaction():
             for old in self.store.pending(plan.run):
-                if old.plan.digest == plan.digest and now < old.expires_ts:
+                same = old.plan.digest == plan.digest and old.ended_epoch == (ended_epoch or old.ended_epoch)
+                if same and now < old.expires_ts:
                     return old, False
                 self.close(old, ApprovalState.VOID, by=None, now=now, reason="A newer question replaced it.")
             approval = Approval(
@@ -82,9 +89,11 @@ class Approvals:
                 channel=channel,
                 thread_of=thread_of,
                 created_ts=now,
-                expires_ts=now + self._ttl_s(why),
+                expires_ts=expires_ts if expires_ts is not None else now + self._ttl_s(why),
                 required=self.limits.approvals_required,
                 why=why,
+                ended_epoch=ended_epoch,
+                criteria=criteria,
             )
             if not self.store.create(approval):
                 raise StoreError("approval-id", f"approval {approval.id} exists already.", "ask again")
@@ -278,7 +287,7 @@ class Approvals:
         told = dict.fromkeys([*waiting, *(self.limits.escalate_to if loud else ())])
         self.outbox.put(
             f"{approval.card}/reminder/{number}",
-            messages.reminder(approval, tuple(told), now),
+            question.reminder(approval, tuple(told), now),
             channel=approval.channel,
             thread_of=None if loud else approval.card,
         )
@@ -286,7 +295,7 @@ class Approvals:
     def _show(self, approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[Difference] = ()) -> None:
         self.outbox.put(
             approval.card,
-            messages.card(approval, on_call=on_call, changed=changed),
+            question.card(approval, on_call=on_call, changed=changed),
             channel=approval.channel,
             thread_of=approval.thread_of,
         )

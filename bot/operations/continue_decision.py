@@ -48,12 +48,13 @@ class ContinueDecision:
         with self.transactions.transaction():
             self.intents.put(intent)
             self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+            self.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
             for approval in self.approvals.pending(view.run):
                 self.questions.reject(approval, by=user, now=now, reason=f"Continue forward. {why}".strip())
         because = f"Because: {why}" if why else "No reason was given."
         where = f" Decided in attempt {view.attempt}" + (f", epoch {epoch}." if epoch is not None else ".")
         title = f"{view.name} goes on without a rollback"
         if not view.state.active:
-            title = f"No rollback of {view.name}: it is {view.state.value} and stays so"
+            title = f"{view.name}: no rollback; it is {view.state.value} and stays so"
             where += " /train resume starts it again."
         return Reply(message=Message(title=title, body=(f"Decided by {person(user)}. {because}{where}",)))

@@ -14,7 +14,7 @@ async def stop_without_journal(world: World, operation: Operation) -> str:
     try:
         return await stop_process(context)
     except TrainmasterError as error:
-        return str(error)
+        return error.told
 
 
 def _forget(_operation: Operation, _entry: JournalEntry) -> None:

@@ -136,7 +136,7 @@ class Engine:
         reversible = context.operation.reversible
         direction = Direction.UNDO if reversible else Direction.FORWARD
         context.commit(
-            replace(context.operation, problem=str(error), direction=direction), EntryKind.FAILED, str(error)
+            replace(context.operation, problem=error.told, direction=direction), EntryKind.FAILED, str(error)
         )
         if reversible:
             await self._undo(context)
@@ -160,7 +160,8 @@ class Engine:
             except (FencedError, JournalError):
                 raise
             except (TrainmasterError, TimeoutError) as error:
-                problem = f"{context.operation.problem} Undoing step {step} failed too: {error}"
+                why = error.told if isinstance(error, TrainmasterError) else f"{error}"
+                problem = f"{context.operation.problem} Undoing step {step} failed too: {why}"
                 context.commit(replace(context.operation, problem=problem), EntryKind.FAILED, str(error))
                 await self._call_a_person(context)
                 return
@@ -184,7 +185,8 @@ class Engine:
         except (FencedError, JournalError):
             raise
         except TrainmasterError as error:
-            context.commit(replace(operation, problem=f"Emergency stop failed: {error}"), EntryKind.FAILED, str(error))
+            problem = f"Emergency stop failed: {error.told}"
+            context.commit(replace(operation, problem=problem), EntryKind.FAILED, str(error))
             await self._call_a_person(context)
             return
         halted = replace(context.operation, halted_by=user, problem=f"Emergency stop: {text}.")

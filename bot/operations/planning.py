@@ -9,18 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainmaster.bot.core.decisions.choices import incidents_of, options_of
 from trainmaster.bot.core.decisions.plan import (
-    Incident,
     Keeper,
     Launch,
-    Option,
-    OptionName,
     RollbackPlan,
     SettingChange,
     Target,
 )
 from trainmaster.bot.core.run.facts import CheckpointFact, ProcessStatus
-from trainmaster.bot.core.run.forecast import Forecast, batch_s, epochs_end_ts, forecast
+from trainmaster.bot.core.run.forecast import Forecast, batch_s, forecast
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -218,14 +216,10 @@ def make_plan(
         level_before=record.level,
         level_after=level_after,
         settings=settings,
-        incidents=tuple(
-            Incident(epoch=epoch.epoch, num_bad=epoch.num_bad, num_skipped=epoch.num_skipped)
-            for epoch in view.story()
-            if epoch.num_bad
-        ),
+        incidents=incidents_of(view),
         gives_up=gives_up,
         gives_up_s=gives_up_s,
-        options=_options(times, target, view, gives_up_s),
+        options=options_of(times, target, view, gives_up_s),
         risks=_risks(view, target, settings, times, launch),
         launch=launch,
         made_ts=now,
@@ -311,27 +305,6 @@ def _lost_s(view: RunView, gives_up: Sequence[int]) -> float | None:
     return total_s
 
 
-def _options(times: Forecast, target: Target, view: RunView, gives_up_s: float | None) -> tuple[Option, ...]:
-    epochs = view.total_epochs
-    now = Option(
-        name=OptionName.NOW,
-        start_ts=times.now,
-        end_ts=epochs_end_ts(times, start_ts=times.now, from_epoch=target.epoch, epochs=epochs),
-        lost_s=gives_up_s,
-    )
-    if times.epoch_end_ts is None or times.epoch_left_s is None:
-        return (now,)
-    wait = Option(
-        name=OptionName.AFTER_EPOCH,
-        start_ts=times.epoch_end_ts,
-        end_ts=epochs_end_ts(times, start_ts=times.epoch_end_ts, from_epoch=target.epoch, epochs=epochs),
-        lost_s=None if gives_up_s is None else gives_up_s + times.epoch_left_s,
-        note=f"less if the checkpoint of epoch {times.epoch} turns out clean",
-    )
-    forward = Option(name=OptionName.CONTINUE, start_ts=None, end_ts=times.run_end_ts, lost_s=0.0)
-    return now, wait, forward
-
-
 def _risks(
     view: RunView, target: Target, settings: Sequence[SettingChange], times: Forecast, launch: Launch
 ) -> tuple[str, ...]:
@@ -357,7 +330,8 @@ def _risks(
     images = {image for epoch in view.story() for bad in epoch.bad_batches for image in bad.images}
     if images:
         risks.append(
-            f"The {len(images)} images of the bad batches will come again; one incident convicts none of them."
+            f"The {len(images)} images of the bad batches will be trained on again: a bad batch does not tell which of "
+            "its images was at fault."
         )
     if view.beat is not None and view.beat.phase is Phase.VALIDATING:
         risks.append("Validation is running and will be lost; its epoch's checkpoint is not saved yet.")

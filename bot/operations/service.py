@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from trainmaster.bot.core.conversation.message import Message, Reply, Tone
-from trainmaster.bot.core.conversation.tokens import actor, moment, person
+from trainmaster.bot.core.conversation.message import Message, Reply
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.operation import IntentKind, Operation
 from trainmaster.bot.core.decisions.order import (
@@ -18,28 +18,32 @@ from trainmaster.bot.core.decisions.order import (
     ProposeRollback,
     ResumeLater,
     ResumeRun,
+    RollBackAfterEpoch,
     ShowArchives,
     ShowAudit,
     ShowCheckpoints,
     StopAfterEpoch,
     StopNow,
 )
+from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations import messages
+from trainmaster.bot.operations import messages, question
+from trainmaster.bot.operations.after_epoch import AfterEpoch
 from trainmaster.bot.operations.approval import new_id
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.continuation import Continuations
 from trainmaster.bot.operations.continue_decision import ContinueDecision
 from trainmaster.bot.operations.engine import Engine
 from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planned import planned_text
 from trainmaster.bot.operations.records import Records
 from trainmaster.bot.operations.resume_requests import Resumes
 from trainmaster.bot.operations.run_looks import RunLooks, no_notice
 from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.operations.stop_requests import Stops
-from trainmaster.bot.operations.timers import Timers, due_of, intent_to_resume
+from trainmaster.bot.operations.timers import Timers, intent_to_resume
 
 _RECONCILED_ENTRIES = 200
 """A yes that an earlier process could not commit is among the newest entries: it was that process's last act."""
@@ -57,6 +61,7 @@ class Operations:
     instance: ProcessIdentity
     notify: Callable[[], None] = no_notice
     make_id: Callable[[], str] = new_id
+    report_limits: ReportLimits = ReportLimits()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         books = self.books
@@ -82,6 +87,14 @@ class Operations:
             notify=self.notify,
         )
         self._runner = OperationTasks(engine, books.operations, self.world.driver, self.world.clock, self.instance)
+        self._after_epoch = AfterEpoch(
+            world=self.world,
+            questions=self._questions,
+            books=books,
+            instance=self.instance,
+            start=self._runner.start,
+            report=self.report_limits,
+        )
         self._records = Records(world=self.world, audit=books.audit, host=self.instance.host)
         self._resumes = Resumes(
             world=self.world,
@@ -127,6 +140,8 @@ class Operations:
                 return await self._propose(order)
             case Decide():
                 return await self._decide(order)
+            case RollBackAfterEpoch():
+                return await self._roll_back_after_epoch(order)
             case ContinueRun():
                 return await self._continue(order)
             case StopNow():
@@ -151,10 +166,8 @@ class Operations:
         self._refuse_if_busy(view)
         now = self.world.clock.now()
         plan = await self.world.planner.plan(view, now, to_epoch=order.to_epoch, level=order.level)
-        goal = f"{view.name} to epoch {plan.target.epoch}"
         if order.dry_run:
-            title = f"Plan only: roll back {goal}. Nothing was asked, nothing was done."
-            return Reply(message=messages.plan_message(plan, title=title, tone=Tone.NEUTRAL))
+            return Reply(message=question.dry_plan(plan), thread=(question.details(plan),))
         approval, new, on_call = await self._questions.ask_people(
             plan, order.user, now=self.world.clock.now(), channel=order.channel, thread_of=order.thread_of
         )
@@ -163,8 +176,8 @@ class Operations:
         text = f"Asked the people on call: {deciders}. Nothing happens before they approve."
         if not new:
             text = f"Asked before, at {moment(approval.created_ts)}, nothing has changed since. Open to: {deciders}."
-        title = f"Rollback of {goal}: {'asked' if new else 'already asked'}"
-        message = Message(title=title, body=(text,), context=(f"approval {approval.id}",))
+        title = f"{view.name}: rollback to epoch {plan.target.epoch} {'asked' if new else 'already asked'}"
+        message = Message(title=title, body=(text,), context=("/train status",))
         return Reply(message=message, private=True, card=approval.card)
 
     async def _decide(self, order: Decide) -> Reply:
@@ -182,6 +195,12 @@ class Operations:
         self.notify()
         if decision.operation is not None:
             self._runner.start(decision.operation)
+        return Reply(message=messages.answer(decision.outcome, decision.approval, sorted(on_call)), private=True)
+
+    async def _roll_back_after_epoch(self, order: RollBackAfterEpoch) -> Reply:
+        on_call = await self._on_call.now()
+        decision = await self._after_epoch.choose(order.approval_id, order.user, on_call, channel=order.channel)
+        self.notify()
         return Reply(message=messages.answer(decision.outcome, decision.approval, sorted(on_call)), private=True)
 
     async def _continue(self, order: ContinueRun) -> Reply:
@@ -264,6 +283,8 @@ class Operations:
         an operation that lost its task or its owner goes on."""
         if self.books.approvals.pending():
             self._questions.tend(sorted(await self._on_call.or_seen()), now)
+        if self.books.approvals.pending() or self.books.intents.all(IntentKind.ROLL_BACK_AFTER_EPOCH):
+            await self._after_epoch.tend(frozenset(await self._on_call.or_seen()))
         await self._stops.tend()
         await self._timers.tend()
         await self.go_on()
@@ -307,23 +328,14 @@ class Operations:
 
     def planned(self, run: str) -> tuple[str, ...]:
         """What is planned for the run and under way on it, a sentence each, what is under way first."""
-        told = []
-        operation, question = self.open(run), self.pending(run)
-        stop = self.books.intents.get(run, IntentKind.STOP_AFTER_EPOCH)
-        if operation is not None:
-            told.append(f"Under way since {moment(operation.created_ts)}: {operation.kind}, in step {operation.step}.")
-        if question is not None:
-            told.append(
-                f"Open question: a rollback to epoch {question.plan.target.epoch}, asked for by "
-                f"{actor(question.requester)}, until {moment(question.expires_ts)}."
-            )
-        later = self.books.intents.get(run, IntentKind.RESUME_AT)
-        if later is not None:
-            told.append(f"Planned: it will be resumed {moment(due_of(later))}, asked for by {person(later.user)}.")
-        if stop is not None:
-            when = f"epoch {stop.epoch}" if stop.epoch else "the first epoch"
-            told.append(f"Planned: it will be stopped after {when}, asked for by {person(stop.user)}.")
-        return tuple(told)
+        intents = self.books.intents
+        return planned_text(
+            operation=self.open(run),
+            question=self.pending(run),
+            resume=intents.get(run, IntentKind.RESUME_AT),
+            back=intents.get(run, IntentKind.ROLL_BACK_AFTER_EPOCH),
+            stop=intents.get(run, IntentKind.STOP_AFTER_EPOCH),
+        )
 
     def run_of(self, key: str) -> str | None:
         """The run that the message with this key is about, if it is one of ours."""

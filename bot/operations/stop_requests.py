@@ -64,7 +64,7 @@ class Stops:
         try:
             self.audit.append(user, "stop.begin", view.run, {"attempt": view.attempt, "state": view.state.value}, now)
         except StoreError as error:
-            unrecorded = str(error)
+            unrecorded = error.told
         try:
             busy = next(iter(self.operations.open(view.run)), None)
             if busy is not None:
@@ -75,6 +75,7 @@ class Stops:
                 if created:
                     self.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
                     self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+                    self.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
                     taken_back = self.intents.drop(view.run, IntentKind.RESUME_AT)
                     if then is not None:
                         self.intents.put(then)
@@ -83,7 +84,7 @@ class Stops:
         except StoreError as error:
             _LOG.exception("emergency stop of %s goes ahead without a journal", view.run)
             text = await stop_without_journal(self.world, self._stop(view, user, channel=channel, thread_of=thread_of))
-            return _stopped_unrecorded(view, text, str(error))
+            return _stopped_unrecorded(view, text, error.told)
         self.runner.start(operation)
         over = operation.process is not None and (await self.world.inspect(operation.process)).over
         message = _stopping(view, operation, unrecorded, over=over)
@@ -165,7 +166,7 @@ class Stops:
         if unrecorded:
             body.append(f"This is not in the audit log: {unrecorded}")
         return Reply(
-            message=Message(title=f"Stopping {name}: the {busy.kind} ends now", tone=Tone.PROGRESS, body=tuple(body)),
+            message=Message(title=f"{name}: stopping, the {busy.kind} ends now", tone=Tone.PROGRESS, body=tuple(body)),
             private=not unrecorded,
         )
 
@@ -188,7 +189,7 @@ def _stopping(view: RunView, operation: Operation, unrecorded: str, *, over: boo
     body = [f"{what} {asked}. Its message shows how it goes."]
     if unrecorded:
         body.append(f"This stop is not in the audit log: {unrecorded}")
-    return Message(title=f"Stopping {view.name}", tone=Tone.PROGRESS, body=tuple(body))
+    return Message(title=f"{view.name}: stopping", tone=Tone.PROGRESS, body=tuple(body))
 
 
 def _stopped_unrecorded(view: RunView, text: str, error: str) -> Reply:

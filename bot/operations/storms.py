@@ -92,7 +92,7 @@ class Storms:
             try:
                 now = self._clock.now()
                 plan = await self._planner.plan(view, now, to_epoch=None, level=None)
-                why = f"{storm.why} Proposed: stop, strengthen and roll back at once."
+                why = storm.why[:1].upper() + storm.why[1:]
                 await self._questions.ask_people(plan, REQUESTER, now=self._clock.now(), why=why)
                 self._notify()
             except CommandError as error:
@@ -125,10 +125,10 @@ class Storms:
     async def _tell(self, view: RunView, storm: Storm, error: CommandError) -> None:
         """There is no plan to put to anybody: that is said, with the reason and what is left to do."""
         message = Message(
-            title=f"{view.name} needs a decision, and no rollback is possible",
+            title=f"{view.name}: needs a decision, and no rollback is possible",
             tone=Tone.CRITICAL,
             body=(f"Why now: {storm.why}", f"No rollback: {error.message}"),
-            context=tuple(part for part in (error.hint, error.slug) if part),
+            context=(error.hint,) if error.hint else (),
             mentions=tuple(sorted(await self._on_call.or_seen())),
         )
         with self._transactions.transaction():

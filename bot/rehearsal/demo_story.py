@@ -246,7 +246,7 @@ async def _report(stage: Stage) -> str:
 
 async def _proposed(stage: Stage) -> str:
     await _ask(stage, ANNA, "execute rollback", "oll back")
-    stage.saw["card"] = await _see(stage, "Roll back digits", '"approve"', timeout_s=ANSWER_TIMEOUT_S)
+    stage.saw["card"] = await _see(stage, "digits: roll back to epoch", '"approve"', timeout_s=ANSWER_TIMEOUT_S)
     return "Anna asks for a rollback: the plan stands in the channel, with Approve and Reject"
 
 

@@ -149,7 +149,7 @@ class Answers:
         await _in_a_form(message, lambda form: self._respond_once(form, place, public=public))
 
     async def _respond_once(self, message: Message, place: Place, *, public: bool) -> None:
-        rendered = render(message)
+        rendered = render(message, self._chat.names())
         payload: dict[str, Any] = {
             "text": rendered.text,
             "blocks": list(rendered.blocks),
@@ -180,7 +180,7 @@ async def _in_a_form(message: Message, send: Callable[[Message], Awaitable[T]]) 
         return await send(message)
     except ChatError as error:
         refusal = error
-    for form in plainer_forms(message, refusal.slug):
+    for form in plainer_forms(message):
         if not _is_about_content(refusal):
             break
         _LOG.warning("an answer was refused: %s", refusal)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.tokens import NOBODY_KNOWN
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.ports import ChatRefused, MessageGone, Posted
 from trainmaster.bot.slack.faults import translated
@@ -44,9 +45,15 @@ class SlackChat:
     """Posts, edits, and knows who is on call. Retries nothing: the outbox does, and minds the order."""
 
     def __init__(
-        self, client: AsyncWebClient, on_call: OnCallSource, monotonic: Callable[[], float] = time.monotonic
+        self,
+        client: AsyncWebClient,
+        on_call: OnCallSource,
+        monotonic: Callable[[], float] = time.monotonic,
+        names: Callable[[], Mapping[str, str]] = lambda: NOBODY_KNOWN,
     ) -> None:
+        """``names`` is what people are called, by id, as far as that is known."""
         self._client = client
+        self.names = names
         self._on_call = on_call
         self._monotonic = monotonic
         self._members: frozenset[str] = frozenset()
@@ -58,7 +65,7 @@ class SlackChat:
 
     async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
         """As :class:`trainmaster.bot.ports.Chat` says of it."""
-        rendered = render(message)
+        rendered = render(message, self.names())
         async with self._minding(message), translated(f"posting to {channel}"):
             answer = await self._client.chat_postMessage(
                 channel=channel,
@@ -76,7 +83,7 @@ class SlackChat:
 
     async def update(self, posted: Posted, message: Message) -> None:
         """As :class:`trainmaster.bot.ports.Chat` says of it."""
-        rendered = render(message)
+        rendered = render(message, self.names())
         async with self._minding(message), translated(f"editing a message in {posted.channel}"):
             await self._client.chat_update(
                 channel=posted.channel, ts=posted.ts, text=rendered.text, blocks=list(rendered.blocks)
@@ -144,7 +151,7 @@ class SlackChat:
         Raises:
             ChatError: as :meth:`post`.
         """
-        rendered = render(message)
+        rendered = render(message, self.names())
         async with translated(f"answering in {channel}"):
             await self._client.chat_postEphemeral(
                 channel=channel, user=user, text=rendered.text, blocks=list(rendered.blocks), thread_ts=thread_ts

@@ -118,18 +118,19 @@ class SlackConnection:
         self._proxy_cleared = is_loopback_url(access.api_url)
         self._session = aiohttp.ClientSession(timeout=_REQUEST_TIMEOUT)
         self._client = self._make_client([AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler()])
-        self._answering_chat = SlackChat(self._client, access.on_call)
-        self._chat = SlackChat(self._make_client([]), access.on_call)
         self.files = SlackFiles(self._make_client([]), self._session)
         self._illustrate: Illustrate | None = None
         self._channel = access.channel
         self.people = SlackPeople(self._client, lambda: self._channel)
+        self._answering_chat = SlackChat(self._client, access.on_call, names=lambda: self.people.names)
+        self._chat = SlackChat(self._make_client([]), access.on_call, names=lambda: self.people.names)
         self._identity: Identity | None = None
         self._inbox: Inbox | None = None
         self._app: AsyncApp | None = None
         self._socket: AsyncSocketModeHandler | None = None
         self._opened_at = float("-inf")
         self._keeper: asyncio.Task[None] | None = None
+        self._learner: asyncio.Task[None] | None = None
 
     @property
     def chat(self) -> SlackChat:
@@ -191,6 +192,9 @@ class SlackConnection:
         register(self._app, self._inbox)
         await self._open_socket()
         self._keeper = self._keeper or asyncio.create_task(self._keep_open(), name="slack-socket")
+        self._learner = self._learner or asyncio.create_task(
+            self.people.learn(self._access.on_call.users), name="slack-names"
+        )
         return identity
 
     async def check_token(self) -> Identity:
@@ -258,11 +262,12 @@ class SlackConnection:
 
     async def close(self) -> None:
         """Answers under way are finished, nothing stays open."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-            self._keeper = None
+        for task in (self._keeper, self._learner):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        self._keeper = self._learner = None
         await self._close_socket(self._socket)
         self._socket = None
         if self._inbox is not None:

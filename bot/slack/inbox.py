@@ -233,7 +233,8 @@ async def _told(answer: Awaitable[Reply | None], id_: str, what: str) -> Reply |
 
 def _failure(error: TrainmasterError) -> Reply:
     title = error.message[:1].upper() + error.message[1:]
-    context = (error.hint, error.slug) if error.hint else (error.slug,)
+    _LOG.info("refused: %s", error)
+    context = (error.hint,) if error.hint else ()
     return Reply(message=Message(title=title, tone=Tone.WARNING, context=context), private=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from slack_sdk.web.async_client import AsyncWebClient
@@ -23,6 +23,8 @@ ASK_S: Final = 2.0
 _MAX_OFFSET_S: Final = 14 * 3600
 _PAGE: Final = 1000
 _MAX_PAGES: Final = 20
+_MAX_NAME_CHARS: Final = 60
+"""Of a name in a notification; Slack takes 80."""
 
 
 class SlackPeople:
@@ -37,6 +39,8 @@ class SlackPeople:
         self.team: str | None = None
         """The bot's own workspace, once it has signed in."""
         self._known: dict[str, tuple[float, Standing]] = {}
+        self.names: dict[str, str] = {}
+        """What people are called, by id, of those who were looked up."""
         self._members: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
     async def standing(self, user: str) -> Standing:
@@ -51,7 +55,10 @@ class SlackPeople:
             _LOG.warning("who %s is could not be found out: %s", user, error or "no answer in time")
             return Standing.UNKNOWN
         described: Any = answer.get("user")
-        found = standing_of(described if isinstance(described, dict) else {}, self.team)
+        described = described if isinstance(described, dict) else {}
+        found = standing_of(described, self.team)
+        if name := name_of(described):
+            self.names[user] = name
         self._known[user] = (self._monotonic() + CACHE_S, found)
         return found
 
@@ -79,6 +86,12 @@ class SlackPeople:
             return True
         begin, end = _number(answer.get("next_dnd_start_ts")), _number(answer.get("next_dnd_end_ts"))
         return answer.get("dnd_enabled") is True and begin <= now < end
+
+    async def learn(self, users: Iterable[str]) -> None:
+        """The names of these people are known, as far as Slack tells them in time."""
+        for user in users:
+            if user not in self.names:
+                await self.standing(user)
 
     async def is_member(self, user: str) -> bool:
         """Whether the person is in the alert channel; False when Slack does not say."""
@@ -119,6 +132,14 @@ class SlackPeople:
             if not cursor:
                 break
         return frozenset(found)
+
+
+def name_of(user: dict[str, Any]) -> str:
+    """What the person is called, of the object that ``users.info`` tells; empty when it does not say."""
+    profile: Any = user.get("profile")
+    told = (*((profile.get("display_name"), profile.get("real_name")) if isinstance(profile, dict) else ()),)
+    named = (one for one in (*told, user.get("real_name"), user.get("name")) if isinstance(one, str))
+    return next((one for one in (" ".join(named_.split()) for named_ in named) if one), "")[:_MAX_NAME_CHARS]
 
 
 def standing_of(user: dict[str, Any], team: str | None) -> Standing:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.bot.core.conversation.message import Button, Item, Mark, Message, Table, Tone
 from trainmaster.bot.core.conversation.plainer import Words
+from trainmaster.bot.core.conversation.tokens import NOBODY_KNOWN
 from trainmaster.bot.slack import blocks, limits
 from trainmaster.bot.slack.blocks import BlockPart
 from trainmaster.bot.slack.text import clean, code_block, fit, literal, mrkdwn, one_line, plain, utf8_len
@@ -57,11 +58,12 @@ class _Room:
         return part
 
 
-def render(message: Message) -> Rendered:
-    """``message`` in Block Kit. What does not fit is cut, and the small print says what was left out."""
+def render(message: Message, names: Mapping[str, str] = NOBODY_KNOWN) -> Rendered:
+    """``message`` in Block Kit, its buttons under its first lines, above the fold of a phone. What does not fit is cut,
+    and the small print says what was left out. ``names`` is what people are called, by id, for the notification."""
     if isinstance(message, Words):
         mentions = _mentions(message.mentions, limits.MENTIONS_SHARE)
-        return Rendered(text=f"{mentions} {_text(message)}".strip(), blocks=())
+        return Rendered(text=f"{_text(message, names)} {mentions}".strip(), blocks=())
     room = _Room()
     title, titled = _title(message, room.open(limits.TITLE_SHARE))
     room.spend(titled)
@@ -73,12 +75,12 @@ def render(message: Message) -> Rendered:
     body = room.spend(_body(title, message.body, mentions, room.open(limits.BODY_SHARE)))
     excerpt = room.spend(_excerpt(message.excerpt, room.open(limits.EXCERPT_SHARE)))
     table = room.spend(_table(message.table, room.open(limits.TABLE_SHARE)))
-    shown = (body, fields, items, excerpt, table, buttons)
+    shown = (body, buttons, fields, items, excerpt, table)
     left_out = [what for part in (titled, *shown) for what in part.left_out]
     small_print = _context(message.context, left_out, limits.CONTEXT_SHARE)
     pictures = BlockPart(blocks=tuple(map(blocks.image, message.pictures[: limits.MAX_PICTURES])))
     parts = (*shown, pictures, small_print)
-    return Rendered(text=_text(message), blocks=tuple(block for part in parts for block in part.blocks))
+    return Rendered(text=_text(message, names), blocks=tuple(block for part in parts for block in part.blocks))
 
 
 def _title(message: Message, room: int) -> tuple[str, BlockPart]:
@@ -223,13 +225,41 @@ def _context(texts: Sequence[str], left_out: Sequence[str], room: int) -> BlockP
     return BlockPart(blocks=(blocks.context(shown),) if shown else ())
 
 
-def _text(message: Message) -> str:
-    """The whole message in words, as far as an edit can carry them: a screen reader says this and not the blocks."""
-    lines = [_SIGNS[message.tone] + (one_line(message.title) or _UNTITLED), *message.body]
-    lines += [f"{one_line(label)}: {one_line(value)}" for label, value in message.fields]
-    lines += [f"{_MARKS[item.mark]} {one_line(item.text)} {one_line(item.detail)}".rstrip() for item in message.items]
-    text, _ = fit(plain("\n".join(line for line in lines if line.strip())), limits.TEXT_BYTES, utf8_len)
+def _text(message: Message, names: Mapping[str, str]) -> str:
+    """The whole message in words, its details included, as far as an edit can carry them: a screen reader says this and
+    not the blocks, and a lock screen shows how it begins: with the run and the fact."""
+    told = _Once()
+    lines = [told.line(one_line(message.title) or _UNTITLED), *(told.line(line) for line in _lines(message))]
+    if message.details is not None:
+        lines += [told.line(line) for line in _lines(message.details)]
+    text, _ = fit(plain("\n".join(line for line in lines if line.strip()), names), limits.TEXT_BYTES, utf8_len)
     return text
+
+
+class _Once:
+    """Lines that were said before are not said again."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def line(self, text: str) -> str:
+        key = text.strip()
+        new = key not in self._said
+        self._said.add(key)
+        return text if new else ""
+
+
+def _lines(message: Message) -> Iterator[str]:
+    yield from message.body
+    if message.table is not None:
+        for row in message.table.rows:
+            named = zip(message.table.header, row, strict=False)
+            yield ", ".join(f"{one_line(name)} {one_line(cell)}".strip() for name, cell in named)
+    for label, value in message.fields:
+        yield f"{one_line(label)}: {one_line(value)}"
+    for item in message.items:
+        yield f"{_MARKS[item.mark]} {one_line(item.text)} {one_line(item.detail)}".rstrip()
+    yield from message.excerpt.split("\n")[-limits.EXCERPT_LINES :]
 
 
 def _words(*counts: tuple[int, str, str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -81,9 +81,10 @@ def mrkdwn(text: str, *, bold: bool = False) -> Iterator[str]:
         yield from _words(line, at, len(line), suspects)
 
 
-def plain(text: str) -> Iterator[str]:
-    """Pieces of core text for the notification and for titles: tokens in words, the rest escaped."""
-    return literal(tokens.plain(clean(text)))
+def plain(text: str, names: Mapping[str, str] = tokens.NOBODY_KNOWN) -> Iterator[str]:
+    """Pieces of core text for the notification and for titles: tokens in words, the rest escaped. ``names`` is what
+    people are called, by id."""
+    return literal(tokens.plain(clean(text), names))
 
 
 def date(ts: float) -> str:

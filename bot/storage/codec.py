@@ -28,7 +28,11 @@ _T = TypeVar("_T")
 def encode_message(message: Message) -> str:
     """One line of JSON; what is no valid Unicode, which Slack refuses, becomes a question mark. Pictures are kept
     beside it."""
-    record = {name: value for name, value in asdict(message).items() if name != "pictures"}
+    record = {
+        name: value
+        for name, value in asdict(message).items()
+        if name != "pictures" and (name != "details" or value is not None)
+    }
     text = json.dumps(_resting(record), separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8", "replace").decode("utf-8")
 
@@ -66,8 +70,11 @@ def decode_message(text: str) -> Message:
     Raises:
         ValueError: it is no JSON object.
     """
-    record = _object(text)
-    table = record.get("table")
+    return _message(_object(text))
+
+
+def _message(record: Mapping[str, Any]) -> Message:
+    table, details = record.get("table"), record.get("details")
     return Message(
         title=awake(record.get("title", "")),
         tone=_member(Tone, record.get("tone")) or Tone.NEUTRAL,
@@ -81,6 +88,7 @@ def decode_message(text: str) -> Message:
         context=_texts(record.get("context")),
         buttons=_each(record.get("buttons"), _button),
         mentions=_texts(record.get("mentions")),
+        details=_message({**details, "details": None}) if isinstance(details, dict) else None,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
-from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.conversation.message import ActionId, Message, Tone
 from trainmaster.bot.ports import Posted
 from trainmaster.bot.storage.codec import content_hash, decode_message, encode_message, sql_text
 from trainmaster.bot.storage.database import Database
@@ -123,6 +123,11 @@ class MessageStore:
         if not rows or rows[0]["ts"] is None:
             return None
         return Posted(channel=rows[0]["posted_channel"], ts=rows[0]["ts"])
+
+    def read(self, key: str) -> Message | None:
+        """As :class:`trainmaster.bot.ports.Outbox` says of it."""
+        rows = self._database.rows("SELECT key, desired FROM messages WHERE key = ?", (sql_text(key),))
+        return _decoded(rows[0]) if rows else None
 
     def may_stand_twice(self, key: str) -> bool:
         """Whether it was posted again although the answer to an earlier post had been lost."""
@@ -248,7 +253,8 @@ def _urgency(message: Message, ts: str | None, *, later: bool) -> Urgency:
         return Urgency.LATER
     if message.tone is Tone.CRITICAL:
         return Urgency.NOW
-    return Urgency.SOON if message.tone is Tone.WARNING or message.buttons else Urgency.LATER
+    asks = any(button.action is not ActionId.DETAILS for button in message.buttons)
+    return Urgency.SOON if message.tone is Tone.WARNING or asks else Urgency.LATER
 
 
 def _decoded(row: sqlite3.Row) -> Message:

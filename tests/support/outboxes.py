@@ -35,6 +35,9 @@ class FakeOutbox:
             return Posted(channel="C1", ts="1.0")
         return next((Posted(channel=c, ts=ts) for (c, ts), known in self.keys.items() if known == key), None)
 
+    def read(self, key: str) -> Message | None:
+        return self.versions[key][-1] if key in self.versions else None
+
     def may_stand_twice(self, key: str) -> bool:
         return key in self.twins
 

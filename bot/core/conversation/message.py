@@ -33,6 +33,9 @@ class ActionId(StrEnum):
     CONTINUE_RUN = "continue_run"
     PROPOSE_ROLLBACK = "propose_rollback"
     RESUME_RUN = "resume_run"
+    ROLL_BACK_AFTER_EPOCH = "roll_back_after_epoch"
+    DETAILS = "details"
+    """Puts the rest of the message into its thread."""
 
 
 class ButtonStyle(StrEnum):
@@ -87,7 +90,8 @@ class Message:
     """One message. ``title`` alone must make sense: it is the notification and what a screen reader says.
 
     ``fields`` are label and value, shown in two columns. ``excerpt`` is verbatim text (log lines). ``context`` is small
-    print: ids, times, the next command. ``mentions`` are user ids that get a notification.
+    print: ids, times, the next command. ``mentions`` are user ids that get a notification. ``details`` is what stands
+    in the message's thread once somebody asks for it; the notification and a screen reader have it at once.
     """
 
     title: str
@@ -102,6 +106,7 @@ class Message:
     mentions: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     """Shown under everything that is to be read and pressed. In the outbox they are kept beside the message."""
+    details: Message | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

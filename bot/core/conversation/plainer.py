@@ -17,10 +17,9 @@ class Words(Message):
     """A message to be shown as text alone, without any blocks."""
 
 
-def plainer_forms(message: Message, slug: str) -> tuple[Message, ...]:
-    """What to try next, best first. ``slug`` names the refusal and is shown. Buttons stay in the first: a question
-    that nobody can answer is of no use."""
-    note = f"Shown without its details: Slack refused them ({slug})."
+def plainer_forms(message: Message) -> tuple[Message, ...]:
+    """What to try next, best first. Buttons stay in the first: a question that nobody can answer is of no use."""
+    note = "Shown without its details: Slack refused them."
     short = Message(
         title=message.title[:_TITLE_CHARS],
         tone=message.tone,

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 _SEAL: Final = secrets.token_hex(8)
@@ -48,9 +51,13 @@ def actor(name: str) -> str:
     return person(name) if _USER.fullmatch(name) else name
 
 
-def plain(text: str) -> str:
-    """``text`` without tokens: times in UTC, people by id. For notifications, logs and the terminal."""
-    return TOKEN.sub(_spell_out, text)
+NOBODY_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def plain(text: str, names: Mapping[str, str] = NOBODY_KNOWN) -> str:
+    """``text`` without tokens: times in UTC, people by name, or by id where ``names`` has none. For notifications, logs
+    and the terminal."""
+    return TOKEN.sub(partial(_spell_out, names), text)
 
 
 def at_rest(text: str) -> Resting:
@@ -85,9 +92,9 @@ def _awake(piece: object) -> str:
     return str(piece)
 
 
-def _spell_out(token: re.Match[str]) -> str:
+def _spell_out(names: Mapping[str, str], token: re.Match[str]) -> str:
     if token["user"]:
-        return f"@{token['user']}"
+        return names.get(token["user"]) or f"@{token['user']}"
     if token["url"]:
         return f"{token['label']} ({token['url']})"
     return f"{datetime.fromtimestamp(int(token['ts']), UTC):%Y-%m-%d %H:%M} UTC"

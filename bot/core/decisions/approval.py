@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trainmaster.bot.core.conversation.message import Item
 from trainmaster.bot.core.decisions.plan import RollbackPlan
 
 
@@ -15,6 +16,8 @@ class ApprovalState(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    AFTER_EPOCH = "after_epoch"
+    """Somebody chose to roll back at the end of the epoch; then it is planned anew."""
     VOID = "void"
     """The world changed, or a newer question replaced it."""
 
@@ -23,11 +26,13 @@ class DecisionOutcome(StrEnum):
     """What became of one person's click."""
 
     APPROVED = "approved"
+    AFTER_EPOCH = "after_epoch"
     VOTE_COUNTED = "vote_counted"
     VOTED_BEFORE = "voted_before"
     REJECTED = "rejected"
     ALREADY_APPROVED = "already_approved"
     ALREADY_REJECTED = "already_rejected"
+    ALREADY_AFTER_EPOCH = "already_after_epoch"
     EXPIRED = "expired"
     VOID = "void"
     NOT_ON_CALL = "not_on_call"
@@ -69,6 +74,9 @@ class Approval:
     reason: str = ""
     reminded_ts: float | None = None
     num_reminders: int = 0
+    ended_epoch: int | None = None
+    """The epoch at whose end it was asked anew: then it is a decision point, with ``criteria`` as they were met."""
+    criteria: tuple[Item, ...] = ()
 
     @property
     def run(self) -> str:
@@ -96,6 +104,7 @@ def refusal(
         ApprovalState.APPROVED: DecisionOutcome.ALREADY_APPROVED,
         ApprovalState.REJECTED: DecisionOutcome.ALREADY_REJECTED,
         ApprovalState.EXPIRED: DecisionOutcome.EXPIRED,
+        ApprovalState.AFTER_EPOCH: DecisionOutcome.ALREADY_AFTER_EPOCH,
         ApprovalState.VOID: DecisionOutcome.VOID,
     }.get(approval.state)
     if closed is not None:

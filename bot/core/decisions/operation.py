@@ -163,6 +163,8 @@ class IntentKind(StrEnum):
     STOP_AFTER_EPOCH = "stop_after_epoch"
     RESUME_AT = "resume_at"
     """``why`` is the time, in seconds since the epoch."""
+    ROLL_BACK_AFTER_EPOCH = "roll_back_after_epoch"
+    """``why`` is the id of the question that was answered so."""
     CONTINUE = "continue"
     STORM_TOLD = "storm_told"
     """The bot's own: the newest storm that people were asked about; ``why`` is the key of its evidence."""

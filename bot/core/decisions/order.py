@@ -97,6 +97,16 @@ class Decide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RollBackAfterEpoch:
+    """The question ``approval_id`` shall be answered so: back at the end of the running epoch. Only a button gives this
+    order; what comes of it is told in ``channel``."""
+
+    approval_id: str
+    user: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShowAudit:
     """The newest ``limit`` entries of the audit log shall be told."""
 
@@ -115,5 +125,6 @@ Order = (
     | ShowArchives
     | BringBack
     | Decide
+    | RollBackAfterEpoch
     | ShowAudit
 )

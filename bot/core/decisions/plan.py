@@ -37,6 +37,8 @@ class Incident:
     epoch: int
     num_bad: int
     num_skipped: int
+    num_in_weights: int | None = None
+    """Neither skipped nor run again; None in plans of an older version."""
 
 
 class Keeper(StrEnum):
@@ -72,6 +74,14 @@ class OptionName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """What happens at ``ts``, in a few words."""
+
+    ts: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One way to decide. ``lost_s`` is the training time that it gives up; a time that nothing supports is None."""
 
@@ -80,6 +90,8 @@ class Option:
     end_ts: float | None
     lost_s: float | None
     note: str = ""
+    milestones: tuple[Milestone, ...] = ()
+    """Its phases, from the moment of the plan to the end of the run as far as times are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

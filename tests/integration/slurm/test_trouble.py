@@ -67,7 +67,7 @@ async def test_silent_controller_is_one_alert_and_no_death(lab: Lab) -> None:
     try:
         await lab.reads("controller gives no answer", timeout_s=40)
         await lab.says(ANN, "stop now")
-        await lab.reads("Stopping digits", "it is asked until it answers")
+        await lab.reads("digits: stopping", "it is asked until it answers")
         assert lab.shown("training process died") == 0
     finally:
         lab.slurm.do("ctl-up")

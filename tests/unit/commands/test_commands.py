@@ -309,7 +309,7 @@ async def test_unsilence_ends_the_one_that_is_meant(
     for run in ("digits-0001", "second", "third"):
         world.alerts.silence_where("U0ANNA", START_TS + 9999, START_TS, run=run)
     reply = await world.say(text, thread_ts=thread_ts)
-    assert reply.message.title.startswith("Heard again: ")
+    assert reply.message.title.endswith(": heard again")
     assert [one.id for one in world.alerts.book] == left
 
 

@@ -8,10 +8,11 @@ from tests.support.outboxes import FakeOutbox
 from tests.support.worlds import BEN, CommandWorld, FakeAlerts, FakeRuns, nonfinite_alert
 from tests.unit.conftest import Look
 from trainmaster.bot.core.alerts.finding import Severity
-from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.core.conversation.message import ActionId, Message, Reply
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
-from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback, ResumeRun, RollBackAfterEpoch
 from trainmaster.bot.errors import CommandError
+from trainmaster.commands.request_handler import details_key
 
 FINGERPRINT = "digits-0001/nonfinite/attempt1/epoch1"
 
@@ -125,3 +126,31 @@ async def test_words_reach_the_commands(world: World) -> None:
     reply = await world.handler.command(request)
     assert reply is not None
     assert reply.message.title == "1 run, 1 at work"
+
+
+async def test_details_are_put_into_the_thread_of_their_message_as_they_now_are(world: World) -> None:
+    key = FINGERPRINT
+    details = Message(title="digits: details", fields=(("Loss", "nan"),))
+    world.outbox.put(key, Message(title="digits: loss is not finite", details=details))
+    assert await world.press(ActionId.DETAILS, key) is None
+    assert world.outbox.last(details_key(key)) == details
+    assert world.outbox.threads[details_key(key)] == key
+
+
+async def test_details_that_stand_in_the_thread_are_said_to_be_there(world: World) -> None:
+    world.outbox.keys["C1", "6.0"] = details_key(FINGERPRINT)
+    world.outbox.put(FINGERPRINT, Message(title="digits: x", details=Message(title="digits: details")))
+    reply = await world.press(ActionId.DETAILS, FINGERPRINT)
+    assert isinstance(reply, Reply)
+    assert (reply.private, reply.message.title) == (True, "The details are in the thread.")
+
+
+async def test_message_without_details_says_so(world: World) -> None:
+    with pytest.raises(CommandError, match="nothing more to tell"):
+        await world.press(ActionId.DETAILS, "forged")
+
+
+async def test_resume_and_the_end_of_the_epoch_are_asked_of_the_operations(world: World) -> None:
+    await world.press(ActionId.RESUME_RUN, "digits-0001")
+    await world.press(ActionId.ROLL_BACK_AFTER_EPOCH, "a1")
+    assert [type(one) for one in world.operations.asked] == [ResumeRun, RollBackAfterEpoch]

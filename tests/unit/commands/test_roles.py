@@ -73,7 +73,7 @@ async def test_members_of_the_channel_may_where_that_is_set_and_guests_and_outsi
     assert not office.alerts.silenced
 
 
-@pytest.mark.parametrize("action", EVERY_BUTTON)
+@pytest.mark.parametrize("action", [one for one in EVERY_BUTTON if one is not ActionId.DETAILS])
 async def test_guest_who_is_on_call_does_not_act(action: ActionId) -> None:
     office = Office()
     office.roles.standings[ON_CALL] = Standing.GUEST
@@ -109,7 +109,7 @@ async def test_silence_in_a_direct_message_is_said_in_public() -> None:
     office = Office()
     await office.say("silence 2h", ON_CALL, "D0ANNA")
     ((message,),) = office.outbox.versions.values()
-    assert message.title.startswith("Silent for 2 h")
+    assert ": silent for 2 h" in message.title
     assert "Silenced by" in message.body[0]
     assert office.on_record() == [(ON_CALL, "alert.silenced", "done")]
 

@@ -89,7 +89,7 @@ async def test_a_refusal_reaches_the_person_with_its_hint(scene: Scene) -> None:
 
     scene.listener.answer = refuse
     await scene.page.slash("ben", "/train", "stop now", "training")
-    message = await scene.shown_only_to("U0BEN", "🟡 Only people on call may stop.")
+    message = await scene.shown_only_to("U0BEN", "Only people on call may stop.")
     assert "/train help" in json.dumps(message["blocks"])
 
 
@@ -99,7 +99,7 @@ async def test_a_bug_does_not_leave_the_person_in_silence(scene: Scene, caplog: 
 
     scene.listener.answer = fail
     assert (await scene.page.slash("ben", "/train", "status", "training")).ok
-    message = await scene.shown_only_to("U0BEN", "🔴 That failed inside Trainmaster")
+    message = await scene.shown_only_to("U0BEN", "That failed inside Trainmaster")
     assert "boom" not in json.dumps(message)
     assert "boom" in caplog.text
 

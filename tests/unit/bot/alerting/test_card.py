@@ -79,7 +79,7 @@ def test_line_tells_who_has_the_alert_and_when_it_was_over(desk: RunDesk) -> Non
     desk.send_all()
     desk.pipeline.ack(STALLED.fingerprint, "U7", desk.clock.ts)
     line = desk.shown(line_key(STALLED.fingerprint))
-    assert line.title == "Critical acknowledged: stalled, attempt 1"
+    assert line.title == "digits-1: stalled (critical, acknowledged)"
     assert [item.text for item in line.items] == ["Fired", f"Acknowledged by {person('U7')}"]
     assert line.buttons == ()
     desk.look(after_s=1)

@@ -245,7 +245,7 @@ def test_content_that_slack_refuses_is_sent_plainer(bench: Bench) -> None:
     assert bench.drain()
     (shown,) = bench.channel.shown
     assert (shown.message.title, shown.message.mentions) == ("alert", ("U1",))
-    assert "invalid-blocks" in shown.message.body[-1]
+    assert shown.message.body[-1] == "Shown without its details: Slack refused them."
 
 
 def test_deleted_message_is_posted_anew(bench: Bench) -> None:

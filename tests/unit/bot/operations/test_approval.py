@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,22 +32,42 @@ def state(world: PaperWorld, approval: str) -> ApprovalState:
 
 async def test_card_tells_what_a_person_needs_to_decide(world: PaperWorld) -> None:
     card = world.outbox.last(f"approval/{await world.ask()}")
-    fields = dict(card.fields)
-    assert card.title == "Roll back digits to epoch 3?"
+    assert card.title == "digits: roll back to epoch 3?"
+    happened, cost, advice = card.body
+    assert happened.startswith("3 bad batches in epoch 4")
+    assert cost == "Costs 60 min of training (epochs 4 to 5)."
+    assert advice.startswith("Recommended: continue, as no bad batch is in the weights.")
+    assert [item.text for item in card.items] == ["Roll back now", "At the epoch's end", "Continue"]
+    assert all("run ends <t:" in item.detail for item in card.items)
+    assert card.mentions == (ALICE, BOB)
+    assert card.table is None
+
+
+async def test_digest_process_and_settings_of_a_plan_are_in_the_thread_only(world: PaperWorld) -> None:
+    approval = await world.ask()
+    card = world.outbox.last(f"approval/{approval}")
+    details = card.details
+    assert details is not None
+    fields = dict(details.fields)
     assert "attempt 1" in fields["Run"]
     assert "epoch 5 of 10" in fields["Run"]
     assert "clean" in fields["Trusted because"]
     assert fields["Given up"].startswith("epochs 4 to 5")
-    assert fields["Level"].startswith("standard to strict")
-    assert any("epoch 4: 3 bad batches, 3 skipped" in line for line in card.body)
-    assert "<t:" in fields["Roll back now"]
-    assert "gives up 60 min of training" in fields["Roll back now"]
+    assert fields["Level"].startswith("level standard to strict")
+    assert "process 4000" in fields["Process"]
+    assert fields["Roll back now"].startswith("now, <t:")
+    assert "the run ends" in fields["Roll back now"]
     assert {"Roll back at the end of the epoch", "Continue forward"} <= fields.keys()
-    assert [item.mark for item in card.items] == [Mark.WARNING] * len(card.items)
-    assert any("half precision" in item.text for item in card.items)
-    assert card.table is not None
-    assert ("3 lr0", "0.0005", "0.00025") in card.table.rows
-    assert card.mentions == (ALICE, BOB)
+    assert [item.mark for item in details.items] == [Mark.WARNING] * len(details.items)
+    assert any("half precision" in item.text for item in details.items)
+    assert details.table is not None
+    assert ("3 lr0", "0.0005", "0.00025") in details.table.rows
+    shown = str(replace(card, details=None, buttons=()))
+    found = world.questions.get(approval)
+    assert found is not None
+    hidden = (approval, found.plan.digest[:12], found.plan.target.sha256[:12], found.plan.target.file, "4000")
+    assert [one for one in hidden if one in shown] == []
+    assert all(one in str(details) for one in hidden)
 
 
 async def test_dry_run_shows_the_plan_and_asks_nobody(world: PaperWorld) -> None:
@@ -184,7 +205,7 @@ async def test_two_people_must_agree_when_two_are_required(world: PaperWorld) ->
     assert await click(world, approval, BOB) == "Your yes is counted: 1 of 2."
     assert await click(world, approval, BOB) == "Your yes was counted before: 1 of 2."
     assert not world.looks.held(RUN)
-    assert any("<u:U0BOB>" in line for line in world.outbox.last(f"approval/{approval}").body if "Yes so far" in line)
+    assert any("yes so far: <u:U0BOB>" in line for line in world.outbox.last(f"approval/{approval}").context)
     assert await click(world, approval, CAROL) == "Approved. The rollback has begun."
     await world.operations.settle()
     assert len(world.launches()) == 1
@@ -275,12 +296,15 @@ async def test_continue_records_who_and_why_and_closes_the_question(world: Paper
         await world.operations.perform(ContinueRun(run=RUN, user=MALLORY))
 
 
-async def test_card_of_a_pending_question_has_both_buttons_with_its_id(world: PaperWorld) -> None:
+async def test_card_of_a_pending_question_has_a_button_for_each_choice(world: PaperWorld) -> None:
     approval = await world.ask()
     buttons = world.outbox.last(f"approval/{approval}").buttons
     assert [(button.action, button.value) for button in buttons] == [
         (ActionId.APPROVE, approval),
+        (ActionId.ROLL_BACK_AFTER_EPOCH, approval),
+        (ActionId.CONTINUE_RUN, RUN),
         (ActionId.REJECT, approval),
+        (ActionId.DETAILS, approval),
     ]
 
 

@@ -103,7 +103,7 @@ async def test_killed_trainer_is_resumed_once_with_the_settings_it_had(world: Pa
     assert (BOT, "resume.begin") in world.audit.entries
     assert (BOT, "resume.end") in world.audit.entries
     card = world.outbox.versions[operation.card]
-    assert card[0].title == "Resuming digits by itself"
+    assert card[0].title == "digits: resuming by itself"
     assert any("killed from outside" in line for line in card[0].body)
     assert any("/train stop now" in line for line in card[0].body)
     assert card[-1].title == "digits goes on by itself"

@@ -191,7 +191,7 @@ async def test_rollback_is_refused_when_the_disk_is_too_full(
     await world.approve(approval)
     assert await state_of(world, approval) is OperationState.UNDONE
     assert world.driver.log() == []
-    assert "disk-full" in " ".join(world.outbox.last(f"operation/{approval}").body)
+    assert "a rollback wants" in " ".join(world.outbox.last(f"operation/{approval}").body)
 
 
 async def test_checkpoint_replaced_after_the_approval_is_refused(world: PaperWorld) -> None:
@@ -205,7 +205,7 @@ async def test_checkpoint_replaced_after_the_approval_is_refused(world: PaperWor
     world.forensics.verify = replaced  # type: ignore[method-assign,assignment]
     await world.approve(approval)
     assert await state_of(world, approval) is OperationState.UNDONE
-    assert "checkpoint-replaced" in " ".join(world.outbox.last(f"operation/{approval}").body)
+    assert "somebody replaced it after the approval" in " ".join(world.outbox.last(f"operation/{approval}").body)
     assert world.signals() == []
 
 
@@ -244,7 +244,7 @@ async def test_changed_world_voids_the_approval_and_asks_again_with_the_differen
     assert again is not None
     card = world.outbox.last(again.card)
     assert any(line.startswith("Changed since it was asked") and word in line for line in card.body)
-    assert [button.action for button in card.buttons] == [ActionId.APPROVE, ActionId.REJECT]
+    assert {ActionId.APPROVE, ActionId.REJECT} <= {button.action for button in card.buttons}
 
 
 async def test_world_with_nothing_left_to_go_back_to_voids_the_approval_without_a_new_question(
@@ -326,4 +326,4 @@ async def test_checkpoint_replaced_while_the_trainer_was_stopping_is_noticed(wor
     approval = await world.ask()
     await world.approve(approval)
     assert await state_of(world, approval) is OperationState.UNDONE
-    assert "checkpoint-replaced" in " ".join(world.outbox.last(f"operation/{approval}").body)
+    assert "is another file than the one that was approved" in " ".join(world.outbox.last(f"operation/{approval}").body)

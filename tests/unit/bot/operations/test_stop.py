@@ -28,13 +28,16 @@ def only_operation(world: PaperWorld) -> str:
     return operation.id
 
 
-async def test_stop_now_needs_no_approval_and_offers_the_rollback(world: PaperWorld) -> None:
+async def test_stop_now_needs_no_approval_and_offers_the_resume_before_the_rollback(world: PaperWorld) -> None:
     await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
     message = world.outbox.last(f"operation/{only_operation(world)}")
     assert message.title == "digits is stopped"
     assert "can be resumed" in message.items[0].detail
-    assert [(button.action, button.value) for button in message.buttons] == [(ActionId.PROPOSE_ROLLBACK, RUN)]
+    assert [(button.action, button.value) for button in message.buttons] == [
+        (ActionId.RESUME_RUN, f"1:{RUN}"),
+        (ActionId.PROPOSE_ROLLBACK, RUN),
+    ]
     assert world.signals() == ["signal SIGTERM 4000"]
     assert ("U0BOB", "stop.begin") in world.audit.entries
 

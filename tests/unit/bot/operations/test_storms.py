@@ -37,9 +37,11 @@ async def test_run_that_gave_up_is_put_to_the_people_on_call_without_anybody_ask
     pending = world.operations.pending(RUN)
     assert pending is not None
     card = world.outbox.last(pending.card)
-    assert [button.action for button in card.buttons] == [ActionId.APPROVE, ActionId.REJECT]
+    actions = [button.action for button in card.buttons]
+    assert actions == [ActionId.APPROVE, ActionId.CONTINUE_RUN, ActionId.REJECT, ActionId.DETAILS]
     assert set(card.mentions) == {ALICE, BOB}
-    assert any("Why now: the trainer ended by itself in epoch 5: 11 bad batches" in line for line in card.body)
+    assert card.body[0].startswith("The trainer ended by itself in epoch 5: 11 bad batches")
+    assert card.body[2].startswith("Recommended: roll back now, as ")
     assert pending.plan.level_after == "strict"
     assert ("Trainmaster", "approval.asked") in world.audit.entries
 

@@ -68,7 +68,7 @@ async def test_an_answer_that_finds_no_slack_is_not_made_plainer() -> None:
 def test_words_have_no_blocks_and_call_all_the_same() -> None:
     shown = render(Words(title="died", body=("exit code 1",), mentions=("U0ANNA",)))
     assert shown.blocks == ()
-    assert shown.text == "<@U0ANNA> died\nexit code 1"
+    assert shown.text == "died\nexit code 1 <@U0ANNA>"
 
 
 def test_all_cells_of_a_table_hold_at_most_10000_characters() -> None:

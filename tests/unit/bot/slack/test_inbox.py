@@ -208,7 +208,7 @@ async def test_a_refusal_is_told_to_the_person_alone_with_its_hint(scene: Scene)
     ((reply, _),) = scene.given.replies
     assert reply.private
     assert reply.message.title == "There is no run named 'x'."
-    assert reply.message.context == ("/train runs", "run-unknown")
+    assert reply.message.context == ("/train runs",)
 
 
 async def test_a_bug_is_logged_and_the_person_is_told_without_a_traceback(

@@ -1,0 +1,191 @@
+"""What waits for the end of an epoch: a rollback that was chosen for then, and questions that are open by then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, refusal
+from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation
+from trainmaster.bot.core.decisions.plan import RollbackPlan, differences
+from trainmaster.bot.core.run.epoch_report import ReportLimits, judge_epoch
+from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError, TrainmasterError
+from trainmaster.bot.operations.approval import Approvals, DecisionResult
+from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import refuse_unless_ours
+
+_LOG = logging.getLogger(__name__)
+
+_WAITING = frozenset({RunState.PENDING, RunState.SUSPENDED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AfterEpoch:
+    """A rollback at the end of the epoch goes back to what was approved, or asks anew: nobody approved anything else.
+    ``report`` are the limits by which the criteria of the epoch are judged."""
+
+    world: World
+    questions: Approvals
+    books: Books
+    instance: ProcessIdentity
+    start: Callable[[Operation], None]
+    report: ReportLimits = ReportLimits()  # noqa: RUF009 - frozen
+
+    async def choose(self, approval_id: str, user: str, on_call: frozenset[str], *, channel: str) -> DecisionResult:
+        """The question is answered: the run goes on to the end of its epoch and is rolled back then.
+
+        Raises:
+            CommandError: no epoch of the run is under way.
+            StoreError: it could not be recorded; nothing was decided.
+        """
+        now = self.world.clock.now()
+        approval = self.books.approvals.get(approval_id)
+        allowed = self.questions.limits.allow_self_approval
+        refused = refusal(approval, user, on_call=on_call, allow_self=allowed, approve=True, now=now)
+        if approval is None or refused is not None:
+            return DecisionResult(outcome=refused or DecisionOutcome.UNKNOWN, approval=approval)
+        view = await self.world.runs.refresh(approval.run)
+        epoch = _running(view) if view is not None else None
+        if view is None or epoch is None:
+            raise CommandError(
+                "not-running",
+                f"no epoch of {approval.plan.name} is under way, so none will end.",
+                "choose one of the others",
+            )
+        refuse_unless_ours(view, self.instance.host)
+        intent = Intent(
+            run=view.run,
+            kind=IntentKind.ROLL_BACK_AFTER_EPOCH,
+            attempt=view.attempt,
+            epoch=epoch,
+            user=user,
+            why=approval.id,
+            channel=channel,
+            thread_of=None,
+            ts=now,
+        )
+        detail = {"approval": approval.id, "attempt": view.attempt, "after_epoch": epoch}
+        with self.books.transactions.transaction():
+            self.books.audit.append(user, "rollback.after_epoch", view.run, detail, now)
+            closed = self.questions.close(approval, ApprovalState.AFTER_EPOCH, by=user, now=now)
+            if closed is None:
+                return DecisionResult(outcome=DecisionOutcome.VOID, approval=self.books.approvals.get(approval_id))
+            self.books.intents.put(intent)
+        return DecisionResult(outcome=DecisionOutcome.AFTER_EPOCH, approval=closed)
+
+    async def tend(self, on_call: frozenset[str]) -> None:
+        """Rollbacks whose epoch has ended have begun, or are asked for anew; so are questions that an epoch's end has
+        found open. What cannot be planned now waits for the next look."""
+        for intent in self.books.intents.all(IntentKind.ROLL_BACK_AFTER_EPOCH):
+            await self._quietly(self._begin(intent, on_call), intent.run)
+        for approval in self.books.approvals.pending():
+            await self._quietly(self._ask_at_the_end(approval, on_call), approval.run)
+
+    async def _quietly(self, work: object, run: str) -> None:
+        try:
+            await work  # type: ignore[misc]  # a coroutine
+        except TrainmasterError as error:
+            _LOG.warning("the end of the epoch of %s: %s", run, error)
+
+    async def _begin(self, intent: Intent, on_call: frozenset[str]) -> None:
+        view = await self.world.runs.refresh(intent.run)
+        chosen = self.books.approvals.get(intent.why)
+        if view is None or view.state in _WAITING:
+            return
+        over = view.attempt != intent.attempt or self.books.operations.open(view.run) or chosen is None
+        if over or chosen is None:
+            self.books.intents.drop(intent.run, intent.kind)
+            return
+        ended = _ended(view, intent.attempt)
+        if view.state.active and (ended is None or (intent.epoch is not None and ended < intent.epoch)):
+            return
+        if view.watched_only or view.process_fault:
+            return
+        plan = await self._plan(view, chosen)
+        approval = self._ask(view, chosen, plan, on_call, ended)
+        self.books.intents.drop(intent.run, intent.kind)
+        if not _same_goal(chosen.plan, plan) or self.questions.limits.approvals_required > 1:
+            return
+        decision = self.questions.decide(
+            approval.id,
+            intent.user,
+            approve=True,
+            reason="",
+            on_call=on_call,
+            owner=self.instance,
+            now=self.world.clock.now(),
+        )
+        if decision.operation is not None:
+            self.start(decision.operation)
+
+    async def _ask_at_the_end(self, approval: Approval, on_call: frozenset[str]) -> None:
+        """A question that was asked during an epoch is asked anew once that has ended, for the run as it then is, and
+        waits no longer than it would have. Not soon after it was asked: epochs of minutes would bury the channel."""
+        plan = approval.plan
+        asked_in = plan.at_epoch
+        if self.world.clock.now() - approval.created_ts < self.questions.limits.reminder_s:
+            return
+        if not plan.was_active or asked_in is None or (approval.ended_epoch or 0) >= asked_in:
+            return
+        view = await self.world.runs.refresh(approval.run)
+        ended = _ended(view, plan.attempt) if view is not None else None
+        if view is None or view.attempt != plan.attempt or not view.state.active or (ended or 0) < asked_in:
+            return
+        if self.books.operations.open(view.run) or not on_call:
+            return
+        plan = await self._plan(view, approval)
+        self._ask(view, approval, plan, on_call, ended, expires_ts=approval.expires_ts)
+
+    async def _plan(self, view: RunView, earlier: Approval) -> RollbackPlan:
+        now = self.world.clock.now()
+        return await self.world.planner.plan(view, now, to_epoch=earlier.plan.to_epoch, level=earlier.plan.level)
+
+    def _ask(
+        self,
+        view: RunView,
+        earlier: Approval,
+        plan: RollbackPlan,
+        on_call: frozenset[str],
+        ended: int | None,
+        *,
+        expires_ts: float | None = None,
+    ) -> Approval:
+        epoch = view.epoch(ended) if ended is not None else None
+        changed = () if _same_goal(earlier.plan, plan) else differences(earlier.plan.binding, plan.binding)
+        approval, _ = self.questions.ask(
+            plan,
+            earlier.requester,
+            channel=earlier.channel,
+            thread_of=earlier.thread_of,
+            on_call=sorted(on_call),
+            now=self.world.clock.now(),
+            changed=changed,
+            why=earlier.why,
+            ended_epoch=ended,
+            expires_ts=expires_ts,
+            criteria=tuple(one.item for one in judge_epoch(view, epoch, self.report).judged) if epoch else (),
+        )
+        return approval
+
+
+def _running(view: RunView) -> int | None:
+    current = view.current
+    if not view.state.active or current is None or current.finished:
+        return None
+    return current.epoch
+
+
+def _ended(view: RunView, attempt: int) -> int | None:
+    """The newest epoch that the attempt has finished."""
+    return max((one.epoch for one in view.epochs.values() if one.attempt == attempt and one.finished), default=None)
+
+
+def _same_goal(then: RollbackPlan, now: RollbackPlan) -> bool:
+    """Whether the plan goes back to the same checkpoint with the same settings, whatever epoch the run is in."""
+    there, here = then.binding, now.binding
+    return replace(there, at_epoch=None) == replace(here, at_epoch=None)

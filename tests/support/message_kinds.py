@@ -1,0 +1,237 @@
+"""A sample of every kind of message, made by the code that makes it in earnest, of a run as a trainer writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.support.clocks import SetClock
+from tests.support.run_dirs import START_TS, WrittenRun
+from tests.support.worlds import ANNA, BEN, CommandWorld, FakeAlerts, FakeRuns
+from trainmaster.bot.alerting.card import compose_card, compose_line
+from trainmaster.bot.alerting.compose import compose_alert, compose_word
+from trainmaster.bot.alerting.dedup import NotifyReason
+from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.alerts.alert_record import Told
+from trainmaster.bot.core.alerts.digest import compose_absence, compose_digest
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
+from trainmaster.bot.core.decisions.operation import Operation, OperationKind, OperationState, Step
+from trainmaster.bot.core.decisions.plan import RollbackPlan
+from trainmaster.bot.core.run.epoch_report import ReportLimits, judge_epoch
+from trainmaster.bot.core.run.facts import CheckpointFact, ProcessFact, ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers.trainer_levels import TrainerLevels
+from trainmaster.bot.operations import messages, question
+from trainmaster.bot.operations.planning import make_plan
+from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.commands import COMMANDS, dispatch
+from trainmaster.trainer.contract import EventKind, Verdict
+
+EPOCH_S = 18_000.0
+"""Five hours, as of the user's run."""
+NOW = START_TS + 3.4 * EPOCH_S
+SHA = "5a" * 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """``run`` is the name that the notification must begin with; empty where the message is about no one run."""
+
+    name: str
+    message: Message
+    run: str = ""
+
+
+def every_kind(folder: Path, name: str = "night", *, epochs: int = 40) -> Iterator[Kind]:
+    """Of a run that is in its fourth epoch and had bad batches in it."""
+    view = _view(written(folder, name, epochs=epochs))
+    plan = plan_of(view)
+    yield from _of_checks(view)
+    yield from _of_questions(plan, view)
+    yield from _of_operations(plan)
+    yield Kind(name="card", message=compose_card(view, _alerts(view)), run=name)
+    yield from _of_all_runs(view)
+
+
+def written(folder: Path, name: str, *, epochs: int = 40, in_weights: bool = True) -> WrittenRun:
+    """Three good epochs, and bad batches in the fourth, one of which went into the weights."""
+    run = WrittenRun(folder, name, epochs=epochs, batches=5000)
+    for epoch in range(1, 4):
+        run.start_epoch(epoch, (epoch - 1) * EPOCH_S)
+        run.finish_epoch(epoch, epoch * EPOCH_S, loss=5.0 - epoch, seconds=EPOCH_S, clipped=12)
+        run.save_checkpoint(epoch, epoch * EPOCH_S)
+        for batch in range(0, 5000, 100):
+            run.series(epoch=epoch, batch=batch, loss=5.0 - epoch - batch / 5000)
+    run.start_epoch(4, 3 * EPOCH_S)
+    for number in range(12):
+        action = "observed" if in_weights and number == 11 else "skipped"
+        run.bad_batch(4, 1000 + 3 * number, 3.3 * EPOCH_S, action=action, images=[f"IMG_{number:04d}_night.jpg"] * 8)
+    run.beat(3.4 * EPOCH_S, epoch=4, batch=1040, epoch_elapsed_s=0.4 * EPOCH_S, clipped_epoch=31)
+    return run
+
+
+def _view(run: WrittenRun) -> RunView:
+    view = RunReader(run.layout.root, first_seen_ts=START_TS).read(NOW)
+    return replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=NOW))
+
+
+def plan_of(view: RunView) -> RollbackPlan:
+    """Back to the end of the third epoch."""
+    catalog = [
+        CheckpointFact(
+            epoch=epoch,
+            file=f"guard/states/epoch{epoch:04d}.ultralytics.pt",
+            kind="ultralytics",
+            ts=START_TS + epoch * EPOCH_S,
+            sha256=SHA,
+            size_bytes=700_000_000,
+            verdict=Verdict.CLEAN,
+            reasons=("all 355 tensors finite",),
+            fitness=0.31,
+            resumable=True,
+        )
+        for epoch in range(1, 4)
+    ]
+    return make_plan(view, catalog, TrainerLevels(), NOW)
+
+
+def approval_of(plan: RollbackPlan, **changes: object) -> Approval:
+    """A question that waits."""
+    base = Approval(
+        id="36753d16d305",
+        plan=plan,
+        requester=ANNA,
+        channel=None,
+        thread_of=None,
+        created_ts=NOW,
+        expires_ts=NOW + 3600.0,
+        required=1,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def _alerts(view: RunView) -> list[Alert]:
+    found = [one for check in CHECKS for one in check.look(view, CheckLimits(), NOW)]
+    return [_alert(one) for one in found if one.severity is not Severity.INFO]
+
+
+def _alert(finding: Finding, **changes: object) -> Alert:
+    base = Alert(finding=finding, state=AlertState.FIRING, since_ts=finding.ts, updated_ts=NOW, told=True)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def _of_checks(view: RunView) -> Iterator[Kind]:
+    """Every finding of this run and of one that ended in every way, as an alert through its whole life."""
+    ended = WrittenRun(view.directory.parent / "ended", view.name, epochs=4)
+    ended.start_epoch(1, 0)
+    for kind, data in _ENDS.items():
+        ended.event(kind, 60.0, **data)
+    shown = _view(ended)
+    found = [one for check in CHECKS for one in check.look(view, CheckLimits(), NOW)]
+    found += [one for check in CHECKS for one in check.look(shown, CheckLimits(), START_TS + 90)]
+    for finding in found:
+        alert = _alert(finding)
+        name = f"alert {finding.check} {finding.severity}"
+        yield Kind(name=name, message=compose_alert(alert, mentions=(ANNA, BEN), silence_s=7200.0), run=view.name)
+        acked = replace(alert, acked_by=ANNA, acked_ts=NOW)
+        yield Kind(name=f"{name} acknowledged", message=compose_alert(acked, silence_s=7200.0), run=view.name)
+        yield Kind(name=f"{name} line", message=compose_line(alert), run=view.name)
+        if finding.nature is Nature.CONDITION:
+            over = replace(acked, state=AlertState.RESOLVED, resolved_ts=NOW + 60)
+            yield Kind(name=f"{name} resolved", message=compose_alert(over, silence_s=7200.0), run=view.name)
+        told = Told(ts=NOW, fired_ts=NOW, times_fired=1, severity=finding.severity)
+        for why in (NotifyReason.REFIRED, NotifyReason.RAISED, NotifyReason.REPEAT, NotifyReason.ESCALATED):
+            word = compose_word(alert, why, told, NOW + 900, mentions=(BEN,))
+            yield Kind(name=f"{name} {why}", message=word, run=view.name)
+
+
+_ENDS: dict[EventKind, dict[str, object]] = {
+    EventKind.RUN_STARTED: {"from_epoch": 1, "level": "standard", "epochs": 4, "host": "lab-7", "pid": 4711},
+    EventKind.RUN_STOPPED: {"resumable": True, "epoch": 1, "batch": 57},
+    EventKind.RUN_GAVE_UP: {
+        "epoch": 1,
+        "batch": 57,
+        "why": "10 bad batches in a row",
+        "skipped_epoch": 10,
+        "streak": 10,
+    },
+    EventKind.RUN_REFUSED: {"checkpoint": "last.pt", "verdict": "contaminated", "reasons": ["NaN in 3 tensors"]},
+    EventKind.RUN_CRASHED: {"error": "RuntimeError: CUDA error", "traceback": ["line 1", "line 2"]},
+    EventKind.RUN_FINISHED: {"seconds": 72_000.0, "fitness": 0.41, "epochs": 4},
+    EventKind.OUT_OF_MEMORY: {"batch_size_before": 32, "batch_size_after": 16},
+    EventKind.DATA_FAULT: {"count": 2, "where": "train", "files": ["a.jpg", "b.jpg"], "reasons": ["cut off", "empty"]},
+    EventKind.STORAGE_FAULT: {"what": "checkpoint", "error": "no space left on device"},
+    EventKind.STATE_HEALED: {"what": "EMA", "tensors": 3, "epoch": 1},
+}
+
+
+def _of_questions(plan: RollbackPlan, view: RunView) -> Iterator[Kind]:
+    pending = approval_of(plan)
+    report = judge_epoch(view, view.epochs[1, 3], ReportLimits())
+    point = replace(pending, ended_epoch=3, criteria=tuple(one.item for one in report.judged))
+    storm = replace(pending, requester="Trainmaster", why="12 bad batches in a row; the last one was in epoch 4.")
+    yield Kind(name="question", message=question.card(pending, on_call=(ANNA, BEN)), run=plan.name)
+    yield Kind(name="question of the bot", message=question.card(storm, on_call=(ANNA, BEN)), run=plan.name)
+    yield Kind(name="decision point", message=question.card(point, on_call=(ANNA, BEN)), run=plan.name)
+    two = replace(pending, required=2, votes=(Vote(user=BEN, ts=NOW),))
+    yield Kind(name="question of two", message=question.card(two, on_call=(ANNA, BEN)), run=plan.name)
+    for state in ApprovalState:
+        closed = replace(pending, state=state, closed_by=BEN, closed_ts=NOW + 60, reason="The images are fixed.")
+        yield Kind(name=f"question {state}", message=question.card(closed), run=plan.name)
+    yield Kind(name="question details", message=question.details(plan, approval=pending.id), run=plan.name)
+    yield Kind(name="question reminder", message=question.reminder(pending, (BEN,), NOW + 900), run=plan.name)
+    yield Kind(name="plan, dry", message=question.dry_plan(plan), run=plan.name)
+
+
+def _of_operations(plan: RollbackPlan) -> Iterator[Kind]:
+    for kind in OperationKind:
+        base = Operation(
+            id="36753d16d305",
+            kind=kind,
+            run=plan.run,
+            name=plan.name,
+            directory=plan.directory,
+            requester=ANNA,
+            decided_by=(BEN,),
+            channel=None,
+            thread_of=None,
+            created_ts=NOW,
+            updated_ts=NOW,
+            owner=ProcessIdentity(pid=1, create_time=1.0, host="lab-7"),
+            fence=1,
+            step=Step.STOP,
+            process=None,
+            attempt=1,
+            was_active=True,
+            launch=None,
+            plan=plan if kind is OperationKind.ROLLBACK else None,
+        )
+        for state in OperationState:
+            problem = "" if state in {OperationState.OPEN, OperationState.DONE} else "The disk does not answer."
+            message = messages.progress(replace(base, state=state, problem=problem))
+            yield Kind(name=f"{kind} {state}", message=message, run=plan.name)
+
+
+def _of_all_runs(view: RunView) -> Iterator[Kind]:
+    digest = compose_digest([view], {view.run: (3, 1)}, START_TS, NOW)
+    assert digest is not None
+    yield Kind(name="digest", message=digest)
+    yield Kind(name="absence", message=compose_absence([view], START_TS, NOW))
+
+
+async def answers(folder: Path, name: str = "night", *, epochs: int = 40) -> list[Kind]:
+    """What the commands that only tell answer."""
+    view = _view(written(folder, name, epochs=epochs))
+    world = CommandWorld(runs=FakeRuns([view]), alerts=FakeAlerts(_alerts(view)), clock=SetClock(NOW))
+    told = []
+    for words in ("status", "epoch 4 progress", "epoch 3 progress", "alerts", "runs", "help"):
+        request = Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text=words)
+        reply = await dispatch(request, world.context, COMMANDS)
+        about = name if words.startswith(("status", "epoch")) else ""
+        told.append(Kind(name=words, message=reply.message, run=about))
+    return told
