@@ -19,11 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 READY = VENV / ".ready"
-SOURCES = (ROOT / "pyproject.toml", ROOT / "requirements.lock")
+LOCK = ROOT / "requirements.lock"
+SOURCES = (ROOT / "pyproject.toml", LOCK)
+HEADLESS_LOCK = ROOT / ".ci" / "opencv-headless.lock"
 NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|Temporary failure in name resolution|Network is unreachable"
     r"|ConnectTimeoutError|ProxyError|Failed to establish a new connection|\(from versions: none\)",
 )
+WRONG_HASH = "DO NOT MATCH THE HASHES"
 WHOLE, HEADLESS = "opencv-python", "opencv-python-headless"
 
 
@@ -46,7 +49,8 @@ def main() -> int:
         print("Installing into .venv: PyTorch is large, this takes some minutes the first time.", flush=True)
         try:
             make_environment()
-            install("-e", f"{ROOT}[dev]")
+            install("--require-hashes", "-r", str(LOCK))
+            install("--no-deps", "--no-build-isolation", "-e", str(ROOT))
             make_opencv_work()
         except InstallError as problem:
             print(problem, file=sys.stderr)
@@ -78,12 +82,12 @@ def make_environment() -> None:
 
 
 def install(*what: str) -> None:
-    """What pip is asked for is installed, at the versions of the lock.
+    """What pip is asked for is installed.
 
     Raises:
-        InstallError: it is not; without a network, in one sentence.
+        InstallError: it is not; without a network, and for a file that is not the one of the lock, in one sentence.
     """
-    asked = ("-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "2", "-c", str(SOURCES[1]))
+    asked = ("-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--retries", "2")
     done = run(PYTHON, *asked, *what)
     if done.returncode == 0:
         return
@@ -91,6 +95,13 @@ def install(*what: str) -> None:
         raise InstallError(
             "no-network: the packages could not be fetched. Hint: make goes on from here once there is a network; "
             "behind a mirror, set PIP_INDEX_URL."
+        )
+    if WRONG_HASH in done.stderr:
+        culprit = re.search(r"^\s+(\S+==\S+|\S+) from ", done.stderr, re.MULTILINE)
+        raise InstallError(
+            f"wrong-hash: {culprit[1] if culprit else 'a package'} as the index served it is not the file that "
+            "requirements.lock names; nothing of it was installed. Hint: unset PIP_EXTRA_INDEX_URL and PIP_FIND_LINKS, "
+            "clear pip's cache (pip cache purge), or take another mirror."
         )
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     raise InstallError("install: " + "\n".join(lines[-12:]))
@@ -109,7 +120,10 @@ def make_opencv_work() -> None:
     find = f"from importlib.metadata import version; print(version({WHOLE!r}))"
     version = run(PYTHON, "-c", find).stdout.strip()
     run(PYTHON, "-m", "pip", "uninstall", "--yes", "--quiet", WHOLE, HEADLESS)
-    install("--no-deps", f"{HEADLESS}=={version}" if version else HEADLESS)
+    wanted = f"{HEADLESS}=={version}" if version else HEADLESS
+    locked = HEADLESS_LOCK.read_text("utf-8") if HEADLESS_LOCK.exists() else ""
+    exact = version and f"{wanted} " in locked
+    install("--no-deps", *(("--require-hashes", "-r", str(HEADLESS_LOCK)) if exact else (wanted,)))
     if version:
         leave_record(version)
     again = run(PYTHON, "-c", "import cv2")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -124,3 +127,44 @@ def test_the_headless_opencv_takes_the_place_of_one_that_cannot_be_loaded(
     assert "already satisfied: opencv-python" in inside("-m", "pip", "install", "opencv-python")
     inside("-m", "pip", "uninstall", "-y", "opencv-python")
     assert ("headless" in inside("-c", "import cv2; print(dir(cv2))")) == headless
+
+
+LOCKED = re.findall(r"^[^#\s].*(?:\n[ ].*)*", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
+
+
+def test_every_package_of_the_lock_has_a_digest_and_no_place_that_it_comes_from() -> None:
+    assert len(LOCKED) > 50
+    assert [package.split()[0] for package in LOCKED if "--hash=sha256:" not in package] == []
+    assert "://" not in (ROOT / "requirements.lock").read_text("utf-8")
+
+
+def test_the_lock_holds_every_package_that_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    names = {re.split(r"[<>=!~\[ ;]", one)[0].lower().replace("_", "-") for one in asked} - {"trainmaster"}
+    locked = {package.partition("==")[0].lower().replace("_", "-") for package in LOCKED}
+    assert names - locked == set()
+
+
+def test_the_two_builds_of_opencv_are_of_one_version_and_never_both_asked_for() -> None:
+    (whole,) = (package.split()[0] for package in LOCKED if package.startswith("opencv"))
+    headless = (ROOT / ".ci" / "opencv-headless.lock").read_text("utf-8")
+    assert f"\n{whole.replace('opencv-python', 'opencv-python-headless')} " in headless
+    assert "--hash=sha256:" in headless
+
+
+@pytest.mark.parametrize("true", [True, False], ids=["the file of the lock", "another file"])
+def test_only_the_file_that_the_lock_names_is_installed(checkout: Path, tmp_path: Path, true: bool) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    wheel = distribution(wheels, "opencv-python", "whole = True\n")
+    digest = hashlib.sha256(wheel.read_bytes() if true else b"another one").hexdigest()
+    (checkout / "requirements.lock").write_text(f"opencv-python==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
+    venv.create(checkout / ".venv", with_pip=True)
+    local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PYTHONPATH": str(checkout / ".ci")}
+    act = "install.install('--require-hashes', '-r', str(install.LOCK))"
+    words = f"import install\ntry:\n {act}\nexcept install.InstallError as error:\n print(error)"
+    done = python(checkout, "-c", words, **local)
+    assert done.returncode == 0, done.stderr
+    assert bool(list((checkout / ".venv").glob("lib/*/site-packages/cv2"))) == true
+    assert done.stdout.startswith("wrong-hash: opencv-python==1.0") != true, done.stdout
