@@ -159,10 +159,17 @@ class App:
             self._deliverer.notify()
 
     async def _keep_lease(self) -> None:
-        self._parts.own_jobs.note(_HOLD_LEASE, await asyncio.to_thread(self._parts.lease.keep) or None)
+        """Who acts on the runs is told by the look at itself; a lease that can't be read or written is a fault."""
+        acted = not self._parts.lease.why_not()
+        await asyncio.to_thread(self._parts.lease.keep)
+        self._parts.own_jobs.note(_HOLD_LEASE, None)
+        if acted != (not self._parts.lease.why_not()):
+            self._parts.own_jobs.look()
 
     async def _check_runs(self) -> None:
         began_s = time.monotonic()
+        if self._parts.lease.away:
+            await self._keep_lease()  # RUNS_DIR may have come: whoever is first to see it acts
         await self.supervisor.tick()
         self._tick_s = time.monotonic() - began_s
         self._parts.cluster.look(self.supervisor.all())

@@ -159,6 +159,11 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         notify=notify,
         silenced=lambda run, now: asked_for_quiet(run, CheckName.PROCESS_DIED, pipeline.silences(now)),
     )
+
+    def hands_off(place: Path) -> str:
+        # An adopted run elsewhere is recorded in this bot's own STATE_DIR: no RUNS_DIR is needed to act on it.
+        return "" if lease.away and not place.is_relative_to(settings.runs_dir) else lease.why_not()
+
     supervisor = Supervisor(
         find_runs=lambda: (*find_runs(settings.runs_dir), *find_adoptions(settings.state_dir)),
         open_reader=_Readers(settings, alerts, wires).open,
@@ -170,7 +175,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         stacks=Stacks(driver.local.signal),
         trainers=TrainerProcesses(check_user=settings.owner_check != "off", seen=driver.local.environments.remember),
         together=lambda: _one_commit(database),
-        hands_off=lease.why_not,
+        hands_off=hands_off,
         next_start=driver.next_start,
     )
     host = HostWatch(
@@ -186,6 +191,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             limits=looks.limits,
             attempts=Adoptions(settings.state_dir),
             gpu_holders=LocalGpuHolders(),
+            hands_off=hands_off,
         ),
         books=books,
         looks=looks,
@@ -205,7 +211,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         wake=drawings,
     )
     connection.illustrate_with(pictures.make)
-    own_jobs = OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock)
+    own_jobs = OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock, lease=lease)
     context = Context(
         runs=supervisor,
         operations=operations,

@@ -26,7 +26,9 @@ class AlertLimits:
     hold_info_s: float = 60.0
     """As ``hold_warning_s``, for information."""
     hold_by_check_s: Mapping[AnyCheck, float] = field(
-        default_factory=lambda: _frozen({CheckName.NONFINITE: 0.0, CheckName.CHECKPOINT_CONTAMINATED: 0.0})
+        default_factory=lambda: _frozen(
+            {CheckName.NONFINITE: 0.0, CheckName.CHECKPOINT_CONTAMINATED: 0.0, CheckName.ONLY_WATCHES: 0.0}
+        )
     )
     """Checks that wait for another time than their severity says. One NaN is a fact, however short."""
     resolve_hold_s: Annotated[float, Setting("s", ge=0)] = 60.0
@@ -38,6 +40,7 @@ class AlertLimits:
                 CheckName.PROCESS_DIED: 10.0,
                 CheckName.CHECK_FAILED: 30.0,
                 CheckName.DATABASE: 5.0,
+                CheckName.ONLY_WATCHES: 0.0,
             }
         )
     )

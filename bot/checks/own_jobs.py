@@ -1,4 +1,4 @@
-"""The bot's own work: what was missed, failed or hung several times in a row."""
+"""The bot's own work: what was missed, failed or hung several times in a row, and what another bot does instead."""
 
 from __future__ import annotations
 
@@ -14,6 +14,29 @@ from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, OwnJob
 def check_own_jobs(facts: Iterable[OwnJob], limits: OwnJobLimits, now: float) -> tuple[Finding, ...]:
     """One condition for each job that has not gone well for that many times. Critical when runs go unwatched."""
     return tuple(_finding(fact, limits, now) for fact in facts if fact.num_faults >= limits.faults_in_a_row)
+
+
+def check_only_watches(me: str, other: str, since_ts: float) -> tuple[Finding, ...]:
+    """A condition while the bot ``other`` acts on the runs in place of ``me``; none when ``other`` is empty."""
+    if not other:
+        return ()
+    finding = Finding(
+        run=BOT_RUN,
+        check=CheckName.ONLY_WATCHES,
+        key="lease",
+        severity=Severity.WARNING,
+        nature=Nature.CONDITION,
+        ts=since_ts,
+        title=f"Trainmaster only watches: another one acts on these runs ({other})",
+        body=(
+            f"This one ({me}) goes on telling what it sees, and leaves stops, resumes and rollbacks to the other one.",
+            "When that is gone, it takes over by itself within a minute.",
+        ),
+        fields=(("Since", moment(since_ts)),),
+        hint="both watch the same RUNS_DIR: end one of them, or leave it as a spare",
+        resolution=f"Trainmaster ({me}) acts on the runs itself from now on",
+    )
+    return (finding,)
 
 
 def _finding(fact: OwnJob, limits: OwnJobLimits, now: float) -> Finding:

@@ -74,6 +74,8 @@ class CheckName(StrEnum):
 
     # The bot itself.
     DUTY_FAILED = "duty_failed"
+    ONLY_WATCHES = "only_watches"
+    """Another Trainmaster acts on the runs."""
     CHECK_FAILED = "check_failed"
     DATABASE = "database"
     OPERATION = "operation"

@@ -143,10 +143,11 @@ class TrainerCli:
             another code than one of ``accept``.
         """
         if view.watched_only:
+            owner = "run the bot as the user that trains; OWNER_CHECK=group trusts a project group"
             raise OperationError(
                 "watched-only",
                 f"run {view.name} is watched only: {view.watched_only}. Its Python is not started.",
-                "run the bot as the user that trains; OWNER_CHECK=group trusts a project group",
+                "say it to the Trainmaster that acts on them" if view.spare else owner,
             )
         python, cwd = _python_and_folder(view)
         argv = (*(_gently() if gently else ()), python, *MODULE_ARGV, *words)

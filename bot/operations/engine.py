@@ -32,6 +32,9 @@ from trainmaster.bot.ports import FencedError, Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 
+_BEFORE_AN_ACT = frozenset({EntryKind.BEGUN, EntryKind.UNDOING})
+"""Written before something is done to a run; what was done is written down in any case."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -52,7 +55,8 @@ class Engine:
         """The operation is closed, or belongs to another bot process by now.
 
         Raises:
-            StoreError: the journal cannot be written, so nothing more was done; it can be run again.
+            StoreError: the journal cannot be written, or another bot acts on the run by now, so nothing more was done;
+                it can be run again.
         """
         context = OperationContext(
             self.world,
@@ -133,6 +137,7 @@ class Engine:
             raise waited(context, spec) from error
 
     async def _failed(self, context: OperationContext, error: TrainmasterError) -> None:
+        self._refuse_hands_off(context.operation)
         reversible = context.operation.reversible
         direction = Direction.UNDO if reversible else Direction.FORWARD
         context.commit(
@@ -172,6 +177,7 @@ class Engine:
 
     async def _halt(self, context: OperationContext) -> None:
         """An emergency stop: whatever runs is stopped, what was put aside is back unless it was given up for good."""
+        self._refuse_hands_off(context.operation)
         context.heeds_halt = False
         operation = context.operation
         user = self._halted_by(operation.id) or operation.requester
@@ -223,7 +229,18 @@ class Engine:
             context.commit(replace(context.operation, state=state), EntryKind.CLOSED, state.value)
             self._audit_end(context)
 
+    def _refuse_hands_off(self, operation: Operation) -> None:
+        """This bot is the one that acts on the run.
+
+        Raises:
+            JournalError: another one is, or may be: the operation stays where it is until this one acts again.
+        """
+        if why := self.world.hands_off(operation.directory):
+            raise JournalError("watched-only", f"{operation.name} is watched only: {why}.")
+
     def _commit(self, operation: Operation, entry: JournalEntry) -> None:
+        if entry.kind in _BEFORE_AN_ACT:
+            self._refuse_hands_off(operation)
         try:
             with self.transactions.transaction():
                 self.journal.record(operation, entry)
@@ -264,7 +281,8 @@ class Engine:
 
 
 class JournalError(StoreError):
-    """The journal could not be written: the operation stays open where it was, and nothing more is done about it."""
+    """The journal could not be written, or another bot acts on the run: the operation stays open where it was, and
+    nothing more is done about it."""
 
 
 async def _unless_halted(context: OperationContext, spec: StepSpec) -> str:

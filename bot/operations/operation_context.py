@@ -62,7 +62,8 @@ class WorldChangedError(OperationError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What the steps act on. ``pause`` waits that many seconds."""
+    """What the steps act on. ``pause`` waits that many seconds; ``hands_off`` says why this bot only watches what lies
+    in a directory, empty when it may act."""
 
     runs: Runs
     driver: Driver
@@ -73,6 +74,7 @@ class World:
     attempts: ForeignAttempts = field(default_factory=NoForeignAttempts)
     gpu_holders: GpuHolders = field(default_factory=NoGpuSeen)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    hands_off: Callable[[Path], str] = lambda _directory: ""
 
     async def inspect(self, identity: Identity) -> ProcessFact:
         """What the driver knows of it now; asked in a thread, since a cluster may take seconds to answer."""

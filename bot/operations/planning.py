@@ -85,10 +85,13 @@ def refuse_watched_only(view: RunView) -> None:
         CommandError: it may not; says why.
     """
     if view.watched_only:
+        owner = "run the bot as the user that trains; OWNER_CHECK=group trusts a project group"
         raise CommandError(
             "watched-only",
             f"run {view.name} is watched only: {view.watched_only}. Nothing was done to it.",
-            "run the bot as the user that trains; OWNER_CHECK=group trusts a project group",
+            "say it to the Trainmaster that acts on them, or end that one: this one takes over"
+            if view.spare
+            else owner,
         )
 
 

@@ -36,7 +36,8 @@ class OperationTasks:
 
     def recover(self) -> None:
         """Every open operation whose owner is gone belongs to this process and goes on from its last journal line.
-        Operations of another bot process that lives, or may live on another host, are left alone.
+        Operations of another bot process that lives, or may live on another host, are left alone, and so are all while
+        another bot acts on the run.
 
         Raises:
             StoreError: the journal cannot be read or written.
@@ -44,6 +45,8 @@ class OperationTasks:
         for operation in self._operations.open():
             task = self._tasks.get(operation.id)
             if task is not None and not task.done():
+                continue
+            if self._engine.world.hands_off(operation.directory):
                 continue
             if operation.owner == self._instance:
                 self.start(operation)

@@ -183,6 +183,9 @@ class Operations:
     async def _decide(self, order: Decide) -> Reply:
         """The click is counted, or the person reads why not; the last yes has started the rollback."""
         on_call = await self._on_call.now()
+        asked = self.books.approvals.get(order.approval_id)
+        if order.approve and asked is not None and (why := self.world.hands_off(asked.plan.directory)):
+            raise CommandError("watched-only", f"{asked.plan.name} is watched only: {why}. Your yes was not counted.")
         decision = self._questions.decide(
             order.approval_id,
             order.user,

@@ -10,11 +10,14 @@ import json
 import logging
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
+
+from trainmaster.visible import visible_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ BEAT_S: Final = 5.0
 GONE_S: Final = 30.0
 """A lease that has not been seen to change for so long has no holder; longer than shared file systems cache (NFS:
 ``acregmax`` of files that change, a few seconds)."""
+_MAX_CHARS: Final = 64
+"""Of a host's name, as Linux has it at most; what stands in the file was written by others."""
 _SETTLE_S: Final = 0.2
 """Between taking over a dead neighbour's lease and reading whether somebody else did so too."""
 
@@ -43,7 +48,7 @@ class Holder:
 
     def words(self) -> str:
         """``pid 7 on gpu03``: what a person needs to find it."""
-        return f"pid {self.pid} on {self.host}"
+        return f"pid {visible_line(str(self.pid))[:_MAX_CHARS]} on {visible_line(str(self.host))[:_MAX_CHARS]}"
 
 
 class Lease:
@@ -59,16 +64,29 @@ class Lease:
         self._seen: tuple[Holder, float] | None = None
         """The other one's lease, and since when it has read so."""
         self._possible = True
+        self.away = False
+        """Whether RUNS_DIR was not there at the last look."""
 
     def why_not(self) -> str:
         """Why this bot only watches, in words; empty while it may act."""
-        if not self._possible:
-            return ""
-        if self._held_s is not None and self._monotonic() - self._held_s < GONE_S:
+        if not self._possible or self._holds():
             return ""
         if self._seen is not None:
             return f"another Trainmaster acts on them ({self._seen[0].words()})"
+        if self.away:
+            return "RUNS_DIR is not there, and with it the word of which Trainmaster acts on them"
         return "it is not certain yet that no other Trainmaster acts on them"
+
+    def other(self) -> str:
+        """The bot that acts in place of this one, in words; empty while none is known to."""
+        return self._seen[0].words() if self._seen is not None and self.why_not() else ""
+
+    def me(self) -> str:
+        """This bot, as others name it."""
+        return self._me.words()
+
+    def _holds(self) -> bool:
+        return self._held_s is not None and self._monotonic() - self._held_s < GONE_S
 
     def keep(self) -> str:
         """The lease is renewed, or taken from a holder that is gone, or left with one that is not. Returns
@@ -79,9 +97,10 @@ class Lease:
         """
         now_s = self._monotonic()
         try:
-            if not self._path.parent.is_dir():
-                self._held_s = now_s  # there is nothing to act on
-                return ""
+            self.away = not self._path.parent.is_dir()
+            if self.away:
+                self._claimed_s = None  # a claim counts only where others can see it
+                return self.why_not()
             found = self._read()
             if found is None:
                 self._begin(now_s)
@@ -125,6 +144,11 @@ class Lease:
             return
         if self._claimed_s is not None:
             _LOG.warning("lease: this bot acts on the runs from now on")
+        elif not self._holds():
+            # Nobody renewed it for so long that another one may be about to take it, or has and was overwritten.
+            self._replace()
+            self._claimed_s = now_s
+            return
         self._claimed_s, self._seen = None, None
         self._replace()
         self._held_s = now_s
@@ -150,11 +174,10 @@ class Lease:
 
     def _read(self) -> Holder | None:
         try:
-            record = json.loads(self._path.read_bytes()[:10_000])
-            return Holder(**record)
+            return Holder(**json.loads(_plain_bytes(self._path)))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return Holder(id=f"unreadable-{_changed_ns(self._path)}", host="?", boot="?", pids="?", pid=0, started="?")
 
     def _replace(self) -> None:
@@ -165,15 +188,32 @@ class Lease:
         self._me = beat
         temporary = self._path.with_name(f"{NAME}.{self._me.id}")
         with temporary.open("w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o644)  # a bot of another user must see it, whatever the umask is
             json.dump(asdict(beat), stream)
             stream.flush()
             os.fsync(stream.fileno())
         return temporary
 
 
+def _plain_bytes(path: Path) -> bytes:
+    """The beginning of a plain file; what else may lie there (a link, a pipe) is no lease.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is no plain file.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError("no plain file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, 10_000)
+    finally:
+        os.close(descriptor)
+
+
 def _changed_ns(path: Path) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return path.lstat().st_mtime_ns
     except OSError:
         return 0
 

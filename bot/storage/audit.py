@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,9 @@ AUDIT_LOG: Final = "audit.jsonl"
 
 GENESIS: Final = "0" * 64
 """What the first entry carries in place of a digest."""
+
+_ROOM_BYTES: Final = 64 * 1024
+"""An entry is a few hundred bytes, and a file system gives out whole blocks."""
 
 TORN_ACTION: Final = "audit.torn"
 """Marks that the line before was cut off by a crash: it was never acknowledged, so nothing was done on its account."""
@@ -57,11 +61,7 @@ class AuditLog:
                 )
                 self._write(descriptor, entry)
         except (OSError, ValueError, TypeError) as error:
-            raise StoreError(
-                "audit-log",
-                f"{self._path} cannot be written: {error}.",
-                "check free space and permissions of STATE_DIR; no rollback is carried out until it is mended",
-            ) from error
+            raise self._fault(error) from error
 
     def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
         """See :class:`ports.Audit`. Only the bot that owns the operation writes about it, so looking first is safe.
@@ -69,10 +69,40 @@ class AuditLog:
         Raises:
             StoreError: it could not be written.
         """
-        about = (action, detail["operation"])
-        known = ((entry.action, entry.detail.get("operation")) for entry in map(_parse, self._lines()) if entry)
-        if about not in known:
+        if not self.tells(action, detail["operation"]):
             self.append(actor, action, subject, detail, now)
+
+    def tells(self, action: str, operation: object) -> bool:
+        """Whether an entry of that action about the operation stands.
+
+        Raises:
+            StoreError: the file is there and cannot be read.
+        """
+        known = ((entry.action, entry.detail.get("operation")) for entry in map(_parse, self._lines()) if entry)
+        return (action, operation) in known
+
+    def details(self, name: str) -> set[str]:
+        """What entries say under ``name`` in their detail.
+
+        Raises:
+            StoreError: the file is there and cannot be read.
+        """
+        found = (entry.detail.get(name) for entry in map(_parse, self._lines()) if entry)
+        return {one for one in found if isinstance(one, str)}
+
+    def check(self) -> None:
+        """An entry could be written at this moment.
+
+        Raises:
+            StoreError: it could not.
+        """
+        try:
+            with self._locked() as descriptor:
+                free = os.fstatvfs(descriptor)
+                if free.f_bavail * free.f_frsize < _ROOM_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise self._fault(error) from error
 
     def entries(self, limit: int = 20) -> tuple[AuditEntry, ...]:
         """The newest entries, oldest first; lines that cannot be read are passed over.
@@ -172,6 +202,13 @@ class AuditLog:
         )
         self._write(descriptor, torn, prefix=b"\n")
         return torn
+
+    def _fault(self, error: Exception) -> StoreError:
+        return StoreError(
+            "audit-log",
+            f"{self._path} cannot be written: {error}.",
+            "check free space and permissions of STATE_DIR; no rollback is carried out until it is mended",
+        )
 
     def _lines(self) -> list[bytes]:
         try:

@@ -51,6 +51,7 @@ class Database:
         self.set_aside: SetAside | None = None
         """What became of a damaged file, for somebody to tell."""
         self._depth = 0
+        self._after_commit: list[Callable[[], None]] = []
         self._monotonic = monotonic
         self._inode: int | None = None
         try:
@@ -149,6 +150,17 @@ class Database:
             raise
         finally:
             self._depth = 0
+        for act in self._after_commit:
+            act()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether what is written now commits with something else."""
+        return self._depth > 0
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """``act``, which must not raise, is called after each transaction that was committed."""
+        self._after_commit.append(act)
 
     def _roll_back(self) -> None:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Protocol
 
 from trainmaster.bot.checks.limits import OwnJobLimits
-from trainmaster.bot.checks.own_jobs import check_own_jobs
+from trainmaster.bot.checks.own_jobs import check_only_watches, check_own_jobs
+from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.health.own_job import BOT_RUN, OwnJob
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
@@ -16,10 +18,24 @@ from trainmaster.bot.watching.supervisor import Sink
 _LOG = logging.getLogger(__name__)
 
 
+class Lease(Protocol):
+    """Which of several bots acts on the runs."""
+
+    def me(self) -> str:
+        """This bot, in words."""
+        ...
+
+    def other(self) -> str:
+        """The bot that acts in place of this one, in words; empty while none is known to."""
+        ...
+
+
 class OwnJobs:
     """Counts what goes wrong in a row. A job that went well again is forgiven."""
 
-    def __init__(self, *, sink: Sink, limits: OwnJobLimits, clock: Clock) -> None:
+    def __init__(self, *, sink: Sink, limits: OwnJobLimits, clock: Clock, lease: Lease | None = None) -> None:
+        self._lease = lease
+        self._watches_since_ts: float | None = None
         self._sink = sink
         self._limits = limits
         self._clock = clock
@@ -41,7 +57,16 @@ class OwnJobs:
         """The jobs were checked and the findings handed on. What an earlier process left firing is resolved."""
         now = self._clock.now()
         view = RunView(directory=Path("/"), name=BOT_RUN, ts=now, first_seen_ts=self._began_ts)
+        found = (*check_own_jobs(self._jobs.values(), self._limits, now), *self._only_watches(now))
         try:
-            self._sink.process(view, check_own_jobs(self._jobs.values(), self._limits, now), frozenset(), now)
+            self._sink.process(view, found, frozenset(), now)
         except StoreError:
             _LOG.exception("findings-not-stored: trainmaster; the next look repeats them")
+
+    def _only_watches(self, now: float) -> tuple[Finding, ...]:
+        other = self._lease.other() if self._lease is not None else ""
+        if self._lease is None or not other:
+            self._watches_since_ts = None
+            return ()
+        self._watches_since_ts = now if self._watches_since_ts is None else self._watches_since_ts
+        return check_only_watches(self._lease.me(), other, self._watches_since_ts)

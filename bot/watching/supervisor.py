@@ -126,11 +126,11 @@ class Supervisor:
         trainers: Trainers | None = None,
         read_timeout_s: float = TIMEOUT_S,
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
-        hands_off: Callable[[], str] = str,
+        hands_off: Callable[[Path], str] = lambda _place: "",
         next_start: Callable[[str, Identity], ProcessFact | None] | None = None,
     ) -> None:
         """``next_start``: what is known of a start of a run after the one that its record names. ``hands_off``: why
-        this bot must only watch, whatever it may do otherwise; empty when it may act."""
+        this bot must only watch the run of that place; empty when it may act."""
         self._hands_off = hands_off
         self._next_start = next_start
         self._stacks = stacks
@@ -213,7 +213,7 @@ class Supervisor:
                 await lock.acquire()
                 held[one] = lock
             self._open_new([one for one in directories if one not in self._readers])
-            work = {one: partial(self._look, self._readers[one]) for one in directories if one in self._readers}
+            work = {one: partial(self._look, one, self._readers[one]) for one in directories if one in self._readers}
             await self._read_pool.look(work, take)
         finally:
             for lock in held.values():
@@ -246,8 +246,9 @@ class Supervisor:
             view = self._unreadable(directory, f"{type(error).__name__}: {error}")
         if view is None:
             return
-        if (why := self._hands_off()) and not view.watched_only:
-            view = replace(view, watched_only=why)
+        hands_off = self._hands_off(directory)
+        if hands_off and not view.watched_only:
+            view = replace(view, watched_only=hands_off, spare=True)
         self._views[directory] = view
         now = self._clock.now()
         try:
@@ -255,15 +256,17 @@ class Supervisor:
             self._sink.process(view, findings, unjudged, now)
         except StoreError:
             _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
-        if self._operations is not None:
+        if self._operations is not None and not hands_off:  # else another bot asks people what to do with it
             self._operations.notice(view)
 
-    def _look(self, reader: ViewSource) -> RunView | None:
+    def _look(self, place: Path, reader: ViewSource) -> RunView | None:
         now = self._clock.now()
         view = reader.read(now)
         if view.record is None:
             return None
         record = view.record
+        if (why := self._hands_off(place)) and not view.watched_only:  # its stacks are asked for with a signal
+            view = replace(view, watched_only=why, spare=True)
         view = replace(view, process=self._process(view.run, record.process) if record.process else None)
         alive = view.process is not None and view.process.status is ProcessStatus.ALIVE
         if self._trainers is not None and alive and record.process is not None and record.process.pids:

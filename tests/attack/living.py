@@ -87,6 +87,11 @@ class LivingBot:
             process.send_signal(signum)
             await process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that lives; 0 when none does."""
+        return self._process.pid if self._process is not None else 0
+
     def output(self) -> str:
         """All that its lives have printed."""
         return self._output.read_text(errors="replace") if self._output.exists() else ""

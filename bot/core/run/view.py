@@ -146,6 +146,8 @@ class RunView:
     """Gradient norm at which an attempt clips, by attempt."""
     watched_only: str = ""
     """Why the bot only looks at the run and does nothing to it (``owned by uid 1000``); empty when it may act."""
+    spare: bool = False
+    """Whether it is watched only because another Trainmaster acts on it, or may."""
     process_fault: str = ""
     """Why the process that the record names must not be signalled (``process 7 is no trainer of this run``)."""
     read_errors: tuple[str, ...] = ()

@@ -53,6 +53,8 @@ class PaperWorld:
     limits: OperationLimits = FAST
     instance_pid: int = 1
     point: Callable[[str], None] = no_point
+    hands_off: str = ""
+    """Why the bot only watches."""
 
     def __post_init__(self) -> None:
         self.driver = PaperDriver(self.folder, self.point)
@@ -88,6 +90,7 @@ class PaperWorld:
             clock=self.clock,
             limits=self.limits,
             attempts=self.attempts,
+            hands_off=lambda _directory: self.hands_off,
         )
         return Operations(
             world=world,

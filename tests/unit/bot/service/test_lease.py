@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -115,3 +116,71 @@ def test_a_directory_that_cannot_be_written_is_as_before(tmp_path: Path) -> None
     tmp_path.chmod(0o555)
     assert Lease(tmp_path).keep() == ""
     tmp_path.chmod(0o755)
+
+
+def test_a_directory_that_vanished_and_came_back_with_another_holder_is_left_to_it(
+    tmp_path: Path, steady: Steady
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    lease = Lease(runs, monotonic=steady, me=elsewhere("one"))
+    assert lease.keep() == ""
+    runs.rename(tmp_path / "unmounted")
+    steady.now_s += GONE_S
+    assert "is not there" in lease.keep()
+    assert lease.away
+    (tmp_path / "unmounted").rename(runs)
+    Lease(runs, monotonic=steady, me=elsewhere("two"))._replace()
+    assert "on two" in lease.keep()
+    assert "on two" in lease.other()
+
+
+def test_a_directory_that_is_not_there_yet_makes_nobody_its_holder(tmp_path: Path, steady: Steady) -> None:
+    lease = Lease(tmp_path / "runs", monotonic=steady, me=elsewhere("one"))
+    assert lease.keep() != ""
+    assert lease.other() == ""
+    (tmp_path / "runs").mkdir()
+    assert lease.keep() == ""
+
+
+def test_one_that_stood_still_while_it_renewed_acts_only_after_the_other_had_time_to_object(
+    tmp_path: Path, steady: Steady
+) -> None:
+    first = Lease(tmp_path, monotonic=steady, me=elsewhere("one"))
+    second = Lease(tmp_path, monotonic=steady, me=elsewhere("two"))
+    first.keep()
+    second.keep()
+    steady.now_s += GONE_S
+    second.keep()  # takes it, as nobody renewed it
+    first._replace()  # what the first one was about to write when it was stopped
+    assert first.keep() != ""
+    assert second.keep() != ""
+    acting = []
+    for _ in range(20):
+        steady.now_s += BEAT_S
+        first.keep()
+        second.keep()
+        acting.append([not first.why_not(), not second.why_not()])
+    assert [True, True] not in acting
+    assert sum(acting[-1]) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "deep", "loud"])
+def test_what_others_put_in_place_of_a_lease_neither_hangs_nor_speaks(
+    tmp_path: Path, steady: Steady, kind: str
+) -> None:
+    path = tmp_path / NAME
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    elif kind == "deep":
+        path.write_text("[" * 9_000)
+    else:
+        record = {"id": "x", "host": "\u202e<!channel>\n" + "h" * 3_000, "boot": "b", "pids": "p", "pid": 1}
+        path.write_text(json.dumps({**record, "started": "1"}))
+    lease = Lease(tmp_path, monotonic=steady, me=elsewhere("one"))
+    why = lease.keep()
+    assert "another Trainmaster" in why
+    assert len(why) < 300
+    assert why.isprintable()

@@ -74,3 +74,28 @@ def test_a_store_that_fails_ends_nothing(watch: OwnJobs, sink: Sink) -> None:
     sink.broken = False
     watch.look()
     assert len(sink.looks[-1]) == 1
+
+
+@dataclass
+class PaperLease:
+    who: str = ""
+
+    def me(self) -> str:
+        return "pid 9 on gpu04"
+
+    def other(self) -> str:
+        return self.who
+
+
+def test_a_bot_that_only_watches_says_so_in_plain_words_at_once_and_when_it_acts_again(sink: Sink) -> None:
+    lease = PaperLease("pid 7 on gpu03")
+    watch = OwnJobs(sink=sink, limits=OwnJobLimits(faults_in_a_row=3), clock=SetClock(), lease=lease)
+    watch.look()
+    ((finding,),) = sink.looks
+    assert finding.check == "only_watches"
+    assert finding.title == "Trainmaster only watches: another one acts on these runs (pid 7 on gpu03)"
+    assert "wrong" not in " ".join((finding.title, *finding.body))
+    lease.who = ""
+    watch.look()
+    assert sink.looks[-1] == ()
+    assert "acts on the runs itself" in finding.resolution
