@@ -37,6 +37,7 @@ from trainmaster.bot.wiring import Wires, wire
 _LOG = logging.getLogger(__name__)
 
 _HOLD_LEASE = "act on runs"
+_WRITE_AUDIT = "write the audit log"
 _TICK_TIMEOUT_S = 120.0
 _HOME_EVERY_S = 15.0
 """So long several changes wait to be shown at once."""
@@ -101,6 +102,7 @@ class App:
         await self._first(CHECK_RUNS, self._check_runs)
         await self._first("look at itself", self._look_at_itself)
         await self._first("digest", self._tell_return)
+        await self._first(_WRITE_AUDIT, self._write_audit)
         await self._first("audit", self.operations.reconcile)
         await self._first("check operations", self.operations.recover)
         if self._metrics is not None:
@@ -166,6 +168,9 @@ class App:
         if acted != (not self._parts.lease.why_not()):
             self._parts.own_jobs.look()
 
+    async def _write_audit(self) -> None:
+        self._parts.audit.settle()
+
     async def _check_runs(self) -> None:
         began_s = time.monotonic()
         if self._parts.lease.away:
@@ -183,6 +188,7 @@ class App:
         every_s = self.settings.part(WatchLimits).check_interval_s
         self._schedule.every(every_s, CHECK_RUNS, self._check_runs, timeout_s=_TICK_TIMEOUT_S)
         self._schedule.every(BEAT_S, "keep lease", self._keep_lease, timeout_s=GONE_S / 2)
+        self._schedule.every(30.0, _WRITE_AUDIT, self._write_audit, timeout_s=30.0)
         self._schedule.every(every_s, "check host", self._parts.host.look, timeout_s=60.0)
         self._schedule.every(
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0

@@ -21,6 +21,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.ownership import OwnerCheck
+from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.local.driver import LocalDriver
@@ -53,6 +54,7 @@ from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.audit import AUDIT_LOG, AuditLog
 from trainmaster.bot.storage.bot_state import BotState
 from trainmaster.bot.storage.database import Database, Durable
+from trainmaster.bot.storage.ledger import Ledger
 from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from trainmaster.bot.storage.pages import PageStore
@@ -86,6 +88,7 @@ class Parts:
     sink: FindingsSink
     supervisor: Supervisor
     lease: Lease
+    audit: Ledger
     host: HostWatch
     cluster: ClusterWatch
     operations: Operations
@@ -139,7 +142,8 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     book = PictureStore(database, drawings.set)
     sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock, pictures=book)
     lease = Lease(settings.runs_dir)
-    audit, durable = AuditLog(settings.state_dir / AUDIT_LOG), Durable(database)
+    durable = Durable(database)
+    audit = Ledger(AuditLog(settings.state_dir / AUDIT_LOG), database, name_of=lambda run: _name_of(supervisor.find(run), run))
     books = Books(
         approvals=SqliteApprovals(durable),
         operations=SqliteOperations(durable),
@@ -226,6 +230,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         planned=operations.planned,
         questions=books.approvals.pending,
         audit=audit,
+        together=database.transaction,
         members_care=settings.alerts_handled_by == "members",
         link=connection.link,
     )
@@ -239,6 +244,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         sink=sink,
         supervisor=supervisor,
         lease=lease,
+        audit=audit,
         host=host,
         cluster=ClusterWatch(controller=driver.cluster, sink=sink, clock=clock),
         operations=operations,
@@ -320,6 +326,10 @@ class _Readers:
 def ownership_of(settings: Settings) -> Ownership:
     """Whom the bot trusts with a run."""
     return Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
+
+
+def _name_of(view: RunView | None, run: str) -> str:
+    return view.name if view is not None and view.run == run else run
 
 
 def _places(settings: Settings, supervisor: Supervisor) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.base import Command, Context, Invocation, Needs, find_run, pattern, thread_key
-from trainmaster.commands.care import in_public, on_record, word_key
+from trainmaster.commands.care import in_public, on_record, taken, word_key
 
 _MAX_SHOWN = 10
 
@@ -22,12 +22,20 @@ async def ack(invocation: Invocation, context: Context) -> Reply:
     if len(of_run) > 1:
         return await _ack_all(of_run, invocation, context)
     alert = of_run[0] if of_run else await meant_alert(invocation, context)
-    acked = context.alerts.ack(alert.fingerprint, invocation.request.user, context.clock.now())
-    if acked is None:
-        raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
-    by = person(acked.acked_by) if acked.acked_by else "nobody"
     user, now = invocation.request.user, context.clock.now()
-    unrecorded = on_record(context, user, "alert.acked", acked.finding.run, alert=acked.finding.title)
+    with context.together():
+        acked = context.alerts.ack(alert.fingerprint, user, now)
+        if acked is None:
+            raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
+        unrecorded = on_record(
+            context,
+            user,
+            "alert.acked",
+            acked.finding.run,
+            outcome=taken(acked, user),
+            alert=acked.finding.title,
+        )
+    by = person(acked.acked_by) if acked.acked_by else "nobody"
     message = Message(
         title=f"{acked.finding.title}: acknowledged by {by}", tone=Tone.GOOD, body=(unrecorded,) if unrecorded else ()
     )
@@ -43,12 +51,14 @@ def _alerts_of_thread(invocation: Invocation, context: Context) -> tuple[Alert, 
 
 async def _ack_all(alerts: Sequence[Alert], invocation: Invocation, context: Context) -> Reply:
     user, now = invocation.request.user, context.clock.now()
-    acked = [one for one in (context.alerts.ack(alert.fingerprint, user, now) for alert in alerts) if one is not None]
-    unrecorded = [
-        fault
-        for one in acked
-        if (fault := on_record(context, user, "alert.acked", one.finding.run, alert=one.finding.title))
-    ]
+    with context.together():
+        each = (context.alerts.ack(alert.fingerprint, user, now) for alert in alerts)
+        acked = [one for one in each if one is not None]
+        unrecorded = [
+            fault
+            for one in acked
+            if (fault := on_record(context, user, "alert.acked", one.finding.run, alert=one.finding.title))
+        ]
     message = Message(
         title=f"Acknowledged by {person(user)}: {counted(len(acked), 'alert')} of this run",
         tone=Tone.GOOD,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -89,6 +90,8 @@ class Context:
     """The newest look at the host that the bot runs on."""
     roles: Roles = field(default_factory=NoRoles)
     audit: AuditTrail | None = None
+    together: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Around an act and its entry in the audit log: both are committed, or neither."""
     members_care: bool = False
     """Whether members of the alert channel may take and silence alerts, not only people on call."""
     planned: Callable[[str], tuple[str, ...]] = lambda _: ()

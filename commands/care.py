@@ -8,16 +8,21 @@ from trainmaster.bot.errors import StoreError
 from trainmaster.commands.base import Context
 
 
-def on_record(context: Context, user: str, action: str, subject: str, **detail: object) -> str:
-    """What was done stands in the audit log; else the fault, in words, for the answer.
-
-    It is written after the act: an alert that somebody took is taken, whether or not the disk takes a line.
-    """
+def on_record(
+    context: Context, user: str, action: str, subject: str, *, outcome: str = "done", **detail: object
+) -> str:
+    """What was done stands in the audit log; else the fault, in words, for the answer: an alert that somebody took is
+    taken, whether or not the disk takes a line. Call it in the transaction of the act, so that both hold or neither."""
     try:
-        context.gate.note(user, action, subject, outcome="done", **detail)
+        context.gate.note(user, action, subject, outcome=outcome, **detail)
     except StoreError as error:
         return f"This is not in the audit log: {error.message}"
     return ""
+
+
+def taken(alert: Alert, user: str) -> str:
+    """What came of taking the alert, for the audit log: whoever was first has it."""
+    return "done" if alert.acked_by in {None, user} else f"taken before by {alert.acked_by}"
 
 
 async def in_public(context: Context, channel: str, message: Message, key: str, *, whispered: bool = False) -> None:

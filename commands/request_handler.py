@@ -19,7 +19,7 @@ from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
-from trainmaster.commands.care import on_record
+from trainmaster.commands.care import on_record, taken
 from trainmaster.commands.home import home
 
 _CARE = frozenset({ActionId.ACK, ActionId.SILENCE, ActionId.UNSILENCE})
@@ -161,29 +161,39 @@ class RequestHandler:
 
     def _ack(self, press: Press) -> Reply | None:
         now = self._context.clock.now()
-        acked = self._context.alerts.ack(press.value, press.user, now)
-        if acked is None:
-            raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
-        on_record(self._context, press.user, "alert.acked", acked.finding.run, alert=acked.finding.title)
+        with self._context.together():
+            acked = self._context.alerts.ack(press.value, press.user, now)
+            if acked is None:
+                raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
+            on_record(
+                self._context,
+                press.user,
+                "alert.acked",
+                acked.finding.run,
+                outcome=taken(acked, press.user),
+                alert=acked.finding.title,
+            )
         return None  # the alert's own message now names who has it
 
     def _unsilence(self, press: Press) -> Reply | None:
-        heard = self._context.alerts.unsilence(press.value, press.user, self._context.clock.now())
-        if heard is None:
-            raise CommandError("not-silenced", "this alert is not silenced.", "/train alerts")
-        on_record(self._context, press.user, "alert.unsilenced", heard.finding.run, what=heard.finding.title)
+        with self._context.together():
+            heard = self._context.alerts.unsilence(press.value, press.user, self._context.clock.now())
+            if heard is None:
+                raise CommandError("not-silenced", "this alert is not silenced.", "/train alerts")
+            on_record(self._context, press.user, "alert.unsilenced", heard.finding.run, what=heard.finding.title)
         return None  # the alert's own message no longer says that it is
 
     def _silence(self, press: Press) -> Reply | None:
         now = self._context.clock.now()
         until_ts = now + self._silence_s
-        alert = self._context.alerts.silence(press.value, press.user, until_ts, now)
-        if alert is None:
-            raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
-        what = alert.finding.title
-        unrecorded = on_record(
-            self._context, press.user, "alert.silenced", alert.finding.run, what=what, until_ts=until_ts
-        )
+        with self._context.together():
+            alert = self._context.alerts.silence(press.value, press.user, until_ts, now)
+            if alert is None:
+                raise CommandError("alert-over", "this alert no longer fires.", "/train alerts")
+            what = alert.finding.title
+            unrecorded = on_record(
+                self._context, press.user, "alert.silenced", alert.finding.run, what=what, until_ts=until_ts
+            )
         title = f"{what}: silent for {duration(self._silence_s)}, until {moment(until_ts)}"
         body = (f"Silenced by {person(press.user)}.", *([unrecorded] if unrecorded else []))
         # In the thread of the alert: a silence is everybody's business.

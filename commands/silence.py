@@ -34,17 +34,19 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
             "/train silence 2h",
         )
     user, now = invocation.request.user, context.clock.now()
-    if invocation.words.get("run"):
-        view = await find_run(invocation, context)
-        context.alerts.silence_where(user, now + seconds, now, run=view.run)
-        what, subject = f"every alert of {view.name}, critical ones too", view.run
-    else:
-        alert = await meant_alert(invocation, context)
-        if context.alerts.silence(alert.fingerprint, user, now + seconds, now) is None:
-            raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
-        what, subject = alert.finding.title, alert.finding.run
+    view = await find_run(invocation, context) if invocation.words.get("run") else None
+    alert = await meant_alert(invocation, context) if view is None else None
     until_ts = now + seconds
-    unrecorded = on_record(context, user, "alert.silenced", subject, what=what, until_ts=until_ts)
+    with context.together():
+        if view is not None:
+            context.alerts.silence_where(user, until_ts, now, run=view.run)
+            what, subject = f"every alert of {view.name}, critical ones too", view.run
+        elif alert is None or context.alerts.silence(alert.fingerprint, user, until_ts, now) is None:
+            which = f"“{alert.finding.title}”" if alert is not None else "the alert"
+            raise CommandError("alert-over", f"{which} no longer fires.", "/train alerts")
+        else:
+            what, subject = alert.finding.title, alert.finding.run
+        unrecorded = on_record(context, user, "alert.silenced", subject, what=what, until_ts=until_ts)
     message = Message(
         title=f"{what}: silent for {duration(seconds)}, until {moment(until_ts)}",
         tone=Tone.NEUTRAL,
@@ -66,14 +68,22 @@ async def unsilence(invocation: Invocation, context: Context) -> Reply:
     number = invocation.integer("id")
     key = thread_key(invocation.request, context)
     if number is None and key is not None:
-        heard = context.alerts.unsilence(key, user, now)
+        with context.together():
+            heard = context.alerts.unsilence(key, user, now)
+            unrecorded = _on_record(context, user, heard.finding.title, heard.finding.run) if heard is not None else ""
         if heard is not None:
-            return await _heard(invocation, context, heard.finding.title, heard.finding.run)
+            return await _heard(invocation, context, heard.finding.title, heard.finding.run, unrecorded)
     ended = _meant(number, context.alerts.silences(now))
     what = silence_text(ended, context)
-    if not context.alerts.end_silence(ended.id, user, now):
-        raise CommandError("not-silenced", f"silence {ended.id} has ended by itself.", "/train alerts")
-    return await _heard(invocation, context, what, ended.run or "")
+    with context.together():
+        if not context.alerts.end_silence(ended.id, user, now):
+            raise CommandError("not-silenced", f"silence {ended.id} has ended by itself.", "/train alerts")
+        unrecorded = _on_record(context, user, what, ended.run or "")
+    return await _heard(invocation, context, what, ended.run or "", unrecorded)
+
+
+def _on_record(context: Context, user: str, what: str, subject: str) -> str:
+    return on_record(context, user, "alert.unsilenced", subject, what=what)
 
 
 def _meant(number: int | None, silences: Sequence[Silence]) -> Silence:
@@ -89,9 +99,8 @@ def _meant(number: int | None, silences: Sequence[Silence]) -> Silence:
     return found
 
 
-async def _heard(invocation: Invocation, context: Context, what: str, subject: str) -> Reply:
+async def _heard(invocation: Invocation, context: Context, what: str, subject: str, unrecorded: str) -> Reply:
     user, now = invocation.request.user, context.clock.now()
-    unrecorded = on_record(context, user, "alert.unsilenced", subject, what=what)
     body = (f"Asked for by {person(user)}.", *([unrecorded] if unrecorded else []))
     message = Message(title=f"{what}: heard again", tone=Tone.GOOD, body=body, context=("/train alerts",))
     await in_public(context, invocation.request.channel, message, word_key(None, f"unsilence/{subject}", now))

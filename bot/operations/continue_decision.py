@@ -44,8 +44,9 @@ class ContinueDecision:
             thread_of=None,
             ts=now,
         )
-        self.audit.append(user, "run.continued", view.run, {"attempt": view.attempt, "epoch": epoch, "why": why}, now)
+        detail = {"attempt": view.attempt, "epoch": epoch, "why": why}
         with self.transactions.transaction():
+            self.audit.append(user, "run.continued", view.run, detail, now)
             self.intents.put(intent)
             self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
             self.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.decisions.audit import AuditEntry
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.view import RunView
@@ -15,6 +17,10 @@ from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.ports import AuditBook
 from trainmaster.bot.operations.target import rollback_epochs
+
+_BRING_BACK, _BROUGHT_BACK = "archive.bring_back", "archive.brought_back"
+_FAILED, _CUT_OFF = "archive.bring_back_failed", "archive.bring_back_cut_off"
+"""Audit actions: before the files are moved, and what came of it."""
 
 
 async def refuse_if_running(view: RunView, world: World) -> None:
@@ -80,16 +86,34 @@ class Records:
                 f"run {view.name} has no archive {name[:60]!r}. It has: {', '.join(known) or 'none'}.",
                 "/train archive",
             )
-        self.audit.append(user, "archive.bring_back", view.run, {"archive": name}, self.world.clock.now())
+        self.audit.append(user, _BRING_BACK, view.run, {"archive": name}, self.world.clock.now())
         try:
             await self.world.forensics.unarchive(view, Path(known[name].folder))
         except TrainmasterError as error:
             detail = {"archive": name, "why": str(error)}
-            self.audit.append(user, "archive.bring_back_failed", view.run, detail, self.world.clock.now())
+            self.audit.append(user, _FAILED, view.run, detail, self.world.clock.now())
             raise
-        self.audit.append(user, "archive.brought_back", view.run, {"archive": name}, self.world.clock.now())
+        self.audit.append(user, _BROUGHT_BACK, view.run, {"archive": name}, self.world.clock.now())
         text = f"{known[name].num_files} files are back where they were. Next: /train resume"
         return Reply(message=Message(title=f"{view.name}: {name} is brought back", tone=Tone.GOOD, body=(text,)))
+
+    def reconcile(self, entries: Sequence[AuditEntry], now: float) -> None:
+        """An archive that was being brought back when the bot ended has an outcome too: that nobody saw its end.
+        ``entries`` are the newest, oldest first.
+
+        Raises:
+            StoreError: the log can't be written.
+        """
+        begun: dict[tuple[str, str], AuditEntry] = {}
+        for entry in entries:
+            about = (entry.subject, str(entry.detail.get("archive")))
+            if entry.action == _BRING_BACK:
+                begun[about] = entry
+            elif entry.action in {_BROUGHT_BACK, _FAILED, _CUT_OFF}:
+                begun.pop(about, None)
+        for (subject, archive), entry in begun.items():
+            detail = {"archive": archive, "entry": entry.seq, "outcome": "cut off: /train archive shows what holds"}
+            self.audit.append(entry.actor, _CUT_OFF, subject, detail, now)
 
     def audit_trail(self, limit: int) -> Reply:
         """The newest entries of the audit log, and whether the whole of it is intact.

@@ -305,7 +305,9 @@ class Operations:
 
     async def reconcile(self) -> None:
         """Call it once, at the start: see :meth:`Approvals.reconcile`."""
-        self._questions.reconcile(self.books.audit.entries(_RECONCILED_ENTRIES), self.world.clock.now())
+        entries, now = self.books.audit.entries(_RECONCILED_ENTRIES), self.world.clock.now()
+        self._questions.reconcile(entries, now)
+        self._records.reconcile(entries, now)
 
     async def settle(self) -> None:
         """No operation of this process is under way, and no storm is being looked into."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
@@ -59,30 +59,27 @@ class Stops:
         """
         refuse_unless_ours(view, self.instance.host)
         refuse_foreign_process(view)
-        now = self.world.clock.now()
         unrecorded, taken_back = "", False
         try:
-            self.audit.append(user, "stop.begin", view.run, {"attempt": view.attempt, "state": view.state.value}, now)
-        except StoreError as error:
-            unrecorded = error.told
-        try:
-            busy = next(iter(self.operations.open(view.run)), None)
-            if busy is not None:
-                return self._halt(busy, user, unrecorded)
-            operation = self._stop(view, user, channel=channel, thread_of=thread_of)
             with self.transactions.transaction():
-                created = self.operations.create(operation)
-                if created:
-                    self.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
-                    self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
-                    self.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
-                    taken_back = self.intents.drop(view.run, IntentKind.RESUME_AT)
-                    if then is not None:
-                        self.intents.put(then)
-            if not created:
-                raise CommandError("busy", f"another operation on {view.name} began in this moment.", "/train stop now")
+                busy = next(iter(self.operations.open(view.run)), None)
+                if busy is not None:
+                    return self._halt(busy, user)
+                operation = self._stop(view, user, channel=channel, thread_of=thread_of)
+                unrecorded = self._note_begin(operation, view)
+                if not self.operations.create(operation):
+                    raise CommandError(
+                        "busy", f"another operation on {view.name} began in this moment.", "/train stop now"
+                    )
+                self.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
+                self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+                self.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
+                taken_back = self.intents.drop(view.run, IntentKind.RESUME_AT)
+                if then is not None:
+                    self.intents.put(then)
         except StoreError as error:
             _LOG.exception("emergency stop of %s goes ahead without a journal", view.run)
+            self._note(user, "stop.begin", view.run, {"attempt": view.attempt, "state": view.state.value})
             text = await stop_without_journal(self.world, self._stop(view, user, channel=channel, thread_of=thread_of))
             return _stopped_unrecorded(view, text, error.told)
         self.runner.start(operation)
@@ -118,8 +115,10 @@ class Stops:
             thread_of=thread_of,
             ts=now,
         )
-        self.audit.append(user, "stop.planned", view.run, {"attempt": view.attempt, "after_epoch": epoch}, now)
-        self.intents.put(intent)
+        with self.transactions.transaction():
+            detail = {"attempt": view.attempt, "after_epoch": epoch}
+            self.audit.append(user, "stop.planned", view.run, detail, now)
+            self.intents.put(intent)
         when = f"epoch {epoch} has ended" if epoch is not None else "the first epoch has ended"
         text = f"Asked for by {person(user)}. To take it back: /train continue. To stop at once: /train stop now."
         return Reply(message=Message(title=f"{view.name} will be stopped when {when}", body=(text,)))
@@ -139,7 +138,10 @@ class Stops:
         if view.attempt == intent.attempt and view.state in _DIED:
             return  # it is on record that this attempt was to be stopped, so nothing goes on by itself
         if (view.attempt != intent.attempt and not queued_again) or not view.state.active:
-            self.intents.drop(intent.run, intent.kind)
+            why = f"it is {view.state.value}" if not view.state.active else f"attempt {view.attempt} began"
+            with self.transactions.transaction():
+                self._note(intent.user, "stop.plan_dropped", intent.run, {"attempt": intent.attempt, "outcome": why})
+                self.intents.drop(intent.run, intent.kind)
             return
         finished = [one.epoch for one in view.epochs.values() if one.attempt >= intent.attempt and one.finished]
         if not finished or (intent.epoch is not None and max(finished) < intent.epoch):
@@ -151,16 +153,32 @@ class Stops:
         with self.transactions.transaction():
             if not self.operations.create(operation):
                 return
+            self._note_begin(operation, view, after_epoch=intent.epoch)
             self.intents.drop(intent.run, intent.kind)
             self.outbox.put(
                 operation.card, messages.progress(operation), channel=intent.channel, thread_of=intent.thread_of
             )
         self.runner.start(operation)
 
-    def _halt(self, busy: Operation, user: str, unrecorded: str) -> Reply:
+    def _note_begin(self, operation: Operation, view: RunView, **more: object) -> str:
+        """The stop is on record, or why it is not."""
+        detail = {"attempt": view.attempt, "state": view.state.value, "operation": operation.id, **more}
+        return self._note(operation.requester, "stop.begin", view.run, detail)
+
+    def _note(self, user: str, action: str, run: str, detail: Mapping[str, object]) -> str:
+        """It is on record; else why not, as no stop waits for that."""
+        try:
+            self.audit.append(user, action, run, detail, self.world.clock.now())
+        except StoreError as error:
+            return error.told
+        return ""
+
+    def _halt(self, busy: Operation, user: str) -> Reply:
         name = busy.name
         if busy.kind is OperationKind.STOP:
+            self._note(user, "stop.repeated", busy.run, {"operation": busy.id, "outcome": "is being stopped already"})
             return Reply(message=Message(title=f"{name} is being stopped already"), private=True)
+        unrecorded = self._note(user, f"{busy.kind}.halted", busy.run, {"operation": busy.id})
         self.operations.halt(busy.id, user)
         body = ["Its message shows how it ends; nothing is started any more."]
         if unrecorded:

@@ -35,6 +35,9 @@ class Ledger:
         self._name_of = name_of
         self._written: set[str] | None = None
         """Marks that stand in the file; read once, as nobody else writes them."""
+        self._due = True
+        """Whether something may wait in the database; an earlier process may have left it there."""
+        self._fault = ""
         database.after_commit(self._settle_quietly)
 
     def append(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
@@ -44,16 +47,26 @@ class Ledger:
             StoreError: it could not be written, or the file can't be at this moment; the caller must not act (an
                 emergency stop may, and says so).
         """
-        self._append(actor, action, subject, detail, now, mark=secrets.token_hex(8))
+        self._append(actor, action, subject, detail, now, mark=secrets.token_hex(8), checked=True)
 
     def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
-        """As :class:`trainmaster.bot.operations.ports.Audit` says of it.
+        """As :class:`trainmaster.bot.operations.ports.Audit` says of it. Inside a transaction it is an outcome, which
+        is committed whether or not the file can be written yet.
 
         Raises:
-            StoreError: as :meth:`append`.
+            StoreError: it could not be written.
         """
-        if not self._log.tells(action, detail["operation"]):
-            self._append(actor, action, subject, detail, now, mark=f"{action}/{detail['operation']}")
+        if not self._tells(action, detail["operation"]):
+            mark = f"{action}/{detail['operation']}"
+            self._append(actor, action, subject, detail, now, mark=mark, checked=False)
+
+    def _tells(self, action: str, operation: object) -> bool:
+        try:
+            return self._log.tells(action, operation)
+        except StoreError:
+            if self._database.in_transaction:
+                return False  # its mark tells, once the file can be read
+            raise
 
     def entries(self, limit: int = 20) -> Sequence[AuditEntry]:
         """As :meth:`trainmaster.bot.storage.audit.AuditLog.entries` says of it; what is due is written first."""
@@ -70,11 +83,9 @@ class Ledger:
         Raises:
             StoreError: the file or the database can't be used now; nothing is lost, and it may be called again.
         """
-        if self._database.in_transaction:
+        if not self._due or self._database.in_transaction:
             return
         due = self._database.rows("SELECT id, mark, actor, action, subject, detail, ts FROM audit_due ORDER BY id")
-        if not due:
-            return
         if self._written is None:
             self._written = self._log.details(MARK)
         for row in due:
@@ -82,10 +93,20 @@ class Ledger:
                 detail = {**json.loads(row["detail"]), MARK: row["mark"]}
                 self._log.append(row["actor"], row["action"], row["subject"], detail, row["ts"])
                 self._written.add(row["mark"])
-        self._database.execute("DELETE FROM audit_due WHERE id <= ?", (due[-1]["id"],))
+        if due:
+            self._database.execute("DELETE FROM audit_due WHERE id <= ?", (due[-1]["id"],))
+        self._due = False
 
     def _append(
-        self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float, *, mark: str
+        self,
+        actor: str,
+        action: str,
+        subject: str,
+        detail: Mapping[str, Any],
+        now: float,
+        *,
+        mark: str,
+        checked: bool,
     ) -> None:
         name = self._name_of(subject)
         detail = {**detail, "run": subject} if name != subject else detail
@@ -93,7 +114,9 @@ class Ledger:
             self._settle_quietly()  # what was committed before stands before it
             self._log.append(actor, action, name, detail, now)
             return
-        self._log.check()
+        if checked:
+            self._log.check()
+        self._due = True
         try:
             self._database.execute(
                 "INSERT INTO audit_due (mark, actor, action, subject, detail, ts) VALUES (?, ?, ?, ?, ?, ?)",
@@ -107,5 +130,8 @@ class Ledger:
     def _settle_quietly(self) -> None:
         try:
             self.settle()
+            self._fault = ""
         except StoreError as error:
-            _LOG.error("audit-due: what was committed is not in the audit log yet: %s", error)
+            if self._fault != str(error):
+                _LOG.error("audit-due: what was committed is not in the audit log yet: %s", error)
+            self._fault = str(error)

@@ -166,3 +166,18 @@ def test_four_hundred_checkpoints_are_told_in_one_message(
     assert len(message.items) == 20
     assert "3.0 GiB" in message.items[0].detail
     assert "380 older epochs not shown" in message.context
+
+
+async def test_an_archive_that_was_being_brought_back_when_the_bot_was_killed_has_an_outcome_once(
+    world: PaperWorld, tmp_path: Path
+) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    log.append(BOB, "archive.bring_back", "digits", {"archive": "after3"}, 1.0)
+    log.append(BOB, "archive.brought_back", "digits", {"archive": "after3"}, 2.0)
+    log.append(BOB, "archive.bring_back", "digits", {"archive": "after2"}, 3.0)
+    world.audit = log  # type: ignore[assignment]
+    world.operations = world.new_operations()
+    for _ in range(2):
+        await world.operations.reconcile()
+    cut_off = [entry for entry in log.entries() if entry.action == "archive.bring_back_cut_off"]
+    assert [(entry.subject, entry.detail["archive"]) for entry in cut_off] == [("digits", "after2")]
