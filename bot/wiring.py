@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainmaster.bot.alerting.limits import AlertLimits
-from trainmaster.bot.alerting.notices import Notices
+from trainmaster.bot.alerting.notices import Notices, last_at_work_ts
 from trainmaster.bot.alerting.pictures import Pictures
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.alerting.silence import asked_for_quiet
@@ -125,7 +125,10 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     clock, notify = wires.clock, wires.notify
     database = Database(settings.state_dir / DATABASE, patient=True)
     outbox, alerts = MessageStore(database), AlertStore(database)
-    connection = SlackConnection(_access(settings), seen=SeenStore(database))
+    heard_ts: float | None = None
+    with contextlib.suppress(StoreError):  # the sink says so
+        heard_ts = last_at_work_ts(BotState(database)) if wires.steady is not None else None
+    connection = SlackConnection(_access(settings), seen=SeenStore(database), heard_ts=heard_ts)
     pipeline = AlertPipeline(
         records=alerts,
         silences=SilenceStore(database),

@@ -13,7 +13,6 @@ from typing import Protocol
 from trainmaster.bot.core.alerts.alert_book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
-from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.order import Order
 from trainmaster.bot.core.health.host import HostFact
@@ -21,6 +20,7 @@ from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.ports import Clock, Outbox, Posted, Runs
+from trainmaster.commands.age import refuse_of_earlier_attempt
 from trainmaster.commands.roles import AuditTrail, Gate, NoRoles, Roles
 
 
@@ -180,8 +180,6 @@ RUN_WORD = r"(?:\s+(?:of|on|for)\s+(?P<run>\S.*?))?"
 EXAMPLE_RUN = "digits"
 """Stands for a run in the examples of commands; people are shown one of theirs."""
 
-_CLOCKS_S = 2.0
-"""By which Slack's clock and the trainer's may differ."""
 _MAX_NAME = 60
 _MAX_COMPARED = 5000
 """Runs that a misspelt name is compared with, the newest first: a comparison takes some microseconds."""
@@ -214,26 +212,9 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: trainmaster train ..."
         )
     view = await context.runs.refresh(view.run) or view
-    _refuse_if_said_before(invocation, view)
+    if invocation.acts:
+        refuse_of_earlier_attempt(request.said_ts, view)
     return view
-
-
-def _refuse_if_said_before(invocation: Invocation, view: RunView) -> None:
-    """What acts on a run was said of the attempt that runs now.
-
-    Raises:
-        CommandError: it was said of an earlier one.
-    """
-    said_ts, began_ts = invocation.request.said_ts, view.record.started_ts if view.record else None
-    if not invocation.acts or said_ts is None or began_ts is None or not view.state.active:
-        return
-    if said_ts < began_ts - _CLOCKS_S:
-        raise CommandError(
-            "said-before",
-            f"that was said at {moment(said_ts)}, before attempt {view.attempt} of {view.name} began at "
-            f"{moment(began_ts)}; nothing was done.",
-            "say it again if it is meant of this attempt",
-        )
 
 
 def _unknown_run(named: str, context: Context) -> CommandError:

@@ -6,12 +6,9 @@ from difflib import get_close_matches
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Request
-from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.errors import CommandError
+from trainmaster.commands.age import refuse_old
 from trainmaster.commands.base import Command, Context, Invocation, Needs, for_people
 
-OLD_S = 120.0
-"""A command that acts and is older asks back: Slack brings events up to eight minutes late, and the world moves on."""
 _MAX_ECHO = 80
 _JOINING = 3
 """Letters of words such as “of” and “for”, which say nothing of what was meant."""
@@ -68,13 +65,7 @@ async def _require(command: Command, request: Request, context: Context) -> None
         await context.gate.require_care(request.user, command.what)
     else:
         await context.gate.require_voice(request.user, request.channel, command.what)
-    said_ts = request.said_ts
-    if said_ts is not None and context.clock.now() - said_ts > OLD_S:
-        raise CommandError(
-            "said-long-ago",
-            f"“{request.text[:_MAX_ECHO]}” was said at {moment(said_ts)} and reached me only now; nothing was done.",
-            "say it again if it still holds",
-        )
+    refuse_old(request.said_ts, f"“{request.text[:_MAX_ECHO]}” was said", context.clock.now())
 
 
 def _unknown(text: str, commands: tuple[Command, ...], context: Context) -> Reply:

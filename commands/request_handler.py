@@ -19,6 +19,7 @@ from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
+from trainmaster.commands.age import refuse_of_earlier_attempt, refuse_old
 from trainmaster.commands.care import on_record, taken
 from trainmaster.commands.home import home
 
@@ -100,11 +101,11 @@ class RequestHandler:
             return self._unsilence(press)
         if press.action is ActionId.RESUME_RUN:
             word = StartWord.parse(press.value)
-            run = self._run_of(replace(press, value=word.run))
+            run = await self._run_of(replace(press, value=word.run))
             return await self._context.operations.perform(
                 ResumeRun(run=run, user=press.user, channel=press.channel, attempt=word.attempt)
             )
-        run = self._run_of(press)
+        run = await self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:
             return await self._context.operations.perform(
                 ContinueRun(run=run, user=press.user, channel=press.channel, why=press.reason)
@@ -140,6 +141,8 @@ class RequestHandler:
             await gate.require_voice(press.user, press.channel, what)
         else:
             await gate.require_member(press.user, what)
+        if not press.by_form:
+            refuse_old(press.pressed_ts, f"that button ({what}) was pressed", self._context.clock.now())
 
     def _refuse_elsewhere(self, press: Press) -> None:
         """A decision counts on its own card only; one whose place is not known yet is taken at its word, and so is its
@@ -153,10 +156,12 @@ class RequestHandler:
                 "other-message", "this button belongs to another message; nothing was decided.", "use the newest card"
             )
 
-    def _run_of(self, press: Press) -> str:
+    async def _run_of(self, press: Press) -> str:
         view = self._context.runs.find(press.value)
         if view is None:
             raise CommandError("run-unknown", "the run of this button is no longer watched.", "/train runs")
+        view = await self._context.runs.refresh(view.run) or view
+        refuse_of_earlier_attempt(press.pressed_ts, view)
         return view.run
 
     def _ack(self, press: Press) -> Reply | None:

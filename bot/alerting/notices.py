@@ -29,6 +29,11 @@ class Memory(Protocol):
         ...
 
 
+def last_at_work_ts(memory: Memory) -> float | None:
+    """When the bot was last seen at work, to a minute; None when it never was."""
+    return _number(memory.get(_ALIVE))
+
+
 class Notices:
     """Told once each, restarts or not: what is sent and that it was sent commit together."""
 
@@ -60,7 +65,7 @@ class Notices:
     def returned(self) -> bool:
         """Whether the channel is told that nobody watched for a while. Call it once, when every run was looked at."""
         now = self._clock.now()
-        last_ts = _number(self._memory.get(_ALIVE))
+        last_ts = last_at_work_ts(self._memory)
         away = last_ts is not None and now - last_ts >= self._away_told_s
         with self._transactions.transaction():
             if away and last_ts is not None:

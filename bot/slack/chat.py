@@ -28,6 +28,8 @@ ON_CALL_CACHE_S: Final = 5.0
 """Several clicks at once ask Slack once; a change of the group counts within seconds."""
 
 
+_PEOPLE: Final = ("U", "W")
+"""How ids of people begin."""
 _PAGE: Final = 200
 _MAX_PAGES: Final = 5
 """Messages since a reply was lost; Slack advises at most 200 at once (docs.slack.dev, conversations.history)."""
@@ -50,16 +52,22 @@ class SlackChat:
         on_call: OnCallSource,
         monotonic: Callable[[], float] = time.monotonic,
         names: Callable[[], Mapping[str, str]] = lambda: NOBODY_KNOWN,
+        *,
+        own_bot_id: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``names`` is what people are called, by id, as far as that is known."""
+        """``names`` is what people are called, by id, as far as that is known; ``own_bot_id`` who the bot is, None before
+        it is known."""
+        self._own_bot_id = own_bot_id
         self._client = client
         self.names = names
         self._on_call = on_call
         self._monotonic = monotonic
         self._members: frozenset[str] = frozenset()
         self._members_until = float("-inf")
-        self._blind = False
-        """Whether the app may not look messages up: an installation of before that was asked for."""
+        self._blind: set[str] = set()
+        """Where the app may not look messages up: an installation of before that was asked for."""
+        self._direct: dict[str, str] = {}
+        """By person the conversation that they and the bot have."""
         self._look_up: asyncio.Task[frozenset[str]] | None = None
         self._refused_files: set[str] = set()
 
@@ -79,6 +87,8 @@ class SlackChat:
         posted_to, ts = answer.get("channel"), answer.get("ts")
         if not isinstance(ts, str):
             raise ChatError("slack-answer", f"posting to {channel}: Slack told no time stamp of the message.")
+        if isinstance(posted_to, str) and channel.startswith(_PEOPLE):
+            self._direct[channel] = posted_to
         return Posted(channel=posted_to if isinstance(posted_to, str) else channel, ts=ts)
 
     async def update(self, posted: Posted, message: Message) -> None:
@@ -105,22 +115,47 @@ class SlackChat:
         self._refused_files -= files
 
     async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
-        """See :class:`trainmaster.bot.alerting.sending.SearchableChat`. Of several the newest. Direct messages to a
-        person are not looked through, as their channel has another name."""
-        if self._blind or not channel.startswith(("C", "G", "D")):
+        """See :class:`trainmaster.bot.alerting.sending.SearchableChat`. Of several the newest. Only messages of this
+        very bot count: metadata can be copied by others."""
+        if channel.startswith(_PEOPLE):
+            channel = await self._conversation_with(channel)
+        if channel in self._blind or not channel.startswith(("C", "G", "D")):
             return None
         cursor: str | None = None
         newest: str | None = None
         for _ in range(_MAX_PAGES):
             answer = await self._page(channel, thread_ts, since_ts, cursor)
             listed: Any = answer.get("messages")
-            stamps = [str(one["ts"]) for one in listed if _key_of(one) == key] if isinstance(listed, list) else []
+            own = self._own_bot_id()
+            stamps = [str(one["ts"]) for one in listed if _key_of(one, own) == key] if isinstance(listed, list) else []
             newest = max([*stamps, *([newest] if newest else [])], key=float, default=None)
             following: Any = answer.get("response_metadata")
             cursor = following.get("next_cursor") if isinstance(following, dict) else None
             if not cursor or (newest and thread_ts is None):  # a channel is listed newest first, a thread oldest first
                 break
         return Posted(channel=channel, ts=newest) if newest else None
+
+    async def _conversation_with(self, user: str) -> str:
+        """The channel of direct messages with ``user``; empty when the app may not ask for it.
+
+        Raises:
+            ChatError: it can't be told now.
+        """
+        if user not in self._direct and user not in self._blind:
+            try:
+                async with translated(f"looking for the direct messages to {user}"):
+                    answer = await self._client.conversations_open(users=user)
+            except ChatRefused as error:
+                self._note_blind(user, error)
+                return ""
+            told: Any = answer.get("channel")
+            if isinstance(told, dict) and isinstance(told.get("id"), str):
+                self._direct[user] = told["id"]
+        return self._direct.get(user, "")
+
+    def _note_blind(self, where: str, error: ChatRefused) -> None:
+        self._blind.add(where)
+        _LOG.warning("%s A message there whose reply is lost may come twice.", error)
 
     async def _page(
         self, channel: str, thread_ts: str | None, since_ts: float, cursor: str | None
@@ -141,8 +176,7 @@ class SlackChat:
         except MessageGone:
             return {}
         except ChatRefused as error:
-            self._blind = True
-            _LOG.warning("%s A message whose reply is lost may come twice.", error)
+            self._note_blind(channel, error)
             return {}
 
     async def whisper(self, channel: str, user: str, message: Message, *, thread_ts: str | None) -> None:
@@ -187,9 +221,12 @@ class SlackChat:
         return members
 
 
-def _key_of(message: Any) -> str | None:
-    """The key in a message's metadata, if a bot wrote it."""
-    if not isinstance(message, dict) or not message.get("bot_id") or not isinstance(message.get("ts"), str):
+def _key_of(message: Any, own: str | None) -> str | None:
+    """The key in a message's metadata, if the bot ``own`` wrote it; any bot, while its own id is not known."""
+    if not isinstance(message, dict) or not isinstance(message.get("ts"), str):
+        return None
+    by = message.get("bot_id")
+    if not by or (own is not None and by != own):
         return None
     metadata = message.get("metadata")
     if not isinstance(metadata, dict) or metadata.get("event_type") != METADATA_EVENT:

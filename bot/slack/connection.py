@@ -32,6 +32,7 @@ from trainmaster.bot.slack.channel import resolve_channel
 from trainmaster.bot.slack.chat import OnCallSource, SlackChat
 from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.files import SlackFiles
+from trainmaster.bot.slack.hearing import Hearing
 from trainmaster.bot.slack.inbox import Inbox
 from trainmaster.bot.slack.incoming import ENVELOPE_ID
 from trainmaster.bot.slack.people import SlackPeople
@@ -109,8 +110,11 @@ class SlackConnection:
         limits: SocketLimits = SocketLimits(),
         wall_clock: Callable[[], float] = time.time,
         seen: SeenBefore | None = None,
+        heard_ts: float | None = None,
     ) -> None:
-        """``seen`` remembers across restarts what Slack delivered; without one it is remembered in this process."""
+        """``seen`` remembers across restarts what Slack delivered; without one it is remembered in this process.
+        ``heard_ts`` is when an earlier process last listened."""
+        self._hearing = Hearing(wall_clock, heard_ts)
         self._seen = seen
         self._access = access
         self._limits = limits
@@ -123,7 +127,9 @@ class SlackConnection:
         self._channel = access.channel
         self.people = SlackPeople(self._client, lambda: self._channel)
         self._answering_chat = SlackChat(self._client, access.on_call, names=lambda: self.people.names)
-        self._chat = SlackChat(self._make_client([]), access.on_call, names=lambda: self.people.names)
+        self._chat = SlackChat(
+            self._make_client([]), access.on_call, names=lambda: self.people.names, own_bot_id=self._own_bot_id
+        )
         self._identity: Identity | None = None
         self._inbox: Inbox | None = None
         self._app: AsyncApp | None = None
@@ -166,6 +172,9 @@ class SlackConnection:
         """Who the bot is; None before :meth:`connect`."""
         return self._identity
 
+    def _own_bot_id(self) -> str | None:
+        return self._identity.bot_id if self._identity is not None else None
+
     async def connect(self, handler: Handler) -> Identity:
         """Tokens and channel are good, every route answers, the socket is open and will be kept open.
 
@@ -187,6 +196,7 @@ class SlackConnection:
             team=identity.team_id,
             hints_in=(lambda: self._channel) if self._access.hints else None,
             seen=self._seen,
+            said_since=self._hearing.said_since,
         )
         self._app = self._make_app(identity)
         register(self._app, self._inbox)
@@ -333,6 +343,7 @@ class SlackConnection:
             raise
         old, self._socket = self._socket, socket
         self._opened_at = self._wall_clock()
+        self._hearing.listens()
         await self._close_socket(old)
 
     async def _close_socket(self, socket: AsyncSocketModeHandler | None) -> None:
@@ -347,6 +358,8 @@ class SlackConnection:
     async def _keep_open(self) -> None:
         last_alive = self._wall_clock()
         while True:
+            if self.alive():
+                self._hearing.listens()
             await asyncio.sleep(self._limits.ping_interval_s)
             now = self._wall_clock()
             last_alive = min(last_alive, now)  # the clock may be put back

@@ -43,7 +43,10 @@ class Inbox:
         team: str | None = None,
         hints_in: Callable[[], str] | None = None,
         seen: SeenBefore | None = None,
+        said_since: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """``said_since``: since when what is delivered now, without a time, may have been said."""
+        self._said_since = said_since
         self._team = team
         self._hints_in = hints_in
         self._handler = handler
@@ -65,6 +68,7 @@ class Inbox:
         if not self._is_first(*incoming.slash_keys(body)):
             _LOG.info("a slash command was delivered again and not carried out again")
             return
+        request = replace(request, since_ts=self._said_since())
         url = body.get("response_url")
         place = _place(request, response_url=url if isinstance(url, str) else None, prefer_url=True)
         await self._track(self._command(request, place))
@@ -113,6 +117,8 @@ class Inbox:
             await ack()
             _LOG.warning("a click without action, user or message was ignored")
             return
+        if press.pressed_ts is None:
+            press = replace(press, pressed_ts=self._said_since())
         url = body.get("response_url")
         place = _press_place(press, url if isinstance(url, str) else None)
         if press.action in incoming.ASKS_WHY:

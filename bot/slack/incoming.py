@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.bot.core.conversation.message import ActionId
-from trainmaster.bot.core.conversation.request import Origin, Press, Request
+from trainmaster.bot.core.conversation.request import Origin, Press, Request, seconds
 from trainmaster.bot.core.conversation.typed import undressed
 from trainmaster.bot.slack.limits import BUTTON_VALUE_CHARS
 from trainmaster.bot.slack.text import MAX_CHARS, one_line, unescape
@@ -153,6 +153,7 @@ def press(body: Mapping[str, Any], team: str | None = None) -> Press | None:
         thread_ts=_text(message, "thread_ts") or _text(container, "thread_ts") or None,
         id=_text(body, "trigger_id"),
         foreign=_team_of_click(body, team),
+        pressed_ts=seconds(_text(first, "action_ts")),
     )
 
 
@@ -160,6 +161,7 @@ def reason_form(asked: Press) -> dict[str, Any]:
     """The form that asks why; it carries along what the button was about."""
     callback_id, title, submit, hint = _FORMS[asked.action]
     about = {"value": asked.value, "channel": asked.channel, "ts": asked.message_ts, "thread_ts": asked.thread_ts}
+    about["pressed"] = asked.pressed_ts
     return {
         "type": "modal",
         "callback_id": callback_id,
@@ -208,6 +210,8 @@ def reason_given(body: Mapping[str, Any], team: str | None = None) -> Press | No
         reason=one_line(unescape(_text(_mapping(_mapping(values, REASON), REASON), "value"))),
         id=_text(body, "trigger_id") or _text(view, "id"),
         foreign=_team_of_click(body, team),
+        pressed_ts=_number(about.get("pressed")),
+        by_form=True,
     )
 
 
@@ -259,6 +263,10 @@ def _words(text: str, bot_user: str | None) -> str:
     name, _, rest = words.partition(" ")
     words = undressed(rest) if name.rstrip(":,").lower() == COMMAND else words
     return one_line(words)
+
+
+def _number(value: object) -> float | None:
+    return seconds(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _mention(bot_user: str) -> re.Pattern[str]:

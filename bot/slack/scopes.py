@@ -18,6 +18,7 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "conversations.history": ("channels:history", "groups:history", "im:history"),
     "conversations.replies": ("channels:history", "groups:history", "im:history"),
     "conversations.join": ("channels:join",),
+    "conversations.open": ("im:write",),
     "conversations.members": ("channels:read", "groups:read"),
     "users.info": ("users:read",),
     "dnd.info": ("dnd:read",),

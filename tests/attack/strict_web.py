@@ -127,6 +127,10 @@ class StrictWeb:
             return self._no("channel_not_found")
         return self._yes(channel={"id": args["channel"], "name": "alerts", "is_channel": True, "is_member": True})
 
+    def _conversations_open(self, args: Json) -> web.Response:
+        user = str(args.get("users"))
+        return self._yes(channel={"id": "D" + user[1:]}) if user in self.people else self._no("user_not_found", user)
+
     def _conversations_history(self, args: Json) -> web.Response:
         return self._found(args, lambda post: post.thread_ts is None)
 

@@ -21,6 +21,15 @@ class Origin(StrEnum):
     """Plain words in a channel: not meant for the bot, even if they read like a command."""
 
 
+def seconds(ts: str | None) -> float | None:
+    """Slack's time stamp as seconds since the epoch; None when it is none."""
+    try:
+        told = float(ts or "")
+    except ValueError:
+        return None
+    return told if 0 < told < float("inf") else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Command words of one person.
@@ -39,11 +48,14 @@ class Request:
     id: str = ""
     foreign: str = ""
     """The person's workspace where it is not the bot's: a person is a team and a user, and only together."""
+    since_ts: float | None = None
+    """It was said no earlier than that, where Slack does not tell when; None when nothing can have held it back."""
 
     @property
     def said_ts(self) -> float | None:
-        """When it was said, by Slack's clock; None where Slack does not tell."""
-        return _seconds(self.ts)
+        """When it was said, by Slack's clock, or since when it may have been; None where neither is known."""
+        said_ts = seconds(self.ts)
+        return self.since_ts if said_ts is None else said_ts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +75,10 @@ class Press:
     id: str = ""
     foreign: str = ""
     """As of a request."""
-
-
-def _seconds(ts: str | None) -> float | None:
-    try:
-        seconds = float(ts or "")
-    except ValueError:
-        return None
-    return seconds if 0 < seconds < float("inf") else None
+    pressed_ts: float | None = None
+    """When it was pressed, by Slack's clock, or since when it may have been; None where neither is known."""
+    by_form: bool = False
+    """Whether it is the form that the button opened, sent off whenever the person had written enough."""
 
 
 class Handler(Protocol):

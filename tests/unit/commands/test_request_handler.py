@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from tests.support.outboxes import FakeOutbox
@@ -18,8 +21,8 @@ FINGERPRINT = "digits-0001/nonfinite/attempt1/epoch1"
 
 
 class World(CommandWorld):
-    async def press(self, action: ActionId, value: str, *, reason: str = "") -> object:
-        press = Press(action=action, value=value, user=BEN, channel="C1", message_ts="5.0", reason=reason)
+    async def press(self, action: ActionId, value: str, *, reason: str = "", **more: Any) -> object:
+        press = Press(action=action, value=value, user=BEN, channel="C1", message_ts="5.0", reason=reason, **more)
         return await self.handler.action(press)
 
 
@@ -154,3 +157,35 @@ async def test_resume_and_the_end_of_the_epoch_are_asked_of_the_operations(world
     await world.press(ActionId.RESUME_RUN, "digits-0001")
     await world.press(ActionId.ROLL_BACK_AFTER_EPOCH, "a1")
     assert [type(one) for one in world.operations.asked] == [ResumeRun, RollBackAfterEpoch]
+
+
+@pytest.mark.parametrize("action", [one for one in ActionId if one is not ActionId.DETAILS])
+async def test_a_press_that_comes_minutes_late_asks_back_and_does_nothing(world: World, action: ActionId) -> None:
+    if action in {ActionId.APPROVE, ActionId.REJECT}:
+        world.outbox.keys["C1", "5.0"] = "approval/a1"
+    with pytest.raises(CommandError, match="reached me only now"):
+        await world.press(action, "digits-0001", pressed_ts=world.clock.now() - 121)
+    assert world.operations.asked == []
+    assert world.alerts.acked == []
+    assert world.alerts.silenced == []
+
+
+async def test_a_press_of_now_and_a_form_that_took_long_to_write_count(world: World) -> None:
+    await world.press(ActionId.APPROVE, "a1", pressed_ts=world.clock.now() - 60)
+    await world.press(ActionId.REJECT, "a1", pressed_ts=world.clock.now() - 600, by_form=True)
+    assert len(world.operations.asked) == 2
+
+
+@pytest.mark.parametrize("action", [ActionId.CONTINUE_RUN, ActionId.PROPOSE_ROLLBACK])
+async def test_a_press_of_before_the_attempt_it_would_act_on_asks_back(
+    world: World, look: Look, action: ActionId
+) -> None:
+    view = look()
+    assert view.record is not None
+    began_ts = world.clock.now() - 10
+    world.runs.views = [replace(view, record=replace(view.record, started_ts=began_ts))]
+    with pytest.raises(CommandError, match="before attempt"):
+        await world.press(action, view.run, pressed_ts=began_ts - 30)
+    assert world.operations.asked == []
+    await world.press(action, view.run, pressed_ts=began_ts + 1)
+    assert len(world.operations.asked) == 1

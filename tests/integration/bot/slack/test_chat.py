@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,3 +110,47 @@ async def test_without_members_the_list_decides(groups: dict[str, list[str]] | N
 async def test_with_neither_group_nor_list_nobody_may_decide() -> None:
     async with connected(usergroups=None, on_call=OnCallSource(usergroup="S0CALL")) as scene:
         assert await scene.connection.chat.on_call() == frozenset()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["after an earlier message", "the very first message"])
+async def test_a_direct_message_whose_reply_was_lost_is_found(scene: Scene, known: bool) -> None:
+    chat = scene.connection.chat
+    if known:
+        await chat.post("U0ANNA", MESSAGE, thread_ts=None, key="earlier")
+    scene.workspace.faults.reset_next("chat.postMessage", after_effect=True)
+    with pytest.raises(ChatError):
+        await chat.post("U0ANNA", MESSAGE, thread_ts=None, key="lost")
+    found = await chat.find("U0ANNA", "lost", thread_ts=None, since_ts=0.0)
+    assert found is not None
+    assert found.channel.startswith("D")
+    await chat.update(found, Message(title="Over"))
+    assert await chat.find("U0ANNA", "never sent", thread_ts=None, since_ts=0.0) is None
+
+
+async def test_metadata_that_another_bot_copied_is_not_taken_for_ones_own(scene: Scene) -> None:
+    posted = await scene.connection.chat.post("C0TRAIN", MESSAGE, thread_ts=None, key="a")
+    copied = {"event_type": METADATA_EVENT, "event_payload": {"key": "a"}}
+    listed = [{"ts": "9999999999.000001", "bot_id": "B0OTHER", "metadata": copied}]
+
+    async def history(**_: object) -> SimpleNamespace:
+        return SimpleNamespace(data={"messages": [*listed, {**listed[0], "bot_id": own, "ts": posted.ts}]})
+
+    identity = scene.connection.identity
+    assert identity is not None
+    own = identity.bot_id
+    client_history, scene.connection.chat._client.conversations_history = (  # type: ignore[method-assign]
+        scene.connection.chat._client.conversations_history,
+        history,  # type: ignore[assignment]
+    )
+    try:
+        assert await scene.connection.chat.find("C0TRAIN", "a", thread_ts=None, since_ts=0.0) == posted
+    finally:
+        scene.connection.chat._client.conversations_history = client_history  # type: ignore[method-assign]
+
+
+async def test_one_place_that_may_not_be_looked_up_blinds_for_no_other(scene: Scene) -> None:
+    chat = scene.connection.chat
+    posted = await chat.post("C0TRAIN", MESSAGE, thread_ts=None, key="a")
+    scene.workspace.faults.fail_next("conversations.open", "missing_scope")
+    assert await chat.find("U0BEN", "a", thread_ts=None, since_ts=0.0) is None
+    assert await chat.find("C0TRAIN", "a", thread_ts=None, since_ts=0.0) == posted

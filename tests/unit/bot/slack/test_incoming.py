@@ -157,6 +157,7 @@ def test_the_form_brings_back_what_was_pressed_and_the_reason() -> None:
         thread_ts="9.0",
         reason="epoch 7 is fine & good",
         id="t2",
+        by_form=True,
     )
 
 
@@ -229,3 +230,20 @@ def test_value_longer_than_slack_allows_still_fits_into_a_form() -> None:
     pressed = incoming.press(click(actions=[{"action_id": "reject", "value": "x" * 40_000}]))
     assert pressed is not None
     assert len(incoming.reason_form(pressed)["private_metadata"]) <= 3_000
+
+
+def test_a_click_tells_when_it_was_made_and_its_form_carries_that_along() -> None:
+    asked = incoming.press(click(actions=[{"action_id": "reject", "value": "7", "action_ts": "1700000000.25"}]))
+    assert asked is not None
+    assert asked.pressed_ts == 1700000000.25
+    view = {**incoming.reason_form(asked), "state": {"values": {}}}
+    given = incoming.reason_given({"user": {"id": "U0BEN"}, "view": view})
+    assert given is not None
+    assert (given.pressed_ts, given.by_form) == (1700000000.25, True)
+
+
+@pytest.mark.parametrize("told", ["", "now", "-1", "inf", "nan", None, 7, []])
+def test_a_click_without_a_usable_time_has_none(told: object) -> None:
+    asked = incoming.press(click(actions=[{"action_id": "reject", "value": "7", "action_ts": told}]))
+    assert asked is not None
+    assert asked.pressed_ts is None
