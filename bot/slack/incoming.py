@@ -160,8 +160,13 @@ def press(body: Mapping[str, Any], team: str | None = None) -> Press | None:
 def reason_form(asked: Press) -> dict[str, Any]:
     """The form that asks why; it carries along what the button was about."""
     callback_id, title, submit, hint = _FORMS[asked.action]
-    about = {"value": asked.value, "channel": asked.channel, "ts": asked.message_ts, "thread_ts": asked.thread_ts}
-    about["pressed"] = asked.pressed_ts
+    about = {
+        "value": asked.value,
+        "channel": asked.channel,
+        "ts": asked.message_ts,
+        "thread_ts": asked.thread_ts,
+        "pressed": asked.pressed_ts,
+    }
     return {
         "type": "modal",
         "callback_id": callback_id,

@@ -27,6 +27,11 @@ def message_faults(blocks: Any) -> list[str]:
     return check_blocks(blocks, surface=Surface.MESSAGE)
 
 
+def table_of(*chars: int) -> dict[str, Any]:
+    """A table with a row for each number, of one cell with so many characters."""
+    return {"type": "table", "rows": [[{"type": "raw_text", "text": "x" * number}] for number in chars]}
+
+
 AT_THE_LIMIT = {
     "50 blocks": [{"type": "divider"}] * 50,
     "section text of 3000": [section(text=mrkdwn("x" * 3000))],
@@ -53,6 +58,7 @@ AT_THE_LIMIT = {
     "10 radio buttons": [actions({"type": "radio_buttons", "action_id": "one", "options": options(10)})],
     "option text of 75 and value of 150": [actions(select(options=[option("x" * 150, "y" * 75)]))],
     "table of 100 by 20": [table(rows=100, columns=20)],
+    "table of 10000 characters": [table_of(4_000, 6_000)],
     "alt text of 2000": [image(alt_text="x" * 2000)],
     "image url of 3000": [image(image_url="https://e.org/".ljust(3000, "x"))],
     "same action_id in two blocks": [actions(button()), actions(button())],
@@ -139,6 +145,7 @@ REFUSED = {
     ),
     "table of 101 rows": ([table(rows=101)], "no more than 100 items allowed [json-pointer:/blocks/0/rows]"),
     "table of 21 columns": ([table(columns=21)], "no more than 20 items allowed [json-pointer:/blocks/0/rows/0]"),
+    "table of 10001 characters": ([table_of(4_000, 6_001)], "no more than 10000 characters allowed in all cells"),
     "two tables": ([table(), table()], "only one table block allowed per message"),
     "empty table cell": (
         [{"type": "table", "rows": [[{"type": "raw_text", "text": ""}]]}],
