@@ -146,7 +146,9 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock, pictures=book)
     lease = Lease(settings.runs_dir)
     durable = Durable(database)
-    audit = Ledger(AuditLog(settings.state_dir / AUDIT_LOG), database, name_of=lambda run: _name_of(supervisor.find(run), run))
+    audit = Ledger(
+        AuditLog(settings.state_dir / AUDIT_LOG), database, name_of=lambda run: _name_of(supervisor.find(run), run)
+    )
     books = Books(
         approvals=SqliteApprovals(durable),
         operations=SqliteOperations(durable),

@@ -11,6 +11,7 @@ from tests.support.worlds import ANNA, BEN, CommandWorld, FakeOperations, FakeRo
 from tests.unit.conftest import Look
 from trainmaster.bot.core.conversation.message import ActionId, Message, Reply
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
+from trainmaster.bot.core.decisions.order import Order, ProposeRollback
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, dispatch
 
@@ -21,18 +22,10 @@ class Asking(FakeOperations):
 
     places: list[tuple[str | None, str | None]] = field(default_factory=list)
 
-    async def propose_rollback(
-        self,
-        run: str,
-        user: str,
-        *,
-        channel: str | None = None,
-        thread_of: str | None = None,
-        to_epoch: int | None = None,
-        level: str | None = None,
-        dry_run: bool = False,
-    ) -> Reply:
-        self.places.append((channel, thread_of))
+    async def perform(self, order: Order) -> Reply:
+        if not isinstance(order, ProposeRollback):
+            return await super().perform(order)
+        self.places.append((order.channel, order.thread_of))
         return Reply(message=Message(title="Rollback of digits: asked"), private=True, card="approval/a1")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, StopAfterEpoch
 
 
 async def test_nothing_is_planned_of_a_run_that_only_trains(world: PaperWorld) -> None:
@@ -11,11 +12,11 @@ async def test_nothing_is_planned_of_a_run_that_only_trains(world: PaperWorld) -
 
 
 async def test_a_stop_after_the_epoch_is_told_until_it_is_taken_back(world: PaperWorld) -> None:
-    await world.operations.stop_after_epoch(RUN, BOB)
+    await world.operations.perform(StopAfterEpoch(run=RUN, user=BOB))
     (told,) = world.operations.planned(RUN)
     assert told.startswith("Planned: it will be stopped after epoch 5")
     assert BOB in told
-    await world.operations.continue_run(RUN, BOB)
+    await world.operations.perform(ContinueRun(run=RUN, user=BOB))
     assert world.operations.planned(RUN) == ()
 
 
@@ -29,7 +30,7 @@ async def test_an_open_question_is_told_with_who_asked_and_until_when(world: Pap
 
 async def test_an_operation_under_way_is_told_first_with_its_step(world: PaperWorld) -> None:
     approval = await world.ask()
-    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     first, *_ = world.operations.planned(RUN)
     assert first.startswith("Under way since")
     assert "rollback, in step" in first

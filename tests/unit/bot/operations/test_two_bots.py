@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from trainmaster.bot.core.decisions.operation import EntryKind, JournalEntry, Operation, OperationState, Step
+from trainmaster.bot.core.decisions.order import Decide
 from trainmaster.bot.errors import CommandError, OperationError
 
 OTHER = "another Trainmaster acts on them (pid 7 on gpu03)"
@@ -15,7 +16,7 @@ async def test_a_yes_is_not_counted_by_a_bot_that_only_watches(world: PaperWorld
     approval = await world.ask()
     world.hands_off = OTHER
     with pytest.raises(CommandError, match="pid 7 on gpu03"):
-        await world.operations.decide(approval, BOB, approve=True)
+        await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     question = world.questions.get(approval)
     assert question is not None
     assert question.votes == ()
@@ -36,7 +37,7 @@ async def test_an_operation_waits_where_it_is_and_goes_on_when_the_other_bot_is_
             world.hands_off = OTHER
 
     world.log.record = record  # type: ignore[method-assign]
-    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     if step is Step.HOLD:
         world.hands_off = OTHER
     await world.operations.settle()
@@ -70,7 +71,7 @@ async def test_a_step_that_fails_under_another_bot_is_not_undone(world: PaperWor
             world.hands_off = OTHER
 
     world.log.record = record  # type: ignore[method-assign]
-    await world.operations.decide(approval, BOB, approve=True)
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
     await world.operations.settle()
     operation = world.log.get(approval)
     assert operation is not None
