@@ -66,6 +66,8 @@ class StrictWeb:
         self.port = 0
         self.people = {"U0ANN", "U0BOB", "U0CYD", "U0DEE"}
         self.groups: dict[str, list[str]] = {}
+        self.profiles: dict[str, Json] = {}
+        """What ``users.info`` tells of who is no ordinary member."""
         self.posts: dict[tuple[str, str], Post] = {}
         self.whispers: list[Whisper] = []
         self.views: list[Json] = []
@@ -151,8 +153,12 @@ class StrictWeb:
         ]
         return self._yes(messages=messages[: int(args.get("limit") or 100)], has_more=False)
 
+    def _conversations_members(self, args: Json) -> web.Response:
+        return self._yes(members=sorted({"U0ANN", "U0BOB", "U0CYD"} & self.people))
+
     def _users_info(self, args: Json) -> web.Response:
-        return self._yes(user={"id": args.get("user"), "name": "x", "profile": {}})
+        user = str(args.get("user"))
+        return self._yes(user={"id": user, "name": "x", "profile": {}, **self.profiles.get(user, {})})
 
     def _usergroups_users_list(self, args: Json) -> web.Response:
         members = self.groups.get(str(args.get("usergroup")))

@@ -7,8 +7,6 @@ import contextlib
 import os
 import random
 import shutil
-import sqlite3
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -16,15 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.attack.living import LivingBot, light_run, trainers
+from tests.attack.living import LivingBot, trainers
+from tests.attack.planting import plant_dead_run, rows
 from tests.attack.scene import ANN, BOB, CYD, Scene, stage
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
 from trainmaster.bot.storage.audit import AuditLog
-from trainmaster.trainer.contract import RunLayout, RunRecordState, read_json, replace_json
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(7200)]
 
@@ -81,16 +78,19 @@ async def one_cycle(
     attempt, ended = scene.attempt, len(scene.bot.operations())
     began = time.monotonic()
     killing = asyncio.create_task(kill_at(scene.bot, moment_s))
-    plant_dead_run(scene, material, name)
+    plant_dead_run(scene.bot.runs, material, name)
     rollback = Rollback(scene, ended)
     try:
-        await asyncio.gather(rollback.ask_and_approve(), care_for(scene, name))
+        async with asyncio.TaskGroup() as people:
+            people.create_task(rollback.ask_and_approve())
+            people.create_task(care_for(scene, name))
         await until(lambda: len(scene.bot.operations()) > ended, "the operation")
         await until(lambda: scene.bot.operations()[-1]["state"] != "open", "the end of the operation", timeout_s=90)
         if killing.done():
             spent_s.append(max(3.0, time.monotonic() - began))
-    except TimeoutError as error:
-        tally.lost.append(f"{name} at {moment_s:.2f} s: {error}")
+    except* (TimeoutError, AssertionError) as error:
+        told = [whisper.text[:200] for whisper in scene.slack.whispers[-4:]]
+        tally.lost.append(f"{name} at {moment_s:.2f} s: {error.exceptions}; {told}; {scene.bot.output()[-3000:]}")
     await killing
     tally.kills += 1
     tally.acts += 5
@@ -191,19 +191,6 @@ async def until(holds: Callable[[], bool], what: str, *, timeout_s: float = 60.0
         await asyncio.sleep(0.05)
 
 
-def plant_dead_run(scene: Scene, material: Path, name: str) -> None:
-    """A run whose trainer has just died without a word."""
-    directory = light_run(scene.run.parent.parent, material, name)
-    gone = subprocess.Popen(["sleep", "60"])
-    created = psutil.Process(gone.pid).create_time()
-    gone.kill()
-    gone.wait()
-    layout = RunLayout(directory)
-    record = read_json(layout.run_json) or {}
-    dead = {"state": RunRecordState.RUNNING, "pid": gone.pid, "create_time": created, "exit_code": None}
-    replace_json(layout.run_json, {**record, **dead, "host": os.uname().nodename, "updated_ts": time.time()})
-
-
 async def is_told(slack: StrictSlack, name: str) -> bool:
     """Whether the channel shows the alert of the run's death."""
 
@@ -263,12 +250,3 @@ def differences(bot: LivingBot) -> list[str]:
     if acked != set(told.get("acks", ())):
         found.append(f"acks: {told.get('acks')} but {acked}")
     return found
-
-
-def rows(bot: LivingBot, sql: str, *values: object) -> list[Any]:
-    path = bot.state / "trainmaster.sqlite3"
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        try:
-            return database.execute(sql, values).fetchall()
-        except sqlite3.OperationalError:
-            return []
