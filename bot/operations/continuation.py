@@ -81,6 +81,8 @@ class Continuations:
         with self.books.transactions.transaction():
             if not self.books.operations.create(operation):
                 return  # somebody was faster
+            detail = {"attempt": view.attempt, "operation": operation.id, "cause": death.cause.value}
+            self.books.audit.append(BOT, "resume.begin", view.run, detail, self.world.clock.now())
             self.books.outbox.put(operation.card, messages.progress(operation))
         self.runner.start(operation)
         self.notify()

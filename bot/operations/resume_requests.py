@@ -61,8 +61,8 @@ class Resumes:
             level=wanted,
         )
         detail = {"attempt": view.attempt, "level": wanted or "", "operation": operation.id}
-        self.books.audit.append(order.user, "resume.begin", view.run, detail, self.world.clock.now())
         with self.books.transactions.transaction():
+            self.books.audit.append(order.user, "resume.begin", view.run, detail, self.world.clock.now())
             if not self.books.operations.create(operation):
                 raise CommandError("busy", f"another operation is under way on {view.name}.", "/train status")
             self.books.outbox.put(operation.card, messages.progress(operation), channel=order.channel)
