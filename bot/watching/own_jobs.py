@@ -18,7 +18,7 @@ from trainmaster.bot.watching.supervisor import Sink
 _LOG = logging.getLogger(__name__)
 
 
-class Lease(Protocol):
+class ActingBot(Protocol):
     """Which of several bots acts on the runs."""
 
     def me(self) -> str:
@@ -33,7 +33,7 @@ class Lease(Protocol):
 class OwnJobs:
     """Counts what goes wrong in a row. A job that went well again is forgiven."""
 
-    def __init__(self, *, sink: Sink, limits: OwnJobLimits, clock: Clock, lease: Lease | None = None) -> None:
+    def __init__(self, *, sink: Sink, limits: OwnJobLimits, clock: Clock, lease: ActingBot | None = None) -> None:
         self._lease = lease
         self._watches_since_ts: float | None = None
         self._sink = sink

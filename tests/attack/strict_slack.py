@@ -52,12 +52,17 @@ class StrictSlack(StrictWeb):
         app = web.Application(client_max_size=2**20)
         app.router.add_route("*", "/api/{method}", self.api)  # Slack takes GET for what only reads
         app.router.add_post("/hook/{key}", self.hook)
+        app.router.add_post("/upload/{file}", self._upload)
         app.router.add_get("/link", self._link)
         self._runner = web.AppRunner(app, shutdown_timeout=0.2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         self.port = self._runner.addresses[0][1]
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(text="OK")
 
     async def close(self) -> None:
         """Gone, as a server that is switched off; :meth:`listen` brings it back."""

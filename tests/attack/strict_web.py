@@ -160,6 +160,13 @@ class StrictWeb:
         user = str(args.get("user"))
         return self._yes(user={"id": user, "name": "x", "profile": {}, **self.profiles.get(user, {})})
 
+    def _files_getuploadurlexternal(self, args: Json) -> web.Response:
+        file = "F" + secrets.token_hex(4)
+        return self._yes(upload_url=f"http://127.0.0.1:{self.port}/upload/{file}", file_id=file)
+
+    def _files_completeuploadexternal(self, args: Json) -> web.Response:
+        return self._yes(files=args.get("files"))
+
     def _usergroups_users_list(self, args: Json) -> web.Response:
         members = self.groups.get(str(args.get("usergroup")))
         return self._no("no_such_subteam") if members is None else self._yes(users=members)

@@ -209,6 +209,10 @@ _EXPLANATIONS: Final[Mapping[str, tuple[str, str]]] = {
         "it failed or was missed several times, or a check ended with an error",
         "the bot's log has the traceback",
     ),
+    CheckName.ONLY_WATCHES: (
+        "another Trainmaster acts on the same RUNS_DIR; this one tells, and takes over when that is gone",
+        "end one of the two, or leave it as a spare",
+    ),
     CheckName.CHECK_FAILED: (
         "it failed or was missed several times, or a check ended with an error",
         "the bot's log has the traceback",
