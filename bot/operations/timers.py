@@ -78,8 +78,10 @@ class Timers:
             )
         now = self.world.clock.now()
         intent = intent_to_resume(view, user, due_ts, now, channel=channel, thread_of=thread_of)
-        self.books.audit.append(user, "resume.planned", view.run, {"attempt": view.attempt, "due_ts": due_ts}, now)
-        self.books.intents.put(intent)
+        with self.books.transactions.transaction():
+            detail = {"attempt": view.attempt, "due_ts": due_ts}
+            self.books.audit.append(user, "resume.planned", view.run, detail, now)
+            self.books.intents.put(intent)
         text = f"Asked for by {person(user)}. To take it back: /train stop now. To start at once: /train resume."
         return Reply(
             message=Message(title=f"{view.name} will be resumed {moment(due_ts)}", tone=Tone.PROGRESS, body=(text,))
