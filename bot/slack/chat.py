@@ -55,8 +55,8 @@ class SlackChat:
         *,
         own_bot_id: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``names`` is what people are called, by id, as far as that is known; ``own_bot_id`` who the bot is, None before
-        it is known."""
+        """``names`` is what people are called, by id, as far as that is known; ``own_bot_id`` is who the bot is, None
+        before it is known."""
         self._own_bot_id = own_bot_id
         self._client = client
         self.names = names
