@@ -80,6 +80,10 @@ class Cluster:
         """Their names."""
         return [f"n{number}" for number in range(1, int(self._settings.get("NODES", "3")) + 1)]
 
+    def log(self) -> str:
+        """What the controller has written down."""
+        return (self.lab / "log" / "slurmctld.log").read_text(errors="replace")
+
     def clear(self) -> None:
         """No job waits or runs."""
         if numbers := self.jobs():

@@ -47,6 +47,14 @@ def noted(name: str, **figures: float) -> None:
             stream.write(json.dumps({"name": name, **figures}) + "\n")
 
 
+def queued_again(lab: Lab, number: str) -> bool:
+    """Whether Slurm sees in time what has happened, and lets the job wait for its next start."""
+    end_s = time.monotonic() + GIVEN_UP_S
+    while (state := lab.slurm.job(number)["State"]) in _ENDING and time.monotonic() < end_s:
+        time.sleep(0.2)
+    return state == "PENDING"
+
+
 def requeued(lab: Lab) -> None:
     lab.slurm.ask("scontrol", "requeue", lab.number)
 
@@ -96,9 +104,7 @@ async def test_no_epoch_and_no_run_is_lost(
             await asyncio.sleep(chance.uniform(0, wait_s))
             began_s = time.monotonic()
             strike(lab)
-            until(lambda: lab.slurm.job(number)["State"] != "RUNNING", what="Slurm to see it", timeout_s=GIVEN_UP_S)
-            until(lambda: lab.slurm.job(number)["State"] not in _ENDING, what="its end", timeout_s=60)
-            assert lab.slurm.job(number)["State"] == "PENDING", lab.slurm.job(number)
+            assert queued_again(lab, number), (lab.slurm.job(number), lab.record["job"], lab.slurm.log()[-3000:])
             word_s = time.monotonic()
             await lab.reads("its job was queued again", f"Restarts: {count}", timeout_s=60)
             late_s = time.monotonic() - word_s
