@@ -75,7 +75,7 @@ def _waits(view: RunView, process: ProcessFact, job: JobFact, limits: CheckLimit
                 ts=since_ts,
                 title=f"its job never starts by itself: {job.reason}",
                 body=("No waiting ends that reason: a person must change the job or let it go.",),
-                hint=f"scontrol show job {job.id}; to take it out of the queue: /train stop now",
+                hint=f"scontrol show job {job.id}; if held: scontrol release {job.id}; to let it go: /train stop now",
                 resolution="its job can start",
             ),
         )

@@ -108,7 +108,7 @@ HOPELESS_REASONS = frozenset(
             "JobArrayTaskLimitNever",
             "launch failed requeued held",
         ),
-        *("JobLaunchFailure", "MaxRequeue", "ReservationDeleted", "NodeDown"),
+        *("JobLaunchFailure", "JobHoldMaxRequeue", "MaxRequeue", "ReservationDeleted", "NodeDown"),
     }
 )
 """Reasons that no waiting ends: a person must do something. Source: squeue(1), JOB REASON CODES."""

@@ -11,14 +11,14 @@ import json
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.attack.living import Inventory
 from tests.integration.slurm.conftest import ANN, BOB, Lab, laboratory
-from tests.support.slurm import Cluster, needs_slurm, until
+from tests.support.slurm import Cluster, cluster, needs_slurm, until
 from trainmaster.trainer.contract import RunLayout
 
 pytestmark = [
@@ -38,6 +38,13 @@ GIVEN_UP_S = 240.0
 
 
 _ENDING = {"RUNNING", "COMPLETING"}
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Cluster]:
+    """A cluster of two nodes that queues one job again more often than Slurm's own five times."""
+    with cluster(NODES="2", GRACE="3", EXTRA="MaxBatchRequeue=1000") as made:
+        yield made
 
 
 def noted(name: str, **figures: float) -> None:

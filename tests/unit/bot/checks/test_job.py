@@ -69,7 +69,8 @@ def test_wait_is_told_beyond_its_limit(job_run: WrittenRun, look: Look, waited_s
 
 
 @pytest.mark.parametrize(
-    ("reason", "is_told"), [("PartitionTimeLimit", True), ("JobHeldAdmin", True), ("Priority", False)]
+    ("reason", "is_told"),
+    [("PartitionTimeLimit", True), ("JobHeldAdmin", True), ("JobHoldMaxRequeue", True), ("Priority", False)],
 )
 def test_reason_that_never_ends_is_told_at_once(job_run: WrittenRun, look: Look, reason: str, is_told: bool) -> None:
     found = told(look(status=ProcessStatus.PENDING, job=fact(state="pending", reason=reason)))
