@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-from trainmaster.bot.core.run.facts import Identity, ProcessStatus
+from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import batch_s, duration
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
 from trainmaster.bot.core.run.launch_spec import Force
@@ -73,9 +73,7 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
         OperationError: see :func:`stop_process`.
     """
     driver, limits = context.world.driver, context.world.limits
-    while (fact := await context.world.inspect(process)).silent:
-        context.wait_for(f"{fact.detail}; it is asked until it answers")
-        await context.world.pause(_SILENCE_PAUSE_S)
+    fact = await _answered(context, process)
     if fact.status is ProcessStatus.UNKNOWN:
         raise OperationError(
             "process-unknown",
@@ -92,9 +90,17 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
     left = _alive(driver, _members(context, process, note))
     if left:
         left = await _sweep(context, process, left, limits)
-    if left or not (await context.world.inspect(process)).over:
+    if left or not (await _answered(context, process)).over:
         raise _survives(left or (process,))
     return how + await let_go(context, f"{note}.gpu")
+
+
+async def _answered(context: OperationContext, process: Identity) -> ProcessFact:
+    """What is known of it, as soon as somebody answers for it."""
+    while (fact := await context.world.inspect(process)).silent:
+        context.wait_for(f"{fact.detail}; it is asked until it answers")
+        await context.world.pause(_SILENCE_PAUSE_S)
+    return fact
 
 
 async def require_silence(course: OperationContext) -> None:

@@ -116,8 +116,8 @@ async def test_no_epoch_and_no_run_is_lost(
             await lab.reads("its job was queued again", f"Restarts: {count}", timeout_s=60)
             late_s = time.monotonic() - word_s
             assert late_s <= TICK_S + BUSY_S, late_s
+            await lab.starts_again(number, 2 + count)  # elsewhere, while a node that was cut is down
             slurm.nodes_are_up()
-            await lab.starts_again(number, 2 + count)
             assert (lab.record["run"], lab.number) == (run, number)
             assert lab.record["from_epoch"] in {None, 3}
             assert before.lost_in(Inventory.of(lab.run)) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -53,6 +54,8 @@ class PaperDriver:
         self.deaf: set[int] = set()
         self.immortal: set[int] = set()
         self.unknown: set[int] = set()
+        self.silent_until_s = 0.0
+        """Of ``time.monotonic``: until then a look at what is over gets no answer, as of a controller that is down."""
         self.own_pid = os.getpid()
 
     @property
@@ -89,6 +92,8 @@ class PaperDriver:
         if process.pid in self.unknown or process.host != HOST:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=0.0, detail="no answer")
         entry = self.processes.get(str(process.pid))
+        if time.monotonic() < self.silent_until_s and (entry is None or not entry["alive"]):
+            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=0.0, detail="no answer", silent=True)
         if entry is None:
             return ProcessFact(status=ProcessStatus.GONE, ts=0.0)
         if entry["create_time"] != process.create_time:

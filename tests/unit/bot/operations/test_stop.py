@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
+from tests.unit.bot.operations.paper import ALICE, BOB, FAST, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import ActionId, Tone
 from trainmaster.bot.core.conversation.tokens import person
@@ -56,6 +59,15 @@ async def test_trainer_that_ignores_sigterm_is_killed_and_that_is_said(world: Pa
     detail = world.outbox.last(f"operation/{only_operation(world)}").items[0].detail
     assert "was killed" in detail
     assert "nothing newer" in detail or "no clean checkpoint" in detail
+
+
+async def test_silence_at_the_end_of_a_stop_is_waited_out_and_calls_nobody(tmp_path: Path) -> None:
+    world = PaperWorld(tmp_path, limits=replace(FAST, stop_grace_max_s=60.0))
+    world.start_run()
+    world.driver.silent_until_s = time.monotonic() + 2.0  # longer than everything that a stop waits for here
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.operations.settle()
+    assert world.outbox.last(f"operation/{only_operation(world)}").title == "digits is stopped"
 
 
 async def test_workers_that_outlive_their_trainer_are_ended(world: PaperWorld) -> None:
