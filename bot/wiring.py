@@ -18,6 +18,7 @@ from trainmaster.bot.alerting.silence import asked_for_quiet
 from trainmaster.bot.alerting.undelivered import Undelivered
 from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.run.card_facts import card_facts
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.ownership import OwnerCheck
@@ -137,6 +138,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         clock=clock,
         limits=settings.part(AlertLimits),
         audience=audience(settings),
+        facts=lambda view: card_facts(view, operations.planned(view.run), host.fact),
     )
     driver = driver_of(
         settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s

@@ -69,9 +69,9 @@ class Announcer:
         if self._outbox.known(key):
             self._outbox.put(key, compose_line(alert), later=True)
 
-    def card(self, view: RunView, firing: Sequence[Alert]) -> None:
+    def card(self, view: RunView, firing: Sequence[Alert], facts: Sequence[tuple[str, str]] = ()) -> None:
         """The run's card reads as the run is now."""
-        self._outbox.put(card_key(view.run), compose_card(view, firing), later=True)
+        self._outbox.put(card_key(view.run), compose_card(view, firing, facts), later=True)
 
     def edit(self, record: AlertRecord, silences: Sequence[Silence], now: float) -> None:
         """The alert's message reads as the alert is now."""

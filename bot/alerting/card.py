@@ -10,10 +10,15 @@ from trainmaster.bot.core.alerts.alert_record import severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.run.forecast import forecast
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 
 _MAX_SHOWN = 10
+_CELLS = 10
+"""Of a bar: the card changes ten times an epoch."""
+_EPOCH_STEP_S, _RUN_STEP_S = 300.0, 1800.0
+"""Forecasts move by seconds with every batch; the card does not follow them."""
 _ENDED_TONES = {
     RunState.FINISHED: Tone.GOOD,
     RunState.STOPPED: Tone.NEUTRAL,
@@ -32,8 +37,9 @@ def line_key(fingerprint: str) -> str:
     return f"{fingerprint}#line"
 
 
-def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
-    """The run as it is now, what fires on it first. It names no batch and no time, so that it changes seldom."""
+def compose_card(view: RunView, firing: Sequence[Alert], facts: Sequence[tuple[str, str]] = ()) -> Message:
+    """The run as it is now, what fires on it first. ``facts`` are what else is known of it: what is planned, its host.
+    It names no batch, and times and shares in steps, so that it changes seldom."""
     number = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
     place = f", epoch {number} of {planned_epochs(number, view.total_epochs) or '?'}" if number is not None else ""
     clean = view.last_clean
@@ -41,15 +47,44 @@ def compose_card(view: RunView, firing: Sequence[Alert]) -> Message:
     return Message(
         title=f"{view.name}: {'training' if view.state.active else view.state.value}{place}",
         tone=_tone(view, firing),
+        body=_progress(view),
         fields=(
             ("Bad batches", f"{view.num_bad:,} ({view.num_skipped:,} skipped)" if view.num_bad else "none"),
             ("Last clean checkpoint", f"epoch {clean.epoch}" if clean else "none yet"),
             ("Attempt", f"{view.attempt}, level {level}"),
             ("Firing", _firing(firing)),
+            *facts,
         ),
         items=tuple(_item(alert, view.name) for alert in firing[:_MAX_SHOWN]),
         context=("its alerts and reports are in the thread", "/train status"),
     )
+
+
+def _progress(view: RunView) -> tuple[str, ...]:
+    """How far the run and its epoch are, and when they end, in the reader's own zone."""
+    beat, epochs = view.beat, view.total_epochs
+    if not view.state.active or beat is None or not beat.epoch or not epochs:
+        return ()
+    share = min(1.0, (beat.batch or 0) / beat.batches) if beat.batches else 0.0
+    of_run = min(1.0, (beat.epoch - 1 + share) / max(epochs, beat.epoch))
+    lines = [f"{_bar(of_run)} {100 * of_run:.0f} % of the run", f"{_bar(share)} epoch {beat.epoch}"]
+    ahead = forecast(view, view.ts)
+    ends = []
+    if ahead.epoch_end_ts is not None and beat.epoch < epochs:
+        ends.append(f"epoch {ahead.epoch} ends {moment(_in_steps(ahead.epoch_end_ts, _EPOCH_STEP_S))}")
+    if ahead.run_end_ts is not None:
+        ends.append(f"the run ends {moment(_in_steps(ahead.run_end_ts, _RUN_STEP_S))}")
+    told = ", ".join(ends)
+    return (*lines, *((f"{told[0].upper()}{told[1:]}.",) if told else ()))
+
+
+def _bar(share: float) -> str:
+    full = int(share * _CELLS)
+    return "▰" * full + "▱" * (_CELLS - full)
+
+
+def _in_steps(ts: float, step_s: float) -> float:
+    return round(ts / step_s) * step_s
 
 
 def compose_line(alert: Alert) -> Message:

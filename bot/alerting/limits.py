@@ -74,8 +74,8 @@ class AlertLimits:
     info_window_s: float = 1800.0
     """A report that follows one of its kind within this time goes into the run's thread: epochs of minutes would
     bury the channel, those of hours belong there."""
-    card_edit_s: float = 60.0
-    """The card of a run on which nothing is told is looked at this often."""
+    card_edit_s: Annotated[float, Setting("s", ge=30, le=86_400)] = 300.0
+    """The card of a run on which nothing is told is looked at this often: fifty make ten edits a minute at most."""
     listed_s: float = 24 * 3600.0
     """An occurrence that nobody acknowledged is listed among the firing alerts for this long."""
     silence_s: Annotated[float, Setting("s", ge=60, le=604_800)] = 2 * 3600.0

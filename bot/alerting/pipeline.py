@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.alerting.announce import Announcer
@@ -64,7 +64,10 @@ class AlertPipeline:
         clock: Clock,
         limits: AlertLimits,
         audience: Audience,
+        facts: Callable[[RunView], Sequence[tuple[str, str]]] = lambda _: (),
     ) -> None:
+        """``facts`` are what the card of a run tells beside the run itself."""
+        self._facts = facts
         self._records = records
         self._silences = silences
         self._outbox = outbox
@@ -121,7 +124,7 @@ class AlertPipeline:
             return
         self._cards_ts[view.run] = now
         if told or self._outbox.known(card):
-            self._announcer.card(view, self.firing(view.run))
+            self._announcer.card(view, self.firing(view.run), self._facts(view))
 
     def _decide_all(
         self,

@@ -208,7 +208,7 @@ async def _drill(stage: Stage) -> str:
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise StoryError(f"the drill could not be asked for: {output.decode(errors='replace').strip()[-400:]}")
-    alert = await _see(stage, "is not finite in epoch", "(drill)", ".jpg" if _jpg(stage) else ".png", timeout_s=60)
+    alert = await _see(stage, "is not finite in epoch", "(drill)", "Images: ", timeout_s=60)
     stage.saw["alert"] = alert
     view = stage.view
     bad = [one for one in view.story() if one.num_bad] if view else []
@@ -218,12 +218,6 @@ async def _drill(stage: Stage) -> str:
     return (
         f"A drill puts a NaN into one batch: skipped, and the channel names epoch {stage.drilled_epoch} and the images"
     )
-
-
-def _jpg(stage: Stage) -> bool:
-    view = stage.view
-    images = [name for epoch in view.story() for bad in epoch.bad_batches for name in bad.images] if view else []
-    return not images or images[0].endswith(".jpg")
 
 
 async def _resolved(stage: Stage) -> str:
@@ -247,7 +241,7 @@ async def _report(stage: Stage) -> str:
 async def _proposed(stage: Stage) -> str:
     await _ask(stage, ANNA, "execute rollback", "oll back")
     stage.saw["card"] = await _see(stage, "digits: roll back to epoch", '"approve"', timeout_s=ANSWER_TIMEOUT_S)
-    return "Anna asks for a rollback: the plan stands in the channel, with Approve and Reject"
+    return "Anna asks for a rollback: the question stands in the channel, with a button for each choice"
 
 
 async def _refused(stage: Stage) -> str:
@@ -283,7 +277,7 @@ async def _goes_on(stage: Stage) -> str:
 async def _stopped(stage: Stage) -> str:
     await _ask(stage, BEN, "stop now", "top")
     await _see(stage, "digits is stopped", timeout_s=BATCH_TIMEOUT_S, after="done")
-    return "Ben says stop now: stopped at once, resumable, and the rollback is offered"
+    return "Ben says stop now: stopped at once, resumable, and the resume is offered before the rollback"
 
 
 _STORY: Final[tuple[tuple[str, Play], ...]] = (

@@ -15,6 +15,7 @@ from typing import Annotated
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.words import losses_text, number_text
 from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.core.setting import Setting
 from trainmaster.trainer.contract import Heartbeat, ReplayVerdict
@@ -113,7 +114,18 @@ def _judge_batches(view: RunView, epoch: EpochView, beat: Heartbeat | None) -> J
         mark = Mark.FAILED if done is not None and total is not None else Mark.UNKNOWN
     else:
         mark = Mark.RUNNING if view.state.active and epoch == view.current else Mark.FAILED
+    if _is_untouched(view, epoch, beat):
+        mark, counted = Mark.WAITING, "stopped before its first batch"
     return Judged(criterion=Criterion.BATCHES, mark=mark, detail=counted)
+
+
+def _is_untouched(view: RunView, epoch: EpochView, beat: Heartbeat | None) -> bool:
+    """Whether the epoch was stopped before it did anything: then nothing of it has failed."""
+    stopped = view.state is RunState.STOPPED or epoch.attempt < view.attempt
+    if epoch.finished or not stopped:
+        return False
+    done = beat.batch if beat is not None else epoch.batches_done
+    return not done and not epoch.num_bad and not epoch.series
 
 
 def _judge_nonfinite(epoch: EpochView) -> Judged:
@@ -197,7 +209,8 @@ def _judge_clips(view: RunView, epoch: EpochView, beat: Heartbeat | None, limits
 
 def _judge_validation(view: RunView, epoch: EpochView) -> Judged:
     if not epoch.finished:
-        mark = Mark.WAITING if view.state.active else Mark.FAILED
+        waits = view.state.active or _is_untouched(view, epoch, _beat_of(view, epoch))
+        mark = Mark.WAITING if waits else Mark.FAILED
         return Judged(
             criterion=Criterion.VALIDATION,
             mark=mark,

@@ -15,6 +15,7 @@ from trainmaster.bot.core.alerts.delivery import Urgency
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.core.run.card_facts import card_facts
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import RunRecordState
 
@@ -156,3 +157,43 @@ def test_what_belongs_to_no_run_has_no_card() -> None:
     desk = Desk()
     desk.look(finding())
     assert list(desk.wanted()) == [finding().fingerprint]
+
+
+def test_card_shows_how_far_the_run_is_and_when_it_ends(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(2, 0)
+    written.beat(50, epoch=2, batch=50, epoch_elapsed_s=5_000.0)
+    run, epoch, ends = compose_card(look(), ()).body
+    assert run == "▰▰▰▱▱▱▱▱▱▱ 38 % of the run"
+    assert epoch == "▰▰▰▰▰▱▱▱▱▱ epoch 2"
+    assert ends.startswith("Epoch 2 ends <t:")
+    assert "the run ends <t:" in ends
+
+
+def test_card_does_not_follow_every_batch(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(2, 0)
+    written.beat(100, epoch=2, batch=50, epoch_elapsed_s=5_100.0)
+    before = compose_card(look(), ())
+    written.beat(100, epoch=2, batch=51, epoch_elapsed_s=5_202.0)
+    assert compose_card(look(), ()) == before
+
+
+def test_card_of_a_run_that_is_over_has_no_progress(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(2, 0)
+    written.beat(50, epoch=2, batch=50)
+    written.record(state=RunRecordState.FINISHED)
+    assert compose_card(look(), ()).body == ()
+
+
+def test_card_tells_what_is_planned_and_the_host_in_a_line(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(2, 0)
+    written.beat(50, epoch=2, batch=10)
+    view = look()
+    facts = card_facts(view, ("Planned: it will be stopped after epoch 2.",), None)
+    assert facts[0] == ("Planned", "Planned: it will be stopped after epoch 2.")
+    assert facts[1][0] == "Host"
+    assert set(facts) <= set(compose_card(view, (), facts).fields)
+
+
+def test_card_of_a_run_with_one_epoch_and_no_figure_is_shown_all_the_same(written: WrittenRun, look: Look) -> None:
+    written.beat(50, epoch=400, batch=0, batches=None, losses={"box_loss": "nan"}, epoch_elapsed_s=None)
+    assert compose_card(look(), ()).title.startswith("digits: ")

@@ -63,6 +63,16 @@ def test_an_epoch_that_was_cut_off_is_not_running(written: WrittenRun, look: Loo
     assert marks[Criterion.VALIDATION] is Mark.FAILED
 
 
+def test_an_epoch_that_was_stopped_before_its_first_batch_has_failed_nothing(written: WrittenRun, look: Look) -> None:
+    written.start_epoch(1, 0)
+    written.beat(5, epoch=1, batch=0, losses={})
+    written.record(state=RunRecordState.STOPPED)
+    view = look()
+    report = judge_epoch(view, view.epochs[1, 1], ReportLimits())
+    assert report.num_failed == 0
+    assert (report.judged[0].mark, report.judged[0].detail) == (Mark.WAITING, "stopped before its first batch")
+
+
 def test_the_first_epoch_is_compared_with_itself(written: WrittenRun, look: Look) -> None:
     for batch, loss in enumerate([5.0, 4.5, 4.0, 3.5, 3.2, 3.0], start=1):
         written.series(epoch=1, batch=batch, loss=loss)
