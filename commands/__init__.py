@@ -7,6 +7,7 @@ from typing import Final
 from trainmaster.commands.acknowledge import ACK
 from trainmaster.commands.alerts import ALERTS
 from trainmaster.commands.base import Command, Context, Invocation
+from trainmaster.commands.change import EXTEND, SET
 from trainmaster.commands.checkpoints import CHECKPOINTS
 from trainmaster.commands.compare import COMPARE
 from trainmaster.commands.dispatch import dispatch, is_command
@@ -32,6 +33,8 @@ _WORK: Final[tuple[Command, ...]] = (
     OFFENDERS,
     PLAN,
     ROLLBACK,
+    SET,
+    EXTEND,
     STOP,
     PAUSE,
     RESUME_AT,

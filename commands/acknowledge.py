@@ -9,7 +9,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import Command, Context, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.base import Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
 from trainmaster.commands.care import in_public, on_record, taken, word_key
 
 _MAX_SHOWN = 10
@@ -101,4 +101,5 @@ ACK = Command(
     action=ack,
     needs=Needs.CARE,
     what="take alerts",
+    fits=Fits.ALERT,
 )

@@ -144,6 +144,15 @@ class Needs(StrEnum):
     ON_CALL = "on call"
 
 
+class Fits(StrEnum):
+    """When a command is of use, for what help shows."""
+
+    ALWAYS = "always"
+    AT_WORK = "while the run trains"
+    OVER = "while the run is stopped"
+    ALERT = "while an alert fires"
+
+
 Action = Callable[[Invocation, Context], Awaitable[Reply]]
 
 
@@ -157,6 +166,7 @@ class Command:
     pattern: re.Pattern[str]
     action: Action
     needs: Needs = Needs.NOTHING
+    fits: Fits = Fits.ALWAYS
     what: str = ""
     """What the command does, as in “only people on call may stop a run”."""
 
@@ -206,7 +216,7 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
             raise _unknown_run(named, context)
         _require_one(named, context)
     else:
-        view = _from_thread(request, context) or _from_channel(request, context)
+        view = run_in_mind(request, context)
     if view is None:
         raise CommandError(
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: trainmaster train ..."
@@ -261,6 +271,11 @@ def _require_one(named: str, context: Context) -> None:
 def thread_key(request: Request, context: Context) -> str | None:
     """The key of our message whose thread the request was said in."""
     return context.outbox.key_at(request.channel, request.thread_ts) if request.thread_ts else None
+
+
+def run_in_mind(request: Request, context: Context) -> RunView | None:
+    """The run that a command without a name would be about, as it was last read; None when there is none."""
+    return _from_thread(request, context) or _from_channel(request, context)
 
 
 def _from_thread(request: Request, context: Context) -> RunView | None:

@@ -8,7 +8,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.acknowledge import meant_alert
-from trainmaster.commands.base import Command, Context, Invocation, pattern, thread_key
+from trainmaster.commands.base import Command, Context, Fits, Invocation, pattern, thread_key
 
 
 async def explain(invocation: Invocation, context: Context) -> Reply:
@@ -48,4 +48,5 @@ EXPLAIN = Command(
     examples=("explain",),
     pattern=pattern(r"(?:explain(?: this(?: alert)?| alert)?|what does (?:this|it) mean\??)"),
     action=explain,
+    fits=Fits.ALERT,
 )

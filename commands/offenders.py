@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Final
 
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Reply, Tone
+from trainmaster.bot.core.conversation.picture import Sketch
 from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.run.offenders import REPEATS, Offender, offenders_of
 from trainmaster.bot.core.run.view import RunView
@@ -35,7 +36,20 @@ async def offenders(invocation: Invocation, context: Context) -> Reply:
             "/train stop now, then the line above on the host of the run",
         ),
     )
-    return Reply(message=message)
+    return Reply(message=message, sketch=_sketch(view, found[0]))
+
+
+def _sketch(view: RunView, worst: Offender) -> Sketch | None:
+    """The newest bad batch with the image of most that was kept whole: its images, the suspect marked."""
+    if view.watched_only:
+        return None
+    kept = [
+        bad.incident
+        for _, epoch in sorted(view.epochs.items())
+        for bad in epoch.bad_batches
+        if bad.incident and not bad.drill and worst.image in bad.images
+    ]
+    return Sketch(run=view.run, incident=kept[-1]) if kept else None
 
 
 def _none(view: RunView, num_images: int) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
 from trainmaster.commands.moments import WHEN, due_ts
 
 
@@ -51,6 +51,7 @@ PAUSE = Command(
     action=pause,
     needs=Needs.ON_CALL,
     what="pause a run",
+    fits=Fits.AT_WORK,
 )
 RESUME_AT = Command(
     name="resume at 22:00",
@@ -60,4 +61,5 @@ RESUME_AT = Command(
     action=resume_at,
     needs=Needs.ON_CALL,
     what="resume a run",
+    fits=Fits.OVER,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import ContinueRun, ResumeRun
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern
 
 
 async def resume(invocation: Invocation, context: Context) -> Reply:
@@ -33,6 +33,7 @@ RESUME = Command(
     action=resume,
     needs=Needs.ON_CALL,
     what="resume a run",
+    fits=Fits.OVER,
 )
 CONTINUE = Command(
     name="continue",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import StopAfterEpoch, StopNow
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
 
 
 async def stop(invocation: Invocation, context: Context) -> Reply:
@@ -25,4 +25,5 @@ STOP = Command(
     action=stop,
     needs=Needs.ON_CALL,
     what="stop a run",
+    fits=Fits.AT_WORK,
 )

@@ -75,6 +75,11 @@ def _headline(operation: Operation) -> tuple[str, Tone]:
         ),
         OperationKind.STOP: ("stopping", f"{name} is stopped", "stop"),
         OperationKind.RESUME: ("resuming", f"{name} goes on", "resume"),
+        OperationKind.CHANGE: (
+            f"going on with {operation.note('settings')}",
+            f"{name} goes on with {operation.note('settings')}",
+            "change",
+        ),
     }[operation.kind]
     if operation.automatic:
         doing, done = f"{doing} by itself", f"{name} goes on by itself"

@@ -72,6 +72,6 @@ def new_operation(
         process=view.at_work,
         attempt=view.attempt,
         was_active=view.state.goes_on,
-        launch=launch_of(view) if kind is OperationKind.RESUME else None,
+        launch=launch_of(view) if kind is not OperationKind.STOP else None,
         notes=(("level", level),) if level else (),
     )

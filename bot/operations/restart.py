@@ -56,7 +56,8 @@ def resume_argv(operation: Operation) -> tuple[str, ...]:
     if operation.plan is not None:
         return (*base, f"from={operation.plan.target.epoch}", f"level={operation.plan.level_after}")
     level = operation.note("level")
-    return (*base, f"level={level}") if level else base
+    settings = (operation.note("settings") or "").split()
+    return (*base, *([f"level={level}"] if level else []), *settings)
 
 
 def again_word(launch: Launch | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trainmaster.bot.core.conversation.message import Message, Reply
 from trainmaster.bot.core.conversation.tokens import moment, person
@@ -11,6 +11,7 @@ from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.operation import IntentKind, Operation
 from trainmaster.bot.core.decisions.order import (
     BringBack,
+    ChangeSettings,
     ContinueRun,
     Decide,
     Order,
@@ -33,6 +34,7 @@ from trainmaster.bot.operations import messages, question
 from trainmaster.bot.operations.after_epoch import AfterEpoch
 from trainmaster.bot.operations.approval import new_id
 from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.changes import PREFIX, Changes
 from trainmaster.bot.operations.continuation import Continuations
 from trainmaster.bot.operations.continue_decision import ContinueDecision
 from trainmaster.bot.operations.engine import Engine
@@ -43,7 +45,7 @@ from trainmaster.bot.operations.resume_requests import Resumes
 from trainmaster.bot.operations.run_looks import RunLooks, no_notice
 from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.bot.operations.stop_requests import Stops
-from trainmaster.bot.operations.timers import Timers, intent_to_resume
+from trainmaster.bot.operations.timers import Timers
 
 _RECONCILED_ENTRIES = 200
 """A yes that an earlier process could not commit is among the newest entries: it was that process's last act."""
@@ -103,6 +105,14 @@ class Operations:
             instance=self.instance,
             make_id=self.make_id,
         )
+        self._changes = Changes(
+            world=self.world,
+            runner=self._runner,
+            books=books,
+            on_call=self._on_call,
+            instance=self.instance,
+            make_id=self.make_id,
+        )
         self._timers = Timers(world=self.world, books=books, resumes=self._resumes, host=self.instance.host)
         self._continuations = Continuations(
             world=self.world,
@@ -152,10 +162,10 @@ class Operations:
                 return await self._resume(order)
             case BringBack():
                 return await self._bring_back(order)
-            case PauseRun():
-                return await self._pause(order)
-            case ResumeLater():
-                return await self._resume_later(order)
+            case PauseRun() | ResumeLater():
+                return await self._rest(order)
+            case ChangeSettings():
+                return await self._change(order)
             case ShowCheckpoints() | ShowArchives() | ShowAudit():
                 return await self._show(order)
 
@@ -183,6 +193,10 @@ class Operations:
     async def _decide(self, order: Decide) -> Reply:
         """The click is counted, or the person reads why not; the last yes has started the rollback."""
         on_call = await self._on_call.now()
+        if order.approval_id.startswith(PREFIX):
+            reply = await self._changes.decide(order, on_call)
+            self.notify()
+            return reply
         asked = self.books.approvals.get(order.approval_id)
         if order.approve and asked is not None and (why := self.world.hands_off(asked.plan.directory)):
             raise CommandError("watched-only", f"{asked.plan.name} is watched only: {why}. Your yes was not counted.")
@@ -253,25 +267,23 @@ class Operations:
         looking = isinstance(order, ShowCheckpoints)
         return await (self._records.checkpoints(view) if looking else self._records.archives(view))
 
-    async def _pause(self, order: PauseRun) -> Reply:
-        """As a stop; the resume at its end is planned in the same moment."""
-        await self._on_call.require(order.user, "pause a run")
+    async def _change(self, order: ChangeSettings) -> Reply:
+        """The question stands in the channel with its card."""
         view = await self._view(order.run)
         self._refuse_if_busy(view)
-        now, until = self.world.clock.now(), order.until_ts
-        channel, thread_of = order.channel, order.thread_of
-        then = None
-        if until is not None:
-            then = intent_to_resume(view, order.user, until, now, channel=channel, thread_of=thread_of)
-        reply = await self._stops.now(view, order.user, channel=channel, thread_of=thread_of, then=then)
+        reply = await self._changes.ask(view, order)
         self.notify()
-        planned = "/train resume goes on." if until is None else f"It will be resumed {moment(until)}."
-        return replace(reply, message=replace(reply.message, body=(*reply.message.body, planned)), private=False)
+        return reply
 
-    async def _resume_later(self, order: ResumeLater) -> Reply:
-        await self._on_call.require(order.user, "resume a run")
+    async def _rest(self, order: PauseRun | ResumeLater) -> Reply:
+        await self._on_call.require(order.user, "pause a run" if isinstance(order, PauseRun) else "resume a run")
         view = await self._view(order.run)
-        return self._timers.plan(view, order.user, order.due_ts, channel=order.channel, thread_of=order.thread_of)
+        if isinstance(order, ResumeLater):
+            return self._timers.plan(view, order.user, order.due_ts, channel=order.channel, thread_of=order.thread_of)
+        self._refuse_if_busy(view)
+        reply = await self._timers.pause(view, order, self._stops)
+        self.notify()
+        return reply
 
     async def _bring_back(self, order: BringBack) -> Reply:
         await self._on_call.require(order.user, "bring back an archive")
@@ -290,6 +302,7 @@ class Operations:
             await self._after_epoch.tend(frozenset(await self._on_call.or_seen()))
         await self._stops.tend()
         await self._timers.tend()
+        self._changes.tend(now)
         await self.go_on()
         await self.recover()
         self.notify()
@@ -334,13 +347,15 @@ class Operations:
     def planned(self, run: str) -> tuple[str, ...]:
         """What is planned for the run and under way on it, a sentence each, what is under way first."""
         intents = self.books.intents
-        return planned_text(
+        told = planned_text(
             operation=self.open(run),
             question=self.pending(run),
             resume=intents.get(run, IntentKind.RESUME_AT),
             back=intents.get(run, IntentKind.ROLL_BACK_AFTER_EPOCH),
             stop=intents.get(run, IntentKind.STOP_AFTER_EPOCH),
         )
+        change = self._changes.planned(run)
+        return (*told, change) if change else told
 
     def run_of(self, key: str) -> str | None:
         """The run that the message with this key is about, if it is one of ours."""
@@ -348,7 +363,11 @@ class Operations:
         name = rest.partition("/")[0]
         if kind == "approval":
             approval = self.books.approvals.get(name)
-            return approval.run if approval else None
+            if approval is not None:
+                return approval.run
+            if run := self._changes.run_of(name):
+                return run
+            kind = "operation"  # of a change that was approved
         if kind == "operation":
             operation = self.books.operations.get(name)
             return operation.run if operation else None

@@ -219,6 +219,7 @@ def instructions(context: OperationContext) -> str:
         if Step.RESTORE not in done:
             lines.append(f"{python} restore {operation.directory} epoch={epoch}")
         resume += f" from={epoch} level={plan.level_after}"
+    resume += f" {settings}" if (settings := operation.note("settings")) else ""
     resume = resume if launch.guarded else shlex.join(launch.argv)
     lines.append(f"nohup {resume} >> {launch.log} 2>&1 &")
     return "\n".join(lines)

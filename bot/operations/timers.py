@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind
-from trainmaster.bot.core.decisions.order import ResumeRun
+from trainmaster.bot.core.decisions.order import PauseRun, ResumeRun
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.resume_requests import Resumes
+from trainmaster.bot.operations.stop_requests import Stops
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,6 +87,20 @@ class Timers:
         return Reply(
             message=Message(title=f"{view.name} will be resumed {moment(due_ts)}", tone=Tone.PROGRESS, body=(text,))
         )
+
+    async def pause(self, view: RunView, order: PauseRun, stops: Stops) -> Reply:
+        """As a stop; the resume at its end is planned in the same moment.
+
+        Raises:
+            CommandError: there is no such time, or its process lives elsewhere.
+        """
+        now, until, channel, thread_of = self.world.clock.now(), order.until_ts, order.channel, order.thread_of
+        then = None
+        if until is not None:
+            then = intent_to_resume(view, order.user, until, now, channel=channel, thread_of=thread_of)
+        reply = await stops.now(view, order.user, channel=channel, thread_of=thread_of, then=then)
+        planned = "/train resume goes on." if until is None else f"It will be resumed {moment(until)}."
+        return replace(reply, message=replace(reply.message, body=(*reply.message.body, planned)), private=False)
 
     async def tend(self) -> None:
         """What is due is resumed; what a person did to the run meanwhile comes first, and is told."""

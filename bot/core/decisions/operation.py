@@ -18,6 +18,8 @@ class OperationKind(StrEnum):
     ROLLBACK = "rollback"
     STOP = "stop"
     RESUME = "resume"
+    CHANGE = "change"
+    """A stop and a resume with other settings."""
 
 
 BOT: Final = "Trainmaster"
@@ -41,6 +43,7 @@ STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
     OperationKind.ROLLBACK: tuple(step for step in Step if step is not Step.GATE),
     OperationKind.STOP: (Step.STOP,),
     OperationKind.RESUME: (Step.GATE, Step.RESTART, Step.CONFIRM),
+    OperationKind.CHANGE: (Step.STOP, Step.RESTART, Step.CONFIRM),
 }
 
 
@@ -161,6 +164,8 @@ class IntentKind(StrEnum):
     """What a person decided about a run that is not an operation yet, or never will be."""
 
     STOP_AFTER_EPOCH = "stop_after_epoch"
+    CHANGE = "change"
+    """A question about other settings; ``why`` is all of it (:mod:`trainmaster.bot.core.decisions.change`)."""
     RESUME_AT = "resume_at"
     """``why`` is the time, in seconds since the epoch."""
     ROLL_BACK_AFTER_EPOCH = "roll_back_after_epoch"

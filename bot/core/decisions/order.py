@@ -55,6 +55,13 @@ class ResumeRun(RunOrder):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSettings(RunOrder):
+    """People on call shall be asked whether the run goes on with these settings, as (name, value)."""
+
+    settings: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PauseRun(RunOrder):
     """The trainer shall be stopped at once, resumable, and resumed at ``until_ts`` (seconds since the epoch, UTC) if
     that is given."""
@@ -119,6 +126,7 @@ Order = (
     | StopAfterEpoch
     | ContinueRun
     | ResumeRun
+    | ChangeSettings
     | PauseRun
     | ResumeLater
     | ShowCheckpoints

@@ -22,6 +22,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
+from trainmaster.commands.base import Fits
 from trainmaster.trainer.contract import RunRecordState
 
 RUN = "digits-0001"
@@ -182,7 +183,23 @@ async def test_help_shows_only_what_the_person_may_do(world: World) -> None:
     assert theirs is not None
     assert "/train stop now" in {row[0] for row in mine.rows}
     assert "/train stop now" not in {row[0] for row in theirs.rows}
-    assert len(mine.rows) == len(COMMANDS)
+    named = {row[0] for row in mine.rows}
+    of_no_use_now = {f"/train {command.examples[0]}" for command in COMMANDS if command.fits in {Fits.OVER, Fits.ALERT}}
+    assert named.isdisjoint(of_no_use_now)
+    assert len(named) == len(COMMANDS) - len(of_no_use_now)
+
+
+async def test_help_names_what_is_of_use_at_another_time_in_small_print(world: World, written: WrittenRun) -> None:
+    message = (await world.say("help")).message
+    assert "while the run is stopped: resume at 22:00, resume" in message.context
+    assert "while an alert fires: explain, ack" in message.context
+    written.record(state=RunRecordState.STOPPED)
+    world.runs.views, world.alerts.alerts = [_view(written)], [_alert("one")]
+    table = (await world.say("help")).message.table
+    assert table is not None
+    named = {row[0] for row in table.rows}
+    assert {"/train resume", "/train ack"} <= named
+    assert {"/train stop now", "/train pause"}.isdisjoint(named)
 
 
 async def test_commands_are_about_the_run_of_the_thread_then_the_chosen_then_the_newest(

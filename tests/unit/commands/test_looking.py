@@ -12,6 +12,7 @@ from tests.support.clocks import SetClock
 from tests.support.run_dirs import START_TS, WrittenRun
 from tests.support.worlds import ANNA, CommandWorld, FakeRuns
 from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.conversation.picture import Sketch
 from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.bot.core.decisions.order import ProposeRollback, ShowCheckpoints
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
@@ -38,6 +39,8 @@ async def _say(text: str, *views: RunView) -> Message:
     world = CommandWorld(runs=FakeRuns(list(views)), clock=SetClock(START_TS + 900))
     request = Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text=text)
     reply = await dispatch(request, world.context, COMMANDS)
+    if text == "offenders":
+        assert reply.sketch == Sketch(run=views[0].run, incident="0001")
     if text.startswith("checkpoints"):
         assert world.operations.asked == [ShowCheckpoints(run=views[0].run, user=ANNA)]
     return reply.message

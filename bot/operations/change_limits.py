@@ -1,0 +1,89 @@
+"""Which settings of a running training may be changed from here, and to what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from trainmaster.bot.core.decisions.change import Change
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+
+LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "epochs": (1, 100_000),
+    "lr0": (1e-9, 1.0),
+    "lrf": (1e-6, 1.0),
+    "momentum": (0.0, 0.9999),
+    "weight_decay": (0.0, 1.0),
+    "max_norm": (1e-3, 1e6),
+    "patience": (0, 100_000),
+    "close_mosaic": (0, 100_000),
+    "mosaic": (0.0, 1.0),
+    "mixup": (0.0, 1.0),
+    "hsv_h": (0.0, 1.0),
+    "hsv_s": (0.0, 1.0),
+    "hsv_v": (0.0, 1.0),
+    "fliplr": (0.0, 1.0),
+    "flipud": (0.0, 1.0),
+    "scale": (0.0, 1.0),
+    "translate": (0.0, 1.0),
+    "degrees": (0.0, 180.0),
+    "workers": (0, 256),
+    "bad_streak": (1, 100_000),
+    "bad_count": (0, 100_000),
+}
+"""Settings that a trainer certainly takes on a resume, with the values it takes: one that it refused would leave the
+run stopped. Whatever else is to change is changed by hand, with ``trainmaster resume RUN_DIR key=value``."""
+_WHOLE: Final = frozenset({"epochs", "patience", "close_mosaic", "workers", "bad_streak", "bad_count"})
+_UNKNOWN: Final = "as trained so far"
+
+
+def changes_of(view: RunView, wanted: Mapping[str, str]) -> tuple[Change, ...]:
+    """What is asked for, beside what holds now.
+
+    Raises:
+        CommandError: a setting is none of :data:`LIMITS`, a value none that it takes, or nothing would change.
+    """
+    now = view.record.settings if view.record else {}
+    found = []
+    for key, text in wanted.items():
+        value = _checked(key, text)
+        if key == "epochs":
+            before = str(view.total_epochs or "?")
+            _refuse_past(view, int(value))
+        else:
+            before = now.get(key, (_UNKNOWN, ""))[0]
+        found.append(Change(key=key, before=before, after=f"{value:g}" if key not in _WHOLE else f"{int(value)}"))
+    if all(one.before == one.after for one in found):
+        raise CommandError("no-change", f"{view.name} has that already.", "/train status")
+    return tuple(found)
+
+
+def _checked(key: str, text: str) -> float:
+    if key not in LIMITS:
+        raise CommandError(
+            "setting-unknown",
+            f"{key[:40]!r} is no setting that can be changed from here: {', '.join(LIMITS)}.",
+            "others by hand: trainmaster resume RUN_DIR key=value",
+        )
+    low, high = LIMITS[key]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high or (key in _WHOLE and value != int(value)):
+        kind = "a whole number" if key in _WHOLE else "a number"
+        raise CommandError(
+            "value-refused", f"{key}={text[:40]}: it takes {kind} from {low:g} to {high:g}.", f"set {key}={low:g}"
+        )
+    return value
+
+
+def _refuse_past(view: RunView, epochs: int) -> None:
+    beat = view.beat
+    at = beat.epoch if beat and beat.epoch else 0
+    if epochs < at:
+        raise CommandError(
+            "epochs-past", f"{view.name} is in epoch {at} already.", f"extend to {at + 1} epochs, or more"
+        )

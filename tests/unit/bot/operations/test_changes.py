@@ -1,0 +1,155 @@
+"""Other settings for a running training: asked, approved, and then a stop and a resume with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.decisions.change import Proposal
+from trainmaster.bot.core.decisions.operation import IntentKind
+from trainmaster.bot.core.decisions.order import ChangeSettings, Decide, StopNow
+from trainmaster.bot.errors import CommandError
+
+LR0 = (("lr0", "0.0002"),)
+
+
+async def ask(world: PaperWorld, *settings: tuple[str, str], user: str = ALICE) -> str:
+    order = ChangeSettings(run=RUN, user=user, settings=settings or LR0)
+    reply = await world.operations.perform(order)
+    assert reply.card.startswith("approval/change-")
+    return reply.card.removeprefix("approval/")
+
+
+async def decide(world: PaperWorld, approval: str, *, user: str = BOB, approve: bool = True) -> str:
+    reply = await world.operations.perform(Decide(approval_id=approval, user=user, approve=approve, reason="no"))
+    await world.operations.settle()
+    return reply.message.title
+
+
+def card(world: PaperWorld, approval: str) -> Message:
+    return world.outbox.last(f"approval/{approval}")
+
+
+async def test_an_approved_change_stops_the_run_and_goes_on_with_it(world: PaperWorld) -> None:
+    approval = await ask(world)
+    assert "lr0" in card(world, approval).title
+    assert len(card(world, approval).buttons) == 2
+    assert world.signals() == []
+    assert any("Open question: lr0" in line for line in world.operations.planned(RUN))
+    assert await decide(world, approval) == "Approved. The change has begun."
+    assert len(world.signals()) == 1
+    (launched,) = world.launches()
+    assert launched.endswith("lr0=0.0002")
+    assert world.outbox.last(f"operation/{approval}").title == "digits goes on with lr0=0.0002"
+    assert card(world, approval).buttons == ()
+    assert world.operations.planned(RUN) == ()
+    assert world.operations.run_of(f"approval/{approval}") == world.operations.run_of(f"operation/{approval}")
+    acts = [act for _, act in world.audit.entries]
+    assert acts[:2] == ["change.asked", "change.yes"]
+    assert acts[-1] == "change.end"
+
+
+async def test_more_epochs_are_given_to_the_trainer(world: PaperWorld) -> None:
+    approval = await ask(world, ("epochs", "150"))
+    assert any("falls along the new number" in line for line in card(world, approval).body)
+    await decide(world, approval)
+    assert world.launches()[0].endswith("epochs=150")
+
+
+@pytest.mark.parametrize(
+    ("user", "approve", "title"),
+    [
+        pytest.param(ALICE, True, "You asked for this change, so somebody else must approve it.", id="own request"),
+        pytest.param(MALLORY, True, "Only people on call decide this.", id="not on call"),
+        pytest.param(BOB, False, "Rejected. Nothing was done.", id="rejected"),
+        pytest.param(ALICE, False, "Rejected. Nothing was done.", id="taken back"),
+    ],
+)
+async def test_a_change_that_is_not_approved_touches_nothing(
+    world: PaperWorld,
+    user: str,
+    approve: bool,
+    title: str,
+) -> None:
+    assert await decide(world, await ask(world), user=user, approve=approve) == title
+    assert (world.signals(), world.launches()) == ([], [])
+
+
+async def test_fifty_clicks_change_once(world: PaperWorld) -> None:
+    approval = await ask(world)
+    titles = [await decide(world, approval) for _ in range(5)]
+    assert titles.count("Approved. The change has begun.") == 1
+    assert len(world.launches()) == 1
+
+
+async def test_a_question_survives_the_bot_and_expires(world: PaperWorld) -> None:
+    approval = await ask(world)
+    world.instance_pid = 2
+    world.operations = world.new_operations()
+    world.clock.ts += world.limits.approval_ttl_s + 1
+    await world.operations.tick(world.clock.now())
+    assert "expired" in card(world, approval).title
+    assert await decide(world, approval) == "There is no such question (any more)."
+    assert world.signals() == []
+
+
+async def test_a_newer_question_replaces_an_older_one(world: PaperWorld) -> None:
+    first, second = await ask(world), await ask(world, ("mosaic", "0"))
+    assert "a newer question replaced it" in card(world, first).title
+    assert await decide(world, first) == "There is no such question (any more)."
+    await decide(world, second)
+    assert world.launches()[0].endswith("mosaic=0")
+
+
+async def test_a_run_that_has_changed_since_is_left_alone(world: PaperWorld) -> None:
+    approval = await ask(world)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.operations.settle()
+    signals = len(world.signals())
+    assert await decide(world, approval) == "The run has changed since; nothing was done."
+    assert (len(world.signals()), world.launches()) == (signals, [])
+    assert "void" in card(world, approval).title
+
+
+async def test_two_people_must_agree_where_two_are_asked_for(world: PaperWorld) -> None:
+    world.with_limits(approvals_required=2, allow_self_approval=True)
+    approval = await ask(world)
+    assert await decide(world, approval) == "Your yes is counted; more are needed."
+    assert await decide(world, approval) == "Your yes was counted before."
+    assert world.signals() == []
+    assert await decide(world, approval, user=ALICE) == "Approved. The change has begun."
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((("lr0", "5"),), "lr0=5: it takes a number from 1e-09 to 1"),
+        ((("lr0", "nan"),), "it takes a number"),
+        ((("lr0", "1e999"),), "it takes a number"),
+        ((("epochs", "1.5"),), "it takes a whole number"),
+        ((("epochs", "2"),), "is in epoch 5 already"),
+        ((("model", "x.pt"),), "no setting that can be changed from here"),
+        ((("project", "/tmp"),), "no setting"),
+        ((("lr0", "$(reboot)"),), "it takes a number"),
+    ],
+)
+async def test_what_the_trainer_might_refuse_is_refused_before_anything_is_asked(
+    world: PaperWorld, settings: tuple[tuple[str, str], ...], words: str
+) -> None:
+    with pytest.raises(CommandError, match=words.replace("(", r"\(")):
+        await ask(world, *settings)
+    assert world.intents.all(IntentKind.CHANGE) == ()
+
+
+async def test_a_stopped_run_is_changed_by_hand(world: PaperWorld) -> None:
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.operations.settle()
+    with pytest.raises(CommandError, match="run digits is"):
+        await ask(world)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"changes": 3}', '{"changes": [{"key": 1}]}'])
+def test_a_row_that_cannot_be_read_is_no_question(text: str) -> None:
+    assert Proposal.parse(text) is None
