@@ -1,0 +1,55 @@
+"""What the bench of ten bad days plans and reckons; the days themselves take half an hour: ``make bench``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.bench.bad_days.reckoning import reckon
+from tests.bench.bad_days.scenario import BAD_FOR, EPOCH_S, TIMES, scenario
+from tests.bench.bad_days.worlds import Kind, Tale
+from trainmaster.trainer.contract import RunLayout
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_scenario_has_the_twenty_faults_apart_from_each_other(seed: int) -> None:
+    plan = scenario(seed, batches=32, epochs=48)
+    assert Counter(one.fault for one in plan) == Counter(TIMES)
+    assert sum(TIMES.values()) == 20
+    batches = [one.batch for one in plan]
+    assert batches[0] >= 32
+    assert batches[-1] + BAD_FOR < 32 * 48
+    assert all(after - before > BAD_FOR for before, after in pairwise(batches))
+
+
+def test_a_seed_tells_its_scenario() -> None:
+    assert scenario(3, batches=32, epochs=48) == scenario(3, batches=32, epochs=48)
+    assert scenario(3, batches=32, epochs=48) != scenario(4, batches=32, epochs=48)
+
+
+def test_what_is_lost_is_its_share_of_an_epoch_and_every_second_without_training(tmp_path: Path) -> None:
+    # Ten batches an epoch, two epochs; a kill after batch 12 goes back to 10 and costs 30 s, a person half an hour.
+    rows = [(float(batch), 1, batch) for batch in range(13)]
+    rows += [(12.0 + 30.0 + step, 2, 10 + step) for step in range(10)]
+    text = "".join(f"{ts:.3f} {pid} {batch}\n" for ts, pid, batch in rows)
+    (tmp_path / "trained.log").write_text(text, encoding="utf-8")
+    layout = RunLayout(tmp_path / "runs" / "tenbad")
+    layout.guard.mkdir(parents=True)
+    bad = {"kind": "bad_batch", "action": "skipped", "epoch": 1, "batch": 4}
+    layout.events.write_text(json.dumps(bad) + "\n" + json.dumps(bad) + "\n", encoding="utf-8")
+    tale = Tale(kind=Kind.STOCK, batches=10, epochs=2, persons=["x"], waited_s=1800.0, finished=True)
+    found = reckon(tale, tmp_path, [])
+    assert (found.retrained, found.skipped, found.down_s) == (3, 1, 30.0)
+    assert found.lost_s == 3 * EPOCH_S / 10 + 30.0 + 1800.0
+    assert found.share == 2 * EPOCH_S / (2 * EPOCH_S + found.lost_s)
+
+
+def test_a_run_that_never_ends_has_lost_what_it_did_not_train(tmp_path: Path) -> None:
+    (tmp_path / "trained.log").write_text("1.0 1 0\n2.0 1 1\n", encoding="utf-8")
+    (tmp_path / "runs" / "tenbad").mkdir(parents=True)
+    found = reckon(Tale(kind=Kind.STOCK, batches=10, epochs=1), tmp_path, [])
+    assert found.retrained == 8
