@@ -38,8 +38,8 @@ class CatalogEntry:
 def catalog(layout: RunLayout, *, full: bool = False) -> list[CatalogEntry]:
     """What lies in ``weights/`` and ``guard/states/``, by epoch, unknown epochs last.
 
-    A state that is as large as attested and no newer than its attestation is taken at its word; everything else, and
-    with ``full`` everything, is read and judged.
+    A state that is as large as attested and no newer than its attestation is taken at its word, unless it was attested
+    clean by a trainer that looked at less than today's; everything else, and with ``full`` everything, is read.
 
     Raises:
         OSError: the run directory or a file in it can't be read.
@@ -90,7 +90,11 @@ def _entry(
     status = path.stat()
     row = latest.get(name)
     as_attested = (
-        row is not None and row.bytes == status.st_size and status.st_mtime <= row.ts + CLOCK_SLACK_S and not full
+        row is not None
+        and row.is_of_today
+        and row.bytes == status.st_size
+        and status.st_mtime <= row.ts + CLOCK_SLACK_S
+        and not full
     )
     if row is not None and as_attested and _never_stripped(layout, path, row, rows):
         return CatalogEntry(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.files import SavedFile
 from trainmaster.trainer.contract import (
@@ -17,6 +17,10 @@ from trainmaster.trainer.contract import (
     encode_number,
     encode_record,
 )
+
+CHECKS: Final = 2
+"""What an examination looks at, as a number that grows with it: 2 since variances below zero and the numbers that half
+precision cannot hold count. Each row is written with it, as ``checks``; rows from before it have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +39,23 @@ class Attestation:
     fitness: float | None
     kind: str
     level: str | None
+    checks: int = 0
+    """The :data:`CHECKS` of the trainer that attested."""
 
     @property
     def saved(self) -> SavedFile:
         """The bytes that were attested."""
         return SavedFile(sha256=self.sha256, bytes=self.bytes)
 
+    @property
+    def is_of_today(self) -> bool:
+        """Whether the verdict can be taken at its word: a "clean" that knew fewer checks cannot."""
+        return self.verdict is not Verdict.CLEAN or self.checks >= CHECKS
+
 
 def record(layout: RunLayout, row: Mapping[str, Any]) -> None:
-    """``row`` (exactly :data:`contract.CHECKPOINT_KEYS`) is the last line of the ledger, durably and whole.
+    """``row`` (exactly :data:`contract.CHECKPOINT_KEYS`) is the last line of the ledger, durably and whole, with
+    the :data:`CHECKS` of today.
 
     Raises:
         ValueError: a key too many or too few.
@@ -52,7 +64,8 @@ def record(layout: RunLayout, row: Mapping[str, Any]) -> None:
     if set(row) != set(CHECKPOINT_KEYS):
         missing, extra = sorted(set(CHECKPOINT_KEYS) - set(row)), sorted(set(row) - set(CHECKPOINT_KEYS))
         raise ValueError(f"an attestation lacks {missing} and has unknown {extra}")
-    line = encode_record({**row, "fitness": encode_number(row["fitness"]), "reasons": list(row["reasons"])})
+    content = {**row, "fitness": encode_number(row["fitness"]), "reasons": list(row["reasons"]), "checks": CHECKS}
+    line = encode_record(content)
     append_line(layout.checkpoints, line, durable=True)
 
 
@@ -106,6 +119,7 @@ def attestation_of(row: Mapping[str, Any]) -> Attestation | None:
         fitness=decode_number(row.get("fitness")),
         kind=str(row.get("kind", "")),
         level=level if isinstance(level := row.get("level"), str) else None,
+        checks=_whole(row.get("checks")) or 0,
     )
 
 

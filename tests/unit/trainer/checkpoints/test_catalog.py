@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.unit.trainer.checkpoints.making import (
     attest,
@@ -57,6 +60,45 @@ def test_every_file_is_listed_by_epoch_with_what_is_known(layout: RunLayout) -> 
 def test_attested_files_are_taken_at_their_word(layout: RunLayout, judged_files: list[str]) -> None:
     catalog(layout)
     assert judged_files == []
+
+
+def as_of_an_older_trainer(layout: RunLayout, **changed: object) -> None:
+    """The ledger's rows are as they were before they told which checks were made, and newer than what is on disk."""
+    rows = [json.loads(line) for line in layout.checkpoints.read_text().splitlines()]
+    older = [{key: value for key, value in row.items() if key != "checks"} | changed for row in rows]
+    layout.checkpoints.write_text("".join(json.dumps({**row, "ts": time.time() + 5}) + "\n" for row in older))
+
+
+def test_clean_by_an_older_trainer_is_looked_at(layout: RunLayout, judged_files: list[str]) -> None:
+    as_of_an_older_trainer(layout)
+    entries = catalog(layout)
+    assert len(judged_files) == len(entries) == 8
+    assert {entry.verdict for entry in entries} == {Verdict.CLEAN}
+    assert all(entry.attested for entry in entries)
+
+
+def test_what_an_older_trainer_doubted_needs_no_look(layout: RunLayout, judged_files: list[str]) -> None:
+    as_of_an_older_trainer(layout, verdict="contaminated")
+    entries = catalog(layout)
+    assert {entry.verdict for entry in entries if entry.file not in {"weights/last.pt", "weights/best.pt"}} == {
+        Verdict.CONTAMINATED
+    }
+    assert not {name for name in judged_files if name.startswith("epoch")}
+
+
+def test_a_variance_below_zero_that_an_older_trainer_called_clean_is_not_offered(layout: RunLayout) -> None:
+    path = layout.state_file(3)
+    state = torch.load(path, weights_only=False)
+    name = next(name for name in state["model"] if name.endswith("running_var"))
+    state["model"][name].fill_(-1.0)
+    torch.save(state, path)
+    attest(layout, path, epoch=3, kind="state")
+    as_of_an_older_trainer(layout)
+    found = {entry.file: entry.verdict for entry in catalog(layout)}
+    assert found["guard/states/epoch0003.pt"] is Verdict.CONTAMINATED
+    clean = last_clean(layout)
+    assert clean is not None
+    assert clean.file != "guard/states/epoch0003.pt"
 
 
 def test_full_reads_every_file(layout: RunLayout, judged_files: list[str]) -> None:
