@@ -129,8 +129,7 @@ class EventKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"  # batch_size_before, batch_size_after
     DATA_FAULT = "data_fault"
     """where ("train" | "val": left out when the data set was scanned; "batch", "val_batch": could not be read
-    during training or validation, something else stands in), count, files [at most 20], reasons [one each], list (a
-    file with all, or null)"""
+    during training or validation, replaced), count, files [at most 20], reasons [one each], list (file, or null)"""
     STORAGE_FAULT = "storage_fault"  # what, error: a record or state could not be written; training goes on
     NOTICE = "notice"  # text
 
@@ -174,7 +173,7 @@ class RunFile:
     """``run.json``: its keys are these fields. ``pid``, ``create_time`` (psutil's), ``host`` and ``boot_id`` name one
     process for good. ``layers`` has ``{"layer", "name", "setting", "value", "source"}`` for each row of the table shown
     at start-up; ``trainer_class`` is ``module:name`` of the class that trained last; ``launch_key`` names the launch
-    that the attempt came from, if any; ``job`` is None where no cluster started it."""
+    that the attempt came from, if any; ``job`` is None where no cluster started it; ``ultralytics`` is the version."""
 
     run: str
     v: int = SCHEMA_VERSION
@@ -201,6 +200,7 @@ class RunFile:
     trainer_class: str | None = None
     job: ClusterJob | None = None
     launch_key: str | None = None
+    ultralytics: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

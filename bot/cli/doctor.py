@@ -27,14 +27,17 @@ from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.core.health.address import is_loopback
 from trainmaster.bot.core.health.host import gpu_text
 from trainmaster.bot.core.run.ownership import OwnerCheck
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers.engines import examine_engines
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.slurm.client import SlurmClient
 from trainmaster.bot.drivers.slurm.examine import SRUN_TIMEOUT_S, examine_cluster
+from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.paging.apprise_sender import INSTALL, PageError, is_installed, reach
 from trainmaster.bot.paging.target import PageTarget
-from trainmaster.bot.reading.ownership import who_is_trusted
+from trainmaster.bot.reading.ownership import Ownership, who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.metrics import shown
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
@@ -58,15 +61,22 @@ def main(argv: Sequence[str]) -> int:
     """Every check was printed; 1 when something must be mended before the bot can run, else 0."""
     parser = argparse.ArgumentParser(prog="trainmaster doctor", description="Check settings, Slack, folders and host.")
     parser.parse_args(argv)
-    items = asyncio.run(examine(os.environ, Path(".env"), time.time))
+    items = asyncio.run(examine(os.environ, Path(".env"), time.time, trainers=TrainerCli()))
     for item in items:
         detail = f": {plain(item.detail)}" if item.detail else ""
         print(visible(f"{_SIGNS.get(item.mark, '?   ')}  {item.text}{detail}"))
     return 1 if any(item.mark is Mark.FAILED for item in items) else 0
 
 
-async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callable[[], float]) -> tuple[Item, ...]:
-    """One line a check. ``FAILED`` must be mended before the bot can run, ``WARNING`` ought to be."""
+async def examine(
+    environ: Mapping[str, str],
+    env_file: Path | None,
+    now: Callable[[], float],
+    *,
+    trainers: TrainerCli | None = None,
+) -> tuple[Item, ...]:
+    """One line a check. ``FAILED`` must be mended before the bot can run, ``WARNING`` ought to be. ``trainers`` asks
+    the Pythons that train for their Ultralytics, which takes seconds; without, they are not asked."""
     items = [_python()]
     settings, faults = examine_settings(environ, env_file)
     items += [Item(mark=Mark.FAILED, text=fault.name, detail=_without_name(str(fault), fault.name)) for fault in faults]
@@ -81,6 +91,8 @@ async def examine(environ: Mapping[str, str], env_file: Path | None, now: Callab
     items += await _pages(settings.page_urls)
     items += await _host(settings, now())
     items += await _cluster(settings)
+    if trainers is not None and settings.runs_dir.is_dir():
+        items += await examine_engines(trainers, settings.runs_dir, _views(settings))
     if settings.slack_bot_token is None or settings.slack_app_token is None or settings.alert_channel is None:
         return (*items, Item(mark=Mark.UNKNOWN, text="Slack", detail="not asked: a token or the channel is not set"))
     return (*items, *await _slack(settings, now))
@@ -196,6 +208,16 @@ def _longest_save_s(runs_dir: Path) -> float | None:
     views = [RunReader(one, first_seen_ts=0.0).read(0.0) for one in directories]
     saves = [longest for view in views if (longest := view.phases.longest_s.get(Phase.SAVING)) is not None]
     return max(saves, default=None)
+
+
+def _views(settings: Settings) -> list[RunView]:
+    """Of every run below RUNS_DIR, as the bot would see it; none where the folder can't be listed."""
+    ownership = Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
+    try:
+        directories = find_runs(settings.runs_dir)
+    except OSError:
+        return []
+    return [RunReader(one, first_seen_ts=0.0, ownership=ownership).read(0.0) for one in directories]
 
 
 def _host_item(finding: Finding) -> Item:

@@ -26,6 +26,10 @@ _DRAW_TIMEOUT_S: Final = 60.0
 _MAX_PICTURE_BYTES: Final = 4 * 2**20
 """The trainer makes them half as large at most (trainer/pictures/canvas.py)."""
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_NOT_READY: Final = 1
+"""Of ``selfcheck``: it ran, and something failed."""
+_ENGINE_TIMEOUT_S: Final = 90.0
+"""Loading torch from a slow disk takes half a minute; the part itself is ended after 60 s."""
 _NICE: Final = ("-n", "10")
 
 
@@ -39,6 +43,16 @@ class _Answer:
     def last_lines(self) -> str:
         text = (self.err or self.out).decode(errors="replace").strip()
         return "\n".join(text.splitlines()[-_LAST_LINES:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRow:
+    """A row of ``trainmaster selfcheck``: ``status`` is "ok", "FAIL", "i" (worth knowing) or another, undecided."""
+
+    name: str
+    status: str
+    value: str
+    detail: str
 
 
 class TrainerCli:
@@ -97,6 +111,17 @@ class TrainerCli:
             raise _odd(answer, "archive")
         facts = [ArchiveFact.parse(row) for row in rows if isinstance(row, dict)]
         return tuple(sorted((fact for fact in facts if fact is not None), key=lambda fact: fact.ts))
+
+    async def engine(self, view: RunView) -> tuple[EngineRow, ...]:
+        """What the run's Python says of its Ultralytics, one row a thing looked at."""
+        words = ("selfcheck", "parts=engine", "--json")
+        answer = await self._run(view, *words, accept=(ExitCode.FINISHED, _NOT_READY), timeout_s=_ENGINE_TIMEOUT_S)
+        text = answer.out.decode(errors="replace")
+        try:
+            rows = json.loads(text[text.index("{") :]).get("rows")
+            return tuple(EngineRow(**{key: str(row[key]) for key in EngineRow.__slots__}) for row in rows)
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise _odd(answer, "selfcheck") from error
 
     async def draw(self, view: RunView, sketch: Sketch) -> tuple[Drawn, ...]:
         """As :class:`trainmaster.bot.alerting.pictures.Drawer` says of it. A sheet that can't be drawn takes no curves

@@ -27,8 +27,10 @@ def on_the_record(start: Callable[[], int]) -> int:
     from trainmaster.trainer.run import offline  # noqa: PLC0415 - only for verbs that train
 
     offline.before_import()
-    from trainmaster.trainer.engines import compat  # noqa: PLC0415 - after the environment is set
-
+    try:
+        from trainmaster.trainer.engines import compat  # noqa: PLC0415 - after the environment is set
+    except ImportError as error:
+        raise _not_importable(error) from error
     compat.require()  # before anything that an older or newer Ultralytics may not have is imported
     with copying():
         from trainmaster.trainer.stop import RunEnded, stoppable  # noqa: PLC0415 - after the environment is set
@@ -43,3 +45,13 @@ def on_the_record(start: Callable[[], int]) -> int:
         except Exception:  # noqa: BLE001 - the command's edge: printed, on record already, and told by the exit code
             traceback.print_exc()
             return 1
+
+
+def _not_importable(error: ImportError) -> ArgumentsError:
+    """One so old that it lacks whole modules, one half installed, or none."""
+    from trainmaster.trainer.engines import installed  # noqa: PLC0415 - rarely needed
+
+    found = installed.look()
+    what = f"Ultralytics {found.version or 'of unknown version'} in {found.folder}" if found.folder else "Ultralytics"
+    hint = "trainmaster's own requirements bring one that fits: pip install --upgrade trainmaster"
+    return ArgumentsError(f"{what} can't be imported, so nothing can be guarded: {error}", hint)

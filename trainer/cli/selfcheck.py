@@ -15,7 +15,7 @@ FAILED: Final = 1
 
 
 def main(arguments: Arguments) -> int:
-    """Prints the table, or JSON with ``--json``; 0 when nothing failed, else 1.
+    """Prints the table, or JSON with ``--json``; 0 when nothing failed, else 1, also when it was interrupted.
 
     Raises:
         ArgumentsError: a word, key or part that is none.
@@ -28,7 +28,11 @@ def main(arguments: Arguments) -> int:
     reject_unknown(names, [part.name for part in PARTS], "part")
     chosen = tuple(part for part in PARTS if not names or part.name in names)
     began = time.monotonic()
-    rows: list[Row] = run(arguments.settings.get("device"), _tell, chosen)
+    try:
+        rows: list[Row] = run(arguments.settings.get("device"), _tell, chosen)
+    except KeyboardInterrupt:
+        _tell("selfcheck: ended on request, nothing is proven and nothing is left behind.")
+        return FAILED
     if "json" in arguments.flags:
         print(as_json(rows))
     else:

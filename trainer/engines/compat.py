@@ -20,6 +20,9 @@ GENERATIONS: Final[tuple[G6, ...]] = (G6(), G5(), G4(), G3())
 TESTED_VERSIONS: Final = ("8.3.230", "8.4.0", "8.4.40", "8.4.100", "8.4.150", "8.4.190")
 """Versions on which the table of faults ran; the whole test suite on the last of them."""
 
+INSTALL: Final = f"pip install 'ultralytics=={TESTED_VERSIONS[-1]}' (tested: {', '.join(TESTED_VERSIONS)})"
+"""What to do when none fits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compatibility:
@@ -66,7 +69,7 @@ def require() -> str | None:
         raise IncompatibleError(
             f"Ultralytics {found.version} fits no generation that the guard knows; of the nearest one, "
             f"{found.engine.name}, it lacks: {'; '.join(found.missing)}.",
-            f"pip install 'ultralytics=={TESTED_VERSIONS[-1]}' (tested: {', '.join(TESTED_VERSIONS)})",
+            INSTALL,
         )
     if found.tested:
         return None

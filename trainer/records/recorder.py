@@ -61,6 +61,7 @@ class Recorder:
         warn: Callable[[str], None],
         silent: bool = False,
         attempt: int | None = None,
+        ultralytics: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.layout = layout
@@ -105,6 +106,7 @@ class Recorder:
             layers=tuple(kept.get("layers") or ()),
             job=job_of(os.environ),
             launch_key=launch_key(os.environ),
+            ultralytics=ultralytics,
         )
         self._beat = Heartbeat(
             ts=self.started_ts,

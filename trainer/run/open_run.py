@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ultralytics
 from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.batches.position import Position
@@ -49,7 +50,8 @@ class OpenRun:
 
         ``attempt`` is that of the process which launched this rank.
         """
-        recorder = Recorder(layout, warn=LOGGER.warning, silent=silent, attempt=attempt)
+        version = ultralytics.__version__
+        recorder = Recorder(layout, warn=LOGGER.warning, silent=silent, attempt=attempt, ultralytics=version)
         reporter = Reporter(recorder, settings, position=position, running=running)
         intake = Intake(layout, recorder)
         return cls(

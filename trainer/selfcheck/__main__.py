@@ -6,7 +6,9 @@ import importlib
 import sys
 from pathlib import Path
 
+from trainmaster.trainer.engines import installed
 from trainmaster.trainer.run import offline
+from trainmaster.trainer.selfcheck.report import Row, Status
 from trainmaster.trainer.selfcheck.runner import PARTS
 
 
@@ -15,11 +17,29 @@ def main(argv: list[str]) -> int:
     name, folder, device = argv
     part = next(part for part in PARTS if part.name == name)
     offline.before_import()
-    module = importlib.import_module(f"trainmaster.trainer.selfcheck.{name}")
-    offline.after_import()
+    try:
+        module = importlib.import_module(f"trainmaster.trainer.selfcheck.{name}")
+        offline.after_import()
+    except ImportError as error:
+        print(_not_importable(part.title, error).line(), flush=True)
+        return 0
     for row in module.rows(part.title, Path(folder), device or None):
         print(row.line(), flush=True)
     return 0
+
+
+def _not_importable(part: str, error: ImportError) -> Row:
+    found = installed.look()
+    what = (
+        f"Ultralytics {found.version or 'of unknown version'} in {found.folder}" if found.folder else "no Ultralytics"
+    )
+    return Row(
+        part=part,
+        name="can be imported",
+        status=Status.FAILED,
+        value=str(error),
+        detail=f"there is {what}. trainmaster's own requirements bring one that fits: pip install trainmaster",
+    )
 
 
 if __name__ == "__main__":

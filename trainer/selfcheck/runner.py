@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 from trainmaster.trainer.selfcheck.report import Row, Status
 
 
@@ -32,6 +34,7 @@ class Part:
 
 
 PARTS: Final = (
+    Part(name="engine", title="Ultralytics", timeout_s=60),
     Part(name="surroundings", title="This machine", timeout_s=60),
     Part(name="traces", title="A bad batch leaves no trace", timeout_s=90),
     Part(name="half", title="Mixed precision", timeout_s=90),
@@ -41,6 +44,18 @@ PARTS: Final = (
 )
 """In order; the longest last, so that a fault shows early."""
 LAST_LINES: Final = 6
+_BELOW: Final = {
+    "YOLO_CONFIG_DIR": "yolo",
+    "MPLCONFIGDIR": "matplotlib",
+    "TMPDIR": "tmp",
+    "XDG_CACHE_HOME": "cache",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+}
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK_S: Final = 0.1
+"""So soon a signal is heard."""
+_STRAY_ROUNDS: Final = 5
+_STRAY_WAIT_S: Final = 1.0
 MODULE: Final = "trainmaster.trainer.selfcheck"
 
 Progress = Callable[[str], None]
@@ -52,46 +67,65 @@ def run(device: str | None, tell: Progress, parts: tuple[Part, ...] = PARTS) -> 
     ``device`` as Ultralytics takes it; None lets each part choose what is there. ``tell`` gets a line of progress.
 
     Raises:
-        KeyboardInterrupt: after the part at work was ended.
+        KeyboardInterrupt: a signal asked for the end, and the part at work was ended.
         OSError: there is no folder for temporary files.
     """
-    folder = Path(tempfile.mkdtemp(prefix="trainmaster-selfcheck-"))
+    with _noted_signals() as stop:
+        folder = Path(tempfile.mkdtemp(prefix="trainmaster-selfcheck-"))
+        try:
+            return _run_parts(parts, folder, device, tell, stop)
+        finally:
+            _end_strays(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_parts(
+    parts: tuple[Part, ...], folder: Path, device: str | None, tell: Progress, stop: threading.Event
+) -> list[Row]:
     began = time.monotonic()
     rows: list[Row] = []
-    try:
-        for number, part in enumerate(parts, 1):
-            tell(f"[{number}/{len(parts)}] {part.title} ...")
-            found = list(_run_part(part, folder, device))
-            rows += found
-            bad = sum(row.status is Status.FAILED for row in found)
-            spent_s = time.monotonic() - began
-            tell(f"[{number}/{len(parts)}] {part.title}: {f'{bad} FAILED' if bad else 'done'}, {spent_s:.0f} s so far")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    for number, part in enumerate(parts, 1):
+        tell(f"[{number}/{len(parts)}] {part.title} ...")
+        found = list(_run_part(part, folder, device, stop))
+        if stop.is_set():
+            raise KeyboardInterrupt
+        rows += found
+        bad = sum(row.status is Status.FAILED for row in found)
+        spent_s = time.monotonic() - began
+        tell(f"[{number}/{len(parts)}] {part.title}: {f'{bad} FAILED' if bad else 'done'}, {spent_s:.0f} s so far")
     return rows
+
+
+@contextlib.contextmanager
+def _noted_signals() -> Iterator[threading.Event]:
+    """Within, each signal that asks for the end sets the event and interrupts nothing: the second one, too, finds
+    everything cleaned up. Only the main thread may ask for that; another has signals as they were."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in _ENDING}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def environment(folder: Path) -> dict[str, str]:
     """A child's: everything that libraries like to write goes below ``folder``, and nothing phones home."""
-    below = {
-        "YOLO_CONFIG_DIR": "yolo",
-        "MPLCONFIGDIR": "matplotlib",
-        "TMPDIR": "tmp",
-        "XDG_CACHE_HOME": "cache",
-        "TORCHINDUCTOR_CACHE_DIR": "inductor",
-    }
-    for name in below.values():
+    for name in _BELOW.values():
         (folder / name).mkdir(parents=True, exist_ok=True)
     return {
         **os.environ,
-        **{key: str(folder / name) for key, name in below.items()},
+        **{key: str(folder / name) for key, name in _BELOW.items()},
         "YOLO_OFFLINE": "true",
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
     }
 
 
-def _run_part(part: Part, folder: Path, device: str | None) -> Iterator[Row]:
+def _run_part(part: Part, folder: Path, device: str | None, stop: threading.Event) -> Iterator[Row]:
     place = folder / part.name
     place.mkdir()
     command = [sys.executable, "-P", "-m", MODULE, part.name, str(place), device or ""]
@@ -113,11 +147,10 @@ def _run_part(part: Part, folder: Path, device: str | None) -> Iterator[Row]:
         reader.start()
         late = False
         try:
-            child.wait(part.timeout_s)
-        except subprocess.TimeoutExpired:
-            late = True
+            late = not _ended(child, part.timeout_s, stop)
         finally:
             _end_group(child)
+            _end_strays(folder)
         reader.join(5.0)
     rows = [row for line in list(lines) if (row := Row.parse(line)) is not None]
     yield from rows
@@ -140,6 +173,16 @@ def _run_part(part: Part, folder: Path, device: str | None) -> Iterator[Row]:
         )
 
 
+def _ended(child: subprocess.Popen[str], timeout_s: float, stop: threading.Event) -> bool:
+    """Whether the child ended by itself, in time and before somebody asked for the end."""
+    deadline = time.monotonic() + timeout_s
+    while not stop.is_set() and time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_LOOK_S)
+            return True
+    return False
+
+
 def _read(stream: IO[str], lines: list[str]) -> None:
     with contextlib.suppress(ValueError):  # closed under it
         lines.extend(line.rstrip("\n") for line in stream)
@@ -155,3 +198,23 @@ def _end_group(child: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+
+
+def _end_strays(folder: Path) -> None:
+    """No process is left that got the environment of a part: launchers put theirs into sessions of their own."""
+    mark = str(folder / _BELOW["TMPDIR"])
+    for _ in range(_STRAY_ROUNDS):
+        strays = [process for process in psutil.process_iter() if _has(process, "TMPDIR", mark)]
+        for process in strays:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        if not strays:
+            return
+        psutil.wait_procs(strays, timeout=_STRAY_WAIT_S)
+
+
+def _has(process: psutil.Process, name: str, value: str) -> bool:
+    try:
+        return process.pid != os.getpid() and process.environ().get(name) == value
+    except (psutil.Error, OSError):  # another user's, or gone
+        return False

@@ -1,4 +1,4 @@
-"""Versions, seams, devices, clock, disk and memory: what a run of days stands on."""
+"""Versions, devices, clock, disk and memory: what a run of days stands on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import psutil
 import torch
 import ultralytics
 
-from trainmaster.trainer.engines import compat
 from trainmaster.trainer.selfcheck.made import chosen, kind_of
 from trainmaster.trainer.selfcheck.report import Row, Status
 
@@ -42,24 +41,11 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
         value=f"Python {platform.python_version()}, torch {torch.__version__}, Ultralytics {ultralytics.__version__}",
         detail=platform.platform(),
     )
-    yield _seams(part)
     yield from _devices(part, device)
     yield _clock(part)
     here = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
     yield _at_least(part, "free disk here", shutil.disk_usage(here).free / 2**30, DISK_FREE_MIN_GIB)
     yield _at_least(part, "free memory", psutil.virtual_memory().available / 2**30, MEMORY_FREE_MIN_GIB)
-
-
-def _seams(part: str) -> Row:
-    found = compat.check()
-    return Row(
-        part=part,
-        name="seams of this Ultralytics",
-        status=Status.FAILED if found.missing else Status.OK,
-        value=f"{len(found.missing)} missing" if found.missing else "all there",
-        limit="0 missing",
-        detail="; ".join(found.missing) or ("" if found.tested else "a version that the guard was never tested with"),
-    )
 
 
 def _devices(part: str, device: str | None) -> Iterator[Row]:

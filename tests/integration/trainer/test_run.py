@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import ultralytics
 from ultralytics import YOLO
 
 from tests.integration.trainer.runs import differences, events, layout_of
@@ -51,6 +52,7 @@ def test_every_record_has_every_key(settings: Callable[..., dict[str, Any]]) -> 
     assert run is not None
     assert heartbeat is not None
     assert set(run) == set(RUN_KEYS)
+    assert run["ultralytics"] == ultralytics.__version__
     assert set(heartbeat) == set(HEARTBEAT_KEYS)
     assert 0 < heartbeat["longest_batch_s"] < 60
     assert (run["state"], run["exit_code"], heartbeat["phase"]) == (RunRecordState.FINISHED, 0, Phase.ENDED)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
-from trainmaster.trainer.selfcheck import half, surroundings, traces
+from trainmaster.trainer.engines import compat, installed
+from trainmaster.trainer.selfcheck import engine, half, surroundings, traces
 from trainmaster.trainer.selfcheck.made import settings
 from trainmaster.trainer.selfcheck.report import Row, Status
 from trainmaster.trainer.selfcheck.spoiled import Spoil
@@ -47,6 +49,45 @@ def test_a_guard_that_skips_nothing_is_found_out(tmp_path: Path) -> None:
     given: dict[str, Any] = settings(tmp_path, "cpu", level="observe")
     row = traces.leaves_no_trace("part", Spoil.NAN_GRADIENT, "nonfinite_gradient", given)
     assert row.status is Status.FAILED
+
+
+def test_an_ultralytics_that_fits_is_told_with_its_generation(tmp_path: Path) -> None:
+    found = {row.name: row for row in engine.rows("part", tmp_path, "cpu")}
+    assert list(found) == ["version", "seams of this Ultralytics", "installed once", "files as published"]
+    assert found["version"].value == compat.check().version
+    assert f"generation {compat.engine().name}" in found["version"].detail
+    assert found["seams of this Ultralytics"].status is Status.OK
+
+
+def test_each_seam_that_is_not_there_is_named_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = replace(compat.check(), tested=False, missing=("BaseTrainer.save_model", "BaseTrainer.stop"))
+    monkeypatch.setattr(compat, "check", lambda: lacking)
+    (row,) = [row for row in engine.rows("part", tmp_path, "cpu") if row.status is Status.FAILED]
+    assert row.value == "2 missing"
+    assert "lacks BaseTrainer.save_model; BaseTrainer.stop" in row.detail
+    assert compat.INSTALL in row.detail
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "status", "words"),
+    [
+        pytest.param({"others": ("version 8 in x",)}, "installed once", Status.TOLD, "version 8 in x", id="twice"),
+        pytest.param({"edited": ("a.py",)}, "files as published", Status.TOLD, "a.py", id="edited"),
+        pytest.param({"gone": tuple("abcdefg")}, "files as published", Status.TOLD, "and 2 more", id="gone"),
+        pytest.param({"num_files": 0}, "files as published", Status.SKIPPED, "editable", id="no-record"),
+    ],
+)
+def test_an_odd_installation_is_told_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], name: str, status: Status, words: str
+) -> None:
+    odd = replace(installed.look(), others=(), edited=(), gone=(), num_files=9)
+    monkeypatch.setattr(installed, "look", lambda: replace(odd, **changed))
+    rows = {row.name: row for row in engine.rows("part", tmp_path, "cpu")}
+    assert rows[name].status is status
+    assert words in rows[name].detail
+    assert failed(list(rows.values())) == []
 
 
 def test_what_a_machine_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -74,3 +77,49 @@ def test_nothing_is_left_on_disk(scripted: Path) -> None:
     scripted.write_text(f"import tempfile; tempfile.mkdtemp(); open('here', 'w').write('x'); print({ROW!r})")
     found()
     assert os.listdir(scripted.with_name("tmp")) == []  # noqa: PTH208 - names are enough
+
+
+WHOLE = """
+import sys, tempfile
+from trainmaster.trainer.selfcheck import runner
+from trainmaster.trainer.cli import selfcheck
+from trainmaster.trainer.arguments import Arguments
+tempfile.tempdir = sys.argv[1]
+runner.MODULE = "scripted"
+raise SystemExit(selfcheck.main(Arguments(words=(), settings={"parts": "traces"}, flags=("json",))))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_given_twice_leaves_no_process_and_no_folder(scripted: Path, number: int) -> None:
+    pids, temporary = scripted.with_name("pids"), scripted.with_name("tmp")
+    scripted.write_text(
+        "import os, subprocess, sys, time\n"
+        "given = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "near, far = subprocess.Popen(given), subprocess.Popen(given, start_new_session=True)\n"
+        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{near.pid}} {{far.pid}} .')\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", WHOLE, str(temporary)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(scripted.parent), *filter(None, sys.path)])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as whole:
+        try:
+            deadline = time.monotonic() + 30
+            while not (pids.exists() and pids.read_text().endswith(".")):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            whole.send_signal(number)
+            time.sleep(0.02)
+            whole.send_signal(number)
+            out, err = whole.communicate(timeout=30)
+        finally:
+            whole.kill()
+    assert (whole.returncode, out) == (1, "")
+    assert "nothing is left behind" in err
+    assert os.listdir(temporary) == []  # noqa: PTH208 - names are enough
+    for pid in map(int, pids.read_text().split()[:3]):
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

@@ -1,0 +1,98 @@
+"""What is told of an Ultralytics that is there twice, or not as it was published."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from trainmaster.trainer.engines.installed import Installed, look
+
+FILES = {"ultralytics/__init__.py": "__version__ = 'x'\n", "ultralytics/engine/trainer.py": "a = 1\n"}
+
+
+def install(folder: Path, version: str = "8.4.100", *, package: bool = True) -> Path:
+    """As pip does: a package, and its record beside it."""
+    info = folder / f"ultralytics-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ultralytics\nVersion: {version}\n")
+    lines = []
+    for name, text in FILES.items() if package else ():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        lines.append(f"{name},sha256={digest},{len(text)}")
+    (info / "RECORD").write_text("\n".join([*lines, f"{info.name}/RECORD,,"]))
+    return folder
+
+
+def bare(folder: Path) -> Path:
+    (folder / "ultralytics").mkdir(parents=True)
+    (folder / "ultralytics" / "__init__.py").touch()
+    return folder
+
+
+def found(*folders: Path) -> Installed:
+    return look([str(folder) for folder in folders])
+
+
+def test_one_that_is_whole_has_nothing_to_tell(tmp_path: Path) -> None:
+    site = install(tmp_path / "site")
+    told = Installed(
+        folder=site / "ultralytics", version="8.4.100", others=(), num_files=len(FILES), edited=(), gone=()
+    )
+    assert found(site) == told
+    assert found(tmp_path / "empty", site, site) == told
+
+
+def test_none_is_no_version_and_no_folder(tmp_path: Path) -> None:
+    assert found(tmp_path) == Installed(folder=None, version=None, others=(), num_files=0, edited=(), gone=())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_edited_by_hand_is_named(tmp_path: Path, name: str) -> None:
+    site = install(tmp_path / "site")
+    (site / name).write_text("# mine\n")
+    assert (found(site).edited, found(site).gone) == ((name,), ())
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    site = install(tmp_path / "site")
+    (site / "ultralytics/engine/trainer.py").unlink()
+    assert (found(site).edited, found(site).gone) == ((), ("ultralytics/engine/trainer.py",))
+
+
+def test_the_first_on_the_path_is_used_and_the_other_is_named(tmp_path: Path) -> None:
+    first, second = install(tmp_path / "first", "8.4.40"), install(tmp_path / "second", "8.4.190")
+    told = found(first, second)
+    assert (told.folder, told.version) == (first / "ultralytics", "8.4.40")
+    assert told.others == (f"version 8.4.190 in {second}",)
+
+
+def test_a_bare_folder_that_hides_an_installation_is_told(tmp_path: Path) -> None:
+    mine, site = bare(tmp_path / "mine"), install(tmp_path / "site")
+    told = found(mine, site)
+    assert (told.folder, told.version, told.num_files) == (mine / "ultralytics", None, 0)
+    assert told.others == (f"version 8.4.100 in {site}",)
+
+
+def test_a_bare_folder_that_is_hidden_is_told(tmp_path: Path) -> None:
+    mine, site = bare(tmp_path / "mine"), install(tmp_path / "site")
+    assert found(site, mine).others == (str(mine / "ultralytics"),)
+
+
+def test_a_record_that_another_version_left_in_the_same_place_is_told(tmp_path: Path) -> None:
+    site = install(tmp_path / "site", "8.4.100")
+    install(tmp_path / "site", "8.4.190")
+    told = found(site)
+    assert len(told.others) == 1
+    assert told.others[0].endswith(f"in {site}")
+
+
+def test_an_editable_installation_is_one(tmp_path: Path) -> None:
+    checkout, site = bare(tmp_path / "checkout"), install(tmp_path / "site", package=False)
+    told = found(site, checkout)
+    assert (told.folder, told.version) == (checkout / "ultralytics", "8.4.100")
+    assert (told.others, told.num_files) == ((), 0)
