@@ -24,6 +24,7 @@ from trainmaster.bot.reading.adopted_facts import (
     batch_sizes,
     drawing,
     epoch_finished_data,
+    heartbeat_of,
     record_of,
 )
 from trainmaster.bot.reading.console.errors import USER_STOP
@@ -79,7 +80,7 @@ class AdoptedReader:
         self._source = record
         self._source_mtime_ns = -1
         self._read_before = ReadBefore(record)
-        self._in_history = False
+        self._in_history = self._unannounced = False
         self._console = self._open_console(adoption.log, _LOOK_BYTES)
         self._origin = EpochOrigin()
         self._rows = EpochRows(adoption.directory / "results.csv")
@@ -92,7 +93,6 @@ class AdoptedReader:
         self._from_epoch: int | None = None
         self._begun_ts: float | None = None
         """When the newest attempt began, where that was seen."""
-        self._unannounced = False
         self._frame: TrainFrame | None = None
         self._redone = False
         """Whether the engine goes back over an epoch by itself."""
@@ -120,8 +120,7 @@ class AdoptedReader:
         grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
-            read_to = self._console.cursor.offset if self._console.cursor else 0
-            history_bytes = self._read_before.left(self._recorded, self._console.path, read_to)
+            history_bytes = self._read_before.left(self._recorded, self._console.path, self._read_to)
             self._in_history = history_bytes is not None
             look = self._console.look(history_bytes)
             if look.note is TailNote.UNREADABLE:
@@ -131,7 +130,7 @@ class AdoptedReader:
             if look.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
                 self._first_of_log = None
             grew = grew or look.note not in _SILENT
-            events += self._take(look.facts, now)
+            events += self._take(look.facts, now) + self._begun_by_rows_before(now)
             caught_up = not look.more
             if look.more and time.monotonic() < until_s:
                 continue
@@ -348,8 +347,18 @@ class AdoptedReader:
             if new.begun_anew_with is None:
                 break
             events += self._begin(now, new.begun_anew_with, announced=True)
+            self._read_before.begun_by_rows(self._attempt, new.begun_anew_with, self._read_to)
             self._begun_ts = None
         return events
+
+    def _begun_by_rows_before(self, now: float) -> list[Event]:
+        """The attempt that only the file showed when the log had been read so far, before the bot was started again."""
+        epoch = self._read_before.first_epoch(self._attempt + 1, self._read_to) if self._in_history else None
+        return self._begin(now, epoch, announced=True) if epoch is not None else []
+
+    @property
+    def _read_to(self) -> int:
+        return self._console.cursor.offset if self._console.cursor else 0
 
     def _epoch_finished(self, placed: PlacedRow, now: float) -> Event:
         bad = (placed.attempt, placed.epoch) in self._bad
@@ -380,20 +389,12 @@ class AdoptedReader:
         )
 
     def _heartbeat(self, now: float) -> Heartbeat:
-        frame = self._frame
-        try:
-            written_ts = self._console.path.stat().st_mtime
-        except OSError:
-            written_ts = now
-        return Heartbeat(
-            ts=min(now, written_ts),
+        return heartbeat_of(
+            self._frame,
             attempt=self._attempt,
             phase=self._phase,
             phase_since_ts=self._phase_since_ts,
-            epoch=frame.epoch if frame else None,
-            epochs=frame.epochs if frame else None,
-            batch=frame.batch if frame else None,
-            batches=frame.batches if frame else None,
-            losses=dict(frame.losses) if frame else {},
-            epoch_elapsed_s=max(0.0, now - self._epoch_since_ts) if frame else None,
+            epoch_since_ts=self._epoch_since_ts,
+            log=self._console.path,
+            now=now,
         )

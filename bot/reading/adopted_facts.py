@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.reading.console.facts import TrainFrame
 from trainmaster.bot.reading.epoch_rows import PlacedRow
-from trainmaster.trainer.contract import RunRecordState, encode_number
+from trainmaster.trainer.contract import Heartbeat, Phase, RunRecordState, encode_number
 
 UNGUARDED: Final = "none (unguarded)"
 """The level of a run that nothing guards."""
@@ -92,3 +93,32 @@ def batch_sizes(text: str) -> dict[str, int]:
 def drawing(frame: TrainFrame) -> str:
     """The same for two frames that show the same, NaN included."""
     return repr((frame.epoch, frame.epochs, frame.batch, frame.batches, frame.losses))
+
+
+def heartbeat_of(
+    frame: TrainFrame | None,
+    *,
+    attempt: int,
+    phase: Phase,
+    phase_since_ts: float,
+    epoch_since_ts: float,
+    log: Path,
+    now: float,
+) -> Heartbeat:
+    """What the last ``frame`` shows, as old as the ``log`` is."""
+    try:
+        written_ts = log.stat().st_mtime
+    except OSError:
+        written_ts = now
+    return Heartbeat(
+        ts=min(now, written_ts),
+        attempt=attempt,
+        phase=phase,
+        phase_since_ts=phase_since_ts,
+        epoch=frame.epoch if frame else None,
+        epochs=frame.epochs if frame else None,
+        batch=frame.batch if frame else None,
+        batches=frame.batches if frame else None,
+        losses=dict(frame.losses) if frame else {},
+        epoch_elapsed_s=max(0.0, now - epoch_since_ts) if frame else None,
+    )

@@ -27,6 +27,8 @@ class ReadBefore:
         if self._path is not None:
             with suppress(OSError):
                 self._known = read_json(self._path) or {}
+        noted = self._known.get("begun_by_rows")
+        self._begun = [one for one in noted if _is_three_numbers(one)] if isinstance(noted, list) else []
 
     def left(self, attempt: int, log: Path, offset: int) -> int | None:
         """How many bytes behind ``offset`` are history; None once all that follows is news."""
@@ -47,12 +49,21 @@ class ReadBefore:
             return max(1, status.st_size - offset)
         if self._differs(status, head):
             return None  # another file, or begun anew
-        return known_offset - offset if known_offset > offset else None
+        stops = [stop for _, _, stop in self._begun if offset < stop < known_offset]
+        return min([known_offset, *stops]) - offset if known_offset > offset else None
 
     def knows_epoch(self, attempt: int, epoch: int) -> bool:
         """Whether the end of the epoch was told before; an older bot did not write down of which attempt."""
         epochs = self._known.get("epochs")
         return isinstance(epochs, list) and ([attempt, epoch] in epochs or epoch in epochs)
+
+    def first_epoch(self, attempt: int, read_to: int) -> int | None:
+        """Of ``attempt``, if only ``results.csv`` showed it, and when the log had been read to exactly there."""
+        return next((epoch for number, epoch, at in self._begun if (number, at) == (attempt, read_to)), None)
+
+    def begun_by_rows(self, attempt: int, epoch: int, read_to: int) -> None:
+        """``results.csv`` alone shows that ``attempt`` began, with ``epoch``; so far the log had been read."""
+        self._begun = [*self._begun, [attempt, epoch, read_to]]
 
     def first_number(self, log: Path) -> int:
         """The number of the attempt that ``log``, that of the adoption, begins with: it may have been begun anew by
@@ -101,9 +112,13 @@ class ReadBefore:
         """What the look that has just ended had read; the one before it is written down."""
         if self._is_history:
             return  # a long log is caught up with over several looks
-        before, self._next = self._next, state
+        before, self._next = self._next, {**state, "begun_by_rows": self._begun}
         if self._path is None or not before or before == self._known or now - self._written_ts < _WRITE_EVERY_S:
             return
         self._known, self._written_ts = before, now
         with suppress(OSError):  # a full disk: told again after a restart, which is better than not at all
             replace_json(self._path, before)
+
+
+def _is_three_numbers(noted: object) -> bool:
+    return isinstance(noted, list) and len(noted) == 3 and all(type(one) is int for one in noted)

@@ -188,6 +188,20 @@ def test_a_restart_that_only_the_csv_shows_is_a_new_attempt(folder: Folder, appe
     assert view.epochs[2, 1].losses == {"box_loss": 0.9}
 
 
+@pytest.mark.parametrize("append", [False, True], ids=["reset", "appended"])
+def test_a_restart_that_only_the_csv_showed_is_found_again_by_the_next_bot(folder: Folder, append: bool) -> None:
+    first_training(folder)
+    folder.csv(rows(1, loss=0.9), append=append, age_s=-60)
+    for _ in range(3):
+        before = folder.look()
+    folder.open()
+    view = folder.look()
+    assert (view.attempt, before.attempt) == (2, 2)
+    assert view.epochs[2, 1].losses == {"box_loss": 0.9}
+    assert view.epochs[2, 1].finished_ts < START_TS  # history, and no news
+    assert nan_keys(view) == nan_keys(before)
+
+
 def test_rows_of_a_training_before_the_adoption_are_not_this_ones(folder: Folder) -> None:
     folder.csv(rows(1, 2, 3, 4, 5), age_s=3600)
     folder.write(START + frame(1, 3) + "\r")
