@@ -103,7 +103,11 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
         ts=last.ts,
         title=f"{view.name}: {REASON_TEXT.get(last.reason, last.reason)} in {where}"
         + (" (drill)" if last.drill else ""),
-        body=(f"{count} in epoch {epoch.epoch}: {fate}.", *([said] if (said := replays_text(epoch)) else [])),
+        body=(
+            f"{count} in epoch {epoch.epoch}: {fate}.",
+            *_images(last),
+            *([said] if (said := replays_text(epoch)) else []),
+        ),
         fields=_fields(last),
         hint=f"/train epoch {epoch.epoch} progress",
         resolution=f"{view.name}: epoch {epoch.epoch} is healthy again after {count} ({fate})",
@@ -118,6 +122,15 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
     )
 
 
+def _images(last: BadBatchFact) -> tuple[str, ...]:
+    """The files of the batch in a line: they are part of what happened, not of the details."""
+    if not last.images:
+        return ()
+    shown = ", ".join(PurePath(image).name for image in last.images[:MAX_IMAGES_SHOWN])
+    more = len(last.images) - MAX_IMAGES_SHOWN
+    return (f"Images: {shown}" + (f" and {more} more" if more > 0 else ""),)
+
+
 def _fields(last: BadBatchFact) -> tuple[tuple[str, str], ...]:
     fields = [
         ("Loss", losses_text(last.losses) or "unknown"),
@@ -126,10 +139,6 @@ def _fields(last: BadBatchFact) -> tuple[tuple[str, str], ...]:
         fields.append(("Gradient norm", number_text(last.grad_norm)))
     if last.lr is not None:
         fields.append(("Learning rate", f"{last.lr:.2g}"))
-    if last.images:
-        shown = ", ".join(PurePath(image).name for image in last.images[:MAX_IMAGES_SHOWN])
-        more = len(last.images) - MAX_IMAGES_SHOWN
-        fields.append(("Images", shown + (f" and {more} more" if more > 0 else "")))
     if last.incident:
         fields.append(("Incident", last.incident))
     return tuple(fields)

@@ -41,8 +41,7 @@ def test_a_bad_batch_names_place_count_and_images(written: WrittenRun, look: Loo
     assert found.nature is Nature.CONDITION
     assert found.severity is Severity.WARNING
     assert "epoch 1, batch 42 of 100" in found.title
-    assert ("Images", "img_0001.png, img_0002.png") in found.fields
-    assert found.body == ("1 batch in epoch 1: skipped without a trace.",)
+    assert found.body == ("1 batch in epoch 1: skipped without a trace.", "Images: img_0001.png, img_0002.png")
 
 
 def test_a_bad_batch_clears_after_enough_healthy_ones(written: WrittenRun, look: Look) -> None:
