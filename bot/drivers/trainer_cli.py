@@ -131,14 +131,14 @@ class TrainerCli:
             *([("--epoch", str(sketch.epoch))] if sketch.epoch is not None else []),
             *([("--incident", sketch.incident)] if sketch.incident is not None else []),
         ]
-        drawn: list[Drawn] = []
-        for kind in kinds:
-            try:
-                drawn.append(await self._picture(view, kind))
-            except OperationError:
-                if not drawn:
-                    raise
-        return tuple(drawn)
+        tried = await asyncio.gather(*(self._picture(view, kind) for kind in kinds), return_exceptions=True)
+        drawn = tuple(one for one in tried if isinstance(one, Drawn))
+        faults = [one for one in tried if isinstance(one, BaseException)]
+        # Whatever is no fault of the drawing goes on as it is; a sheet that can't be drawn takes no curves along.
+        for fault in faults:
+            if not isinstance(fault, OperationError) or not drawn:
+                raise fault
+        return drawn
 
     async def _picture(self, view: RunView, kind: tuple[str, ...]) -> Drawn:
         with tempfile.TemporaryDirectory(prefix="trainmaster-picture-") as folder:
