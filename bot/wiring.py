@@ -29,6 +29,7 @@ from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.stacks import Stacks
 from trainmaster.bot.drivers.local.trainer_process import TrainerProcesses
 from trainmaster.bot.drivers.routing import RoutingDriver, driver_of
+from trainmaster.bot.drivers.start_gate import LocalStartGate
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import SettingsError, StoreError
@@ -159,8 +160,12 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         audit=audit,
         transactions=durable,
     )
+    host = HostWatch(
+        probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock
+    )
+    gate = LocalStartGate(host=host.recent, environment=driver.local.environments.recall)
     forensics = TrainerCli()
-    planner = Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename)
+    planner = Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename, gate=gate)
     looks = RunLooks(
         books=books,
         planner=planner,
@@ -189,9 +194,6 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         hands_off=hands_off,
         next_start=driver.next_start,
     )
-    host = HostWatch(
-        probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock
-    )
     operations = Operations(
         world=World(
             runs=supervisor,
@@ -203,6 +205,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             attempts=Adoptions(settings.state_dir),
             gpu_holders=LocalGpuHolders(),
             hands_off=hands_off,
+            gate=gate,
         ),
         books=books,
         looks=looks,

@@ -103,7 +103,7 @@ class RequestHandler:
             word = StartWord.parse(press.value)
             run = await self._run_of(replace(press, value=word.run))
             return await self._context.operations.perform(
-                ResumeRun(run=run, user=press.user, channel=press.channel, attempt=word.attempt)
+                ResumeRun(run=run, user=press.user, channel=press.channel, attempt=word.attempt, anyway=word.anyway)
             )
         run = await self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:

@@ -12,7 +12,13 @@ async def resume(invocation: Invocation, context: Context) -> Reply:
     view = await find_run(invocation, context)
     request = invocation.request
     return await context.operations.perform(
-        ResumeRun(run=view.run, user=request.user, channel=request.channel, level=invocation.words.get("level"))
+        ResumeRun(
+            run=view.run,
+            user=request.user,
+            channel=request.channel,
+            level=invocation.words.get("level"),
+            anyway="anyway" in invocation.words,
+        )
     )
 
 
@@ -28,8 +34,8 @@ async def continue_run(invocation: Invocation, context: Context) -> Reply:
 RESUME = Command(
     name="resume",
     summary="start a stopped run again where it stopped (on-call only)",
-    examples=("resume", "resume level strict"),
-    pattern=pattern(r"resume(?: (?:at |with )?level (?P<level>[\w+]+))?" + RUN_WORD),
+    examples=("resume", "resume level strict", "resume anyway"),
+    pattern=pattern(r"resume(?: (?:at |with )?level (?P<level>[\w+]+))?(?: (?P<anyway>anyway))?" + RUN_WORD),
     action=resume,
     needs=Needs.ON_CALL,
     what="resume a run",

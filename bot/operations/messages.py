@@ -13,6 +13,7 @@ from trainmaster.bot.core.decisions.going_on import CAUSE, MAX_STARTS, NUMBER
 from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
+from trainmaster.bot.operations.start_messages import anyway_button
 
 STEP_TITLES = {
     Step.GATE: "Ready to start",
@@ -45,6 +46,8 @@ def progress(operation: Operation, *, proposal: bool = True) -> Message:
         if stopped and proposal
         else ()
     )
+    if operation.automatic and operation.state is OperationState.NEEDS_HUMAN and operation.step is Step.GATE:
+        buttons = (anyway_button(operation.run, operation.attempt),)
     return Message(
         title=title,
         tone=tone,

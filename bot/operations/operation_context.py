@@ -15,8 +15,9 @@ from trainmaster.bot.core.run.identity import decode_identity, encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.open_gate import OpenGate
 from trainmaster.bot.operations.planning import Planner
-from trainmaster.bot.operations.ports import Driver, ForeignAttempts, GpuHolders, RunFiles
+from trainmaster.bot.operations.ports import Driver, ForeignAttempts, GpuHolders, RunFiles, StartGate
 from trainmaster.bot.ports import Clock, Runs
 
 _BACK_OFF_AFTER_S = 30.0
@@ -73,6 +74,7 @@ class World:
     limits: OperationLimits
     attempts: ForeignAttempts = field(default_factory=NoForeignAttempts)
     gpu_holders: GpuHolders = field(default_factory=NoGpuSeen)
+    gate: StartGate = field(default_factory=OpenGate)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     hands_off: Callable[[Path], str] = lambda _directory: ""
 

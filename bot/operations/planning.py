@@ -6,10 +6,11 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trainmaster.bot.core.decisions.choices import incidents_of, options_of
+from trainmaster.bot.core.decisions.gate import GateCheck, closed
 from trainmaster.bot.core.decisions.plan import (
     Keeper,
     Launch,
@@ -22,7 +23,8 @@ from trainmaster.bot.core.run.forecast import Forecast, batch_s, forecast
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations.ports import Forensics, Levels
+from trainmaster.bot.operations.open_gate import OpenGate
+from trainmaster.bot.operations.ports import Forensics, Levels, StartGate
 from trainmaster.bot.operations.target import choose_target
 from trainmaster.trainer.contract import Phase, RunLayout
 
@@ -41,6 +43,7 @@ class Planner:
     forensics: Forensics
     levels: Levels
     host: str | None
+    gate: StartGate = field(default_factory=OpenGate)
 
     async def plan(self, view: RunView, now: float, *, to_epoch: int | None, level: str | None) -> RollbackPlan:
         """The plan for the world as it is now.
@@ -52,7 +55,12 @@ class Planner:
         wanted = self.levels.check(level) if level else None
         refuse_unless_ours(view, self.host)
         catalog = await self.forensics.catalog(view)
-        return make_plan(view, catalog, self.levels, now, to_epoch=to_epoch, level=wanted)
+        plan = make_plan(view, catalog, self.levels, now, to_epoch=to_epoch, level=wanted)
+        # What a trainer at work holds is free once it is stopped.
+        freed = {GateCheck.MEMORY, GateCheck.GPU_USERS} if view.state.active else set()
+        against = [one for one in closed(await self.gate.look(view)) if one.check not in freed]
+        risks = (f"{one.text[0].upper()}{one.text[1:]}." for one in against)
+        return replace(plan, risks=(*risks, *plan.risks), against=tuple(one.check.value for one in against))
 
 
 def refuse_unless_ours(view: RunView, host: str | None) -> None:

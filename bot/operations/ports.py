@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
 from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.core.decisions.audit import AuditEntry, AuditReport
+from trainmaster.bot.core.decisions.gate import GateFact
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind, JournalEntry, Operation
 from trainmaster.bot.core.run.facts import CheckpointFact, Identity, ProcessFact, ProcessIdentity
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
@@ -58,6 +59,14 @@ class GpuHolders(Protocol):
 
     def look(self) -> frozenset[int] | None:
         """Their pids; None where that can't be seen."""
+        ...
+
+
+class StartGate(Protocol):
+    """What is looked at before a trainer is started."""
+
+    async def look(self, view: RunView) -> tuple[GateFact, ...]:
+        """Every check that applies to the run, judged; what gives no answer is unknown. Never raises."""
         ...
 
 

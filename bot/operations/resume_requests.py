@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.decisions.gate import GateFact, closed
 from trainmaster.bot.core.decisions.operation import OperationKind
 from trainmaster.bot.core.decisions.order import ResumeRun
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -19,6 +20,8 @@ from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.records import refuse_if_running
 from trainmaster.bot.operations.runner import OperationTasks
+from trainmaster.bot.operations.start_gate import GATE, gate_text
+from trainmaster.bot.operations.start_messages import gate_message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,9 @@ class Resumes:
         await refuse_if_running(view, self.world)
         if view.state is RunState.FINISHED:
             raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
+        against = closed(await self.world.gate.look(view))
+        if against and not order.anyway:
+            return self._not_now(view, order, against)
         operation = new_operation(
             view,
             OperationKind.RESUME,
@@ -60,11 +66,32 @@ class Resumes:
             channel=order.channel,
             level=wanted,
         )
-        detail = {"attempt": view.attempt, "level": wanted or "", "operation": operation.id}
+        if against:
+            operation = replace(operation, notes=(*operation.notes, (GATE, f"anyway: {gate_text(against)}")))
+        detail = {
+            "attempt": view.attempt,
+            "level": wanted or "",
+            "operation": operation.id,
+            "against": gate_text(against),
+        }
         with self.books.transactions.transaction():
             self.books.audit.append(order.user, "resume.begin", view.run, detail, self.world.clock.now())
             if not self.books.operations.create(operation):
                 raise CommandError("busy", f"another operation is under way on {view.name}.", "/train status")
             self.books.outbox.put(operation.card, messages.progress(operation), channel=order.channel)
+            key = _key(view)
+            if self.books.outbox.posted(key) is not None:
+                told = gate_message(view, against, title=f"{view.name} is started anyway" if against else "")
+                self.books.outbox.put(key, replace(told, buttons=()), channel=order.channel)
         self.runner.start(operation)
         return Reply(message=Message(title=f"Resuming {view.name}", tone=Tone.PROGRESS), private=True)
+
+    def _not_now(self, view: RunView, order: ResumeRun, against: tuple[GateFact, ...]) -> Reply:
+        """What stands against the start is in the channel, with the button that starts all the same."""
+        self.books.outbox.put(_key(view), gate_message(view, against), channel=order.channel)
+        title = f"{view.name} was not started: {gate_text(against)}"
+        return Reply(message=Message(title=title, tone=Tone.WARNING, context=("/train resume anyway",)), private=True)
+
+
+def _key(view: RunView) -> str:
+    return f"gate/{view.run}/{view.attempt}"

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from trainmaster.bot.core.decisions.going_on import PAUSE_S
+from collections.abc import Sequence
+
+from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, closed
+from trainmaster.bot.core.decisions.going_on import CAUSE, PAUSE_S
+from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.operation_context import OperationContext
 
+GATE = "gate"
+"""The note of a start that a person wanted whatever the gate found: what that was."""
+CLOSED = "gate-closed"
+"""The slug of a start that the gate kept back."""
 _WAITED = "waited"
 """The note that the pause is over."""
 
@@ -20,10 +28,34 @@ async def pass_gate(context: OperationContext) -> str:
 
     Raises:
         OvertakenError: it was, by somebody else.
+        OperationError: it goes on by itself, and something stands against that.
     """
     await _pause(context)
     await _refuse_overtaken(context)
-    return "ready"
+    if not context.operation.automatic:
+        return context.operation.note(GATE) or "looked at when it was asked for"
+    return await _refuse_closed(context)
+
+
+async def _refuse_closed(context: OperationContext) -> str:
+    """Raises:
+    OperationError: something stands against a start; says what, and nothing was started.
+    """
+    until_s = context.step_s + context.world.limits.going_on.disk_wait_s
+    while against := closed(await context.world.gate.look(await context.view())):
+        full = context.operation.note(CAUSE) == DeathCause.DISK_FULL
+        only_disk = all(one.check is GateCheck.DISK for one in against)
+        if not (full and only_disk and context.step_s < until_s):
+            raise OperationError(CLOSED, f"not started: {gate_text(against)}.", "mend it, then press Resume anyway")
+        context.wait_for(f"until there is space: {gate_text(against)}")
+        await context.world.pause(context.world.limits.retry_pause_s)
+        context.check_halt()
+    return "nothing stands against it"
+
+
+def gate_text(against: Sequence[GateFact]) -> str:
+    """What stands against a start, in one sentence without its stop."""
+    return "; ".join(one.text for one in against)
 
 
 async def _pause(context: OperationContext) -> None:

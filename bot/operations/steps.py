@@ -18,7 +18,7 @@ from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
 from trainmaster.bot.operations.restart import again_word, confirm, launch, probe_restarted, restart
-from trainmaster.bot.operations.start_gate import pass_gate
+from trainmaster.bot.operations.start_gate import CLOSED, pass_gate
 from trainmaster.bot.operations.stop import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
 
@@ -64,6 +64,12 @@ async def _hold(context: OperationContext) -> str:
     if changed:
         text = "; ".join(f"{one.what} was {one.then}, is {one.now}" for one in changed)
         raise WorldChangedError(f"since it was approved, {text}.", fresh, changed)
+    if new := sorted(set(fresh.against) - set(plan.against)):
+        raise OperationError(
+            CLOSED,
+            f"since it was asked for, something stands against a start: {', '.join(new)}. {' '.join(fresh.risks)}",
+            "nothing was touched; ask again: the new card says so, and approving it goes on anyway",
+        )
     needed = context.world.limits.min_free_bytes + 3 * plan.target.size_bytes
     free = shutil.disk_usage(plan.directory).free
     if free < needed:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from trainmaster.bot.checks.host import check_host
 from trainmaster.bot.checks.limits import HostLimits
@@ -15,6 +16,9 @@ from trainmaster.bot.ports import Clock
 from trainmaster.bot.watching.supervisor import Sink
 
 _LOG = logging.getLogger(__name__)
+
+RECENT_S: Final = 10.0
+"""What is asked of the host before a start must hold then."""
 
 
 class Probe(Protocol):
@@ -36,9 +40,23 @@ class HostWatch:
         self._began_ts = clock.now()
         self.fact: HostFact | None = None
         """The newest look; None before the first."""
+        self._looked_s = 0.0
+        self._looking = asyncio.Lock()
+
+    async def recent(self) -> HostFact:
+        """A look that is some seconds old at most, by a clock that nobody sets."""
+        if self.fact is None or asyncio.get_running_loop().time() - self._looked_s > RECENT_S:
+            await self.look()
+        assert self.fact is not None
+        return self.fact
 
     async def look(self) -> None:
         """The host was looked at and its findings handed on."""
+        async with self._looking:  # two looks at once would take each other for a driver that hangs
+            await self._look()
+
+    async def _look(self) -> None:
+        self._looked_s = asyncio.get_running_loop().time()
         self.fact = fact = await self._probe.look(self._clock.now())
         now = self._clock.now()
         view = RunView(directory=Path("/"), name=HOST_RUN, ts=now, first_seen_ts=self._began_ts)

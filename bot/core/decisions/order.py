@@ -52,6 +52,8 @@ class ResumeRun(RunOrder):
     """To go on with; None: as before."""
     attempt: int | None = None
     """The one whose end the person was told of; None where none was named."""
+    anyway: bool = False
+    """Whatever stands against a start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

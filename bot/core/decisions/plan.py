@@ -217,6 +217,8 @@ class RollbackPlan:
     """As asked for; None means the newest clean one."""
     level: str | None = None
     """As asked for; None means the next one."""
+    against: tuple[str, ...] = ()
+    """What stood against a start when the plan was made, by its checks; the risks say more of it."""
 
     @property
     def binding(self) -> Binding:

@@ -66,6 +66,8 @@ class GpuFact:
     num_new_uncorrected: int = 0
     """Those that came while the bot was watching."""
     xids: tuple[XidFact, ...] = ()
+    asks_for: str = ""
+    """What its driver says must be done before it can be trusted: a reset, a reboot; empty when nothing."""
     lost: str = ""
     """Why the device can't be asked any more; empty while it answers."""
 

@@ -22,14 +22,24 @@ class LocalGpuHolders:
         self._kfd_processes = kfd_processes
         self._nodes = (devices / "nvidiactl", devices / "kfd")
 
+    def by_gpu(self) -> dict[str, frozenset[int]] | None:
+        """Their pids by the name that the probes give a GPU, as far as the driver of each maker tells them apart; None
+        where there is a GPU and no driver tells. May hang with its driver."""
+        if not any(node.exists() for node in self._nodes):
+            return {}
+        told = self._nvidia()
+        return told if told is not None else ({} if self._nodes[1].exists() else None)
+
     def look(self) -> frozenset[int] | None:
         """Their pids; None where there is a GPU and no driver tells. May hang with its driver."""
         if not any(node.exists() for node in self._nodes):
             return frozenset()
-        told = [pids for pids in (self._nvidia(), self._amd()) if pids is not None]
+        nvidia = self._nvidia()
+        by_maker = (frozenset().union(*nvidia.values()) if nvidia is not None else None, self._amd())
+        told = [pids for pids in by_maker if pids is not None]
         return frozenset().union(*told) if told else None
 
-    def _nvidia(self) -> frozenset[int] | None:
+    def _nvidia(self) -> dict[str, frozenset[int]] | None:
         try:
             nvml = self._load()
         except ImportError:
@@ -40,12 +50,15 @@ class LocalGpuHolders:
             return None
         try:
             devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-            found = [one.pid for device in devices for one in nvml.nvmlDeviceGetComputeRunningProcesses(device)]
+            found = {
+                f"GPU {index}": frozenset(int(one.pid) for one in nvml.nvmlDeviceGetComputeRunningProcesses(device))
+                for index, device in enumerate(devices)
+            }
         except nvml.NVMLError:
             return None
         finally:
             nvml.nvmlShutdown()
-        return frozenset(map(int, found))
+        return found
 
     def _amd(self) -> frozenset[int] | None:
         """One folder a process (Documentation/ABI/testing/sysfs-class-kfd of the Linux kernel's amdkfd driver)."""

@@ -23,6 +23,17 @@ _SLOWED_BY: Final = (
 )
 """Only faults. The power cap (``SwPowerCap``) is what a busy card runs at."""
 
+_RECOVERY: Final = {
+    1: "a reset",
+    2: "a reboot of the host",
+    3: "its peers to be drained",
+    4: "to be drained and reset",
+    5: "its IMEX domain to be recovered",
+    6: "a reset of its bus",
+    7: "a reboot of the system",
+}
+"""``nvmlDeviceGpuRecoveryAction_t`` (nvml.h of driver 570 and later)."""
+
 
 def load_nvml() -> Any:
     """The module.
@@ -123,7 +134,17 @@ class NvidiaProbe:
             num_uncorrected=errors,
             num_new_uncorrected=max(0, (errors or 0) - first),
             xids=self._xids.get(index, ()),
+            asks_for=self._asks_for(device),
         )
+
+    def _asks_for(self, device: Any) -> str:
+        """Of drivers from 570 on; others don't know the question."""
+        field = getattr(self._nvml, "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION", None)
+        values = self._ask(self._nvml.nvmlDeviceGetFieldValues, device, [field]) if field is not None else None
+        if not values or values[0].nvmlReturn != 0:
+            return ""
+        action = int(values[0].value.uiVal)
+        return _RECOVERY.get(action, f"recovery action {action}") if action else ""
 
     def _slowed_by(self, device: Any) -> tuple[str, ...]:
         reasons = self._ask(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons, device) or 0

@@ -12,8 +12,10 @@ from tests.support.outboxes import FakeAudit, FakeChat, FakeOutbox
 from tests.unit.bot.operations.paper_forensics import PaperAttempts, PaperForensics
 from tests.unit.bot.operations.paper_run import HOST, RUN, PaperDriver, PaperRun, PaperRuns, no_point
 from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome
 from trainmaster.bot.core.decisions.order import Decide, ProposeRollback
 from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
@@ -44,6 +46,19 @@ FAST = OperationLimits(
 START_TS = 1_732_286_400.0
 
 
+class PaperGate:
+    """Says what it is told to; by default nothing stands against any start."""
+
+    def __init__(self) -> None:
+        self.facts: tuple[GateFact, ...] = ()
+
+    def close(self, check: GateCheck, text: str, outcome: GateOutcome = GateOutcome.FAIL) -> None:
+        self.facts = (*self.facts, GateFact(check=check, outcome=outcome, text=text))
+
+    async def look(self, view: RunView) -> tuple[GateFact, ...]:
+        return self.facts
+
+
 @dataclass
 class PaperWorld:
     """All of it, wired. ``operations`` is what is tested."""
@@ -66,13 +81,14 @@ class PaperWorld:
         self.chat = FakeChat(ALICE, BOB)
         self.audit = FakeAudit()
         self.database = Database(self.folder / "state.db")
+        self.gate = PaperGate()
         self.log = SqliteOperations(self.database)
         self.questions = SqliteApprovals(self.database)
         self.intents = SqliteIntents(self.database)
         self.operations = self.new_operations()
 
     def new_operations(self) -> Operations:
-        planner = Planner(forensics=self.forensics, levels=TrainerLevels(), host=HOST)
+        planner = Planner(forensics=self.forensics, levels=TrainerLevels(), host=HOST, gate=self.gate)
         books = Books(
             approvals=self.questions,
             operations=self.log,
@@ -91,6 +107,7 @@ class PaperWorld:
             limits=self.limits,
             attempts=self.attempts,
             hands_off=lambda _directory: self.hands_off,
+            gate=self.gate,
         )
         return Operations(
             world=world,

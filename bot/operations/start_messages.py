@@ -1,0 +1,35 @@
+"""What is said of a start that something stands against. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
+from trainmaster.bot.core.decisions.gate import GateFact, GateOutcome
+from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.bot.core.run.view import RunView
+
+_MARKS = {GateOutcome.FAIL: Mark.FAILED, GateOutcome.UNKNOWN: Mark.UNKNOWN, GateOutcome.PASS: Mark.DONE}
+
+
+def gate_message(view: RunView, against: Sequence[GateFact], *, title: str = "") -> Message:
+    """Fact, value and limit of each, and the button that starts all the same."""
+    return Message(
+        title=title or f"{view.name} was not started: something stands against it",
+        tone=Tone.WARNING,
+        body=("Nothing was touched. Mend it and resume, or start it anyway.",),
+        items=tuple(Item(mark=_MARKS[one.outcome], text=one.text) for one in against),
+        buttons=(anyway_button(view.run, view.attempt),),
+        context=("/train resume anyway",),
+    )
+
+
+def anyway_button(run: str, attempt: int) -> Button:
+    """Starts the run whatever the gate found."""
+    return Button(
+        action=ActionId.RESUME_RUN,
+        label="Resume anyway",
+        value=StartWord(run=run, attempt=attempt, anyway=True).text,
+        style=ButtonStyle.DANGER,
+        confirm="Start it although something stands against it?",
+    )

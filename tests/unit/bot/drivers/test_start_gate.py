@@ -1,0 +1,214 @@
+"""The gate before a start, asked on this host: a real directory, a real data set, stand-ins for what only a GPU has."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome, closed
+from trainmaster.bot.core.health.host import GpuFact, HostFact, MemoryFact, Unseen, XidFact
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.parsing import heartbeat_of
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers import start_gate
+from trainmaster.bot.drivers.start_gate import LocalStartGate
+
+MEMORY = MemoryFact(total_gib=64, available_gib=60, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
+
+
+class FakeHolders:
+    def __init__(self, users: dict[str, frozenset[int]] | None) -> None:
+        self.users = users
+
+    def by_gpu(self) -> dict[str, frozenset[int]] | None:
+        return self.users
+
+
+class Place:
+    """A run of ``data`` in ``folder``, its gate, and the host that it sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = folder / "runs" / "digits"
+        (self.run / "guard" / "states").mkdir(parents=True)
+        (folder / "dev").mkdir()
+        for part in ("train", "val"):
+            (folder / "digits" / "images" / part).mkdir(parents=True)
+            (folder / "digits" / "images" / part / "1.png").touch()
+        self.data = folder / "digits" / "data.yaml"
+        self.data.write_text("path: .  # here\ntrain: images/train\nval: 'images/val'\nnames: [a, b]\n")
+        self.host = HostFact(ts=1.0, name="h", memory=MEMORY)
+        self.holders = FakeHolders({})
+        self.environment: dict[str, str] = {}
+        self.gate = LocalStartGate(
+            host=self._look,
+            environment=lambda _: self.environment,
+            holders=self.holders,  # type: ignore[arg-type]
+            timeout_s=0.2,
+            devices=folder / "dev",
+        )
+
+    async def _look(self) -> HostFact:
+        return self.host
+
+    def view(self, *, device: str = "cpu", rss_gib: float | None = None, job: bool = False) -> RunView:
+        record = {
+            "run": "r",
+            "attempt": 1,
+            "pid": 7,
+            "state": "running",
+            "cwd": str(self.folder),
+            "data": str(self.data),
+            "argv": ["trainmaster", "train", f"device={device}"],
+            "started_ts": 100.0,
+            "job": {"id": "3"} if job else None,
+        }
+        return RunView(
+            directory=self.run,
+            name="digits",
+            ts=1.0,
+            first_seen_ts=0.0,
+            record=RunRecord.parse(record),
+            heartbeat=heartbeat_of({"ts": 1.0, "attempt": 1, "phase": "training", "memory_gib": 3.0}),
+            process=ProcessFact(status=ProcessStatus.GONE, ts=1.0, rss_gib=rss_gib, orphans=(71,)),
+        )
+
+    async def against(self, **view: Any) -> dict[GateCheck, GateFact]:
+        return {fact.check: fact for fact in closed(await self.gate.look(self.view(**view)))}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+async def test_nothing_stands_against_a_run_whose_place_is_whole(place: Place) -> None:
+    facts = await place.gate.look(place.view())
+    assert [fact.check for fact in facts] == ["run directory", "disk", "data set", "memory"]
+    assert closed(facts) == ()
+
+
+async def test_directory_that_is_gone_is_named(place: Place) -> None:
+    place.run.rename(place.folder / "elsewhere")
+    assert "can't be used" in (await place.against())[GateCheck.DIRECTORY].text
+
+
+async def test_disk_needs_room_for_three_of_the_newest_state(place: Place) -> None:
+    state = place.run / "guard" / "states" / "epoch0001.pt"
+    with state.open("wb") as stream:
+        stream.truncate(
+            shutil.disk_usage(place.run).free // 2
+        )  # a hole: it takes no space, and says that a state is that large
+    assert "next states want" in (await place.against())[GateCheck.DISK].text
+
+
+@pytest.mark.parametrize("gone", ["data.yaml", "images/train", "images/val"])
+async def test_data_set_that_is_gone_is_named(place: Place, gone: str) -> None:
+    lost = place.folder / "digits" / gone
+    lost.rename(lost.with_name("moved"))
+    fact = (await place.against())[GateCheck.DATA]
+    assert fact.outcome is GateOutcome.FAIL
+    assert "not there any more" in fact.text
+
+
+async def test_folder_of_images_that_is_empty_is_named(place: Place) -> None:
+    """As a mount that is not mounted leaves it."""
+    (place.folder / "digits" / "images" / "train" / "1.png").unlink()
+    assert "is empty" in (await place.against())[GateCheck.DATA].text
+
+
+async def test_memory_must_hold_what_the_run_used(place: Place) -> None:
+    assert "the run used 61.0 GiB" in (await place.against(rss_gib=61.0))[GateCheck.MEMORY].text
+
+
+@pytest.fixture
+def hung() -> Iterator[threading.Event]:
+    """What never answers until the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "checks"),
+    [("_place_of", {GateCheck.DIRECTORY, GateCheck.DISK}), ("_data_fault", {GateCheck.DATA})],
+)
+async def test_dead_mount_is_unknown_and_keeps_nobody_waiting(
+    place: Place, monkeypatch: pytest.MonkeyPatch, hung: threading.Event, name: str, checks: set[GateCheck]
+) -> None:
+    monkeypatch.setattr(start_gate, name, lambda *_: hung.wait())
+    for _ in range(5):
+        against = await place.against()
+        assert set(against) == checks
+        assert {fact.outcome for fact in against.values()} == {GateOutcome.UNKNOWN}
+    asking = Counter(thread.name for thread in threading.enumerate() if thread.name.startswith("ask "))
+    assert max(asking.values()) == 1, "a question that hangs costs one thread"
+
+
+async def test_job_is_asked_for_neither_memory_nor_gpu_of_this_host(place: Place) -> None:
+    facts = await place.gate.look(place.view(job=True, device="0"))
+    assert [fact.check for fact in facts] == ["run directory", "disk", "data set"]
+
+
+async def test_gpu_without_anything_that_can_ask_it_is_unknown(place: Place) -> None:
+    (place.folder / "dev" / "nvidiactl").touch()
+    fact = (await place.against(device="0"))[GateCheck.GPU]
+    assert fact.outcome is GateOutcome.UNKNOWN
+    assert "pip install nvidia-ml-py" in fact.text
+
+
+async def test_gpu_that_is_gone_is_named(place: Place) -> None:
+    assert "no GPU is visible" in (await place.against(device="0"))[GateCheck.GPU].text
+
+
+async def test_driver_that_hangs_is_unknown(place: Place) -> None:
+    place.host = HostFact(
+        ts=1.0, name="h", memory=MEMORY, unseen=(Unseen(what="NVIDIA GPUs", why="no answer", checks=frozenset()),)
+    )
+    place.holders.users = None
+    assert (await place.against(device="0"))[GateCheck.GPU].outcome is GateOutcome.UNKNOWN
+
+
+def cards(*changes: dict[str, Any]) -> HostFact:
+    gpus = tuple(GpuFact(key=f"GPU {number}", name="H200", **one) for number, one in enumerate(changes))
+    return HostFact(ts=1.0, name="h", memory=MEMORY, gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("device", "shown", "against"),
+    [
+        ("0", None, True),
+        ("1", None, False),
+        ("0", "1,0", False),
+        ("1", "1,0", True),
+        ("0,1", None, True),
+        ("0", "GPU-6a1c", True),
+    ],
+)
+async def test_only_the_cards_that_the_run_trains_on_count(
+    place: Place, device: str, shown: str | None, against: bool
+) -> None:
+    place.host = cards({"asks_for": "a reset"}, {})
+    place.environment = {"CUDA_VISIBLE_DEVICES": shown} if shown else {}
+    assert (GateCheck.GPU in await place.against(device=device)) is against
+
+
+async def test_what_the_card_reported_before_the_attempt_began_does_not_count(place: Place) -> None:
+    place.host = cards({"xids": (XidFact(ts=99.0, code=79),)})
+    assert await place.against(device="0") == {}
+    place.host = cards({"xids": (XidFact(ts=101.0, code=79),)})
+    assert GateCheck.GPU in await place.against(device="0")
+
+
+async def test_left_over_of_the_run_itself_is_told_from_somebody_elses(place: Place) -> None:
+    place.host = cards({})
+    place.holders.users = {"GPU 0": frozenset({71, 99})}
+    text = (await place.against(device="0"))[GateCheck.GPU_USERS].text
+    assert "process 71, left over from the run itself" in text
+    assert "process 99, somebody else's" in text
