@@ -29,7 +29,7 @@ _DEVICE: Final = re.compile(r"device=\[?['\"]?([\w:,. ]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _DiskSeen:
     """What the run's disk says."""
 
     free_bytes: int
@@ -55,7 +55,7 @@ class LocalStartGate:
         self._timeout_s = timeout_s
         self._nodes = (devices / "nvidiactl", devices / "kfd")
         self._holders = Patient("GPU's users", (holders or LocalGpuHolders()).by_gpu, timeout_s=timeout_s)
-        self._places: dict[Path, Patient[_Place]] = {}
+        self._places: dict[Path, Patient[_DiskSeen]] = {}
         self._data: dict[tuple[Path, str], Patient[str]] = {}
 
     async def look(self, view: RunView) -> tuple[GateFact, ...]:
@@ -169,7 +169,7 @@ def _why_unseen(host: HostFact, what: str) -> str:
     return next((one.why for one in host.unseen if what in one.what), "no answer")
 
 
-def _place_of(directory: Path) -> _Place:
+def _place_of(directory: Path) -> _DiskSeen:
     """Raises:
     OSError: the directory is gone, or can't be written.
     """
@@ -182,7 +182,7 @@ def _place_of(directory: Path) -> _Place:
     states = RunLayout(directory).states
     with suppress(FileNotFoundError), os.scandir(states) as entries:
         sizes += [entry.stat().st_size for entry in entries if entry.name.endswith(".pt")]
-    return _Place(free_bytes=usage.f_bavail * usage.f_frsize, state_bytes=max(sizes))
+    return _DiskSeen(free_bytes=usage.f_bavail * usage.f_frsize, state_bytes=max(sizes))
 
 
 def _data_fault(cwd: Path, data: str) -> str:
