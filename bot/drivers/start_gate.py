@@ -25,7 +25,8 @@ _MIN_MEMORY_GIB: Final = 0.5
 """Python, torch and a small model, where the run's own need was never seen."""
 _MAX_YAML_BYTES: Final = 1_000_000
 _KEY: Final = re.compile(r"(?m)^(path|train|val)[ \t]*:[ \t]*([^\[{\n#][^\n#]*)")
-_DEVICE: Final = re.compile(r"device=\[?['\"]?([\w:,. ]+)")
+_DEVICE: Final = re.compile(r"(?:cuda:)?(\w+)")
+"""In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1`` and ``cpu``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +161,9 @@ def _since(gpu: GpuFact, view: RunView) -> GpuFact:
 
 def _devices(view: RunView) -> tuple[str, ...]:
     """As the command line that began the run named them; empty where it did not."""
-    words = " ".join(view.record.argv) if view.record is not None else ""
-    found = _DEVICE.search(words)
-    return tuple(one.strip().removeprefix("cuda:") for one in found[1].split(",") if one.strip()) if found else ()
+    argv = view.record.argv if view.record is not None else ()
+    told = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("device=")), "")
+    return tuple(_DEVICE.findall(told))
 
 
 def _why_unseen(host: HostFact, what: str) -> str:

@@ -65,7 +65,7 @@ class Place:
             "state": "running",
             "cwd": str(self.folder),
             "data": str(self.data),
-            "argv": ["trainmaster", "train", f"device={device}"],
+            "argv": ["trainmaster", "train", "model=a.yaml", f"device={device}", "amp=False", "workers=0"],
             "started_ts": 100.0,
             "job": {"id": "3"} if job else None,
         }
@@ -188,6 +188,8 @@ def cards(*changes: dict[str, Any]) -> HostFact:
         ("0", "1,0", False),
         ("1", "1,0", True),
         ("0,1", None, True),
+        ("[0, 1]", None, True),
+        ("cuda:1", None, False),
         ("0", "GPU-6a1c", True),
     ],
 )
