@@ -116,6 +116,9 @@ class Deaths:
         stop = self.books.intents.get(view.run, IntentKind.STOP_AFTER_EPOCH)
         if stop is not None and stop.attempt == death.attempt:
             return "a stop of it was asked for"
+        later = self.books.intents.get(view.run, IntentKind.RESUME_AT)
+        if later is not None and later.attempt == death.attempt:
+            return "a person has planned when it is resumed"
         if self.books.approvals.pending(view.run):
             return "people are asked about a rollback of it"
         if self.silenced(view.run, self.clock.now()):

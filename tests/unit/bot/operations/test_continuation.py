@@ -16,7 +16,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.decisions.going_on import AutoResume
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind, OperationState
-from trainmaster.bot.core.decisions.order import ResumeRun, StopAfterEpoch, StopNow
+from trainmaster.bot.core.decisions.order import ResumeLater, ResumeRun, StopAfterEpoch, StopNow
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.facts import Event
 from trainmaster.bot.errors import CommandError
@@ -298,6 +298,13 @@ async def test_run_that_was_to_be_stopped_is_left_alone(world: PaperWorld) -> No
     await world.operations.perform(StopAfterEpoch(run=RUN, user=ALICE))
     dies(world)
     await world.operations.tick(world.clock.now())
+    await look(world)
+    assert world.launches() == []
+
+
+async def test_run_that_a_person_resumes_later_is_left_alone(world: PaperWorld) -> None:
+    dies(world)
+    await world.operations.perform(ResumeLater(run=RUN, user=ALICE, due_ts=world.clock.now() + 3600))
     await look(world)
     assert world.launches() == []
 
