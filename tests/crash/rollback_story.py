@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
+from tests.unit.bot.operations.paper import ALICE, BOB, FAST, PaperWorld
 from tests.unit.bot.operations.paper_run import HOST, RUN
 from trainmaster.bot.core.decisions.operation import JournalEntry, Operation, OperationState
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import OperationError
+from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.storage.audit import AuditLog
 from trainmaster.bot.storage.operations import SqliteOperations
 from trainmaster.trainer.contract import read_json, replace_json
@@ -36,8 +37,15 @@ class _PointedOperations(SqliteOperations):
 class BotProcess:
     """One life of the bot, inside a forked child: it recovers what is open and, the first time, asks and approves."""
 
-    def __init__(self, folder: Path, point: Callable[[str], None], *, archive_fails: bool = False) -> None:
-        self.world = PaperWorld(folder, point=point)
+    def __init__(
+        self,
+        folder: Path,
+        point: Callable[[str], None],
+        *,
+        archive_fails: bool = False,
+        limits: OperationLimits = FAST,
+    ) -> None:
+        self.world = PaperWorld(folder, point=point, limits=limits)
         # What a killed process gave to the kernel stays; only a power cut needs the syncs, and they are slow.
         self.world.database.execute("PRAGMA synchronous=OFF")
         self.world.log = _PointedOperations(self.world.database)
