@@ -103,7 +103,14 @@ class RequestHandler:
             word = StartWord.parse(press.value)
             run = await self._run_of(replace(press, value=word.run))
             return await self._context.operations.perform(
-                ResumeRun(run=run, user=press.user, channel=press.channel, attempt=word.attempt, anyway=word.anyway)
+                ResumeRun(
+                    run=run,
+                    user=press.user,
+                    channel=press.channel,
+                    attempt=word.attempt,
+                    anyway=word.anyway,
+                    batch=word.batch,
+                )
             )
         run = await self._run_of(press)
         if press.action is ActionId.CONTINUE_RUN:

@@ -28,6 +28,11 @@ _HISTORY: Final = 50
 _ENDS: Final = frozenset({CheckName.PROCESS_DIED, CheckName.RUN_CRASHED, CheckName.RUN_STOPPED})
 """What tells of the end of an attempt that may go on."""
 
+_DEFAULT_BATCH: Final = 16
+_DEFAULT_NBS: Final = 64
+"""Ultralytics' own (cfg/default.yaml): the images that a step is made of, by accumulating batches."""
+_MIN_HALVED: Final = 2
+
 Silenced = Callable[[str, float], bool]
 
 
@@ -181,33 +186,49 @@ def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
     text = f"It stands still: {death.cause.text}."
     if decision.why and decision.why != death.cause.text:
         text += f" Not resumed by itself: {decision.why}."
-    if death.cause is DeathCause.DEVICE_MEMORY:
-        return replace(
-            finding,
-            severity=Severity.CRITICAL,
-            body=(text, *finding.body),
-            buttons=(*smaller_buttons(view, death), resume_button(view, death.attempt), *finding.buttons),
-        )
+    batch = batch_of(view) if death.cause is DeathCause.DEVICE_MEMORY and decision.finished else None
+    smaller = batch // 2 if batch is not None and batch >= _MIN_HALVED else None
     return replace(
         finding,
         severity=Severity.CRITICAL,
-        body=(text, *finding.body),
+        body=(text, *(_smaller_text(view, smaller) if smaller else ()), *finding.body),
         hint="/train resume",
-        buttons=(resume_button(view, death.attempt), *finding.buttons),
+        buttons=(
+            *((resume_button(view, death.attempt, batch=smaller),) if smaller else ()),
+            resume_button(view, death.attempt),
+            *finding.buttons,
+        ),
     )
 
 
-def smaller_buttons(view: RunView, death: Death) -> tuple[Button, ...]:
-    """Goes on with half the batch; none where the batch is not known or can't be halved."""
-    del view, death
-    return ()
+def batch_of(view: RunView) -> int | None:
+    """The batch size that the newest attempt was started with; None where its command line does not tell."""
+    argv = view.record.argv if view.record is not None else ()
+    told = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("batch=")), None)
+    if told is None:
+        return _DEFAULT_BATCH if "train" in argv else None
+    return int(told) if told.isascii() and told.isdigit() else None  # -1 and fractions: Ultralytics chooses it
 
 
-def resume_button(view: RunView, attempt: int) -> Button:
-    """Goes on from the newest clean state of the run."""
+def _smaller_text(view: RunView, batch: int) -> tuple[str, ...]:
+    argv = view.record.argv if view.record is not None else ()
+    nbs = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("nbs=")), "")
+    nominal = int(nbs) if nbs.isascii() and nbs.isdigit() else _DEFAULT_NBS
+    kept = 2 * batch <= nominal
+    step = (
+        "twice as many batches are accumulated, so a step is of as many images as before"
+        if kept
+        else "a step is of half as many images"
+    )
+    exact = "The epoch that was cut through starts over, and bit for bit it is another run."
+    return (f"With batch {batch} instead of {2 * batch}, {step}. {exact}",)
+
+
+def resume_button(view: RunView, attempt: int, *, batch: int | None = None) -> Button:
+    """Goes on from the newest clean state of the run, with another batch size if one is given."""
     return Button(
         action=ActionId.RESUME_RUN,
-        label="Resume",
-        value=StartWord(run=view.run, attempt=attempt).text,
+        label="Resume" if batch is None else f"Resume with batch {batch}",
+        value=StartWord(run=view.run, attempt=attempt, batch=batch).text,
         style=ButtonStyle.PRIMARY,
     )

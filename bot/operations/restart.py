@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainmaster.bot.core.conversation.words import losses_text
-from trainmaster.bot.core.decisions.going_on import ENDED
+from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
 from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind
 from trainmaster.bot.core.decisions.plan import Launch
 from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, silent_end
@@ -55,9 +55,9 @@ def resume_argv(operation: Operation) -> tuple[str, ...]:
     base = (python, *MODULE_ARGV, "resume", str(operation.directory), *again_word(operation.launch))
     if operation.plan is not None:
         return (*base, f"from={operation.plan.target.epoch}", f"level={operation.plan.level_after}")
-    level = operation.note("level")
+    told = (("level", operation.note("level")), ("batch", operation.note(BATCH)))
     settings = (operation.note("settings") or "").split()
-    return (*base, *([f"level={level}"] if level else []), *settings)
+    return (*base, *(f"{name}={value}" for name, value in told if value), *settings)
 
 
 def again_word(launch: Launch | None) -> tuple[str, ...]:

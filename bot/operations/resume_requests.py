@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.decisions.gate import GateFact, closed
+from trainmaster.bot.core.decisions.going_on import BATCH
 from trainmaster.bot.core.decisions.operation import OperationKind
 from trainmaster.bot.core.decisions.order import ResumeRun
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -66,6 +67,8 @@ class Resumes:
             channel=order.channel,
             level=wanted,
         )
+        if order.batch is not None:
+            operation = replace(operation, notes=(*operation.notes, (BATCH, str(order.batch))))
         if against:
             operation = replace(operation, notes=(*operation.notes, (GATE, f"anyway: {gate_text(against)}")))
         detail = {

@@ -124,6 +124,9 @@ class StrictWeb:
         self.tickets.add(ticket)
         return self._yes(url=f"ws://127.0.0.1:{self.port}/link?ticket={ticket}")
 
+    def _files_getuploadurlexternal(self, args: Json) -> web.Response:
+        return self._no("missing_scope")  # an app that was not given files:write: pictures are left out
+
     def _conversations_info(self, args: Json) -> web.Response:
         if args.get("channel") not in {CHANNEL, OTHER_CHANNEL}:
             return self._no("channel_not_found")

@@ -54,6 +54,8 @@ class ResumeRun(RunOrder):
     """The one whose end the person was told of; None where none was named."""
     anyway: bool = False
     """Whatever stands against a start."""
+    batch: int | None = None
+    """Another batch size; None: as before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

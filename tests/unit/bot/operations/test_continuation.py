@@ -242,6 +242,34 @@ async def test_what_comes_again_or_is_not_known_starts_nothing(world: PaperWorld
 
 
 @pytest.mark.parametrize(
+    ("argv", "batch", "words"),
+    [
+        pytest.param(["train", "batch=32"], 16, "as many images as before", id="halved, accumulated twice"),
+        pytest.param(["train"], 8, "as many images as before", id="the default"),
+        pytest.param(["train", "batch=128"], 64, "half as many images", id="more than is accumulated"),
+        pytest.param(["train", "batch=-1"], None, "", id="chosen by Ultralytics"),
+        pytest.param(["train", "batch=1"], None, "", id="one can't be halved"),
+        pytest.param(["resume", "runs/digits"], None, "", id="not told"),
+    ],
+)
+async def test_device_out_of_memory_is_asked_with_the_batch_halved(
+    world: PaperWorld, argv: list[str], batch: int | None, words: str
+) -> None:
+    replace_json(world.run.layout.run_json, {**world.run.record(), "argv": argv})
+    crashes(world, "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
+    await look(world)
+    found = told(world)
+    asked = [StartWord.parse(one.value).batch for one in found.buttons if one.action is ActionId.RESUME_RUN]
+    assert asked == ([batch, None] if batch else [None])
+    assert any(words in line and "another run" in line for line in found.body) is bool(batch)
+    assert world.launches() == []
+    if batch:
+        await world.operations.perform(ResumeRun(run=RUN, user=ALICE, attempt=1, batch=batch))
+        await world.operations.settle()
+        assert f"batch={batch}" in world.launches()[0]
+
+
+@pytest.mark.parametrize(
     ("record", "asked"), [("stopped", False), ("gave_up", False), ("refused", False), ("finished", False)]
 )
 async def test_the_trainers_own_word_is_a_persons_to_answer(world: PaperWorld, record: str, asked: bool) -> None:
