@@ -173,6 +173,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         limits=operation_limits(settings),
         chat=connection.chat,
         notify=notify,
+        checks=settings.part(CheckLimits),
         silenced=lambda run, now: asked_for_quiet(run, CheckName.PROCESS_DIED, pipeline.silences(now)),
     )
 

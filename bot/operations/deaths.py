@@ -100,6 +100,22 @@ class Deaths:
             return list(findings)
         return [_told(view, one, judged) if _is_of(one, judged.death) else one for one in findings]
 
+    def why_not_hung(self, view: RunView) -> str:
+        """Why the bot must not stop the run although it hangs; empty when it may, since it would then go on.
+
+        Raises:
+            StoreError: what was done to it before can't be read.
+        """
+        if view.watched_only or not view.guarded:
+            return view.watched_only or "nobody guards it"
+        if self.books.operations.open(view.run):
+            return "an operation is under way"
+        as_if = Death(attempt=view.attempt, cause=DeathCause.HANG, last_ts=self.clock.now())
+        history = self.books.operations.history(view.run, limit=_HISTORY)
+        known = Circumstances(mode=self.mode, history=history, hands_off=self._hands_off(view, as_if))
+        decision = decide(view, as_if, known)
+        return "" if decision.going is Going.ON else decision.why or "a person has decided about it"
+
     def notice(self, view: RunView) -> None:
         """It is remembered that the run was at work. Never raises."""
         if not view.state.active:
@@ -196,7 +212,7 @@ def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
         buttons=(
             *((resume_button(view, death.attempt, batch=smaller),) if smaller else ()),
             resume_button(view, death.attempt),
-            *finding.buttons,
+            *(one for one in finding.buttons if one.action is not ActionId.RESUME_RUN),
         ),
     )
 

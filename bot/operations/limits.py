@@ -21,6 +21,9 @@ class GoingOnLimits:
     pause_s: Annotated[float, Setting("s", ge=0, le=3600, name="auto_resume_pause_s")] = 5.0
     """Before the first resume by itself; the second and third for the same cause wait 6 and 36 times as long: what
     ended the run may still be there."""
+    stop_hangs: Annotated[bool, Setting("true or false", name="auto_resume_hangs")] = False
+    """Under auto, whether a run that hangs is stopped (asked to save first) and resumed by the same rules. Off, because
+    only a person can tell a hang from a disk that is slow tonight."""
     disk_wait_s: float = 3600.0
     """For space on a disk that was full when the run died: somebody is making room, or nobody will."""
     max_age_s: float = 86_400.0

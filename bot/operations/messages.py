@@ -9,7 +9,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
-from trainmaster.bot.core.decisions.going_on import CAUSE, MAX_STARTS, NUMBER
+from trainmaster.bot.core.decisions.going_on import CAUSE, HANG, MAX_STARTS, NUMBER
 from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
@@ -59,6 +59,8 @@ def progress(operation: Operation, *, proposal: bool = True) -> Message:
 
 
 def _by_itself(operation: Operation) -> tuple[str, ...]:
+    if hang := operation.note(HANG):
+        return (f"It hangs: {hang}. It is asked to save, ended, and resumed by itself.",)
     cause = operation.note(CAUSE)
     if cause not in set(DeathCause):
         return ()

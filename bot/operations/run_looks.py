@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.approval import Approvals, new_id
@@ -39,6 +40,8 @@ class RunLooks:
     notify: Callable[[], None] = no_notice
     make_id: Callable[[], str] = new_id
     silenced: Silenced = never_silenced
+    checks: CheckLimits = field(default_factory=CheckLimits)
+    """By which a run is called stalled."""
 
     def __post_init__(self) -> None:
         books = self.books

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ from trainmaster.bot.operations.changes import PREFIX, Changes
 from trainmaster.bot.operations.continuation import Continuations
 from trainmaster.bot.operations.continue_decision import ContinueDecision
 from trainmaster.bot.operations.engine import Engine
+from trainmaster.bot.operations.hangs import Hangs
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planned import planned_text
 from trainmaster.bot.operations.records import Records
@@ -64,6 +66,7 @@ class Operations:
     notify: Callable[[], None] = no_notice
     make_id: Callable[[], str] = new_id
     report_limits: ReportLimits = ReportLimits()  # noqa: RUF009 - frozen
+    steady: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         books = self.books
@@ -114,6 +117,17 @@ class Operations:
             make_id=self.make_id,
         )
         self._timers = Timers(world=self.world, books=books, resumes=self._resumes, host=self.instance.host)
+        self._hangs = Hangs(
+            world=self.world,
+            runner=self._runner,
+            books=books,
+            deaths=self.looks.deaths,
+            instance=self.instance,
+            make_id=self.make_id,
+            notify=self.notify,
+            checks=self.looks.checks,
+            steady=self.steady,
+        )
         self._continuations = Continuations(
             world=self.world,
             runner=self._runner,
@@ -309,6 +323,7 @@ class Operations:
 
     async def go_on(self) -> None:
         """As :meth:`trainmaster.bot.operations.continuation.Continuations.tend` says of it."""
+        await self._hangs.tend()
         await self._continuations.tend()
 
     async def recover(self) -> None:

@@ -1,0 +1,111 @@
+"""A run that hangs is stopped by itself, where the operator wants that; then it is judged as any that died."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.progress import stall_of
+from trainmaster.bot.core.decisions import going_on
+from trainmaster.bot.core.decisions.going_on import AutoResume
+from trainmaster.bot.core.decisions.operation import BOT, OperationKind
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.deaths import Deaths
+from trainmaster.bot.operations.new_operation import new_operation
+from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
+from trainmaster.bot.operations.runner import OperationTasks
+from trainmaster.trainer.contract import Heartbeat
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Still:
+    """The last sign of life, and since when it has been the last, by a clock that nobody sets."""
+
+    attempt: int
+    beat: Heartbeat | None
+    since_s: float
+
+
+@dataclass(kw_only=True)
+class Hangs:
+    """Stops what the checks call stalled, once its last sign of life has been the last for as long by ``steady``: a
+    clock that jumps makes a run look stalled and stops none. What nobody can see, and what somebody halted with
+    SIGSTOP, is left alone."""
+
+    world: World
+    runner: OperationTasks
+    books: Books
+    deaths: Deaths
+    instance: ProcessIdentity
+    make_id: Callable[[], str]
+    notify: Callable[[], None]
+    checks: CheckLimits
+    steady: Callable[[], float]
+    _still: dict[str, _Still] = field(default_factory=dict)
+
+    async def tend(self) -> None:
+        """Every run that hangs, and may go on by itself, is being stopped.
+
+        Raises:
+            StoreError: the journal cannot be read or written; nothing was stopped.
+        """
+        limits = self.world.limits.going_on
+        if self.deaths.mode is not AutoResume.AUTO or not limits.stop_hangs:
+            return
+        for seen in self.world.runs.all():
+            if self._hangs(seen) is None or self.deaths.why_not_hung(seen):
+                continue
+            view = await self.world.runs.refresh(seen.run)
+            why = self._hangs(view) if view is not None else None
+            if view is not None and why is not None:
+                try:
+                    self._stop(view, why)
+                except CommandError as error:
+                    _LOG.warning("%s hangs and is not stopped: %s", view.name, error)
+
+    def _hangs(self, view: RunView) -> str | None:
+        """For how long, in words; None while that is not certain."""
+        now_s = self.steady()
+        known = self._still.get(view.run)
+        if known is None or (known.attempt, known.beat) != (view.attempt, view.beat):
+            self._still[view.run] = _Still(attempt=view.attempt, beat=view.beat, since_s=now_s)
+            return None
+        if not _alive(view.process):
+            return None
+        stall = stall_of(view, self.checks, self.world.clock.now())
+        still_s = now_s - known.since_s
+        if stall is None or still_s < stall.timeout_s:
+            return None
+        return f"no progress for {duration(still_s)} in {stall.phase.value.replace('_', ' ')}"
+
+    def _stop(self, view: RunView, why: str) -> None:
+        refuse_unless_ours(view, self.instance.host)
+        refuse_foreign_process(view)
+        now = self.world.clock.now()
+        operation = new_operation(
+            view, OperationKind.STOP, BOT, self.instance, now, operation_id=self.make_id(), channel=None
+        )
+        operation = replace(operation, notes=((going_on.HANG, why),))
+        detail = {"attempt": view.attempt, "state": view.state.value, "why": why, "operation": operation.id}
+        self.books.audit.append(BOT, "stop.begin", view.run, detail, now)
+        with self.books.transactions.transaction():
+            if not self.books.operations.create(operation):
+                return  # somebody was faster
+            self.books.outbox.put(operation.card, messages.progress(operation))
+        self.runner.start(operation)
+        self.notify()
+
+
+def _alive(process: ProcessFact | None) -> bool:
+    """Seen alive, and not halted by a signal."""
+    return process is not None and process.status is ProcessStatus.ALIVE and not process.detail

@@ -1,0 +1,83 @@
+"""Made-up stories of deaths on paper, and the death that is asked about with half the batch."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bot.operations.paper import ALICE, PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+from tests.unit.bot.operations.test_continuation import AUTO, a_world, crashes, dies, look, starts, told
+from trainmaster.bot.core.conversation.message import ActionId
+from trainmaster.bot.core.decisions.operation import OperationKind
+from trainmaster.bot.core.decisions.order import ResumeRun
+from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.trainer.contract import replace_json
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> PaperWorld:
+    """A run at work under AUTO_RESUME=auto, which the bot has seen."""
+    return a_world(tmp_path, AUTO)
+
+
+@pytest.mark.parametrize(
+    ("argv", "batch", "words"),
+    [
+        pytest.param(["train", "batch=32"], 16, "as many images as before", id="halved, accumulated twice"),
+        pytest.param(["train"], 8, "as many images as before", id="the default"),
+        pytest.param(["train", "batch=128"], 64, "half as many images", id="more than is accumulated"),
+        pytest.param(["train", "batch=-1"], None, "", id="chosen by Ultralytics"),
+        pytest.param(["train", "batch=1"], None, "", id="one can't be halved"),
+        pytest.param(["resume", "runs/digits"], None, "", id="not told"),
+    ],
+)
+async def test_device_out_of_memory_is_asked_with_the_batch_halved(
+    world: PaperWorld, argv: list[str], batch: int | None, words: str
+) -> None:
+    replace_json(world.run.layout.run_json, {**world.run.record(), "argv": argv})
+    crashes(world, "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
+    await look(world)
+    found = told(world)
+    asked = [StartWord.parse(one.value).batch for one in found.buttons if one.action is ActionId.RESUME_RUN]
+    assert asked == ([batch, None] if batch else [None])
+    assert any(words in line and "another run" in line for line in found.body) is bool(batch)
+    assert world.launches() == []
+    if batch:
+        await world.operations.perform(ResumeRun(run=RUN, user=ALICE, attempt=1, batch=batch))
+        await world.operations.settle()
+        assert f"batch={batch}" in world.launches()[0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_sequence_of_deaths_starts_one_root_more_than_three_times_without_progress(
+    tmp_path: Path, seed: int
+) -> None:
+    """The whole of it on paper; a thousand sequences are told to the rules alone in tests/unit/bot/core."""
+    chance = random.Random(seed)
+    world = a_world(tmp_path, AUTO)
+    since: dict[str, int] = {}
+    for turn in range(14):
+        how = chance.choice(["kill", "vanish", "driver", "code", "unknown", "healthy", "finish"])
+        if how == "finish":
+            world.runs.epochs_done[int(str(world.run.record()["attempt"]))] = 5 + turn
+            since = {} if int(str(world.run.record()["attempt"])) > 1 else since
+        elif how in {"kill", "vanish"}:
+            dies(world, signum=signal.SIGKILL if how == "kill" else None)
+        elif how != "healthy":
+            text = {"driver": f"RuntimeError: CUDA error {turn}", "code": "KeyError: 1", "unknown": "Error: odd"}[how]
+            crashes(world, text)
+        before = len(starts(world))
+        await look(world)
+        for one in starts(world)[before:]:
+            root = str(one.note("root"))
+            since[root] = since.get(root, 0) + 1
+            assert since[root] <= 3
+        assert world.signals() == [], "what lives is never touched"
+        if not world.runs.all()[0].state.active:  # a person starts it, so that the story goes on
+            await world.operations.perform(ResumeRun(run=RUN, user=ALICE))
+            await world.operations.settle()
+    assert all(one.kind is OperationKind.RESUME for one in world.log.history(RUN, limit=100))

@@ -1,0 +1,111 @@
+"""A run that hangs is stopped and resumed by itself where that is wanted, and a healthy one never."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bot.operations.paper import ALICE, PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+from tests.unit.bot.operations.test_continuation import AUTO, a_world, notice, starts
+from trainmaster.bot.core.decisions.operation import OperationKind, OperationState
+from trainmaster.bot.core.decisions.order import StopAfterEpoch
+from trainmaster.trainer.contract import replace_json
+
+HANGS = replace(AUTO, stop_hangs=True)
+
+
+class Hours:
+    """A clock that nobody sets, but this test."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def hours() -> Hours:
+    return Hours()
+
+
+def hanging(folder: Path, hours: Hours, *, wanted: bool = True) -> PaperWorld:
+    """Its last heartbeat is of 1970, which every check calls a stall; by ``hours`` it has just been seen."""
+    world = a_world(folder, HANGS if wanted else AUTO)
+    world.runs.stuck = True
+    world.operations.steady = hours
+    world.operations.__post_init__()
+    return world
+
+
+async def look(world: PaperWorld) -> None:
+    await world.runs.refresh(RUN)
+    await notice(world)
+    await world.operations.settle()
+
+
+async def test_hang_is_stopped_and_resumed_once(tmp_path: Path, hours: Hours) -> None:
+    world = hanging(tmp_path, hours)
+    await look(world)
+    assert world.signals() == []
+    hours.now_s += 3 * 3600
+    await look(world)
+    stopped = world.log.history(RUN)[0]
+    assert (stopped.kind, stopped.state) == (OperationKind.STOP, OperationState.DONE)
+    assert "It hangs: no progress for" in world.outbox.last(stopped.card).body[0]
+    world.runs.stuck = False
+    await look(world)
+    assert len(world.launches()) == 1
+    assert starts(world)[0].note("cause") == "hang"
+
+
+async def test_hang_is_only_told_unless_stopping_is_wanted(tmp_path: Path, hours: Hours) -> None:
+    world = hanging(tmp_path, hours, wanted=False)
+    for _ in range(3):
+        hours.now_s += 3 * 3600
+        await look(world)
+    assert world.signals() == []
+
+
+async def test_clock_that_jumps_stops_no_healthy_run(tmp_path: Path, hours: Hours) -> None:
+    """By the wall clock the run has stalled for years; by the steady one its heartbeat was new a minute ago."""
+    world = hanging(tmp_path, hours)
+    for _ in range(5):
+        world.clock.ts += 400 * 86_400.0
+        hours.now_s += 10.0
+        await look(world)
+    assert world.signals() == []
+
+
+async def test_run_that_makes_progress_is_never_stopped(tmp_path: Path, hours: Hours) -> None:
+    world = hanging(tmp_path, hours)
+    world.runs.stuck = False
+    replace_json(world.run.layout.run_json, {**world.run.record(), "batches": 0})
+    for _ in range(15):
+        hours.now_s += 3 * 3600
+        await look(world)
+    assert world.signals() == []
+
+
+async def test_hang_of_a_run_that_was_to_be_stopped_is_a_persons(tmp_path: Path, hours: Hours) -> None:
+    world = hanging(tmp_path, hours)
+    await world.operations.perform(StopAfterEpoch(run=RUN, user=ALICE))
+    for _ in range(3):
+        hours.now_s += 3 * 3600
+        await look(world)
+    assert world.signals() == []
+
+
+async def test_run_that_hangs_again_and_again_is_stopped_three_times(tmp_path: Path, hours: Hours) -> None:
+    world = hanging(tmp_path, hours)
+    for _ in range(20):
+        hours.now_s += 3 * 3600
+        await look(world)
+        world.runs.stuck = False
+        await look(world)
+        world.runs.stuck = True
+    assert len(starts(world)) == 3
+    assert len(world.signals()) == 3, "the fourth hang is left to a person, as it stands"
