@@ -137,6 +137,9 @@ class Deaths:
         stop = self.books.intents.get(view.run, IntentKind.STOP_AFTER_EPOCH)
         if stop is not None and stop.attempt == death.attempt:
             return "a stop of it was asked for"
+        back = self.books.intents.get(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
+        if back is not None and back.attempt == death.attempt:
+            return "a rollback of it was decided"
         later = self.books.intents.get(view.run, IntentKind.RESUME_AT)
         if later is not None and later.attempt == death.attempt:
             return "a person has planned when it is resumed"

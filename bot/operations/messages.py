@@ -38,7 +38,7 @@ def progress(operation: Operation, *, proposal: bool = True) -> Message:
     if operation.halted_by:
         body.append(f"Emergency stop by {person(operation.halted_by)}.")
     word = StartWord(run=operation.run, attempt=operation.attempt).text
-    buttons = (
+    buttons: tuple[Button, ...] = (
         (
             Button(action=ActionId.RESUME_RUN, label="Resume", value=word, style=ButtonStyle.PRIMARY),
             Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=operation.run),

@@ -64,6 +64,7 @@ def card(approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[D
         tone=Tone.WARNING,
         body=(
             *_first_lines(plan, why=approval.why),
+            *(f"Stands against a start: {risk}" for risk in plan.risks[: len(plan.against)]),
             *(f"Changed since it was asked: {one.what} was {one.then}, is {one.now}." for one in changed),
         ),
         fields=_both_ways(plan) if ended is not None else (),

@@ -218,7 +218,7 @@ class RollbackPlan:
     level: str | None = None
     """As asked for; None means the next one."""
     against: tuple[str, ...] = ()
-    """What stood against a start when the plan was made, by its checks; the risks say more of it."""
+    """What stood against a start when the plan was made, by its checks; the first risks, one each, say it in words."""
 
     @property
     def binding(self) -> Binding:

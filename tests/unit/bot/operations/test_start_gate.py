@@ -97,7 +97,7 @@ async def test_card_of_a_rollback_names_what_stands_against_it_and_approving_goe
     world.gate.close(GateCheck.DATA, "the data set's /d is not there any more")
     approval = await world.ask()
     card = world.outbox.last(f"approval/{approval}")
-    assert "The data set's /d is not there any more." in [item.text for item in card.items]
+    assert "Stands against a start: The data set's /d is not there any more." in card.body
     assert await world.approve(approval) == "Approved. The rollback has begun."
     operation = world.log.get(approval)
     assert operation is not None
@@ -120,4 +120,4 @@ async def test_trainer_at_work_holds_its_own_gpu_and_memory(world: PaperWorld) -
     world.gate.close(GateCheck.GPU_USERS, "GPU 0 is held by process 4000, somebody else's")
     world.gate.close(GateCheck.MEMORY, "the host has 1.0 GiB of memory free, the run used 8.0 GiB")
     approval = await world.ask()
-    assert not [item for item in world.outbox.last(f"approval/{approval}").items if "GPU 0" in item.text]
+    assert not [line for line in world.outbox.last(f"approval/{approval}").body if "GPU 0" in line]
