@@ -11,17 +11,14 @@ from trainmaster.bot.checks.progress import stall_of
 from trainmaster.bot.core.decisions import going_on
 from trainmaster.bot.core.decisions.going_on import AutoResume
 from trainmaster.bot.core.decisions.operation import BOT, OperationKind
-from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import messages
-from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.deaths import Deaths
+from trainmaster.bot.operations.continuation import Continuations
 from trainmaster.bot.operations.new_operation import new_operation
-from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
-from trainmaster.bot.operations.runner import OperationTasks
 from trainmaster.trainer.contract import Heartbeat
 
 _LOG = logging.getLogger(__name__)
@@ -42,13 +39,8 @@ class Hangs:
     clock that jumps makes a run look stalled and stops none. What nobody can see, and what somebody halted with
     SIGSTOP, is left alone."""
 
-    world: World
-    runner: OperationTasks
-    books: Books
-    deaths: Deaths
-    instance: ProcessIdentity
-    make_id: Callable[[], str]
-    notify: Callable[[], None]
+    starts: Continuations
+    """What starts runs that ended: it acts on the same world, writes into the same books."""
     checks: CheckLimits
     steady: Callable[[], float]
     _still: dict[str, _Still] = field(default_factory=dict)
@@ -59,13 +51,13 @@ class Hangs:
         Raises:
             StoreError: the journal cannot be read or written; nothing was stopped.
         """
-        limits = self.world.limits.going_on
-        if self.deaths.mode is not AutoResume.AUTO or not limits.stop_hangs:
+        limits = self.starts.world.limits.going_on
+        if self.starts.deaths.mode is not AutoResume.AUTO or not limits.stop_hangs:
             return
-        for seen in self.world.runs.all():
-            if self._hangs(seen) is None or self.deaths.why_not_hung(seen):
+        for seen in self.starts.world.runs.all():
+            if self._hangs(seen) is None or self.starts.deaths.why_not_hung(seen):
                 continue
-            view = await self.world.runs.refresh(seen.run)
+            view = await self.starts.world.runs.refresh(seen.run)
             why = self._hangs(view) if view is not None else None
             if view is not None and why is not None:
                 try:
@@ -82,28 +74,28 @@ class Hangs:
             return None
         if not _alive(view.process):
             return None
-        stall = stall_of(view, self.checks, self.world.clock.now())
+        stall = stall_of(view, self.checks, self.starts.world.clock.now())
         still_s = now_s - known.since_s
         if stall is None or still_s < stall.timeout_s:
             return None
         return f"no progress for {duration(still_s)} in {stall.phase.value.replace('_', ' ')}"
 
     def _stop(self, view: RunView, why: str) -> None:
-        refuse_unless_ours(view, self.instance.host)
+        refuse_unless_ours(view, self.starts.instance.host)
         refuse_foreign_process(view)
-        now = self.world.clock.now()
+        now = self.starts.world.clock.now()
         operation = new_operation(
-            view, OperationKind.STOP, BOT, self.instance, now, operation_id=self.make_id(), channel=None
+            view, OperationKind.STOP, BOT, self.starts.instance, now, operation_id=self.starts.make_id(), channel=None
         )
         operation = replace(operation, notes=((going_on.HANG, why),))
         detail = {"attempt": view.attempt, "state": view.state.value, "why": why, "operation": operation.id}
-        self.books.audit.append(BOT, "stop.begin", view.run, detail, now)
-        with self.books.transactions.transaction():
-            if not self.books.operations.create(operation):
+        self.starts.books.audit.append(BOT, "stop.begin", view.run, detail, now)
+        with self.starts.books.transactions.transaction():
+            if not self.starts.books.operations.create(operation):
                 return  # somebody was faster
-            self.books.outbox.put(operation.card, messages.progress(operation))
-        self.runner.start(operation)
-        self.notify()
+            self.starts.books.outbox.put(operation.card, messages.progress(operation))
+        self.starts.runner.start(operation)
+        self.starts.notify()
 
 
 def _alive(process: ProcessFact | None) -> bool:

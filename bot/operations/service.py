@@ -117,17 +117,6 @@ class Operations:
             make_id=self.make_id,
         )
         self._timers = Timers(world=self.world, books=books, resumes=self._resumes, host=self.instance.host)
-        self._hangs = Hangs(
-            world=self.world,
-            runner=self._runner,
-            books=books,
-            deaths=self.looks.deaths,
-            instance=self.instance,
-            make_id=self.make_id,
-            notify=self.notify,
-            checks=self.looks.checks,
-            steady=self.steady,
-        )
         self._continuations = Continuations(
             world=self.world,
             runner=self._runner,
@@ -137,6 +126,7 @@ class Operations:
             make_id=self.make_id,
             notify=self.notify,
         )
+        self._hangs = Hangs(starts=self._continuations, checks=self.looks.checks, steady=self.steady)
         self._stops = Stops(
             world=self.world,
             runner=self._runner,
