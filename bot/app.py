@@ -43,6 +43,8 @@ _HOME_EVERY_S = 15.0
 """So long several changes wait to be shown at once."""
 _MAX_CONNECT_PAUSE_S = 30.0
 _PAGE_EVERY_S = 5.0
+_PURGE_EVERY_S = 3600.0
+"""Where nothing is old, a purge is a few queries; a bot that is restarted every day must come to it."""
 _FAREWELL_S = 5.0
 """At shutdown the outbox gets this long; what is left is sent at the next start."""
 
@@ -196,6 +198,7 @@ class App:
         self._schedule.every(min(every_s, 10.0), "look at itself", self._look_at_itself, timeout_s=60.0)
         self._schedule.every(_HOME_EVERY_S, "refresh Home", self.connection.refresh_homes, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
+        self._schedule.every(_PURGE_EVERY_S, "purge", self._parts.purge.run, timeout_s=_PURGE_EVERY_S / 2)
         if self._parts.pager is not None:
             self._schedule.every(_PAGE_EVERY_S, "page", self._parts.pager.tick, timeout_s=120.0)
         if self._metrics is not None:

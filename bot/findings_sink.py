@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from trainmaster.bot.alerting.dedup import NotifyReason
-from trainmaster.bot.alerting.pipeline import AlertPipeline, LookOutcome
+from trainmaster.bot.alerting.outcome import LookOutcome
+from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.sketches import sketch_of
@@ -20,6 +22,9 @@ from trainmaster.bot.storage.file import SetAside
 
 _LOG = logging.getLogger(__name__)
 
+GATHER_S = 0.5
+"""The news of a run that other runs may share wait so long for theirs. A look at all runs takes less; what comes later
+still goes into the same message."""
 OWN = "trainmaster"
 """The run that findings about the bot itself belong to."""
 
@@ -47,6 +52,7 @@ class FindingsSink:
         self._pictures = pictures
         self._began_ts = clock.now()
         self._happened: list[Finding] = []
+        self._settling: asyncio.TimerHandle | None = None
         self._look_at_file()
 
     def process(self, view: RunView, findings: Sequence[Finding], unjudged: frozenset[CheckName], now: float) -> None:
@@ -64,7 +70,10 @@ class FindingsSink:
             outcome = self._pipeline.process(view, findings, now, unjudged=unjudged)
             self.tick()
         if outcome.told:
-            self._notify()
+            if outcome.may_be_joined:
+                self._settle_soon()
+            else:
+                self._notify()
             self._illustrate(view, findings, outcome, now)
 
     def _illustrate(self, view: RunView, findings: Sequence[Finding], outcome: LookOutcome, now: float) -> None:
@@ -78,6 +87,28 @@ class FindingsSink:
             if sketch is not None:
                 with contextlib.suppress(StoreError):  # the message stands without, and the next look tells the fault
                     self._pictures.want(decision.fingerprint, sketch, now)
+
+    def _settle_soon(self) -> None:
+        """The delivery wakes when the runs of this round have been looked at: a trouble of many runs calls people once,
+        and by its own name."""
+        if self._settling is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # nobody delivers meanwhile
+            self._settle()
+        else:
+            self._settling = loop.call_later(GATHER_S, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        if not self._database.open:
+            return
+        try:
+            self._pipeline.settle(self._clock.now())
+        except StoreError as error:  # the next tick writes it
+            _LOG.error("%s", error)
+        self._notify()
 
     def happened(self, finding: Finding) -> None:
         """Something about the bot itself, told at the next :meth:`tick` and once."""

@@ -18,6 +18,7 @@ from trainmaster.bot.alerting.silence import asked_for_quiet
 from trainmaster.bot.alerting.undelivered import Undelivered
 from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.keeping import StorageLimits
 from trainmaster.bot.core.run.card_facts import card_facts
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -61,6 +62,7 @@ from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from trainmaster.bot.storage.pages import PageStore
 from trainmaster.bot.storage.pictures import PictureStore
+from trainmaster.bot.storage.purge import ARCHIVE, Purge
 from trainmaster.bot.storage.seen import SeenStore
 from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
@@ -97,6 +99,7 @@ class Parts:
     notices: Notices
     undelivered: Undelivered
     own_jobs: OwnJobs
+    purge: Purge
     pager: Pager | None
     pictures: Pictures
     """None where nobody is called beyond Slack."""
@@ -279,6 +282,13 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             held_back_s=wires.held_back_s,
         ),
         own_jobs=own_jobs,
+        purge=Purge(
+            database=database,
+            archive=settings.state_dir / ARCHIVE,
+            limits=settings.part(StorageLimits),
+            clock=clock,
+            watched=supervisor.places,
+        ),
         pager=_pager(
             settings,
             alerts=pipeline,

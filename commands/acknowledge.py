@@ -24,7 +24,7 @@ async def ack(invocation: Invocation, context: Context) -> Reply:
     alert = of_run[0] if of_run else await meant_alert(invocation, context)
     user, now = invocation.request.user, context.clock.now()
     with context.together():
-        acked = context.alerts.ack(alert.fingerprint, user, now)
+        acked = context.alerts.ack(acted_on(alert, invocation, context), user, now)
         if acked is None:
             raise CommandError("alert-over", f"“{alert.finding.title}” no longer fires.", "/train alerts")
         unrecorded = on_record(
@@ -80,7 +80,10 @@ async def meant_alert(invocation: Invocation, context: Context) -> Alert:
     for alert in firing:
         if key is not None and alert.fingerprint == key:
             return alert
-    if len(firing) == 1:
+    told_there = [alert for alert in firing if key is not None and alert.told_with == key]
+    if told_there:  # of many that are told in one message, the first is over
+        return told_there[0]
+    if len({alert.told_with or alert.fingerprint for alert in firing}) == 1:
         return firing[0]
     if not firing:
         raise CommandError("no-alert", "no alert is firing.", "/train alerts")
@@ -91,6 +94,13 @@ async def meant_alert(invocation: Invocation, context: Context) -> Alert:
     raise CommandError(
         "which-alert", f"{len(firing)} alerts are firing.", "say it in the thread of the one that is meant"
     )
+
+
+def acted_on(alert: Alert, invocation: Invocation, context: Context) -> str:
+    """Fingerprint of what is acted on. Alerts that are told in one message are meant together, unless it was said in
+    the thread of a run."""
+    key = thread_key(invocation.request, context)
+    return alert.fingerprint if key == card_key(alert.finding.run) else alert.told_with or alert.fingerprint
 
 
 ACK = Command(

@@ -9,7 +9,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.acknowledge import meant_alert
+from trainmaster.commands.acknowledge import acted_on, meant_alert
 from trainmaster.commands.alerts import silence_text
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
 from trainmaster.commands.care import in_public, on_record, word_key
@@ -41,11 +41,13 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
         if view is not None:
             context.alerts.silence_where(user, until_ts, now, run=view.run)
             what, subject = f"every alert of {view.name}, critical ones too", view.run
-        elif alert is None or context.alerts.silence(alert.fingerprint, user, until_ts, now) is None:
-            which = f"“{alert.finding.title}”" if alert is not None else "the alert"
-            raise CommandError("alert-over", f"{which} no longer fires.", "/train alerts")
         else:
-            what, subject = alert.finding.title, alert.finding.run
+            meant = "" if alert is None else acted_on(alert, invocation, context)
+            silenced = context.alerts.silence(meant, user, until_ts, now)
+            if silenced is None:
+                which = f"“{alert.finding.title}”" if alert is not None else "the alert"
+                raise CommandError("alert-over", f"{which} no longer fires.", "/train alerts")
+            what, subject = silenced.finding.title, silenced.finding.run
         unrecorded = on_record(context, user, "alert.silenced", subject, what=what, until_ts=until_ts)
     message = Message(
         title=f"{what}: silent for {duration(seconds)}, until {moment(until_ts)}",

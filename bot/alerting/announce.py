@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from trainmaster.bot.alerting.card import compose_card, compose_line, line_key
 from trainmaster.bot.alerting.compose import compose_alert, compose_word, word_key
+from trainmaster.bot.alerting.compose_group import title_of
 from trainmaster.bot.alerting.dedup import NotifyReason
 from trainmaster.bot.alerting.group import group, window_s
+from trainmaster.bot.alerting.groups import GroupMessages
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.route import route
 from trainmaster.bot.alerting.silence import silencing
@@ -27,9 +29,12 @@ class Announcer:
     The outbox drops nothing, so what is put there counts as told.
     """
 
-    def __init__(self, *, outbox: AlertOutbox, bursts: Bursts, limits: AlertLimits, audience: Audience) -> None:
+    def __init__(
+        self, *, outbox: AlertOutbox, bursts: Bursts, groups: GroupMessages, limits: AlertLimits, audience: Audience
+    ) -> None:
         self._outbox = outbox
         self._bursts = bursts
+        self._groups = groups
         self._limits = limits
         self._audience = audience
 
@@ -43,8 +48,9 @@ class Announcer:
         thread: str | None = None,
     ) -> AlertRecord:
         """The alert is told for the reason ``why``; the record says so. ``thread``: root of the run's thread."""
-        if record.told is None:
-            return self._first(record, now, thread)
+        moves = why in {NotifyReason.REFIRED, NotifyReason.RAISED} and not self._outbox.known(record.alert.fingerprint)
+        if record.told is None or moves:
+            return self._first(record, silences, now, thread)
         alert, told = record.alert, record.told
         way = route(alert, why, told, now=now, limits=self._limits, audience=self._audience)
         after = replace(record, told=_retold(alert, told, why, now, called=told.called or bool(way.mentions)))
@@ -52,12 +58,25 @@ class Announcer:
         self.line(alert)
         if why is NotifyReason.RESOLVED:
             self.hush(alert.fingerprint)
+            if self._in_group(alert):
+                return after  # the group says so, once for all of them
         # A message that does not stand in the channel yet says it all itself, mentions included.
         hushed = why is NotifyReason.RESOLVED and silencing(alert, silences, now).silence is not None
-        if self._outbox.posted(alert.fingerprint) is not None and not hushed:
-            word = compose_word(alert, why, told, now, mentions=way.mentions)
-            self._outbox.put(word_key(alert, why, told), word, thread_of=alert.fingerprint)
+        root = alert.told_with or alert.fingerprint
+        if self._outbox.posted(root) is not None and not hushed:
+            word = compose_word(self._spoken(alert, root), why, told, now, mentions=way.mentions)
+            self._outbox.put(word_key(alert, why, told), word, thread_of=root)
         return after
+
+    def _in_group(self, alert: Alert) -> bool:
+        return alert.told_with is not None or self._groups.leads(alert.fingerprint)
+
+    def _spoken(self, alert: Alert, root: str) -> Alert:
+        """The alert in the words of its group, if it has one."""
+        group = self._groups.of(root) if self._in_group(alert) else None
+        if group is None:
+            return alert
+        return replace(alert, finding=replace(alert.finding, title=title_of(group), body=(), hint="/train alerts"))
 
     def hush(self, fingerprint: str) -> None:
         """Nobody is called any more by what was said of the alert and is still on its way."""
@@ -78,6 +97,9 @@ class Announcer:
         alert, told = record.alert, record.told
         if told is None:
             return
+        if self._in_group(alert):
+            self._groups.changed(alert.told_with or alert.fingerprint)
+            return
         calling = told.called and alert.state is AlertState.FIRING and alert.acked_by is None
         message = compose_alert(
             alert,
@@ -87,8 +109,14 @@ class Announcer:
         )
         self._outbox.put(alert.fingerprint, message)
 
-    def _first(self, record: AlertRecord, now: float, thread: str | None) -> AlertRecord:
-        alert = record.alert
+    def _first(self, record: AlertRecord, silences: Sequence[Silence], now: float, thread: str | None) -> AlertRecord:
+        alert = replace(record.alert, told_with=None)
+        place = self._groups.place(alert, silences, now)
+        if place.leader is not None:
+            told = Told(
+                ts=now, fired_ts=now, times_fired=alert.times_fired, severity=alert.finding.severity, called=False
+            )
+            return replace(record, alert=replace(alert, told=True, told_with=place.leader), told=told)
         since_ts = now - window_s(alert, self._limits, thread=thread)
         burst = self._bursts.told_since(alert.finding.run, alert.finding.check, since_ts)
         grouping = group(alert, burst, self._limits, thread=thread)

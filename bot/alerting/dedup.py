@@ -16,6 +16,8 @@ class NotifyReason(StrEnum):
     """Why something is said, or why not."""
 
     FIRST = "first"
+    JOINED = "joined"
+    """Told in the message of an alert of another run, without a sound of its own."""
     REFIRED = "refired"
     RAISED = "raised"
     ESCALATED = "escalated"
@@ -29,6 +31,8 @@ class NotifyReason(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     NOT_SEEN = "not seen"
     """Slack has not taken the message yet: there is nothing to repeat."""
+    SPOKEN_FOR = "spoken for"
+    """Another alert of the same trouble repeats and escalates for it."""
     UNCHANGED = "unchanged"
 
     @property
@@ -46,7 +50,7 @@ _LOUD = {
     *(NotifyReason.FIRST, NotifyReason.REFIRED, NotifyReason.RAISED),
     *(NotifyReason.ESCALATED, NotifyReason.REPEAT),
 }
-_EDITS = {NotifyReason.CHANGED, NotifyReason.RESOLVED}
+_EDITS = {NotifyReason.CHANGED, NotifyReason.RESOLVED, NotifyReason.JOINED}
 TELLING = frozenset({TrackReason.CHANGED, TrackReason.BACK, TrackReason.RAISED, TrackReason.REFIRED})
 """Changes that the alert's message shows."""
 

@@ -55,6 +55,9 @@ class AlertLimits:
     old_s: float = 60.0
     """An occurrence from more than this before the run was first seen is history: recorded, not told. Covers the time
     between a trainer's first record and the first look at it."""
+    news_s: float = 30 * 86_400.0
+    """What happened longer ago is no news, whether or not it was told: its alert may be in the archive already, which
+    keeps it no shorter."""
     repeat_critical_s: Annotated[float, Setting("s", ge=60)] = 4 * 3600.0
     """A critical condition that nobody acknowledged is told again after this long; Alertmanager's default."""
     repeat_warning_s: Annotated[float, Setting("s", ge=60)] = 24 * 3600.0
@@ -71,6 +74,12 @@ class AlertLimits:
     silence held back. Longer, and the epochs of a fast training would count as one."""
     group_size: int = 3
     """So many alerts of a burst stand in the channel; the others go into the run's thread, without mentions."""
+    together_s: Annotated[float, Setting("s", ge=0)] = 120.0
+    """Alerts of several runs that one trouble may be behind (a host, a mount, a driver, a controller) and that come
+    within this time of one another are told in one message; 0 tells each by itself. Covers looks that time out on a
+    dead mount (20 s), the hold of a warning (30 s) and trainings that stall at different paces."""
+    together_at_most_s: float = 1800.0
+    """What comes later than this after the first of them is told anew, however closely they follow each other."""
     info_window_s: float = 1800.0
     """A report that follows one of its kind within this time goes into the run's thread: epochs of minutes would
     bury the channel, those of hours belong there."""

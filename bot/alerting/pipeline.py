@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from trainmaster.bot.alerting.announce import Announcer
+from trainmaster.bot.alerting.compose_group import as_one
 from trainmaster.bot.alerting.dedup import TELLING, NotifyReason, notify_reason
+from trainmaster.bot.alerting.groups import GroupMessages
 from trainmaster.bot.alerting.inhibit import InhibitReason, inhibit, may_mute
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
-from trainmaster.bot.alerting.silence import SilenceReason, scope_of, silencing
+from trainmaster.bot.alerting.outcome import AlertDecision, LookOutcome
+from trainmaster.bot.alerting.silence import Scope, SilenceReason, scope_of, silencing
 from trainmaster.bot.alerting.stores import AlertOutbox, AlertRecordStore, Silences
+from trainmaster.bot.alerting.together import checks_beside
 from trainmaster.bot.alerting.track import TrackReason, track
 from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
 from trainmaster.bot.core.alerts.alert_record import AlertRecord, severity_rank
@@ -26,29 +30,6 @@ _LOG = logging.getLogger(__name__)
 
 ABOUT_LOOKING = frozenset({CheckName.UNREADABLE, CheckName.CHECK_FAILED})
 """Checks that judge the look itself, and so are judged by every look."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertDecision:
-    """What became of one alert at one look, and why."""
-
-    fingerprint: str
-    change: TrackReason | None
-    reason: NotifyReason | InhibitReason | SilenceReason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookOutcome:
-    """Of one look at one run."""
-
-    decisions: tuple[AlertDecision, ...]
-
-    @property
-    def told(self) -> bool:
-        """Whether the outbox has something new."""
-        return any(
-            isinstance(one.reason, NotifyReason) and (one.reason.loud or one.reason.edits) for one in self.decisions
-        )
 
 
 class AlertPipeline:
@@ -78,7 +59,10 @@ class AlertPipeline:
         self._tended_ts = clock.now() - limits.listed_s
         self._cards_ts: dict[str, float] = {}
         """When a run's card was last looked at."""
-        self._announcer = Announcer(outbox=outbox, bursts=records, limits=limits, audience=audience)
+        self._groups = GroupMessages(records=records, outbox=outbox, limits=limits, audience=audience)
+        self._announcer = Announcer(
+            outbox=outbox, bursts=records, groups=self._groups, limits=limits, audience=audience
+        )
 
     def process(
         self, view: RunView, findings: Sequence[Finding], now: float, *, unjudged: Collection[AnyCheck] = frozenset()
@@ -92,6 +76,7 @@ class AlertPipeline:
             StoreError: nothing of it was stored; the next look repeats it.
         """
         with self._transactions.transaction():
+            findings = [one for one in findings if not self._is_history(one, now)]
             before, live = self._records.look(view.run, findings)
             records = dict(before)
             if _blind(view, findings):
@@ -113,17 +98,21 @@ class AlertPipeline:
             later = {fingerprint for fingerprint, change in changes.items() if change is TrackReason.TOO_SOON}
             self._records.retire(view.run, [one for one in live if one.fingerprint not in later])
             outcome = LookOutcome(decisions=tuple(decisions))
+            self._groups.refresh(self._silences.active(now), now)
             if thread is not None:
-                self._show_card(view, thread, now, told=outcome.told)
+                self._show_card(view, thread, now, told=outcome.told, new=outcome.told_alone)
         return outcome
 
-    def _show_card(self, view: RunView, card: str, now: float, *, told: bool) -> None:
+    def _is_history(self, finding: Finding, now: float) -> bool:
+        return finding.nature is Nature.OCCURRENCE and finding.ts < now - self._limits.news_s
+
+    def _show_card(self, view: RunView, card: str, now: float, *, told: bool, new: bool) -> None:
         """The card comes with the first thing told of a run, so that a hundred old runs make no hundred cards."""
         looked_ts = self._cards_ts.get(view.run)
         if not told and looked_ts is not None and 0 <= now - looked_ts < self._limits.card_edit_s:
             return
         self._cards_ts[view.run] = now
-        if told or self._outbox.known(card):
+        if new or self._outbox.known(card):
             self._announcer.card(view, self.firing(view.run), self._facts(view))
 
     def _decide_all(
@@ -143,8 +132,17 @@ class AlertPipeline:
             )
             after = replace(after, is_open=self._is_open(after, now))
             records[fingerprint] = after
-            decisions.append(AlertDecision(fingerprint=fingerprint, change=change, reason=reason))
-            if after != before.get(fingerprint):
+            decisions.append(
+                AlertDecision(
+                    fingerprint=fingerprint,
+                    change=change,
+                    reason=reason,
+                    shared=bool(checks_beside(after.alert.finding.check)),
+                )
+            )
+            # History that nobody heard of is history at the next start too: a thousand old runs cost no writes.
+            unheard = change is TrackReason.OLD and fingerprint not in before
+            if after != before.get(fingerprint) and not unheard:
                 self._records.save(after)
                 _LOG.info("%s: %s; %s", fingerprint, change or "unchanged", reason)
         return decisions
@@ -164,11 +162,28 @@ class AlertPipeline:
             alert,
             change,
             record.told,
-            sent_ts=self._outbox.sent_ts(alert.fingerprint) if record.told else None,
+            sent_ts=self._outbox.sent_ts(alert.told_with or alert.fingerprint) if record.told else None,
             now=now,
             limits=self._limits,
             audience=self._audience,
         )
+        if why in {NotifyReason.ESCALATED, NotifyReason.REPEAT}:
+            voice = self._groups.voice(record)
+            if voice is None:
+                return NotifyReason.SPOKEN_FOR, record
+            if voice != record:
+                again = notify_reason(
+                    alert,
+                    change,
+                    voice.told,
+                    sent_ts=self._outbox.sent_ts(alert.told_with or alert.fingerprint),
+                    now=now,
+                    limits=self._limits,
+                    audience=self._audience,
+                )
+                if again is not why:
+                    return again, record
+                record = voice
         if why.loud:
             muted = self._muted(alert, records, silences, now)
             if muted is not None:
@@ -179,7 +194,13 @@ class AlertPipeline:
                     self._announcer.edit(record, silences, now)
                 return muted, record
         if why.loud or why is NotifyReason.RESOLVED:
-            return why, self._announcer.say(record, why, silences, now, thread=thread)
+            said = self._announcer.say(record, why, silences, now, thread=thread)
+            joined = said.alert.told_with is not None and why in {
+                NotifyReason.FIRST,
+                NotifyReason.REFIRED,
+                NotifyReason.RAISED,
+            }
+            return NotifyReason.JOINED if joined else why, said
         if why.edits:
             self._announcer.edit(record, silences, now)
         return why, record
@@ -212,34 +233,63 @@ class AlertPipeline:
         record = self._records.get(fingerprint)
         return record.alert if record is not None else None
 
+    def troubles(self) -> tuple[Alert, ...]:
+        """What fires, with the alerts that are told in one message as one."""
+        firing = self.firing()
+        leaders = {one.told_with for one in firing if one.told_with is not None}
+        as_ones = [as_one(group) for leader in sorted(leaders) if (group := self._groups.of(leader)) is not None]
+        return (*(one for one in firing if one.told_with is None and one.fingerprint not in leaders), *as_ones)
+
+    def trouble(self, fingerprint: str) -> Alert | None:
+        """The alert as it is, firing or not, as :meth:`troubles` has it; None when there never was one."""
+        record, group = self._records.get(fingerprint), self._groups.of(fingerprint)
+        if record is None:
+            return None
+        return record.alert if group is None else as_one(group)
+
     def silenced(self, alert: Alert) -> bool:
         """Whether somebody asked not to hear of it now."""
         now = self._clock.now()
         return silencing(alert, self._silences.active(now), now).silence is not None
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
+        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it. The alert in whose message others are
+        told stands for all of them; the answer says how many."""
         with self._transactions.transaction():
-            record = self._records.get(fingerprint)
-            if record is None or record.alert.state is not AlertState.FIRING:
-                return None
-            if record.alert.acked_by is None:
-                record = replace(record, alert=replace(record.alert, acked_by=user, acked_ts=now))
-                record = replace(record, is_open=self._is_open(record, now))
-                self._records.save(record)
-                self._announcer.edit(record, self._silences.active(now), now)
-                self._announcer.hush(fingerprint)
-                self._announcer.line(record.alert)
-                self._cards_ts.pop(record.alert.finding.run, None)
+            group = self._groups.of(fingerprint)
+            if group is None:
+                return self._ack(fingerprint, user, now)
+            acked = [self._ack(one.fingerprint, user, now) for one in group.firing]
+            self._groups.refresh(self._silences.active(now), now)
+            self._announcer.hush(fingerprint)
+        after = self._groups.of(fingerprint)
+        return as_one(after or group) if any(acked) else None
+
+    def _ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
+        record = self._records.get(fingerprint)
+        if record is None or record.alert.state is not AlertState.FIRING:
+            return None
+        if record.alert.acked_by is None:
+            record = replace(record, alert=replace(record.alert, acked_by=user, acked_ts=now))
+            record = replace(record, is_open=self._is_open(record, now))
+            self._records.save(record)
+            self._announcer.edit(record, self._silences.active(now), now)
+            self._announcer.hush(fingerprint)
+            self._announcer.line(record.alert)
+            self._groups.refresh(self._silences.active(now), now)
+            self._cards_ts.pop(record.alert.finding.run, None)
         return record.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
-        """See :class:`alert_book.Alerts`. Nothing worse than the alert is now is covered."""
+        """See :class:`alert_book.Alerts`. Nothing worse than the alert is now is covered. The alert in whose message
+        others are told stands for all of them."""
         with self._transactions.transaction():
             record = self._records.get(fingerprint)
             if record is None:
                 return None
-            scope = scope_of(record.alert)
+            group = self._groups.of(fingerprint)
+            scope = Scope(fingerprint=fingerprint) if group is not None else scope_of(record.alert)
+            meant = record.alert if group is None else as_one(group)
             silence = self._silences.add(
                 until_ts=until_ts,
                 by=user,
@@ -247,11 +297,12 @@ class AlertPipeline:
                 fingerprint=scope.fingerprint,
                 run=scope.run,
                 check=scope.check,
-                max_severity=record.alert.finding.severity,
+                max_severity=meant.finding.severity,
             )
             self._show(silence, now)
             self._edit(record, now)
-        return record.alert
+            self._groups.refresh(self._silences.active(now), now)
+        return meant
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
@@ -265,6 +316,7 @@ class AlertPipeline:
             for one in ended:
                 self._show(one, now)
             self._edit(record, now)
+            self._groups.refresh(self._silences.active(now), now)
         return record.alert if ended else None
 
     def silence_where(
@@ -295,8 +347,14 @@ class AlertPipeline:
         with self._transactions.transaction():
             for one in ended:
                 self._show(one, now)
+            written = self._groups.settle(self._silences.active(now), now)
         self._tended_ts = now
-        return bool(ended)
+        return bool(ended) or written
+
+    def settle(self, now: float) -> None:
+        """Every message about many runs names all of them."""
+        with self._transactions.transaction():
+            self._groups.settle(self._silences.active(now), now)
 
     def _edit(self, record: AlertRecord, now: float) -> None:
         if record.alert.state is AlertState.FIRING:
@@ -308,6 +366,7 @@ class AlertPipeline:
         for record in self._records.firing(silence.run, now - self._limits.listed_s):
             if silence.covers(record.alert, silence.created_ts):
                 self._announcer.edit(record, silences, now)
+        self._groups.refresh(silences, now)
 
 
 def _blind(view: RunView, findings: Sequence[Finding]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from trainmaster.bot.core.alerts.alert_record import AlertRecord
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, Leader, Said
 from trainmaster.bot.core.alerts.delivery import Delivery
 from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.alerts.silence import Silence
@@ -45,7 +45,43 @@ class Bursts(Protocol):
         ...
 
 
-class AlertRecordStore(AlertRecords, Bursts, Protocol):
+class Groups(Protocol):
+    """Which alerts are told in the message of which other one."""
+
+    def get(self, fingerprint: str) -> AlertRecord | None:
+        """The record of one alert."""
+        ...
+
+    def save(self, record: AlertRecord) -> None:
+        """The record is stored."""
+        ...
+
+    def leaders(self, checks: Collection[str], since_ts: float) -> Sequence[Leader]:
+        """The firing alerts of these checks with a message of their own that was told since then, oldest first."""
+        ...
+
+    def members(self, leader: str, since_ts: float) -> Sequence[AlertRecord]:
+        """The alerts told in the message of ``leader`` that fire, or were told since then, oldest first."""
+        ...
+
+    def num_members(self, leader: str) -> int:
+        """How many alerts were ever told in the message of ``leader``."""
+        ...
+
+    def speaker(self, leader: str) -> str | None:
+        """The first of the group's alerts that fires and that nobody has; the leader before all others."""
+        ...
+
+    def said(self, leader: str) -> Said:
+        """What was said of the group so far."""
+        ...
+
+    def groups(self, since_ts: float) -> Sequence[str]:
+        """The leaders of what fires and was told in another alert's message since then."""
+        ...
+
+
+class AlertRecordStore(AlertRecords, Bursts, Groups, Protocol):
     """Alerts, and what was told of them lately."""
 
 
@@ -100,6 +136,11 @@ class AlertOutbox(Outbox, Protocol):
 
     def known(self, key: str) -> bool:
         """Whether the key was ever put."""
+        ...
+
+    def withdraw(self, key: str) -> bool:
+        """Whether the message is forgotten: it was never sent, may not be about to stand in its channel, and nothing is
+        to be said in its thread."""
         ...
 
     def hush(self, prefix: str) -> None:

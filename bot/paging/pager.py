@@ -33,16 +33,16 @@ _HELD: Final = "held-back"
 class PagedAlerts(Protocol):
     """What the pager asks of the alerts."""
 
-    def firing(self, run: str | None = None) -> Sequence[Alert]:
-        """Those of one run or of all."""
+    def troubles(self) -> Sequence[Alert]:
+        """What fires; of many alerts with one trouble behind them, one."""
         ...
 
     def silenced(self, alert: Alert) -> bool:
         """Whether somebody asked not to hear of it."""
         ...
 
-    def alert(self, fingerprint: str) -> Alert | None:
-        """The alert as it is, firing or not."""
+    def trouble(self, fingerprint: str) -> Alert | None:
+        """It as it is, firing or not."""
         ...
 
 
@@ -120,7 +120,7 @@ class Pager:
     async def _decide(self) -> None:
         now = self._clock.now()
         busy: frozenset[str] | None = None
-        for alert in self._alerts.firing():
+        for alert in self._alerts.troubles():
             why = page_reason(
                 alert,
                 sent_ts=self._ways.sent_ts(alert.fingerprint),
@@ -150,7 +150,7 @@ class Pager:
     def _resolve(self) -> None:
         now = self._clock.now()
         for page in self._pages.unresolved():
-            alert = self._alerts.alert(page.fingerprint)
+            alert = self._alerts.trouble(page.fingerprint)
             fires = alert is not None and alert.state is AlertState.FIRING and alert.times_fired == page.times_fired
             if alert is not None and fires and not (alert.acked_by is not None and page.sent_ts is None):
                 continue

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
+from trainmaster.bot.core.keeping import StorageLimits
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.storm import StormLimits
 from trainmaster.bot.core.setting import Setting
@@ -174,6 +175,7 @@ LIMITS: Final[tuple[type, ...]] = (
     OwnJobLimits,
     AlertLimits,
     PagingLimits,
+    StorageLimits,
 )
 """The classes in which the parts of the bot declare their settings, in the order of ``.env.example``."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
-from trainmaster.bot.core.alerts.alert_record import AlertRecord, Told
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, Leader, Said, Told
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.storage.codec import decode_finding, encode_finding, sql_text
 from trainmaster.bot.storage.database import Database
@@ -18,7 +18,7 @@ _MAX_PARAMETERS = 500
 _COLUMNS = (
     *("fingerprint", "run", "check_name", "state", "severity", "finding", "since_ts", "updated_ts", "resolved_ts"),
     *("acked_by", "acked_ts", "told", "times_fired", "told_ts", "told_fired_ts", "told_times_fired", "told_severity"),
-    *("num_repeats", "num_escalations", "called", "is_open"),
+    *("num_repeats", "num_escalations", "called", "is_open", "told_with"),
 )
 # An upsert and no REPLACE: the rowid stays, and with it the order in which alerts were first seen.
 _SAVE = (
@@ -28,6 +28,10 @@ _SAVE = (
 _FIRING = (
     "SELECT * FROM alerts WHERE state = 'firing'"
     " AND (is_open = 1 OR (since_ts >= ? AND severity <> 'info' AND acked_by IS NULL))"
+)
+_LEADERS = (
+    "SELECT *, (SELECT MAX(told_fired_ts) FROM alerts AS one WHERE one.told_with = alerts.fingerprint) AS joined_ts"
+    " FROM alerts WHERE told_with IS NULL AND told_fired_ts >= ? AND state = 'firing'"
 )
 _SEVERITIES = {member.value: member for member in Severity}
 
@@ -91,6 +95,7 @@ class AlertStore:
                 *((told.ts, told.fired_ts, told.times_fired, told.severity.value) if told else (None,) * 4),
                 *((told.num_repeats, told.num_escalations, told.called) if told else (0, 0, 0)),
                 record.is_open,
+                None if alert.told_with is None else sql_text(alert.told_with),
             ),
         )
         memory.revision = next(self._revisions)
@@ -125,6 +130,59 @@ class AlertStore:
             (sql_text(run), sql_text(check), since_ts),
         )
         return tuple(_records(rows))
+
+    def leaders(self, checks: Collection[str], since_ts: float) -> tuple[Leader, ...]:
+        """The alerts of these checks with a message of their own that was told since then, oldest first."""
+        marks = ", ".join("?" * len(checks))
+        rows = self._database.rows(
+            f"{_LEADERS} AND check_name IN ({marks}) ORDER BY told_fired_ts, rowid",
+            (since_ts, *(sql_text(one) for one in checks)),
+        )
+        return tuple(Leader(record=record, joined_ts=row["joined_ts"]) for row in rows for record in _records([row]))
+
+    def members(self, leader: str, since_ts: float) -> tuple[AlertRecord, ...]:
+        """The alerts that are told in the message of ``leader`` and fire, or were told since then, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM alerts WHERE told_with = ? AND (state = 'firing' OR told_fired_ts >= ?)"
+            " ORDER BY told_fired_ts, rowid",
+            (sql_text(leader), since_ts),
+        )
+        return tuple(_records(rows))
+
+    def num_members(self, leader: str) -> int:
+        """How many alerts were ever told in the message of ``leader``."""
+        return int(self._database.rows("SELECT COUNT(*) FROM alerts WHERE told_with = ?", (sql_text(leader),))[0][0])
+
+    def speaker(self, leader: str) -> str | None:
+        """The first alert of the group that fires and that nobody has; the leader before all others."""
+        free = "state = 'firing' AND resolved_ts IS NULL AND acked_by IS NULL"
+        rows = self._database.rows(
+            f"SELECT fingerprint FROM alerts WHERE fingerprint = ? AND {free}",  # noqa: S608 - a constant
+            (sql_text(leader),),
+        ) or self._database.rows(
+            f"SELECT fingerprint FROM alerts WHERE told_with = ? AND {free}"  # noqa: S608 - a constant
+            " ORDER BY told_fired_ts, rowid LIMIT 1",
+            (sql_text(leader),),
+        )
+        return rows[0]["fingerprint"] if rows else None
+
+    def said(self, leader: str) -> Said:
+        """What was said of the group so far."""
+        row = self._database.rows(
+            "SELECT MAX(told_ts) AS ts, MAX(num_escalations) AS escalations, MAX(num_repeats) AS repeats"
+            " FROM alerts WHERE fingerprint = ? OR told_with = ?",
+            (sql_text(leader), sql_text(leader)),
+        )[0]
+        return Said(ts=row["ts"] or 0.0, num_escalations=row["escalations"] or 0, num_repeats=row["repeats"] or 0)
+
+    def groups(self, since_ts: float) -> tuple[str, ...]:
+        """The leaders of everything that fires and was told in another alert's message since then."""
+        rows = self._database.rows(
+            "SELECT DISTINCT told_with FROM alerts WHERE told_with IS NOT NULL AND state = 'firing'"
+            " AND (is_open = 1 OR told_fired_ts >= ?)",
+            (since_ts,),
+        )
+        return tuple(row["told_with"] for row in rows)
 
     def told_counts(self, since_ts: float) -> dict[str, tuple[int, int]]:
         """By run, how many alerts (beyond information) were told since then, and how many of those have an owner."""
@@ -186,6 +244,7 @@ def _standing(row: sqlite3.Row) -> AlertRecord:
             acked_by=row["acked_by"],
             acked_ts=row["acked_ts"],
             told=bool(row["told"]),
+            told_with=row["told_with"],
             times_fired=row["times_fired"],
         ),
         told=told,

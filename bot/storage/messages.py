@@ -143,6 +143,17 @@ class MessageStore:
         """Whether the key was ever put."""
         return bool(self._database.rows("SELECT 1 FROM messages WHERE key = ?", (sql_text(key),)))
 
+    def withdraw(self, key: str) -> bool:
+        """Whether the message is forgotten: it was never sent, may not be about to stand in its channel, and nothing is
+        to be said in its thread."""
+        name = sql_text(key)
+        cursor = self._database.execute(
+            "DELETE FROM messages WHERE key = ? AND ts IS NULL AND maybe_ts IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM messages AS answer WHERE answer.thread_key = ?)",
+            (name, name),
+        )
+        return cursor.rowcount > 0
+
     def hush(self, prefix: str) -> None:
         """What was put under a key that begins so and does not stand in the channel yet mentions nobody any more."""
         start = sql_text(prefix)

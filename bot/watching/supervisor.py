@@ -178,6 +178,10 @@ class Supervisor:
         self._look_faults = {run: fault for run, fault in taken if fault is not None}
         return taken
 
+    def places(self) -> tuple[str, ...]:
+        """What is watched: run directories, and the records of adopted runs."""
+        return tuple(str(one) for one in self._readers)
+
     def oldest_check_ts(self) -> float | None:
         """When the run that has waited longest for its turn was last checked; None when there is no run."""
         return min(self._checked_ts.values(), default=None)

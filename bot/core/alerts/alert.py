@@ -30,6 +30,9 @@ class Alert:
     acked_by: str | None = None
     acked_ts: float | None = None
     told: bool = False
+    told_with: str | None = None
+    """Fingerprint of the alert in whose message this one is told, since one trouble is behind both; None when it has a
+    message of its own."""
     times_fired: int = 1
 
     @property

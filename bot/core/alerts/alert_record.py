@@ -38,3 +38,21 @@ class AlertRecord:
     alert: Alert
     told: Told | None = None
     is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leader:
+    """An alert with a message of its own. ``joined_ts`` is when another alert was last told in that message; None when
+    none ever was."""
+
+    record: AlertRecord
+    joined_ts: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """Of a group of alerts that are told in one message: the newest word, and the most that any of them said."""
+
+    ts: float
+    num_escalations: int
+    num_repeats: int

@@ -12,7 +12,8 @@ from trainmaster.bot.core.alerts.finding import Severity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """Covers the alerts that match every part that is given; ``check`` is a pattern such as ``disk*``. Never covers
+    """Covers the alerts that match every part that is given; ``check`` is a pattern such as ``disk*``, and
+    ``fingerprint`` names an alert and with it those that are told in its message. Never covers
     what is worse than ``max_severity``: who silences a warning has not heard of the critical alert that follows it.
 
     It delays and does not swallow: what still holds when it ends, and each warning that happened meanwhile, is told
@@ -34,7 +35,7 @@ class Silence:
         return (
             now < self.until_ts
             and severity_rank(finding.severity) <= severity_rank(self.max_severity)
-            and self.fingerprint in {None, alert.fingerprint}
+            and self.fingerprint in {None, alert.fingerprint, alert.told_with}
             and self.run in {None, finding.run}
             and (self.check is None or fnmatchcase(finding.check, self.check))
         )

@@ -204,3 +204,8 @@ def test_refuge_is_not_taken_twice_nor_within_a_transaction(path: Path) -> None:
         assert not database.take_refuge(FAULT)
     assert database.take_refuge(FAULT)
     assert not database.take_refuge(FAULT)
+
+
+def test_each_step_of_the_schema_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:3] for path in (Path(__file__).parents[4] / "bot" / "storage").glob("*.sql")]
+    assert sorted(set(numbers)) == sorted(numbers)
