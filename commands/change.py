@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trainmaster.bot.core.conversation.message import Reply
-from trainmaster.bot.core.decisions.order import ChangeSettings
+from trainmaster.bot.core.decisions.order import ChangeRecipe
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
 
@@ -33,7 +33,7 @@ async def _ask(invocation: Invocation, context: Context, pairs: Sequence[tuple[s
     request = invocation.request
     thread_of = thread_key(request, context)
     seen = thread_of is not None or await context.roles.reaches(request.channel)
-    order = ChangeSettings(
+    order = ChangeRecipe(
         run=view.run,
         user=request.user,
         channel=request.channel if seen else None,

@@ -10,7 +10,7 @@ from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import DecisionOutcome
 from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation, OperationKind, Step
-from trainmaster.bot.core.decisions.order import ChangeSettings, Decide
+from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -41,7 +41,7 @@ class Changes:
     instance: ProcessIdentity
     make_id: Callable[[], str]
 
-    async def ask(self, view: RunView, order: ChangeSettings) -> Reply:
+    async def ask(self, view: RunView, order: ChangeRecipe) -> Reply:
         """The question stands in the channel with a card.
 
         Raises:

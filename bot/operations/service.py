@@ -12,7 +12,7 @@ from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.operation import IntentKind, Operation
 from trainmaster.bot.core.decisions.order import (
     BringBack,
-    ChangeSettings,
+    ChangeRecipe,
     ContinueRun,
     Decide,
     Order,
@@ -168,7 +168,7 @@ class Operations:
                 return await self._bring_back(order)
             case PauseRun() | ResumeLater():
                 return await self._rest(order)
-            case ChangeSettings():
+            case ChangeRecipe():
                 return await self._change(order)
             case ShowCheckpoints() | ShowArchives() | ShowAudit():
                 return await self._show(order)
@@ -271,7 +271,7 @@ class Operations:
         looking = isinstance(order, ShowCheckpoints)
         return await (self._records.checkpoints(view) if looking else self._records.archives(view))
 
-    async def _change(self, order: ChangeSettings) -> Reply:
+    async def _change(self, order: ChangeRecipe) -> Reply:
         """The question stands in the channel with its card."""
         view = await self._view(order.run)
         self._refuse_if_busy(view)

@@ -59,7 +59,7 @@ class ResumeRun(RunOrder):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeSettings(RunOrder):
+class ChangeRecipe(RunOrder):
     """People on call shall be asked whether the run goes on with these settings, as (name, value)."""
 
     settings: tuple[tuple[str, str], ...]
@@ -130,7 +130,7 @@ Order = (
     | StopAfterEpoch
     | ContinueRun
     | ResumeRun
-    | ChangeSettings
+    | ChangeRecipe
     | PauseRun
     | ResumeLater
     | ShowCheckpoints

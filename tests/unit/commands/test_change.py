@@ -11,7 +11,7 @@ from tests.support.clocks import SetClock
 from tests.support.run_dirs import START_TS, WrittenRun
 from tests.support.worlds import CommandWorld, FakeRuns
 from trainmaster.bot.core.conversation.request import Origin, Request
-from trainmaster.bot.core.decisions.order import ChangeSettings
+from trainmaster.bot.core.decisions.order import ChangeRecipe
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.reading.run_files import RunReader
@@ -42,7 +42,7 @@ async def test_settings_are_asked_for_as_typed(
     tmp_path: Path, text: str, settings: tuple[tuple[str, str], ...]
 ) -> None:
     (asked,) = (await _say(tmp_path, text)).operations.asked
-    assert isinstance(asked, ChangeSettings)
+    assert isinstance(asked, ChangeRecipe)
     assert (asked.run, asked.settings) == ("digits-0001", settings)
 
 

@@ -9,14 +9,14 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.decisions.operation import IntentKind
-from trainmaster.bot.core.decisions.order import ChangeSettings, Decide, StopNow
+from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide, StopNow
 from trainmaster.bot.errors import CommandError
 
 LR0 = (("lr0", "0.0002"),)
 
 
 async def ask(world: PaperWorld, *settings: tuple[str, str], user: str = ALICE) -> str:
-    order = ChangeSettings(run=RUN, user=user, settings=settings or LR0)
+    order = ChangeRecipe(run=RUN, user=user, settings=settings or LR0)
     reply = await world.operations.perform(order)
     assert reply.card.startswith("approval/change-")
     return reply.card.removeprefix("approval/")
