@@ -101,7 +101,8 @@ def plain_rng(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
-    """``trainer``, freshly set up, has the tensors of ``state``; its hyper-parameters stay those it was set up with.
+    """``trainer``, freshly set up, has the tensors of ``state``; its hyper-parameters stay those it was set up with,
+    but for a momentum that ``optimizer=auto`` took.
 
     What could not be taken over is returned as text (an optimizer of another class starts over).
 
@@ -118,7 +119,8 @@ def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
         trainer.ema = ModelEMA(trainer.model)
         trainer.ema.ema.load_state_dict(state["ema"])
         trainer.ema.updates = state["ema_updates"]
-    notes += _restore_optimizer(trainer.optimizer, state["optimizer_class"], state["optimizer"])
+    kept = _kept_of_optimizer(vars(trainer.args), state["args"])
+    notes += _restore_optimizer(trainer.optimizer, state["optimizer_class"], state["optimizer"], kept)
     if state["scaler"]:
         trainer.scaler.load_state_dict(state["scaler"])
     trainer.best_fitness = state["best_fitness"]
@@ -127,7 +129,17 @@ def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, kind: str, saved: Mapping[str, Any]) -> list[str]:
+def _kept_of_optimizer(args: Mapping[str, Any], saved: Mapping[str, Any]) -> frozenset[str]:
+    """Hyper-parameters that stay the state's: ``optimizer=auto`` takes a momentum of its own and writes it nowhere."""
+    if any(args.get(name) != saved.get(name) for name in ("optimizer", "momentum", "warmup_epochs")):
+        return frozenset()
+    # What a warm-up left behind in an SGD is the warm-up's matter: only without one is it what auto took.
+    return frozenset({"betas"} if args.get("warmup_epochs") else {"betas", "momentum"})
+
+
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, kind: str, saved: Mapping[str, Any], kept: frozenset[str]
+) -> list[str]:
     if type(optimizer).__name__.lower() != kind.lower():  # Ultralytics takes its name in any case of letters
         return [f"the optimizer is {type(optimizer).__name__} now and was {kind}: its momentum starts over"]
     fresh = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
@@ -135,7 +147,9 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, kind: str, saved: Mappi
         return ["the optimizer's parameter groups are other ones now: its momentum starts over"]
     optimizer.load_state_dict(dict(saved))
     for group, values in zip(optimizer.param_groups, fresh, strict=True):
-        group.update(values)  # load_state_dict brought the old rate, momentum and decay with it
+        # load_state_dict brought the old rate, momentum and decay with it
+        taken = {name: tuple(group[name]) if name == "betas" else group[name] for name in kept & values.keys()}
+        group.update({**values, **taken})
     return []
 
 

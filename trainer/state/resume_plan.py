@@ -35,6 +35,8 @@ PLAN_KEY: Final = "trainmaster_plan"
 NEXT_LEVEL: Final = "next"
 KEEP_THE_COURSE: Final = frozenset({"workers", "device", "plots", "cache", "verbose"})
 """Settings that change nothing about what a run's last epoch was."""
+CHOSEN_BY_AUTO: Final = ("optimizer", "lr0", "warmup_bias_lr")
+"""``optimizer=auto`` overrules what was asked for of these, and writes its choice among the run's arguments."""
 MID_EPOCH_NAMES: Final = ("stop.pt", "snapshot.pt")
 
 
@@ -58,7 +60,12 @@ class ResumePlan:
 
     def as_record(self) -> dict[str, Any]:
         """For the ranks of a DDP run, which make the same plan of it; see :func:`plan_for_rank`."""
-        return {"path": str(self.path), "warmup_from": self.warmup_from, "finishing": self.finishing}
+        return {
+            "path": str(self.path),
+            "warmup_from": self.warmup_from,
+            "finishing": self.finishing,
+            "rows": [dataclasses.asdict(row) for row in self.rows],
+        }
 
 
 class ResumeRefusedError(Exception):
@@ -193,7 +200,7 @@ def plan_for_rank(launched: Mapping[str, Any]) -> ResumePlan:
         state=state,
         epoch=state["epoch"],
         settings=settings,
-        rows=resolve(settings.level, launched["user"], dict(state["args"]), CHECKPOINT),
+        rows=tuple(LayerRow(**row) for row in resumed["rows"]),
         user=launched["user"],
         warmup_from=resumed["warmup_from"],
         lock=None,
@@ -338,6 +345,8 @@ def _with_settings(
         settings = dataclasses.replace(settings, max_norm=None)
     args = {**saved_args, **rest}
     rows = resolve(settings.level, user, args, CHECKPOINT)
+    if settings.level == base.level and "optimizer" not in chosen:
+        rows = tuple(_as_trained(row, saved_args, chosen) for row in rows)
     changed = any(
         row.setting in saved_args and row.value != saved_args[row.setting]
         for row in rows
@@ -358,3 +367,11 @@ def _with_settings(
     user_layers = {row.setting: row.value for row in rows if row.setting in saved_args}
     overrides = {**args, **user_layers, "save_dir": str(layout.root), "resume": False, PLAN_KEY: plan}
     return plan, overrides
+
+
+def _as_trained(row: LayerRow, saved_args: Mapping[str, Any], chosen: Mapping[str, Any]) -> LayerRow:
+    """``row`` with the value that the run was trained with, unless a new one was chosen."""
+    name = row.setting
+    if name not in CHOSEN_BY_AUTO or name in chosen or saved_args.get(name, row.value) == row.value:
+        return row
+    return dataclasses.replace(row, value=saved_args[name], source=CHECKPOINT)

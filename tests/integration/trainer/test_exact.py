@@ -87,6 +87,34 @@ def test_a_killed_exact_run_ends_as_the_one_that_was_not(
     assert [event["from_epoch"] for event in starts] == [None, at // 6 + 1]
 
 
+@pytest.mark.parametrize(
+    "chosen", [{"level": "standard", "optimizer": "auto"}, {"level": "guard"}], ids=["said", "left out"]
+)
+def test_an_exact_run_whose_optimizer_was_chosen_automatically_goes_on_with_that_choice(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any]
+) -> None:
+    made: list[Any] = []
+
+    class Recorded(GuardedDetectionTrainer):
+        def train(self) -> Any:
+            made.append(self)
+            return super().train()
+
+    monkeypatch.setitem(guard.TRAINERS, "detect", Recorded)
+    overrides = settings(epochs=3, exact=True, snapshot_s=0.0001)
+    overrides = {name: value for name, value in overrides.items() if name not in {"optimizer", "momentum"}} | chosen
+    run = killed(overrides, at=9)
+
+    assert main(["resume", str(run)]) == ExitCode.FINISHED
+
+    whole = GuardedDetectionTrainer(overrides={**overrides, "name": "whole"})
+    whole.train()
+    assert not differences(made[0], whole)
+    assert whole.args.lr0 != overrides["lr0"]
+    for resumed, undisturbed in zip(made[0].optimizer.param_groups, whole.optimizer.param_groups, strict=True):
+        assert {**resumed, "params": None} == {**undisturbed, "params": None}
+
+
 def test_samples_name_every_image_they_were_made_of(settings: Callable[..., dict[str, Any]]) -> None:
     class Seen(GuardedDetectionTrainer):
         sources: tuple[Any, ...] = ()

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from tests.integration.trainer.runs import events
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import ExitCode, RunLayout
+from trainmaster.trainer.levels import resolve
 from trainmaster.trainer.run.ranks import VARIABLE
 
 pytestmark = pytest.mark.training
@@ -107,10 +109,11 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
 
     path = layout.states / "stop.pt"
     state = load_state(path)
+    rows = [asdict(row) for row in resolve(state["guard"]["level"], state["user"], state["args"])]
     launched = {
         "settings": state["guard"],
         "user": state["user"],
-        "resumed": {"path": str(path), "warmup_from": 0, "finishing": False},
+        "resumed": {"path": str(path), "warmup_from": 0, "finishing": False, "rows": rows},
     }
     again = {**state["args"], "resume": str(path), "save_dir": str(layout.root)}
     codes, _ = two_ranks(again, tmp_path / "second", resumed=launched)
