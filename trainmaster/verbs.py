@@ -39,7 +39,7 @@ VERBS: Final[dict[str, Verb]] = {
     "catalog": Verb(side=TRAINER, summary="every checkpoint of a run, judged"),
     "plot": Verb(
         side=TRAINER,
-        summary="a picture of a run, an epoch or a bad batch: --epoch N, --incident N",
+        summary="draw a run, --epoch N of it, or its --incident N",
         extra="trainer",
         needs=("matplotlib",),
     ),
