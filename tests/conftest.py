@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -65,6 +65,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     for line in leftovers.told[told:]:
         item.add_report_section("teardown", "left running, ended", line)
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure can be told by a worker whatever stands in it: half a character of a folder's name is spelled out."""
+    report = yield
+    if WORKER and report.longrepr is not None:
+        text = str(report.longrepr)
+        if text.encode("utf-8", "replace").decode("utf-8") != text:
+            report.longrepr = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

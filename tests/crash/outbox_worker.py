@@ -80,7 +80,7 @@ async def work(directory: Path, num_looks: int) -> None:
     print("ready", flush=True)
     first = int(done.read_text(encoding="utf-8") or 0) if done.exists() else 0
     for look in range(first, num_looks):
-        happened = finding("run_crashed", nature=Nature.OCCURRENCE)
+        happened = finding("run_crashed", nature=Nature.OCCURRENCE, ts=clock.now())
         found = [replace(happened, key=f"{number}") for number in range(look + 1)]
         found.append(finding("stalled", title=f"look {look}"))
         view = RunView(directory=directory, name=RUN, ts=clock.now(), first_seen_ts=0.0)

@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = {"trainmaster": "trainmaster", "bot": "trainmaster/bot", "commands": "trainmaster/commands"} | {
     "trainer": "trainmaster/trainer"
 }
-HEAVY: Final = ("torch", "torchvision", "ultralytics", "sklearn")
+HEAVY: Final = ("torch", "torchvision", "ultralytics", "sklearn", "matplotlib")
 """What the extras of the package bring."""
 
 HOSTILE: Final = (

@@ -14,6 +14,7 @@ NEEDY = {
     "train": ("train", "model=yolo11n.yaml", "data=data.yaml", "project=out"),
     "resume": ("resume", "out/run"),
     "replay": ("replay", "out/run", "0001"),
+    "plot": ("plot", "out/run"),
     "selfcheck": ("selfcheck",),
     "demo": ("demo", "--headless"),
     "drill": ("drill",),

@@ -11,7 +11,6 @@ from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unkn
 from trainmaster.trainer.checkpoints.files import DigestError
 from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
 from trainmaster.trainer.copies.copying import Copying
-from trainmaster.trainer.copies.following import follow, leave_the_family
 from trainmaster.trainer.copies.place import CopyError, Folder, below, check_place, shown, wanted_place
 from trainmaster.trainer.copies.taking_back import INTO, TakenBack, is_address, take_back, take_back_if_lost
 from trainmaster.visible import visible
@@ -34,6 +33,8 @@ def main(arguments: Arguments) -> int:
     keep = whole_number(arguments.settings.get("keep"), "keep") or 3
     pid = whole_number(arguments.settings.get("follow"), "follow")
     if pid is not None:
+        from trainmaster.trainer.copies.following import follow, leave_the_family  # noqa: PLC0415 - loads psutil
+
         if "background" in arguments.flags:
             leave_the_family()
         follow(layout, place, keep=keep, pid=pid)

@@ -99,9 +99,9 @@ async def test_history_from_before_the_first_look_is_not_told(world: World) -> N
 async def test_an_acknowledged_alert_names_who_has_it(world: World) -> None:
     await world.start_bot()
     world.run.bad_batch(1, 42, now_s())
-    alert = await world.see("loss is not finite")
+    alert = await world.see("loss is not finite", '"ack"')
     await world.page.click("ben", alert["ts"], "ack", CHANNEL)
-    acked = await world.see("loss is not finite", "cknowledged", "U0BEN")
+    acked = await world.see("loss is not finite", "cknowledged", "U0BEN", '"silence"')
     assert acked["ts"] == alert["ts"]
 
 
@@ -118,8 +118,9 @@ async def test_messages_wait_while_slack_is_away_and_come_when_it_is_back(world:
     world.run.bad_batch(1, 42, now_s())
     await asyncio.sleep(1.5)  # the look and a failed try happen in this time; nothing else can tell
     await world.workspace.come_up()
-    await world.see("loss is not finite", timeout_s=30)
-    assert len([one for one in await world.page.messages(CHANNEL) if "loss is not finite" in text_of(one)]) == 1
+    await world.see("loss is not finite", '"ack"', timeout_s=30)
+    alerts = [one for one in await world.page.messages(CHANNEL) if "loss is not finite" in text_of(one)]
+    assert len([one for one in alerts if '"ack"' in text_of(one)]) == 1
 
 
 async def test_a_second_bot_on_the_same_state_is_refused(world: World) -> None:
