@@ -64,9 +64,9 @@ async def test_a_state_directory_that_can_no_longer_be_made_use_of_is_told(world
     app = await world.start_bot()
     await world.see("Trainmaster can't write its database")
     world.run.bad_batch(1, 42, now_s())
-    alert = await world.see("loss is not finite in epoch 1, batch 42")
+    alert = await world.see("loss is not finite in epoch 1, batch 42", '"ack"')
     await world.page.click("ben", alert["ts"], "ack", CHANNEL)
-    await world.see("loss is not finite", "cknowledged", "U0BEN")
+    await world.see("loss is not finite", "cknowledged", "U0BEN", '"silence"')
     # What a rollback writes before it acts is refused, and so is asking whether one is open.
     with pytest.raises(StoreError, match="cannot be opened"), app.operations.books.transactions.transaction():
         pass
