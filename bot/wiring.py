@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from trainmaster.bot.alerting.limits import AlertLimits
@@ -142,7 +143,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         clock=clock,
         limits=settings.part(AlertLimits),
         audience=audience(settings),
-        facts=lambda view: card_facts(view, operations.planned(view.run), host.fact),
+        facts=lambda view: card_facts(view, _planned(operations, view.run), host.fact),
     )
     driver = driver_of(
         settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
@@ -241,7 +242,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         report_limits=settings.part(ReportLimits),
         host=lambda: host.fact,
         roles=connection.people,
-        planned=operations.planned,
+        planned=partial(_planned, operations),
         questions=books.approvals.pending,
         audit=audit,
         together=database.transaction,
@@ -298,6 +299,14 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         ),
         handler=RequestHandler(context, silence_s=settings.part(AlertLimits).silence_s, notify=notify),
     )
+
+
+def _planned(operations: Operations, run: str) -> tuple[str, ...]:
+    """What is planned for the run, for its card and its status; nothing while the database can't be read: alerts are told all the same."""
+    try:
+        return operations.planned(run)
+    except StoreError:
+        return ()
 
 
 def _pager(settings: Settings, *, alerts: AlertPipeline, pages: PageStore, ways: Ways, clock: Clock) -> Pager | None:
