@@ -302,7 +302,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
 
 
 def _planned(operations: Operations, run: str) -> tuple[str, ...]:
-    """What is planned for the run, for its card and its status; nothing while the database can't be read: alerts are told all the same."""
+    """What a card and status say is planned; nothing while the database can't be read: alerts are told all the same."""
     try:
         return operations.planned(run)
     except StoreError:
