@@ -89,7 +89,6 @@ async def test_held_job_never_starts_and_that_is_told(lab: Lab) -> None:
     await lab.reads("its job never starts by itself: job requeued in held state")
 
 
-@pytest.mark.core
 async def test_kill_of_bot_and_controller_in_the_middle_of_a_resume_leaves_one_trainer(lab: Lab) -> None:
     await lab.says(ANN, "stop now")
     await lab.reads("is stopped")
