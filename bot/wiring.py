@@ -134,7 +134,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     heard_ts: float | None = None
     with contextlib.suppress(StoreError):  # the sink says so
         heard_ts = last_at_work_ts(BotState(database)) if wires.steady is not None else None
-    connection = SlackConnection(_access(settings), seen=SeenStore(database), heard_ts=heard_ts)
+    connection = SlackConnection(slack_access(settings), seen=SeenStore(database), heard_ts=heard_ts)
     pipeline = AlertPipeline(
         records=alerts,
         silences=SilenceStore(database),
@@ -387,7 +387,8 @@ def _own_identity(driver: LocalDriver) -> ProcessIdentity:
     )
 
 
-def _access(settings: Settings) -> SlackAccess:
+def slack_access(settings: Settings) -> SlackAccess:
+    """How the settings reach the workspace."""
     assert settings.slack_bot_token and settings.slack_app_token and settings.alert_channel  # noqa: PT018
     return SlackAccess(
         bot_token=settings.slack_bot_token.get_secret_value(),

@@ -273,6 +273,14 @@ def thread_key(request: Request, context: Context) -> str | None:
     return context.outbox.key_at(request.channel, request.thread_ts) if request.thread_ts else None
 
 
+async def place_of_card(request: Request, context: Context) -> tuple[str | None, str | None]:
+    """Channel and thread for a card on which people decide. Where few would see it, the channel is None, which is the
+    alert channel."""
+    thread_of = thread_key(request, context)
+    seen = thread_of is not None or await context.roles.reaches(request.channel)
+    return request.channel if seen else None, thread_of
+
+
 def run_in_mind(request: Request, context: Context) -> RunView | None:
     """The run that a command without a name would be about, as it was last read; None when there is none."""
     return _from_thread(request, context) or _from_channel(request, context)

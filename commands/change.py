@@ -9,7 +9,17 @@ from typing import Final
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import ChangeRecipe
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.base import (
+    RUN_WORD,
+    Command,
+    Context,
+    Fits,
+    Invocation,
+    Needs,
+    find_run,
+    pattern,
+    place_of_card,
+)
 
 _PAIR: Final = re.compile(r"([A-Za-z_]\w{0,30})\s*=\s*([^\s,;=]{1,40})")
 _PAIRS: Final = r"[A-Za-z_]\w{0,30}\s*=\s*[^\s,;=]{1,40}(?:[\s,;]+[A-Za-z_]\w{0,30}\s*=\s*[^\s,;=]{1,40}){0,9}"
@@ -31,12 +41,11 @@ async def extend(invocation: Invocation, context: Context) -> Reply:
 async def _ask(invocation: Invocation, context: Context, pairs: Sequence[tuple[str, str]]) -> Reply:
     view = await find_run(invocation, context)
     request = invocation.request
-    thread_of = thread_key(request, context)
-    seen = thread_of is not None or await context.roles.reaches(request.channel)
+    channel, thread_of = await place_of_card(request, context)
     order = ChangeRecipe(
         run=view.run,
         user=request.user,
-        channel=request.channel if seen else None,
+        channel=channel,
         thread_of=thread_of,
         settings=tuple(pairs),
     )

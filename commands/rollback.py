@@ -9,7 +9,7 @@ from typing import Final
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.tokens import link
 from trainmaster.bot.core.decisions.order import ProposeRollback
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, place_of_card
 
 _LINK_LOOKS: Final = 20
 _LINK_LOOK_S: Final = 0.1
@@ -20,20 +20,18 @@ async def execute_rollback(invocation: Invocation, context: Context) -> Reply:
     """A plan bound to the world as it is now, and a card on which people on call decide."""
     view = await find_run(invocation, context)
     request = invocation.request
-    thread_of = thread_key(request, context)
-    seen = thread_of is not None or await context.roles.reaches(request.channel)
+    channel, thread_of = await place_of_card(request, context)
     order = ProposeRollback(
         run=view.run,
         user=request.user,
-        # Where few would see the card, it goes to the alert channel.
-        channel=request.channel if seen else None,
+        channel=channel,
         thread_of=thread_of,
         to_epoch=invocation.integer("number"),
         level=invocation.words.get("level"),
         dry_run="dry" in invocation.words or "dry_last" in invocation.words,
     )
     reply = await context.operations.perform(order)
-    return reply if seen or not reply.card else await _with_link(reply, context)
+    return reply if channel is not None or not reply.card else await _with_link(reply, context)
 
 
 async def _with_link(reply: Reply, context: Context) -> Reply:

@@ -41,9 +41,9 @@ from trainmaster.bot.reading.ownership import Ownership, who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.metrics import shown
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
-from trainmaster.bot.slack.chat import OnCallSource
-from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+from trainmaster.bot.slack.connection import SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
+from trainmaster.bot.wiring import slack_access
 from trainmaster.trainer.contract import Phase, is_run_dir
 from trainmaster.visible import visible
 
@@ -253,18 +253,8 @@ def _space(text: str, directory: Path, min_gib: float) -> Item:
 
 
 async def _slack(settings: Settings, now: Callable[[], float]) -> list[Item]:
-    assert settings.slack_bot_token
-    assert settings.slack_app_token
     assert settings.alert_channel
-    connection = SlackConnection(
-        SlackAccess(
-            bot_token=settings.slack_bot_token.get_secret_value(),
-            app_token=settings.slack_app_token.get_secret_value(),
-            api_url=settings.slack_api_url,
-            channel=settings.alert_channel,
-            on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
-        )
-    )
+    connection = SlackConnection(slack_access(settings))
     try:
         signed_in, item = await _attempt("SLACK_BOT_TOKEN", _sign_in(connection))
         items = [item]

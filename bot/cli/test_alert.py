@@ -21,8 +21,8 @@ from trainmaster.bot.paging.apprise_sender import INSTALL, AppriseSender, PageEr
 from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.ports import RateLimited
 from trainmaster.bot.settings.model import Settings, load_settings
-from trainmaster.bot.slack.chat import OnCallSource
-from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+from trainmaster.bot.slack.connection import SlackConnection
+from trainmaster.bot.wiring import slack_access
 
 _ENV_FILE: Final = Path(".env")
 _RESOLVE_AFTER_S: Final = 5.0
@@ -92,18 +92,7 @@ async def tell(settings: Settings, *, ring: bool, resolve_after_s: float) -> Non
     Raises:
         TrainmasterError: as :func:`main`.
     """
-    assert settings.slack_bot_token is not None  # load_settings refuses without
-    assert settings.slack_app_token is not None
-    assert settings.alert_channel is not None
-    connection = SlackConnection(
-        SlackAccess(
-            bot_token=settings.slack_bot_token.get_secret_value(),
-            app_token=settings.slack_app_token.get_secret_value(),
-            api_url=settings.slack_api_url,
-            channel=settings.alert_channel,
-            on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
-        )
-    )
+    connection = SlackConnection(slack_access(settings))
     try:
         await connection.check_token()
         channel = await connection.check_channel(join=True)
