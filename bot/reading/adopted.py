@@ -27,7 +27,7 @@ from trainmaster.bot.reading.adopted_facts import (
     heartbeat_of,
     record_of,
 )
-from trainmaster.bot.reading.console.errors import USER_STOP
+from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import (
     Completed,
     ConsoleFact,
@@ -285,7 +285,7 @@ class AdoptedReader:
 
     def _take_error(self, error: FatalError, now: float) -> Event:
         """Ctrl-C is a stop that a person asked for; any other error ends the attempt as long as no frame follows it."""
-        if error.detail != USER_STOP:
+        if not is_user_stop(error.detail):
             self._fatal = error
             return self._event(EventKind.RUN_CRASHED, now, error=error.detail, traceback=error.text)
         self._state = RunRecordState.STOPPED

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.core.run.facts import LogError
-from trainmaster.bot.reading.console.errors import USER_STOP
+from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import ErrorOrigin, FatalError
+from trainmaster.bot.reading.console.frames import TELLING
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.plain_files import Open, open_plain
 from trainmaster.bot.reading.tail import Cursor, TailNote, read_new
 
-_TELLING: Final = re.compile(
-    rb"rror|xception|Traceback|illed|bort|ault|NCCL|nccl|out of memory|SIG[A-Z]|core dumped|Interrupt|ssert|\*\*\* "
-    rb"|erminated|angup|instruction|fail|Fatal|fatal|\^C|[\xc3-\xd9][\x80-\xbf]|[\xe3-\xed][\x80-\xbf]"
-)
-"""A piece without any of it tells of no crash; nearly all of a log is such pieces, and is not read any further."""
+_TELLING: Final = re.compile(rb"[" + re.escape(TELLING) + rb"]|[\xc3-\xd9][\x80-\xbf]|[\xe3-\xed][\x80-\xbf]")
+"""A piece without any of it tells of no crash: healthy frames, which nearly all of a log is, and they are not read any
+further. Words of other scripts are no bar."""
 _MAX_CARRIED_BYTES: Final = 8192
 _WATCHED_LOOKS: Final = 3
 """A traceback may be written in parts: so many looks after a telling one are read in full as well."""
@@ -72,7 +71,7 @@ class LogErrorReader:
                 digest=f"{zlib.crc32(fact.detail.encode('utf-8', 'replace')):08x}",
             )
             for fact in facts
-            if isinstance(fact, FatalError) and fact.origin is not ErrorOrigin.WRAPPER and fact.detail != USER_STOP
+            if isinstance(fact, FatalError) and fact.origin is not ErrorOrigin.WRAPPER and not is_user_stop(fact.detail)
         )
 
 

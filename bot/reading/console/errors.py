@@ -12,6 +12,7 @@ from trainmaster.bot.reading.console.shells import KILLING, SIGNAL_NAMES
 from trainmaster.bot.reading.console.text import shortened
 
 USER_STOP = "KeyboardInterrupt (user stop)"
+_SAYS_USER_STOP = LazyPattern(r"^KeyboardInterrupt\b|\(SIGINT\)|got signal: 2$|due to control-C event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,8 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
             r"OutOfMemory|out[ _]of[ _]memory|(?:can't|can ?not|could not|unable to|failed to) allocate\b|MemoryError"
             r"|not enough memory|insufficient memory|paging file is too small|bad_alloc|_ALLOC_FAILED"
             r"|MemoryAllocation\b|Invalid buffer size: [\d.]+|CUDA failure 2\b"
-            r"|Unable to find a valid cuDNN algorithm|memory exhausted|memory limit exceeded|out of host memory",
+            r"|Unable to find a valid cuDNN algorithm|memory exhausted"
+            r"|memory allocation of \d+ bytes failed|memory limit exceeded|out of host memory",
             re.IGNORECASE,
         ),
     ),
@@ -66,7 +68,7 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
     ),
 )
 _WRAPPERS = LazyPattern(
-    r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|ExecuteUserScriptError)\b"
+    r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|ExecuteUserScriptError|NativeCommandExitException)\b"
 )
 _ALLOCATION = LazyPattern(r"Tried to allocate [\d.]+ \w+")
 _STATUS = LazyPattern(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(-?\d+)|signal (SIG[A-Z]+)")
@@ -89,6 +91,11 @@ def judge_exception(text: str) -> ErrorVerdict:
         said = "" if "OutOfMemory" in name else f"{message[: allocation.start()].strip(' .')}. "
         detail = f"{name}: {said}{allocation[0]}"
     return ErrorVerdict(kind=kind, origin=ErrorOrigin.MAIN, detail=shortened(detail))
+
+
+def is_user_stop(detail: str) -> bool:
+    """Whether ``detail`` of a fact says that a person pressed Ctrl-C: the run ended early, and did not crash."""
+    return _SAYS_USER_STOP.search(detail) is not None
 
 
 def kind_of(text: str) -> CrashKind:

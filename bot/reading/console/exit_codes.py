@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from trainmaster.bot.reading.console.shells import job_exit_code
+from trainmaster.bot.reading.console.shells import SIGNAL_NAMES, job_exit_code
 
 _NUMBER: Final = r"(-?\d{1,10})(?: ?\(0x([0-9A-Fa-f]{1,8})\))?"
 _INTERRUPTED: Final = _NUMBER + r" ?\(interrupted by signal \d+: ?SIG[A-Z]+\)"
@@ -32,8 +32,33 @@ _LAUNCHERS: Final = (
     r"|^ERROR: Job failed: (?:command terminated with )?exit (?:code|status)"
     rf"|^Command terminated by signal|^Exit status:) *{_NUMBER}"
 )
+_SAID_BY_ANYBODY: Final = (
+    r"(?i)(?:(?:exit|return|status|error)[ _-]?)?\b(?:code|status|exit_status|errno)\b[\s:=]*"
+    r"(-?\d{1,10})(?: ?\(0x[0-9a-f]+\))?[\"')\]]*(?:[.,;].*|\s*[\[(].*)?$"
+    r"|\bexited \((\d+)\)"
+)
+"""Of launchers, runners and schedulers without number. Only codes that a signal made, or Windows' own, are believed:
+of any other the sentence may be about something else."""
+_ENDING: Final = r"(?i)exit|return|\bdied|\bfail|\bend(?:ed|s)\b|\bterminat|\bfinish|\bcomplet|ERR!"
+_SIGNALS: Final = frozenset(SIGNAL_NAMES)
 _HINTS: Final = (
-    *("exit", "Exit", "退出", "結束", "終了", "종료", "sortie", "salida", "saída", "uscita", "выхода", "заверш"),
+    *(
+        "exit",
+        "Exit",
+        "code",
+        "status",
+        "errno",
+        "退出",
+        "結束",
+        "終了",
+        "종료",
+        "sortie",
+        "salida",
+        "saída",
+        "uscita",
+        "выхода",
+        "заверш",
+    ),
     *("wyjścia", "çıkış", "afsluit", "slutkod", "avsluts", "interrupted by signal", "terminated by signal"),
 )
 WINDOWS_CODES: Final = {
@@ -68,4 +93,13 @@ def exit_code_told(text: str) -> int | None:
         code = int(match[1])
         return -code if "terminated by signal" in match[0] else code
     match = re.match(_EDITOR, text) or re.match(_CODE_FIRST, text)
-    return int(match[1]) if match else None
+    return int(match[1]) if match else _said_by_anybody(text)
+
+
+def _said_by_anybody(text: str) -> int | None:
+    match = re.search(_SAID_BY_ANYBODY, text)
+    if match is None or not re.search(_ENDING, text):
+        return None
+    code = int(match[1] or match[2])
+    of_a_signal = code - 128 in _SIGNALS or (code < -1 and -code in _SIGNALS)
+    return code if of_a_signal or code & 0xFFFFFFFF in WINDOWS_CODES else None

@@ -121,12 +121,15 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.EXCEPTION,
-        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel"),
+        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル"),
         (
             r"^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
             r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
             r"|Main process exited, code=dumped"
-            r"|^(?:The )?[Kk]ernel (?:appears to have )?died|^The Kernel crashed while executing"
+            r"|^(?:The )?[Kk]ernel (?:for \S+ )?(?:appears to have )?died|^The Kernel crashed while executing"
+            # an editor tells it in the reader's language
+            r"|\b[Kk]ernel\b.{0,120}(?:abgestürzt|崩溃|損毀|當機|クラッシュ|se bloqueó|s.est bloqué|arresto anomalo"
+            r"|falhou ao executar|аварийно завершил|중단되었습니다|uległo awarii)|カーネル.{0,40}クラッシュ"
         ),
     ),
     (
@@ -136,8 +139,12 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.CUDA_ERROR,
-        ("by GPU node-",),
-        r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)",  # ROCm; it aborts
+        ("by GPU node-", "Aborting with error", "Xid", "fallen off the bus"),
+        # ROCm, which aborts, and the driver of NVIDIA in the log of the machine
+        (
+            r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)"
+            r"|\bQueue \S+ Aborting with error ?: |\bNVRM: Xid |\bGPU has fallen off the bus"
+        ),
     ),
     (CrashKind.DATALOADER, ("bus error enc",), r"^ERROR: Unexpected bus error encountered in worker\."),
     (
@@ -214,15 +221,15 @@ def _death(text: str, line: int) -> ConsoleFact | None:
     if match := _WATCHDOG.search(text) or _TERMINATE.search(text):
         return _fatal(line, kind_of(match[1] or ""), text)
     if _USER_STOP.fullmatch(text):
-        return FatalError(
-            line=line, kind=CrashKind.EXCEPTION, origin=ErrorOrigin.MAIN, detail=USER_STOP, text=shortened(text)
-        )
+        return _user_stop(text, line)
     if match := _REPORTED.search(text):
         said = judge_exception(match[1].rstrip('"'))
         return FatalError(
             line=line, kind=said.kind, origin=ErrorOrigin.WRAPPER, detail=said.detail, text=shortened(text)
         )
     signal = signal_told(text)
+    if signal == "SIGINT":
+        return _user_stop(text, line)
     if signal is not None:
         return _fatal(line, CrashKind.KILLED if signal in KILLING else CrashKind.EXCEPTION, text)
     code = exit_code_told(text)
@@ -230,6 +237,11 @@ def _death(text: str, line: int) -> ConsoleFact | None:
     if verdict is None:
         return None
     return FatalError(line=line, kind=verdict.kind, origin=verdict.origin, detail=verdict.detail, text=shortened(text))
+
+
+def _user_stop(text: str, line: int) -> FatalError:
+    text = shortened(text)
+    return FatalError(line=line, kind=CrashKind.EXCEPTION, origin=ErrorOrigin.MAIN, detail=USER_STOP, text=text)
 
 
 def _fatal(line: int, kind: CrashKind, text: str) -> FatalError:

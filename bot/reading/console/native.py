@@ -26,24 +26,32 @@ _ASSERTIONS: Final = (
     r"^(?P<said>Assertion failed: .+, (?:file|function) .+)",
     r"^(?P<said>Debug Assertion Failed!.*)",
     # glog and TensorFlow: "F0305 01:02:03.123456  4711 a.cc:12] Check failed: ..."
-    r"(?:^|\s)F\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ (?P<name>\S{1,80}):(?P<line>\d+)\] (?P<said>.+)",
+    r"(?:^|\s)F\d{4} \d\d:\d\d:\d{2,10}\.\d+\s+\d+ (?P<name>\S{1,80}):(?P<line>\d+)\] (?P<said>.+)",
+    rf"{_SOURCE}:(?P<line>\d+)\]:? (?P<said>Check failed: .+)",
     r"(?:^|\s)F \S{0,200}?(?P<name>[\w.-]{1,80}):(?P<line>\d+)\] (?P<said>.+)",
 )
 _HINTS: Final = ("ssertion", "] ")
+"""Of :data:`_ASSERTIONS`."""
 _ENDS: Final = (
     r"^Fatal Python error: |^Windows fatal exception: "
     r"|^(?:double free or corruption|free\(\): (?:invalid|double free)|(?:malloc|realloc)\(\): |munmap_chunk\(\): "
     r"|malloc_consolidate\(\): |corrupted (?:double-linked list|size vs\. prev_size))"
-    r"|^\*\*\* (?:Error in|stack smashing detected|buffer overflow detected|Terminating app due to uncaught exception)"
+    r"|^\*\*\* (?:Error in|stack smashing detected|buffer overflow detected|Terminating app due to uncaught exception"
+    r"|SIG[A-Z]+ received at time=|Aborted at \d+ \(unix time\)|Check failure stack trace)"
     r"|\bmalloc: \*\*\* error for object "
     r"|^pure virtual method called|^terminate called without an active exception"
-    r"|^Intel MKL FATAL ERROR: |^LLVM ERROR: |^libgomp: Thread creation failed"
+    # Rust, Go, the sanitizers of compilers, the loader of shared libraries
+    r"|^thread '.{0,80}' (?:\(\d+\) )?(?:panicked at |has overflowed its stack)|^fatal runtime error: "
+    r"|^memory allocation of \d+ bytes failed|^panic: (?=[a-z])|^fatal error: (?:runtime|fault|unexpected signal)\b"
+    r"|^==\d+== ?ERROR: \w+Sanitizer: |^\w+Sanitizer:DEADLYSIGNAL"
+    r"|: symbol lookup error: |: error while loading shared libraries: "
+    r"|^Intel (?:one)?MKL FATAL ERROR: |^LLVM ERROR: |^libgomp: Thread creation failed"
     r"|^OMP: Error #\d+: |^forrtl: (?:severe|error) \(\d+\): "
     r"|\bin another thread when fork\(\) was called\..*Crashing instead"
 )
 _END_HINTS: Final = (
     *("Fatal ", "fatal ", "free", "alloc", "munmap", "corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM"),
-    *("libgomp", "OMP: ", "forrtl", "Crashing"),
+    *("libgomp", "OMP: ", "forrtl", "Crashing", "panic", "overflowed", "Sanitizer", "lookup", "loading", "fatal "),
 )
 _WORKER: Final = r"block: \[.*?\], thread: \[.*?\] *"
 """Thousands of threads of one kernel say the same."""

@@ -34,6 +34,8 @@ _BEGINS: Final = r"[\[,]?\s*[\[{]\s*[\"\[{]"
 _BEHIND_STAMP: Final = r"(?<=[\s\]|:>])(?:\{\s*\"[^\"]{1,64}\"\s*:|\[\s*\")"
 _PRETTY: Final = r'^\s*"([^"]{1,40})"\s*:\s*("(?:[^"\\]|\\.)*")\s*,?\s*$'
 _LOGFMT: Final = r'(?:^|\s)(?:msg|message|log|MESSAGE)=(?:"((?:[^"\\]|\\.)*)"(?=\s|$)|(\S*)\s*$)'
+_LOGFMT_QUOTED: Final = r'(?:^|\s)([\w.@-]{1,40})="((?:[^"\\]|\\.)*)"(?=\s|$)'
+_TRACEBACK: Final = "Traceback (most recent call last):\n"
 _MAX_DEPTH: Final = 8
 _MAX_LEAVES: Final = 500
 _MAX_NESTED: Final = 3
@@ -47,6 +49,8 @@ class LogRecords:
 
     def __init__(self) -> None:
         self._learnt: Path | None = None
+        self._learnt_key: str | None = None
+        """Under which logfmt has the text, where it is none of the known keys."""
 
     def text_of(self, text: str) -> str | None:
         """What was wrapped into the record that ``text`` is; None when it is none, or holds nothing of the kind."""
@@ -68,9 +72,20 @@ class LogRecords:
         if match := re.match(_PRETTY, text):
             value = _loaded(match[2]) if _bare_key(match[1]) in _RANK else None
             return value if isinstance(value, str) else None
-        if "=" in text and (match := re.search(_LOGFMT, text)) and text.count("=") > 1:
-            return match[2] if match[1] is None else match[1].replace('\\"', '"').replace("\\\\", "\\")
+        if "=" in text and text.count("=") > 1:
+            return self._logfmt(text)
         return None
+
+    def _logfmt(self, text: str) -> str | None:
+        if match := re.search(_LOGFMT, text):
+            return match[2] if match[1] is None else _unquoted(match[1])
+        if '="' not in text:
+            return None
+        values = {match[1]: _unquoted(match[2]) for match in re.finditer(_LOGFMT_QUOTED, text)}
+        for key, value in values.items():
+            if (before := stamp_before_landmark(value)) is not None and not before.strip():
+                self._learnt_key = key
+        return values.get(self._learnt_key) if self._learnt_key else None
 
     def _json(self, text: str) -> str | None:
         record = _loaded(text.strip(" [],\t"))
@@ -84,13 +99,22 @@ class LogRecords:
             if before is not None and not before.strip():
                 self._learnt = path
         chosen = self._chosen(leaves)
-        return None if chosen is None else "\n".join(value for path, value in leaves if path == chosen)
+        # Loggers put the traceback of what they tell into a field of its own.
+        traceback = [value for path, value in leaves if path != chosen and _TRACEBACK in value][:1]
+        texts = [value for path, value in leaves if path == chosen]
+        if any(_TRACEBACK in text for text in texts):
+            traceback = []
+        return "\n".join([*texts, *traceback]) if texts or traceback else None
 
     def _chosen(self, leaves: list[tuple[Path, str]]) -> Path | None:
         if self._learnt is not None and any(path == self._learnt for path, _ in leaves):
             return self._learnt
         known = [(_RANK[name], len(path), path) for path, _ in leaves if (name := _name(path)) in _RANK]
         return min(known)[2] if known else None
+
+
+def _unquoted(text: str) -> str:
+    return text.replace('\\"', '"').replace("\\\\", "\\")
 
 
 def _leaves(value: Any, path: Path, depth: int) -> Iterator[tuple[Path, str]]:

@@ -26,7 +26,7 @@ _ALONE: Final = {
         "|Zabity|Убито|Убит|Вбито|Знищено|Zabit|Zabitý|已杀死|已殺死|已砍掉|砍掉|强制终止|強制終了|죽었음|죽임"
         "|Öldürüldü"
         "|Süreç durduruldu|Dödad|Dræbt|Tapettu|Drept|Kilőve|Kilőtték|Σκοτώθηκε|Mort|Omorât|Bị giết|Đã giết|Terbunuh"
-        "|Dimatikan|Ubijen"
+        "|Dimatikan|Dibunuh|Ubijen|Убијен|Забіты"
     ),
     "SIGSEGV": (
         "Segmentation fault|Speicherzugriffsfehler|Erreur de segmentation|Violación de segmento|Fallo de segmentación"
@@ -65,6 +65,11 @@ _ALONE: Final = {
 }  # fmt: skip
 """Nothing else says these alone on a line."""
 _IN_A_SHAPE: Final = {
+    "SIGINT": (
+        "Interrupt|Keyboard interrupt|Unterbrechung|Unterbrochen|Interruption|Interrompu|Interrompre|Interrupción"
+        "|Interruzione"
+        "|Interrupção|Interromper|Onderbroken|Przerwanie|Прерывание|Прервано|中断|中斷|割り込み|인터럽트|Avbrott"
+    ),
     "SIGTERM": (
         "Beendet|Complété|Terminé|Terminado|Terminato|Beëindigd|Zakończony|Завершено|Завершён|已终止|终止"
         "|已終止|終了しました"
@@ -78,12 +83,10 @@ _IN_A_SHAPE: Final = {
 }
 """Common words, which a script may well print when all is well: only where a shell's own shape is around them."""
 _DUMPED: Final = (
-    r"core dumped|Speicherabzug geschrieben|core'? generado|`core' generado|imagem do núcleo gravada|核心已转储"
-    r"|核心已傾印"
-    r"|記憶體傾印|コアダンプ|코어 덤프됨|코어 덤프|стек памяти сброшен на диск|сделан дамп памяти|zrzut pamięci"
-    r"|obraz paměti"
-    r"|geheugendump gemaakt|core creato|core dump creato|minnesutskrift skapad|çekirdek döküldü"
+    r"[^()（）]{0,40}(?:\bcore\b|\bdump|Speicherabzug|núcleo|核心|記憶體|内存|コア|코어|памят|пам'ят|pamięci|paměti"
+    r"|geheugen|minnes|hukommelse|çekirdek|muisti|memória|memòria|mémoire)[^()（）]{0,40}"
 )
+"""What a shell adds where the memory of the process was written to disk, by the words that any such sentence has."""
 _SCRIPT: Final = (
     r"^(?=.*\d)\S[^:：]{0,200}?(?:\[\d+\]:? |(?<=sh): (?=\d+: )"
     r"| ?[:：] ?(?:[^\W\d]+\.? ?\d+|第 ?\d+ ?行|\d+[^\W\d]*) ?[:：])\s*\d{1,8}:?\s+"
@@ -93,13 +96,22 @@ _SCRIPT: Final = (
 _DESCRIPTION_COLUMNS: Final = 24
 """bash pads the words of a signal to so many and puts the command behind them (``LONGEST_SIGNAL_DESC``, jobs.c). A
 character of several bytes may count as several."""
+_MAKE: Final = r"^(?:\S*/)?\w*make(?:\[\d+\])?: \*\*\* \[[^\]]*\] (?P<said>\S.*)$"
+_OF_ANYBODY: Final = (
+    r"\b(?:terminated|killed|died|crashed|exited|ended|termination|exit successfully)\b.{0,60}?"
+    r"(?:\bsignal[ :]+(?P<number>\d{1,2})\b|\b(?P<name>SIG[A-Z]+)\b)"
+    r"|^(?:Program|Thread \d+ .{1,80}) received signal (?P<fault>SIG(?:SEGV|ABRT|BUS|FPE|ILL|TRAP|SYS))\b"
+    r"|\bsending (?P<sent>SIG(?:KILL|TERM)) to process \d+"
+)
+"""Launchers, debuggers, build tools and guards of the memory."""
 _JOB: Final = r"^\[\d+\]\s*[+-]?\s+(?:\d+\s+)?(?P<said>\S.*?)(?:\s{2,}\S.*|\s*)$"
 _ZSH: Final = (
-    r"^(?:[\w./-]+|\S+:\d+): (?P<said>killed|terminated|hangup|segmentation fault|bus error|abort|quit"
+    r"^(?:[\w./-]+|\S+:\d+): (?P<said>killed|interrupt|terminated|hangup|segmentation fault|bus error|abort|quit"
     r"|illegal hardware instruction|floating point exception|trace trap|cpu limit exceeded|file size limit exceeded"
     r")\b(?: +\(core dumped\))?(?:\s{2,}|\s*$)"
 )
 _FISH: Final = r"^fish: .*\b(?P<signal>SIG[A-Z]+)\b"
+_MAKE_CODE: Final = r"^[^\W\d]+\.? (?P<code>\d{1,3})$"
 _ENDED_WITH_CODE: Final = r"^\[\d+\]\s*[+-]?\s+(?:\d+\s+)?(?:[Ee]xit|[^\W\d]+) (?P<code>\d{1,3})(?:\s{2,}\S.*|\s*)$"
 
 
@@ -113,22 +125,32 @@ def signal_told(text: str) -> str | None:
     if text[:1] == "[" and (match := re.match(_JOB, text)):
         said = match["said"][:1].upper() + match["said"][1:]  # zsh writes them small
         return _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
+    if "make" in text and (match := re.match(_MAKE, text)):
+        return _signal_named(match["said"], _ALONE) or _signal_named(match["said"], _IN_A_SHAPE)
     if text.startswith("fish: ") and (match := re.match(_FISH, text)):
         return match["signal"]
     if ": " in text and (match := re.match(_ZSH, text)):
-        return _signal_named(match["said"].capitalize(), _ALONE) or UNKNOWN_SIGNAL
+        said = match["said"].capitalize()
+        return _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE) or UNKNOWN_SIGNAL
     if match := re.match(_SCRIPT, text):
         said = match["said"]
         named = _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
         return named if named is not None or not _is_padded(text[match.start("said") :]) else UNKNOWN_SIGNAL
+    if ("ignal" in text or "SIG" in text) and (match := re.search(_OF_ANYBODY, text)):
+        number = match["number"]
+        named = SIGNAL_NAMES.get(int(number)) if number else match["name"] or match["fault"] or match["sent"]
+        return named if named is None or named in SIGNAL_NAMES.values() else None
     if text[-1:] in ")）" and re.match(rf"^[^\W\d][^\d:：]{{1,60}}? ?[(（](?:{_DUMPED})[)）]$", text):
         return UNKNOWN_SIGNAL
     return None
 
 
 def job_exit_code(text: str) -> int | None:
-    """The exit code in ``[1]+  Exit 137    python train.py``, in any language; None for anything else."""
+    """The exit code in ``[1]+  Exit 137    python train.py``, or make's in ``[train] Error 137``, in any language; None
+    for anything else."""
     match = re.match(_ENDED_WITH_CODE, text) if text[:1] == "[" else None
+    if match is None and "make" in text and (made := re.match(_MAKE, text)):
+        match = re.match(_MAKE_CODE, made["said"])
     return int(match["code"]) if match else None
 
 

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 MAX_STAMP_CHARACTERS: Final = 200
+_BLANK_TIME: Final = " " * 6
 _MAX_KNOWN: Final = 4
 """Standard output and error, and each service of a log of several, may have stamps of their own."""
 _LANDMARKS: Final = (
@@ -55,6 +56,17 @@ class Stamps:
         pattern = re.compile(stamp_pattern(before))
         self._known = [(before, pattern, _names_level(before)), *self._known[: _MAX_KNOWN - 1]]
 
+    def timed(self, text: str) -> str:
+        """``text`` with its time, where a logger left it blank because it is that of the line before."""
+        if not text.startswith(_BLANK_TIME):
+            return text
+        for before, pattern, leveled in self._known:
+            place = _level_place(before) if leveled else 0
+            if place >= len(_BLANK_TIME) and not text[:place].strip() and not text[place : place + 1].isspace():
+                whole = before[:place] + text[place:]
+                return whole if pattern.match(whole) else text
+        return text
+
     def bare(self, text: str) -> tuple[str, bool]:
         """``text`` without its stamp, its own indentation kept, and whether the stamp is that of a logger, which names
         a level: such a line is what a program said, never what a shell or the interpreter said of it."""
@@ -62,6 +74,10 @@ class Stamps:
             if match := pattern.match(text):
                 return text[match.end() :], leveled
         return text, False
+
+
+def _level_place(stamp: str) -> int:
+    return next((word.start() for word in re.finditer(r"[A-Za-z]+", stamp) if word[0].upper() in LEVELS), 0)
 
 
 def stamp_pattern(stamp: str) -> str:

@@ -68,6 +68,7 @@ class Wrapping:
             texts = [part for line in text.split("\n") for part in line.split("\r") if part.strip()]
         else:
             texts = [text]
+        texts = [self._stamps.timed(one) for one in texts]
         for one in texts:
             self._stamps.learn(one)
         return texts

@@ -12,8 +12,10 @@ _DENSE_BLOCKS = 48
 """So many blocks of lines of every width are counted in passing (0.4 ms each); then it is cheaper to count only if one
 must."""
 
-
 _FRAME_BYTES = 64
+"""Narrower lines are counted one by one."""
+_SPELLING = frozenset(rb"GM%/:|[]{}<,\"'-_=" + b"abcdefghijklmnopqrstuvwxyz")
+"""What frames share, whatever their numbers and bars are."""
 _ALIKE = 16
 _SHORT_ROWS = 64
 """After so many rows of fewer than :data:`_ALIKE` lines of one width, each is looked for."""
@@ -97,11 +99,27 @@ def _count_many(block: bytearray, start: int, stop: int) -> tuple[int, bool]:
         second = block.find(b"\n", first + 1, stop) if first >= 0 else -1
         if second < 0:
             return found + (first >= 0), False
-        width = second - first
-        # Narrow lines may hide another between two that lie right; those of frames do not.
-        ends = block[second:stop:width] if width >= _FRAME_BYTES else bytearray(b"\n")
-        alike = len(ends) - len(ends.lstrip(b"\n"))
+        alike = _num_alike(block, first, second, stop)
         short += alike < _ALIKE
         found += alike + 1
-        start = second + (alike - 1) * width + 1
+        start = second + (alike - 1) * (second - first) + 1
     return found + block.count(b"\n", start, stop), True
+
+
+def _num_alike(block: bytearray, first: int, second: int, stop: int) -> int:
+    """How many lines from the one between two line feeds on are as wide as it, and hide no line feed within them.
+
+    Several short lines can be as wide together as one. They do not share the bytes that the first two lines share.
+    """
+    width = second - first
+    if width < _FRAME_BYTES or block.find(b"\n", second + 1, stop) != second + width:
+        return 1
+    pairs = zip(block[first + 1 : second], block[second + 1 : second + width], strict=True)
+    shared = [place for place, (a, b) in enumerate(pairs, 1) if a == b and a in _SPELLING]
+    if not shared:
+        return 2
+    alike = (stop - 1 - first) // width
+    for place in (width, shared[0], shared[len(shared) // 2], shared[-1]):
+        picked = block[first + place : first + alike * width + 1 : width]
+        alike = min(alike, len(picked) - len(picked.lstrip(picked[:1])))
+    return alike

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainmaster.bot.core.run.crash_advice import crash_advice
-from trainmaster.bot.reading.scan.scanner import ScanReport
+from trainmaster.bot.reading.scan.scanner import ScanReport, ScanVerdict
 from trainmaster.bot.reading.scan.summary import SummaryEntry
 from trainmaster.visible import visible_line
 
 _RED, _YELLOW, _GREEN, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _SHOWN_ENTRIES = 20
 _TEXT_CHARACTERS = 100
-_USER_STOP = "KeyboardInterrupt"
-_INTERRUPTED = ("(SIGINT)", "got signal: 2")
-"""How an exit code and torchrun tell that Ctrl-C was pressed."""
+_COLORS = {
+    ScanVerdict.CRASHED: _RED,
+    ScanVerdict.GAVE_UP: _RED,
+    ScanVerdict.STOPPED_EARLY: _GREEN,
+    ScanVerdict.COMPLETED: _GREEN,
+    ScanVerdict.STOPPED_BY_USER: _YELLOW,
+    ScanVerdict.STOPPED_ON_REQUEST: _YELLOW,
+    ScanVerdict.NOT_FINISHED: _YELLOW,
+}
+"""Without a loss that is not finite."""
 
 
 def render(report: ScanReport, *, name: str, color: bool) -> str:
@@ -36,31 +43,32 @@ def render(report: ScanReport, *, name: str, color: bool) -> str:
 
 
 def _verdict(report: ScanReport) -> tuple[str, str]:
+    verdict = report.verdict
     nonfinite = f", with {_count(report.nan_loss_frames, 'non-finite loss frame')}" if report.nan_loss_frames else ""
-    if _user_stopped(report):
-        return (_RED if nonfinite else _YELLOW), f"STOPPED BY THE USER (Ctrl-C){nonfinite}"
-    if report.crashed:
-        detail = report.crash_detail or ""
-        return _RED, f"CRASHED: {crash_advice(report.crash_kind, detail).what}: {_printable(detail)}{nonfinite}"
-    if report.stopped_by is not None:
-        how = f"STOPPED ON REQUEST: {report.stopped_by}; the guard ended the run in good order"
-        return (_RED if nonfinite else _YELLOW), f"{how}{nonfinite}"
-    if report.gave_up is not None:
-        return _RED, f"THE GUARD GAVE UP: {_printable(report.gave_up)}{nonfinite}"
-    if report.undrawn_since is not None:
-        begun = f"a new training was started at line {report.undrawn_since} and has drawn no frame"
-        return (_RED if nonfinite else _YELLOW), f"NOT FINISHED: {begun}{nonfinite}"
-    if report.completed:
-        how = "STOPPED EARLY: its patience ran out" if report.early_stopped else "COMPLETED"
-        return (_RED if nonfinite else _GREEN), f"{how}{nonfinite}"
-    if report.last_epoch is None and report.last_batch is None:
+    if verdict is ScanVerdict.NO_TRAINING:
         return _YELLOW, "No training frames of Ultralytics in this log"
-    return (_RED if nonfinite else _YELLOW), f"NOT FINISHED: the log ends while training{nonfinite}"
+    return (_RED if nonfinite else _COLORS[verdict]), f"{_said(report, verdict)}{nonfinite}"
 
 
-def _user_stopped(report: ScanReport) -> bool:
+def _said(report: ScanReport, verdict: ScanVerdict) -> str:
     detail = report.crash_detail or ""
-    return report.crashed and (detail.startswith(_USER_STOP) or detail.endswith(_INTERRUPTED))
+    match verdict:
+        case ScanVerdict.STOPPED_BY_USER:
+            return "STOPPED BY THE USER (Ctrl-C)"
+        case ScanVerdict.CRASHED:
+            return f"CRASHED: {crash_advice(report.crash_kind, detail).what}: {_printable(detail)}"
+        case ScanVerdict.STOPPED_ON_REQUEST:
+            return f"STOPPED ON REQUEST: {report.stopped_by}; the guard ended the run in good order"
+        case ScanVerdict.GAVE_UP:
+            return f"THE GUARD GAVE UP: {_printable(report.gave_up or '')}"
+        case ScanVerdict.STOPPED_EARLY:
+            return "STOPPED EARLY: its patience ran out"
+        case ScanVerdict.COMPLETED:
+            return "COMPLETED"
+        case _ if report.undrawn_since is not None:
+            return f"NOT FINISHED: a new training was started at line {report.undrawn_since} and has drawn no frame"
+        case _:
+            return "NOT FINISHED: the log ends while training"
 
 
 def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
@@ -88,7 +96,7 @@ def _first_nonfinite(report: ScanReport) -> SummaryEntry | None:
 def _advice(report: ScanReport) -> Iterable[str]:
     """What helps, most urgent first."""
     advice = crash_advice(report.crash_kind, report.crash_detail or "").then if report.crashed else ""
-    if _user_stopped(report) or report.stopped_by is not None:
+    if report.verdict in {ScanVerdict.STOPPED_BY_USER, ScanVerdict.STOPPED_ON_REQUEST}:
         advice = "Resume it when you like: resume=True, or trainmaster resume RUN_DIR for a guarded run."
     elif report.undrawn_since is not None and not report.crashed:
         advice = "What stands below is of the training before it. If it still runs, watch it: it may hang."

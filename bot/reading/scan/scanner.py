@@ -6,9 +6,11 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
+from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
@@ -17,6 +19,24 @@ from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
 _BLOCK_BYTES = 1024 * 1024
 _SKIM_BYTES = 1024 * 1024
 """Below this, reading every byte takes no noticeable time."""
+
+
+class ScanVerdict(StrEnum):
+    """How the run ended, in one word."""
+
+    STOPPED_BY_USER = "stopped_by_user"
+    """Ctrl-C. It ended early and holds what it had saved; ``crashed`` is true as for any end by an exception."""
+    CRASHED = "crashed"
+    STOPPED_ON_REQUEST = "stopped_on_request"
+    """A signal asked the guard, which ended the run in good order."""
+    GAVE_UP = "gave_up"
+    """The guard ended the run, since going on would have wasted time."""
+    COMPLETED = "completed"
+    STOPPED_EARLY = "stopped_early"
+    """Patience ended it."""
+    NOT_FINISHED = "not_finished"
+    NO_TRAINING = "no_training"
+    """The log holds no frame of a training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +66,20 @@ class ScanReport:
     undrawn_since: int | None = None
     """The line at which a training was started that has drawn no frame. All else is then of the one before it."""
 
+    @property
+    def verdict(self) -> ScanVerdict:
+        """How the run ended; of a training begun anew that has drawn no frame, :attr:`ScanVerdict.NOT_FINISHED`."""
+        if self.crashed:
+            return ScanVerdict.STOPPED_BY_USER if is_user_stop(self.crash_detail or "") else ScanVerdict.CRASHED
+        if self.stopped_by is not None:
+            return ScanVerdict.STOPPED_ON_REQUEST
+        if self.gave_up is not None:
+            return ScanVerdict.GAVE_UP
+        if self.completed and self.undrawn_since is None:
+            return ScanVerdict.STOPPED_EARLY if self.early_stopped else ScanVerdict.COMPLETED
+        drawn = self.last_epoch is not None or self.last_batch is not None
+        return ScanVerdict.NOT_FINISHED if drawn else ScanVerdict.NO_TRAINING
+
     def to_json(self) -> dict[str, object]:
         """As JSON can carry it: non-finite numbers become ``"nan"``, ``"inf"``, ``"-inf"``."""
         losses = self.losses
@@ -66,6 +100,10 @@ class ScanReport:
             "map50_95": _encoded(self.map50_95),
             "incidents": [_entry_json(entry) for entry in self.incidents],
             "notices": [_entry_json(entry) for entry in self.notices],
+            "verdict": self.verdict.value,
+            "stopped_by": self.stopped_by,
+            "gave_up": self.gave_up,
+            "undrawn_since": self.undrawn_since,
         }
 
 

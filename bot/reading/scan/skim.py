@@ -20,7 +20,7 @@ from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
 from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
-from trainmaster.bot.reading.scan.summary import LogSummary
+from trainmaster.bot.reading.scan.summary import LogSummary, same_drawing
 from trainmaster.bot.reading.scan.telling import TELLING, is_quiet
 
 BLOCK_BYTES = 1024 * 1024
@@ -28,6 +28,8 @@ _WINDOW_BYTES = 2 * 1024
 _MAX_WINDOW_BYTES = 32 * 1024 * 1024
 _UNEVEN = 4
 """After so many frames of differing widths they are counted by what they consist of."""
+_LINE_ENDS = 2
+"""So many bytes end a line at most. More of them between two frames are rare, and then nothing is passed over."""
 _HEALTHY = (TrainFrame, ValBar, ValRow)
 _BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
 """What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
@@ -116,7 +118,7 @@ class _Skimmer:
         block = self._block
         hits = _Hits(block, end)
         self._uneven_to = -1
-        floor = self._follow_run(base, 0, end)
+        floor = self._follow_run(base, 0, end) if self._follows_at_once(base) else 0
         newline = block.find(b"\n", floor, end) % (end + 1)
         while floor < end:
             place = floor if not self._reader.idle else hits.next(floor)
@@ -149,7 +151,7 @@ class _Skimmer:
         reader = self._reader
         columns, val_columns = reader.columns, reader.val_columns
         facts = reader.read_long(piece, self._line, at_end=at_end)
-        alone = all(_stands_alone(fact) for fact in facts)
+        alone = all(self._stands_alone(fact) for fact in facts)
         if at_end or reader.columns != columns or not alone or self._summary.hangs:
             self._catch_up(offset, columns, val_columns)
         for fact in facts:
@@ -180,6 +182,8 @@ class _Skimmer:
         """Whether ``piece`` is one more frame of the run that was followed, if any; it then counts as its last."""
         if self._run is None or self._run_end is None or self._summary.hangs or not self._reader.idle:
             return False
+        if not self._follows_at_once(offset):
+            return False
         run = self._run.goes_on_with(piece, separator)
         if run is None:
             return False
@@ -188,6 +192,11 @@ class _Skimmer:
         self._run_end = piece, offset, offset if separator == b"\n" else self._line
         self._read_to = offset + run.width
         return True
+
+    def _follows_at_once(self, offset: int) -> bool:
+        """Whether nothing but line ends lies between what was read and ``offset``. Words without a telling byte may."""
+        gap = offset - self._read_to
+        return gap <= 0 or (gap <= _LINE_ENDS and not self._read_at(self._read_to, gap).strip(b"\r\n"))
 
     def _follow_run(self, base: int, place: int, end: int) -> int:
         """Where reading goes on behind the frames from ``place`` on that are like those before them."""
@@ -286,7 +295,7 @@ class _Skimmer:
                     elif is_quiet(fact):
                         facts.append((offset, replace(fact, line=offset)))
                 offset += len(piece) + 1
-            if begin == self._told_to or (skipped and any(_has_counter(fact) for _, fact in facts)):
+            if begin == self._told_to or (skipped and _goes_on([fact for _, fact in facts])):
                 for place, fact in facts:
                     self._add(fact, place)
                 self._told_to = stop
@@ -325,6 +334,12 @@ class _Skimmer:
         self._stream.seek(offset)
         return self._stream.read(length)
 
+    def _stands_alone(self, fact: ConsoleFact) -> bool:
+        """Whether the summary takes ``fact`` the same without what is untold before it: no redrawn frame does."""
+        if isinstance(fact, TrainFrame) and fact.batch is not None:
+            return self._summary.frame is None or not same_drawing(self._summary.frame, fact)
+        return isinstance(fact, Header)
+
     def _add(self, fact: ConsoleFact, offset: int) -> None:
         self._summary.add(fact)
         if isinstance(fact, ValRow):
@@ -353,13 +368,11 @@ class _Hits:
         return min(self._places[1:])
 
 
-def _has_counter(fact: ConsoleFact) -> bool:
-    return isinstance(fact, TrainFrame) and fact.batch is not None
-
-
-def _stands_alone(fact: ConsoleFact) -> bool:
-    """Whether the summary takes ``fact`` the same without the healthy frames before it."""
-    return isinstance(fact, Header) or _has_counter(fact)
+def _goes_on(facts: list[ConsoleFact]) -> bool:
+    """Whether training went on within ``facts``, whatever stands before them, and its place is told."""
+    frames = [fact for fact in facts if isinstance(fact, TrainFrame) and fact.batch is not None]
+    validates = any(isinstance(fact, ValBar | ValRow) for fact in facts)
+    return bool(frames) and (validates or any(not same_drawing(frames[0], frame) for frame in frames[1:]))
 
 
 @lru_cache(maxsize=32)

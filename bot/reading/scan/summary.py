@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import (
     Completed,
     ConsoleFact,
@@ -28,6 +29,8 @@ from trainmaster.bot.reading.console.facts import (
 )
 from trainmaster.bot.reading.scan.telling import is_quiet
 
+USER_STOPPED = "stopped_by_user"
+"""The kind of the entry that says so."""
 _MAX_INCIDENTS = 1_000
 _MAX_NOTICES = 200
 _MAX_PENDING = 100
@@ -164,7 +167,10 @@ class LogSummary:
 
     @property
     def incidents(self) -> list[SummaryEntry]:
-        """In the order of the log."""
+        """In the order of the log. That a person pressed Ctrl-C is none, but a notice."""
+        return [entry for entry in self._ends_and_incidents() if entry.kind != USER_STOPPED]
+
+    def _ends_and_incidents(self) -> list[SummaryEntry]:
         self._count_repeats()
         errors = [entry for _, entry in self._direct_errors()] if self.ended_early is None else []
         listed = sorted([*self._incidents, *errors], key=lambda entry: entry.line)
@@ -176,9 +182,11 @@ class LogSummary:
     @property
     def notices(self) -> list[SummaryEntry]:
         """By the line of the first of each; none that turned out to be an incident."""
-        incidents = {entry.line for entry in self.incidents}
+        listed = self._ends_and_incidents()
+        incidents = {entry.line for entry in listed}
         recovered = NoticeKind.RECOVERED_EXCEPTION
         kept = [entry for entry in self._notices if entry.kind != recovered or entry.line not in incidents]
+        kept += [entry for entry in listed if entry.kind == USER_STOPPED]
         return sorted(kept, key=lambda entry: entry.line)
 
     def lines(self) -> set[int]:
@@ -199,7 +207,7 @@ class LogSummary:
         last = self.frame
         if frame.batch is None and last is not None and last.epoch == frame.epoch and last.epochs == frame.epochs:
             frame = replace(frame, batch=last.batch, batches=last.batches)
-        if last is None or self._new_table or not _same_drawing(last, frame):
+        if last is None or self._new_table or not same_drawing(last, frame):
             self._goes_on()
             self._ended = self.early_stopped = self._validated = False
             self.ended_early = None
@@ -234,7 +242,7 @@ class LogSummary:
         self._repeats = 0
 
     def _add_error(self, error: FatalError) -> None:
-        entry = self._entry(error, error.text, error.kind.value)
+        entry = self._entry(error, error.text, USER_STOPPED if is_user_stop(error.detail) else error.kind.value)
         if self._errors and (self._errors[-1][1].kind, self._errors[-1][1].text) == (entry.kind, entry.text):
             last = self._errors[-1]
             self._errors[-1] = (last[0], replace(last[1], count=last[1].count + 1))
@@ -323,7 +331,7 @@ class LogSummary:
             self._notices.append(entry)
 
 
-def _same_drawing(a: TrainFrame, b: TrainFrame) -> bool:
+def same_drawing(a: TrainFrame, b: TrainFrame) -> bool:
     """Whether ``b`` only redraws ``a``, as closing a bar does."""
     # By text, since NaN differs from itself.
     return (a.epoch, a.epochs, a.batch, a.batches, repr(a.losses)) == (

@@ -264,9 +264,18 @@ def test_telling_more_of_a_run_begins_no_attempt(folder: Folder) -> None:
     assert (view.attempt, len(story(view))) == (1, 3)
 
 
-def test_control_c_is_a_stop(folder: Folder) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "^C\nTraceback (most recent call last):\n  File x\nKeyboardInterrupt\n",
+        "\nTraceback (most recent call last):\n  File x\nx.api.SignalException: Process 9 got signal: 2\n",
+        "\nzsh: interrupt  python train.py\n",
+    ],
+    ids=["traceback", "torchrun", "zsh"],
+)
+def test_control_c_is_a_stop(folder: Folder, said: str) -> None:
     first_training(folder)
-    folder.write("^C\nTraceback (most recent call last):\n  File x\nKeyboardInterrupt\n")
+    folder.write(said)
     view = folder.look()
     assert view.state is RunState.STOPPED
     assert [event.kind for event in view.notable] == ["run_stopped", "run_stopped"][: len(view.notable)]

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.bot.reading.scan.endings import SAID
 from trainmaster.bot.reading import log_errors
+from trainmaster.bot.reading.console.facts import ErrorOrigin, FatalError
+from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.log_errors import LogErrorReader
 
 FRAME = (
@@ -41,6 +44,27 @@ def test_control_c_is_no_error(log: Path) -> None:
     assert _kinds(reader) == []
     _append(log, "\n^C\nTraceback (most recent call last):\n  File x\nKeyboardInterrupt\n")
     assert _kinds(reader) == []
+
+
+@pytest.mark.parametrize(
+    "said", ["fish: Job 1, 'x' terminated by signal SIGINT (Keyboard interrupt)", "zsh: interrupt  x"]
+)
+def test_control_c_in_the_words_of_a_shell_is_none_either(log: Path, said: str) -> None:
+    reader = LogErrorReader(log)
+    _append(log, FRAME)
+    assert _kinds(reader) == []
+    _append(log, f"\n{said}\n")
+    assert _kinds(reader) == []
+
+
+@pytest.mark.parametrize("said", [said for lines in SAID.values() for said in lines])
+def test_every_end_that_a_scan_knows_is_told(log: Path, said: str) -> None:
+    facts = [fact for fact in ConsoleReader().feed(f"x\n{said}\n".encode()) if isinstance(fact, FatalError)]
+    reader = LogErrorReader(log)
+    _append(log, FRAME)
+    assert _kinds(reader) == []
+    _append(log, f"\n{said}\n")
+    assert _kinds(reader) == [fact.kind for fact in facts if fact.origin is not ErrorOrigin.WRAPPER]
 
 
 def test_what_was_there_before_is_history(log: Path) -> None:

@@ -127,10 +127,45 @@ def test_a_guard_that_gave_up_says_why() -> None:
         pytest.param("\nProcess finished with exit code 130 (interrupted by signal 2:SIGINT)\n", id="exit code"),
         pytest.param("\nProcess finished with exit code -1073741510 (0xC000013A)\n", id="windows"),
         pytest.param(raised("x.api.SignalException: Process 9 got signal: 2"), id="torchrun"),
+        pytest.param("\nfish: Job 1, 'python' terminated by signal SIGINT (Keyboard interrupt)\n", id="fish"),
+        pytest.param("\ntrain.sh: line 3:  4711 Interrupt               python train.py\n", id="bash"),
+        pytest.param("\n[1]+  Unterbrechung           python train.py\n", id="a job, in German"),
+        pytest.param("\nzsh: interrupt  python train.py\n", id="zsh"),
+        pytest.param("\nforrtl: error (200): program aborting due to control-C event\n", id="Intel Fortran"),
+        pytest.param(
+            raised("subprocess.CalledProcessError: Command 'x' died with <Signals.SIGINT: 2>."), id="subprocess"
+        ),
     ],
 )
 def test_control_c_is_told_as_a_stop_and_no_crash(end: str) -> None:
-    assert verdict(start() + frame(1, 3) + end) == "STOPPED BY THE USER (Ctrl-C)"
+    log = start() + frame(1, 3) + end
+    report = scan(log)
+    assert verdict(log) == "STOPPED BY THE USER (Ctrl-C)"
+    assert (report.verdict, report.incidents) == ("stopped_by_user", ())
+    assert "stopped_by_user" in {entry.kind for entry in report.notices}
+
+
+def test_control_c_of_an_attempt_before_the_last_is_no_incident_either() -> None:
+    report = scan(start() + frame(1, 3) + raised("KeyboardInterrupt") + start() + frame(1, 4))
+    assert (report.verdict, report.incidents) == ("not_finished", ())
+    assert [entry.kind for entry in report.notices] == ["stopped_by_user"]
+
+
+@pytest.mark.parametrize(
+    ("log", "verdict"),
+    [
+        ("", "no_training"),
+        (start() + frame(1, 3), "not_finished"),
+        (start() + frame(1, 3) + "\nKilled\n", "crashed"),
+        (start() + frame(1, 3) + "\n" + ENDED.format("SIGTERM"), "stopped_on_request"),
+        (start() + frame(1, 3) + "\n" + ENDED.format("20 bad batches in a row"), "gave_up"),
+        (start() + frame(10, 20) + "\n10 epochs completed in 0.5 hours.\n", "completed"),
+        (start() + frame(2, 20) + "\nStopping training early as no improvement observed\n", "stopped_early"),
+        (start() + frame(10, 20) + "\n10 epochs completed in 0.5 hours.\n" + start(), "not_finished"),
+    ],
+)
+def test_the_json_says_in_one_word_how_it_ended(log: str, verdict: str) -> None:
+    assert scan(log).to_json()["verdict"] == verdict
 
 
 def test_a_stop_after_nan_is_told_with_it() -> None:

@@ -6,6 +6,11 @@ import pytest
 
 from trainmaster.bot.reading.scan.lines import _counted, line_numbers
 
+_FRAME = b"       3/10      2.67G      1.218       4.65      4.425        267        640:  20%|##        | 4/20".ljust(
+    153
+)
+_FRAME += b"\n"
+
 
 @pytest.mark.parametrize("line", [b"\n", b"x\n", b"x" * 70_000 + b"\n"], ids=["dense", "short", "sparse"])
 def test_lines_are_numbered_across_blocks(tmp_path: Path, line: bytes) -> None:
@@ -34,8 +39,15 @@ def test_a_file_that_shrank_meanwhile_ends_the_search(tmp_path: Path) -> None:
         b"\n" * 500 + (b"f" * 155 + b"\n") * 900 + b"head\n\n" + (b"g" * 99 + b"\n") * 400 + b"end",
         b"".join(b"v" * (number % 97) + b"\n" for number in range(3000)),
         b"".join(b"w" * (100 + number % 3) + b"\n" for number in range(3000)),
+        b"\n" * 20 + _FRAME * 2 + b"[1] INFO - x\n" * 10 + b"y" * 23 + b"\n" + _FRAME * 40,
+        b"\n" * 20 + _FRAME + (b"a/b" + b"c" * 73 + b"\n") * 600,
+        b"\n" * 20 + _FRAME * 2 + b"".join(b"z" * 76 + b"\n" for _ in range(600)) + _FRAME * 99,
+        b"\n" * 20 + b"0" * 99 + b"\n" + (b"1" * 99 + b"\n" + b"0" * 49 + b"\n" + b"0" * 49 + b"\n") * 99,
     ],
-    ids=["empty", "one line", "one width", "several widths", "any width", "alternating widths"],
+    ids=[
+        *("empty", "one line", "one width", "several widths", "any width", "alternating widths"),
+        *("lines hidden between frames", "two as wide as one", "pairs between frames", "digits only"),
+    ],
 )
 def test_lines_are_counted_right_whatever_their_width(text: bytes) -> None:
     assert _counted(bytearray(text), 0, len(text))[0] == text.count(b"\n")

@@ -363,6 +363,7 @@ def test_map_may_be_nan() -> None:
 
 def test_an_empty_log_says_nothing() -> None:
     report = scan("").to_json()
+    assert report.pop("verdict") == "no_training"
     assert {value for value in report.values() if not isinstance(value, list)} == {None, 0, "none"}
 
 
@@ -373,7 +374,7 @@ def test_the_report_has_exactly_the_agreed_fields(tmp_path) -> None:
     assert list(report) == [
         "last_epoch", "total_epochs", "last_batch", "total_batches", "losses", "nan_loss_lines", "nan_loss_frames",
         "crashed", "crash_kind", "crash_detail", "completed", "early_stopped", "map50", "map50_95", "incidents",
-        "notices",
+        "notices", "verdict", "stopped_by", "gave_up", "undrawn_since",
     ]  # fmt: skip
     assert json.loads(json.dumps(report, allow_nan=False))["losses"]["box_loss"] == "nan"
     assert set(report["incidents"][0]) >= {"line", "epoch", "batch", "text"}

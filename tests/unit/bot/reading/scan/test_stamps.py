@@ -60,6 +60,13 @@ def test_a_stamp_is_learnt_and_taken_away(stamp: str, end: str, kind: str) -> No
         assert judged("\n".join(lines) + "\n") == (kind, kind == "none", 2, 0)
 
 
+@pytest.mark.parametrize(("end", "kind"), ENDS.values(), ids=ENDS.keys())
+def test_a_time_that_is_left_blank_when_it_is_that_of_the_line_before_is_no_hindrance(end: str, kind: str) -> None:
+    stamps = ("[01:02:03] INFO     ", "           INFO     ")
+    lines = [stamps[number % 3 > 0] + line for number, line in enumerate([*BODY, *end.split("\n")])]
+    assert judged("\n".join(lines) + "\n") == (kind, kind == "none", 2, 0)
+
+
 def test_a_sentence_that_quotes_a_line_is_no_stamp() -> None:
     stamps = Stamps()
     stamps.learn("Then it prints Starting training for 3 epochs...")
@@ -132,14 +139,34 @@ def test_the_text_of_a_record_is_found(wrap: Callable[[str], object], printed: C
     [
         lambda line: json.dumps({"ts": 1, "message": line}, indent=2),
         lambda line: json.dumps({"ts": "1", "MESSAGE": line}, indent="\t", separators=(",", " : ")),
+        lambda line: "ts=2026-03-05T01:02:03Z level=info line=" + json.dumps(line, ensure_ascii=False),
         lambda line: 'time="2026-03-05T01:02:03Z" level=info msg=' + json.dumps(line, ensure_ascii=False),
     ],
-    ids=["indented", "json_pretty", "logfmt"],
+    ids=["indented", "json_pretty", "logfmt_any_key", "logfmt"],
 )
 def test_the_text_of_a_record_over_several_lines_is_found(printed: Callable[[str], str]) -> None:
     for end, kind in ENDS.values():
         log = "\n".join(printed(line) for line in BODY + end.split("\n"))
         assert judged(log + "\n") == (kind, kind == "none", 2, 0)
+
+
+TRACEBACKS: dict[str, Callable[[str], object]] = {
+    "exc_info": lambda text: {"message": "failed", "exc_info": text},
+    "structlog": lambda text: {"message": "failed", "exception": text},
+    "ecs": lambda text: {"message": "failed", "error": {"type": "x", "stack_trace": text}},
+    "loguru": lambda text: {"record": {"message": "failed", "exception": {"type": "x"}}, "text": f"failed\n{text}\n"},
+    "bunyan": lambda text: {"message": "failed", "err": {"message": "x", "stack": text}},
+    "itself": lambda text: {"message": text, "stack": text},
+}
+
+
+@pytest.mark.parametrize("wrap", TRACEBACKS.values(), ids=TRACEBACKS.keys())
+def test_a_traceback_in_a_field_of_its_own_is_read(wrap: Callable[[str], object]) -> None:
+    lines = [json.dumps({"message": line}) for line in BODY]
+    text = raised("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB").strip()
+    report = scan("\n".join([*lines, json.dumps(wrap(text))]) + "\n")
+    assert (report.crash_kind, [entry.count for entry in report.incidents]) == ("oom", [1])
+    assert not scan("\n".join([*lines, json.dumps(wrap(text)), json.dumps({"message": frame(2, 2)})]) + "\n").crashed
 
 
 def test_other_texts_of_a_record_say_nothing() -> None:
