@@ -43,6 +43,9 @@ _HOME_EVERY_S = 15.0
 """So long several changes wait to be shown at once."""
 _MAX_CONNECT_PAUSE_S = 30.0
 _PAGE_EVERY_S = 5.0
+_PIN_EVERY_S = 5.0
+_LEARN_EVERY_S = 15.0
+"""Who a run's file names as its owner is asked of Slack by then."""
 _PURGE_EVERY_S = 3600.0
 """Where nothing is old, a purge is a few queries; a bot that is restarted every day must come to it."""
 _FAREWELL_S = 5.0
@@ -199,6 +202,8 @@ class App:
         self._schedule.every(_HOME_EVERY_S, "refresh Home", self.connection.refresh_homes, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
         self._schedule.every(_PURGE_EVERY_S, "purge", self._parts.purge.run, timeout_s=_PURGE_EVERY_S / 2)
+        self._schedule.every(_PIN_EVERY_S, "pin cards", self._pin_cards, timeout_s=120.0)
+        self._schedule.every(_LEARN_EVERY_S, "learn owners", self._learn_owners, timeout_s=120.0)
         if self._parts.pager is not None:
             self._schedule.every(_PAGE_EVERY_S, "page", self._parts.pager.tick, timeout_s=120.0)
         if self._metrics is not None:
@@ -209,6 +214,15 @@ class App:
             # Half of what systemd waits for, as its manual advises.
             self._schedule.every(self._systemd.watchdog_s / 2, "tell systemd", self._tell_systemd, timeout_s=10.0)
         self._schedule.start()
+
+    async def _pin_cards(self) -> None:
+        if self.connection.identity is not None:
+            with contextlib.suppress(StoreError):  # the look at itself tells it
+                await self._parts.pins.tick()
+
+    async def _learn_owners(self) -> None:
+        if self.connection.identity is not None:
+            await self._parts.owners.learn(self.supervisor.all())
 
     async def _look_at_itself(self) -> None:
         self._parts.sink.tick()

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.alerting.notices import Notices, last_at_work_ts
+from trainmaster.bot.alerting.owners import Owners
 from trainmaster.bot.alerting.pictures import Pictures
+from trainmaster.bot.alerting.pins import PinCards, PinnedCards
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.alerting.silence import asked_for_quiet
 from trainmaster.bot.alerting.undelivered import Undelivered
@@ -34,25 +36,22 @@ from trainmaster.bot.drivers.routing import RoutingDriver, driver_of
 from trainmaster.bot.drivers.start_gate import LocalStartGate
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
-from trainmaster.bot.errors import SettingsError, StoreError
+from trainmaster.bot.errors import StoreError
 from trainmaster.bot.findings_sink import FindingsSink
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.run_looks import RunLooks
 from trainmaster.bot.operations.service import Operations
-from trainmaster.bot.paging.apprise_sender import INSTALL, AppriseSender, is_installed, not_understood
-from trainmaster.bot.paging.limits import PagingLimits
 from trainmaster.bot.paging.pager import Pager, Ways
 from trainmaster.bot.ports import Clock
 from trainmaster.bot.reading.adopted import AdoptedReader
 from trainmaster.bot.reading.ownership import Ownership
 from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.lease import Lease
-from trainmaster.bot.settings.limits import audience, operation_limits
+from trainmaster.bot.settings.limits import audience, named_people, operation_limits
 from trainmaster.bot.settings.model import Settings
-from trainmaster.bot.slack.chat import OnCallSource
-from trainmaster.bot.slack.connection import SlackAccess, SlackConnection
+from trainmaster.bot.slack.connection import SlackConnection
 from trainmaster.bot.storage.adoptions import Adoptions, find_adoptions, read_adoption
 from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.audit import AUDIT_LOG, AuditLog
@@ -63,6 +62,7 @@ from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, SqliteOperations
 from trainmaster.bot.storage.pages import PageStore
 from trainmaster.bot.storage.pictures import PictureStore
+from trainmaster.bot.storage.pins import PinStore
 from trainmaster.bot.storage.purge import ARCHIVE, Purge
 from trainmaster.bot.storage.seen import SeenStore
 from trainmaster.bot.storage.selections import SelectionStore
@@ -72,6 +72,7 @@ from trainmaster.bot.watching.host import HostWatch
 from trainmaster.bot.watching.limits import WatchLimits
 from trainmaster.bot.watching.own_jobs import OwnJobs
 from trainmaster.bot.watching.supervisor import Supervisor
+from trainmaster.bot.wiring_people import make_pager, slack_access
 from trainmaster.commands import Context
 from trainmaster.commands.request_handler import RequestHandler
 from trainmaster.trainer.contract import boot_id
@@ -102,8 +103,10 @@ class Parts:
     own_jobs: OwnJobs
     purge: Purge
     pager: Pager | None
-    pictures: Pictures
     """None where nobody is called beyond Slack."""
+    pictures: Pictures
+    pins: PinnedCards
+    owners: Owners
     handler: RequestHandler
     """Answers what people say and press."""
 
@@ -135,6 +138,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     with contextlib.suppress(StoreError):  # the sink says so
         heard_ts = last_at_work_ts(BotState(database)) if wires.steady is not None else None
     connection = SlackConnection(slack_access(settings), seen=SeenStore(database), heard_ts=heard_ts)
+    owners = Owners(rules=settings.run_owners, trusted=named_people(settings), people=connection.people)
     pipeline = AlertPipeline(
         records=alerts,
         silences=SilenceStore(database),
@@ -142,8 +146,8 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         transactions=database,
         clock=clock,
         limits=settings.part(AlertLimits),
-        audience=audience(settings),
-        facts=lambda view: card_facts(view, _planned(operations, view.run), host.fact),
+        audience=audience(settings, owners),
+        facts=lambda view: card_facts(view, _planned(operations, view.run), host.fact, owners.name(view.run)),
     )
     driver = driver_of(
         settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
@@ -264,6 +268,15 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         cluster=ClusterWatch(controller=driver.cluster, sink=sink, clock=clock),
         operations=operations,
         pictures=pictures,
+        pins=PinnedCards(
+            book=PinStore(database),
+            board=connection.pins,
+            runs=supervisor,
+            clock=clock,
+            may_pin=connection.may_pin,
+            switch=PinCards(settings.pin_cards),
+        ),
+        owners=owners,
         notices=Notices(
             memory=BotState(database),
             outbox=outbox,
@@ -290,7 +303,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             clock=clock,
             watched=supervisor.places,
         ),
-        pager=_pager(
+        pager=make_pager(
             settings,
             alerts=pipeline,
             pages=PageStore(database),
@@ -307,24 +320,6 @@ def _planned(operations: Operations, run: str) -> tuple[str, ...]:
         return operations.planned(run)
     except StoreError:
         return ()
-
-
-def _pager(settings: Settings, *, alerts: AlertPipeline, pages: PageStore, ways: Ways, clock: Clock) -> Pager | None:
-    if not settings.page_urls:
-        return None
-    if not is_installed():
-        raise SettingsError("settings", "PAGE_URLS is set, and Apprise is not installed.", INSTALL)
-    if faults := not_understood(settings.page_urls):
-        raise SettingsError("settings", f"PAGE_URLS: {' '.join(faults)}", "trainmaster doctor checks each")
-    return Pager(
-        targets=settings.page_urls,
-        alerts=alerts,
-        pages=pages,
-        sender=AppriseSender(),
-        ways=ways,
-        clock=clock,
-        limits=settings.part(PagingLimits),
-    )
 
 
 class _Readers:
@@ -384,17 +379,4 @@ def _one_commit(database: Database) -> Iterator[None]:
 def _own_identity(driver: LocalDriver) -> ProcessIdentity:
     return driver.identify(os.getpid()) or ProcessIdentity(
         pid=os.getpid(), create_time=None, host=os.uname().nodename, boot_id=boot_id()
-    )
-
-
-def slack_access(settings: Settings) -> SlackAccess:
-    """How the settings reach the workspace."""
-    assert settings.slack_bot_token and settings.slack_app_token and settings.alert_channel  # noqa: PT018
-    return SlackAccess(
-        bot_token=settings.slack_bot_token.get_secret_value(),
-        app_token=settings.slack_app_token.get_secret_value(),
-        api_url=settings.slack_api_url,
-        channel=settings.alert_channel,
-        on_call=OnCallSource(users=settings.oncall_users, usergroup=settings.oncall_usergroup),
-        hints=settings.channel_hints == "on",
     )

@@ -3,11 +3,9 @@
 The only module that both sides share: standard library, no side effects on import. Any record may be torn, of a newer
 version, or lacking a key for its readers; writers write every key named here.
 
-Conventions of every record:
-
-- ``ts`` is seconds since the epoch, UTC, a float. Durations end in ``_s``, memory in ``_gib``.
-- Epochs and batches count **from 1**, as Ultralytics prints them; in its checkpoints and ``epochN.pt`` they do from 0.
-- A number that is not finite is one of ``"nan"``, ``"inf"``, ``"-inf"``; see :func:`encode_number`.
+Conventions of every record: ``ts`` is seconds since the epoch, UTC, a float. Durations end in ``_s``, memory in
+``_gib``. Epochs and batches count **from 1**, as Ultralytics prints them; in its checkpoints and ``epochN.pt`` they do
+from 0. A number that is not finite is one of ``"nan"``, ``"inf"``, ``"-inf"``; see :func:`encode_number`.
 """
 
 from __future__ import annotations
@@ -173,7 +171,8 @@ class RunFile:
     """``run.json``: its keys are these fields. ``pid``, ``create_time`` (psutil's), ``host`` and ``boot_id`` name one
     process for good. ``layers`` has ``{"layer", "name", "setting", "value", "source"}`` for each row of the table shown
     at start-up; ``trainer_class`` is ``module:name`` of the class that trained last; ``launch_key`` names the launch
-    that the attempt came from, if any; ``job`` is None where no cluster started it; ``ultralytics`` is the version."""
+    that the attempt came from, if any; ``job`` is None where no cluster started it; ``ultralytics`` is the version;
+    ``owner`` the Slack member id that whoever started it gave."""
 
     run: str
     v: int = SCHEMA_VERSION
@@ -201,6 +200,7 @@ class RunFile:
     job: ClusterJob | None = None
     launch_key: str | None = None
     ultralytics: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

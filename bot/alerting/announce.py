@@ -103,7 +103,7 @@ class Announcer:
         calling = told.called and alert.state is AlertState.FIRING and alert.acked_by is None
         message = compose_alert(
             alert,
-            mentions=self._audience.on_call if calling else (),
+            mentions=self._audience.called_for(alert.finding) if calling else (),
             silence=silencing(alert, silences, now).silence,
             silence_s=self._limits.silence_s,
         )

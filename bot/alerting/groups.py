@@ -14,7 +14,7 @@ from trainmaster.bot.alerting.silence import silencing
 from trainmaster.bot.alerting.stores import AlertOutbox, Groups
 from trainmaster.bot.alerting.together import ALONE, Together, checks_beside, together
 from trainmaster.bot.core.alerts.alert import Alert, card_key
-from trainmaster.bot.core.alerts.alert_record import AlertRecord
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.conversation.message import Message, Tone
@@ -133,17 +133,21 @@ class GroupMessages:
             self._write(leader, silences, now)
         return bool(changed)
 
+    def _calls(self, group: Group) -> tuple[str, ...]:
+        """Everybody whom one of the alerts that nobody has calls, the people on call first."""
+        worst_first = sorted(group.unowned, key=lambda one: -severity_rank(one.finding.severity))
+        return tuple(dict.fromkeys(user for one in worst_first for user in self._audience.called_for(one.finding)))
+
     def _write(self, leader: str, silences: Sequence[Silence], now: float) -> None:
         self._changed.discard(leader)
         self._written_ts[leader] = now
         record, group = self._records.get(leader), self.of(leader)
         if record is None or record.told is None or group is None:
             return
-        called = record.told.called and bool(group.unowned)
         silence = silencing(group.leader, silences, now).silence
         message = compose_group(
             group,
-            mentions=self._audience.on_call if called else (),
+            mentions=self._calls(group) if record.told.called else (),
             silence_s=self._limits.silence_s,
             silenced=f"silenced until {moment(silence.until_ts)} by {person(silence.by)}" if silence else "",
         )

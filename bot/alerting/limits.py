@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import AnyCheck, CheckName
+from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.core.setting import Setting
 
 
@@ -121,6 +122,29 @@ class Tier:
     users: tuple[str, ...]
 
 
+class OwnerBook(Protocol):
+    """Whose runs are whose."""
+
+    def note(self, view: RunView) -> None:
+        """The run is looked at: its owner is known from now on."""
+        ...
+
+    def of(self, run: str) -> str | None:
+        """The member id of the owner of the run of that id; None when it has none."""
+        ...
+
+
+class NoOwners:
+    """Runs belong to nobody."""
+
+    def note(self, view: RunView) -> None:
+        """Nothing is known of it."""
+
+    def of(self, run: str) -> str | None:  # noqa: ARG002 - as OwnerBook
+        """None: it has no owner."""
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
     """Who hears of what. ``None`` as a channel is the alert channel."""
@@ -131,6 +155,16 @@ class Audience:
     """Called one after the other while a critical alert stays unacknowledged; each later than the one before it."""
     channel_by_severity: Mapping[Severity, str] = field(default_factory=lambda: MappingProxyType({}))
     """Severities that have a channel of their own."""
+    owners: OwnerBook = field(default_factory=NoOwners)
+
+    def called_for(self, finding: Finding) -> tuple[str, ...]:
+        """Who is mentioned when it is told: the people on call where it is critical, and the owner of its run, once.
+        Information calls nobody."""
+        if finding.severity is Severity.INFO:
+            return ()
+        on_call = self.on_call if finding.severity is Severity.CRITICAL else ()
+        owner = self.owners.of(finding.run)
+        return on_call if owner is None or owner in on_call else (*on_call, owner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,7 @@ class AlertPipeline:
         Raises:
             StoreError: nothing of it was stored; the next look repeats it.
         """
+        self._audience.owners.note(view)
         with self._transactions.transaction():
             findings = [one for one in findings if not self._is_history(one, now)]
             before, live = self._records.look(view.run, findings)

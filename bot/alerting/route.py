@@ -8,7 +8,7 @@ from enum import StrEnum
 from trainmaster.bot.alerting.dedup import NotifyReason
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
-from trainmaster.bot.core.alerts.alert_record import Told
+from trainmaster.bot.core.alerts.alert_record import Told, severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 
 
@@ -18,6 +18,8 @@ class MentionReason(StrEnum):
     FIRST_CRITICAL = "first critical"
     AGAIN_AFTER_QUIET = "again after quiet"
     ESCALATED = "escalated"
+    OWNER = "owner"
+    """It is not critical: the owner of its run alone is mentioned."""
     NOT_CRITICAL = "not critical"
     OVER = "over"
     """Nobody is called for what has resolved, or was acknowledged."""
@@ -49,7 +51,9 @@ def route(
     reason = _mention_reason(alert, why, told, now=now, limits=limits, in_burst=in_burst)
     mentions: tuple[str, ...] = ()
     if reason in {MentionReason.FIRST_CRITICAL, MentionReason.AGAIN_AFTER_QUIET}:
-        mentions = audience.on_call
+        mentions = audience.called_for(alert.finding)
+        if alert.finding.severity is not Severity.CRITICAL:
+            reason = MentionReason.OWNER if mentions else MentionReason.NOT_CRITICAL
     elif reason is MentionReason.ESCALATED and told is not None and told.num_escalations < len(audience.escalation):
         mentions = audience.escalation[told.num_escalations].users
     channel = audience.channel_by_severity.get(alert.finding.severity)
@@ -59,7 +63,7 @@ def route(
 def _mention_reason(
     alert: Alert, why: NotifyReason, told: Told | None, *, now: float, limits: AlertLimits, in_burst: bool
 ) -> MentionReason:
-    if alert.finding.severity is not Severity.CRITICAL:
+    if alert.finding.severity is Severity.INFO:
         return MentionReason.NOT_CRITICAL
     if alert.state is not AlertState.FIRING or alert.acked_by is not None:
         return MentionReason.OVER
@@ -70,7 +74,8 @@ def _mention_reason(
     if told is None or why is NotifyReason.RAISED:
         return MentionReason.FIRST_CRITICAL
     if why is NotifyReason.REFIRED and (
-        told.severity is not Severity.CRITICAL or now - told.ts >= limits.mention_again_after_s
+        severity_rank(told.severity) < severity_rank(alert.finding.severity)
+        or now - told.ts >= limits.mention_again_after_s
     ):
         return MentionReason.AGAIN_AFTER_QUIET
     return MentionReason.CALLED_BEFORE

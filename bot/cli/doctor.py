@@ -23,6 +23,7 @@ from trainmaster.bot.checks.host import check_host
 from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Item, Mark
+from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.core.health.address import is_loopback
 from trainmaster.bot.core.health.host import gpu_text
@@ -43,7 +44,7 @@ from trainmaster.bot.service.metrics import shown
 from trainmaster.bot.settings.model import Settings, examine_settings, suspicious_names
 from trainmaster.bot.slack.connection import SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
-from trainmaster.bot.wiring import slack_access
+from trainmaster.bot.wiring_people import slack_access
 from trainmaster.trainer.contract import Phase, is_run_dir
 from trainmaster.visible import visible
 
@@ -262,6 +263,8 @@ async def _slack(settings: Settings, now: Callable[[], float]) -> list[Item]:
             items += [_scopes(connection), _clock(connection, now)]
             items.append((await _attempt("Alert channel", _channel(connection, settings.alert_channel)))[1])
             items.append(await _on_call(connection, settings))
+            items.append(_pins(connection, settings))
+            items += await _owners(connection, settings)
         items.append((await _attempt("SLACK_APP_TOKEN", _app_token(connection)))[1])
     finally:
         await connection.close()
@@ -299,6 +302,29 @@ def _scopes(connection: SlackConnection) -> Item:
         detail = f"missing: {', '.join(lacking)}. Update the app from trainmaster manifest and reinstall it."
         return Item(mark=Mark.WARNING, text="Scopes", detail=detail)
     return Item(mark=Mark.DONE, text="Scopes", detail="all granted")
+
+
+def _pins(connection: SlackConnection, settings: Settings) -> Item:
+    """Whether cards of runs are pinned."""
+    may = connection.may_pin()
+    if settings.pin_cards == "off" or may:
+        detail = f"PIN_CARDS={settings.pin_cards}: " + ("pinned while their runs go on" if may else "not pinned")
+        return Item(mark=Mark.DONE, text="Cards", detail=detail)
+    if may is None:
+        return Item(mark=Mark.UNKNOWN, text="Cards", detail="no scopes are told: PIN_CARDS=on pins, auto does not")
+    lacks = "not pinned, the app lacks pins:write: reinstall it with trainmaster manifest, or set PIN_CARDS=off"
+    return Item(mark=Mark.WARNING, text="Cards", detail=lacks)
+
+
+async def _owners(connection: SlackConnection, settings: Settings) -> list[Item]:
+    """Whether everybody in RUN_OWNERS can be called."""
+    users = dict.fromkeys(rule.user for rule in settings.run_owners)
+    unfit = [
+        f"{user} ({what})" for user in users if (what := await connection.people.standing(user)) is not Standing.MEMBER
+    ]
+    if unfit:
+        return [Item(mark=Mark.WARNING, text="RUN_OWNERS", detail=f"no full members: {', '.join(unfit)}")]
+    return [Item(mark=Mark.DONE, text="RUN_OWNERS", detail=f"{len(users)} known to Slack")] if users else []
 
 
 def _clock(connection: SlackConnection, now: Callable[[], float]) -> Item:

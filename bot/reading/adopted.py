@@ -47,7 +47,7 @@ from trainmaster.bot.reading.console.follow import ConsoleFollower
 from trainmaster.bot.reading.epoch_origin import EpochOrigin
 from trainmaster.bot.reading.epoch_rows import EpochRows, PlacedRow
 from trainmaster.bot.reading.own_clock import OwnClock
-from trainmaster.bot.reading.ownership import Ownership
+from trainmaster.bot.reading.ownership import Ownership, login_of
 from trainmaster.bot.reading.read_before import ReadBefore
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
@@ -102,9 +102,8 @@ class AdoptedReader:
         self._fatal: FatalError | None = None
         self._bad: set[tuple[int, int]] = set()
         self._seq = 0
-        self.view = RunView(
-            directory=adoption.directory, name=adoption.name, ts=first_seen_ts, first_seen_ts=first_seen_ts
-        )
+        place, login, ts = adoption.directory, login_of(adoption.directory), first_seen_ts
+        self.view = RunView(directory=place, name=adoption.name, login=login, ts=ts, first_seen_ts=ts)
 
     @property
     def run(self) -> str:

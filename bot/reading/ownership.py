@@ -13,6 +13,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,22 @@ def who_is_trusted(check: OwnerCheck) -> str:
         groups = ", ".join(map(str, sorted(account.groups)))
         return f"{text}, but members of its groups ({groups})"
     return text
+
+
+def login_of(directory: Path) -> str | None:
+    """The user to whom the directory belongs, by name; None where that can't be told."""
+    try:
+        return _login(directory.lstat().st_uid)
+    except OSError:
+        return None
+
+
+@cache
+def _login(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
 
 
 def own_account() -> Account:

@@ -18,7 +18,7 @@ from trainmaster.bot.core.run.series_window import SeriesRow
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.log_errors import LogErrorReader
 from trainmaster.bot.reading.own_clock import OwnClock
-from trainmaster.bot.reading.ownership import Ownership
+from trainmaster.bot.reading.ownership import Ownership, login_of
 from trainmaster.bot.reading.plain_files import Open, open_plain
 from trainmaster.bot.reading.tail import LineReader, TailNote
 from trainmaster.trainer.contract import (
@@ -83,7 +83,7 @@ class RunReader:
         if log_errors := self._log_errors.look(now):
             view = replace(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
         why = self._ownership.fault(self.layout.root, view.record) if self._ownership else ""
-        self.view = replace(view, read_errors=tuple(errors), watched_only=why)
+        self.view = replace(view, read_errors=tuple(errors), watched_only=why, login=login_of(self.layout.root))
         return self.view
 
     def _open(self, path: Path) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainmaster.bot.alerting.limits import AlertLimits, Audience, Tier
+from trainmaster.bot.alerting.limits import AlertLimits, Audience, NoOwners, OwnerBook, Tier
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.settings.model import Settings
 
 
-def audience(settings: Settings) -> Audience:
+def audience(settings: Settings, owners: OwnerBook = NoOwners()) -> Audience:  # noqa: B008 - it holds nothing
     """Who hears of critical alerts."""
     on_call = settings.oncall_users or ((settings.oncall_usergroup,) if settings.oncall_usergroup else ())
     step_s = settings.part(AlertLimits).escalate_after_s
@@ -20,7 +20,12 @@ def audience(settings: Settings) -> Audience:
         due_s = before_s + step_s if after_s is None else max(before_s, after_s)
         tiers.append(Tier(after_s=due_s, users=users))
     elsewhere = {Severity.INFO: settings.info_channel} if settings.info_channel else {}
-    return Audience(on_call=on_call, escalation=tuple(tiers), channel_by_severity=elsewhere)
+    return Audience(on_call=on_call, escalation=tuple(tiers), channel_by_severity=elsewhere, owners=owners)
+
+
+def named_people(settings: Settings) -> frozenset[str]:
+    """Everybody whom the settings name, user groups included."""
+    return frozenset((*settings.oncall_users, *(user for _, users in settings.escalate_to for user in users)))
 
 
 def operation_limits(settings: Settings) -> OperationLimits:

@@ -30,6 +30,7 @@ from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
 from trainmaster.bot.core.keeping import StorageLimits
 from trainmaster.bot.core.run.epoch_report import ReportLimits
+from trainmaster.bot.core.run.owner import OwnerRule
 from trainmaster.bot.core.run.storm import StormLimits
 from trainmaster.bot.core.setting import Setting
 from trainmaster.bot.errors import SettingsError
@@ -104,6 +105,15 @@ class SlackSettings(_Section):
     """Who may acknowledge, silence and unsilence alerts: people on call, or every full member of ALERT_CHANNEL. Guests
     and people of other workspaces never may."""
 
+    run_owners: Annotated[
+        tuple[OwnerRule, ...], BeforeValidator(rules.run_owners), Setting("NAME=member id, comma-separated")
+    ] = ()
+    """Who is mentioned in the alerts of a run: “night-*=U0ANNA, @ben=U0BEN”, by the run's name (* and ? stand for any
+    letters) or by the login of whoever its files belong to. owner= given to the training comes first."""
+    pin_cards: Annotated[Literal["auto", "on", "off"], BeforeValidator(rules.lower), Setting("auto, on or off")] = (
+        "auto"
+    )
+    """The card of a run is pinned in its channel while the run goes on; auto: where the app has pins:write."""
     channel_hints: Annotated[Literal["on", "off"], BeforeValidator(rules.lower), Setting("on or off")] = "on"
     """Somebody who types a bare command into ALERT_CHANNEL reads, alone, how it is given; it is not carried out."""
 

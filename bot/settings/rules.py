@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
 from trainmaster.bot.core.health.address import is_loopback
+from trainmaster.bot.core.run.owner import OwnerRule
 from trainmaster.bot.paging.target import read_targets
 
 _USER_ID: Final = re.compile(r"[UW][A-Za-z0-9_]{1,30}")
@@ -134,6 +135,23 @@ def channel(value: str | None) -> str | None:
 def user_ids(value: Any) -> Any:
     """The value as a list of Slack member ids."""
     return _ids(value, (_USER_ID,), "member ids such as U0123ABCD")
+
+
+def run_owners(value: Any) -> Any:
+    """Patterns of run names, or logins with an @ before them, each with the member id of who owns such runs."""
+    if not isinstance(value, str):
+        return value
+    found = []
+    for part in (one.strip() for one in value.split(",")):
+        if not part:
+            continue
+        pattern, _, user = (word.strip() for word in part.partition("="))
+        if not pattern.removeprefix("@") or not _USER_ID.fullmatch(user):
+            raise refuse(
+                "entries such as night-*=U0123ABCD or @anna=U0123ABCD, comma-separated", f"{part[:80]!r} is none."
+            )
+        found.append(OwnerRule(pattern=pattern, user=user))
+    return tuple(found)
 
 
 def tiers(value: Any) -> Any:

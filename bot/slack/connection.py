@@ -36,8 +36,9 @@ from trainmaster.bot.slack.hearing import Hearing
 from trainmaster.bot.slack.inbox import Inbox
 from trainmaster.bot.slack.incoming import ENVELOPE_ID
 from trainmaster.bot.slack.people import SlackPeople
+from trainmaster.bot.slack.pins import SlackPins
 from trainmaster.bot.slack.routes import register
-from trainmaster.bot.slack.scopes import FILES_SCOPE, missing_scopes
+from trainmaster.bot.slack.scopes import FILES_SCOPE, PINS_SCOPE, missing_scopes
 from trainmaster.bot.slack.seen_events import SeenBefore
 
 _LOG = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ class SlackConnection:
         self._session = aiohttp.ClientSession(timeout=_REQUEST_TIMEOUT)
         self._client = self._make_client([AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler()])
         self.files = SlackFiles(self._make_client([]), self._session)
+        self.pins = SlackPins(self._make_client([]))
         self._illustrate: Illustrate | None = None
         self._channel = access.channel
         self.people = SlackPeople(self._client, lambda: self._channel)
@@ -155,8 +157,15 @@ class SlackConnection:
 
     def may_upload(self) -> bool:
         """Whether the app was given the scope for pictures, as far as Slack tells."""
+        return self._may(FILES_SCOPE) is not False
+
+    def may_pin(self) -> bool | None:
+        """Whether the app was given the scope for pins; None where Slack does not tell, and before :meth:`connect`."""
+        return self._may(PINS_SCOPE)
+
+    def _may(self, scope: str) -> bool | None:
         scopes = self._identity.scopes if self._identity else None
-        return scopes is None or FILES_SCOPE in scopes
+        return None if scopes is None else scope in scopes
 
     async def refresh_homes(self) -> None:
         """Pages that people looked at lately read as things are now."""

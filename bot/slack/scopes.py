@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 FILES_SCOPE: Final = "files:write"
+PINS_SCOPE: Final = "pins:write"
 
 METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "auth.test": (),
@@ -27,6 +28,8 @@ METHOD_SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
     "views.publish": (),
     "files.getUploadURLExternal": (FILES_SCOPE,),
     "files.completeUploadExternal": (FILES_SCOPE,),
+    "pins.add": (PINS_SCOPE,),
+    "pins.remove": (PINS_SCOPE,),
 }
 """docs.slack.dev, page of each method. ``apps.connections.open`` takes the app-level token, whose scope
 ``connections:write`` is given when that token is made and stands in no manifest."""

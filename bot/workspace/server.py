@@ -32,6 +32,7 @@ from trainmaster.bot.workspace.web_api.chat_methods import ChatMethods
 from trainmaster.bot.workspace.web_api.directory_methods import DirectoryMethods
 from trainmaster.bot.workspace.web_api.faults import FaultQueue
 from trainmaster.bot.workspace.web_api.files import MAX_FILE_BYTES, Files
+from trainmaster.bot.workspace.web_api.pin_methods import PinMethods
 from trainmaster.bot.workspace.web_api.views import view_methods
 
 LOOPBACK = "127.0.0.1"
@@ -95,7 +96,11 @@ class Workspace:
         self.web_api = WebApi(
             bot_token=self.bot_token,
             app_token=self.app_token,
-            methods=chat.methods() | directory.methods() | view_methods(self.state, triggers) | self._files.methods(),
+            methods=chat.methods()
+            | directory.methods()
+            | view_methods(self.state, triggers)
+            | self._files.methods()
+            | PinMethods(state=self.state).methods(),
             chat=chat,
             files=self._files,
             response_urls=response_urls,

@@ -69,6 +69,8 @@ class StrictWeb:
         self.profiles: dict[str, Json] = {}
         """What ``users.info`` tells of who is no ordinary member."""
         self.posts: dict[tuple[str, str], Post] = {}
+        self.pins: list[tuple[str, str]] = []
+        """Channel and time stamp of what is pinned, the oldest pin first."""
         self.whispers: list[Whisper] = []
         self.views: list[Json] = []
         self.calls: list[tuple[str, Json]] = []
@@ -79,6 +81,10 @@ class StrictWeb:
         self._triggers: dict[str, float] = {}
         self._urls: dict[str, tuple[str, int, float]] = {}
         self._stamp = itertools.count(1)
+
+    def calls_of(self, method: str) -> list[Json]:
+        """The arguments of every call of that method so far."""
+        return [args for called, args in self.calls if called == method]
 
     def response_url(self, user: str) -> str:
         key = secrets.token_hex(8)
@@ -169,6 +175,30 @@ class StrictWeb:
 
     def _files_completeuploadexternal(self, args: Json) -> web.Response:
         return self._yes(files=args.get("files"))
+
+    def _pins_add(self, args: Json) -> web.Response:
+        place = (str(args.get("channel")), str(args.get("timestamp")))
+        if place[0] not in {CHANNEL, OTHER_CHANNEL}:
+            return self._no("channel_not_found", f"pinning in {place[0]}")
+        if place not in self.posts:
+            return self._no("message_not_found")
+        if place in self.pins:
+            return self._no("already_pinned")
+        if sum(one[0] == place[0] for one in self.pins) >= 100:
+            return self._no("too_many_pins")
+        self.pins.append(place)
+        return self._yes()
+
+    def _pins_remove(self, args: Json) -> web.Response:
+        place = (str(args.get("channel")), str(args.get("timestamp")))
+        if place not in self.pins:
+            return self._no("no_pin")
+        self.pins.remove(place)
+        return self._yes()
+
+    def _pins_list(self, args: Json) -> web.Response:
+        pinned = [place for place in self.pins if place[0] == args.get("channel")]
+        return self._yes(items=[{"type": "message", "channel": one, "message": {"ts": ts}} for one, ts in pinned])
 
     def _usergroups_users_list(self, args: Json) -> web.Response:
         members = self.groups.get(str(args.get("usergroup")))

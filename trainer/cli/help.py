@@ -59,6 +59,8 @@ The guard's own keys:
   replay_incidents=true
                      a recorded bad batch runs twice more at once: data and recipe,
                      or a card that failed; costs two steps at most
+  owner=             the Slack member id (U...) of who is mentioned in the alerts
+                     of this run, beside the people on call
   again=auto         given once more (by a cluster, by a service manager), the same
                      command goes on with its own run; no: it begins a new one.
                      A job that Slurm queued again goes on unasked

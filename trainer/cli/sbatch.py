@@ -88,6 +88,7 @@ def _train(options: tuple[str, ...], words: tuple[str, ...]) -> int:
         epochs=int(settings["epochs"]) if settings.get("epochs", "").isdigit() else None,
         level=settings.get("level", DEFAULT_LEVEL),
         state=RunRecordState.SUBMITTED,
+        owner=settings.get("owner"),
     )
     try:
         return _submit(layout, record, options, argv, margin_s=DEFAULT_MARGIN_S)

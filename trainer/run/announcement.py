@@ -33,6 +33,7 @@ def announce(
         layers=tuple(row.as_record() for row in rows),
         from_epoch=from_epoch,
         trainer_class=trainer_class,
+        owner=settings.owner,
     )
     if not recorder.goes_on:
         recorder.keep_environment()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
@@ -49,6 +50,8 @@ class GuardSettings:
     replay_incidents: bool = True
     """A bad batch that is recorded runs twice more at once, which tells data and recipe from a card that failed. It
     costs at most two steps an incident, and a run records fifty."""
+    owner: str | None = None
+    """The Slack member id of whoever the alerts of this run mention, beside the people on call."""
     drill: str | None = None
     """A planned fault, ``nan-image@2:5`` for epoch 2 batch 5: to see the alarm work."""
 
@@ -59,6 +62,7 @@ class GuardSettings:
 
 GUARD_KEYS: Final = tuple(field.name for field in fields(GuardSettings))
 
+_MEMBER: Final = re.compile(r"[UW][A-Z0-9]{1,20}")
 _SWITCHES: Final = frozenset({"exact", "replay_incidents"})
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
@@ -107,6 +111,8 @@ def _checked(key: str, value: Any) -> Any:
         return _truth(value)
     if key in {"quarantine", "drill"}:
         return str(value)
+    if key == "owner":
+        return _checked_member(str(value).strip())
     if key == "copy_to":
         return _checked_place(str(value).strip())
     number = float(value) if key in {"snapshot_s", "max_norm"} else int(value)
@@ -119,6 +125,13 @@ def _checked_place(text: str) -> str | None:
     if has_password(text):
         raise ArgumentsError(f"copy_to={shown(text)} holds a password", "set COPY_TO in the environment instead")
     return check_place(text) if text else None
+
+
+def _checked_member(text: str) -> str:
+    if not _MEMBER.fullmatch(text):
+        hint = "in their Slack profile: ⋮, Copy member ID"
+        raise ArgumentsError(f"owner={text[:40]} is no Slack member id such as U0123ABCD", hint)
+    return text
 
 
 def _truth(value: Any) -> bool:

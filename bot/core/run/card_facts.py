@@ -8,9 +8,13 @@ from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.run.view import RunView
 
 
-def card_facts(view: RunView, planned: Sequence[str], host: HostFact | None) -> tuple[tuple[str, str], ...]:
-    """``planned`` are sentences, what is under way first. Of another host than the bot's only the name is known."""
+def card_facts(
+    view: RunView, planned: Sequence[str], host: HostFact | None, owner: str = ""
+) -> tuple[tuple[str, str], ...]:
+    """``planned`` are sentences, what is under way first; ``owner`` is what whose run it is is called. Of another host
+    than the bot's only the name is known."""
     facts = [("Planned", "\n".join(planned))] if planned else []
+    facts += [("Owner", owner)] if owner else []
     name = view.record.host if view.record is not None else None
     if not view.state.active or name is None:
         return tuple(facts)

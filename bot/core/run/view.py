@@ -144,6 +144,8 @@ class RunView:
     """Newest last: everything but batches, epochs, phases and checkpoints (starts, stops, crashes, healed states)."""
     max_norms: Mapping[int, float | None] = field(default_factory=dict)
     """Gradient norm at which an attempt clips, by attempt."""
+    login: str | None = None
+    """The user of this host to whom the run's directory belongs."""
     watched_only: str = ""
     """Why the bot only looks at the run and does nothing to it (``owned by uid 1000``); empty when it may act."""
     spare: bool = False

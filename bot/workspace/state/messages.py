@@ -42,6 +42,8 @@ class PostedMessage:
     client_msg_id: str | None = None
     reactions: tuple[tuple[str, str], ...] = ()
     """Pairs of emoji name and user id."""
+    pinned_by: str | None = None
+    """Who pinned it in its channel."""
     earlier: tuple[Body, ...] = ()
     """What it showed before its last edits, oldest first: somebody may still look at that and press its buttons."""
 
@@ -74,6 +76,11 @@ class PostedMessage:
             names = dict.fromkeys(name for name, _ in self.reactions)
             users = {name: [user for other, user in self.reactions if other == name] for name in names}
             out["reactions"] = [{"name": n, "users": who, "count": len(who)} for n, who in users.items()]
+        if self.pinned_by is not None:
+            out |= {
+                "pinned_to": [self.channel_id],
+                "pinned_info": {"channel": self.channel_id, "pinned_by": self.pinned_by},
+            }
         if self.edited_ts:
             out["edited"] = {"user": self.user_id, "ts": self.edited_ts}
         if replies:

@@ -194,6 +194,12 @@ class WorkspaceState:
         self.messages[message.channel_id, message.ts] = reacted
         self._publish_message(reacted)
 
+    def pin(self, message: PostedMessage, *, by: str | None) -> None:
+        """The message is pinned in its channel by somebody, or by nobody."""
+        pinned = replace(message, pinned_by=by)
+        self.messages[message.channel_id, message.ts] = pinned
+        self._publish_message(pinned)
+
     def delete(self, message: PostedMessage) -> None:
         """The message is gone."""
         self.messages.pop((message.channel_id, message.ts), None)

@@ -84,12 +84,13 @@ export class MessageList {
     const press = (block, item, choice, control) => this.press(message, block, item, choice, control, values);
     const inner = { ...context, values, press };
     const node = el("article", {
-      class: ["message", follows && "follows", message.visible_to && "private"].filter(Boolean).join(" "),
+      class: ["message", follows && "follows", message.visible_to && "private", message.pinned_to && "pinned"].filter(Boolean).join(" "),
       "data-ts": message.ts,
     });
     if (!sameDay(before, message)) node.append(el("div", { class: "day" }, el("span", {}, dayName(when))));
     const gutter = el("div", { class: "gutter" }, follows ? timeOf(when) : avatar(author));
     const body = el("div", { class: "body" });
+    if (message.pinned_to) body.append(el("div", { class: "pinned-note" }, "📌 Pinned"));
     if (message.visible_to) body.append(el("div", { class: "private-note" }, "👁 Only visible to you"));
     const edited = message.edited ? el("span", { class: "edited" }, "(edited)") : null;
     if (!follows) body.append(heading(author, when, edited));

@@ -32,6 +32,9 @@ SCOPES: Final = {
     "usergroups.users.list": "usergroups:read",
     "files.getUploadURLExternal": "files:write",
     "files.completeUploadExternal": "files:write",
+    "pins.add": "pins:write",
+    "pins.remove": "pins:write",
+    "pins.list": "pins:read",
 }
 EVENT_SCOPES: Final = ("commands", "app_mentions:read", "im:history")
 ALL_SCOPES: Final = frozenset(SCOPES.values()) | frozenset(EVENT_SCOPES)

@@ -19,7 +19,15 @@ def test_what_is_not_given_stays_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"snapshot_s": "soon"}, {"bad_streak": 0}, {"max_norm": float("nan")}, {"exact": "perhaps"}, {"level": "hard"}],
+    [
+        {"snapshot_s": "soon"},
+        {"bad_streak": 0},
+        {"max_norm": float("nan")},
+        {"exact": "perhaps"},
+        {"level": "hard"},
+        {"owner": "anna"},
+        {"owner": "<@U0ANNA>"},
+    ],
     ids=str,
 )
 def test_a_value_that_cannot_be_is_refused(given: dict[str, object]) -> None:
