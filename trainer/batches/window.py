@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import distributed
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches import precision
@@ -85,7 +86,11 @@ class Rerun:
         """Look for the bad ones among ``micros``; None when there is no memory for that.
 
         Each runs once or twice, however many are bad. Without the gradient scaler: what is not finite here is no
-        overflow of the scale.
+        overflow of the scale. All ranks find the same.
+
+        Raises:
+            torch.OutOfMemoryError: there are several ranks. The others wait in the midst of their backward pass, so
+                this one ends the run, and with it them.
         """
         try:
             measured, first = self._gradients(micros, measure)
@@ -95,6 +100,8 @@ class Rerun:
             good = [micro for micro in micros if micro not in culprits]
             measured, still_bad = self._gradients(good, measure)
         except torch.OutOfMemoryError:  # outside the part of the loop that can deal with it
+            if self._trainer.world_size > 1:
+                raise
             return None
         return Search(culprits=culprits, good=good, measured=measured, is_over=still_bad is None)
 
@@ -126,10 +133,19 @@ class Rerun:
             with self._running(micro):
                 self._loss(micro).backward()
             measured = measure()
-            if not (measured.finite and measured.statistics_finite):
+            if self._any_rank(not (measured.finite and measured.statistics_finite)):
                 return None, micro
             self._statistics.accept()
         return measured, None
+
+    def _any_rank(self, bad: bool) -> bool:
+        """Whether it is ``bad`` in one of the ranks: gradients are shared, but batch-norm statistics are each rank's
+        own, and ranks that part here wait for each other for ever."""
+        if self._trainer.world_size <= 1:
+            return bad
+        shared = torch.tensor(float(bad), device=self._trainer.device)
+        distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
+        return bool(shared)
 
     def _bad_alone(self, micros: list[MicroBatch], measure: Callable[[], Measurement]) -> list[MicroBatch]:
         """Those of ``micros`` that are bad when nothing else is in the window."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,22 +57,118 @@ distributed.destroy_process_group()
 """
 
 
-@pytest.mark.training
-def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
+WINDOW = """
+import json, sys
+from types import SimpleNamespace
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.unit.trainer.batches.test_batch_guard import Net
+from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.batches.gradients import Gradients
+from trainmaster.trainer.batches.window import MicroBatch, Rerun, Window
+
+rank, file = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+torch.manual_seed(0)
+
+class Trained(Net):
+    def forward(self, x):
+        return self.loss(x) if isinstance(x, dict) else super().forward(x)
+
+model = Trained()
+wrapped = DistributedDataParallel(model, find_unused_parameters=True)
+statistics = BatchNormStatistics(model)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+gradients = Gradients(model, optimizer)
+args, device = SimpleNamespace(amp=False), torch.device("cpu")
+trainer = SimpleNamespace(model=wrapped, optimizer=optimizer, world_size=2, amp=False, device=device, args=args)
+
+def micro(index, bad):
+    torch.manual_seed(10 * index + rank)
+    images = torch.randn(4, 3)
+    if [rank, index] == bad:
+        images[0, 0] = 1e25  # the gradients stay finite, this rank's batch-norm variance does not
+    return MicroBatch(epoch=0, index=index, batch={"img": images}, python_random=None, rng=None, is_prepared=True)
+
+def found(bad):
+    window = Window(cut=False)
+    statistics.start_window()
+    micros = [micro(index, bad) for index in range(4)]
+    measure = lambda: gradients.measure(statistics.flag(), states=False)
+    search = Rerun(trainer, statistics, window).search(micros, measure)
+    finite = model.norm.running_var.isfinite().all().item()
+    norms = [float(p.grad.norm()) for p in model.parameters()]
+    culprits = [one.index for one in search.culprits]
+    return {"culprits": culprits, "over": search.is_over, "norms": norms, "finite": finite}
+
+print(json.dumps([found([1, 2]), found([0, 1]), found(None)]))
+distributed.destroy_process_group()
+"""
+SPIKES = """
+import json, sys
+import torch
+from torch import distributed
+
+from tests.unit.trainer.batches.test_batch_guard import Net
+from trainmaster.trainer.batches.batch_guard import BatchGuard
+from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.batches.spikes import SpikeWatch
+
+class Plain(Net):
+    def loss(self, batch, preds=None):
+        value = (self.layer(torch.ones(3)) * 0).sum() + batch["img"].sum()
+        return value, {"square": value.detach()}
+
+rank, file = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+
+def judged(spike_of):
+    model = Plain()
+    guard = BatchGuard(model, BatchNormStatistics(model), skip=True, agree=True, spikes=SpikeWatch(least=8))
+    seen = []
+    for number in range(24):
+        loss = 1.0 + 0.01 * ((number * 7 + rank) % 5)
+        if number == 20 and rank in spike_of:
+            loss = 50.0
+        if number == 12 and rank == 1:
+            loss = float("nan")
+        verdict = guard.judge({"img": torch.tensor([loss])})[1]
+        if verdict.reason:
+            seen.append([number, verdict.reason, verdict.is_own])
+    return seen
+
+print(json.dumps([judged([1]), judged([0, 1]), judged([])]))
+distributed.destroy_process_group()
+"""
+
+
+def two_ranks(script: str, meeting: Path) -> tuple[Any, Any]:
+    """What each of two ranks that run ``script`` prints last."""
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", RANK, str(rank), str(tmp_path / "meeting")],
-            cwd=root,
+            [sys.executable, "-W", "ignore", "-c", script, str(rank), str(meeting)],
+            cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
-    outputs = [rank.communicate(timeout=90) for rank in ranks]
+    try:
+        outputs = [rank.communicate(timeout=90) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     left, right = (json.loads(output.splitlines()[-1]) for output, _ in outputs)
+    return left, right
+
+
+@pytest.mark.training
+def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(tmp_path: Path) -> None:
+    left, right = two_ranks(RANK, tmp_path / "meeting")
 
     assert left["seen"] == right["seen"]
     assert left["seen"] == [[None, False], ["nonfinite_loss", False], ["nonfinite_loss", False], [None, True]]
@@ -80,3 +177,23 @@ def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(tmp_path:
     assert all(norm > 0 for norm in left["norms"][3][:1])
     assert left["mean"]
     assert right["mean"]
+
+
+@pytest.mark.training
+def test_a_window_run_again_has_the_same_culprits_in_both_ranks(tmp_path: Path) -> None:
+    left, right = two_ranks(WINDOW, tmp_path / "meeting")
+    assert left == right
+    assert [one["culprits"] for one in left] == [[2], [1], []]
+    assert all(one["over"] and one["finite"] for one in left)
+
+
+@pytest.mark.training
+def test_a_loss_spike_of_one_rank_is_skipped_by_both_and_is_its_own(tmp_path: Path) -> None:
+    left, right = two_ranks(SPIKES, tmp_path / "meeting")
+    bad = [12, "nonfinite_loss"]
+    assert left == [
+        [[*bad, False], [20, "loss_spike", False]],
+        [[*bad, False], [20, "loss_spike", True]],
+        [[*bad, False]],
+    ]
+    assert right == [[[*bad, True], [20, "loss_spike", True]], [[*bad, True], [20, "loss_spike", True]], [[*bad, True]]]
