@@ -95,6 +95,29 @@ def test_early_stopping_is_not_forgotten(settings: Callable[..., dict[str, Any]]
     assert not differences(made[0], whole)
 
 
+class StoppedInTheThird(Falling):
+    """Is asked to stop in its third epoch, while patience still waits."""
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().preprocess_batch(batch)
+
+
+@pytest.mark.parametrize("words", [(), ("from=2",), ("from=1",)], ids=["resume", "rollback", "rollback to the best"])
+def test_patience_counts_from_the_best_epoch_after_a_resume_or_a_rollback(
+    settings: Callable[..., dict[str, Any]], made: list[Any], words: tuple[str, ...]
+) -> None:
+    trainer = type("Run", (StoppedInTheThird,), {})(overrides=settings(epochs=9, patience=3))
+    with pytest.raises(SystemExit):
+        trainer.train()
+
+    assert main(["resume", str(trainer.save_dir), *words]) == ExitCode.FINISHED
+
+    rows = made[0].csv.read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3", "4"]  # the best was the first
+
+
 def test_settings_need_epochs_to_apply_to(
     settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
