@@ -1,4 +1,4 @@
-"""A NaN on one of two devices: both ranks skip the batch, and both end with the same finite weights."""
+"""A NaN on one of two devices: both ranks skip the batch, it is told once, and the run goes on to its end."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ class SpoiledTrainer(GuardedDetectionTrainer):
         self.number = -1
         self._done = False
         super().__init__(*args, **keywords)
-        self.add_callback("on_train_batch_start", _note)
+        if _note not in self.callbacks["on_train_batch_start"]:  # a rank is given those of the launcher's trainer
+            self.add_callback("on_train_batch_start", _note)
 
     @property
     def due(self) -> Spoil | None:
