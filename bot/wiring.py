@@ -26,7 +26,6 @@ from trainmaster.bot.core.run.card_facts import card_facts
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.ownership import OwnerCheck
-from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.local.driver import LocalDriver
@@ -71,6 +70,7 @@ from trainmaster.bot.watching.cluster import ClusterWatch
 from trainmaster.bot.watching.host import HostWatch
 from trainmaster.bot.watching.limits import WatchLimits
 from trainmaster.bot.watching.own_jobs import OwnJobs
+from trainmaster.bot.watching.resting import RestingRuns
 from trainmaster.bot.watching.supervisor import Supervisor
 from trainmaster.bot.wiring_people import make_pager, slack_access
 from trainmaster.commands import Context
@@ -158,7 +158,9 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     lease = Lease(settings.runs_dir)
     durable = Durable(database)
     audit = Ledger(
-        AuditLog(settings.state_dir / AUDIT_LOG), database, name_of=lambda run: _name_of(supervisor.find(run), run)
+        AuditLog(settings.state_dir / AUDIT_LOG),
+        database,
+        name_of=lambda run: view.name if (view := supervisor.find(run)) is not None and view.run == run else run,
     )
     books = Books(
         approvals=SqliteApprovals(durable),
@@ -202,6 +204,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         together=lambda: _one_commit(database),
         hands_off=hands_off,
         next_start=driver.next_start,
+        resting=RestingRuns(pipeline, looks),
     )
     operations = Operations(
         world=World(
@@ -351,10 +354,6 @@ class _Readers:
 def ownership_of(settings: Settings) -> Ownership:
     """Whom the bot trusts with a run."""
     return Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
-
-
-def _name_of(view: RunView | None, run: str) -> str:
-    return view.name if view is not None and view.run == run else run
 
 
 def _places(settings: Settings, supervisor: Supervisor) -> dict[str, Path]:

@@ -30,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 ABOUT_LOOKING = frozenset({CheckName.UNREADABLE, CheckName.CHECK_FAILED})
 """Checks that judge the look itself, and so are judged by every look."""
+_NEWS = frozenset({NotifyReason.FIRST, NotifyReason.REFIRED, NotifyReason.RAISED})
 
 
 class AlertPipeline:
@@ -59,6 +60,8 @@ class AlertPipeline:
         self._tended_ts = clock.now() - limits.listed_s
         self._cards_ts: dict[str, float] = {}
         """When a run's card was last looked at."""
+        self._at_rest: set[str] = set()
+        """Runs whose last look left nothing to tell."""
         self._groups = GroupMessages(records=records, outbox=outbox, limits=limits, audience=audience)
         self._announcer = Announcer(
             outbox=outbox, bursts=records, groups=self._groups, limits=limits, audience=audience
@@ -102,7 +105,15 @@ class AlertPipeline:
             self._groups.refresh(self._silences.active(now), now)
             if thread is not None:
                 self._show_card(view, thread, now, told=outcome.told, new=outcome.told_alone)
+        history = {one for one, change in changes.items() if change is TrackReason.OLD and one not in before}
+        is_open = any(one.is_open for name, one in records.items() if name not in history)
+        rests = not is_open and not later and self._cards_ts.get(view.run) == now
+        (self._at_rest.add if rests else self._at_rest.discard)(view.run)
         return outcome
+
+    def at_rest(self, run: str) -> bool:
+        """Whether the last look at the run left nothing to tell, and nobody did anything about its alerts since."""
+        return run in self._at_rest
 
     def _is_history(self, finding: Finding, now: float) -> bool:
         return finding.nature is Nature.OCCURRENCE and finding.ts < now - self._limits.news_s
@@ -196,11 +207,7 @@ class AlertPipeline:
                 return muted, record
         if why.loud or why is NotifyReason.RESOLVED:
             said = self._announcer.say(record, why, silences, now, thread=thread)
-            joined = said.alert.told_with is not None and why in {
-                NotifyReason.FIRST,
-                NotifyReason.REFIRED,
-                NotifyReason.RAISED,
-            }
+            joined = said.alert.told_with is not None and why in _NEWS
             return NotifyReason.JOINED if joined else why, said
         if why.edits:
             self._announcer.edit(record, silences, now)
@@ -279,6 +286,7 @@ class AlertPipeline:
             self._announcer.line(record.alert)
             self._groups.refresh(self._silences.active(now), now)
             self._cards_ts.pop(record.alert.finding.run, None)
+            self._at_rest.discard(record.alert.finding.run)
         return record.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
@@ -364,9 +372,11 @@ class AlertPipeline:
     def _show(self, silence: Silence, now: float) -> None:
         """The messages of the alerts that the silence covers, or covered, read as it now is."""
         silences = self._silences.active(now)
+        self._at_rest.discard(silence.run or "")
         for record in self._records.firing(silence.run, now - self._limits.listed_s):
             if silence.covers(record.alert, silence.created_ts):
                 self._announcer.edit(record, silences, now)
+                self._at_rest.discard(record.alert.finding.run)
         self._groups.refresh(silences, now)
 
 

@@ -15,8 +15,11 @@ from trainmaster.trainer.contract import Verdict
 
 @remembered(of=lambda view: (view.epochs, view.checkpoints, view.attempt, view.record and view.record.layers))
 def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended."""
+    """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended. Without
+    its curves none is judged."""
     del now
+    if view.brief:
+        return ()
     return tuple(
         _finding(view, judge_epoch(view, epoch, limits.report)) for epoch in view.epochs.values() if epoch.finished
     )

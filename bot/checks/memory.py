@@ -13,6 +13,13 @@ from trainmaster.bot.core.run.view import RunView
 Look = Callable[[RunView, CheckLimits, float], tuple[Finding, ...]]
 
 _MAX_RUNS: Final = 2000
+_ALL: Final[list[dict[str, tuple[tuple[object, ...], tuple[Finding, ...]]]]] = []
+
+
+def forget(run: str) -> None:
+    """No answer about the run is kept: it is at rest, and answers weigh more than all else that is known of it."""
+    for answers in _ALL:
+        answers.pop(run, None)
 
 
 def remembered(of: Callable[[RunView], tuple[object, ...]]) -> Callable[[Look], Look]:
@@ -24,6 +31,7 @@ def remembered(of: Callable[[RunView], tuple[object, ...]]) -> Callable[[Look], 
 
     def decorate(check: Look) -> Look:
         answers: dict[str, tuple[tuple[object, ...], tuple[Finding, ...]]] = {}
+        _ALL.append(answers)
 
         @wraps(check)
         def look(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:

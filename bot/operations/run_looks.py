@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.decisions.going_on import Going
+from trainmaster.bot.core.decisions.operation import IntentKind
+from trainmaster.bot.core.run.storm import storm_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.approval import Approvals, new_id
 from trainmaster.bot.operations.books import Books
@@ -17,6 +21,14 @@ from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.storms import Storms
 from trainmaster.bot.ports import Chat, Clock
+
+_PLANS: Final = (
+    IntentKind.STOP_AFTER_EPOCH,
+    IntentKind.CHANGE,
+    IntentKind.RESUME_AT,
+    IntentKind.ROLL_BACK_AFTER_EPOCH,
+)
+"""Of the intents those that something is to be done about; the others remember what was done."""
 
 
 def no_notice() -> None:
@@ -88,3 +100,26 @@ class RunLooks:
         at work."""
         self.storms.notice(view)
         self.deaths.notice(view)
+
+    def concerned(self) -> frozenset[str]:
+        """Runs with an operation under way, a question that waits, or something planned; in a fixed number of queries.
+
+        Raises:
+            StoreError: that can't be told.
+        """
+        books = self.books
+        planned = (one.run for kind in _PLANS for one in books.intents.all(kind))
+        under_way = (one.run for one in books.operations.open())
+        asked = (one.plan.run for one in books.approvals.pending())
+        return frozenset((*planned, *under_way, *asked))
+
+    def leaves_alone(self, view: RunView) -> bool:
+        """Whether neither a storm of the run is to be brought to people nor the run to be started again by itself.
+
+        Raises:
+            StoreError: that can't be told.
+        """
+        if storm_of(view, self.limits.storm, self.clock.now()) is not None:
+            return False
+        judged = self.deaths.judge(view)
+        return judged is None or judged.decision.going is not Going.ON

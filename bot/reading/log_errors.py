@@ -35,6 +35,8 @@ class LogErrorReader:
         self._carried = b""
         self._reader: ConsoleReader | None = None
         self._looks_left = 0
+        self.more = False
+        """Whether the last look left some of the log for the next."""
 
     def look(self, now: float) -> tuple[LogError, ...]:
         """Errors in what is new; Ctrl-C is none. Never raises; an unchanged log costs one stat."""
@@ -42,7 +44,7 @@ class LogErrorReader:
             self._begun = True
             self._cursor = _end_of(self._path)
         read = read_new(self._path, self._cursor, open_file=self._open_file)
-        self._cursor = read.cursor
+        self._cursor, self.more = read.cursor, read.more
         if read.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
             self._carried, self._reader = b"", None
         if not read.data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ RELIST_S = 2.0
 _DEBOUNCE_MS = 100
 _STEP_MS = 20
 _SET_UP_S = 0.1
+_EVENTS = str(RunLayout(Path()).events)
 _RETRY_S = 10.0
 
 
@@ -59,8 +61,8 @@ async def watch_runs(
 
 
 async def _watch(
-    files: frozenset[Path],
-    event_files: Callable[[], Awaitable[frozenset[Path]]],
+    files: frozenset[str],
+    event_files: Callable[[], Awaitable[frozenset[str]]],
     look: Callable[[frozenset[Path]], Coroutine[Any, Any, None]],
     relist_s: float,
 ) -> None:
@@ -73,7 +75,7 @@ async def _watch(
         async for changes in watching:
             # Not awaited here: a run on a dead mount would hold back the news of the others.
             looks = {one for one in looks if not one.done()}
-            looks.add(asyncio.create_task(look(frozenset(_run_of(Path(path)) for _, path in changes))))
+            looks.add(asyncio.create_task(look(frozenset(_run_of(path) for _, path in changes))))
     finally:
         for task in (relisting, *looks):
             task.cancel()
@@ -95,15 +97,15 @@ async def _look(
         tell(None)
 
 
-async def _catch_up(files: frozenset[Path], look: Callable[[frozenset[Path]], Awaitable[None]]) -> None:
+async def _catch_up(files: frozenset[str], look: Callable[[frozenset[Path]], Awaitable[None]]) -> None:
     """One look at every run once the watch is set up: what came between two watches was told by neither."""
     await asyncio.sleep(_SET_UP_S)
     await look(frozenset(_run_of(path) for path in files))
 
 
 async def _until_others(
-    files: frozenset[Path],
-    event_files: Callable[[], Awaitable[frozenset[Path]]],
+    files: frozenset[str],
+    event_files: Callable[[], Awaitable[frozenset[str]]],
     stop: asyncio.Event,
     relist_s: float,
 ) -> None:
@@ -114,20 +116,20 @@ async def _until_others(
         stop.set()
 
 
-def _event_files(list_runs: Callable[[], tuple[Path, ...]]) -> frozenset[Path]:
+def _event_files(list_runs: Callable[[], tuple[Path, ...]]) -> frozenset[str]:
     """What can be watched. A name that is no UTF-8 can't be told to ``watchfiles``: that run waits for the periodic
     check."""
-    events = (RunLayout(directory).events for directory in list_runs())
-    return frozenset(path for path in events if _is_utf8(path) and path.is_file())
+    events = (f"{directory}/{_EVENTS}" for directory in list_runs())
+    return frozenset(path for path in events if _is_utf8(path) and os.path.isfile(path))  # noqa: PTH113 - of every run
 
 
-def _is_utf8(path: Path) -> bool:
+def _is_utf8(path: str) -> bool:
     try:
-        str(path).encode()
+        path.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _run_of(events: Path) -> Path:
-    return events.parent.parent
+def _run_of(events: str) -> Path:
+    return Path(events).parent.parent

@@ -16,15 +16,15 @@ from typing import Protocol
 
 from trainmaster.bot.checks import CHECKS, CheckLimits
 from trainmaster.bot.checks.job import CONDITIONS as JOB_CONDITIONS
-from trainmaster.bot.checks.progress import stall_of
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
-from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
+from trainmaster.bot.watching.look import Inspector, Looker, Seen, StackSource, Trainers, ViewSource
 from trainmaster.bot.watching.read_pool import TIMEOUT_S, Looked, ReadPool
+from trainmaster.bot.watching.resting import RestingRuns, RestingSource
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,46 +32,6 @@ QUIET_WHILE_HELD = frozenset(
     {CheckName.PROCESS_DIED, CheckName.ORPHANS, CheckName.STALLED, CheckName.RUN_STOPPED, CheckName.LOG_ERROR}
 )
 """An operation stops the process on purpose and says so itself."""
-LOG_TAIL_AFTER_S = 60.0
-"""Age of the heartbeat from which the end of the console log is read along."""
-
-
-class ViewSource(Protocol):
-    """Reads one run directory."""
-
-    view: RunView
-
-    def read(self, now: float) -> RunView:
-        """The newest view; never raises."""
-        ...
-
-    def log_tail(self) -> tuple[str, ...]:
-        """The last lines of the console log."""
-        ...
-
-
-class Inspector(Protocol):
-    """The part of a driver that looks at processes."""
-
-    def inspect(self, identity: Identity) -> ProcessFact:
-        """What is known of it now."""
-        ...
-
-
-class StackSource(Protocol):
-    """Tells what a run that stands still is doing."""
-
-    def take(self, view: RunView, since_ts: float) -> tuple[str, ...]:
-        """The stacks of its process, taken once for a stall that began at ``since_ts``; empty if they can't be had."""
-        ...
-
-
-class Trainers(Protocol):
-    """Tells trainers from other processes."""
-
-    def fault(self, view: RunView) -> str:
-        """Why the living process of the run is not the bot's to act on; empty when it is."""
-        ...
 
 
 class Sink(Protocol):
@@ -128,21 +88,30 @@ class Supervisor:
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
         hands_off: Callable[[Path], str] = lambda _place: "",
         next_start: Callable[[str, Identity], ProcessFact | None] | None = None,
+        resting: RestingRuns | None = None,
     ) -> None:
         """``next_start``: what is known of a start of a run after the one that its record names. ``hands_off``: why
-        this bot must only watch the run of that place; empty when it may act."""
+        this bot must only watch the run of that place; empty when it may act. Without ``resting`` every look is a full
+        one."""
+        self._resting = resting
         self._hands_off = hands_off
-        self._next_start = next_start
-        self._stacks = stacks
-        self._trainers = trainers
         self._find_runs = find_runs
         self._open_reader = open_reader
-        self._inspector = inspector
+        self._looker = Looker(
+            inspector=inspector,
+            limits=limits,
+            clock=clock,
+            stacks=stacks,
+            trainers=trainers,
+            hands_off=hands_off,
+            next_start=next_start,
+        )
         self._sink = sink
         self._operations = operations
         self._limits = limits
         self._clock = clock
         self._readers: dict[Path, ViewSource] = {}
+        self._can_rest: dict[Path, RestingSource] = {}
         self._views: dict[Path, RunView] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
         self._read_pool = ReadPool(timeout_s=read_timeout_s)
@@ -166,6 +135,8 @@ class Supervisor:
                 self.find_fault = f"{error}. Check RUNS_DIR, its permissions and its mount."
             _LOG.warning("runs-dir-unreadable: %s. Hint: check RUNS_DIR, its permissions and its mount.", error)
         runs = {*found, *self._readers}
+        if self._resting is not None:
+            self._resting.begin_round()
         for one in runs:
             self._checked_ts.setdefault(one, self._clock.now())
         await self.check_all(runs)
@@ -187,21 +158,22 @@ class Supervisor:
         return min(self._checked_ts.values(), default=None)
 
     async def check_all(self, directories: Collection[Path]) -> None:
-        """Each run was read, checked and its findings handed on; those that are free are read in one thread."""
+        """Each run was read, checked and its findings handed on; those that are free are read in one thread. Of a run
+        at rest it is enough that its files are as they were."""
         locks = {one: self._locks.setdefault(one, asyncio.Lock()) for one in sorted(directories)}
         free = [one for one, lock in locks.items() if not lock.locked()]
         busy = [one for one, lock in locks.items() if lock.locked()]
-        await asyncio.gather(self._look_at(free), *(self.check(one) for one in busy))
+        await asyncio.gather(self._look_at(free, resting=self._resting), *(self.check(one) for one in busy))
 
     async def check(self, directory: Path) -> RunView | None:
         """The run in ``directory`` was read, checked and its findings handed on. None when it is no run (yet)."""
         await self._look_at([directory])
         return self._views.get(directory)
 
-    async def _look_at(self, directories: Sequence[Path]) -> None:
+    async def _look_at(self, directories: Sequence[Path], resting: RestingRuns | None = None) -> None:
         held: dict[Path, asyncio.Lock] = {}
 
-        def take(looked: Looked[RunView | None]) -> None:
+        def take(looked: Looked[Seen]) -> None:
             try:
                 self._take(looked)
             except Exception as error:  # noqa: BLE001 - the tick: told after the third, and the next look repeats it
@@ -217,11 +189,20 @@ class Supervisor:
                 await lock.acquire()
                 held[one] = lock
             self._open_new([one for one in directories if one not in self._readers])
-            work = {one: partial(self._look, one, self._readers[one]) for one in directories if one in self._readers}
+            work = {one: self._look_of(one, resting) for one in directories if one in self._readers}
             await self._read_pool.look(work, take)
         finally:
             for lock in held.values():
                 lock.release()
+
+    def _look_of(self, place: Path, resting: RestingRuns | None) -> Callable[[], Seen]:
+        reader, source = self._readers[place], self._can_rest.get(place)
+        if source is not None and place not in self._views:
+            return partial(self._looker.first_look, place, reader, source)
+        known = resting.known(place, self._clock.now(), self._hands_off(place)) if resting is not None else None
+        if source is not None and known is not None:
+            return partial(self._looker.look_at_rest, place, reader, source, known)
+        return partial(self._looker.look, place, reader)
 
     def _open_new(self, directories: Sequence[Path]) -> None:
         if not directories:
@@ -229,7 +210,9 @@ class Supervisor:
         with self._together():
             for one in directories:
                 try:
-                    self._readers[one] = self._open_reader(one)
+                    self._readers[one] = reader = self._open_reader(one)
+                    if self._resting is not None and isinstance(reader, RestingSource):
+                        self._can_rest[one] = reader
                 except Exception as error:  # noqa: BLE001 - the tick: told after the third, and tried again
                     _LOG.exception("run-unreadable: %s; it is opened again at the next look", one)
                     self._note_look(one, error)
@@ -240,9 +223,15 @@ class Supervisor:
         elif str(place) in self._look_faults:
             self._look_faults[str(place)] = None
 
-    def _take(self, looked: Looked[RunView | None]) -> None:
-        directory, view, error = looked.place, looked.answer, looked.error
+    def _take(self, looked: Looked[Seen]) -> None:
+        directory, view, error = looked.place, looked.answer.view if looked.answer is not None else None, looked.error
         self._checked_ts[directory] = self._clock.now()
+        if looked.answer is not None and looked.answer.at_rest and view is not None and self._resting is not None:
+            self._views[directory] = view
+            self._resting.keep(directory, view)
+            return
+        if self._resting is not None:
+            self._resting.wake(directory)  # until all of this look is stored
         if isinstance(error, TimeoutError):
             view = self._unreadable(directory, str(error))
         elif error is not None:
@@ -254,40 +243,17 @@ class Supervisor:
         if hands_off and not view.watched_only:
             view = replace(view, watched_only=hands_off, spare=True)
         self._views[directory] = view
-        now = self._clock.now()
+        now, stored = self._clock.now(), True
         try:
             findings, unjudged = self._findings(view, now)
             self._sink.process(view, findings, unjudged, now)
         except StoreError:
             _LOG.exception("findings-not-stored: %s; the next look repeats them", view.name)
+            stored = False
         if self._operations is not None and not hands_off:  # else another bot asks people what to do with it
             self._operations.notice(view)
-
-    def _look(self, place: Path, reader: ViewSource) -> RunView | None:
-        now = self._clock.now()
-        view = reader.read(now)
-        if view.record is None:
-            return None
-        record = view.record
-        if (why := self._hands_off(place)) and not view.watched_only:  # its stacks are asked for with a signal
-            view = replace(view, watched_only=why, spare=True)
-        view = replace(view, process=self._process(view.run, record.process) if record.process else None)
-        alive = view.process is not None and view.process.status is ProcessStatus.ALIVE
-        if self._trainers is not None and alive and record.process is not None and record.process.pids:
-            view = replace(view, process_fault=self._trainers.fault(view))
-        stall = stall_of(view, self._limits, now)
-        if stall is not None and self._stacks is not None:
-            view = replace(view, stacks=self._stacks.take(view, stall.since_ts))
-        silent_s = now - (view.beat.ts if view.beat else record.started_ts or now)
-        if view.state is RunState.DIED or stall is not None or silent_s > LOG_TAIL_AFTER_S:
-            view = replace(view, log_tail=reader.log_tail())
-        return view
-
-    def _process(self, run: str, identity: Identity) -> ProcessFact:
-        """What is known of what trains, or is to: a run goes on with what was submitted for it last."""
-        fact = self._inspector.inspect(identity)
-        later = self._next_start(run, identity) if self._next_start is not None and fact.over else None
-        return later or fact
+        if stored and self._resting is not None and directory in self._can_rest:
+            self._resting.consider(directory, view, now, hands_off)
 
     def _unreadable(self, directory: Path, why: str) -> RunView | None:
         known = self._views.get(directory)
@@ -318,14 +284,14 @@ class Supervisor:
 
     def all(self) -> Sequence[RunView]:
         """Newest activity first, runs at work before all others."""
-        return sorted(self._views.values(), key=lambda view: (view.state.active, _activity_ts(view)), reverse=True)
+        return sorted(self._views.values(), key=_newness, reverse=True)
 
     def find(self, name_or_id: str) -> RunView | None:
         """By id, by directory name, or by a path that ends in it; the newest when several share a name."""
         wanted = name_or_id.strip().strip("/")
         parts = tuple(wanted.split("/"))
-        matching = [view for view in self.all() if wanted == view.run or _ends_in(view, parts)]
-        return matching[0] if matching else None
+        matching = [view for view in self._views.values() if wanted == view.run or _ends_in(view, parts)]
+        return max(matching, key=_newness, default=None)
 
     async def refresh(self, run: str) -> RunView | None:
         """The run, read anew now."""
@@ -336,6 +302,10 @@ class Supervisor:
 
 def _ends_in(view: RunView, parts: tuple[str, ...]) -> bool:
     return parts in {(view.name,), view.directory.parts[-len(parts) :]}
+
+
+def _newness(view: RunView) -> tuple[bool, float]:
+    return view.state.active, _activity_ts(view)
 
 
 def _activity_ts(view: RunView) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import groupby
 from types import MappingProxyType
 
 from trainmaster.bot.core.run.facts import CheckpointFact, Event
@@ -157,25 +158,35 @@ def fold_series(view: RunView, rows: Iterable[SeriesRow]) -> RunView:
     if not taken:
         return view
     epochs = dict(view.epochs)
-    for row in taken:
-        key = (row.attempt, row.epoch)
-        epoch = epochs.get(key) or EpochView(attempt=row.attempt, epoch=row.epoch)
-        series = (*epoch.series, (row.batch, row.loss))
-        epochs[key] = _with_norms(replace(epoch, series=series if len(series) <= MAX_SERIES_KEPT else series[::2]), row)
+    for (attempt, number), its_rows in groupby(taken, key=lambda row: (row.attempt, row.epoch)):
+        epoch = epochs.get((attempt, number)) or EpochView(attempt=attempt, epoch=number)
+        epochs[attempt, number] = _with_curve(epoch, its_rows)
     return replace(_with_epochs(view, epochs), stretches=with_rows(view.stretches, taken))
 
 
-def _with_norms(epoch: EpochView, row: SeriesRow) -> EpochView:
-    middle, high = row.norm_p50, row.norm_p99
-    if middle is None or high is None or not (math.isfinite(middle) and math.isfinite(high)) or middle <= 0:
-        return epoch
-    count = epoch.num_stretches
-    return replace(
-        epoch,
-        norm_p50=((epoch.norm_p50 or 0.0) * count + middle) / (count + 1),
-        norm_outlier_ratio=max(epoch.norm_outlier_ratio or 0.0, high / middle),
-        num_stretches=count + 1,
-    )
+def _with_curve(epoch: EpochView, rows: Iterable[SeriesRow]) -> EpochView:
+    points = list(epoch.series)
+    middle, ratio, count = epoch.norm_p50, epoch.norm_outlier_ratio, epoch.num_stretches
+    for row in rows:
+        points.append((row.batch, row.loss))
+        if len(points) > MAX_SERIES_KEPT:
+            del points[1::2]
+        usual, high = row.norm_p50, row.norm_p99
+        if usual is None or high is None or not (math.isfinite(usual) and math.isfinite(high)) or usual <= 0:
+            continue
+        middle = ((middle or 0.0) * count + usual) / (count + 1)
+        ratio = max(ratio or 0.0, high / usual)
+        count += 1
+    return replace(epoch, series=tuple(points), norm_p50=middle, norm_outlier_ratio=ratio, num_stretches=count)
+
+
+def without_curves(view: RunView) -> RunView:
+    """``view`` without all that only the series tells, which is most of what it weighs."""
+    epochs = {
+        key: replace(epoch, series=(), norm_p50=None, norm_outlier_ratio=None, num_stretches=0)
+        for key, epoch in view.epochs.items()
+    }
+    return replace(_with_epochs(view, epochs), stretches=(), brief=True)
 
 
 _CLOCK_TOLERANCE_S = 5.0

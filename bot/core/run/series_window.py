@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Final
 
 MAX_STRETCHES_KEPT: Final = 300
@@ -15,6 +16,8 @@ MAX_STRETCHES_KEPT: Final = 300
 NUM_COMPARED: Final = 25
 """Stretches that one is compared with: half an epoch."""
 MIN_COMPARED: Final = 10
+_NUM_TELLING: Final = MAX_STRETCHES_KEPT + NUM_COMPARED
+"""Rows that the newest stretches are made of and compared with."""
 _MAD_TO_DEVIATION: Final = 1.4826
 """Of a normal distribution."""
 
@@ -53,20 +56,49 @@ class SeriesWindow:
     clipped: int | None
 
 
-def with_rows(known: tuple[SeriesWindow, ...], rows: Iterable[SeriesRow]) -> tuple[SeriesWindow, ...]:
+def with_rows(known: tuple[SeriesWindow, ...], rows: Sequence[SeriesRow]) -> tuple[SeriesWindow, ...]:
     """``known`` with ``rows`` taken in, in order; the newest :data:`MAX_STRETCHES_KEPT`."""
+    if len(rows) > _NUM_TELLING:  # a long history: what nobody compares with any more is not even looked at
+        known, rows = (), rows[-_NUM_TELLING:]
     stretches = list(known)
+    compared = _Compared(stretches[-NUM_COMPARED:])
     for row in rows:
-        stretches.append(_stretch(stretches[-NUM_COMPARED:], row))
-        if len(stretches) > 2 * MAX_STRETCHES_KEPT:
-            del stretches[:-MAX_STRETCHES_KEPT]
+        one = _stretch(stretches[-1] if stretches else None, compared.losses(row.attempt), row)
+        stretches.append(one)
+        compared.add(one)
     return tuple(stretches[-MAX_STRETCHES_KEPT:])
 
 
-def _stretch(earlier: Sequence[SeriesWindow], row: SeriesRow) -> SeriesWindow:
-    before = earlier[-1] if earlier else None
-    losses = [one.loss for one in earlier if one.attempt == row.attempt and math.isfinite(one.loss)]
-    middle = median(losses) if len(losses) >= MIN_COMPARED else None
+class _Compared:
+    """The newest stretches, and their losses in order of size: sorting them at every row is most of a first look."""
+
+    def __init__(self, newest: Iterable[SeriesWindow]) -> None:
+        self._newest = deque(newest, maxlen=NUM_COMPARED)
+        self._attempt: int | None = None
+        self._losses: list[float] = []
+
+    def losses(self, attempt: int) -> Sequence[float]:
+        """The finite losses of that attempt, the smallest first; until the next :meth:`add`."""
+        if attempt != self._attempt:
+            self._attempt = attempt
+            self._losses = sorted(one.loss for one in self._newest if self._counts(one))
+        return self._losses
+
+    def add(self, one: SeriesWindow) -> None:
+        """It is the newest, and the oldest gives way."""
+        if len(self._newest) == NUM_COMPARED and self._counts(self._newest[0]):
+            del self._losses[bisect_left(self._losses, self._newest[0].loss)]
+        self._newest.append(one)
+        if self._counts(one):
+            insort(self._losses, one.loss)
+
+    def _counts(self, one: SeriesWindow) -> bool:
+        return one.attempt == self._attempt and math.isfinite(one.loss)
+
+
+def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRow) -> SeriesWindow:
+    """``losses`` are those that it is compared with, the smallest first."""
+    middle = _middle(losses) if len(losses) >= MIN_COMPARED else None
     follows = before is not None and (before.attempt, before.epoch) == (row.attempt, row.epoch)
     start = before.batch if before is not None and follows and before.batch < row.batch else 0
     num_batches = max(1, row.batch - start)
@@ -81,13 +113,23 @@ def _stretch(earlier: Sequence[SeriesWindow], row: SeriesRow) -> SeriesWindow:
         num_batches=num_batches,
         loss=row.loss,
         loss_before=middle,
-        loss_deviation=None if middle is None else _MAD_TO_DEVIATION * median(abs(loss - middle) for loss in losses),
+        loss_deviation=None if middle is None else _MAD_TO_DEVIATION * _deviation(losses, middle),
         # A clock that was set makes a stretch of less than nothing, which says nothing of the speed.
         batch_s=took_s / num_batches if took_s is not None and took_s > 0 else None,
         norm_p50=_finite(row.norm_p50),
         norm_p99=_finite(row.norm_p99),
         clipped=row.clipped,
     )
+
+
+def _deviation(losses: Sequence[float], middle: float) -> float:
+    return _middle(sorted([abs(loss - middle) for loss in losses]))
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    """The median of what is in order already, many times as fast as :func:`statistics.median`."""
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _finite(value: float | None) -> float | None:

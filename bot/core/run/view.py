@@ -130,6 +130,8 @@ class RunView:
     """What :meth:`story` says of that very ``epochs``, since every check asks for it."""
     stretches: tuple[SeriesWindow, ...] = ()
     """The newest, over all epochs and attempts."""
+    brief: bool = False
+    """Whether the series was left unread, so that there are no curves, norms and stretches to judge."""
     phases: PhaseTimes = field(default_factory=PhaseTimes)
     beat_seen_ts: float | None = None
     """When the bot saw the heartbeat change, by the bot's own clock; the trainer's may differ."""
