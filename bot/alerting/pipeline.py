@@ -60,8 +60,7 @@ class AlertPipeline:
         self._tended_ts = clock.now() - limits.listed_s
         self._cards_ts: dict[str, float] = {}
         """When a run's card was last looked at."""
-        self._at_rest: set[str] = set()
-        """Runs whose last look left nothing to tell."""
+        self._at_rest: set[str] = set()  # runs whose last look left nothing to tell
         self._groups = GroupMessages(records=records, outbox=outbox, limits=limits, audience=audience)
         self._announcer = Announcer(
             outbox=outbox, bursts=records, groups=self._groups, limits=limits, audience=audience

@@ -1,14 +1,13 @@
 """A thousand runs, two hundred of them at work, on one bot; and a hundred runs; each a process of its own.
 
-``python -m tests.bench.scale``. Must reach, of 1,000: start to connected <= 5 s, at most 10 % of one core and 200 MiB
-resident with the default check interval, ``status`` answered p99 <= 300 ms. Of 100: 100 MiB. The import of the bot:
-300 ms. A directory that hangs delays the others' watching by at most 1 s.
+``python -m tests.bench.scale``; ``ONLY="1000 runs"`` for that alone, ``PROFILE_TO=FILE`` writes a profile. Must reach,
+of 1,000: start to connected <= 5 s, at most 10 % of one core and 200 MiB resident with a check every 15 s, ``status``
+answered p99 <= 300 ms. Of 100: 100 MiB. The import of the bot: 300 ms.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -16,20 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
-from tests.bench._slack import bot_environ, start_workspace
+from tests.bench import _watching as watching
+from tests.bench._watching import Load, told
 from tests.support.run_dirs import START_TS, WrittenRun
-from trainmaster.bot.workspace.page.client import PageClient
 from trainmaster.trainer.contract import EventKind, RunRecordState
 
-WATCH_S = 35.0
-QUESTIONS = 20
 INTERVAL_S = 15
-
-
-def _p99(values: list[float]) -> float:
-    return sorted(values)[min(len(values) - 1, round(0.99 * len(values)))]
 
 
 def _write(folder: Path, number: int, *, at_work: bool) -> WrittenRun:
@@ -57,72 +48,17 @@ def _write(folder: Path, number: int, *, at_work: bool) -> WrittenRun:
     return run
 
 
-async def _grow(runs: list[WrittenRun], until_s: float) -> None:
-    """A heartbeat a second each, a row of the series with it, as a guarded trainer writes them."""
-    batch = 10
-    while time.monotonic() < until_s:
-        batch += 1
-        began_s = time.monotonic()
-        for number, run in enumerate(runs):
-            now_s = time.time() - START_TS
-            run.beat(now_s, epoch=11, batch=batch)
-            run.series(epoch=11, batch=batch, loss=5.0)
-            if number % 10 == 0:
-                await asyncio.sleep(0)
-        await asyncio.sleep(max(0.0, 1.0 - (time.monotonic() - began_s)))
-
-
 async def measure(folder: Path, num_runs: int, num_at_work: int) -> dict[str, float]:
     """The figures, by name."""
     runs = [_write(folder, number, at_work=number < num_at_work) for number in range(num_runs)]
-    workspace = await start_workspace()
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("SLACK_")}
-    environ = ours | bot_environ(workspace, folder, check_interval_s=INTERVAL_S)
-    began_s = time.monotonic()
-    command = (sys.executable, "-m", "trainmaster.bot", "run")
-    profile = os.environ.get("PROFILE_TO")
-    if profile:
-        command = (sys.executable, "-m", "cProfile", "-o", profile, "-m", "trainmaster.bot", "run")
-    with (folder / "bot.log").open("wb") as log:
-        bot = await asyncio.create_subprocess_exec(*command, env=environ, stderr=log, stdout=log)
-    try:
-        async with PageClient(workspace.page_url) as page:
-            await page.wait_for(lambda view: view.app_connected, 120)
-            figures = {"start_s": time.monotonic() - began_s}
-            process = psutil.Process(bot.pid)
-            used = process.cpu_times()
-            figures["start_cpu_s"] = used.user + used.system
-            growing = asyncio.create_task(_grow(runs[:num_at_work], time.monotonic() + WATCH_S))
-            await asyncio.sleep(5)
-            before, at_s = process.cpu_times(), time.monotonic()
-            await growing
-            after = process.cpu_times()
-            busy_s = after.user + after.system - before.user - before.system
-            figures["cpu_pct"] = 100 * busy_s / (time.monotonic() - at_s)
-            figures["answer_p99_ms"] = _p99(await _ask(page, num_at_work))
-            figures["rss_mib"] = process.memory_info().rss / 2**20
-            return figures
-    finally:
-        bot.terminate()
-        await bot.wait()
-        await workspace.close()
-
-
-async def _ask(page: PageClient, num_at_work: int) -> list[float]:
-    """Milliseconds from the question about one run to the answer in the channel."""
-    answers: list[float] = []
-    for number in range(QUESTIONS):
-        name = f"run{number % num_at_work:04d}"
-        seeing = asyncio.create_task(
-            page.wait_for(lambda view, name=name: name in json.dumps(view.in_channel("training")), 20)
-        )
-        await asyncio.sleep(0.2)
-        asked_s = time.monotonic()
-        await page.slash("anna", "/train", f"status of {name}", "training")
-        await seeing
-        answers.append(1000 * (time.monotonic() - asked_s))
-        await asyncio.sleep(0.2)
-    return answers
+    load = Load(
+        runs=runs[:num_at_work],
+        epoch=11,
+        first_batch=10,
+        check_interval_s=INTERVAL_S,
+        profile_to=os.environ.get("PROFILE_TO", ""),
+    )
+    return await watching.measure(folder, load)
 
 
 def import_ms() -> float:
@@ -152,14 +88,8 @@ def main() -> int:
     for name, (num_runs, num_at_work) in sizes.items():
         with tempfile.TemporaryDirectory() as folder:
             figures[name] = asyncio.run(measure(Path(folder), num_runs, num_at_work))
-    missed = False
-    for name, values in figures.items():
-        for what, value in values.items():
-            limit = limits[name].get(what)
-            missed |= limit is not None and value > limit
-            told = "" if limit is None else f"  (limit {limit:g}){'' if value <= limit else '  MISSED'}"
-            print(f"{name:<10} {what:<14}{value:8.1f}{told}", flush=True)
-    return int(missed)
+    reached = [told(name, values, limits[name]) for name, values in figures.items()]
+    return int(not all(reached))
 
 
 if __name__ == "__main__":

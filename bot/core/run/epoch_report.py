@@ -145,12 +145,13 @@ def _judge_nonfinite(epoch: EpochView) -> Judged:
 
 def nonfinite_text(epoch: EpochView, *, training: bool = True) -> str:
     """Which figures of a finished epoch are not finite, in words; empty when all are. ``training``: its losses too."""
+    columns = epoch.nonfinite_columns
     said = []
     for what, prefix in (("training", "train/"), ("validation", "val/"))[not training :]:
-        losses = [name.removeprefix(prefix) for name in epoch.nonfinite_columns if name.startswith(prefix)]
+        losses = [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
         if losses:
             said.append(f"{what} loss not finite: {', '.join(name.removesuffix('_loss') for name in losses)}")
-    others = [name for name in epoch.nonfinite_columns if not name.startswith(("train/", "val/"))]
+    others = [name for name in columns if not name.startswith(("train/", "val/"))]
     if others:
         said.append(f"not finite: {', '.join(name.removeprefix('metrics/') for name in others)}")
     count = epoch.num_bad_in_validation

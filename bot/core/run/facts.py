@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from trainmaster.bot.core.run.job import JobFact, JobIdentity
-from trainmaster.bot.core.run.parsing import numbers_of, text_of, texts_of, values_of, whole_of
-from trainmaster.trainer.contract import EPOCH_FILE, RunFile, Verdict, decode_number
+from trainmaster.bot.core.run.parsing import number_of, numbers_of, text_of, texts_of, values_of, whole_of
+from trainmaster.trainer.contract import EPOCH_FILE, RunFile, Verdict
 
 
 def _text(record: Mapping[str, Any], key: str) -> str | None:
@@ -24,7 +24,7 @@ def _int(record: Mapping[str, Any], key: str) -> int | None:
 
 
 def _number(record: Mapping[str, Any], key: str) -> float | None:
-    return decode_number(record.get(key))
+    return number_of(record.get(key))
 
 
 def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:

@@ -79,7 +79,7 @@ def _with_events(view: RunView, taken: Iterable[Event]) -> RunView:
             fact = CheckpointFact.parse(event.data)
             if fact:
                 checkpoints = [c for c in checkpoints if c.file != fact.file]
-                checkpoints.append(replace(fact, ts=fact.ts or event.ts))
+                checkpoints.append(fact if fact.ts else replace(fact, ts=event.ts))
                 if key in epochs:
                     epochs[key] = replace(epoch, checkpoint=fact)
     return replace(

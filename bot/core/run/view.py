@@ -99,6 +99,8 @@ class EpochView:
     def nonfinite_columns(self) -> tuple[str, ...]:
         """Every figure of the finished epoch that is not finite, but for the training losses of an epoch whose bad
         batches are known: they say the same. Of a validation with bad batches, its losses."""
+        if all(map(math.isfinite, (*self.losses.values(), *self.metrics.values(), self.fitness or 0.0))):
+            return tuple(dict.fromkeys(self.unknown))  # nearly all epochs, asked of each at every look
         told = {} if self.num_bad else {f"train/{name}": value for name, value in self.losses.items()}
         figures = {**told, **self.metrics}
         if self.fitness is not None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +25,23 @@ _INTERPRETER: Final = re.compile(r"(?:python|pypy)[0-9.]*[a-z]?")
 _MAX_WORDS_SHOWN: Final = 60
 
 
+_FAMILY_AGE_S: Final = 30.0
+
+
 def own_family() -> frozenset[int]:
-    """The bot itself, what started it, and the first process of the host: nothing of it is ever signalled."""
-    found = {0, 1, os.getpid()}
+    """The bot itself, what started it, and the first process of the host: nothing of it is ever signalled.
+
+    Asked for every run at every look, and looked up twice a minute: who loses a parent is handed to one of the others,
+    so what was known a moment ago holds all that is.
+    """
+    return _family(os.getpid(), int(time.monotonic() // _FAMILY_AGE_S))
+
+
+@lru_cache(maxsize=1)
+def _family(own: int, _half_minute: int) -> frozenset[int]:
+    found = {0, 1, own}
     with suppress(psutil.Error):
-        found |= {parent.pid for parent in psutil.Process().parents()}
+        found |= {parent.pid for parent in psutil.Process(own).parents()}
     return frozenset(found)
 
 
