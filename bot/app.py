@@ -206,6 +206,7 @@ class App:
         self._schedule.every(_LEARN_EVERY_S, "learn owners", self._learn_owners, timeout_s=120.0)
         if self._parts.pager is not None:
             self._schedule.every(_PAGE_EVERY_S, "page", self._parts.pager.tick, timeout_s=120.0)
+            self._schedule.every(_PURGE_EVERY_S, "forget pages", self._parts.pager.forget, timeout_s=60.0)
         if self._metrics is not None:
             self._schedule.every(min(every_s, 10.0), "collect metrics", self._metrics.refresh, timeout_s=30.0)
         if self.settings.watchdog_url:

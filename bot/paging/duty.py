@@ -28,6 +28,12 @@ class PageReason(StrEnum):
         return self in {PageReason.UNACKNOWLEDGED, PageReason.SLACK_AWAY}
 
 
+def may_be_paged(alert: Alert) -> bool:
+    """Whether it depends on more than the alert itself whether it is paged: nearly none gets as far."""
+    open_ = alert.state is AlertState.FIRING and alert.acked_by is None and alert.told
+    return open_ and alert.finding.severity is Severity.CRITICAL
+
+
 def page_reason(alert: Alert, *, sent_ts: float | None, silenced: bool, now: float, limits: PagingLimits) -> PageReason:
     """Whether ``alert`` is paged now. ``sent_ts`` is when its message stood in the channel."""
     if alert.finding.severity is not Severity.CRITICAL:

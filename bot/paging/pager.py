@@ -16,7 +16,7 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.page import Page, PageKind
 from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.errors import TrainmasterError
-from trainmaster.bot.paging.duty import held_back, next_targets, page_reason
+from trainmaster.bot.paging.duty import held_back, may_be_paged, next_targets, page_reason
 from trainmaster.bot.paging.limits import PagingLimits
 from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.ports import Clock
@@ -111,6 +111,13 @@ class Pager:
         await self._decide()
         self._resolve()
         await self._send_all()
+
+    async def forget(self) -> None:
+        """What was decided long ago and waits for nothing is gone.
+
+        Raises:
+            StoreError: it is there still.
+        """
         self._pages.forget(self._clock.now() - self._limits.forget_after_s)
 
     def close(self) -> None:
@@ -120,7 +127,7 @@ class Pager:
     async def _decide(self) -> None:
         now = self._clock.now()
         busy: frozenset[str] | None = None
-        for alert in self._alerts.troubles():
+        for alert in filter(may_be_paged, self._alerts.troubles()):
             why = page_reason(
                 alert,
                 sent_ts=self._ways.sent_ts(alert.fingerprint),

@@ -34,15 +34,15 @@ def own_family() -> frozenset[int]:
     Asked for every run at every look, and looked up twice a minute: who loses a parent is handed to one of the others,
     so what was known a moment ago holds all that is.
     """
-    return _family(os.getpid(), int(time.monotonic() // _FAMILY_AGE_S))
+    found = frozenset({0, 1, os.getpid()})
+    with suppress(psutil.Error):
+        return found | _ancestors(os.getpid(), int(time.monotonic() // _FAMILY_AGE_S))
+    return found
 
 
 @lru_cache(maxsize=1)
-def _family(own: int, _half_minute: int) -> frozenset[int]:
-    found = {0, 1, own}
-    with suppress(psutil.Error):
-        found |= {parent.pid for parent in psutil.Process(own).parents()}
-    return frozenset(found)
+def _ancestors(pid: int, _half_minute: int) -> frozenset[int]:
+    return frozenset(parent.pid for parent in psutil.Process(pid).parents())
 
 
 class TrainerProcesses:

@@ -234,6 +234,33 @@ async def test_a_restart_calls_nobody_twice_and_forgets_nobody(tmp_path: Path) -
     assert await again.after(300.0) == ["pagerduty"]
 
 
+async def test_pages_of_long_ago_are_forgotten_when_that_is_asked_and_those_that_wait_never(tmp_path: Path) -> None:
+    office = Office(ANNA, SERVICE)
+    office.phones.broken = {"pagerduty"}
+    fingerprint = office.fire()
+    await office.after(610.0)
+    office.desk.clock.pass_s(office.limits.forget_after_s + 1)
+    pages = PageStore(office.desk.database)
+    assert len(pages.of(fingerprint, 1)) == 2
+    await office.pager.forget()
+    assert [one.target for one in pages.of(fingerprint, 1)] == [read_targets(SERVICE)[0].key]
+
+
+async def test_a_tick_asks_the_database_nothing_about_alerts_that_are_not_paged() -> None:
+    async def statements(num_warnings: int) -> int:
+        office = Office(SERVICE)
+        warnings = [finding("slow", severity=Severity.WARNING, key=f"attempt{n}") for n in range(num_warnings)]
+        office.desk.look(*warnings)
+        office.desk.look(*warnings, after_s=60)
+        assert len(office.desk.pipeline.troubles()) == num_warnings
+        said: list[str] = []
+        office.desk.database._connection.set_trace_callback(said.append)
+        await office.pager.tick()
+        return len(said)
+
+    assert 0 < await statements(1) == await statements(9)
+
+
 async def test_a_target_that_left_the_settings_is_not_called() -> None:
     office = Office(ANNA)
     office.phones.broken = {"ntfy of U0ANNA"}

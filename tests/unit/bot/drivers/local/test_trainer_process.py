@@ -16,6 +16,7 @@ import pytest
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.core.run.facts import ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers.local import trainer_process
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.trainer_process import TrainerProcesses, own_family
 from trainmaster.bot.errors import DriverError
@@ -138,3 +139,28 @@ def test_lock_that_somebody_else_holds_is_no_evidence(tmp_path: Path) -> None:
     with run.layout.lock.open("w") as lock, running("sleep", "60") as process:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "no trainer" in TrainerProcesses().fault(view_of(run, process.pid))
+
+
+def test_the_own_family_is_not_looked_up_for_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    parents = psutil.Process.parents
+
+    def count(self: psutil.Process) -> list[psutil.Process]:
+        asked.append(self.pid)
+        return parents(self)
+
+    monkeypatch.setattr(psutil.Process, "parents", count)
+    families = {own_family() for _ in range(200)}
+    assert os.getppid() in next(iter(families))
+    assert len(asked) <= 2  # half a minute may just have ended
+
+
+def test_what_could_not_be_looked_up_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: psutil.Process) -> list[psutil.Process]:
+        raise psutil.AccessDenied(self.pid)
+
+    trainer_process._ancestors.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "parents", refuse)
+        assert own_family() == {0, 1, os.getpid()}
+    assert os.getppid() in own_family()
