@@ -59,7 +59,7 @@ class Trainers(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SeenRun:
     """What a look at a run found: None where there is no run (yet). ``at_rest``: that it is as it was."""
 
     view: RunView | None
@@ -79,24 +79,24 @@ class Looker:
     hands_off: Callable[[Path], str]
     next_start: Callable[[str, Identity], ProcessFact | None] | None
 
-    def look(self, place: Path, reader: ViewSource) -> Seen:
+    def look(self, place: Path, reader: ViewSource) -> SeenRun:
         """The run as it is now."""
         now = self.clock.now()
-        return Seen(view=self._examined(place, reader, reader.read(now), now))
+        return SeenRun(view=self._examined(place, reader, reader.read(now), now))
 
-    def first_look(self, place: Path, reader: ViewSource, source: RestingSource) -> Seen:
+    def first_look(self, place: Path, reader: ViewSource, source: RestingSource) -> SeenRun:
         """The run as it is now; brief where it has been over for long."""
         now = self.clock.now()
-        return Seen(view=self._examined(place, reader, source.glance(now), now))
+        return SeenRun(view=self._examined(place, reader, source.glance(now), now))
 
-    def look_at_rest(self, place: Path, reader: ViewSource, source: RestingSource, known: RunView) -> Seen:
+    def look_at_rest(self, place: Path, reader: ViewSource, source: RestingSource, known: RunView) -> SeenRun:
         """What is ``known`` of a run at rest, made light, while it still holds; else the run as it is now."""
         if not source.unchanged() or not self._is_over_still(known):
             return self.look(place, reader)
         if known.brief:
-            return Seen(view=known, at_rest=True)
+            return SeenRun(view=known, at_rest=True)
         forget(known.run)
-        return Seen(view=replace(source.rest(known), log_tail=()), at_rest=True)
+        return SeenRun(view=replace(source.rest(known), log_tail=()), at_rest=True)
 
     def _is_over_still(self, known: RunView) -> bool:
         """Whether what ran is as it was. What was a process is over for good; a job may be queued again, and a trainer

@@ -44,7 +44,7 @@ class RestingSource(Protocol):
         ...
 
 
-class Alerts(Protocol):
+class ToldRuns(Protocol):
     """What is told of runs."""
 
     def at_rest(self, run: str) -> bool:
@@ -52,7 +52,7 @@ class Alerts(Protocol):
         ...
 
 
-class Operations(Protocol):
+class DoneToRuns(Protocol):
     """What is done to runs."""
 
     def concerned(self) -> frozenset[str]:
@@ -83,7 +83,7 @@ class _Rest:
 class RestingRuns:
     """Which runs are at rest, by their places. Used from the event loop."""
 
-    def __init__(self, alerts: Alerts, operations: Operations) -> None:
+    def __init__(self, alerts: ToldRuns, operations: DoneToRuns) -> None:
         self._alerts = alerts
         self._operations = operations
         self._rests: dict[Path, _Rest] = {}

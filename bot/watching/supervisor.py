@@ -22,7 +22,7 @@ from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
-from trainmaster.bot.watching.look import Inspector, Looker, Seen, StackSource, Trainers, ViewSource
+from trainmaster.bot.watching.look import Inspector, Looker, SeenRun, StackSource, Trainers, ViewSource
 from trainmaster.bot.watching.read_pool import TIMEOUT_S, Looked, ReadPool
 from trainmaster.bot.watching.resting import RestingRuns, RestingSource
 
@@ -173,7 +173,7 @@ class Supervisor:
     async def _look_at(self, directories: Sequence[Path], resting: RestingRuns | None = None) -> None:
         held: dict[Path, asyncio.Lock] = {}
 
-        def take(looked: Looked[Seen]) -> None:
+        def take(looked: Looked[SeenRun]) -> None:
             try:
                 self._take(looked)
             except Exception as error:  # noqa: BLE001 - the tick: told after the third, and the next look repeats it
@@ -195,7 +195,7 @@ class Supervisor:
             for lock in held.values():
                 lock.release()
 
-    def _look_of(self, place: Path, resting: RestingRuns | None) -> Callable[[], Seen]:
+    def _look_of(self, place: Path, resting: RestingRuns | None) -> Callable[[], SeenRun]:
         reader, source = self._readers[place], self._can_rest.get(place)
         if source is not None and place not in self._views:
             return partial(self._looker.first_look, place, reader, source)
@@ -223,7 +223,7 @@ class Supervisor:
         elif str(place) in self._look_faults:
             self._look_faults[str(place)] = None
 
-    def _take(self, looked: Looked[Seen]) -> None:
+    def _take(self, looked: Looked[SeenRun]) -> None:
         directory, view, error = looked.place, looked.answer.view if looked.answer is not None else None, looked.error
         self._checked_ts[directory] = self._clock.now()
         if looked.answer is not None and looked.answer.at_rest and view is not None and self._resting is not None:
