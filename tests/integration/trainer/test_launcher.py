@@ -17,7 +17,7 @@ import pytest
 from tests.integration.trainer.runs import events
 from trainmaster.trainer.contract import ExitCode, RunLayout, read_json
 
-pytestmark = [pytest.mark.training, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent / "two_ranks"
 ROOT = Path(__file__).parents[3]
@@ -54,9 +54,18 @@ def states(layout: RunLayout) -> tuple[Any, Any]:
     return record.get("state"), record.get("attempt")
 
 
-def test_nan_in_one_rank_is_told_by_it_and_a_stopped_launcher_goes_on_as_one_attempt(
+def resume(layout: RunLayout, **faults: Any) -> int:
+    """The trainer's class is found again on the path, with ``faults`` of its own."""
+    return launched(["-m", "trainmaster.trainer", "resume", str(layout.root)], **faults)
+
+
+def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launcher(
     settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
+    """NaN in a rank and a launcher told to stop, a killed rank, NaN for once and a signal to the first rank alone.
+
+    One run for all four, as each start of two ranks takes longer than the rest of most tests.
+    """
     layout = RunLayout(tmp_path / "runs" / "run")
     code = train(settings(epochs=3, level="strict"), nan=[1, 1], term_parent=[0, 4])
     assert code == ExitCode.STOPPED
@@ -72,34 +81,20 @@ def test_nan_in_one_rank_is_told_by_it_and_a_stopped_launcher_goes_on_as_one_att
     assert (incident["rank"], incident["cause"], incident["images"]) == (1, "data", bad["images"])
     assert [path.name for path in layout.incidents.iterdir()] == [bad["incident"]]
 
-    assert launched(["-m", "trainmaster.trainer", "resume", str(layout.root)]) == ExitCode.FINISHED
-    assert states(layout) == ("finished", 2)
-    assert [(row["attempt"], row["from_epoch"]) for row in events(layout, "run_started")] == [(1, None), (2, 2)]
+    code = resume(layout, kill=[1, 7])  # in the last epoch
+    assert code not in {ExitCode.FINISHED, ExitCode.STOPPED, ExitCode.GAVE_UP, ExitCode.REFUSED}
 
-
-def test_a_nan_of_one_rank_that_does_not_come_again_is_replayed_by_that_rank_alone(
-    settings: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
-    layout = RunLayout(tmp_path / "runs" / "run")
-    assert train(settings(epochs=1), once=[1, 1]) == ExitCode.FINISHED
-    (bad,) = events(layout, "bad_batch")
-    assert (bad["batch"], bad["ranks"], bad["replay"]) == (2, [1], "not_reproducible")
-    assert [path.name for path in layout.incidents.iterdir()] == [bad["incident"]]
-
-
-def test_a_signal_to_the_first_rank_alone_stops_all(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    layout = RunLayout(tmp_path / "runs" / "run")
-    assert train(settings(epochs=2), term=[0, 1]) == ExitCode.STOPPED
-    assert states(layout) == ("stopped", 1)
+    assert resume(layout, once=[1, 6], term=[0, 7]) == ExitCode.STOPPED
+    assert states(layout) == ("stopped", 3)
     assert events(layout, "run_stopped")[-1]["resumable"]
+    _, once = events(layout, "bad_batch")
+    assert (once["epoch"], once["batch"], once["ranks"], once["replay"]) == (3, 1, [1], "not_reproducible")
+    assert {path.name for path in layout.incidents.iterdir()} == {bad["incident"], once["incident"]}
 
-
-def test_a_killed_rank_ends_all_and_the_run_can_go_on(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    layout = RunLayout(tmp_path / "runs" / "run")
-    code = train(settings(epochs=3), kill=[1, 4])
-    assert code not in {ExitCode.FINISHED, ExitCode.GAVE_UP, ExitCode.REFUSED}
-    assert launched(["-m", "trainmaster.trainer", "resume", str(layout.root)]) == ExitCode.FINISHED
-    assert states(layout) == ("finished", 2)
+    assert resume(layout) == ExitCode.FINISHED
+    assert states(layout) == ("finished", 4)
+    starts = [(row["attempt"], row["from_epoch"]) for row in events(layout, "run_started")]
+    assert starts == [(1, None), (2, 2), (3, 3), (4, 3)]
 
 
 def test_ranks_whose_launcher_was_killed_save_and_end(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
