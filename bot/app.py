@@ -18,7 +18,7 @@ from trainmaster.bot.core.health.metrics import CheckTimes, Family, Sight, famil
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
 from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.errors import ChatError, StoreError
-from trainmaster.bot.ports import ChatRefused, Clock
+from trainmaster.bot.ports import ChatRefused, Clock, RateLimited
 from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.reading.run_files import find_runs
 from trainmaster.bot.service.for_ever import for_ever
@@ -41,7 +41,10 @@ _WRITE_AUDIT = "write the audit log"
 _TICK_TIMEOUT_S = 120.0
 _HOME_EVERY_S = 15.0
 """So long several changes wait to be shown at once."""
-_MAX_CONNECT_PAUSE_S = 30.0
+_SIGN_IN_PAUSE_S = 2.0
+"""At most, so that what waits is told within 10 s of Slack's return, even if a call hung until then."""
+_MAX_CONNECT_PAUSE_S = 10.0
+"""Of the socket: Slack hands out about one address a minute for good (apps.connections.open, tier 1)."""
 _PAGE_EVERY_S = 5.0
 _PIN_EVERY_S = 5.0
 _LEARN_EVERY_S = 15.0
@@ -95,7 +98,8 @@ class App:
 
     async def start(self) -> None:
         """Every known run has been looked at, operations that a crash interrupted are taken up, then Slack listens.
-        While Slack is away, watching has begun already and what is found waits in the outbox.
+        While Slack is away, watching has begun already and what is found waits in the outbox; while only the socket is
+        not to be had, it is told.
 
         Raises:
             ChatRefused: Slack refused the tokens or the channel: a person must mend something.
@@ -115,7 +119,7 @@ class App:
         self._schedule_jobs()
         self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")
         self._must_run("watch", self._watch_files)
-        await self._connect()
+        await self._until_slack_does(self.connection.sign_in, _SIGN_IN_PAUSE_S)
         self._deliverer = Deliverer(
             self.outbox,
             self.connection.chat,
@@ -125,6 +129,7 @@ class App:
         )
         self._must_run("deliver", self._deliverer.run)
         self._must_run("draw pictures", self._parts.pictures.run)
+        await self._until_slack_does(partial(self.connection.connect, self._parts.handler), _MAX_CONNECT_PAUSE_S)
         _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
         _LOG.info("%s", who_is_trusted(OwnerCheck(self.settings.owner_check)))
 
@@ -135,17 +140,18 @@ class App:
         note = partial(self._parts.own_jobs.note, "watch files")
         await watch_runs(self._list_runs, self.supervisor.check_all, note=note)
 
-    async def _connect(self) -> None:
-        pause_s = 1.0
+    async def _until_slack_does(self, work: Callable[[], Awaitable[object]], max_pause_s: float) -> None:
+        pause_s = min(1.0, max_pause_s)
         while True:
             try:
-                await self.connection.connect(self._parts.handler)
+                await work()
             except ChatRefused:
                 raise
             except ChatError as error:
-                _LOG.warning("%s; watching goes on, trying again in %g s", error, pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _MAX_CONNECT_PAUSE_S)
+                wait_s = max(pause_s, error.retry_after_s) if isinstance(error, RateLimited) else pause_s
+                _LOG.warning("%s; watching goes on, trying again in %g s", error, wait_s)
+                await asyncio.sleep(wait_s)
+                pause_s = min(2 * pause_s, max_pause_s)
             else:
                 return
 

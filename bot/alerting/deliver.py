@@ -245,7 +245,9 @@ class Deliverer:
             if not error.content:
                 self._closed_lanes.add(delivery.lane)
             self._stands_not(delivery)
-            self._fail(delivery, error, self._limits.refused_retry_s, refused=True)
+            soon = critical and not error.content
+            wait_s = self._limits.critical_refused_retry_s if soon else self._limits.refused_retry_s
+            self._fail(delivery, error, min(wait_s, self._limits.refused_retry_s), refused=True)
             self._report(delivery, DeliverReason.REFUSED, error)
         except (ChatError, TimeoutError) as error:
             now = self._clock.now()

@@ -200,14 +200,18 @@ class DeliveryLimits:
     look_patience_s: float = 5.0
     """When Slack wants a longer pause before one may look, the message is posted: rather twice than late."""
     looks: int = 3
-    """After so many answers that don't tell whether a message stands there, it is posted."""
-    looks_while_away: int = 20
-    """The same while Slack can't be reached at all, where a post would not arrive either."""
+    """After so many that don't tell whether a message stands there, it is posted; while Slack answers nothing else
+    either, a post would hardly arrive, and what had arrived would come twice."""
+    look_timeout_s: float = 2.0
+    """A look for a critical message that has not answered by then tells nothing. Another one and the post must come
+    within ``critical_timeout_s``, too."""
     long_pause_s: float = 60.0
     """A longer ``Retry-After`` on the alert channel is told to the people on call directly."""
     refused_retry_s: float = 60.0
     """A message that Slack refuses until somebody mends something is tried again after this long, or at once when
     another one was taken."""
+    critical_refused_retry_s: float = 6.0
+    """The same for a critical one whose content is not at fault: a channel or a token that works again is noticed."""
     send_timeout_s: float = 40.0
     """A call to Slack that has not answered by then has failed; longer than the Slack client's own time-out of 30 s."""
     store_retry_s: float = 2.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections import Counter
 from enum import StrEnum
 from typing import Protocol
 
 from trainmaster.bot.alerting.limits import DeliveryLimits
-from trainmaster.bot.core.alerts.delivery import Delivery
+from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.plainer import plainer_forms
 from trainmaster.bot.errors import ChatError
@@ -20,6 +22,8 @@ INTERNAL_ERROR = "slack-internal"
 """Slug of Slack's own ``internal_error``, which it also answers to what it can't digest."""
 
 UNREACHABLE = "slack-unreachable"
+AWAY = frozenset({UNREACHABLE, "slack-answer", "slack-unwell", INTERNAL_ERROR})
+"""Slugs of what says nothing of the message: no answer, one that is not Slack's, and Slack's own faults."""
 
 
 class DeliverReason(StrEnum):
@@ -48,6 +52,10 @@ class SearchableChat(Chat, Protocol):
         Raises:
             ChatError: it can't be told now.
         """
+        ...
+
+    async def answers(self) -> bool:
+        """Whether Slack answers at all now, be it no more than who the bot is."""
         ...
 
 
@@ -90,27 +98,50 @@ class Sender:
         if delivery.ts is not None or delivery.maybe_ts is None:
             return None
         try:
-            found = await self._chat.find(
-                self.place(delivery),
-                delivery.key,
-                thread_ts=delivery.thread_ts,
-                since_ts=delivery.maybe_ts - self._limits.clocks_differ_s,
-            )
+            found = await self._look(delivery, delivery.maybe_ts, self._limits.look_timeout_s)
         except ChatError as error:
             self._looks[delivery.key] += 1
-            if self._worth_waiting(error, self._looks[delivery.key]):
+            if await self._worth_waiting(error, self._looks[delivery.key]):
                 raise
-            _LOG.warning("%s: can't be looked for (%s); it may come twice", delivery.key, error)
-            found = None
+            found = await self._last_look(delivery, delivery.maybe_ts, error)
         del self._looks[delivery.key]
         return found
 
-    def _worth_waiting(self, error: ChatError, num_looks: int) -> bool:
+    async def _look(self, delivery: Delivery, maybe_ts: float, timeout_s: float) -> Posted | None:
+        critical = delivery.urgency is Urgency.NOW
+        try:
+            async with asyncio.timeout(timeout_s if critical else self._limits.send_timeout_s / 2):
+                return await self._chat.find(
+                    self.place(delivery),
+                    delivery.key,
+                    thread_ts=delivery.thread_ts,
+                    since_ts=maybe_ts - self._limits.clocks_differ_s,
+                )
+        except TimeoutError as error:
+            raise ChatError(UNREACHABLE, "looking for the message: Slack did not answer in time.") from error
+
+    async def _last_look(self, delivery: Delivery, maybe_ts: float, error: ChatError) -> Posted | None:
+        """Slack may have come back since the last one."""
+        if error.slug in AWAY:
+            with contextlib.suppress(ChatError):
+                return await self._look(delivery, maybe_ts, self._limits.look_timeout_s / 2)
+        _LOG.warning("%s: can't be looked for (%s); it may come twice", delivery.key, error)
+        return None
+
+    async def _worth_waiting(self, error: ChatError, num_looks: int) -> bool:
         """Whether another look may tell: rather twice than late, but not twice because Slack is away."""
         if isinstance(error, RateLimited) and error.retry_after_s > self._limits.look_patience_s:
             return False
-        away = error.slug == UNREACHABLE
-        return num_looks < (self._limits.looks_while_away if away else self._limits.looks)
+        if num_looks < self._limits.looks:
+            return True
+        return error.slug in AWAY and not await self._answers()
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(self._limits.look_timeout_s / 2):
+                return await self._chat.answers()
+        except TimeoutError:
+            return False
 
     async def _send_in_a_form(
         self, delivery: Delivery, message: Message, found: Posted | None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainmaster.bot.checks.limits import CheckLimits
-from trainmaster.bot.checks.memory import remembered
+from trainmaster.bot.checks.memory import MAX_TOLD, remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
@@ -16,20 +18,24 @@ from trainmaster.trainer.contract import Verdict
 @remembered(of=lambda view: (view.epochs, view.checkpoints, view.attempt, view.record and view.record.layers))
 def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended. Without
-    its curves none is judged."""
+    its curves none is judged. Of those before the newest :data:`MAX_TOLD` nothing is told that was not told by then."""
     del now
     if view.brief:
         return ()
-    return tuple(
-        _finding(view, judge_epoch(view, epoch, limits.report)) for epoch in view.epochs.values() if epoch.finished
-    )
+    finished = [epoch for epoch in view.epochs.values() if epoch.finished]
+    spoilt = _with_bad_weights(view)
+    return tuple(_finding(view, judge_epoch(view, epoch, limits.report), spoilt) for epoch in finished[-MAX_TOLD:])
 
 
-def _finding(view: RunView, report: EpochReport) -> Finding:
+def _with_bad_weights(view: RunView) -> tuple[EpochView, ...]:
+    return tuple(one for one in view.epochs.values() if one.num_in_weights)
+
+
+def _finding(view: RunView, report: EpochReport, spoilt: Sequence[EpochView]) -> Finding:
     epoch = report.epoch
     assert epoch.finished_ts is not None
     buttons: tuple[Button, ...] = ()
-    since = contaminated_since(view, report)
+    since = contaminated_since(view, report, spoilt)
     if since is not None:
         buttons = (
             Button(
@@ -54,9 +60,12 @@ def _finding(view: RunView, report: EpochReport) -> Finding:
     )
 
 
-def contaminated_since(view: RunView, report: EpochReport) -> EpochView | None:
+def contaminated_since(
+    view: RunView, report: EpochReport, spoilt: Sequence[EpochView] | None = None
+) -> EpochView | None:
     """The epoch in which bad batches went into the weights that this one ended with: itself, or an earlier one of its
-    attempt after which no checkpoint was attested clean. None when there is none."""
+    attempt after which no checkpoint was attested clean. None when there is none. ``spoilt``: the epochs of the view
+    with such batches, where they are known."""
     if report.contaminated:
         return report.epoch
     epoch = report.epoch
@@ -73,7 +82,7 @@ def contaminated_since(view: RunView, report: EpochReport) -> EpochView | None:
         ),
         default=-1,
     )
-    earlier = [one for (attempt, _), one in view.epochs.items() if attempt == epoch.attempt and one.num_in_weights]
+    earlier = [one for one in (_with_bad_weights(view) if spoilt is None else spoilt) if one.attempt == epoch.attempt]
     return min((one for one in earlier if clean < one.epoch < epoch.epoch), key=lambda one: one.epoch, default=None)
 
 

@@ -1,4 +1,5 @@
-"""A check's last answer for each run, given again while nothing that it depends on has changed."""
+"""The last answer of a check for each run, given again while nothing that it depends on has changed; and how much of
+a long history is told."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ from trainmaster.bot.core.run.view import RunView
 
 Look = Callable[[RunView, CheckLimits, float], tuple[Finding, ...]]
 
+MAX_TOLD: Final = 30
+"""Epochs of a run of which one look tells, the newest: more than anybody reads, and a file with ten thousand of them
+keeps no other run waiting."""
 _MAX_RUNS: Final = 2000
 _ALL: Final[list[dict[str, tuple[tuple[object, ...], tuple[Finding, ...]]]]] = []
 

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from pathlib import PurePath
 
 from trainmaster.bot.checks.limits import CheckLimits
+from trainmaster.bot.checks.memory import MAX_TOLD, remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
@@ -20,19 +21,20 @@ MAX_IMAGES_SHOWN = 6
 def check_nonfinite(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """A condition while bad batches are recent in the running epoch of the newest attempt; an occurrence for an epoch
     that is over, so that a night's events are told even when the bot was away."""
-    del now
+    bad = [epoch for epoch in view.story() if epoch.bad_batches]
     batches = tuple(
         _finding(view, epoch, firing=standing is _Standing.RECENT)
-        for epoch in view.story()
-        if epoch.bad_batches
+        for epoch in bad[-MAX_TOLD:]
         if (standing := _standing(view, epoch, limits)) is not _Standing.CLEARED
     )
-    return (*batches, *_figures(view))
+    return (*batches, *_figures(view, limits, now))
 
 
-def _figures(view: RunView) -> tuple[Finding, ...]:
+@remembered(of=lambda view: (view.epochs, view.directory))
+def _figures(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """An occurrence for the first of each row of epochs whose figures (validation losses, metrics, or training losses
     that no bad batch explains) are not finite: a validation that is broken stays so, and is told once."""
+    del limits, now
     found: list[Finding] = []
     before = ""
     for epoch in view.story():
@@ -42,7 +44,7 @@ def _figures(view: RunView) -> tuple[Finding, ...]:
         if said and not before:
             found.append(_figures_finding(view, epoch, said))
         before = said
-    return tuple(found)
+    return tuple(found[-MAX_TOLD:])
 
 
 def _figures_finding(view: RunView, epoch: EpochView, said: str) -> Finding:

@@ -19,7 +19,7 @@ from typing import Final
 
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.ownership import GROUP_MAY_WRITE, Account, FileRole, OwnedFile, OwnerCheck, fault_of
-from trainmaster.bot.reading.plain_files import is_of_kernel
+from trainmaster.bot.reading.plain_files import NotPlainError, is_of_kernel, open_plain
 from trainmaster.trainer.contract import RunLayout
 
 _ACL: Final = "system.posix_acl_access"
@@ -101,6 +101,37 @@ class Ownership:
         except OSError:
             return frozenset()
         return frozenset({uid, 0}) if uid == self.account.uid else frozenset({uid})
+
+    def open(self, directory: Path, path: Path) -> int:
+        """As :func:`trainmaster.bot.reading.plain_files.open_plain`, for a file of the run in ``directory``: neither
+        what a stranger's run names, nor where a stranger's link in the bot's own run leads.
+
+        Raises:
+            OSError: it can't be read, or must not be.
+        """
+        descriptor = open_plain(path, self.readers(directory))
+        try:
+            if self._led_away(directory, path, descriptor):
+                raise NotPlainError(path, "is reached by a link that a stranger may have made")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _led_away(self, directory: Path, path: Path, descriptor: int) -> bool:
+        """Whether the open file lies outside the run, and somebody else may have seen to that."""
+        if self.check is OwnerCheck.OFF or not path.is_relative_to(directory):
+            return False
+        if _place_of(descriptor, path).is_relative_to(os.path.realpath(directory)):
+            return False
+        ways = [path, *(one for one in path.parents if one.is_relative_to(directory))]
+        for way in ways:
+            status = way.lstat()
+            if status.st_uid not in {self.account.uid, 0}:
+                return directory.lstat().st_uid == self.account.uid  # else it is the stranger's own file
+            if stat.S_ISDIR(status.st_mode) and self._judge("", FileRole.RECORD, status, way):
+                return True
+        return False
 
     def _faults(self, directory: Path, record: RunRecord | None) -> Iterator[str]:
         yield self._judge("", FileRole.RECORD, directory.lstat())
@@ -206,6 +237,14 @@ class Ownership:
         acl = path is not None and bool(mode & GROUP_MAY_WRITE) and _has_acl(path)
         entry = OwnedFile(name=name, role=role, uid=status.st_uid, gid=status.st_gid, mode=mode, acl=acl)
         return fault_of(entry, self.account, self.check)
+
+
+def _place_of(descriptor: int, path: Path) -> Path:
+    """Where the open file lies: the name may lead elsewhere by now."""
+    try:
+        return Path(f"/proc/self/fd/{descriptor}").readlink()
+    except OSError:
+        return Path(os.path.realpath(path))
 
 
 def _has_acl(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainmaster.bot.core.run.facts import Event, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, fold_series, shift_clock, without_curves
-from trainmaster.bot.core.run.parsing import heartbeat_of, number_of
+from trainmaster.bot.core.run.parsing import heartbeat_of, number_of, time_of
 from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesRow
 from trainmaster.bot.core.run.view import RunView
@@ -136,7 +136,7 @@ class RunReader:
         return self.view
 
     def _open(self, path: Path) -> int:
-        return open_plain(path, self._ownership.readers(self.layout.root) if self._ownership else None)
+        return self._ownership.open(self.layout.root, path) if self._ownership else open_plain(path)
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log as a terminal would show them; empty when there is none."""
@@ -247,7 +247,7 @@ def _series_rows(records: Iterable[dict[str, Any]]) -> Iterable[SeriesRow]:
         clipped = record.get("clipped")
         if isinstance(attempt, int) and isinstance(epoch, int) and isinstance(batch, int) and numbers:
             yield SeriesRow(
-                ts=number_of(record.get("ts")),
+                ts=time_of(record.get("ts")),
                 attempt=attempt,
                 epoch=epoch,
                 batch=batch,

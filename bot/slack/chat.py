@@ -135,6 +135,15 @@ class SlackChat:
                 break
         return Posted(channel=channel, ts=newest) if newest else None
 
+    async def answers(self) -> bool:
+        """See :class:`trainmaster.bot.alerting.sending.SearchableChat`."""
+        try:
+            async with translated("asking whether Slack answers"):
+                await self._client.auth_test()
+        except ChatError:
+            return False
+        return True
+
     async def _conversation_with(self, user: str) -> str:
         """The channel of direct messages with ``user``; empty when the app may not ask for it.
 

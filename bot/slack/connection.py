@@ -44,6 +44,8 @@ from trainmaster.bot.slack.seen_events import SeenBefore
 _LOG = logging.getLogger(__name__)
 
 _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15.0, connect=5.0)
+_SIGN_IN_S: Final = 6.0
+"""For each call that must be answered before anything can be posted: a connection that died keeps nothing waiting."""
 _CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -123,16 +125,18 @@ class SlackConnection:
         self._proxy_cleared = is_loopback_url(access.api_url)
         self._session = aiohttp.ClientSession(timeout=_REQUEST_TIMEOUT)
         self._client = self._make_client([AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler()])
-        self.files = SlackFiles(self._make_client([]), self._session)
-        self.pins = SlackPins(self._make_client([]))
+        self._one_try = self._make_client([])
+        self.files = SlackFiles(self._one_try, self._session)
+        self.pins = SlackPins(self._one_try)
         self._illustrate: Illustrate | None = None
         self._channel = access.channel
         self.people = SlackPeople(self._client, lambda: self._channel)
         self._answering_chat = SlackChat(self._client, access.on_call, names=lambda: self.people.names)
         self._chat = SlackChat(
-            self._make_client([]), access.on_call, names=lambda: self.people.names, own_bot_id=self._own_bot_id
+            self._one_try, access.on_call, names=lambda: self.people.names, own_bot_id=self._own_bot_id
         )
         self._identity: Identity | None = None
+        self._signed_in = False
         self._inbox: Inbox | None = None
         self._app: AsyncApp | None = None
         self._socket: AsyncSocketModeHandler | None = None
@@ -184,6 +188,20 @@ class SlackConnection:
     def _own_bot_id(self) -> str | None:
         return self._identity.bot_id if self._identity is not None else None
 
+    async def sign_in(self) -> Identity:
+        """Token and channel are good: what waits can be posted, whether or not a socket is to be had.
+
+        Raises:
+            ChatError: as :meth:`connect`.
+        """
+        identity = await self.check_token()
+        lacking = missing_scopes(identity.scopes) if identity.scopes is not None else ()
+        if lacking:
+            _LOG.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
+        self._channel = await self.check_channel(join=True)
+        self._signed_in = True
+        return identity
+
     async def connect(self, handler: Handler) -> Identity:
         """Tokens and channel are good, every route answers, the socket is open and will be kept open.
 
@@ -191,11 +209,7 @@ class SlackConnection:
             ChatRefused: a person must mend something (token, channel, scope); trying again is of no use.
             ChatError: Slack could not be reached; may be called again.
         """
-        identity = await self.check_token()
-        lacking = missing_scopes(identity.scopes) if identity.scopes is not None else ()
-        if lacking:
-            _LOG.warning("the app lacks scopes: %s; trainmaster manifest prints the manifest", ", ".join(lacking))
-        self._channel = await self.check_channel(join=True)
+        identity = self._identity if self._signed_in and self._identity else await self.sign_in()
         answers = Answers(self._answering_chat, self._session, self._client.proxy, illustrate=self._illustrate)
         self._inbox = Inbox(
             handler=handler,
@@ -222,8 +236,8 @@ class SlackConnection:
         Raises:
             ChatError: as :meth:`connect`.
         """
-        async with translated(f"signing in at {self._access.api_url}"):
-            answer = await self._client.auth_test()
+        async with translated(f"signing in at {self._access.api_url}"), asyncio.timeout(_SIGN_IN_S):
+            answer = await self._one_try.auth_test()
         user = answer.get("user_id")
         if not isinstance(user, str):
             raise ChatError(
@@ -263,7 +277,8 @@ class SlackConnection:
         Raises:
             ChatError: as :meth:`connect`.
         """
-        return await resolve_channel(self._client, self._access.channel, join=join)
+        async with translated("looking for the alert channel"), asyncio.timeout(_SIGN_IN_S):
+            return await resolve_channel(self._one_try, self._access.channel, join=join)
 
     def silence_s(self) -> float | None:
         """Seconds since the socket's last sign of life; None while none is open."""

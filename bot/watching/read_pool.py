@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,9 @@ Answer = TypeVar("Answer")
 
 TIMEOUT_S = 20.0
 """A look at a run directory on a dead mount never returns; after this it is given up, and its thread left behind."""
-_PATIENCE_S = 0.25
+_COMPUTES_S = 0.01
+"""A look that has used so much of a processor is no dead mount."""
+PATIENCE_S = 0.25
 """A look that takes longer keeps its thread, and the looks behind it get another one."""
 _TURN_S = 0.02
 """What was seen is taken in for no longer than this before the event loop may do something else."""
@@ -24,11 +26,12 @@ _TURN_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked(Generic[Answer]):
-    """What came of one look: the answer, or why there is none."""
+    """What came of one look: the answer, or why there is none, and how long it took (0 where it was given up)."""
 
     place: Any
     answer: Answer | None = None
     error: Exception | None = None
+    took_s: float = 0.0
 
 
 class _Shift:
@@ -39,6 +42,9 @@ class _Shift:
         self.at: tuple[Any, float] | None = None
         """The place that is being looked at, and since when (monotonic)."""
         self.over = False
+        self._processor: int | None = None
+        """The clock of its thread's own work."""
+        self._processor_s = 0.0
         self._waiting = deque(work.items())
         self._ended = over
 
@@ -56,16 +62,32 @@ class _Shift:
         at = self.at
         return 0.0 if at is None else time.monotonic() - at[1]
 
+    def works(self) -> bool:
+        """Whether the look that is under way computes, as far as this system tells; one on a dead mount does not."""
+        clock = self._processor
+        if clock is None or self.at is None:
+            return False
+        try:
+            return time.clock_gettime(clock) - self._processor_s >= _COMPUTES_S
+        except OSError:  # the thread has ended
+            return False
+
     def run(self) -> None:
         """Everything is done that nobody took away."""
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._processor = time.pthread_getcpuclockid(threading.get_ident())
         with suppress(IndexError):
             while True:
                 place, look = self._waiting.popleft()
-                self.at = place, time.monotonic()
+                if self._processor is not None:
+                    self._processor_s = time.clock_gettime(self._processor)
+                began_s = time.monotonic()
+                self.at = place, began_s
                 try:
-                    self.seen.append(Looked(place=place, answer=look()))
+                    looked = Looked(place=place, answer=look())
                 except Exception as error:  # noqa: BLE001 - handed on to who asked
-                    self.seen.append(Looked(place=place, error=error))
+                    looked = Looked(place=place, error=error)
+                self.seen.append(replace(looked, took_s=time.monotonic() - began_s))
                 self.at = None
         self.over = True
         self._ended()
@@ -103,13 +125,21 @@ class ReadPool:
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        self._patience_s = min(_PATIENCE_S, timeout_s / 2)
+        self._patience_s = min(PATIENCE_S, timeout_s / 2)
         self._silent: dict[Hashable, tuple[_Shift, float]] = {}
         """Places that were given up: who still waits there, and since when."""
         self._worker = _Worker()
 
-    async def look(self, work: Mapping[Any, Callable[[], Answer]], take: Callable[[Looked[Answer]], None]) -> None:
-        """``take`` got what came of every look of ``work``, in the event loop, each as soon as it is known."""
+    async def look(
+        self,
+        work: Mapping[Any, Callable[[], Answer]],
+        take: Callable[[Looked[Answer]], None],
+        *,
+        patience_s: float | None = None,
+    ) -> None:
+        """``take`` got what came of every look of ``work``, in the event loop, each as soon as it is known.
+        ``patience_s``: as :data:`PATIENCE_S`, for looks that compute."""
+        patience_s = min(self._patience_s if patience_s is None else patience_s, self._timeout_s / 2)
         mine: dict[Any, Callable[[], Answer]] = {}
         for place, look in work.items():
             if self._is_silent(place):
@@ -129,7 +159,7 @@ class ReadPool:
             while shifts:
                 # Not wait_for: in Python 3.11 it swallows a cancellation that comes with the news.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._patience_s):
+                    async with asyncio.timeout(self._patience_s):  # whatever is waited for, answers are taken
                         await news.wait()
                 news.clear()
                 for shift in list(shifts):
@@ -139,7 +169,8 @@ class ReadPool:
                         shifts.remove(shift)
                         continue
                     stuck_s = shift.stuck_s()
-                    if stuck_s > self._patience_s and (rest := shift.take_rest()):
+                    limit_s = patience_s if shift.works() else self._patience_s
+                    if stuck_s > limit_s and (rest := shift.take_rest()):
                         shifts.append(self._begin(_Shift(rest, tell)))
                     if stuck_s > self._timeout_s:
                         shifts.remove(shift)

@@ -23,7 +23,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
 from trainmaster.bot.watching.look import Inspector, Looker, SeenRun, StackSource, Trainers, ViewSource
-from trainmaster.bot.watching.read_pool import TIMEOUT_S, Looked, ReadPool
+from trainmaster.bot.watching.read_pool import PATIENCE_S, TIMEOUT_S, Looked, ReadPool
 from trainmaster.bot.watching.resting import RestingRuns, RestingSource
 
 _LOG = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ QUIET_WHILE_HELD = frozenset(
     {CheckName.PROCESS_DIED, CheckName.ORPHANS, CheckName.STALLED, CheckName.RUN_STOPPED, CheckName.LOG_ERROR}
 )
 """An operation stops the process on purpose and says so itself."""
+SLOW_PATIENCE_S = 5.0
+"""Runs that are read for the first time, and those that took long the last time, are read one after the other and apart
+from all others: they don't fight over the processor. One that computes for longer than this is left behind."""
 
 
 class Sink(Protocol):
@@ -115,6 +118,8 @@ class Supervisor:
         self._views: dict[Path, RunView] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
         self._read_pool = ReadPool(timeout_s=read_timeout_s)
+        self._quick: set[Path] = set()
+        """What was read in no time at the last look."""
         self._together = together
         """Around what opens several readers: what they write is written at once."""
         self.last_tick_ts: float | None = None
@@ -158,22 +163,31 @@ class Supervisor:
         return min(self._checked_ts.values(), default=None)
 
     async def check_all(self, directories: Collection[Path]) -> None:
-        """Each run was read, checked and its findings handed on; those that are free are read in one thread. Of a run
-        at rest it is enough that its files are as they were."""
+        """Each run was read, checked and its findings handed on; those that are free are read in one thread, and those
+        that may take long in another one. Of a run at rest it is enough that its files are as they were."""
         locks = {one: self._locks.setdefault(one, asyncio.Lock()) for one in sorted(directories)}
         free = [one for one, lock in locks.items() if not lock.locked()]
         busy = [one for one, lock in locks.items() if lock.locked()]
-        await asyncio.gather(self._look_at(free, resting=self._resting), *(self.check(one) for one in busy))
+        quick, slow = [one for one in free if one in self._quick], [one for one in free if one not in self._quick]
+        await asyncio.gather(
+            self._look_at(quick, resting=self._resting),
+            self._look_at(slow, resting=self._resting, patience_s=SLOW_PATIENCE_S),
+            *(self.check(one) for one in busy),
+        )
 
     async def check(self, directory: Path) -> RunView | None:
         """The run in ``directory`` was read, checked and its findings handed on. None when it is no run (yet)."""
         await self._look_at([directory])
         return self._views.get(directory)
 
-    async def _look_at(self, directories: Sequence[Path], resting: RestingRuns | None = None) -> None:
+    async def _look_at(
+        self, directories: Sequence[Path], resting: RestingRuns | None = None, *, patience_s: float = PATIENCE_S
+    ) -> None:
         held: dict[Path, asyncio.Lock] = {}
 
         def take(looked: Looked[SeenRun]) -> None:
+            is_quick = looked.error is None and looked.took_s < PATIENCE_S
+            (self._quick.add if is_quick else self._quick.discard)(looked.place)
             try:
                 self._take(looked)
             except Exception as error:  # noqa: BLE001 - the tick: told after the third, and the next look repeats it
@@ -190,7 +204,7 @@ class Supervisor:
                 held[one] = lock
             self._open_new([one for one in directories if one not in self._readers])
             work = {one: self._look_of(one, resting) for one in directories if one in self._readers}
-            await self._read_pool.look(work, take)
+            await self._read_pool.look(work, take, patience_s=patience_s)
         finally:
             for lock in held.values():
                 lock.release()

@@ -35,6 +35,7 @@ class StrictSlack(StrictWeb):
     def __init__(self) -> None:
         super().__init__()
         self.sockets: list[web.WebSocketResponse] = []
+        self.takes_sockets = True
         self._envelopes: dict[str, Envelope] = {}
         self._runner: web.AppRunner | None = None
 
@@ -82,6 +83,14 @@ class StrictSlack(StrictWeb):
             transport = socket._req.transport if socket._req else None
             if transport is not None:
                 transport.abort()
+        self.sockets.clear()
+
+    def drop_connections(self) -> None:
+        """Every connection is reset, whatever is under way on it."""
+        server = self._runner.server if self._runner is not None else None
+        for connection in server.connections if server is not None else ():
+            if connection.transport is not None:
+                connection.transport.abort()
         self.sockets.clear()
 
     def freeze(self) -> None:
@@ -218,6 +227,8 @@ class StrictSlack(StrictWeb):
     # -- the socket --------------------------------------------------------------------------------------------------
 
     async def _link(self, request: web.Request) -> web.StreamResponse:
+        if not self.takes_sockets:
+            return web.Response(status=503)
         if request.query.get("ticket") not in self.tickets:
             self.breaches.append("a socket with a used ticket")
             return web.Response(status=403)

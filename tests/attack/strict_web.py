@@ -7,7 +7,7 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ class Post:
     blocks: list[Json]
     metadata: Json
     versions: list[str] = field(default_factory=list)
+    at_s: float = field(default_factory=time.monotonic)
+    """When it was taken."""
 
     @property
     def shown(self) -> str:
@@ -58,6 +60,11 @@ class Whisper:
     via: str
 
 
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Trouble = Callable[[web.Request, Serve], Awaitable[web.StreamResponse]]
+"""Answers a call in place of Slack, or lets Slack answer it."""
+
+
 class StrictWeb:
     """State of the workspace, and the methods that the bot may call. ``faults`` answers in place of a method."""
 
@@ -76,6 +83,8 @@ class StrictWeb:
         self.calls: list[tuple[str, Json]] = []
         self.breaches: list[str] = []
         self.faults: dict[str, Callable[[], web.Response | None]] = {}
+        self.trouble: Trouble | None = None
+        """Stands between the bot and every method."""
         self.changed = asyncio.Event()
         self.tickets: set[str] = set()
         self._triggers: dict[str, float] = {}
@@ -97,6 +106,11 @@ class StrictWeb:
         return key
 
     async def api(self, request: web.Request) -> web.StreamResponse:
+        """A call, as Slack or its trouble answers it."""
+        return await (self.serve(request) if self.trouble is None else self.trouble(request, self.serve))
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """A call, as Slack answers it."""
         method = request.match_info["method"]
         try:
             args = await _arguments(request)

@@ -52,6 +52,9 @@ class FileChannel:
                 return Posted(channel=channel, ts=taken["ts"])
         return None
 
+    async def answers(self) -> bool:
+        return True
+
     async def on_call(self) -> frozenset[str]:
         return frozenset()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainmaster.trainer.contract import decode_number
+from trainmaster.bot.core.run.parsing import time_of, whole_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,9 @@ class ArchiveFact:
             name=name,
             folder=folder,
             state=str(record.get("state", "")),
-            ts=decode_number(record.get("ts")) or 0.0,
+            ts=time_of(record.get("ts")) or 0.0,
             after_epoch=after,
             attempt=attempt if isinstance(attempt, int) else None,
             num_files=len(moved) if isinstance(moved, list) else 0,
-            size_bytes=int(decode_number(record.get("bytes")) or 0),
+            size_bytes=whole_of(record.get("bytes")) or 0,
         )

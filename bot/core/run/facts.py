@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from trainmaster.bot.core.run.job import JobFact, JobIdentity
-from trainmaster.bot.core.run.parsing import number_of, numbers_of, text_of, texts_of, values_of, whole_of
+from trainmaster.bot.core.run.parsing import number_of, numbers_of, text_of, texts_of, time_of, values_of, whole_of
 from trainmaster.trainer.contract import EPOCH_FILE, RunFile, Verdict
 
 
@@ -196,7 +196,7 @@ class Event:
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> Event | None:
         """None when it lacks what makes an event."""
-        ts, kind, run = _number(record, "ts"), _text(record, "kind"), _text(record, "run")
+        ts, kind, run = time_of(record.get("ts")), _text(record, "kind"), _text(record, "run")
         if ts is None or kind is None or run is None:
             return None
         return cls(
@@ -271,7 +271,7 @@ class CheckpointFact:
             epoch=_int(record, "epoch"),
             file=file,
             kind="state" if in_states else (_text(record, "kind") or ""),
-            ts=_number(record, "ts"),
+            ts=time_of(record.get("ts")),
             sha256=_text(record, "sha256"),
             size_bytes=_int(record, "bytes"),
             verdict=Verdict(verdict) if verdict in set(Verdict) else Verdict.UNKNOWN,

@@ -19,11 +19,16 @@ MAX_BAD_BATCHES_KEPT = 20
 MAX_SERIES_KEPT = 256
 """Rows of an epoch's loss curve; when full, every other row goes."""
 
+MAX_EPOCHS_KEPT = 5_000
+"""Passes of epochs, the newest. No training has more, and a file that says so costs no more memory."""
+
 MAX_READ_DELAY_S = 60.0
 """A heartbeat this old when its change was seen may still be of the same clock: the bot looks twice a minute."""
 
 
 def _with_epochs(view: RunView, epochs: dict[tuple[int, int], EpochView]) -> RunView:
+    if len(epochs) > MAX_EPOCHS_KEPT:
+        epochs = {key: epochs[key] for key in sorted(epochs)[-MAX_EPOCHS_KEPT:]}
     frozen = MappingProxyType(epochs)
     return replace(view, epochs=frozen, known_story=(frozen, story_of(frozen)))
 

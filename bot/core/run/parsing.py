@@ -9,6 +9,11 @@ from typing import Any, Final
 
 from trainmaster.trainer.contract import ClusterJob, Heartbeat, Phase, RunFile, RunRecordState, decode_number
 
+_MAX_WHOLE: Final = 2**63
+"""What a database takes."""
+_MAX_TS: Final = 253_402_300_800.0
+"""The end of the year 9999: what a calendar takes."""
+
 Declared = RunFile | Heartbeat | ClusterJob
 
 
@@ -18,8 +23,14 @@ def text_of(value: object) -> str | None:
 
 
 def whole_of(value: object) -> int | None:
-    """``value`` if it is a whole number."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """``value`` if it is a whole number that a counter can have come to."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_WHOLE else None
+
+
+def time_of(value: object) -> float | None:
+    """``value`` if it is a time, in seconds since the epoch, that has a date."""
+    number = decode_number(value)
+    return number if number is not None and abs(number) < _MAX_TS else None  # which NaN is not
 
 
 def texts_of(value: object) -> tuple[str, ...]:
@@ -45,10 +56,14 @@ def values_of(kind: type[Declared], record: Mapping[str, Any]) -> dict[str, Any]
 
     A key that is missing, or holds what the field's type does not allow, is left out.
     """
-    read = {one.name: READERS[str(one.type)](record.get(one.name)) for one in fields(kind)}
+    read = {one.name: _reader(one.name, str(one.type))(record.get(one.name)) for one in fields(kind)}
     values = {name: value for name, value in read.items() if value is not None}
     needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
     return values if needed <= values.keys() else None
+
+
+def _reader(name: str, kind: str) -> Callable[[object], Any]:
+    return time_of if name == "ts" or name.endswith("_ts") else READERS[kind]
 
 
 def heartbeat_of(record: Mapping[str, Any]) -> Heartbeat | None:

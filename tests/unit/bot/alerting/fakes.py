@@ -72,6 +72,7 @@ class FakeChannel:
     lost: Callable[[str, Message], Exception | None] = lambda key, message: None
     """As ``fail``, but the message is taken all the same."""
     find_faults: list[Exception] = field(default_factory=list)
+    answering: bool = True
     num_finds: int = 0
     num_limited: int = 0
     num_calls: int = 0
@@ -103,6 +104,9 @@ class FakeChannel:
             if (one.channel, one.key, one.thread_ts) == (channel, key, thread_ts) and one.at >= since_ts:
                 return Posted(channel=channel, ts=one.ts)
         return None
+
+    async def answers(self) -> bool:
+        return self.answering
 
     async def on_call(self) -> frozenset[str]:
         return frozenset({"U1"})

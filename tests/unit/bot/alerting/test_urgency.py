@@ -18,6 +18,7 @@ from trainmaster.bot.ports import ChatRefused, Posted, RateLimited
 
 TOLD_WITHIN_S = 10.0
 INTERNAL = ChatError("slack-internal", "internal_error")
+UNWELL = ChatError("slack-unwell", "http_503")
 
 
 @pytest.fixture
@@ -158,6 +159,60 @@ def test_a_look_that_slack_puts_off(bench: Bench, wait_s: float, num_posts: int)
     assert bench.drain()
     assert len(bench.keys) == num_posts
     assert bench.messages.may_stand_twice("died")
+
+
+@pytest.mark.parametrize("kind", ["answers lost", "answers cut", "taken, and told as failed", "never answered"])
+def test_what_slack_took_is_not_posted_again_while_slack_is_away(bench: Bench, kind: str) -> None:
+    fault = {"answers lost": DOWN, "answers cut": ChatError("slack-answer", "half")}.get(kind, UNWELL)
+
+    async def story() -> None:
+        bench.channel.answering = False
+        bench.channel.lost = lambda key, message: fault
+        bench.channel.find_faults = [fault] * 200
+        if kind == "never answered":
+            hang_looks(bench)
+        bench.put("died", tone=Tone.CRITICAL)
+        await asyncio.sleep(90)
+        assert bench.keys == ["died"]
+
+    bench.play(story)
+
+
+@pytest.mark.parametrize("kind", ["refused", "never answered"])
+def test_a_critical_message_is_told_when_only_looking_is_broken(bench: Bench, kind: str) -> None:
+    async def story() -> None:
+        losses = iter([DOWN])
+        bench.channel.lost = lambda key, message: next(losses, None)
+        bench.channel.find_faults = [UNWELL] * 200
+        if kind == "never answered":
+            hang_looks(bench)
+        bench.put("died", tone=Tone.CRITICAL)
+        await asyncio.sleep(30)
+        assert bench.keys == ["died", "died"]  # rather twice than late
+
+    bench.play(story)
+
+
+def hang_looks(bench: Bench) -> None:
+    async def hanging(channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
+        await asyncio.sleep(1e6)
+        return None
+
+    bench.channel.find = hanging  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("tone", [Tone.CRITICAL, Tone.NEUTRAL])
+def test_only_a_critical_message_asks_a_channel_that_was_closed_again_and_again(bench: Bench, tone: Tone) -> None:
+    async def story() -> None:
+        opens_ts = bench.loop.now() + 45.0
+        closed = ChatRefused("slack-channel", "the bot is not in the channel")
+        bench.channel.fail = lambda key, message: closed if bench.loop.now() < opens_ts else None
+        bench.put("one", tone=tone)
+        await asyncio.sleep(100)
+        told_s = bench.channel.by_key("one")[0].at - opens_ts
+        assert (told_s <= TOLD_WITHIN_S) is (tone is Tone.CRITICAL)
+
+    bench.play(story)
 
 
 def test_internal_errors_are_outwaited_three_times_and_then_told_plainer(bench: Bench) -> None:

@@ -134,6 +134,40 @@ def test_link_of_a_stranger_does_not_show_what_only_root_may_read(tmp_path: Path
 
 
 @as_root
+@pytest.mark.parametrize("way", ["the log", "its folder"])
+def test_link_of_a_stranger_in_an_own_run_that_everybody_may_write_to_is_not_followed(tmp_path: Path, way: str) -> None:
+    elsewhere = tmp_path / "private"
+    elsewhere.mkdir(mode=0o700)
+    (elsewhere / "train.log").write_text("xoxb-secret\n")
+    run = planted(tmp_path / "runs")
+    run.layout.root.chmod(0o777)
+    run.layout.guard.chmod(0o777)
+    link = run.layout.train_log
+    if way == "the log":
+        link.unlink()
+        link.symlink_to(elsewhere / "train.log")
+    else:
+        link = run.layout.guard
+        run.layout.guard.rename(tmp_path / "guard")
+        link.symlink_to(elsewhere)
+    give_away(link)
+    reader = RunReader(run.layout.root, first_seen_ts=START_TS, ownership=Ownership(root=tmp_path / "runs"))
+    assert reader.read(START_TS).watched_only
+    assert reader.log_tail() == ()
+
+
+def test_own_link_out_of_the_run_is_followed_unless_somebody_else_may_change_it(tmp_path: Path) -> None:
+    (tmp_path / "scratch.log").write_text("a line\n")
+    run = planted(tmp_path / "runs")
+    run.layout.train_log.unlink()
+    run.layout.train_log.symlink_to(tmp_path / "scratch.log")
+    reader = RunReader(run.layout.root, first_seen_ts=START_TS, ownership=Ownership(root=tmp_path / "runs"))
+    assert reader.log_tail() == ("a line",)
+    run.layout.guard.chmod(0o777)
+    assert reader.log_tail() == ()
+
+
+@as_root
 def test_run_file_of_a_stranger_in_an_own_directory_is_not_read(tmp_path: Path) -> None:
     run = planted(tmp_path)
     give_away(run.layout.run_json)

@@ -59,7 +59,7 @@ async def seen_of(lookout: ReadPool, work: dict[str, Callable[[], str]]) -> dict
 
 
 async def test_all_places_are_looked_at_in_one_thread(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainmaster.bot.watching.read_pool._PATIENCE_S", 30)
+    monkeypatch.setattr("trainmaster.bot.watching.read_pool.PATIENCE_S", 30)
     assert await seen_of(ReadPool(timeout_s=60), mount.all("a", "b", "c")) == {"a": "A", "b": "B", "c": "C"}
     assert len(set(mount.threads.values())) == 1
     assert str(threading.get_ident()) not in mount.threads.values()
@@ -74,7 +74,7 @@ async def test_what_a_look_raises_is_its_own(lookout: ReadPool, mount: Mount) ->
 async def test_places_that_hang_are_given_up_and_all_others_seen(
     lookout: ReadPool, mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainmaster.bot.watching.read_pool._PATIENCE_S", 0.05)
+    monkeypatch.setattr("trainmaster.bot.watching.read_pool.PATIENCE_S", 0.05)
     mount.hanging = {f"dead{number}" for number in range(12)}  # more than the pool of a small host has threads
     names = sorted([*mount.hanging, "healthy"])
     seen = await seen_of(lookout, mount.all(*names))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainmaster.bot.core.run.facts import RunRecord
+from trainmaster.bot.core.run.facts import Event, RunRecord
 from trainmaster.bot.core.run.parsing import READERS, heartbeat_of
 from trainmaster.trainer.contract import ClusterJob, Heartbeat, Phase, RunFile, RunRecordState
 
@@ -83,3 +83,21 @@ def test_a_record_of_the_first_edition_has_no_job() -> None:
     assert record is not None
     assert (record.job, record.launch_key) == (None, None)
     assert record.trainer_class == "trainer.guard:GuardedDetectionTrainer"
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), "nan", "-inf", 1e12, -1e300, 10**300, "12", True, None])
+def test_what_is_no_time_of_any_calendar_is_none(odd: object) -> None:
+    event = {"ts": odd, "kind": "notice", "run": "r"}
+    assert Event.parse(event) is None
+    record = RunRecord.parse({"run": "r", "started_ts": odd, "updated_ts": odd})
+    assert record is not None
+    assert (record.started_ts, record.updated_ts) == (None, None)
+    assert heartbeat_of({"ts": odd}) is None
+    assert Event.parse({**event, "ts": 1.76e9}) is not None
+
+
+@pytest.mark.parametrize("odd", [2**63, -(10**4000), 1.5, True])
+def test_a_number_that_nothing_counted_is_none(odd: object) -> None:
+    event = Event.parse({"ts": 1.0, "kind": "notice", "run": "r", "epoch": odd})
+    assert event is not None
+    assert event.integer("epoch") is None
