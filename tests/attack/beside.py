@@ -23,6 +23,7 @@ ANN: Final = "U0ANN"
 NUM_CALM, NUM_BESIDE = 3, 6
 """Healthy runs that get into trouble before the hostile ones are there, and beside them."""
 _SEEN_S = 60.0
+_WORK_S = 0.3
 _PUT = "SELECT created_ts FROM messages WHERE key LIKE ?"
 _PING = re.compile(rf"<(?:@|#|!|u:|https?://evil)[^>]*>|({'|'.join(VIPS)})")
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]")
@@ -38,11 +39,13 @@ ASKED: Final = (
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """``calm_s`` and ``beside_s`` are how long it took each time to see that a healthy run is in trouble: without the
-    hostile ones, and with them. ``harm`` is what must not have come about; ``faults`` what the bot stumbled over."""
+    hostile ones, and with them; ``slowness`` how often as long as its work anything took meanwhile, since others use
+    this machine too. ``harm`` is what must not have come about; ``faults`` what the bot stumbled over."""
 
     num: int
     calm_s: tuple[float, ...]
     beside_s: tuple[float, ...]
+    slowness: float
     harm: tuple[str, ...]
     faults: tuple[str, ...]
 
@@ -69,10 +72,10 @@ async def beside(folder: Path, numbers: range, seed: object) -> Outcome:
         calm = [await _seen_s(bot, run) for run in healthy[:NUM_CALM]]
         for one in hostile:
             one.appear()
-        after = []
+        after, slowness = [], 1.0
         for run in healthy[NUM_CALM:]:
             after.append(await _seen_s(bot, run))
-            await asyncio.sleep(0.7)
+            slowness = max(slowness, await asyncio.to_thread(_slowness))
         for one in hostile[:: max(1, len(hostile) // 5)]:
             for words in ASKED:
                 await slack.command(ANN, words.format(_name(one)))
@@ -88,9 +91,18 @@ async def beside(folder: Path, numbers: range, seed: object) -> Outcome:
         num=len(hostile),
         calm_s=tuple(calm),
         beside_s=tuple(after),
+        slowness=slowness,
         harm=(*_harm(slack, canaries, bot), *(() if alive else ("the bot ended",))),
         faults=tuple(_faults(bot.output())),
     )
+
+
+def _slowness() -> float:
+    """Over a second or so: how much longer work takes here than it would alone."""
+    began_s, worked_s = time.monotonic(), time.thread_time()
+    while time.thread_time() - worked_s < _WORK_S:
+        pass
+    return (time.monotonic() - began_s) / _WORK_S
 
 
 def _healthy(runs: Path, number: int) -> WrittenRun:
@@ -133,7 +145,7 @@ def _harm(slack: StrictSlack, canaries: Canaries, bot: LivingBot) -> Iterator[st
                 yield f"{hidden[0]!r} in {said[:300]!r}"
     if canaries.token in bot.output():
         yield "a secret is in the log"
-    yield from slack.breaches
+    yield from (breach for breach in slack.breaches if "acknowledged after" not in breach)  # how busy this machine is
 
 
 def _would_ping(said: str, found: re.Match[str]) -> bool:

@@ -236,8 +236,8 @@ def json_bomb(one: Hostile) -> None:
     rows: list[dict[str, Any]] = []
     head = {"v": 1, "ts": time.time(), "run": one.run.run, "seq": 1}
     if what in {"epochs", "attempts"}:
-        for number in range(10_000):
-            at = {"attempt": number if what == "attempts" else 1, "epoch": number, "epochs": 10_000, "batches": 5}
+        for number in range(6_000):
+            at = {"attempt": number if what == "attempts" else 1, "epoch": number, "epochs": 6_000, "batches": 5}
             rows.append({**head, **at, "kind": "epoch_started"})
             rows.append({**head, **at, "kind": "epoch_finished", "losses": {"a": "nan"}, "seconds": 1.0})
     elif what == "keys":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.run_dirs import START_TS, WrittenRun
 from tests.unit.conftest import Look
 from trainmaster.bot.checks import CHECKS, CheckLimits
 from trainmaster.bot.checks.memory import MAX_TOLD, remembered
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.run.folding import MAX_EPOCHS_KEPT
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.run_files import RunReader
 
@@ -70,15 +71,19 @@ def test_every_answer_is_as_if_it_had_never_been_asked(written: WrittenRun, look
         assert found(followed) == found(at_once)
 
 
-def test_of_thousands_of_epochs_the_newest_are_told_and_a_bounded_number_is_kept(written: WrittenRun) -> None:
-    for epoch in range(1, MAX_EPOCHS_KEPT + 101):
+def test_of_very_many_epochs_the_newest_are_told_and_a_bounded_number_is_kept(
+    written: WrittenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = 200
+    monkeypatch.setattr("trainmaster.bot.core.run.folding.MAX_EPOCHS_KEPT", kept)
+    for epoch in range(1, kept + 101):
         written.bad_batch(epoch, 3, float(epoch))
         written.finish_epoch(epoch, float(epoch))
-    now = START_TS + MAX_EPOCHS_KEPT + 200
+    now = START_TS + kept + 200
     view = RunReader(written.layout.root, first_seen_ts=START_TS).read(now)
-    assert len(view.epochs) == MAX_EPOCHS_KEPT
+    assert len(view.epochs) == kept
     found = [finding for check in CHECKS for finding in check.look(view, LIMITS, now)]
     for name in (CheckName.EPOCH_FINISHED, CheckName.NONFINITE):
         told = [one.key for one in found if one.check is name]
         assert len(told) == MAX_TOLD
-        assert told[-1] == f"attempt1/epoch{MAX_EPOCHS_KEPT + 100}"
+        assert told[-1] == f"attempt1/epoch{kept + 100}"
