@@ -27,12 +27,8 @@ async def main(num: int, seed: str) -> int:
             outcome = await beside(Path(folder), range(first, min(num, first + AT_ONCE)), seed)
         held = not (outcome.harm or outcome.faults) and outcome.delay_s <= DELAY_S
         seen = ", ".join(f"{one:.2f}" for one in outcome.beside_s)
-        print(
-            f"{first:5} on: seen after {seen} s (slowness {outcome.slowness:.1f}){'' if held else f'  MISSED: {outcome}'}"[
-                :4000
-            ],
-            flush=True,
-        )
+        missing = "" if held else f"  MISSED: {outcome}"[:4000]
+        print(f"{first:5} on: seen after {seen} s (slowness {outcome.slowness:.1f}){missing}", flush=True)
         missed, slowest_s = missed + (not held), max(slowest_s, outcome.delay_s)
     print(f"{num} tried, {missed} hundreds missed; the largest delay {slowest_s:.2f} s (limit {DELAY_S:g})")
     return 1 if missed else 0
