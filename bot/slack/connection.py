@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -33,6 +32,7 @@ from trainmaster.bot.slack.chat import OnCallSource, SlackChat
 from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.files import SlackFiles
 from trainmaster.bot.slack.hearing import Hearing
+from trainmaster.bot.slack.identity import Identity, identity_of
 from trainmaster.bot.slack.inbox import Inbox
 from trainmaster.bot.slack.incoming import ENVELOPE_ID
 from trainmaster.bot.slack.people import SlackPeople
@@ -76,21 +76,6 @@ class SlackAccess:
     on_call: OnCallSource
     hints: bool = False
     """Whether a bare command in the alert channel gets a private hint."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who the bot is, as ``auth.test`` tells. ``scopes`` is None where the server does not tell them; ``server_ts`` is
-    its clock."""
-
-    user: str
-    bot_id: str | None
-    team_id: str | None
-    team: str
-    scopes: frozenset[str] | None
-    server_ts: float | None
-    url: str = ""
-    """Of the workspace."""
 
 
 class _SocketHandler(AsyncSocketModeHandler):
@@ -238,23 +223,7 @@ class SlackConnection:
         """
         async with translated(f"signing in at {self._access.api_url}"), asyncio.timeout(_SIGN_IN_S):
             answer = await self._one_try.auth_test()
-        user = answer.get("user_id")
-        if not isinstance(user, str):
-            raise ChatError(
-                "slack-answer", f"{self._access.api_url} did not tell who the bot is.", "check SLACK_API_URL"
-            )
-        headers = {str(name).lower(): value for name, value in dict(answer.headers).items()}
-        listed = headers.get("x-oauth-scopes")
-        scopes = frozenset(one.strip() for one in listed.split(",")) if isinstance(listed, str) else None
-        self._identity = Identity(
-            user=user,
-            bot_id=answer.get("bot_id"),
-            team_id=answer.get("team_id"),
-            team=str(answer.get("team") or ""),
-            scopes=scopes,
-            server_ts=_parse_date(headers.get("date")),
-            url=str(answer.get("url") or ""),
-        )
+        self._identity = identity_of(answer, self._access.api_url)
         self.people.team = self._identity.team_id
         return self._identity
 
@@ -398,11 +367,3 @@ class SlackConnection:
                     _LOG.warning("the socket is silent and could not be replaced: %s", error)
                 except Exception:  # noqa: BLE001 - the tick: logged, and the watchdog tells that the socket is silent
                     _LOG.exception("the socket is silent and could not be replaced")
-
-
-def _parse_date(value: object) -> float | None:
-    """Seconds since the epoch, from an HTTP Date header."""
-    try:
-        return parsedate_to_datetime(str(value)).timestamp()
-    except ValueError:
-        return None
