@@ -136,7 +136,7 @@ class SlackChat:
         return Posted(channel=channel, ts=newest) if newest else None
 
     async def answers(self) -> bool:
-        """See :class:`trainmaster.bot.alerting.sending.SearchableChat`."""
+        """Whether ``auth.test`` is answered now, whatever else is not."""
         try:
             async with translated("asking whether Slack answers"):
                 await self._client.auth_test()

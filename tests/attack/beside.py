@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.attack.hostile import VIPS, Canaries, Hostile, plant
+from tests.attack.harms import plant
+from tests.attack.hostile import VIPS, Canaries, Hostile
 from tests.attack.living import LivingBot
 from tests.attack.planting import rows
 from tests.attack.strict_slack import StrictSlack

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.attack.beside import beside
-from tests.attack.hostile import HARMS, Canaries, plant
+from tests.attack.harms import HARMS, plant
+from tests.attack.hostile import Canaries
 
 pytestmark = [
     pytest.mark.timeout(300),
