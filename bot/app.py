@@ -49,6 +49,9 @@ _PAGE_EVERY_S = 5.0
 _PIN_EVERY_S = 5.0
 _LEARN_EVERY_S = 15.0
 """Who a run's file names as its owner is asked of Slack by then."""
+_CLUSTER_EVERY_S = 2.0
+"""Its silence and the end of it are told in time, however seldom the runs are looked at; nobody is asked for that while
+the controller answers."""
 _PURGE_EVERY_S = 3600.0
 """Where nothing is old, a purge is a few queries; a bot that is restarted every day must come to it."""
 _FAREWELL_S = 5.0
@@ -188,12 +191,14 @@ class App:
             await self._keep_lease()  # RUNS_DIR may have come: whoever is first to see it acts
         await self.supervisor.tick()
         self._tick_s = time.monotonic() - began_s
-        self._parts.cluster.look(self.supervisor.all())
         with contextlib.suppress(StoreError):  # the check of operations meets it, too
             await self.operations.go_on()
         self._parts.own_jobs.note("find new runs", self.supervisor.find_fault)
         for run, fault in self.supervisor.take_look_faults():
             self._parts.own_jobs.note(f"look at {run}", fault)
+
+    async def _check_cluster(self) -> None:
+        self._parts.cluster.look(self.supervisor.all())
 
     def _schedule_jobs(self) -> None:
         every_s = self.settings.part(WatchLimits).check_interval_s
@@ -201,6 +206,8 @@ class App:
         self._schedule.every(BEAT_S, "keep lease", self._keep_lease, timeout_s=GONE_S / 2)
         self._schedule.every(30.0, _WRITE_AUDIT, self._write_audit, timeout_s=30.0)
         self._schedule.every(every_s, "check host", self._parts.host.look, timeout_s=60.0)
+        if self.driver.cluster is not None:
+            self._schedule.every(min(every_s, _CLUSTER_EVERY_S), "check cluster", self._check_cluster, timeout_s=30.0)
         self._schedule.every(
             min(every_s, 10.0), "check operations", lambda: self.operations.tick(self.clock.now()), timeout_s=60.0
         )

@@ -68,7 +68,7 @@ from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
 from trainmaster.bot.watching.cluster import ClusterWatch
 from trainmaster.bot.watching.host import HostWatch
-from trainmaster.bot.watching.limits import WatchLimits
+from trainmaster.bot.watching.limits import ClusterLimits, WatchLimits
 from trainmaster.bot.watching.own_jobs import OwnJobs
 from trainmaster.bot.watching.resting import RestingRuns
 from trainmaster.bot.watching.supervisor import Supervisor
@@ -268,7 +268,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         lease=lease,
         audit=audit,
         host=host,
-        cluster=ClusterWatch(controller=driver.cluster, sink=sink, clock=clock),
+        cluster=ClusterWatch(controller=driver.cluster, sink=sink, limits=settings.part(ClusterLimits), clock=clock),
         operations=operations,
         pictures=pictures,
         pins=PinnedCards(

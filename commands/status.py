@@ -8,7 +8,7 @@ from trainmaster.bot.core.conversation.words import losses_text
 from trainmaster.bot.core.health.host import HostFact, host_text
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
-from trainmaster.bot.core.run.job import waiting_text
+from trainmaster.bot.core.run.job import next_start_text, waiting_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
@@ -39,6 +39,7 @@ async def status(invocation: Invocation, context: Context) -> Reply:
         tone=_TONES.get(view.state, Tone.WARNING if firing else Tone.GOOD),
         body=(
             *watched_only(view),
+            *_next_start(view),
             *context.planned(view.run),
             *(f"Firing: {alert.finding.title}" for alert in firing[:5]),
         ),
@@ -71,6 +72,14 @@ def watched_only(view: RunView) -> tuple[str, ...]:
     if view.watched_only:
         return (f"{view.name} is watched only: {view.watched_only}.",)
     return (f"It is not stopped from here: {view.process_fault}.",) if view.process_fault else ()
+
+
+def _next_start(view: RunView) -> tuple[str, ...]:
+    """When the attempt that waits in the queue of a cluster begins; nothing of a run that does not wait."""
+    if view.state is not RunState.PENDING:
+        return ()
+    told = next_start_text(view.process.job if view.process is not None else None, view.attempt + 1)
+    return (f"{told[0].upper()}{told[1:]}.",)
 
 
 def job_fields(view: RunView) -> tuple[tuple[str, str], ...]:

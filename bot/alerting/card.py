@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from trainmaster.bot.alerting.compose import TONES, story
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
@@ -11,13 +12,14 @@ from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.forecast import forecast
+from trainmaster.bot.core.run.job import next_start_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 
 _MAX_SHOWN = 10
 _CELLS = 10
 """Of a bar: the card changes ten times an epoch."""
-_EPOCH_STEP_S, _RUN_STEP_S = 300.0, 1800.0
+_EPOCH_STEP_S, _RUN_STEP_S, _START_STEP_S = 300.0, 1800.0, 60.0
 """Forecasts move by seconds with every batch; the card does not follow them."""
 _ENDED_TONES = {
     RunState.FINISHED: Tone.GOOD,
@@ -63,6 +65,8 @@ def compose_card(view: RunView, firing: Sequence[Alert], facts: Sequence[tuple[s
 def _progress(view: RunView) -> tuple[str, ...]:
     """How far the run and its epoch are, and when they end, in the reader's own zone."""
     beat, epochs = view.beat, view.total_epochs
+    if view.state is RunState.PENDING:
+        return (_next_start(view),)
     if not view.state.active or beat is None or not beat.epoch or not epochs:
         return ()
     share = min(1.0, (beat.batch or 0) / beat.batches) if beat.batches else 0.0
@@ -76,6 +80,14 @@ def _progress(view: RunView) -> tuple[str, ...]:
         ends.append(f"the run ends {moment(_in_steps(ahead.run_end_ts, _RUN_STEP_S))}")
     told = ", ".join(ends)
     return (*lines, *((f"{told[0].upper()}{told[1:]}.",) if told else ()))
+
+
+def _next_start(view: RunView) -> str:
+    job = view.process.job if view.process is not None else None
+    if job is not None and job.start_ts is not None:
+        job = replace(job, start_ts=_in_steps(job.start_ts, _START_STEP_S))
+    told = next_start_text(job, view.attempt + 1)
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _bar(share: float) -> str:

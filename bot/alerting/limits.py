@@ -28,10 +28,16 @@ class AlertLimits:
     """As ``hold_warning_s``, for information."""
     hold_by_check_s: Mapping[AnyCheck, float] = field(
         default_factory=lambda: _frozen(
-            {CheckName.NONFINITE: 0.0, CheckName.CHECKPOINT_CONTAMINATED: 0.0, CheckName.ONLY_WATCHES: 0.0}
+            {
+                CheckName.NONFINITE: 0.0,
+                CheckName.CHECKPOINT_CONTAMINATED: 0.0,
+                CheckName.ONLY_WATCHES: 0.0,
+                CheckName.CLUSTER_SILENT: 0.0,
+            }
         )
     )
-    """Checks that wait for another time than their severity says. One NaN is a fact, however short."""
+    """Checks that wait for another time than their severity says. One NaN is a fact, however short; a silent controller
+    has a limit in seconds of its own."""
     resolve_hold_s: Annotated[float, Setting("s", ge=0)] = 60.0
     """A condition is resolved when it was not found for this long; what comes back earlier never went away."""
     resolve_hold_by_check_s: Mapping[AnyCheck, float] = field(
@@ -42,6 +48,7 @@ class AlertLimits:
                 CheckName.CHECK_FAILED: 30.0,
                 CheckName.DATABASE: 5.0,
                 CheckName.ONLY_WATCHES: 0.0,
+                CheckName.CLUSTER_SILENT: 0.0,
             }
         )
     )

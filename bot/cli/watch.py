@@ -83,7 +83,7 @@ class _Picture:
             words=words,
             runs_dir=settings.runs_dir,
             adoptions=lambda: [found for one in find_adoptions(state_dir) if (found := read_adoption(one))],
-            inspector=driver_of(notes, slurm=settings.slurm, look_s=30.0),
+            inspector=driver_of(notes, slurm=settings.slurm, look_s=30.0, only_looks=True),
         )
         self._probe = HostProbe(lambda: {"RUNS_DIR": settings.runs_dir})
         self._host: HostFact | None = None

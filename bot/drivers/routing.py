@@ -16,11 +16,12 @@ from trainmaster.bot.errors import DriverError
 _OFF = "it is a job of a cluster, and this bot asks none: SLURM=off, or squeue is not on its PATH"
 
 
-def driver_of(launches: Path, *, slurm: str, look_s: float) -> RoutingDriver:
+def driver_of(launches: Path, *, slurm: str, look_s: float, only_looks: bool = False) -> RoutingDriver:
     """The driver of this host, and with ``slurm`` = auto of the cluster whose commands are installed here. A look every
-    ``look_s`` must find the queue as it is then."""
+    ``look_s`` must find the queue as it is then. ``only_looks`` as of :class:`SlurmDriver`."""
     there = slurm != "off" and shutil.which("squeue") is not None
-    cluster = SlurmDriver(launches, max_age_s=min(MAX_AGE_S, look_s / 2)) if there else None
+    age_s = min(MAX_AGE_S, look_s / 2)
+    cluster = SlurmDriver(launches, max_age_s=age_s, only_looks=only_looks) if there else None
     return RoutingDriver(LocalDriver(launches), cluster)
 
 

@@ -40,7 +40,7 @@ from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.settings import declared, rules
 from trainmaster.bot.settings.declared import Part
 from trainmaster.bot.settings.rules import SettingFault
-from trainmaster.bot.watching.limits import WatchLimits
+from trainmaster.bot.watching.limits import ClusterLimits, WatchLimits
 
 SLACK_API: Final = "https://slack.com/api/"
 
@@ -182,6 +182,7 @@ LIMITS: Final[tuple[type, ...]] = (
     CheckLimits,
     ReportLimits,
     HostLimits,
+    ClusterLimits,
     OwnJobLimits,
     AlertLimits,
     PagingLimits,

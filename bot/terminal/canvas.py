@@ -10,7 +10,6 @@ from typing import Final
 from rich.style import Style
 from rich.text import Text
 
-from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
@@ -34,6 +33,7 @@ _STYLES: Final = {
     RunState.CRASHED: BAD,
     RunState.DIED: BAD,
     RunState.UNKNOWN: WARNING,
+    RunState.SUSPENDED: WARNING,
 }
 _BY_RECORDS: Final = {
     Phase.STARTUP: "starting",
@@ -64,14 +64,15 @@ class Canvas:
     now: float
     zone: tzinfo | None
 
-    def clock(self, ts: float) -> str:
-        """``02:13:04``; with the date when that is not today."""
+    def clock(self, ts: float, *, seconds: bool = True) -> str:
+        """``02:13:04``, or without ``seconds`` ``02:13``; with the date when that is not today."""
         try:
             then = datetime.fromtimestamp(ts, UTC).astimezone(self.zone)
         except (OverflowError, ValueError, OSError):
             return "unknown"
         today = datetime.fromtimestamp(self.now, UTC).astimezone(self.zone).date()
-        return then.strftime("%H:%M:%S" if then.date() == today else "%d %b %H:%M")
+        same_day = "%H:%M:%S" if seconds else "%H:%M"
+        return then.strftime(same_day if then.date() == today else "%d %b %H:%M")
 
     def line(self, *parts: tuple[str, Style] | str) -> Text:
         """One line of the picture, never wider than it; a part without a style is plain."""
@@ -92,19 +93,27 @@ def silent_s(view: RunView, now: float) -> float | None:
     return None if view.heartbeat is None else max(0.0, now - view.heartbeat.ts)
 
 
-def state_of(view: RunView, now: float) -> tuple[str, Style]:
-    """The run's state in a few words. Where no process can be seen, what its records say, and that they say it."""
-    quiet_s = silent_s(view, now)
+def state_of(view: RunView, canvas: Canvas) -> tuple[str, Style]:
+    """The run's state in a few words. Where no process can be seen, what its records say, and that they say it; of a
+    job in the queue of a cluster, when it starts or what it waits for."""
+    quiet_s = silent_s(view, canvas.now)
     silent = quiet_s is not None and quiet_s > SILENT_AFTER_S
     if view.state is RunState.UNKNOWN:
         return _unseen(view, quiet_s if silent else None)
+    if view.state is RunState.PENDING:
+        return _waiting(view, canvas), WARNING
     if not view.state.active:
         return view.state.value, _STYLES[view.state]
     if silent and quiet_s is not None:
         return f"{view.state.value}, silent {duration(quiet_s)}", WARNING
-    if view.process is not None and view.process.status is ProcessStatus.PENDING:
-        return "waits in the queue", WARNING
     return view.state.value, GOOD
+
+
+def _waiting(view: RunView, canvas: Canvas) -> str:
+    job = view.process.job if view.process is not None else None
+    if job is not None and job.start_ts is not None:
+        return f"waits until {canvas.clock(job.start_ts, seconds=False)}"
+    return f"waits: {canvas.glyphs.text(job.reason)}" if job is not None and job.reason else "waits in the queue"
 
 
 def _unseen(view: RunView, silent_for_s: float | None) -> tuple[str, Style]:

@@ -69,7 +69,7 @@ def _heading(canvas: Canvas) -> Text:
 def _line(shown: Shown, canvas: Canvas) -> Text:
     view = shown.view
     name, state, bar = _widths(canvas)
-    words, style = state_of(view, canvas.now)
+    words, style = state_of(view, canvas)
     if canvas.width < _WIDE:
         words = words.replace(", by its heartbeat", "").replace(", by its log", "")
     epoch, epochs, _, _ = place_of(view)

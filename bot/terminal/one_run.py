@@ -56,9 +56,9 @@ def run_rows(shown: Shown, canvas: Canvas) -> list[RankedLine]:
 
 def _title(shown: Shown, canvas: Canvas) -> Text:
     view = shown.view
-    state, style = state_of(view, canvas.now)
+    state, style = state_of(view, canvas)
     attempt = f", attempt {view.attempt}" if view.attempt > 1 else ""
-    tail = f"{state}{attempt}"
+    tail = f"attempt {view.attempt + 1} {state}" if view.state is RunState.PENDING else f"{state}{attempt}"
     room = max(canvas.width // 3, canvas.width - len(tail) - 2)
     name = canvas.glyphs.padded(canvas.glyphs.text(view.name), room)
     return canvas.line((name, STRONG), "  ", (tail, style))

@@ -32,6 +32,10 @@ class ProcessEye(Protocol):
         """What is known of it now."""
         ...
 
+    def next_start(self, run: str, identity: Identity) -> ProcessFact | None:
+        """What is known of a later start of the run, which its record does not name yet; None where there is none."""
+        ...
+
 
 class Source(Protocol):
     """One run that is looked at again and again."""
@@ -52,9 +56,16 @@ class GuardedSource:
         """As :class:`Source` says of it."""
         view = self._reader.read(now)
         record = view.record
-        if record is not None and record.process is not None and record.state is RunRecordState.RUNNING:
-            view = replace(view, process=self._inspector.inspect(record.process))
+        # The process of a run that has ended is of no interest; its job may have been queued or submitted again.
+        if record is not None and (record.job is not None or record.state is RunRecordState.RUNNING):
+            view = replace(view, process=self._process(view.run, record.process))
         return Shown(view=view, epoch_losses={}, frame_losses=())
+
+    def _process(self, run: str, identity: Identity | None) -> ProcessFact | None:
+        if identity is None:
+            return None
+        fact = self._inspector.inspect(identity)
+        return (self._inspector.next_start(run, identity) if fact.over else None) or fact
 
 
 class LogSource:

@@ -10,9 +10,12 @@ from typing import Final, Protocol
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.job import Silence
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
+from trainmaster.bot.watching.limits import ClusterLimits
 from trainmaster.bot.watching.supervisor import Sink
 
 _LOG = logging.getLogger(__name__)
@@ -24,49 +27,59 @@ CLUSTER_RUN: Final = "cluster"
 class Controller(Protocol):
     """Whether somebody answers for the cluster."""
 
-    def silence(self) -> tuple[float, str] | None:
-        """Since when nobody has, and what was said last; None while somebody does. Asks nobody."""
+    def silence(self) -> Silence | None:
+        """None while somebody does; while nobody does, asks again, and waits for no answer."""
         ...
 
 
 class ClusterWatch:
     """Says once that the controller is silent, however many runs are jobs. Without such runs it says nothing."""
 
-    def __init__(self, *, controller: Controller | None, sink: Sink, clock: Clock) -> None:
+    def __init__(self, *, controller: Controller | None, sink: Sink, limits: ClusterLimits, clock: Clock) -> None:
         self._controller = controller
         self._sink = sink
+        self._limits = limits
         self._clock = clock
         self._began_ts = clock.now()
+        self._told = True
+        """What an earlier life of the bot has told may have to be resolved."""
 
     def look(self, runs: Sequence[RunView]) -> None:
-        """What is known was handed on."""
+        """What is known was handed on, where it is a silence or the end of one."""
         if self._controller is None:
             return
         now = self._clock.now()
-        waiting = [view.name for view in runs if view.record is not None and view.record.job is not None]
+        waiting = any(view.record is not None and view.record.job is not None for view in runs)
         silence = self._controller.silence() if waiting else None
+        told = silence is not None and silence.for_s >= self._limits.cluster_silent_s
+        if not told and not self._told:
+            return
         view = RunView(directory=Path("/"), name=CLUSTER_RUN, ts=now, first_seen_ts=self._began_ts)
+        unjudged = frozenset({CheckName.CLUSTER_SILENT}) if silence is not None else frozenset()
+        findings = (_finding(silence),) if silence is not None and told else ()
         try:
-            self._sink.process(view, (_silent(*silence),) if silence else (), frozenset(), now)
+            self._sink.process(view, findings, unjudged, now)
         except StoreError:
             _LOG.exception("findings-not-stored: cluster; the next look repeats them")
+        else:
+            self._told = silence is not None
 
 
-def _silent(since_ts: float, said: str) -> Finding:
+def _finding(silence: Silence) -> Finding:
     return Finding(
         run=CLUSTER_RUN,
         check=CheckName.CLUSTER_SILENT,
         key="controller",
         severity=Severity.WARNING,
         nature=Nature.CONDITION,
-        ts=since_ts,
+        ts=silence.since_ts,
         title="The cluster's controller gives no answer",
         body=(
-            said,
+            silence.said,
             "Jobs train on meanwhile, and their heartbeats are still read.",
             "Nothing can be stopped or submitted, and no run is called dead.",
         ),
-        fields=(("Since", moment(since_ts)),),
+        fields=(("Since", moment(silence.since_ts)), ("For", duration(silence.for_s))),
         hint="trainmaster doctor; scontrol ping",
         resolution="The cluster's controller answers again",
     )

@@ -146,7 +146,7 @@ _EXPLANATIONS: Final[Mapping[str, tuple[str, str]]] = {
         "look at that node before anything else",
     ),
     CheckName.CLUSTER_SILENT: (
-        "nobody answers for the cluster; one alert for all runs, which train on",
+        "nobody has answered for the cluster for CLUSTER_SILENT_S; one alert for all runs, which train on",
         "trainmaster doctor",
     ),
     CheckName.CHECKPOINT_CONTAMINATED: (

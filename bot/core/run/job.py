@@ -97,6 +97,16 @@ class JobFact:
     """Why it is over; None while it is not, and where nobody remembers."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Nobody answers for the cluster: since ``since_ts``, when the first question without an answer was asked, and for
+    ``for_s`` by a clock that nobody sets. ``said`` is what the last question came to."""
+
+    since_ts: float
+    for_s: float
+    said: str
+
+
 HOPELESS_REASONS = frozenset(
     {
         *("PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive", "BadConstraints"),
@@ -119,6 +129,13 @@ def never_ends(reason: str) -> bool:
     "ReqNodeNotAvail, UnavailableNodes:n3"."""
     first = reason.strip("()").split(",")[0].strip()
     return first in HOPELESS_REASONS or "held" in first.lower()  # "job requeued in held state"
+
+
+def next_start_text(job: JobFact | None, attempt: int) -> str:
+    """Which attempt waits in the queue, until when and what for, as a sentence without its full stop."""
+    if job is None or job.start_ts is None:
+        return f"attempt {attempt} waits: {waiting_text(job)}"
+    return f"attempt {attempt} waits until {moment(job.start_ts)}" + (f": {job.reason}" if job.reason else "")
 
 
 def waiting_text(job: JobFact | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
-from trainmaster.bot.core.run.job import JobIdentity
+from trainmaster.bot.core.run.job import JobIdentity, Silence
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.drivers.slurm.client import KEPT_NAMES, SlurmClient
@@ -44,12 +44,15 @@ class SlurmDriver:
         *,
         client: SlurmClient | None = None,
         max_age_s: float = MAX_AGE_S,
+        only_looks: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``only_looks``: nothing is ever done by what it tells, so a job is believed its name."""
         self.client = client or SlurmClient()
         self.queue = JobQueue(self.client.queue, max_age_s=max_age_s)
         self._submissions = Submissions(launches)
         self._clock = clock
+        self._only_looks = only_looks
         self._ended: dict[JobIdentity, ProcessFact] = {}
         self._seen: set[str] = set()
         self._config: tuple[float, ClusterConfig] | None = None
@@ -82,11 +85,18 @@ class SlurmDriver:
         for row in reversed(look.rows):
             if row.name != job_name(run) or is_same_job(row, job):
                 continue
-            key = key_of(row.comment)
-            known = self._submissions.read(key) if key else None
-            if known is not None and known.id in {None, row.id} and not (fact := fact_of(row, look.ts)).over:
+            fact = fact_of(row, look.ts)
+            if not fact.over and self._is_believed(row):
                 return fact
         return None
+
+    def _is_believed(self, row: JobRow) -> bool:
+        """Whether this bot has submitted that job, which anybody may give a name and a comment."""
+        key = key_of(row.comment)
+        if key is None or self._only_looks:
+            return key is not None
+        known = self._submissions.read(key)
+        return known is not None and known.id in {None, row.id}
 
     def _absent(self, job: JobIdentity, rows: tuple[JobRow, ...], ts: float) -> ProcessFact:
         """The queue was read and does not have it: it is over, however little is known of how."""
@@ -176,10 +186,9 @@ class SlurmDriver:
         del job
         return ()
 
-    def silence(self) -> tuple[float, str] | None:
-        """Since when the controller has given no answer, and what was said last; None while it answers. Asks nobody."""
-        since_ts = self.queue.silent_since_ts
-        return None if since_ts is None else (since_ts, self.queue.fault)
+    def silence(self) -> Silence | None:
+        """As :meth:`JobQueue.silence`."""
+        return self.queue.silence()
 
     def config(self) -> ClusterConfig:
         """How the cluster is set up, asked every few minutes.

@@ -28,7 +28,9 @@ async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab)
         await lab.reads("waits in the queue, however long: PartitionDown", timeout_s=60)
         (waiting,) = lab.slurm.jobs()
         assert waiting != first
-        await lab.status("State: pending: PartitionDown", f"Job: {waiting} in main, on no node yet")
+        await lab.status("State: pending: PartitionDown", f"Job: {waiting} in main, on no node yet", "Attempt 3 waits")
+        assert "attempt 3 waits: PartitionDown" in _watched(lab)
+        await lab.reads("digits: pending", "Attempt 3 waits: PartitionDown")
         assert "under way" in await lab.says(ANN, "resume")
         await lab.says(ANN, "stop now")
         until(lambda: not lab.slurm.jobs(), what="an empty queue", timeout_s=60)
@@ -39,6 +41,14 @@ async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab)
     await lab.says(ANN, "resume")
     await lab.reads("digits goes on")
     assert lab.slurm.jobs() == [lab.number]
+
+
+def _watched(lab: Lab) -> str:
+    """What a person at a terminal sees, without a look into the bot's own folder."""
+    env = environment(lab.slurm, {"RUNS_DIR": str(lab.run.parent), "STATE_DIR": str(lab.run.parent / "another")})
+    env["PYTHONPATH"] = str(Path(__file__).resolve().parents[3])
+    command = [sys.executable, "-P", "-m", "trainmaster", "watch", "--once", str(lab.run)]
+    return subprocess.run(command, env=env, cwd=lab.run.parent, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.core

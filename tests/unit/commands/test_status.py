@@ -1,4 +1,4 @@
-"""What status says of the host."""
+"""What status says of the host, of times, and of a job that waits."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clocks import SetClock
 from tests.support.run_dirs import START_TS, WrittenRun
+from tests.support.worlds import ANNA, CommandWorld, FakeRuns
+from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.health.host import HostFact, MemoryFact
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.commands import COMMANDS, dispatch
 from trainmaster.commands.status import host_field, runtime_text
-from trainmaster.trainer.contract import EventKind
+from trainmaster.trainer.contract import EventKind, RunRecordState
 
 MEMORY = MemoryFact(total_gib=64.0, available_gib=40.0, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
 HERE = HostFact(ts=START_TS, name=os.uname().nodename, memory=MEMORY)
@@ -50,3 +56,15 @@ def test_runtime_is_told_of_the_run_and_of_the_attempt(written: WrittenRun) -> N
     text = runtime_text(view, START_TS + 7200)
     assert text.startswith("2 h (since ")
     assert "attempt 2: 60 min (since " in text or "attempt 2: 1 h (since " in text
+
+
+async def test_status_of_a_job_in_the_queue_says_which_attempt_begins_when(written: WrittenRun) -> None:
+    written.record(state=RunRecordState.STOPPED, job={"id": "17", "restart": 0, "node": "n1", "options": []})
+    job = JobFact(id="18", state="pending", reason="BeginTime", start_ts=START_TS + 3600)
+    view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS)
+    waits = replace(view, process=ProcessFact(status=ProcessStatus.PENDING, ts=START_TS, job=job))
+    world = CommandWorld(runs=FakeRuns([waits]), clock=SetClock(START_TS))
+    request = Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text="status", thread_ts=None)
+    message = (await dispatch(request, world.context, COMMANDS)).message
+    assert f"Attempt 2 waits until {moment(START_TS + 3600)}: BeginTime." in message.body
+    assert dict(message.fields)["Job"] == "18, on no node yet, 0 restarts"

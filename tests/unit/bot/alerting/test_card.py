@@ -14,8 +14,10 @@ from trainmaster.bot.core.alerts.alert import card_key
 from trainmaster.bot.core.alerts.delivery import Urgency
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.conversation.message import Mark, Message, Tone
-from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.card_facts import card_facts
+from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import RunRecordState
 
@@ -197,3 +199,13 @@ def test_card_tells_what_is_planned_and_the_host_in_a_line(written: WrittenRun, 
 def test_card_of_a_run_with_one_epoch_and_no_figure_is_shown_all_the_same(written: WrittenRun, look: Look) -> None:
     written.beat(50, epoch=400, batch=0, batches=None, losses={"box_loss": "nan"}, epoch_elapsed_s=None)
     assert compose_card(look(), ()).title.startswith("digits: ")
+
+
+def test_card_of_a_job_in_the_queue_says_which_attempt_begins_when(written: WrittenRun, look: Look) -> None:
+    written.record(state=RunRecordState.STOPPED, job={"id": "17", "restart": 0, "node": "n1", "options": []})
+    job = JobFact(id="18", state="pending", reason="BeginTime", start_ts=600_004.0)
+    card = compose_card(look(status=ProcessStatus.PENDING, job=job), ())
+    assert card.title.startswith("digits: pending")
+    assert card.body == (f"Attempt 2 waits until {moment(600_000.0)}: BeginTime.",)
+    unplanned = look(status=ProcessStatus.PENDING, job=replace(job, reason="Priority", start_ts=None))
+    assert compose_card(unplanned, ()).body == ("Attempt 2 waits: Priority, no start is planned yet.",)

@@ -29,19 +29,33 @@ HOST = HostFact(
 class Living:
     """Every process is ``status``."""
 
-    def __init__(self, status: ProcessStatus = ProcessStatus.ALIVE) -> None:
+    def __init__(self, status: ProcessStatus = ProcessStatus.ALIVE, later: ProcessFact | None = None) -> None:
         self.status = status
+        self.later = later
 
     def inspect(self, identity: Identity) -> ProcessFact:
         return ProcessFact(status=self.status, ts=START_TS)
 
+    def next_start(self, run: str, identity: Identity) -> ProcessFact | None:
+        return self.later
 
-def shown(run: WrittenRun, after_s: float = 500.0, status: ProcessStatus = ProcessStatus.ALIVE) -> Shown:
-    return look(run.layout.root, after_s, status)
+
+def shown(
+    run: WrittenRun,
+    after_s: float = 500.0,
+    status: ProcessStatus = ProcessStatus.ALIVE,
+    later: ProcessFact | None = None,
+) -> Shown:
+    return look(run.layout.root, after_s, status, later)
 
 
-def look(directory: Path, after_s: float = 500.0, status: ProcessStatus = ProcessStatus.ALIVE) -> Shown:
-    return GuardedSource(directory, Living(status), START_TS).look(START_TS + after_s)
+def look(
+    directory: Path,
+    after_s: float = 500.0,
+    status: ProcessStatus = ProcessStatus.ALIVE,
+    later: ProcessFact | None = None,
+) -> Shown:
+    return GuardedSource(directory, Living(status, later), START_TS).look(START_TS + after_s)
 
 
 def picture(

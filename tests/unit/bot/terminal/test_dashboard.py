@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-from tests.support.run_dirs import WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
 from tests.unit.bot.terminal.pictures import picture, shown, trained
-from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.terminal.glyphs import ASCII
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 
 WIDTHS = (40, 80, 120)
 HEBREW = "לילה-ריצה"
+JOB = {"id": "17", "cluster": "lab", "restart": 0, "node": "n1", "partition": "gpu", "options": []}
 
 
 def finished(root: Path) -> WrittenRun:
@@ -221,3 +226,38 @@ def test_a_phase_without_batches_is_named(tmp_path: Path) -> None:
     run = trained(tmp_path)
     run.beat(480.0, epoch=4, batch=100, phase=Phase.VALIDATING)
     assert picture([shown(run)])[0].endswith("validating")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"start_ts": START_TS + 3600}, "attempt 2 waits until {clock}", id="until its start"),
+        pytest.param({"reason": "Resources"}, "attempt 2 waits: Resources", id="for what it waits"),
+    ],
+)
+@pytest.mark.parametrize("state", [RunRecordState.STOPPED, RunRecordState.RUNNING])
+def test_job_that_was_submitted_again_waits(
+    tmp_path: Path, changes: dict[str, Any], words: str, state: RunRecordState
+) -> None:
+    run = trained(tmp_path)
+    run.record(state=state, job=JOB)
+    job = replace(JobFact(id="18", state="pending", reason="BeginTime"), **changes)
+    later = ProcessFact(status=ProcessStatus.PENDING, ts=START_TS, job=job)
+    seen = shown(run, status=ProcessStatus.GONE, later=later)
+    clock = datetime.fromtimestamp(START_TS + 3600, UTC).strftime("%H:%M")
+    assert picture([seen])[0].endswith(words.format(clock=clock))
+    many = "\n".join(picture([seen, shown(trained(tmp_path, "other"))]))
+    assert words.format(clock=clock).removeprefix("attempt 2 ")[:18] in many
+
+
+def test_job_that_its_cluster_halted_is_suspended(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    run.record(job=JOB)
+    assert picture([shown(run, status=ProcessStatus.SUSPENDED)])[0].endswith("suspended")
+
+
+def test_process_of_a_run_that_has_ended_waits_for_nothing(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    run.record(state=RunRecordState.STOPPED)
+    later = ProcessFact(status=ProcessStatus.PENDING, ts=START_TS)
+    assert picture([shown(run, status=ProcessStatus.GONE, later=later)])[0].endswith("stopped")

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.slurm import until
 from tests.unit.bot.drivers.slurm import recorded
 from tests.unit.bot.drivers.slurm.recorded import queue_text
 from trainmaster.bot.drivers.slurm.client import SlurmClient, slurm_environment
-from trainmaster.bot.drivers.slurm.queue import JobQueue
+from trainmaster.bot.drivers.slurm.queue import BRIDGE_S, RETRY_S, JobQueue
 from trainmaster.bot.drivers.slurm.rows import JobRow
 from trainmaster.bot.errors import ClusterSilentError, DriverError
 
@@ -159,7 +160,7 @@ def test_controller_that_hangs_is_silent_and_keeps_nobody_waiting() -> None:
     controller.gate.clear()
     try:
         assert "has not answered" in queue.look().fault
-        assert queue.silent_since_ts is not None
+        assert queue.silence() is not None
         assert queue.look().rows == ()
         assert controller.asked == 1
     finally:
@@ -172,8 +173,75 @@ def test_fault_is_remembered_for_a_moment_and_ends_with_the_next_answer() -> Non
     queue = JobQueue(controller, max_age_s=5, steady=steady)
     assert queue.look().fault == queue.look().fault == "squeue: down."
     assert controller.asked == 1
-    assert queue.silent_since_ts is not None
+    assert queue.silence() is not None
     controller.error = None
     steady.now_s += 6
     assert queue.look().fault == ""
-    assert queue.silent_since_ts is None
+    assert queue.silence() is None
+
+
+def test_silence_counts_from_the_first_question_without_an_answer_by_a_clock_that_nobody_sets() -> None:
+    controller, steady = Controller(), Steady()
+    controller.error = ClusterSilentError("cluster-silent", "squeue: down.")
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    queue.look()
+    steady.now_s += 7
+    queue.look()
+    silence = queue.silence()
+    assert silence is not None
+    assert (silence.for_s, silence.said) == (7.0, "squeue: down.")
+
+
+def test_silent_controller_is_asked_again_though_nobody_looks() -> None:
+    controller, steady = Controller(), Steady()
+    controller.error = ClusterSilentError("cluster-silent", "squeue: down.")
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    queue.look()
+    controller.error = None
+    steady.now_s += RETRY_S
+    until(lambda: queue.silence() is None, what="the answer", timeout_s=5, every_s=0.01)
+    assert controller.asked == 2
+
+
+def test_answering_controller_is_asked_by_nobody_who_asks_for_silence() -> None:
+    controller, steady = Controller(), Steady()
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    queue.look()
+    steady.now_s += 60
+    assert queue.silence() is None
+    assert controller.asked == 1
+
+
+def test_queue_read_a_moment_ago_bridges_an_answer_that_is_lost() -> None:
+    controller, steady = Controller(), Steady()
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    read = queue.look()
+    controller.error = ClusterSilentError("cluster-silent", "squeue: down.")
+    steady.now_s += 6
+    assert queue.look() == read
+    steady.now_s += BRIDGE_S
+    assert queue.look().fault == "squeue: down."
+
+
+def test_nothing_that_was_read_before_an_act_bridges_the_silence_after_it() -> None:
+    controller, steady = Controller(), Steady()
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    queue.look()
+    controller.error = ClusterSilentError("cluster-silent", "squeue: down.")
+    steady.now_s += 1
+    queue.hasten()
+    assert queue.look().fault == "squeue: down."
+
+
+def test_answer_that_took_longer_than_it_may_be_kept_is_an_answer() -> None:
+    """On a loaded host every one does."""
+    steady = Steady()
+
+    def slow() -> tuple[JobRow, ...]:
+        steady.now_s += 2.0
+        return (JobRow(id="1", state="RUNNING"),)
+
+    queue = JobQueue(slow, steady=steady)
+    queue.hasten()
+    assert [row.id for row in queue.look().rows] == ["1"]
+    assert queue.silence() is None

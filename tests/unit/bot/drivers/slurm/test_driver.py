@@ -114,6 +114,16 @@ def test_job_that_only_looks_like_ours_is_none(tmp_path: Path, run_dir: Path, st
     assert driver_of(tmp_path, cluster).next_start("abc", OLD) is None
 
 
+def test_who_only_looks_believes_the_name_of_a_job(tmp_path: Path) -> None:
+    cluster = Cluster(row("13", "PENDING", "op-9"), row("14", "PENDING", "op-9", name="tm-other"))
+    driver = SlurmDriver(tmp_path, client=SlurmClient(run=cluster), only_looks=True)
+    fact = driver.next_start("abc", OLD)
+    assert fact is not None
+    assert fact.job is not None
+    assert fact.job.id == "13"
+    assert driver.next_start("nobody", OLD) is None
+
+
 def test_job_that_has_signed_in_or_is_over_is_no_next_one(tmp_path: Path, run_dir: Path) -> None:
     cluster = Cluster()
     driver = driver_of(tmp_path, cluster)
