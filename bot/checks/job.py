@@ -174,10 +174,11 @@ def _limit(view: RunView, process: ProcessFact, job: JobFact, now: float) -> tup
             title=f"the job's limit comes {duration(early_s)} before the end of epoch {ahead.epoch}",
             body=(
                 f"Its time is up {moment(job.end_ts)}; the epoch ends {moment(ahead.epoch_end_ts)}.",
-                "Before the limit it is asked to save, in the middle of the epoch, and ends; nobody submits it again.",
+                "Before the limit it is asked to save, in the middle of the epoch, and ends.",
+                "Slurm does not start it again by itself.",
             ),
             hint=f"more time: scontrol update JobId={job.id} TimeLimit=+HOURS:00:00; or afterwards: /train resume",
-            resolution="its epoch ends before the limit",
+            resolution="its epoch ends before the limit, or that job is over",
         ),
     )
 

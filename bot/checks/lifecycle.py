@@ -14,6 +14,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.bot.core.run.death import met_its_limit
 from trainmaster.bot.core.run.facts import Event, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.job import EndCause
@@ -156,11 +157,13 @@ def _stopped(view: RunView, event: Event) -> Finding:
             hint="/train resume",
             buttons=_resume_button(view, event),
         )
+    at_limit = event.attempt == view.attempt and met_its_limit(view)
+    asked = "before its job's time limit" if at_limit else "on request"
     return _occurrence(
         view,
         event,
         Severity.INFO if resumable or why else Severity.WARNING,
-        f"training stopped on request at epoch {_known(event, 'epoch')}, batch {_known(event, 'batch')}",
+        f"training stopped {asked} at epoch {_known(event, 'epoch')}, batch {_known(event, 'batch')}",
         body=(
             why
             or (

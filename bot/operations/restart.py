@@ -111,6 +111,8 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
             return _signed_in(context, view)
         if fact.status is ProcessStatus.PENDING:
             return f"{process.label} is in the queue: {waiting_text(fact.job)}"
+        if fact.job is not None and not fact.over:  # whether its trainer signs in is seen to by the next step
+            return f"{process.label} runs on {fact.job.node}, and its trainer has not signed in yet"
         if fact.over:
             context.note(ENDED, silent_end(fact))
             raise OperationError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from trainmaster.bot.core.decisions.operation import Step
 from trainmaster.bot.core.decisions.plan import RollbackPlan, Target, differences
 from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, OperationError
 from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
@@ -53,7 +54,7 @@ async def _hold(context: OperationContext) -> str:
         OperationError: the disk is too full.
     """
     plan = _plan(context)
-    view = await context.view()
+    view = await _answered_view(context)
     try:
         fresh = await context.world.planner.plan(
             view, context.world.clock.now(), to_epoch=plan.to_epoch, level=plan.level
@@ -79,6 +80,14 @@ async def _hold(context: OperationContext) -> str:
             "make room, then ask again: nothing was touched",
         )
     return f"plan {plan.digest[:12]} still holds"
+
+
+async def _answered_view(context: OperationContext) -> RunView:
+    """The run, as soon as somebody answers for its process: what was approved is no less true while nobody does."""
+    while (view := await context.view()).process is not None and view.process.silent:
+        context.wait_for(f"{view.process.detail}; it is asked until it answers")
+        await context.breathe()
+    return view
 
 
 async def _verify(context: OperationContext) -> str:
@@ -199,6 +208,7 @@ SPECS: Mapping[Step, StepSpec] = {
             apply=restart,
             timeout_s=lambda limits: limits.restart_timeout_s,
             retried=True,
+            queues=True,
         ),
         # Its own time-outs are those of the phases; this one only bounds a trainer that creeps.
         StepSpec(

@@ -2,7 +2,8 @@
 
 ``python light_trainer.py RUN_DIR [from=N] [level=L]`` signs in and beats like the guarded trainer. Files beside the run
 directory change its ways: ``deaf`` ignores SIGTERM, ``mute`` ends before signing in, ``slow`` (seconds) waits first,
-``short`` (batches) ends each epoch after so many, ``tell`` writes its environment to ``environ``.
+``short`` (batches) ends each epoch after so many, ``tell`` writes its environment to ``environ``, ``greedy`` (MiB)
+takes so much memory once, ``skew`` (seconds) is what its host's clock is ahead.
 """
 
 from __future__ import annotations
@@ -112,6 +113,14 @@ class LightTrainer:
         way = self.layout.root.parent / "short"
         return int(way.read_text()) if way.exists() else None
 
+    def taste(self) -> bytes:
+        way = self.layout.root.parent / "greedy"
+        if not way.exists():
+            return b""
+        taken = b"\1" * (int(way.read_text()) << 20)
+        way.unlink()
+        return taken
+
     def end_epoch(self, epoch: int, batches: int) -> None:
         counts = dict.fromkeys(("skipped", "nonfinite", "clipped", "val_nonfinite"), 0)
         told = {"losses": {"box": 1.0}, "metrics": {}, "fitness": 0.5, "validated": True, "lr": 0.01, "unknown": []}
@@ -134,9 +143,10 @@ class LightTrainer:
         started = {name: self.record[name] for name in ("pid", "create_time", "host", "level", "epochs", "from_epoch")}
         self.event(EventKind.RUN_STARTED, **started, task="detect", model="tiny", settings={})
         self.event(EventKind.EPOCH_STARTED, epoch=epoch, epochs=self.record["epochs"], batches=BATCHES)
-        batch = 0
+        batch, taken = 0, b""
         while not self.stopping:
             batch += 1
+            taken = taken or self.taste()
             self.beat(epoch, batch)
             time.sleep(BATCH_S)
             if (short := self.short()) is not None and batch >= short:
@@ -155,6 +165,9 @@ def main() -> int:
     ways = directory.parent
     if (ways / "mute").exists():
         return 1
+    if (ways / "skew").exists():
+        ahead_s, host_clock = float((ways / "skew").read_text()), time.time
+        time.time = lambda: host_clock() + ahead_s
     if (ways / "tell").exists():
         (ways / "environ").write_bytes(Path("/proc/self/environ").read_bytes())
     slow = ways / "slow"

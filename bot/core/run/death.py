@@ -129,6 +129,13 @@ _SHELL_SIGNAL: Final = 128
 _MAX_ERROR: Final = 200
 _ERROR_BEFORE_S: Final = 60.0
 """What the log said longer before the last sign of life did not end the run."""
+_ASKED_BEFORE_S: Final = 900.0
+"""A cluster asks a trainer to save so long before its job's time limit: what three saves take, 300 s while none was
+measured, and a minute for a cluster that is late or early."""
+_ASKED_SHARE: Final = 0.25
+"""Of the time limit: a short job is not asked earlier."""
+_ASKED_EARLY_S: Final = 60.0
+"""By which Slurm may ask before it was told to (sbatch(1), --signal)."""
 _KILLED: Final = "killed"
 """The kind of a line by which a shell tells of a kill: it names no fault."""
 
@@ -189,13 +196,13 @@ def _cause(view: RunView, process: ProcessFact, error: str) -> DeathCause:
     if job is not None and job in _BY_JOB:
         return _BY_JOB[job]
     if view.state is RunState.STOPPED:
-        return DeathCause.STOPPED
+        return DeathCause.TIME_LIMIT if met_its_limit(view) else DeathCause.STOPPED
     if view.state is RunState.CRASHED:
         return _BY_SIGN.get(sign_of(error), DeathCause.UNKNOWN) if error else DeathCause.UNKNOWN
     if process.rebooted:
         return DeathCause.POWER
     if _stop_was_asked(view):
-        return DeathCause.STOPPED
+        return DeathCause.TIME_LIMIT if met_its_limit(view) else DeathCause.STOPPED
     if process.job is None and view.record is not None and view.record.job is not None:
         return DeathCause.UNKNOWN  # its cluster has forgotten it
     return silent_end(process, error)
@@ -223,8 +230,24 @@ def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
     return DeathCause.KILLED
 
 
+def met_its_limit(view: RunView) -> bool:
+    """Whether the newest attempt was asked to stop when a cluster asks before the time limit of its job. Slurm calls
+    the end that follows a failure, with the trainer's own exit code."""
+    job = view.process.job if view.process is not None else None
+    if job is None or job.limit_ts is None or job.start_ts is None:
+        return False
+    before_s = min(_ASKED_BEFORE_S, _ASKED_SHARE * (job.limit_ts - job.start_ts) + _ASKED_EARLY_S)
+    since_ts = job.limit_ts - before_s
+    until_ts = job.limit_ts + _ASKED_EARLY_S  # by the clock of the node
+    return any(since_ts <= event.ts <= until_ts for event in _stops_asked(view))
+
+
 def _stop_was_asked(view: RunView) -> bool:
-    return any(event.kind == EventKind.STOP_REQUESTED and event.attempt == view.attempt for event in view.notable)
+    return bool(_stops_asked(view))
+
+
+def _stops_asked(view: RunView) -> list[Event]:
+    return [one for one in view.notable if one.kind == EventKind.STOP_REQUESTED and one.attempt == view.attempt]
 
 
 def _error(view: RunView) -> str:

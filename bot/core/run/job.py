@@ -91,6 +91,8 @@ class JobFact:
     """When it started; of a pending job the scheduler's estimate, None where it has none."""
     end_ts: float | None = None
     """When its time limit is up; of a job that is over, when it ended."""
+    limit_ts: float | None = None
+    """When the time limit of its newest start is or was up; None while it waits, and where nothing limits it."""
     preempt_ts: float | None = None
     """When it was told to make room for another job."""
     cause: EndCause | None = None

@@ -7,17 +7,19 @@ and its form changes with the version.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from trainmaster.bot.errors import DriverError
+from trainmaster.trainer.jobs.script import time_limit_s
 
 FIELD_END: Final = "\x1f"
 ROW_END: Final = "\x1e"
 """A job's name and comment may hold anything that a keyboard has, the reason a comma."""
 
 QUEUE_FIELDS: Final = (
-    *("JobID", "State", "Reason", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "PreemptTime", "exit_code"),
+    *("JobID", "State", "Reason", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "PreemptTime"),
+    *("TimeLimit", "exit_code"),
     *("Partition", "NodeList", "Cluster", "Name", "Comment"),
 )
 QUEUE_FORMAT: Final = ",".join(
@@ -25,7 +27,10 @@ QUEUE_FORMAT: Final = ",".join(
 )
 """For ``squeue -O``: a width of none, so nothing is cut, and what ends each field."""
 
-MEMORY_FIELDS: Final = ("JobIDRaw", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "JobName")
+MEMORY_FIELDS: Final = (
+    *("JobIDRaw", "State", "ExitCode", "Submit", "Start", "End", "Timelimit"),
+    *("Partition", "NodeList", "JobName"),
+)
 """For ``sacct -P -o``. Not its ``--json``, which says exit 0 of a job that ended with 3; the comment is only kept where
 AccountingStoreFlags says so."""
 
@@ -45,6 +50,8 @@ class JobRow:
     start_ts: float | None = None
     end_ts: float | None = None
     preempt_ts: float | None = None
+    limit_s: float | None = None
+    """How long it may run; None where nothing limits it."""
     exit_code: int | None = None
     signal: int | None = None
     partition: str | None = None
@@ -88,6 +95,7 @@ def _queue_row(fields: dict[str, str]) -> JobRow:
         start_ts=_time(text["StartTime"]),
         end_ts=_time(text["EndTime"]),
         preempt_ts=_time(text["PreemptTime"]),
+        limit_s=time_limit_s(text["TimeLimit"]),
         exit_code=code,
         signal=signum,
         partition=_word(text["Partition"]),
@@ -125,18 +133,7 @@ def parse_memory(text: str) -> tuple[JobRow, ...]:
 def _with_batch(row: JobRow, ending: tuple[int | None, int | None] | None) -> JobRow:
     if ending is None or not row.state.startswith("CANCELLED"):
         return row
-    return JobRow(
-        id=row.id,
-        state=row.state,
-        submit_ts=row.submit_ts,
-        start_ts=row.start_ts,
-        end_ts=row.end_ts,
-        exit_code=ending[0],
-        signal=ending[1],
-        partition=row.partition,
-        node=row.node,
-        name=row.name,
-    )
+    return replace(row, exit_code=ending[0], signal=ending[1])
 
 
 def _memory_row(text: dict[str, str]) -> JobRow:
@@ -149,6 +146,7 @@ def _memory_row(text: dict[str, str]) -> JobRow:
         submit_ts=_time(text["Submit"]),
         start_ts=_time(text["Start"]),
         end_ts=_time(text["End"]),
+        limit_s=time_limit_s(text["Timelimit"]),
         exit_code=int(code) if not int(signum) else None,
         signal=int(signum) or None,
         partition=_word(text["Partition"]),

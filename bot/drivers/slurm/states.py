@@ -72,9 +72,10 @@ def fact_of(row: JobRow, ts: float) -> ProcessFact:
         start_ts=row.start_ts,
         end_ts=row.end_ts,
         preempt_ts=row.preempt_ts,
+        limit_ts=None if row.start_ts is None or row.limit_s is None else row.start_ts + row.limit_s,
     )
     if row.state in _WAITS:
-        waits = replace(job, reason=row.reason, end_ts=None)
+        waits = replace(job, reason=row.reason, end_ts=None, limit_ts=None)
         return ProcessFact(status=ProcessStatus.PENDING, ts=ts, job=waits, detail=f"waits in the queue: {row.reason}")
     if row.state in _WORKS:
         return ProcessFact(status=ProcessStatus.ALIVE, ts=ts, job=job, detail=f"{row.state.lower()} on {row.node}")

@@ -56,6 +56,8 @@ class PaperDriver:
         self.unknown: set[int] = set()
         self.silent_until_s = 0.0
         """Of ``time.monotonic``: until then a look at what is over gets no answer, as of a controller that is down."""
+        self.mute_until_s = 0.0
+        """As before, of every look."""
         self.own_pid = os.getpid()
 
     @property
@@ -92,7 +94,9 @@ class PaperDriver:
         if process.pid in self.unknown or process.host != HOST:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=0.0, detail="no answer")
         entry = self.processes.get(str(process.pid))
-        if time.monotonic() < self.silent_until_s and (entry is None or not entry["alive"]):
+        over = entry is None or not entry["alive"]
+        now_s = time.monotonic()
+        if now_s < self.mute_until_s or (now_s < self.silent_until_s and over):
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=0.0, detail="no answer", silent=True)
         if entry is None:
             return ProcessFact(status=ProcessStatus.GONE, ts=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +63,14 @@ async def test_run_is_held_while_the_rollback_is_under_way_and_not_after(world: 
     assert world.looks.held(RUN)
     await world.operations.settle()
     assert not world.looks.held(RUN)
+
+
+async def test_silence_about_the_process_is_waited_out_and_voids_no_decision(world: PaperWorld) -> None:
+    approval = await world.ask()
+    world.driver.mute_until_s = time.monotonic() + 1.0
+    await world.approve(approval)
+    assert await state_of(world, approval) is OperationState.DONE
+    assert len(world.launches()) == 1
 
 
 async def test_second_rollback_waits_for_the_first(world: PaperWorld) -> None:

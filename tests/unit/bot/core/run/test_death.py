@@ -26,6 +26,8 @@ def dead(
     stop_asked: bool = False,
     job: EndCause | None = None,
     a_job: bool = False,
+    limit_ts: float | None = None,
+    stop_ts: float = 1.0,
     status: ProcessStatus = ProcessStatus.GONE,
     **process: Any,
 ) -> RunView:
@@ -43,9 +45,9 @@ def dead(
     if error is not None:
         events.append(Event(ts=1.0, run="r", attempt=2, seq=1, kind="run_crashed", data={"error": error}))
     if stop_asked:
-        events.append(Event(ts=1.0, run="r", attempt=2, seq=2, kind="stop_requested", data={}))
+        events.append(Event(ts=stop_ts, run="r", attempt=2, seq=2, kind="stop_requested", data={}))
     errors = [LogError(ts=log_ts, kind=log_kind, detail=log, text=log, in_child=False, digest="0")] if log else []
-    fact = JobFact(id="12", cause=job) if job is not None else None
+    fact = JobFact(id="12", cause=job, start_ts=0.0, limit_ts=limit_ts) if job is not None else None
     return RunView(
         directory=Path("r"),
         name="r",
@@ -61,6 +63,7 @@ def dead(
 
 
 CRASHED = {"state": "crashed", "exit_code": 1}
+AT_LIMIT = {"state": "stopped", "job": EndCause.FAILED, "limit_ts": 86_400.0, "stop_asked": True}
 RULES = [
     # The trainer's own word.
     ("asked to stop", {"state": "stopped", "exit_code": 3}, DeathCause.STOPPED),
@@ -103,6 +106,13 @@ RULES = [
     ("preempted", {"state": "stopped", "job": EndCause.PREEMPTED}, DeathCause.PREEMPTED),
     ("node lost", {"job": EndCause.NODE_FAIL}, DeathCause.NODE_LOST),
     ("time limit, saved", {"state": "stopped", "job": EndCause.TIMEOUT}, DeathCause.TIME_LIMIT),
+    ("asked before its limit, saved", AT_LIMIT | {"stop_ts": 86_000.0}, DeathCause.TIME_LIMIT),
+    ("asked before its limit, killed", AT_LIMIT | {"stop_ts": 86_000.0, "state": "running"}, DeathCause.TIME_LIMIT),
+    ("asked long before its limit", AT_LIMIT | {"stop_ts": 80_000.0}, DeathCause.STOPPED),
+    ("asked after its first limit", AT_LIMIT | {"stop_ts": 90_000.0}, DeathCause.STOPPED),
+    ("a short job asked at half time", AT_LIMIT | {"limit_ts": 600.0, "stop_ts": 300.0}, DeathCause.STOPPED),
+    ("a short job asked before its limit", AT_LIMIT | {"limit_ts": 600.0, "stop_ts": 450.0}, DeathCause.TIME_LIMIT),
+    ("cancelled before its limit", AT_LIMIT | {"job": EndCause.CANCELLED, "stop_ts": 86_000.0}, DeathCause.CANCELLED),
     ("cancelled by a person", {"state": "stopped", "job": EndCause.CANCELLED}, DeathCause.CANCELLED),
     ("a job that asked itself to stop", {"state": "stopped", "job": EndCause.FAILED}, DeathCause.STOPPED),
     ("a job killed", {"job": EndCause.FAILED, "signal": 9}, DeathCause.KILLED),

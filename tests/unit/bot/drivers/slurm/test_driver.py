@@ -21,7 +21,7 @@ OLD = JobIdentity(id="11", cluster="lab", name="tm-abc")
 
 
 def row(number: str, state: str, key: str, *, name: str = "tm-abc", reason: str = "None") -> str:
-    return f"{number}¦{state}¦{reason}¦0¦{int(time.time())}¦N/A¦N/A¦N/A¦0¦main¦¦lab¦{name}¦trainmaster {key}"
+    return f"{number}¦{state}¦{reason}¦0¦{int(time.time())}¦N/A¦N/A¦N/A¦UNLIMITED¦0¦main¦¦lab¦{name}¦trainmaster {key}"
 
 
 class Cluster:

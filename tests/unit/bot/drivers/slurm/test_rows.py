@@ -15,6 +15,16 @@ def test_row_is_read_whole_whatever_a_name_or_comment_holds() -> None:
     assert (row.id, row.state, row.restarts, row.node) == ("1", "RUNNING", 0, "n1")
     assert (row.name, row.comment) == ("tm-run a,b", "trainmaster op-1|x")
     assert (row.submit_ts, row.start_ts, row.end_ts) == (1795891219.0, 1795891220.0, 1795891820.0)
+    assert row.limit_s == 600.0
+
+
+@pytest.mark.parametrize(
+    ("said", "limit_s"),
+    [("7-00:00:00", 604_800.0), ("1:30:00", 5400.0), ("0:30", 30.0), ("UNLIMITED", None), ("INVALID", None)],
+)
+def test_time_limit_is_told_in_seconds(said: str, limit_s: float | None) -> None:
+    (row,) = parse_queue(queue_text(recorded.RUNNING.replace("10:00", said)))
+    assert row.limit_s == limit_s
 
 
 def test_reason_keeps_its_comma_and_an_unknown_time_is_none() -> None:
