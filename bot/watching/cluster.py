@@ -11,7 +11,7 @@ from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.forecast import duration
-from trainmaster.bot.core.run.job import Silence
+from trainmaster.bot.core.run.job import ControllerSilence
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
@@ -27,7 +27,7 @@ CLUSTER_RUN: Final = "cluster"
 class Controller(Protocol):
     """Whether somebody answers for the cluster."""
 
-    def silence(self) -> Silence | None:
+    def silence(self) -> ControllerSilence | None:
         """None while somebody does; while nobody does, asks again, and waits for no answer."""
         ...
 
@@ -65,7 +65,7 @@ class ClusterWatch:
             self._told = silence is not None
 
 
-def _finding(silence: Silence) -> Finding:
+def _finding(silence: ControllerSilence) -> Finding:
     return Finding(
         run=CLUSTER_RUN,
         check=CheckName.CLUSTER_SILENT,

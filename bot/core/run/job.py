@@ -100,7 +100,7 @@ class JobFact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
+class ControllerSilence:
     """Nobody answers for the cluster: since ``since_ts``, when the first question without an answer was asked, and for
     ``for_s`` by a clock that nobody sets. ``said`` is what the last question came to."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
-from trainmaster.bot.core.run.job import JobIdentity, Silence
+from trainmaster.bot.core.run.job import ControllerSilence, JobIdentity
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.drivers.slurm.client import KEPT_NAMES, SlurmClient
@@ -186,8 +186,8 @@ class SlurmDriver:
         del job
         return ()
 
-    def silence(self) -> Silence | None:
-        """As :meth:`JobQueue.silence`."""
+    def silence(self) -> ControllerSilence | None:
+        """Since when nobody has answered for the cluster, as its queue knows; None while somebody does."""
         return self.queue.silence()
 
     def config(self) -> ClusterConfig:

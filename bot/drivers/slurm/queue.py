@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from trainmaster.bot.core.run.job import Silence
+from trainmaster.bot.core.run.job import ControllerSilence
 from trainmaster.bot.drivers.slurm.rows import JobRow
 from trainmaster.bot.errors import DriverError
 
@@ -71,7 +71,7 @@ class JobQueue:
             self._not_before_s = self._steady()
             self._brisk_until_s = self._not_before_s + BRISK_S
 
-    def silence(self) -> Silence | None:
+    def silence(self) -> ControllerSilence | None:
         """None while the controller answers. While it does not, it is asked again every few seconds, and nobody waits
         for that."""
         with self._changed:
@@ -82,7 +82,7 @@ class JobQueue:
             if self._asking_since_s is None and now_s - asked_s >= RETRY_S:
                 self._begin(now_s)
             since_ts, since_s = self._silent_since
-            return Silence(since_ts=since_ts, for_s=now_s - since_s, said=self._fault)
+            return ControllerSilence(since_ts=since_ts, for_s=now_s - since_s, said=self._fault)
 
     def look(self) -> QueueLook:
         """The queue as it is, or as it was a moment ago; with ``fault`` when nobody answered. Never raises."""

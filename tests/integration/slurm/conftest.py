@@ -82,8 +82,10 @@ class Lab:
         return await self.slack.until(found, what=f"a post with {words}", timeout_s=timeout_s)
 
     async def starts_again(self, number: str, attempt: int) -> None:
-        """The requeued job need not wait its two minutes; its trainer trains as that attempt."""
-        until(lambda: self.slurm.job(number)["State"] == "PENDING", what="the queue", timeout_s=60)
+        """The requeued job need not wait its two minutes; its trainer trains as that attempt. One that was held and
+        released keeps the state of before, with another reason."""
+        waits = {"PENDING", "REQUEUE_HOLD"}
+        until(lambda: self.slurm.job(number)["State"] in waits, what="the queue", timeout_s=60)
         self.slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
         await self.trains(attempt)
 

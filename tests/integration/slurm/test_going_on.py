@@ -85,6 +85,7 @@ async def test_preempted_job_is_resumed_once(tmp_path: Path, material: Path, slu
         assert lab.record["job"]["partition"] == "scavenge"
 
 
+@pytest.mark.rounds
 async def test_preempted_job_that_slurm_queues_again_is_left_to_it(
     tmp_path: Path, material: Path, slurm: Cluster
 ) -> None:
@@ -94,7 +95,7 @@ async def test_preempted_job_that_slurm_queues_again_is_left_to_it(
         await is_left_to_slurm(lab, number)
 
 
-@pytest.mark.parametrize("way", ["saves", "deaf"])
+@pytest.mark.parametrize("way", ["saves", pytest.param("deaf", marks=pytest.mark.rounds)])
 async def test_job_that_reached_its_time_limit_is_resumed_once(
     tmp_path: Path, material: Path, slurm: Cluster, way: str
 ) -> None:

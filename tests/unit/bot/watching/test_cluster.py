@@ -10,7 +10,7 @@ from tests.support.clocks import SetClock
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.facts import RunRecord
-from trainmaster.bot.core.run.job import Silence
+from trainmaster.bot.core.run.job import ControllerSilence
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.watching.cluster import CLUSTER_RUN, ClusterWatch
 from trainmaster.bot.watching.limits import ClusterLimits
@@ -33,8 +33,10 @@ class Controller:
     def __init__(self, silent_s: float | None) -> None:
         self.silent_s = silent_s
 
-    def silence(self) -> Silence | None:
-        return None if self.silent_s is None else Silence(since_ts=900.0, for_s=self.silent_s, said="no answer")
+    def silence(self) -> ControllerSilence | None:
+        return (
+            None if self.silent_s is None else ControllerSilence(since_ts=900.0, for_s=self.silent_s, said="no answer")
+        )
 
 
 def runs(count: int, *, jobs: bool) -> list[RunView]:

@@ -53,7 +53,7 @@ def test_device_and_folder_are_kept_unless_they_were_the_job_s(environ: dict[str
 
 
 def test_tokens_and_addresses_of_the_bot_never_reach_a_job() -> None:
-    harmless = {"LOG_LEVEL", "DIGEST_AT", "ALERTS_HANDLED_BY", "CHANNEL_HINTS"}
+    harmless = {"LOG_LEVEL", "DIGEST_AT", "ALERTS_HANDLED_BY", "CHANNEL_HINTS", "PIN_CARDS"}
     secret = {name.upper() for owner in (SlackSettings, ServiceSettings) for name in names(owner)} - harmless
     secret |= {"PAGE_URLS", "SLACK_SIGNING_SECRET"}
     secret |= {name.upper() for name, info in Settings.model_fields.items() if "token" in name or not info.repr}
