@@ -48,6 +48,7 @@ VERBS: Final[dict[str, Verb]] = {
         side=TRAINER, summary="prove the guard on this machine: a table, in minutes", extra="trainer", needs=_TRAINS
     ),
     "copy": Verb(side=TRAINER, summary="copy what is clean of a run to COPY_TO, now"),
+    "data": Verb(side=TRAINER, summary="whether the images and labels of a run are as they were"),
     "archive": Verb(side=TRAINER, summary="put aside what came after an epoch, or list what was put aside"),
     "restore": Verb(side=TRAINER, summary="make the checkpoint of an epoch the one that a resume takes"),
     "unarchive": Verb(side=TRAINER, summary="bring back what was put aside"),

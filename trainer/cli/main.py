@@ -19,7 +19,7 @@ SBATCH: Final = "sbatch"
 """Its options are Slurm's own, so it splits its words itself."""
 VERBS: Final = {
     verb: f"trainmaster.trainer.cli.{verb}"
-    for verb in ("train", "resume", "copy", "drill", "replay", "selfcheck", "plot")
+    for verb in ("train", "resume", "copy", "data", "drill", "replay", "selfcheck", "plot")
 }
 """Each verb is ``main`` of its module, which loads when it is asked for: most load torch."""
 

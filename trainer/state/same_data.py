@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ultralytics.data.utils import IMG_FORMATS
+
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
+from trainmaster.trainer.data.inventory import DataFiles
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.settings.inputs import listed_names
 
@@ -31,6 +34,22 @@ def record_of(trainer: EngineTrainer, known: KnownData) -> dict[str, Any]:
     """What a state holds of the data that ``trainer`` trains on."""
     identity = known.of(trainer.train_loader.dataset).as_record()
     return {**identity, "names": [list(pair) for pair in class_names(trainer.data.get("names")).items()]}
+
+
+def files_of(trainer: EngineTrainer) -> DataFiles:
+    """Which files ``trainer`` trains on and validates with."""
+    images: list[str] = []
+    labels: list[str] = []
+    for loader in (trainer.train_loader, getattr(trainer, "test_loader", None)):
+        dataset = getattr(loader, "dataset", None)
+        found = getattr(dataset, "im_files", None)
+        if found is None:  # ClassificationDataset: (path, class, ...) a sample
+            found = [sample[0] for sample in getattr(dataset, "samples", ())]
+        images += map(str, found)
+        labels += map(str, getattr(dataset, "label_files", ()))
+    data = Path(str(trainer.args.data))
+    settings = (str(data),) if data.is_file() else ()
+    return DataFiles(images=images, labels=labels, settings=settings, suffixes=frozenset(IMG_FORMATS))
 
 
 def require_same_classes(layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:

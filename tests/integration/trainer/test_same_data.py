@@ -15,6 +15,7 @@ from tests.integration.trainer.runs import events
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer.__main__ import main
 from trainmaster.trainer.contract import ExitCode, RunLayout
+from trainmaster.trainer.data.inventory import DataVerdict, compare
 
 pytestmark = pytest.mark.training
 
@@ -70,8 +71,11 @@ def test_a_cut_epoch_over_other_data_starts_over_and_says_so(
     settings: Callable[..., dict[str, Any]], data: Path, change: Callable[[Path], None], word: str
 ) -> None:
     run = stopped(settings, data)
+    assert compare(RunLayout(run)).verdict is DataVerdict.SAME
     change(data)
+    assert compare(RunLayout(run)).verdict is DataVerdict.CHANGED, "told before anything is started"
     assert main(["resume", str(run)]) == ExitCode.FINISHED
+    assert compare(RunLayout(run)).verdict is DataVerdict.SAME, "the attempt that went on with it knows it"
     assert word in notices(run)
     assert "starts over" in notices(run)
 

@@ -1,0 +1,30 @@
+"""``trainmaster data RUN_DIR``: whether the images and labels of a run are as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown
+from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record
+from trainmaster.trainer.data.inventory import DataVerdict, compare
+from trainmaster.visible import visible, visible_json
+
+NOT_THE_SAME: Final = 1
+
+
+def main(arguments: Arguments) -> int:
+    """Compare, say what was found; the exit code.
+
+    Raises:
+        ArgumentsError: no run directory.
+    """
+    reject_unknown(arguments.flags, {"json"}, "option")
+    reject_unknown(arguments.settings, (), "option")
+    if len(arguments.words) != 1 or not Path(arguments.words[0]).is_dir():
+        raise ArgumentsError("data takes one run directory", "trainmaster data RUN_DIR [--json]")
+    found = compare(RunLayout(Path(arguments.words[0]).absolute()))
+    record = {"verdict": found.verdict.value, "text": found.text}
+    told = f"{found.verdict}: {found.text}"
+    print(visible_json(encode_record(record)) if "json" in arguments.flags else visible(told))
+    return NOT_THE_SAME if found.verdict in {DataVerdict.CHANGED, DataVerdict.UNKNOWN} else ExitCode.FINISHED
