@@ -17,10 +17,8 @@ from trainmaster.bot.alerting.owners import Owners
 from trainmaster.bot.alerting.pictures import Pictures
 from trainmaster.bot.alerting.pins import PinCards, PinnedCards
 from trainmaster.bot.alerting.pipeline import AlertPipeline
-from trainmaster.bot.alerting.silence import asked_for_quiet
 from trainmaster.bot.alerting.undelivered import Undelivered
 from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
-from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.keeping import StorageLimits
 from trainmaster.bot.core.run.card_facts import card_facts
 from trainmaster.bot.core.run.epoch_report import ReportLimits
@@ -38,6 +36,7 @@ from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.findings_sink import FindingsSink
 from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.deaths import ENDS
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
 from trainmaster.bot.operations.run_looks import RunLooks
@@ -173,8 +172,8 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     host = HostWatch(
         probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock
     )
-    gate = LocalStartGate(host=host.recent, environment=driver.local.environments.recall)
-    forensics = TrainerCli()
+    forensics = TrainerCli(environment=driver.local.environments.recall)
+    gate = LocalStartGate(host=host.recent, environment=driver.local.environments.recall, copies=forensics.copies)
     planner = Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename, gate=gate)
     looks = RunLooks(
         books=books,
@@ -184,7 +183,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         chat=connection.chat,
         notify=notify,
         checks=settings.part(CheckLimits),
-        silenced=lambda run, now: asked_for_quiet(run, CheckName.PROCESS_DIED, pipeline.silences(now)),
+        silenced=lambda run, now: pipeline.asked_for_quiet(run, ENDS, now),
     )
 
     def hands_off(place: Path) -> str:
@@ -218,6 +217,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             gpu_holders=LocalGpuHolders(),
             hands_off=hands_off,
             gate=gate,
+            why_no_longer=looks.deaths.why_no_longer,
         ),
         books=books,
         looks=looks,

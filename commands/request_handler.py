@@ -15,13 +15,14 @@ from trainmaster.bot.core.decisions.order import (
     ResumeRun,
     RollBackAfterEpoch,
 )
-from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.bot.core.decisions.start_word import StartWord, leader_of
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
 from trainmaster.commands.age import refuse_of_earlier_attempt, refuse_old
 from trainmaster.commands.care import on_record, taken
 from trainmaster.commands.home import home
+from trainmaster.commands.resume_all import resume_all
 
 _CARE = frozenset({ActionId.ACK, ActionId.SILENCE, ActionId.UNSILENCE})
 _WHAT = {
@@ -100,6 +101,8 @@ class RequestHandler:
         if press.action is ActionId.UNSILENCE:
             return self._unsilence(press)
         if press.action is ActionId.RESUME_RUN:
+            if (leader := leader_of(press.value)) is not None:
+                return await resume_all(self._context, press, leader)
             word = StartWord.parse(press.value)
             run = await self._run_of(replace(press, value=word.run))
             return await self._context.operations.perform(

@@ -13,8 +13,9 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.check_name import AnyCheck, CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Button, Item, Mark, Message, Tone
+from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.decisions.start_word import all_of, start_words
 from trainmaster.bot.core.health.host import HOST_RUN
 from trainmaster.bot.core.health.own_job import BOT_RUN
 
@@ -124,7 +125,9 @@ def compose_group(group: Group, *, mentions: tuple[str, ...], silence_s: float, 
     owned = tuple(
         Item(mark=Mark.DONE, text=f"acknowledged by {person(user)}", detail=_share(group, user)) for user in owners
     )
+    waiting = len(start_words(group.all))
     buttons = (
+        *((_resume_button(group.leader.fingerprint, waiting),) if waiting else ()),
         *(
             (Button(action=ActionId.ACK, label="Acknowledge all", value=group.leader.fingerprint),)
             if group.unowned and worst is not Severity.INFO
@@ -145,6 +148,16 @@ def compose_group(group: Group, *, mentions: tuple[str, ...], silence_s: float, 
         context=(" · ".join(context), "/train alerts"),
         buttons=buttons,
         mentions=mentions if group.unowned else (),
+    )
+
+
+def _resume_button(leader: str, number: int) -> Button:
+    return Button(
+        action=ActionId.RESUME_RUN,
+        label=f"Resume {number} run{'s' if number > 1 else ''}",
+        value=all_of(leader),
+        style=ButtonStyle.PRIMARY,
+        confirm=f"Start {number} runs again, each where it stood?" if number > 1 else None,
     )
 
 

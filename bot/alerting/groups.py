@@ -8,7 +8,7 @@ from typing import Final
 
 from trainmaster.bot.alerting.card import line_key
 from trainmaster.bot.alerting.compose import compose_alert
-from trainmaster.bot.alerting.compose_group import Group, compose_group, compose_pages, title_of
+from trainmaster.bot.alerting.compose_group import Group, as_one, compose_group, compose_pages, title_of
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.silence import silencing
 from trainmaster.bot.alerting.stores import AlertOutbox, Groups
@@ -87,6 +87,19 @@ class GroupMessages:
             return None
         members = self._records.members(leader, record.told.fired_ts)
         return Group(leader=record.alert, members=tuple(one.alert for one in members)) if members else None
+
+    def troubles(self, firing: Sequence[Alert]) -> tuple[Alert, ...]:
+        """``firing``, with the alerts that are told in one message as one."""
+        leaders = {one.told_with for one in firing if one.told_with is not None}
+        as_ones = [as_one(group) for leader in sorted(leaders) if (group := self.of(leader)) is not None]
+        return (*(one for one in firing if one.told_with is None and one.fingerprint not in leaders), *as_ones)
+
+    def trouble(self, fingerprint: str) -> Alert | None:
+        """The alert as it is, with those that are told in its message as one; None when there never was one."""
+        record, group = self._records.get(fingerprint), self.of(fingerprint)
+        if record is None:
+            return None
+        return record.alert if group is None else as_one(group)
 
     def leads(self, fingerprint: str) -> bool:
         """Whether other alerts are told in its message."""

@@ -13,7 +13,7 @@ from trainmaster.bot.alerting.groups import GroupMessages
 from trainmaster.bot.alerting.inhibit import InhibitReason, inhibit, may_mute
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.outcome import AlertDecision, LookOutcome
-from trainmaster.bot.alerting.silence import Scope, SilenceReason, scope_of, silencing
+from trainmaster.bot.alerting.silence import Scope, SilenceReason, asked_for_quiet, scope_of, silencing
 from trainmaster.bot.alerting.stores import AlertOutbox, AlertRecordStore, Silences
 from trainmaster.bot.alerting.together import checks_beside
 from trainmaster.bot.alerting.track import TrackReason, track
@@ -242,22 +242,31 @@ class AlertPipeline:
 
     def troubles(self) -> tuple[Alert, ...]:
         """What fires, with the alerts that are told in one message as one."""
-        firing = self.firing()
-        leaders = {one.told_with for one in firing if one.told_with is not None}
-        as_ones = [as_one(group) for leader in sorted(leaders) if (group := self._groups.of(leader)) is not None]
-        return (*(one for one in firing if one.told_with is None and one.fingerprint not in leaders), *as_ones)
+        return self._groups.troubles(self.firing())
 
     def trouble(self, fingerprint: str) -> Alert | None:
         """The alert as it is, firing or not, as :meth:`troubles` has it; None when there never was one."""
-        record, group = self._records.get(fingerprint), self._groups.of(fingerprint)
-        if record is None:
-            return None
-        return record.alert if group is None else as_one(group)
+        return self._groups.trouble(fingerprint)
+
+    def told_together(self, fingerprint: str) -> tuple[Alert, ...]:
+        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
+        group, alert = self._groups.of(fingerprint), self.alert(fingerprint)
+        return group.all if group is not None else (alert,) if alert is not None else ()
 
     def silenced(self, alert: Alert) -> bool:
         """Whether somebody asked not to hear of it now."""
         now = self._clock.now()
         return silencing(alert, self._silences.active(now), now).silence is not None
+
+    def asked_for_quiet(self, run: str, checks: Collection[AnyCheck], now: float) -> bool:
+        """Whether somebody silenced one of these checks of that very run, all of the run, or the message of many runs
+        in which one of them was told."""
+        silences = self._silences.active(now)
+        if any(asked_for_quiet(run, check, silences) for check in checks):
+            return True
+        messages = {one.fingerprint for one in silences} - {None}
+        told = (one.alert for check in (checks if messages else ()) for one in self._records.told_since(run, check, 0))
+        return any(not messages.isdisjoint({one.fingerprint, one.told_with}) for one in told)
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it. The alert in whose message others are

@@ -48,13 +48,15 @@ def _is_spike(stretch: SeriesWindow, limits: CheckLimits) -> bool:
     middle, deviation = stretch.loss_before, stretch.loss_deviation
     if middle is None or deviation is None or not math.isfinite(stretch.loss):
         return False
+    if stretch.loss_reached is not None and stretch.loss <= stretch.loss_reached:
+        return False
     rise = stretch.loss - middle
     return rise > abs(middle) * limits.spike_rise_pct / 100 and rise > limits.spike_mads * deviation
 
 
 def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     patience = limits.loss_patience_epochs
-    story = [epoch for epoch in view.story() if epoch.finished and _is_known(epoch)]
+    story = _warmed_up([epoch for epoch in view.story() if epoch.finished and _is_known(epoch)])
     if not view.state.active or len(story) <= patience or _schedule_is_nearly_over(view, story, limits):
         return ()
     before, recent = story[:-patience], story[-patience:]
@@ -84,6 +86,13 @@ def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...
             resolution=f"{view.name}: the loss falls again",
         ),
     )
+
+
+def _warmed_up(story: Sequence[EpochView]) -> Sequence[EpochView]:
+    """From the epoch with the highest rate on. While the rate rises a detector finds nothing yet: its loss is that of
+    few boxes, and low."""
+    rates = [epoch.lr if epoch.lr is not None else -math.inf for epoch in story]
+    return story[rates.index(max(rates)) :] if story else story
 
 
 def _is_known(epoch: EpochView) -> bool:

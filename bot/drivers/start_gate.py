@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,9 +13,12 @@ from typing import Final
 
 from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateSight, judge_gate
 from trainmaster.bot.core.health.host import GpuFact, HostFact
+from trainmaster.bot.core.run.facts import CopiesFact
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
 from trainmaster.bot.drivers.patience import Patient
+from trainmaster.bot.drivers.same_data import data_difference
+from trainmaster.bot.errors import OperationError
 from trainmaster.trainer.contract import RunLayout
 
 TIMEOUT_S: Final = 5.0
@@ -37,9 +41,16 @@ class _DiskSeen:
     state_bytes: int
 
 
+async def _no_copies(_view: RunView) -> CopiesFact | None:
+    """Where nothing tells of copies."""
+    return None
+
+
 class LocalStartGate:
     """Implements :class:`trainmaster.bot.operations.ports.StartGate`. ``host`` is a look at the host, seconds old at
-    most; ``environment`` what the run's newest trainer was started with. A question that hangs costs one thread
+    most; ``environment`` what the run's newest trainer was started with; ``difference`` what is not as it was in the
+    data of the run in a directory, empty where everything is; ``copies`` what lies at the run's place of copies, asked
+    only when its directory is gone; an OperationError where that can't be told. A question that hangs costs one thread
     until it is answered, however often it is asked."""
 
     def __init__(
@@ -50,8 +61,12 @@ class LocalStartGate:
         holders: LocalGpuHolders | None = None,
         timeout_s: float = TIMEOUT_S,
         devices: Path = Path("/dev"),
+        difference: Callable[[Path], Awaitable[str]] = data_difference,
+        copies: Callable[[RunView], Awaitable[CopiesFact | None]] = _no_copies,
     ) -> None:
         self._host = host
+        self._copies = copies
+        self._difference = difference
         self._environment = environment
         self._timeout_s = timeout_s
         self._nodes = (devices / "nvidiactl", devices / "kfd")
@@ -77,8 +92,27 @@ class LocalStartGate:
             why = f"{error}; is its mount alive?"
             return replace(sight, silent={**sight.silent, GateCheck.DIRECTORY: why, GateCheck.DISK: why})
         except OSError as error:
-            return replace(sight, directory_fault=f"{place} can't be used: {error.strerror or error}")
+            fault = f"{place} can't be used: {error.strerror or error}"
+            if isinstance(error, FileNotFoundError):
+                fault += await self._way_back(view)
+            return replace(sight, directory_fault=fault)
         return replace(sight, free_bytes=found.free_bytes, needed_bytes=_MIN_FREE_BYTES + 3 * found.state_bytes)
+
+    async def _way_back(self, view: RunView) -> str:
+        """Whether the run lies elsewhere, too, and how it comes back."""
+        parent = view.directory.parent
+        mounted = await asyncio.to_thread(parent.is_dir)  # it has just said that the directory is not there
+        lost = "" if mounted else f"; {parent} is not there either, is its disk mounted?"
+        try:
+            copies = await self._copies(view)
+        except OperationError:
+            copies = None
+        if copies is None:
+            return lost
+        epoch = "" if copies.epoch is None else f" up to epoch {copies.epoch}"
+        held = f"{lost}; its copies at {copies.place} hold clean states{epoch}"
+        by = "to take them back" if lost else "Resume anyway takes them back and goes on, as does"
+        return f"{held}; {by}: {copies.command}"
 
     async def _with_data(self, view: RunView, sight: GateSight) -> GateSight:
         record = view.record
@@ -88,8 +122,12 @@ class LocalStartGate:
         patient = self._data.setdefault(
             (cwd, data), Patient(f"{data}", lambda: _data_fault(cwd, data), timeout_s=self._timeout_s)
         )
+        answers = not sight.directory_fault and GateCheck.DIRECTORY not in sight.silent
         try:
-            return replace(sight, data=data, data_fault=await patient.look())
+            fault = await patient.look()
+            if not fault and answers and (other := await self._difference(view.directory)):
+                fault = f"the data set {data} is not as it was when attempt {view.attempt} began: {other}"
+            return replace(sight, data=data, data_fault=fault)
         except TimeoutError as error:
             return replace(sight, silent={**sight.silent, GateCheck.DATA: f"{error}; is its mount alive?"})
         except OSError as error:
@@ -187,8 +225,7 @@ def _place_of(directory: Path) -> _DiskSeen:
 
 
 def _data_fault(cwd: Path, data: str) -> str:
-    """Why the data set is not there; empty where it is, and where only Ultralytics knows (``coco8.yaml``). Its content
-    is compared by the trainer, before it trains."""
+    """Why the data set is not there; empty where it is, and where only Ultralytics knows (``coco8.yaml``)."""
     place = cwd / data
     if not place.exists():
         return f"the data set {data} is not there any more" if os.sep in data else ""

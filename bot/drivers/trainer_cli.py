@@ -7,13 +7,14 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.bot.core.conversation.picture import NO_DRAWING, Drawn, Sketch
 from trainmaster.bot.core.decisions.archive import ArchiveFact
-from trainmaster.bot.core.run.facts import CheckpointFact
+from trainmaster.bot.core.run.facts import CheckpointFact, CopiesFact
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.errors import OperationError
@@ -30,6 +31,8 @@ _NOT_READY: Final = 1
 """Of ``selfcheck``: it ran, and something failed."""
 _ENGINE_TIMEOUT_S: Final = 90.0
 """Loading torch from a slow disk takes half a minute; the part itself is ended after 60 s."""
+_COPIES_TIMEOUT_S: Final = 30.0
+"""Listing a bucket takes a second or two; one that is away is not waited for."""
 _NICE: Final = ("-n", "10")
 
 
@@ -62,8 +65,15 @@ class TrainerCli:
     them on a slow network disk minutes.
     """
 
-    def __init__(self, *, timeout_s: float = 900.0) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_s: float = 900.0,
+        environment: Callable[[Path], Mapping[str, str] | None] = lambda _: None,
+    ) -> None:
+        """``environment`` is what the run's newest trainer was started with: where its copies are stands there."""
         self._timeout_s = timeout_s
+        self._environment = environment
 
     async def catalog(self, view: RunView) -> tuple[CheckpointFact, ...]:
         """Every saved checkpoint, judged."""
@@ -123,6 +133,20 @@ class TrainerCli:
         except (ValueError, AttributeError, TypeError, KeyError) as error:
             raise _odd(answer, "selfcheck") from error
 
+    async def copies(self, view: RunView) -> CopiesFact:
+        """What lies at the run's place of copies; its directory may be gone, and so may the folder that it was started
+        in."""
+        words = ("copy", str(view.directory), "--list", "--json")
+        argv = view.record.argv if view.record is not None else ()
+        own = tuple(f"to={word.partition('=')[2]}" for word in argv if word.startswith("copy_to="))[-1:]
+        launched_with = dict(self._environment(view.directory) or {}) or None  # it knows the place and has the keys
+        answer = await self._run(view, *words, *own, timeout_s=_COPIES_TIMEOUT_S, cwd="/", launched_with=launched_with)
+        record = _parsed(answer, "copy")
+        fact = CopiesFact.parse(record) if isinstance(record, dict) else None
+        if fact is None:
+            raise _odd(answer, "copy")
+        return fact
+
     async def draw(self, view: RunView, sketch: Sketch) -> tuple[Drawn, ...]:
         """As :class:`trainmaster.bot.alerting.pictures.Drawer` says of it. A sheet that can't be drawn takes no curves
         along."""
@@ -162,6 +186,8 @@ class TrainerCli:
         accept: tuple[int, ...] = (ExitCode.FINISHED,),
         timeout_s: float | None = None,
         gently: bool = False,
+        cwd: str | None = None,
+        launched_with: Mapping[str, str] | None = None,
     ) -> _Answer:
         """Raises:
         OperationError: the run is watched only, or the command could not be started, took too long, or ended with
@@ -174,14 +200,15 @@ class TrainerCli:
                 f"run {view.name} is watched only: {view.watched_only}. Its Python is not started.",
                 "say it to the Trainmaster that acts on them" if view.spare else owner,
             )
-        python, cwd = _python_and_folder(view)
+        python, folder = _python_and_folder(view)
+        cwd = cwd or folder
         argv = (*(_gently() if gently else ()), python, *MODULE_ARGV, *words)
         timeout_s = timeout_s or self._timeout_s
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 cwd=cwd,
-                env=trainer_environment({}),
+                env=trainer_environment({}, launched_with),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -76,6 +76,7 @@ class Continuations:
             going_on.ARTEFACT: death.artefact,
             going_on.NUMBER: str(decision.starts + 1),
             going_on.PAUSE_S: f"{pause_s:g}",
+            going_on.SEEN_CAUSE: judged.seen_cause.value,
         }
         operation = replace(operation, notes=tuple(notes.items()))
         with self.books.transactions.transaction():

@@ -14,7 +14,8 @@ from trainmaster.bot.core.decisions import going_on
 from trainmaster.bot.core.decisions.going_on import AutoResume, Circumstances, Decision, Going, decide
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind
 from trainmaster.bot.core.decisions.start_word import StartWord
-from trainmaster.bot.core.run.death import Death, DeathCause, death_of
+from trainmaster.bot.core.run.death import Death, DeathCause, DeathClass, death_of
+from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.operations.books import Books
@@ -25,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 _HISTORY: Final = 50
 """Operations of a run that are looked through; a run that had more without a finished epoch has been asked about."""
-_ENDS: Final = frozenset({CheckName.PROCESS_DIED, CheckName.RUN_CRASHED, CheckName.RUN_STOPPED})
+ENDS: Final = frozenset({CheckName.PROCESS_DIED, CheckName.RUN_CRASHED, CheckName.RUN_STOPPED})
 """What tells of the end of an attempt that may go on."""
 
 _DEFAULT_BATCH: Final = 16
@@ -43,10 +44,12 @@ def never_silenced(_run: str, _now: float) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedDeath:
-    """A death, and what becomes of the run."""
+    """A death, by all that is known of it, and what becomes of the run."""
 
     death: Death
     decision: Decision
+    seen_cause: DeathCause
+    """What ended it by what the run itself shows."""
 
 
 @dataclass(kw_only=True)
@@ -78,6 +81,7 @@ class Deaths:
         if death is None or not self._recent(view, death):
             return None
         history = self.books.operations.history(view.run, limit=_HISTORY)
+        seen_cause = death.cause
         death = _seen_closer(death, history)
         known = Circumstances(
             mode=self.mode,
@@ -85,7 +89,7 @@ class Deaths:
             hands_off=self._hands_off(view, death),
             seen_at_work=self._was_seen(view, death, history),
         )
-        return JudgedDeath(death=death, decision=decide(view, death, known))
+        return JudgedDeath(death=death, decision=decide(view, death, known), seen_cause=seen_cause)
 
     def told(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
         """``findings``, of which those that tell of the end also say what becomes of the run, with the button.
@@ -93,7 +97,7 @@ class Deaths:
         Raises:
             StoreError: that can't be told.
         """
-        if not any(one.check in _ENDS for one in findings):
+        if not any(one.check in ENDS for one in findings):
             return list(findings)
         judged = self.judge(view)
         if judged is None or judged.decision.going is Going.LEAVE:
@@ -115,6 +119,24 @@ class Deaths:
         known = Circumstances(mode=self.mode, history=history, hands_off=self._hands_off(view, as_if))
         decision = decide(view, as_if, known)
         return "" if decision.going is Going.ON else decision.why or "a person has decided about it"
+
+    def why_no_longer(self, view: RunView, start: Operation) -> str:
+        """Why ``start``, which began by itself, must not go on: it came out meanwhile that the run ended otherwise than
+        it seemed, or somebody wants it left alone. Empty when it may.
+
+        Raises:
+            StoreError: what people want of it can't be read.
+        """
+        death = death_of(view)
+        if view.state is RunState.FINISHED:
+            return f"{view.name} has finished"
+        if death is None or death.attempt != start.attempt:
+            return ""
+        if why := self._hands_off(view, death):
+            return why
+        seen = start.note(going_on.SEEN_CAUSE)
+        other = seen is not None and death.cause.value != seen
+        return death.cause.text if other and death.kind is not DeathClass.TRANSIENT else ""
 
     def notice(self, view: RunView) -> None:
         """It is remembered that the run was at work. Never raises."""
@@ -191,7 +213,7 @@ def _seen_closer(death: Death, history: Sequence[Operation]) -> Death:
 
 
 def _is_of(finding: Finding, death: Death) -> bool:
-    return finding.check in _ENDS and finding.key.partition("/")[0] == f"attempt{death.attempt}"
+    return finding.check in ENDS and finding.key.partition("/")[0] == f"attempt{death.attempt}"
 
 
 def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:

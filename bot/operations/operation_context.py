@@ -64,7 +64,7 @@ class WorldChangedError(OperationError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What the steps act on. ``pause`` waits that many seconds; ``hands_off`` says why this bot only watches what lies
-    in a directory, empty when it may act."""
+    in a directory, empty when it may act; ``why_no_longer`` why a start that begins by itself may not any more."""
 
     runs: Runs
     driver: Driver
@@ -77,6 +77,7 @@ class World:
     gate: StartGate = field(default_factory=OpenGate)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     hands_off: Callable[[Path], str] = lambda _directory: ""
+    why_no_longer: Callable[[RunView, Operation], str] = lambda _view, _start: ""
 
     async def inspect(self, identity: Identity) -> ProcessFact:
         """What the driver knows of it now; asked in a thread, since a cluster may take seconds to answer."""

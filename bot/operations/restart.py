@@ -202,12 +202,13 @@ async def _is_ours(context: OperationContext, view: RunView) -> bool:
         OperationError: somebody else started one meanwhile.
     """
     record = view.record
+    launched = context.noted_process("launched")
+    signed_in = record.process if record is not None else None
+    if launched is not None and signed_in is not None and same_start(signed_in, launched):
+        return True  # whatever its number: a run that came back from its copies counts from what those know
     if record is None or record.attempt <= context.operation.attempt:
         return False
-    launched = context.noted_process("launched")
     plan = context.operation.plan
-    if launched is not None and record.process is not None and same_start(record.process, launched):
-        return True
     if launched is None and (plan is None or record.from_epoch == plan.target.epoch + 1):
         return True  # ``from_epoch`` is the one that it trains first
     if launched is not None and not (await context.world.inspect(launched)).over:

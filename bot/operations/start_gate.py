@@ -20,21 +20,24 @@ _WAITED = "waited"
 
 
 class OvertakenError(OperationError):
-    """Somebody else has started the run meanwhile: there is nothing left to do."""
+    """Somebody else has started the run meanwhile, or it is not to be started by itself after all: there is nothing
+    left to do."""
 
 
 async def pass_gate(context: OperationContext) -> str:
     """The run may be started now.
 
     Raises:
-        OvertakenError: it was, by somebody else.
+        OvertakenError: it was, by somebody else; or it is no longer to be.
         OperationError: it goes on by itself, and something stands against that.
     """
     await _pause(context)
     await _refuse_overtaken(context)
     if not context.operation.automatic:
         return context.operation.note(GATE) or "looked at when it was asked for"
-    return await _refuse_closed(context)
+    passed = await _refuse_closed(context)
+    await _refuse_overtaken(context)  # a disk that was full is waited for an hour
+    return passed
 
 
 async def _refuse_closed(context: OperationContext) -> str:
@@ -81,3 +84,5 @@ async def _refuse_overtaken(context: OperationContext) -> None:
     alive = process is not None and not (await context.world.inspect(process)).over
     if view.attempt != operation.attempt or alive:
         raise OvertakenError("overtaken", f"attempt {view.attempt} of {view.name} was started by somebody else.")
+    if why := context.world.why_no_longer(view, operation):
+        raise OvertakenError("not-any-more", f"{view.name} is not started by itself after all: {why}.")

@@ -28,6 +28,17 @@ _MAX_LINKS: Final = 16
 """Of the interpreter: a virtual environment has one or two, the kernel follows 40."""
 
 
+def is_gone(place: Path) -> bool:
+    """Whether nothing is there any more. A mount that gives no answer, or no permission, is not gone."""
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def who_is_trusted(check: OwnerCheck) -> str:
     """What ``OWNER_CHECK`` means for this process, in words: for the start and for ``doctor``."""
     account = own_account()
@@ -84,7 +95,8 @@ class Ownership:
     account: Account = field(default_factory=own_account)
 
     def fault(self, directory: Path, record: RunRecord | None) -> str:
-        """Why nothing is done to the run in ``directory``, only looked at; empty when the bot may act on it."""
+        """Why nothing is done to the run in ``directory``, only looked at; empty when the bot may act on it. Of a
+        directory that is gone the surroundings are judged, for a run whose ``record`` was read before."""
         try:
             return next((fault for fault in self._faults(directory, record) if fault), "")
         except OSError as error:
@@ -134,9 +146,12 @@ class Ownership:
         return False
 
     def _faults(self, directory: Path, record: RunRecord | None) -> Iterator[str]:
-        yield self._judge("", FileRole.RECORD, directory.lstat())
+        gone = record is not None and is_gone(directory)
+        if not gone:
+            yield self._judge("", FileRole.RECORD, directory.lstat())
         for parent in self._parents(directory):
-            yield self._judge(str(parent), FileRole.PARENT, parent.stat(), parent)
+            if not (gone and is_gone(parent)):
+                yield self._judge(str(parent), FileRole.PARENT, parent.stat(), parent)
         yield from self._records(directory)
         if record is None:
             return

@@ -19,7 +19,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.json_lines import records_of
 from trainmaster.bot.reading.log_errors import LogErrorReader
 from trainmaster.bot.reading.own_clock import OwnClock
-from trainmaster.bot.reading.ownership import Ownership, login_of
+from trainmaster.bot.reading.ownership import Ownership, is_gone, login_of
 from trainmaster.bot.reading.plain_files import Open, open_plain
 from trainmaster.bot.reading.tail import LineReader, TailNote
 from trainmaster.trainer.contract import (
@@ -130,10 +130,16 @@ class RunReader:
             view = fold_series(view, _series_rows(rows))
         if log_errors := self._log_errors.look(now):
             view = replace(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
-        why = self._ownership.fault(self.layout.root, view.record) if self._ownership else ""
-        login = login_of(self.layout.root)
+        why, login = self._watched_only(view), login_of(self.layout.root)
         self.view = replace(view, read_errors=tuple(errors), watched_only=why, login=login, brief=brief)
         return self.view
+
+    def _watched_only(self, view: RunView) -> str:
+        """What is known of a run whose directory is gone was read while that was judged: it stays what it was."""
+        if self._ownership is None:
+            return ""
+        before = self.view.watched_only if view.record is not None and is_gone(self.layout.root) else ""
+        return before or self._ownership.fault(self.layout.root, view.record)
 
     def _open(self, path: Path) -> int:
         return self._ownership.open(self.layout.root, path) if self._ownership else open_plain(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -89,6 +90,36 @@ async def test_bot_killed_at_random_moments_of_a_continuation_starts_once(tmp_pa
         finally:
             await slack.close()
         assert slack.breaches == []
+
+
+async def test_run_whose_directory_is_gone_is_taken_back_from_its_copies_by_a_press(
+    tmp_path: Path, material: Path, slack: StrictSlack
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    bot = LivingBot(tmp_path, slack, COPY_TO=str(copies))
+    trainer = train(tmp_path, material, f"copy_to={copies}")
+    run = tmp_path / "runs" / "digits"
+    try:
+        await bot.start()
+        await trained(run, 3)
+        await slack.until(lambda: list(copies.glob("digits/files/epoch0002.pt-*.sha256")), what="a copy of epoch 2")
+        trainer.kill()
+        trainer.wait()
+        shutil.rmtree(run, ignore_errors=True)
+        card = await slack.until(lambda: with_button(slack), what="a message with Resume")
+        await slack.click(ANN, card, "resume_run")
+        gone = await slack.until(lambda: slack.newest("something stands against it"), what="what stands against it")
+        assert f"its copies at {copies / 'digits'} hold clean states up to epoch" in str(gone.shown)
+        assert f"trainmaster resume {copies / 'digits'} into={run}" in str(gone.shown)
+        await slack.click(ANN, gone, "resume_run")
+        await trained(run, 3, attempt=2, timeout_s=180)
+        await slack.until(lambda: slack.newest("digits goes on"), timeout_s=120, what="the word of it")
+        assert len(trainers(tmp_path)) == 1
+    finally:
+        await bot.stop()
+        end_trainers(tmp_path)
+        trainer.wait()
 
 
 async def test_resume_pressed_under_ask_is_one_start(tmp_path: Path, material: Path, slack: StrictSlack) -> None:

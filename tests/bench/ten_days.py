@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import platform
 import statistics
 import sys
@@ -133,7 +134,7 @@ def _table(found: Sequence[Reckoned], seed: int) -> str:
     rows = [
         (
             f"\n{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, "
-            f"{memory:.0f} GiB, Python {platform.python_version()}, seed {seed}"
+            f"{memory:.0f} GiB, load {os.getloadavg()[2]:.0f}, Python {platform.python_version()}, seed {seed}"
         ),
         "| world | productive | lost of ten days | batches lost | a person needed | false alarms | alerts late |",
         "|---|---|---|---|---|---|---|",

@@ -59,6 +59,11 @@ class FakeAlerts:
     def alert(self, fingerprint: str) -> Alert | None:
         return self._find(fingerprint)
 
+    def told_together(self, fingerprint: str) -> Sequence[Alert]:
+        leads = self._find(fingerprint)
+        members = [alert for alert in self.alerts if alert.told_with == fingerprint]
+        return [leads, *members] if leads is not None else []
+
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         found = self._find(fingerprint)
         if found:
@@ -98,9 +103,16 @@ class FakeOperations:
     """Keeps what was ordered; the answer names it."""
 
     asked: list[Order] = field(default_factory=list)
+    answers: dict[str, Reply | Exception] = field(default_factory=dict)
+    """By run: what is answered, or raised, instead."""
 
     async def perform(self, order: Order) -> Reply:
         self.asked.append(order)
+        answer = self.answers.get(getattr(order, "run", ""))
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is not None:
+            return answer
         return Reply(message=Message(title=type(order).__name__))
 
     def run_of(self, key: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -117,6 +117,16 @@ class BatchGuard:
         loss, items = self.maker.raw(batch, preds)
         self._items = {name: value.detach() for name, value in items.items()}
         return (loss if spoil is None else spoil(loss)), items
+
+    @property
+    def spikes(self) -> dict[str, Any] | None:
+        """What is known of the level of the loss, for a saved state; None where spikes are left alone."""
+        return None if self._spikes is None else self._spikes.as_record()
+
+    def know_spikes(self, record: Mapping[str, Any] | None) -> None:
+        """Go on from :attr:`spikes`; an older trainer saved none."""
+        if self._spikes is not None and record:
+            self._spikes.load(record)
 
     @torch.no_grad()
     def _verdict(self, loss: torch.Tensor, before: torch.Tensor | None, *, labels_bad: bool) -> BatchVerdict | None:

@@ -18,6 +18,9 @@ RISES: Final = 3
 """Doublings in a row that are worth a warning, with ``RISE_FACTOR``, however little is known yet."""
 RISE_FACTOR: Final = 5.0
 """Times the median that doublings must have led to: noise doubles three times from a low value now and then."""
+SEEN_BEFORE: Final = 2
+"""Of the last 100 steps with a norm as high: then it is what this run has now and then (batches of which some hold no
+object at all have two levels), and nothing that grows."""
 WARN_AFTER: Final = 20
 """Steps before medians count: one of less says nothing, and warm-up norms fall fast."""
 WARN_INTERVAL: Final = 50
@@ -106,7 +109,11 @@ class NormHistory:
         if self._rises >= RISES and (not known or norm >= RISE_FACTOR * median):
             return True
         trend = self.trend
-        return known and (norm >= WARN_FACTOR * median or (trend is not None and trend >= TREND_FACTOR))
+        jumped = norm >= WARN_FACTOR * median and self._num_as_high(norm) < SEEN_BEFORE
+        return known and (jumped or (trend is not None and trend >= TREND_FACTOR))
+
+    def _num_as_high(self, norm: float) -> int:
+        return sum(one >= norm for one in self._recent) - 1  # itself is among them
 
     def _age_long_median(self) -> None:
         self._long_age += 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 
 class SpikeWatch:
     """Loss spikes by median and median absolute deviation of the last good losses, which one wild value cannot move.
 
     ``factor`` robust standard deviations above the median, and at least ``ratio`` times it: a converged loss that
-    hardly varies makes a small deviation look large. After ``level_after`` in a row it is no spike but a new level
-    (mosaic was closed, say), and the watch starts over.
+    hardly varies makes a small deviation look large. Nor is one a spike that two of them have reached: batches of which
+    some hold no object at all have two levels. After ``level_after`` in a row it is no spike but a new level (mosaic
+    was closed, say), and the watch starts over.
     """
 
     def __init__(
@@ -47,4 +50,14 @@ class SpikeWatch:
         ordered = sorted(self._recent)
         median = ordered[len(ordered) // 2]
         deviation = sorted(abs(value - median) for value in ordered)[len(ordered) // 2]
-        return max(median + self._factor * 1.4826 * deviation, median * self._ratio)
+        return max(median + self._factor * 1.4826 * deviation, median * self._ratio, ordered[-2])
+
+    def as_record(self) -> dict[str, Any]:
+        """For a saved state: a run that is resumed judges the next batch as the one that was not."""
+        return {"recent": list(self._recent), "limit": self._limit, "run": self._run, "age": self._age}
+
+    def load(self, record: Mapping[str, Any]) -> None:
+        """Go on from :meth:`as_record`."""
+        self._recent.clear()
+        self._recent.extend(float(value) for value in record["recent"])
+        self._limit, self._run, self._age = float(record["limit"]), int(record["run"]), int(record["age"])

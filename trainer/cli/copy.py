@@ -9,11 +9,12 @@ from pathlib import Path
 
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
 from trainmaster.trainer.checkpoints.files import DigestError
-from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
+from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record, is_run_dir
 from trainmaster.trainer.copies.copying import Copying
+from trainmaster.trainer.copies.held import held_of
 from trainmaster.trainer.copies.place import CopyError, Folder, below, check_place, shown, wanted_place
 from trainmaster.trainer.copies.taking_back import INTO, TakenBack, is_address, take_back, take_back_if_lost
-from trainmaster.visible import visible
+from trainmaster.visible import visible, visible_json
 
 FAILED = 1
 """The place of copies can't be used: not the user's words."""
@@ -21,15 +22,18 @@ FAILED = 1
 
 def main(arguments: Arguments) -> int:
     """Carry out the command line; the exit code."""
-    reject_unknown(arguments.flags, ("background",), "flag")
+    reject_unknown(arguments.flags, ("background", "list", "json"), "flag")
     reject_unknown(arguments.settings, ("to", "keep", "follow"), "key")
-    if len(arguments.words) != 1 or not is_run_dir(Path(arguments.words[0])):
+    listing = "list" in arguments.flags  # a run that is gone has copies, too
+    if len(arguments.words) != 1 or not (listing or is_run_dir(Path(arguments.words[0]))):
         raise ArgumentsError("copy takes one run directory", "trainmaster copy RUN_DIR to=/mnt/other-disk/copies")
     layout = RunLayout(Path(arguments.words[0]).resolve())
     place = wanted_place(arguments.settings.get("to"), os.environ)
     if place is None:
         raise ArgumentsError("it is not known where to copy to", "set COPY_TO, or give to=/mnt/other-disk/copies")
     check_place(place)
+    if listing:
+        return _listed(layout, place, as_json="json" in arguments.flags)
     keep = whole_number(arguments.settings.get("keep"), "keep") or 3
     pid = whole_number(arguments.settings.get("follow"), "follow")
     if pid is not None:
@@ -46,6 +50,20 @@ def main(arguments: Arguments) -> int:
         print(visible(f"error: {error}"), file=sys.stderr)
         return FAILED
     print(visible(f"{shown(address)}: {number} files copied; it has all that is worth having"))
+    return ExitCode.FINISHED
+
+
+def _listed(layout: RunLayout, place: str, *, as_json: bool) -> int:
+    try:
+        held = held_of(layout.root, place)
+    except CopyError as error:
+        print(visible(f"error: {error}"), file=sys.stderr)
+        return FAILED
+    record = {"place": held.shown, "files": held.num_files, "epoch": held.epoch, "ts": held.ts, "command": held.command}
+    told = (
+        f"{held.shown}: {held.num_files} files, the newest of epoch {held.epoch}\nto go on from there: {held.command}"
+    )
+    print(visible_json(encode_record(record)) if as_json else visible(told))
     return ExitCode.FINISHED
 
 

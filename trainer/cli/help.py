@@ -15,6 +15,7 @@ trainmaster plot RUN_DIR [--out FILE] [--epoch N | --incident N] [--json]
 trainmaster archive RUN_DIR [after=EPOCH] [--json]
 trainmaster restore RUN_DIR epoch=EPOCH [--json]
 trainmaster unarchive RUN_DIR ARCHIVE [--json]
+trainmaster data RUN_DIR [--json]
 trainmaster drill RUN_DIR [fault=nan-image|...] [batches=1]
 trainmaster replay RUN_DIR INCIDENT [--json]
 trainmaster selfcheck [device=0] [--json]
@@ -81,10 +82,19 @@ with its disk comes back first, every byte checked, into the folder where it was
 into=. With COPY_TO set, resume RUN_DIR does so by itself for a run that is gone.""",
     "copy": """\
 trainmaster copy RUN_DIR [to=FOLDER|URL] [keep=3]
+trainmaster copy RUN_DIR [to=FOLDER|URL] --list [--json]
 
 Copies what was attested clean and is not there yet, digest last, and ends; without
 to= as COPY_TO says. A training with COPY_TO or copy_to= does so by itself, in a
-process of its own.""",
+process of its own. --list copies nothing: it says what lies there, and the command
+that goes on from it, of a run that is gone, too.""",
+    "data": """\
+trainmaster data RUN_DIR [--json]
+
+Whether the images and labels that the run trains on, and its data set's YAML, are as
+they were when its newest attempt began: of images name and size, of labels and the
+YAML what they say. Loads no torch. Exit code 0: the same, or never recorded; 1: not
+the same, or nobody can tell. The bot asks before each start.""",
     "sbatch": """\
 trainmaster sbatch [OPTIONS OF SBATCH] -- train model=... data=... [key=value ...]
 trainmaster sbatch [OPTIONS OF SBATCH] -- resume RUN_DIR [from=EPOCH] [...]

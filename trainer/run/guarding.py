@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
@@ -49,9 +50,11 @@ class Guarding:
         self.step = self._built()
         self._trained = TrainedObject(trainer)
 
-    def know(self, names: tuple[str, ...]) -> None:
-        """Names of the losses before the first batch tells them."""
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Names of the losses before the first batch tells them, and their level, are those of ``state``."""
+        names = tuple(state["loss_names"])
         self.step.batches.know(names)
+        self.step.batches.know_spikes(state.get("spikes"))
         self._running.know(names)
 
     def follow(self) -> None:
@@ -71,6 +74,7 @@ class Guarding:
         self.step.attach()
         self.step.gradients.count_on(before.gradients)
         self.step.batches.know(before.batches.loss_names)
+        self.step.batches.know_spikes(before.batches.spikes)
         self._trained = TrainedObject(self._trainer)
         follows = why or "the guard follows it"  # at level observe nothing is ended
         self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")

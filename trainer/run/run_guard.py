@@ -214,7 +214,7 @@ class RunGuard:
             stop_wanted=lambda: self.switch.requested is not None or launcher.gone,
         )
         if self.plan is not None:
-            self._guarding.know(tuple(self.plan.state["loss_names"]))
+            self._guarding.go_on(self.plan.state)
         self._guarding.step.attach()
         if self.skip and not all_finite(unwrap_model(trainer.model).parameters()):
             why = f"{trainer.args.model} has weights that are not finite"
@@ -254,6 +254,8 @@ class RunGuard:
         self.parts.evaluation.epoch_started(trainer)
         self.saver.epoch_started(trainer)
         if self.recorder.phase is Phase.STARTUP:
+            if IS_FIRST:
+                self.saver.note_data(trainer)
             self.recorder.set_phase(Phase.FIRST_BATCH, epoch=trainer.epoch + 1)
         self.reporter.epoch_started(trainer, step)
         if self.going_on is not None:
@@ -395,4 +397,4 @@ class RunGuard:
 
     def _moment(self) -> Moment:
         assert self.step is not None
-        return Moment(position=self.position, running=self.running.as_record(), counts=self.reporter.counts(self.step))
+        return Moment.of(self.position, self.running, self.step, counts=self.reporter.counts(self.step))

@@ -16,19 +16,23 @@ from ultralytics.utils.torch_utils import unwrap_model
 from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.batches.healing import heal_ema, heal_optimizer
 from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
+from trainmaster.trainer.data.inventory import NAME as DATA_NAME
+from trainmaster.trainer.data.inventory import take_inventory
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.copy_watch import CopyWatch
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
-from trainmaster.trainer.state.same_data import KnownData, record_of
+from trainmaster.trainer.state.same_data import KnownData, files_of, record_of
 from trainmaster.trainer.stop import StopSwitch
 
 STOP_NAME: Final = "stop.pt"
@@ -49,6 +53,13 @@ class Moment:
     position: Position
     running: dict[str, Any]
     counts: dict[str, Any]
+    spikes: dict[str, Any] | None = None
+    """What is known of the level of the loss."""
+
+    @classmethod
+    def of(cls, position: Position, running: RunningLoss, step: StepGuard, *, counts: dict[str, Any]) -> Moment:
+        """The present one."""
+        return cls(position=position, running=running.as_record(), counts=counts, spikes=step.batches.spikes)
 
 
 class Saver:
@@ -84,6 +95,13 @@ class Saver:
         """Ultralytics' own files are written whole or not at all."""
         trainer.wdir = AttestedPath(trainer.wdir)
         trainer.last, trainer.best = trainer.wdir / "last.pt", trainer.wdir / "best.pt"
+
+    def note_data(self, trainer: EngineTrainer) -> None:
+        """It is on record which files the attempt trains on, for who starts the next one."""
+        try:
+            take_inventory(self._layout, files_of(trainer))
+        except OSError as error:
+            self._recorder.storage_fault(f"guard/{DATA_NAME}", error)
 
     def epoch_started(self, trainer: EngineTrainer) -> None:
         """An epoch begins: its end is not known yet."""
@@ -291,6 +309,7 @@ class Saver:
             "run_ends": at_epoch_end and bool(trainer.stop),
             "running": moment.running,
             "counts": moment.counts,
+            "spikes": moment.spikes,
             "guard": self._settings.as_record(),
             "user": self._user,
         }

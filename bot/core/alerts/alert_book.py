@@ -20,6 +20,11 @@ class Alerts(Protocol):
         """The alert as it is, firing or not; None when there never was one."""
         ...
 
+    def told_together(self, fingerprint: str) -> Sequence[Alert]:
+        """Every alert that is told in the message of this one, firing or not, itself first; empty when there never was
+        one."""
+        ...
+
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """The alert is acknowledged; None when there is no such firing alert. Acknowledging twice keeps the first."""
         ...

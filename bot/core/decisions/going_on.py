@@ -14,6 +14,8 @@ from trainmaster.bot.core.run.view import RunView
 CAUSE, ROOT, FINISHED, ARTEFACT, NUMBER, PAUSE_S = "cause", "root", "finished", "artefact", "number", "pause_s"
 """Notes of an automatic resume: why it goes on, what is counted as one cause, the newest epoch finished before, the
 fault and its place, which try it is, and how long it waits first."""
+SEEN_CAUSE: Final = "seen_cause"
+"""The note of how the attempt ended as it looked when the start began; what operations tell of it left out."""
 BATCH: Final = "batch"
 """The note of a resume with another batch size."""
 ENDED: Final = "ended"

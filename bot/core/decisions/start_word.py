@@ -1,12 +1,19 @@
-"""What a button that starts a run carries: the run, the attempt that its message told of, and how to start. Pure."""
+"""What a button that starts runs carries: the run, the attempt that its message told of, and how to start; or the alert
+in whose message many are told. Pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
+from trainmaster.bot.core.conversation.message import ActionId
+
 _FORM: Final = re.compile(r"(?P<attempt>\d{1,9})(?P<anyway>!?)(?:b(?P<batch>\d{1,6}))?:(?P<run>.+)", re.DOTALL)
+_ALL: Final = "all:"
+"""Before the fingerprint of the alert whose message is meant. No word of a run begins so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +44,26 @@ class StartWord:
             anyway=bool(found["anyway"]),
             batch=int(found["batch"]) if found["batch"] else None,
         )
+
+
+def all_of(leader: str) -> str:
+    """What the button carries that starts every run of the message of alert ``leader``."""
+    return _ALL + leader
+
+
+def leader_of(text: str) -> str | None:
+    """The alert that :func:`all_of` named; None for the word of one run."""
+    return text.removeprefix(_ALL) if text.startswith(_ALL) else None
+
+
+def start_words(alerts: Iterable[Alert]) -> tuple[StartWord, ...]:
+    """Of those that fire and ask for a start with the settings as they were: one for each run."""
+    found = {}
+    for alert in alerts:
+        if alert.state is not AlertState.FIRING:
+            continue
+        for button in alert.finding.buttons:
+            word = StartWord.parse(button.value) if button.action is ActionId.RESUME_RUN else None
+            if word is not None and word.batch is None and not word.anyway:
+                found[word.run] = word
+    return tuple(found.values())

@@ -242,6 +242,31 @@ class LogError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesFact:
+    """What lies at a run's place of copies. ``epoch`` and ``ts`` are of the newest file; ``command`` goes on."""
+
+    place: str
+    num_files: int
+    epoch: int | None
+    ts: float | None
+    command: str
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> CopiesFact | None:
+        """None when it names no place, or no way back."""
+        place, command = _text(record, "place"), _text(record, "command")
+        if place is None or command is None:
+            return None
+        return cls(
+            place=place,
+            num_files=_int(record, "files") or 0,
+            epoch=_int(record, "epoch"),
+            ts=_number(record, "ts"),
+            command=command,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFact:
     """A row of the trainer's catalog: one saved file and what is known of it."""
 

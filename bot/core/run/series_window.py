@@ -50,6 +50,8 @@ class SeriesWindow:
     """Median over the stretches before it; None while there are too few."""
     loss_deviation: float | None
     """Of those: robust, by the median absolute deviation, so that one earlier spike does not move it."""
+    loss_reached: float | None
+    """The highest of those but one: what has been reached twice is no spike."""
     batch_s: float | None
     norm_p50: float | None
     norm_p99: float | None
@@ -115,6 +117,7 @@ def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRo
         loss_before=middle,
         loss_deviation=None if middle is None else _MAD_TO_DEVIATION * _deviation(losses, middle),
         # A clock that was set makes a stretch of less than nothing, which says nothing of the speed.
+        loss_reached=None if middle is None else sorted(losses)[-2],
         batch_s=took_s / num_batches if took_s is not None and took_s > 0 else None,
         norm_p50=_finite(row.norm_p50),
         norm_p99=_finite(row.norm_p99),

@@ -160,6 +160,7 @@ class LocalDriver:
         with self._launches.hold(spec.key) as lock:
             if lock is None:
                 return self._earlier(spec.key)
+            refuse_unmounted(spec)
             try:
                 spec.log.parent.mkdir(parents=True, exist_ok=True)
                 with spec.log.open("ab") as log:
@@ -309,6 +310,20 @@ class LocalDriver:
         if process.create_time is None:
             return "is known without its start time, so a pid alone would have to do"
         return ""
+
+
+def refuse_unmounted(spec: LaunchSpec) -> None:
+    """The folder that the run's directory is, or was, in is there. It is never made: the disk that it belongs to may
+    not be mounted, and what is written to its mount point is lost behind it.
+
+    Raises:
+        DriverError: it is not.
+    """
+    directory = spec.env.get(RUN_VARIABLE)
+    if directory is not None and not (parent := Path(directory).parent).is_dir():
+        raise DriverError(
+            "launch-failed", f"{parent}, where the run was, is not there.", "is its disk mounted? nothing was started"
+        )
 
 
 def _ending(wait_status: int) -> tuple[int | None, int | None]:

@@ -47,8 +47,9 @@ ENDS_THE_TRAINER: Final = frozenset(
 )
 OF_THE_BATCH: Final = frozenset({Fault.NAN, Fault.STORM, Fault.IMAGE})
 """What the undisturbed run that it is compared with has, too: those batches are no batches there either."""
-ASKS_A_PERSON: Final = frozenset({Fault.STORM, Fault.HANG})
-"""By the rules: after a trainer that gave up, and for one that hangs and is still alive, a person decides."""
+ASKS_A_PERSON: Final = frozenset({Fault.STORM})
+"""By the rules: after a trainer that gave up a person decides. One that hangs is stopped and resumed by itself with
+``AUTO_RESUME_HANGS=true``, as the world ``auto`` has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

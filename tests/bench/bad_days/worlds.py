@@ -78,6 +78,7 @@ class World:
         self._sizes = sizes
         self._dead_since: float | None = None
         self._asked = False
+        self._hung = False
         self._last_line_ts = time.time()
         self._loop: subprocess.Popen[bytes] | None = None
         self._failures = 0
@@ -135,7 +136,9 @@ class World:
             await self._play_stock(deadline)
         else:
             slack = await StrictSlack.start()
-            extra = {"AUTO_RESUME": self.kind.value, "AUTO_RESUME_PAUSE_S": "5", **HANG_LIMITS}
+            hangs = "true" if self.kind is Kind.AUTO else "false"
+            settings = {"AUTO_RESUME": self.kind.value, "AUTO_RESUME_PAUSE_S": "5", "AUTO_RESUME_HANGS": hangs}
+            extra = {**settings, **HANG_LIMITS}
             bot = LivingBot(self.folder, slack, **extra)
             try:
                 await bot.start()
@@ -176,10 +179,13 @@ class World:
             self._dead_since = None
             if not self._hangs(alive):
                 self._asked = False
-            elif not self._asked and (self.kind is Kind.ASK or time.time() - self._last_line_ts > GIVE_UP_ON_BOT_S):
+                return
+            if not self._hung:
+                self._hung = True
+                self.tale.waited_s += HANG_LONGER_S
+            if not self._asked and (self.kind is Kind.ASK or time.time() - self._last_line_ts > GIVE_UP_ON_BOT_S):
                 self._asked = True
                 self._person("a hang")
-                self.tale.waited_s += HANG_LONGER_S
                 for process in alive:
                     with contextlib.suppress(psutil.Error):
                         process.kill()

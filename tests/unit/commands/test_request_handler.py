@@ -10,10 +10,12 @@ import pytest
 from tests.support.outboxes import FakeOutbox
 from tests.support.worlds import BEN, CommandWorld, FakeAlerts, FakeRuns, nonfinite_alert
 from tests.unit.conftest import Look
+from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Severity
-from trainmaster.bot.core.conversation.message import ActionId, Message, Reply
+from trainmaster.bot.core.conversation.message import ActionId, Button, Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Origin, Press, Request
 from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback, ResumeRun, RollBackAfterEpoch
+from trainmaster.bot.core.decisions.start_word import StartWord, all_of
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.request_handler import details_key
 
@@ -157,6 +159,62 @@ async def test_resume_and_the_end_of_the_epoch_are_asked_of_the_operations(world
     await world.press(ActionId.RESUME_RUN, "digits-0001")
     await world.press(ActionId.ROLL_BACK_AFTER_EPOCH, "a1")
     assert [type(one) for one in world.operations.asked] == [ResumeRun, RollBackAfterEpoch]
+
+
+def dead(
+    number: int, *, told_with: str | None = None, state: AlertState = AlertState.FIRING, asked: bool = True
+) -> Alert:
+    """The alert of a death, told in the message of ``told_with``."""
+    run = f"night-{number}"
+    word = StartWord(run=run, attempt=number).text
+    small = StartWord(run=run, attempt=number, batch=8).text
+    buttons = tuple(Button(action=ActionId.RESUME_RUN, label="Resume", value=one) for one in (small, word))
+    base = nonfinite_alert(Severity.CRITICAL)
+    finding = replace(base.finding, run=run, check="process_died", key="attempt1", buttons=buttons if asked else ())
+    return replace(base, finding=finding, state=state, told_with=told_with)
+
+
+async def test_one_press_resumes_every_run_of_a_message_that_waits_for_it(world: World) -> None:
+    first = dead(1)
+    world.alerts.alerts = [
+        first,
+        dead(2, told_with=first.fingerprint),
+        dead(3, told_with=first.fingerprint, state=AlertState.RESOLVED),
+        dead(4, told_with=first.fingerprint, asked=False),
+        dead(5),
+    ]
+    reply = await world.press(ActionId.RESUME_RUN, all_of(first.fingerprint))
+    assert isinstance(reply, Reply)
+    assert reply.message.title == "Resuming 2 of 2 runs"
+    orders = [one for one in world.operations.asked if isinstance(one, ResumeRun)]
+    assert [(one.run, one.attempt, one.batch, one.anyway) for one in orders] == [
+        ("night-1", 1, None, False),
+        ("night-2", 2, None, False),
+    ]
+
+
+async def test_run_of_many_that_can_not_be_resumed_is_named_and_keeps_no_other(world: World) -> None:
+    first = dead(1)
+    world.alerts.alerts = [first, *(dead(number, told_with=first.fingerprint) for number in (2, 3, 4))]
+    world.operations.answers = {
+        "night-2": CommandError("said-before", "night-2 has had attempt 3 since.", "/train status"),
+        "night-3": Reply(message=Message(title="night-3 was not started: GPU 0 is lost", tone=Tone.WARNING)),
+    }
+    reply = await world.press(ActionId.RESUME_RUN, all_of(first.fingerprint))
+    assert isinstance(reply, Reply)
+    assert reply.message.title == "Resuming 2 of 4 runs"
+    assert reply.message.body == (
+        "night-2 has had attempt 3 since. Hint: /train status",
+        "night-3 was not started: GPU 0 is lost",
+    )
+
+
+@pytest.mark.parametrize("left", [[], [dead(1, state=AlertState.RESOLVED)], [dead(1, asked=False)]])
+async def test_message_whose_runs_all_go_on_resumes_none(world: World, left: list[Alert]) -> None:
+    world.alerts.alerts = left
+    with pytest.raises(CommandError, match="no run of this message waits"):
+        await world.press(ActionId.RESUME_RUN, all_of(dead(1).fingerprint))
+    assert world.operations.asked == []
 
 
 @pytest.mark.parametrize("action", [one for one in ActionId if one is not ActionId.DETAILS])

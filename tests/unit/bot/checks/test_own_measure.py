@@ -194,6 +194,12 @@ def _noise(index: int) -> float:
         pytest.param([3.0 + 2.5 * _noise(i) for i in range(40)] + [6.5], False, id="as noisy as ever"),
         pytest.param([3.0] * 5 + [9.0], False, id="too early to say"),
         pytest.param(
+            [8.0 if i % 4 == 3 else 0.2 + 0.01 * _noise(i) for i in range(40)], False, id="two levels, as they were"
+        ),
+        pytest.param(
+            [8.0 if i % 4 == 3 else 0.2 + 0.01 * _noise(i) for i in range(40)] + [30.0], True, id="above both levels"
+        ),
+        pytest.param(
             [3.0 + 0.1 * _noise(i) for i in range(40)] + [float("nan")], False, id="not finite is not a spike"
         ),
     ],
@@ -260,6 +266,19 @@ def test_without_a_rate_the_share_of_epochs_tells_the_end(written: WrittenRun, l
     written.epochs = 10
     written.beat(51, epoch=9, batch=5)
     assert "loss_trend" not in _found(look(), 100)
+
+
+def test_the_low_loss_of_a_warm_up_that_finds_no_box_is_no_measure(written: WrittenRun, look: Look) -> None:
+    rates = [0.002, 0.004, 0.01, *(0.0099 - 0.0001 * step for step in range(12))]
+    losses = [1.7, 2.5, 8.0, *(7.9 - 0.1 * step for step in range(12))]
+    for epoch, (loss, lr) in enumerate(zip(losses, rates, strict=True), start=1):
+        written.finish_epoch(epoch, epoch, loss=loss, lr=lr, fitness=0.3)
+    written.beat(50, epoch=len(losses) + 1, batch=5)
+    assert "loss_trend" not in _found(look(), 100)
+    for epoch in range(len(losses) + 1, len(losses) + 7):
+        written.finish_epoch(epoch, epoch, loss=7.5, lr=0.008, fitness=0.2)
+    written.beat(60, epoch=len(losses) + 8, batch=5)
+    assert "loss_trend" in _found(look(), 100)
 
 
 def test_a_better_validation_outweighs_a_loss_that_rests(written: WrittenRun, look: Look) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ import pytest
 
 from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome, closed
 from trainmaster.bot.core.health.host import GpuFact, HostFact, MemoryFact, Unseen, XidFact
-from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.facts import CopiesFact, ProcessFact, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers import start_gate
+from trainmaster.bot.drivers.same_data import data_difference
 from trainmaster.bot.drivers.start_gate import LocalStartGate
+from trainmaster.bot.errors import OperationError
+from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.data.inventory import DataFiles, take_inventory
 
 MEMORY = MemoryFact(total_gib=64, available_gib=60, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
 
@@ -99,6 +105,58 @@ async def test_directory_that_is_gone_is_named(place: Place) -> None:
     assert "can't be used" in (await place.against())[GateCheck.DIRECTORY].text
 
 
+COPIES = CopiesFact(
+    place="/mnt/other/digits", num_files=4, epoch=12, ts=1.0, command="trainmaster resume /mnt/other/digits into=/r"
+)
+
+
+class FakeCopies:
+    """What lies at the place of copies, or why that can't be told; counts who asks."""
+
+    def __init__(self, answer: CopiesFact | Exception) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    async def look(self, _view: RunView) -> CopiesFact:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def with_copies(place: Place, answer: CopiesFact | Exception) -> FakeCopies:
+    copies = FakeCopies(answer)
+    place.gate = LocalStartGate(host=place._look, devices=place.folder / "dev", copies=copies.look)
+    return copies
+
+
+async def test_run_that_is_gone_and_has_copies_is_told_with_the_way_back(place: Place) -> None:
+    copies = with_copies(place, COPIES)
+    assert await place.against() == {}
+    assert copies.asked == 0, "nobody asks a bucket for a run that is there"
+    shutil.rmtree(place.run)
+    fact = (await place.against())[GateCheck.DIRECTORY]
+    assert fact.outcome is GateOutcome.FAIL
+    assert "its copies at /mnt/other/digits hold clean states up to epoch 12" in fact.text
+    assert f"Resume anyway takes them back and goes on, as does: {COPIES.command}" in fact.text
+
+
+async def test_run_whose_disk_is_not_mounted_is_not_offered_to_be_resumed_there(place: Place) -> None:
+    with_copies(place, COPIES)
+    shutil.rmtree(place.run.parent)
+    text = (await place.against())[GateCheck.DIRECTORY].text
+    assert "is not there either, is its disk mounted?" in text
+    assert "Resume anyway" not in text
+    assert COPIES.command in text
+
+
+async def test_run_that_is_gone_without_copies_says_so_alone(place: Place) -> None:
+    with_copies(place, OperationError("trainer-command", "/mnt/other/digits holds no copies of a run"))
+    shutil.rmtree(place.run)
+    text = (await place.against())[GateCheck.DIRECTORY].text
+    assert text.endswith("can't be used: No such file or directory")
+
+
 async def test_disk_needs_room_for_three_of_the_newest_state(place: Place) -> None:
     state = place.run / "guard" / "states" / "epoch0001.pt"
     with state.open("wb") as stream:
@@ -121,6 +179,78 @@ async def test_folder_of_images_that_is_empty_is_named(place: Place) -> None:
     """As a mount that is not mounted leaves it."""
     (place.folder / "digits" / "images" / "train" / "1.png").unlink()
     assert "is empty" in (await place.against())[GateCheck.DATA].text
+
+
+def keep_record(place: Place) -> Path:
+    """The trainer of the run has written down what it trains on; its folder of images."""
+    images = place.folder / "digits" / "images" / "train"
+    files = DataFiles(images=[str(images / "1.png")], settings=(str(place.data),), suffixes=frozenset({"png"}))
+    assert take_inventory(RunLayout(place.run), files)
+    return images
+
+
+async def test_data_that_is_as_the_trainer_found_it_passes(place: Place) -> None:
+    keep_record(place)
+    assert await place.against() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda images: (images / "1.png").write_bytes(b"other"), "1 image is of another size"),
+        (lambda images: (images / "1.png").rename(images / "2.png"), "1 image is gone"),
+        (lambda images: (images / "2.png").touch(), "1 image joined"),
+        (lambda images: (images.parents[1] / "data.yaml").write_text("train: images/train"), "1 settings file"),
+    ],
+    ids=["changed", "gone", "joined", "other settings"],
+)
+async def test_data_that_is_not_as_the_trainer_found_it_is_named(
+    place: Place, change: Callable[[Path], object], text: str
+) -> None:
+    change(keep_record(place))
+    fact = (await place.against())[GateCheck.DATA]
+    assert fact.outcome is GateOutcome.FAIL
+    assert "is not as it was when attempt 1 began: " in fact.text
+    assert text in fact.text
+
+
+async def test_record_of_the_data_that_nobody_can_read_is_unknown(place: Place) -> None:
+    keep_record(place)
+    (place.run / "guard" / "data.jsonl.gz").write_bytes(b"torn")
+    assert (await place.against())[GateCheck.DATA].outcome is GateOutcome.UNKNOWN
+
+
+async def test_data_that_can_not_be_looked_through_in_time_is_unknown(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    with pytest.raises(TimeoutError, match=r"within 0\.2 s"):
+        await data_difference(place.run, timeout_s=0.2)
+    place.gate = LocalStartGate(
+        host=place._look,
+        timeout_s=5.0,
+        devices=place.folder / "dev",
+        difference=partial(data_difference, timeout_s=0.2),
+    )
+    assert (await place.against())[GateCheck.DATA].outcome is GateOutcome.UNKNOWN
+
+
+async def test_data_is_not_compared_where_the_run_directory_gives_no_answer(place: Place) -> None:
+    asked: list[Path] = []
+
+    async def difference(directory: Path) -> str:
+        asked.append(directory)
+        return ""
+
+    place.gate = LocalStartGate(host=place._look, devices=place.folder / "dev", difference=difference)
+    await place.against()
+    assert asked == [place.run]
+    place.run.rename(place.folder / "elsewhere")
+    assert set(await place.against()) == {GateCheck.DIRECTORY}
+    assert asked == [place.run]
 
 
 async def test_memory_must_hold_what_the_run_used(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.unit.trainer.copies.written import Attested
 from trainmaster.bot.core.conversation.picture import NO_DRAWING, Sketch
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.errors import OperationError
+from trainmaster.trainer.cli.main import main
 from trainmaster.trainer.contract import Verdict
 
 
@@ -70,6 +73,23 @@ async def test_refusal_says_what_the_trainer_said_and_the_command_to_repeat_it(v
     with pytest.raises(OperationError, match="no checkpoint of epoch 3") as caught:
         await TrainerCli().restore(view, epoch=3)
     assert f"restore {view.directory} epoch=3" in caught.value.hint
+
+
+async def test_copies_of_a_run_that_is_gone_are_found_where_its_trainer_put_them(view: RunView, tmp_path: Path) -> None:
+    run = Attested(tmp_path / "runs" / "night")
+    run.epoch(1)
+    (tmp_path / "copies").mkdir()
+    assert main(["copy", str(run.layout.root), f"to={tmp_path / 'copies'}"]) == 0
+    shutil.rmtree(run.layout.root)
+    lost = replace(view, directory=run.layout.root, name="night")
+    cli = TrainerCli(environment=lambda _: {"COPY_TO": str(tmp_path / "copies")})
+    fact = await cli.copies(lost)
+    assert (fact.place, fact.num_files, fact.epoch) == (str(tmp_path / "copies" / "night"), 2, 1)
+    assert view.record is not None
+    argv = ("trainmaster", "train", f"copy_to={tmp_path / 'copies'}")
+    assert await TrainerCli().copies(replace(lost, record=replace(view.record, argv=argv))) == fact
+    with pytest.raises(OperationError, match="not known where to copy to"):
+        await TrainerCli().copies(lost)
 
 
 async def test_answer_is_found_below_what_libraries_print(scripted: RunView) -> None:

@@ -108,6 +108,7 @@ class PaperWorld:
             attempts=self.attempts,
             hands_off=lambda _directory: self.hands_off,
             gate=self.gate,
+            why_no_longer=self.looks.deaths.why_no_longer,
         )
         return Operations(
             world=world,

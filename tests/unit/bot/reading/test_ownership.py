@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,37 @@ def test_stranger_who_owns_any_part_makes_a_run_watched_only(tmp_path: Path, par
     give_away(run.layout.root / part)
     assert f"owned by uid {STRANGER}" in why(run, tmp_path)
     assert why(run, tmp_path, OwnerCheck.OFF) == ""
+
+
+def gone_after_a_look(run: WrittenRun, root: Path) -> str:
+    """Why a run is watched only that was looked at before its directory went."""
+    reader = RunReader(run.layout.root, first_seen_ts=START_TS, ownership=Ownership(root=root))
+    reader.read(START_TS)
+    shutil.rmtree(run.layout.root)
+    view = reader.read(START_TS + 1)
+    assert view.record is not None
+    return view.watched_only
+
+
+def test_own_run_whose_directory_is_gone_is_still_acted_upon(tmp_path: Path) -> None:
+    """It can be taken back from its copies."""
+    assert gone_after_a_look(planted(tmp_path), tmp_path) == ""
+    assert gone_after_a_look(planted(tmp_path / "disk" / "runs"), tmp_path / "disk") == ""
+
+
+def test_run_that_was_watched_only_stays_so_when_its_directory_is_gone(tmp_path: Path) -> None:
+    run = planted(tmp_path)
+    run.layout.root.chmod(0o777)
+    assert "everybody may write" in gone_after_a_look(run, tmp_path)
+
+
+def test_surroundings_of_a_directory_that_is_gone_are_judged(tmp_path: Path) -> None:
+    run = planted(tmp_path / "team")
+    reader = RunReader(run.layout.root, first_seen_ts=START_TS, ownership=Ownership(root=tmp_path))
+    reader.read(START_TS)
+    shutil.rmtree(run.layout.root)
+    (tmp_path / "team").chmod(0o777)
+    assert "everybody may write" in reader.read(START_TS + 1).watched_only
 
 
 @as_root

@@ -218,6 +218,30 @@ def test_a_new_level_of_the_loss_is_no_spike_for_long() -> None:
     assert [watch.is_spike(9.0) for _ in range(6)] == [True, True, True, False, False, False]
 
 
+def test_level_that_two_losses_have_reached_is_no_spike() -> None:
+    """Batches of two images of which some hold no object: a loss of 0.2 mostly, of 8 now and then."""
+    watch = SpikeWatch()
+    losses = [8.0 + (index % 3) if index % 12 == 5 else 0.2 + (index % 5) * 0.01 for index in range(300)]
+    assert not any(watch.is_spike(loss) for loss in losses)
+    assert watch.is_spike(80.0)
+    once = SpikeWatch()
+    assert not any(once.is_spike(9.0 if index == 5 else 0.2 + (index % 5) * 0.01) for index in range(100))
+    assert once.is_spike(9.0), "one of them may have been a spike"
+
+
+def test_watch_that_goes_on_from_its_record_judges_as_the_one_that_went_on() -> None:
+    draw = random.Random(7)
+    losses = [abs(draw.gauss(3, 1)) * (9 if draw.random() < 0.03 else 1) for _ in range(600)]
+    whole = SpikeWatch()
+    judged = [whole.is_spike(loss) for loss in losses]
+    assert any(judged)
+    for cut in range(0, 600, 37):
+        before, after = SpikeWatch(), SpikeWatch()
+        found = [before.is_spike(loss) for loss in losses[:cut]]
+        after.load(before.as_record())
+        assert found + [after.is_spike(loss) for loss in losses[cut:]] == judged
+
+
 def test_the_first_losses_of_a_run_are_no_spikes() -> None:
     watch = SpikeWatch()
     assert not any(watch.is_spike(loss) for loss in (1.0, 50.0, 1.0, 80.0))

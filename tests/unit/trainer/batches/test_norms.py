@@ -43,6 +43,14 @@ def test_a_falling_warm_up_is_quiet() -> None:
     assert not any(history.note(norm) for norm in norms)
 
 
+def test_height_that_was_reached_twice_lately_is_no_growth() -> None:
+    """Batches of which some hold no object at all."""
+    history = NormHistory()
+    norms = [12.0 if step % 30 in {3, 9} else 0.2 for step in range(1000)]
+    assert [step for step, norm in enumerate(norms) if history.note(norm)] == []
+    assert history.note(145.0) is not None
+
+
 def test_growth_too_slow_for_the_median_shows_in_the_trend() -> None:
     history = NormHistory()
     assert noisy(history, 1000, 0.0) == 0

@@ -16,6 +16,7 @@ from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
 from trainmaster.trainer.cli.main import main
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.copies.copying import DIGEST, FILES, Copying, copies_in
+from trainmaster.trainer.copies.held import Held, held_of
 from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, below, has_password, shown, shown_within
 from trainmaster.trainer.copies.taking_back import take_back, take_back_if_lost
 
@@ -205,6 +206,39 @@ def test_nothing_is_taken_back_where_nothing_is_lost_or_copied(run: Attested, pl
         run.epoch(1)
         copied(run, place)
     assert take_back_if_lost(run.layout.root, {} if lacks == "a place" else {"COPY_TO": place}) is None
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["the run is there", "the run is gone"])
+def test_what_its_copies_hold_is_told_with_the_way_back_and_nothing_is_touched(
+    run: Attested, place: str, capsys: pytest.CaptureFixture[str], *, gone: bool
+) -> None:
+    run.epoch(1)
+    run.epoch(2)
+    copied(run, place)
+    if gone:
+        shutil.rmtree(run.layout.root)
+    assert main(["copy", str(run.layout.root), f"to={place}", "--list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["files"], found["epoch"]) == (4, 2)
+    where = folder_of(run, place)
+    assert found["command"] == f"trainmaster resume {where.url} into={run.layout.root}"
+    assert run.layout.root.exists() is not gone
+
+
+def test_way_back_to_copies_behind_a_password_does_not_hold_it(run: Attested) -> None:
+    held = Held(url="ftp://me:pw@host/night", shown="x", root=run.layout.root, num_files=1, epoch=1, ts=1.0)
+    assert held.command == f"COPY_TO=... trainmaster resume {run.layout.root}"
+
+
+def test_copies_of_another_run_or_none_are_no_way_back(run: Attested, place: str, tmp_path: Path) -> None:
+    with pytest.raises(CopyError, match="no copies"):
+        held_of(run.layout.root, place)
+    run.epoch(1)
+    copied(run, place)
+    shutil.rmtree(run.layout.root)
+    with pytest.raises(NotOursError):
+        held_of(tmp_path / "elsewhere" / "night", place)
+    assert main(["copy", str(run.layout.root), f"to={below(place, 'nowhere')}", "--list"]) == 1
 
 
 def test_a_new_run_of_an_old_name_takes_nothing_of_the_old_one(run: Attested, place: str, tmp_path: Path) -> None:

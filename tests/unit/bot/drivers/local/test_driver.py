@@ -19,6 +19,7 @@ from trainmaster.bot.drivers.local import driver as local
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.launches import KEY_VARIABLE
 from trainmaster.bot.errors import DriverError
+from trainmaster.trainer.contract import RUN_VARIABLE
 
 Spec = Callable[..., LaunchSpec]
 
@@ -183,6 +184,18 @@ def test_launch_that_is_impossible_says_so_and_can_be_tried_again(
     with pytest.raises(DriverError, match="could not be started"):
         driver.launch(replace(spec(SLEEP), **broken))  # type: ignore[arg-type]
     assert driver.inspect(driver.launch(spec(SLEEP))).status is ProcessStatus.ALIVE
+
+
+def test_nothing_is_made_on_the_mount_point_of_a_disk_that_is_not_there(
+    driver: LocalDriver, spec: Spec, tmp_path: Path
+) -> None:
+    run = tmp_path / "disk" / "runs" / "night"
+    lost = replace(spec(SLEEP), log=run / "guard" / "train.log", env={RUN_VARIABLE: str(run)})
+    with pytest.raises(DriverError, match="is not there"):
+        driver.launch(lost)
+    assert not (tmp_path / "disk").exists()
+    run.parent.mkdir(parents=True)
+    assert driver.inspect(driver.launch(lost)).status is ProcessStatus.ALIVE
 
 
 def test_launched_process_knows_its_key_and_none_of_the_tokens(
