@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from tests.integration.trainer.runs import differences, events, layout_of
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer import guard
 from trainmaster.trainer.__main__ import main
+from trainmaster.trainer.batches.spikes import SpikeWatch
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.data.tracing import SOURCES_KEY
 
@@ -113,6 +116,44 @@ def test_an_exact_run_whose_optimizer_was_chosen_automatically_goes_on_with_that
     assert whole.args.lr0 != overrides["lr0"]
     for resumed, undisturbed in zip(made[0].optimizer.param_groups, whole.optimizer.param_groups, strict=True):
         assert {**resumed, "params": None} == {**undisturbed, "params": None}
+
+
+class EveryFifth(SpikeWatch):
+    """Knows nothing but how many losses it has seen, so that any that it forgets makes another run of this one."""
+
+    def is_spike(self, loss: float) -> bool:
+        self._age += 1
+        return self._age % 5 == 0
+
+
+def test_an_exact_run_judges_spikes_after_a_resume_as_the_one_that_was_not_interrupted(
+    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainmaster.trainer.batches.step_guard.SpikeWatch", EveryFifth)
+    made: list[Any] = []
+
+    class Recorded(GuardedDetectionTrainer):
+        def train(self) -> Any:
+            made.append(self)
+            return super().train()
+
+    class Stopping(GuardedDetectionTrainer):
+        def optimizer_step(self) -> None:
+            if self.guard.position.ni == 9:
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().optimizer_step()
+
+    monkeypatch.setitem(guard.TRAINERS, "detect", Recorded)
+    overrides = settings(epochs=3, exact=True, bad_count=100)
+    with pytest.raises(SystemExit):
+        Stopping(overrides=overrides).train()
+    run = RunLayout(Path(overrides["project"]) / overrides["name"])
+    assert main(["resume", str(run.root)]) == ExitCode.FINISHED
+    whole = GuardedDetectionTrainer(overrides={**overrides, "name": "whole"})
+    whole.train()
+    skipped = [[(one["epoch"], one["batch"]) for one in events(x, "bad_batch")] for x in (run, layout_of(whole))]
+    assert skipped[0] == skipped[1] == [(1, 5), (2, 4), (3, 3)]
+    assert not differences(made[0], whole)
 
 
 def test_samples_name_every_image_they_were_made_of(settings: Callable[..., dict[str, Any]]) -> None:

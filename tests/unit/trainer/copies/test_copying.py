@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from trainmaster.trainer.checkpoints.archive import archive_after
 from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
 from trainmaster.trainer.cli.main import main
-from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.contract import MODULE_ARGV, RunLayout
 from trainmaster.trainer.copies.copying import DIGEST, FILES, Copying, copies_in
 from trainmaster.trainer.copies.held import Held, held_of
 from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, below, has_password, shown, shown_within
@@ -159,6 +162,24 @@ def test_a_broken_copy_is_continued_where_it_broke(
     assert folder.put(run.layout.state_file(1), f"{FILES}/x", expected=row.saved, progress=lambda: left.append(1))
     assert len(left) == -(-(row.bytes - begun) // 1000)
     assert digest_of(part.with_name("x")) == row.saved
+
+
+def test_a_place_that_is_full_is_told_and_the_next_look_copies_the_rest(run: Attested, tmp_path: Path) -> None:
+    """What is full stands for here: no file may grow beyond 2,000 bytes."""
+    (tmp_path / "copies").mkdir()
+    run.save("guard/states/epoch0001.pt", 1, size=1500)
+    run.save("guard/states/epoch0002.pt", 2, size=5000)
+    argv = (sys.executable, *MODULE_ARGV, "copy", str(run.layout.root), f"to={tmp_path / 'copies'}")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+
+    full = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert full.returncode == 1
+    assert "File too large" in full.stderr
+    folder = folder_of(run, str(tmp_path / "copies"))
+    assert "epoch0002.pt" not in {one.row.file.rpartition("/")[2] for one in copies_in(folder)}
+    assert copied(run, str(tmp_path / "copies")) == ["epoch0001.pt", "epoch0002.pt"]
 
 
 def test_a_begun_copy_of_other_bytes_is_begun_anew(run: Attested, tmp_path: Path) -> None:
