@@ -135,7 +135,10 @@ class Deaths:
         if why := self._hands_off(view, death):
             return why
         seen = start.note(going_on.SEEN_CAUSE)
-        other = seen is not None and death.cause.value != seen
+        forgotten = (
+            death.cause is DeathCause.UNKNOWN and not death.error
+        )  # by its cluster: no evidence against the rest
+        other = seen is not None and death.cause.value != seen and not forgotten
         return death.cause.text if other and death.kind is not DeathClass.TRANSIENT else ""
 
     def notice(self, view: RunView) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,53 +174,6 @@ async def test_start_by_hand_during_the_pause_is_left_alone(tmp_path: Path) -> N
     await world.operations.settle()
     assert world.launches() == []
     assert starts(world)[0].state is OperationState.VOIDED
-
-
-def _gave_up(world: PaperWorld) -> None:
-    replace_json(world.run.layout.run_json, {**world.run.record(), "state": "gave_up"})
-
-
-def _finished(world: PaperWorld) -> None:
-    replace_json(world.run.layout.run_json, {**world.run.record(), "state": "finished"})
-
-
-def _silenced(world: PaperWorld) -> None:
-    world.looks.deaths.silenced = lambda run, _: run == RUN
-
-
-def _code(world: PaperWorld) -> None:
-    crashes(world, "KeyError: 'nc'")
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [(_gave_up, "its guard gave up"), (_code, "comes again"), (_finished, "has finished"), (_silenced, "silenced")],
-)
-async def test_what_comes_out_during_the_pause_prevents_the_start(
-    tmp_path: Path, changes: Callable[[PaperWorld], None], why: str
-) -> None:
-    """A record on a network disk may come seconds after the death that it explains."""
-    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
-    dies(world)
-    await notice(world)
-    changes(world)
-    await world.operations.settle()
-    assert world.launches() == []
-    (operation,) = starts(world)
-    assert operation.state is OperationState.VOIDED
-    assert why in operation.problem
-    await look(world)
-    assert world.launches() == [], "nor at the next look"
-
-
-async def test_transient_cause_that_turns_out_to_be_another_one_is_one_start(tmp_path: Path) -> None:
-    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
-    dies(world)
-    await notice(world)
-    crashes(world, "RuntimeError: CUDA error: an illegal memory access was encountered")
-    await world.operations.settle()
-    await look(world)
-    assert len(world.launches()) == 1
 
 
 async def test_three_starts_for_one_cause_then_people_are_asked(world: PaperWorld) -> None:

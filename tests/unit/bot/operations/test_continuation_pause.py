@@ -1,0 +1,89 @@
+"""What comes out between a death and the start that follows it by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bot.operations.paper import PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+from tests.unit.bot.operations.test_continuation import AUTO, a_world, crashes, dies, look, notice, starts
+from trainmaster.bot.core.decisions.operation import OperationState
+from trainmaster.bot.core.run.death import DeathCause, death_of
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
+from trainmaster.trainer.contract import replace_json
+
+
+def _gave_up(world: PaperWorld) -> None:
+    replace_json(world.run.layout.run_json, {**world.run.record(), "state": "gave_up"})
+
+
+def _finished(world: PaperWorld) -> None:
+    replace_json(world.run.layout.run_json, {**world.run.record(), "state": "finished"})
+
+
+def _silenced(world: PaperWorld) -> None:
+    world.looks.deaths.silenced = lambda run, _: run == RUN
+
+
+def _odd(world: PaperWorld) -> None:
+    crashes(world, "RuntimeError: odd")
+
+
+def _code(world: PaperWorld) -> None:
+    crashes(world, "KeyError: 'nc'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (_gave_up, "its guard gave up"),
+        (_code, "comes again"),
+        (_odd, "not known"),
+        (_finished, "has finished"),
+        (_silenced, "silenced"),
+    ],
+)
+async def test_what_comes_out_during_the_pause_prevents_the_start(
+    tmp_path: Path, changes: Callable[[PaperWorld], None], why: str
+) -> None:
+    """A record on a network disk may come seconds after the death that it explains."""
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
+    dies(world)
+    await notice(world)
+    changes(world)
+    await world.operations.settle()
+    assert world.launches() == []
+    (operation,) = starts(world)
+    assert operation.state is OperationState.VOIDED
+    assert why in operation.problem
+    await look(world)
+    assert world.launches() == [], "nor at the next look"
+
+
+async def test_transient_cause_that_turns_out_to_be_another_one_is_one_start(tmp_path: Path) -> None:
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
+    dies(world)
+    await notice(world)
+    crashes(world, "RuntimeError: CUDA error: an illegal memory access was encountered")
+    await world.operations.settle()
+    await look(world)
+    assert len(world.launches()) == 1
+
+
+async def test_job_that_its_cluster_forgets_during_the_pause_is_no_other_cause(tmp_path: Path) -> None:
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
+    dies(world)
+    await notice(world)
+    start, view = world.operations.open(RUN), world.runs.all()[0]
+    assert start is not None
+    record = RunRecord.parse({**world.run.record(), "job": {"id": "3"}})
+    forgotten = replace(view, record=record, process=ProcessFact(status=ProcessStatus.GONE, ts=0.0))
+    death = death_of(forgotten)
+    assert death is not None
+    assert death.cause is DeathCause.UNKNOWN
+    assert world.looks.deaths.why_no_longer(forgotten, start) == ""
+    await world.operations.settle()
