@@ -68,7 +68,7 @@ def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...
         Finding(
             run=view.run,
             check=CheckName.LOSS_TREND,
-            key=f"attempt{view.attempt}",
+            key="loss",  # of the run's epochs, whichever attempt trained them: a resume makes no news of it
             severity=Severity.WARNING,
             nature=Nature.CONDITION,
             ts=now,

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import psutil
 
-from tests.bench.bad_days.reckoning import Reckoned, reckon
+from tests.bench.bad_days.reckoning import Reckoned, own_alarms, reckon
 from tests.bench.bad_days.scenario import ASKS_A_PERSON, EPOCH_S, OF_THE_BATCH, Planned, scenario
 from tests.bench.bad_days.worlds import Kind, Tale, World
 
@@ -61,13 +61,13 @@ def _compared(asked: argparse.Namespace, root: Path) -> int:
     )
     for one in plan:
         print(f"  batch {one.batch:5}: {one.fault}")
-    whole, epoch_s = _undisturbed(root, plan, sizes)
+    whole, epoch_s, own = asyncio.run(_undisturbed(root, plan, sizes))
     sizes |= {"epoch_s": epoch_s, "snapshot_s": epoch_s / SNAPSHOTS_AN_EPOCH}
     print(f"undisturbed: {epoch_s:.1f} s an epoch here; a state every {sizes['snapshot_s']:.2f} s\n", flush=True)
     found = []
     worlds = [World(Kind(name), root / name, root, plan, sizes) for name in asked.worlds.split(",")]
     for world, tale in zip(worlds, asyncio.run(_played(worlds)), strict=True):
-        found.append(reckon(tale, world.folder, plan))
+        found.append(reckon(tale, world.folder, plan, own))
         print(_text(found[-1]), flush=True)
         if world.kind is not Kind.STOCK and tale.finished:
             same = _same_bits(whole, world.layout.state_file(asked.epochs))
@@ -87,22 +87,22 @@ async def _played(worlds: Sequence[World]) -> list[Tale]:
     return list(await asyncio.gather(*(world.play(limit_s=LIMIT_S) for world in worlds)))
 
 
-def _undisturbed(root: Path, plan: Sequence[Planned], sizes: dict[str, Any]) -> tuple[Path, float]:
-    """The run that has the bad batches and nothing else: its last state, and how long an epoch takes here."""
+async def _undisturbed(
+    root: Path, plan: Sequence[Planned], sizes: dict[str, Any]
+) -> tuple[Path, float, frozenset[str]]:
+    """The run that has the bad batches and nothing else: its last state, how long an epoch takes here, and what the
+    bot calls people for in it."""
     of_batch = [one for one in plan if one.fault in OF_THE_BATCH]
     more = {"bad_streak": 1000, "bad_count": 1000}
     world = World(Kind.AUTO, root / "undisturbed", root, of_batch, {**sizes, "more": more})
-    world.begin()
-    assert world._loop is not None
-    code = world._loop.wait()
+    code = await world.play_undisturbed()
     if code:
         raise RuntimeError((world.folder / "trainer.out").read_text(errors="replace")[-2000:])
     rows = [line.split() for line in (world.folder / "trained.log").read_text().splitlines()]
     first = {int(batch) // sizes["batches"]: float(ts) for ts, _, batch in reversed(rows)}
     starts = [first[epoch] for epoch in sorted(first)]
-    return world.layout.state_file(sizes["epochs"]), statistics.median(
-        after - before for before, after in itertools.pairwise(starts)
-    )
+    took_s = statistics.median(after - before for before, after in itertools.pairwise(starts))
+    return world.layout.state_file(sizes["epochs"]), took_s, own_alarms(world.folder)
 
 
 def _same_bits(left: Path, right: Path) -> bool:
@@ -125,6 +125,7 @@ def _text(one: Reckoned) -> str:
             f"  bad batches skipped: {one.skipped}; a person was needed {len(one.persons)} times"
             + (f": {', '.join(one.persons)}" if one.persons else ""),
             f"  false alarms: {', '.join(one.false_alarms) or 'none'}; late: {', '.join(one.late) or 'none'}",
+            f"  of the training itself, undisturbed too: {', '.join(one.own_alarms) or 'none'}",
         )
     )
 
@@ -136,12 +137,12 @@ def _table(found: Sequence[Reckoned], seed: int) -> str:
             f"\n{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, "
             f"{memory:.0f} GiB, load {os.getloadavg()[2]:.0f}, Python {platform.python_version()}, seed {seed}"
         ),
-        "| world | productive | lost of ten days | batches lost | a person needed | false alarms | alerts late |",
+        "| world | productive | lost of ten days | batches lost | a person needed | alarms: false, own | alerts late |",
         "|---|---|---|---|---|---|---|",
     ]
     rows += [
         f"| {one.kind} | {100 * one.share:.2f} % | {one.lost_s / 3600:.1f} h | {one.skipped} skipped, {one.retrained} "
-        f"again | {len(one.persons)} | {len(one.false_alarms)} | {len(one.late)} |"
+        f"again | {len(one.persons)} | {len(one.false_alarms)} and {len(one.own_alarms)} | {len(one.late)} |"
         for one in found
     ]
     return "\n".join(rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -46,6 +48,27 @@ def test_what_is_lost_is_its_share_of_an_epoch_and_every_second_without_training
     assert (found.retrained, found.skipped, found.down_s) == (3, 1, 30.0)
     assert found.lost_s == 3 * EPOCH_S / 10 + 30.0 + 1800.0
     assert found.share == 2 * EPOCH_S / (2 * EPOCH_S + found.lost_s)
+
+
+def test_alarm_that_the_undisturbed_run_has_too_is_the_trainings_own(tmp_path: Path) -> None:
+    (tmp_path / "trained.log").write_text("1.0 1 0\n", encoding="utf-8")
+    (tmp_path / "runs" / "tenbad").mkdir(parents=True)
+    (tmp_path / "state").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "trainmaster.sqlite3")) as database:
+        database.execute("CREATE TABLE alerts (check_name, severity, fingerprint, since_ts, told_ts)")
+        database.execute("CREATE TABLE operations (created_ts)")
+        for check, severity, key in (
+            ("loss_spike", "warning", "attempt2/epoch3"),
+            ("loss_spike", "warning", "attempt2/epoch9"),
+            ("process_died", "critical", "attempt1"),
+            ("epoch_finished", "info", "attempt1/epoch1"),
+        ):
+            database.execute("INSERT INTO alerts VALUES (?, ?, ?, 0, 0)", (check, severity, f"run/{check}/{key}"))
+        database.commit()
+    tale = Tale(kind=Kind.AUTO, batches=1, epochs=1)
+    found = reckon(tale, tmp_path, [], frozenset({"loss_spike (warning) epoch3"}))
+    assert found.false_alarms == ("loss_spike (warning) epoch9",)
+    assert found.own_alarms == ("loss_spike (warning) epoch3",)
 
 
 def test_a_run_that_never_ends_has_lost_what_it_did_not_train(tmp_path: Path) -> None:

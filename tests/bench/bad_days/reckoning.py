@@ -51,6 +51,9 @@ class Reckoned:
     batches: int
     persons: tuple[str, ...]
     false_alarms: tuple[str, ...]
+    """What no fault explains and the undisturbed run does not have."""
+    own_alarms: tuple[str, ...]
+    """What no fault explains and the undisturbed run has, too: the training is so."""
     late: tuple[str, ...]
 
     @property
@@ -64,8 +67,8 @@ class Reckoned:
         return self.ideal_s / (self.ideal_s + self.lost_s)
 
 
-def reckon(tale: Tale, folder: Path, plan: Sequence[Planned]) -> Reckoned:
-    """What ``tale`` cost."""
+def reckon(tale: Tale, folder: Path, plan: Sequence[Planned], own: frozenset[str] = frozenset()) -> Reckoned:
+    """What ``tale`` cost; ``own`` are the :func:`own_alarms` of the undisturbed run."""
     lines = [line.split() for line in (folder / "trained.log").read_text(encoding="utf-8").splitlines()]
     rows = [(float(ts), int(pid), int(batch)) for ts, pid, batch in lines]
     done = {batch for _, _, batch in rows}
@@ -75,7 +78,8 @@ def reckon(tale: Tale, folder: Path, plan: Sequence[Planned]) -> Reckoned:
         if after[1] != before[1] or after[0] - before[0] > PACE_S
     )
     missing = tale.batches * tale.epochs - len(done)
-    false, late = ((), ()) if tale.kind is Kind.STOCK else _alerts(tale, folder, plan)
+    late = () if tale.kind is Kind.STOCK else _late(tale, folder, plan)
+    unexplained = () if tale.kind is Kind.STOCK else _unexplained(folder)
     return Reckoned(
         kind=tale.kind,
         finished=tale.finished,
@@ -86,7 +90,8 @@ def reckon(tale: Tale, folder: Path, plan: Sequence[Planned]) -> Reckoned:
         ideal_s=EPOCH_S * tale.epochs,
         batches=tale.batches,
         persons=tuple(tale.persons),
-        false_alarms=false,
+        false_alarms=tuple(one for one in unexplained if one not in own),
+        own_alarms=tuple(one for one in unexplained if one in own),
         late=late,
     )
 
@@ -99,14 +104,27 @@ def _skipped(folder: Path) -> set[tuple[int, int]]:
     return {(one["epoch"], one["batch"]) for one in rows if one["kind"] == "bad_batch" and one["action"] == "skipped"}
 
 
-def _alerts(tale: Tale, folder: Path, plan: Sequence[Planned]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def own_alarms(folder: Path) -> frozenset[str]:
+    """What the bot called people for without a fault of the scenario, in the world in ``folder``."""
+    return frozenset(_unexplained(folder))
+
+
+def _unexplained(folder: Path) -> tuple[str, ...]:
+    """By check, severity and epoch, whichever attempt it was."""
     with contextlib.closing(sqlite3.connect(folder / "state" / "trainmaster.sqlite3")) as database:
-        rows = database.execute("SELECT check_name, severity, since_ts, told_ts FROM alerts").fetchall()
-        begun = [ts for (ts,) in database.execute("SELECT created_ts FROM operations")]
+        rows = database.execute("SELECT check_name, severity, fingerprint FROM alerts").fetchall()
     asked_for = NO_FAULT.union(*TOLD_BY.values())
-    false = tuple(
-        f"{check} ({severity})" for check, severity, _, told in rows if severity in CALLS and check not in asked_for
+    return tuple(
+        f"{check} ({severity}) {' '.join(one for one in key.split('/')[2:] if one.startswith('epoch'))}".strip()
+        for check, severity, key in rows
+        if severity in CALLS and check not in asked_for
     )
+
+
+def _late(tale: Tale, folder: Path, plan: Sequence[Planned]) -> tuple[str, ...]:
+    with contextlib.closing(sqlite3.connect(folder / "state" / "trainmaster.sqlite3")) as database:
+        rows = database.execute("SELECT check_name, since_ts, told_ts FROM alerts").fetchall()
+        begun = [ts for (ts,) in database.execute("SELECT created_ts FROM operations")]
     late = []
     away_from, away_to = tale.outage
     for one in plan:
@@ -114,9 +132,9 @@ def _alerts(tale: Tale, folder: Path, plan: Sequence[Planned]) -> tuple[tuple[st
         if at is None or one.fault not in TOLD_BY:
             continue
         allowed = at + LATE_S + (away_to - away_from if away_from <= at + LATE_S and at <= away_to else 0.0)
-        told = [told for check, _, since, told in rows if check in TOLD_BY[one.fault] and since >= at - 2.0 and told]
+        told = [told for check, since, told in rows if check in TOLD_BY[one.fault] and since >= at - 2.0 and told]
         if one.fault in ENDS_THE_TRAINER:  # a start by itself has a message of its own, in place of the alert
             told += [ts for ts in begun if ts >= at]
         if not told or min(told) > allowed:
             late.append(f"{one.fault}" + (f": {min(told) - at:.0f} s" if told else ": never"))
-    return false, tuple(late)
+    return tuple(late)

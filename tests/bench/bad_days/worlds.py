@@ -78,7 +78,6 @@ class World:
         self._sizes = sizes
         self._dead_since: float | None = None
         self._asked = False
-        self._hung = False
         self._last_line_ts = time.time()
         self._loop: subprocess.Popen[bytes] | None = None
         self._failures = 0
@@ -128,6 +127,22 @@ class World:
                 cwd=self.folder, env=process_environment(self.folder), stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
+
+    async def play_undisturbed(self) -> int:
+        """The training alone, watched by a bot, to its end; its exit code."""
+        slack = await StrictSlack.start()
+        bot = LivingBot(self.folder, slack, **HANG_LIMITS)
+        try:
+            await bot.start()
+            self.begin()
+            assert self._loop is not None
+            code = await asyncio.to_thread(self._loop.wait)
+            await asyncio.sleep(5.0)  # the last alerts are told
+            return code
+        finally:
+            await bot.stop()
+            await slack.close()
+            self._end_all()
 
     async def play(self, *, limit_s: float) -> Tale:
         """The scenario, from the first batch to the last, or until ``limit_s`` are over."""
@@ -180,9 +195,6 @@ class World:
             if not self._hangs(alive):
                 self._asked = False
                 return
-            if not self._hung:
-                self._hung = True
-                self.tale.waited_s += HANG_LONGER_S
             if not self._asked and (self.kind is Kind.ASK or time.time() - self._last_line_ts > GIVE_UP_ON_BOT_S):
                 self._asked = True
                 self._person("a hang")
@@ -296,6 +308,9 @@ class World:
     def _note_happened(self) -> None:
         marks = (path for path in (self.folder / "happened").iterdir() if path.name.isdigit())
         self.tale.happened = {int(path.name): path.stat().st_mtime for path in marks}
+        hung = any(one.fault is Fault.HANG and one.number in self.tale.happened for one in self._plan)
+        if hung and self.kind is not Kind.STOCK:
+            self.tale.waited_s += HANG_LONGER_S
 
     def _trainers(self) -> list[psutil.Process]:
         found = []

@@ -281,6 +281,15 @@ def test_the_low_loss_of_a_warm_up_that_finds_no_box_is_no_measure(written: Writ
     assert "loss_trend" in _found(look(), 100)
 
 
+def test_a_resume_makes_no_news_of_a_loss_that_rests(written: WrittenRun, look: Look) -> None:
+    _epochs(written, [5.0, 4.0, 3.0, *[3.1] * 6])
+    before = _found(look(), 100)["loss_trend"]
+    written.attempt = 2
+    written.record()
+    written.beat(70, epoch=10, batch=5)
+    assert _found(look(), 100)["loss_trend"].fingerprint == before.fingerprint
+
+
 def test_a_better_validation_outweighs_a_loss_that_rests(written: WrittenRun, look: Look) -> None:
     _epochs(written, STUCK, fitness=[0.1, 0.2, 0.3, 0.3, 0.31, 0.3, 0.3, 0.3])
     assert "loss_trend" not in _found(look(), 100)
