@@ -119,8 +119,9 @@ def _text(one: Reckoned) -> str:
         (
             f"{one.kind}: {100 * one.share:.2f} % productive" + ("" if one.finished else ", NOT FINISHED"),
             (
-                f"  training done again: {one.retrained} batches = {one.retrained / one.batches * EPOCH_S:,.0f} s; not "
-                f"training: {one.down_s:,.0f} s; waiting for people and longer limits: {one.waited_s:,.0f} s"
+                f"  training done again: {one.retrained} batches and half of {one.cut} = "
+                f"{(one.retrained + one.cut / 2) / one.batches * EPOCH_S:,.0f} s; not training: {one.down_s:,.0f} s; "
+                f"waiting for people and longer limits: {one.waited_s:,.0f} s"
             ),
             f"  bad batches skipped: {one.skipped}; a person was needed {len(one.persons)} times"
             + (f": {', '.join(one.persons)}" if one.persons else ""),

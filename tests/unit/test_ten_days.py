@@ -6,13 +6,14 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.bench.bad_days.reckoning import reckon
-from tests.bench.bad_days.scenario import BAD_FOR, EPOCH_S, TIMES, scenario
+from tests.bench.bad_days.scenario import BAD_FOR, EPOCH_S, TIMES, Fault, Planned, scenario
 from tests.bench.bad_days.worlds import Kind, Tale
 from trainmaster.trainer.contract import RunLayout
 
@@ -48,6 +49,14 @@ def test_what_is_lost_is_its_share_of_an_epoch_and_every_second_without_training
     assert (found.retrained, found.skipped, found.down_s) == (3, 1, 30.0)
     assert found.lost_s == 3 * EPOCH_S / 10 + 30.0 + 1800.0
     assert found.share == 2 * EPOCH_S / (2 * EPOCH_S + found.lost_s)
+    plan = [Planned(number=1, batch=13, fault=Fault.KILL), Planned(number=2, batch=15, fault=Fault.PREEMPTED)]
+    cut = reckon(replace(tale, happened={1: 13.0, 2: 15.0}), tmp_path, plan)
+    assert (cut.cut, cut.lost_s) == (2, found.lost_s + EPOCH_S / 10), "half of a batch each: a kill asks nobody"
+    (tmp_path / "state").mkdir()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "trainmaster.sqlite3")) as database:
+        database.execute("CREATE TABLE alerts (check_name, severity, fingerprint, since_ts, told_ts)")
+        database.execute("CREATE TABLE operations (created_ts)")
+    assert reckon(replace(tale, kind=Kind.AUTO, happened={1: 13.0, 2: 15.0}), tmp_path, plan).cut == 1
 
 
 def test_alarm_that_the_undisturbed_run_has_too_is_the_trainings_own(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ class Reckoned:
     kind: Kind
     finished: bool
     retrained: int
+    cut: int
+    """Ends without a state saved at the end: here between two batches, anywhere within one in a real run."""
     skipped: int
     down_s: float
     waited_s: float
@@ -58,8 +60,9 @@ class Reckoned:
 
     @property
     def lost_s(self) -> float:
-        """Training that was done again or not done yet, and everything that was no training."""
-        return self.retrained / self.batches * EPOCH_S + self.down_s + self.waited_s
+        """Training that was done again or not done yet, half a batch for each end that cut one, and everything that was
+        no training."""
+        return (self.retrained + self.cut / 2) / self.batches * EPOCH_S + self.down_s + self.waited_s
 
     @property
     def share(self) -> float:
@@ -84,6 +87,7 @@ def reckon(tale: Tale, folder: Path, plan: Sequence[Planned], own: frozenset[str
         kind=tale.kind,
         finished=tale.finished,
         retrained=len(rows) - len(done) + missing,
+        cut=sum(one.fault in _cuts(tale.kind) for one in plan if one.number in tale.happened),
         skipped=len(_skipped(folder)),
         down_s=down_s,
         waited_s=tale.waited_s,
@@ -102,6 +106,11 @@ def _skipped(folder: Path) -> set[tuple[int, int]]:
         return set()
     rows = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
     return {(one["epoch"], one["batch"]) for one in rows if one["kind"] == "bad_batch" and one["action"] == "skipped"}
+
+
+def _cuts(kind: Kind) -> frozenset[Fault]:
+    """Which faults end the trainer in the middle of a batch: guarded, one that is asked to end saves first."""
+    return ENDS_THE_TRAINER - (frozenset() if kind is Kind.STOCK else {Fault.PREEMPTED, Fault.LIMIT}) - {Fault.STORM}
 
 
 def own_alarms(folder: Path) -> frozenset[str]:
