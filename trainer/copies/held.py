@@ -21,7 +21,7 @@ from trainmaster.trainer.copies.place import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class HeldCopies:
     """Copies of the run in ``root``. ``epoch`` and ``ts`` are of the newest file."""
 
     url: str
@@ -39,7 +39,7 @@ class Held:
         return f"trainmaster resume {shlex.quote(self.url)} into={shlex.quote(str(self.root))}"
 
 
-def held_of(root: Path, place: str) -> Held:
+def held_of(root: Path, place: str) -> HeldCopies:
     """What is held of the run that is, or was, in ``root``.
 
     Raises:
@@ -61,7 +61,7 @@ def held_of(root: Path, place: str) -> Held:
     if not copies:
         raise CopyError(f"{folder.shown} holds no copy that was finished")
     newest = copies[-1].row
-    return Held(
+    return HeldCopies(
         url=folder.url,
         shown=folder.shown,
         root=root,

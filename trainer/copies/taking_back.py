@@ -78,7 +78,7 @@ def take_back(place: str, *, into: Path | None = None) -> TakenBack:
         raise CopyError(f"{folder.shown} holds no copies of a run (it has no {OWNER_NAME})")
     root = (into or Path(str(owner.get("root")))).resolve()
     if into is None and not root.parent.is_dir():
-        raise ArgumentsError(f"{root.parent}, where the run was, is not there", f"resume {folder.shown} {INTO}=RUN_DIR")
+        raise _nowhere(root, folder)
     layout = RunLayout(root)
     own = (read_json(layout.guard / "copy_id.json") or {}).get("id")
     if own != owner.get("id") and (own is not None or layout.run_json.exists()):  # one that never had copies
@@ -107,7 +107,13 @@ def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | Non
     owner = folder.read_record(OWNER_NAME)
     if owner is None or (layout.run_json.exists() and (read_json(layout.guard / "copy_id.json") or {}) == {}):
         return None
+    if not root.parent.is_dir():  # never made: its disk may not be mounted
+        raise _nowhere(root, folder)
     return take_back(folder.url, into=root)
+
+
+def _nowhere(root: Path, folder: Folder) -> ArgumentsError:
+    return ArgumentsError(f"{root.parent}, where the run was, is not there", f"resume {folder.shown} {INTO}=RUN_DIR")
 
 
 def _current(copies: list[Copied]) -> list[Copied]:

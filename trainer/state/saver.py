@@ -58,7 +58,7 @@ class Moment:
 
     @classmethod
     def of(cls, position: Position, running: RunningLoss, step: StepGuard, *, counts: dict[str, Any]) -> Moment:
-        """The present one."""
+        """What a state that is saved now says of them."""
         return cls(position=position, running=running.as_record(), counts=counts, spikes=step.batches.spikes)
 
 

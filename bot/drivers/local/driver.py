@@ -313,14 +313,16 @@ class LocalDriver:
 
 
 def refuse_unmounted(spec: LaunchSpec) -> None:
-    """The folder that the run's directory is, or was, in is there. It is never made: the disk that it belongs to may
-    not be mounted, and what is written to its mount point is lost behind it.
+    """The folder that the run's directory is, or was, in is there, if the log is to lie below it. It is never made: the
+    disk that it belongs to may not be mounted, and what is written to its mount point is lost behind it.
 
     Raises:
         DriverError: it is not.
     """
     directory = spec.env.get(RUN_VARIABLE)
-    if directory is not None and not (parent := Path(directory).parent).is_dir():
+    if directory is None or not spec.log.is_relative_to(directory):
+        return
+    if not (parent := Path(directory).parent).is_dir():
         raise DriverError(
             "launch-failed", f"{parent}, where the run was, is not there.", "is its disk mounted? nothing was started"
         )

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from tests.unit.trainer.copies.written import Attested
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.archive import archive_after
 from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
 from trainmaster.trainer.cli.main import main
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout
 from trainmaster.trainer.copies.copying import DIGEST, FILES, Copying, copies_in
-from trainmaster.trainer.copies.held import Held, held_of
+from trainmaster.trainer.copies.held import HeldCopies, held_of
 from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, below, has_password, shown, shown_within
 from trainmaster.trainer.copies.taking_back import take_back, take_back_if_lost
 
@@ -247,7 +248,7 @@ def test_what_its_copies_hold_is_told_with_the_way_back_and_nothing_is_touched(
 
 
 def test_way_back_to_copies_behind_a_password_does_not_hold_it(run: Attested) -> None:
-    held = Held(url="ftp://me:pw@host/night", shown="x", root=run.layout.root, num_files=1, epoch=1, ts=1.0)
+    held = HeldCopies(url="ftp://me:pw@host/night", shown="x", root=run.layout.root, num_files=1, epoch=1, ts=1.0)
     assert held.command == f"COPY_TO=... trainmaster resume {run.layout.root}"
 
 
@@ -260,6 +261,15 @@ def test_copies_of_another_run_or_none_are_no_way_back(run: Attested, place: str
     with pytest.raises(NotOursError):
         held_of(tmp_path / "elsewhere" / "night", place)
     assert main(["copy", str(run.layout.root), f"to={below(place, 'nowhere')}", "--list"]) == 1
+
+
+def test_nothing_is_taken_back_onto_the_mount_point_of_a_disk_that_is_not_there(run: Attested, place: str) -> None:
+    run.epoch(1)
+    copied(run, place)
+    shutil.rmtree(run.layout.root.parent)
+    with pytest.raises(ArgumentsError, match="where the run was, is not there"):
+        take_back_if_lost(run.layout.root, {"COPY_TO": place})
+    assert not run.layout.root.parent.exists()
 
 
 def test_a_new_run_of_an_old_name_takes_nothing_of_the_old_one(run: Attested, place: str, tmp_path: Path) -> None:
