@@ -56,7 +56,7 @@ class Place:
             host=self._look,
             environment=lambda _: self.environment,
             holders=self.holders,  # type: ignore[arg-type]
-            timeout_s=0.2,
+            timeout_s=1.0,
             devices=folder / "dev",
         )
 
