@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,13 +10,14 @@ from trainmaster.bot.alerting.card import line_key
 from trainmaster.bot.alerting.compose import compose_alert
 from trainmaster.bot.alerting.compose_group import Group, as_one, compose_group, compose_pages, title_of
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
-from trainmaster.bot.alerting.silence import silencing
+from trainmaster.bot.alerting.silence import asked_for_quiet, silencing
 from trainmaster.bot.alerting.stores import AlertOutbox, Groups
 from trainmaster.bot.alerting.together import ALONE, Together, checks_beside, together
 from trainmaster.bot.core.alerts.alert import Alert, card_key
 from trainmaster.bot.core.alerts.alert_record import AlertRecord, severity_rank
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.check_name import AnyCheck
 from trainmaster.bot.core.conversation.message import Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 
@@ -100,6 +101,20 @@ class GroupMessages:
         if record is None:
             return None
         return record.alert if group is None else as_one(group)
+
+    def told_together(self, fingerprint: str) -> tuple[Alert, ...]:
+        """Every alert that is told in the message of this one, itself first; empty when there never was one."""
+        record, group = self._records.get(fingerprint), self.of(fingerprint)
+        return group.all if group is not None else (record.alert,) if record is not None else ()
+
+    def asked_for_quiet(self, run: str, checks: Collection[AnyCheck], silences: Sequence[Silence]) -> bool:
+        """Whether somebody silenced one of these checks of that very run, all of the run, or the message of many runs
+        in which one of them was told."""
+        if any(asked_for_quiet(run, check, silences) for check in checks):
+            return True
+        messages = {one.fingerprint for one in silences} - {None}
+        told = (one.alert for check in (checks if messages else ()) for one in self._records.told_since(run, check, 0))
+        return any(not messages.isdisjoint({one.fingerprint, one.told_with}) for one in told)
 
     def leads(self, fingerprint: str) -> bool:
         """Whether other alerts are told in its message."""

@@ -13,12 +13,12 @@ from trainmaster.bot.alerting.groups import GroupMessages
 from trainmaster.bot.alerting.inhibit import InhibitReason, inhibit, may_mute
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.outcome import AlertDecision, LookOutcome
-from trainmaster.bot.alerting.silence import Scope, SilenceReason, asked_for_quiet, scope_of, silencing
+from trainmaster.bot.alerting.silence import Scope, SilenceReason, scope_of, silencing
 from trainmaster.bot.alerting.stores import AlertOutbox, AlertRecordStore, Silences
 from trainmaster.bot.alerting.together import checks_beside
 from trainmaster.bot.alerting.track import TrackReason, track
 from trainmaster.bot.core.alerts.alert import Alert, AlertState, card_key
-from trainmaster.bot.core.alerts.alert_record import AlertRecord, severity_rank
+from trainmaster.bot.core.alerts.alert_record import AlertRecord, urgency
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.check_name import AnyCheck, CheckName
@@ -136,7 +136,7 @@ class AlertPipeline:
     ) -> list[AlertDecision]:
         silences = self._silences.active(now) if records else ()
         decisions = []
-        for fingerprint in sorted(records, key=lambda one: _urgency(records[one].alert)):
+        for fingerprint in sorted(records, key=lambda one: urgency(records[one].alert)):
             change = changes.get(fingerprint)
             reason, after = self._decide(
                 records[fingerprint], change, records, silences=silences, now=now, thread=thread
@@ -250,8 +250,7 @@ class AlertPipeline:
 
     def told_together(self, fingerprint: str) -> tuple[Alert, ...]:
         """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
-        group, alert = self._groups.of(fingerprint), self.alert(fingerprint)
-        return group.all if group is not None else (alert,) if alert is not None else ()
+        return self._groups.told_together(fingerprint)
 
     def silenced(self, alert: Alert) -> bool:
         """Whether somebody asked not to hear of it now."""
@@ -259,14 +258,8 @@ class AlertPipeline:
         return silencing(alert, self._silences.active(now), now).silence is not None
 
     def asked_for_quiet(self, run: str, checks: Collection[AnyCheck], now: float) -> bool:
-        """Whether somebody silenced one of these checks of that very run, all of the run, or the message of many runs
-        in which one of them was told."""
-        silences = self._silences.active(now)
-        if any(asked_for_quiet(run, check, silences) for check in checks):
-            return True
-        messages = {one.fingerprint for one in silences} - {None}
-        told = (one.alert for check in (checks if messages else ()) for one in self._records.told_since(run, check, 0))
-        return any(not messages.isdisjoint({one.fingerprint, one.told_with}) for one in told)
+        """As :meth:`GroupMessages.asked_for_quiet` says of it."""
+        return self._groups.asked_for_quiet(run, checks, self._silences.active(now))
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
         """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it. The alert in whose message others are
@@ -391,10 +384,6 @@ class AlertPipeline:
 def _blind(view: RunView, findings: Sequence[Finding]) -> bool:
     unreadable = bool(view.read_errors) and view.state is RunState.UNKNOWN
     return unreadable or any(one.check == CheckName.CHECK_FAILED for one in findings)
-
-
-def _urgency(alert: Alert) -> tuple[int, float]:
-    return -severity_rank(alert.finding.severity), alert.finding.ts
 
 
 def _is_over(alert: Alert, muted: InhibitReason | SilenceReason) -> bool:

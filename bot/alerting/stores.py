@@ -48,6 +48,10 @@ class Bursts(Protocol):
 class Groups(Protocol):
     """Which alerts are told in the message of which other one."""
 
+    def told_since(self, run: str, check: str, since_ts: float) -> Sequence[AlertRecord]:
+        """The alerts of one check on one run whose firing was told since then, oldest first."""
+        ...
+
     def get(self, fingerprint: str) -> AlertRecord | None:
         """The record of one alert."""
         ...

@@ -56,3 +56,8 @@ class Said:
     ts: float
     num_escalations: int
     num_repeats: int
+
+
+def urgency(alert: Alert) -> tuple[int, float]:
+    """By which alerts are told: the worst first, then as they came."""
+    return -severity_rank(alert.finding.severity), alert.finding.ts
