@@ -121,8 +121,9 @@ class RunReader:
         events = self._read_lines(self._events, errors)
         if self._events.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
             view = replace(view, epochs={}, checkpoints=(), notable=(), phases=PhaseTimes())
-        view = fold_events(view, self._known(events, errors))
-        brief = self._glances and _has_been_over(view.record, now)
+        told = list(self._known(events, errors))
+        view = fold_events(view, told)
+        brief = self._glances and _has_been_over(view.record, told[-1].ts if told else 0.0, now)
         if not brief:
             rows = self._read_lines(self._series, errors)
             if self._series.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
@@ -218,10 +219,11 @@ def _is_at_work(record: RunRecord | None) -> bool:
     return record is not None and record.state in {RunRecordState.RUNNING, RunRecordState.SUBMITTED}
 
 
-def _has_been_over(record: RunRecord | None, now: float) -> bool:
+def _has_been_over(record: RunRecord | None, told_ts: float, now: float) -> bool:
+    """``told_ts`` is of the newest event."""
     if record is None or record.state is None or _is_at_work(record) or record.updated_ts is None:
         return False
-    return now - record.updated_ts > OVER_FOR_LONG_S
+    return now - max(record.updated_ts, told_ts) > OVER_FOR_LONG_S
 
 
 def _signature(path: str) -> tuple[int, ...] | None:

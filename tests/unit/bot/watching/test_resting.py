@@ -230,6 +230,14 @@ async def test_the_first_look_reads_the_series_only_of_what_ended_lately(
     assert ("epoch_finished" in world.alerts.checks) == (not view.brief)
 
 
+async def test_what_was_told_lately_is_read_in_full_at_once_however_old_the_record(
+    world: World, tmp_path: Path
+) -> None:
+    ended(tmp_path).finish_epoch(3, NOW - START_TS - 60)
+    await world.ticks()
+    assert world.alerts.checks.count("epoch_finished") == 3
+
+
 async def test_the_curves_that_the_first_look_left_out_are_read_and_judged_within_minutes(
     world: World, tmp_path: Path
 ) -> None:
