@@ -210,8 +210,14 @@ def strengthened(level: str, earlier: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(rows: tuple[LayerRow, ...]) -> str:
-    """The rows as aligned text, one layer name per group."""
+_TABLE_COLUMNS: Final = 76
+
+
+def table(rows: tuple[LayerRow, ...], width: int | None = None) -> str:
+    """The rows as aligned text, one layer name per group; as two lines each where ``width`` is less than that takes."""
+    if width is not None and width < _TABLE_COLUMNS:
+        told = [f"{row.layer} {LAYER_NAMES[row.layer]}\n  {row.setting} {row.value} ({row.source})" for row in rows]
+        return "\n".join(told)
     lines = [f"{'layer':<26}{'setting':<18}{'value':<12}from"]
     shown = 0
     for row in rows:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final
 
+from trainmaster.terminal import columns, folded, forgiving
 from trainmaster.verbs import BOT, GROUPS, TRAINER, VERBS, Verb
 
 HELP_WORDS: Final = frozenset({"-h", "--help", "help"})
 NOT_UNDERSTOOD: Final = 2
+INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of the verb; 2 when it is none, or lacks what it needs."""
+    forgiving()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in HELP_WORDS:
         print(usage())
@@ -42,18 +46,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         from trainmaster.bot.cli.main import carry_out  # noqa: PLC0415 - each side loads alone
 
         return carry_out(name, rest)
+    return _of_the_trainer(words)
+
+
+def _of_the_trainer(words: list[str]) -> int:
     from trainmaster.trainer.__main__ import main as trainer_main  # noqa: PLC0415 - each side loads alone
 
-    return trainer_main(words)
+    try:
+        code = trainer_main(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("Ended on request.", file=sys.stderr)
+        return INTERRUPTED
+    return code
 
 
 def usage() -> str:
-    """Every verb with what it does, grouped by side; at most 80 columns."""
+    """Every verb with what it does, grouped by side; at most 80 columns, and no wider than the terminal."""
+    width = columns()
     lines = ["usage: trainmaster VERB ...   (trainmaster VERB --help: more about one)"]
     for side, title in GROUPS.items():
         lines += ["", f"{title}:"]
         lines += [f"  {name:<11}{verb.summary}" for name, verb in VERBS.items() if verb.side == side]
-    return "\n".join([*lines, "", "  --version  which version this is"])
+    return folded("\n".join([*lines, "", "  --version  which version this is"]), width, indent=13 * " ")
 
 
 def version() -> str:

@@ -17,6 +17,7 @@ from trainmaster.bot.drivers.relaunch import relaunch_from
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.storage.adoptions import write_adoption
+from trainmaster.terminal import columns, folded
 from trainmaster.trainer.contract import is_run_dir
 from trainmaster.visible import visible, visible_line
 
@@ -57,14 +58,18 @@ def main(argv: Sequence[str]) -> int:
     wanted = Wanted(launch=given.launch, cwd=given.cwd, env=tuple(given.env))
     adoption = adopt(given.run_dir, given.log, given.pid, given.name, state_dir=settings.state_dir, wanted=wanted)
     name = visible_line(adoption.name)
-    print(f"Adopted {name}. The bot takes it up at its next check: /train status of {name}")
+    _say(f"Adopted {name}. The bot takes it up at its next check: /train status of {name}")
     if adoption.relaunch is not None:
         how = adoption.relaunch
-        again = f"{how.cwd}:\n  {shlex.join(how.argv)}"
-        print(f"It can be stopped and rolled back. It goes on with, in {visible(again)}")
+        _say(f"It can be stopped and rolled back. It goes on with, in {visible(how.cwd)}:")
+        print(visible(f"  {shlex.join(how.argv)}"))
     else:
-        print("How it is started again is not known: a rollback will only print the commands. See --launch.")
+        _say("How it is started again is not known: a rollback will only print the commands. See --launch.")
     return 0
+
+
+def _say(sentence: str) -> None:
+    print(folded(sentence, columns(), indent="  "))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

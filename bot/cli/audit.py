@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.storage.audit import AUDIT_LOG, AuditLog
+from trainmaster.terminal import columns, folded
 from trainmaster.visible import visible_line
 
 
@@ -27,17 +28,18 @@ def main(argv: Sequence[str]) -> int:
     log = AuditLog(path)
     entries = log.entries(given.last)
     if not entries and not given.verify:
-        print(f"No entries in {path}: nobody has asked for or decided anything yet.")
+        print(folded(f"No entries in {path}: nobody has asked for or decided anything yet.", columns()))
     for entry in entries:
         when = datetime.fromtimestamp(entry.ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        print(visible_line(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}"))
+        line = visible_line(f"{entry.seq:>6}  {when} UTC  {entry.actor:<14}{entry.action:<22}{entry.subject}")
+        print(folded(line, columns(), indent=8 * " "))
     if not given.verify:
         return 0
     report = log.verify()
     for fault in report.faults:
         print(visible_line(f"BROKEN  {fault}"))
     state = "intact" if report.intact else "NOT intact"
-    print(f"{report.num_entries} entries in {path}, {state}, head {report.head[:16]}")
+    print(folded(f"{report.num_entries} entries in {path}, {state}, head {report.head[:16]}", columns()))
     return 0 if report.intact else 1
 
 

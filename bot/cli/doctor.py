@@ -45,6 +45,7 @@ from trainmaster.bot.settings.model import Settings, examine_settings, suspiciou
 from trainmaster.bot.slack.connection import SlackConnection
 from trainmaster.bot.slack.scopes import missing_scopes
 from trainmaster.bot.wiring_people import slack_access
+from trainmaster.terminal import columns, folded, then, working
 from trainmaster.trainer.contract import Phase, is_run_dir
 from trainmaster.visible import visible
 
@@ -62,11 +63,15 @@ def main(argv: Sequence[str]) -> int:
     """Every check was printed; 1 when something must be mended before the bot can run, else 0."""
     parser = argparse.ArgumentParser(prog="trainmaster doctor", description="Check settings, Slack, folders and host.")
     parser.parse_args(argv)
-    items = asyncio.run(examine(os.environ, Path(".env"), time.time, trainers=TrainerCli()))
+    with working("checking settings, folders, host and Slack"):
+        items = asyncio.run(examine(os.environ, Path(".env"), time.time, trainers=TrainerCli()))
     for item in items:
         detail = f": {plain(item.detail)}" if item.detail else ""
-        print(visible(f"{_SIGNS.get(item.mark, '?   ')}  {item.text}{detail}"))
-    return 1 if any(item.mark is Mark.FAILED for item in items) else 0
+        line = visible(f"{_SIGNS.get(item.mark, '?   ')}  {item.text}{detail}")
+        print(folded(line, columns(), indent=6 * " "))
+    failed = any(item.mark is Mark.FAILED for item in items)
+    then("mend what says FAIL, then trainmaster doctor" if failed else "trainmaster test-alert, then trainmaster run")
+    return 1 if failed else 0
 
 
 async def examine(

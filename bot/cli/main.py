@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from trainmaster.bot.errors import TrainmasterError
+from trainmaster.terminal import forgiving, then
+from trainmaster.verbs import VERBS
+
+INTERRUPTED: Final = 130
 
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
     """The exit code of ``verb``, which stands in the file of its name in this folder, a hyphen being an underscore: 0
     done, 1 failed, 2 not understood, 130 ended by Ctrl-C. ``argv`` are the words behind it. Nothing loads but what this
     verb needs."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows names all the same
+    forgiving()
     try:
         code = int(importlib.import_module(f"trainmaster.bot.cli.{verb.replace('-', '_')}").main(argv))
         sys.stdout.flush()
@@ -38,5 +40,7 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        return 130
+        code = INTERRUPTED
+    if code in {0, INTERRUPTED} and VERBS[verb].then:
+        then(VERBS[verb].then)
     return code

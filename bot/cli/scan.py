@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainmaster.bot.reading.scan.scanner import scan_file
-from trainmaster.visible import visible_json
+from trainmaster.terminal import coloured, columns, folded, working
+from trainmaster.visible import visible_json, visible_line
 
 _USAGE = """usage: trainmaster scan LOG [--json]
 
@@ -33,7 +34,8 @@ def main(argv: Sequence[str]) -> int:
         return 2
     path = Path(names[0])
     try:
-        report = scan_file(path)
+        with working(f"reading {visible_line(str(path))}"):
+            report = scan_file(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         sys.stderr.write(f"log-unreadable: {path}: {reason}. Hint: give the path of a console log.\n")
@@ -45,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
     else:
         from trainmaster.bot.reading.scan.report import render  # noqa: PLC0415 - only this branch needs it
 
-        text = render(report, name=str(path), color=sys.stdout.isatty())
+        told = render(report, name=str(path), color=coloured(sys.stdout))
+        text = folded(told, columns(), indent=13 * " ")
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     sys.stdout.flush()
     return 0

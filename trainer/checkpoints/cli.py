@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from trainmaster.terminal import columns, folded, then, working
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
 from trainmaster.trainer.checkpoints.errors import CheckpointError, CheckpointRefusedError, NoSuchRunError
 from trainmaster.trainer.checkpoints.files import DigestError
@@ -34,7 +36,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
     as_json = "--json" in argv
     try:
         act: Callable[[Arguments], Outcome] = getattr(importlib.import_module(VERBS[verb]), verb)
-        code, record, text = act(split_arguments(argv))
+        with working(f"{verb} {' '.join(word for word in argv if not word.startswith('-'))}"):
+            code, record, text = act(split_arguments(argv))
     except (ArgumentsError, NoSuchRunError) as error:
         return _failed(ExitCode.BAD_ARGUMENTS, error.message, error.hint, as_json=as_json)
     except CheckpointRefusedError as error:
@@ -43,8 +46,29 @@ def main(verb: str, argv: Sequence[str]) -> int:
         return _failed(FAILED, error.message, error.hint, as_json=as_json)
     except (OSError, DigestError) as error:
         return _failed(FAILED, str(error), "see what is wrong with the file system and ask again", as_json=as_json)
-    print(visible_json(encode_record(record)) if as_json else visible(text))
+    print(visible_json(encode_record(record)) if as_json else folded(visible(text), columns(), indent="    "))
+    if not as_json:
+        then(visible(_next(verb, record, code)))
     return int(code)
+
+
+def _next(verb: str, record: Mapping[str, Any], code: int) -> str:
+    """What a person does with the answer."""
+    if verb == "verify":
+        if code == ExitCode.FINISHED:
+            return "trainmaster resume RUN_DIR goes on with the run that it belongs to"
+        return "trainmaster catalog RUN_DIR lists the clean ones of its run"
+    place = shlex.quote(str(record["run_dir"]))
+    if verb == "catalog":
+        best = record["last_clean"]
+        back = f"trainmaster resume {place} from={best['epoch']}" if best else f"trainmaster catalog {place} --full"
+        return f"{back} goes back to it" if best else f"{back} reads each file anew"
+    if verb == "archive" and record.get("archives") == []:
+        return f"trainmaster catalog {place} lists what the run has"
+    if verb == "archive":
+        name = record.get("name", "ARCHIVE")
+        return f"trainmaster resume {place} goes on; trainmaster unarchive {place} {name} brings it back"
+    return f"trainmaster resume {place}"
 
 
 def _failed(code: int, message: str, hint: str, *, as_json: bool) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from trainmaster.terminal import folded
 from trainmaster.trainer.contract import Verdict, encode_number
 
 if TYPE_CHECKING:  # each command loads what it needs, and no more
@@ -72,8 +73,10 @@ def entry_record(entry: CatalogEntry) -> dict[str, Any]:
     }
 
 
-def catalog_text(name: str, entries: Sequence[CatalogEntry], last_clean: CatalogEntry | None) -> str:
-    """A table, then the checkpoint to go back to."""
+def catalog_text(
+    name: str, entries: Sequence[CatalogEntry], last_clean: CatalogEntry | None, width: int | None = None
+) -> str:
+    """A table, then the checkpoint to go back to. Where the table is wider than ``width``, an entry is a few lines."""
     if not entries:
         return f"{name}: no checkpoints yet"
     rows = [
@@ -95,7 +98,17 @@ def catalog_text(name: str, entries: Sequence[CatalogEntry], last_clean: Catalog
         if last_clean is not None
         else "last clean: no epoch has ended with one yet that can be resumed from"
     )
-    return "\n".join([name, *_table(header, rows, right=frozenset({0, 2, 3})), end])
+    lines = _table(header, rows, right=frozenset({0, 2, 3}))
+    if width is not None and max(map(len, lines)) > width:
+        lines = [line for row in rows for line in _entry_lines(row, width)]
+    return "\n".join([name, *lines, folded(end, width, indent="  ")])
+
+
+def _entry_lines(row: Sequence[str], width: int) -> list[str]:
+    epoch, saved, fitness, size, verdict, resumable, file, why = row
+    facts = f"{verdict}, {'resumable' if resumable == 'yes' else 'not resumable'}, {size}"
+    texts = [f"epoch {epoch}: {facts}", f"  {file}", f"  {saved} UTC, fitness {fitness}", f"  {why}"]
+    return [line for text in texts for line in folded(text, width, indent="    ").split("\n")]
 
 
 def archive_record(record: ArchiveRecord) -> dict[str, Any]:

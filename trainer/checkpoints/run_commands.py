@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from trainmaster.terminal import columns
 from trainmaster.trainer.arguments import Arguments, ArgumentsError
 from trainmaster.trainer.checkpoints import archive as archiving
 from trainmaster.trainer.checkpoints import report
@@ -31,7 +32,7 @@ def catalog(arguments: Arguments) -> Outcome:
         "checkpoints": [report.entry_record(entry) for entry in entries],
         "last_clean": None if best is None else report.entry_record(best),
     }
-    return ExitCode.FINISHED, record, report.catalog_text(layout.name, entries, best)
+    return ExitCode.FINISHED, record, report.catalog_text(layout.name, entries, best, columns())
 
 
 def archive(arguments: Arguments) -> Outcome:
@@ -41,9 +42,10 @@ def archive(arguments: Arguments) -> Outcome:
     if "after" not in arguments.settings:
         records = archives(layout)
         text = "\n".join(map(report.archive_text, records)) or f"{layout.name}: nothing was archived"
-        return ExitCode.FINISHED, {"run": layout.name, "archives": list(map(report.archive_record, records))}, text
+        found = {"run": layout.name, "archives": list(map(report.archive_record, records))}
+        return ExitCode.FINISHED, found | _of(layout), text
     record = archiving.archive_after(layout, _epoch(arguments, "after", lowest=0))
-    return ExitCode.FINISHED, report.archive_record(record), report.archive_text(record)
+    return ExitCode.FINISHED, report.archive_record(record) | _of(layout), report.archive_text(record)
 
 
 def restore(arguments: Arguments) -> Outcome:
@@ -51,14 +53,19 @@ def restore(arguments: Arguments) -> Outcome:
     (word,) = words_of(arguments, "a run directory", flags=_JSON, settings=frozenset({"epoch"}))
     layout = _run(word)
     restored = restoring.restore(layout, _epoch(arguments, "epoch", lowest=1))
-    return ExitCode.FINISHED, report.restored_record(restored), report.restored_text(restored)
+    return ExitCode.FINISHED, report.restored_record(restored) | _of(layout), report.restored_text(restored)
 
 
 def unarchive(arguments: Arguments) -> Outcome:
     """Bring back what one ``archive`` put aside."""
     word, folder = words_of(arguments, "a run directory", "the name of one of its archives", flags=_JSON)
-    record = archiving.unarchive(_run(word), folder)
-    return ExitCode.FINISHED, report.archive_record(record), report.archive_text(record)
+    layout = _run(word)
+    record = archiving.unarchive(layout, folder)
+    return ExitCode.FINISHED, report.archive_record(record) | _of(layout), report.archive_text(record)
+
+
+def _of(layout: RunLayout) -> dict[str, str]:
+    return {"run_dir": str(layout.root)}
 
 
 def _epoch(arguments: Arguments, key: str, *, lowest: int) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainmaster.terminal import then, working
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
 from trainmaster.trainer.checkpoints.files import DigestError
 from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record, is_run_dir
@@ -45,11 +47,15 @@ def main(arguments: Arguments) -> int:
         return ExitCode.FINISHED
     address = below(place, layout.name)
     try:
-        number = Copying(layout, Folder(address), keep=keep).look()
+        with working(f"copying to {shown(address)}") as tell:
+            number = Copying(layout, Folder(address), keep=keep).look(
+                lambda left: tell(f"copying to {shown(address)}, {left} left")
+            )
     except (CopyError, OSError) as error:
         print(visible(f"error: {error}"), file=sys.stderr)
         return FAILED
     print(visible(f"{shown(address)}: {number} files copied; it has all that is worth having"))
+    then(visible(f"trainmaster resume {shlex.quote(shown(address))} takes the run back from there"))
     return ExitCode.FINISHED
 
 
@@ -75,7 +81,9 @@ def recovered(word: str, into: str | None) -> Path:
     """
     try:
         if is_address(word):
-            return _said(take_back(word, into=Path(into).resolve() if into else None)).layout.root
+            with working(f"taking back {shown(word)}"):
+                back = take_back(word, into=Path(into).resolve() if into else None)
+            return _said(back).layout.root
         root = Path(word).resolve()
         if into is not None:
             raise ArgumentsError(f"{INTO}= belongs to the address of copies; {word} is none")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final
 
+from trainmaster.terminal import columns, folded, then, working
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown
 from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record
 from trainmaster.trainer.data.inventory import DataVerdict, compare
@@ -23,8 +25,13 @@ def main(arguments: Arguments) -> int:
     reject_unknown(arguments.settings, (), "option")
     if len(arguments.words) != 1 or not Path(arguments.words[0]).is_dir():
         raise ArgumentsError("data takes one run directory", "trainmaster data RUN_DIR [--json]")
-    found = compare(RunLayout(Path(arguments.words[0]).absolute()))
+    layout = RunLayout(Path(arguments.words[0]).absolute())
+    with working(f"comparing the files that {layout.name} trains on"):
+        found = compare(layout)
     record = {"verdict": found.verdict.value, "text": found.text}
     told = f"{found.verdict}: {found.text}"
-    print(visible_json(encode_record(record)) if "json" in arguments.flags else visible(told))
+    as_json = "json" in arguments.flags
+    print(visible_json(encode_record(record)) if as_json else folded(visible(told), columns(), indent="  "))
+    if not as_json:
+        then(visible(f"trainmaster resume {shlex.quote(str(layout.root))} goes on with the run"))
     return NOT_THE_SAME if found.verdict in {DataVerdict.CHANGED, DataVerdict.UNKNOWN} else ExitCode.FINISHED

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
+from trainmaster.terminal import then
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
 from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
 from trainmaster.trainer.drill import DrillFault, check_fault, request
@@ -21,4 +23,5 @@ def main(arguments: Arguments) -> int:
     num_batches = whole_number(arguments.settings.get("batches", "1"), "batches") or 1
     request(layout, fault, num_batches)
     print(f"asked {layout.name} for {fault} in its next {num_batches} batch{'es' if num_batches > 1 else ''}")
+    then(f"trainmaster watch {shlex.quote(str(layout.root))} shows what the guard does")
     return ExitCode.FINISHED

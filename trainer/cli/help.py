@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
+
+from trainmaster.terminal import folded
 
 USAGE: Final = """\
 trainmaster train model=... data=... epochs=... [any Ultralytics key=value]
@@ -164,3 +167,35 @@ and whether full precision is.
 INCIDENT is the name of a folder below guard/incidents/.""",
 }
 """By verb."""
+
+
+_WRITTEN_FOR: Final = 86
+"""Columns that the texts above are written for."""
+
+
+def fitted(text: str, width: int | None) -> str:
+    """``text`` in a narrower terminal: prose runs on, and what stands beside a key stands below it."""
+    if width is None or width >= _WRITTEN_FOR:
+        return text
+    return "\n\n".join("\n".join(_fitted_block(block, width)) for block in text.split("\n\n"))
+
+
+def _fitted_block(block: str, width: int) -> Iterator[str]:
+    joined: list[str] = []
+    for line in block.split("\n"):
+        goes_on = line.startswith(12 * " ") or not line.startswith(("  ", "trainmaster "))
+        if joined and goes_on and not (joined[-1].endswith(":") or _ends_a_command(joined[-1], line)):
+            joined[-1] += f" {line.strip()}"
+        else:
+            joined.append(line)
+    for line in joined:
+        key, gap, said = line.strip().partition("  ")
+        if line.startswith("  ") and gap:
+            yield f"  {key}"
+            yield from (f"    {one}" for one in folded(said.strip(), width - 4).split("\n"))
+        else:
+            yield folded(line, width, indent="    ")
+
+
+def _ends_a_command(before: str, line: str) -> bool:
+    return before.startswith("trainmaster ") and not line.startswith("  ")

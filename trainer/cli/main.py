@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from trainmaster.terminal import columns
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, joined, reject_unknown, split_arguments
-from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE
+from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE, fitted
 from trainmaster.trainer.contract import ExitCode
 from trainmaster.visible import visible
 
@@ -31,13 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"help", *HELP_FLAGS}:
-        print(USAGE)
+        print(fitted(USAGE, columns()))
         return ExitCode.FINISHED if words else ExitCode.BAD_ARGUMENTS
     verb, rest = words[0], words[1:]
     try:
         reject_unknown([verb], (*CHECKPOINT_VERBS, *VERBS, SBATCH), "command")
         if HELP_FLAGS.intersection(rest[: rest.index("--")] if "--" in rest else rest):
-            print(HELP[verb])
+            print(fitted(HELP[verb], columns()))
             return ExitCode.FINISHED
         if verb in CHECKPOINT_VERBS:
             from trainmaster.trainer.checkpoints.cli import main as checkpoints_main  # noqa: PLC0415 - no torch is loaded there

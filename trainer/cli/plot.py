@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Final
 
+from trainmaster.terminal import columns, folded, then, working
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
 from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record
 from trainmaster.trainer.pictures.story import Story, read_story
@@ -29,14 +31,25 @@ def main(arguments: Arguments) -> int:
     if epoch is not None and epoch not in {one.epoch for part in (story.rows, story.ends, story.bad) for one in part}:
         raise ArgumentsError(f"{root.name} has no epoch {epoch}", f"the newest is {story.newest_epoch or 'none'}")
     try:
-        width, height, num_bytes, text = _drawn(root, story, epoch, incident, out)
+        with working(f"drawing {root.name}"):
+            width, height, num_bytes, text = _drawn(root, story, epoch, incident, out)
     except ImportError as error:
         return _failed(f"matplotlib can't be loaded: {error}", "pip install matplotlib")
     except (OSError, ValueError) as error:
         return _failed(f"{out} can't be written: {error}", "name another file with --out")
     record = {"file": str(out), "alt": text, "width_px": width, "height_px": height, "bytes": num_bytes}
-    print(visible_json(encode_record(record)) if "json" in arguments.flags else visible(f"{out}\n{text}"))
+    told = folded(visible(f"{out}\n{text}"), columns(), indent="  ")
+    print(visible_json(encode_record(record)) if "json" in arguments.flags else told)
+    if "json" not in arguments.flags:
+        then(visible(_next(root, incident)))
     return ExitCode.FINISHED
+
+
+def _next(root: Path, incident: str | None) -> str:
+    place = shlex.quote(str(root))
+    if incident is not None:
+        return f"trainmaster replay {place} {incident} runs the batch again"
+    return f"trainmaster catalog {place} lists the checkpoints"
 
 
 def _wanted(arguments: Arguments) -> tuple[Path, int | None, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ import torch  # noqa: E402 - after the environment is set
 from ultralytics.utils import IterableSimpleNamespace  # noqa: E402 - as above
 from ultralytics.utils.torch_utils import intersect_dicts  # noqa: E402 - as above
 
+from trainmaster.terminal import columns, folded, then, working  # noqa: E402 - as above
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown  # noqa: E402 - as above
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics  # noqa: E402 - as above
 from trainmaster.trainer.batches.gradients import all_finite  # noqa: E402 - as above
@@ -138,14 +140,19 @@ def main(arguments: Arguments) -> int:
     layout = RunLayout(Path(arguments.words[0]).resolve())
     if not is_run_dir(layout.root):
         raise ArgumentsError(f"{layout.root} is no run directory: it has no guard/run.json")
-    found = replay(layout, arguments.words[1].zfill(4))
+    incident = arguments.words[1].zfill(4)
+    with working(f"running incident {incident} again"):
+        found = replay(layout, incident)
     if "json" in arguments.flags:
         numbers = {"loss": encode_number(found.loss), "loss_then": encode_number(found.loss_then)}
         told = {**asdict(found), **numbers, "same_loss": found.same_loss, "bad_again": found.bad_again}
         print(visible_json(json.dumps(told)))
     else:
-        print(visible(_in_words(found)))
+        print(folded(visible(_in_words(found)), columns(), indent="    "))
     sys.stdout.flush()
+    if "json" not in arguments.flags:
+        place = shlex.quote(str(layout.root))
+        then(visible(f"trainmaster plot {place} --incident {incident} shows its images, the suspect marked"))
     return ExitCode.FINISHED
 
 

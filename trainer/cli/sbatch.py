@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from trainmaster.terminal import then
 from trainmaster.trainer import contract
 from trainmaster.trainer.arguments import ArgumentsError, reject_unknown, split_arguments
 from trainmaster.trainer.contract import (
@@ -148,6 +150,7 @@ def _submit(
         lock.release()
     print(f"job {number} of run {record.run} is in the queue; its directory: {layout.root}")
     print(f"its output: {log}; in Slack: /train status of {layout.name}")
+    then(f"trainmaster watch {shlex.quote(str(layout.root))} shows it as soon as it trains")
     return ExitCode.FINISHED
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Final
 
+from trainmaster.terminal import then
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown
 from trainmaster.trainer.contract import ExitCode
 from trainmaster.trainer.selfcheck.report import Row, as_json, as_table, passed
@@ -40,6 +41,8 @@ def main(arguments: Arguments) -> int:
         print(
             f"Took {time.monotonic() - began:.0f} s. Please attach this table to an issue: it tells what works where."
         )
+        good = "trainmaster train model=yolo11n.yaml data=coco8.yaml epochs=1"
+        then(good if passed(rows) else "trainmaster selfcheck parts=NAME repeats one part")
     return ExitCode.FINISHED if passed(rows) else FAILED
 
 

@@ -6,6 +6,7 @@ import os
 
 from ultralytics.utils import LOGGER
 
+from trainmaster.terminal import columns
 from trainmaster.trainer.contract import EventKind
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.levels import LayerRow, table
@@ -49,5 +50,5 @@ def announce(
     recorder.beat(force=True, epochs=args.epochs)
     if on_console:
         where = f"attempt {recorder.attempt}, from epoch {from_epoch or 1}"  # one log holds all attempts
-        LOGGER.info(f"Guard at level {settings.level}, {where}:\n{table(rows)}")
+        LOGGER.info(f"Guard at level {settings.level}, {where}:\n{table(rows, columns())}")
     run.reporter.taken_over(class_before, trainer_class)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from ultralytics.utils import LOGGER
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.contract import EventKind, ExitCode, RunRecordState
 from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.jobs.environment import job_of
+from trainmaster.trainer.jobs.ownership import anything_saved
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.stop import GaveUp, RunEnded, end_loaders
 
@@ -24,12 +28,14 @@ def finished(run: OpenRun, position: Position, trainer: EngineTrainer) -> None:
         seconds=time.time() - run.recorder.started_ts,
     )
     run.recorder.end(RunRecordState.FINISHED, ExitCode.FINISHED)
+    LOGGER.info(next_words(run.layout.root, RunRecordState.FINISHED, saved=True, job=_in_a_job()))
 
 
 def ended(run: OpenRun, position: Position, error: BaseException, state_file: Path | None = None) -> None:
     """``error`` ended the run; ``state_file`` is what it can go on from."""
     if not isinstance(error, RunEnded):
         run.recorder.crashed(error)
+        _say_what_next(run, RunRecordState.CRASHED)
         return
     relative = state_file.relative_to(run.layout.root).as_posix() if state_file else None
     LOGGER.warning(f"run ended early: {error.why}. State: {relative or 'none'}")
@@ -41,3 +47,29 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
     elif error.code == ExitCode.STOPPED:
         run.recorder.event(EventKind.RUN_STOPPED, resumable=relative is not None, **here)
     run.recorder.end(error.state, int(error.code or 0))
+    _say_what_next(run, error.state)
+
+
+def next_words(root: Path, state: RunRecordState, *, saved: bool, job: bool) -> str:
+    """The command that comes next, as it can be pasted. ``saved``: there is something to go on from; ``job``: a cluster
+    started the run."""
+    place = shlex.quote(str(root))
+    resume = f"trainmaster sbatch -- resume {place}" if job else f"trainmaster resume {place}"
+    if state is RunRecordState.FINISHED:
+        return f"Next: trainmaster plot {place} draws the run, trainmaster catalog {place} lists its checkpoints"
+    if not saved:
+        return "Next: the same command begins again; nothing had been saved yet"
+    if state is RunRecordState.GAVE_UP:
+        back = f"{resume} from=EPOCH level=next goes back to one"
+        return f"Next: trainmaster catalog {place} lists the clean checkpoints, {back}"
+    if state is RunRecordState.REFUSED:
+        return f"Next: trainmaster catalog {place} lists the clean checkpoints"
+    return f"Next: {resume}"
+
+
+def _say_what_next(run: OpenRun, state: RunRecordState) -> None:
+    LOGGER.warning(next_words(run.layout.root, state, saved=anything_saved(run.layout), job=_in_a_job()))
+
+
+def _in_a_job() -> bool:
+    return job_of(os.environ) is not None

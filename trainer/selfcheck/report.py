@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from trainmaster.terminal import columns
+
 PREFIX: Final = "selfcheck-row "
 """Before each row that a child process prints: libraries print too."""
 WIDTH: Final = 80
@@ -57,7 +59,8 @@ def passed(rows: Iterable[Row]) -> bool:
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """The rows for a terminal of 80 columns, and one line that sums up."""
+    """The rows for a terminal of 80 columns, or its own fewer, and one line that sums up."""
+    width = min(WIDTH, columns() or WIDTH)
     lines: list[str] = []
     part = ""
     for row in rows:
@@ -66,9 +69,9 @@ def as_table(rows: Sequence[Row]) -> str:
             lines += ["", part]
         against = f" (limit {row.limit})" if row.limit else ""
         text = f"{row.name}: {row.value}{against}" if row.value else f"{row.name}{against}"
-        lines += textwrap.wrap(text, WIDTH, initial_indent=f"  {row.status:<5}", subsequent_indent=" " * 9)
+        lines += textwrap.wrap(text, width, initial_indent=f"  {row.status:<5}", subsequent_indent=" " * 9)
         if row.detail:
-            lines += textwrap.wrap(row.detail, WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 9)
+            lines += textwrap.wrap(row.detail, width, initial_indent=" " * 9, subsequent_indent=" " * 9)
     return "\n".join([*lines, "", summary(rows)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -94,6 +95,7 @@ def test_a_signal_to_the_whole_session_saves_the_state_and_leaves_no_worker_behi
     layout = RunLayout(Path(overrides["project"]) / overrides["name"])
     (stopped,) = events(layout, "run_stopped")
     assert stopped["resumable"]
+    assert output.count(f"Next: trainmaster resume {shlex.quote(str(layout.root))}\n") == 1
     assert not events(layout, "run_crashed")
     assert (read_json(layout.run_json) or {})["state"] == RunRecordState.STOPPED
 

@@ -1,0 +1,118 @@
+"""The terminal that a verb runs in: how wide it is, what it can show, and a word while something takes long.
+
+Standard library only; both bot and trainer use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, TextIO
+
+AFTER_S: Final = 1.0
+"""What is over sooner needs no word."""
+_EVERY_S: Final = 0.5
+_CLEAR: Final = "\r\x1b[K"
+_NARROWEST: Final = 20
+
+
+def forgiving(*streams: TextIO) -> None:
+    """What the encoding of a stream has no sign for is written as an escape, and ends nothing."""
+    for stream in streams or (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def columns(stream: TextIO | None = None) -> int | None:
+    """How wide ``stream`` is as a terminal, or as ``COLUMNS`` says; None for a file or a pipe, which has no end."""
+    out = stream or sys.stdout
+    if not (out.isatty() or os.environ.get("COLUMNS", "").isdecimal()):
+        return None
+    return max(_NARROWEST, _size())
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether colours are shown there: on a terminal, unless ``NO_COLOR`` is set (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _size() -> int:
+    from shutil import get_terminal_size  # noqa: PLC0415 - as textwrap below
+
+    return get_terminal_size((80, 24)).columns
+
+
+def folded(text: str, width: int | None, *, indent: str = "") -> str:
+    """``text`` in lines of at most ``width``, further lines behind ``indent``; as it is where nothing limits it. Longer
+    words (paths) stay whole: a terminal goes on in its next line, and they can be copied."""
+    if width is None:
+        return text
+    import textwrap  # noqa: PLC0415 - a scan starts in milliseconds, and does without
+
+    lines = (
+        textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+        for line in text.split("\n")
+    )
+    return "\n".join(one for many in lines for one in many)
+
+
+def then(command: str, *, always: bool = False) -> None:
+    """Says what comes next. On the error stream, so that what a verb prints can be put into a file. A program that
+    reads it hears nothing, unless ``always``."""
+    if always or sys.stderr.isatty():
+        print(f"Next: {command}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Says ``what`` is being done and for how long, in one line that goes away again; on a terminal only. What is
+    yielded changes the words. Nothing else is to be printed within."""
+    stream = sys.stderr
+    if not stream.isatty():
+        yield lambda _: None
+        return
+    line = _Line(stream, what)
+    try:
+        yield line.tell
+    finally:
+        line.close()
+
+
+class _Line:
+    """The line, written by a thread of its own: what is being done can't be interrupted for it."""
+
+    def __init__(self, stream: TextIO, what: str) -> None:
+        self._stream = stream
+        self._what = what
+        self._began_s = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="progress", daemon=True)
+        self._thread.start()
+
+    def tell(self, what: str) -> None:
+        """Something else is being done."""
+        self._what = what
+
+    def close(self) -> None:
+        """The line is gone."""
+        self._over.set()
+        self._thread.join(1.0)
+
+    def _write(self) -> None:
+        shown = False
+        wait_s = AFTER_S
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+            while not self._over.wait(wait_s):
+                width = _size()
+                spent = f" {time.monotonic() - self._began_s:.0f} s"
+                self._stream.write(f"{_CLEAR}{self._what[: max(1, width - len(spent) - 1)]}{spent}")
+                self._stream.flush()
+                shown, wait_s = True, _EVERY_S
+            if shown:
+                self._stream.write(_CLEAR)
+                self._stream.flush()
