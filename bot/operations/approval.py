@@ -11,6 +11,7 @@ from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Dec
 from trainmaster.bot.core.decisions.audit import AuditEntry
 from trainmaster.bot.core.decisions.operation import Operation
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
+from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations import messages, question
@@ -274,22 +275,25 @@ class Approvals:
         return max(self.limits.storm_ttl_s, self.limits.approval_ttl_s) if why else self.limits.approval_ttl_s
 
     def _remind(self, approval: Approval, on_call: Sequence[str], now: float) -> None:
-        last_ts = approval.reminded_ts or approval.created_ts
-        if now - last_ts < self.limits.reminder_s or approval.num_reminders > self.limits.max_reminders:
+        due = reminder_due(
+            asked_ts=approval.created_ts,
+            reminded_ts=approval.reminded_ts,
+            num_reminders=approval.num_reminders,
+            on_call=on_call,
+            voted=(vote.user for vote in approval.votes),
+            limits=self.limits,
+            now=now,
+        )
+        if due is None:
             return
-        number = approval.num_reminders + 1
-        reminded = replace(approval, reminded_ts=now, num_reminders=number)
+        reminded = replace(approval, reminded_ts=now, num_reminders=due.number)
         if not self.store.update(reminded, expected=ApprovalState.PENDING):
             return
-        # The last one escalates: it goes to the channel, where those look who do not follow the thread.
-        loud = number > self.limits.max_reminders
-        waiting = [user for user in on_call if user not in {vote.user for vote in approval.votes}]
-        told = dict.fromkeys([*waiting, *(self.limits.escalate_to if loud else ())])
         self.outbox.put(
-            f"{approval.card}/reminder/{number}",
-            question.reminder(approval, tuple(told), now),
+            f"{approval.card}/reminder/{due.number}",
+            question.reminder(approval, due.mentions, now),
             channel=approval.channel,
-            thread_of=None if loud else approval.card,
+            thread_of=None if due.loud else approval.card,
         )
 
     def _show(self, approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[Difference] = ()) -> None:

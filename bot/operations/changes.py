@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Message, Reply, Tone
@@ -11,7 +11,9 @@ from trainmaster.bot.core.decisions.approval import DecisionOutcome
 from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation, OperationKind, Step
 from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide
+from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
+from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import messages
@@ -115,11 +117,41 @@ class Changes:
             raise CommandError("watched-only", f"{asked.name} is watched only: {why}. Your yes was not counted.")
         return self._count(asked, view, order.user, on_call, now)
 
-    def tend(self, now: float) -> None:
-        """Questions past their time are closed."""
+    def tend(self, on_call: Sequence[str], now: float) -> None:
+        """Questions past their time are closed, those that wait are brought to mind as those of rollbacks are."""
         for asked in self._all():
             if now >= asked.expires_ts:
                 self._close(asked, "expired: nobody decided. Nothing was done")
+            else:
+                self._remind(asked, on_call, now)
+
+    def _remind(self, asked: Proposal, on_call: Sequence[str], now: float) -> None:
+        due = reminder_due(
+            asked_ts=asked.created_ts,
+            reminded_ts=asked.reminded_ts,
+            num_reminders=asked.num_reminders,
+            on_call=on_call,
+            voted=asked.votes,
+            limits=self.world.limits,
+            now=now,
+        )
+        if due is None:
+            return
+        waited, left = duration(now - asked.created_ts), duration(asked.expires_ts - now)
+        message = Message(
+            title=f"{asked.name}: still to decide: go on with {asked.text}?",
+            tone=Tone.WARNING,
+            body=(f"Asked {waited} ago by {person(asked.requester)}, expires in {left}.",),
+            mentions=due.mentions,
+        )
+        with self.books.transactions.transaction():
+            self.books.intents.put(_intent(replace(asked, reminded_ts=now, num_reminders=due.number), asked.created_ts))
+            self.books.outbox.put(
+                f"{asked.card}/reminder/{due.number}",
+                message,
+                channel=asked.channel,
+                thread_of=None if due.loud else asked.card,
+            )
 
     def planned(self, run: str) -> str:
         """The open question about the run, in a sentence; empty when there is none."""

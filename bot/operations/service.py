@@ -306,7 +306,8 @@ class Operations:
             await self._after_epoch.tend(frozenset(await self._on_call.or_seen()))
         await self._stops.tend()
         await self._timers.tend()
-        self._changes.tend(now)
+        if self.books.intents.all(IntentKind.CHANGE):
+            self._changes.tend(sorted(await self._on_call.or_seen()), now)
         await self.go_on()
         await self.recover()
         self.notify()

@@ -32,6 +32,8 @@ class Proposal:
     created_ts: float
     expires_ts: float
     votes: tuple[str, ...] = ()
+    reminded_ts: float | None = None
+    num_reminders: int = 0
 
     @property
     def words(self) -> str:

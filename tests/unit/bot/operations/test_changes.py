@@ -95,6 +95,56 @@ async def test_a_question_survives_the_bot_and_expires(world: PaperWorld) -> Non
     assert world.signals() == []
 
 
+async def pass_s(world: PaperWorld, seconds: float) -> None:
+    world.clock.ts += seconds
+    await world.operations.tick(world.clock.now())
+
+
+def reminders(world: PaperWorld, approval: str) -> list[str]:
+    return [key for key in world.outbox.versions if key.startswith(f"approval/{approval}/reminder/")]
+
+
+@pytest.mark.parametrize("setting", [("lr0", "0.0002"), ("epochs", "150")], ids=["set", "extend"])
+async def test_an_open_question_is_brought_to_mind_as_a_rollback_is(
+    world: PaperWorld, setting: tuple[str, str]
+) -> None:
+    world.with_limits(reminder_s=10.0, max_reminders=1, escalate_to=("S0LEADS", BOB))
+    approval = await ask(world, setting)
+    await pass_s(world, 9.0)
+    assert reminders(world, approval) == []
+    for _ in range(5):
+        await pass_s(world, 11.0)
+    first, last = reminders(world, approval)
+    assert world.outbox.threads[first] == f"approval/{approval}"
+    assert world.outbox.threads[last] is None
+    assert world.outbox.last(first).mentions == (ALICE, BOB)
+    assert world.outbox.last(last).mentions == (ALICE, BOB, "S0LEADS")
+    assert setting[0] in world.outbox.last(first).title
+    assert await decide(world, approval) == "Approved. The change has begun."
+
+
+async def test_who_has_voted_is_not_reminded_and_a_restart_reminds_nobody_twice(world: PaperWorld) -> None:
+    world.with_limits(reminder_s=10.0, approvals_required=2, allow_self_approval=True)
+    approval = await ask(world)
+    await decide(world, approval)
+    await pass_s(world, 11.0)
+    (first,) = reminders(world, approval)
+    assert world.outbox.last(first).mentions == (ALICE,)
+    world.instance_pid = 2
+    world.operations = world.new_operations()
+    await pass_s(world, 5.0)
+    assert len(reminders(world, approval)) == 1
+    assert await decide(world, approval, user=ALICE) == "Approved. The change has begun."
+
+
+async def test_a_question_that_is_decided_is_not_brought_to_mind(world: PaperWorld) -> None:
+    world.with_limits(reminder_s=10.0)
+    approval = await ask(world)
+    await decide(world, approval, approve=False)
+    await pass_s(world, 11.0)
+    assert reminders(world, approval) == []
+
+
 async def test_a_newer_question_replaces_an_older_one(world: PaperWorld) -> None:
     first, second = await ask(world), await ask(world, ("mosaic", "0"))
     assert "a newer question replaced it" in card(world, first).title
