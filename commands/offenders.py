@@ -53,7 +53,7 @@ def _sketch(view: RunView, worst: Offender) -> Sketch | None:
 
 
 def _none(view: RunView, num_images: int) -> Message:
-    told = f"{counted(num_images, 'image')} stood in one bad batch each; one alone convicts nobody."
+    told = f"{counted(num_images, 'image')} stood in one bad batch each; one alone proves nothing."
     return Message(
         title=f"{view.name}: no image came back in a second bad batch",
         tone=Tone.GOOD,

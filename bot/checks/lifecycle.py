@@ -12,7 +12,7 @@ from trainmaster.bot.checks.memory import remembered
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
-from trainmaster.bot.core.conversation.words import counted
+from trainmaster.bot.core.conversation.words import counted, number_text
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import met_its_limit
 from trainmaster.bot.core.run.facts import Event, ProcessStatus
@@ -132,7 +132,7 @@ def _finished(view: RunView, event: Event) -> Finding:
         f"training finished after {event.integer('epochs') or '?'} epochs",
         fields=(
             ("Took", duration(seconds) if seconds is not None else "unknown"),
-            ("Fitness", f"{fitness:.4f}" if fitness is not None else "unknown"),
+            ("Fitness", number_text(fitness) if fitness is not None else "unknown"),
             ("Bad batches", f"{view.num_bad:,} ({view.num_skipped:,} skipped)"),
         ),
         hint="/train status",

@@ -158,7 +158,7 @@ def _cost(plan: RollbackPlan) -> str:
     took = (
         f"{duration(plan.gives_up_s)} of training"
         if plan.gives_up_s is not None
-        else "training whose time is not known"
+        else "training of a length that is not known"
     )
     return f"Costs {took} ({_epochs(plan)})."
 

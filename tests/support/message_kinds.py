@@ -11,25 +11,34 @@ from tests.support.run_dirs import START_TS, WrittenRun
 from tests.support.worlds import ANNA, BEN, CommandWorld, FakeAlerts, FakeRuns
 from trainmaster.bot.alerting.card import compose_card, compose_line
 from trainmaster.bot.alerting.compose import compose_alert, compose_word
+from trainmaster.bot.alerting.compose_group import Group, compose_group, compose_pages
 from trainmaster.bot.alerting.dedup import NotifyReason
 from trainmaster.bot.checks import CHECKS, CheckLimits
+from trainmaster.bot.cli import test_alert
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import Told
 from trainmaster.bot.core.alerts.digest import compose_absence, compose_digest
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
+from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome
 from trainmaster.bot.core.decisions.operation import Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.plan import RollbackPlan
 from trainmaster.bot.core.run.epoch_report import ReportLimits, judge_epoch
 from trainmaster.bot.core.run.facts import CheckpointFact, ProcessFact, ProcessIdentity, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
-from trainmaster.bot.operations import messages, question
+from trainmaster.bot.findings_sink import own_finding
+from trainmaster.bot.operations import listings, messages, question
+from trainmaster.bot.operations.changes import SETTINGS
 from trainmaster.bot.operations.planning import make_plan
+from trainmaster.bot.operations.start_messages import gate_message
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
+from trainmaster.commands.home import home
 from trainmaster.trainer.contract import EventKind, Verdict
 
 EPOCH_S = 18_000.0
@@ -47,15 +56,18 @@ class Kind:
     run: str = ""
 
 
-def every_kind(folder: Path, name: str = "night", *, epochs: int = 40) -> Iterator[Kind]:
-    """Of a run that is in its fourth epoch and had bad batches in it."""
-    view = _view(written(folder, name, epochs=epochs))
+def every_kind(folder: Path, name: str = "night", *, epochs: int = 40, run: WrittenRun | None = None) -> Iterator[Kind]:
+    """Of a run that is in its fourth epoch and had bad batches in it, or of ``run``."""
+    view = _view(run or written(folder, name, epochs=epochs))
     plan = plan_of(view)
     yield from _of_checks(view)
     yield from _of_questions(plan, view)
     yield from _of_operations(plan)
     yield Kind(name="card", message=compose_card(view, _alerts(view)), run=name)
     yield from _of_all_runs(view)
+    yield from _of_many_runs(view)
+    yield from _of_the_bot()
+    yield from _of_lists(view)
 
 
 def written(folder: Path, name: str, *, epochs: int = 40, in_weights: bool = True) -> WrittenRun:
@@ -80,9 +92,9 @@ def _view(run: WrittenRun) -> RunView:
     return replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=NOW))
 
 
-def plan_of(view: RunView) -> RollbackPlan:
-    """Back to the end of the third epoch."""
-    catalog = [
+def saved() -> list[CheckpointFact]:
+    """What three good epochs left."""
+    return [
         CheckpointFact(
             epoch=epoch,
             file=f"guard/states/epoch{epoch:04d}.ultralytics.pt",
@@ -92,12 +104,16 @@ def plan_of(view: RunView) -> RollbackPlan:
             size_bytes=700_000_000,
             verdict=Verdict.CLEAN,
             reasons=("all 355 tensors finite",),
-            fitness=0.31,
+            fitness=0.31 + epoch / 1000,
             resumable=True,
         )
         for epoch in range(1, 4)
     ]
-    return make_plan(view, catalog, TrainerLevels(), NOW)
+
+
+def plan_of(view: RunView) -> RollbackPlan:
+    """Back to the end of the third epoch."""
+    return make_plan(view, saved(), TrainerLevels(), NOW)
 
 
 def approval_of(plan: RollbackPlan, **changes: object) -> Approval:
@@ -172,7 +188,7 @@ _ENDS: dict[EventKind, dict[str, object]] = {
 
 def _of_questions(plan: RollbackPlan, view: RunView) -> Iterator[Kind]:
     pending = approval_of(plan)
-    report = judge_epoch(view, view.epochs[1, 3], ReportLimits())
+    report = judge_epoch(view, view.epochs.get((1, 3)) or view.story()[-1], ReportLimits())
     point = replace(pending, ended_epoch=3, criteria=tuple(one.item for one in report.judged))
     storm = replace(pending, requester="Trainmaster", why="12 bad batches in a row; the last one was in epoch 4.")
     yield Kind(name="question", message=question.card(pending, on_call=(ANNA, BEN)), run=plan.name)
@@ -210,6 +226,7 @@ def _of_operations(plan: RollbackPlan) -> Iterator[Kind]:
             was_active=True,
             launch=None,
             plan=plan if kind is OperationKind.ROLLBACK else None,
+            notes=((SETTINGS, "lr0=0.0002"),) if kind is OperationKind.CHANGE else (),
         )
         for state in OperationState:
             problem = "" if state in {OperationState.OPEN, OperationState.DONE} else "The disk does not answer."
@@ -224,14 +241,69 @@ def _of_all_runs(view: RunView) -> Iterator[Kind]:
     yield Kind(name="absence", message=compose_absence([view], START_TS, NOW))
 
 
-async def answers(folder: Path, name: str = "night", *, epochs: int = 40) -> list[Kind]:
-    """What the commands that only tell answer."""
-    view = _view(written(folder, name, epochs=epochs))
+def _of_many_runs(view: RunView) -> Iterator[Kind]:
+    """What died together, told in one message."""
+    found = [
+        _alert(
+            Finding(
+                run=f"r{number}",
+                check=CheckName.PROCESS_DIED,
+                key="attempt1",
+                severity=Severity.CRITICAL,
+                nature=Nature.CONDITION,
+                ts=NOW,
+                title=f"{view.name}-{number}: the training process died",
+            )
+        )
+        for number in range(20)
+    ]
+    group = Group(leader=found[0], members=tuple(found[1:]))
+    yield Kind(name="group", message=compose_group(group, mentions=(ANNA, BEN), silence_s=7200.0))
+    for number, page in enumerate(compose_pages(group)):
+        yield Kind(name=f"group, page {number}", message=page)
+
+
+def _of_the_bot() -> Iterator[Kind]:
+    """Of its own troubles, and of a first try."""
+    fault = own_finding(CheckName.DATABASE, "write", Severity.CRITICAL, NOW, "Trainmaster can't write its database")
+    yield Kind(name="own trouble", message=compose_alert(_alert(fault), silence_s=7200.0))
+    yield Kind(name="test alert", message=test_alert.firing(NOW, (ANNA,)))
+    yield Kind(name="test alert resolved", message=test_alert.resolved(NOW, NOW + 5))
+
+
+def _of_lists(view: RunView) -> Iterator[Kind]:
+    """What operations list, and what stands against a start."""
+    kept = ArchiveFact(
+        name="rollback-20261129-010203",
+        folder="/data/runs/archive/night/rollback-20261129-010203",
+        state="archived",
+        ts=NOW,
+        after_epoch=3,
+        attempt=1,
+        num_files=12,
+        size_bytes=2**30,
+    )
+    yield Kind(name="archives", message=listings.archives(view.name, [kept]), run=view.name)
+    yield Kind(name="no archives", message=listings.archives(view.name, []), run=view.name)
+    shown = listings.checkpoints(view, saved(), [1, 2, 3], told_by="judged by the trainer")
+    yield Kind(name="checkpoints", message=shown, run=view.name)
+    against = GateFact(check=GateCheck.DISK, outcome=GateOutcome.FAIL, text="0.2 GiB are free, a save needs 1.4 GiB")
+    yield Kind(name="gate", message=gate_message(view, [against]), run=view.name)
+
+
+async def answers(folder: Path, name: str = "night", *, epochs: int = 40, run: WrittenRun | None = None) -> list[Kind]:
+    """What the commands that only tell answer, and the Home of the app."""
+    view = _view(run or written(folder, name, epochs=epochs))
     world = CommandWorld(runs=FakeRuns([view]), alerts=FakeAlerts(_alerts(view)), clock=SetClock(NOW))
     told = []
-    for words in ("status", "epoch 4 progress", "epoch 3 progress", "alerts", "runs", "help"):
+    for words in (*("epoch 4 progress" for _ in [0] if (1, 4) in view.epochs), *ANSWERED):
         request = Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text=words)
         reply = await dispatch(request, world.context, COMMANDS)
-        about = name if words.startswith(("status", "epoch")) else ""
+        about = view.name if words.startswith(("status", "epoch", "offenders")) else ""
         told.append(Kind(name=words, message=reply.message, run=about))
+    for number, part in enumerate(await home(ANNA, world.context)):
+        told.append(Kind(name=f"home, part {number}", message=part))
     return told
+
+
+ANSWERED = ("status", "epoch progress", "offenders", "alerts", "runs", "help")

@@ -230,7 +230,11 @@ def metrics_text(epoch: EpochView) -> str:
         ("top-1", "metrics/accuracy_top1"),
         ("top-5", "metrics/accuracy_top5"),
     )
-    return ", ".join(f"{label} {epoch.metrics[key]:.3f}" for label, key in wanted if key in epoch.metrics)
+    return ", ".join(f"{label} {_metric(epoch.metrics[key])}" for label, key in wanted if key in epoch.metrics)
+
+
+def _metric(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else number_text(value)
 
 
 def _judge_loss(epoch: EpochView, before: EpochView | None, beat: Heartbeat | None, limits: ReportLimits) -> Judged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
@@ -79,6 +80,8 @@ def batch_s(view: RunView) -> float | None:
 
 def duration(seconds: float) -> str:
     """``seconds`` as people say it: ``45 s``, ``12 min``, ``5 h 20 min``, ``3 d 4 h``."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -15,6 +16,12 @@ _MAX_TS: Final = 253_402_300_800.0
 """The end of the year 9999: what a calendar takes."""
 
 Declared = RunFile | Heartbeat | ClusterJob
+
+_MEASURED: Final = frozenset(
+    {"phase_since_ts", "images_per_s", "epoch_elapsed_s", "memory_gib", "longest_batch_s", "grad_trend"}
+)
+"""Of a heartbeat, what is a time or an amount of this host: one that is no number was not measured. Losses, norms and
+rates that are none are what the guard is there for."""
 
 
 def text_of(value: object) -> str | None:
@@ -69,7 +76,10 @@ def _reader(name: str, kind: str) -> Callable[[object], Any]:
 def heartbeat_of(record: Mapping[str, Any]) -> Heartbeat | None:
     """What ``heartbeat.json`` says; None when it carries no time."""
     values = values_of(Heartbeat, record)
-    return None if values is None else Heartbeat(**values)
+    if values is None or not math.isfinite(values["ts"]):
+        return None
+    measured = {name: value for name, value in values.items() if name not in _MEASURED or math.isfinite(value)}
+    return Heartbeat(**measured)
 
 
 def _object_of(value: object) -> dict[str, Any] | None:

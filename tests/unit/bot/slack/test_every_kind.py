@@ -48,8 +48,7 @@ async def test_the_notification_begins_with_run_and_fact_and_has_no_markup(tmp_p
 
 async def test_no_fact_stands_twice_in_what_is_shown(tmp_path: Path) -> None:
     for kind in await kinds(tmp_path):
-        said = _said(kind.message)
-        assert sorted({one for one in said if said.count(one) > 1}) == [], kind.name
+        assert said_twice(kind.message) == [], kind.name
 
 
 async def test_nobody_is_named_twice_in_a_question(tmp_path: Path) -> None:
@@ -92,6 +91,12 @@ async def test_no_slug_of_an_error_and_no_phrase_of_the_court_is_shown(tmp_path:
 async def test_titles_of_a_run_with_a_short_name_fit_three_lines_of_a_phone(tmp_path: Path) -> None:
     long = {kind.name: len(kind.message.title) for kind in await kinds(tmp_path)}
     assert {name: length for name, length in long.items() if length > _TITLE_CHARS} == {}
+
+
+def said_twice(message: Message) -> list[str]:
+    """Sentences and values that stand in the message more than once."""
+    said = _said(message)
+    return sorted({one for one in said if said.count(one) > 1})
 
 
 def _said(message: Message) -> list[str]:
