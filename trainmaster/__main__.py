@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from trainmaster.terminal import columns, folded, forgiving
+from trainmaster.terminal import columns, folded, forgiving, then
 from trainmaster.verbs import BOT, GROUPS, TRAINER, VERBS, Verb
 
 HELP_WORDS: Final = frozenset({"-h", "--help", "help"})
@@ -45,8 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if side == BOT:
         from trainmaster.bot.cli.main import carry_out  # noqa: PLC0415 - each side loads alone
 
-        return carry_out(name, rest)
-    return _of_the_trainer(words)
+        code = carry_out(name, rest)
+    else:
+        code = _of_the_trainer(words)
+    if code in {0, INTERRUPTED} and verb.then and HELP_WORDS.isdisjoint(rest):
+        then(verb.then)
+    return code
 
 
 def _of_the_trainer(words: list[str]) -> int:

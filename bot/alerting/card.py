@@ -19,6 +19,7 @@ from trainmaster.bot.core.run.view import RunView, planned_epochs
 _MAX_SHOWN = 10
 _CELLS = 10
 """Of a bar: the card changes ten times an epoch."""
+_CELLS_PCT = 100 // _CELLS
 _EPOCH_STEP_S, _RUN_STEP_S, _START_STEP_S = 300.0, 1800.0, 60.0
 """Forecasts move by seconds with every batch; the card does not follow them."""
 _ENDED_TONES = {
@@ -71,7 +72,10 @@ def _progress(view: RunView) -> tuple[str, ...]:
         return ()
     share = min(1.0, (beat.batch or 0) / beat.batches) if beat.batches else 0.0
     of_run = min(1.0, (beat.epoch - 1 + share) / max(epochs, beat.epoch))
-    lines = [f"{_bar(of_run)} {100 * of_run:.0f} % of the run", f"{_bar(share)} epoch {beat.epoch}"]
+    lines = [
+        f"{_bar(of_run)} {100 * of_run:.0f} % of the run",
+        f"{_bar(share)} {_CELLS_PCT * int(share * _CELLS)} % of epoch {beat.epoch}",
+    ]
     ahead = forecast(view, view.ts)
     ends = []
     if ahead.epoch_end_ts is not None and beat.epoch < epochs:

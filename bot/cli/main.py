@@ -6,13 +6,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 from trainmaster.bot.errors import TrainmasterError
-from trainmaster.terminal import forgiving, then
-from trainmaster.verbs import VERBS
-
-INTERRUPTED: Final = 130
+from trainmaster.terminal import forgiving
 
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
@@ -40,7 +36,5 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    if code in {0, INTERRUPTED} and VERBS[verb].then:
-        then(VERBS[verb].then)
+        return 130
     return code

@@ -95,7 +95,7 @@ def _headline(operation: Operation) -> tuple[str, Tone]:
         OperationState.DONE: (done, Tone.GOOD),
         OperationState.UNDONE: (f"{name}: the {failed} failed; the run is as it was", Tone.WARNING),
         OperationState.VOIDED: (f"{name}: the {failed} is void, the run has changed", Tone.NEUTRAL),
-        OperationState.ABORTED: (f"{name}: the {failed} was stopped on request", Tone.WARNING),
+        OperationState.ABORTED: (f"{name}: the {failed} was broken off on request", Tone.WARNING),
         OperationState.NEEDS_HUMAN: (f"{name}: the {failed} failed, it needs a person now", Tone.CRITICAL),
     }[operation.state]
 

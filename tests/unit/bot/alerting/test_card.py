@@ -166,7 +166,7 @@ def test_card_shows_how_far_the_run_is_and_when_it_ends(written: WrittenRun, loo
     written.beat(50, epoch=2, batch=50, epoch_elapsed_s=5_000.0)
     run, epoch, ends = compose_card(look(), ()).body
     assert run == "▰▰▰▱▱▱▱▱▱▱ 38 % of the run"
-    assert epoch == "▰▰▰▰▰▱▱▱▱▱ epoch 2"
+    assert epoch == "▰▰▰▰▰▱▱▱▱▱ 50 % of epoch 2"
     assert ends.startswith("Epoch 2 ends <t:")
     assert "the run ends <t:" in ends
 
