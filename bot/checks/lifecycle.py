@@ -117,7 +117,6 @@ def _started(view: RunView, event: Event) -> Finding:
             ("Attempt", f"{event.attempt}"),
             ("Epochs", f"{event.integer('epochs') or 'unknown'}"),
             ("Host", event.text("host") or "unknown"),
-            ("Process", f"{event.integer('pid') or 'unknown'}"),
         ),
         hint="/train status",
     )

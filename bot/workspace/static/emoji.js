@@ -14,7 +14,7 @@ small_red_triangle 🔺 small_red_triangle_down 🔻 thumbsup 👍 +1 👍 thumb
 clap 👏 smile 😄 slightly_smiling_face 🙂 thinking_face 🤔 sweat_smile 😅 cry 😢 heart ❤️ star ⭐ sparkles ✨
 zap ⚡ skull 💀 ghost 👻 robot_face 🤖 steam_locomotive 🚂 train 🚋 train2 🚆 railway_car 🚃 station 🚉
 checkered_flag 🏁 triangular_flag_on_post 🚩 test_tube 🧪 microscope 🔬 computer 💻 desktop_computer 🖥️ dart 🎯
-snowflake ❄️ thermometer 🌡️ broom 🧹 recycle ♻️ heartbeat 💓 zzz 💤 coffee ☕ calendar 📅 file_folder 📁
+snowflake ❄️ thermometer 🌡️ broom 🧹 recycle ♻️ heartbeat 💓 pushpin 📌 zzz 💤 coffee ☕ calendar 📅 file_folder 📁
 card_file_box 🗃️ speech_balloon 💬 mega 📣 loudspeaker 📢 bust_in_silhouette 👤 busts_in_silhouette 👥`.split(/\s+/);
 
 const GLYPHS = new Map();
