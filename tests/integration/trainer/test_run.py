@@ -44,7 +44,7 @@ pytestmark = pytest.mark.training
 
 
 def test_every_record_has_every_key(settings: Callable[..., dict[str, Any]]) -> None:
-    trainer = GuardedDetectionTrainer(overrides=settings(epochs=1))
+    trainer = GuardedDetectionTrainer(overrides=settings(epochs=1, owner="U0ANNA"))
     trainer.train()
 
     layout = layout_of(trainer)
@@ -52,7 +52,7 @@ def test_every_record_has_every_key(settings: Callable[..., dict[str, Any]]) -> 
     assert run is not None
     assert heartbeat is not None
     assert set(run) == set(RUN_KEYS)
-    assert run["ultralytics"] == ultralytics.__version__
+    assert (run["ultralytics"], run["owner"]) == (ultralytics.__version__, "U0ANNA")
     assert set(heartbeat) == set(HEARTBEAT_KEYS)
     assert 0 < heartbeat["longest_batch_s"] < 60
     assert (run["state"], run["exit_code"], heartbeat["phase"]) == (RunRecordState.FINISHED, 0, Phase.ENDED)
