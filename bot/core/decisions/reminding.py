@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Patience(Protocol):
+class ReminderLimits(Protocol):
     """How often people are asked; :class:`trainmaster.bot.operations.limits.OperationLimits` says why."""
 
     @property
     def reminder_s(self) -> float:
-        """Between two reminders."""
+        """Seconds that people are given before they are asked once more."""
         ...
 
     @property
@@ -42,7 +42,7 @@ def reminder_due(
     num_reminders: int,
     on_call: Sequence[str],
     voted: Iterable[str],
-    limits: Patience,
+    limits: ReminderLimits,
     now: float,
 ) -> Reminder | None:
     """The reminder that is due now; None while it is too early, and when there were enough. Who has voted is not asked
