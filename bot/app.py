@@ -47,7 +47,7 @@ _MAX_CONNECT_PAUSE_S = 10.0
 """Of the socket: Slack hands out about one address a minute for good (apps.connections.open, tier 1)."""
 _PAGE_EVERY_S = 5.0
 _PIN_EVERY_S = 5.0
-_LEARN_EVERY_S = 15.0
+_LEARN_EVERY_S = 5.0
 """Who a run's file names as its owner is asked of Slack by then."""
 _CLUSTER_EVERY_S = 2.0
 """Its silence and the end of it are told in time, however seldom the runs are looked at; nobody is asked for that while
@@ -236,7 +236,7 @@ class App:
 
     async def _learn_owners(self) -> None:
         if self.connection.identity is not None:
-            await self._parts.owners.learn(self.supervisor.all())
+            await self._parts.owners.learn(self.supervisor.all(), self.clock.now())
 
     async def _look_at_itself(self) -> None:
         self._parts.sink.tick()

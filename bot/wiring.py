@@ -137,7 +137,9 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     with contextlib.suppress(StoreError):  # the sink says so
         heard_ts = last_at_work_ts(BotState(database)) if wires.steady is not None else None
     connection = SlackConnection(slack_access(settings), seen=SeenStore(database), heard_ts=heard_ts)
-    owners = Owners(rules=settings.run_owners, trusted=named_people(settings), people=connection.people)
+    owners = Owners(
+        rules=settings.run_owners, trusted=named_people(settings), people=connection.people, memory=BotState(database)
+    )
     pipeline = AlertPipeline(
         records=alerts,
         silences=SilenceStore(database),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from trainmaster.bot.alerting.notices import Memory
 from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.run.owner import OwnerRule, owner_of
 from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.errors import StoreError
+
+_BELIEVED_S: Final = 60.0
+_UNKNOWN_S: Final = 15.0
+"""How often Slack is asked again about an id that it vouched for, and about one that it did not."""
+_FOUND: Final = "owners"
 
 
 class Directory(Protocol):
@@ -30,13 +38,19 @@ class Directory(Protocol):
 
 class Owners:
     """``trusted`` are the ids that the settings name. Another one that stands in a run's file is believed when it is a
-    full member of the workspace who is in the alert channel: nobody else is ever called by what a file says."""
+    full member of the workspace who is in the alert channel: nobody else is ever called by what a file says. Who was
+    believed is remembered, so that the first alert after a restart calls them too."""
 
-    def __init__(self, *, rules: Sequence[OwnerRule], trusted: Collection[str], people: Directory) -> None:
+    def __init__(
+        self, *, rules: Sequence[OwnerRule], trusted: Collection[str], people: Directory, memory: Memory | None = None
+    ) -> None:
         self._rules = tuple(rules)
         self._trusted = frozenset((*trusted, *(rule.user for rule in rules)))
         self._people = people
-        self._found: frozenset[str] = frozenset()
+        self._memory = memory
+        self._found = self._remembered()
+        self._asked_ts: dict[str, float] = {}
+        """When Slack was asked about an id."""
         self._of: dict[str, str | None] = {}
 
     def note(self, view: RunView) -> None:
@@ -52,17 +66,37 @@ class Owners:
         owner = self.of(run)
         return (self._people.names.get(owner) or person(owner)) if owner is not None else ""
 
-    async def learn(self, views: Sequence[RunView]) -> None:
-        """The ids in the files of these runs were looked up. An owner who left is believed no more."""
-        told = {one.record.owner for one in views if one.record is not None and one.record.owner}
-        found = set()
-        for user in sorted(told - self._trusted):
-            if await self._people.standing(user) is Standing.MEMBER and await self._people.is_member(user):
-                found.add(user)
-        self._found = frozenset(found)
+    async def learn(self, views: Sequence[RunView], now: float) -> None:
+        """The ids in the files of these runs were looked up: a new one at once, others now and then. An owner who left
+        is believed no more."""
+        told = {one.record.owner for one in views if one.record is not None and one.record.owner} - self._trusted
+        found = {user for user in self._found if user in told}
+        for user in sorted(told):
+            pause_s = _BELIEVED_S if user in found else _UNKNOWN_S
+            if 0 <= now - self._asked_ts.get(user, now - pause_s) < pause_s:
+                continue
+            self._asked_ts[user] = now
+            is_one = await self._people.standing(user) is Standing.MEMBER and await self._people.is_member(user)
+            found = found | {user} if is_one else found - {user}
+        self._keep(frozenset(found))
         for user in sorted({one for one in self._of.values() if one is not None} - self._people.names.keys()):
+            if 0 <= now - self._asked_ts.get(user, now - _UNKNOWN_S) < _UNKNOWN_S:
+                continue
+            self._asked_ts[user] = now
             await self._people.standing(user)
         for view in views:
             self.note(view)
         for run in self._of.keys() - {view.run for view in views}:
             del self._of[run]
+
+    def _keep(self, found: frozenset[str]) -> None:
+        if found != self._found and self._memory is not None:
+            with contextlib.suppress(StoreError):  # they are asked about anew after a restart
+                self._memory.put(_FOUND, " ".join(sorted(found)))
+        self._found = found
+
+    def _remembered(self) -> frozenset[str]:
+        try:
+            return frozenset((self._memory.get(_FOUND) or "").split()) if self._memory is not None else frozenset()
+        except StoreError:
+            return frozenset()

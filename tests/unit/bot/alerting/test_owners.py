@@ -16,6 +16,8 @@ from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.owner import OwnerRule, owner_of
 from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.storage.bot_state import BotState
+from trainmaster.bot.storage.database import Database
 
 ONCALL, OWNER, THIRD = "U1", "U7OWNER", "U8THIRD"
 STRANGER = "owned by uid 1000"
@@ -90,17 +92,39 @@ async def test_an_id_in_a_file_calls_full_members_of_the_alert_channel_only(
     seen = view(owner=THIRD)
     owners.note(seen)
     assert owners.of(RUN) is None
-    await owners.learn([seen])
+    await owners.learn([seen], NOW)
     assert owners.of(RUN) == (THIRD if believed else None)
 
 
 async def test_who_leaves_the_channel_is_believed_no_more(tmp_path: Path) -> None:
     people = FakeDirectory({THIRD: Standing.MEMBER}, frozenset({THIRD}))
     owners = Owners(rules=(), trusted=(), people=people)
-    await owners.learn([view(owner=THIRD)])
+    await owners.learn([view(owner=THIRD)], NOW)
     people.members = frozenset()
-    await owners.learn([view(owner=THIRD)])
+    await owners.learn([view(owner=THIRD)], NOW + 61)
     assert owners.of(RUN) is None
+
+
+async def test_slack_is_asked_at_once_and_then_now_and_then() -> None:
+    people = FakeDirectory({THIRD: Standing.MEMBER}, frozenset({THIRD}))
+    owners = Owners(rules=(), trusted=(), people=people)
+    for second in range(0, 121, 5):
+        await owners.learn([view(owner=THIRD), view("other", owner="U0NOBODY")], NOW + second)
+    assert people.asked.count(THIRD) == 3
+    assert people.asked.count("U0NOBODY") == 9
+
+
+async def test_who_was_believed_is_called_by_the_first_alert_after_a_restart(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db.sqlite3")
+    people = FakeDirectory({THIRD: Standing.MEMBER}, frozenset({THIRD}))
+    before = Owners(rules=(), trusted=(), people=people, memory=BotState(database))
+    await before.learn([view(owner=THIRD)], NOW)
+    after = Owners(rules=(), trusted=(), people=FakeDirectory(), memory=BotState(database))
+    after.note(view(owner=THIRD))
+    assert after.of(RUN) == THIRD
+    await after.learn([view(owner=THIRD)], NOW + 100)  # Slack knows nothing of them any more
+    assert after.of(RUN) is None
+    database.close()
 
 
 async def test_an_id_that_the_settings_name_is_believed_without_asking() -> None:
@@ -114,7 +138,7 @@ async def test_a_name_calls_nobody_once_slack_told_it() -> None:
     owners = Owners(rules=RULES, trusted=(), people=FakeDirectory())
     owners.note(view("night-1"))
     assert OWNER in owners.name("night-1")
-    await owners.learn([view("night-1")])
+    await owners.learn([view("night-1")], NOW)
     assert owners.name("night-1") == f"Name of {OWNER}"
     assert owners.name("day") == ""
 
