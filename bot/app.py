@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.alerting.spare import Spare
 from trainmaster.bot.core.health.metrics import CheckTimes, Family, Sight, families
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
 from trainmaster.bot.core.run.ownership import OwnerCheck
@@ -123,14 +124,25 @@ class App:
         self._systemd.ready(f"watching {len(self.supervisor.all())} runs, connecting to Slack")
         self._must_run("watch", self._watch_files)
         await self._until_slack_does(self.connection.sign_in, _SIGN_IN_PAUSE_S)
+        spare = Spare(
+            self.outbox,
+            self.connection.chat,
+            channel=self.connection.channel,
+            clock=self.clock,
+            silent=self._parts.lease.told_by_other,
+            shared=self._is_seen_by_other,
+            limits=DeliveryLimits(),
+        )
         self._deliverer = Deliverer(
             self.outbox,
             self.connection.chat,
             channel=self.connection.channel,
             clock=self.clock,
             limits=DeliveryLimits(),
+            leave=spare,
         )
         self._must_run("deliver", self._deliverer.run)
+        self._must_run("leave to the other bot", spare.run)
         self._must_run("draw pictures", self._parts.pictures.run)
         await self._until_slack_does(partial(self.connection.connect, self._parts.handler), _MAX_CONNECT_PAUSE_S)
         _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
@@ -142,6 +154,15 @@ class App:
     async def _watch_files(self) -> None:
         note = partial(self._parts.own_jobs.note, "watch files")
         await watch_runs(self._list_runs, self.supervisor.check_all, note=note)
+
+    def _is_seen_by_other(self, key: str) -> bool:
+        """Whether another bot over the same RUNS_DIR tells what has that key, too; each has troubles of its own."""
+        if key.startswith("digest/"):
+            return True
+        root = self.settings.runs_dir
+        return any(
+            key.startswith(f"{view.run}/") for view in self.supervisor.all() if view.directory.is_relative_to(root)
+        )
 
     async def _until_slack_does(self, work: Callable[[], Awaitable[object]], max_pause_s: float) -> None:
         pause_s = min(1.0, max_pause_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     drawings = asyncio.Event()
     book = PictureStore(database, drawings.set)
     sink = FindingsSink(database=database, pipeline=pipeline, notify=notify, clock=clock, pictures=book)
-    lease = Lease(settings.runs_dir)
+    lease = Lease(settings.runs_dir, tells=_voice(settings))
     durable = Durable(database)
     audit = Ledger(
         AuditLog(settings.state_dir / AUDIT_LOG),
@@ -235,7 +236,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         refused=connection.chat.refused,
         clock=clock,
         notify=notify,
-        able=connection.may_upload,
+        able=lambda: connection.may_upload() and not lease.told_by_other(),
         wake=drawings,
     )
     connection.illustrate_with(pictures.make)
@@ -325,6 +326,13 @@ def _planned(operations: Operations, run: str) -> tuple[str, ...]:
         return operations.planned(run)
     except StoreError:
         return ()
+
+
+def _voice(settings: Settings) -> str:
+    """Two bots have it in common when they tell the same channel as the same app. It tells nothing of the token."""
+    access = slack_access(settings)
+    words = (access.api_url, access.bot_token, access.channel)
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
 class _Readers:

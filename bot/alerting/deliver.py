@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.alerting.pace import Pace
@@ -23,11 +23,38 @@ from trainmaster.bot.ports import ChatRefused, Clock, MessageGone, Posted, RateL
 
 _LOG = logging.getLogger(__name__)
 
+_WITHHELD_S = 1.0
+"""What is withheld is asked about this often."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sent:
     version: int
     posted: Posted
+
+
+class Leave(Protocol):
+    """What is left to another bot to say."""
+
+    def on(self) -> bool:
+        """Whether anything is, now; asked again every second."""
+        ...
+
+    def withholds(self, delivery: Delivery) -> bool:
+        """Whether this message is not to be sent from here, now."""
+        ...
+
+
+class _NoLeave:
+    def on(self) -> bool:
+        return False
+
+    def withholds(self, delivery: Delivery) -> bool:
+        del delivery
+        return False
+
+
+NO_LEAVE: Leave = _NoLeave()
 
 
 class Deliverer:
@@ -48,7 +75,9 @@ class Deliverer:
         clock: Clock,
         limits: DeliveryLimits,
         chance: Callable[[], float] = random.random,
+        leave: Leave = NO_LEAVE,
     ) -> None:
+        self._leave = leave
         self._queue = queue
         self._sender = Sender(chat, channel=channel, limits=limits)
         self._patience = Patience(limits)
@@ -133,10 +162,12 @@ class Deliverer:
         try:
             self._commit_late()
             for lane in self._queue.lanes(now):
-                if lane not in self._lanes:
+                if lane not in self._lanes and self._has_work(lane, now):
                     self._changed[lane] = asyncio.Event()
                     self._lanes[lane] = asyncio.create_task(self._serve(lane), name=f"deliver {lane or 'alerts'}")
             due_ts = self._queue.next_try_ts(now)
+            if self._leave.on():
+                due_ts = min(now + _WITHHELD_S, now + _WITHHELD_S if due_ts is None else due_ts)
             if not self._lanes and self._queue.num_pending() == 0:
                 self._empty.set()
         except StoreError as error:
@@ -144,6 +175,10 @@ class Deliverer:
             return self._limits.store_retry_s
         self._store_fault = None
         return None if due_ts is None else max(0.0, due_ts - now)
+
+    def _has_work(self, lane: str, now: float) -> bool:
+        leave = self._leave
+        return not leave.on() or not all(leave.withholds(one) for one in self._queue.pending(now, lane=lane))
 
     async def _serve(self, lane: str) -> None:
         """Nothing is left in the lane that could be sent now."""
@@ -209,9 +244,9 @@ class Deliverer:
         """What the lane is to send next. What Slack has taken is not sent again because the database can't tell."""
         with self._store_guard():
             self._commit_late()
-        limit = len(self._uncommitted) + len(self._sending) + 1
+        limit = len(self._uncommitted) + len(self._sending) + 1 if not self._leave.on() else -1
         for delivery in self._queue.pending(self._clock.now(), lane=lane, limit=limit):
-            if delivery.key in self._sending:
+            if delivery.key in self._sending or self._leave.withholds(delivery):
                 continue
             sent = self._uncommitted.get(delivery.key)
             if sent is None:

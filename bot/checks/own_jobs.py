@@ -16,10 +16,12 @@ def check_own_jobs(facts: Iterable[OwnJob], limits: OwnJobLimits, now: float) ->
     return tuple(_finding(fact, limits, now) for fact in facts if fact.num_faults >= limits.faults_in_a_row)
 
 
-def check_only_watches(me: str, other: str, since_ts: float) -> tuple[Finding, ...]:
-    """A condition while the bot ``other`` acts on the runs in place of ``me``; none when ``other`` is empty."""
+def check_only_watches(me: str, other: str, since_ts: float, *, silent: bool = False) -> tuple[Finding, ...]:
+    """A condition while the bot ``other`` acts on the runs in place of ``me``; none when ``other`` is empty.
+    ``silent``: the other one tells this very channel what it sees."""
     if not other:
         return ()
+    tells = "repeats nothing that the other one tells here" if silent else "goes on telling what it sees"
     finding = Finding(
         run=BOT_RUN,
         check=CheckName.ONLY_WATCHES,
@@ -29,7 +31,7 @@ def check_only_watches(me: str, other: str, since_ts: float) -> tuple[Finding, .
         ts=since_ts,
         title=f"Trainmaster only watches: another one acts on these runs ({other})",
         body=(
-            f"This one ({me}) goes on telling what it sees, and leaves stops, resumes and rollbacks to the other one.",
+            f"This one ({me}) {tells}, and leaves stops, resumes and rollbacks to the other one.",
             "When that is gone, it takes over by itself within a minute.",
         ),
         fields=(("Since", moment(since_ts)),),

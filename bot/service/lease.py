@@ -45,6 +45,8 @@ class Holder:
     pid: int
     started: str
     beat: int = 0
+    tells: str = ""
+    """Names the app and the channel by which it tells what it sees; empty where an older one wrote it."""
 
     def words(self) -> str:
         """``pid 7 on gpu03``: what a person needs to find it."""
@@ -54,10 +56,18 @@ class Holder:
 class Lease:
     """:meth:`keep` is called every :data:`BEAT_S`; what it may find on a dead mount blocks, so call it in a thread."""
 
-    def __init__(self, runs_dir: Path, *, monotonic: Callable[[], float] = time.monotonic, me: Holder | None = None):
+    def __init__(
+        self,
+        runs_dir: Path,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        me: Holder | None = None,
+        tells: str = "",
+    ) -> None:
+        """``tells``: see :class:`Holder`."""
         self._path = runs_dir / NAME
         self._monotonic = monotonic
-        self._me = me or _myself()
+        self._me = me or _myself(tells)
         self._held_s: float | None = None
         """When the lease was last known to be ours."""
         self._claimed_s: float | None = None
@@ -80,6 +90,10 @@ class Lease:
     def other(self) -> str:
         """The bot that acts in place of this one, in words; empty while none is known to."""
         return self._seen[0].words() if self._seen is not None and self.why_not() else ""
+
+    def told_by_other(self) -> bool:
+        """Whether the bot that acts in place of this one tells what it sees where this one would."""
+        return self._seen is not None and bool(self.other()) and self._seen[0].tells == self._me.tells != ""
 
     def me(self) -> str:
         """This bot, as others name it."""
@@ -218,7 +232,7 @@ def _changed_ns(path: Path) -> int:
         return 0
 
 
-def _myself() -> Holder:
+def _myself(tells: str = "") -> Holder:
     pid = os.getpid()
     return Holder(
         id=secrets.token_hex(8),
@@ -227,6 +241,7 @@ def _myself() -> Holder:
         pids=_pid_namespace(),
         pid=pid,
         started=_started(pid),
+        tells=tells,
     )
 
 

@@ -29,6 +29,10 @@ class ActingBot(Protocol):
         """The bot that acts in place of this one, in words; empty while none is known to."""
         ...
 
+    def told_by_other(self) -> bool:
+        """Whether that one tells what it sees where this one would."""
+        ...
+
 
 class OwnJobs:
     """Counts what goes wrong in a row. A job that went well again is forgiven."""
@@ -69,4 +73,5 @@ class OwnJobs:
             self._watches_since_ts = None
             return ()
         self._watches_since_ts = now if self._watches_since_ts is None else self._watches_since_ts
-        return check_only_watches(self._lease.me(), other, self._watches_since_ts)
+        silent = self._lease.told_by_other()
+        return check_only_watches(self._lease.me(), other, self._watches_since_ts, silent=silent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from tests.attack.living import LivingBot, trainers
 from tests.attack.scene import ANN, BOB, Scene, stage
 from tests.attack.strict_slack import StrictSlack
+from tests.attack.strict_web import CHANNEL, OTHER_CHANNEL, Post
+from tests.support.run_dirs import START_TS, WrittenRun
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(300)]
 
@@ -26,10 +29,10 @@ async def elsewhere() -> AsyncIterator[StrictSlack]:
     assert slack.breaches == []
 
 
-def second_bot(folder: Path, slack: StrictSlack, runs: Path) -> LivingBot:
+def second_bot(folder: Path, slack: StrictSlack, runs: Path, **settings: str) -> LivingBot:
     other = folder / "second"
     other.mkdir()
-    return LivingBot(other, slack, RUNS_DIR=str(runs))
+    return LivingBot(other, slack, RUNS_DIR=str(runs), **settings)
 
 
 async def soon(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
@@ -99,3 +102,65 @@ async def test_a_rollback_that_was_cut_off_is_left_alone_while_the_other_bot_act
 def _holds(bot: LivingBot) -> bool:
     lease = bot.folder.parent / "runs" / ".trainmaster-lease.json"
     return lease.exists() and f'"pid": {bot.pid}' in lease.read_text()
+
+
+async def test_a_spare_of_the_same_app_repeats_nothing_and_tells_what_the_first_one_no_longer_could(
+    tmp_path: Path, slack: StrictSlack
+) -> None:
+    first = LivingBot(tmp_path, slack)
+    spare = second_bot(tmp_path, slack, first.runs)
+    try:
+        day = WrittenRun(first.runs, "day")
+        day.record(started_ts=time.time())
+        day.start_epoch(1, time.time() - START_TS)
+        await first.start()
+        await spare.start()
+        await slack.until(lambda: slack.newest(FIRST_SAYS), what="the word that it only watches")
+        dead_run(first.runs, "night")
+        await slack.until(lambda: alerts_of(slack, "night"), what="the alert")
+        await soon(lambda: "told by the other bot" in spare.output(), "that the spare knows of it")
+        assert "posted" not in "".join(line for line in spare.output().splitlines() if "night-0001/" in line)
+
+        await first.kill()
+        day.bad_batch(1, 7, time.time() - START_TS)  # seen by the spare only
+        await slack.until(
+            lambda: alerts_of(slack, "day", "nonfinite/attempt1/epoch1"), what="the alert of the spare", timeout_s=60
+        )
+        await slack.until(lambda: slack.newest(NOW_ACTS), what="that it acts")
+        payload = slack.click_payload(ANN, alerts_of(slack, "night")[0], "ack")
+        await slack.send("interactive", payload)
+        await soon(
+            lambda: "acknowledged" in str(alerts_of(slack, "night")[0].versions), "the edit of the first's alert"
+        )
+        keys = [str((post.metadata.get("event_payload") or {}).get("key")) for post in slack.posts.values()]
+        assert sorted(keys) == sorted(set(keys))
+    finally:
+        await spare.stop()
+        await first.stop()
+
+
+async def test_a_second_bot_that_tells_another_channel_tells_there(tmp_path: Path, slack: StrictSlack) -> None:
+    first = LivingBot(tmp_path, slack)
+    other = second_bot(tmp_path, slack, first.runs, ALERT_CHANNEL=OTHER_CHANNEL)
+    try:
+        await first.start()
+        await other.start()
+        await slack.until(lambda: slack.newest(FIRST_SAYS, channel=OTHER_CHANNEL), what="that it only watches")
+        dead_run(first.runs, "night")
+        for channel in (CHANNEL, OTHER_CHANNEL):
+            await slack.until(
+                lambda channel=channel: [one for one in alerts_of(slack, "night") if one.channel == channel],
+                what=f"the alert in {channel}",
+            )
+    finally:
+        await other.stop()
+        await first.stop()
+
+
+def dead_run(runs: Path, name: str) -> None:
+    WrittenRun(runs, name).record(started_ts=time.time(), pid=2**22 - 1)
+
+
+def alerts_of(slack: StrictSlack, name: str, check: str = "process_died/attempt1") -> list[Post]:
+    key = f"{name}-0001/{check}"
+    return [one for one in slack.posts.values() if (one.metadata.get("event_payload") or {}).get("key") == key]

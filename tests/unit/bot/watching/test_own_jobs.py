@@ -83,6 +83,9 @@ class PaperLease:
     def me(self) -> str:
         return "pid 9 on gpu04"
 
+    def told_by_other(self) -> bool:
+        return False
+
     def other(self) -> str:
         return self.who
 

@@ -1,0 +1,122 @@
+"""Two bots over the same runs that tell the same channel: the one that only watches leaves the telling to the other.
+
+It takes in what the other one told, so that nothing is lost or said twice when it takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from trainmaster.bot.alerting.limits import DeliveryLimits
+from trainmaster.bot.alerting.sending import SearchableChat
+from trainmaster.bot.alerting.stores import DeliveryQueue
+from trainmaster.bot.core.alerts.delivery import Delivery
+from trainmaster.bot.errors import ChatError, StoreError
+from trainmaster.bot.ports import Clock, Posted
+
+_LOG = logging.getLogger(__name__)
+
+PATIENCE_S: Final = 120.0
+"""What the other one has not told for so long (Slack may be out of its reach, though its lease is not) is told here."""
+_LOOK_AFTER_S: Final = 5.0
+"""A message is looked for this long after it was put here: the other one needs a moment, too."""
+_LOOK_EVERY_S: Final = 20.0
+"""Slack takes about 50 such questions a minute."""
+_EDIT_S: Final = 60.0
+"""An edit is left to the other one for good after this; until then a bot that takes over makes it."""
+_TICK_S: Final = 1.0
+
+
+class Spare:
+    """``silent``: whether the other one tells this channel now; ``shared``: whether it tells what has that key, too."""
+
+    def __init__(
+        self,
+        queue: DeliveryQueue,
+        chat: SearchableChat,
+        *,
+        channel: str,
+        clock: Clock,
+        silent: Callable[[], bool],
+        shared: Callable[[str], bool],
+        limits: DeliveryLimits,
+    ) -> None:
+        self._queue = queue
+        self._chat = chat
+        self._channel = channel
+        self._clock = clock
+        self._silent = silent
+        self._shared = shared
+        self._limits = limits
+        self._since_ts: dict[tuple[str, int], float] = {}
+        """By key and version, since when it waits here."""
+        self._looked_ts: dict[str, float] = {}
+
+    def on(self) -> bool:
+        """See :class:`trainmaster.bot.alerting.deliver.Leave`."""
+        return self._silent()
+
+    def withholds(self, delivery: Delivery) -> bool:
+        """See :class:`trainmaster.bot.alerting.deliver.Leave`."""
+        if not self._silent() or not self._shared(delivery.key):
+            return False
+        now = self._clock.now()
+        waited_s = now - self._since_ts.setdefault((delivery.key, delivery.version), now)
+        return delivery.ts is not None or waited_s < PATIENCE_S
+
+    async def run(self) -> None:
+        """What the other one told is known here, for as long as this runs."""
+        while True:
+            try:
+                await self._look()
+            except StoreError as error:
+                _LOG.warning("spare: %s", error)
+            await asyncio.sleep(_TICK_S)
+
+    async def _look(self) -> None:
+        if not self._silent():
+            self._since_ts.clear()
+            self._looked_ts.clear()
+            return
+        for delivery in self._queue.pending(self._clock.now()):
+            if not self.withholds(delivery):
+                continue
+            if delivery.ts is not None:
+                self._leave(delivery)
+                continue
+            # Whoever tells it after this looks first whether it stands there.
+            self._queue.mark_posting(delivery.key, self._clock.now())
+            await self._find(delivery)
+
+    def _leave(self, delivery: Delivery) -> None:
+        if self._clock.now() - self._since_ts[delivery.key, delivery.version] >= _EDIT_S:
+            self._take_in(delivery, str(delivery.posted_channel), str(delivery.ts))
+
+    async def _find(self, delivery: Delivery) -> None:
+        now, since_ts = self._clock.now(), self._since_ts[delivery.key, delivery.version]
+        looked_ts = self._looked_ts.get(delivery.key)
+        if now - since_ts < _LOOK_AFTER_S or (looked_ts is not None and 0 <= now - looked_ts < _LOOK_EVERY_S):
+            return
+        self._looked_ts[delivery.key] = now
+        try:
+            async with asyncio.timeout(self._limits.send_timeout_s / 2):
+                found = await self._chat.find(
+                    delivery.thread_channel or delivery.lane or self._channel,
+                    delivery.key,
+                    thread_ts=delivery.thread_ts,
+                    since_ts=since_ts - self._limits.clocks_differ_s,
+                )
+        except (ChatError, TimeoutError) as error:
+            _LOG.info("spare: %s can't be looked for now (%s)", delivery.key, error)
+            return
+        if found is not None and self._silent():
+            self._take_in(delivery, found.channel, found.ts)
+
+    def _take_in(self, delivery: Delivery, channel: str, ts: str) -> None:
+        self._queue.mark_sent(delivery.key, delivery.version, Posted(channel=channel, ts=ts))
+        self._since_ts.pop((delivery.key, delivery.version), None)
+        self._looked_ts.pop(delivery.key, None)
+        _LOG.info("%s version %d: told by the other bot", delivery.key, delivery.version)
