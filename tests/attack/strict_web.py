@@ -80,6 +80,8 @@ class StrictWeb:
         """Channel and time stamp of what is pinned, the oldest pin first."""
         self.whispers: list[Whisper] = []
         self.views: list[Json] = []
+        self.homes: dict[str, Json] = {}
+        """By person, what their Home shows."""
         self.calls: list[tuple[str, Json]] = []
         self.breaches: list[str] = []
         self.faults: dict[str, Callable[[], web.Response | None]] = {}
@@ -227,6 +229,11 @@ class StrictWeb:
             return self._no("invalid_arguments", "a form with a title or metadata that is too long")
         self.views.append(view)
         return self._yes(view={**view, "id": "V0"})
+
+    def _views_publish(self, args: Json) -> web.Response:
+        view = args.get("view") if isinstance(args.get("view"), dict) else json.loads(str(args.get("view")))
+        self.homes[str(args.get("user_id"))] = view
+        return self._yes(view={**view, "id": "V1"})
 
     def _chat_postmessage(self, args: Json) -> web.Response:
         target = str(args.get("channel"))

@@ -130,7 +130,7 @@ async def test_a_spare_of_the_same_app_repeats_nothing_and_tells_what_the_first_
         payload = slack.click_payload(ANN, alerts_of(slack, "night")[0], "ack")
         await slack.send("interactive", payload)
         await soon(
-            lambda: "acknowledged" in str(alerts_of(slack, "night")[0].versions), "the edit of the first's alert"
+            lambda: "Acknowledged by" in str(alerts_of(slack, "night")[0].versions), "the edit of the first's alert"
         )
         keys = [str((post.metadata.get("event_payload") or {}).get("key")) for post in slack.posts.values()]
         assert sorted(keys) == sorted(set(keys))

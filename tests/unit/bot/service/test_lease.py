@@ -184,3 +184,19 @@ def test_what_others_put_in_place_of_a_lease_neither_hangs_nor_speaks(
     assert "another Trainmaster" in why
     assert len(why) < 300
     assert why.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "told"), [("app in #a", "app in #a", True), ("app in #a", "app in #b", False), ("", "", False)]
+)
+def test_the_one_that_watches_knows_whether_the_holder_tells_the_same_people(
+    tmp_path: Path, steady: Steady, one: str, two: str, told: bool
+) -> None:
+    first = Lease(tmp_path, monotonic=steady, me=replace(elsewhere("one"), tells=one))
+    second = Lease(tmp_path, monotonic=steady, me=replace(elsewhere("two"), tells=two))
+    first.keep()
+    second.keep()
+    assert (first.told_by_other(), second.told_by_other()) == (False, told)
+    first.release()
+    assert second.keep() == ""
+    assert not second.told_by_other()
