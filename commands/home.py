@@ -29,8 +29,9 @@ async def home(user: str, context: Context) -> tuple[Message, ...]:
     except ChatError:
         on_call = None
     firing = list(context.alerts.firing())
+    decides = user in (on_call or ()) and (await context.roles.standing(user)).acts
     return (
-        _waiting(user, user in (on_call or ()), firing, context),
+        _waiting(user, decides, firing, context),
         _firing(firing, context),
         *_runs(context, firing),
         _on_call(on_call),

@@ -9,12 +9,13 @@ import pytest
 
 from tests.support.clocks import SetClock
 from tests.support.run_dirs import START_TS, WrittenRun
-from tests.support.worlds import ANNA, BEN, CommandWorld, FakeRuns, nonfinite_alert
+from tests.support.worlds import ANNA, BEN, CommandWorld, FakeRoles, FakeRuns, nonfinite_alert
 from trainmaster.bot.core.alerts.explanations import explanation_of
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.check_name import CheckName, ForeignCheck
 from trainmaster.bot.core.conversation.message import Message, Tone
 from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import ChatError, CommandError
 from trainmaster.bot.reading.run_files import RunReader
@@ -63,6 +64,13 @@ async def test_what_nobody_has_waits_for_people_on_call_and_for_nobody_else(view
     assert mine[1].tone is Tone.CRITICAL
     assert theirs[0].title == "Nothing waits for you"
     here.alerts.alerts = [replace(nonfinite_alert(), acked_by=BEN)]
+    assert (await home(ANNA, here.context))[0].title == "Nothing waits for you"
+
+
+async def test_nothing_waits_for_a_guest_whom_somebody_put_on_the_list(view: RunView) -> None:
+    here = world(view)
+    here.alerts.alerts = [nonfinite_alert()]
+    here.roles = FakeRoles(standings={ANNA: Standing.GUEST})
     assert (await home(ANNA, here.context))[0].title == "Nothing waits for you"
 
 
