@@ -66,7 +66,7 @@ aiohttp.ClientSession._request = _asked
 def install(folder: Path, python_path: str) -> str:
     """The ``PYTHONPATH`` of a bot in ``folder`` that counts; it dies nowhere before :func:`arm`."""
     site = folder / "site"
-    site.mkdir()
+    site.mkdir(parents=True)
     (site / "sitecustomize.py").write_text(SITE)
     return f"{site}:{python_path}"
 

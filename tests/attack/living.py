@@ -77,6 +77,11 @@ class LivingBot:
         """kill -9."""
         await self._end(signal.SIGKILL)
 
+    async def over(self) -> None:
+        """The process that lives has ended, by whatever."""
+        if self._process is not None:
+            await self._process.wait()
+
     async def stop(self) -> None:
         """As a service manager does."""
         await self._end(signal.SIGTERM)

@@ -169,7 +169,8 @@ async def care_for(scene: Scene, name: str) -> None:
 async def insist(act: Callable[[], Awaitable[Any]], done: Callable[[], bool], what: str) -> None:
     """A person who sees that it was not carried out, because Slack says so or nothing comes, does it again."""
     for _ in range(8):
-        with contextlib.suppress(ConnectionError, RuntimeError):
+        # A busy machine may take half a minute to start the bot: nothing listens, which Slack says, too.
+        with contextlib.suppress(ConnectionError, RuntimeError, AssertionError):
             envelope = await act()
             with contextlib.suppress(TimeoutError):
                 await until(done, what, timeout_s=6)
