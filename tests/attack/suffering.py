@@ -97,7 +97,7 @@ async def _scene(folder: Path) -> AsyncIterator[_Scene]:
         for other in others:
             other.record(started_ts=time.time())
             other.beat(time.time() - START_TS + 300, epoch=1, batch=5)
-        await bot.start()
+        await bot.start(timeout_s=180)
         await _comes(lambda: not _pending(bot), "a quiet start")
         yield slack, bot, victim, others
     finally:
