@@ -275,14 +275,14 @@ class Deliverer:
         except MessageGone as error:
             self._gone(delivery, pace, error)
         except ChatRefused as error:
-            pace.failed(self._clock.now(), self._chance)
+            now, soon = self._clock.now(), critical and not error.content
+            pause_s = pace.failed(now, self._chance, critical=soon)
             self._faults[delivery.key] = f"{delivery.lane or self._channel}: {error}"
             if not error.content:
                 self._closed_lanes.add(delivery.lane)
             self._stands_not(delivery)
-            soon = critical and not error.content
-            wait_s = self._limits.critical_refused_retry_s if soon else self._limits.refused_retry_s
-            self._fail(delivery, error, min(wait_s, self._limits.refused_retry_s), refused=True)
+            wait_s = self._refused_s(delivery, now, pause_s) if soon else self._limits.refused_retry_s
+            self._fail(delivery, error, wait_s, refused=True)
             self._report(delivery, DeliverReason.REFUSED, error)
         except (ChatError, TimeoutError) as error:
             now = self._clock.now()
@@ -299,6 +299,13 @@ class Deliverer:
             pace.succeeded()
             self._taken(delivery, posted)
             self._report(delivery, reason)
+
+    def _refused_s(self, delivery: Delivery, now: float, pause_s: float) -> float:
+        """When a critical message is tried again whose content is not at fault: before its lane goes on, so that it is
+        told first; a channel that stays closed is asked more seldom."""
+        wait_s = self._patience.failed(delivery, now, pause_s)
+        longest_s = min(self._limits.critical_refused_retry_s, self._limits.refused_retry_s)
+        return wait_s if wait_s < pause_s else longest_s
 
     def _taken(self, delivery: Delivery, posted: Posted) -> None:
         """Committed, and what waited for Slack's return in the lane is due."""

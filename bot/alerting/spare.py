@@ -56,11 +56,11 @@ class Spare:
         self._looked_ts: dict[str, float] = {}
 
     def on(self) -> bool:
-        """See :class:`trainmaster.bot.alerting.deliver.Leave`."""
+        """Whether the other one speaks in this channel for both, now."""
         return self._silent()
 
     def withholds(self, delivery: Delivery) -> bool:
-        """See :class:`trainmaster.bot.alerting.deliver.Leave`."""
+        """Whether the message is left to the other one, which has not had its time to tell it yet."""
         if not self._silent() or not self._shared(delivery.key):
             return False
         now = self._clock.now()

@@ -64,7 +64,7 @@ class Lease:
         me: Holder | None = None,
         tells: str = "",
     ) -> None:
-        """``tells``: see :class:`Holder`."""
+        """``tells`` names the app and the channel by which this bot tells what it sees."""
         self._path = runs_dir / NAME
         self._monotonic = monotonic
         self._me = me or _myself(tells)

@@ -215,6 +215,22 @@ def test_only_a_critical_message_asks_a_channel_that_was_closed_again_and_again(
     bench.play(story)
 
 
+def test_a_critical_message_is_first_when_a_channel_opens_again(bench: Bench) -> None:
+    async def story() -> None:
+        opens_ts = bench.loop.now() + 7.0
+        closed = ChatRefused("slack-token", "the token was revoked")
+        bench.channel.fail = lambda key, message: closed if bench.loop.now() < opens_ts else None
+        for number in range(20):
+            bench.put(f"m{number:02d}")
+        await asyncio.sleep(0.5)
+        bench.put("died", tone=Tone.CRITICAL)
+        await asyncio.sleep(200)
+        assert bench.keys[0] == "died"
+        assert len(bench.keys) == 21
+
+    bench.play(story)
+
+
 def test_internal_errors_are_outwaited_three_times_and_then_told_plainer(bench: Bench) -> None:
     bench.channel.fail = lambda key, message: INTERNAL if message.fields else None
     button = Button(action=ActionId.APPROVE, label="Approve", value="7")
