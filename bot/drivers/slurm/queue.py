@@ -108,7 +108,7 @@ class JobQueue:
 
     def _bridged(self, look: QueueLook, now_s: float) -> QueueLook:
         good = self._good
-        if not look.fault or good is None or good.steady_s < self._not_before_s:
+        if not look.fault or good is None or now_s < self._brisk_until_s:  # whoever awaits something must know
             return look
         return good if now_s - good.steady_s <= BRIDGE_S else look
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from trainmaster.bot.core.run.facts import Event, ProcessFact, ProcessIdentity, ProcessStatus, Relaunch, RunRecord
+from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView, RunView
@@ -58,6 +59,8 @@ class PaperDriver:
         """Of ``time.monotonic``: until then a look at what is over gets no answer, as of a controller that is down."""
         self.mute_until_s = 0.0
         """As before, of every look."""
+        self.job: JobFact | None = None
+        """Of every process that lives, as if it were a job of a cluster."""
         self.own_pid = os.getpid()
 
     @property
@@ -109,7 +112,7 @@ class PaperDriver:
                 exit_code=entry.get("exit_code"),  # type: ignore[arg-type]
                 signal=entry.get("signal"),  # type: ignore[arg-type]
             )
-        return ProcessFact(status=ProcessStatus.ALIVE, ts=0.0)
+        return ProcessFact(status=ProcessStatus.ALIVE, ts=0.0, job=self.job)
 
     def signal(self, process: ProcessIdentity, signum: int, *, group: bool = False) -> bool:
         self.faults.strike("signal")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 
-from tests.unit.bot.operations.paper import PaperWorld
+from tests.unit.bot.operations.paper import BOB, PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.decisions.operation import OperationState, Step
+from trainmaster.bot.core.decisions.order import Decide, StopNow
+from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView
+from trainmaster.bot.operations import restart
 from trainmaster.bot.operations.restart import _enough, _finished_well
 
 BEAT = heartbeat_of({"ts": 0.0, "batch": 3, "batches": 20, "losses": {"box_loss": 1.0}, "streak": 0, "epoch": 2})
@@ -57,3 +63,23 @@ def test_finished_epoch_counts_when_it_had_good_batches(
         epochs=MappingProxyType({(changed.attempt, changed.epoch): changed}),
     )
     assert (_finished_well(later) is not None) is well
+
+
+@pytest.mark.parametrize("job", [None, JobFact(id="7", state="running")], ids=["process", "job"])
+async def test_job_is_not_called_healthy_while_its_controller_may_forget_it(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch, job: JobFact | None
+) -> None:
+    monkeypatch.setattr(restart, "_KEPT_S", 3600.0)
+    world.driver.job = job
+    approval = await world.ask()
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
+    done = asyncio.create_task(world.operations.settle())
+    finished, _ = await asyncio.wait([done], timeout=3.0)
+    operation = world.log.get(approval)
+    assert operation is not None
+    assert (operation.state is OperationState.DONE) is bool(finished) is (job is None)
+    if job is not None:
+        assert operation.step is Step.CONFIRM
+        monkeypatch.setattr(restart, "_KEPT_S", 0.0)
+        await world.operations.perform(StopNow(run=RUN, user=BOB))
+        await done

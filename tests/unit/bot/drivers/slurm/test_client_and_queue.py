@@ -233,6 +233,16 @@ def test_nothing_that_was_read_before_an_act_bridges_the_silence_after_it() -> N
     assert queue.look().fault == "squeue: down."
 
 
+def test_nothing_bridges_a_silence_while_an_act_is_awaited() -> None:
+    controller, steady = Controller(), Steady()
+    queue = JobQueue(controller, max_age_s=5, steady=steady)
+    queue.hasten()
+    assert queue.look().fault == ""
+    controller.error = ClusterSilentError("cluster-silent", "squeue: down.")
+    steady.now_s += 1
+    assert queue.look().fault == "squeue: down."
+
+
 def test_answer_that_took_longer_than_it_may_be_kept_is_an_answer() -> None:
     """On a loaded host every one does."""
     steady = Steady()
