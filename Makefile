@@ -20,7 +20,8 @@ test: $(READY)
 # Whole stories on a real Slurm of several nodes, all on this machine: a cluster for each worker. They mostly wait for
 # its queue. CI takes ARGS="-m core"; the long series are make bench ARGS=slurm.
 cluster: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --only cluster --leave-out rounds $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --only cluster --leave-out rounds \
+		$(if $(findstring tests/,$(ARGS)),,tests/integration) $(ARGS)
 
 # The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
 generations: $(READY)

@@ -110,3 +110,10 @@ def test_every_target_of_make_chooses_in_that_way() -> None:
     lines = re.findall(r"^\t.*-m pytest.*$", (TESTS.parent / "Makefile").read_text(), re.MULTILINE)
     assert lines
     assert not [line for line in lines if " -m " in line.partition("-m pytest")[2]]
+
+
+def test_stories_on_a_cluster_stand_where_make_looks_for_them() -> None:
+    tests = Path(__file__).resolve().parents[1]
+    marked = {one for one in tests.rglob("test_*.py") if "pytest.mark.cluster" in one.read_text(encoding="utf-8")}
+    assert marked - {Path(__file__).resolve()}
+    assert [one for one in marked if not one.is_relative_to(tests / "integration")] == [Path(__file__).resolve()]

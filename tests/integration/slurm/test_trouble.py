@@ -76,7 +76,6 @@ async def test_silent_controller_is_one_alert_and_no_death(lab: Lab) -> None:
     assert lab.shown("controller gives no answer") <= 2  # the alert, and its line in the channel's card
 
 
-@pytest.mark.core
 async def test_controller_that_is_away_for_a_moment_is_told_to_nobody(lab: Lab) -> None:
     await lab.status("State: training")
     lab.slurm.do("ctl-down", "KILL")
