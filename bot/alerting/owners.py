@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from trainmaster.bot.alerting.notices import Memory
 from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.core.conversation.tokens import person
-from trainmaster.bot.core.run.owner import OwnerRule, owner_of
+from trainmaster.bot.core.run.owner import OwnerRule, owner_of, told_owner
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 
@@ -69,7 +69,7 @@ class Owners:
     async def learn(self, views: Sequence[RunView], now: float) -> None:
         """The ids in the files of these runs were looked up: a new one at once, others now and then. An owner who left
         is believed no more."""
-        told = {one.record.owner for one in views if one.record is not None and one.record.owner} - self._trusted
+        told = {owner for one in views if (owner := told_owner(one)) is not None} - self._trusted
         found = {user for user in self._found if user in told}
         for user in sorted(told):
             pause_s = _BELIEVED_S if user in found else _UNKNOWN_S

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from typing import Any, Final
 
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from trainmaster.bot.errors import ChatError
-from trainmaster.bot.ports import ChatRefused
+from trainmaster.bot.ports import ChatRefused, RateLimited
 from trainmaster.bot.slack.faults import error_name, translated
 
 _LOG = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"[CGD][A-Z0-9_]+")
+_CALL_S: Final = 6.0
+"""For each call: a connection that died keeps nothing waiting, and a large workspace has many pages of channels."""
 _PAGE: Final = 1000
 _MAX_PAGES: Final = 50
 _CANNOT_LOOK: Final = {"missing_scope", "unknown_method", "not_allowed_token_type", "method_deprecated"}
@@ -51,7 +55,7 @@ class _CannotLookError(Exception):
 
 
 async def _by_id(client: AsyncWebClient, channel: str) -> dict[str, Any]:
-    async with translated(f"looking up the channel {channel}"):
+    async with translated(f"looking up the channel {channel}"), asyncio.timeout(_CALL_S):
         try:
             answer = await client.conversations_info(channel=channel)
         except SlackApiError as error:
@@ -65,15 +69,7 @@ async def _by_id(client: AsyncWebClient, channel: str) -> dict[str, Any]:
 async def _by_name(client: AsyncWebClient, name: str) -> dict[str, Any]:
     cursor = ""
     for _ in range(_MAX_PAGES):
-        async with translated(f"looking for the channel #{name}"):
-            try:
-                answer = await client.conversations_list(
-                    types="public_channel,private_channel", limit=_PAGE, cursor=cursor or None
-                )
-            except SlackApiError as error:
-                if error_name(error) in _CANNOT_LOOK:
-                    raise _CannotLookError(error_name(error)) from error
-                raise
+        answer = await _page_after(client, name, cursor)
         listed: Any = answer.get("channels")
         for channel in listed if isinstance(listed, list) else []:
             if isinstance(channel, dict) and name in {channel.get("name"), channel.get("name_normalized")}:
@@ -89,6 +85,27 @@ async def _by_name(client: AsyncWebClient, name: str) -> dict[str, Any]:
     )
 
 
+async def _page_after(client: AsyncWebClient, name: str, cursor: str) -> AsyncSlackResponse:
+    """The channels that follow ``cursor``. Slack gives about 20 pages a minute: the pause that it wants before another
+    one is kept here, where those before it are known; before the first one by whoever asks."""
+    while True:
+        try:
+            async with translated(f"looking for the channel #{name}"), asyncio.timeout(_CALL_S):
+                try:
+                    return await client.conversations_list(
+                        types="public_channel,private_channel", limit=_PAGE, cursor=cursor or None
+                    )
+                except SlackApiError as error:
+                    if error_name(error) in _CANNOT_LOOK:
+                        raise _CannotLookError(error_name(error)) from error
+                    raise
+        except RateLimited as error:
+            if not cursor:
+                raise
+            _LOG.info("looking for the channel #%s goes on in %g s", name, error.retry_after_s)
+            await asyncio.sleep(error.retry_after_s)
+
+
 async def _enter(client: AsyncWebClient, configured: str, channel: str, *, is_private: bool, join: bool) -> None:
     hint = "type /invite @trainmaster in the channel"
     if is_private:
@@ -96,7 +113,7 @@ async def _enter(client: AsyncWebClient, configured: str, channel: str, *, is_pr
     if not join:
         return
     try:
-        async with translated(f"joining {configured}"):
+        async with translated(f"joining {configured}"), asyncio.timeout(_CALL_S):
             await client.conversations_join(channel=channel)
     except ChatError as error:
         if not isinstance(error, ChatRefused) and error.slug != "slack-error":

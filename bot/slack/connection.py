@@ -45,7 +45,7 @@ _LOG = logging.getLogger(__name__)
 
 _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15.0, connect=5.0)
 _SIGN_IN_S: Final = 6.0
-"""For each call that must be answered before anything can be posted: a connection that died keeps nothing waiting."""
+"""A connection that died keeps nothing waiting."""
 _CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -246,8 +246,7 @@ class SlackConnection:
         Raises:
             ChatError: as :meth:`connect`.
         """
-        async with translated("looking for the alert channel"), asyncio.timeout(_SIGN_IN_S):
-            return await resolve_channel(self._one_try, self._access.channel, join=join)
+        return await resolve_channel(self._one_try, self._access.channel, join=join)
 
     def silence_s(self) -> float | None:
         """Seconds since the socket's last sign of life; None while none is open."""

@@ -96,6 +96,24 @@ async def test_an_id_in_a_file_calls_full_members_of_the_alert_channel_only(
     assert owners.of(RUN) == (THIRD if believed else None)
 
 
+@pytest.mark.parametrize(
+    ("owner", "watched_only"),
+    [
+        pytest.param("U9STRANGER", STRANGER, id="a stranger's run"),
+        pytest.param("x" * 1_000_000, "", id="a million letters"),
+        pytest.param("U1\nfatal: the disk is full", "", id="a line for the log"),
+        pytest.param("<!channel>", "", id="everybody"),
+    ],
+)
+async def test_slack_is_not_asked_about_what_can_be_no_owner(owner: str, watched_only: str) -> None:
+    people = FakeDirectory({THIRD: Standing.MEMBER}, frozenset({THIRD}))
+    owners = Owners(rules=(), trusted=(), people=people)
+    others = [view(f"odd-{number}", owner=f"{owner}{number}", watched_only=watched_only) for number in range(3)]
+    await owners.learn([*others, view(owner=THIRD)], NOW)
+    assert set(people.asked) == {THIRD}
+    assert owners.of(RUN) == THIRD
+
+
 async def test_who_leaves_the_channel_is_believed_no_more(tmp_path: Path) -> None:
     people = FakeDirectory({THIRD: Standing.MEMBER}, frozenset({THIRD}))
     owners = Owners(rules=(), trusted=(), people=people)
