@@ -14,7 +14,7 @@ must."""
 
 _FRAME_BYTES = 64
 """Narrower lines are counted one by one."""
-_SPELLING = frozenset(rb"GM%/:|[]{}<,\"'-_=" + b"abcdefghijklmnopqrstuvwxyz")
+_SPELLING = (b"/", b"G", b":", b"%", b'"', b"|", b"=", b"e", b"a")
 """What frames share, whatever their numbers and bars are."""
 _ALIKE = 16
 _SHORT_ROWS = 64
@@ -114,8 +114,11 @@ def _num_alike(block: bytearray, first: int, second: int, stop: int) -> int:
     width = second - first
     if width < _FRAME_BYTES or block.find(b"\n", second + 1, stop) != second + width:
         return 1
-    pairs = zip(block[first + 1 : second], block[second + 1 : second + width], strict=True)
-    shared = [place for place, (a, b) in enumerate(pairs, 1) if a == b and a in _SPELLING]
+    shared = sorted(
+        place - first
+        for mark in _SPELLING
+        if (place := block.find(mark, first + 1, second)) >= 0 and block.startswith(mark, place + width)
+    )
     if not shared:
         return 2
     alike = (stop - 1 - first) // width
