@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from collections.abc import Callable
@@ -27,16 +28,14 @@ def on_the_record(start: Callable[[], int]) -> int:
     from trainmaster.trainer.run import offline  # noqa: PLC0415 - only for verbs that train
 
     offline.before_import()
-    try:
-        from trainmaster.trainer.engines import compat  # noqa: PLC0415 - after the environment is set
-    except ImportError as error:
-        raise _not_importable(error) from error
+    compat = _imported("trainmaster.trainer.engines.compat")
     compat.require()  # before anything that an older or newer Ultralytics may not have is imported
     with copying():
         from trainmaster.trainer.stop import RunEnded, stoppable  # noqa: PLC0415 - after the environment is set
 
         try:
             with stoppable(lambda text: print(text, file=sys.stderr)):
+                _imported("trainmaster.trainer.guard")
                 return start()
         except ArgumentsError:
             raise
@@ -47,11 +46,27 @@ def on_the_record(start: Callable[[], int]) -> int:
             return 1
 
 
-def _not_importable(error: ImportError) -> ArgumentsError:
-    """One so old that it lacks whole modules, one half installed, or none."""
+def _imported(module: str) -> Any:
+    """``module``, which rests on Ultralytics.
+
+    Raises:
+        ArgumentsError: it can't be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ArgumentsError:
+        raise
+    except Exception as error:  # files that were edited fail in any way
+        raise _not_importable(error) from error
+
+
+def _not_importable(error: Exception) -> ArgumentsError:
+    """One so old that it lacks whole modules, one half installed, one that was edited, or none."""
     from trainmaster.trainer.engines import installed  # noqa: PLC0415 - rarely needed
 
     found = installed.look()
     what = f"Ultralytics {found.version or 'of unknown version'} in {found.folder}" if found.folder else "Ultralytics"
     hint = "trainmaster's own requirements bring one that fits: pip install --upgrade trainmaster"
+    if found.edited or found.gone:
+        hint = f"pip install --force-reinstall --no-deps 'ultralytics=={found.version}' puts its files back"
     return ArgumentsError(f"{what} can't be imported, so nothing can be guarded: {error}", hint)

@@ -9,6 +9,7 @@ from typing import Final
 import ultralytics
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.engines import installed
 from trainmaster.trainer.engines.g3 import G3
 from trainmaster.trainer.engines.g4 import G4
 from trainmaster.trainer.engines.g5 import G5
@@ -22,6 +23,14 @@ TESTED_VERSIONS: Final = ("8.3.230", "8.4.0", "8.4.40", "8.4.100", "8.4.150", "8
 
 INSTALL: Final = f"pip install 'ultralytics=={TESTED_VERSIONS[-1]}' (tested: {', '.join(TESTED_VERSIONS)})"
 """What to do when none fits."""
+
+
+def remedy() -> str:
+    """What to do about an Ultralytics that fits no generation: another one, or its own files where they were edited."""
+    found = installed.look()
+    if found.edited or found.gone:
+        return f"its files were edited: pip install --force-reinstall --no-deps 'ultralytics=={found.version}'"
+    return INSTALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +78,7 @@ def require() -> str | None:
         raise IncompatibleError(
             f"Ultralytics {found.version} fits no generation that the guard knows; of the nearest one, "
             f"{found.engine.name}, it lacks: {'; '.join(found.missing)}.",
-            INSTALL,
+            remedy(),
         )
     if found.tested:
         return None

@@ -31,7 +31,7 @@ def _seams(part: str, found: compat.Compatibility) -> Iterator[Row]:
         value=found.version,
         detail=fits if found.tested else f"{fits}; never tested with this guard (tested: {tested})",
     )
-    lacks = f"training is refused: it lacks {'; '.join(found.missing)}. {compat.INSTALL}"
+    lacks = f"training is refused: it lacks {'; '.join(found.missing)}. {compat.remedy()}"
     yield Row(
         part=part,
         name="seams of this Ultralytics",

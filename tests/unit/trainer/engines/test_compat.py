@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from ultralytics.data.augment import Mosaic
 from ultralytics.engine import trainer as engine
 from ultralytics.engine.trainer import BaseTrainer
 
-from trainmaster.trainer.engines import compat
+from trainmaster.trainer.engines import compat, installed
 
 
 def test_the_installed_version_is_one_that_was_tested() -> None:
@@ -30,6 +31,19 @@ def test_a_seam_that_is_gone_is_an_error_that_names_it(monkeypatch: pytest.Monke
     monkeypatch.delattr(BaseTrainer, "optimizer_step")
     with pytest.raises(compat.IncompatibleError, match=r"BaseTrainer\.optimizer_step"):
         compat.require()
+
+
+@pytest.mark.parametrize("edited", [True, False])
+def test_edited_files_are_to_be_put_back_and_another_version_is_to_be_replaced(
+    monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    monkeypatch.delattr(BaseTrainer, "optimizer_step")
+    found = replace(installed.look(), edited=("engine/trainer.py",) if edited else (), gone=())
+    monkeypatch.setattr(installed, "look", lambda: found)
+    with pytest.raises(compat.IncompatibleError) as refused:
+        compat.require()
+    put_back = f"pip install --force-reinstall --no-deps 'ultralytics=={found.version}'"
+    assert (put_back in refused.value.hint, refused.value.hint == compat.INSTALL) == (edited, not edited)
 
 
 def test_a_loop_that_does_something_else_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
