@@ -152,6 +152,7 @@ async def _switched_off(slack: StrictSlack, folder: Path) -> AsyncIterator[None]
 @contextlib.asynccontextmanager
 async def _no_names(slack: StrictSlack, folder: Path) -> AsyncIterator[None]:
     (folder / NO_NAMES).touch()
+    await asyncio.sleep(11)  # aiohttp remembers an address for 10 s
     slack.drop_connections()
     yield
     (folder / NO_NAMES).unlink()
@@ -223,7 +224,7 @@ KINDS: Final = (
     Kind(name="an error nobody knows", trouble=_not_ok("flux_capacitor_drained")),
     Kind(name="not_in_channel", trouble=_not_ok("not_in_channel", "chat.postMessage")),
     Kind(name="invalid_auth", trouble=_not_ok("invalid_auth"), ends_starts=True),
-    Kind(name="names that can't be looked up", around=_no_names, lasts_s=15.0),
+    Kind(name="names that can't be looked up", around=_no_names),
     Kind(name="sockets dead", around=_sockets(_dead), passes=True),
     Kind(name="sockets frozen", around=_sockets(_frozen), passes=True),
     Kind(name="disconnect: warning", around=_sockets(_sent_away("warning")), passes=True),
