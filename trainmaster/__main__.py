@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = carry_out(name, rest)
     else:
         code = _of_the_trainer(words)
-    if code in {0, INTERRUPTED} and verb.then and HELP_WORDS.isdisjoint(rest):
+    if code in {0, INTERRUPTED} and verb.then and (HELP_WORDS | {"--json"}).isdisjoint(rest):
         then(verb.then)
     return code
 

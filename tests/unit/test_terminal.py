@@ -116,6 +116,13 @@ def test_a_verb_fits_a_narrow_terminal_shows_that_it_works_and_says_what_comes_n
     assert "Next: " in shown.text or "Hint: " in shown.text
 
 
+def test_a_program_that_reads_json_from_a_terminal_hears_of_nothing_else(runs: Path) -> None:
+    words = [sys.executable, "-m", "trainmaster", "scan", *CASES["scan"](runs), "--json"]
+    shown = Terminal(words, columns=NARROW, cwd=runs.parent, env=environment(runs)).end(60.0)
+    assert shown.code == 0
+    assert "Next: " not in shown.text
+
+
 @pytest.mark.parametrize("verb", CASES)
 def test_a_pipe_without_utf8_gets_the_same_without_progress_or_colour(verb: str, runs: Path) -> None:
     (runs / "night").rename(runs / "nächtlich")

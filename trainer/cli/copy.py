@@ -24,9 +24,9 @@ FAILED = 1
 
 def main(arguments: Arguments) -> int:
     """Carry out the command line; the exit code."""
-    reject_unknown(arguments.flags, ("background", "list", "json"), "flag")
-    reject_unknown(arguments.settings, ("to", "keep", "follow"), "key")
     listing = "list" in arguments.flags  # a run that is gone has copies, too
+    reject_unknown(arguments.flags, ("list", "json") if listing else ("background", "list"), "flag")
+    reject_unknown(arguments.settings, ("to", "keep", "follow"), "key")
     if len(arguments.words) != 1 or not (listing or is_run_dir(Path(arguments.words[0]))):
         raise ArgumentsError("copy takes one run directory", "trainmaster copy RUN_DIR to=/mnt/other-disk/copies")
     layout = RunLayout(Path(arguments.words[0]).resolve())

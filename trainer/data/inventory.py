@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,7 +84,8 @@ class _Differences:
 
 
 def take_inventory(layout: RunLayout, files: DataFiles, *, clock: Callable[[], float] = time.monotonic) -> bool:
-    """``guard/data.jsonl.gz`` says what the run trains on; False, and there is none, where that took too long.
+    """``guard/data.jsonl.gz`` says what the run trains on; False, and there is none, where that took too long or no
+    image is known.
 
     Raises:
         OSError: a folder can't be read, or the record can't be written; there is none then.
@@ -97,6 +99,8 @@ def take_inventory(layout: RunLayout, files: DataFiles, *, clock: Callable[[], f
     target = layout.guard / NAME
     written = target.with_name(f".{NAME}.{os.getpid()}")
     target.unlink(missing_ok=True)  # of the attempt before: it may have gone on with other data on purpose
+    if not files.images:
+        return False
     try:
         with gzip.open(written, "wt", encoding="utf-8", errors="surrogateescape", compresslevel=1) as stream:
             head = {"format": _FORMAT, "v": _VERSION, "ts": time.time(), "images": len(files.images)}
@@ -125,7 +129,7 @@ def compare(layout: RunLayout) -> DataFound:
             _compare_folder(row, differences, unsure)
     except FileNotFoundError:
         return DataFound(verdict=DataVerdict.UNRECORDED, text="the run has no record of its files to compare them with")
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
         return DataFound(verdict=DataVerdict.UNKNOWN, text=f"{type(error).__name__}: {error}")
     if differences.numbers:
         return DataFound(verdict=DataVerdict.CHANGED, text=differences.text)

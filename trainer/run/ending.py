@@ -68,7 +68,11 @@ def next_words(root: Path, state: RunRecordState, *, saved: bool, job: bool) -> 
 
 
 def _say_what_next(run: OpenRun, state: RunRecordState) -> None:
-    LOGGER.warning(next_words(run.layout.root, state, saved=anything_saved(run.layout), job=_in_a_job()))
+    try:
+        saved = anything_saved(run.layout)
+    except OSError:  # the disk died, which may be what ended the run: the end is told as it was
+        return
+    LOGGER.warning(next_words(run.layout.root, state, saved=saved, job=_in_a_job()))
 
 
 def _in_a_job() -> bool:

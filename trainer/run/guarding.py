@@ -12,6 +12,7 @@ from trainmaster.trainer.batches.trained_object import TrainedObject
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.outcome_records import OutcomeRecords
+from trainmaster.trainer.state.full_state import spikes_of
 from trainmaster.trainer.stop import GaveUp
 
 
@@ -54,7 +55,7 @@ class Guarding:
         """Names of the losses before the first batch tells them, and their level, are those of ``state``."""
         names = tuple(state["loss_names"])
         self.step.batches.know(names)
-        self.step.batches.know_spikes(state.get("spikes"))
+        self.step.batches.know_spikes(spikes_of(self._trainer, state))
         self._running.know(names)
 
     def follow(self) -> None:

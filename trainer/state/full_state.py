@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,6 +15,11 @@ from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.contract import SCHEMA_VERSION
 from trainmaster.trainer.engines.protocol import EngineTrainer
+
+_LOSSES_ARE_MADE_OF: Final = (
+    *("batch", "data", "fraction", "classes"),
+    *("box", "cls", "cls_pw", "dfl", "pose", "kobj", "rle", "angle", "dis"),
+)
 
 
 def plain(value: Any) -> Any:
@@ -93,6 +98,15 @@ def capture(
         "loss_names": list(trainer.loss_names),
         **{key: plain_rng(value) if key == "rng" else plain(value) for key, value in extra.items()},
     }
+
+
+def spikes_of(trainer: EngineTrainer, state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What ``state`` knows of the level of the loss; None where ``trainer`` makes it of something else, so that another
+    level is no spike: Ultralytics' losses are multiplied by the images of a batch and by their gains."""
+    ranks = max(trainer.world_size, 1)
+    now, then = plain(trainer.args), state["args"]
+    alike = state.get("ranks", ranks) == ranks and all(now.get(name) == then.get(name) for name in _LOSSES_ARE_MADE_OF)
+    return state.get("spikes") if alike else None
 
 
 def plain_rng(state: Mapping[str, Any]) -> dict[str, Any]:

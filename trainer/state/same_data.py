@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,26 @@ def files_of(trainer: EngineTrainer) -> DataFiles:
     images: list[str] = []
     labels: list[str] = []
     for loader in (trainer.train_loader, getattr(trainer, "test_loader", None)):
-        dataset = getattr(loader, "dataset", None)
-        found = getattr(dataset, "im_files", None)
-        if found is None:  # ClassificationDataset: (path, class, ...) a sample
-            found = [sample[0] for sample in getattr(dataset, "samples", ())]
-        images += map(str, found)
-        labels += map(str, getattr(dataset, "label_files", ()))
+        whole = getattr(loader, "dataset", None)
+        for dataset in _listed(getattr(whole, "datasets", None)) or [whole]:  # of a concatenation, each
+            found = getattr(dataset, "im_files", None)
+            if found is None:  # ClassificationDataset: (path, class, ...) a sample; of a dataset of one's own, anything
+                samples = _listed(getattr(dataset, "samples", None))
+                found = [one[0] for one in samples if isinstance(one, list | tuple) and one]
+            images += _paths(found)
+            labels += _paths(getattr(dataset, "label_files", None))
     data = Path(str(trainer.args.data))
     settings = (str(data),) if data.is_file() else ()
     return DataFiles(images=images, labels=labels, settings=settings, suffixes=frozenset(IMG_FORMATS))
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else []
+
+
+def _paths(values: Any) -> list[str]:
+    """Those of ``values`` that name a file."""
+    return [str(value) for value in _listed(values) if isinstance(value, str | os.PathLike)]
 
 
 def require_same_classes(layout: RunLayout, state: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:

@@ -310,6 +310,7 @@ class Saver:
             "running": moment.running,
             "counts": moment.counts,
             "spikes": moment.spikes,
+            "ranks": max(trainer.world_size, 1),
             "guard": self._settings.as_record(),
             "user": self._user,
         }

@@ -247,6 +247,15 @@ def test_what_its_copies_hold_is_told_with_the_way_back_and_nothing_is_touched(
     assert run.layout.root.exists() is not gone
 
 
+def test_json_of_what_is_copied_there_is_none_and_it_says_so(
+    run: Attested, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.epoch(1)
+    assert main(["copy", str(run.layout.root), f"to={place}", "--json"]) == 2
+    told = capsys.readouterr()
+    assert (told.out, "json" in told.err) == ("", True)
+
+
 def test_way_back_to_copies_behind_a_password_does_not_hold_it(run: Attested) -> None:
     held = HeldCopies(url="ftp://me:pw@host/night", shown="x", root=run.layout.root, num_files=1, epoch=1, ts=1.0)
     assert held.command == f"COPY_TO=... trainmaster resume {run.layout.root}"

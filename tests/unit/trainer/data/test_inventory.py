@@ -53,6 +53,28 @@ def digits(tmp_path: Path) -> Set:
     return made
 
 
+@pytest.mark.parametrize("kept", ["byte", "row", "depth"])
+def test_a_record_that_was_damaged_is_unknown(digits: Set, kept: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = digits.layout.guard / NAME
+    if kept == "byte":
+        damaged = bytearray(path.read_bytes())
+        damaged[damaged.index(0, 10) + 1] |= 0b110  # behind the name: a kind of block that zlib does not know
+        path.write_bytes(damaged)
+    else:
+        row = {"folder": str(digits.images), "kind": "images", "files": [["0.png"]]}
+        with gzip.open(path, "wt") as stream:
+            head = json.dumps({"format": "trainmaster-data", "v": 1, "images": 1})
+            stream.write(f"{head}\n{json.dumps(row) if kept == 'row' else 200_000 * '['}\n")
+    assert compare(digits.layout).verdict is DataVerdict.UNKNOWN
+    assert main(["data", str(digits.layout.root), "--json"]) == verb.NOT_THE_SAME
+    assert json.loads(capsys.readouterr().out)["verdict"] == "unknown"
+
+
+def test_nothing_is_recorded_where_no_image_is_known_and_the_record_before_goes(digits: Set) -> None:
+    assert not take_inventory(digits.layout, DataFiles(images=[]))
+    assert compare(digits.layout).verdict is DataVerdict.UNRECORDED
+
+
 def test_what_is_as_it_was_is_the_same(digits: Set) -> None:
     found = compare(digits.layout)
     assert (found.verdict, found.text) == (DataVerdict.SAME, "6 images and their labels are as they were")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from trainmaster.trainer.contract import RunRecordState
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.contract import RunLayout, RunRecordState
+from trainmaster.trainer.jobs.ownership import anything_saved
 from trainmaster.trainer.levels import LayerRow, table
-from trainmaster.trainer.run.ending import next_words
+from trainmaster.trainer.run.ending import ended, next_words
+from trainmaster.trainer.run.open_run import OpenRun
 
 ROOT = Path("/data/runs/night")
 
@@ -41,6 +45,27 @@ def test_a_finished_run_is_not_to_be_resumed() -> None:
 def test_a_path_with_a_blank_can_be_pasted() -> None:
     said = next_words(Path("/data/my runs/n"), RunRecordState.STOPPED, saved=True, job=False)
     assert said == "Next: trainmaster resume '/data/my runs/n'"
+
+
+class Kept:
+    """A run whose directory can't be looked into, and what its record takes."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = RunLayout(root)
+        self.recorder = self
+        self.errors: list[BaseException] = []
+
+    def crashed(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+def test_a_disk_that_died_is_no_second_error_at_the_end_of_a_run(tmp_path: Path) -> None:
+    run = Kept(tmp_path / ("n" * 300))  # no file system answers for such a name
+    with pytest.raises(OSError, match="too long"):
+        anything_saved(run.layout)
+    crash = RuntimeError("CUDA error")
+    ended(cast("OpenRun", run), Position(), crash)
+    assert run.errors == [crash]
 
 
 def test_the_table_of_the_layers_fits_a_narrow_terminal() -> None:
