@@ -108,8 +108,9 @@ async def test_kill_of_bot_and_controller_in_the_middle_of_a_resume_leaves_one_t
     lab.slurm.do("ctl-down", str(int(signal.SIGKILL)))
     await lab.bot.start()
     lab.slurm.do("ctl-up")
-    if not [one for one in lab.bot.operations() if one["kind"] == "resume"]:  # killed before it was on record
-        await lab.says(ANN, "resume")
+    while not [one for one in lab.bot.operations() if one["kind"] == "resume"]:  # killed before it was on record
+        await lab.says(ANN, "resume")  # refused in words until the controller answers
+        await asyncio.sleep(1)
     await lab.reads("digits goes on", timeout_s=90)
     assert lab.slurm.jobs() == [lab.number]
     assert lab.record["attempt"] == 3
