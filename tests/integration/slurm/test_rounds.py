@@ -143,8 +143,9 @@ async def stopped_and_resumed(lab: Lab, strike: Callable[[], Awaitable[None]]) -
     await lab.reads("is stopped")
     await lab.slack.command(ANN, "resume")
     await strike()
-    if not [one for one in lab.bot.operations() if one["kind"] == "resume"]:
-        await lab.slack.command(ANN, "resume")
+    while not [one for one in lab.bot.operations() if one["kind"] == "resume"]:
+        await lab.says(ANN, "resume")  # refused in words until the controller answers
+        await asyncio.sleep(1)
     await lab.reads("digits goes on", timeout_s=150)
 
 
