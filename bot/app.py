@@ -130,7 +130,7 @@ class App:
             channel=self.connection.channel,
             clock=self.clock,
             silent=self._parts.lease.told_by_other,
-            shared=self._is_seen_by_other,
+            shared=self._parts.shared.tells,
             limits=DeliveryLimits(),
         )
         self._deliverer = Deliverer(
@@ -154,15 +154,6 @@ class App:
     async def _watch_files(self) -> None:
         note = partial(self._parts.own_jobs.note, "watch files")
         await watch_runs(self._list_runs, self.supervisor.check_all, note=note)
-
-    def _is_seen_by_other(self, key: str) -> bool:
-        """Whether another bot over the same RUNS_DIR tells what has that key, too; each has troubles of its own."""
-        if key.startswith("digest/"):
-            return True
-        root = self.settings.runs_dir
-        return any(
-            key.startswith(f"{view.run}/") for view in self.supervisor.all() if view.directory.is_relative_to(root)
-        )
 
     async def _until_slack_does(self, work: Callable[[], Awaitable[object]], max_pause_s: float) -> None:
         pause_s = min(1.0, max_pause_s)

@@ -18,6 +18,7 @@ from trainmaster.bot.alerting.owners import Owners
 from trainmaster.bot.alerting.pictures import Pictures
 from trainmaster.bot.alerting.pins import PinCards, PinnedCards
 from trainmaster.bot.alerting.pipeline import AlertPipeline
+from trainmaster.bot.alerting.spare import SharedRuns
 from trainmaster.bot.alerting.undelivered import Undelivered
 from trainmaster.bot.checks.limits import CheckLimits, HostLimits, OwnJobLimits
 from trainmaster.bot.core.keeping import StorageLimits
@@ -94,6 +95,7 @@ class Parts:
     sink: FindingsSink
     supervisor: Supervisor
     lease: Lease
+    shared: SharedRuns
     audit: Ledger
     host: HostWatch
     cluster: ClusterWatch
@@ -241,6 +243,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     )
     connection.illustrate_with(pictures.make)
     own_jobs = OwnJobs(sink=sink, limits=settings.part(OwnJobLimits), clock=clock, lease=lease)
+    shared = SharedRuns(supervisor, settings.runs_dir)
     context = Context(
         runs=supervisor,
         operations=operations,
@@ -258,6 +261,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         together=database.transaction,
         members_care=settings.alerts_handled_by == "members",
         link=connection.link,
+        told_by=lambda key: lease.other() if lease.told_by_other() and (not key or shared.tells(key)) else "",
     )
     return Parts(
         database=database,
@@ -269,6 +273,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         sink=sink,
         supervisor=supervisor,
         lease=lease,
+        shared=shared,
         audit=audit,
         host=host,
         cluster=ClusterWatch(controller=driver.cluster, sink=sink, limits=settings.part(ClusterLimits), clock=clock),

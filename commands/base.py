@@ -100,6 +100,9 @@ class Context:
     """Questions that wait for an answer, of every run."""
     link: Callable[[Posted], str] = lambda _: ""
     """The address of a message."""
+    told_by: Callable[[str], str] = lambda _: ""
+    """The bot that tells the alert of that fingerprint here in place of this one, or with an empty one any alert; empty
+    where this one does."""
 
     @property
     def gate(self) -> Gate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainmaster.bot.core.alerts.alert import Alert
 from trainmaster.bot.core.conversation.message import Message
-from trainmaster.bot.errors import StoreError
+from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.commands.base import Context
 
 
@@ -18,6 +18,21 @@ def on_record(
     except StoreError as error:
         return f"This is not in the audit log: {error.message}"
     return ""
+
+
+def refuse_told_elsewhere(context: Context, fingerprint: str, what: str) -> None:
+    """This bot tells the alert of ``fingerprint``, or where that is empty all of them: who repeats an alert and
+    calls people for it, must know who took it.
+
+    Raises:
+        CommandError: another one tells it here.
+    """
+    if other := context.told_by(fingerprint):
+        raise CommandError(
+            "watched-only",
+            f"another Trainmaster tells the alerts here ({other}), and this one can't {what} for it; nothing was done.",
+            "try once more: of two bots of one app Slack asks either",
+        )
 
 
 def taken(alert: Alert, user: str) -> str:

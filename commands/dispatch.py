@@ -8,6 +8,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Request
 from trainmaster.commands.age import refuse_old
 from trainmaster.commands.base import Command, Context, Invocation, Needs, for_people
+from trainmaster.commands.care import refuse_told_elsewhere
 
 _MAX_ECHO = 80
 _JOINING = 3
@@ -63,6 +64,7 @@ async def _require(command: Command, request: Request, context: Context) -> None
         await context.gate.require_on_call(request.user, command.what)
     elif command.needs is Needs.CARE:
         await context.gate.require_care(request.user, command.what)
+        refuse_told_elsewhere(context, "", command.what)
     else:
         await context.gate.require_voice(request.user, request.channel, command.what)
     refuse_old(request.said_ts, f"“{request.text[:_MAX_ECHO]}” was said", context.clock.now())

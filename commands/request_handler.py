@@ -20,7 +20,7 @@ from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands import COMMANDS, Context, dispatch, is_command
 from trainmaster.commands.age import refuse_of_earlier_attempt, refuse_old
-from trainmaster.commands.care import on_record, taken
+from trainmaster.commands.care import on_record, refuse_told_elsewhere, taken
 from trainmaster.commands.home import home
 from trainmaster.commands.resume_all import resume_all
 
@@ -147,6 +147,7 @@ class RequestHandler:
             return
         if press.action in _CARE:
             await gate.require_care(press.user, what)
+            refuse_told_elsewhere(self._context, press.value, what)
         elif press.action is ActionId.PROPOSE_ROLLBACK:
             await gate.require_voice(press.user, press.channel, what)
         else:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.alerting.limits import DeliveryLimits
@@ -15,7 +17,7 @@ from trainmaster.bot.alerting.sending import SearchableChat
 from trainmaster.bot.alerting.stores import DeliveryQueue
 from trainmaster.bot.core.alerts.delivery import Delivery
 from trainmaster.bot.errors import ChatError, StoreError
-from trainmaster.bot.ports import Clock, Posted
+from trainmaster.bot.ports import Clock, Posted, Runs
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +30,30 @@ _LOOK_EVERY_S: Final = 20.0
 _EDIT_S: Final = 60.0
 """An edit is left to the other one for good after this; until then a bot that takes over makes it."""
 _TICK_S: Final = 1.0
+_OWN_ANSWER: Final = "#details"
+"""Ends the key of what a person asked this very bot for."""
+
+
+class SharedRuns:
+    """The runs below ``root``, which another bot over the same RUNS_DIR sees, too; each has troubles of its own."""
+
+    def __init__(self, runs: Runs, root: Path, steady: Callable[[], float] = time.monotonic) -> None:
+        self._runs = runs
+        self._root = root
+        self._steady = steady
+        self._known: tuple[float, tuple[str, ...]] | None = None
+        """The beginnings of their keys, asked for every message that waits: since when they are known."""
+
+    def tells(self, key: str) -> bool:
+        """Whether the other one tells what has that key, too."""
+        return not key.endswith(_OWN_ANSWER) and key.startswith(self._beginnings())
+
+    def _beginnings(self) -> tuple[str, ...]:
+        now_s = self._steady()
+        if self._known is None or now_s - self._known[0] >= _TICK_S:
+            runs = (f"{view.run}/" for view in self._runs.all() if view.directory.is_relative_to(self._root))
+            self._known = now_s, ("digest/", *runs)
+        return self._known[1]
 
 
 class Spare:
@@ -87,8 +113,8 @@ class Spare:
             if delivery.ts is not None:
                 self._leave(delivery)
                 continue
-            # Whoever tells it after this looks first whether it stands there.
-            self._queue.mark_posting(delivery.key, self._clock.now())
+            if delivery.maybe_ts is None:  # whoever tells it after this looks first whether it stands there
+                self._queue.mark_posting(delivery.key, self._clock.now())
             await self._find(delivery)
 
     def _leave(self, delivery: Delivery) -> None:

@@ -17,7 +17,8 @@ from trainmaster.bot.core.conversation.request import Origin, Press, Request
 from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback, ResumeRun, RollBackAfterEpoch
 from trainmaster.bot.core.decisions.start_word import StartWord, all_of
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.request_handler import details_key
+from trainmaster.commands import COMMANDS, dispatch
+from trainmaster.commands.request_handler import RequestHandler, details_key
 
 FINGERPRINT = "digits-0001/nonfinite/attempt1/epoch1"
 
@@ -247,3 +248,37 @@ async def test_a_press_of_before_the_attempt_it_would_act_on_asks_back(
     assert world.operations.asked == []
     await world.press(action, view.run, pressed_ts=began_ts + 1)
     assert len(world.operations.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "other"),
+    [
+        (ActionId.ACK, "pid 7 on gpu03"),
+        (ActionId.SILENCE, "pid 7 on gpu03"),
+        (ActionId.UNSILENCE, "pid 7 on gpu03"),
+        (ActionId.ACK, ""),
+        (ActionId.SILENCE, ""),
+    ],
+)
+async def test_only_the_bot_that_tells_an_alert_takes_and_silences_it(
+    world: World, action: ActionId, other: str
+) -> None:
+    context = replace(world.context, told_by=lambda key: other if key.startswith("digits-0001/") else "")
+    handler = RequestHandler(context, silence_s=60.0, notify=lambda: None)
+    press = Press(action=action, value=FINGERPRINT, user=BEN, channel="C1", message_ts="5.0")
+    if other:
+        with pytest.raises(CommandError, match=r"another Trainmaster tells the alerts here \(pid 7 on gpu03\)"):
+            await handler.action(press)
+    else:
+        await handler.action(press)
+    done = [*world.alerts.acked, *world.alerts.silenced]
+    assert len(done) == (0 if other else 1)
+
+
+async def test_a_command_about_alerts_is_not_carried_out_by_the_bot_that_tells_none(world: World) -> None:
+    context = replace(world.context, told_by=lambda _: "pid 7 on gpu03")
+    for text in ("ack", "silence 2h", "unsilence"):
+        request = Request(origin=Origin.SLASH, user=BEN, channel="C1", text=text)
+        with pytest.raises(CommandError, match="another Trainmaster tells the alerts here"):
+            await dispatch(request, context, COMMANDS)
+    assert world.alerts.acked == []

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.worlds import FakeRuns
 from tests.unit.bot.alerting.fakes import DOWN, FakeChannel
 from tests.unit.bot.alerting.test_deliver import LIMITS, Bench
 from trainmaster.bot.alerting.deliver import Deliverer
-from trainmaster.bot.alerting.spare import PATIENCE_S, Spare
+from trainmaster.bot.alerting.spare import PATIENCE_S, SharedRuns, Spare
 from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.run.facts import RunRecord
+from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.messages import MessageStore
 
@@ -133,3 +136,46 @@ def test_an_edit_that_the_other_one_makes_is_not_made_here_later(pair: Pair) -> 
         assert pair.channel.shown[0].num_edits == 0
 
     pair.play(story)
+
+
+def test_that_a_message_may_stand_there_is_written_down_once(pair: Pair) -> None:
+    async def story() -> None:
+        pair.put("run/died", tone=Tone.CRITICAL)
+        await asyncio.sleep(60)
+        assert not pair.messages.may_stand_twice("run/died")
+
+    pair.play(story)
+
+
+@pytest.mark.parametrize(
+    ("key", "tells"),
+    [
+        pytest.param("night/died", True, id="an alert"),
+        pytest.param("night/card", True, id="a card"),
+        pytest.param("digest/2026", True, id="a digest"),
+        pytest.param("night/died#details", False, id="what a person asked this bot for"),
+        pytest.param("night-2/died", False, id="another run's name begins so"),
+        pytest.param("adopted/died", False, id="a run elsewhere"),
+        pytest.param("host/disk", False, id="this bot's host"),
+    ],
+)
+def test_the_other_one_tells_what_it_sees_too(key: str, tells: bool) -> None:
+    places = {"night": Path("/runs/night"), "adopted": Path("/elsewhere/adopted")}
+    runs = FakeRuns(
+        [
+            RunView(directory=place, name=name, ts=0.0, first_seen_ts=0.0, record=RunRecord(run=name))
+            for name, place in places.items()
+        ]
+    )
+    assert SharedRuns(runs, Path("/runs")).tells(key) is tells
+
+
+def test_a_run_that_came_is_known_within_a_second() -> None:
+    now_s, runs = [100.0], FakeRuns([])
+    shared = SharedRuns(runs, Path("/runs"), steady=lambda: now_s[0])
+    assert not shared.tells("night/died")
+    runs.views.append(
+        RunView(directory=Path("/runs/night"), name="night", ts=0.0, first_seen_ts=0.0, record=RunRecord(run="night"))
+    )
+    now_s[0] += 1.0
+    assert shared.tells("night/died")
