@@ -22,6 +22,8 @@ _MISFIRE_GRACE_S = 60
 """APScheduler's own default of 1 s drops a run whenever the loop was busy for that long."""
 _LATE_S = 60.0
 """Beyond its interval: a run that comes later than this has been missed, whatever it then does."""
+_APSCHEDULER = logging.getLogger("apscheduler.executors.default")
+"""It logs each job that ends by an exception, with its traceback."""
 
 
 class Schedule:
@@ -38,6 +40,7 @@ class Schedule:
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _MISFIRE_GRACE_S},
         )
+        _APSCHEDULER.addFilter(_is_no_cancellation)
         self._scheduler.add_listener(self._heard, EVENT_JOB_EXECUTED | EVENT_JOB_MISSED | EVENT_JOB_ERROR)
 
     def every(self, seconds: float, name: str, work: Callable[[], Awaitable[object]], *, timeout_s: float) -> None:
@@ -75,6 +78,11 @@ class Schedule:
         if fault is not None:
             _LOG.error("job-fault: %s: %s", event.job_id, fault, exc_info=getattr(event, "exception", None))
         self._note(event.job_id, fault)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """A job is cancelled from outside only by :meth:`Schedule.stop`."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _fault(event: JobEvent) -> str | None:

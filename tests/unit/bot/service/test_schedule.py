@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import pytest
@@ -104,3 +105,26 @@ async def test_a_job_that_comes_late_again_and_again_is_told(monkeypatch: pytest
         schedule.stop()
     assert notes[0] is None
     assert all(fault and "it is due every 0.05 s" in fault for fault in notes[1:])
+
+
+async def test_work_that_a_stop_cancels_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    begun = asyncio.Event()
+    cancelled = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cancelled.set()
+
+    notes: list[tuple[str, str | None]] = []
+    schedule = Schedule(lambda name, fault: notes.append((name, fault)))
+    schedule.every(0.02, "work", work, timeout_s=5)
+    schedule.start()
+    await asyncio.wait_for(begun.wait(), 5)
+    schedule.stop()
+    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.sleep(0.01)  # what is told of the task is told after its end
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert notes == []
