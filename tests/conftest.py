@@ -20,6 +20,15 @@ if WORKER:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hear_signals_that_the_parent_ignored()
+for name in (
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"),
+    *("PYTHONIOENCODING", "PYTHONUTF8", "PYTHONWARNINGS", "PYTHONSAFEPATH", "PYTHONUNBUFFERED", "PYTHONOPTIMIZE"),
+):
+    # What the terminal and the shell of whoever runs the tests are like says nothing about the product.
+    os.environ.pop(name, None)
+for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SALLOC_"))]:
+    # The tests may themselves run in a job of a cluster.
+    del os.environ[name]
 DEFAULT_LIMIT_S = 120.0
 """As in pyproject.toml."""
 LEFTOVERS = pytest.StashKey[Leftovers]()

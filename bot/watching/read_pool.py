@@ -130,6 +130,9 @@ class ReadPool:
         """Places that were given up: who still waits there, and since when."""
         self._worker = _Worker()
 
+    def __del__(self) -> None:
+        self._worker.dismiss()
+
     async def look(
         self,
         work: Mapping[Any, Callable[[], Answer]],

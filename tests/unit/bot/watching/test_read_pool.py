@@ -121,3 +121,15 @@ async def test_a_look_that_is_cancelled_leaves_its_place_alone_until_it_is_over(
     await asyncio.gather(looking, return_exceptions=True)
     assert await seen_of(patient, mount.all("a")) == {"a": TimeoutError}
     assert mount.asked.count("a") == 1
+
+
+async def test_a_pool_that_nobody_has_any_more_leaves_no_thread_behind(mount: Mount) -> None:
+    before = set(threading.enumerate())
+    pool = ReadPool()
+    await pool.look(mount.all("a"), lambda _: None)
+    (thread,) = set(threading.enumerate()) - before
+
+    del pool
+
+    thread.join(timeout=20)
+    assert not thread.is_alive()
