@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -72,6 +71,7 @@ class LocalStartGate:
         self._nodes = (devices / "nvidiactl", devices / "kfd")
         self._holders = Patient("GPU's users", (holders or LocalGpuHolders()).by_gpu, timeout_s=timeout_s)
         self._places: dict[Path, Patient[_DiskSeen]] = {}
+        self._above: dict[Path, Patient[bool]] = {}
         self._data: dict[tuple[Path, str], Patient[str]] = {}
 
     async def look(self, view: RunView) -> tuple[GateFact, ...]:
@@ -101,8 +101,11 @@ class LocalStartGate:
     async def _way_back(self, view: RunView) -> str:
         """Whether the run lies elsewhere, too, and how it comes back."""
         parent = view.directory.parent
-        mounted = await asyncio.to_thread(parent.is_dir)  # it has just said that the directory is not there
-        lost = "" if mounted else f"; {parent} is not there either, is its disk mounted?"
+        patient = self._above.setdefault(parent, Patient(f"{parent}", parent.is_dir, timeout_s=self._timeout_s))
+        try:
+            lost = "" if await patient.look() else f"; {parent} is not there either, is its disk mounted?"
+        except TimeoutError as error:  # it has just said that the directory is not there, and says nothing since
+            lost = f"; {parent}: {error}, is its mount alive?"
         try:
             copies = await self._copies(view)
         except OperationError:

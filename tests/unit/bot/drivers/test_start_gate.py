@@ -94,6 +94,14 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+@pytest.fixture
+def hung() -> Iterator[threading.Event]:
+    """What never answers until the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
 async def test_nothing_stands_against_a_run_whose_place_is_whole(place: Place) -> None:
     facts = await place.gate.look(place.view())
     assert [fact.check for fact in facts] == ["run directory", "disk", "data set", "memory"]
@@ -124,9 +132,9 @@ class FakeCopies:
         return self.answer
 
 
-def with_copies(place: Place, answer: CopiesFact | Exception) -> FakeCopies:
+def with_copies(place: Place, answer: CopiesFact | Exception, *, timeout_s: float = 5.0) -> FakeCopies:
     copies = FakeCopies(answer)
-    place.gate = LocalStartGate(host=place._look, devices=place.folder / "dev", copies=copies.look)
+    place.gate = LocalStartGate(host=place._look, timeout_s=timeout_s, devices=place.folder / "dev", copies=copies.look)
     return copies
 
 
@@ -148,6 +156,22 @@ async def test_run_whose_disk_is_not_mounted_is_not_offered_to_be_resumed_there(
     assert "is not there either, is its disk mounted?" in text
     assert "Resume anyway" not in text
     assert COPIES.command in text
+
+
+async def test_mount_that_dies_while_the_folder_above_a_lost_run_is_asked_for_keeps_nobody_waiting(
+    place: Place, monkeypatch: pytest.MonkeyPatch, hung: threading.Event
+) -> None:
+    above = place.run.parent
+    with_copies(place, COPIES, timeout_s=0.2)
+    shutil.rmtree(place.run)
+    is_dir = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: hung.wait() if path == above else is_dir(path))
+    for _ in range(2):
+        fact = (await place.against())[GateCheck.DIRECTORY]
+        assert fact.outcome is GateOutcome.FAIL
+        assert "is its mount alive?" in fact.text
+        assert "Resume anyway" not in fact.text
+        assert COPIES.command in fact.text
 
 
 async def test_run_that_is_gone_without_copies_says_so_alone(place: Place) -> None:
@@ -255,14 +279,6 @@ async def test_data_is_not_compared_where_the_run_directory_gives_no_answer(plac
 
 async def test_memory_must_hold_what_the_run_used(place: Place) -> None:
     assert "the run used 61.0 GiB" in (await place.against(rss_gib=61.0))[GateCheck.MEMORY].text
-
-
-@pytest.fixture
-def hung() -> Iterator[threading.Event]:
-    """What never answers until the test is over."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 @pytest.mark.parametrize(
