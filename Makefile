@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
-# Test processes side by side, one more than the two cores that this is made for: many tests wait for others' clocks.
+# Test processes side by side, two more than the cores that this is made for: many tests wait for others' clocks.
 # 0 runs all in one.
-WORKERS ?= 3
+WORKERS ?= 4
 GENERATIONS ?= 8.3.230 8.4.0 8.4.40 8.4.100 8.4.150
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -p trainmaster.trainer
 .PHONY: demo test cluster generations check types format bench docs clean
@@ -15,7 +15,7 @@ demo: $(READY)
 	$(BIN)/python -m bot demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --leave-out cluster $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --leave-out cluster $(ARGS)
 
 # Whole stories on a real Slurm of several nodes, all on this machine: a cluster for each worker. They mostly wait for
 # its queue. CI takes ARGS="-m core"; the long series are make bench ARGS=slurm.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.leftovers import Leftovers, hear_signals_that_the_parent_ignored, new_session
+from tests.support.order import balanced
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("trainmaster", deadline=None)
@@ -29,8 +30,6 @@ for name in (
 for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SALLOC_"))]:
     # The tests may themselves run in a job of a cluster.
     del os.environ[name]
-DEFAULT_LIMIT_S = 120.0
-"""As in pyproject.toml."""
 LEFTOVERS = pytest.StashKey[Leftovers]()
 
 
@@ -50,14 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     if len(chosen) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    items[:] = sorted(chosen, key=_time_limit_s, reverse=True) if WORKER else chosen
-
-
-def _time_limit_s(item: pytest.Item) -> float:
-    """Of a test that asks for more than all have. Side by side the longest begin first, so that none of them is left to
-    one process while the others have nothing to do."""
-    limit = item.get_closest_marker("timeout")
-    return max(float(limit.args[0]), DEFAULT_LIMIT_S) if limit and limit.args else DEFAULT_LIMIT_S
+    items[:] = balanced(chosen) if WORKER else chosen
 
 
 def pytest_configure(config: pytest.Config) -> None:

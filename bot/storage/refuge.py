@@ -22,8 +22,10 @@ _TABLES: Final = (
     "seen",
     "pages",
     "sketches",
+    "pins",
 )
-"""What memory may change. Approvals and operations are not among them: they are refused without the file."""
+"""What memory may change. Approvals, operations and what the audit log is due are not among them: they are refused
+without the file."""
 
 
 def copy_of(connection: sqlite3.Connection | None, path: Path) -> tuple[sqlite3.Connection, bool]:

@@ -9,10 +9,13 @@ import pytest
 
 from tests.support.locking import locked
 from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.pin import Pin
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Posted
+from trainmaster.bot.storage import refuge
 from trainmaster.bot.storage.database import Database, Durable
 from trainmaster.bot.storage.messages import MessageStore
+from trainmaster.bot.storage.pins import PinStore
 from trainmaster.bot.storage.selections import SelectionStore
 from trainmaster.bot.storage.silences import SilenceStore
 
@@ -209,3 +212,23 @@ def test_refuge_is_not_taken_twice_nor_within_a_transaction(path: Path) -> None:
 def test_each_step_of_the_schema_has_a_number_of_its_own() -> None:
     numbers = [path.name[:3] for path in (Path(__file__).parents[4] / "bot" / "storage").glob("*.sql")]
     assert sorted(set(numbers)) == sorted(numbers)
+
+
+DURABLE = {"approvals", "votes", "operations", "journal", "intents", "audit_due"}
+"""Are refused without the file."""
+
+
+def test_every_table_comes_home_from_memory_unless_it_is_refused_there(path: Path) -> None:
+    database = Database(path)
+    tables = {row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert set(refuge._TABLES) == tables - DURABLE - {"sqlite_sequence"}
+
+
+def test_a_pin_of_a_time_without_the_file_is_known_after_it(path: Path) -> None:
+    ticks = Ticks()
+    database = Database(path, monotonic=ticks)
+    assert database.take_refuge(FAULT)
+    PinStore(database).note(Pin(key="run/card", channel="C1", ts="1.0"))
+    ticks.at_s += 6
+    assert database.try_return()
+    assert [pin.place for pin in PinStore(database).all()] == [("C1", "1.0")]
