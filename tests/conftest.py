@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -30,6 +32,8 @@ for name in (
 for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SALLOC_"))]:
     # The tests may themselves run in a job of a cluster.
     del os.environ[name]
+FILE = pytest.StashKey[Path]()
+"""That the last test came from."""
 LEFTOVERS = pytest.StashKey[Leftovers]()
 
 
@@ -59,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Once a test is over, so are its processes."""
+    if item.path != item.config.stash.get(FILE, None):
+        # What stands when a file begins stands to the end. Ultralytics collects garbage several times an epoch, and
+        # need not look through all of it each time.
+        item.config.stash[FILE] = item.path
+        gc.collect()
+        gc.freeze()
     leftovers = item.config.stash[LEFTOVERS]
     told = len(leftovers.told)
     with leftovers.test(item.nodeid):

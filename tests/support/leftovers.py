@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -25,8 +25,6 @@ WIDE: Final = "wide"
 GONE_WITHIN_S: Final = 10.0
 """A killed process that is still there then hangs in the kernel; it is nobody's to wait for."""
 
-Identity = tuple[int, float]
-
 
 @dataclass
 class Leftovers:
@@ -38,19 +36,22 @@ class Leftovers:
     """What was ended, a line each: the test, the process id and its command."""
     _count: int = 0
     _places: list[Path] = field(default_factory=list)
-    _kept: set[Identity] = field(default_factory=set)
+    _before: set[str] = field(default_factory=set)
+    """Process ids that no test has to answer for: they were there when it began, or came in :meth:`wide`. One that is
+    given anew within a test is found at the end of the session."""
 
     @contextmanager
     def test(self, name: str) -> Iterator[None]:
         """What is started inside is ended at the end, unless inside :meth:`wide`."""
         self._count += 1
         mark = f"{self.session}:{self.worker}:{self._count}"
-        self._keep_all()
+        self._before = _pids()
         with _environment(mark):
             yield
         places = [str(place) for place in self._places]
         self._places.clear()
-        self._end([*_found(mark, exact=True, places=places), *self._unmarked_children()], name)
+        if new := _pids() - self._before:
+            self._end([*_found(new, mark, exact=True, places=places), *self._unmarked_children()], name)
 
     def claim(self, place: Path) -> None:
         """The folder is the present test's: so is whatever process stands in it."""
@@ -61,14 +62,12 @@ class Leftovers:
         """What is started inside outlives the test."""
         with _environment(f"{self.session}:{self.worker}:{WIDE}"):
             yield
-        self._keep_all()
+        self._before |= _pids()
 
     def end_all(self) -> None:
         """No process of any test of the session is left, those of a worker that died included."""
-        self._end(_found(f"{self.session}:", exact=False), "the session")
-
-    def _keep_all(self) -> None:
-        self._kept = {_identity(child) for child in psutil.Process().children(recursive=True)}
+        self._before.clear()
+        self._end(_found(_pids(), f"{self.session}:", exact=False), "the session")
 
     def _unmarked_children(self) -> list[psutil.Process]:
         """Descendants that came since, but not by way of one that is kept."""
@@ -79,7 +78,7 @@ class Leftovers:
                 children = parents.pop().children()
             except psutil.NoSuchProcess:
                 continue
-            new = [child for child in children if _identity(child) not in self._kept]
+            new = [child for child in children if str(child.pid) not in self._before]
             found += new
             parents += new
         return found
@@ -87,7 +86,7 @@ class Leftovers:
     def _end(self, processes: list[psutil.Process], name: str) -> None:
         for process in processes:
             try:
-                if _identity(process) in self._kept:
+                if str(process.pid) in self._before:
                     continue
                 command = " ".join(process.cmdline())[:160]
                 if process.pid in {os.getpid(), _resource_tracker()} or process.status() == psutil.STATUS_ZOMBIE:
@@ -129,12 +128,17 @@ def _environment(mark: str) -> Iterator[None]:
             os.environ[MARK] = before
 
 
-def _found(mark: str, *, exact: bool, places: Sequence[str] = ()) -> list[psutil.Process]:
-    """Processes with the mark, or with one that starts so, and those in ``places``."""
+def _pids() -> set[str]:
+    """Of all processes that are there."""
+    return {name for name in os.listdir("/proc") if name.isdecimal()}  # noqa: PTH208 - twice a test
+
+
+def _found(pids: Iterable[str], mark: str, *, exact: bool, places: Sequence[str] = ()) -> list[psutil.Process]:
+    """Those with the mark, or with one that starts so, and those in ``places``."""
     wanted = f"{MARK}={mark}".encode()
     inside = [f"{place}/".encode() for place in places]
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in map(Path("/proc").joinpath, pids):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
             cwd = os.fsencode((folder / "cwd").readlink()) + b"/"
@@ -145,10 +149,6 @@ def _found(mark: str, *, exact: bool, places: Sequence[str] = ()) -> list[psutil
             with suppress(psutil.NoSuchProcess):
                 found.append(psutil.Process(int(folder.name)))
     return found
-
-
-def _identity(process: psutil.Process) -> Identity:
-    return process.pid, process.create_time()
 
 
 def _resource_tracker() -> int | None:

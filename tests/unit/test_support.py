@@ -91,18 +91,23 @@ def test_what_make_chooses_holds_beside_a_choice_of_marks(tmp_path: Path, words:
 @pytest.mark.parametrize(
     ("worker", "order"),
     [
-        pytest.param("gw0", ["longest", "long", "first", "short"], id="side by side"),
-        pytest.param("", ["first", "long", "short", "longest"], id="alone"),
+        pytest.param("gw0", ["waits", "late", "computes", "waits_too", "quick"], id="side by side"),
+        pytest.param("", ["waits_too", "waits", "late", "computes", "quick"], id="alone"),
     ],
 )
-def test_side_by_side_the_longest_tests_begin_first(tmp_path: Path, worker: str, order: list[str]) -> None:
-    (tmp_path / "test_four.py").write_text(
-        "import pytest\n"
-        "def test_first(): pass\n"
-        "@pytest.mark.timeout(300)\ndef test_long(): pass\n"
-        "@pytest.mark.timeout(30)\ndef test_short(): pass\n"
-        "@pytest.mark.timeout(900)\ndef test_longest(): pass\n"
-    )
+def test_side_by_side_files_that_wait_and_compute_take_turns_the_longest_first_and_the_quick_ones_end_it(
+    tmp_path: Path, worker: str, order: list[str]
+) -> None:
+    files = {
+        "attack/test_a.py": "def test_waits_too(): pass\n",
+        "attack/test_b.py": "import pytest\n@pytest.mark.timeout(300)\ndef test_waits(): pass\ndef test_late(): pass\n",
+        "integration/trainer/test_c.py": "def test_computes(): pass\n",
+        "unit/test_d.py": "def test_quick(): pass\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "tests" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     assert collected(tmp_path, worker=worker) == order
 
 

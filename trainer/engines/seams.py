@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -65,9 +66,13 @@ def _method_faults(owner: type, name: str, parameters: tuple[str, ...]) -> list[
     return []
 
 
+_source = functools.cache(inspect.getsource)
+"""Generations share seams, and each training of a process asks for all of them."""
+
+
 def _marker_faults(owner: Any, name: str, markers: Markers) -> list[str]:
     try:
-        source = inspect.getsource(getattr(owner, name))
+        source = _source(getattr(owner, name))
     except (OSError, TypeError, AttributeError):  # no source: cannot be told, and the methods are checked already
         return []
     return [
