@@ -47,7 +47,7 @@ def settings(digits: Path, tiny_model: Path, tmp_path: Path) -> Callable[..., di
         return {
             "model": str(tiny_model),
             "data": str(digits),
-            "imgsz": 64,
+            "imgsz": 32,
             "epochs": 2,
             "batch": 4,
             "nbs": 4,

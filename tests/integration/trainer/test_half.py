@@ -63,8 +63,7 @@ def half(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def in_half(settings: Settings) -> Settings:
-    # Of small images: many a processor computes in float16 a hundred times slower than in float32.
-    return lambda **changes: settings(amp=True, warmup_epochs=0, optimizer="SGD", imgsz=32, **changes)
+    return lambda **changes: settings(amp=True, warmup_epochs=0, optimizer="SGD", **changes)
 
 
 class SpoiledBackward(GuardedDetectionTrainer):

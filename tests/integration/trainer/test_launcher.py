@@ -89,7 +89,9 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
     assert states(layout) == ("stopped", 3)
     assert events(layout, "run_stopped")[-1]["resumable"]
     _, once = events(layout, "bad_batch")
-    assert (once["epoch"], once["batch"], once["ranks"], once["replay"]) == (3, 1, [1], "not_reproducible")
+    assert (once["epoch"], once["ranks"], once["replay"]) == (3, [1], "not_reproducible")
+    # The first batch of this attempt: the first stop reaches the ranks a batch or three after the launcher.
+    assert once["batch"] in {1, 2}
     assert {path.name for path in layout.incidents.iterdir()} == {bad["incident"], once["incident"]}
 
     assert resume(layout) == ExitCode.FINISHED

@@ -45,6 +45,9 @@ def test_restart_has_what_the_launch_had_and_nothing_of_the_bot(
     )
     process = driver.launch(spec)
     try:
+        deadline = time.monotonic() + 30
+        while spec.log.read_text(encoding="utf-8") != "up\n" and time.monotonic() < deadline:
+            time.sleep(0.02)  # until it has become what it was started as, it has no environment
         seen = psutil.Process(process.pid).environ()
         assert {name: seen.get(name) for name in own} == own
         assert "WATCHDOG_URL" not in seen
