@@ -12,7 +12,7 @@ from ultralytics.engine import trainer as engine
 
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.guard import GuardedDetectionTrainer
-from trainmaster.trainer.selfcheck.made import differing, events, kind_of, quiet, settings, tensors
+from trainmaster.trainer.selfcheck.made import IMGSZ, differing, events, kind_of, quiet, settings, tensors
 from trainmaster.trainer.selfcheck.report import Row, Status
 from trainmaster.trainer.selfcheck.spoiled import Spoil
 from trainmaster.trainer.selfcheck.traces import REASONS, leaves_no_trace, trained
@@ -33,9 +33,9 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
     with half_on_a_cpu() if kind == "cpu" else contextlib.nullcontext():
         yield Row(part=part, name="float16", status=Status.TOLD, value=where)
         for fault in (Spoil.NAN_IMAGE, Spoil.NAN_BUFFER):
-            given = settings(folder, device, name=f"fp16-{fault.name.lower()}", amp=True)
+            given = _settings(folder, device, name=f"fp16-{fault.name.lower()}")
             yield leaves_no_trace(part, fault, REASONS[fault], given)
-        yield _computed_again(part, settings(folder, device, amp=True))
+        yield _computed_again(part, _settings(folder, device))
         yield _overflow(part, folder, device)
     yield from _bfloat16(part, folder, device)
 
@@ -55,6 +55,12 @@ def half_on_a_cpu() -> Iterator[None]:
         yield
     finally:
         of_engine["autocast"], of_guard["stock_autocast"], of_torch["GradScaler"] = before
+
+
+def _settings(folder: Path, device: str | None, **changes: Any) -> dict[str, Any]:
+    """Of a small training in float16; a CPU that has no arithmetic for it gets a quarter of the pixels."""
+    size = {"imgsz": IMGSZ // 2} if kind_of(device) == "cpu" else {}
+    return settings(folder, device, amp=True, **size, **changes)
 
 
 def _computed_again(part: str, overrides: dict[str, Any]) -> Row:
@@ -81,7 +87,7 @@ def _overflow(part: str, folder: Path, device: str | None) -> Row:
         trainer.scaler.scale(torch.zeros((), device=trainer.device))
         trainer.scaler.update(HUGE_SCALE)
 
-    given = settings(folder, device, name="overflow", amp=True, epochs=OVERFLOW_EPOCHS)
+    given = _settings(folder, device, name="overflow", epochs=OVERFLOW_EPOCHS)
     trainer = GuardedDetectionTrainer(overrides=given)
     trainer.add_callback("on_train_start", raise_scale)
     with quiet():
