@@ -61,6 +61,13 @@ def folded(text: str, width: int | None, *, indent: str = "") -> str:
     return "\n".join(one for many in lines for one in many)
 
 
+def complain(text: str) -> None:
+    """``text`` stands on the error stream, folded; a hint stays in one line, so that its command can be copied."""
+    width = columns(sys.stderr)
+    for line in text.split("\n"):
+        print(line if line.startswith("Hint: ") else folded(line, width, indent="  "), file=sys.stderr)
+
+
 def then(command: str, *, always: bool = False) -> None:
     """Says what comes next. On the error stream, so that what a verb prints can be put into a file. A program that
     reads it hears nothing, unless ``always``."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from trainmaster.bot.errors import TrainmasterError
-from trainmaster.terminal import forgiving
+from trainmaster.terminal import complain, forgiving
 
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
@@ -23,7 +23,7 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except TrainmasterError as error:
-        print(str(error), file=sys.stderr)
+        complain(str(error))
         return 2 if error.slug == "settings" else 1
     except (FileExistsError, NotADirectoryError) as error:
         print(f"system: {error.filename} is no directory. Hint: name another, or move it away.", file=sys.stderr)

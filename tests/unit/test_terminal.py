@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,6 +115,32 @@ def test_a_verb_fits_a_narrow_terminal_shows_that_it_works_and_says_what_comes_n
         assert PROGRESS in shown.text
     assert shown.text.count("Next: ") == (0 if verb in REFUSES else 1)
     assert "Next: " in shown.text or "Hint: " in shown.text
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("run", []),
+        ("test-alert", []),
+        ("sbatch", []),
+        ("train", ["model=a.yaml", "data=/a/folder/that/is/not/there/data.yaml", "epocs=3"]),
+        ("resume", ["nothing"]),
+        ("replay", ["nothing"]),
+        ("selfcheck", ["--nonsense"]),
+    ],
+)
+def test_what_a_verb_refuses_fits_a_narrow_terminal(verb: str, words: list[str], runs: Path) -> None:
+    shown = Terminal(
+        [sys.executable, "-m", "trainmaster", verb, *words],
+        columns=NARROW,
+        cwd=runs.parent,
+        env=environment(runs, YOLO_CONFIG_DIR=str(runs.parent)),
+    ).end(60.0)
+    assert shown.code not in {0, None}
+    assert "Traceback" not in shown.text
+    ours = [line for line in shown.lines if not re.search("Ultralytics|yolo settings", line)]
+    wide = [line for line in ours if len(line) > NARROW and not line.startswith(SENTENCES)]
+    assert [line for line in wide if " " in line.strip()[:NARROW]] == []
 
 
 def test_a_program_that_reads_json_from_a_terminal_hears_of_nothing_else(runs: Path) -> None:

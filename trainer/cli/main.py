@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from trainmaster.terminal import columns
+from trainmaster.terminal import columns, complain
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, joined, reject_unknown, split_arguments
 from trainmaster.trainer.cli.help import HELP, HELP_FLAGS, USAGE, fitted
 from trainmaster.trainer.contract import ExitCode
@@ -55,5 +55,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         carry_out: Callable[[Arguments], int] = importlib.import_module(VERBS[verb]).main
         return carry_out(split_arguments(joined(rest, WITH_VALUE.get(verb, ()))))
     except ArgumentsError as error:
-        print(visible(error.message + (f"\nHint: {error.hint}" if error.hint else "")), file=sys.stderr)
+        complain(visible(error.message + (f"\nHint: {error.hint}" if error.hint else "")))
         return ExitCode.BAD_ARGUMENTS
