@@ -12,7 +12,8 @@ from trainmaster.trainer.contract import ExitCode
 
 
 def make_material(folder: Path, *, images: int = 160) -> Path:
-    """``folder`` with ``digits/data.yaml``, ``tiny.yaml`` and, in ``runs/digits``, a run stopped in its third epoch."""
+    """``folder`` with ``digits/data.yaml``, ``tiny.yaml`` and, in ``runs/digits``, a run stopped in its third epoch, or
+    the one after it where a processor is fast."""
     from trainmaster.trainer.data.digits import make
 
     make(folder / "digits", images=images, imgsz=64, digits=images, progress=False)
