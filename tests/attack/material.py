@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import signal
 from pathlib import Path
 
 from tests.attack.living import train, trained
 from tests.integration.trainer.conftest import TINY_MODEL
-from trainmaster.trainer.contract import ExitCode
+from trainmaster.trainer.contract import EventKind, ExitCode, RunLayout
+
+EPOCH = 3
+"""In which the run is stopped."""
 
 
-def make_material(folder: Path, *, images: int = 160) -> Path:
-    """``folder`` with ``digits/data.yaml``, ``tiny.yaml`` and, in ``runs/digits``, a run stopped in its third epoch, or
-    the one after it where a processor is fast."""
+def make_material(folder: Path, *, images: int = 320) -> Path:
+    """``folder`` with ``digits/data.yaml``, ``tiny.yaml`` and, in ``runs/digits``, a run stopped in its third epoch. A
+    processor that is past it before it can be stopped gets more images."""
+    for more in range(4):
+        for made in ("runs", "digits"):
+            shutil.rmtree(folder / made, ignore_errors=True)
+        if _stopped_in(folder, images << more) == EPOCH:
+            return folder
+    raise AssertionError(f"no run of {images << more} images could be stopped in epoch {EPOCH}")
+
+
+def _stopped_in(folder: Path, images: int) -> int:
+    """The epoch in which the run was stopped."""
     from trainmaster.trainer.data.digits import make
 
     make(folder / "digits", images=images, imgsz=64, digits=images, progress=False)
     (folder / "tiny.yaml").write_text(TINY_MODEL, encoding="utf-8")
     process = train(folder, folder)
     try:
-        asyncio.run(trained(folder / "runs" / "digits", 3, 2))
+        asyncio.run(trained(folder / "runs" / "digits", EPOCH, 2))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == ExitCode.STOPPED
     finally:
         process.kill()
         process.wait()
-    return folder
+    lines = RunLayout(folder / "runs" / "digits").events.read_text(encoding="utf-8").splitlines()
+    (stopped,) = (row for row in map(json.loads, lines) if row["kind"] == EventKind.RUN_STOPPED)
+    return int(stopped["epoch"])
