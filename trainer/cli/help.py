@@ -46,7 +46,8 @@ The guard's own keys:
                      strict+1 ...: lr0 and max_norm halved again
   exact=false        true: a run that was interrupted and resumed ends bit for
                      bit as the one that was not
-  snapshot_s=600     seconds between full states saved within an epoch; 0: none
+  snapshot_s=        seconds between full states saved within an epoch; 0: none;
+                     else two to ten minutes, the longer the longer a save takes
   max_norm=          gradient norm at which to clip; else the level decides
   quarantine=FILE    images to leave out of training: a text file, one path a
                      line, or guard/offenders.json of another run

@@ -26,9 +26,9 @@ class GuardSettings:
     """A run that is interrupted and resumed ends with the weights of the run that was not, bit for bit."""
     quarantine: str | None = None
     """A text file that names one image path a line: these are left out of training."""
-    snapshot_s: float = 600.0
-    """Seconds between full states saved within an epoch, 0 for none: what a power cut may cost. A state of yolo11x is
-    0.7 GB, written in seconds, so ten minutes keep the share of the time spent saving under a hundredth."""
+    snapshot_s: float | None = None
+    """Seconds between full states saved within an epoch, 0 for none: what a power cut may cost. None: two to ten
+    minutes, the longer the longer a save takes; see :mod:`trainmaster.trainer.state.cadence`."""
     max_norm: float | None = None
     """2-norm of all gradients of a step, unscaled, at which they are clipped; the level decides when it is None."""
     bad_streak: int = 10

@@ -30,6 +30,7 @@ from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
+from trainmaster.trainer.state.cadence import Cadence
 from trainmaster.trainer.state.copy_watch import CopyWatch
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
 from trainmaster.trainer.state.same_data import KnownData, files_of, record_of
@@ -84,6 +85,7 @@ class Saver:
         self._unsaved: OSError | None = None
         """Why the newest epoch has no checkpoint of Ultralytics' making."""
         self._last_snapshot = self._last_saved = monotonic()
+        self._cadence = Cadence(settings.snapshot_s)
         self.epoch_end: Boundary | None = None
         """Random state when the last batch of the epoch was done, before validation drew from it."""
         self._criterion_updates = 0
@@ -197,13 +199,17 @@ class Saver:
 
     def save_within_epoch(self, name: str, trainer: EngineTrainer, moment: Moment) -> Path | None:
         """A full state at the present batch boundary; None when it could not be written."""
-        return self._save(name, trainer, moment, self._examine(trainer), at_epoch_end=False)
+        began_s = self._monotonic()
+        path = self._save(name, trainer, moment, self._examine(trainer), at_epoch_end=False)
+        if path is not None:
+            self._cadence.saved(self._monotonic() - began_s)
+        return path
 
     def snapshot_due(self) -> bool:
         """Whether it is time for a state within the epoch."""
         self._copies.look()
-        interval_s = self._settings.snapshot_s
-        return interval_s > 0 and self._monotonic() - self._last_snapshot >= interval_s
+        interval_s = self._cadence.interval_s()
+        return interval_s is not None and self._monotonic() - self._last_snapshot >= interval_s
 
     def as_attested(self, trainer: EngineTrainer) -> list[str]:
         """Which of last.pt and best.pt hold what is on record of them, of this attempt or an earlier one."""

@@ -1,0 +1,36 @@
+"""How often a state is saved within an epoch: often enough that a death costs little, not so often that saving does."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+BETWEEN_DEATHS_S: Final = 86_400.0
+"""That a training of days runs from one end that saves nothing to the next: docs/ten-bad-days.md has seven in ten."""
+LEAST_S: Final = 120.0
+"""So that a state which costs nothing isn't written all the time."""
+MOST_S: Final = 600.0
+"""What a power cut may cost at most, however long a state takes."""
+
+
+class Cadence:
+    """``given_s``: what the user wants; None to let the cost of a save decide."""
+
+    def __init__(self, given_s: float | None) -> None:
+        self._given_s = given_s
+        self._pause_s = 0.0
+
+    def saved(self, pause_s: float) -> None:
+        """Training stood for ``pause_s`` seconds while a state was saved."""
+        self._pause_s = pause_s
+
+    def interval_s(self) -> float | None:
+        """Seconds from one state to the next; None where none is wanted.
+
+        The root of twice the cost times the time between deaths loses least on average to both together (J. W. Young, A
+        first order approximation to the optimum checkpoint interval, CACM 17, 1974). Between the two bounds saving then
+        takes at most a 280th of the time.
+        """
+        if self._given_s is not None:
+            return self._given_s or None
+        return min(MOST_S, max(LEAST_S, math.sqrt(2 * self._pause_s * BETWEEN_DEATHS_S)))
