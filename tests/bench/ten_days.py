@@ -63,8 +63,9 @@ def _compared(asked: argparse.Namespace, root: Path) -> int:
     for one in plan:
         print(f"  batch {one.batch:5}: {one.fault}")
     whole, epoch_s, own = asyncio.run(_undisturbed(root, plan, sizes))
-    sizes |= {"epoch_s": epoch_s, "snapshot_s": epoch_s / SNAPSHOTS_AN_EPOCH}
-    print(f"undisturbed: {epoch_s:.1f} s an epoch here; a state every {sizes['snapshot_s']:.2f} s\n", flush=True)
+    # A batch is as long as it is from one state to the next: none is to be passed over because it came a moment early.
+    sizes |= {"epoch_s": epoch_s, "snapshot_s": epoch_s / SNAPSHOTS_AN_EPOCH / 2}
+    print(f"undisturbed: {epoch_s:.1f} s an epoch here; a state each batch\n", flush=True)
     found = []
     worlds = [World(Kind(name), root / name, root, plan, sizes) for name in asked.worlds.split(",")]
     for world, tale in zip(worlds, asyncio.run(_played(worlds)), strict=True):
