@@ -12,8 +12,8 @@ EPOCH_S: Final = 5 * 3600.0
 DAYS_S: Final = 10 * 24 * 3600.0
 STORM: Final = 12
 """Bad batches in a row: two more than the guard puts up with."""
-BAD_FOR: Final = 40
-"""Batches during which an image, or the disk, stays bad."""
+BAD_FOR: Final = 64
+"""Batches during which an image, or the disk, stays bad: an epoch, in which every image is read."""
 
 
 class Fault(StrEnum):
