@@ -6,6 +6,7 @@ Imports nothing of it: it must be able to tell of one that can't be imported.
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
@@ -66,21 +67,23 @@ def _home(distribution: metadata.Distribution) -> Path:
 
 def _against_record(distribution: metadata.Distribution) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
     edited, gone, num_files = [], [], 0
-    for file in _python_files(distribution):
+    for name, recorded in _python_files(distribution):
         num_files += 1
         try:
-            content = Path(str(distribution.locate_file(file))).read_bytes()
+            content = Path(str(distribution.locate_file(name))).read_bytes()
         except OSError:
-            gone.append(file.as_posix())
+            gone.append(name)
             continue
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-        if file.hash is not None and digest != file.hash.value:
-            edited.append(file.as_posix())
+        if digest != recorded:
+            edited.append(name)
     return num_files, tuple(edited), tuple(gone)
 
 
-def _python_files(distribution: metadata.Distribution) -> Iterable[metadata.PackagePath]:
-    """Of the package itself: no tests, no notebooks."""
-    for file in distribution.files or ():
-        if file.parts[0] == NAME and file.suffix == ".py" and file.hash is not None and file.hash.mode == "sha256":
-            yield file
+def _python_files(distribution: metadata.Distribution) -> Iterable[tuple[str, str]]:
+    """Name and SHA-256 of each of the package itself: no tests, no notebooks. From pip's record and not from
+    ``distribution.files``, which since Python 3.12 leaves out those that are not there."""
+    for row in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+        name, recorded = (row[0], row[1]) if len(row) > 1 else ("", "")
+        if name.startswith(f"{NAME}/") and name.endswith(".py") and recorded.startswith("sha256="):
+            yield name, recorded.removeprefix("sha256=")
