@@ -184,6 +184,9 @@ class Workspace:
         """Close every connection and stop listening; the state stays."""
         if self._page is not None:
             self._page.close()
+        # Nobody is let in any more before somebody is sent away, who would be back at once and hang.
+        for site in list(self._runner.sites) if self._runner is not None else ():
+            await site.stop()
         await self.sockets.disconnect()
         if self._runner is not None:
             await self._runner.cleanup()
