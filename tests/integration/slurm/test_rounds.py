@@ -36,6 +36,8 @@ BUSY_S = 6.0
 """What reading, a kept look at the queue and Slack may add on a loaded machine."""
 GIVEN_UP_S = 240.0
 """A node that comes back within seconds of its job's start is found out when it registers anew, after two minutes."""
+LOST_S = 420.0
+"""A job that started while its controller was killed is queued again, and may wait nearly four minutes."""
 
 
 _ENDING = {"RUNNING", "COMPLETING"}
@@ -134,7 +136,7 @@ async def rolled_back(lab: Lab, strike: Callable[[], Awaitable[None]]) -> None:
     if not lab.bot.operations():  # killed before the click was on record, which Slack told Bob
         (again,) = await lab.slack.until(lab.slack.cards, what="the card")
         await lab.slack.click(BOB, again, "approve")
-    await lab.reads("rolled back to epoch 1", timeout_s=GIVEN_UP_S)
+    await lab.reads("rolled back to epoch 1", timeout_s=LOST_S)
     assert lab.record["from_epoch"] in {None, 2}  # None: its job was lost while it trained, and submitted once more
 
 
@@ -147,7 +149,7 @@ async def stopped_and_resumed(lab: Lab, strike: Callable[[], Awaitable[None]]) -
     while not [one for one in lab.bot.operations() if one["kind"] == "resume"]:
         await lab.says(ANN, "resume")  # refused in words until the controller answers
         await asyncio.sleep(1)
-    await lab.reads("digits goes on", timeout_s=GIVEN_UP_S)
+    await lab.reads("digits goes on", timeout_s=LOST_S)
 
 
 Act = Callable[[Lab, Callable[[], Awaitable[None]]], Awaitable[None]]
