@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# Modules are compiled once and not at each of the thousand starts of a process that the tests make, whatever the shell
+# says that make was called from.
+export PYTHONDONTWRITEBYTECODE :=
 # Test processes side by side, two more than the cores that this is made for: many tests wait for others' clocks.
 # 0 runs all in one.
 WORKERS ?= 4
