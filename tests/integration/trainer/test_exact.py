@@ -74,6 +74,7 @@ def test_a_killed_exact_run_ends_as_the_one_that_was_not(
         nbs=8,
         close_mosaic=1,
         multi_scale=MULTI_SCALE,
+        imgsz=64,  # down to half of it, in steps of 32
         mixup=0.5,
     )
     run = killed(overrides, at=at)
