@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGS = (
@@ -18,6 +18,9 @@ ARGS = (
     "--no-first-run",
     "--disable-component-update",
 )
+
+expect.set_options(timeout=20_000)
+"""Milliseconds: a busy machine makes a page slow, not wrong."""
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
     assert resume(layout) == ExitCode.FINISHED
     assert states(layout) == ("finished", 4)
     starts = [(row["attempt"], row["from_epoch"]) for row in events(layout, "run_started")]
-    assert starts == [(1, None), (2, 2), (3, 3), (4, 3)]
+    assert starts in ([(1, None), (2, epoch), (3, 3), (4, 3)] for epoch in (2, 3))
 
 
 def test_ranks_whose_launcher_was_killed_save_and_end(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
