@@ -136,7 +136,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(options: WorkspaceOptions | None = None, *, ping_interval_s: float = 0.2) -> AsyncIterator[Stage]:
+async def stage(options: WorkspaceOptions | None = None, *, ping_interval_s: float = 1.0) -> AsyncIterator[Stage]:
     workspace = await start_workspace(options)
     small = build_app(workspace)
     handler = AsyncSocketModeHandler(small.app, workspace.app_token, ping_interval=ping_interval_s)

@@ -118,7 +118,7 @@ async def test_app_notices_a_frozen_connection() -> None:
 
 async def test_event_that_was_not_acked_is_sent_again_with_the_same_id() -> None:
     options = WorkspaceOptions(ack_timeout_s=0.2, event_retry_delays_s=(0.0, 0.1, 0.1))
-    async with stage(options) as on:
+    async with stage(options, ping_interval_s=0.2) as on:
         on.workspace.sockets.freeze()
         await on.page.say("anna", "training", "@trainmaster status")
         await on.page.wait_for(lambda view: text_of(view, "epoch 3"), 10)
