@@ -34,7 +34,7 @@ async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab)
         assert "under way" in await lab.says(ANN, "resume")
         await lab.says(ANN, "stop now")
         until(lambda: not lab.slurm.jobs(), what="an empty queue", timeout_s=60)
-        await lab.reads("stopped on request", "Emergency stop", timeout_s=60)
+        await lab.reads("broken off on request", "Emergency stop", timeout_s=60)
     finally:
         lab.slurm.ask("scontrol", "update", "PartitionName=main", "State=UP")
     assert lab.record["attempt"] == 2
