@@ -24,8 +24,8 @@ _TABLES: Final = (
     "sketches",
     "pins",
 )
-"""What memory may change. Approvals, operations and what the audit log is due are not among them: they are refused
-without the file."""
+"""What memory may change. Approvals and operations are not among them: they are refused without the file; what happens
+then stands in the audit log at once, and is not due to it."""
 
 
 def copy_of(connection: sqlite3.Connection | None, path: Path) -> tuple[sqlite3.Connection, bool]:

@@ -33,7 +33,7 @@ def balanced(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     return [item for name in chain(_by_turns(waiting, computing), small) for item in files[name]]
 
 
-def time_limit_s(item: pytest.Item) -> float:
+def _time_limit_s(item: pytest.Item) -> float:
     """The test's own, or what all have."""
     limit = item.get_closest_marker("timeout")
     return max(float(limit.args[0]), DEFAULT_LIMIT_S) if limit and limit.args else DEFAULT_LIMIT_S
@@ -47,7 +47,7 @@ def _kind(name: str) -> int:
 
 def _size(items: Sequence[pytest.Item]) -> float:
     """Who asks for more time than all have needs it; otherwise the number of tests has to do."""
-    return sum(time_limit_s(item) / DEFAULT_LIMIT_S for item in items) + max(map(time_limit_s, items))
+    return sum(_time_limit_s(item) / DEFAULT_LIMIT_S for item in items) + max(map(_time_limit_s, items))
 
 
 def _by_turns(first: Sequence[str], second: Sequence[str]) -> Iterator[str]:

@@ -17,20 +17,17 @@ class Cadence:
     """``given_s``: what the user wants; None to let the cost of a save decide."""
 
     def __init__(self, given_s: float | None) -> None:
-        self._given_s = given_s
-        self._pause_s = 0.0
+        self._is_given = given_s is not None
+        self.interval_s: float | None = given_s or None
+        """Seconds from one state to the next; None where none is wanted."""
+        self.saved(0.0)
 
     def saved(self, pause_s: float) -> None:
-        """Training stood for ``pause_s`` seconds while a state was saved."""
-        self._pause_s = pause_s
-
-    def interval_s(self) -> float | None:
-        """Seconds from one state to the next; None where none is wanted.
+        """Training stood for ``pause_s`` seconds while a state was saved, and the next one is so much later.
 
         The root of twice the cost times the time between deaths loses least on average to both together (J. W. Young, A
         first order approximation to the optimum checkpoint interval, CACM 17, 1974). Between the two bounds saving then
         takes at most a 280th of the time.
         """
-        if self._given_s is not None:
-            return self._given_s or None
-        return min(MOST_S, max(LEAST_S, math.sqrt(2 * self._pause_s * BETWEEN_DEATHS_S)))
+        if not self._is_given:
+            self.interval_s = min(MOST_S, max(LEAST_S, math.sqrt(2 * pause_s * BETWEEN_DEATHS_S)))

@@ -208,7 +208,7 @@ class Saver:
     def snapshot_due(self) -> bool:
         """Whether it is time for a state within the epoch."""
         self._copies.look()
-        interval_s = self._cadence.interval_s()
+        interval_s = self._cadence.interval_s
         return interval_s is not None and self._monotonic() - self._last_snapshot >= interval_s
 
     def as_attested(self, trainer: EngineTrainer) -> list[str]:

@@ -215,7 +215,7 @@ def test_each_step_of_the_schema_has_a_number_of_its_own() -> None:
 
 
 DURABLE = {"approvals", "votes", "operations", "journal", "intents", "audit_due"}
-"""Are refused without the file."""
+"""Are refused without the file, or not used."""
 
 
 def test_every_table_comes_home_from_memory_unless_it_is_refused_there(path: Path) -> None:

@@ -11,7 +11,7 @@ from trainmaster.trainer.state.cadence import BETWEEN_DEATHS_S, LEAST_S, MOST_S,
 def test_what_the_user_gives_holds_whatever_a_save_costs(given_s: float, interval_s: float | None) -> None:
     cadence = Cadence(given_s)
     cadence.saved(100.0)
-    assert cadence.interval_s() == interval_s
+    assert cadence.interval_s == interval_s
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ def test_what_the_user_gives_holds_whatever_a_save_costs(given_s: float, interva
 )
 def test_the_longer_a_save_takes_the_rarer_it_is(pause_s: float, interval_s: float) -> None:
     cadence = Cadence(None)
-    assert cadence.interval_s() == LEAST_S, "the first one, of unknown cost"
+    assert cadence.interval_s == LEAST_S, "the first one, of unknown cost"
     cadence.saved(pause_s)
-    assert cadence.interval_s() == interval_s
+    assert cadence.interval_s == interval_s
 
 
 @pytest.mark.parametrize("pause_s", [0.1, 0.5, 2.0])
@@ -38,6 +38,6 @@ def test_no_other_interval_loses_less_to_saves_and_deaths_together(pause_s: floa
 
     cadence = Cadence(None)
     cadence.saved(pause_s)
-    chosen_s = cadence.interval_s()
+    chosen_s = cadence.interval_s
     assert chosen_s is not None
     assert all(lost_s(chosen_s) <= lost_s(other_s) for other_s in itertools.chain(range(60, 590, 5), (610, 1200)))
