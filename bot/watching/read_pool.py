@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,9 @@ PATIENCE_S = 0.25
 """A look that takes longer keeps its thread, and the looks behind it get another one."""
 _TURN_S = 0.02
 """What was seen is taken in for no longer than this before the event loop may do something else."""
+PRECEDES_S = 0.5
+"""So long from its beginning a look lets those of a higher rank wait, and so long in all these let others pass."""
+_STEP_S = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +37,52 @@ class Looked(Generic[Answer]):
     took_s: float = 0.0
 
 
+class _Precedence:
+    """Who goes first, in the event loop and in the threads: both share one lock of the interpreter."""
+
+    def __init__(self) -> None:
+        self._began: dict[object, tuple[int, float]] = {}
+
+    def begin(self, rank: int) -> object:
+        """A look of that rank is under way; the token that ends it."""
+        token = object()
+        self._began[token] = rank, time.monotonic()
+        return token
+
+    def end(self, token: object) -> None:
+        """It is over."""
+        self._began.pop(token, None)
+
+    def gives_way(self, rank: int) -> bool:
+        """Whether one of a lower rank has begun just now."""
+        now_s = time.monotonic()
+        return any(other < rank and now_s - since_s < PRECEDES_S for other, since_s in tuple(self._began.values()))
+
+
+class _Manners:
+    """Of the looks of one round, which together let others pass for so long and no longer."""
+
+    def __init__(self, precedence: _Precedence, rank: int) -> None:
+        self._precedence = precedence
+        self._rank = rank
+        self._left_s = PRECEDES_S
+        self.first = rank == 0
+
+    def gives_way(self) -> bool:
+        """Whether somebody else is to go first for a moment, which is counted."""
+        if self._left_s <= 0 or not self._precedence.gives_way(self._rank):
+            return False
+        self._left_s -= _STEP_S
+        return True
+
+
 class _Shift:
     """Work to be done in order, by one thread."""
 
-    def __init__(self, work: Mapping[Any, Callable[[], Any]], over: Callable[[], None]) -> None:
+    def __init__(
+        self, work: Mapping[Any, Callable[[], Any]], over: Callable[[], None], gives_way: Callable[[], bool]
+    ) -> None:
+        self._gives_way = gives_way
         self.seen: deque[Looked[Any]] = deque()
         self.at: tuple[Any, float] | None = None
         """The place that is being looked at, and since when (monotonic)."""
@@ -51,7 +96,7 @@ class _Shift:
     def take_rest(self) -> dict[Any, Callable[[], Any]]:
         """What was not begun; it is somebody else's now."""
         rest: dict[Any, Callable[[], Any]] = {}
-        with suppress(IndexError):
+        with contextlib.suppress(IndexError):
             while True:
                 place, look = self._waiting.popleft()
                 rest[place] = look
@@ -76,8 +121,10 @@ class _Shift:
         """Everything is done that nobody took away."""
         if hasattr(time, "pthread_getcpuclockid"):
             self._processor = time.pthread_getcpuclockid(threading.get_ident())
-        with suppress(IndexError):
+        with contextlib.suppress(IndexError):
             while True:
+                while self._gives_way():
+                    time.sleep(_STEP_S)
                 place, look = self._waiting.popleft()
                 if self._processor is not None:
                     self._processor_s = time.clock_gettime(self._processor)
@@ -129,6 +176,9 @@ class ReadPool:
         self._silent: dict[Hashable, tuple[_Shift, float]] = {}
         """Places that were given up: who still waits there, and since when."""
         self._worker = _Worker()
+        self._precedence = _Precedence()
+        self._turn = asyncio.Lock()
+        """Of several rounds one at a time is taken in: all in one go of the event loop kept that from all else."""
 
     def __del__(self) -> None:
         self._worker.dismiss()
@@ -139,9 +189,10 @@ class ReadPool:
         take: Callable[[Looked[Answer]], None],
         *,
         patience_s: float | None = None,
+        rank: int = 0,
     ) -> None:
         """``take`` got what came of every look of ``work``, in the event loop, each as soon as it is known.
-        ``patience_s``: as :data:`PATIENCE_S`, for looks that compute."""
+        ``patience_s``: as :data:`PATIENCE_S`, for looks that compute. Those of a lower ``rank`` go first."""
         patience_s = min(self._patience_s if patience_s is None else patience_s, self._timeout_s / 2)
         mine: dict[Any, Callable[[], Answer]] = {}
         for place, look in work.items():
@@ -154,31 +205,33 @@ class ReadPool:
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
-            with suppress(RuntimeError):  # the loop has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(news.set)
 
-        shifts = [self._begin(_Shift(mine, tell))]
+        manners, token = _Manners(self._precedence, rank), self._precedence.begin(rank)
+        shifts = [self._begin(_Shift(mine, tell, manners.gives_way))]
         try:
             while shifts:
                 # Not wait_for: in Python 3.11 it swallows a cancellation that comes with the news.
-                with suppress(TimeoutError):
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._patience_s):  # whatever is waited for, answers are taken
                         await news.wait()
                 news.clear()
                 for shift in list(shifts):
                     over = shift.over  # before its last answers are taken
-                    await self._take(shift.seen, take)
+                    await self._take(shift.seen, take, manners)
                     if over:
                         shifts.remove(shift)
                         continue
                     stuck_s = shift.stuck_s()
                     limit_s = patience_s if shift.works() else self._patience_s
                     if stuck_s > limit_s and (rest := shift.take_rest()):
-                        shifts.append(self._begin(_Shift(rest, tell)))
+                        shifts.append(self._begin(_Shift(rest, tell, manners.gives_way)))
                     if stuck_s > self._timeout_s:
                         shifts.remove(shift)
                         self._give_up(shift, take)
         finally:
+            self._precedence.end(token)
             for shift in shifts:  # cancelled: what is under way ends by itself, the rest does not begin
                 shift.take_rest()
                 self._leave(shift)
@@ -203,13 +256,15 @@ class ReadPool:
         self._worker.begin(shift)
         return shift
 
-    async def _take(self, seen: deque[Looked[Any]], take: Callable[[Looked[Any]], None]) -> None:
-        began_s = time.monotonic()
+    async def _take(self, seen: deque[Looked[Any]], take: Callable[[Looked[Any]], None], manners: _Manners) -> None:
         while seen:
-            take(seen.popleft())
-            if time.monotonic() - began_s > _TURN_S:
-                await asyncio.sleep(0)
-                began_s = time.monotonic()
+            while manners.gives_way():  # noqa: ASYNC110 - for a moment that another one measures
+                await asyncio.sleep(_STEP_S)
+            async with contextlib.nullcontext() if manners.first else self._turn:
+                until_s = time.monotonic() + _TURN_S
+                while seen and time.monotonic() < until_s:
+                    take(seen.popleft())
+                await asyncio.sleep(0)  # before another round has its turn: what else is due comes in between
 
     def _give_up(self, shift: _Shift, take: Callable[[Looked[Any]], None]) -> None:
         at = self._leave(shift)

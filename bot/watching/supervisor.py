@@ -35,6 +35,12 @@ QUIET_WHILE_HELD = frozenset(
 SLOW_PATIENCE_S = 5.0
 """Runs that are read for the first time, and those that took long the last time, are read one after the other and apart
 from all others: they don't fight over the processor. One that computes for longer than this is left behind."""
+NEWS_OF = 8
+"""News of more runs than this at once is a round of all of them."""
+_AGAIN_AT_ONCE = 4
+_IN_A_TURN = 16
+_TURN_S = 1.0
+_NEWS, _ROUND, _SLOW = range(3)
 
 
 class Sink(Protocol):
@@ -118,6 +124,7 @@ class Supervisor:
         self._views: dict[Path, RunView] = {}
         self._locks: dict[Path, asyncio.Lock] = {}
         self._read_pool = ReadPool(timeout_s=read_timeout_s)
+        self._again = asyncio.Semaphore(_AGAIN_AT_ONCE)
         self._quick: set[Path] = set()
         """What was read in no time at the last look."""
         self._together = together
@@ -164,16 +171,34 @@ class Supervisor:
 
     async def check_all(self, directories: Collection[Path]) -> None:
         """Each run was read, checked and its findings handed on; those that are free are read in one thread, and those
-        that may take long in another one. Of a run at rest it is enough that its files are as they were."""
+        that may take long in another one. A few of which news came go first, before a round of all and before those
+        that may take long. Of a run at rest it is enough that its files are as they were."""
         locks = {one: self._locks.setdefault(one, asyncio.Lock()) for one in sorted(directories)}
         free = [one for one, lock in locks.items() if not lock.locked()]
         busy = [one for one, lock in locks.items() if lock.locked()]
         quick, slow = [one for one in free if one in self._quick], [one for one in free if one not in self._quick]
+        rank = _NEWS if len(locks) <= NEWS_OF else _ROUND
         await asyncio.gather(
-            self._look_at(quick, resting=self._resting),
-            self._look_at(slow, resting=self._resting, patience_s=SLOW_PATIENCE_S),
-            *(self.check(one) for one in busy),
+            self._look_in_turns(quick, rank),
+            self._look_at(slow, resting=self._resting, patience_s=SLOW_PATIENCE_S, rank=_SLOW),
+            *(self._look_again(one, rank if one in self._quick else _SLOW) for one in busy),
         )
+
+    async def _look_in_turns(self, directories: Sequence[Path], rank: int) -> None:
+        """A few at a time: a run is held from the beginning of its turn until it was looked at, and news of it wait."""
+        async with asyncio.TaskGroup() as turns:
+            for first in range(0, len(directories), _IN_A_TURN):
+                these = directories[first : first + _IN_A_TURN]
+                turn = turns.create_task(self._look_at(these, resting=self._resting, rank=rank))
+                await asyncio.wait({turn}, timeout=_TURN_S)  # one that hangs does not hold the others
+
+    async def _look_again(self, directory: Path, rank: int) -> None:
+        """After the look that is under way; not at all of them at once, which would be as many threads."""
+        lock = self._locks[directory]
+        async with lock:
+            pass
+        async with self._again:
+            await self._look_at([directory], rank=rank)
 
     async def check(self, directory: Path) -> RunView | None:
         """The run in ``directory`` was read, checked and its findings handed on. None when it is no run (yet)."""
@@ -181,7 +206,12 @@ class Supervisor:
         return self._views.get(directory)
 
     async def _look_at(
-        self, directories: Sequence[Path], resting: RestingRuns | None = None, *, patience_s: float = PATIENCE_S
+        self,
+        directories: Sequence[Path],
+        resting: RestingRuns | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        rank: int = 0,
     ) -> None:
         held: dict[Path, asyncio.Lock] = {}
 
@@ -204,7 +234,7 @@ class Supervisor:
                 held[one] = lock
             self._open_new([one for one in directories if one not in self._readers])
             work = {one: self._look_of(one, resting) for one in directories if one in self._readers}
-            await self._read_pool.look(work, take, patience_s=patience_s)
+            await self._read_pool.look(work, take, patience_s=patience_s, rank=rank)
         finally:
             for lock in held.values():
                 lock.release()

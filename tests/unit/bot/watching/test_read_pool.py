@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -133,3 +134,53 @@ async def test_a_pool_that_nobody_has_any_more_leaves_no_thread_behind(mount: Mo
 
     thread.join(timeout=20)
     assert not thread.is_alive()
+
+
+def slow_look() -> str:
+    time.sleep(0.01)
+    return "seen"
+
+
+@pytest.mark.parametrize(("rank", "before"), [(0, True), (2, False)], ids=["of news", "of what takes long"])
+async def test_a_round_lets_looks_of_a_lower_rank_pass(
+    monkeypatch: pytest.MonkeyPatch, rank: int, before: bool
+) -> None:
+    """Its reading and its taking in: what is asked in the middle of it is there at once, or when it is done."""
+    monkeypatch.setattr("trainmaster.bot.watching.read_pool.PRECEDES_S", 20)
+    pool, order = ReadPool(timeout_s=60), []
+
+    def take(looked: Looked[str]) -> None:
+        order.append(looked.place)
+        time.sleep(0.005)
+
+    a_round = asyncio.create_task(pool.look({f"run{number}": slow_look for number in range(60)}, take, rank=1))
+    while len(order) < 5:  # noqa: ASYNC110 - of a thread
+        await asyncio.sleep(0.001)
+    await pool.look({"news": slow_look}, take, rank=rank)
+    assert (len(order) < 30) is before
+    await a_round
+    assert len(order) == 61
+
+
+async def test_a_round_gets_on_however_much_news_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainmaster.bot.watching.read_pool.PRECEDES_S", 0.1)
+    pool, num_news = ReadPool(timeout_s=60), 0
+    seen: list[Looked[str]] = []
+    a_round = asyncio.create_task(pool.look({f"run{number}": lambda: "" for number in range(100)}, seen.append, rank=1))
+    while not a_round.done():
+        await pool.look({"news": slow_look}, lambda _: None)
+        num_news += 1
+    assert len(seen) == 100
+    assert num_news < 100, "it waited for each of them"
+
+
+async def test_of_several_rounds_one_is_taken_in_in_a_turn_of_the_loop() -> None:
+    """All ten at once would keep everything else for their sum."""
+    pool, gaps_s = ReadPool(timeout_s=60), [0.0]
+    rounds = [pool.look({number: lambda: ""}, lambda _: time.sleep(0.05), rank=1 + number % 2) for number in range(10)]
+    done = asyncio.gather(*rounds)
+    while not done.done():
+        before_s = time.monotonic()
+        await asyncio.sleep(0)
+        gaps_s.append(time.monotonic() - before_s)
+    assert 0.04 < max(gaps_s) < 0.3

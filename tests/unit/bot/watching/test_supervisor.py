@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -308,3 +309,27 @@ async def test_new_runs_that_take_long_to_read_keep_the_known_ones_waiting_for_n
     assert threading.active_count() <= threads + 2
     await tick
     assert {name for name, _, _ in world.sink.looks} >= {f"bomb{number}" for number in range(12)}
+
+
+async def test_news_of_runs_that_are_looked_at_already_are_not_as_many_threads(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred new runs are looked at while the file watcher learns of them, and tells of each."""
+    read, most, num_before = RunReader.read, [0], threading.active_count()
+
+    def slow(self: RunReader, now: float) -> RunView:
+        most[0] = max(most[0], threading.active_count() - num_before)
+        time.sleep(0.02)
+        return read(self, now)
+
+    monkeypatch.setattr(RunReader, "read", slow)
+    places = [WrittenRun(tmp_path, f"run{number}").layout.root for number in range(40)]
+    tick = asyncio.create_task(world.supervisor.tick())
+    while len(world.sink.looks) < 2:  # noqa: ASYNC110 - of a thread
+        await asyncio.sleep(0.005)
+    await world.supervisor.check_all(places)
+    await tick
+    looks = Counter(name for name, _, _ in world.sink.looks)
+    assert set(looks.values()) <= {1, 2}
+    assert sum(looks.values()) >= 40 + 38, "those that were not free then are looked at once more"
+    assert 1 <= most[0] <= 8
