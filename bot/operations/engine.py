@@ -27,7 +27,7 @@ from trainmaster.bot.operations.ports import Audit, Journal
 from trainmaster.bot.operations.restart import died_again
 from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
-from trainmaster.bot.operations.stop import end, outcome
+from trainmaster.bot.operations.stop import ASKED, end, outcome
 from trainmaster.bot.ports import FencedError, Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
@@ -304,4 +304,4 @@ async def _unless_halted(context: OperationContext, spec: StepSpec) -> str:
 def _untouched(operation: Operation) -> bool:
     """Whether a rollback has left the run alone so far, so that what was approved must be checked again."""
     early = operation.step in {Step.HOLD, Step.VERIFY, Step.STOP}
-    return operation.kind is OperationKind.ROLLBACK and early and operation.note("asked") is None
+    return operation.kind is OperationKind.ROLLBACK and early and operation.note(ASKED) is None

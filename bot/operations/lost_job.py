@@ -8,6 +8,10 @@ from trainmaster.bot.core.run.facts import ProcessFact, RunRecord
 from trainmaster.bot.core.run.job import EndCause, JobFact
 from trainmaster.trainer.contract import RunRecordState
 
+KEPT_S: Final = 8.0
+"""From what is asked of a cluster until that is certain to outlive its controller. One that is killed forgets what it
+took in its last 5 s (Slurm, slurmctld/state_save.c, SAVE_MAX_WAIT): a job that was submitted then is unknown, and one
+that was ended then is believed to run, and queued again."""
 _BY_THE_CLUSTER: Final = frozenset({EndCause.NODE_FAIL, EndCause.BOOT_FAIL})
 _NOT_BY_ITSELF: Final = "JobLaunchFailure"
 """Slurm's reason where a batch script did not begin, or was ended by a signal: it can't tell one from the other."""

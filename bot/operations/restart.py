@@ -21,7 +21,7 @@ from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import ClusterSilentError, OperationError, TrainmasterError
-from trainmaster.bot.operations.lost_job import is_lost
+from trainmaster.bot.operations.lost_job import KEPT_S, is_lost
 from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.trainer.contract import MODULE_ARGV, RUN_VARIABLE, ExitCode, Heartbeat, Phase, RunRecordState
 
@@ -38,9 +38,6 @@ _SETTLE_S = 15.0
 """From a job's being forgotten until it is submitted again. A node may still work on it: the controller hears so when
 that registers, within seconds of its own start, and ends it; a new job of the same number would be refused there, and
 the node drained."""
-_KEPT_S = 8.0
-"""From its submission until a job is certain to outlive its controller. One that is killed forgets what it took in its
-last 5 s (Slurm, slurmctld/state_save.c, SAVE_MAX_WAIT), and ends the job's trainer as soon as its node registers."""
 _FAILED, _DIED = "restart-failed", "restart-died"
 """A start that ended before it signed in, and one that did so before it was confirmed."""
 _EXIT_TEXT: Mapping[int, str] = {
@@ -155,7 +152,8 @@ async def confirm(context: OperationContext) -> str:
         OperationError: it ended, or makes no progress.
     """
     limits = context.world.limits
-    moved, moved_s, kept_s = None, context.step_s, context.step_s + _KEPT_S
+    # A job that its controller forgets has its trainer ended as soon as its node registers.
+    moved, moved_s, kept_s = None, context.step_s, context.step_s + KEPT_S
     while True:
         launched = context.noted_process("launched")
         fact = await context.world.inspect(launched) if launched is not None else None
@@ -172,7 +170,7 @@ async def confirm(context: OperationContext) -> str:
             await _breathe_until_signed_in(context, fact, moved_s)
             continue
         if await _submitted_again(context, view, fact):
-            moved_s, kept_s = context.step_s, context.step_s + _KEPT_S
+            moved_s, kept_s = context.step_s, context.step_s + KEPT_S
             continue
         _refuse_if_over(context, view, fact)
         if view.record is not None and view.record.state is RunRecordState.FINISHED:

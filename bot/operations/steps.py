@@ -17,6 +17,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, OperationError
 from trainmaster.bot.operations.hard_links import bring_pinned_back, pin, unpin
 from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
 from trainmaster.bot.operations.restart import again_word, confirm, launch, probe_restarted, restart
 from trainmaster.bot.operations.start_gate import CLOSED, pass_gate
@@ -184,7 +185,7 @@ async def _restore(context: OperationContext) -> str:
 
 
 def _stop_timeout_s(limits: OperationLimits) -> float:
-    return limits.stop_grace_max_s + limits.group_grace_s + 3 * limits.kill_wait_s
+    return limits.stop_grace_max_s + limits.group_grace_s + 3 * limits.kill_wait_s + KEPT_S
 
 
 SPECS: Mapping[Step, StepSpec] = {

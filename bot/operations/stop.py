@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Final
 
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import batch_s, duration
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
+from trainmaster.bot.core.run.job import JobIdentity
 from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.bot.errors import ClusterSilentError, OperationError
 from trainmaster.bot.operations.gpu_release import let_go, note_holders
 from trainmaster.bot.operations.limits import OperationLimits
+from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.bot.operations.ports import Driver
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
@@ -25,6 +28,8 @@ _SILENCE_PAUSE_S = 1.0
 """Between two questions to a cluster that does not answer; the step's own time-out ends them."""
 _HEARTBEAT_WATCH_S = 3.0
 """A training writes its heartbeat once a second."""
+ASKED: Final = "asked"
+"""The note whom the operation has asked to end."""
 _ORPHAN_S = 1.0
 """Workers of a trainer that ended in an orderly way end with it; the rest is asked after this."""
 
@@ -43,6 +48,8 @@ async def probe_stopped(context: OperationContext) -> str | None:
     process = context.operation.process
     if process is None:
         return "no process is known"
+    if isinstance(process, JobIdentity) and context.operation.note(ASKED) is not None:
+        return None  # whether it stays over is seen to by the step
     if not (await context.world.inspect(process)).over or _alive(context.world.driver, _members(context, process)):
         return None
     return await outcome(context, "was not running")
@@ -92,6 +99,8 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
         left = await _sweep(context, process, left, limits)
     if left or not (await _answered(context, process)).over:
         raise _survives(left or (process,))
+    if isinstance(process, JobIdentity) and context.operation.note(ASKED) is not None:
+        await _stays_over(context, process)
     return how + await let_go(context, f"{note}.gpu")
 
 
@@ -148,9 +157,9 @@ async def outcome(context: OperationContext, how: str) -> str:
 async def _end_leader(context: OperationContext, process: Identity, limits: OperationLimits) -> str:
     view = await context.world.runs.refresh(context.operation.run)
     patience_s = grace_s(view, limits)
-    asked_before = context.operation.note("asked") is not None
+    asked_before = context.operation.note(ASKED) is not None
     if not asked_before:
-        context.note("asked", process.label)
+        context.note(ASKED, process.label)
     if not asked_before or not await _heard(context):
         await _stop(context, process, Force.ASK)
     if await _gone(context, process, patience_s):
@@ -198,6 +207,26 @@ async def _gone(context: OperationContext, process: Identity, within_s: float) -
             return False
         await context.world.pause(context.world.limits.poll_s)
     return True
+
+
+async def _stays_over(context: OperationContext, job: JobIdentity) -> None:
+    """Its end is on record: a controller that was killed at once after it would queue the job again, and what was
+    stopped would train on.
+
+    Raises:
+        OperationError: it was queued again, and does not end.
+    """
+    limits, until_s = context.world.limits, context.step_s + KEPT_S
+    context.wait_for(f"{job.label} has ended; it is seen to that it stays so, {KEPT_S:g} s")
+    while context.step_s < until_s:
+        fact = await _answered(context, job)
+        if not fact.over:
+            context.wait_for(f"the cluster had forgotten that {job.label} was ended ({fact.detail}); it is cancelled")
+            await _stop(context, job, Force.ALL)
+            if not await _gone(context, job, limits.stop_grace_max_s):
+                raise _survives((job,))
+            until_s = context.step_s + KEPT_S
+        await context.world.pause(limits.poll_s)
 
 
 async def _sweep(

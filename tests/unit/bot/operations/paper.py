@@ -98,7 +98,7 @@ class PaperWorld:
             transactions=self.database,
         )
         self.looks = RunLooks(books=books, planner=planner, clock=self.clock, limits=self.limits, chat=self.chat)
-        world = World(
+        self.world = World(
             runs=self.runs,
             driver=self.driver,
             forensics=self.forensics,
@@ -111,7 +111,7 @@ class PaperWorld:
             why_no_longer=self.looks.deaths.why_no_longer,
         )
         return Operations(
-            world=world,
+            world=self.world,
             books=books,
             looks=self.looks,
             instance=ProcessIdentity(pid=self.instance_pid, create_time=1.0, host=HOST, boot_id="boot"),

@@ -1,0 +1,109 @@
+"""A job that was stopped stays so, whatever its controller remembers of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tests.unit.bot.operations.paper import BOB, PaperWorld
+from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.decisions.operation import EntryKind, JournalEntry, Operation
+from trainmaster.bot.core.decisions.order import StopNow
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.job import JobIdentity
+from trainmaster.bot.core.run.launch_spec import Force
+from trainmaster.bot.errors import OperationError
+from trainmaster.bot.operations import stop
+from trainmaster.bot.operations.operation_context import OperationContext
+
+JOB = JobIdentity(id="7", name="tm-abc")
+
+
+@dataclass
+class ForgetfulCluster:
+    """A job that ends when it is asked; ``forgets`` is for how many looks each end is then known, and what follows."""
+
+    forgets: list[tuple[int, ProcessStatus]]
+    status: ProcessStatus = ProcessStatus.ALIVE
+    ends: bool = True
+    stops: list[Force] = field(default_factory=list)
+    _looks: int = 0
+
+    def inspect(self, _job: JobIdentity) -> ProcessFact:
+        if self.status is ProcessStatus.GONE:
+            self._looks += 1
+            if self.forgets and self._looks > self.forgets[0][0]:
+                self.status = self.forgets.pop(0)[1]
+        return ProcessFact(status=self.status, ts=0.0)
+
+    def stop(self, _job: JobIdentity, force: Force) -> bool:
+        self.stops.append(force)
+        if self.ends or len(self.stops) == 1:
+            self.status, self._looks = ProcessStatus.GONE, 0
+        return True
+
+    def survivors(self, _job: JobIdentity) -> tuple[JobIdentity, ...]:
+        return ()
+
+
+async def ended(world: PaperWorld, cluster: ForgetfulCluster) -> OperationContext:
+    """The job was ended, as a step of an operation does it."""
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.operations.settle()
+    operation = replace(world.log.history(RUN)[0], notes=())
+
+    def commit(_operation: Operation, _entry: JournalEntry) -> None:
+        entries.append(_entry)
+
+    entries: list[JournalEntry] = []
+    limits = replace(world.limits, stop_grace_max_s=0.05)
+    context = OperationContext(
+        replace(world.world, driver=cluster, limits=limits),  # type: ignore[arg-type]
+        operation,
+        commit=commit,
+        halted_by=lambda: None,
+    )
+    await stop.end(context, JOB, note="members")
+    assert any(one.kind is EntryKind.WAITING and "stays so" in one.detail for one in entries)
+    return context
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop, "KEPT_S", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("forgets", "stops"),
+    [
+        pytest.param([], [Force.ASK], id="it stays over"),
+        pytest.param([(3, ProcessStatus.ALIVE)], [Force.ASK, Force.ALL], id="believed to run"),
+        pytest.param([(3, ProcessStatus.PENDING)], [Force.ASK, Force.ALL], id="queued again"),
+        pytest.param(
+            [(3, ProcessStatus.PENDING), (3, ProcessStatus.ALIVE)],
+            [Force.ASK, Force.ALL, Force.ALL],
+            id="forgotten twice",
+        ),
+    ],
+)
+async def test_what_the_cluster_forgot_to_be_over_is_cancelled(
+    world: PaperWorld, forgets: list[tuple[int, ProcessStatus]], stops: list[Force]
+) -> None:
+    cluster = ForgetfulCluster(forgets)
+    await ended(world, cluster)
+    assert cluster.stops == stops
+    assert cluster.status is ProcessStatus.GONE
+    assert cluster.forgets == []
+
+
+async def test_it_is_looked_at_once_more_by_a_bot_that_was_killed_meanwhile(world: PaperWorld) -> None:
+    context = await ended(world, ForgetfulCluster([]))
+    context.operation = replace(context.operation, process=JOB)
+    assert await stop.probe_stopped(context) is None
+
+
+async def test_one_that_does_not_end_any_more_is_told(world: PaperWorld) -> None:
+    cluster = ForgetfulCluster([(3, ProcessStatus.ALIVE)], ends=False)
+    with pytest.raises(OperationError, match="job 7 is not over though it was cancelled"):
+        await ended(world, cluster)
