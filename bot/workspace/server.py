@@ -184,13 +184,13 @@ class Workspace:
         """Close every connection and stop listening; the state stays."""
         if self._page is not None:
             self._page.close()
+        runner, self._runner = self._runner, None
         # Nobody is let in any more before somebody is sent away, who would be back at once and hang.
-        for site in list(self._runner.sites) if self._runner is not None else ():
+        for site in list(runner.sites) if runner is not None else ():
             await site.stop()
         await self.sockets.disconnect()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if runner is not None:
+            await runner.cleanup()
 
     async def restart(self) -> None:
         """Go down and come up again on the same port."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from trainmaster.terminal import columns, folded, then, working
+from trainmaster.terminal import columns, complain, folded, then, working
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, split_arguments
 from trainmaster.trainer.checkpoints.errors import CheckpointError, CheckpointRefusedError, NoSuchRunError
 from trainmaster.trainer.checkpoints.files import DigestError
@@ -74,7 +73,7 @@ def _next(verb: str, record: Mapping[str, Any], code: int) -> str:
 def _failed(code: int, message: str, hint: str, *, as_json: bool) -> int:
     if as_json:
         print(visible_json(encode_record({"error": message, "hint": hint, "exit_code": int(code)})))
-    print(visible(f"error: {message}" + (f"\nHint: {hint}" if hint else "")), file=sys.stderr)
+    complain(visible(f"error: {message}" + (f"\nHint: {hint}" if hint else "")))
     return int(code)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainmaster.terminal import then, working
+from trainmaster.terminal import complain, then, working
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
 from trainmaster.trainer.checkpoints.files import DigestError
 from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record, is_run_dir
@@ -52,7 +51,7 @@ def main(arguments: Arguments) -> int:
                 lambda left: tell(f"copying to {shown(address)}, {left} left")
             )
     except (CopyError, OSError) as error:
-        print(visible(f"error: {error}"), file=sys.stderr)
+        complain(visible(f"error: {error}"))
         return FAILED
     print(visible(f"{shown(address)}: {number} files copied; it has all that is worth having"))
     then(visible(f"trainmaster resume {shlex.quote(shown(address))} takes the run back from there"))
@@ -63,7 +62,7 @@ def _listed(layout: RunLayout, place: str, *, as_json: bool) -> int:
     try:
         held = held_of(layout.root, place)
     except CopyError as error:
-        print(visible(f"error: {error}"), file=sys.stderr)
+        complain(visible(f"error: {error}"))
         return FAILED
     record = {"place": held.shown, "files": held.num_files, "epoch": held.epoch, "ts": held.ts, "command": held.command}
     told = (
@@ -106,9 +105,9 @@ def recover_lost(words: Sequence[str]) -> None:
         if (found := take_back_if_lost(Path(named[0]).resolve(), os.environ)) is not None:
             _said(found)
     except (CopyError, DigestError, OSError, ArgumentsError) as error:
-        print(visible(f"its copies could not be taken back: {error}"), file=sys.stderr)
+        complain(visible(f"its copies could not be taken back: {error}"))
 
 
 def _said(found: TakenBack) -> TakenBack:
-    print(visible(found.text), file=sys.stderr)
+    complain(visible(found.text))
     return found

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Final
 
-from trainmaster.terminal import columns, folded, then, working
+from trainmaster.terminal import columns, complain, folded, then, working
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
 from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record
 from trainmaster.trainer.pictures.story import Story, read_story
@@ -79,5 +78,5 @@ def _drawn(root: Path, story: Story, epoch: int | None, incident: str | None, ou
 
 
 def _failed(message: str, hint: str) -> int:
-    print(visible(f"error: {message}\nHint: {hint}"), file=sys.stderr)
+    complain(visible(f"error: {message}\nHint: {hint}"))
     return FAILED

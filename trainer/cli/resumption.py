@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from trainmaster.terminal import complain
 from trainmaster.trainer.arguments import ArgumentsError, reject_unknown
 from trainmaster.trainer.checkpoints.errors import CheckpointError
 from trainmaster.trainer.cli.trainer_class import by_name
@@ -54,11 +55,11 @@ def resume(
     except ResumeRefusedError as refusal:
         _put_on_record(layout, refusal)
         lock.release()
-        print(visible(str(refusal)), file=sys.stderr)
+        complain(visible(str(refusal)))
         return ExitCode.REFUSED
     except CheckpointError as error:
         lock.release()
-        print(visible(f"{error.message}. Hint: {error.hint}"), file=sys.stderr)
+        complain(visible(f"{error.message}.\nHint: {error.hint}"))
         return ExitCode.REFUSED
     except BaseException:
         lock.release()

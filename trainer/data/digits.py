@@ -18,6 +18,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from trainmaster.terminal import complain
 from trainmaster.trainer.arguments import ArgumentsError, reject_unknown, split_arguments
 
 MARKER: Final = "digits.json"
@@ -158,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ArgumentsError("at least images=2 and imgsz=32 are needed")
         print(make(Path(arguments.words[0]), **numbers))
     except ArgumentsError as error:
-        print(error.message + (f"\nHint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        complain(error.message + (f"\nHint: {error.hint}" if error.hint else ""))
         return 2
     return 0
 
