@@ -79,6 +79,11 @@ def attestations(layout: RunLayout) -> list[Attestation]:
         content = layout.checkpoints.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return []
+    return attestations_in(content)
+
+
+def attestations_in(content: bytes) -> list[Attestation]:
+    """As :func:`attestations`, of a ledger that was read already."""
     return list(_parse(content.splitlines()))
 
 

@@ -14,7 +14,7 @@ from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record, is_
 from trainmaster.trainer.copies.copying import Copying
 from trainmaster.trainer.copies.held import held_of
 from trainmaster.trainer.copies.place import CopyError, Folder, below, check_place, shown, wanted_place
-from trainmaster.trainer.copies.taking_back import INTO, TakenBack, is_address, take_back, take_back_if_lost
+from trainmaster.trainer.copies.taking_back import INTO, TakenBack, begun_at, is_address, take_back, take_back_if_lost
 from trainmaster.visible import visible, visible_json
 
 FAILED = 1
@@ -88,6 +88,11 @@ def recovered(word: str, into: str | None) -> Path:
             raise ArgumentsError(f"{INTO}= belongs to the address of copies; {word} is none")
         if (found := take_back_if_lost(root, os.environ)) is not None:
             _said(found)
+        elif (place := begun_at(root)) is not None:
+            raise ArgumentsError(
+                f"nothing was resumed: not all of {root} has come back from {place} yet",
+                f"trainmaster resume {shlex.quote(place)}, or set COPY_TO, and the rest comes",
+            )
     except (CopyError, DigestError, OSError) as error:
         raise ArgumentsError(
             f"nothing was resumed: {error}", "what came back so far stays; the same command goes on"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from trainmaster.trainer.checkpoints.ledger import Attestation, attestation_of, attestations, latest_by_file
+from trainmaster.trainer.checkpoints.ledger import (
+    Attestation,
+    attestation_of,
+    attestations,
+    attestations_in,
+    latest_by_file,
+)
 from trainmaster.trainer.checkpoints.manifest import ArchiveState, archives
 from trainmaster.trainer.contract import (
     CHECKPOINT_KEYS,
@@ -20,9 +28,11 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
-from trainmaster.trainer.copies.place import OWNER_FORMAT, OWNER_NAME, Folder, NotOursError
+from trainmaster.trainer.copies.place import OWNER_FORMAT, OWNER_NAME, PART, CopyError, Folder, NotOursError
 
 FILES: Final = "files"
+LEDGER: Final = "checkpoints.jsonl"
+"""There before the files that it names: the order in which the run saved them. A clock may have jumped between two."""
 RECORDS: Final = ("guard/run.json", "guard/events.jsonl", "results.csv", "args.yaml")
 """Copied whole whenever they have changed: what a run needs to go on with its story."""
 MAX_RECORD_BYTES: Final = 64 * 2**20
@@ -30,6 +40,7 @@ MAX_RECORD_BYTES: Final = 64 * 2**20
 WITHIN_EPOCH: Final = ("guard/states/stop.pt", "guard/states/snapshot.pt")
 BEST: Final = "weights/best.pt"
 DIGEST: Final = ".sha256"
+_BEGUN: Final = re.compile(rf".+\.pt-[0-9a-f]{{16}}(?:{re.escape(DIGEST)})?{re.escape(PART)}")
 
 
 def identity(layout: RunLayout) -> str:
@@ -55,10 +66,17 @@ def is_copied(file: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """A file at its place of copies: ``name`` there, and the attestation that it was copied with."""
+    """A file at its place of copies: ``name`` there, the attestation that it was copied with, and its place in the
+    order of all that the run has saved; -1 for what is older than what that tells of."""
 
     name: str
     row: Attestation
+    order: int
+
+    @property
+    def age(self) -> tuple[int, float]:
+        """Sorts the oldest first."""
+        return self.order, self.row.ts
 
 
 def claim(layout: RunLayout, folder: Folder) -> None:
@@ -66,13 +84,15 @@ def claim(layout: RunLayout, folder: Folder) -> None:
 
     Raises:
         NotOursError: it is another run's, or holds what is none of ours; nothing was written.
-        CopyError: it can't be used.
+        CopyError: it can't be used, or lies in the run itself.
     """
+    if folder.is_within(layout.root):
+        raise CopyError(f"{folder.shown} lies in the run itself, and would be lost with it")
     folder.require_parent()
     own, known = identity(layout), folder.read_record(OWNER_NAME)
     if known is None:
-        if folder.names():
-            raise NotOursError(f"{folder.shown} holds files and no {OWNER_NAME}: it is somebody else's")
+        if not folder.is_empty(but=OWNER_NAME):
+            raise NotOursError(f"{folder.shown} holds something and no {OWNER_NAME}: it is somebody else's")
         record = {"format": OWNER_FORMAT, "v": 1, "id": own, "run": layout.name, "root": str(layout.root)}
         folder.write(OWNER_NAME, json.dumps(record).encode())
     elif known.get("format") != OWNER_FORMAT or known.get("id") != own:
@@ -80,16 +100,19 @@ def claim(layout: RunLayout, folder: Folder) -> None:
 
 
 def copies_in(folder: Folder) -> list[Copied]:
-    """What lies there with its digest, oldest first. A file without one was never finished."""
-    names = folder.names(FILES)
+    """What lies there with its digest, oldest first. A file without one was never finished, and one of another size
+    than was attested is torn."""
+    names, orders = folder.names(FILES), _orders(attestations_in(folder.read_bytes(LEDGER, MAX_RECORD_BYTES)))
     found = []
     for name in sorted(names):
         if not name.endswith(DIGEST) or name.removesuffix(DIGEST) not in names:
             continue
         row = attestation_of(folder.read_record(f"{FILES}/{name}") or {})
-        if row is not None and is_copied(row.file) and row.verdict is Verdict.CLEAN and name == _name_of(row) + DIGEST:
-            found.append(Copied(name=name.removesuffix(DIGEST), row=row))
-    return sorted(found, key=lambda one: one.row.ts)
+        if row is None or not is_copied(row.file) or row.verdict is not Verdict.CLEAN or name != _name_of(row) + DIGEST:
+            continue
+        if names[name.removesuffix(DIGEST)] in {None, row.bytes}:
+            found.append(_copied(row, orders))
+    return sorted(found, key=lambda one: one.age)
 
 
 class Copying:
@@ -110,6 +133,7 @@ class Copying:
             OSError: the run's own disk.
         """
         claim(self._layout, self._folder)
+        self._copy_record(self._layout.checkpoints)
         there = copies_in(self._folder)
         known = {one.name for one in there}
         missing = [row for row in self._wanted() if _name_of(row) not in known]
@@ -124,13 +148,16 @@ class Copying:
         return num_copied
 
     def _wanted(self) -> list[Attestation]:
+        """The newest first."""
+        known = attestations(self._layout)
+        orders = _orders(known)
         rows = [
-            row
-            for row in latest_by_file(attestations(self._layout)).values()
+            _copied(row, orders)
+            for row in latest_by_file(known).values()
             if row.verdict is Verdict.CLEAN and is_copied(row.file) and (self._layout.root / row.file).is_file()
         ]
-        newest = _worth_having([Copied(name=_name_of(row), row=row) for row in rows], self._keep)
-        return sorted((row for row in rows if _name_of(row) in newest), key=lambda row: -row.ts)
+        newest = _worth_having(rows, self._keep)
+        return [one.row for one in sorted(rows, key=lambda one: one.age, reverse=True) if one.name in newest]
 
     def _copy(self, row: Attestation, progress: Callable[[], None]) -> bool:
         name = f"{FILES}/{_name_of(row)}"
@@ -146,13 +173,15 @@ class Copying:
 
     def _copy_records(self) -> None:
         for name in RECORDS:
-            path = self._layout.root / name
-            with contextlib.suppress(FileNotFoundError):
-                status = path.stat()
-                stamp = (status.st_mtime_ns, status.st_size)
-                if status.st_size <= MAX_RECORD_BYTES and self._recorded.get(name) != stamp:
-                    self._folder.write(name.rpartition("/")[2], path.read_bytes())
-                    self._recorded[name] = stamp
+            self._copy_record(self._layout.root / name)
+
+    def _copy_record(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if status.st_size <= MAX_RECORD_BYTES and self._recorded.get(path.name) != stamp:
+                self._folder.write(path.name, path.read_bytes())
+                self._recorded[path.name] = stamp
 
     def _retain(self, there: Sequence[Copied]) -> None:
         """What is there is what is worth having, and what a rollback has put aside is not: it lies in the archive, and
@@ -170,25 +199,36 @@ class Copying:
             if one.name not in kept:
                 self._folder.remove(f"{FILES}/{one.name}{DIGEST}")
                 self._folder.remove(f"{FILES}/{one.name}")
+        for name in self._folder.names(FILES):  # of what was broken off and is wanted no more: all else is whole now
+            if _BEGUN.fullmatch(name):
+                self._folder.remove(f"{FILES}/{name}")
 
 
 def _worth_having(found: Sequence[Copied], keep: int) -> set[str]:
     """Names of: the ``keep`` newest epochs, in both formats; the best one's; the newest state within an epoch, unless
     an epoch's end is newer."""
-    by_time = sorted(found, key=lambda one: one.row.ts)
+    by_time = sorted(found, key=lambda one: one.age)
     ends = [one for one in by_time if EPOCH_FILE.fullmatch(one.row.file)]
     epochs = list(dict.fromkeys(one.row.epoch for one in reversed(ends)))
     newest = epochs[:keep]
     rated = [one for one in ends if one.row.fitness is not None]
     if rated:
-        newest.append(max(rated, key=lambda one: (one.row.fitness or 0.0, one.row.ts)).row.epoch)
+        newest.append(max(rated, key=lambda one: (one.row.fitness or 0.0, one.age)).row.epoch)
     latest = {one.row.file: one for one in ends if one.row.epoch in newest}
     kept = {one.name for one in latest.values()}
-    last_end = ends[-1].row.ts if ends else float("-inf")
-    within = [one for one in by_time if one.row.file in WITHIN_EPOCH and one.row.ts > last_end]
+    within = [one for one in by_time if one.row.file in WITHIN_EPOCH and (not ends or one.age > ends[-1].age)]
     best = [one for one in by_time if one.row.file == BEST]
     return kept | {one.name for one in (*within[-1:], *best[-1:])}
 
 
 def _name_of(row: Attestation) -> str:
     return f"{row.file.rpartition('/')[2]}-{row.sha256[:16]}"
+
+
+def _orders(rows: Iterable[Attestation]) -> dict[tuple[str, str], int]:
+    """(file, SHA-256) -> when it was saved, as a count."""
+    return {(row.file, row.sha256): number for number, row in enumerate(rows)}
+
+
+def _copied(row: Attestation, orders: dict[tuple[str, str], int]) -> Copied:
+    return Copied(name=_name_of(row), row=row, order=orders.get((row.file, row.sha256), -1))

@@ -121,12 +121,13 @@ def follow(
     pid: int,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Until process ``pid`` is over and everything is copied, or :data:`LINGER_S` later. One at a time for a run."""
     trainer = _started(pid)
     with _alone(layout, trainer, sleep) as is_ours:
         if is_ours:
-            _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock).run()
+            _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock, monotonic=monotonic).run()
 
 
 class _Following:
@@ -139,6 +140,7 @@ class _Following:
         trainer: psutil.Process | None,
         sleep: Callable[[float], None],
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._layout = layout
         self._place = below(place, layout.name)
@@ -146,22 +148,23 @@ class _Following:
         self._trainer = trainer
         self._sleep = sleep
         self._clock = clock
+        self._monotonic = monotonic
         self._copying: Copying | None = None
         self._behind_since: float | None = None
-        self._said = 0.0
+        self._said_s = float("-inf")
 
     def run(self) -> None:
         """It looks, copies and tells until there is nothing more to do; see :func:`follow`."""
         pause_s, ended_at, seen = RETRY_S[0], None, None
         while True:
             over = not _lives(self._trainer)
-            ended_at = ended_at or (self._clock() if over else None)
+            ended_at = ended_at or (self._monotonic() if over else None)
             stamp = _stamp(self._layout.checkpoints)
             well = True
             if stamp != seen or over:
                 well = self._looked()
                 seen = stamp if well else None
-            if ended_at is not None and (well or self._clock() - ended_at > LINGER_S):
+            if ended_at is not None and (well or self._monotonic() - ended_at > LINGER_S):
                 return
             self._sleep(LOOK_S if well else pause_s)
             pause_s = RETRY_S[0] if well else min(2 * pause_s, RETRY_S[1])
@@ -185,13 +188,13 @@ class _Following:
 
     def _progress(self, behind: int) -> None:
         self._behind_since = (self._behind_since or self._clock()) if behind else None
-        if behind and self._clock() - self._said > 1.0:
+        if behind and self._monotonic() - self._said_s > 1.0:
             self._say(CopyState.COPYING, behind=behind)
 
     def _say(self, state: CopyState, *, error: str | None = None, behind: int = 0) -> None:
-        self._said = self._clock()
+        self._said_s = self._monotonic()
         status = CopyStatus(
-            ts=self._said,
+            ts=self._clock(),
             pid=os.getpid(),
             place=shown(self._place),
             state=state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,8 @@ from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, SavedFile
 VARIABLE: Final = "COPY_TO"
 OWNER_NAME: Final = "owner.json"
 OWNER_FORMAT: Final = "trainmaster-copy"
-_PART: Final = ".part"
+PART: Final = ".part"
+"""Ends the name of what is being written."""
 _WHOLE_AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oci", "oss"})
 """Stores where an object is there when all of it is; a rename would copy it."""
 _MAX_RECORD_BYTES: Final = 1 << 20
@@ -25,6 +27,10 @@ _MAX_RECORD_BYTES: Final = 1 << 20
 
 class CopyError(Exception):
     """The place of copies can't be used now: full, gone, refused. What it says holds no secret."""
+
+
+class DamagedError(CopyError):
+    """The disk that it lies on can't read it any more."""
 
 
 class NotOursError(CopyError):
@@ -101,6 +107,30 @@ class Folder:
                 return {}
             return {str(one["name"]).rsplit("/", 1)[-1]: one.get("size") for one in found if one.get("type") == "file"}
 
+    def is_empty(self, *, but: str) -> bool:
+        """Whether nothing lies in it, not even a folder; what a broken off write of ``but`` left does not count."""
+        with self._told():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._root, detail=True)
+            except FileNotFoundError:
+                return True
+        return all(str(one["name"]).rsplit("/", 1)[-1] == but + PART for one in found)
+
+    def is_within(self, root: Path) -> bool:
+        """Whether it lies in that folder of this host."""
+        return self.is_local and Path(self._root).resolve().is_relative_to(root.resolve())
+
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        """Up to ``limit`` bytes of ``name``; none where there is none."""
+        with self._told():
+            try:
+                with self._fs.open(self._path(name), "rb") as stream:
+                    content: bytes = stream.read(limit)
+            except FileNotFoundError:
+                return b""
+        return content
+
     def read_record(self, name: str) -> dict[str, Any] | None:
         """The JSON object in ``name``; None when there is none."""
         with self._told():
@@ -116,7 +146,7 @@ class Folder:
         with self._told():
             self._make_room_for(name)
             target = self._path(name)
-            written = target + _PART if self._renames else target
+            written = target + PART if self._renames else target
             with self._fs.open(written, "wb") as stream:
                 stream.write(content)
                 self._settle(stream)
@@ -131,7 +161,7 @@ class Folder:
         with self._told():
             self._make_room_for(name)
             target = self._path(name)
-            written = target + _PART if self._renames else target
+            written = target + PART if self._renames else target
             with source.open("rb") as origin:
                 digest, start = self._there(written, origin, expected) if self._appends else (hashlib.sha256(), 0)
                 with self._fs.open(written, "ab" if start else "wb") as stream:
@@ -149,10 +179,18 @@ class Folder:
         return True
 
     @contextmanager
-    def reading(self, name: str) -> Iterator[BinaryIO]:
-        """``name``, to be read."""
-        with self._told(), self._fs.open(self._path(name), "rb") as stream:
-            yield stream
+    def reading(self, name: str) -> Iterator[Callable[[int], bytes]]:
+        """What reads so many bytes more of ``name``. What else fails meanwhile is none of the place's."""
+        with self._told():
+            stream = self._fs.open(self._path(name), "rb")
+
+        def read(size: int) -> bytes:
+            with self._told():
+                content: bytes = stream.read(size)
+            return content
+
+        with stream:
+            yield read
 
     def remove(self, name: str) -> None:
         """``name`` is not there."""
@@ -206,7 +244,9 @@ class Folder:
             raise
         except Exception as error:  # noqa: BLE001 - a hundred libraries stand behind fsspec, each with its own errors
             said = " ".join(str(error).replace(self.url, self.shown).split()) or type(error).__name__
-            raise CopyError(f"{self.shown}: {shown_within(said)[:300]}") from None
+            is_damaged = isinstance(error, OSError) and error.errno == errno.EIO
+            kind = DamagedError if is_damaged else CopyError
+            raise kind(f"{self.shown}: {shown_within(said)[:300]}") from None
 
 
 def shown_within(text: str) -> str:

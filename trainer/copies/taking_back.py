@@ -17,6 +17,7 @@ from trainmaster.trainer.copies.place import (
     OWNER_FORMAT,
     OWNER_NAME,
     CopyError,
+    DamagedError,
     Folder,
     NotOursError,
     below,
@@ -33,17 +34,31 @@ class TakenBack:
     layout: RunLayout
     place: str
     files: tuple[str, ...]
+    rotten: tuple[str, ...] = ()
+    """What lay there and is not what was attested, or can't be read."""
 
     @property
     def text(self) -> str:
         """One line for people."""
-        return f"taken back from {self.place} into {self.layout.root}: {', '.join(self.files) or 'nothing'}"
+        came = f"taken back from {self.place} into {self.layout.root}: {', '.join(self.files) or 'nothing'}"
+        if not self.rotten:
+            return came
+        return f"{came}; left out, since their copies are not what was attested: {', '.join(self.rotten)}"
+
+
+def begun_at(root: Path) -> str | None:
+    """Where a run's files were being taken back from when that was broken off; None when none were."""
+    begun = read_json(_mark(RunLayout(root)))
+    return None if begun is None else str(begun.get("place"))
 
 
 def has_lost_its_files(root: Path) -> bool:
-    """Whether a run directory holds nothing to go on from. Unknown (an unreadable disk) is not lost."""
+    """Whether a run directory holds nothing to go on from, or not all yet of what was being taken back. Unknown (an
+    unreadable disk) is not lost."""
     layout = RunLayout(root)
     try:
+        if begun_at(root) is not None:
+            return True
         found = [*layout.states.glob("*.pt"), *layout.weights.glob("*.pt")]
     except OSError:
         return False
@@ -62,12 +77,14 @@ def is_address(word: str) -> bool:
 
 
 def take_back(place: str, *, into: Path | None = None) -> TakenBack:
-    """The run whose copies lie at ``place`` has again what is copied and what it lacks; every byte was checked.
+    """The run whose copies lie at ``place`` has again what is copied and what it lacks; every byte was checked, and a
+    copy that has rotted is left out. Broken off, it is gone on with by the same call.
 
     ``into`` is the run directory; where it was, by default.
 
     Raises:
         CopyError: there are no copies, or they can't be read; what came back until then stays.
+        DigestError: all of them have rotted.
         NotOursError: ``into`` holds another run.
         ArgumentsError: it is not known where to put it.
         OSError: the run directory can't be written.
@@ -87,14 +104,16 @@ def take_back(place: str, *, into: Path | None = None) -> TakenBack:
     if not copies:
         raise CopyError(f"{folder.shown} holds no copy that was finished")
     layout.guard.mkdir(parents=True, exist_ok=True)
-    came = [one.row.file for one in _current(copies) if _fetched(layout, folder, one)]
+    replace_json(_mark(layout), {"place": folder.shown}, durable=True)
+    if own is None:
+        replace_json(layout.guard / "copy_id.json", {"id": owner.get("id")}, durable=True)
+    came, rotten = _all_fetched(layout, folder, _current(copies))
     for name in RECORDS:
         with contextlib.suppress(CopyError):  # one that was never written
             if _record_fetched(layout, folder, name):
                 came.append(name)
-    if own is None:
-        replace_json(layout.guard / "copy_id.json", {"id": owner.get("id")}, durable=True)
-    return TakenBack(layout=layout, place=folder.shown, files=tuple(came))
+    _mark(layout).unlink()
+    return TakenBack(layout=layout, place=folder.shown, files=tuple(came), rotten=tuple(rotten))
 
 
 def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | None:
@@ -110,6 +129,25 @@ def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | Non
     if not root.parent.is_dir():  # never made: its disk may not be mounted
         raise _nowhere(root, folder)
     return take_back(folder.url, into=root)
+
+
+def _mark(layout: RunLayout) -> Path:
+    return layout.guard / "taking_back.json"
+
+
+def _all_fetched(layout: RunLayout, folder: Folder, copies: list[Copied]) -> tuple[list[str], list[str]]:
+    """What came, and what has rotted. All of it rotten is an error."""
+    came: list[str] = []
+    errors: dict[str, Exception] = {}
+    for one in copies:
+        try:
+            if _fetched(layout, folder, one):
+                came.append(one.row.file)
+        except (DigestError, DamagedError) as error:
+            errors[one.row.file] = error
+    if len(errors) == len(copies):
+        raise next(iter(errors.values()))
+    return came, list(errors)
 
 
 def _nowhere(root: Path, folder: Folder) -> ArgumentsError:
@@ -131,8 +169,8 @@ def _fetched(layout: RunLayout, folder: Folder, one: Copied) -> bool:
     if one.row.sha256 not in {row.sha256 for row in attestations(layout) if row.file == one.row.file}:
         row = {key: getattr(one.row, key) for key in CHECKPOINT_KEYS if key != "v"}
         record(layout, {"v": 1, **row, "reasons": list(one.row.reasons)})
-    with folder.reading(f"{FILES}/{one.name}") as stream, replacing(target) as writer:
-        while chunk := stream.read(CHUNK_BYTES):
+    with folder.reading(f"{FILES}/{one.name}") as read, replacing(target) as writer:
+        while chunk := read(CHUNK_BYTES):
             writer.write(chunk)
             if writer.error is not None:
                 raise writer.error
@@ -145,8 +183,8 @@ def _record_fetched(layout: RunLayout, folder: Folder, name: str) -> bool:
     target = layout.root / name
     if target.exists():
         return False
-    with folder.reading(name.rpartition("/")[2]) as stream, replacing(target) as writer:
-        while chunk := stream.read(CHUNK_BYTES):
+    with folder.reading(name.rpartition("/")[2]) as read, replacing(target) as writer:
+        while chunk := read(CHUNK_BYTES):
             writer.write(chunk)
             if writer.error is not None:
                 raise writer.error

@@ -10,7 +10,9 @@ BETWEEN_DEATHS_S: Final = 86_400.0
 LEAST_S: Final = 120.0
 """So that a state which costs nothing isn't written all the time."""
 MOST_S: Final = 600.0
-"""What a power cut may cost at most, however long a state takes."""
+"""What a power cut may cost at most, unless a state takes half a minute and more."""
+LEAST_TIMES: Final = 20
+"""An interval is so many saves long at least: a disk that has become slow must not stop a training."""
 
 
 class Cadence:
@@ -27,7 +29,8 @@ class Cadence:
 
         The root of twice the cost times the time between deaths loses least on average to both together (J. W. Young, A
         first order approximation to the optimum checkpoint interval, CACM 17, 1974). Between the two bounds saving then
-        takes at most a 280th of the time.
+        takes at most a 280th of the time, and never more than a twentieth. A save that failed stood in the way as long.
         """
         if not self._is_given:
-            self.interval_s = min(MOST_S, max(LEAST_S, math.sqrt(2 * pause_s * BETWEEN_DEATHS_S)))
+            best_s = math.sqrt(2 * max(pause_s, 0.0) * BETWEEN_DEATHS_S)
+            self.interval_s = max(LEAST_TIMES * pause_s, min(MOST_S, max(LEAST_S, best_s)))

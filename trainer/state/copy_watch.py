@@ -10,14 +10,17 @@ from typing import Final
 
 import psutil
 
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import EventKind, RunLayout
 from trainmaster.trainer.copies.following import CopyStatus, start, status_of
-from trainmaster.trainer.copies.place import wanted_place
+from trainmaster.trainer.copies.place import check_place, shown, wanted_place
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 
 LOOK_S: Final = 20.0
 """Between looks at a file of two hundred bytes."""
+_MAX_SILENT: Final = 3
+"""So many processes in a row that end without a word are told."""
 
 
 class CopyWatch:
@@ -36,9 +39,13 @@ class CopyWatch:
         self._recorder = recorder
         self._keep = settings.copy_keep
         self._place = wanted_place(settings.copy_to, environ)
+        self._unusable = _fault_of(self._place)
         self._monotonic = monotonic
         self._next_look: float | None = None
         self._started: subprocess.Popen[bytes] | None = None
+        self._started_ts = 0.0
+        self._num_silent = 0
+        """Processes in a row that ended before they wrote how it goes."""
         self._told: str | None = None
 
     def look(self) -> None:
@@ -46,16 +53,28 @@ class CopyWatch:
         if self._place is None or (self._next_look is not None and self._monotonic() < self._next_look):
             return
         self._next_look = self._monotonic() + LOOK_S
+        if self._unusable is not None:
+            self._recorder.storage_fault("copies", self._unusable)
+            self._place = None
+            return
         if self._started is not None:
             self._started.poll()
         try:
             status = status_of(self._layout)
             if status is None or not psutil.pid_exists(status.pid) or self._started is None:
-                self._started = start(self._layout, self._place, keep=self._keep)
+                self._start_anew(self._place, status)
                 status = None if self._told is None else status
             self._tell(status)
         except OSError as error:
             self._recorder.storage_fault("copies", error)
+
+    def _start_anew(self, place: str, status: CopyStatus | None) -> None:
+        spoke = status is not None and status.ts >= self._started_ts - 1.0
+        self._num_silent = 0 if spoke or self._started is None else self._num_silent + 1
+        if self._num_silent == _MAX_SILENT:
+            why = "the process that copies ends at once, without a word; see what `trainmaster copy RUN_DIR` says"
+            self._recorder.storage_fault("copies", OSError(why))
+        self._started, self._started_ts = start(self._layout, place, keep=self._keep), time.time()
 
     def _tell(self, status: CopyStatus | None) -> None:
         if status is None:
@@ -67,3 +86,13 @@ class CopyWatch:
         elif trouble is None and self._told is not None:
             self._recorder.event(EventKind.NOTICE, text=f"copies at {status.place} go on")
         self._told = trouble
+
+
+def _fault_of(place: str | None) -> OSError | None:
+    """Why nothing can be copied there, in words. A training does not end for that."""
+    try:
+        if place is not None:
+            check_place(place)
+    except ArgumentsError as error:
+        return OSError(f"{shown(error.message)}, so nothing is copied; for example {error.hint}")
+    return None

@@ -201,8 +201,7 @@ class Saver:
         """A full state at the present batch boundary; None when it could not be written."""
         began_s = self._monotonic()
         path = self._save(name, trainer, moment, self._examine(trainer), at_epoch_end=False)
-        if path is not None:
-            self._cadence.saved(self._monotonic() - began_s)
+        self._cadence.saved(self._monotonic() - began_s)
         return path
 
     def snapshot_due(self) -> bool:

@@ -6,7 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import pytest
 from tests.unit.trainer.copies.written import Attested
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.archive import archive_after
-from trainmaster.trainer.checkpoints.files import digest_of
+from trainmaster.trainer.checkpoints.files import HashingWriter, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
+from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.cli.main import main
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout
-from trainmaster.trainer.copies.copying import DIGEST, FILES, Copying, copies_in
+from trainmaster.trainer.copies import taking_back
+from trainmaster.trainer.copies.copying import DIGEST, FILES, LEDGER, Copying, copies_in
 from trainmaster.trainer.copies.held import HeldCopies, held_of
 from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, below, has_password, shown, shown_within
 from trainmaster.trainer.copies.taking_back import take_back, take_back_if_lost
@@ -40,7 +42,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         import fsspec
 
         yield "memory://copies"
-        fsspec.filesystem("memory").store.clear()
+        memory = fsspec.filesystem("memory")
+        memory.store.clear()
+        memory.pseudo_dirs[:] = [""]
 
 
 def folder_of(run: Attested, place: str) -> Folder:
@@ -289,6 +293,151 @@ def test_a_new_run_of_an_old_name_takes_nothing_of_the_old_one(run: Attested, pl
     assert take_back_if_lost(begun.layout.root, {"COPY_TO": place}) is None
     with pytest.raises(NotOursError):
         take_back(below(place, "night"), into=begun.layout.root)
+
+
+def spoil(copies: Path, number: int, *, torn: bool) -> str:
+    """The copy of that epoch's state is another one now; its name in the run."""
+    (file,) = [path for path in (copies / FILES).iterdir() if path.name.startswith(f"epoch{number:04d}.pt-")
+               and path.suffix != DIGEST]  # fmt: skip
+    content = file.read_bytes()
+    file.write_bytes(content[:100] if torn else content[:-1] + b"?")
+    return f"guard/states/epoch{number:04d}.pt"
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["a byte is another", "torn"])
+@pytest.mark.parametrize("number", [1, 2, 3], ids=["the oldest", "the middle", "the newest"])
+def test_a_copy_that_rotted_is_left_out_and_all_others_come_back(
+    run: Attested, tmp_path: Path, number: int, *, torn: bool
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for epoch in (1, 2, 3):
+        run.save(f"guard/states/epoch{epoch:04d}.pt", epoch)
+    copied(run, str(copies))
+    before = everything(run.layout)
+    spoiled = spoil(copies / "night", number, torn=torn)
+    shutil.rmtree(run.layout.root)
+    back = take_back_if_lost(run.layout.root, {"COPY_TO": str(copies)})
+    assert back is not None
+    assert back.rotten == (() if torn else (spoiled,))  # one of another size was never called a copy
+    assert (spoiled in back.text) is not torn
+    before.pop(spoiled)
+    assert everything(run.layout) == before
+    assert take_back_if_lost(run.layout.root, {"COPY_TO": str(copies)}) is None
+
+
+def test_a_full_disk_of_the_run_is_not_said_of_the_copies(
+    run: Attested, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.epoch(1)
+    copied(run, place)
+    shutil.rmtree(run.layout.root)
+
+    class Full(HashingWriter):
+        def write(self, _content: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trainmaster.trainer.checkpoints.files.HashingWriter", Full)
+    with pytest.raises(OSError, match="No space left"):
+        take_back_if_lost(run.layout.root, {"COPY_TO": place})
+
+
+def test_a_torn_copy_is_made_again(run: Attested, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    run.save("guard/states/epoch0001.pt", 1)
+    copied(run, str(copies))
+    spoil(copies / "night", 1, torn=True)
+    folder = folder_of(run, str(copies))
+    assert Copying(run.layout, folder, keep=3).look() == 1
+    shutil.rmtree(run.layout.root)
+    assert take_back(folder.url).files[0] == "guard/states/epoch0001.pt"
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+def test_a_way_back_that_was_broken_off_is_gone_on_with(
+    run: Attested, place: str, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed behind any of its files, the same call brings the rest; without a place it is told that there is one."""
+    for epoch in (1, 2, 3):
+        run.save(f"guard/states/epoch{epoch:04d}.pt", epoch)
+    copied(run, place)
+    before = everything(run.layout)
+    shutil.rmtree(run.layout.root)
+    left = [after]
+
+    def until(real: Callable[..., bool]) -> Callable[..., bool]:
+        def fetched(*given: Any) -> bool:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return real(*given)
+
+        return fetched
+
+    with monkeypatch.context() as patch:
+        for name in ("_fetched", "_record_fetched"):
+            patch.setattr(taking_back, name, until(getattr(taking_back, name)))
+        with pytest.raises(KeyboardInterrupt):
+            take_back_if_lost(run.layout.root, {"COPY_TO": place})
+    with pytest.raises(ArgumentsError, match=r"not all of .* has come back from"):
+        recovered(str(run.layout.root), None)
+    assert take_back_if_lost(run.layout.root, {"COPY_TO": place}) is not None
+    assert everything(run.layout) == before
+    assert take_back_if_lost(run.layout.root, {"COPY_TO": place}) is None
+    assert recovered(str(run.layout.root), None) == run.layout.root
+
+
+def test_a_clock_that_was_set_back_stops_no_copy_and_the_newest_comes_back(run: Attested, place: str) -> None:
+    for epoch in range(1, 4):
+        run.epoch(epoch)
+    copied(run, place)
+    run.set_back(86_400)
+    for epoch in range(4, 7):
+        run.epoch(epoch, fitness=0.05)
+        copied(run, place)
+    run.save("guard/states/snapshot.pt", 7)
+    assert copied(run, place) == [
+        *("epoch0003.pt", "epoch0003.ultralytics.pt"),  # the best, the newest of those that are as good
+        *(f"epoch{epoch:04d}{kind}.pt" for epoch in range(4, 7) for kind in ("", ".ultralytics")),
+        "snapshot.pt",
+    ]
+    assert held_of(run.layout.root, place).epoch == 7
+    shutil.rmtree(run.layout.root)
+    back = take_back_if_lost(run.layout.root, {"COPY_TO": place})
+    assert back is not None
+    assert "guard/states/snapshot.pt" in back.files
+    rows = attestations(run.layout)
+    assert rows[-1].file == "guard/states/snapshot.pt"
+
+
+def test_copies_whose_order_nobody_wrote_down_are_as_old_as_they_say(run: Attested, place: str) -> None:
+    """As an earlier version made them."""
+    run.epoch(1)
+    run.epoch(2)
+    copied(run, place)
+    folder = folder_of(run, place)
+    folder.remove(LEDGER)
+    assert [one.row.epoch for one in copies_in(folder)] == [1, 1, 2, 2]
+
+
+def test_what_was_broken_off_of_a_state_that_is_wanted_no_more_goes(run: Attested, tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    run.epoch(1)
+    copied(run, str(tmp_path / "copies"))
+    files = tmp_path / "copies" / "night" / FILES
+    for name in (f"snapshot.pt-{'0' * 16}.part", f"epoch0001.pt-{'a' * 16}{DIGEST}.part", "mine.part"):
+        (files / name).write_bytes(b"begun")
+    copied(run, str(tmp_path / "copies"))
+    assert [path.name for path in files.glob("*.part")] == ["mine.part"]
+
+
+@pytest.mark.parametrize("inside", ["", "guard", "weights/copies"])
+def test_the_run_itself_is_no_place_for_its_copies(run: Attested, inside: str) -> None:
+    run.epoch(1)
+    (run.layout.root / inside).mkdir(exist_ok=True)
+    with pytest.raises(CopyError, match="lies in the run itself"):
+        copied(run, str(run.layout.root / inside))
 
 
 def test_a_copy_that_rotted_is_not_taken_for_a_state(run: Attested, tmp_path: Path) -> None:

@@ -106,7 +106,13 @@ def test_a_place_that_is_gone_is_told_and_tried_again_until_it_is_back(
 
     clock.on_sleep = later
     following.follow(
-        run.layout, str(tmp_path / "copies"), keep=3, pid=trainer.pid, sleep=clock.sleep, clock=clock.clock
+        run.layout,
+        str(tmp_path / "copies"),
+        keep=3,
+        pid=trainer.pid,
+        sleep=clock.sleep,
+        clock=clock.clock,
+        monotonic=clock.clock,
     )
     assert [state for state, _ in seen] == ["failing"] * 3 + ["current"]
     assert [at for _, at in seen][:3] == [10.0, 30.0, 70.0]
@@ -115,7 +121,15 @@ def test_a_place_that_is_gone_is_told_and_tried_again_until_it_is_back(
 def test_a_place_that_stays_away_keeps_nobody_after_the_trainers_end(run: Attested, tmp_path: Path) -> None:
     run.epoch(1)
     clock = Time()
-    following.follow(run.layout, str(tmp_path / "gone"), keep=3, pid=2**22 + 1, sleep=clock.sleep, clock=clock.clock)
+    following.follow(
+        run.layout,
+        str(tmp_path / "gone"),
+        keep=3,
+        pid=2**22 + 1,
+        sleep=clock.sleep,
+        clock=clock.clock,
+        monotonic=clock.clock,
+    )
     assert following.LINGER_S < clock.now - 1e9 <= following.LINGER_S + following.RETRY_S[1]
 
 
@@ -200,6 +214,30 @@ def test_without_a_place_nothing_is_started(run: Attested, monkeypatch: pytest.M
     assert (watched.started, watched.events()) == (0, [])
 
 
+def test_a_place_that_names_none_is_told_once_and_nothing_is_started(
+    run: Attested, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the environment nobody has looked at it, as is done with ``copy_to=``."""
+    watched = Watched(run.layout, monkeypatch, "backup/copies")
+    for _ in range(3):
+        watched.now += LOOK_S
+        watched.watch.look()
+    ((kind, text),) = watched.events()
+    assert (kind, watched.started) == ("storage_fault", 0)
+    assert "backup/copies is neither a URL nor a full path" in text
+    assert "/mnt/other-disk/copies" in text
+
+
+def test_copying_processes_that_end_without_a_word_are_told(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(run.layout, monkeypatch, "/mnt/x")
+    for _ in range(6):
+        watched.now += LOOK_S
+        watched.watch.look()
+    ((kind, text),) = watched.events()
+    assert (kind, watched.started) == ("storage_fault", 6)
+    assert "ends at once, without a word" in text
+
+
 def test_a_copying_process_that_was_killed_is_started_again(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(run.layout, monkeypatch, "/mnt/x")
     watched.look("current")
@@ -215,5 +253,13 @@ def test_a_run_directory_that_died_under_it_ends_nobody(run: Attested, tmp_path:
     clock = Time()
     run.epoch(1)
     shutil.rmtree(run.layout.states)
-    following.follow(run.layout, str(tmp_path / "copies"), keep=3, pid=2**22 + 1, sleep=clock.sleep, clock=clock.clock)
+    following.follow(
+        run.layout,
+        str(tmp_path / "copies"),
+        keep=3,
+        pid=2**22 + 1,
+        sleep=clock.sleep,
+        clock=clock.clock,
+        monotonic=clock.clock,
+    )
     assert is_current(run)

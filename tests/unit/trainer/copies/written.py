@@ -33,6 +33,10 @@ class Attested:
         }  # fmt: skip
         record(self.layout, row)
 
+    def set_back(self, seconds: float) -> None:
+        """The clock is."""
+        self._ts -= seconds
+
     def epoch(self, epoch: int, *, verdict: str = "clean", fitness: float | None = 0.1) -> None:
         for file in (f"guard/states/epoch{epoch:04d}.pt", f"guard/states/epoch{epoch:04d}.ultralytics.pt"):
             self.save(file, epoch, verdict=verdict, fitness=fitness)

@@ -21,6 +21,8 @@ def test_what_the_user_gives_holds_whatever_a_save_costs(given_s: float, interva
         pytest.param(0.5, pytest.approx(294, abs=1), id="a small model"),
         pytest.param(1.0, pytest.approx(416, abs=1), id="a larger one"),
         pytest.param(30.0, MOST_S, id="a slow disk"),
+        pytest.param(100.0, 2000.0, id="a disk that hardly answers"),
+        pytest.param(-1.0, LEAST_S, id="a clock that was set back"),
     ],
 )
 def test_the_longer_a_save_takes_the_rarer_it_is(pause_s: float, interval_s: float) -> None:
