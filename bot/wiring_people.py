@@ -41,12 +41,13 @@ def make_pager(
         raise SettingsError("settings", "PAGE_URLS is set, and Apprise is not installed.", INSTALL)
     if faults := not_understood(settings.page_urls):
         raise SettingsError("settings", f"PAGE_URLS: {' '.join(faults)}", "trainmaster doctor checks each")
+    limits = settings.part(PagingLimits)
     return Pager(
         targets=settings.page_urls,
         alerts=alerts,
         pages=pages,
-        sender=AppriseSender(),
+        sender=AppriseSender(answer_within_s=limits.answer_within_s),
         ways=ways,
         clock=clock,
-        limits=settings.part(PagingLimits),
+        limits=limits,
     )

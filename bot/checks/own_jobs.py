@@ -8,7 +8,7 @@ from trainmaster.bot.checks.limits import OwnJobLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, OwnJob
+from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, PAGE_TARGET, OwnJob
 
 
 def check_own_jobs(facts: Iterable[OwnJob], limits: OwnJobLimits, now: float) -> tuple[Finding, ...]:
@@ -43,6 +43,7 @@ def check_only_watches(me: str, other: str, since_ts: float, *, silent: bool = F
 
 def _finding(fact: OwnJob, limits: OwnJobLimits, now: float) -> Finding:
     vital = fact.name == CHECK_RUNS
+    what, meanwhile, hint, again = _words(fact.name)
     return Finding(
         run=BOT_RUN,
         check=CheckName.DUTY_FAILED,
@@ -50,13 +51,24 @@ def _finding(fact: OwnJob, limits: OwnJobLimits, now: float) -> Finding:
         severity=Severity.CRITICAL if vital else Severity.WARNING,
         nature=Nature.CONDITION,
         ts=now if fact.since_ts is None else fact.since_ts,
-        title=f"Trainmaster itself: {fact.name!r} went wrong {fact.num_faults} times in a row"
-        f" (limit {limits.faults_in_a_row})",
-        body=(
-            f"The last time: {fact.fault}",
-            "Until it works again, runs may not be watched." if vital else "Watching runs goes on without it.",
-        ),
+        title=f"Trainmaster itself: {what} {fact.num_faults} times in a row (limit {limits.faults_in_a_row})",
+        body=(f"The last time: {fact.fault}", meanwhile),
         fields=(("Since", moment(now if fact.since_ts is None else fact.since_ts)),),
-        hint="the bot's log has the traceback; trainmaster doctor looks at the surroundings",
-        resolution=f"Trainmaster itself: {fact.name!r} works again",
+        hint=hint,
+        resolution=f"Trainmaster itself: {again}",
+    )
+
+
+def _words(name: str) -> tuple[str, str, str, str]:
+    """What went wrong, what that means meanwhile, what to do, and what is told when it is over."""
+    if name.startswith(PAGE_TARGET):
+        hint = "trainmaster doctor tries each address of PAGE_URLS without a call; trainmaster test-alert --page calls"
+        meanwhile = "Critical alerts may not reach whoever is called by it. Other page targets are called as before."
+        return f"{name} took no page", meanwhile, hint, f"{name} takes pages again"
+    vital = "Until it works again, runs may not be watched."
+    return (
+        f"{name!r} went wrong",
+        vital if name == CHECK_RUNS else "Watching runs goes on without it.",
+        "the bot's log says more; trainmaster doctor looks at the surroundings",
+        f"{name!r} works again",
     )

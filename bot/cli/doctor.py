@@ -36,7 +36,8 @@ from trainmaster.bot.drivers.slurm.examine import SRUN_TIMEOUT_S, examine_cluste
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.errors import ChatError
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.paging.apprise_sender import INSTALL, PageError, is_installed, reach
+from trainmaster.bot.paging.apprise_sender import INSTALL, is_installed, reach
+from trainmaster.bot.paging.faults import PageError
 from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.reading.ownership import Ownership, who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs

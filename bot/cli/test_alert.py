@@ -17,7 +17,8 @@ from trainmaster.bot.core.alerts.page import PageKind
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.errors import ChatError, TrainmasterError
-from trainmaster.bot.paging.apprise_sender import INSTALL, AppriseSender, PageError, is_installed
+from trainmaster.bot.paging.apprise_sender import INSTALL, AppriseSender, is_installed
+from trainmaster.bot.paging.faults import PageError
 from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.ports import RateLimited
 from trainmaster.bot.settings.model import Settings, load_settings
@@ -77,7 +78,7 @@ def call(targets: Sequence[PageTarget], *, resolve_after_s: float) -> int:
         except PageError as error:
             print(f"FAIL  {error.message}", flush=True)
         else:
-            print(f"ok    {target.name} took it", flush=True)
+            print(f"ok    {target.label} took it", flush=True)
             taken.append(target)
     time.sleep(resolve_after_s)
     for target in taken:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
+from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from trainmaster.bot.core.alerts.page import PageKind
-from trainmaster.bot.errors import TrainmasterError
+from trainmaster.bot.paging.faults import PageError, PageUnsureError
 from trainmaster.bot.paging.target import PageTarget
 
 if TYPE_CHECKING:
@@ -19,10 +21,20 @@ INSTALL: Final = "pip install 'trainmaster[page]'; in a checkout: pip install -e
 _KNOWS_INCIDENTS: Final = frozenset({"pagerduty"})
 """Services whose pages of one alert are one incident: raised, updated, and resolved by the last."""
 _CONNECT_S: Final = 5.0
+_MARGIN_S: Final = 1.0
+_SENT_ALREADY: Final = re.compile(r"read timed out|connection aborted|connection reset|^\D*timed out$", re.IGNORECASE)
+"""What Apprise logs of requests and smtplib when a call broke off after it was sent. A connection that never came about
+reads "Max retries exceeded" and "Connection to … timed out"."""
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 
-class PageError(TrainmasterError):
-    """A target did not take a page, or can't be used at all. Says nothing of its address."""
+class _Ear(logging.Handler):
+    """Hears what Apprise says of the call under way: its ``notify`` returns only that it failed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """It is kept until the call ends, and shown nowhere: it may hold the address."""
+        if (heard := _heard.get()) is not None:
+            heard.append(record.getMessage())
 
 
 def is_installed() -> bool:
@@ -33,24 +45,49 @@ def is_installed() -> bool:
 class AppriseSender:
     """Sends one page to one target; blocks, so call it in a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answer_within_s: float = 20.0) -> None:
+        """``answer_within_s``: a call is over by then, to connect included."""
+        self._answer_within_s = answer_within_s
         # Apprise logs addresses with their passwords left out, and says why a service refused: too much for our log.
-        logging.getLogger("apprise").setLevel(logging.CRITICAL)
+        apprise_log = logging.getLogger("apprise")
+        apprise_log.propagate = False
+        apprise_log.setLevel(logging.DEBUG)
+        if not any(isinstance(one, _Ear) for one in apprise_log.handlers):
+            apprise_log.addHandler(_Ear())
 
     def send(self, target: PageTarget, *, incident: str, kind: PageKind, title: str, body: str) -> None:
         """``target`` took it.
 
         Raises:
+            PageUnsureError: it was called and did not answer.
             PageError: it did not.
         """
         import apprise  # noqa: PLC0415 - half a second, only for who pages
 
-        service = service_of(target, incident)
+        service = self._patient(service_of(target, incident))
         notify_type = apprise.NotifyType.SUCCESS if kind is PageKind.RESOLVED else apprise.NotifyType.FAILURE
         app = apprise.Apprise()
         app.add(service)
-        if not app.notify(title=title, body=body, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT):
-            raise PageError("page-not-taken", f"{target.name} did not take the page.", "check its address and network")
+        heard: list[str] = []
+        token = _heard.set(heard)
+        try:
+            taken = app.notify(title=title, body=body, notify_type=notify_type, body_format=apprise.NotifyFormat.TEXT)
+        finally:
+            _heard.reset(token)
+        if taken:
+            return
+        label = target.label[0].upper() + target.label[1:]
+        if any(_SENT_ALREADY.search(line.removeprefix("Socket Exception: ")) for line in heard):
+            message = f"{label} was called and did not answer; it may have rung."
+            raise PageUnsureError("page-unanswered", message, "check its network, or give its address rto=SECONDS")
+        raise PageError("page-not-taken", f"{label} did not take the page.", "check its address and network")
+
+    def _patient(self, service: Any) -> Any:
+        """``service``, which waits for an answer as long as we do, unless its address says how long."""
+        connect_s = float(service.socket_connect_timeout)
+        if service.socket_read_timeout == type(service).socket_read_timeout:
+            service.socket_read_timeout = max(self._answer_within_s - connect_s - _MARGIN_S, _MARGIN_S)
+        return service
 
 
 def service_of(target: PageTarget, incident: str = "") -> Any:

@@ -73,7 +73,8 @@ def _is_time(tried: Sequence[Page], now: float, limits: PagingLimits) -> bool:
         return True
     last = max(tried, key=lambda page: page.made_ts)
     if last.sent_ts is None:
-        return last.tries >= limits.tries_before_next
+        waited = last.tries > 0 and now - last.made_ts >= limits.page_after_s
+        return last.tries - last.unsure >= limits.tries_before_next or waited
     return now - last.sent_ts >= limits.page_after_s
 
 

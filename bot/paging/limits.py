@@ -21,12 +21,20 @@ class PagingLimits:
     """More in an hour to one target are held back, and one page says how many wait: a phone that never stops ringing is
     switched off."""
     answer_within_s: float = 20.0
-    """A target that has not answered by then has failed; Apprise itself waits 4 s to connect and 4 s to read."""
+    """A target that has not answered by then may have rung all the same. Apprise by itself would hang up after 4 s,
+    which a telephone service often takes; it is told to wait as long, unless the address says ``rto=``."""
+    tick_s: float = 2.0
+    """One tick waits no longer for targets; who answers later delays no other target."""
+    unsure_retry_s: float = 300.0
+    """The pause after a call without an answer, which may have rung."""
+    unsure_calls: int = 3
+    """After so many calls without an answer the target counts as called."""
     retry_s: float = 5.0
-    """The pause after a failure; doubled with each further one."""
+    """The pause after a page that was refused, or that reached nobody; doubled with each further one."""
     retry_max_s: float = 300.0
     """The longest pause: a mail server that is restarted gets the page within five minutes."""
     tries_before_next: int = 3
-    """A person whose target failed so often is passed over for the next one; it is tried further all the same."""
+    """A person whose target failed so often is passed over for the next one, as is one who did not take a call for
+    ``page_after_s``; it is tried further all the same."""
     forget_after_s: float = 30 * 86_400.0
     """Pages of alerts that ended are forgotten after this long."""

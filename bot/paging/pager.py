@@ -16,7 +16,8 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.page import Page, PageKind
 from trainmaster.bot.core.conversation.tokens import plain
 from trainmaster.bot.errors import TrainmasterError
-from trainmaster.bot.paging.duty import held_back, may_be_paged, next_targets, page_reason
+from trainmaster.bot.paging.duty import PageReason, held_back, may_be_paged, next_targets, page_reason
+from trainmaster.bot.paging.faults import PageUnsureError
 from trainmaster.bot.paging.limits import PagingLimits
 from trainmaster.bot.paging.target import PageTarget
 from trainmaster.bot.ports import Clock
@@ -28,6 +29,10 @@ _MAX_TEXT: Final = 900
 """Characters: an SMS gateway cuts earlier, a phone's screen shows less."""
 _THREADS: Final = 4
 _HELD: Final = "held-back"
+_WHAT_TO_DO: Final = {
+    PageReason.UNACKNOWLEDGED: "Acknowledge it in Slack: /train ack",
+    PageReason.SLACK_AWAY: "It can't be acknowledged there before Slack is back. On the bot's host: trainmaster watch",
+}
 
 
 class PagedAlerts(Protocol):
@@ -56,6 +61,7 @@ class Pages(Protocol):
     def sent_since(self, since_ts: float) -> dict[str, int]: ...  # noqa: D102
     def mark_sent(self, page: Page, now: float) -> None: ...  # noqa: D102
     def mark_failed(self, page: Page, next_try_ts: float) -> None: ...  # noqa: D102
+    def mark_unsure(self, page: Page, next_try_ts: float) -> None: ...  # noqa: D102
     def drop(self, page: Page) -> None: ...  # noqa: D102
     def forget(self, before_ts: float) -> None: ...  # noqa: D102
 
@@ -64,7 +70,8 @@ class PageSender(Protocol):
     """Sends one page; blocks."""
 
     def send(self, target: PageTarget, *, incident: str, kind: PageKind, title: str, body: str) -> None:
-        """``target`` took it; raises :class:`TrainmasterError` when it did not."""
+        """``target`` took it; raises :class:`TrainmasterError` when it did not, of which :class:`PageUnsureError` says
+        that it may have."""
         ...
 
 
@@ -105,9 +112,11 @@ class Pager:
         self._minute = minute
         # Of its own: a service that hangs must not take threads that others wait for.
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="page")
+        self._calls: dict[str, asyncio.Task[None]] = {}
 
     async def tick(self) -> None:
-        """What is due was decided, written down and tried once."""
+        """What is due was decided, written down and tried once. A target that has not answered by the end of the tick
+        is waited for in the background."""
         await self._decide()
         self._resolve()
         await self._send_all()
@@ -122,6 +131,8 @@ class Pager:
 
     def close(self) -> None:
         """Nothing more is sent; what waits is sent after the next start."""
+        for call in self._calls.values():
+            call.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _decide(self) -> None:
@@ -141,7 +152,7 @@ class Pager:
             if busy is None:
                 busy = await self._busy(now)
             called = next_targets(tuple(self._targets.values()), made, busy=busy, now=now, limits=self._limits)
-            title, body = words(alert, why.value)
+            title, body = words(alert, why)
             self._pages.put([_fired(alert, target, title, body, now) for target in called])
 
     async def _busy(self, now: float) -> frozenset[str]:
@@ -162,7 +173,12 @@ class Pager:
             if alert is not None and fires and not (alert.acked_by is not None and page.sent_ts is None):
                 continue
             if page.sent_ts is None:
-                self._pages.drop(page)
+                if page.target in self._calls:  # how that ends is seen at the next tick
+                    continue
+                if page.unsure:  # it may have rung: not again, and whoever heard it hears the end
+                    self._pages.mark_sent(page, now)
+                else:
+                    self._pages.drop(page)
                 continue
             title = f"Resolved: {page.title}"
             if alert is not None and not fires and alert.finding.resolution:
@@ -192,10 +208,18 @@ class Pager:
                 self._pages.drop(page)
                 continue
             due.setdefault(page.target, []).append(page)
-        await asyncio.gather(*(self._serve(self._targets[key], pages, sent, now) for key, pages in due.items()))
+        for key, pages in due.items():
+            if key not in self._calls:
+                self._calls[key] = asyncio.create_task(self._serve(self._targets[key], pages, sent, now))
+        if self._calls:
+            await asyncio.wait(self._calls.values(), timeout=self._limits.tick_s)
+        over = [self._calls.pop(key) for key, call in tuple(self._calls.items()) if call.done()]
+        for call in over:
+            call.result()
 
     async def _serve(self, target: PageTarget, pages: Sequence[Page], sent: dict[str, int], now: float) -> None:
-        """One target after the other's back: each is tried once a tick until it fails."""
+        """Beside the other targets: each page is tried once, until one fails or the tick is over, since what waits may
+        be over by then too."""
         held = 0
         for page in pages:
             if page.kind is PageKind.FIRED and held_back(sent, target.key, self._limits):
@@ -203,7 +227,7 @@ class Pager:
                 continue
             if page.next_try_ts > now:
                 continue
-            if not await self._try(target, page):
+            if not await self._try(target, page) or self._clock.now() - now > self._limits.tick_s:
                 return
             sent[target.key] = sent.get(target.key, 0) + (page.kind is PageKind.FIRED)
         if held:
@@ -217,29 +241,44 @@ class Pager:
                 work = partial(send, title=page.title, body=page.body)
                 await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except TimeoutError:
-            fault = f"no answer within {self._limits.answer_within_s:g} s"
+            self._not_answered(target, page, f"no answer within {self._limits.answer_within_s:g} s; it may have rung")
+            return False
+        except PageUnsureError as error:
+            self._not_answered(target, page, error.message)
+            return False
         except TrainmasterError as error:
             fault = error.message
         except Exception as error:  # noqa: BLE001 - a plug-in of a service may raise anything; its text may be a secret
             fault = f"{type(error).__name__} in the service's own code"
         else:
             self._pages.mark_sent(page, self._clock.now())
-            self._ways.note(f"page {target.name}", None)
-            _LOG.info("page: %s was told: %s", target.name, page.title)
+            self._ways.note(target.label, None)
+            _LOG.info("page: %s was told: %s", target.label, page.title)
             return True
         pause_s = min(self._limits.retry_s * 2.0 ** min(page.tries, 16), self._limits.retry_max_s)
         self._pages.mark_failed(page, self._clock.now() + pause_s)
-        self._ways.note(f"page {target.name}", fault)
-        _LOG.warning("page: %s was not told (%s); again in %g s", target.name, fault, pause_s)
+        self._ways.note(target.label, fault)
+        _LOG.warning("page: %s was not told (%s); again in %g s", target.label, fault, pause_s)
         return False
 
+    def _not_answered(self, target: PageTarget, page: Page, fault: str) -> None:
+        """It may have rung: called again rarely, and in the end no more."""
+        now, pause_s = self._clock.now(), self._limits.unsure_retry_s
+        if page.unsure + 1 < self._limits.unsure_calls:
+            self._pages.mark_unsure(page, now + pause_s)
+            _LOG.warning("page: %s (%s); again in %g s", target.label, fault, pause_s)
+        else:
+            self._pages.mark_sent(page, now)
+            _LOG.warning("page: %s (%s); called %d times, not again", target.label, fault, page.unsure + 1)
+        self._ways.note(target.label, fault)
 
-def words(alert: Alert, why: str) -> tuple[str, str]:
+
+def words(alert: Alert, why: PageReason) -> tuple[str, str]:
     """Title and text of a page: what happened, the figures, and how to take it. Plain text, no markup."""
     finding = alert.finding
     lines = [*finding.body, *(f"{name}: {value}" for name, value in finding.fields), finding.hint]
     text = "\n".join(plain(line) for line in lines if line)
-    ending = f"Paged because {why}. Acknowledge it in Slack: /train ack"
+    ending = f"Paged because {why.value}. {_WHAT_TO_DO[why]}"
     title = plain(finding.title)
     return title[:_MAX_TEXT], f"{text[: _MAX_TEXT - len(ending)]}\n{ending}".strip()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 _BETWEEN: Final = re.compile(r"[\s,;]+(?=(?:[UW][A-Z0-9_]{1,30}(?:/[0-9:]+-[0-9:]+)?=)?[A-Za-z][A-Za-z0-9+.-]*://)")
@@ -19,12 +19,20 @@ _QUIET: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)-([01]?\d|2[0-3]):([0-5]\
 class PageTarget:
     """``url`` holds secrets and shows in no ``repr``. ``user`` is the Slack member whose phone it is; None for a
     service that calls by rules of its own (PagerDuty, a team's mailbox), which gets every page. ``quiet`` are minutes
-    of the day on this host's clock, from and until."""
+    of the day on this host's clock, from and until. It is ``number`` among ``count`` of them."""
 
     url: str = field(repr=False)
     kind: str
     user: str | None = None
     quiet: tuple[int, int] | None = None
+    number: int = 1
+    count: int = 1
+
+    @property
+    def label(self) -> str:
+        """Which one of PAGE_URLS it is, as the doctor numbers them: two of one kind are two."""
+        which = f" {self.number} of {self.count}" if self.count > 1 else ""
+        return f"page target{which} ({self.name})"
 
     @property
     def name(self) -> str:
@@ -62,8 +70,10 @@ def read_targets(text: str) -> tuple[PageTarget, ...]:
                 raise ValueError(f"the quiet hours of number {number} are not as in 22:00-07:00")
             from_h, from_min, until_h, until_min = map(int, hours.groups())
             quiet = (60 * from_h + from_min, 60 * until_h + until_min)
-        target = PageTarget(url=found["url"], kind=found["kind"].lower(), user=found["user"], quiet=quiet)
+        target = PageTarget(
+            url=found["url"], kind=found["kind"].lower(), user=found["user"], quiet=quiet, number=number
+        )
         if target.key in {one.key for one in targets}:
             raise ValueError(f"number {number} stands there twice")
         targets.append(target)
-    return tuple(targets)
+    return tuple(replace(one, count=len(targets)) for one in targets)

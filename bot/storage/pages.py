@@ -70,6 +70,13 @@ class PageStore:
             (next_try_ts, *_key(page)),
         )
 
+    def mark_unsure(self, page: Page, next_try_ts: float) -> None:
+        """It was called and did not answer; the next try is due then."""
+        self._database.execute(
+            f"UPDATE pages SET tries = tries + 1, unsure = unsure + 1, next_try_ts = ? WHERE {_KEY}",  # noqa: S608
+            (next_try_ts, *_key(page)),
+        )
+
     def drop(self, page: Page) -> None:
         """It is not sent any more: what it says is over."""
         self._database.execute(f"UPDATE pages SET dropped = 1 WHERE {_KEY} AND sent_ts IS NULL", _key(page))  # noqa: S608
@@ -94,5 +101,6 @@ def _page(row: sqlite3.Row) -> Page:
         made_ts=row["made_ts"],
         next_try_ts=row["next_try_ts"],
         tries=row["tries"],
+        unsure=row["unsure"],
         sent_ts=row["sent_ts"],
     )

@@ -207,7 +207,7 @@ _EXPLANATIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     CheckName.DUTY_FAILED: (
         "it failed or was missed several times, or a check ended with an error",
-        "the bot's log has the traceback",
+        "the bot's log says more; of a page target: trainmaster doctor",
     ),
     CheckName.ONLY_WATCHES: (
         "another Trainmaster acts on the same RUNS_DIR; this one tells, and takes over when that is gone",

@@ -18,7 +18,8 @@ class PageKind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """There is one of a kind for each firing of an alert and each target, however often it is decided. ``target`` is
-    the digest of an address. ``sent_ts`` is when the target took it; None while it waits."""
+    the digest of an address. ``sent_ts`` is when the target took it; None while it waits. ``tries`` counts those that
+    failed, ``unsure`` those of them that got no answer: the phone may have rung."""
 
     fingerprint: str
     times_fired: int
@@ -29,4 +30,5 @@ class Page:
     made_ts: float
     next_try_ts: float
     tries: int = 0
+    unsure: int = 0
     sent_ts: float | None = None

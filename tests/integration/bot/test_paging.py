@@ -21,11 +21,15 @@ from trainmaster.bot.cli.test_alert import call
 from trainmaster.bot.core.alerts.page import PageKind
 from trainmaster.bot.core.conversation.message import Mark
 from trainmaster.bot.errors import TrainmasterError
-from trainmaster.bot.paging.apprise_sender import AppriseSender, PageError, service_of
+from trainmaster.bot.paging.apprise_sender import AppriseSender, service_of
+from trainmaster.bot.paging.faults import PageError, PageUnsureError
 from trainmaster.bot.paging.target import read_targets
 from trainmaster.bot.settings.model import load_settings
 
 pytest.importorskip("apprise", reason="Apprise is not installed")
+
+
+HANGS_UP = 0
 
 
 class PagingServer(HTTPServer):
@@ -35,6 +39,7 @@ class PagingServer(HTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.taken: list[dict[str, Any]] = []
         self.status = 200
+        self.answers_after_s = 0.0
 
     @property
     def url(self) -> str:
@@ -48,6 +53,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.status == 200:
             self.server.taken.append(json.loads(body))
+        if self.server.status == HANGS_UP:
+            self.close_connection = True
+            return
+        time.sleep(self.server.answers_after_s)
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -88,8 +97,26 @@ def test_a_target_that_does_not_take_it_is_an_error_without_its_address(server: 
     (target,) = read_targets(server.url if trouble == "refuses" else nobody_listens())
     with pytest.raises(PageError) as raised:
         AppriseSender().send(target, incident="1", kind=PageKind.FIRED, title="a", body="b")
+    assert not isinstance(raised.value, PageUnsureError)
     assert "127.0.0.1" not in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("trouble", ["answers late", "hangs up"])
+def test_a_call_that_got_no_answer_may_have_rung(server: PagingServer, trouble: str) -> None:
+    server.answers_after_s = 1.0 if trouble == "answers late" else 0.0
+    server.status = HANGS_UP if trouble == "hangs up" else 200
+    (target,) = read_targets(f"{server.url}?rto=0.2")
+    with pytest.raises(PageUnsureError, match="may have rung") as raised:
+        AppriseSender().send(target, incident="1", kind=PageKind.FIRED, title="a", body="b")
+    assert "127.0.0.1" not in str(raised.value)
+
+
+def test_an_answer_is_waited_for_as_long_as_we_say_and_not_as_apprise_does(server: PagingServer) -> None:
+    (target,) = read_targets(server.url)
+    assert AppriseSender(answer_within_s=20.0)._patient(service_of(target)).request_timeout == (4.0, 15.0)
+    (own,) = read_targets(f"{server.url}?rto=7")
+    assert AppriseSender()._patient(service_of(own)).request_timeout == (4.0, 7.0)
 
 
 def test_pagerduty_joins_the_pages_of_one_alert() -> None:
@@ -121,7 +148,7 @@ def test_a_test_page_reaches_every_target_and_says_which_failed(
     assert call(read_targets(server.url), resolve_after_s=0.0) == 0
     assert [one["type"] for one in server.taken] == ["failure", "success"]
     assert call(read_targets(f"U0ANNA={nobody_listens()} {server.url}"), resolve_after_s=0.0) == 1
-    assert "FAIL  json of U0ANNA did not take the page." in capsys.readouterr().out
+    assert "FAIL  Page target 1 of 2 (json of U0ANNA) did not take the page." in capsys.readouterr().out
     assert len(server.taken) == 4
     with pytest.raises(TrainmasterError, match="PAGE_URLS is not set"):
         call((), resolve_after_s=0.0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.unit.bot.alerting.fakes import RUN, Desk, finding
 from trainmaster.bot.core.alerts.finding import Severity
 from trainmaster.bot.core.alerts.page import PageKind
 from trainmaster.bot.errors import TrainmasterError
+from trainmaster.bot.paging.faults import PageUnsureError
 from trainmaster.bot.paging.limits import PagingLimits
 from trainmaster.bot.paging.pager import Pager, Ways
 from trainmaster.bot.paging.target import PageTarget, read_targets
@@ -28,11 +31,16 @@ class FakePhones:
 
     rang: list[tuple[str, PageKind, str, str]] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
+    called: list[str] = field(default_factory=list)
     hangs: bool = False
 
     def send(self, target: PageTarget, *, incident: str, kind: PageKind, title: str, body: str) -> None:
+        self.called.append(target.label)
         if self.hangs:
             time.sleep(0.3)
+        if target.name in self.unsure:
+            raise PageUnsureError("page-unanswered", f"{target.name} did not answer; it may have rung.")
         if target.name in self.broken:
             raise TrainmasterError("page-not-taken", f"{target.name} did not take the page.")
         assert body
@@ -197,10 +205,11 @@ async def test_a_target_that_fails_is_tried_on_told_and_passed_over() -> None:
     office.phones.broken = {"ntfy of U0ANNA"}
     office.fire()
     assert await office.after(660.0) == ["ntfy of U0BEN"]
-    assert ("page ntfy of U0ANNA", "ntfy of U0ANNA did not take the page.") in office.notes
+    label = "page target 1 of 2 (ntfy of U0ANNA)"
+    assert (label, "ntfy of U0ANNA did not take the page.") in office.notes
     office.phones.broken = set()
     assert await office.after(400.0) == ["ntfy of U0ANNA"]
-    assert office.notes[-1] == ("page ntfy of U0ANNA", None)
+    assert office.notes[-1] == (label, None)
 
 
 async def test_a_target_that_hangs_delays_no_other() -> None:
@@ -208,7 +217,88 @@ async def test_a_target_that_hangs_delays_no_other() -> None:
     office.phones.hangs = True
     office.fire()
     await office.after(605.0)
-    assert office.notes[-1] == ("page pagerduty", "no answer within 0.05 s")
+    assert office.notes[-1] == ("page target (pagerduty)", "no answer within 0.05 s; it may have rung")
+
+
+async def test_who_answers_late_delays_no_other_page_and_is_called_once_meanwhile() -> None:
+    limits = PagingLimits(page_after_s=600.0, answer_within_s=5.0, tick_s=0.02)
+    office = Office("pagerduty://key@api", "ntfy://b", limits=limits)
+    office.fire()
+    await office.after(595.0)
+    office.phones.hangs = True
+    began_s = time.monotonic()
+    await office.after(20.0)
+    assert time.monotonic() - began_s < 0.25, "the ticks did not wait for the answers"
+    assert len(office.phones.called) == 2
+    await asyncio.sleep(0.4)
+    await office.after(5.0)
+    assert sorted(office.phones.names) == ["ntfy", "pagerduty"]
+
+
+async def test_two_targets_of_a_kind_are_counted_and_told_apart() -> None:
+    office = Office("json://a/ok", "json://b/fail")
+    office.phones.broken = {"json://b/fail"}
+    send = office.phones.send
+
+    def by_address(target: PageTarget, **page: Any) -> None:
+        if target.url in office.phones.broken:
+            raise TrainmasterError("page-not-taken", "did not take the page.")
+        send(target, **page)
+
+    office.phones.send = by_address  # type: ignore[method-assign]  # the broken one by its address
+    office.fire()
+    await office.after(630.0)
+    assert [fault for name, fault in office.notes if name == "page target 1 of 2 (json)"] == [None]
+    faults = [fault for name, fault in office.notes if name == "page target 2 of 2 (json)"]
+    assert faults == ["did not take the page."] * 3
+
+
+async def test_a_call_without_an_answer_may_have_rung_and_is_repeated_rarely_and_not_for_ever() -> None:
+    office = Office(SERVICE)
+    office.phones.unsure = {"pagerduty"}
+    office.fire()
+    await office.after(600.0 + 290.0)
+    assert len(office.phones.called) == 1
+    await office.after(3600.0)
+    assert len(office.phones.called) == 3
+    label = "page target (pagerduty)"
+    assert office.notes == [(label, "pagerduty did not answer; it may have rung.")] * 3
+
+
+async def test_who_did_not_answer_is_passed_over_when_it_was_time_enough() -> None:
+    office = Office(ANNA, BEN)
+    office.phones.unsure = {"ntfy of U0ANNA"}
+    office.fire()
+    assert await office.after(1195.0) == []
+    assert await office.after(20.0) == ["ntfy of U0BEN"]
+
+
+@pytest.mark.parametrize("end", ["acknowledged", "over"])
+async def test_what_may_have_rung_rings_no_more_once_it_is_handled_and_its_end_is_told(end: str) -> None:
+    office = Office(SERVICE)
+    office.phones.unsure = {"pagerduty"}
+    fingerprint = office.fire()
+    await office.after(605.0)
+    office.phones.unsure = set()
+    if end == "acknowledged":
+        office.desk.pipeline.ack(fingerprint, "U1", office.desk.clock.ts)
+        await office.after(3600.0)
+        assert len(office.phones.called) == 1
+    office.desk.look()
+    office.desk.look(after_s=61.0)
+    await office.after(15.0)
+    assert [kind for _, kind, _, _ in office.phones.rang] == [PageKind.RESOLVED]
+
+
+async def test_a_page_while_slack_is_away_does_not_ask_for_what_slack_alone_can_do() -> None:
+    office = Office(ANNA)
+    fingerprint = office.fire(in_slack=False)
+    await office.after(125.0)
+    (page,) = PageStore(office.desk.database).of(fingerprint, 1)
+    assert page.body.splitlines()[-1] == (
+        "Paged because Slack does not take it. It can't be acknowledged there before Slack is back."
+        " On the bot's host: trainmaster watch"
+    )
 
 
 async def test_a_storm_rings_so_often_an_hour_and_then_says_how_many_wait() -> None:

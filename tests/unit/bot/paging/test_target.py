@@ -18,6 +18,12 @@ def test_services_and_people_with_their_quiet_hours_in_order() -> None:
     assert (anna.user, anna.quiet, anna.url) == ("U0ANNA", (1320, 420), "ntfys://ntfy.sh/secret")
     assert (ben.user, ben.quiet, ben.url) == ("U0BEN", None, "mailto://a:b@c.org?to=x,y")
     assert (anna.name, first.name) == ("ntfys of U0ANNA", "pagerduty")
+    assert [one.label for one in (first, anna, ben)] == [
+        "page target 1 of 3 (pagerduty)",
+        "page target 2 of 3 (ntfys of U0ANNA)",
+        "page target 3 of 3 (mailto of U0BEN)",
+    ]
+    assert read_targets("json://a")[0].label == "page target (json)"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_what_is_not_understood_is_told_without_its_text(text: str, said: str) -
 def test_an_address_shows_nowhere() -> None:
     (target,) = read_targets("ntfys://user:hunter2@ntfy.sh/secret")
     settings = load_settings({"PAGE_URLS": target.url}, needs_slack=False)
-    for text in (repr(target), str(target), repr(settings), target.name, target.key):
+    for text in (repr(target), str(target), repr(settings), target.name, target.label, target.key):
         assert "hunter2" not in text
         assert "secret" not in text
 

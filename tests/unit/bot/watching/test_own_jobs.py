@@ -48,6 +48,20 @@ def test_the_third_fault_in_a_row_is_told_at_once(watch: OwnJobs, sink: Sink) ->
     assert sink.runs == {"trainmaster-jobs"}
 
 
+def test_a_page_target_is_named_so_that_a_person_finds_it_and_nothing_is_promised_of_the_log(
+    watch: OwnJobs, sink: Sink
+) -> None:
+    watch.note("page target 1 of 2 (json)", None)
+    for _ in range(3):
+        watch.note("page target 2 of 2 (json)", "it did not take the page.")
+    watch.note("page target 1 of 2 (json)", None)
+    ((finding,), *_) = sink.looks
+    assert finding.title == "Trainmaster itself: page target 2 of 2 (json) took no page 3 times in a row (limit 3)"
+    assert "traceback" not in finding.hint
+    assert "doctor" in finding.hint
+    assert len(sink.looks[-1]) == 1, "what goes well of another target ends nothing"
+
+
 def test_what_goes_well_again_is_no_finding_any_more(watch: OwnJobs, sink: Sink) -> None:
     for fault in ("a", "b", "c", None):
         watch.note("find new runs", fault)
