@@ -123,7 +123,9 @@ class EventKind(StrEnum):
     RUN_GAVE_UP = "run_gave_up"  # epoch, batch, why, skipped_epoch, streak
     RUN_REFUSED = "run_refused"  # checkpoint, verdict, reasons [text]
     RUN_FINISHED = "run_finished"  # epochs, fitness, seconds
-    RUN_CRASHED = "run_crashed"  # error, traceback (its last 20 lines)
+    RUN_CRASHED = "run_crashed"
+    """error, traceback (its last 20 lines), epoch, batch (the last one begun, 0 before the first; both null before the
+    first epoch). Trainers of 0.1.0 wrote no epoch and no batch."""
     OUT_OF_MEMORY = "out_of_memory"  # batch_size_before, batch_size_after
     DATA_FAULT = "data_fault"
     """where ("train" | "val": left out when the data set was scanned; "batch", "val_batch": could not be read

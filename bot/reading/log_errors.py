@@ -10,7 +10,15 @@ from typing import Final
 
 from trainmaster.bot.core.run.facts import LogError
 from trainmaster.bot.reading.console.errors import is_user_stop
-from trainmaster.bot.reading.console.facts import ErrorOrigin, FatalError
+from trainmaster.bot.reading.console.facts import (
+    ConsoleFact,
+    ErrorOrigin,
+    FatalError,
+    Preparing,
+    Resumed,
+    Started,
+    TrainFrame,
+)
 from trainmaster.bot.reading.console.frames import TELLING
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.plain_files import Open, open_plain
@@ -22,6 +30,9 @@ further. Words of other scripts are no bar."""
 _MAX_CARRIED_BYTES: Final = 8192
 _WATCHED_LOOKS: Final = 3
 """A traceback may be written in parts: so many looks after a telling one are read in full as well."""
+_FRAMES_BEHIND: Final = 3
+"""So many frames behind an error show that training went on: one is drawn again as its bar is closed, and the first
+rank may finish a batch after another one has failed."""
 
 
 class LogErrorReader:
@@ -37,6 +48,10 @@ class LogErrorReader:
         self._looks_left = 0
         self.more = False
         """Whether the last look left some of the log for the next."""
+        self.num_open = 0
+        """How many of the newest errors have nothing behind them that shows that training went on."""
+        self._num_frames = 0
+        """Behind the newest error."""
 
     def look(self, now: float) -> tuple[LogError, ...]:
         """Errors in what is new; Ctrl-C is none. Never raises; an unchanged log costs one stat."""
@@ -59,22 +74,41 @@ class LogErrorReader:
         if self._reader is None:
             self._reader, data = ConsoleReader(), self._carried + data
         facts = self._reader.feed(data)
-        if not telling:
+        errors = self._errors_in(facts, now)
+        if not telling and not self.num_open:
             self._looks_left -= 1
             if self._looks_left <= 0:
                 self._carried, self._reader = _last_piece(data), None
-        return tuple(
-            LogError(
-                ts=now,
-                kind=fact.kind.value,
-                detail=fact.detail,
-                text=fact.text,
-                in_child=fact.origin is ErrorOrigin.CHILD,
-                digest=f"{zlib.crc32(fact.detail.encode('utf-8', 'replace')):08x}",
-            )
-            for fact in facts
-            if isinstance(fact, FatalError) and fact.origin is not ErrorOrigin.WRAPPER and not is_user_stop(fact.detail)
+        return errors
+
+    def _errors_in(self, facts: list[ConsoleFact], now: float) -> tuple[LogError, ...]:
+        found = []
+        for fact in facts:
+            if isinstance(fact, Preparing | Started | Resumed):
+                self.num_open = 0
+            elif isinstance(fact, TrainFrame):
+                self._num_frames += 1
+                if self._num_frames >= _FRAMES_BEHIND:
+                    self.num_open = 0
+            elif isinstance(fact, FatalError) and _may_end_it(fact):
+                found.append(self._error(fact, now))
+                self.num_open, self._num_frames = self.num_open + 1, 0
+        return tuple(found)
+
+    def _error(self, fact: FatalError, now: float) -> LogError:
+        return LogError(
+            ts=now,
+            kind=fact.kind.value,
+            detail=fact.detail,
+            text=fact.text,
+            in_child=fact.origin is ErrorOrigin.CHILD,
+            digest=f"{zlib.crc32(fact.detail.encode('utf-8', 'replace')):08x}",
+            written_ts=self._cursor.modified_ns / 1e9 if self._cursor is not None else 0.0,
         )
+
+
+def _may_end_it(fact: FatalError) -> bool:
+    return fact.origin is not ErrorOrigin.WRAPPER and not is_user_stop(fact.detail)
 
 
 def _end_of(path: Path) -> Cursor | None:

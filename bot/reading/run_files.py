@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from trainmaster.bot.reading.tail import LineReader, TailNote
 from trainmaster.trainer.contract import (
     ARCHIVE_DIR_NAME,
     SCHEMA_VERSION,
+    Phase,
     RunLayout,
     RunRecordState,
 )
@@ -37,6 +39,8 @@ MAX_JSON_BYTES = 1024 * 1024
 _LOG_TAIL_BYTES = 16_384
 _LOG_TAIL_LINES = 15
 _LOG_LINE_CHARACTERS = 240
+_BEAT_BEHIND_S = 2.0
+"""A heartbeat later than an error by this, and by two batches, shows that training went on."""
 _LAYOUT = RunLayout(Path())
 _SIGNED = tuple(
     path.name for path in (_LAYOUT.run_json, _LAYOUT.heartbeat, _LAYOUT.events, _LAYOUT.series, _LAYOUT.train_log)
@@ -131,9 +135,31 @@ class RunReader:
             view = fold_series(view, _series_rows(rows))
         if log_errors := self._log_errors.look(now):
             view = replace(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
+        view = self._with_outlived(view)
         why, login = self._watched_only(view), login_of(self.layout.root)
         self.view = replace(view, read_errors=tuple(errors), watched_only=why, login=login, brief=brief)
         return self.view
+
+    def _with_outlived(self, view: RunView) -> RunView:
+        """``view`` with its errors of the log marked after which training went on: by what the log says behind them, or
+        by a heartbeat that was written well after them. Both files have one clock, that of their file system."""
+        if all(one.outlived for one in view.log_errors):
+            return view
+        num_behind = len(view.log_errors) - self._log_errors.num_open
+        alive_ts = self._last_beat_at_work_ts(view)
+        marked = tuple(
+            replace(one, outlived=True) if number < num_behind or one.written_ts <= alive_ts else one
+            for number, one in enumerate(view.log_errors)
+        )
+        return replace(view, log_errors=marked)
+
+    def _last_beat_at_work_ts(self, view: RunView) -> float:
+        """Errors written until then did not end the run. The last heartbeat of all is no sign of work, and another rank
+        may finish the batch in which one failed."""
+        written, beat = self._checked.get(self.layout.heartbeat), view.heartbeat
+        if written is None or beat is None or beat.phase is Phase.ENDED:
+            return -math.inf
+        return written[1] / 1e9 - _BEAT_BEHIND_S - 2 * (beat.longest_batch_s or 0.0)
 
     def _watched_only(self, view: RunView) -> str:
         """What is known of a run whose directory is gone was read while that was judged: it stays what it was."""

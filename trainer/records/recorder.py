@@ -220,11 +220,14 @@ class Recorder:
         self.flush()
         self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(asdict(self._beat))))
 
-    def crashed(self, error: BaseException) -> None:
-        """The attempt ends with ``error``."""
+    def crashed(self, error: BaseException, *, epoch: int | None = None, batch: int | None = None) -> None:
+        """The attempt ends with ``error``, which came in ``batch`` of ``epoch``, both from 1."""
         lines = "".join(traceback.format_exception(error)).splitlines()
         text = f"{type(error).__name__}: {error}"
-        self.event(EventKind.RUN_CRASHED, error=text, traceback="\n".join(lines[-NUM_TRACEBACK_LINES:]))
+        told = "\n".join(lines[-NUM_TRACEBACK_LINES:])
+        begun = self._beat.epoch is not None
+        place = {"epoch": epoch if begun else None, "batch": batch if begun else None}
+        self.event(EventKind.RUN_CRASHED, error=text, traceback=told, **place)
         self.end(RunRecordState.CRASHED, 1)
 
     def storage_fault(self, what: str, error: Exception) -> None:

@@ -34,7 +34,7 @@ def finished(run: OpenRun, position: Position, trainer: EngineTrainer) -> None:
 def ended(run: OpenRun, position: Position, error: BaseException, state_file: Path | None = None) -> None:
     """``error`` ended the run; ``state_file`` is what it can go on from."""
     if not isinstance(error, RunEnded):
-        run.recorder.crashed(error)
+        run.recorder.crashed(error, epoch=position.epoch + 1, batch=position.index + 1)
         _say_what_next(run, RunRecordState.CRASHED)
         return
     relative = state_file.relative_to(run.layout.root).as_posix() if state_file else None

@@ -3,6 +3,7 @@ of docs/going-on.md, and the first one that fits counts."""
 
 from __future__ import annotations
 
+import re
 import signal as signals
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from trainmaster.bot.core.run.facts import Event, OomEvidence, ProcessFact
 from trainmaster.bot.core.run.job import EndCause
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.trainer.contract import EventKind, ExitCode
+from trainmaster.trainer.contract import EventKind, ExitCode, Phase
 
 
 class DeathClass(StrEnum):
@@ -110,6 +111,7 @@ _BY_JOB: Final = {
 _BY_SIGN: Final = {
     Sign.DEVICE_MEMORY: DeathCause.DEVICE_MEMORY,
     Sign.HOST_MEMORY: DeathCause.HOST_MEMORY,
+    Sign.WORKER: DeathCause.UNKNOWN,
     Sign.RANKS: DeathCause.RANKS,
     Sign.DEVICE: DeathCause.DEVICE,
     Sign.DISK_FULL: DeathCause.DISK_FULL,
@@ -126,7 +128,8 @@ _BY_CODE: Final = {
     ExitCode.REFUSED: DeathCause.REFUSED,
 }
 _SHELL_SIGNAL: Final = 128
-_MAX_ERROR: Final = 200
+_MAX_ERROR: Final = 1000
+_MAX_COMPARED: Final = 200
 _ERROR_BEFORE_S: Final = 60.0
 """What the log said longer before the last sign of life did not end the run."""
 _ASKED_BEFORE_S: Final = 900.0
@@ -138,11 +141,34 @@ _ASKED_EARLY_S: Final = 60.0
 """By which Slurm may ask before it was told to (sbatch(1), --signal)."""
 _KILLED: Final = "killed"
 """The kind of a line by which a shell tells of a kill: it names no fault."""
+_WENT_ON_S: Final = 2.0
+"""A sign of life so long after an error is no part of its end, which leaves one, too."""
+_WORKER_WAS_KILLED: Final = "is killed by signal: Killed"
+_VARIES: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
+    (re.compile(pattern, re.IGNORECASE), put)
+    for pattern, put in (
+        (r"\[\s*rank\s*\d+\s*\]:?\s*|\brank:? \d+", "rank "),
+        (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID"),
+        (r"\b0x[0-9a-f]{6,}\b", "0x"),
+        (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?", "TIME"),
+        (r"\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b", "TIME"),
+        (r"\b(pid(?:\(s\))?|tid|ppid|process(?: id)?|thread(?: id)?)(\s*[:=#]?\s*|-)\d+(?:,\s*\d+)*\b", r"\1 N"),
+        (r"(\b\d{1,3}(?:\.\d{1,3}){3}|\blocalhost|\])(?::|, ?)\d{2,5}\b", r"\1:PORT"),
+        (r"\bport(\s*[:=]?\s*)\d{2,5}\b", r"port \1PORT"),
+        (r"\b(?:ran for|after|elapsed|waited)[ :=]*[\d.]+ ?(?:ms|milliseconds|s|sec|seconds)\b", "TIME"),
+        (r"\b(SeqNum|NumelIn|NumelOut|last (?:enqueued|completed|started) (?:NCCL )?work)[:= ]+-?\d+", r"\1"),
+        (r"\b(?:tmp|pymp-|psm_|wnsm_)[a-z0-9_]{8}\b", "TEMPORARY"),
+        (r"\btorch_\d+_\d+(?:_\d+)?\b", "TEMPORARY"),
+    )
+)
+"""What differs from one process to the next by its nature. Shapes, indexes, sizes and names of files tell faults
+apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """The end of ``attempt``. ``error`` is what a record or the log says of it, shortened; empty where nothing does."""
+    """The end of ``attempt``. ``error`` is what a record or the log says of it, shortened; empty where nothing does.
+    ``epoch`` and ``batch`` are where its record says that the error came, else those of the last sign of life."""
 
     attempt: int
     cause: DeathCause
@@ -159,10 +185,18 @@ class Death:
 
     @property
     def artefact(self) -> str:
-        """Names the very same fault in the very same place, once more; empty where a fault left nothing to compare."""
-        if not self.error or self.epoch is None:
+        """Names the very same fault in the very same place, once more; empty where a fault left nothing to compare. A
+        worker that was killed leaves no more than a trainer that was: what killed it says nothing of the run."""
+        if not self.error or self.epoch is None or _WORKER_WAS_KILLED in self.error:
             return ""
-        return f"{self.cause}/{self.epoch}/{self.batch}/{self.error}"
+        return f"{self.cause}/{self.epoch}/{self.batch}/{compared(self.error)}"
+
+
+def compared(error: str) -> str:
+    """``error`` without what differs from one process to the next: pids, addresses, ports, times, temporary names."""
+    for pattern, put in _VARIES:
+        error = pattern.sub(put, error)
+    return " ".join(error.split())[:_MAX_COMPARED]
 
 
 def class_of(cause: DeathCause) -> DeathClass:
@@ -178,18 +212,28 @@ def death_of(view: RunView) -> Death | None:
         return None
     beat, record = view.beat, view.record
     last_ts = beat.ts if beat is not None else ((record.updated_ts or record.started_ts or 0.0) if record else 0.0)
-    error = _error(view)
+    crash = _crash(view)
+    error = (crash.text("error") or "").strip() if crash is not None else _logged_error(view)
+    epoch, batch = _place(view, crash)
     return Death(
         attempt=view.attempt,
-        cause=_cause(view, process, error),
+        cause=_cause(view, process, error, by_record=crash is not None),
         last_ts=last_ts,
-        epoch=beat.epoch if beat is not None else None,
-        batch=beat.batch if beat is not None else None,
+        epoch=epoch,
+        batch=batch,
         error=error[:_MAX_ERROR],
     )
 
 
-def _cause(view: RunView, process: ProcessFact, error: str) -> DeathCause:
+def _place(view: RunView, crash: Event | None) -> tuple[int | None, int | None]:
+    """Epoch and batch. A heartbeat is as old as a second, and is all that an older trainer leaves."""
+    if crash is not None and "batch" in crash.data:
+        return crash.integer("epoch"), crash.integer("batch")
+    beat = view.beat
+    return (beat.epoch, beat.batch) if beat is not None else (None, None)
+
+
+def _cause(view: RunView, process: ProcessFact, error: str, *, by_record: bool) -> DeathCause:
     if view.state in {RunState.GAVE_UP, RunState.REFUSED}:
         return DeathCause.GAVE_UP if view.state is RunState.GAVE_UP else DeathCause.REFUSED
     job = process.job.cause if process.job is not None else None
@@ -198,14 +242,32 @@ def _cause(view: RunView, process: ProcessFact, error: str) -> DeathCause:
     if view.state is RunState.STOPPED:
         return DeathCause.TIME_LIMIT if met_its_limit(view) else DeathCause.STOPPED
     if view.state is RunState.CRASHED:
-        return _BY_SIGN.get(sign_of(error), DeathCause.UNKNOWN) if error else DeathCause.UNKNOWN
+        return _said(process, error) or DeathCause.UNKNOWN
     if process.rebooted:
         return DeathCause.POWER
     if _stop_was_asked(view):
         return DeathCause.TIME_LIMIT if met_its_limit(view) else DeathCause.STOPPED
     if process.job is None and view.record is not None and view.record.job is not None:
         return DeathCause.UNKNOWN  # its cluster has forgotten it
-    return silent_end(process, error)
+    cause = silent_end(process, error)
+    if cause is DeathCause.CODE and process.exit_code is None and not by_record and _tells_of_crashes(view):
+        return DeathCause.UNKNOWN  # caught by somebody, perhaps
+    return cause
+
+
+def _tells_of_crashes(view: RunView) -> bool:
+    """Whether the trainer was where it writes down each exception that ends it before Python prints it."""
+    return view.guarded and view.beat is not None and view.beat.phase not in {None, Phase.STARTUP}
+
+
+def _said(process: ProcessFact, error: str) -> DeathCause | None:
+    """What ``error`` says; None where it is empty. Of a worker that is gone the kernel may know more."""
+    if not error:
+        return None
+    sign = sign_of(error)
+    if sign is Sign.WORKER and process.oom in {OomEvidence.OWN_GROUP, OomEvidence.HOST}:
+        return DeathCause.HOST_MEMORY
+    return _BY_SIGN.get(sign, DeathCause.UNKNOWN)
 
 
 def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
@@ -216,7 +278,7 @@ def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
     signum, code = process.signal, process.exit_code
     if signum is None and code is not None and code > _SHELL_SIGNAL:
         signum = code - _SHELL_SIGNAL
-    said = _BY_SIGN.get(sign_of(error), DeathCause.UNKNOWN) if error else None
+    said = _said(process, error)
     if signum in _FAULTS:
         return said if said is not None and said is not DeathCause.CODE else DeathCause.NATIVE
     if signum == signals.SIGINT:
@@ -250,14 +312,21 @@ def _stops_asked(view: RunView) -> list[Event]:
     return [one for one in view.notable if one.kind == EventKind.STOP_REQUESTED and one.attempt == view.attempt]
 
 
-def _error(view: RunView) -> str:
-    """What the attempt's record says of its crash, else the newest fatal line of its log."""
+def _crash(view: RunView) -> Event | None:
+    """What the attempt's record says of its crash. An error of an unguarded run is on record as it is read, and the run
+    may have gone on after it."""
     crash = next((one for one in reversed(view.notable) if _is_crash(one, view.attempt)), None)
-    if crash is not None:
-        return (crash.text("error") or "").strip()
+    beat = view.beat
+    if crash is None or beat is None or view.state is RunState.CRASHED or beat.phase is Phase.ENDED:
+        return crash
+    return crash if beat.ts <= crash.ts + _WENT_ON_S else None
+
+
+def _logged_error(view: RunView) -> str:
+    """The newest fatal line of the attempt's log after which it did not go on."""
     since_ts = (view.beat_seen_ts or 0.0) - _ERROR_BEFORE_S  # both by the bot's clock
-    told = [one for one in view.log_errors if not one.in_child and one.ts >= since_ts and one.kind != _KILLED]
-    return told[-1].detail.strip() if told else ""
+    told = [one for one in view.log_errors if not (one.in_child or one.outlived) and one.kind != _KILLED]
+    return next((one.detail.strip() for one in reversed(told) if one.ts >= since_ts), "")
 
 
 def _is_crash(event: Event, attempt: int) -> bool:

@@ -231,7 +231,8 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogError:
     """A fatal line of the console log, as of ``ts`` when it was read; ``kind`` as ``scan`` names it. ``in_child``: a
-    worker or another rank said it. ``digest`` is that of ``detail``."""
+    worker or another rank said it. ``digest`` is that of ``detail``. It was written by ``written_ts`` at the latest, by
+    the clock of the file system; ``outlived``: training went on after it."""
 
     ts: float
     kind: str
@@ -239,6 +240,8 @@ class LogError:
     text: str
     in_child: bool
     digest: str
+    written_ts: float = 0.0
+    outlived: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,6 +153,7 @@ def test_a_crash_is_on_record(settings: Callable[..., dict[str, Any]]) -> None:
     layout = layout_of(trainer)
     (crashed,) = events(layout, "run_crashed")
     assert crashed["error"] == "ZeroDivisionError: division by zero"
+    assert (crashed["epoch"], crashed["batch"]) == (1, 1)
     assert (read_json(layout.run_json) or {})["state"] == RunRecordState.CRASHED
     RunLock(layout, patience_s=0).release()
 

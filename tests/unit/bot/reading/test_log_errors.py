@@ -101,6 +101,58 @@ def test_a_fatal_line_is_found_when_it_comes(log: Path, text: str, kind: str) ->
     assert reader.look(6.0) == ()
 
 
+OTHER_FRAME = FRAME.replace("5% ━─────── 5/100", "6% ━─────── 6/100")
+FRAMES = [
+    pytest.param(FRAME + OTHER_FRAME + FRAME.replace("5% ━─────── 5/100", "7% ━─────── 7/100"), id="drawn anew"),
+    pytest.param("      1/400      0G      1.525      2.251      1.102         12        640\n" * 3, id="as lines"),
+    pytest.param("\n🔧 guard: attempt 2\nImage sizes 640 train, 640 val\n", id="another start"),
+]
+
+
+@pytest.mark.parametrize("behind", FRAMES)
+@pytest.mark.parametrize("said", [TRACEBACK, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n"])
+@pytest.mark.parametrize("at_once", [True, False], ids=["at one look", "at two looks"])
+def test_errors_with_progress_behind_them_are_no_longer_open(log: Path, behind: str, said: str, at_once: bool) -> None:
+    _append(log, FRAME)
+    reader = LogErrorReader(log)
+    reader.look(1.0)
+    _append(log, "\n" + said + said)
+    if not at_once:
+        reader.look(2.0)
+        assert reader.num_open == 2
+    _append(log, behind)
+    _append(log, "\n")
+    reader.look(3.0)
+    assert reader.num_open == 0
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param(FRAME + "\n", id="the last frame, drawn again as its bar is closed"),
+        pytest.param("wandb: no run to finish\nresource_tracker: There appear to be 6 leaked semaphores\n", id="words"),
+    ],
+)
+def test_an_error_at_the_end_of_a_log_stays_open(log: Path, behind: str) -> None:
+    _append(log, FRAME)
+    reader = LogErrorReader(log)
+    reader.look(1.0)
+    _append(log, "\n" + TRACEBACK + behind)
+    (error,) = reader.look(2.0)
+    assert reader.num_open == 1
+    assert error.written_ts == pytest.approx(log.stat().st_mtime, abs=1e-3)
+
+
+def test_an_error_behind_progress_is_open(log: Path) -> None:
+    _append(log, FRAME)
+    reader = LogErrorReader(log)
+    reader.look(1.0)
+    _append(log, "\n" + TRACEBACK + FRAME + OTHER_FRAME + FRAME + "\n" + TRACEBACK)
+    assert len(reader.look(2.0)) == 2
+    assert reader.num_open == 1
+
+
 def test_a_log_that_appears_late_is_read_from_its_beginning(log: Path) -> None:
     reader = LogErrorReader(log)
     assert _kinds(reader) == []

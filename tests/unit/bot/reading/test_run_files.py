@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.reading.run_files import RunReader, find_runs
-from trainmaster.trainer.contract import RunRecordState
+from trainmaster.trainer.contract import Phase, RunRecordState
 
 
 def _reader(written: WrittenRun) -> RunReader:
@@ -121,3 +124,47 @@ def test_a_finished_run_may_be_deleted_without_a_word(tmp_path: Path) -> None:
     reader.read(START_TS + 10)
     written.layout.root.rename(tmp_path / "moved")
     assert reader.read(START_TS + 20).read_errors == ()
+
+
+TRACEBACK = "Traceback (most recent call last):\n  File x\nKeyError: 'session'\n"
+
+
+@pytest.mark.parametrize(
+    ("beat_after_s", "phase", "longest_batch_s", "outlived"),
+    [
+        pytest.param(6.0, "training", 0.1, True, id="training went on"),
+        pytest.param(6.0, "validating", 0.1, True, id="and was at its validation"),
+        pytest.param(6.0, "ended", 0.1, False, id="its end was written late"),
+        pytest.param(1.0, "training", 0.1, False, id="the batch in work was finished"),
+        pytest.param(6.0, "training", 10.0, False, id="another rank finished its batch"),
+        pytest.param(-1.0, "training", 0.1, False, id="nothing came after it"),
+    ],
+)
+def test_an_error_is_outlived_by_heartbeats_well_after_it(
+    tmp_path: Path, beat_after_s: float, phase: str, longest_batch_s: float, outlived: bool
+) -> None:
+    """By the clock of the file system, whatever those of the bot and the trainer say."""
+    written = WrittenRun(tmp_path)
+    written.beat(1, epoch=1, batch=3)
+    reader = _reader(written)
+    reader.read(START_TS)
+    log, beat = written.layout.train_log, written.layout.heartbeat
+    log.write_text(TRACEBACK)
+    written.beat(2, epoch=1, batch=9, phase=Phase(phase), longest_batch_s=longest_batch_s)
+    os.utime(beat, (log.stat().st_mtime + beat_after_s,) * 2)
+    (error,) = reader.read(START_TS).log_errors
+    assert error.outlived is outlived
+    (kept,) = reader.read(START_TS + 60).log_errors
+    assert kept.outlived is outlived
+
+
+def test_frames_behind_an_error_outlive_it_and_nothing_does_a_later_one(tmp_path: Path) -> None:
+    written = WrittenRun(tmp_path)
+    reader = _reader(written)
+    reader.read(START_TS)
+    frame = "      1/400      0G      1.525      2.251      1.102         12        640\n"
+    written.layout.train_log.write_text(TRACEBACK)
+    assert [one.outlived for one in reader.read(START_TS).log_errors] == [False]
+    with written.layout.train_log.open("a") as stream:
+        stream.write(frame * 3 + TRACEBACK)
+    assert [one.outlived for one in reader.read(START_TS).log_errors] == [True, False]

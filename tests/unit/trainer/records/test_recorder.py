@@ -215,6 +215,16 @@ def test_a_crash_keeps_the_end_of_its_traceback(layout: RunLayout) -> None:
     assert (read_json(layout.run_json) or {})["state"] == RunRecordState.CRASHED
 
 
+def test_a_crash_is_placed_once_an_epoch_has_begun(layout: RunLayout) -> None:
+    recorder = made(layout)
+    recorder.crashed(ValueError("early"), epoch=1, batch=0)
+    recorder.set_phase(Phase.TRAINING, epoch=3)
+    recorder.crashed(ValueError("late"), epoch=3, batch=41)
+    rows = [json.loads(line) for line in layout.events.read_text().splitlines()]
+    places = [(row["epoch"], row["batch"]) for row in rows if row["kind"] == EventKind.RUN_CRASHED]
+    assert places == [(None, None), (3, 41)]
+
+
 def test_a_torn_last_line_is_closed_first(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"torn": ')

@@ -55,7 +55,8 @@ class Kept:
         self.recorder = self
         self.errors: list[BaseException] = []
 
-    def crashed(self, error: BaseException) -> None:
+    def crashed(self, error: BaseException, *, epoch: int | None, batch: int | None) -> None:
+        assert (epoch, batch) == (1, 0)
         self.errors.append(error)
 
 

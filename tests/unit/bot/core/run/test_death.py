@@ -28,6 +28,11 @@ def dead(
     a_job: bool = False,
     limit_ts: float | None = None,
     stop_ts: float = 1.0,
+    place: tuple[int | None, int | None] | None = None,
+    beat_batch: int = 40,
+    phase: str = "training",
+    guarded: bool = False,
+    outlived: bool = False,
     status: ProcessStatus = ProcessStatus.GONE,
     **process: Any,
 ) -> RunView:
@@ -38,15 +43,18 @@ def dead(
             "attempt": 2,
             "pid": 7,
             "state": state,
+            "layers": [{"layer": "1"}] if guarded else [],
             "job": {"id": "12"} if a_job or job is not None else None,
         }
     )
     events = []
     if error is not None:
-        events.append(Event(ts=1.0, run="r", attempt=2, seq=1, kind="run_crashed", data={"error": error}))
+        where = {} if place is None else {"epoch": place[0], "batch": place[1]}
+        events.append(Event(ts=1.0, run="r", attempt=2, seq=1, kind="run_crashed", data={"error": error, **where}))
     if stop_asked:
         events.append(Event(ts=stop_ts, run="r", attempt=2, seq=2, kind="stop_requested", data={}))
-    errors = [LogError(ts=log_ts, kind=log_kind, detail=log, text=log, in_child=False, digest="0")] if log else []
+    said = LogError(ts=log_ts, kind=log_kind, detail=log, text=log, in_child=False, digest="0", outlived=outlived)
+    errors = [said] if log else []
     fact = JobFact(id="12", cause=job, start_ts=0.0, limit_ts=limit_ts) if job is not None else None
     return RunView(
         directory=Path("r"),
@@ -54,7 +62,7 @@ def dead(
         ts=SEEN_TS,
         first_seen_ts=0.0,
         record=record,
-        heartbeat=heartbeat_of({"ts": 990.0, "attempt": 2, "phase": "training", "epoch": 3, "batch": 40}),
+        heartbeat=heartbeat_of({"ts": 990.0, "attempt": 2, "phase": phase, "epoch": 3, "batch": beat_batch}),
         beat_seen_ts=SEEN_TS,
         process=ProcessFact(status=status, ts=SEEN_TS, job=fact, **process),
         notable=tuple(events),
@@ -92,7 +100,7 @@ RULES = [
     ("job out of memory", {"job": EndCause.OUT_OF_MEMORY, "signal": 9}, DeathCause.HOST_MEMORY),
     # The device and the ranks.
     ("launch failure", CRASHED | {"error": "RuntimeError: CUDA error: unspecified launch failure"}, DeathCause.DEVICE),
-    ("HIP error", CRASHED | {"error": "RuntimeError: HIP error: invalid device function"}, DeathCause.DEVICE),
+    ("HIP error", CRASHED | {"error": "RuntimeError: HIP error: unspecified launch failure"}, DeathCause.DEVICE),
     ("cuDNN", CRASHED | {"error": "RuntimeError: cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"}, DeathCause.DEVICE),
     ("ECC", CRASHED | {"error": "AcceleratorError: CUDA error: uncorrectable ECC error"}, DeathCause.DEVICE),
     ("NCCL", CRASHED | {"error": "DistBackendError: NCCL error in ProcessGroupNCCL.cpp:1970"}, DeathCause.RANKS),
@@ -126,7 +134,14 @@ RULES = [
     ("a label out of range", CRASHED | {"error": "RuntimeError: CUDA error: device-side assert triggered"}),
     ("a file that is gone", CRASHED | {"error": "FileNotFoundError: [Errno 2] No such file"}, DeathCause.CODE),
     ("bad arguments", {"exit_code": 2}, DeathCause.CODE),
+    ("a kernel that was not built", CRASHED | {"error": "AcceleratorError: CUDA error: no kernel image is available"}),
     # Nobody can tell.
+    ("a worker that ended", CRASHED | {"error": "RuntimeError: DataLoader worker (pid(s) 9) exited unexpectedly"}),
+    (
+        "a worker that ended, the killer at work",
+        CRASHED | {"error": "RuntimeError: DataLoader worker (pid(s) 9) exited unexpectedly", "oom": OomEvidence.HOST},
+        DeathCause.HOST_MEMORY,
+    ),
     ("a crash without words", CRASHED, DeathCause.UNKNOWN),
     ("an error of no known kind", CRASHED | {"error": "RuntimeError: something odd"}, DeathCause.UNKNOWN),
     ("exit code 1, no word", {"exit_code": 1}, DeathCause.UNKNOWN),
@@ -137,6 +152,8 @@ RULES = [
 _BY_NAME = {
     "a worker killed": DeathCause.HOST_MEMORY,
     "a shape": DeathCause.CODE,
+    "a kernel that was not built": DeathCause.CODE,
+    "a worker that ended": DeathCause.UNKNOWN,
     "a label out of range": DeathCause.CODE,
 }
 
@@ -190,3 +207,136 @@ def test_a_kill_leaves_no_artefact() -> None:
     death = death_of(dead(signal=9))
     assert death is not None
     assert death.artefact == ""
+
+
+CAUGHT = [
+    "KeyError: 'session'",
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+    "RuntimeError: CUDA error: an illegal memory access was encountered",
+    "torch.distributed.DistBackendError: NCCL error in: x.cpp:1970, unhandled system error",
+    "MemoryError: Unable to allocate 3.1 GiB",
+    "RuntimeError: something odd",
+]
+
+
+@pytest.mark.parametrize("said", CAUGHT)
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
+def test_an_error_that_training_went_on_after_did_not_end_it(said: str, guarded: bool) -> None:
+    death = death_of(dead(log=said, outlived=True, guarded=guarded))
+    assert death is not None
+    assert (death.cause, death.error, death.artefact) == (DeathCause.KILLED, "", "")
+
+
+@pytest.mark.parametrize("said", CAUGHT)
+def test_an_abort_long_after_a_caught_error_is_not_its_work(said: str) -> None:
+    death = death_of(dead(log=said, outlived=True, signal=6))
+    assert death is not None
+    assert death.cause is DeathCause.NATIVE
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        pytest.param({"guarded": True}, DeathCause.UNKNOWN, id="its guard would have told"),
+        pytest.param({"guarded": True, "phase": "validating"}, DeathCause.UNKNOWN, id="in validation"),
+        pytest.param({"guarded": True, "phase": "startup"}, DeathCause.CODE, id="before its guard could tell"),
+        pytest.param({"guarded": True, "exit_code": 1}, DeathCause.CODE, id="the exit code of an exception"),
+        pytest.param({"guarded": True, "error": "KeyError: 'x'", "phase": "ended"}, DeathCause.CODE, id="it told"),
+        pytest.param({}, DeathCause.CODE, id="nobody guards it"),
+    ],
+)
+def test_an_exception_in_the_log_of_a_guarded_run_needs_its_word(told: dict[str, Any], cause: DeathCause) -> None:
+    """It writes down what ends it before Python prints it, so a traceback alone was caught, perhaps."""
+    death = death_of(dead(**{"log": "KeyError: 'session'"} | told))
+    assert death is not None
+    assert death.cause is cause
+
+
+def test_a_crash_on_record_that_training_went_on_after_did_not_end_it() -> None:
+    """Of a run that nobody guards, each error of its console is on record as it is read."""
+    death = death_of(dead(error="KeyError: 'session'"))
+    assert death is not None
+    assert death.cause is DeathCause.KILLED
+    ended = death_of(dead(error="KeyError: 'session'", phase="ended"))
+    assert ended is not None
+    assert ended.cause is DeathCause.CODE
+
+
+def artefact(**told: Any) -> str:
+    death = death_of(dead(**CRASHED, **told))
+    assert death is not None
+    return death.artefact
+
+
+def test_a_fault_is_where_its_record_says_whenever_the_last_heartbeat_was() -> None:
+    error = "MemoryError: Unable to allocate 40.0 GiB for 7.jpg"
+    one = artefact(error=error, place=(3, 41), beat_batch=40)
+    assert one
+    assert one == artefact(error=error, place=(3, 41), beat_batch=0)
+    assert one != artefact(error=error, place=(3, 42), beat_batch=40)
+    assert one != artefact(error=error, place=(4, 41), beat_batch=40)
+
+
+def test_the_record_of_an_older_trainer_is_placed_by_the_last_heartbeat() -> None:
+    assert artefact(error="CUDA error: x", beat_batch=40) == artefact(
+        error="CUDA error: x", place=(3, 40), beat_batch=1
+    )
+
+
+def test_an_error_before_the_first_epoch_has_no_place() -> None:
+    assert artefact(error="CUDA error: x", place=(None, None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("DataLoader worker (pid(s) 11) exited unexpectedly", "DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
+        ("CUDA error: x at <L object at 0x7f1200aa10>", "CUDA error: x at <L object at 0x7f99001230>"),
+        ("NCCL error: connect to 10.0.0.1:29500 failed", "NCCL error: connect to 10.0.0.1:41234 failed"),
+        ("connect to (127.0.0.1, 29500)", "connect to (127.0.0.1, 41234)"),
+        ("[rank1]: NCCL error: x", "[rank3]: NCCL error: x"),
+        (
+            "[Rank 1] WorkNCCL(SeqNum=17) ran for 600012 milliseconds",
+            "[Rank 0] WorkNCCL(SeqNum=912) ran for 600090 milliseconds",
+        ),
+        ("unable to open /tmp/tmpab12cd34/x", "unable to open /tmp/tmpzz99yy88/x"),
+        (
+            "unable to open shared memory object </torch_41_99_3>",
+            "unable to open shared memory object </torch_7_12345_0>",
+        ),
+        ("CUDA error: x, process 4711 has it", "CUDA error: x, process 9 has it"),
+        ("2026-11-29 10:30:01,123 CUDA error: x", "2026-11-30T00:00:00 CUDA error: x"),
+        ("Caught x in DataLoader worker process 0.", "Caught x in DataLoader worker process 3."),
+    ],
+)
+def test_what_differs_by_nature_does_not_make_another_fault(one: str, other: str) -> None:
+    place = (3, 41)
+    assert artefact(error=f"RuntimeError: {one}", place=place) == artefact(error=f"RuntimeError: {other}", place=place)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Unable to allocate 40.0 GiB for 7.jpg", "Unable to allocate 40.0 GiB for 8.jpg"),
+        ("The size of tensor a (3) must match", "The size of tensor a (4) must match"),
+        ("index 7 is out of bounds", "index 8 is out of bounds"),
+        ("CUDA error 700", "CUDA error 719"),
+        ("CUDNN error 0x10 in layer 7", "CUDNN error 0x11 in layer 7"),
+    ],
+)
+def test_what_tells_faults_apart_is_kept(one: str, other: str) -> None:
+    place = (3, 41)
+    assert artefact(error=f"RuntimeError: {one}", place=place) != artefact(error=f"RuntimeError: {other}", place=place)
+
+
+def test_a_worker_that_was_killed_twice_is_not_one_fault() -> None:
+    """As little as a trainer that was: the host ran out of memory twice."""
+    assert artefact(error="RuntimeError: DataLoader worker (pid 9) is killed by signal: Killed.", place=(3, 41)) == ""
+
+
+def test_a_long_text_is_cut_behind_what_differs() -> None:
+    rest = " word" * 200
+    place = (3, 41)
+    assert artefact(error=f"CUDA error: pid 9{rest}", place=place) == artefact(
+        error=f"CUDA error: pid 12345{rest}", place=place
+    )
