@@ -9,7 +9,7 @@ from typing import Final
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Reply, Tone
 from trainmaster.bot.core.conversation.picture import Sketch
 from trainmaster.bot.core.conversation.words import counted
-from trainmaster.bot.core.run.offenders import REPEATS, Offender, offenders_of
+from trainmaster.bot.core.run.offenders import REPEATS, Offender, num_of_drills, offenders_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
@@ -32,7 +32,7 @@ async def offenders(invocation: Invocation, context: Context) -> Reply:
         excerpt=_leaving_out(view),
         context=(
             *((f"{left_out:,} more not shown",) if left_out > 0 else ()),
-            "batches of a drill are not counted",
+            *_left_out(view),
             "/train stop now, then the line above on the host of the run",
         ),
     )
@@ -54,12 +54,19 @@ def _sketch(view: RunView, worst: Offender) -> Sketch | None:
 
 def _none(view: RunView, num_images: int) -> Message:
     told = f"{counted(num_images, 'image')} stood in one bad batch each; one alone proves nothing."
+    nothing = "There were no other bad batches" if num_of_drills(view) else "There were no bad batches"
     return Message(
         title=f"{view.name}: no image came back in a second bad batch",
         tone=Tone.GOOD,
-        body=(told,) if num_images else ("There were no bad batches whose images are known.",),
+        body=(told if num_images else f"{nothing} whose images are known.", *_left_out(view)),
         context=(f"an image is listed from {REPEATS} bad batches on", "/train epoch progress"),
     )
+
+
+def _left_out(view: RunView) -> tuple[str, ...]:
+    """That batches of a drill, whose images the channel shows like those of others, count for nothing."""
+    drills = num_of_drills(view)
+    return (f"{counted(drills, 'bad batch', 'bad batches')} of a drill left out.",) if drills else ()
 
 
 def _item(one: Offender) -> Item:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from trainmaster.bot.alerting.compose import TONES, story
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
@@ -20,8 +22,12 @@ _MAX_SHOWN = 10
 _CELLS = 10
 """Of a bar: the card changes ten times an epoch."""
 _CELLS_PCT = 100 // _CELLS
-_EPOCH_STEP_S, _RUN_STEP_S, _START_STEP_S = 300.0, 1800.0, 60.0
-"""Forecasts move by seconds with every batch; the card does not follow them."""
+_STEPS_S: Final = ((3600.0, 300.0), (6 * 3600.0, 600.0), (math.inf, 1800.0))
+"""Up to which time left an end is told in steps of what. Forecasts move by seconds with every batch; the card does not
+follow them."""
+_SOON_S: Final = 600.0
+"""What ends sooner than this has no time of day: the card may be edited next when that is past."""
+_START_STEP_S: Final = 60.0
 _ENDED_TONES = {
     RunState.FINISHED: Tone.GOOD,
     RunState.STOPPED: Tone.NEUTRAL,
@@ -79,9 +85,9 @@ def _progress(view: RunView) -> tuple[str, ...]:
     ahead = forecast(view, view.ts)
     ends = []
     if ahead.epoch_end_ts is not None and beat.epoch < epochs:
-        ends.append(f"epoch {ahead.epoch} ends {moment(_in_steps(ahead.epoch_end_ts, _EPOCH_STEP_S))}")
+        ends.append(f"epoch {ahead.epoch} ends {_end(ahead.epoch_end_ts, view.ts)}")
     if ahead.run_end_ts is not None:
-        ends.append(f"the run ends {moment(_in_steps(ahead.run_end_ts, _RUN_STEP_S))}")
+        ends.append(f"the run ends {_end(ahead.run_end_ts, view.ts)}")
     told = ", ".join(ends)
     return (*lines, *((f"{told[0].upper()}{told[1:]}.",) if told else ()))
 
@@ -89,7 +95,8 @@ def _progress(view: RunView) -> tuple[str, ...]:
 def _next_start(view: RunView) -> str:
     job = view.process.job if view.process is not None else None
     if job is not None and job.start_ts is not None:
-        job = replace(job, start_ts=_in_steps(job.start_ts, _START_STEP_S))
+        start_ts = math.ceil(job.start_ts / _START_STEP_S) * _START_STEP_S
+        job = replace(job, start_ts=start_ts if start_ts > view.ts else None)
     told = next_start_text(job, view.attempt + 1)
     return f"{told[0].upper()}{told[1:]}."
 
@@ -99,8 +106,13 @@ def _bar(share: float) -> str:
     return "▰" * full + "▱" * (_CELLS - full)
 
 
-def _in_steps(ts: float, step_s: float) -> float:
-    return round(ts / step_s) * step_s
+def _end(ts: float, now: float) -> str:
+    """As exact as the time that is left deserves, and never past."""
+    left_s = ts - now
+    if left_s < _SOON_S:
+        return f"within {_SOON_S / 60:.0f} min"
+    step_s = next(step_s for up_to_s, step_s in _STEPS_S if left_s <= up_to_s)
+    return moment(math.ceil(ts / step_s) * step_s)
 
 
 def compose_line(alert: Alert) -> Message:

@@ -30,3 +30,8 @@ def offenders_of(view: RunView) -> tuple[tuple[Offender, ...], int]:
                 places.setdefault(image, []).append((bad.epoch, bad.batch))
     found = [Offender(image=image, places=tuple(at)) for image, at in places.items() if len(at) >= REPEATS]
     return tuple(sorted(found, key=lambda one: (-len(one.places), one.image))), len(places)
+
+
+def num_of_drills(view: RunView) -> int:
+    """How many of the bad batches that are known were those of a drill."""
+    return sum(bad.drill for epoch in view.epochs.values() for bad in epoch.bad_batches)

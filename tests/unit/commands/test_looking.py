@@ -143,7 +143,8 @@ async def test_an_image_of_two_bad_batches_is_an_offender_with_a_ready_line(tmp_
     ("write", "words"),
     [
         pytest.param(_bad((3, ["x.png"])), "1 image stood in one bad batch each", id="once"),
-        pytest.param(_bad((3, ["x.png"]), (4, ["x.png"]), drill=True), "no bad batches", id="a drill"),
+        pytest.param(_bad((3, ["x.png"]), (4, ["x.png"]), drill=True), "no other bad batches", id="a drill"),
+        pytest.param(_bad((3, ["x.png"]), drill=True), "1 bad batch of a drill left out.", id="one of a drill"),
         pytest.param(_bad((3, ["x.png", "x.png"])), "1 image stood", id="twice in one batch"),
         pytest.param(_bad(), "no bad batches", id="none"),
     ],
@@ -151,5 +152,5 @@ async def test_an_image_of_two_bad_batches_is_an_offender_with_a_ready_line(tmp_
 async def test_an_image_of_one_bad_batch_is_no_offender(tmp_path: Path, write: Write, words: str) -> None:
     message = await _say("offenders of digits", _run(tmp_path, "digits", write))
     assert message.tone is Tone.GOOD
-    assert words in message.body[0]
+    assert any(words in line for line in message.body)
     assert message.items == ()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 
 import pytest
 
-from tests.support.run_dirs import WrittenRun
+from tests.support.run_dirs import START_TS, WrittenRun
 from tests.unit.bot.alerting.fakes import Desk, finding
 from tests.unit.conftest import Look
 from trainmaster.bot.alerting.card import compose_card, line_key
@@ -17,6 +19,7 @@ from trainmaster.bot.core.conversation.message import Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.card_facts import card_facts
 from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.forecast import forecast
 from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import RunRecordState
@@ -171,6 +174,33 @@ def test_card_shows_how_far_the_run_is_and_when_it_ends(written: WrittenRun, loo
     assert "the run ends <t:" in ends
 
 
+@pytest.mark.parametrize(
+    ("batch_s", "epoch_ends", "run_ends"),
+    [
+        pytest.param(0.2, "within 10 min", "within 10 min", id="seconds an epoch"),
+        pytest.param(6.0, "within 10 min", "<t:", id="ten minutes an epoch"),
+        pytest.param(60.0, "<t:", "<t:", id="hours"),
+    ],
+)
+def test_card_tells_no_time_that_may_be_past_before_it_is_edited(
+    written: WrittenRun, look: Look, batch_s: float, epoch_ends: str, run_ends: str
+) -> None:
+    written.start_epoch(2, 0)
+    written.beat(50, epoch=2, batch=50, epoch_elapsed_s=50 * batch_s)
+    view = look()
+    ends = compose_card(view, ()).body[-1]
+    epoch, _, run = ends.partition(", the run ends ")
+    assert epoch.startswith(f"Epoch 2 ends {epoch_ends}")
+    assert run.startswith(run_ends)
+    times = [int(ts) for ts in re.findall(r"<t:(\d+)>", ends)]
+    assert all(ts >= view.ts + 590.0 for ts in times)
+    ahead = forecast(view, view.ts)
+    assert ahead.run_end_ts is not None
+    if run_ends == "<t:":
+        left_s = ahead.run_end_ts - view.ts
+        assert 0 <= times[-1] - ahead.run_end_ts < max(300.0, left_s / 4), "as exact as the time left deserves"
+
+
 def test_card_does_not_follow_every_batch(written: WrittenRun, look: Look) -> None:
     written.start_epoch(2, 0)
     written.beat(100, epoch=2, batch=50, epoch_elapsed_s=5_100.0)
@@ -203,9 +233,12 @@ def test_card_of_a_run_with_one_epoch_and_no_figure_is_shown_all_the_same(writte
 
 def test_card_of_a_job_in_the_queue_says_which_attempt_begins_when(written: WrittenRun, look: Look) -> None:
     written.record(state=RunRecordState.STOPPED, job={"id": "17", "restart": 0, "node": "n1", "options": []})
-    job = JobFact(id="18", state="pending", reason="BeginTime", start_ts=600_004.0)
+    job = JobFact(id="18", state="pending", reason="BeginTime", start_ts=START_TS + 100_004.0)
     card = compose_card(look(status=ProcessStatus.PENDING, job=job), ())
     assert card.title.startswith("digits: pending")
-    assert card.body == (f"Attempt 2 waits until {moment(600_000.0)}: BeginTime.",)
+    (waits,) = card.body
+    assert waits == f"Attempt 2 waits until {moment(math.ceil((START_TS + 100_004.0) / 60) * 60)}: BeginTime."
+    late = compose_card(look(status=ProcessStatus.PENDING, job=replace(job, start_ts=START_TS - 5.0)), ())
+    assert "until" not in late.body[0], "a time that is past tells nothing"
     unplanned = look(status=ProcessStatus.PENDING, job=replace(job, reason="Priority", start_ts=None))
     assert compose_card(unplanned, ()).body == ("Attempt 2 waits: Priority, no start is planned yet.",)
