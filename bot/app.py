@@ -15,6 +15,7 @@ from pathlib import Path
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.alerting.spare import Spare
+from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.health.metrics import CheckTimes, Family, Sight, families
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
 from trainmaster.bot.core.run.ownership import OwnerCheck
@@ -145,7 +146,7 @@ class App:
         self._must_run("leave to the other bot", spare.run)
         self._must_run("draw pictures", self._parts.pictures.run)
         await self._until_slack_does(partial(self.connection.connect, self._parts.handler), _MAX_CONNECT_PAUSE_S)
-        _LOG.info("watching %s, %d runs known", self.settings.runs_dir, len(self.supervisor.all()))
+        _LOG.info("watching %s, %s known", self.settings.runs_dir, counted(len(self.supervisor.all()), "run"))
         _LOG.info("%s", who_is_trusted(OwnerCheck(self.settings.owner_check)))
 
     def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -29,7 +29,7 @@ async def compare(invocation: Invocation, context: Context) -> Reply:
     words = {**invocation.words, "run": invocation.words["other"]}
     two = await find_run(replace(invocation, words=words), context)
     if one.run == two.run:
-        raise CommandError("same-run", f"{one.name} is compared with itself.", "/train compare RUN OTHER_RUN")
+        raise CommandError("same-run", f"run {one.name} is compared with itself.", "/train compare RUN OTHER_RUN")
     names = (label_of(one, context), label_of(two, context))
     epoch = _common_epoch(one, two)
     message = Message(

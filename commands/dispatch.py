@@ -13,6 +13,14 @@ from trainmaster.commands.care import refuse_told_elsewhere
 _MAX_ECHO = 80
 _JOINING = 3
 """Letters of words such as “of” and “for”, which say nothing of what was meant."""
+_NO = "No word does that: press Reject on the card of the question."
+_YES = "No word does that: press the button of your choice on the card of the question."
+_PRESSED = {
+    **dict.fromkeys(("reject", "rejected", "decline", "deny", "refuse", "no"), _NO),
+    **dict.fromkeys(("approve", "approved", "accept", "confirm", "decide", "yes"), _YES),
+    "details": "No word does that: press Details on the message.",
+}
+"""What only a button does, and so which: the nearest command by its letters may be the opposite."""
 _CLOSING = "\"'`”’"
 
 
@@ -71,10 +79,12 @@ async def _require(command: Command, request: Request, context: Context) -> None
 
 
 def _unknown(text: str, commands: tuple[Command, ...], context: Context) -> Reply:
-    near = nearest(text, commands)
+    pressed = _PRESSED.get(text.lower().split()[0].strip("!.,"))
+    near = nearest(text, commands) if pressed is None else None
     near = for_people(near, text, context) if near else None
     shown = text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
     body = f"Did you mean /train {near}?" if near else "These are understood: /train help"
+    body = pressed or body
     message = Message(
         title=f"“{shown}” is no command", tone=Tone.WARNING, body=(body,), context=("Nothing was done. /train help",)
     )

@@ -35,6 +35,31 @@ LIMITS: Final[Mapping[str, tuple[float, float]]] = {
 }
 """Settings that a trainer certainly takes on a resume, with the values it takes: one that it refused would leave the
 run stopped. Whatever else is to change is changed by hand, with ``trainmaster resume RUN_DIR key=value``."""
+EXAMPLES: Final[Mapping[str, float]] = {
+    "epochs": 150,
+    "lr0": 0.0002,
+    "lrf": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "max_norm": 10.0,
+    "patience": 50,
+    "close_mosaic": 10,
+    "mosaic": 0.5,
+    "mixup": 0.1,
+    "hsv_h": 0.015,
+    "hsv_s": 0.7,
+    "hsv_v": 0.4,
+    "fliplr": 0.5,
+    "flipud": 0.1,
+    "scale": 0.5,
+    "translate": 0.1,
+    "degrees": 10.0,
+    "workers": 8,
+    "bad_streak": 10,
+    "bad_count": 50,
+}
+"""A usual value of each, to copy: Ultralytics' defaults (cfg/default.yaml, 8.4) and the guard's, the rate lower, since
+it is lowered for a run that diverges."""
 _WHOLE: Final = frozenset({"epochs", "patience", "close_mosaic", "workers", "bad_streak", "bad_count"})
 _UNKNOWN: Final = "as trained so far"
 
@@ -56,7 +81,7 @@ def changes_of(view: RunView, wanted: Mapping[str, str]) -> tuple[Change, ...]:
             before = now.get(key, (_UNKNOWN, ""))[0]
         found.append(Change(key=key, before=before, after=f"{value:g}" if key not in _WHOLE else f"{int(value)}"))
     if all(one.before == one.after for one in found):
-        raise CommandError("no-change", f"{view.name} has that already.", "/train status")
+        raise CommandError("no-change", f"run {view.name} has that already.", "/train status")
     return tuple(found)
 
 
@@ -75,7 +100,9 @@ def _checked(key: str, text: str) -> float:
     if not low <= value <= high or (key in _WHOLE and value != int(value)):
         kind = "a whole number" if key in _WHOLE else "a number"
         raise CommandError(
-            "value-refused", f"{key}={text[:40]}: it takes {kind} from {low:g} to {high:g}.", f"set {key}={low:g}"
+            "value-refused",
+            f"{key}={text[:40]}: it takes {kind} from {low:g} to {high:g}.",
+            f"such as /train set {key}={EXAMPLES[key]:g}",
         )
     return value
 
@@ -85,5 +112,5 @@ def _refuse_past(view: RunView, epochs: int) -> None:
     at = beat.epoch if beat and beat.epoch else 0
     if epochs < at:
         raise CommandError(
-            "epochs-past", f"{view.name} is in epoch {at} already.", f"extend to {at + 1} epochs, or more"
+            "epochs-past", f"run {view.name} is in epoch {at} already.", f"extend to {at + 1} epochs, or more"
         )

@@ -195,6 +195,6 @@ def _refuse_watched_only(view: RunView) -> None:
     if view.watched_only:
         raise OperationError(
             "watched-only",
-            f"{view.name} is watched only: {view.watched_only}.",
+            f"run {view.name} is watched only: {view.watched_only}.",
             "see who may write to its directory, then go on by hand",
         )

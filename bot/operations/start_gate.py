@@ -85,4 +85,4 @@ async def _refuse_overtaken(context: OperationContext) -> None:
     if view.attempt != operation.attempt or alive:
         raise OvertakenError("overtaken", f"attempt {view.attempt} of {view.name} was started by somebody else.")
     if why := context.world.why_no_longer(view, operation):
-        raise OvertakenError("not-any-more", f"{view.name} is not started by itself after all: {why}.")
+        raise OvertakenError("not-any-more", f"run {view.name} is not started by itself after all: {why}.")

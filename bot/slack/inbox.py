@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from trainmaster.bot.slack.home import HomePages
 from trainmaster.bot.slack.seen_events import SeenBefore, SeenEvents
 
 _LOG = logging.getLogger(__name__)
+_PLAIN_WORD: Final = re.compile(r"[a-z]+(?:['’][a-z]+)?(?=[ ,:;.]|$)")
 
 ACK_AT_LATEST_S: Final = 2.0
 """Slack gives 3 s. A decision is acknowledged once it is committed, but never later than this."""
@@ -238,10 +240,16 @@ async def _told(answer: Awaitable[Reply | None], id_: str, what: str) -> Reply |
 
 
 def _failure(error: TrainmasterError) -> Reply:
-    title = error.message[:1].upper() + error.message[1:]
+    title = _sentence(error.message)
     _LOG.info("refused: %s", error)
     context = (error.hint,) if error.hint else ()
     return Reply(message=Message(title=title, tone=Tone.WARNING, context=context), private=True)
+
+
+def _sentence(text: str) -> str:
+    """``text`` with a capital, unless it begins with what is no plain word: a setting, a file, a quotation. An error
+    that is about a run begins with another word than its name."""
+    return text[:1].upper() + text[1:] if _PLAIN_WORD.match(text) else text
 
 
 def _place(request: Request, *, response_url: str | None = None, prefer_url: bool = False) -> Place:

@@ -211,6 +211,25 @@ async def test_a_refusal_is_told_to_the_person_alone_with_its_hint(scene: Scene)
     assert reply.message.context == ("/train runs",)
 
 
+@pytest.mark.parametrize(
+    ("message", "title"),
+    [
+        ("run digits is in epoch 5 already.", "Run digits is in epoch 5 already."),
+        ("lr0=7: it takes a number.", "lr0=7: it takes a number."),
+        ("it's over.", "It's over."),
+        ("train_log.txt can't be read.", "train_log.txt can't be read."),
+    ],
+)
+async def test_a_refusal_changes_no_setting_and_no_file_name(scene: Scene, message: str, title: str) -> None:
+    async def answer() -> Reply:
+        raise CommandError("refused", message)
+
+    scene.handler.answer = answer
+    await scene.desk.slash(slash(), scene.ack)
+    ((reply, _),) = scene.given.replies
+    assert reply.message.title == title
+
+
 async def test_a_bug_is_logged_and_the_person_is_told_without_a_traceback(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
