@@ -26,6 +26,7 @@ from trainmaster.bot.core.run.card_facts import card_facts
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.ownership import OwnerCheck
+from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.gpu.holders import LocalGpuHolders
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.local.driver import LocalDriver
@@ -38,6 +39,7 @@ from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.findings_sink import FindingsSink
 from trainmaster.bot.operations.books import Books
+from trainmaster.bot.operations.changes import open_changes
 from trainmaster.bot.operations.deaths import ENDS
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import Planner
@@ -151,7 +153,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         clock=clock,
         limits=settings.part(AlertLimits),
         audience=audience(settings, owners),
-        facts=lambda view: card_facts(view, _planned(operations, view.run), host.fact, owners.name(view.run)),
+        facts=lambda view: card_facts(view, _planned(operations, view.run, view), host.fact, owners.name(view.run)),
     )
     driver = driver_of(
         settings.state_dir / "launches", slurm=settings.slurm, look_s=settings.part(WatchLimits).check_interval_s
@@ -257,6 +259,8 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         roles=connection.people,
         planned=partial(_planned, operations),
         questions=books.approvals.pending,
+        proposals=partial(open_changes, books.intents),
+        concerned=looks.concerned,
         audit=audit,
         together=database.transaction,
         members_care=settings.alerts_handled_by == "members",
@@ -325,10 +329,10 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     )
 
 
-def _planned(operations: Operations, run: str) -> tuple[str, ...]:
+def _planned(operations: Operations, run: str, view: RunView | None = None) -> tuple[str, ...]:
     """What a card and status say is planned; nothing while the database can't be read: alerts are told all the same."""
     try:
-        return operations.planned(run)
+        return operations.planned(run, view)
     except StoreError:
         return ()
 

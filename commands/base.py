@@ -14,6 +14,7 @@ from trainmaster.bot.core.alerts.alert_book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
 from trainmaster.bot.core.decisions.approval import Approval
+from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.decisions.order import Order
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.run.epoch_report import ReportLimits
@@ -98,6 +99,10 @@ class Context:
     """What is planned for a run and under way on it, a sentence each."""
     questions: Callable[[], Sequence[Approval]] = lambda: ()
     """Questions that wait for an answer, of every run."""
+    proposals: Callable[[], Sequence[Proposal]] = lambda: ()
+    """Questions about other settings that wait for an answer, of every run."""
+    concerned: Callable[[], frozenset[str]] = frozenset
+    """Runs that something is asked, planned or done about."""
     link: Callable[[Posted], str] = lambda _: ""
     """The address of a message."""
     told_by: Callable[[str], str] = lambda _: ""

@@ -11,6 +11,7 @@ from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, link, moment, person
 from trainmaster.bot.core.conversation.words import counted
 from trainmaster.bot.core.decisions.approval import Approval
+from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.run.forecast import forecast
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.bot.errors import ChatError
@@ -40,9 +41,11 @@ async def home(user: str, context: Context) -> tuple[Message, ...]:
 
 def _waiting(user: str, on_call: bool, firing: Sequence[Alert], context: Context) -> Message:
     questions = [one for one in context.questions() if user not in {vote.user for vote in one.votes}]
+    changes = [one for one in context.proposals() if user not in one.votes]
     unheard = [alert for alert in firing if alert.finding.severity is Severity.CRITICAL and alert.acked_by is None]
     items = (
         *(_question(one, context) for one in questions),
+        *(_change(one, context) for one in changes),
         *(Item(mark=Mark.WARNING, text=alert.finding.title, detail="nobody has it yet") for alert in unheard[:5]),
     )
     if not on_call or not items:
@@ -51,16 +54,27 @@ def _waiting(user: str, on_call: bool, firing: Sequence[Alert], context: Context
 
 
 def _question(question: Approval, context: Context) -> Item:
-    posted = context.outbox.posted(question.card)
-    url = context.link(posted) if posted is not None else ""
     plan = question.plan
-    what = f"{plan.name}: roll back to epoch {plan.target.epoch}?"
-    where = f"decide on {link(url, 'its card')}; " if url else ""
     return Item(
         mark=Mark.WAITING,
-        text=what,
-        detail=f"{where}asked for by {actor(question.requester)}, until {moment(question.expires_ts)}",
+        text=f"{plan.name}: roll back to epoch {plan.target.epoch}?",
+        detail=_decide_on(question.card, question.requester, question.expires_ts, context),
     )
+
+
+def _change(asked: Proposal, context: Context) -> Item:
+    return Item(
+        mark=Mark.WAITING,
+        text=f"{asked.name}: go on with {asked.text}?",
+        detail=_decide_on(asked.card, asked.requester, asked.expires_ts, context),
+    )
+
+
+def _decide_on(card: str, requester: str, expires_ts: float, context: Context) -> str:
+    posted = context.outbox.posted(card)
+    url = context.link(posted) if posted is not None else ""
+    where = f"decide on {link(url, 'its card')}; " if url else ""
+    return f"{where}asked for by {actor(requester)}, until {moment(expires_ts)}"
 
 
 def _firing(firing: Sequence[Alert], context: Context) -> Message:
@@ -93,7 +107,12 @@ def _runs(context: Context, firing: Sequence[Alert]) -> tuple[Message, ...]:
     at_work = sum(view.state.active for view in every)
     shown = every[:MAX_RUNS]
     names = [label_of(view, context) if len(every) <= MAX_RUNS else view.name for view in shown]
-    items = [_run(view, name, view.run in noisy, context) for view, name in zip(shown, names, strict=True)]
+    concerned = context.concerned()
+    planned = [_planned(context.planned(view.run)) if view.run in concerned else () for view in shown]
+    items = [
+        _run(view, name, view.run in noisy, plans, context)
+        for view, name, plans in zip(shown, names, planned, strict=True)
+    ]
     parts = [items[at : at + _RUNS_A_PART] for at in range(0, len(items), _RUNS_A_PART)]
     title = f"{counted(len(every), 'run')}, {at_work:,} at work"
     left_out = len(every) - len(shown)
@@ -107,7 +126,12 @@ def _runs(context: Context, firing: Sequence[Alert]) -> tuple[Message, ...]:
     )
 
 
-def _run(view: RunView, name: str, is_noisy: bool, context: Context) -> Item:
+def _planned(told: Sequence[str]) -> tuple[str, ...]:
+    """What is under way and planned; what is asked stands at the top of the page."""
+    return tuple(f"{one[0].lower()}{one[1:]}".rstrip(".") for one in told if not one.startswith("Open question"))
+
+
+def _run(view: RunView, name: str, is_noisy: bool, planned: Sequence[str], context: Context) -> Item:
     beat = view.heartbeat
     epoch = beat.epoch if beat else None
     ahead = forecast(view, context.clock.now())
@@ -116,6 +140,7 @@ def _run(view: RunView, name: str, is_noisy: bool, context: Context) -> Item:
         f"epoch {'?' if epoch is None else epoch} of {planned_epochs(epoch, view.total_epochs) or '?'}",
         *([f"ends {moment(ahead.run_end_ts)}"] if ahead.run_end_ts is not None and view.state.active else []),
         *([counted(view.num_bad, "bad batch", "bad batches")] if view.num_bad else []),
+        *planned,
     ]
     mark = Mark.WARNING if is_noisy else Mark.RUNNING if view.state.active else Mark.WAITING
     return Item(mark=mark, text=name, detail=", ".join(parts))

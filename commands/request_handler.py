@@ -158,7 +158,8 @@ class RequestHandler:
     def _refuse_elsewhere(self, press: Press) -> None:
         """A decision counts on its own card only; one whose place is not known yet is taken at its word, and so is its
         twin in the same channel, when Slack's answer to the first post was lost."""
-        key = f"approval/{press.value}"
+        asked = next((one for one in self._context.questions() if one.id == press.value), None)
+        key = asked.card if asked is not None else f"approval/{press.value}"
         card = self._context.outbox.posted(key)
         if card is None or (card.channel == press.channel and self._context.outbox.may_stand_twice(key)):
             return

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
+from trainmaster.bot.core.conversation.message import Item
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, refusal
-from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation
+from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation
 from trainmaster.bot.core.decisions.plan import RollbackPlan, differences
 from trainmaster.bot.core.run.epoch_report import ReportLimits, judge_epoch
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -21,6 +23,8 @@ from trainmaster.bot.operations.planning import refuse_unless_ours
 
 _LOG = logging.getLogger(__name__)
 
+_ELSEWHERE: Final[dict[str, Any]] = {"attempt": 0, "process": None, "create_time": None, "at_epoch": None}
+"""What a question that is put for the run as it is need not call changed: the run went on, or stopped, as it says."""
 _WAITING = frozenset({RunState.PENDING, RunState.SUSPENDED})
 
 
@@ -80,11 +84,12 @@ class AfterEpoch:
 
     async def tend(self, on_call: frozenset[str]) -> None:
         """Rollbacks whose epoch has ended have begun, or are asked for anew; so are questions that an epoch's end has
-        found open. What cannot be planned now waits for the next look."""
+        found open. A question about a run that is no longer as it was reads as the run is. What cannot be planned now
+        waits for the next look."""
         for intent in self.books.intents.all(IntentKind.ROLL_BACK_AFTER_EPOCH):
             await self._quietly(self._begin(intent, on_call), intent.run)
         for approval in self.books.approvals.pending():
-            await self._quietly(self._ask_at_the_end(approval, on_call), approval.run)
+            await self._quietly(self._keep_up(approval, on_call), approval.run)
 
     async def _quietly(self, work: object, run: str) -> None:
         try:
@@ -99,7 +104,7 @@ class AfterEpoch:
             return
         over = view.attempt != intent.attempt or self.books.operations.open(view.run) or chosen is None
         if over or chosen is None:
-            self.books.intents.drop(intent.run, intent.kind)
+            self._drop(intent, view, chosen)
             return
         ended = _ended(view, intent.attempt)
         if view.state.active and (ended is None or (intent.epoch is not None and ended < intent.epoch)):
@@ -123,23 +128,56 @@ class AfterEpoch:
         if decision.operation is not None:
             self.start(decision.operation)
 
-    async def _ask_at_the_end(self, approval: Approval, on_call: frozenset[str]) -> None:
-        """A question that was asked during an epoch is asked anew once that has ended, for the run as it then is, and
-        waits no longer than it would have. Not soon after it was asked: epochs of minutes would bury the channel."""
-        plan = approval.plan
-        asked_in = plan.at_epoch
-        if self.world.clock.now() - approval.created_ts < self.questions.limits.reminder_s:
-            return
-        if not plan.was_active or asked_in is None or (approval.ended_epoch or 0) >= asked_in:
+    def _drop(self, intent: Intent, view: RunView, chosen: Approval | None) -> None:
+        """What was chosen for the end of the epoch no longer holds: the run has changed since."""
+        now, why = (
+            self.world.clock.now(),
+            f"The run has changed since: it is {view.state.value}, attempt {view.attempt}.",
+        )
+        with self.books.transactions.transaction():
+            self.books.audit.append(BOT, "rollback.plan_dropped", intent.run, {"outcome": why}, now)
+            self.books.intents.drop(intent.run, intent.kind)
+            if chosen is not None and chosen.state is ApprovalState.AFTER_EPOCH:
+                self.questions.void(chosen, now=now, reason=why)
+
+    async def _keep_up(self, approval: Approval, on_call: frozenset[str]) -> None:
+        """The question is about the run as it is. One that was asked during an epoch is asked anew once that has ended,
+        and waits no longer than it would have; soon after it was asked it is only edited: epochs of minutes would bury
+        the channel."""
+        if self.books.operations.open(approval.run) or not on_call:
             return
         view = await self.world.runs.refresh(approval.run)
-        ended = _ended(view, plan.attempt) if view is not None else None
-        if view is None or view.attempt != plan.attempt or not view.state.active or (ended or 0) < asked_in:
+        if view is None or view.state in _WAITING or view.state is RunState.UNKNOWN:
             return
-        if self.books.operations.open(view.run) or not on_call:
+        now, limits = self.world.clock.now(), self.questions.limits
+        ended = _ended(view, approval.plan.attempt)
+        if now - approval.created_ts >= limits.reminder_s and _at_an_end(approval, view, ended):
+            plan = await self._plan(view, approval)
+            self._ask(view, approval, plan, on_call, ended, expires_ts=approval.expires_ts)
+        elif _is_another(approval, view) or (
+            now - approval.plan.made_ts >= limits.question_renew_s and _is_late(approval, view, now)
+        ):
+            await self._renew(view, approval, on_call, ended)
+
+    async def _renew(self, view: RunView, approval: Approval, on_call: frozenset[str], ended: int | None) -> None:
+        now = self.world.clock.now()
+        try:
+            plan = await self._plan(view, approval)
+        except CommandError as error:
+            if view.state is not RunState.FINISHED:
+                raise
+            self.questions.void(approval, now=now, reason=f"{error.message[:1].upper()}{error.message[1:]}")
             return
-        plan = await self._plan(view, approval)
-        self._ask(view, approval, plan, on_call, ended, expires_ts=approval.expires_ts)
+        self.questions.renew(
+            approval,
+            plan,
+            on_call=sorted(on_call),
+            now=now,
+            changed=differences(*(replace(one.binding, **_ELSEWHERE) for one in (approval.plan, plan))),
+            keeps_votes=_same_goal(approval.plan, plan),
+            ended_epoch=ended,
+            criteria=self._criteria(view, ended),
+        )
 
     async def _plan(self, view: RunView, earlier: Approval) -> RollbackPlan:
         now = self.world.clock.now()
@@ -155,7 +193,6 @@ class AfterEpoch:
         *,
         expires_ts: float | None = None,
     ) -> Approval:
-        epoch = view.epoch(ended) if ended is not None else None
         changed = () if _same_goal(earlier.plan, plan) else differences(earlier.plan.binding, plan.binding)
         approval, _ = self.questions.ask(
             plan,
@@ -168,9 +205,14 @@ class AfterEpoch:
             why=earlier.why,
             ended_epoch=ended,
             expires_ts=expires_ts,
-            criteria=tuple(one.item for one in judge_epoch(view, epoch, self.report).judged) if epoch else (),
+            criteria=self._criteria(view, ended),
         )
         return approval
+
+    def _criteria(self, view: RunView, ended: int | None) -> tuple[Item, ...]:
+        """How the epoch that has ended met them."""
+        epoch = view.epoch(ended) if ended is not None else None
+        return tuple(one.item for one in judge_epoch(view, epoch, self.report).judged) if epoch else ()
 
 
 def _running(view: RunView) -> int | None:
@@ -183,6 +225,29 @@ def _running(view: RunView) -> int | None:
 def _ended(view: RunView, attempt: int) -> int | None:
     """The newest epoch that the attempt has finished."""
     return max((one.epoch for one in view.epochs.values() if one.attempt == attempt and one.finished), default=None)
+
+
+def _at_an_end(approval: Approval, view: RunView, ended: int | None) -> bool:
+    """Whether the epoch has ended that the run was in when the question was asked."""
+    plan, asked_in = approval.plan, approval.plan.at_epoch
+    if not plan.was_active or asked_in is None or (approval.ended_epoch or 0) >= asked_in:
+        return False
+    return view.attempt == plan.attempt and view.state.active and (ended or 0) >= asked_in
+
+
+def _is_another(approval: Approval, view: RunView) -> bool:
+    """Whether the run stopped, or went on, since the question was asked: another rule of what is recommended holds."""
+    return (view.attempt, view.state.goes_on) != (approval.plan.attempt, approval.plan.was_active)
+
+
+def _is_late(approval: Approval, view: RunView, now: float) -> bool:
+    """Whether what the question tells is of an earlier epoch, or for a time that is past."""
+    if not view.state.active:
+        return False
+    plan, running = approval.plan, _running(view)
+    told = (ts for option in plan.options for ts in (option.start_ts, option.end_ts))
+    later = (ts for ts in told if ts is not None and ts > plan.made_ts)
+    return (running is not None and running != plan.at_epoch) or any(ts <= now for ts in later)
 
 
 def _same_goal(then: RollbackPlan, now: RollbackPlan) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from trainmaster.bot.core.conversation.message import Item
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, DecisionOutcome, Vote, refusal
 from trainmaster.bot.core.decisions.audit import AuditEntry
-from trainmaster.bot.core.decisions.operation import Operation
+from trainmaster.bot.core.decisions.operation import BOT, Operation
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -101,6 +101,40 @@ class Approvals:
             self.audit.append(requester, "approval.asked", plan.run, _detail(approval), now)
             self._show(approval, on_call=on_call, changed=changed)
         return approval, True
+
+    def renew(
+        self,
+        old: Approval,
+        plan: RollbackPlan,
+        *,
+        on_call: Sequence[str],
+        now: float,
+        changed: Sequence[Difference] = (),
+        keeps_votes: bool = False,
+        ended_epoch: int | None = None,
+        criteria: tuple[Item, ...] = (),
+    ) -> None:
+        """The pending question is put for the run as it is, in the same message and with nobody called. It is another
+        question all the same: a click on what was shown before decides nothing, and a yes to it counts only when the
+        rollback goes to the same place with the same settings (``keeps_votes``).
+
+        Raises:
+            StoreError: it could not be recorded; the old one waits on.
+        """
+        replaced = replace(old, state=ApprovalState.VOID, closed_ts=now, reason="A newer question replaced it.")
+        renewed = replace(old, id=self.make_id(), plan=plan, votes=(), card_of=old.card_of or old.id)
+        if old.ended_epoch is not None and ended_epoch is not None:
+            renewed = replace(renewed, ended_epoch=ended_epoch, criteria=criteria)
+        with self.transactions.transaction():
+            if not self.store.update(replaced, expected=ApprovalState.PENDING):
+                return
+            if not self.store.create(renewed):
+                raise StoreError("approval-id", f"approval {renewed.id} exists already.", "ask again")
+            votes = old.votes if keeps_votes else ()
+            for vote in votes:
+                self.store.vote(renewed.id, vote)
+            self.audit.append(BOT, "approval.renewed", plan.run, {**_detail(renewed), "replaces": old.id}, now)
+            self._show(replace(renewed, votes=votes), on_call=on_call, changed=changed)
 
     async def ask_people(
         self,

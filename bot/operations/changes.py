@@ -9,11 +9,12 @@ from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonSt
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import DecisionOutcome
 from trainmaster.bot.core.decisions.change import Proposal
-from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation, OperationKind, Step
+from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind, Step
 from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide
 from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import messages
@@ -23,11 +24,14 @@ from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
+from trainmaster.bot.operations.ports import IntentStore
 from trainmaster.bot.operations.runner import OperationTasks
 
 PREFIX = "change-"
 """How the id of such a question begins; those of rollbacks are hexadecimal."""
 _COST = "It stops after the running batch, saves, and goes on from there with the change: it costs a start."
+_NOT_KNOWN_YET = frozenset({RunState.PENDING, RunState.SUSPENDED, RunState.UNKNOWN})
+"""A cluster may go on with it by itself; or nobody can tell."""
 SETTINGS = "settings"
 """The note of the operation that holds them."""
 
@@ -117,13 +121,27 @@ class Changes:
             raise CommandError("watched-only", f"{asked.name} is watched only: {why}. Your yes was not counted.")
         return self._count(asked, view, order.user, on_call, now)
 
-    def tend(self, on_call: Sequence[str], now: float) -> None:
-        """Questions past their time are closed, those that wait are brought to mind as those of rollbacks are."""
+    async def tend(self, on_call: Sequence[str], now: float) -> None:
+        """Questions past their time are closed, and those about a run that has changed since; those that wait are
+        brought to mind as those of rollbacks are."""
         for asked in self._all():
             if now >= asked.expires_ts:
                 self._close(asked, "expired: nobody decided. Nothing was done")
+            elif why := await self._changed_since(asked):
+                with self.books.transactions.transaction():
+                    self.books.audit.append(BOT, "change.void", asked.run, {"approval": asked.id, "outcome": why}, now)
+                    self._close(asked, f"void: {why[:1].lower()}" + why[1:].rstrip("."))
             else:
                 self._remind(asked, on_call, now)
+
+    async def _changed_since(self, asked: Proposal) -> str:
+        """What makes the question void, in a sentence; empty while the run is the one that it was asked about."""
+        view = None if self.books.operations.open(asked.run) else await self.world.runs.refresh(asked.run)
+        if view is None or view.record is None or view.state in _NOT_KNOWN_YET:
+            return ""
+        if (view.attempt, _process(view)) != (asked.attempt, asked.process):
+            return f"The run has changed since: attempt {view.attempt} began."
+        return "" if view.state.active else f"The run has changed since: it is {view.state.value}."
 
     def _remind(self, asked: Proposal, on_call: Sequence[str], now: float) -> None:
         due = reminder_due(
@@ -210,8 +228,7 @@ class Changes:
         return replace(made, step=Step.STOP, decided_by=asked.votes, notes=((SETTINGS, asked.words),))
 
     def _all(self) -> tuple[Proposal, ...]:
-        found = (Proposal.parse(intent.why) for intent in self.books.intents.all(IntentKind.CHANGE))
-        return tuple(one for one in found if one is not None)
+        return open_changes(self.books.intents)
 
     def _of(self, run: str) -> Proposal | None:
         intent = self.books.intents.get(run, IntentKind.CHANGE)
@@ -255,6 +272,12 @@ class Changes:
 def _on_epochs(asked: Proposal) -> str:
     more = any(one.key == "epochs" for one in asked.changes)
     return "The rate falls along the new number of epochs from then on." if more else ""
+
+
+def open_changes(intents: IntentStore) -> tuple[Proposal, ...]:
+    """The questions about other settings that wait for an answer, of every run."""
+    found = (Proposal.parse(intent.why) for intent in intents.all(IntentKind.CHANGE))
+    return tuple(one for one in found if one is not None)
 
 
 def _process(view: RunView) -> str:

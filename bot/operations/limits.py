@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 from trainmaster.bot.core.decisions.going_on import AutoResume
 from trainmaster.bot.core.run.storm import StormLimits
 from trainmaster.bot.core.setting import Setting
+
+RENEW_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,9 @@ class OperationLimits:
     """In the thread; the one after them goes to the channel, and then it is quiet until the question expires."""
     escalate_to: tuple[str, ...] = ()
     """People and groups that the last reminder mentions beside the people on call."""
+    question_renew_s: float = RENEW_S
+    """A question that waits is put for the run as it is after each epoch, at most so often: a plan costs seconds, and
+    an edit calls nobody."""
     propose_on_storm: Annotated[bool, Setting("true or false")] = True
     """Whether the bot asks for a rollback by itself when a run is past saving."""
     storm_ttl_s: Annotated[float, Setting("s", ge=30, le=604_800, name="storm_approval_ttl_s")] = 43_200.0

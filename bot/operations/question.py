@@ -14,6 +14,7 @@ from trainmaster.bot.core.decisions.choices import timeline
 from trainmaster.bot.core.decisions.plan import Difference, Incident, Keeper, Option, OptionName, RollbackPlan
 from trainmaster.bot.core.decisions.recommendation import recommend
 from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.operations.limits import RENEW_S
 
 
 def dry_plan(plan: RollbackPlan) -> Message:
@@ -175,7 +176,7 @@ def _choices(plan: RollbackPlan, *, why: str) -> tuple[Item, ...]:
         Item(
             mark=Mark.RUNNING if option.name is advised else Mark.WAITING,
             text=_LABELS[option.name],
-            detail=_option(option),
+            detail=_option(option, plan.made_ts),
         )
         for option in plan.options
     )
@@ -187,11 +188,16 @@ def _both_ways(plan: RollbackPlan) -> tuple[tuple[str, str], ...]:
     return tuple((option.name.value, timeline(option)) for option in ways)
 
 
-def _option(option: Option) -> str:
-    waits = option.name is OptionName.AFTER_EPOCH
-    start = f"starts {moment(option.start_ts)}" if option.start_ts and waits else ""
+def _option(option: Option, made_ts: float) -> str:
+    """What comes before the question is put for the run as it then is has no time of day: it would be past by then."""
+    waits, soon_ts = option.name is OptionName.AFTER_EPOCH, made_ts + RENEW_S
+    start = ""
+    if option.start_ts and waits:
+        start = f"starts {moment(option.start_ts)}" if option.start_ts >= soon_ts else "starts within minutes"
     lost = f"gives up {duration(option.lost_s)}" if option.lost_s and waits else ""
-    end = f"run ends {moment(option.end_ts)}" if option.end_ts else "end of the run not known yet"
+    end = "end of the run not known yet"
+    if option.end_ts:
+        end = f"run ends {moment(option.end_ts)}" if option.end_ts >= soon_ts else "run ends within minutes"
     return ", ".join(part for part in (start, lost, end) if part)
 
 

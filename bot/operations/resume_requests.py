@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.gate import GateFact, closed
 from trainmaster.bot.core.decisions.going_on import BATCH
-from trainmaster.bot.core.decisions.operation import OperationKind
+from trainmaster.bot.core.decisions.operation import IntentKind, OperationKind
 from trainmaster.bot.core.decisions.order import ResumeRun
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
@@ -18,6 +19,7 @@ from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planned_resume import due_of, take_back
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.records import refuse_if_running
 from trainmaster.bot.operations.runner import OperationTasks
@@ -36,7 +38,7 @@ class Resumes:
     make_id: Callable[[], str]
 
     async def begin(self, view: RunView, order: ResumeRun) -> Reply:
-        """The trainer is being started where it stopped.
+        """The trainer is being started where it stopped. A resume that was planned for later is taken back.
 
         Raises:
             CommandError: it is still at work, has finished, or has had another attempt since.
@@ -79,6 +81,7 @@ class Resumes:
         }
         with self.books.transactions.transaction():
             self.books.audit.append(order.user, "resume.begin", view.run, detail, self.world.clock.now())
+            overtaken = self._overtake(view, order.user)
             if not self.books.operations.create(operation):
                 raise CommandError("busy", f"another operation is under way on {view.name}.", "/train status")
             self.books.outbox.put(operation.card, messages.progress(operation), channel=order.channel)
@@ -87,7 +90,15 @@ class Resumes:
                 told = gate_message(view, against, title=f"{view.name} is started anyway" if against else "")
                 self.books.outbox.put(key, replace(told, buttons=()), channel=order.channel)
         self.runner.start(operation)
-        return Reply(message=Message(title=f"Resuming {view.name}", tone=Tone.PROGRESS), private=True)
+        return Reply(message=Message(title=f"Resuming {view.name}", tone=Tone.PROGRESS, body=overtaken), private=True)
+
+    def _overtake(self, view: RunView, user: str) -> tuple[str, ...]:
+        """What was planned for later is taken back; a sentence that says so."""
+        planned, now = self.books.intents.get(view.run, IntentKind.RESUME_AT), self.world.clock.now()
+        if planned is None or due_of(planned) <= now:  # due: this is it
+            return ()
+        take_back(self.books, planned, view.name, f"{person(user)} resumed it before.", by=user, now=now)
+        return (f"The resume that was planned for {moment(due_of(planned))} is taken back.",)
 
     def _not_now(self, view: RunView, order: ResumeRun, against: tuple[GateFact, ...]) -> Reply:
         """What stands against the start is in the channel, with the button that starts all the same."""

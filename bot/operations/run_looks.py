@@ -19,6 +19,7 @@ from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.needs_human import needs_human_findings
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.planning import Planner
+from trainmaster.bot.operations.stop_offers import StopOffers
 from trainmaster.bot.operations.storms import Storms
 from trainmaster.bot.ports import Chat, Clock
 
@@ -69,6 +70,7 @@ class RunLooks:
             make_id=self.make_id,
         )
         self.deaths = Deaths(books=books, clock=self.clock, limits=self.limits.going_on, silenced=self.silenced)
+        self.stop_offers = StopOffers(books=books)
         self.storms = Storms(
             planner=self.planner,
             clock=self.clock,
@@ -92,13 +94,14 @@ class RunLooks:
         return needs_human_findings(self.books.operations.history(view.run, limit=1), view)
 
     def told(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
-        """As :meth:`trainmaster.bot.operations.deaths.Deaths.told` says of it."""
-        return self.deaths.told(view, findings)
+        """As :meth:`trainmaster.bot.operations.deaths.Deaths.told` says of it; and a stop offers a resume once."""
+        return self.stop_offers.offered_once(view, self.deaths.told(view, findings))
 
     def notice(self, view: RunView) -> None:
-        """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it; and it is remembered that the run was
-        at work."""
+        """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it; it is remembered that the run was
+        at work, and what its stops offered is over."""
         self.storms.notice(view)
+        self.stop_offers.notice(view)
         self.deaths.notice(view)
 
     def concerned(self) -> frozenset[str]:

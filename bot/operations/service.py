@@ -261,6 +261,8 @@ class Operations:
         view = await self._view(order.run)
         self._refuse_if_busy(view)
         reply = await self._resumes.begin(view, order)
+        if self.open(view.run) is not None:
+            self.withdraw(view.run, f"{person(order.user)} resumed the run.")
         self.notify()
         return reply
 
@@ -307,7 +309,7 @@ class Operations:
         await self._stops.tend()
         await self._timers.tend()
         if self.books.intents.all(IntentKind.CHANGE):
-            self._changes.tend(sorted(await self._on_call.or_seen()), now)
+            await self._changes.tend(sorted(await self._on_call.or_seen()), now)
         await self.go_on()
         await self.recover()
         self.notify()
@@ -350,18 +352,11 @@ class Operations:
         found = self.books.approvals.pending(run)
         return found[0] if found else None
 
-    def planned(self, run: str) -> tuple[str, ...]:
-        """What is planned for the run and under way on it, a sentence each, what is under way first."""
-        intents = self.books.intents
-        told = planned_text(
-            operation=self.open(run),
-            question=self.pending(run),
-            resume=intents.get(run, IntentKind.RESUME_AT),
-            back=intents.get(run, IntentKind.ROLL_BACK_AFTER_EPOCH),
-            stop=intents.get(run, IntentKind.STOP_AFTER_EPOCH),
-        )
-        change = self._changes.planned(run)
-        return (*told, change) if change else told
+    def planned(self, run: str, view: RunView | None = None) -> tuple[str, ...]:
+        """What is planned for the run and under way on it, a sentence each, what is under way first; nothing that no
+        longer holds. ``view`` is the run as it is, where the newest look is not known to others yet."""
+        now, change = self.world.clock.now(), self._changes.planned(run)
+        return planned_text(self.books, run, view or self.world.runs.find(run), now=now, change_text=change)
 
     def run_of(self, key: str) -> str | None:
         """The run that the message with this key is about, if it is one of ours."""

@@ -7,53 +7,22 @@ from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.bot.core.decisions.operation import Intent, IntentKind
+from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeRun
+from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.operation_context import World
+from trainmaster.bot.operations.planned_resume import due_of, intent_to_resume, take_back
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.resume_requests import Resumes
 from trainmaster.bot.operations.stop_requests import Stops
 
 _LOG = logging.getLogger(__name__)
 
-MAX_AHEAD_S = 30 * 86_400.0
-"""What is further away than a month is a slip of the pen."""
-
-
-def intent_to_resume(
-    view: RunView, user: str, due_ts: float, now: float, *, channel: str | None, thread_of: str | None
-) -> Intent:
-    """The run shall be resumed at ``due_ts``; ``why`` of the intent is that time.
-
-    Raises:
-        CommandError: the time is past, or too far away.
-    """
-    if not now < due_ts <= now + MAX_AHEAD_S:
-        raise CommandError(
-            "no-such-time", f"{moment(due_ts)} is not within the next 30 days.", "resume at 22:00, or resume in 2h"
-        )
-    return Intent(
-        run=view.run,
-        kind=IntentKind.RESUME_AT,
-        attempt=view.attempt,
-        epoch=None,
-        user=user,
-        why=f"{due_ts:.0f}",
-        channel=channel,
-        thread_of=thread_of,
-        ts=now,
-    )
-
-
-def due_of(intent: Intent) -> float:
-    """When the run is to be resumed."""
-    try:
-        return float(intent.why)
-    except ValueError:
-        return 0.0
+SETTLES_S = 60.0
+"""A run that was just stopped may still look as if it were at work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +58,8 @@ class Timers:
         )
 
     async def pause(self, view: RunView, order: PauseRun, stops: Stops) -> Reply:
-        """As a stop; the resume at its end is planned in the same moment.
+        """As a stop; the resume at its end is planned in the same moment. What is answered stays true: how the stop
+        goes is told by its own message.
 
         Raises:
             CommandError: there is no such time, or its process lives elsewhere.
@@ -99,15 +69,42 @@ class Timers:
         if until is not None:
             then = intent_to_resume(view, order.user, until, now, channel=channel, thread_of=thread_of)
         reply = await stops.now(view, order.user, channel=channel, thread_of=thread_of, then=then)
-        planned = "/train resume goes on." if until is None else f"It will be resumed {moment(until)}."
-        return replace(reply, message=replace(reply.message, body=(*reply.message.body, planned)), private=False)
+        planned = self.books.intents.get(view.run, IntentKind.RESUME_AT) if then is not None else None
+        if until is not None and planned is not None:
+            title, plan = (
+                f"{view.name}: a pause until {moment(until)} was asked for",
+                f"Asked for by {person(order.user)}.",
+            )
+            plan = f"It will be resumed {moment(until)}. {plan}"
+        else:
+            title, plan = f"{view.name}: a pause was asked for", "/train resume goes on."
+        message = replace(reply.message, title=title, tone=Tone.NEUTRAL, body=(*reply.message.body, plan))
+        return replace(reply, message=message, private=False)
 
     async def tend(self) -> None:
-        """What is due is resumed; what a person did to the run meanwhile comes first, and is told."""
+        """What is due is resumed; what a person did to the run meanwhile comes first, and is told at once."""
         now = self.world.clock.now()
         for intent in self.books.intents.all(IntentKind.RESUME_AT):
-            if due_of(intent) <= now and not self.books.operations.open(intent.run):
+            if self.books.operations.open(intent.run):
+                continue
+            if due_of(intent) <= now:
                 await self._resume(intent)
+            else:
+                await self._take_back_if_overtaken(intent, now)
+
+    async def _take_back_if_overtaken(self, intent: Intent, now: float) -> None:
+        view = await self.world.runs.refresh(intent.run)
+        if view is None:
+            return
+        if view.attempt != intent.attempt:
+            why = f"It went on already, in attempt {view.attempt}."
+        elif view.state is RunState.FINISHED:
+            why = "It has finished."
+        elif view.state.goes_on and now - intent.ts >= SETTLES_S:
+            why = f"It is {view.state.value}."
+        else:
+            return
+        take_back(self.books, intent, view.name, why, by=BOT, now=now)
 
     async def _resume(self, intent: Intent) -> None:
         view = await self.world.runs.refresh(intent.run)

@@ -77,6 +77,8 @@ class Approval:
     ended_epoch: int | None = None
     """The epoch at whose end it was asked anew: then it is a decision point, with ``criteria`` as they were met."""
     criteria: tuple[Item, ...] = ()
+    card_of: str = ""
+    """The question in whose message this one stands, for the run as it was later; empty when it has one of its own."""
 
     @property
     def run(self) -> str:
@@ -86,7 +88,7 @@ class Approval:
     @property
     def card(self) -> str:
         """The key of its message."""
-        return f"approval/{self.id}"
+        return f"approval/{self.card_of or self.id}"
 
 
 def refusal(

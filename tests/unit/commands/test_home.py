@@ -16,6 +16,7 @@ from trainmaster.bot.core.check_name import CheckName, ForeignCheck
 from trainmaster.bot.core.conversation.message import Message, Tone
 from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.bot.core.conversation.standing import Standing
+from trainmaster.bot.core.decisions.change import Change, Proposal
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import ChatError, CommandError
 from trainmaster.bot.reading.run_files import RunReader
@@ -65,6 +66,38 @@ async def test_what_nobody_has_waits_for_people_on_call_and_for_nobody_else(view
     assert theirs[0].title == "Nothing waits for you"
     here.alerts.alerts = [replace(nonfinite_alert(), acked_by=BEN)]
     assert (await home(ANNA, here.context))[0].title == "Nothing waits for you"
+
+
+async def test_every_open_question_waits_and_a_planned_resume_is_told(view: RunView) -> None:
+    here = world(view)
+    asked = Proposal(
+        id="change-1",
+        run=view.run,
+        name=view.name,
+        attempt=1,
+        process="",
+        changes=(Change(key="epochs", before="100", after="150"),),
+        requester=BEN,
+        channel=None,
+        thread_of=None,
+        created_ts=START_TS,
+        expires_ts=START_TS + 3600,
+    )
+    here.alerts.alerts = [nonfinite_alert()]
+    plans = ("Planned: it will be resumed at ten.", "Open question: epochs 100 → 150, asked for by Ben.")
+    context = replace(
+        here.context,
+        proposals=lambda: (asked,),
+        concerned=lambda: frozenset({view.run}),
+        planned=lambda _: plans,
+    )
+    parts = await home(ANNA, context)
+    assert parts[0].title == "2 things wait for you"
+    assert parts[0].items[0].text == f"{view.name}: go on with epochs 100 → 150?"
+    assert "planned: it will be resumed at ten" in text(parts)
+    assert "Open question" not in text(parts)
+    voted = replace(context, proposals=lambda: (replace(asked, votes=(ANNA,)),))
+    assert (await home(ANNA, voted))[0].title == "1 thing waits for you"
 
 
 async def test_nothing_waits_for_a_guest_whom_somebody_put_on_the_list(view: RunView) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
+from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.decisions.approval import ApprovalState
-from trainmaster.bot.core.decisions.operation import IntentKind, OperationState
-from trainmaster.bot.core.decisions.order import ContinueRun, Decide, RollBackAfterEpoch
+from trainmaster.bot.core.decisions.operation import BOT, IntentKind, OperationState
+from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ResumeRun, RollBackAfterEpoch
 from trainmaster.bot.errors import CommandError
 
 CHANNEL = "C0TRAIN"
@@ -154,3 +155,96 @@ async def test_open_question_is_put_anew_at_the_end_of_the_epoch_with_both_ways_
     assert any(line.startswith("Recommended: ") for line in card.body)
     await look(world)
     assert world.operations.pending(RUN).id == again.id  # type: ignore[union-attr]
+
+
+async def test_question_is_kept_up_to_date_in_its_own_message_and_calls_nobody(world: PaperWorld) -> None:
+    approval = await world.ask()
+    keys = set(world.outbox.versions)
+    world.runs.epoch = 6
+    world.clock.ts += world.limits.question_renew_s - 1
+    await look(world)
+    assert world.operations.pending(RUN).id == approval  # type: ignore[union-attr]  # too soon
+    world.clock.ts += 1
+    await look(world)
+    again = world.operations.pending(RUN)
+    assert again is not None
+    assert (again.id != approval, again.card, again.plan.at_epoch) == (True, f"approval/{approval}", 6)
+    assert set(world.outbox.versions) == keys
+    card = world.outbox.last(again.card)
+    assert "(epochs 4 to 6)" in card.body[1]
+    assert not any(line.startswith("Changed since") for line in card.body)
+    assert {one.value for one in card.buttons if one.action is ActionId.APPROVE} == {again.id}
+    assert (again.created_ts, again.expires_ts) == (world.clock.ts - world.limits.question_renew_s, again.expires_ts)
+    reply = await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
+    assert reply.message.title.startswith("This question is void")
+    assert world.operations.open(RUN) is None
+    assert await world.approve(again.id) == "Approved. The rollback has begun."
+
+
+async def test_yes_counts_on_when_only_the_epoch_is_another(world: PaperWorld) -> None:
+    world.with_limits(approvals_required=2, allow_self_approval=True)
+    approval = await world.ask()
+    await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
+    world.runs.epoch = 6
+    world.clock.ts += world.limits.question_renew_s
+    await look(world)
+    again = world.operations.pending(RUN)
+    assert again is not None
+    assert [vote.user for vote in again.votes] == [BOB]
+    assert await world.approve(again.id, ALICE) == "Approved. The rollback has begun."
+
+
+async def test_question_about_a_run_that_stopped_is_put_for_the_stopped_run_at_once(world: PaperWorld) -> None:
+    approval = await world.ask()
+    world.driver.kill(4000)
+    world.run.stopped()
+    await look(world)
+    again = world.operations.pending(RUN)
+    assert again is not None
+    assert again.card == f"approval/{approval}"
+    card = world.outbox.last(again.card)
+    assert "Recommended: roll back now, as nothing trains until somebody decides." in card.body
+    labels = [button.label for button in card.buttons]
+    assert "At the epoch's end" not in labels
+    assert "Leave it as it is" in labels
+    assert not any("At the epoch" in item.text for item in card.items)
+    await look(world)
+    assert world.operations.pending(RUN).id == again.id  # type: ignore[union-attr]
+
+
+async def test_question_is_void_when_somebody_resumes_the_run(world: PaperWorld) -> None:
+    approval = await world.ask()
+    world.driver.kill(4000)
+    world.run.stopped()
+    await world.operations.perform(ResumeRun(run=RUN, user=BOB))
+    await world.operations.settle()
+    assert world.operations.pending(RUN) is None
+    card = world.outbox.last(f"approval/{approval}")
+    assert (card.buttons, "resumed the run" in card.body[0]) == ((), True)
+
+
+async def test_choice_for_the_end_of_the_epoch_is_void_once_another_attempt_began(world: PaperWorld) -> None:
+    approval = await world.ask()
+    await choose(world, approval)
+    world.run.write_record(world.driver.spawn(), attempt=2, level="standard", state="running")
+    assert world.operations.planned(RUN) == ()
+    await look(world)
+    assert world.intents.all(IntentKind.ROLL_BACK_AFTER_EPOCH) == ()
+    assert (BOT, "rollback.plan_dropped") in world.audit.entries
+    assert world.outbox.last(f"approval/{approval}").title == "digits: rollback to epoch 3 is void"
+
+
+async def test_decision_point_that_is_edited_tells_of_the_epoch_that_ended_last(world: PaperWorld) -> None:
+    await world.ask()
+    world.runs.epoch = 6
+    world.clock.ts += world.limits.reminder_s
+    await look(world)
+    asked = world.operations.pending(RUN)
+    assert asked is not None
+    world.runs.epoch = 7
+    world.clock.ts += world.limits.question_renew_s
+    await look(world)
+    again = world.operations.pending(RUN)
+    assert again is not None
+    assert (again.id != asked.id, again.card) == (True, asked.card)
+    assert world.outbox.last(again.card).title.startswith("digits: epoch 6 has ended, decide now")

@@ -6,10 +6,12 @@ import pytest
 
 from tests.unit.bot.operations.paper import BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.decisions.operation import IntentKind
+from trainmaster.bot.core.conversation.message import Tone
+from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.decisions.operation import BOT, IntentKind
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater, ResumeRun, StopNow
 from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.timers import SETTLES_S
 
 HOUR_S = 3600.0
 
@@ -65,14 +67,43 @@ async def test_stop_now_takes_it_back(world: PaperWorld) -> None:
     assert world.launches() == []
 
 
-async def test_a_run_that_somebody_resumed_before_is_left_alone_and_that_is_told(world: PaperWorld) -> None:
+async def test_a_resume_before_its_time_takes_the_planned_one_back_which_is_told_and_on_record(
+    world: PaperWorld,
+) -> None:
     await pause(world)
-    await world.operations.perform(ResumeRun(run=RUN, user=BOB))
+    reply = await world.operations.perform(ResumeRun(run=RUN, user=BOB))
+    assert "is taken back" in reply.message.body[0]
     await world.operations.settle()
+    assert world.intents.all(IntentKind.RESUME_AT) == ()
+    assert world.operations.planned(RUN) == ()
+    (key,) = [key for key in world.outbox.versions if "/resume_at/" in key]
+    assert "is taken back" in world.outbox.last(key).title
+    assert world.outbox.last(key).body[0] == f"{person(BOB)} resumed it before."
+    assert (BOB, "resume.plan_dropped") in world.audit.entries
     await pass_s(world, HOUR_S + 1)
     assert len(world.launches()) == 1
+
+
+@pytest.mark.parametrize("how", ["went on by hand", "does not stop"])
+async def test_a_run_that_is_at_work_before_its_time_is_not_said_to_be_resumed(world: PaperWorld, how: str) -> None:
+    await pause(world)
+    attempt = 2 if how == "went on by hand" else 1
+    world.run.write_record(world.driver.spawn(), attempt=attempt, level="standard", state="running")
+    assert not any("will be resumed" in line for line in world.operations.planned(RUN))
+    await pass_s(world, SETTLES_S)
+    assert world.intents.all(IntentKind.RESUME_AT) == ()
     (key,) = [key for key in world.outbox.versions if "/resume_at/" in key]
-    assert "was not resumed as planned" in world.outbox.last(key).title
+    assert "is taken back" in world.outbox.last(key).title
+    assert (BOT, "resume.plan_dropped") in world.audit.entries
+    await pass_s(world, HOUR_S + 1)
+    assert world.launches() == []
+
+
+async def test_what_is_answered_to_a_pause_stays_true_when_it_is_over(world: PaperWorld) -> None:
+    until_ts = world.clock.now() + HOUR_S
+    reply = await world.operations.perform(PauseRun(run=RUN, user=BOB, until_ts=until_ts))
+    assert reply.message.title == f"digits: a pause until {moment(until_ts)} was asked for"
+    assert reply.message.tone is Tone.NEUTRAL
 
 
 async def test_a_stopped_run_is_resumed_later_and_a_newer_time_replaces_an_older(world: PaperWorld) -> None:
