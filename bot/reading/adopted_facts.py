@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,11 @@ def epoch_finished_data(placed: PlacedRow, frame: TrainFrame | None, *, bad: boo
     row, batches = placed.row, frame.batches if frame else None
     figures = {f"metrics/{name}": value for name, value in row.named("metrics/").items()}
     figures |= {f"val/{name}": value for name, value in row.named("val/").items()}
+    # Of the other columns (learning rates, times, whatever a callback added) only a ruin counts.
+    figures |= {
+        name: value for name, value in row.values.items() if not name.startswith("train/") and not math.isfinite(value)
+    }
+    lr = row.values.get("lr/pg0")
     return {
         "epoch": placed.epoch,
         "epochs": frame.epochs if frame else None,
@@ -68,7 +74,7 @@ def epoch_finished_data(placed: PlacedRow, frame: TrainFrame | None, *, bad: boo
         "validated": bool(row.named("metrics/")),
         "nonfinite": 1 if bad else 0,
         "seconds": placed.seconds,
-        "lr": row.values.get("lr/pg0"),
+        "lr": lr if lr is not None and math.isfinite(lr) else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +85,17 @@ class EpochRows:
 
 def seconds_of(results: Results) -> list[float | None]:
     """How long the epoch of each row took. The column ``time`` (8.3 on) counts from the start of the process; a resume
-    starts it anew."""
+    starts it anew. None where it is not finite, and for the row behind that."""
     seconds: list[float | None] = []
-    before = 0.0
+    before: float | None = 0.0
     for row in results.rows:
         now = row.values.get("time")
-        seconds.append(None if now is None else (now - before if now > before else now))
-        before = before if now is None else now
+        if now is None or not math.isfinite(now):
+            seconds.append(None)
+            before = before if now is None else None
+            continue
+        seconds.append(None if before is None else (now - before if now > before else now))
+        before = now
     return seconds
 
 

@@ -1,17 +1,22 @@
 """Ultralytics' ``results.csv`` -> rows by epoch.
 
 Two layouts: padded columns without a time (8.0 to 8.2, YOLOv5) and plain ones with it (8.3 on). A resume appends, so
-epochs may repeat; a crash can tear the last line; a non-finite number stands as ``nan`` or ``inf``. YOLOv5's names of
-columns are put as Ultralytics has them.
+epochs may repeat; a crash can tear the last line; a non-finite number stands as ``nan`` or ``inf``, or as the C library
+of Windows writes it. YOLOv5's names of columns are put as Ultralytics has them. A spreadsheet that saved the file may
+have changed its encoding, the separator and the decimal point, and quoted the cells.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
+import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from trainmaster.bot.reading.plain_files import open_plain
 
@@ -64,15 +69,18 @@ EMPTY = Results(columns=(), rows=(), torn=False)
 
 def parse_results(data: bytes) -> Results:
     """The rows of ``data``. What is no row (damage, a repeated header) is passed over; nothing raises."""
-    text = data.decode("utf-8", "replace")
+    text = data.decode(_encoding_of(data), "replace").removeprefix("\ufeff")
     lines = text.split("\n")
     torn = bool(lines and lines[-1].strip())
     columns: tuple[str, ...] = ()
+    separator = ","
     yolov5 = False
     rows: list[ResultsRow] = []
     for line in lines[:-1]:
-        cells = [cell.strip() for cell in line.split(",")]
-        if cells[0].lower() == "epoch":
+        if begun := _HEAD.match(line):
+            separator = begun[1]
+        cells = _cells(line, separator)
+        if begun:
             named = tuple(cell for cell in cells if cell)
             columns = tuple(_as_ultralytics(name) for name in named)
             yolov5 = columns != named
@@ -112,8 +120,33 @@ def _as_ultralytics(name: str) -> str:
     return f"lr/pg{rate[1]}" if rate else name
 
 
+_HEAD: Final = re.compile(r"""\s*["']?epoch["']?\s*([,;\t])""", re.IGNORECASE)
+_UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_NAN: Final = re.compile(r"[-+]?(?:nan\(\w*\)|1\.#(?:IND|QNAN|SNAN|NAN)\d*)", re.IGNORECASE)
+_INFINITE: Final = re.compile(r"([-+]?)1\.#INF\d*", re.IGNORECASE)
+
+
+def _encoding_of(data: bytes) -> str:
+    """A file without a mark is UTF-16 where every other byte of its beginning is zero."""
+    if data[:2] in _UTF16:
+        return _UTF16[data[:2]]
+    if data[:1] != b"\0" and data[1:8:2] == b"\0\0\0\0":
+        return "utf-16-le"
+    return "utf-16-be" if data[0:8:2] == b"\0\0\0\0" else "utf-8"
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    cells = line.split(separator)
+    if '"' in line:
+        try:
+            cells = next(csv.reader([line.strip()], delimiter=separator, skipinitialspace=True), cells)
+        except csv.Error:
+            return cells
+    return [cell.strip(" \t\r'") for cell in cells]
+
+
 def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
-    if cells[-1] == "":
+    if len(cells) == len(columns) + 1 and cells[-1] == "":  # YOLOv5 ends each row with a separator
         cells = cells[:-1]
     if not columns or len(cells) != len(columns):
         return None
@@ -130,4 +163,10 @@ def _number(cell: str) -> float | None:
     try:
         return float(cell)
     except ValueError:
-        return None
+        pass
+    if _NAN.fullmatch(cell):
+        return math.nan
+    if infinite := _INFINITE.fullmatch(cell):
+        return -math.inf if infinite[1] == "-" else math.inf
+    # A spreadsheet of many countries has a decimal comma; the separator is another character then, or it is quoted.
+    return _number(cell.replace(",", ".")) if cell.count(",") == 1 else None

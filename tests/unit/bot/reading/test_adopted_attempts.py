@@ -289,3 +289,23 @@ def test_an_error_that_training_outlives_is_no_end(folder: Folder) -> None:
     folder.write(frame(3, 7) + frame(3, 8) + "\r")
     view = folder.look()
     assert (view.attempt, view.state) == (1, RunState.UNKNOWN)
+
+
+ALL_COLUMNS = ("epoch", "time", "train/box_loss", "metrics/mAP50(B)", "val/box_loss", "lr/pg0", "lr/pg1", "my/figure")
+
+
+@pytest.mark.parametrize("spoilt", ALL_COLUMNS[1:])
+def test_nan_in_any_column_is_told(folder: Folder, spoilt: str) -> None:
+    folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 10) + "\n" + HEADER + frame(3, 10) + "\n")
+    good = "".join(f"{epoch},{60 * epoch},1.5,0.4,0.9,0.01,0.01,1\n" for epoch in (1, 2, 3)).splitlines()
+    cells = good[1].split(",")
+    cells[ALL_COLUMNS.index(spoilt)] = "nan"
+    (folder.directory / "results.csv").write_text(
+        "\n".join([",".join(ALL_COLUMNS), good[0], ",".join(cells), good[2], ""])
+    )
+    view = folder.look()
+    assert nan_keys(view) == ["attempt1/epoch2/figures"]
+    assert view.epochs[1, 2].nonfinite_columns == (spoilt,)
+    unknown = (None, None) if spoilt == "time" else (60.0, 60.0)
+    assert (view.epochs[1, 2].seconds, view.epochs[1, 3].seconds) == unknown
+    assert view.epochs[1, 2].lr == (None if spoilt == "lr/pg0" else 0.01)

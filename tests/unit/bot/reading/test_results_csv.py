@@ -33,7 +33,17 @@ def test_padded_rows_are_read_by_column(end: str) -> None:
     assert parse_results((PADDED + row).encode()).rows[0].values["train/box_loss"] == 1.25
 
 
-@pytest.mark.parametrize(("cell", "holds"), [("nan", math.isnan), ("inf", math.isinf), ("-inf", math.isinf)])
+@pytest.mark.parametrize(
+    ("cell", "holds"),
+    [
+        *(
+            (cell, math.isnan)
+            for cell in ("nan", "NaN", "NAN", "-nan", "nan(ind)", "-nan(ind)", "-NaN(IND)", "nan(snan)")
+        ),
+        *((cell, math.isnan) for cell in ("1.#IND", "-1.#IND00", "-1.#QNAN", "1.#QNAN0", '"nan"')),
+        *((cell, math.isinf) for cell in ("inf", "-inf", "Infinity", "1.#INF", "-1.#INF00")),
+    ],
+)
 def test_numbers_that_are_not_finite_are_kept(cell: str, holds) -> None:
     assert holds(parse_results((PLAIN + plain(1, cell)).encode()).rows[0].values["train/box_loss"])
 
@@ -54,6 +64,42 @@ def test_a_torn_last_line_is_left_out(end: str, torn: bool) -> None:
     assert ([row.epoch for row in results.rows], results.torn) == ([1, 2], torn)
 
 
+def test_a_row_whose_last_cell_is_empty_is_whole() -> None:
+    results = parse_results((PLAIN + "1,10.5,nan,0.5,0.9,\n" + "2,21,1.25,0.5,,0.01\n" + "3,31.5,1.2,\n").encode())
+    assert ([row.epoch for row in results.rows], results.torn) == ([1, 2], False)
+    assert math.isnan(results.rows[0].values["train/box_loss"])
+    assert "lr/pg0" not in results.rows[0].values
+    assert "val/box_loss" not in results.rows[1].values
+
+
+SAVED_ANEW = PLAIN + plain(1) + plain(2, "nan")
+QUOTED = "".join(",".join(f'"{cell}"' for cell in line.split(",")) + "\n" for line in SAVED_ANEW.splitlines())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\xef\xbb\xbf" + SAVED_ANEW.encode(), id="utf-8 with a mark"),
+        pytest.param(SAVED_ANEW.encode("utf-16"), id="utf-16"),
+        pytest.param(b"\xfe\xff" + SAVED_ANEW.encode("utf-16-be"), id="utf-16 big-endian"),
+        pytest.param(SAVED_ANEW.encode("utf-16-le"), id="utf-16 without a mark"),
+        pytest.param(SAVED_ANEW.encode("utf-16-be"), id="utf-16 big-endian without a mark"),
+        pytest.param(SAVED_ANEW.replace(",", ";").encode(), id="semicolons"),
+        pytest.param(SAVED_ANEW.replace(",", ";").replace(".", ",").encode(), id="decimal commas"),
+        pytest.param(SAVED_ANEW.replace(",", "\t").encode("utf-16"), id="tabs"),
+        pytest.param(QUOTED.encode(), id="quoted"),
+        pytest.param(QUOTED.replace(",", ", ").encode(), id="quoted behind blanks"),
+        pytest.param(QUOTED.replace('"', "'").encode(), id="quoted with apostrophes"),
+        pytest.param(b"\xef\xbb\xbf" + QUOTED.replace(",", ";").replace("\n", "\r\n").encode(), id="all of it"),
+    ],
+)
+def test_a_file_that_a_spreadsheet_has_saved_is_read(data: bytes) -> None:
+    results = parse_results(data)
+    assert [row.epoch for row in results.rows] == [1, 2]
+    assert results.rows[0].values == parse_results((PLAIN + plain(1)).encode()).rows[0].values
+    assert math.isnan(results.rows[1].values["train/box_loss"])
+
+
 def test_damage_within_is_passed_over() -> None:
     data = (PLAIN + plain(1) + "3,31.5," + plain(2) + "x,y,1,2,3,4\n\n" + PLAIN + plain(3)).encode() + b"\xff\x00\n"
     assert [row.epoch for row in parse_results(data).rows] == [1, 3]
@@ -72,3 +118,4 @@ def test_an_unreadable_file_is_not_taken_for_an_empty_one(tmp_path: Path) -> Non
 def test_no_bytes_make_the_parser_raise(data: bytes) -> None:
     parse_results(data)
     parse_results(PLAIN.encode() + data)
+    parse_results(PLAIN.replace(",", ";").encode() + b'"' + data)
