@@ -16,7 +16,8 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
 _BARS = "▁▂▃▄▅▆▇█"
-_SPARK_WIDTH = 40
+_SPARK_WIDTH = 26
+_DONE = {"observed": "went into the weights"}
 
 
 async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
@@ -34,10 +35,7 @@ async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
     message = Message(
         title=f"{view.name}: epoch {epoch.epoch} of {epoch.epochs or view.total_epochs or '?'}, {state}",
         tone=Tone.CRITICAL if report.num_failed else (Tone.WARNING if epoch.num_bad else Tone.GOOD),
-        fields=(
-            *fields,
-            ("Bad batches (NaN)", f"{epoch.num_bad:,} ({epoch.num_skipped:,} skipped)" if epoch.num_bad else "0"),
-        ),
+        fields=fields,
         items=tuple(one.item for one in report.judged),
         table=_bad_batches(epoch),
         excerpt=_curve(epoch),
@@ -82,21 +80,16 @@ def _choose(view: RunView, number: int | None) -> EpochView:
 
 
 def _running_fields(view: RunView, epoch: EpochView, now: float) -> tuple[tuple[str, str], ...]:
+    """What no criterion says."""
     fields: list[tuple[str, str]] = []
     beat = view.beat
     if beat and beat.epoch == epoch.epoch:
-        if beat.batch is not None:
-            share = f" ({100 * beat.batch / beat.batches:.0f} %)" if beat.batches else ""
-            total = f"{beat.batches:,}" if beat.batches else "?"
-            fields.append(("Batch", f"{beat.batch:,} of {total}{share}"))
         if beat.epoch_elapsed_s is not None:
             fields.append(("Running for", duration(beat.epoch_elapsed_s)))
         if beat.losses:
             fields.append(("Mean loss so far", losses_text(beat.losses)))
         if beat.grad_norm is not None:
             fields.append(("Gradient norm", number_text(beat.grad_norm)))
-        if beat.clipped_epoch is not None:
-            fields.append(("Clipped", f"{beat.clipped_epoch:,}"))
     ahead = forecast(view, now)
     if ahead.epoch == epoch.epoch and ahead.epoch_end_ts is not None:
         fields.append(("Ends", f"{moment(ahead.epoch_end_ts)} (in {duration(ahead.epoch_left_s or 0.0)})"))
@@ -104,19 +97,22 @@ def _running_fields(view: RunView, epoch: EpochView, now: float) -> tuple[tuple[
 
 
 def _bad_batches(epoch: EpochView) -> Table | None:
-    if not epoch.bad_batches:
+    """Which they were; what was done with each only where that differs: else the criterion says it of all."""
+    shown = epoch.bad_batches[-8:]
+    if not shown:
         return None
+    differ = len({bad.action for bad in epoch.bad_batches}) > 1
     return Table(
-        header=("Batch", "Why", "What was done", "Images"),
+        header=("Batch", "Why", *(("What was done",) if differ else ()), "Images"),
         rows=tuple(
             (
                 f"{bad.batch:,}",
                 REASON_TEXT.get(bad.reason, bad.reason) + (" (drill)" if bad.drill else ""),
-                bad.action,
+                *((_DONE.get(bad.action, bad.action),) if differ else ()),
                 ", ".join(PurePath(image).name for image in bad.images[:3])
                 + (f" and {len(bad.images) - 3} more" if len(bad.images) > 3 else ""),
             )
-            for bad in epoch.bad_batches[-8:]
+            for bad in shown
         ),
     )
 

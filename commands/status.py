@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.conversation.words import losses_text
 from trainmaster.bot.core.health.host import HostFact, host_text
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
-from trainmaster.bot.core.run.job import next_start_text, waiting_text
+from trainmaster.bot.core.run.job import next_start_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView, planned_epochs
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
 
+_LAYERS_WIDTH = 40
+"""Columns of fixed width that a phone shows without scrolling."""
 _TONES = {
     RunState.PENDING: Tone.NEUTRAL,
     RunState.SUSPENDED: Tone.WARNING,
@@ -41,12 +45,11 @@ async def status(invocation: Invocation, context: Context) -> Reply:
             *watched_only(view),
             *_next_start(view),
             *context.planned(view.run),
-            *(f"Firing: {alert.finding.title}" for alert in firing[:5]),
+            *(f"Firing: {alert.finding.title.removeprefix(f'{view.name}: ')}" for alert in firing[:5]),
         ),
         fields=(
-            ("State", _state(view)),
-            ("Epoch", _epoch(view)),
-            ("Batch", _batch(view)),
+            *_state(view),
+            *_untitled_place(view),
             ("Runtime", runtime_text(view, now)),
             ("Bad batches (NaN)", _bad(view)),
             ("Clipped gradients", _clips(view)),
@@ -110,21 +113,26 @@ def _place(view: RunView) -> str:
     return f", epoch {beat.epoch} of {view.total_epochs or '?'}{batch}"
 
 
-def _state(view: RunView) -> str:
-    text = view.state.value
+def _state(view: RunView) -> tuple[tuple[str, str], ...]:
+    """What the title does not say of the state."""
     if view.state is RunState.UNKNOWN:
         known = view.process is not None and view.process.status is not ProcessStatus.UNKNOWN
         why = "no evidence" if known else "its process can't be seen from here"
         if view.process is not None and view.record is not None and view.record.job is not None:
             why = view.process.detail
-        return f"{text}: {why}"
+        return (("Why", why),)
     if view.state is RunState.PENDING:
-        job = view.process.job if view.process is not None else None
-        return f"{text}: {waiting_text(job)}; attempt {view.attempt + 1}"
-    phase = view.beat.phase.value.replace("_", " ") if view.beat and view.beat.phase else text
-    if view.state.active and phase != text:
-        return f"{text} ({phase}), attempt {view.attempt}"
-    return f"{text}, attempt {view.attempt}"
+        return ()  # which attempt waits and what for stands above
+    phase = view.beat.phase.value.replace("_", " ") if view.beat and view.beat.phase else view.state.value
+    now = (("Phase", phase),) if view.state.active and phase != view.state.value else ()
+    return (*now, ("Attempt", f"{view.attempt}"))
+
+
+def _untitled_place(view: RunView) -> tuple[tuple[str, str], ...]:
+    """The epoch, and that no batch is done, where the title does not name them."""
+    if view.beat is not None and view.beat.epoch:
+        return () if view.beat.batch is not None and view.beat.batches else (("Batch", _batch(view)),)
+    return (("Epoch", _epoch(view)), ("Batch", _batch(view)))
 
 
 def _epoch(view: RunView) -> str:
@@ -134,10 +142,7 @@ def _epoch(view: RunView) -> str:
 
 def _batch(view: RunView) -> str:
     beat = view.beat
-    if beat is None or beat.batch is None:
-        return "none yet"
-    share = f" ({100 * beat.batch / beat.batches:.0f} %)" if beat.batches else ""
-    return f"{beat.batch:,} of {beat.batches if beat.batches is None else format(beat.batches, ',')}{share}"
+    return "none yet" if beat is None or beat.batch is None else f"{beat.batch:,} of ?"
 
 
 def runtime_text(view: RunView, now: float) -> str:
@@ -217,8 +222,23 @@ def layers_text(view: RunView) -> str:
         yours = " (yours)" if row.get("source") == "user" else ""
         by_layer.setdefault(layer, []).append(f"{row.get('setting', '')} {row.get('value', '')}{yours}")
     width = max(len(layer) for layer in by_layer)
-    lines = [f"{layer:<{width}}  {', '.join(settings)}" for layer, settings in by_layer.items()]
-    return "\n".join([f"Layers at level {view.record.level or 'unknown'}:", *lines])
+    lines = [f"Layers at level {view.record.level or 'unknown'}:"]
+    for layer, settings in by_layer.items():
+        lines += _in_columns(f"{layer:<{width}}", settings)
+    return "\n".join(lines)
+
+
+def _in_columns(layer: str, settings: Sequence[str]) -> list[str]:
+    """One row a layer, and more where its settings are wider than a phone."""
+    rows, before = [], f"{layer}  "
+    row = before + settings[0]
+    for setting in settings[1:]:
+        if len(row) + 2 + len(setting) <= _LAYERS_WIDTH:
+            row += f", {setting}"
+        else:
+            rows.append(f"{row},")
+            row = " " * len(before) + setting
+    return [*rows, row]
 
 
 STATUS = Command(

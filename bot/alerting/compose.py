@@ -11,6 +11,7 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import Told
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
 from trainmaster.bot.core.conversation.message import ActionId, Button, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.run.forecast import duration
@@ -30,9 +31,9 @@ def compose_alert(
     while the alert fires, so that time alone never edits it."""
     if alert.state is AlertState.RESOLVED:
         return _resolved(alert)
-    finding = alert.finding
+    finding = _for_the_channel(alert.finding)
     reports = finding.severity is Severity.INFO
-    details = None if reports else _details(finding)
+    details = None if reports else _details(alert.finding)
     context = [f"{'since' if finding.nature is Nature.CONDITION else 'at'} {moment(alert.since_ts)}"]
     if alert.times_fired > 1:
         context.append(f"fired {alert.times_fired} times")
@@ -54,12 +55,26 @@ def compose_alert(
     )
 
 
+def _for_the_channel(finding: Finding) -> Finding:
+    """Without the ids and paths that foreign words in it may hold; the details have those words as they are."""
+    # Of a hint, which may be a command, no part can be left out.
+    hint = "what to do stands in the details" if has_ids(finding.hint) else finding.hint
+    return replace(finding, body=tuple(map(without_ids, finding.body)), hint=hint)
+
+
 def _details(finding: Finding) -> Message | None:
     """What the alert's message leaves to its thread; None when there is nothing."""
-    if not (finding.fields or finding.items or finding.excerpt):
+    # Small print is not read out: nobody wants to hear a process id.
+    small = [line for line in (*finding.body, finding.hint) if has_ids(line)]
+    small += [f"{label}: {value}" for label, value in finding.fields if has_ids(f"{label} {value}")]
+    if not (finding.fields or finding.items or finding.excerpt or small):
         return None
     return Message(
-        title=f"{finding.title}: details", fields=finding.fields, items=finding.items, excerpt=finding.excerpt
+        title=f"{finding.title}: details",
+        fields=tuple(field for field in finding.fields if not has_ids(" ".join(field))),
+        items=finding.items,
+        excerpt=finding.excerpt,
+        context=tuple(small),
     )
 
 
@@ -72,7 +87,7 @@ def _more(alert: Alert, details: Message | None) -> tuple[Button, ...]:
 def compose_word(alert: Alert, why: NotifyReason, told: Told, now: float, *, mentions: tuple[str, ...]) -> Message:
     """What is said in the alert's thread, so that the thread keeps what the edits of the message replace. ``told`` is
     what was told before it."""
-    finding = alert.finding
+    finding = _for_the_channel(alert.finding)
     base = Message(title=finding.title, tone=TONES[finding.severity], body=finding.body, mentions=mentions)
     hint = (finding.hint,) if finding.hint else ()
     if why is NotifyReason.REFIRED:
@@ -111,14 +126,16 @@ def word_key(alert: Alert, why: NotifyReason, told: Told) -> str:
 
 
 def _resolved(alert: Alert) -> Message:
-    finding = alert.finding
+    finding = _for_the_channel(alert.finding)
     context = [finding.hint] if finding.hint else []
     if alert.times_fired > 1:
         context.insert(0, f"fired {alert.times_fired} times")
-    details = _details(finding)
-    was = (f"Was: {finding.title}",) if finding.resolution else ()
+    details = _details(alert.finding)
+    title = finding.resolution or f"{finding.title} (resolved)"
+    name, _, fact = finding.title.partition(": ")
+    was = (f"Was: {fact if title.startswith(f'{name}: ') else finding.title}",) if finding.resolution else ()
     return Message(
-        title=finding.resolution or f"{finding.title} (resolved)",
+        title=title,
         tone=Tone.GOOD,
         body=(*was, *finding.body),
         items=story(alert),

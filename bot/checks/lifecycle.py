@@ -132,7 +132,7 @@ def _finished(view: RunView, event: Event) -> Finding:
         fields=(
             ("Took", duration(seconds) if seconds is not None else "unknown"),
             ("Fitness", number_text(fitness) if fitness is not None else "unknown"),
-            ("Bad batches", f"{view.num_bad:,} ({view.num_skipped:,} skipped)"),
+            ("Bad batches", f"{view.num_bad:,} ({view.num_skipped:,} skipped)" if view.num_bad else "none"),
         ),
         hint="/train status",
     )
@@ -193,7 +193,7 @@ def _gave_up(view: RunView, event: Event) -> Finding:
         event,
         Severity.CRITICAL,
         f"gave up{after} in epoch {_known(event, 'epoch')}",
-        body=(event.text("why") or "It gave no reason.", "Nothing trains until somebody decides."),
+        body=(*_why(event.text("why") or "", skipped), "Nothing trains until somebody decides."),
         fields=(
             ("Batch", f"{_known(event, 'batch')}"),
             ("Skipped in a row", f"{event.integer('streak') or 0:,}"),
@@ -201,6 +201,15 @@ def _gave_up(view: RunView, event: Event) -> Finding:
         hint="/train execute rollback",
         buttons=_rollback_button(view),
     )
+
+
+def _why(why: str, num_told: int) -> tuple[str, ...]:
+    """The reason, without the number of bad batches that the title tells."""
+    if not why:
+        return ("It gave no reason.",)
+    parts = [part for part in why.split("; ") if not (num_told and part.startswith(f"{num_told} bad batch"))]
+    told = "; ".join(parts)
+    return (f"{told[:1].upper()}{told[1:]}.".replace("..", "."),) if told else ()
 
 
 def _refused(view: RunView, event: Event) -> Finding:

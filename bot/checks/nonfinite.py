@@ -112,7 +112,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
         ),
         fields=_fields(last),
         hint=f"/train epoch {epoch.epoch} progress",
-        resolution=f"{view.name}: epoch {epoch.epoch} is healthy again after {count} ({fate})",
+        resolution=f"{view.name}: epoch {epoch.epoch} is healthy again",
         buttons=(
             Button(
                 action=ActionId.PROPOSE_ROLLBACK,

@@ -53,6 +53,7 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
                 ("Last sign of life", moment(beat.ts) if beat else "none"),
                 ("Last clean checkpoint", f"epoch {clean.epoch}" if clean else "none"),
                 *_memory(view, view.process),
+                *((_to_end(view.process),) if view.process.orphans else ()),
             ),
             excerpt="\n".join(view.log_tail),
             hint=_way_on(view),
@@ -84,8 +85,11 @@ def _last_error(view: RunView) -> tuple[str, ...]:
 def _left(process: ProcessFact) -> tuple[str, ...]:
     if not process.orphans:
         return ()
-    pids = " ".join(str(pid) for pid in process.orphans)
-    return (f"What belonged to it lives on and may hold GPU memory. To end it, on the host: kill {pids}",)
+    return ("What belonged to it lives on and may hold GPU memory; the details have the command that ends it.",)
+
+
+def _to_end(process: ProcessFact) -> tuple[str, str]:
+    return ("On the host", f"kill {' '.join(str(pid) for pid in process.orphans)}")
 
 
 def _memory(view: RunView, process: ProcessFact) -> tuple[tuple[str, str], ...]:
@@ -104,7 +108,7 @@ def _orphans(view: RunView, now: float) -> tuple[Finding, ...]:
     process = view.process
     if process is None or not process.over or not process.orphans:
         return ()
-    pids = " ".join(str(pid) for pid in process.orphans)
+    identity = view.record.process if view.record else None
     count = len(process.orphans)
     return (
         Finding(
@@ -117,9 +121,9 @@ def _orphans(view: RunView, now: float) -> tuple[Finding, ...]:
             title=f"{view.name}: {count} process{'es' if count != 1 else ''} outlived the training",
             body=(
                 "Data loader workers or ranks of an ended trainer hold memory, of the GPU too: the next may not start.",
-                f"To end them, on the host: kill {pids}",
+                "The details have the command that ends them.",
             ),
-            fields=(("Processes", pids), ("Trainer", f"{view.record.pid if view.record else 'unknown'}")),
+            fields=(_to_end(process), *((("Trainer", identity.label),) if identity is not None else ())),
             hint="/train status",
             resolution=f"{view.name}: nothing of the ended training is left",
         ),

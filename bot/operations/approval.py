@@ -325,7 +325,7 @@ class Approvals:
             return
         self.outbox.put(
             f"{approval.card}/reminder/{due.number}",
-            question.reminder(approval, due.mentions, now),
+            question.reminder(approval, due.mentions, now, allow_self_approval=self.limits.allow_self_approval),
             channel=approval.channel,
             thread_of=None if due.loud else approval.card,
         )
@@ -333,7 +333,12 @@ class Approvals:
     def _show(self, approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[Difference] = ()) -> None:
         self.outbox.put(
             approval.card,
-            question.card(approval, on_call=on_call, changed=changed),
+            question.card(
+                approval,
+                on_call=on_call,
+                changed=changed,
+                allow_self_approval=self.limits.allow_self_approval,
+            ),
             channel=approval.channel,
             thread_of=approval.thread_of,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Message, Reply, Tone
+from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import DecisionOutcome
 from trainmaster.bot.core.decisions.change import Proposal
@@ -13,13 +13,13 @@ from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Op
 from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide
 from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
-from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations import messages
+from trainmaster.bot.operations import change_messages, messages, question
 from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.change_limits import changes_of
+from trainmaster.bot.operations.change_messages import ChangeEnd
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import World
@@ -29,7 +29,6 @@ from trainmaster.bot.operations.runner import OperationTasks
 
 PREFIX = "change-"
 """How the id of such a question begins; those of rollbacks are hexadecimal."""
-_COST = "It stops after the running batch, saves, and goes on from there with the change: it costs a start."
 _NOT_KNOWN_YET = frozenset({RunState.PENDING, RunState.SUSPENDED, RunState.UNKNOWN})
 """A cluster may go on with it by itself; or nobody can tell."""
 SETTINGS = "settings"
@@ -87,10 +86,12 @@ class Changes:
         with self.books.transactions.transaction():
             old = self._of(view.run)
             if old is not None:
-                self._close(old, "void: a newer question replaced it")
+                self._close(old, ChangeEnd.VOID, "A newer question replaced it.")
             self.books.intents.put(_intent(asked, now))
             self._show(asked, on_call)
-        deciders = ", ".join(map(person, on_call))
+        deciders = question.deciders(
+            on_call, asked.requester, allow_self_approval=self.world.limits.allow_self_approval
+        )
         message = Message(
             title=f"Asked: {view.name} with {asked.words}",
             body=(f"Asked the people on call: {deciders}. Nothing happens before they approve.",),
@@ -106,19 +107,20 @@ class Changes:
         asked = next((one for one in self._all() if one.id == order.approval_id), None)
         outcome = self._refused(asked, order, on_call)
         if asked is None or outcome is not None:
-            return _answer(outcome or DecisionOutcome.UNKNOWN, on_call)
+            others = on_call - {order.user} if outcome is DecisionOutcome.OWN_REQUEST else on_call
+            return _answer(outcome or DecisionOutcome.UNKNOWN, others)
         now = self.world.clock.now()
         if not order.approve:
             self.books.audit.append(order.user, "change.rejected", asked.run, {"approval": asked.id}, now)
-            reason = f": {order.reason[:300]}" if order.reason else ""
-            self._close(asked, f"rejected by {person(order.user)}{reason}")
+            reason = f" Reason: {order.reason[:300]}" if order.reason else ""
+            self._close(asked, ChangeEnd.REJECTED, f"Rejected by {person(order.user)}.{reason}")
             return _answer(DecisionOutcome.REJECTED, on_call)
         view = await self.world.runs.refresh(asked.run)
         if view is None or not view.state.active or (view.attempt, _process(view)) != (asked.attempt, asked.process):
-            self._close(asked, "void: the run has changed since")
+            self._close(asked, ChangeEnd.VOID, "The run has changed since.")
             return _answer(DecisionOutcome.VOID, on_call)
         if why := view.watched_only or self.world.hands_off(view.directory):
-            raise CommandError("watched-only", f"{asked.name} is watched only: {why}. Your yes was not counted.")
+            raise CommandError("watched-only", f"run {asked.name} is watched only: {why}. Your yes was not counted.")
         return self._count(asked, view, order.user, on_call, now)
 
     async def tend(self, on_call: Sequence[str], now: float) -> None:
@@ -126,11 +128,11 @@ class Changes:
         brought to mind as those of rollbacks are."""
         for asked in self._all():
             if now >= asked.expires_ts:
-                self._close(asked, "expired: nobody decided. Nothing was done")
+                self._close(asked, ChangeEnd.EXPIRED, "Nobody decided.")
             elif why := await self._changed_since(asked):
                 with self.books.transactions.transaction():
                     self.books.audit.append(BOT, "change.void", asked.run, {"approval": asked.id, "outcome": why}, now)
-                    self._close(asked, f"void: {why[:1].lower()}" + why[1:].rstrip("."))
+                    self._close(asked, ChangeEnd.VOID, why)
             else:
                 self._remind(asked, on_call, now)
 
@@ -155,12 +157,13 @@ class Changes:
         )
         if due is None:
             return
-        waited, left = duration(now - asked.created_ts), duration(asked.expires_ts - now)
         message = Message(
             title=f"{asked.name}: still to decide: go on with {asked.text}?",
             tone=Tone.WARNING,
-            body=(f"Asked {waited} ago by {person(asked.requester)}, expires in {left}.",),
-            mentions=due.mentions,
+            body=(question.waiting(asked.requester, asked_ts=asked.created_ts, expires_ts=asked.expires_ts, now=now),),
+            mentions=question.reminded(
+                due.mentions, asked.requester, allow_self_approval=self.world.limits.allow_self_approval
+            ),
         )
         with self.books.transactions.transaction():
             self.books.intents.put(_intent(replace(asked, reminded_ts=now, num_reminders=due.number), asked.created_ts))
@@ -207,7 +210,7 @@ class Changes:
         with self.books.transactions.transaction():
             if not self.books.operations.create(operation):
                 return _answer(DecisionOutcome.BUSY, on_call)
-            self._close(asked, f"approved by {', '.join(map(person, asked.votes))}", Tone.PROGRESS)
+            self._close(asked, ChangeEnd.APPROVED, f"Approved by {', '.join(map(person, asked.votes))}.")
             self.books.outbox.put(
                 operation.card, messages.progress(operation), channel=asked.channel, thread_of=asked.thread_of
             )
@@ -234,44 +237,19 @@ class Changes:
         intent = self.books.intents.get(run, IntentKind.CHANGE)
         return Proposal.parse(intent.why) if intent is not None else None
 
-    def _close(self, asked: Proposal, how: str, tone: Tone = Tone.NEUTRAL) -> None:
+    def _close(self, asked: Proposal, end: ChangeEnd, how: str) -> None:
         with self.books.transactions.transaction():
             self.books.intents.drop(asked.run, IntentKind.CHANGE)
             self.books.outbox.put(
                 asked.card,
-                Message(title=f"{asked.name} with {asked.words}: {how}", tone=tone, body=(asked.text,)),
+                change_messages.closed(asked, end, how),
                 channel=asked.channel,
                 thread_of=asked.thread_of,
             )
 
     def _show(self, asked: Proposal, on_call: list[str]) -> None:
-        voted = f"Yes so far: {', '.join(map(person, asked.votes))}." if asked.votes else ""
-        decides = (
-            f"Asked for by {person(asked.requester)}. Decides: {', '.join(map(person, on_call))}. "
-            f"Open until {moment(asked.expires_ts)}."
-        )
-        message = Message(
-            title=f"{asked.name}: go on with {asked.text}?",
-            tone=Tone.WARNING,
-            body=tuple(line for line in (_COST, _on_epochs(asked), decides, voted) if line),
-            buttons=(
-                Button(
-                    action=ActionId.APPROVE,
-                    label="Approve",
-                    value=asked.id,
-                    style=ButtonStyle.PRIMARY,
-                    confirm=f"Stop {asked.name} and go on with {asked.words}?"[:300],
-                ),
-                Button(action=ActionId.REJECT, label="Reject", value=asked.id, style=ButtonStyle.DANGER),
-            ),
-            mentions=tuple(on_call),
-        )
+        message = change_messages.card(asked, on_call, allow_self_approval=self.world.limits.allow_self_approval)
         self.books.outbox.put(asked.card, message, channel=asked.channel, thread_of=asked.thread_of)
-
-
-def _on_epochs(asked: Proposal) -> str:
-    more = any(one.key == "epochs" for one in asked.changes)
-    return "The rate falls along the new number of epochs from then on." if more else ""
 
 
 def open_changes(intents: IntentStore) -> tuple[Proposal, ...]:
@@ -300,7 +278,7 @@ def _intent(asked: Proposal, now: float) -> Intent:
 
 
 def _answer(outcome: DecisionOutcome, on_call: frozenset[str]) -> Reply:
-    deciders = ", ".join(map(person, sorted(on_call))) or "nobody: ONCALL_USERS is empty"
+    deciders = ", ".join(map(person, sorted(on_call))) or "nobody"
     title, body = {
         DecisionOutcome.APPROVED: ("Approved. The change has begun.", "Its message shows every step."),
         DecisionOutcome.VOTE_COUNTED: ("Your yes is counted; more are needed.", ""),
@@ -311,7 +289,7 @@ def _answer(outcome: DecisionOutcome, on_call: frozenset[str]) -> Reply:
         DecisionOutcome.NOT_ON_CALL: ("Only people on call decide this.", f"On call: {deciders}."),
         DecisionOutcome.OWN_REQUEST: (
             "You asked for this change, so somebody else must approve it.",
-            f"On call: {deciders}. You can reject it to take it back.",
+            f"On call beside you: {deciders}. You can reject it to take it back.",
         ),
         DecisionOutcome.BUSY: ("Another operation is under way on this run; your click changed nothing.", ""),
     }.get(outcome, ("There is no such question (any more).", "Ask again if it is still wanted."))

@@ -217,7 +217,7 @@ class Engine:
         closed = replace(context.operation, state=OperationState.NEEDS_HUMAN)
         with self.transactions.transaction():
             context.commit(closed, EntryKind.CLOSED, closed.problem)
-            message = replace(messages.progress(closed), excerpt=instructions(context), mentions=tuple(sorted(on_call)))
+            message = messages.progress(closed, commands=instructions(context), mentions=sorted(on_call))
             self.outbox.put(closed.card, message, channel=closed.channel, thread_of=closed.thread_of)
             # An edit of an old message wakes nobody: this one is new.
             self.outbox.put(f"{closed.card}/human", message, channel=closed.channel)
@@ -236,7 +236,7 @@ class Engine:
             JournalError: another one is, or may be: the operation stays where it is until this one acts again.
         """
         if why := self.world.hands_off(operation.directory):
-            raise JournalError("watched-only", f"{operation.name} is watched only: {why}.")
+            raise JournalError("watched-only", f"run {operation.name} is watched only: {why}.")
 
     def _commit(self, operation: Operation, entry: JournalEntry) -> None:
         if entry.kind in _BEFORE_AN_ACT:

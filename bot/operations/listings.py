@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
@@ -24,14 +25,14 @@ def archives(name: str, facts: Sequence[ArchiveFact]) -> Message:
     items = tuple(
         Item(
             mark=Mark.DONE if fact.state == "archived" else Mark.WARNING,
-            text=f"{fact.name}, {moment(fact.ts)}",
-            detail=f"what came after epoch {fact.after_epoch}: {counted(fact.num_files, 'file')}, "
-            f"{fact.size_bytes / 2**20:.1f} MiB, {fact.state}",
+            text=f"{moment(fact.ts)}: what came after epoch {fact.after_epoch}",
+            detail=f"{counted(fact.num_files, 'file')}, {_size_text(fact.size_bytes)}"
+            + ("" if fact.state == "archived" else f", {fact.state}")
+            + f"; to have it back: /train bring back {fact.name}",
         )
         for fact in reversed(facts[-_MAX_SHOWN:])
     )
-    context = (f"in {facts[-1].folder.rpartition('/')[0]}",)
-    return Message(title=f"{name}: {counted(len(facts), 'archive')}", items=items, context=context)
+    return Message(title=f"{name}: {counted(len(facts), 'archive')}", items=items)
 
 
 def audit_trail(entries: Sequence[AuditEntry], report: AuditReport) -> Message:
@@ -69,11 +70,20 @@ def checkpoints(view: RunView, facts: Sequence[CheckpointFact], usable: Sequence
     )
     left_out = len(numbers) - _MAX_SHOWN
     body = (f"It goes to epoch {newest} unless you name another.",) if newest is not None and len(usable) > 1 else ()
+    shown = {number: by_epoch[number] for number in numbers[:_MAX_SHOWN]}
+    words = {number: _words(facts, number in usable) for number, facts in shown.items()}
+    common = _common(list(words.values()))
+    if common:
+        which = "Each is" if all(one == common for one in words.values()) else "Each that says nothing else is"
+        body = (*body, f"{which} {common}.")
     return Message(
         title=title,
         tone=Tone.GOOD if usable else Tone.WARNING,
         body=body,
-        items=tuple(_checkpoint(number, by_epoch[number], number in usable) for number in numbers[:_MAX_SHOWN]),
+        items=tuple(
+            _checkpoint(number, facts, "" if words[number] == common else words[number])
+            for number, facts in shown.items()
+        ),
         context=(
             told_by,
             *((f"{left_out:,} older epochs not shown",) if left_out > 0 else ()),
@@ -82,23 +92,41 @@ def checkpoints(view: RunView, facts: Sequence[CheckpointFact], usable: Sequence
     )
 
 
-def _checkpoint(epoch: int | None, facts: Sequence[CheckpointFact], usable: bool) -> Item:
-    verdict = min((fact.verdict for fact in facts), key=_BAD_FIRST.index)
+def _verdict(facts: Sequence[CheckpointFact]) -> Verdict:
+    return min((fact.verdict for fact in facts), key=_BAD_FIRST.index)
+
+
+def _words(facts: Sequence[CheckpointFact], usable: bool) -> str:
+    """The verdict with its reasons."""
+    verdict = _verdict(facts)
+    reasons = list(dict.fromkeys(reason for fact in facts for reason in fact.reasons))[:_MAX_REASONS]
+    if verdict is Verdict.CLEAN and not usable:
+        return "; ".join(["clean, but not enough of it to go on from", *reasons])
+    if reasons and reasons[0].startswith(f"attested {verdict.value}"):
+        return "; ".join(reasons)
+    return f"{verdict.value}: {'; '.join(reasons)}" if reasons else verdict.value
+
+
+def _common(words: Sequence[str]) -> str:
+    """What most of them are; empty where no two are alike."""
+    most, number = Counter(words).most_common(1)[0]
+    return most if number > 1 else ""
+
+
+def _checkpoint(epoch: int | None, facts: Sequence[CheckpointFact], words: str) -> Item:
     saved = max((fact.ts for fact in facts if fact.ts is not None), default=None)
     fitness = next((fact.fitness for fact in facts if fact.fitness is not None), None)
     files = ", ".join(
         f"{fact.file.rpartition('/')[2]} {_size_text(fact.size_bytes)}" for fact in sorted(facts, key=lambda f: f.file)
     )
-    reasons = tuple(dict.fromkeys(reason for fact in facts for reason in fact.reasons))
-    clean = "clean, but not enough of it to go on from" if verdict is Verdict.CLEAN and not usable else verdict.value
     parts = (
-        *reasons[:_MAX_REASONS],
         *((f"saved {moment(saved)}",) if saved else ()),
         *((f"fitness {number_text(fitness)}",) if fitness is not None else ()),
         files,
     )
     name = "No epoch" if epoch is None else f"Epoch {epoch}"
-    return Item(mark=_VERDICT_MARKS[verdict], text=f"{name}: {clean}", detail="; ".join(parts))
+    text = f"{name}: {words}" if words else name
+    return Item(mark=_VERDICT_MARKS[_verdict(facts)], text=text, detail="; ".join(parts))
 
 
 def _epochs_text(epochs: Sequence[int]) -> str:
@@ -116,4 +144,5 @@ def _epochs_text(epochs: Sequence[int]) -> str:
 def _size_text(size_bytes: int | None) -> str:
     if size_bytes is None:
         return "of unknown size"
-    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.1f} MiB"
+    value, unit = (size_bytes / 2**30, "GiB") if size_bytes >= 2**30 else (size_bytes / 2**20, "MiB")
+    return f"{value:.1f} {unit}".replace(".0 ", " ")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
@@ -13,6 +17,7 @@ from trainmaster.bot.core.decisions.going_on import CAUSE, HANG, MAX_STARTS, NUM
 from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
+from trainmaster.bot.core.run.identity import decode_identity
 from trainmaster.bot.operations.start_messages import anyway_button
 
 STEP_TITLES = {
@@ -27,14 +32,24 @@ STEP_TITLES = {
 }
 
 
-def progress(operation: Operation, *, proposal: bool = True) -> Message:
-    """The operation step by step. A finished stop offers what comes next, the resume first."""
+_FOR_DETAILS: Final = re.compile(r" (?=Last lines: |Hint: )")
+"""What a problem ends with: lines of a log, and what to do."""
+
+
+def progress(
+    operation: Operation, *, proposal: bool = True, commands: str = "", mentions: Sequence[str] = ()
+) -> Message:
+    """The operation step by step. A finished stop offers what comes next, the resume first. What it is known by, the
+    words of a problem in full, and the ``commands`` that finish it by hand are its details. Nobody is named twice."""
     title, tone = _headline(operation)
-    context = [f"asked for by {actor(operation.requester)}"]
-    if operation.decided_by:
-        context.append("approved by " + ", ".join(map(person, operation.decided_by)))
+    named = set(mentions)
+    others = [person(one) for one in operation.decided_by if one not in {operation.requester, *named}]
+    both = "asked for and approved" if operation.requester in operation.decided_by else "asked for"
+    context = [f"{both} by {actor(operation.requester)}"] if operation.requester not in named else []
+    if others:
+        context.append("approved by " + ", ".join(others))
     stopped = operation.kind is OperationKind.STOP and operation.state is OperationState.DONE
-    body = [*_by_itself(operation), *([operation.problem] if operation.problem else [])]
+    body = [*_by_itself(operation), *_problem(operation.problem)]
     if operation.halted_by:
         body.append(f"Emergency stop by {person(operation.halted_by)}.")
     word = StartWord(run=operation.run, attempt=operation.attempt).text
@@ -48,13 +63,55 @@ def progress(operation: Operation, *, proposal: bool = True) -> Message:
     )
     if operation.automatic and operation.state is OperationState.NEEDS_HUMAN and operation.step is Step.GATE:
         buttons = (anyway_button(operation.run, operation.attempt),)
+    details = _details(operation, commands)
+    more = Button(action=ActionId.DETAILS, label="Details", value=operation.id)
     return Message(
         title=title,
         tone=tone,
         body=tuple(body),
         items=tuple(_item(operation, step) for step in operation.steps),
         context=tuple(context),
-        buttons=buttons,
+        buttons=(*buttons, *((more,) if details is not None else ())),
+        mentions=tuple(mentions),
+        details=details,
+    )
+
+
+def _problem(problem: str) -> tuple[str, ...]:
+    """What went wrong and what to do, in a line, without what only machines know things by."""
+    parts = [
+        re.sub(r"^Last lines: (?:.* \| )?(.*?)[.]?$", r"Last line: \1.", part)
+        for part in _FOR_DETAILS.split(problem)
+        if part
+    ]
+    # Of a command no part can be left out.
+    told = " ".join(
+        "What to do stands in the details." if part.startswith("Hint: ") and has_ids(part) else without_ids(part)
+        for part in parts
+    )
+    return (told,) if told else ()
+
+
+def _details(operation: Operation, commands: str) -> Message | None:
+    """What the operation, its files and its processes are known by; None while there is nothing."""
+    plan, problem = operation.plan, operation.problem
+    known_by = []
+    if plan is not None:
+        known_by = [f"plan {plan.digest[:12]}", f"file {plan.target.file}, sha256 {plan.target.sha256[:12]}"]
+    if operation.process is not None:
+        known_by.append(f"trainer before: {operation.process.label}")
+    if launched := operation.note("launched"):
+        known_by.append(f"trainer now: {decode_identity(json.loads(launched)).label}")
+    if archive := operation.note("archive"):
+        known_by.append(f"archive: {archive}")
+    in_full = problem if problem != " ".join(_problem(problem)) else ""
+    if not (known_by or in_full or commands):
+        return None
+    return Message(
+        title=f"{operation.name}: details of the {operation.kind}",
+        body=("To finish it by hand:",) if commands else (),
+        excerpt="\n".join(part for part in (_FOR_DETAILS.sub("\n", in_full), commands) if part),
+        context=tuple(known_by),
     )
 
 
@@ -103,9 +160,9 @@ def _headline(operation: Operation) -> tuple[str, Tone]:
 def _item(operation: Operation, step: Step) -> Item:
     found = dict(operation.done).get(step)
     if found is not None:
-        return Item(mark=Mark.DONE, text=STEP_TITLES[step], detail=found)
+        return Item(mark=Mark.DONE, text=STEP_TITLES[step], detail=without_ids(found))
     if step is operation.step and operation.state is OperationState.OPEN:
-        return Item(mark=Mark.RUNNING, text=STEP_TITLES[step], detail=operation.note(WAITS) or "")
+        return Item(mark=Mark.RUNNING, text=STEP_TITLES[step], detail=without_ids(operation.note(WAITS) or ""))
     if step is operation.step and operation.state is not OperationState.DONE:
         return Item(mark=Mark.FAILED, text=STEP_TITLES[step])
     return Item(mark=Mark.WAITING, text=STEP_TITLES[step])
@@ -121,15 +178,16 @@ def needs_human(operation: Operation) -> Finding:
         nature=Nature.CONDITION,
         ts=operation.updated_ts,
         title=f"{operation.name}: the {operation.kind} needs a person",
-        body=(operation.problem,),
-        hint="its message has the exact commands; or /train execute rollback to plan anew",
+        body=_problem(operation.problem),
+        hint="the details of its message have the exact commands; or /train execute rollback to plan anew",
         resolution=f"{operation.name}: taken care of",
     )
 
 
 def answer(outcome: DecisionOutcome, approval: Approval | None, on_call: Sequence[str]) -> Message:
     """What the person who clicked reads."""
-    deciders = ", ".join(map(person, on_call)) or "nobody: ONCALL_USERS is empty"
+    own = approval.requester if approval and outcome is DecisionOutcome.OWN_REQUEST else None
+    deciders = ", ".join(person(one) for one in on_call if one != own) or "nobody"
     by = person(approval.closed_by) if approval and approval.closed_by else "somebody else"
     at = f" ({moment(approval.closed_ts)})" if approval and approval.closed_ts else ""
     votes, required = (len(approval.votes), approval.required) if approval else (0, 0)
@@ -159,7 +217,7 @@ def answer(outcome: DecisionOutcome, approval: Approval | None, on_call: Sequenc
         DecisionOutcome.NOT_ON_CALL: ("Only people on call decide this.", f"On call: {deciders}."),
         DecisionOutcome.OWN_REQUEST: (
             "You asked for this rollback, so somebody else must approve it.",
-            f"On call: {deciders}. You can reject it to take it back.",
+            f"On call beside you: {deciders}. You can reject it to take it back.",
         ),
         DecisionOutcome.BUSY: ("Another operation is under way on this run; your click changed nothing.", ""),
         DecisionOutcome.UNKNOWN: ("There is no such question (any more).", "Ask with /train execute rollback."),

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+from trainmaster.bot.core.conversation.known_by import without_ids
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Table, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.conversation.words import counted
@@ -43,13 +44,23 @@ def details(plan: RollbackPlan, *, approval: str = "") -> Message:
         fields=(*_facts(plan), *((option.name.value, timeline(option)) for option in plan.options)),
         items=tuple(Item(mark=Mark.WARNING, text=risk) for risk in plan.risks),
         table=table,
-        context=(f"plan {plan.digest[:12]}{asked}", f"file {plan.target.file}, sha256 {plan.target.sha256[:12]}"),
+        context=(
+            f"plan {plan.digest[:12]}{asked}",
+            f"file {plan.target.file}, sha256 {plan.target.sha256[:12]}",
+            f"trainer: {_process(plan)}",
+        ),
     )
 
 
-def card(approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[Difference] = ()) -> Message:
+def card(
+    approval: Approval,
+    *,
+    on_call: Sequence[str] = (),
+    changed: Sequence[Difference] = (),
+    allow_self_approval: bool = False,
+) -> Message:
     """The question, or what became of it; only a pending one has buttons. At an epoch's end it shows both ways in clock
-    times and how the epoch went."""
+    times and how the epoch went. Each person is named once: who asked, who has said yes, and who is still to decide."""
     plan = approval.plan
     if approval.state is not ApprovalState.PENDING:
         return _closed_card(approval)
@@ -58,39 +69,77 @@ def card(approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[D
     if ended is not None:
         title = f"{plan.name}: epoch {ended} has ended, decide now: roll back to epoch {plan.target.epoch}?"
     votes = approval.votes
-    yes = f"yes so far: {', '.join(person(vote.user) for vote in votes)}; " if votes else ""
+    voted = tuple(vote.user for vote in votes)
+    yes = f"yes so far: {yes_of(voted, approval.requester)}; " if votes else ""
+    who = asked_by(approval.requester, on_call, allow_self_approval=allow_self_approval)
     need = f"{yes}{approval.required} must say yes" if approval.required > 1 else ""
     return Message(
         title=title,
         tone=Tone.WARNING,
         body=(
             *_first_lines(plan, why=approval.why),
-            *(f"Stands against a start: {risk}" for risk in plan.risks[: len(plan.against)]),
+            *(f"Stands against a start: {without_ids(risk)}" for risk in plan.risks[: len(plan.against)]),
             *(f"Changed since it was asked: {one.what} was {one.then}, is {one.now}." for one in changed),
         ),
         fields=_both_ways(plan) if ended is not None else (),
         items=(*approval.criteria, *(() if ended is not None else _choices(plan, why=approval.why))),
         context=(
             *((need,) if need else ()),
-            f"asked for by {actor(approval.requester)}, open until {moment(approval.expires_ts)}",
+            f"{who}, open until {moment(approval.expires_ts)}",
             _level(plan),
         ),
         buttons=_buttons(approval),
-        mentions=tuple(on_call),
+        mentions=still_to_decide(on_call, approval.requester, voted),
         details=details(plan, approval=approval.id),
     )
 
 
-def reminder(approval: Approval, on_call: Sequence[str], now: float) -> Message:
+def asked_by(requester: str, on_call: Sequence[str], *, allow_self_approval: bool) -> str:
+    """Who asked, and whether they may decide it; that nobody may, where they alone are on call."""
+    asked = f"asked for by {actor(requester)}"
+    if requester not in on_call:
+        return asked
+    if allow_self_approval:
+        return f"{asked}, who may approve it too"
+    return asked if len(set(on_call)) > 1 else f"{asked}; nobody else is on call, and somebody else must approve it"
+
+
+def deciders(on_call: Sequence[str], requester: str, *, allow_self_approval: bool) -> str:
+    """Who may say yes, by name."""
+    others = [one for one in on_call if allow_self_approval or one != requester]
+    return ", ".join(map(person, others)) or "nobody else: somebody who did not ask must approve"
+
+
+def still_to_decide(on_call: Sequence[str], requester: str, voted: Sequence[str]) -> tuple[str, ...]:
+    """Whom the question calls: not who asked it, nor who has said yes."""
+    return tuple(one for one in on_call if one != requester and one not in voted)
+
+
+def yes_of(voted: Sequence[str], requester: str) -> str:
+    """Who has said yes, by name; of whoever asked the name stands there already."""
+    return ", ".join("who asked" if one == requester else person(one) for one in voted)
+
+
+def reminder(approval: Approval, on_call: Sequence[str], now: float, *, allow_self_approval: bool = False) -> Message:
     """That a question waits, for whoever has not seen it."""
     plan = approval.plan
-    waited, left = duration(now - approval.created_ts), duration(approval.expires_ts - now)
     return Message(
         title=f"{plan.name}: still to decide: roll back to epoch {plan.target.epoch}?",
         tone=Tone.WARNING,
-        body=(f"Asked {waited} ago by {actor(approval.requester)}, expires in {left}.",),
-        mentions=tuple(on_call),
+        body=(waiting(approval.requester, asked_ts=approval.created_ts, expires_ts=approval.expires_ts, now=now),),
+        mentions=reminded(on_call, approval.requester, allow_self_approval=allow_self_approval),
     )
+
+
+def waiting(requester: str, *, asked_ts: float, expires_ts: float, now: float) -> str:
+    """How long a question has waited and will wait."""
+    return f"Asked {duration(now - asked_ts)} ago by {actor(requester)}, expires in {duration(expires_ts - now)}."
+
+
+def reminded(people: Sequence[str], requester: str, *, allow_self_approval: bool) -> tuple[str, ...]:
+    """Whom a reminder calls: who asked only where nobody else is to be called, and they may decide it."""
+    others = tuple(one for one in people if one != requester)
+    return others if others or not allow_self_approval else tuple(people)
 
 
 def _buttons(approval: Approval) -> tuple[Button, ...]:
@@ -144,12 +193,13 @@ def _happened(plan: RollbackPlan) -> str:
 
 def _incident(one: Incident) -> str:
     bad = counted(one.num_bad, "bad batch", "bad batches")
+    every = "all " if one.num_bad > 1 else ""
     if one.num_in_weights is None:
         fate = f"{one.num_skipped} skipped"
     elif one.num_in_weights:
-        fate = f"{one.num_in_weights if one.num_in_weights < one.num_bad else 'all'} in the weights"
+        fate = f"{f'{one.num_in_weights} ' if one.num_in_weights < one.num_bad else every}in the weights"
     else:
-        fate = "all kept out of the weights"
+        fate = f"{every}kept out of the weights"
     return f"{bad} in epoch {one.epoch}, {fate}"
 
 
@@ -246,7 +296,6 @@ def _facts(plan: RollbackPlan) -> tuple[tuple[str, str], ...]:
         ("Trusted because", _trust(plan)),
         ("Given up", _given_up(plan)),
         ("Level", _level(plan)),
-        ("Process", _process(plan)),
         *((("Queue", _queue(plan)),) if plan.launch.options is not None else ()),
     )
 
@@ -267,7 +316,7 @@ def _trust(plan: RollbackPlan) -> str:
     fitness = f", fitness {target.fitness:.4g}" if target.fitness is not None else ""
     kind = "full-precision state" if target.exact else "Ultralytics checkpoint"
     reason = "; ".join(target.reasons) or f"judged {target.verdict}"
-    return f"{kind} of epoch {target.epoch}: {reason}{fitness}"
+    return f"{kind}: {reason}{fitness}"
 
 
 def _given_up(plan: RollbackPlan) -> str:

@@ -39,7 +39,7 @@ async def refuse_if_running(view: RunView, world: World) -> None:
             ProcessStatus.PENDING: f"waits in the queue already: {waiting_text(fact.job)}",
             ProcessStatus.SUSPENDED: "is suspended by its cluster, which goes on with it",
         }.get(fact.status, f"may still run: {fact.detail}")
-        raise CommandError("still-running", f"{process.label} of {view.name} {how}.", "/train status")
+        raise CommandError("still-running", f"the trainer of {view.name} {how}.", "/train status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

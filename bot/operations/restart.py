@@ -14,7 +14,7 @@ from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
 from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind
 from trainmaster.bot.core.decisions.plan import Launch
 from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, silent_end
-from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.core.run.job import waiting_text
@@ -219,7 +219,7 @@ async def _is_ours(context: OperationContext, view: RunView) -> bool:
         return False
     raise OperationError(
         "foreign-attempt",
-        f"attempt {record.attempt} of {view.name} was started by somebody else, as {_label(record)}.",
+        f"attempt {record.attempt} of {view.name} was started by somebody else.",
         "decide which one shall go on; nothing more is done from here",
     )
 
@@ -230,11 +230,7 @@ def _signed_in(context: OperationContext, view: RunView) -> str:
     level = f", level {record.level}" if record.level else ""
     if record.process is not None and context.noted_process("launched") is None:
         context.note_process("launched", record.process)
-    return f"attempt {record.attempt}, {_label(record)}{level}"
-
-
-def _label(record: RunRecord) -> str:
-    return record.process.label if record.process is not None else "process unknown"
+    return f"attempt {record.attempt}{level}"
 
 
 async def _launch_failed(context: OperationContext, launched: Identity | None, fact: ProcessFact | None) -> bool:

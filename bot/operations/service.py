@@ -186,7 +186,9 @@ class Operations:
             plan, order.user, now=self.world.clock.now(), channel=order.channel, thread_of=order.thread_of
         )
         self.notify()
-        deciders = ", ".join(map(person, on_call))
+        deciders = question.deciders(
+            on_call, approval.requester, allow_self_approval=self.world.limits.allow_self_approval
+        )
         text = f"Asked the people on call: {deciders}. Nothing happens before they approve."
         if not new:
             text = f"Asked before, at {moment(approval.created_ts)}, nothing has changed since. Open to: {deciders}."
@@ -203,7 +205,9 @@ class Operations:
             return reply
         asked = self.books.approvals.get(order.approval_id)
         if order.approve and asked is not None and (why := self.world.hands_off(asked.plan.directory)):
-            raise CommandError("watched-only", f"{asked.plan.name} is watched only: {why}. Your yes was not counted.")
+            raise CommandError(
+                "watched-only", f"run {asked.plan.name} is watched only: {why}. Your yes was not counted."
+            )
         decision = self._questions.decide(
             order.approval_id,
             order.user,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.decisions.gate import GateFact, GateOutcome
 from trainmaster.bot.core.decisions.start_word import StartWord
@@ -13,14 +14,17 @@ _MARKS = {GateOutcome.FAIL: Mark.FAILED, GateOutcome.UNKNOWN: Mark.UNKNOWN, Gate
 
 
 def gate_message(view: RunView, against: Sequence[GateFact], *, title: str = "") -> Message:
-    """Fact, value and limit of each, and the button that starts all the same."""
+    """Fact, value and limit of each, and the button that starts all the same. Which process holds a GPU is a detail."""
+    known_by = tuple(one.text for one in against if has_ids(one.text))
+    more = Button(action=ActionId.DETAILS, label="Details", value=view.run)
     return Message(
         title=title or f"{view.name} was not started: something stands against it",
         tone=Tone.WARNING,
         body=("Nothing was touched. Mend it and resume, or start it anyway.",),
-        items=tuple(Item(mark=_MARKS[one.outcome], text=one.text) for one in against),
-        buttons=(anyway_button(view.run, view.attempt),),
+        items=tuple(Item(mark=_MARKS[one.outcome], text=without_ids(one.text)) for one in against),
+        buttons=(anyway_button(view.run, view.attempt), *((more,) if known_by else ())),
         context=("/train resume anyway",),
+        details=Message(title=f"{view.name}: what stands against a start", context=known_by) if known_by else None,
     )
 
 

@@ -80,7 +80,7 @@ async def _hold(context: OperationContext) -> str:
             f"{plan.directory} has {free / 2**30:.1f} GiB free, a rollback wants {needed / 2**30:.1f} GiB.",
             "make room, then ask again: nothing was touched",
         )
-    return f"plan {plan.digest[:12]} still holds"
+    return ""  # the title of the step says it; which plan it is stands in the details
 
 
 async def _answered_view(context: OperationContext) -> RunView:
@@ -120,7 +120,7 @@ async def _judge(context: OperationContext, target: Target) -> str:
             raise OperationError(
                 f"checkpoint-{fact.verdict}", f"{file} is {fact.verdict}: {reasons}.", "ask for an earlier epoch"
             )
-    return f"clean, sha256 {target.sha256[:12]}"
+    return "clean, and the file that was approved"
 
 
 async def _unpin(context: OperationContext) -> str:
@@ -137,7 +137,7 @@ async def _archive(context: OperationContext) -> str:
         context.note("archives", json.dumps(_archive_names(plan)))
     folder = await context.world.forensics.archive(await context.view(), after_epoch=plan.target.epoch)
     context.note("archive", str(folder))
-    return f"in {folder}"
+    return "/train archive lists it"
 
 
 async def _unarchive(context: OperationContext) -> str:

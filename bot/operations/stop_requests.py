@@ -84,7 +84,7 @@ class Stops:
             return _stopped_unrecorded(view, text, error.told)
         self.runner.start(operation)
         over = operation.process is not None and (await self.world.inspect(operation.process)).over
-        message = _stopping(view, operation, unrecorded, over=over)
+        message = _stopping(view, unrecorded, over=over)
         if then is None and taken_back:
             message = replace(message, body=(*message.body, "The resume that was planned for it is taken back."))
         return Reply(message=message, private=not unrecorded)
@@ -201,10 +201,9 @@ class Stops:
         )
 
 
-def _stopping(view: RunView, operation: Operation, unrecorded: str, *, over: bool = False) -> Message:
-    what = operation.process.label.capitalize() if operation.process else "Its process"
+def _stopping(view: RunView, unrecorded: str, *, over: bool = False) -> Message:
     asked = "had ended already" if over else "was asked to end its batch and save"
-    body = [f"{what} {asked}. Its message shows how it goes."]
+    body = [f"It {asked}. Its message shows how it goes."]
     if unrecorded:
         body.append(f"This stop is not in the audit log: {unrecorded}")
     return Message(title=f"{view.name}: stopping", tone=Tone.PROGRESS, body=tuple(body))

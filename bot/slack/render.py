@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from trainmaster.bot.core.conversation.known_by import has_ids
 from trainmaster.bot.core.conversation.message import Button, Item, Mark, Message, Table, Tone
 from trainmaster.bot.core.conversation.plainer import Words
 from trainmaster.bot.core.conversation.tokens import NOBODY_KNOWN
@@ -227,11 +228,12 @@ def _context(texts: Sequence[str], left_out: Sequence[str], room: int) -> BlockP
 
 def _text(message: Message, names: Mapping[str, str]) -> str:
     """The whole message in words, its details included, as far as an edit can carry them: a screen reader says this and
-    not the blocks, and a lock screen shows how it begins: with the run and the fact."""
+    not the blocks, and a lock screen shows how it begins: with the run and the fact. Process ids, digests and paths are
+    left to the thread."""
     told = _Once()
     lines = [told.line(one_line(message.title) or _UNTITLED), *(told.line(line) for line in _lines(message))]
     if message.details is not None:
-        lines += [told.line(line) for line in _lines(message.details)]
+        lines += [told.line(line) for line in _lines(message.details) if not has_ids(line)]
     text, _ = fit(plain("\n".join(line for line in lines if line.strip()), names), limits.TEXT_BYTES, utf8_len)
     return text
 

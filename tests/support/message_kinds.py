@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,15 +25,18 @@ from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vote
 from trainmaster.bot.core.decisions.archive import ArchiveFact
+from trainmaster.bot.core.decisions.change import Change, Proposal
 from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome
-from trainmaster.bot.core.decisions.operation import Operation, OperationKind, OperationState, Step
+from trainmaster.bot.core.decisions.operation import STEPS, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.plan import RollbackPlan
 from trainmaster.bot.core.run.epoch_report import ReportLimits, judge_epoch
 from trainmaster.bot.core.run.facts import CheckpointFact, ProcessFact, ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.identity import encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.findings_sink import own_finding
-from trainmaster.bot.operations import listings, messages, question
+from trainmaster.bot.operations import change_messages, listings, messages, question
+from trainmaster.bot.operations.change_messages import ChangeEnd
 from trainmaster.bot.operations.changes import SETTINGS
 from trainmaster.bot.operations.planning import make_plan
 from trainmaster.bot.operations.start_messages import gate_message
@@ -63,6 +67,7 @@ def every_kind(folder: Path, name: str = "night", *, epochs: int = 40, run: Writ
     yield from _of_checks(view)
     yield from _of_questions(plan, view)
     yield from _of_operations(plan)
+    yield from _of_changes(view)
     yield Kind(name="card", message=compose_card(view, _alerts(view)), run=name)
     yield from _of_all_runs(view)
     yield from _of_many_runs(view)
@@ -221,17 +226,93 @@ def _of_operations(plan: RollbackPlan) -> Iterator[Kind]:
             owner=ProcessIdentity(pid=1, create_time=1.0, host="lab-7"),
             fence=1,
             step=Step.STOP,
-            process=None,
+            process=ProcessIdentity(pid=19142, create_time=1.0, host="lab-7"),
             attempt=1,
             was_active=True,
             launch=None,
             plan=plan if kind is OperationKind.ROLLBACK else None,
-            notes=((SETTINGS, "lr0=0.0002"),) if kind is OperationKind.CHANGE else (),
+            notes=(
+                ("archive", "/data/runs/archive/night/rollback-20261129-010203"),
+                ("launched", json.dumps(encode_identity(ProcessIdentity(pid=25752, create_time=2.0, host="lab-7")))),
+                *(((SETTINGS, "lr0=0.0002"),) if kind is OperationKind.CHANGE else ()),
+            ),
         )
+        steps = STEPS[kind]
         for state in OperationState:
-            problem = "" if state in {OperationState.OPEN, OperationState.DONE} else "The disk does not answer."
-            message = messages.progress(replace(base, state=state, problem=problem))
+            broken = state not in {OperationState.OPEN, OperationState.DONE}
+            number = len(steps) if state is OperationState.DONE else steps.index(Step.STOP) if Step.STOP in steps else 1
+            done = tuple((step, FOUND[step]) for step in steps[:number])
+            operation = replace(base, state=state, done=done, problem=PROBLEM if broken else "")
+            commands = COMMANDS_BY_HAND if state is OperationState.NEEDS_HUMAN else ""
+            mentions = (ANNA, BEN) if commands else ()
+            message = messages.progress(operation, commands=commands, mentions=mentions)
             yield Kind(name=f"{kind} {state}", message=message, run=plan.name)
+        if kind is not OperationKind.STOP:
+            # As an operation says what an older version of a step found, which is still in its row.
+            older = replace(base, done=tuple((step, OLDER_FOUND.get(step, FOUND[step])) for step in steps))
+            yield Kind(name=f"{kind} of before", message=messages.progress(older), run=plan.name)
+        person = messages.needs_human(replace(base, problem=PROBLEM))
+        yield Kind(name=f"{kind} alert", message=compose_alert(_alert(person), silence_s=7200.0), run=plan.name)
+
+
+FOUND = {
+    Step.GATE: "nothing stands against it",
+    Step.HOLD: "",
+    Step.VERIFY: "clean, and the file that was approved",
+    Step.STOP: "stopped in 3 s; its state is saved and can be resumed; its GPU is free again",
+    Step.ARCHIVE: "/train archive lists it",
+    Step.RESTORE: "epoch 3 is where it goes on",
+    Step.RESTART: "attempt 4, level strict",
+    Step.CONFIRM: (
+        "epoch 4, batch 20 of 5000: box 1.5, cls 2.25; no bad batch; attempt 1 had box 1.6, cls 2.5 in this epoch"
+    ),
+}
+"""What each step says that it found, as the steps write it (``steps.py``, ``stop.py``, ``restart.py``)."""
+OLDER_FOUND = {
+    Step.HOLD: "plan 991fab8fc2e3 still holds",
+    Step.VERIFY: "clean, sha256 812bcade044d",
+    Step.ARCHIVE: "in /data/runs/archive/night/rollback-20261129-010203",
+    Step.RESTART: "attempt 4, process 25752, level strict",
+}
+PROBLEM = (
+    "/data/runs/night has 0.2 GiB free, a rollback wants 1.4 GiB; process 19142 survives SIGKILL. "
+    "Last lines: [Errno 28] No space left on device: '/data/runs/night/last.pt' | exit "
+    "Hint: see: ps -o pid,stat,wchan:30,cmd -p 19142; cd /data && /usr/bin/python -m trainer resume /data/runs/night"
+)
+COMMANDS_BY_HAND = "cd /data\n/usr/bin/python -m trainer resume /data/runs/night from=3"
+
+
+def _of_changes(view: RunView) -> Iterator[Kind]:
+    """Other settings, asked for by somebody who is on call too, and every way the question ends."""
+    asked = Proposal(
+        id="change-36753d16d305",
+        run=view.run,
+        name=view.name,
+        attempt=1,
+        process="process 19142 1.0",
+        changes=(Change(key="lr0", before="0.0005", after="0.0002"), Change(key="epochs", before="40", after="150")),
+        requester=ANNA,
+        channel=None,
+        thread_of=None,
+        created_ts=NOW,
+        expires_ts=NOW + 3600.0,
+    )
+    for name, votes, on_call, allowed in (
+        ("change asked", (), (ANNA, BEN), False),
+        ("change asked by one who may decide", (), (ANNA, BEN), True),
+        ("change asked by one alone", (), (ANNA,), False),
+        ("change with a yes", (BEN,), (ANNA, BEN), False),
+    ):
+        shown = change_messages.card(replace(asked, votes=votes), on_call, allow_self_approval=allowed)
+        yield Kind(name=name, message=shown, run=view.name)
+    ends = {
+        ChangeEnd.APPROVED: "Approved by Ben.",
+        ChangeEnd.REJECTED: "Rejected by Ben. Reason: too late.",
+        ChangeEnd.EXPIRED: "Nobody decided.",
+        ChangeEnd.VOID: "A newer question replaced it.",
+    }
+    for end, how in ends.items():
+        yield Kind(name=f"change that {end}", message=change_messages.closed(asked, end, how), run=view.name)
 
 
 def _of_all_runs(view: RunView) -> Iterator[Kind]:
@@ -288,7 +369,9 @@ def _of_lists(view: RunView) -> Iterator[Kind]:
     shown = listings.checkpoints(view, saved(), [1, 2, 3], told_by="judged by the trainer")
     yield Kind(name="checkpoints", message=shown, run=view.name)
     against = GateFact(check=GateCheck.DISK, outcome=GateOutcome.FAIL, text="0.2 GiB are free, a save needs 1.4 GiB")
-    yield Kind(name="gate", message=gate_message(view, [against]), run=view.name)
+    held = "GPU 0 is held by process 7, left over from the run itself; to end it: kill 7"
+    user = GateFact(check=GateCheck.GPU_USERS, outcome=GateOutcome.FAIL, text=held)
+    yield Kind(name="gate", message=gate_message(view, [against, user]), run=view.name)
 
 
 async def answers(folder: Path, name: str = "night", *, epochs: int = 40, run: WrittenRun | None = None) -> list[Kind]:
@@ -296,7 +379,8 @@ async def answers(folder: Path, name: str = "night", *, epochs: int = 40, run: W
     view = _view(run or written(folder, name, epochs=epochs))
     world = CommandWorld(runs=FakeRuns([view]), alerts=FakeAlerts(_alerts(view)), clock=SetClock(NOW))
     told = []
-    for words in (*("epoch 4 progress" for _ in [0] if (1, 4) in view.epochs), *ANSWERED):
+    epochs_of = [f"epoch {number} progress" for number in (3, 4) if (1, number) in view.epochs]
+    for words in (*epochs_of, *ANSWERED):
         request = Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text=words)
         reply = await dispatch(request, world.context, COMMANDS)
         about = view.name if words.startswith(("status", "epoch", "offenders")) else ""

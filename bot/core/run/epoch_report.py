@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from pathlib import PurePath
 from statistics import median
 from typing import Annotated
 
@@ -107,16 +108,21 @@ def _beat_of(view: RunView, epoch: EpochView) -> Heartbeat | None:
 def _judge_batches(view: RunView, epoch: EpochView, beat: Heartbeat | None) -> Judged:
     total = epoch.batches or (beat.batches if beat else None)
     done = epoch.batches_done if epoch.finished else (beat.batch if beat else None)
-    counted = f"{done if done is not None else '?'} of {total if total is not None else '?'}"
+    counted = f"{_number(done)} of {_number(total)}"
     if epoch.finished and done is not None and done == total:
         mark = Mark.DONE
     elif epoch.finished:
         mark = Mark.FAILED if done is not None and total is not None else Mark.UNKNOWN
     else:
         mark = Mark.RUNNING if view.state.active and epoch == view.current else Mark.FAILED
+        counted += f" ({100 * done / total:.0f} %)" if done is not None and total else ""
     if _is_untouched(view, epoch, beat):
         mark, counted = Mark.WAITING, "stopped before its first batch"
     return Judged(criterion=Criterion.BATCHES, mark=mark, detail=counted)
+
+
+def _number(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}"
 
 
 def _is_untouched(view: RunView, epoch: EpochView, beat: Heartbeat | None) -> bool:
@@ -136,9 +142,9 @@ def _judge_nonfinite(epoch: EpochView) -> Judged:
         return Judged(criterion=Criterion.NONFINITE, mark=mark, detail=figures or "none seen")
     beside = f"; {figures}" if figures else ""
     if epoch.num_in_weights:
-        text = f"{epoch.num_bad} bad, {epoch.num_in_weights} of them went into the weights{beside}"
+        text = f"{epoch.num_bad:,} bad, {epoch.num_in_weights:,} of them went into the weights{beside}"
         return Judged(criterion=Criterion.NONFINITE, mark=Mark.FAILED, detail=text)
-    text = f"{epoch.num_bad} bad, {bad_batches_fate(epoch)}{beside}"
+    text = f"{epoch.num_bad:,} bad, {bad_batches_fate(epoch)}{beside}"
     mark = Mark.FAILED if spoilt else Mark.WARNING
     return Judged(criterion=Criterion.NONFINITE, mark=mark, detail=text)
 
@@ -192,7 +198,7 @@ def _judge_clips(view: RunView, epoch: EpochView, beat: Heartbeat | None, limits
     share_pct = 100 * clipped / total
     if clipped == 0:
         return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE, detail="none")
-    counted = f"{clipped} of {total} ({share_pct:.1f} %"
+    counted = f"{clipped:,} of {total:,} ({share_pct:.1f} %"
     if share_pct <= limits.few_clips_pct:
         return Judged(criterion=Criterion.CLIPS, mark=Mark.DONE, detail=f"{counted}, limit {limits.few_clips_pct:g} %)")
     max_norm, middle, ratio = view.max_norms.get(epoch.attempt), epoch.norm_p50, epoch.norm_outlier_ratio
@@ -280,14 +286,12 @@ def _largest_jump(epoch: EpochView) -> float | None:
 
 
 def epoch_fields(epoch: EpochView) -> tuple[tuple[str, str], ...]:
-    """Duration, losses, metrics and checkpoint of a finished epoch."""
+    """Duration, losses and checkpoint of a finished epoch; a criterion of its own tells its metrics."""
     fields = []
     if epoch.seconds is not None:
         fields.append(("Took", duration(epoch.seconds)))
     if epoch.losses:
         fields.append(("Mean loss", losses_text(epoch.losses)))
-    if metrics_text(epoch):
-        fields.append(("Validation", metrics_text(epoch)))
     if epoch.checkpoint:
-        fields.append(("Checkpoint", f"{epoch.checkpoint.verdict}, {epoch.checkpoint.file}"))
+        fields.append(("Checkpoint", f"{epoch.checkpoint.verdict}, {PurePath(epoch.checkpoint.file).name}"))
     return tuple(fields)

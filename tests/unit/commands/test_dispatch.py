@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainmaster.commands import COMMANDS, is_command
+from tests.support.worlds import ANNA, CommandWorld, FakeRuns
+from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.commands import COMMANDS, dispatch, is_command
 from trainmaster.commands.dispatch import match, nearest
 
 
@@ -27,6 +29,24 @@ async def test_talk_is_no_command_and_has_no_nearest() -> None:
 )
 def test_in_a_thread_only_whole_commands_are_taken_for_one(text: str, command: bool) -> None:
     assert is_command(text, COMMANDS) is command
+
+
+@pytest.mark.parametrize(
+    ("typed", "button"),
+    [
+        ("reject", "Reject"),
+        ("Reject it", "Reject"),
+        ("no", "Reject"),
+        ("approve", "your choice"),
+        ("yes!", "your choice"),
+    ],
+)
+async def test_what_only_a_button_does_is_not_answered_with_its_opposite(typed: str, button: str) -> None:
+    request = Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text=typed)
+    (told,) = (await dispatch(request, CommandWorld(runs=FakeRuns([])).context, COMMANDS)).message.body
+    assert told.startswith("No word does that: press ")
+    assert button in told
+    assert "rollback" not in told
 
 
 @settings(max_examples=300, deadline=None)

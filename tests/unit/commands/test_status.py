@@ -18,7 +18,7 @@ from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
-from trainmaster.commands.status import host_field, runtime_text
+from trainmaster.commands.status import host_field, layers_text, runtime_text
 from trainmaster.trainer.contract import EventKind, RunRecordState
 
 MEMORY = MemoryFact(total_gib=64.0, available_gib=40.0, swap_total_gib=0, swap_used_gib=0, swap_in_mib_s=None)
@@ -68,3 +68,14 @@ async def test_status_of_a_job_in_the_queue_says_which_attempt_begins_when(writt
     message = (await dispatch(request, world.context, COMMANDS)).message
     assert f"Attempt 2 waits until {moment(START_TS + 3600)}: BeginTime." in message.body
     assert dict(message.fields)["Job"] == "18, on no node yet, 0 restarts"
+
+
+def test_layers_fit_a_phone(written: WrittenRun) -> None:
+    rows = [("hue", "hsv_h"), ("hue", "hsv_s"), ("hue", "hsv_v"), ("hue", "close_mosaic"), ("rate", "lr0")]
+    layers = [
+        {"layer": 6, "name": name, "setting": setting, "value": "0.00025", "source": "user"} for name, setting in rows
+    ]
+    written.record(state=RunRecordState.RUNNING, layers=layers)
+    excerpt = layers_text(RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS))
+    assert max(map(len, excerpt.split("\n"))) <= 40
+    assert all(setting in excerpt for _, setting in rows)

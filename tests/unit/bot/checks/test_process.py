@@ -89,7 +89,8 @@ def test_what_outlived_the_training_is_told_however_it_ended(
     found = {one.check: one for one in check_process(look(status=ProcessStatus.GONE, orphans=(12, 13)), LIMITS, NOW)}
     assert found["orphans"].severity is Severity.WARNING
     assert "2 processes outlived" in found["orphans"].title
-    assert "kill 12 13" in found["orphans"].body[1]
+    assert "details have the command" in found["orphans"].body[1]
+    assert ("On the host", "kill 12 13") in found["orphans"].fields
 
 
 def test_children_of_a_living_process_are_no_orphans(written: WrittenRun, look: Look) -> None:

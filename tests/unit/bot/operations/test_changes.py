@@ -7,10 +7,12 @@ import pytest
 from tests.unit.bot.operations.paper import ALICE, BOB, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.decisions.operation import IntentKind
 from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide, StopNow
 from trainmaster.bot.errors import CommandError
+from trainmaster.bot.operations.change_limits import EXAMPLES, LIMITS
 
 LR0 = (("lr0", "0.0002"),)
 
@@ -117,8 +119,8 @@ async def test_an_open_question_is_brought_to_mind_as_a_rollback_is(
     first, last = reminders(world, approval)
     assert world.outbox.threads[first] == f"approval/{approval}"
     assert world.outbox.threads[last] is None
-    assert world.outbox.last(first).mentions == (ALICE, BOB)
-    assert world.outbox.last(last).mentions == (ALICE, BOB, "S0LEADS")
+    assert world.outbox.last(first).mentions == (BOB,)
+    assert world.outbox.last(last).mentions == (BOB, "S0LEADS")
     assert setting[0] in world.outbox.last(first).title
     assert await decide(world, approval) == "Approved. The change has begun."
 
@@ -147,7 +149,8 @@ async def test_a_question_that_is_decided_is_not_brought_to_mind(world: PaperWor
 
 async def test_a_newer_question_replaces_an_older_one(world: PaperWorld) -> None:
     first, second = await ask(world), await ask(world, ("mosaic", "0"))
-    assert "a newer question replaced it" in card(world, first).title
+    assert card(world, first).title == "digits: the change of lr0 0.0005 → 0.0002 is void"
+    assert card(world, first).body == ("A newer question replaced it. Nothing was done.",)
     assert await decide(world, first) == "There is no such question (any more)."
     await decide(world, second)
     assert world.launches()[0].endswith("mosaic=0")
@@ -191,6 +194,21 @@ async def test_what_the_trainer_might_refuse_is_refused_before_anything_is_asked
     with pytest.raises(CommandError, match=words.replace("(", r"\(")):
         await ask(world, *settings)
     assert world.intents.all(IntentKind.CHANGE) == ()
+
+
+async def test_a_refused_value_is_answered_with_one_that_is_of_use(world: PaperWorld) -> None:
+    with pytest.raises(CommandError) as caught:
+        await ask(world, ("lr0", "7"))
+    assert caught.value.hint == "such as /train set lr0=0.0002"
+    assert EXAMPLES.keys() == LIMITS.keys()
+    assert [key for key, (low, high) in LIMITS.items() if not low < EXAMPLES[key] < high] == []
+
+
+async def test_a_question_calls_whom_it_waits_for_and_names_nobody_twice(world: PaperWorld) -> None:
+    asked = card(world, await ask(world))
+    assert asked.mentions == (BOB,)
+    assert asked.context == (f"asked for by {person(ALICE)}, open until {moment(world.clock.ts + 3600.0)}",)
+    assert str(asked).count(person(ALICE)) == 1
 
 
 async def test_a_stopped_run_is_changed_by_hand(world: PaperWorld) -> None:

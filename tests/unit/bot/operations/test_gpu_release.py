@@ -48,10 +48,10 @@ async def test_gpu_that_was_held_is_said_to_be_free_again(world: PaperWorld) -> 
     assert "its GPU is free again" in text
 
 
-async def test_gpu_that_is_still_held_calls_a_person_and_names_the_process(world: PaperWorld) -> None:
+async def test_gpu_that_is_still_held_calls_a_person(world: PaperWorld) -> None:
     tone, text = await stopped(world, PaperGpu(world, 4000, hangs=True))
     assert tone is Tone.CRITICAL
-    assert "process 4000 is over, and the GPU's driver still counts it" in text
+    assert "the process is over, and the GPU's driver still counts it" in text
 
 
 async def test_gpu_of_somebody_else_is_no_concern(world: PaperWorld) -> None:

@@ -24,7 +24,8 @@ async def test_archive_lists_what_rollbacks_put_aside(world: PaperWorld) -> None
     await world.approve(await world.ask())
     message = (await world.operations.perform(ShowArchives(run=RUN, user=BOB))).message
     assert message.title == "digits: 1 archive"
-    assert "after epoch 3: 1 file, " in message.items[0].detail
+    assert message.items[0].text.endswith(": what came after epoch 3")
+    assert message.items[0].detail == "1 file, 0 MiB; to have it back: /train bring back after3"
 
 
 async def test_archive_is_brought_back_into_a_stopped_run(world: PaperWorld) -> None:
@@ -125,10 +126,10 @@ def test_odd_archive_row_is_passed_over() -> None:
 async def test_checkpoints_say_which_a_rollback_can_go_to_and_why_others_can_not(world: PaperWorld) -> None:
     message = (await world.operations.perform(ShowCheckpoints(run=RUN, user=BOB))).message
     assert message.title == "digits: a rollback can go to epochs 1 to 3"
-    assert message.body == ("It goes to epoch 3 unless you name another.",)
-    assert message.items[0].text == "Epoch 4: contaminated"
-    assert message.items[0].detail.startswith("saved after 3 unskipped NaN batches; saved ")
-    assert message.items[1].text == "Epoch 3: clean"
+    assert message.body == ("It goes to epoch 3 unless you name another.", "Each that says nothing else is clean.")
+    assert message.items[0].text == "Epoch 4: contaminated: saved after 3 unskipped NaN batches"
+    assert message.items[0].detail.startswith("saved ")
+    assert message.items[1].text == "Epoch 3"
     assert "MiB" in message.items[1].detail
     assert message.context[-1] == "/train execute rollback to epoch 3"
 
@@ -164,7 +165,7 @@ def test_four_hundred_checkpoints_are_told_in_one_message(
     message = listings.checkpoints(world.runs.all()[0], facts, usable, told_by="judged now")
     assert message.title == f"digits: a rollback can go to {words}"
     assert len(message.items) == 20
-    assert "3.0 GiB" in message.items[0].detail
+    assert "3 GiB" in message.items[0].detail
     assert "380 older epochs not shown" in message.context
 
 

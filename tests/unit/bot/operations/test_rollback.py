@@ -133,9 +133,10 @@ async def test_failure_after_the_point_of_no_return_calls_a_person_with_exact_co
     message = world.outbox.last(f"operation/{approval}/human")
     assert message.tone is Tone.CRITICAL
     assert message.mentions == (ALICE, BOB)
-    assert "resume" in message.excerpt
-    assert "from=3 level=strict" in message.excerpt
-    assert ("restore" in message.excerpt) == (name == "restore")
+    assert message.excerpt == ""
+    assert message.details is not None
+    assert "from=3 level=strict" in message.details.excerpt
+    assert (" restore " in message.details.excerpt) == (name == "restore")
     (finding,) = world.findings()
     assert "needs a person" in finding.title
 

@@ -40,7 +40,10 @@ async def test_stop_now_needs_no_approval_and_offers_the_resume_before_the_rollb
     assert [(button.action, button.value) for button in message.buttons] == [
         (ActionId.RESUME_RUN, f"1:{RUN}"),
         (ActionId.PROPOSE_ROLLBACK, RUN),
+        (ActionId.DETAILS, only_operation(world)),
     ]
+    assert message.details is not None
+    assert message.details.context == ("trainer before: process 4000",)
     assert world.signals() == ["signal SIGTERM 4000"]
     assert ("U0BOB", "stop.begin") in world.audit.entries
 
@@ -85,7 +88,9 @@ async def test_what_survives_sigkill_is_told_with_its_pid(world: PaperWorld) -> 
     await world.operations.settle()
     message = world.outbox.last(f"operation/{only_operation(world)}")
     assert message.tone is Tone.CRITICAL
-    assert "4000" in message.body[0]
+    assert message.body[0].startswith("the process survives SIGKILL")
+    assert message.details is not None
+    assert "-p 4000" in message.details.excerpt
 
 
 async def test_process_that_cannot_be_seen_is_never_called_stopped(world: PaperWorld) -> None:
@@ -140,7 +145,7 @@ async def test_what_is_said_of_a_run_that_is_stopped_or_being_stopped_is_true(wo
         await world.operations.perform(ContinueRun(run=RUN, user=ALICE))
     await world.operations.settle()
     reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
-    assert "Process 4000 had ended already" in reply.message.body[0]
+    assert "It had ended already" in reply.message.body[0]
 
 
 @pytest.mark.parametrize("step", ["verify", "restart", "confirm"])

@@ -113,4 +113,5 @@ async def test_person_is_given_the_launch_command_when_it_fails(unguarded: Paper
     approval = await unguarded.ask(ALICE)
     await unguarded.approve(approval)
     message = unguarded.outbox.last(f"operation/{approval}")
-    assert "nohup yolo detect train resume=True model=weights/last.pt >> " in message.excerpt
+    assert message.details is not None
+    assert "nohup yolo detect train resume=True model=weights/last.pt >> " in message.details.excerpt

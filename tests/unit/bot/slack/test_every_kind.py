@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.facts import IDS, ids_shown, said_twice
+from tests.support.facts import texts_of as text_of
 from tests.support.message_kinds import Kind, answers, every_kind
-from trainmaster.bot.core.conversation.message import ActionId, Message
+from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.slack.render import render
 from trainmaster.bot.workspace.blocks.message import read_blocks, read_text
 
@@ -51,10 +53,36 @@ async def test_no_fact_stands_twice_in_what_is_shown(tmp_path: Path) -> None:
         assert said_twice(kind.message) == [], kind.name
 
 
-async def test_nobody_is_named_twice_in_a_question(tmp_path: Path) -> None:
-    (shown,) = [one.message for one in every_kind(tmp_path) if one.name == "question of the bot"]
-    assert [text for text in _said(shown) if "<u:" in text] == []
-    assert shown.mentions == ("U0ANNA", "U0BEN")
+async def test_no_details_say_a_fact_twice_either(tmp_path: Path) -> None:
+    for kind in await kinds(tmp_path):
+        assert kind.message.details is None or said_twice(kind.message.details) == [], kind.name
+
+
+async def test_what_machines_know_things_by_stands_in_details_alone(tmp_path: Path) -> None:
+    for kind in await kinds(tmp_path):
+        if kind.name.endswith("details"):
+            continue  # is put into the thread
+        shown = render(kind.message)
+        assert ids_shown(shown.blocks) == [], kind.name
+        assert IDS.findall(shown.text) == [], kind.name
+
+
+async def test_what_is_left_out_stands_in_the_details(tmp_path: Path) -> None:
+    (done,) = [one.message for one in every_kind(tmp_path) if one.name == "rollback done"]
+    assert done.details is not None
+    told = " ".join(text_of(render(done.details).blocks))
+    for known_by in ("plan ", "sha256 5a5a5a5a5a5a", "process 19142", "process 25752", "/data/runs/archive/night/"):
+        assert known_by in told
+
+
+async def test_who_asked_is_not_listed_among_those_who_decide(tmp_path: Path) -> None:
+    shown = {one.name: one.message for one in every_kind(tmp_path)}
+    for name in ("question", "change asked"):
+        assert (shown[name].mentions, "U0ANNA" in str(shown[name].context)) == (("U0BEN",), True), name
+    assert shown["change with a yes"].mentions == ()
+    assert shown["question of the bot"].mentions == ("U0ANNA", "U0BEN")
+    assert "who may approve it too" in str(shown["change asked by one who may decide"].context)
+    assert "nobody else is on call" in str(shown["change asked by one alone"].context)
 
 
 async def test_what_is_to_be_pressed_comes_before_everything_but_the_first_lines(tmp_path: Path) -> None:
@@ -91,17 +119,3 @@ async def test_no_slug_of_an_error_and_no_phrase_of_the_court_is_shown(tmp_path:
 async def test_titles_of_a_run_with_a_short_name_fit_three_lines_of_a_phone(tmp_path: Path) -> None:
     long = {kind.name: len(kind.message.title) for kind in await kinds(tmp_path)}
     assert {name: length for name, length in long.items() if length > _TITLE_CHARS} == {}
-
-
-def said_twice(message: Message) -> list[str]:
-    """Sentences and values that stand in the message more than once."""
-    said = _said(message)
-    return sorted({one for one in said if said.count(one) > 1})
-
-
-def _said(message: Message) -> list[str]:
-    """Sentences and values of what is shown at once; details are shown on request, and apart."""
-    texts = [message.title, *message.body, *message.context, *(value for _, value in message.fields)]
-    texts += [f"{item.text} {item.detail}" for item in message.items]
-    parts = [part.strip(" .") for text in texts for part in re.split(r"[;·\n]|\. ", text)]
-    return [part for part in parts if len(part) > 8 and not part.startswith("/train")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -19,6 +21,7 @@ from trainmaster.bot.slack.answers import Answers, Place
 from trainmaster.bot.slack.inbox import Inbox
 
 BOT = "U0BOT"
+ROOT = Path(__file__).parents[4]
 DONE = Reply(message=Message(title="done"))
 
 
@@ -228,6 +231,19 @@ async def test_a_refusal_changes_no_setting_and_no_file_name(scene: Scene, messa
     await scene.desk.slash(slash(), scene.ack)
     ((reply, _),) = scene.given.replies
     assert reply.message.title == title
+
+
+def test_no_error_begins_with_the_name_of_a_run_which_a_capital_would_change() -> None:
+    found = []
+    for path in (file for part in ("bot/operations", "commands") for file in (ROOT / part).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error") and len(node.args) > 1):
+                continue
+            message = node.args[1]
+            first = message.values[0] if isinstance(message, ast.JoinedStr) else None
+            if isinstance(first, ast.FormattedValue) and ast.unparse(first.value).endswith(".name"):
+                found.append(f"{path}: {ast.unparse(message)}")
+    assert found == []
 
 
 async def test_a_bug_is_logged_and_the_person_is_told_without_a_traceback(

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.facts import ids_shown, said_twice, texts_of
 from tests.support.message_kinds import Kind, answers, every_kind
 from tests.support.odd_runs import ODD_RUNS
 from tests.support.run_dirs import WrittenRun
-from tests.unit.bot.slack.test_every_kind import said_twice
-from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.message import Item, Mark, Message
 from trainmaster.bot.core.conversation.picture import Picture
+from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.slack.render import render
 from trainmaster.bot.workspace.blocks.message import read_blocks, read_text
 from trainmaster.visible import visible_line
@@ -58,44 +59,59 @@ def _faults(kind: Kind) -> list[str]:
     if kind.run and not first.startswith(visible_line(kind.run)[:60]):
         found.append(f"does not begin with its run: {first[:80]}")
     # What is put into the thread when somebody asks for it may name digests and ids: there they belong.
-    top = "" if kind.name.endswith("details") else _top(shown.blocks)
+    top = "" if kind.name.endswith("details") else "\n".join(texts_of(shown.blocks))
     found += [f"internal: {one.group()}" for one in INTERNAL.finditer(top.replace(kind.run, "RUN"))]
+    found += [] if kind.name.endswith("details") else [f"internal: {one}" for one in ids_shown(shown.blocks)]
     found += [f"slug: {one.group()}" for one in SLUG.finditer(shown.text)]
     if re.search(r"<!(channel|here|everyone)|<@(?!U0ANNA|U0BEN)", json.dumps(shown.blocks)):
         found.append("it calls somebody")
     return found
 
 
-def _top(blocks: tuple[dict[str, object], ...]) -> str:
-    """What is read at once: the texts, without the buttons' values and without what is quoted from a log."""
-    texts: list[str] = []
-
-    def walk(node: object) -> None:
-        if isinstance(node, dict):
-            if isinstance(node.get("text"), str):
-                texts.append(str(node["text"]))
-            for key, value in node.items():
-                if key not in {"value", "text"} or isinstance(value, dict):
-                    walk(value)
-        elif isinstance(node, list | tuple):
-            for one in node:
-                walk(one)
-
-    walk(blocks)
-    return "\n".join(text for text in texts if not text.startswith("```"))
+def _item(text: str, detail: str) -> Item:
+    return Item(mark=Mark.DONE, text=text, detail=detail)
 
 
 @pytest.mark.parametrize(
     "message",
     [
         Message(title="night: a", body=("The loss is 5.", "The loss is 5.")),
+        Message(title="night: a", fields=(("Validation", "mAP50 0.500"),), items=(_item("Validated", "mAP50 0.500"),)),
+        Message(title="night: a", fields=(("Batch", "1,040 of 5,000"),), items=(_item("All", "1040 of 5000"),)),
+        Message(title="night: epoch 4 of 40", fields=(("Epoch", "4 of 40"),)),
+        Message(title="night: a", fields=(("Bad batches", "12 (11 skipped)"),), items=(_item("No NaN", "12 bad"),)),
+        Message(title="night: a (skipped without a trace)", body=("1 batch: skipped without a trace.",)),
+        Message(title="night: a", items=(_item("3", "all tensors finite"), _item("2", "all tensors finite"))),
+        Message(title="night: a", body=(f"Asked for by {person('U0ANNA')}.",), mentions=("U0ANNA",)),
         Message(title="night: a digest", fields=(("Digest", "5a" * 16),)),
         Message(title="night: run-unknown: no such run"),
         Message(title="a, and then the run"),
         Message(title="night: pid 4711 died"),
+        Message(title="night: a", items=(_item("Start", "attempt 4, process 25752"),)),
+        Message(title="night: a", items=(_item("Archive", "in /data/runs/archive/night"),)),
+        Message(title="night: a", items=(_item("Verify", "clean, sha256 812bcade044d"),)),
+        Message(title="night: a", items=(_item("Hold", "plan 991fab8fc2e3 still holds"),)),
         Message(title="night: fitness None"),
     ],
-    ids=["a fact twice", "a digest", "a slug", "no run first", "a process id", "no value"],
+    ids=[
+        "a fact twice",
+        "a value again as an item's detail",
+        "a number in two formats",
+        "a field that the title says",
+        "a count in two forms",
+        "a clause of the title",
+        "a fact on every line",
+        "a person twice",
+        "a digest",
+        "a slug",
+        "no run first",
+        "a pid",
+        "a process id",
+        "a path",
+        "a digest of a file",
+        "the id of a plan",
+        "no value",
+    ],
 )
 def test_what_it_looks_for_is_found(message: Message) -> None:
     assert _faults(Kind(name="a", message=message, run="night")) != []
