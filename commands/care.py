@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.alerts.alert import Alert
+from trainmaster.bot.core.conversation.known_by import without_ids
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.commands.base import Context
@@ -16,7 +17,7 @@ def on_record(
     try:
         context.gate.note(user, action, subject, outcome=outcome, **detail)
     except StoreError as error:
-        return f"This is not in the audit log: {error.message}"
+        return f"This is not in the audit log: {without_ids(error.message)}"
     return ""
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from trainmaster.bot.core.conversation.known_by import without_ids
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation, OperationKind
@@ -182,7 +183,7 @@ class Stops:
         self.operations.halt(busy.id, user)
         body = ["Its message shows how it ends; nothing is started any more."]
         if unrecorded:
-            body.append(f"This is not in the audit log: {unrecorded}")
+            body.append(f"This is not in the audit log: {without_ids(unrecorded)}")
         return Reply(
             message=Message(title=f"{name}: stopping, the {busy.kind} ends now", tone=Tone.PROGRESS, body=tuple(body)),
             private=not unrecorded,
@@ -205,10 +206,10 @@ def _stopping(view: RunView, unrecorded: str, *, over: bool = False) -> Message:
     asked = "had ended already" if over else "was asked to end its batch and save"
     body = [f"It {asked}. Its message shows how it goes."]
     if unrecorded:
-        body.append(f"This stop is not in the audit log: {unrecorded}")
+        body.append(f"This stop is not in the audit log: {without_ids(unrecorded)}")
     return Message(title=f"{view.name}: stopping", tone=Tone.PROGRESS, body=tuple(body))
 
 
 def _stopped_unrecorded(view: RunView, text: str, error: str) -> Reply:
-    body = (text, f"Nothing of this is on record: {error}")
+    body = (text, f"Nothing of this is on record: {without_ids(error)}")
     return Reply(message=Message(title=f"{view.name}: emergency stop", tone=Tone.WARNING, body=body))

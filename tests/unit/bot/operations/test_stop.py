@@ -122,11 +122,11 @@ async def test_stop_goes_ahead_without_a_database_and_says_so(
     world: PaperWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_operation: object) -> bool:
-        raise StoreError("state-database", "database or disk is full.")
+        raise StoreError("state-database", "/var/lib/trainmaster/state.db refused: database or disk is full.")
 
     monkeypatch.setattr(world.log, "create", full)
     reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
-    assert any("on record" in line for line in reply.message.body)
+    assert "Nothing of this is on record: state.db refused: database or disk is full." in reply.message.body
     assert world.signals() == ["signal SIGTERM 4000"]
 
 
