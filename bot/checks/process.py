@@ -79,7 +79,9 @@ def _way_on(view: RunView) -> str:
 
 
 def _last_error(view: RunView) -> tuple[str, ...]:
-    return (f"Its log says: {view.log_errors[-1].detail}",) if view.log_errors else ()
+    """What the training did not go on after."""
+    errors = [one for one in view.log_errors if not one.outlived]
+    return (f"Its log says: {errors[-1].detail}",) if errors else ()
 
 
 def _left(process: ProcessFact) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.unit.conftest import Look
 from trainmaster.bot.checks import CheckLimits
 from trainmaster.bot.checks.process import check_process
 from trainmaster.bot.core.alerts.finding import Severity
-from trainmaster.bot.core.run.facts import OomEvidence, ProcessStatus
+from trainmaster.bot.core.run.facts import LogError, OomEvidence, ProcessStatus
 from trainmaster.trainer.contract import RunRecordState
 
 LIMITS = CheckLimits()
@@ -95,3 +96,16 @@ def test_what_outlived_the_training_is_told_however_it_ended(
 
 def test_children_of_a_living_process_are_no_orphans(written: WrittenRun, look: Look) -> None:
     assert check_process(look(orphans=(12,)), LIMITS, NOW) == ()
+
+
+@pytest.mark.parametrize("outlived", [False, True], ids=["the last word", "training went on after it"])
+def test_what_its_log_says_is_told_unless_training_went_on_after_it(
+    written: WrittenRun, look: Look, *, outlived: bool
+) -> None:
+    written.beat(50, epoch=1, batch=7)
+    error = LogError(
+        ts=NOW, kind="exception", detail="KeyError", text="KeyError", in_child=False, digest="d", outlived=outlived
+    )
+    view = replace(look(status=ProcessStatus.GONE, signal=9), log_errors=(error,))
+    (found,) = check_process(view, LIMITS, NOW)
+    assert ("Its log says: KeyError" in found.body) is not outlived
