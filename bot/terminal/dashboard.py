@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.text import Text
 
@@ -13,7 +15,7 @@ from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.terminal.canvas import FAINT, PLAIN, WARNING, Canvas, Shown, silent_s
 from trainmaster.bot.terminal.happenings import Happening, happenings
 from trainmaster.bot.terminal.many_runs import run_lines
-from trainmaster.bot.terminal.one_run import RankedLine, run_rows
+from trainmaster.bot.terminal.one_run import NARROW, RankedLine, run_rows
 
 FEW_HAPPENINGS: Final = 5
 """Shown at least, as far as the screen has room for anything but the runs, and at most where it has no end."""
@@ -21,6 +23,9 @@ _MAX_GPUS: Final = 4
 _FEW_BESIDE_MANY: Final = 3
 _ESSENTIAL: Final = 4
 """Lines of a run that come before any event: its name, two bars and the bad batches."""
+_LEAST_FILE: Final = 8
+"""Cells that the name of a file gets on the narrowest screen: its number and its ending."""
+_FIRST_WORDS: Final = re.compile(r" of |[,:;] ")
 _HINT: Final = "Ctrl-C ends the view only"
 
 
@@ -65,14 +70,29 @@ def _feed(runs: Sequence[Shown], canvas: Canvas, room: int | None) -> list[Text]
     spaced = room is None or wanted > FEW_HAPPENINGS
     newest = found[-(wanted - (1 if spaced and room is not None else 0)) :]
     heading = canvas.line(("events" if newest else "events: none yet", FAINT))
-    lines = [heading, *(_happening(one, canvas, named=len(runs) > 1) for one in newest)]
+    known = (canvas.glyphs.text(shown.view.name) for shown in runs)
+    names = canvas.glyphs.names(known, max(8, canvas.width // 5)) if len(runs) > 1 else {}
+    lines = [heading, *(_happening(one, canvas, names) for one in newest)]
     return [Text(""), *lines] if spaced else lines
 
 
-def _happening(one: Happening, canvas: Canvas, *, named: bool) -> Text:
-    when = "earlier" if one.ts is None else canvas.clock(one.ts)
-    run = f"{canvas.glyphs.fit(canvas.glyphs.text(one.run), max(8, canvas.width // 5))}: " if named else ""
-    return canvas.line((f"{when:>8}  ", FAINT), run, (canvas.glyphs.text(one.text), one.style))
+def _happening(one: Happening, canvas: Canvas, names: Mapping[str, str]) -> Text:
+    """``names`` are what runs are called here, nothing where there is one only. Files keep room for their ends,
+    where the words that come first have theirs."""
+    narrow = canvas.width < NARROW
+    when = "earlier" if one.ts is None else canvas.clock(one.ts, seconds=not narrow)
+    when = f"{when:>{5 if narrow else 8}}  "
+    name = names.get(canvas.glyphs.text(one.run), "")
+    run = f"{name}: " if name else ""
+    text, files = canvas.glyphs.text(one.text), [canvas.glyphs.text(file) for file in one.files]
+    if files:
+        room = canvas.width - len(when) - cell_len(run) - len(", ")
+        least = min(cell_len(files[0]), max(_LEAST_FILE, room // 6))
+        said = canvas.glyphs.fit(text, max(0, room - least))
+        left, both = room - cell_len(said), ", ".join(files)
+        if said.startswith(_FIRST_WORDS.split(text)[0]):  # a number that is cut would be another
+            text = f"{said}, {both if cell_len(both) <= left else canvas.glyphs.end(files[0], left)}"
+    return canvas.line((when, FAINT), run, (text, one.style))
 
 
 def _host_lines(host: HostFact | None, canvas: Canvas) -> list[Text]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import PurePath
+from typing import Final, NamedTuple
 
 from rich.style import Style
 
@@ -16,52 +17,72 @@ from trainmaster.bot.terminal.canvas import BAD, GOOD, PLAIN, WARNING
 from trainmaster.trainer.contract import EventKind, Verdict
 
 MAX_HAPPENINGS: Final = 200
+_MAX_FILES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """``ts`` is None where only the order is known: of a log that was written before it was watched."""
+    """``ts`` is None where only the order is known: of a log that was written before it was watched. ``files`` are the
+    names of those that it is about."""
 
     ts: float | None
     order: float
     run: str
     text: str
     style: Style
+    files: tuple[str, ...] = ()
 
 
 def happenings(view: RunView) -> list[Happening]:
     """The newest of the run, in order. Their text is foreign: it is made harmless where it is drawn."""
     known_until = None if view.guarded else view.first_seen_ts
-    found = [(event.ts, *_told(event)) for event in view.notable]
+    found = [_of_event(event) for event in view.notable]
     for epoch in view.epochs.values():
         found += _of_epoch(epoch)
     for checkpoint in view.checkpoints:
         if checkpoint.verdict is not Verdict.CLEAN and checkpoint.ts is not None:
             why = f": {checkpoint.reasons[0]}" if checkpoint.reasons else ""
             style = BAD if checkpoint.verdict is Verdict.CONTAMINATED else WARNING
-            found.append((checkpoint.ts, f"{checkpoint.file} is {checkpoint.verdict}{why}", style))
-    found += [(error.ts, f"console: {error.detail}", BAD) for error in view.log_errors]
-    found.sort(key=lambda one: one[0])
+            found.append(_Found(checkpoint.ts, f"{checkpoint.file} is {checkpoint.verdict}{why}", style))
+    found += [_Found(error.ts, f"console: {error.detail}", BAD) for error in view.log_errors]
+    found.sort(key=lambda one: one.ts)
     return [
         Happening(
-            ts=None if known_until is not None and ts <= known_until else ts,
-            order=ts,
+            ts=None if known_until is not None and one.ts <= known_until else one.ts,
+            order=one.ts,
             run=view.name,
-            text=text,
-            style=style,
+            text=one.text,
+            style=one.style,
+            files=one.files,
         )
-        for ts, text, style in found[-MAX_HAPPENINGS:]
+        for one in found[-MAX_HAPPENINGS:]
     ]
 
 
-def _of_epoch(epoch: EpochView) -> Iterable[tuple[float, str, Style]]:
+class _Found(NamedTuple):
+    ts: float
+    text: str
+    style: Style
+    files: tuple[str, ...] = ()
+
+
+def _of_event(event: Event) -> _Found:
+    text, style = _told(event)
+    return _Found(event.ts, text, style, _names(event.texts("files")) if event.kind == EventKind.DATA_FAULT else ())
+
+
+def _names(paths: Sequence[str]) -> tuple[str, ...]:
+    """The files' own names: of a path that is cut, the first folders would be left."""
+    return tuple(PurePath(path).name or path for path in paths[:_MAX_FILES])
+
+
+def _of_epoch(epoch: EpochView) -> Iterable[_Found]:
     for bad in epoch.bad_batches:
         batch = f"{bad.batch:,} of {epoch.batches:,}" if epoch.batches else f"{bad.batch:,}"
         action = {"skipped": "skipped", "recomputed": "run again and good"}.get(bad.action, "not skipped")
         drill = " (drill)" if bad.drill else ""
-        images = f", {', '.join(bad.images[:2])}" if bad.images else ""
         text = f"bad batch {batch}, epoch {bad.epoch}: {REASON_TEXT.get(bad.reason, bad.reason)}; {action}"
-        yield bad.ts, f"{text}{drill}{images}", WARNING if bad.skipped or bad.recomputed else BAD
+        yield _Found(bad.ts, f"{text}{drill}", WARNING if bad.skipped or bad.recomputed else BAD, _names(bad.images))
     if epoch.finished_ts is not None:
         parts = [f"epoch {epoch.epoch} finished"]
         if epoch.seconds is not None and epoch.seconds >= 0:
@@ -71,7 +92,7 @@ def _of_epoch(epoch: EpochView) -> Iterable[tuple[float, str, Style]]:
         if epoch.fitness is not None:
             parts.append(f"fitness {number_text(epoch.fitness)}")
         odd = epoch.nonfinite_columns
-        yield epoch.finished_ts, f"{parts[0]} {', '.join(parts[1:])}".strip(), BAD if odd else PLAIN
+        yield _Found(epoch.finished_ts, f"{parts[0]} {', '.join(parts[1:])}".strip(), BAD if odd else PLAIN)
 
 
 def _told(event: Event) -> tuple[str, Style]:
@@ -90,8 +111,7 @@ def _told(event: Event) -> tuple[str, Style]:
         before, after = event.integer("batch_size_before"), event.integer("batch_size_after")
         return "out of memory" + (f": batch size {before} is now {after}" if before and after else ""), BAD
     if kind == EventKind.DATA_FAULT:
-        files = ", ".join(event.texts("files")[:2])
-        return f"{counted(event.integer('count') or 0, 'image')} can't be used: {files}".rstrip(": "), WARNING
+        return f"{counted(event.integer('count') or 0, 'image')} can't be used", WARNING
     if kind == EventKind.STORAGE_FAULT:
         return f"{event.text('what') or 'a record'} could not be written: {event.text('error') or '?'}", BAD
     if kind == EventKind.NOTICE:

@@ -30,7 +30,7 @@ from trainmaster.bot.terminal.canvas import (
 )
 
 NARROW: Final = 60
-"""Cells below which notes beside charts go and times left have a line of their own."""
+"""Cells below which notes beside charts and seconds of events go, and times left have a line of their own."""
 _MAX_PARTS: Final = 4
 """Losses that have a chart of their own; a pose model has five."""
 
@@ -60,7 +60,7 @@ def _title(shown: Shown, canvas: Canvas) -> Text:
     attempt = f", attempt {view.attempt}" if view.attempt > 1 else ""
     tail = f"attempt {view.attempt + 1} {state}" if view.state is RunState.PENDING else f"{state}{attempt}"
     room = max(canvas.width // 3, canvas.width - len(tail) - 2)
-    name = canvas.glyphs.padded(canvas.glyphs.text(view.name), room)
+    name = canvas.glyphs.padded(canvas.glyphs.middle(canvas.glyphs.text(view.name), room), room)
     return canvas.line((name, STRONG), "  ", (tail, style))
 
 

@@ -15,7 +15,8 @@ from trainmaster.trainer.contract import RunLayout, read_json
 from trainmaster.trainer.pictures import canvas
 from trainmaster.trainer.pictures.canvas import BAD, INK, PALE, PARTS
 from trainmaster.trainer.pictures.story import BadBatch, Story
-from trainmaster.trainer.pictures.words import MAX_ALT_CHARS, spike_or_trend
+from trainmaster.trainer.pictures.words import MAX_ALT_CHARS
+from trainmaster.visible import visible_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +117,7 @@ def sheet_figure(sheet: Sheet, story: Story) -> Figure:
 
 
 def sheet_text(sheet: Sheet, story: Story) -> str:
-    """The sheet in words."""
+    """The sheet in words; whether it was a spike is told beside the curves that show it."""
     suspects = [canvas_name(tile.name) for tile in sheet.tiles if tile.suspect]
     unread = sum(tile.pixels is None for tile in sheet.tiles)
     named = ", ".join(suspects[:_MAX_NAMED]) + (
@@ -128,14 +129,13 @@ def sheet_text(sheet: Sheet, story: Story) -> str:
         *([f"Cause as far as one look tells: {sheet.cause}."] if sheet.cause else []),
         *([f"{unread} can't be read."] if unread else []),
         *(["It was a drill."] if sheet.bad.drill else []),
-        spike_or_trend(story, sheet.bad),
     ]
     return " ".join(parts)[:MAX_ALT_CHARS]
 
 
 def canvas_name(name: str) -> str:
     """A file's own name, short."""
-    return canvas.short(PurePath(name).name, 40)
+    return canvas.cut(visible_line(PurePath(name).name), 40)
 
 
 def _draw(axes: Axes, tile: Tile) -> None:

@@ -24,7 +24,8 @@ MAX_BYTES_READ: Final = 256 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotRow:
-    """Some batches in a row of one attempt; ``batch`` is the last of them. What is not known or not finite is NaN."""
+    """Some batches in a row of one attempt; ``batch`` is the last of them. A loss that is not finite is NaN, one that
+    is not known is missing. A norm that is not finite is infinite; what else is not known is NaN."""
 
     attempt: int
     epoch: int
@@ -42,7 +43,7 @@ class PlotRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochEnd:
-    """A finished epoch of one attempt."""
+    """A finished epoch of one attempt. Losses as in :class:`PlotRow`."""
 
     attempt: int
     epoch: int
@@ -65,7 +66,7 @@ class BadBatch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """A run. ``starts`` maps an attempt to the first epoch that it trains, None for a fresh start; ``batches`` is how
-    many an epoch has."""
+    many an epoch has. ``max_norms`` maps an attempt to the gradient norm at which it clips, as far as that is known."""
 
     name: str
     rows: tuple[PlotRow, ...] = ()
@@ -74,7 +75,7 @@ class Story:
     starts: Mapping[int, int | None] = field(default_factory=dict)
     batches: int = 0
     epochs: int | None = None
-    max_norm: float = math.nan
+    max_norms: Mapping[int, float] = field(default_factory=dict)
     guarded: bool = True
 
     @property
@@ -101,6 +102,14 @@ class Story:
                 return True
         return False
 
+    def kept_rows(self) -> list[PlotRow]:
+        """The rows that no later attempt trained again."""
+        return [row for row in self.rows if not self.given_up(row.attempt, row.epoch, row.batch)]
+
+    def kept_ends(self) -> list[EpochEnd]:
+        """The epochs that no later attempt trained again."""
+        return [end for end in self.ends if not self.given_up(end.attempt, end.epoch)]
+
     def rollbacks(self) -> tuple[tuple[int, int], ...]:
         """(attempt, the epoch whose end it went back to) of each attempt that trains an epoch again that was done."""
         return tuple(
@@ -114,7 +123,7 @@ def read_story(root: Path) -> Story:
     """The run in ``root``; without a guard's records, what ``results.csv`` has."""
     layout = RunLayout(root)
     record = read_json(layout.run_json) or {}
-    ends, bad, starts, batches = _events(layout)
+    ends, bad, starts, batches, max_norms = _events(layout)
     guarded = layout.run_json.is_file()
     if not guarded:
         ends = _results(layout.results_csv)
@@ -129,7 +138,7 @@ def read_story(root: Path) -> Story:
         starts=starts,
         batches=batches,
         epochs=epochs if isinstance(epochs, int) else None,
-        max_norm=_max_norm(record),
+        max_norms={**_max_norm(record), **max_norms},
         guarded=guarded,
     )
 
@@ -145,8 +154,8 @@ def _rows(layout: RunLayout) -> Iterator[PlotRow]:
             batch=batch,
             losses=_numbers(record.get("losses")),
             lr=_number(record.get("lr")),
-            norm_p50=_number(record.get("grad_norm_p50")),
-            norm_max=_number(record.get("grad_norm_max")),
+            norm_p50=_norm(record.get("grad_norm_p50")),
+            norm_max=_norm(record.get("grad_norm_max")),
         )
 
 
@@ -179,23 +188,39 @@ def _merged(rows: list[PlotRow]) -> PlotRow:
         batch=last.batch,
         losses={name: _mean(row.losses.get(name, math.nan) for row in rows) for name in last.losses},
         lr=last.lr,
-        norm_p50=_mean(row.norm_p50 for row in rows),
-        norm_max=max((row.norm_max for row in rows if math.isfinite(row.norm_max)), default=math.nan),
+        norm_p50=_mean((row.norm_p50 for row in rows), _unless_known(row.norm_p50 for row in rows)),
+        norm_max=max(
+            (row.norm_max for row in rows if math.isfinite(row.norm_max)),
+            default=_unless_known(row.norm_max for row in rows),
+        ),
     )
 
 
-def _mean(values: Iterator[float]) -> float:
+def _unless_known(norms: Iterator[float]) -> float:
+    """What stands for norms none of which is finite."""
+    return math.inf if any(math.isinf(norm) for norm in norms) else math.nan
+
+
+def _mean(values: Iterator[float], default: float = math.nan) -> float:
     known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan
+    return sum(value / len(known) for value in known) if known else default
 
 
-def _events(layout: RunLayout) -> tuple[list[EpochEnd], list[BadBatch], dict[int, int | None], int]:
-    ends, bad, starts, batches = [], [], {}, 0
+def _events(
+    layout: RunLayout,
+) -> tuple[list[EpochEnd], list[BadBatch], dict[int, int | None], int, dict[int, float]]:
+    ends, bad, batches = [], [], 0
+    starts: dict[int, int | None] = {}
+    max_norms: dict[int, float] = {}
     for event in _records(layout.events):
         kind, attempt = event.get("kind"), _whole(event.get("attempt")) or 1
         epoch, batch = _whole(event.get("epoch")), _whole(event.get("batch"))
         if kind == EventKind.RUN_STARTED:
             starts[attempt] = _whole(event.get("from_epoch"))
+            settings = event.get("settings")
+            limit = _number(settings.get("max_norm")) if isinstance(settings, dict) else math.nan
+            if limit > 0:
+                max_norms[attempt] = limit
         elif kind == EventKind.BAD_BATCH and epoch and batch:
             bad.append(
                 BadBatch(
@@ -217,7 +242,7 @@ def _events(layout: RunLayout) -> tuple[list[EpochEnd], list[BadBatch], dict[int
                 )
             )
         batches = _whole(event.get("batches")) or batches
-    return ends, bad, starts, batches
+    return ends, bad, starts, batches, max_norms
 
 
 def _results(path: Path) -> list[EpochEnd]:
@@ -232,7 +257,7 @@ def _results(path: Path) -> list[EpochEnd]:
     except (OSError, csv.Error):
         return []
     for number, row in enumerate(table, 1):
-        losses = {key.removeprefix("train/"): _number(value) for key, value in row.items() if key.startswith("train/")}
+        losses = _numbers({key.removeprefix("train/"): value for key, value in row.items() if key.startswith("train/")})
         half, full = (_number(row.get(f"metrics/mAP50{end}(B)")) for end in ("", "-95"))
         ends.append(
             EpochEnd(
@@ -263,12 +288,14 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         return
 
 
-def _max_norm(record: Mapping[str, Any]) -> float:
+def _max_norm(record: Mapping[str, Any]) -> dict[int, float]:
+    """What the newest attempt clips at, by the record of the run, which has no other's."""
     layers = record.get("layers")
     for row in layers if isinstance(layers, list) else ():
         if isinstance(row, dict) and row.get("setting") == "max_norm":
-            return _number(row.get("value"))
-    return math.nan
+            limit = _number(row.get("value"))
+            return {_whole(record.get("attempt")) or 1: limit} if limit > 0 else {}
+    return {}
 
 
 def _whole(value: object) -> int | None:
@@ -277,14 +304,26 @@ def _whole(value: object) -> int | None:
 
 def _number(value: object, missing: float = math.nan) -> float:
     """A finite number; NaN, or ``missing``, for anything else."""
+    number = _any_number(value)
+    return number if number is not None and math.isfinite(number) else missing
+
+
+def _norm(value: object) -> float:
+    number = _any_number(value)
+    return math.nan if number is None else number if math.isfinite(number) else math.inf
+
+
+def _any_number(value: object) -> float | None:
     number = decode_number(value)
     if number is None and isinstance(value, str):
         try:
             number = float(value)
         except ValueError:
-            number = None
-    return number if number is not None and math.isfinite(number) else missing
+            return None
+    return number
 
 
 def _numbers(value: object) -> dict[str, float]:
-    return {str(name): _number(item) for name, item in value.items()} if isinstance(value, dict) else {}
+    """Those of ``value`` that are known; NaN where one is not finite."""
+    known = {str(name): _any_number(item) for name, item in value.items()} if isinstance(value, dict) else {}
+    return {name: item if math.isfinite(item) else math.nan for name, item in known.items() if item is not None}

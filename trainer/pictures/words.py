@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Final
 
@@ -20,6 +20,41 @@ LOSS_GREW: Final = 1.15
 """A median norm, or a median loss, of the latest rows over that of those before, from which on it was a trend. Chosen,
 not measured: medians of four rows hardly reach either by chance, and a run that diverges passes both."""
 _MAX_NAMED: Final = 3
+MAX_PARTS: Final = 6
+"""Losses that are drawn and told; a pose model has five."""
+_LEVEL_PCT: Final = 2.0
+"""Of the largest value: a curve that moves by less is level."""
+_MAX_LIMITS: Final = 3
+
+Row = PlotRow | EpochEnd
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """``value`` as a person writes it: ``0.01``, ``1,490``, ``2.5e6``; no markup of any kind."""
+    rounded = float(f"{value:.{digits}g}")
+    if not math.isfinite(rounded):  # a mark far beyond an axis, of a value near the end of all numbers
+        return str(rounded)
+    if rounded == 0 or 1e-4 <= abs(rounded) < 1e6:
+        return f"{rounded:,.{max(digits, 6)}g}"
+    mantissa, _, exponent = f"{rounded:.{digits - 1}e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(exponent)}"
+
+
+def loss_names(rows: Sequence[Row]) -> list[str]:
+    """The losses that are drawn and told."""
+    return list(dict.fromkeys(name for row in rows for name in row.losses))[:MAX_PARTS]
+
+
+def limits_of(story: Story, rows: Sequence[PlotRow]) -> list[float]:
+    """What the gradient norm was clipped at, in the order of ``rows``, as far as it is known; neighbours differ."""
+    known = [story.max_norms[row.attempt] for row in rows if row.attempt in story.max_norms]
+    return [limit for at, limit in enumerate(known) if not at or limit != known[at - 1]]
+
+
+def limits_text(limits: Sequence[float], told: Callable[[float], str] = plain) -> str:
+    """``5``, or ``500, then 5``."""
+    named = [told(limit) for limit in limits]
+    return ", then ".join(named if len(named) <= _MAX_LIMITS else [named[0], "others", named[-1]])
 
 
 def spike_or_trend(story: Story, bad: BadBatch) -> str:
@@ -57,16 +92,15 @@ def _growth(values: Sequence[float]) -> float | None:
 
 def run_text(story: Story) -> str:
     """The whole run as its curves show it."""
-    ends = [end for end in story.ends if not story.given_up(end.attempt, end.epoch)]
-    rows = [row for row in story.rows if not story.given_up(row.attempt, row.epoch, row.batch)]
+    ends, rows = story.kept_ends(), story.kept_rows()
     newest = story.newest_epoch
     of = f" of {story.epochs}" if story.epochs else ""
     sentences = [f"Curves of {story.name}, {'nothing trained yet' if newest is None else f'up to epoch {newest}{of}'}."]
-    sentences += _losses(ends if len(ends) > 1 else rows)
-    sentences += _norms(rows, story.max_norm)
+    sentences += _losses(rows or ends, _epoch)
+    sentences += _norms(rows, limits_of(story, rows), _epoch)
     sentences += _fitness(ends)
-    sentences += _rate(rows or ends)
-    sentences += _bad(story.bad)
+    sentences += _rate(rows or ends, _epoch)
+    sentences += _bad(story.bad, guarded=story.guarded)
     if len(story.starts) > 1:
         sentences.append(f"{len(story.starts)} attempts.")
     sentences += [f"Attempt {attempt} went back to the end of epoch {epoch}." for attempt, epoch in story.rollbacks()]
@@ -78,15 +112,30 @@ def epoch_text(story: Story, epoch: int) -> str:
     rows = rows_of(story, epoch)
     bad = bad_of(story, epoch)
     sentences = [f"Curves of {story.name}, epoch {epoch}."]
-    sentences += _losses(rows) + _norms(rows, story.max_norm) + _rate(rows) + _bad(bad)
+    sentences += _losses(rows, _batch) + _norms(rows, limits_of(story, rows), _batch) + _rate(rows, _batch)
+    sentences += _bad(bad, guarded=story.guarded)
     if bad:
         sentences.append(spike_or_trend(story, bad[-1]))
     return _fitted(sentences)
 
 
+def _epoch(row: Row) -> str:
+    return f"epoch {row.epoch}"
+
+
+def _batch(row: Row) -> str:
+    return f"batch {row.batch:,}" if isinstance(row, PlotRow) else _epoch(row)
+
+
 def rows_of(story: Story, epoch: int) -> list[PlotRow]:
-    """The rows of the newest pass of an epoch, and of the passes before it as far as they were not given up."""
-    return [row for row in story.rows if row.epoch == epoch and not story.given_up(row.attempt, row.epoch, row.batch)]
+    """The rows of the newest pass of an epoch, and of the passes before it as far as they were not given up. Where only
+    the epoch's end is known, that is one row at its last batch."""
+    rows = [row for row in story.rows if row.epoch == epoch and not story.given_up(row.attempt, row.epoch, row.batch)]
+    return rows or [
+        PlotRow(attempt=end.attempt, epoch=epoch, batch=story.batches or 1, losses=end.losses, lr=end.lr)
+        for end in story.ends
+        if end.epoch == epoch and not story.given_up(end.attempt, end.epoch)
+    ]
 
 
 def bad_of(story: Story, epoch: int) -> list[BadBatch]:
@@ -94,36 +143,61 @@ def bad_of(story: Story, epoch: int) -> list[BadBatch]:
     return [one for one in story.bad if one.epoch == epoch and not story.given_up(one.attempt, one.epoch, one.batch)]
 
 
-def _losses(rows: Sequence[PlotRow | EpochEnd]) -> list[str]:
-    told = []
-    for name in dict.fromkeys(name for row in rows for name in row.losses):
+def _losses(rows: Sequence[Row], at: Callable[[Row], str]) -> list[str]:
+    told: list[tuple[str, str]] = []
+    finite = False
+    for name in loss_names(rows):
         known = [row.losses[name] for row in rows if math.isfinite(row.losses.get(name, math.nan))]
-        what = name.removesuffix("_loss")
-        if not known:
-            told.append(f"{what} loss: no finite value.")
-        elif len(known) == 1:
-            told.append(f"{what} loss {known[0]:.3g}.")
-        else:
-            first, last = _edge(known[: len(known) // 8 + 1]), _edge(known[-(len(known) // 8 + 1) :])
-            went = "fell" if last < 0.98 * first else "rose" if last > 1.02 * first else ""
-            moved = f"{went} from {first:.3g} to {last:.3g}" if went else f"stayed level at {last:.3g}"
-            told.append(f"{what} loss {moved}.")
-    return told or ["No loss is known."]
+        odd = _not_finite([(row, row.losses[name]) for row in rows if name in row.losses], at)
+        finite = finite or bool(known)
+        told.append((f"{name.removesuffix('_loss')} loss{_moved(known)}", odd))
+    everywhere = told[0][1] if len(told) > 1 and len({odd for _, odd in told}) == 1 else ""
+    if everywhere:
+        return [*(f"{one}." for one, _ in told if finite), f"Losses are {everywhere}."]
+    return [f"{one}{', ' if odd else ''}{odd}." for one, odd in told] or ["No loss is known."]
 
 
-def _edge(values: Sequence[float]) -> float:
-    return float(median(values))
+def _moved(known: Sequence[float]) -> str:
+    """From the first to the last point of a curve as it is drawn, and how far it went besides."""
+    if not known:
+        return ""
+    first, last, low, high = known[0], known[-1], min(known), max(known)
+    if len(known) == 1:
+        return f" {plain(first)}, one point"
+    level = _LEVEL_PCT / 100 * max(abs(low), abs(high))
+    if high - low <= level:
+        alike = plain(low) == plain(high)
+        return f" stayed level {f'at {plain(last)}' if alike else f'between {plain(low)} and {plain(high)}'}"
+    way = "fell" if last < first - level else "rose" if last > first + level else "went"
+    beyond = [
+        *([f"highest {plain(high)}"] if plain(high) != plain(max(first, last)) else []),
+        *([f"lowest {plain(low)}"] if plain(low) != plain(min(first, last)) else []),
+    ]
+    return ", ".join([f" {way} from {plain(first)} to {plain(last)}", *beyond])
 
 
-def _norms(rows: Sequence[PlotRow], max_norm: float) -> list[str]:
+def _not_finite(points: Sequence[tuple[Row, float]], at: Callable[[Row], str]) -> str:
+    """Where values that are known are no finite numbers; empty where all are."""
+    odd = [place for place, (_, value) in enumerate(points) if not math.isfinite(value)]
+    if not odd:
+        return ""
+    since = at(points[odd[0]][0])
+    if len(odd) == len(points) - odd[0]:
+        return f"not finite from {since} on"
+    return f"not finite at {len(odd):,} of {len(points):,} points, first in {since}"
+
+
+def _norms(rows: Sequence[PlotRow], limits: Sequence[float], at: Callable[[Row], str]) -> list[str]:
     middle = [row.norm_p50 for row in rows if math.isfinite(row.norm_p50)]
     largest = [row.norm_max for row in rows if math.isfinite(row.norm_max)]
-    if not middle and not largest:
+    odd = _not_finite([(row, row.norm_max) for row in rows if not math.isnan(row.norm_max)], at)
+    if not middle and not largest and not odd:
         return []
     parts = [
-        *([f"median {median(middle):.3g}"] if middle else []),
-        *([f"largest {max(largest):.3g}"] if largest else []),
-        *([f"clipped at {max_norm:g}"] if math.isfinite(max_norm) and max_norm > 0 else []),
+        *([f"median {plain(median(middle))}"] if middle else []),
+        *([f"largest {plain(max(largest))}"] if largest else []),
+        *([odd] if odd else []),
+        *([f"clipped at {limits_text(limits, lambda limit: f'{limit:g}')}"] if limits else []),
     ]
     return [f"Gradient norm: {', '.join(parts)}."]
 
@@ -132,22 +206,23 @@ def _fitness(ends: Sequence[EpochEnd]) -> list[str]:
     known = [end for end in ends if math.isfinite(end.fitness)]
     if not known:
         return ["No fitness is known."] if ends else []
-    best = max(known, key=lambda end: end.fitness)
-    return [
-        f"Fitness {known[-1].fitness:.3g} after epoch {known[-1].epoch}; best {best.fitness:.3g}, epoch {best.epoch}."
-    ]
+    best, last = max(known, key=lambda end: end.fitness), known[-1]
+    since = ", none since" if last is not ends[-1] else ""
+    now = f"Fitness {plain(last.fitness)} after epoch {last.epoch}{since}"
+    return [f"{now}; best {plain(best.fitness)}, epoch {best.epoch}."]
 
 
-def _rate(rows: Sequence[PlotRow | EpochEnd]) -> list[str]:
-    known = [row.lr for row in rows if math.isfinite(row.lr)]
+def _rate(rows: Sequence[Row], at: Callable[[Row], str]) -> list[str]:
+    known = [row for row in rows if math.isfinite(row.lr)]
     if not known:
         return []
-    return [f"Learning rate {known[-1]:.3g}."]
+    last = known[-1]
+    return [f"Learning rate {plain(last.lr)}{f' in {at(last)}, none since' if last is not rows[-1] else ''}."]
 
 
-def _bad(bad: Sequence[BadBatch]) -> list[str]:
+def _bad(bad: Sequence[BadBatch], *, guarded: bool) -> list[str]:
     if not bad:
-        return ["No bad batch."]
+        return ["No bad batch."] if guarded else ["Nothing guards this run: its bad batches are not known."]
     named = ", ".join(f"epoch {one.epoch} batch {one.batch:,}" for one in bad[-_MAX_NAMED:])
     more = f"the last ones {named}" if len(bad) > _MAX_NAMED else named
     return [f"{len(bad):,} bad batch{'es' if len(bad) > 1 else ''}: {more}."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.run_dirs import START_TS, WrittenRun
 from tests.unit.bot.terminal.pictures import picture, shown, trained
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.job import JobFact
-from trainmaster.bot.terminal.glyphs import ASCII
+from trainmaster.bot.terminal.glyphs import ASCII, UNICODE, Glyphs
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 
 WIDTHS = (40, 80, 120)
@@ -261,3 +262,67 @@ def test_process_of_a_run_that_has_ended_waits_for_nothing(tmp_path: Path) -> No
     run.record(state=RunRecordState.STOPPED)
     later = ProcessFact(status=ProcessStatus.PENDING, ts=START_TS)
     assert picture([shown(run, status=ProcessStatus.GONE, later=later)])[0].endswith("stopped")
+
+
+# -- names that differ at their ends, and what a narrow screen keeps
+
+SEEDS = [f"yolo11m-visdrone-sgd-640-seed{seed}" for seed in range(1, 13)]
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["utf-8", "ascii"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_runs_whose_names_differ_at_the_end_are_told_apart(tmp_path: Path, width: int, glyphs: Glyphs) -> None:
+    lines = picture([shown(trained(tmp_path, name)) for name in SEEDS], width=width, glyphs=glyphs)
+    listed = [line.split()[0] for line in lines if " training" in line]
+    assert len(set(listed)) == len(SEEDS)
+    assert all(any(one.endswith(f"ed{seed}") for one in listed) for seed in range(1, 13))
+    fed = [found[1] for line in lines if (found := re.match(r"\d\d:\d\d(?::\d\d)?  (\S+): bad batch 42", line))]
+    assert len(set(fed)) == len(fed) == 10
+
+
+def test_the_name_of_a_single_run_keeps_its_end(tmp_path: Path) -> None:
+    first = picture([shown(trained(tmp_path, SEEDS[0]), 1050.0)], width=40, after_s=1050.0)[0]
+    assert re.fullmatch(r"yolo11.*….*-seed1 +training, silent 10 .*", first)
+
+
+def test_a_narrow_list_keeps_epoch_and_bad_batches(tmp_path: Path) -> None:
+    runs = [shown(trained(tmp_path, name)) for name in ("one", "two")]
+    lines = picture(runs, width=40)
+    assert lines[0].split() == ["run", "state", "epoch", "NaN"]
+    for name in ("one", "two"):
+        (line,) = [line for line in lines if line.startswith(name)]
+        assert line.split() == [name, "training", "4/10", "1"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "told"), [pytest.param(300, "4/300", id="fits"), pytest.param(1_000_000, "4", id="without the whole")]
+)
+def test_a_narrow_list_never_cuts_the_epoch(tmp_path: Path, epochs: int, told: str) -> None:
+    runs = [shown(trained(tmp_path, name, epochs=epochs)) for name in ("one", "two")]
+    (line,) = [line for line in picture(runs, width=40) if line.startswith("one")]
+    assert line.split() == ["one", "training", told, "1"]
+
+
+def test_a_narrow_list_says_that_a_run_is_silent_and_how_long(tmp_path: Path) -> None:
+    runs = [shown(trained(tmp_path, name), 1050.0) for name in ("one", "two")]
+    (line,) = [line for line in picture(runs, width=40, after_s=1050.0) if line.startswith("one")]
+    assert "silent 10 min" in line
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one run", "two runs"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_image_of_a_bad_batch_keeps_its_name_and_ending(tmp_path: Path, width: int, many: bool) -> None:
+    run = trained(tmp_path, "night")
+    run.bad_batch(4, 43, 461.0, images=["/tmp/data/visdrone/images/train/0000_02345_d_0000123.jpg"])
+    runs = [shown(run), *([shown(trained(tmp_path, "other"))] if many else [])]
+    (line,) = [line for line in picture(runs, width=width) if ".jpg" in line]
+    assert "bad batch" in line
+    assert "/" not in line
+    assert line.endswith("123.jpg")
+    assert cell_len(line) <= width
+
+
+def test_images_that_cannot_be_used_are_named_without_their_folders(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    run.event(EventKind.DATA_FAULT, 460.0, files=["/data/a/one.png", "/data/b/two.png", "/data/c/three.png"], count=3)
+    assert "3 images can't be used, one.png, two.png" in "\n".join(picture([shown(run)]))

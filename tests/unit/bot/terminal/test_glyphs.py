@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from rich.cells import cell_len
 
-from trainmaster.bot.terminal.glyphs import ASCII, UNICODE, glyphs_for
+from trainmaster.bot.terminal.glyphs import ASCII, UNICODE, Glyphs, glyphs_for
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,29 @@ def test_text_is_cut_with_a_mark(width: int, cut: str) -> None:
 
 def test_wide_characters_count_as_two_cells() -> None:
     assert UNICODE.padded("夜夜夜", 4) == "夜… "
+
+
+@pytest.mark.parametrize(("width", "cut"), [(0, ""), (3, "ab…"), (7, "abc…hij"), (8, "abcd…hij"), (10, "abcdefghij")])
+def test_the_ends_of_a_name_outlive_its_middle(width: int, cut: str) -> None:
+    assert UNICODE.middle("abcdefghij", width) == cut
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [8, 12, 20])
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([f"yolo11m-visdrone-sgd-640-seed{seed}" for seed in range(30)], id="the end differs"),
+        pytest.param([f"{seed}-yolo11m-visdrone-sgd-640" for seed in range(30)], id="the start differs"),
+        pytest.param([f"yolo11m-visdrone-{seed}-sgd-640-adam-cosine" for seed in range(30)], id="the middle differs"),
+        pytest.param([f"yolo11m-{one}-{two}-cosine" * 2 for one in range(9) for two in range(9)], id="two places"),
+        pytest.param(["a" * length for length in range(1, 60)], id="the length differs"),
+        pytest.param(["夜" * length for length in range(1, 40)], id="wide letters"),
+        pytest.param(["", "a", "b"], id="short"),
+    ],
+)
+def test_names_that_differ_stay_different(names: list[str], width: int, glyphs: Glyphs) -> None:
+    short = glyphs.names(names, width)
+    assert sorted(short) == sorted(names)
+    assert len(set(short.values())) == len(names)
+    assert max(map(cell_len, short.values())) <= width
