@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,7 +13,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.checkpoints.domains import domain_of
-from trainmaster.trainer.checkpoints.single_numbers import setting_holds
+from trainmaster.trainer.checkpoints.single_numbers import SETTINGS, setting_holds
 
 
 @torch.no_grad()
@@ -60,6 +64,10 @@ def heal_optimizer(optimizer: torch.optim.Optimizer) -> int:
     return num_bad
 
 
+_PLAIN: Final = frozenset({type(None), bool, str})
+"""Kinds of a setting that is no number, such as ``maximize``."""
+
+
 def mend_settings(optimizer: torch.optim.Optimizer) -> str | None:
     """The optimizer's settings that none can have, with their values, put right; None when all can be.
 
@@ -68,22 +76,62 @@ def mend_settings(optimizer: torch.optim.Optimizer) -> str | None:
     bad: dict[str, object] = {}
     for group in optimizer.param_groups:
         for name, value in group.items():
-            if name == "params" or value is None or type(value) in {bool, str}:
+            default = optimizer.defaults.get(name)
+            if name == "params" or (type(value) in _PLAIN and type(default) in _PLAIN):
                 continue
-            parts = value if isinstance(value, tuple | list) else (value,)
-            if all(_holds(name, part) for part in parts):
+            if _can_be(name, value, default, known=name in optimizer.defaults or name in SETTINGS):
                 continue
             bad.setdefault(name, value)
-            default = optimizer.defaults.get(name, 0.0)
-            defaults = default if isinstance(default, tuple | list) else (default,)
-            group[name] = default if all(_holds(name, part) for part in defaults) else 0.0  # the next state is good
+            group[name] = default if _is_number(default) and _can_be(name, default, default, known=True) else 0.0
     return " and ".join(f"{name} is {value}" for name, value in bad.items()) or None
 
 
-def _holds(name: str, part: object) -> bool:
-    """Whether a setting can be ``part``: a number of Python or NumPy, or a tensor of one."""
-    if isinstance(part, float | int):
-        return setting_holds(name, part)
-    if isinstance(part, torch.Tensor):
-        return part.numel() != 1 or part.is_complex() or setting_holds(name, float(part))
-    return not isinstance(part, np.number) or (isinstance(part, np.complexfloating) or setting_holds(name, float(part)))
+def _can_be(name: str, value: object, default: object, *, known: bool) -> bool:
+    """Whether the setting ``name`` can be ``value``, of whatever kind that is.
+
+    Where the optimizer's own default is a number, anything else can't be; what somebody keeps beside the settings that
+    are ``known`` can be what it likes, but no number that is not finite.
+    """
+    if value is None or isinstance(value, str):
+        return not _is_number(default)
+    if type(value) is float:
+        return _holds(name, value)
+    if not known and isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) != 1:
+        return True  # a mask, or the like: nobody reads it for us
+    parts = [float_of(part) for part in _flat(value)]
+    wanted = _is_number(default)
+    return (not wanted or bool(parts)) and all(not wanted if part is None else _holds(name, part) for part in parts)
+
+
+def _holds(name: str, number: float | None) -> bool:
+    return number is not None and math.isfinite(number) and setting_holds(name, number)
+
+
+def _is_number(default: object) -> bool:
+    """Whether a setting with this default is a number, or several; reads no device."""
+    if isinstance(default, tuple | list):
+        return bool(default) and all(map(_is_number, default))
+    return not isinstance(default, bool) and isinstance(default, float | int | np.number | np.ndarray | torch.Tensor)
+
+
+def _flat(value: object) -> Iterator[object]:
+    """What a setting consists of, one by one."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, tuple | list):
+        for part in value:
+            yield from _flat(part)
+    else:
+        yield value
+
+
+def float_of(value: Any) -> float | None:
+    """``value`` as a number, of whatever kind; None where it is none: text, a complex one, nothing."""
+    if isinstance(value, str | bytes | np.complexfloating):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -27,13 +29,29 @@ def test_settings_as_torch_makes_them_pass(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [float, np.float16, np.float32, np.float64, torch.tensor, lambda value: torch.tensor([value])],
-    ids=["float", "float16", "float32", "float64", "tensor", "tensor of one"],
+    [
+        *(float, np.float16, np.float32, np.float64, np.longdouble, Decimal, complex, str, torch.tensor, np.array),
+        lambda value: torch.tensor(value, dtype=torch.bfloat16),
+        lambda value: torch.tensor([value]),
+        lambda value: torch.tensor([0.1, value]),
+        lambda value: np.array([value]),
+        lambda value: np.array([[0.1, value]], dtype=np.float16),
+        lambda value: np.array(value, dtype=object),
+        lambda value: [[0.1], (np.array(value),)],
+        lambda _: None,
+        lambda _: (),
+        lambda _: object(),
+    ],
+    ids=[
+        *("float", "float16", "float32", "float64", "longdouble", "decimal", "complex", "text", "tensor", "array"),
+        *("bfloat16", "tensor of one", "tensor of two", "array of one", "array of two", "array of objects"),
+        *("nested", "none", "nothing", "anything"),
+    ],
 )
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        *(("SGD", name) for name in ("lr", "momentum", "dampening", "weight_decay", "initial_lr")),
+        *(("SGD", name) for name in ("lr", "momentum", "dampening", "weight_decay")),
         *(("Adam", name) for name in ("lr", "eps", "weight_decay")),
         *(("RMSprop", name) for name in ("alpha", "eps", "momentum")),
     ],
@@ -46,9 +64,12 @@ def test_nan_of_any_kind_is_told_and_put_right(kind: str, name: str, make) -> No
     assert mend_settings(found) is None
 
 
-@pytest.mark.parametrize("make", [float, np.float32, torch.tensor], ids=["float", "float32", "tensor"])
 @pytest.mark.parametrize(
-    ("name", "value"), [("lr", -0.1), ("lr", 1e6), ("lr", INF), ("eps", -1e-8), ("weight_decay", INF)]
+    "make", [float, np.float32, np.array, torch.tensor], ids=["float", "float32", "array", "tensor"]
+)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("initial_lr", NAN), ("lr", -INF), ("lr", -0.1), ("lr", 1e6), ("lr", INF), ("eps", -1e-8), ("weight_decay", INF)],
 )
 def test_what_no_setting_can_be_is_told(name: str, value: float, make) -> None:
     found = optimizer("Adam")
@@ -56,7 +77,57 @@ def test_what_no_setting_can_be_is_told(name: str, value: float, make) -> None:
     assert mend_settings(found) is not None
 
 
-@pytest.mark.parametrize("betas", [(NAN, 0.999), (0.9, np.float32(NAN)), (0.9, torch.tensor(NAN)), (0.9, 1.0)])
+@pytest.mark.parametrize("dampening", [-INF, np.array(-INF)], ids=["float", "array"])
+def test_a_setting_without_bounds_is_finite_all_the_same(dampening: Any) -> None:
+    found = optimizer()
+    found.param_groups[0]["dampening"] = dampening
+    assert mend_settings(found) == "dampening is -inf"
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        *(0, True, 10**-2, Fraction(1, 100), Decimal("0.01"), np.float32(0.01), np.array(0.01), np.array([0.01])),
+        *(np.int64(1), torch.tensor(0.01), torch.tensor([0.01]), torch.tensor(0.01, dtype=torch.float16)),
+    ],
+    ids=lambda rate: f"{type(rate).__name__} {rate}",
+)
+def test_a_number_of_any_kind_passes(rate: Any) -> None:
+    found = optimizer()
+    found.param_groups[0]["lr"] = rate
+    assert mend_settings(found) is None
+    assert found.param_groups[0]["lr"] is rate
+
+
+def test_what_is_nothing_by_default_may_be_nothing() -> None:
+    found = torch.optim.Adafactor([torch.nn.Parameter(torch.ones(3))])
+    assert found.param_groups[0]["eps"][0] is None
+    assert mend_settings(found) is None
+    found.param_groups[0]["eps"] = (None, np.array(NAN))
+    assert mend_settings(found) is not None
+
+
+def test_a_rate_in_a_tensor_is_put_right_by_the_default() -> None:
+    found = torch.optim.Adam([torch.nn.Parameter(torch.ones(3))], lr=torch.tensor(0.01))
+    assert mend_settings(found) is None
+    found.param_groups[0]["lr"] = torch.tensor(NAN)
+    assert mend_settings(found) == "lr is nan"
+    assert mend_settings(found) is None
+
+
+@pytest.mark.parametrize(
+    "betas",
+    [
+        (0.9, np.array(NAN)),
+        (0.9, None),
+        (0.9, "nan"),
+        np.array([0.9, NAN]),
+        (NAN, 0.999),
+        (0.9, np.float32(NAN)),
+        (0.9, torch.tensor(NAN)),
+        (0.9, 1.0),
+    ],
+)
 def test_betas_are_looked_at_one_by_one(betas: tuple[Any, Any]) -> None:
     found = optimizer("AdamW")
     found.param_groups[0]["betas"] = betas
@@ -73,6 +144,13 @@ def test_several_bad_settings_are_told_together() -> None:
 def test_settings_of_somebodys_own_pass() -> None:
     found = optimizer()
     found.param_groups[0] |= {"layer": 3, "note": "x", "scales": [1.0, -2.0], "fn": len, "mask": torch.zeros(4)}
+    found.param_groups[0] |= {
+        "bias": torch.full((2, 2), -INF),
+        "when": None,
+        "on": True,
+        "z": 1j,
+        "order": np.array([]),
+    }
     assert mend_settings(found) is None
     found.param_groups[0]["scales"] = [1.0, NAN]
     assert mend_settings(found) == "scales is [1.0, nan]"
