@@ -163,6 +163,8 @@ class ValRow(ConsoleFact):
 
     map50: float | None
     map50_95: float | None
+    nonfinite: tuple[str, ...] = ()
+    """Columns, of any of the row, that are NaN or infinite, with their values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)

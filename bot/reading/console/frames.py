@@ -178,6 +178,18 @@ def find_all_row(text: str, columns: Sequence[str] | None, *, at_end: bool) -> t
     )
 
 
+def nonfinite_of_row(text: str, columns: Sequence[str] | None) -> tuple[str, ...]:
+    """The columns of the ``all`` row of ``text`` that are not finite, with their values."""
+    if "nan" not in text and "inf" not in text:
+        return ()
+    last = next(reversed(list(_ALL_ROW.finditer(text))), None)
+    values = last[1].split() if last else []
+    # "Images" stands before the columns that were announced, but for a classifier.
+    names = ("Images", *columns) if columns and len(values) > len(columns) else columns or ()
+    named = [*names, *(f"column {place}" for place in range(len(names) + 1, len(values) + 1))]
+    return tuple(f"{name} {value}" for name, value in zip(named, values, strict=False) if value[-1] in "nf")
+
+
 def own_loop(bar: Bar) -> tuple[int | None, int | None] | None:
     """Epoch and epochs as far as ``bar``'s label gives them, if it is the training bar of somebody's own loop."""
     match = _OWN_BAR.match(bar.label)

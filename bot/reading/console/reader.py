@@ -19,6 +19,7 @@ from trainmaster.bot.reading.console.frames import (
     find_header,
     find_val_header,
     named_losses,
+    nonfinite_of_row,
     own_loop,
 )
 from trainmaster.bot.reading.console.messages import read_message
@@ -127,7 +128,8 @@ class SegmentReader:
             rest = rest if known or rest.strip() else text
         row = find_all_row(rest, self.val_columns, at_end=at_end)
         if row is not None:
-            return [*facts, ValRow(line=line, map50=row[0], map50_95=row[1])]
+            nonfinite = nonfinite_of_row(rest, self.val_columns)
+            return [*facts, ValRow(line=line, map50=row[0], map50_95=row[1], nonfinite=nonfinite)]
         message = self._read_message(rest, line)
         return [*facts, message] if message else facts
 

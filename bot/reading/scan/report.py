@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from trainmaster.bot.core.run.crash_advice import crash_advice
 from trainmaster.bot.reading.scan.scanner import ScanReport, ScanVerdict
-from trainmaster.bot.reading.scan.summary import SummaryEntry
+from trainmaster.bot.reading.scan.summary import NONFINITE_LOSS, NONFINITE_VALIDATION, SummaryEntry
 from trainmaster.visible import visible_line
 
 _RED, _YELLOW, _GREEN, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _SHOWN_ENTRIES = 20
+_LATER = "; its process was ended later"
 _TEXT_CHARACTERS = 100
 _COLORS = {
     ScanVerdict.CRASHED: _RED,
@@ -44,7 +45,10 @@ def render(report: ScanReport, *, name: str, color: bool) -> str:
 
 def _verdict(report: ScanReport) -> tuple[str, str]:
     verdict = report.verdict
-    nonfinite = f", with {_count(report.nan_loss_frames, 'non-finite loss frame')}" if report.nan_loss_frames else ""
+    frames = report.num_nonfinite_frames
+    said = [_count(frames, "non-finite loss frame")] if frames else []
+    said += ["validation figures that are not finite"] if _first(report, NONFINITE_VALIDATION) else []
+    nonfinite = f", with {' and '.join(said)}" if said else ""
     if verdict is ScanVerdict.NO_TRAINING:
         return _YELLOW, "No training frames of Ultralytics in this log"
     return (_RED if nonfinite else _COLORS[verdict]), f"{_said(report, verdict)}{nonfinite}"
@@ -62,9 +66,9 @@ def _said(report: ScanReport, verdict: ScanVerdict) -> str:
         case ScanVerdict.GAVE_UP:
             return f"THE GUARD GAVE UP: {_printable(report.gave_up or '')}"
         case ScanVerdict.STOPPED_EARLY:
-            return "STOPPED EARLY: its patience ran out"
+            return f"STOPPED EARLY: its patience ran out{_LATER if report.ended_later else ''}"
         case ScanVerdict.COMPLETED:
-            return "COMPLETED"
+            return f"COMPLETED{_LATER if report.ended_later else ''}"
         case _ if report.undrawn_since is not None:
             return f"NOT FINISHED: a new training was started at line {report.undrawn_since} and has drawn no frame"
         case _:
@@ -78,19 +82,28 @@ def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
         yield "batch", _ratio(report.last_batch, report.total_batches)
     if report.losses:
         yield "losses", "  ".join(f"{name} {value:g}" for name, value in report.losses.items())
-    first = _first_nonfinite(report)
+    first = _first(report, NONFINITE_LOSS)
     if first is not None:
-        frames = f"{_count(report.nan_loss_frames, 'frame')} on {_count(report.nan_loss_lines, 'line')}"
+        num_lines = report.nan_loss_lines - report.earlier_nan_loss_lines
+        frames = f"{_count(report.num_nonfinite_frames, 'frame')} on {_count(num_lines, 'line')}"
         yield "non-finite", f"{frames}, first at {_place(first)}"
-    elif report.losses:
+    elif report.losses and not (report.undrawn_since and report.earlier_nan_loss_frames):
         yield "non-finite", "none"
+    earlier = _first(report, NONFINITE_LOSS, earlier=True)
+    if earlier is not None:
+        frames = _count(report.earlier_nan_loss_frames, "non-finite frame")
+        yield "earlier", f"{frames} before the attempt of line {report.attempt_since}, first at {_place(earlier)}"
     if report.map50 is not None:
         rest = "" if report.map50_95 is None else f"  mAP50-95 {report.map50_95:g}"
         yield "validation", f"mAP50 {report.map50:g}{rest}"
+    if report.ended_later is not None:
+        yield "ended later", f"line {report.ended_later.line}: {_printable(report.ended_later.text)}"
 
 
-def _first_nonfinite(report: ScanReport) -> SummaryEntry | None:
-    return next((entry for entry in report.incidents if entry.kind == "nonfinite_loss"), None)
+def _first(report: ScanReport, kind: str, *, earlier: bool = False) -> SummaryEntry | None:
+    """The first entry of ``kind`` in the last attempt; with ``earlier``, in one before it."""
+    told = (*report.incidents, *report.notices)
+    return next((entry for entry in told if entry.kind == kind and report.is_earlier(entry) is earlier), None)
 
 
 def _advice(report: ScanReport) -> Iterable[str]:
@@ -102,7 +115,7 @@ def _advice(report: ScanReport) -> Iterable[str]:
         advice = "What stands below is of the training before it. If it still runs, watch it: it may hang."
     if advice:
         yield advice
-    first = _first_nonfinite(report)
+    first = _first(report, NONFINITE_LOSS) or _first(report, NONFINITE_VALIDATION)
     if first is not None:
         yield f"A checkpoint saved after {_place(first)} may hold NaN: trainmaster verify CHECKPOINT tells."
         yield "Go on from one that is clean; a guarded training (trainmaster train) skips such batches."

@@ -65,6 +65,22 @@ class ScanReport:
     """What the guard said when it ended the run because going on would waste time."""
     undrawn_since: int | None = None
     """The line at which a training was started that has drawn no frame. All else is then of the one before it."""
+    earlier_nan_loss_lines: int = 0
+    earlier_nan_loss_frames: int = 0
+    """Of ``nan_loss_lines`` and ``nan_loss_frames``, those of attempts before the last."""
+    attempt_since: int | None = None
+    """The line at which the last attempt was started, where the figures of one before it were not finite."""
+    ended_later: SummaryEntry | None = None
+    """What ended the process from outside after its training was complete."""
+
+    @property
+    def num_nonfinite_frames(self) -> int:
+        """Of the last attempt alone."""
+        return self.nan_loss_frames - self.earlier_nan_loss_frames
+
+    def is_earlier(self, entry: SummaryEntry) -> bool:
+        """Whether ``entry`` is of an attempt before the last, as far as their figures make it worth knowing."""
+        return self.attempt_since is not None and entry.line < self.attempt_since
 
     @property
     def verdict(self) -> ScanVerdict:
@@ -157,6 +173,10 @@ def report_of(summary: LogSummary) -> ScanReport:
         stopped_by=ended.signal if ended else None,
         gave_up=ended.text if ended and ended.signal is None else None,
         undrawn_since=summary.undrawn_since,
+        earlier_nan_loss_lines=summary.earlier_nonfinite_lines,
+        earlier_nan_loss_frames=summary.earlier_nonfinite_frames,
+        attempt_since=summary.attempt_since,
+        ended_later=next(iter(summary.later_ends), None),
     )
 
 

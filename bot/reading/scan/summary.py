@@ -31,6 +31,10 @@ from trainmaster.bot.reading.scan.telling import is_quiet
 
 USER_STOPPED = "stopped_by_user"
 """The kind of the entry that says so."""
+ENDED_LATER = "ended_later"
+"""The kind of the entry that tells how a process was ended whose training was complete."""
+NONFINITE_LOSS = "nonfinite_loss"
+NONFINITE_VALIDATION = "nonfinite_validation"
 _MAX_INCIDENTS = 1_000
 _MAX_NOTICES = 200
 _MAX_PENDING = 100
@@ -74,6 +78,15 @@ class LogSummary:
         self._incidents: list[SummaryEntry] = []
         self._dropped = 0
         self._ended = False
+        self.earlier_nonfinite_lines = 0
+        self.earlier_nonfinite_frames = 0
+        """Of those, how many are of attempts before the last."""
+        self._attempt_since = 0
+        """The line at which the last attempt was started, if another is before it."""
+        self._bad_validations: list[SummaryEntry] = []
+        """One an attempt: skimming passes over the healthy rows between."""
+        self._num_earlier_bad = 0
+        """How many of them are of attempts before the last."""
         self._validated = False
         """Whether an ``all`` row followed the last frame."""
         self._nonfinite: TrainFrame | None = None
@@ -103,6 +116,8 @@ class LogSummary:
             case ValRow():
                 self._goes_on()
                 self.row, self._validated = fact, True
+                if fact.nonfinite:
+                    self._add_bad_validation(fact)
             case ValBar():
                 self._goes_on()
             case PlainBar():
@@ -157,7 +172,7 @@ class LogSummary:
     @property
     def crash(self) -> Crash | None:
         """Why the run is dead; None when nothing says that it is, or that it ended in an orderly way."""
-        if self.ended_early is not None:
+        if self.ended_early is not None or self.later_ends:
             return None
         if self._errors:
             return self._cause([error for error, _ in self._direct_errors()])
@@ -166,13 +181,27 @@ class LogSummary:
         return None
 
     @property
+    def later_ends(self) -> list[SummaryEntry]:
+        """What ended the process from outside (a signal, Ctrl-C) after its training was complete."""
+        complete = (self._ended or self.early_stopped) and self.ended_early is None
+        if not complete or not all(_is_from_outside(error) for error, _ in self._errors):
+            return []
+        return [replace(entry, kind=ENDED_LATER) for _, entry in self._errors]
+
+    @property
+    def attempt_since(self) -> int | None:
+        """The line at which the last attempt was started, where the figures of one before it were not finite."""
+        return self._attempt_since if self.earlier_nonfinite_frames or self._num_earlier_bad else None
+
+    @property
     def incidents(self) -> list[SummaryEntry]:
         """In the order of the log. That a person pressed Ctrl-C is none, but a notice."""
-        return [entry for entry in self._ends_and_incidents() if entry.kind != USER_STOPPED]
+        return [entry for entry in self._ends_and_incidents() if entry.kind not in {USER_STOPPED, ENDED_LATER}]
 
     def _ends_and_incidents(self) -> list[SummaryEntry]:
         self._count_repeats()
         errors = [entry for _, entry in self._direct_errors()] if self.ended_early is None else []
+        errors = self.later_ends or errors
         listed = sorted([*self._incidents, *errors], key=lambda entry: entry.line)
         if self._dropped:
             more = f"{self._dropped} further incidents are not listed"
@@ -186,20 +215,25 @@ class LogSummary:
         incidents = {entry.line for entry in listed}
         recovered = NoticeKind.RECOVERED_EXCEPTION
         kept = [entry for entry in self._notices if entry.kind != recovered or entry.line not in incidents]
-        kept += [entry for entry in listed if entry.kind == USER_STOPPED]
+        kept += [entry for entry in listed if entry.kind in {USER_STOPPED, ENDED_LATER}] + self._bad_validations
         return sorted(kept, key=lambda entry: entry.line)
 
     def lines(self) -> set[int]:
         """The lines of all entries."""
-        entries = [*self._incidents, *self._notices, *(entry for _, entry in [*self._errors, *self._outlived])]
-        return {entry.line for entry in entries} | ({self.undrawn_since} if self.undrawn_since is not None else set())
+        told = [*self._incidents, *self._notices, *self._bad_validations]
+        entries = [*told, *(entry for _, entry in [*self._errors, *self._outlived])]
+        starts = {line for line in (self.undrawn_since, self.attempt_since) if line is not None}
+        return {entry.line for entry in entries} | starts
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
         """Give each entry the line that ``numbers`` has for its own; to be called once, at the end."""
         if self.undrawn_since is not None:
             self.undrawn_since = numbers[self.undrawn_since]
+        if self.attempt_since is not None:
+            self._attempt_since = numbers[self.attempt_since]
         self._incidents = [replace(entry, line=numbers[entry.line]) for entry in self._incidents]
         self._notices = [replace(entry, line=numbers[entry.line]) for entry in self._notices]
+        self._bad_validations = [replace(entry, line=numbers[entry.line]) for entry in self._bad_validations]
         self._errors = [(error, replace(entry, line=numbers[entry.line])) for error, entry in self._errors]
         self._outlived = [(error, replace(entry, line=numbers[entry.line])) for error, entry in self._outlived]
 
@@ -227,7 +261,14 @@ class LogSummary:
         self._count_repeats()
         losses = ", ".join(f"{name} {value:g}" for name, value in frame.losses)
         self._nonfinite_place = len(self._incidents) if len(self._incidents) < _MAX_INCIDENTS else -1
-        self._add_incident(self._entry(frame, losses, "nonfinite_loss"))
+        self._add_incident(self._entry(frame, losses, NONFINITE_LOSS))
+
+    def _add_bad_validation(self, row: ValRow) -> None:
+        if len(self._bad_validations) > self._num_earlier_bad:
+            known = self._bad_validations[-1]
+            self._bad_validations[-1] = replace(known, count=known.count + 1)
+        elif len(self._bad_validations) < _MAX_NOTICES:
+            self._bad_validations.append(self._entry(row, ", ".join(row.nonfinite), NONFINITE_VALIDATION))
 
     def repeat_nonfinite(self, frames: int, *, lines: int = 0) -> None:
         """``frames`` more of the epoch of the last non-finite one, of which ``lines`` stand on lines of their own."""
@@ -261,7 +302,9 @@ class LogSummary:
 
     def _restarts(self) -> None:
         """A new process: what stands before it ended the one before."""
-        for _, entry in self._errors:
+        for entry in self.later_ends:
+            self._add_notice(entry)
+        for _, entry in [] if self.later_ends else self._errors:
             self._add_incident(entry)
         self._errors, self._outlived = [], []
         self._leaked = False
@@ -273,7 +316,9 @@ class LogSummary:
         self._ended = self.early_stopped = self._validated = False
         self.ended_early = None
         if self.frame is not None:
-            self.undrawn_since = fact.line
+            self.undrawn_since = self._attempt_since = fact.line
+            self.earlier_nonfinite_lines, self.earlier_nonfinite_frames = self.nonfinite_lines, self.nonfinite_frames
+            self._num_earlier_bad = len(self._bad_validations)
 
     def _end_early(self, fact: EndedEarly) -> None:
         """What other processes say of the end from here on is how the guard ended them, or how it left."""
@@ -329,6 +374,10 @@ class LogSummary:
                 return
         if len(self._notices) < _MAX_NOTICES:
             self._notices.append(entry)
+
+
+def _is_from_outside(error: FatalError) -> bool:
+    return error.kind is CrashKind.KILLED or is_user_stop(error.detail)
 
 
 def same_drawing(a: TrainFrame, b: TrainFrame) -> bool:

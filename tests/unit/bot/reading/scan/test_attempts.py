@@ -11,6 +11,7 @@ from tests.unit.bot.reading.log_texts import (
     NAN,
     SHARED_LOGS,
     frame,
+    header,
     raised,
     start,
     validation,
@@ -82,6 +83,7 @@ def test_the_verdict_is_that_of_the_last_fold(first: str, last: str, completed: 
     assert (report.completed, report.early_stopped, report.crashed) == (completed, False, crashed)
 
 
+LATER = "; its process was ended later"
 GUARD = "WARNING ⚠️ {0}: stopping as soon as the state is whole; once more to leave at once\n"
 ENDED = "WARNING ⚠️ run ended early: {0}. State: guard/states/stop.pt\n"
 
@@ -170,6 +172,86 @@ def test_the_json_says_in_one_word_how_it_ended(log: str, verdict: str) -> None:
 
 def test_a_stop_after_nan_is_told_with_it() -> None:
     assert "non-finite" in verdict(start() + frame(1, 3, losses=NAN) + raised("KeyboardInterrupt"))
+
+
+BAD = start() + frame(1, 3, losses=NAN) + "\n" + frame(1, 4, losses=NAN) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("last", "begins"),
+    [
+        pytest.param(DONE, "COMPLETED", id="done"),
+        pytest.param(start() + frame(1, 3), "NOT FINISHED: the log ends while training", id="running"),
+        pytest.param(start() + frame(1, 3) + "\nKilled\n", "CRASHED: killed from outside: Killed", id="killed"),
+        pytest.param(SETUP, "NOT FINISHED: a new training was started at line 12 and has drawn no frame", id="undrawn"),
+    ],
+)
+@pytest.mark.parametrize("between", ["", raised("torch.OutOfMemoryError: CUDA out of memory.")], ids=["", "oom"])
+def test_nan_of_an_earlier_attempt_is_told_as_its_own(last: str, begins: str, between: str) -> None:
+    report = scan(BAD + between + last)
+    said = render(report, name="log", color=False)
+    line = (BAD + between + last[: last.index("Starting" if "Starting" in last else "Image")]).count("\n") + 1
+    assert said.split("\n")[1] == begins.replace("line 12", f"line {line}")
+    assert f"earlier    2 non-finite frames before the attempt of line {line}, first at line 5, epoch 1 batch 3" in said
+    assert "may hold NaN" not in said
+    assert ("non-finite none" in said) is (last is not SETUP)
+    assert report.nan_loss_frames == 2
+
+
+def test_nan_of_two_attempts_is_told_apart() -> None:
+    said = render(scan(BAD + start() + frame(2, 3, losses=NAN) + "\n"), name="log", color=False)
+    assert said.split("\n")[1] == "NOT FINISHED: the log ends while training, with 1 non-finite loss frame"
+    assert "non-finite 1 frame on 1 line, first at line 11, epoch 2 batch 3" in said
+    assert "A checkpoint saved after line 11, epoch 2 batch 3 may hold NaN" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (validation("nan", "nan"), "mAP50 nan, mAP50-95 nan"),
+        (validation("0.5", "inf"), "mAP50-95 inf"),
+        (validation().replace("0.9", "nan", 1), "P nan"),
+    ],
+    ids=["both", "one", "precision"],
+)
+def test_nan_in_the_figures_of_a_validation_is_told(row: str, told: str) -> None:
+    log = start() + frame(1, 20) + "\n" + row + header() + frame(2, 20) + "\n" + row
+    report = scan(log)
+    assert [(entry.kind, entry.text, entry.epoch, entry.count) for entry in report.notices] == [
+        ("nonfinite_validation", told, 1, 2)
+    ]
+    said = render(report, name="log", color=False)
+    assert said.split("\n")[1].endswith("with validation figures that are not finite")
+    assert "may hold NaN" in said
+    after = render(scan(log + start() + frame(1, 3)), name="log", color=False)
+    assert after.split("\n")[1] == "NOT FINISHED: the log ends while training"
+
+
+@pytest.mark.parametrize("done", [DONE, DONE + FINAL, EARLY + FINAL], ids=["done", "validated", "early"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "trainer-1 exited with code 143\n",
+        "trainer-1 exited with code 137\n",
+        "Killed\n",
+        "Terminated\n",
+        "^C\n",
+        "slurmstepd: error: *** JOB 9 ON g CANCELLED AT x DUE TO TIME LIMIT ***\n",
+    ],
+)
+def test_an_end_from_outside_after_the_training_was_complete_is_told_as_later(done: str, end: str) -> None:
+    report = scan(done + end)
+    assert (report.completed, report.crashed, report.incidents) == (True, False, ())
+    assert [(entry.kind, entry.text) for entry in report.notices] == [("ended_later", end.strip())]
+    said = render(report, name="log", color=False).split("\n")[1]
+    assert said == ("STOPPED EARLY: its patience ran out" if "Early" in done else "COMPLETED") + LATER
+    again = scan(done + end + start() + frame(1, 3))
+    assert (again.verdict, again.incidents) == ("not_finished", ())
+
+
+def test_a_fault_of_its_own_after_the_training_was_complete_is_a_crash() -> None:
+    assert scan(DONE + raised("ValueError: x") + "trainer-1 exited with code 143\n").crash_detail == "ValueError: x"
+    assert scan(DONE + "Segmentation fault (core dumped)\n").crashed
 
 
 CASES = SHARED_LOGS.parent / "cases"

@@ -110,6 +110,8 @@ PIECES = {
         "\n" + json.dumps({"x": {"y": line}}) for line in (start() + tqdm_frame(3, 4) + "\nKilled").split("\n")
     )
     + "\n",
+    "nan_validation": "\n" + validation("nan", "0.1"),
+    "stopped_container": "trainer-1 exited with code 143\n",
     "healthy_text": "\nCUB 5: 12 / 7 G ok\n",
 }
 
