@@ -235,6 +235,20 @@ async def test_who_answers_late_delays_no_other_page_and_is_called_once_meanwhil
     assert sorted(office.phones.names) == ["ntfy", "pagerduty"]
 
 
+async def test_a_call_that_never_began_has_rung_nowhere_and_is_repeated_soon() -> None:
+    limits = PagingLimits(page_after_s=600.0, answer_within_s=0.05)
+    office = Office(*(f"ntfy://{number}" for number in range(5)), limits=limits)
+    office.phones.hangs = True
+    office.fire()
+    await office.after(600.0)
+    faults = [fault for _, fault in office.notes]
+    assert faults.count("no answer within 0.05 s; it may have rung") == 4, "so many at once"
+    assert faults.count("the calls before it took longer than 0.05 s") == 1
+    await asyncio.sleep(0.4)
+    office.phones.hangs = False
+    assert len(await office.after(10.0)) == 1
+
+
 async def test_two_targets_of_a_kind_are_counted_and_told_apart() -> None:
     office = Office("json://a/ok", "json://b/fail")
     office.phones.broken = {"json://b/fail"}
