@@ -70,7 +70,7 @@ class Lab:
     async def status(self, *words: str) -> Post:
         """The newest answer to ``/train status`` that shows all ``words``."""
         await self.slack.command(ANN, "status")
-        return await self.reads("State: ", *words)
+        return await self.reads("Runtime: ", *words)
 
     async def reads(self, *words: str, timeout_s: float = 30.0) -> Post:
         """The newest post of the channel that shows all ``words``."""

@@ -39,7 +39,7 @@ async def test_clock_of_a_node_that_is_minutes_off_changes_nothing(
     (tmp_path / "runs" / "skew").write_text(f"{ahead_s}")
     async with laboratory(tmp_path, material, slurm) as lab:
         number = lab.number
-        await lab.status("State: training")
+        await lab.status("digits: training")
         slurm.ask("scontrol", "requeue", number)
         await lab.reads("its job was queued again", "orderly way")
         await lab.starts_again(number, 3)

@@ -28,7 +28,7 @@ async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab)
         await lab.reads("waits in the queue, however long: PartitionDown", timeout_s=60)
         (waiting,) = lab.slurm.jobs()
         assert waiting != first
-        await lab.status("State: pending: PartitionDown", f"Job: {waiting} in main, on no node yet", "Attempt 3 waits")
+        await lab.status("digits: pending", f"Job: {waiting} in main, on no node yet", "Attempt 3 waits: PartitionDown")
         assert "attempt 3 waits: PartitionDown" in _watched(lab)
         await lab.reads("digits: pending", "Attempt 3 waits: PartitionDown")
         assert "under way" in await lab.says(ANN, "resume")

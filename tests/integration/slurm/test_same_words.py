@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, need
 
 @pytest.mark.core
 async def test_status_names_job_node_and_restarts(lab: Lab) -> None:
-    await lab.status("State: training", f"{lab.number} in main, on n", "0 restarts")
+    await lab.status("digits: training", f"{lab.number} in main, on n", "0 restarts")
 
 
 @pytest.mark.core
@@ -38,7 +38,7 @@ async def test_stop_now_lets_the_trainer_save_and_resume_submits_it_again(lab: L
 async def test_stop_now_takes_a_waiting_job_out_of_the_queue(lab: Lab) -> None:
     lab.slurm.ask("scontrol", "requeue", lab.number)
     await lab.reads("its job was queued again", "attempt 3 waits until")
-    await lab.status("pending: BeginTime, expected to start")
+    await lab.status("digits: pending", "Attempt 3 waits until", "BeginTime")
     await lab.says(ANN, "stop now")
     await lab.reads("is stopped", "was taken out of the queue")
     assert lab.slurm.jobs() == []

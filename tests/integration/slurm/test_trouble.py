@@ -77,19 +77,19 @@ async def test_silent_controller_is_one_alert_and_no_death(lab: Lab) -> None:
 
 
 async def test_controller_that_is_away_for_a_moment_is_told_to_nobody(lab: Lab) -> None:
-    await lab.status("State: training")
+    await lab.status("digits: training")
     lab.slurm.do("ctl-down", "KILL")
     await asyncio.sleep(4)
     lab.slurm.do("ctl-up")
     await asyncio.sleep(8)
-    await lab.status("State: training")
+    await lab.status("digits: training")
     assert lab.shown("controller gives no answer") == lab.shown("training process died") == 0
 
 
 async def test_suspended_job_is_told_and_comes_back(lab: Lab) -> None:
     lab.slurm.ask("scontrol", "suspend", lab.number)
     await lab.reads("the cluster has suspended its job")
-    await lab.status("State: suspended")
+    await lab.status("digits: suspended")
     lab.slurm.ask("scontrol", "resume", lab.number)
     await lab.reads("its job goes on", timeout_s=30)
 
