@@ -108,8 +108,7 @@ class EventKind(StrEnum):
     window was run again and was good, so nothing was lost), losses {name: number}, grad_norm, lr, images [file names],
     skipped_epoch, skipped_total, streak, incident (folder name under incidents/, or null), cause ("data" | "model" |
     "transient"), replay (a :class:`ReplayVerdict`, or null); "drill": true when it was planned"""
-    GRADIENT_WARNING = "gradient_warning"
-    """epoch, batch, grad_norm, median, factor, trend, worst [{parameter, norm}]: far above its recent median"""
+    GRADIENT_WARNING = "gradient_warning"  # epoch, batch, grad_norm, median, factor, trend, worst [{parameter, norm}]
     STATE_HEALED = "state_healed"
     """epoch, batch, what ("ema" | "optimizer" | "batchnorm"), tensors (count): non-finite values put right"""
     EPOCH_FINISHED = "epoch_finished"
@@ -124,8 +123,7 @@ class EventKind(StrEnum):
     RUN_REFUSED = "run_refused"  # checkpoint, verdict, reasons [text]
     RUN_FINISHED = "run_finished"  # epochs, fitness, seconds
     RUN_CRASHED = "run_crashed"
-    """error, traceback (its last 20 lines), epoch, batch (the last one begun, 0 before the first; both null before the
-    first epoch). Trainers of 0.1.0 wrote no epoch and no batch."""
+    """error, traceback (its last 20 lines); since 0.2.0 epoch, batch (begun last, or 0), null before both"""
     OUT_OF_MEMORY = "out_of_memory"  # batch_size_before, batch_size_after
     DATA_FAULT = "data_fault"
     """where ("train" | "val": left out when the data set was scanned; "batch", "val_batch": could not be read

@@ -148,7 +148,7 @@ class Copying:
         return num_copied
 
     def _wanted(self) -> list[Attestation]:
-        """The newest first."""
+        """What is worth having here, the newest first."""
         known = attestations(self._layout)
         orders = _orders(known)
         rows = [
