@@ -27,6 +27,8 @@ from trainmaster.bot.reading.tail import Cursor, TailNote, read_new
 _TELLING: Final = re.compile(rb"[" + re.escape(TELLING) + rb"]|[\xc3-\xd9][\x80-\xbf]|[\xe3-\xed][\x80-\xbf]")
 """A piece without any of it tells of no crash: healthy frames, which nearly all of a log is, and they are not read any
 further. Words of other scripts are no bar."""
+_PLAIN_WORDS: Final = (b"Aufgelegt", b"Zabit", b"Tapettu")
+"""Words of shells for a signal that are spelt without any of it."""
 _MAX_CARRIED_BYTES: Final = 8192
 _WATCHED_LOOKS: Final = 3
 """A traceback may be written in parts: so many looks after a telling one are read in full as well."""
@@ -64,7 +66,7 @@ class LogErrorReader:
             self._carried, self._reader = b"", None
         if not read.data:
             return ()
-        telling = _TELLING.search(read.data) is not None
+        telling = _TELLING.search(read.data) is not None or any(word in read.data for word in _PLAIN_WORDS)
         if telling:
             self._looks_left = _WATCHED_LOOKS
         if self._reader is None and not telling:

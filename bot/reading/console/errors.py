@@ -41,7 +41,7 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
             r"|DataLoader timed out|Communication with the workers is no longer possible"
             # Workers hand their batches over in shared memory, or as open files.
             r"|shared memory|shm_open|/dev/shm|</?torch_\d|_posixshmem|unable to mmap \d+ bytes from file <"
-            r"|Too many open files|torch_shm_manager))",
+            r"|Too many open files|\[Errno 24\]|torch_shm_manager))",
             re.IGNORECASE,
         ),
     ),
@@ -52,7 +52,9 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
             r"|not enough memory|insufficient memory|paging file is too small|bad_alloc|_ALLOC_FAILED"
             r"|MemoryAllocation\b|Invalid buffer size: [\d.]+|CUDA failure 2\b"
             r"|Unable to find a valid cuDNN algorithm|memory exhausted"
-            r"|memory allocation of \d+ bytes failed|memory limit exceeded|out of host memory",
+            r"|memory allocation of \d+ bytes failed|memory limit exceeded|out of host memory"
+            # Behind the number stand words in the reader's language.
+            r"|\[Errno 12\]|\[WinError (?:8|14|1450|1455)\]",
             re.IGNORECASE,
         ),
     ),
@@ -70,6 +72,12 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
 _WRAPPERS = LazyPattern(
     r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|ExecuteUserScriptError|NativeCommandExitException)\b"
 )
+_NUMBERED = LazyPattern(r"\[(?:Errno (?:12|24)|WinError (?:8|14|1450|1455))\]", hints=("rror ", "Errno"))
+_IN_ENGLISH = {
+    "[Errno 24]": "too many open files",
+    "[WinError 1455]": "the paging file is too small",
+}
+"""Of numbered errors, whose words are in the reader's language; of all others, that memory could not be had."""
 _ALLOCATION = LazyPattern(r"Tried to allocate [\d.]+ \w+")
 _STATUS = LazyPattern(r"(?:exit status|exit code|exitcode|Signals\.\w+:)\s*:?\s*(-?\d+)|signal (SIG[A-Z]+)")
 _GOT_SIGNAL = LazyPattern(r"got signal: (\d+)")
@@ -90,6 +98,9 @@ def judge_exception(text: str) -> ErrorVerdict:
     if kind is CrashKind.OOM and allocation:
         said = "" if "OutOfMemory" in name else f"{message[: allocation.start()].strip(' .')}. "
         detail = f"{name}: {said}{allocation[0]}"
+    if numbered := _NUMBERED.search(text):
+        said = _IN_ENGLISH.get(numbered[0], "cannot allocate memory")
+        detail = text if said in text.lower() else f"{text} ({said})"
     return ErrorVerdict(kind=kind, origin=ErrorOrigin.MAIN, detail=shortened(detail))
 
 

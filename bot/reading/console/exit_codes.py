@@ -26,7 +26,10 @@ _CODE_FIRST: Final = rf"^(?:{_WORDS}) {_NUMBER}"
 _LAUNCHERS: Final = (
     r"(?:^\S*srun: error: .* Exited with exit code"
     r"|\bfailed \(exitcode:|^exitcode\s*:|Command exited with (?:non-zero )?status"
-    r"|^command terminated with exit code|^\S+ exited with code|^(?:##\[error\])?Process completed with exit code"
+    r"|^command terminated with exit code|^\S+ exited with code"
+    r"|^(?:##\[error\]|Error: )?Process completed with exit code|^##\[error\]\w+ exited with code '?"
+    r"|^(?:🚨 )?Error: The command exited with status|^Exited with code exit status|^script returned exit code"
+    r'|^The command "[^"]{1,200}" exited with|\bexited: \S+ \(exit status(?= -?\d+; not expected\))'
     r"|^Exited with exit code|^\[Done\] exited with code=|^The program '[^']*' has exited with code"
     r"|: Main process exited, code=exited, status="
     r"|^ERROR: Job failed: (?:command terminated with )?exit (?:code|status)"

@@ -117,15 +117,17 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
             r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b"
             r"|\bsystemd-oomd\[?.*\bKilled \S+ due to memory|^The node was low on resource: "
+            r"|\bprocess of this unit has been killed by the OOM killer\b|\bkilled due to memory pressure \(OOM\)"
         ),
     ),
     (
         CrashKind.EXCEPTION,
-        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル"),
+        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル", "Java Runtime"),
         (
             r"^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
             r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
             r"|Main process exited, code=dumped"
+            r"|^# A fatal error has been detected by the Java Runtime|^#\s+SIG[A-Z]+ \(0x[0-9a-f]+\) at pc="
             r"|^(?:The )?[Kk]ernel (?:for \S+ )?(?:appears to have )?died|^The Kernel crashed while executing"
             # an editor tells it in the reader's language
             r"|\b[Kk]ernel\b.{0,120}(?:abgestürzt|崩溃|損毀|當機|クラッシュ|se bloqueó|s.est bloqué|arresto anomalo"
@@ -139,11 +141,11 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.CUDA_ERROR,
-        ("by GPU node-", "Aborting with error", "Xid", "fallen off the bus"),
+        ("by GPU node-", "borting with error", "HSA_STATUS_ERROR", "Xid", "fallen off the bus"),
         # ROCm, which aborts, and the driver of NVIDIA in the log of the machine
         (
             r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)"
-            r"|\bQueue \S+ Aborting with error ?: |\bNVRM: Xid |\bGPU has fallen off the bus"
+            r"|\bQueue \S+ [Aa]borting with error ?: |\bHSA_STATUS_ERROR\w*: |\bNVRM: Xid |\bGPU has fallen off the bus"
         ),
     ),
     (CrashKind.DATALOADER, ("bus error enc",), r"^ERROR: Unexpected bus error encountered in worker\."),
@@ -158,6 +160,28 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
 )
 """A pattern is tried where one of its words occurs: most lines have none, and most patterns stay uncompiled."""
+_REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
+    (
+        CrashKind.KILLED,
+        ("Failed with result", "worker", "node"),
+        (
+            r": Failed with result '(?:oom-kill|signal|timeout|watchdog)'"
+            r"|\bA worker died or was killed while executing a task\b"
+            r"|\b(?:actor|task|worker) (?:is dead|failed|died) because its (?:worker process|node) has died\b"
+        ),
+    ),
+    (
+        CrashKind.EXCEPTION,
+        ("Failed with result", "FATAL state"),
+        r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b",
+    ),
+)
+"""What a supervisor says of a process that another line has told the cause of, as a rule."""
+_CALLED = LazyPattern(
+    r"(?:\w+\.)*CalledProcessError: Command .+ (?:returned non-zero exit status|died with) .+",
+    hints=("CalledProcessError: Command",),
+)
+"""Behind the words of a launcher; at the beginning of a line it is an exception as any other."""
 _WATCHDOG = LazyPattern(r"watchdog thread terminated with exception: (.+)", hints=("watchdog thread",))
 _TERMINATE = LazyPattern(
     r"^(?:terminate called after throwing an instance of|what\(\): ) ?(.*)|^libc\+\+abi: terminating\b",
@@ -222,11 +246,8 @@ def _death(text: str, line: int) -> ConsoleFact | None:
         return _fatal(line, kind_of(match[1] or ""), text)
     if _USER_STOP.fullmatch(text):
         return _user_stop(text, line)
-    if match := _REPORTED.search(text):
-        said = judge_exception(match[1].rstrip('"'))
-        return FatalError(
-            line=line, kind=said.kind, origin=ErrorOrigin.WRAPPER, detail=said.detail, text=shortened(text)
-        )
+    if repeated := _repeated(text, line):
+        return repeated
     signal = signal_told(text)
     if signal == "SIGINT":
         return _user_stop(text, line)
@@ -237,6 +258,22 @@ def _death(text: str, line: int) -> ConsoleFact | None:
     if verdict is None:
         return None
     return FatalError(line=line, kind=verdict.kind, origin=verdict.origin, detail=verdict.detail, text=shortened(text))
+
+
+def _repeated(text: str, line: int) -> FatalError | None:
+    """What a supervisor or a launcher says of an error that stands elsewhere, as a rule."""
+    for kind, hints, pattern in _REPEATS:
+        if any(hint in text for hint in hints) and re.search(pattern, text):
+            short = shortened(text)
+            return FatalError(line=line, kind=kind, origin=ErrorOrigin.WRAPPER, detail=short, text=short)
+    if match := _REPORTED.search(text):
+        said, origin = judge_exception(match[1].rstrip('"')), ErrorOrigin.WRAPPER
+    elif match := _CALLED.search(text):
+        said = judge_exception(match[0])
+        origin = said.origin
+    else:
+        return None
+    return FatalError(line=line, kind=said.kind, origin=origin, detail=said.detail, text=shortened(text))
 
 
 def _user_stop(text: str, line: int) -> FatalError:

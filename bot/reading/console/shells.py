@@ -21,7 +21,7 @@ UNKNOWN_SIGNAL: Final = ""
 
 _ALONE: Final = {
     "SIGKILL": (
-        "Killed|Getötet|Processus arrêté|Tué|Terminado \\(killed\\)|Matado|Ucciso|Morto|Geëlimineerd|Gedood"
+        "Killed|Getötet|Processus (?:arrêté|tué)|Tué|Terminado \\(killed\\)|Matado|Ucciso|Morto|Geëlimineerd|Gedood"
         "|Unicestwiony"
         "|Zabity|Убито|Убит|Вбито|Знищено|Zabit|Zabitý|已杀死|已殺死|已砍掉|砍掉|强制终止|強制終了|죽었음|죽임"
         "|Öldürüldü"
@@ -60,10 +60,10 @@ _ALONE: Final = {
     "SIGSYS": "Bad system call",
     "SIGXCPU": "CPU time limit exceeded|Cputime limit exceeded|超出 CPU 时限",
     "SIGXFSZ": "File size limit exceeded|Filesize limit exceeded",
-    "SIGTERM": "Terminated",
-    "SIGHUP": "Hangup",
+    "SIGTERM": "Terminated|Beendet|已终止|已終止",
+    "SIGHUP": "Hangup|Aufgelegt|Fin de la connexion \\(raccroché\\)|挂断|Обрыв терминальной линии",
 }  # fmt: skip
-"""Nothing else says these alone on a line."""
+"""Nothing else says these alone on a line of a training that is not complete."""
 _IN_A_SHAPE: Final = {
     "SIGINT": (
         "Interrupt|Keyboard interrupt|Unterbrechung|Unterbrochen|Interruption|Interrompu|Interrompre|Interrupción"
@@ -89,7 +89,7 @@ _DUMPED: Final = (
 """What a shell adds where the memory of the process was written to disk, by the words that any such sentence has."""
 _SCRIPT: Final = (
     r"^(?=.*\d)\S[^:：]{0,200}?(?:\[\d+\]:? |(?<=sh): (?=\d+: )"
-    r"| ?[:：] ?(?:[^\W\d]+\.? ?\d+|第 ?\d+ ?行|\d+[^\W\d]*) ?[:：])\s*\d{1,8}:?\s+"
+    r"| ?[:：] ?(?:[^\W\d]+\.? ?\d+|第 ?\d+ ?行|\d+[^\W\d]*|\d+ [^\x00-\x7f：]{1,12}) ?[:：])\s*\d{1,8}:?\s+"
     r"(?P<said>\S.*?)(?:\s{2,}\S.*|\s*)$"
 )
 """``train.sh: line 3:  4711 Killed                  python train.py``: a script, a place in it, a process."""
@@ -168,6 +168,6 @@ def _signal_named(said: str, table: dict[str, str]) -> str | None:
     if len(said) > 120:
         return None
     for name, words in table.items():
-        if re.match(rf"(?:{words})(?:: \d+)?(?:\.| ?[(（](?:{_DUMPED})[)）]\.?)?$", said.strip()):
+        if re.match(rf"(?:{words})(?:: \d+)?(?:\.| ?[(（](?:{_DUMPED}|{name})[)）]\.?)?$", said.strip()):
             return name
     return None

@@ -10,6 +10,7 @@ import re
 
 from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.records import LogRecords
+from trainmaster.bot.reading.console.shells import signal_told
 from trainmaster.bot.reading.console.stamps import Stamps
 
 _CSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b|\\033|\^\[)(?:\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|\[[0-9;?]*$)")
@@ -33,6 +34,14 @@ _PREFIX = LazyPattern(
     )+""",
     re.VERBOSE,
 )
+_LEGACY = (
+    *("gb18030", "big5", "shift_jis", "euc_jp", "cp949", "latin-1", "cp1250", "iso8859-2", "cp1251", "koi8-r", "cp866"),
+    *("cp850", "cp1254", "cp1253"),
+)
+"""Of consoles that are not in UTF-8: the words of a shell are looked for in each."""
+_MAX_LEGACY_BYTES = 200
+_NO_WORDS = re.compile(rb"[%\0-\x08\x0e-\x1a\x7f]")
+"""A frame, or bytes that are no text: not worth the trouble."""
 MAX_TEXT_CHARACTERS = 400
 """No text of a fact is longer."""
 
@@ -49,6 +58,8 @@ class Wrapping:
         driver had packed line ends into one record. Quoted lines (``> ...``) are somebody else's log and vanish.
         """
         text = segment.decode("utf-8", "replace").replace("\0", "")  # a file cut under its writer has a hole of NULs
+        if "\ufffd" in text and len(segment) <= _MAX_LEGACY_BYTES and not _NO_WORDS.search(segment):
+            text = self._of_another_console(segment) or text
         record = self._records.text_of(text)
         if record is not None:
             text = record
@@ -72,6 +83,17 @@ class Wrapping:
         for one in texts:
             self._stamps.learn(one)
         return texts
+
+    def _of_another_console(self, segment: bytes) -> str | None:
+        """``segment`` as the first encoding reads it in which a shell tells of a signal; None when it does in none."""
+        for encoding in _LEGACY:
+            try:
+                text = segment.decode(encoding)
+            except UnicodeDecodeError:
+                continue
+            if signal_told(self.bare(text)[0].strip()):
+                return text
+        return None
 
     def bare(self, text: str) -> tuple[str, bool]:
         """``text`` without what shippers and loggers put in front; its own indentation stays. Whether a logger did."""

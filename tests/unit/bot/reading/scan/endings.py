@@ -12,6 +12,20 @@ SAID = {
         "train.sh: Zeile 3:  4711 Getötet                python train.py",
         "train.sh: Zeile 3:  4711 Beendet                 python train.py",
         "Getötet",
+        "Beendet",
+        "Aufgelegt",
+        "Processus tué",
+        "Zabit (SIGKILL)",
+        "已终止",
+        "./train.sh: 3 行:  4711 強制終了            python train.py",
+        "trainer.service: Failed with result 'oom-kill'.",
+        "systemd[1]: trainer.service: Failed with result 'signal'.",
+        "systemd[1]: trainer.service: A process of this unit has been killed by the OOM killer.",
+        "A worker died or was killed while executing a task by an unexpected system error.",
+        "(raylet) A worker died or was killed while executing a task by an unexpected system error.",
+        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR",
+        "2 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed due to other reasons",
+        "[E] accelerate: subprocess.CalledProcessError: Command '['python']' died with <Signals.SIGKILL: 9>.",
         "train.sh：行 3:  4711 已杀死               python train.py",
         "train.sh: 第 3 行： 4711 已杀死               python train.py",
         "已砍掉",
@@ -92,6 +106,21 @@ SAID = {
         "Command terminated by signal 9",
     ),
     "exception": (
+        "INFO exited: trainer (exit status 1; not expected)",
+        "2026-03-05 01:02:03,123 INFO exited: trainer (exit status 1; not expected)",
+        "2026-03-05 01:02:03,123 INFO gave up: trainer entered FATAL state, too many start retries too quickly",
+        "Error: Process completed with exit code 1.",
+        "##[error]Process completed with exit code 1.",
+        "##[error]Bash exited with code '1'.",
+        "🚨 Error: The command exited with status 1",
+        "Exited with code exit status 1",
+        "script returned exit code 1",
+        'The command "python train.py" exited with 1.',
+        "systemd[1]: trainer.service: Failed with result 'exit-code'.",
+        "trainer.service: Failed with result 'core-dump'.",
+        "# A fatal error has been detected by the Java Runtime Environment:",
+        "#  SIGSEGV (0xb) at pc=0x00007f12, pid=4711, tid=4712",
+        "[E] accelerate: subprocess.CalledProcessError: Command '['python']' returned non-zero exit status 1.",
         "Segmentation fault: 11",
         "Abort trap: 6",
         "Bus error: 10",
@@ -208,6 +237,11 @@ SAID = {
         "NVRM: Xid (PCI:0000:01:00): 79, pid=4711, GPU has fallen off the bus.",
         ":0:rocdevice.cpp :2726: 3456789 us: Callback: Queue 0x7f Aborting with error : HSA_STATUS_ERROR_EXCEPTION",
         (
+            ":0:rocdevice.cpp            :2724: 12345 us: [pid:1 tid:0x7f] Callback: Queue 0x7f aborting with error :"
+            " HSA_STATUS_ERROR_EXCEPTION: An HSAIL operation resulted in a hardware exception. code: 0x1016"
+        ),
+        "HSA_STATUS_ERROR_EXCEPTION: An HSAIL operation resulted in a hardware exception.",
+        (
             "/pytorch/aten/src/ATen/native/cuda/Indexing.cu:1292: indexSelectLargeIndex: block: [12,0,0],"
             " thread: [32,0,0] Assertion `srcIndex < srcSelectDimSize` failed."
         ),
@@ -233,6 +267,11 @@ RAISED = {
         "MemoryError: Caught MemoryError in DataLoader worker process 0.",
         "MemoryError: std::bad_alloc",
         "OSError: [Errno 12] Cannot allocate memory",
+        "OSError: [Errno 12] Nicht genügend Hauptspeicher verfügbar",
+        "BlockingIOError: [Errno 12] 无法分配内存",
+        "OSError: [WinError 1455] Die Auslagerungsdatei ist zu klein, um diesen Vorgang durchzuführen.",
+        "OSError: [WinError 1455] 页面文件太小，无法完成操作。 Error loading x.dll",
+        "OSError: [WinError 8] Für diesen Befehl ist nicht genügend Speicher verfügbar",
         "RuntimeError: CUDA error: out of memory",
         "RuntimeError: cuda runtime error (2) : out of memory at x",
         "torch.cuda.OutOfMemoryError: CUDA out of memory.",
@@ -253,12 +292,17 @@ RAISED = {
             " dataloader's workers are out of shared memory. Please try to raise your shared memory limit."
         ),
         "OSError: [Errno 24] Too many open files",
+        "OSError: [Errno 24] Zu viele offene Dateien: '/x/y.jpg'",
+        "OSError: [Errno 24] 打开的文件过多",
+        "OSError: [Errno 28] Auf dem Gerät ist kein Speicherplatz mehr verfügbar: '/dev/shm/x'",
         "RuntimeError: unable to resize file </torch_1> to the right size: Invalid argument (22)",
         "OSError: [Errno 24] Too many open files: '/tmp/pymp-x'",
         "FileExistsError: [Errno 17] File exists: '/psm_1' shared memory",
     ),
     "exception": (
         "OSError: [Errno 28] No space left on device",
+        "OSError: [Errno 28] Auf dem Gerät ist kein Speicherplatz mehr verfügbar",
+        "OSError: [Errno 122] Der zugewiesene Plattenplatz ist überschritten",
         "RuntimeError: [enforce fail at inline_container.cc:603] . unexpected pos 2304 vs 2198",
     ),
     "nccl": (
@@ -273,7 +317,6 @@ RAISED = {
 """Exceptions, by their kind."""
 QUIET = (
     "Terminé",
-    "Beendet",
     "Terminado",
     "完成",
     "Fertig",
@@ -324,6 +367,16 @@ QUIET = (
     "Kernel launched",
     "thread 'main' started",
     "finished epoch 137",
+    "exited: trainer (exit status 0; expected)",
+    "success: trainer entered RUNNING state, process has stayed up for > than 1 seconds (startsecs)",
+    "trainer.service: Deactivated successfully.",
+    "Error: Process completed with exit code 0.",
+    'The command "python x.py" exited with 0.',
+    "# SIGSEGV handlers are documented at docs.oracle.com",
+    "worker 3 died young",
+    "the actor of this film has died",
+    "note: CalledProcessError: see the manual",
+    "model: 3 images: 4711 boxes",
 )
 """Lines that only look like an end."""
 STAMPS = {

@@ -46,7 +46,11 @@ def test_words_that_only_look_like_an_end_are_none(said: str, before: str) -> No
         pytest.param("RuntimeError: PytorchStreamWriter failed writing file data/0", "Make space", id="disk of torch"),
         pytest.param("OSError: [Errno 28] No space left on device: '/dev/shm/x'", "/dev/shm", id="shared memory"),
         pytest.param("OSError: [Errno 24] Too many open files", "ulimit -n", id="open files"),
+        pytest.param("OSError: [Errno 24] Zu viele offene Dateien", "ulimit -n", id="open files, in German"),
+        pytest.param("OSError: [Errno 28] 设备上没有空间", "Make space", id="disk, in Chinese"),
         pytest.param("MemoryError", "cache=False", id="main memory"),
+        pytest.param("OSError: [Errno 12] Nicht genügend Hauptspeicher", "cache=False", id="main memory, in German"),
+        pytest.param("OSError: [WinError 1455] 页面文件太小", "cache=False", id="paging file, in Chinese"),
         pytest.param("torch.OutOfMemoryError: CUDA out of memory.", "imgsz smaller", id="the card's memory"),
     ],
 )

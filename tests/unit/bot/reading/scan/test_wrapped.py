@@ -111,3 +111,36 @@ def test_a_stamp_of_one_traceback_makes_no_exception_of_a_later_stamped_line() -
 
 def test_a_list_of_class_names_kills_nothing() -> None:
     assert not scan(start() + frame(1, 3) + "\n0: Killed\n1: Terminated\n").crashed
+
+
+@pytest.mark.parametrize(
+    ("said", "encoding"),
+    [
+        ("已杀死", "gbk"),
+        ("已終止", "big5"),
+        ("強制終了", "shift_jis"),
+        ("強制終了", "euc_jp"),
+        ("죽었음", "cp949"),
+        ("Getötet", "latin-1"),
+        ("Tué", "cp850"),
+        ("Убито", "cp1251"),
+        ("Убито", "koi8-r"),
+        ("Öldürüldü", "iso8859-9"),
+        ("train.sh: Zeile 3:  4711 Getötet                python train.py", "latin-1"),
+        ("./train.sh: 第 3 行： 4711 已杀死               python train.py", "gbk"),
+    ],
+)
+@pytest.mark.parametrize("stamp", ["", "2026-05-01 12:00:00 "])
+def test_a_shell_is_understood_on_a_console_that_is_not_in_utf_8(said: str, encoding: str, stamp: str) -> None:
+    log = start() + frame(1, 3) + "\n"
+    report = scan_stream(io.BytesIO(log.encode() + f"{stamp}{said}\n".encode(encoding)))
+    assert (report.crashed, report.crash_kind, report.last_batch) == (True, "killed", 3)
+    again = scan_stream(io.BytesIO(log.encode() + f"{stamp}{said}\n".encode(encoding) + frame(1, 4).encode()))
+    assert not again.crashed
+
+
+@pytest.mark.parametrize("said", ["Fin de l'époque", "数据加载完成", "Größe: 640", "Данные загружены", "학습 완료"])
+@pytest.mark.parametrize("encoding", ["gb18030", "latin-1", "cp1251", "cp949", "big5"])
+def test_other_words_on_such_a_console_are_no_end(said: str, encoding: str) -> None:
+    words = said.encode(encoding, "ignore") + b" \xff\xfe\n"
+    assert not scan_stream(io.BytesIO((start() + frame(1, 3) + "\n").encode() + words)).crashed
