@@ -18,6 +18,8 @@ from typing import Any, Final
 from trainmaster.trainer.checkpoints.container import DamageError, Format, content_of, format_of, open_container
 from trainmaster.trainer.checkpoints.ledger import Attestation
 from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in, shown
+from trainmaster.trainer.checkpoints.optimizer_state import emptied_state, is_optimizer
+from trainmaster.trainer.checkpoints.own_state import doubtful_counts, missing_weights
 from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
 from trainmaster.trainer.checkpoints.poison_signs import signs_of_doubt, signs_of_poison, signs_of_ruin
 from trainmaster.trainer.checkpoints.single_numbers import doubtful_numbers, plain_numbers
@@ -179,8 +181,13 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     described = _described(blank, top, seen)
     if poison:
         return replace(described, verdict=Verdict.CONTAMINATED, reasons=tuple(poison), resumable=False)
-    ruin = [*signs_of_ruin(seen), *doubtful_numbers(top)]
+    ruin = [*signs_of_ruin(seen, reader, top), *doubtful_numbers(top)]
+    if described.kind is FileKind.STATE:
+        ruin += missing_weights(top)
     doubt = [*ruin, *signs_of_doubt(seen, reader, top), *_missing(described, seen)]
+    doubt += emptied_state(top, epochs_done=described.epoch)
+    if described.kind is FileKind.STATE:
+        doubt += doubtful_counts(top)
     if not container.as_written:
         doubt.append("the bytes around its entries are not those that torch.save writes: damaged, or packed anew")
     if code.unfamiliar:
@@ -204,7 +211,7 @@ def _described(blank: Judgement, top: Mapping[Any, Any], seen: list[Seen]) -> Ju
     """``blank`` with all that the file says of itself."""
     epoch, optimizer = top.get("epoch"), top.get("optimizer")
     epoch = epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None
-    has_optimizer = isinstance(optimizer, dict) and bool(optimizer)
+    has_optimizer = is_optimizer(optimizer)
     metrics = top.get("train_metrics")
     fitness = metrics.get("fitness") if isinstance(metrics, dict) else top.get("fitness")
     common = replace(
@@ -214,10 +221,12 @@ def _described(blank: Judgement, top: Mapping[Any, Any], seen: list[Seen]) -> Ju
         ultralytics_version=_line(version, 32) if isinstance(version := top.get("version"), str) else None,
     )
     if top.get("format") == STATE_FORMAT:
-        return replace(common, kind=FileKind.STATE, epoch=epoch, resumable=has_optimizer)
+        return replace(
+            common, kind=FileKind.STATE, epoch=epoch, resumable=has_optimizer and not [*missing_weights(top)]
+        )
     if not isinstance(top.get("ema") or top.get("model"), Made):
         return common
-    stripped = epoch == -1 and not has_optimizer
+    stripped = epoch == -1 and not optimizer
     return replace(
         common,
         kind=FileKind.ULTRALYTICS,

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings
+from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
+from trainmaster.trainer.checkpoints.uniform_layers import ALIVE_VARIANCE, uniform_layers
 
 TRAINED_PARTS: Final = WEIGHT_PARTS | {"optimizer", "gradients", "scaler"}
 """Where a number that is not finite poisons what is trained from here on."""
-
-ALIVE_VARIANCE: Final = 1e-2
-"""A channel that varies so much has a mean of exactly zero, in half precision, once in a million times."""
 
 ALIVE_WEIGHT: Final = 1e-2
 """A convolution's channel with a weight of this size has an output that varies by more than half precision drops
@@ -39,12 +39,14 @@ def signs_of_poison(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any
         *_impossible(seen),
         *scrubbed,
         *_at_limit(seen, running=False),
+        *impossible_settings(top, seen, reader),
         *poisoned_numbers(top),
+        *poisoned_state(top),
         *_validation(top, doubtful=False, scrubbed=bool(scrubbed)),
     ]
 
 
-def signs_of_ruin(seen: Sequence[Seen]) -> list[str]:
+def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[str]:
     """Numbers in the file that speak against it though nothing proves poison. No attestation dispels these."""
     loose = [
         one
@@ -64,6 +66,9 @@ def signs_of_ruin(seen: Sequence[Seen]) -> list[str]:
         *([f"more batches tracked than there can have been: {_names(many)}"] if many else []),
         *([f"a tensor outside the weights is not finite: {_names(loose)}"] if loose else []),
         *([f"numbers in a format that is not judged: {_names(unread)}"] if unread else []),
+        *uniform_layers(seen, reader),
+        *doubtful_settings(top, seen, reader),
+        *doubtful_state(top),
     ]
 
 

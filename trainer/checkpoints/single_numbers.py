@@ -80,7 +80,7 @@ def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorRe
         if isinstance(value, list | tuple) and depth and len(value) <= MAX_PARTS:
             return [plain(part, depth - 1) for part in value]
         if isinstance(value, Made):
-            number = _numpy_number(value)
+            number = numpy_number(value)
             return value if number is None else number
         one = tensors.get(id(value)) if isinstance(value, Tensor) else None
         return value if one is None or one.form is None or reader.count_of(one) != 1 else reader.numbers_of(one)[0]
@@ -121,8 +121,13 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     """Numbers of an optimizer that can't be read here."""
     for index, group in enumerate(_groups(top)):
         for key in SETTINGS.keys() & group.keys():
-            if any(isinstance(part, Made | Tensor) for part in _parts(group[key])):
+            if not all(map(_is_read, _parts(group[key]))) or (key == "lr" and group[key] is None):
                 yield f"optimizer: {key} of param_groups[{index}] is no number that can be read"
+
+
+def _is_read(setting: Any) -> bool:
+    """Whether it is a number. None stands for an own choice of some optimizers; a bool is what no rate can be."""
+    return setting is None or (isinstance(setting, int | float) and not isinstance(setting, bool))
 
 
 def _groups(top: Mapping[Any, Any]) -> list[dict[Any, Any]]:
@@ -139,20 +144,20 @@ def _floats(value: Any) -> list[float]:
     return [float(part) for part in _parts(value) if isinstance(part, int | float) and not isinstance(part, bool)]
 
 
-def _numpy_number(value: Made) -> float | None:
-    """``numpy.core.multiarray.scalar(dtype, bytes)``, as NumPy pickles a number of its own."""
+def numpy_number(value: Made) -> float | None:
+    """The number that ``numpy.core.multiarray.scalar(dtype, bytes)`` makes, as NumPy pickles one of its own."""
     if getattr(value.maker, "name", "") != "scalar" or not isinstance(value.args, tuple) or len(value.args) != 2:
         return None
     dtype, content = value.args
     kind = dtype.args[0] if isinstance(dtype, Made) and isinstance(dtype.args, tuple) and dtype.args else None
     code = _NUMPY_CODES.get(kind) if isinstance(kind, str) else None
-    raw = _bytes(content)
+    raw = bytes_of(content)
     if code is None or raw is None or len(raw) != struct.calcsize(f"<{code}"):
         return None
     return float(struct.unpack(f"<{code}", raw)[0])
 
 
-def _bytes(content: Any) -> bytes | None:
+def bytes_of(content: Any) -> bytes | None:
     """Bytes; protocol 2 writes them as Latin-1 text for ``_codecs.encode``."""
     if isinstance(content, Made) and getattr(content.maker, "name", "") == "encode" and content.args:
         content = content.args[0]

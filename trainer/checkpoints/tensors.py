@@ -11,6 +11,7 @@ from typing import Any, Final
 from trainmaster.trainer.checkpoints.container import DamageError
 from trainmaster.trainer.checkpoints.domains import Domain, domain_of
 from trainmaster.trainer.checkpoints.pickle_walk import Made, Storage, Tensor
+from trainmaster.trainer.checkpoints.strided import CODES, dimensions_of, gathered, is_dense, num_slices, overlaps
 from trainmaster.trainer.checkpoints.values import BF16, EMPTY, F16, F32, F64, Content, FloatFormat, Look, numbers
 
 MAX_DEPTH: Final = 200
@@ -22,6 +23,13 @@ MAX_NAME_CHARS: Final = 1000
 MAX_LOOKS: Final = 8
 """How often the bytes of the file may be looked through, all tensors together. Tensors may share numbers, but a file of
 thousands that overlap by half would keep us busy for hours."""
+
+MAX_SLICES: Final = 300_000
+"""Pieces that the numbers of strided tensors may be joined from, all together: some 0.3 s. Torch writes none."""
+
+SUSPECT_SHARE: Final = 0.9
+"""Of some numbers of a tensor that are one and the same: then all are counted, in pieces of so many."""
+PIECE: Final = 65_536
 
 MAX_SINGLE_NUMBERS: Final = 4_000_000
 """How many may be taken one by one, which is slow; the batch-norm variances of yolo11x are 26,000."""
@@ -83,6 +91,9 @@ class TensorReader:
     _looked_bytes: int = 0
     _single_numbers: int = 0
     _most_bytes: int = 0
+    _num_slices: int = 0
+    _gathered: tuple[Tensor, memoryview] | None = None
+    _is_gatherable: dict[Tensor, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._most_bytes = MAX_LOOKS * sum(entry.nbytes for entry in self.entries.values())
@@ -114,6 +125,31 @@ class TensorReader:
         assert seen.form is not None
         return self._bytes_of(seen.tensor, seen.form.num_bytes).nbytes // seen.form.num_bytes
 
+    def uniform_value(self, seen: Seen) -> float | None:
+        """The one number that a floating tensor holds throughout; None when it holds several, or none."""
+        assert seen.form is not None
+        width = seen.form.num_bytes
+        view = self._bytes_of(seen.tensor, width)
+        self._count_looked(view.nbytes)
+        if not view.nbytes or view[:-width] != view[width:]:
+            return None
+        (first,) = numbers(view[:width], seen.form)
+        return first
+
+    def share_alike(self, seen: Seen, num_sampled: int) -> float:
+        """The share of the most frequent number in a floating tensor. Of ``num_sampled`` or fewer, taken from all over
+        it, when these differ so much that no number has nearly all."""
+        assert seen.form is not None
+        items = self._bytes_of(seen.tensor, seen.form.num_bytes).cast(CODES[seen.form.num_bytes])
+        sample = items[:: max(1, len(items) // num_sampled)].tolist()
+        common = max(set(sample), key=sample.count, default=0)
+        share = sample.count(common) / max(1, len(sample))
+        if share < SUSPECT_SHARE:
+            return share
+        self._count_looked(items.nbytes)
+        pieces = (items[start : start + PIECE].tolist() for start in range(0, len(items), PIECE))
+        return sum(piece.count(common) for piece in pieces) / len(items)
+
     def _see(self, part: str, name: str, role: Role, tensor: Tensor) -> Seen:
         kind = tensor.dtype or tensor.storage.type_name
         form, content, constant, count = _FLOATS.get(kind), None, False, None
@@ -127,7 +163,7 @@ class TensorReader:
             count = int.from_bytes(whole, "little", signed=True) if whole.nbytes == _WHOLE[kind] else None
         elif f"data/{tensor.storage.key}" not in self.entries:
             raise DamageError(f"the numbers of {part}.{name} are missing")
-        judged = form is not None or kind in _WHOLE
+        judged = (form is not None or kind in _WHOLE) and self._is_gatherable.get(tensor, True)
         return Seen(
             part=part,
             name=name,
@@ -143,16 +179,17 @@ class TensorReader:
     def _content(self, tensor: Tensor, view: memoryview, form: FloatFormat, domain: Domain) -> Content:
         if not view.nbytes:
             return EMPTY
+        if self._gathered is not None and self._gathered[0] is tensor:
+            return self.look(view, form, domain)
         place = (tensor.storage.key, tensor.offset, view.nbytes, form.name, domain)
         if place not in self._looked:
-            self._looked_bytes += view.nbytes
-            if self._looked_bytes > self._most_bytes:
-                raise DamageError("its tensors lie over one another: torch writes numbers once")
+            self._count_looked(view.nbytes)
             self._looked[place] = self.look(view, form, domain)
         return self._looked[place]
 
     def _bytes_of(self, tensor: Tensor, item_bytes: int) -> memoryview:
-        """The stretch of the storage that holds ``tensor``; of a strided one, all that lies between as well."""
+        """The numbers of ``tensor`` in the order they lie in the file. Of one that lies over itself, or in too many
+        pieces, all that lies between as well; then it is not judged."""
         storage = self._storage(tensor.storage, item_bytes, typed=tensor.dtype is None)
         if 0 in tensor.shape:
             return storage[:0]
@@ -162,7 +199,25 @@ class TensorReader:
             raise DamageError(
                 f"a tensor of shape {tensor.shape} reaches behind the end of storage {tensor.storage.key}"
             )
-        return storage[tensor.offset * item_bytes : end_bytes]
+        stretch = storage[tensor.offset * item_bytes : end_bytes]
+        dimensions = dimensions_of(tensor)
+        if is_dense(dimensions):
+            return stretch
+        if self._gathered is not None and self._gathered[0] is tensor:
+            return self._gathered[1]
+        if tensor not in self._is_gatherable:
+            self._num_slices += num_slices(dimensions)
+            self._is_gatherable[tensor] = not overlaps(dimensions) and self._num_slices <= MAX_SLICES
+        if not self._is_gatherable[tensor]:
+            return stretch
+        self._count_looked(2 * item_bytes * prod(size for size, _ in dimensions))  # gathered, then looked through
+        self._gathered = (tensor, gathered(stretch, dimensions, item_bytes))
+        return self._gathered[1]
+
+    def _count_looked(self, num_bytes: int) -> None:
+        self._looked_bytes += num_bytes
+        if self._looked_bytes > self._most_bytes:
+            raise DamageError("its tensors lie over one another: torch writes numbers once")
 
     def _storage(self, storage: Storage, item_bytes: int, *, typed: bool) -> memoryview:
         view = self.entries.get(f"data/{storage.key}")

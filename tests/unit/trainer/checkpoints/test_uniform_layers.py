@@ -1,0 +1,97 @@
+"""Numbers that are all alike where training makes them differ."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said
+from trainmaster.trainer.contract import Verdict
+
+
+def norms(content: dict) -> list[nn.BatchNorm2d]:
+    return [content["ema"].first.bn, content["ema"].second.bn]
+
+
+def fill(key: str, value: float, *, layers: int = 2):
+    def change(content: dict) -> None:
+        for norm in norms(content)[:layers]:
+            getattr(norm, key).data.fill_(value)
+
+    return change
+
+
+def zero_means(layers: int, *, variance: float):
+    def change(content: dict) -> None:
+        for norm in norms(content)[:layers]:
+            norm.running_mean.zero_()
+            norm.running_var.copy_(torch.linspace(variance, 2 * variance, 8))
+
+    return change
+
+
+def biases(*values: float):
+    """Two convolutions with a bias, as in a head: each bias is one of ``values`` throughout."""
+
+    def change(content: dict) -> None:
+        layers = [nn.Conv2d(8, 4, 1) for _ in values]
+        for layer, value in zip(layers, values, strict=True):
+            layer.bias.data.fill_(value)
+        content["ema"].branches = nn.Sequential(OrderedDict((f"b{i}", one.half()) for i, one in enumerate(layers)))
+
+    return change
+
+
+def nearly_alike(layers: int, value: float):
+    def change(content: dict) -> None:
+        for layer in [content["ema"].first.conv, content["ema"].second.conv][:layers]:
+            layer.weight.data.fill_(value)
+            layer.weight.data.view(-1)[0] = 0.25
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (fill("weight", 3.7, layers=1), "weight or bias is one number throughout: first.bn.weight"),
+        (fill("bias", 400.0, layers=1), "weight or bias is one number throughout: first.bn.bias"),
+        (fill("weight", 0.0), "2 of 2 batch-norm weights are all zero"),
+        (zero_means(1, variance=0.25), "every mean of a batch norm is zero though its variances differ: first"),
+        (zero_means(2, variance=1e-3), "every mean of a batch norm is zero though its variances differ: first"),
+        (biases(77.0, 77.0), "all 2 biases of convolutions are one number"),
+        (nearly_alike(2, 0.3), "2 of 2 convolutions are one number but for a few"),
+        (nearly_alike(2, 0.0), "2 of 2 convolutions are one number but for a few"),
+    ],
+)
+def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason: str) -> None:
+    content = checkpoint_dict()
+    change(content)
+    found = judged(tmp_path, content)
+    assert (found.verdict, reason in said(found)) == (Verdict.UNKNOWN, True), said(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        fill("weight", 1.0),
+        fill("bias", 0.0),
+        fill("weight", 0.99),
+        fill("bias", -0.01),
+        fill("weight", 0.0, layers=1),
+        zero_means(1, variance=1e-3),
+        biases(1.0, 1.0),
+        biases(1.0, -11.5, -10.1),
+        biases(-4.5),
+        nearly_alike(1, 0.3),
+    ],
+)
+def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:
+    content = checkpoint_dict()
+    change(content)
+    found = judged(tmp_path, content)
+    assert found.verdict is Verdict.CLEAN, said(found)

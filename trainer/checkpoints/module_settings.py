@@ -1,0 +1,149 @@
+"""The plain numbers that a pickled module carries beside its tensors: an eps, a momentum, a slope. Loads no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.pickle_walk import Made
+from trainmaster.trainer.checkpoints.single_numbers import numpy_number
+from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
+
+LARGEST_EPS: Final = 1.0
+"""Torch takes 1e-5, Ultralytics 1e-3. Beyond 1 it outweighs what it is added to."""
+
+LARGEST_STRIDE: Final = 4096.0
+"""Pixels of the image to one of the coarsest map; Ultralytics reaches 64."""
+
+NUM_SETTINGS_SHOWN: Final = 3
+
+_MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val"})
+"""Bounds of ``nn.Hardtanh``, where an infinity means none."""
+
+_SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One number that a module carries; ``name`` leads to it from the model."""
+
+    name: str
+    leaf: str
+    value: float
+    normalizes: bool
+    """It belongs to a module with running statistics."""
+
+
+def impossible_settings(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
+    """Settings of modules with which nothing trains; NaN is none in any place."""
+    settings = [*_settings(top), *_strides(seen, reader)]
+    if nan := [one.name for one in settings if math.isnan(one.value)]:
+        yield f"a setting of its modules is not a number: {_shown(nan)}"
+    if bad := [f"{one.name} is {one.value:g}" for one in settings if _is_impossible(one)]:
+        yield f"a setting of its modules that none can be: {_shown(bad)}"
+
+
+def doubtful_settings(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
+    """Settings of modules that speak against the file and may have a reason."""
+    settings = [*_settings(top), *_strides(seen, reader)]
+    if endless := [one.name for one in settings if math.isinf(one.value) and one.leaf not in _MAY_BE_INFINITE]:
+        yield f"a setting of its modules is infinite: {_shown(endless)}"
+    if odd := [f"{one.name} is {one.value:g}" for one in settings if _is_odd(one)]:
+        yield f"a setting of its modules is odd: {_shown(odd)}"
+    if bare := [name for name, attributes in _modules(top) if _lacks_numbers(attributes)]:
+        yield f"a module without the numbers that it works with: {_shown(bare)}"
+
+
+def _is_impossible(one: Setting) -> bool:
+    match one.leaf:
+        case "eps":
+            return one.value < 0 or one.value > LARGEST_EPS
+        case "momentum" if one.normalizes:
+            return not math.isnan(one.value) and not 0 <= one.value <= 1
+        case "stride":
+            return one.value < 0
+    return False
+
+
+def _is_odd(one: Setting) -> bool:
+    """An eps of zero, which torch allows; a stride of zero, as that of a head which was never built."""
+    return (one.leaf == "eps" and one.normalizes and one.value == 0) or (
+        one.leaf == "stride" and (one.value == 0 or LARGEST_STRIDE < one.value < math.inf)
+    )
+
+
+def _lacks_numbers(attributes: Mapping[Any, Any]) -> bool:
+    parameters, buffers = attributes.get("_parameters"), attributes.get("_buffers")
+    if isinstance(parameters, dict) and "kernel_size" in attributes and parameters.get("weight", 0) is None:
+        return True
+    tracks = attributes.get("track_running_stats") is True
+    return tracks and isinstance(buffers, dict) and buffers.get("running_var", 0) is None
+
+
+def _settings(top: Mapping[Any, Any]) -> Iterator[Setting]:
+    for path, attributes in _modules(top):
+        buffers = attributes.get("_buffers")
+        normalizes = isinstance(buffers, dict) and "running_var" in buffers
+        for key, value in attributes.items():
+            if key not in _SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
+                name = f"{path}.{key}" if path else str(key)
+                for number in numbers_in(value):
+                    yield Setting(name, str(key), number, normalizes)
+
+
+def _strides(seen: Iterable[Seen], reader: TensorReader) -> Iterator[Setting]:
+    """The stride of a model and of its head, which Ultralytics keeps as a tensor that is no buffer."""
+    for one in seen:
+        wanted = one.part in WEIGHT_PARTS and one.role is Role.ATTRIBUTE and one.leaf == "stride"
+        if wanted and one.form is not None and len(one.tensor.shape) <= 1:
+            for number in reader.numbers_of(one, 0, 16):
+                yield Setting(one.name, "stride", number, normalizes=False)
+
+
+def _modules(top: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Every module below the weights' keys with its name and attributes, each once."""
+    visited: set[int] = set()
+    for part in sorted(WEIGHT_PARTS):
+        waiting: list[tuple[str, Any]] = [("", top.get(part))]
+        while waiting:
+            path, item = waiting.pop()
+            attributes = item.state if isinstance(item, Made) else None
+            if not isinstance(attributes, dict) or "_modules" not in attributes or id(item) in visited:
+                continue
+            visited.add(id(item))
+            yield path, attributes
+            inner = attributes["_modules"]
+            if isinstance(inner, dict):
+                waiting += [(f"{path}.{key}" if path else str(key), one) for key, one in reversed(inner.items())]
+
+
+_MAY_HOLD_NUMBERS: Final = (float, int, list, tuple, dict, Made)
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """Every number in ``value`` and in the lists, tuples and dicts that it holds, NumPy's own ones as well; a complex
+    one by its parts. No bool is one."""
+    visited: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, bool):
+            continue
+        if isinstance(item, int | float):
+            yield float(item)
+        elif isinstance(item, list | tuple | dict) and id(item) not in visited:
+            visited.add(id(item))
+            waiting.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, Made) and getattr(item.maker, "name", "") == "complex":
+            waiting += [part for part in item.args if isinstance(part, int | float)]
+        elif isinstance(item, Made) and (number := numpy_number(item)) is not None:
+            yield number
+
+
+def _shown(found: Sequence[str]) -> str:
+    names = list(dict.fromkeys(found))
+    shown = ", ".join(names[:NUM_SETTINGS_SHOWN])
+    return shown if len(names) <= NUM_SETTINGS_SHOWN else f"{shown}, ..."

@@ -1,0 +1,115 @@
+"""Layers whose numbers are all alike where training makes them differ: a sign of ruin, no proof. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from trainmaster.trainer.checkpoints.domains import NUM_VARIED, WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
+
+ALIVE_VARIANCE: Final = 1e-2
+"""A channel that varies so much has a mean of exactly zero, in half precision, once in a million times."""
+
+NORM_STARTS: Final = frozenset({0.0, 1.0})
+"""A batch norm's weight and bias begin there, some weights at zero (the last of a residual block)."""
+
+NEAR_START: Final = 0.1
+"""The first steps of an Adam are all of one size, and half precision rounds small steps from 1 to one number."""
+
+BIAS_STARTS: Final = frozenset({0.0, 1.0, 2.0})
+"""Of the box branches of Ultralytics' heads (nn/modules/head.py, ``bias_init``); the classes' differ by level."""
+
+LARGEST_ALIKE_SHARE: Final = 0.99
+MIN_ALIKE_NUMBERS: Final = 64
+NUM_SAMPLED: Final = 64
+"""Of a convolution: how much of it may be one number, from what size on, and how many are tried first."""
+
+NUM_NAMES_SHOWN: Final = 3
+
+Named = Mapping[tuple[str, str], Seen]
+
+
+def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
+    """What of the weights is alike throughout. A fresh model is, at the values that each kind begins with."""
+    named = {(one.part, one.name): one for one in seen if _is_weight(one)}
+    norms = [one for one in named.values() if one.leaf == "running_var"]
+    alike = [vector for norm in norms for vector in _vectors(norm, named) if _is_set(vector, reader)]
+    if alike:
+        yield f"a batch norm's weight or bias is one number throughout: {_shown(alike)}"
+    yield from _silent_norms(norms, named)
+    yield from _means_of_zero(norms, named, reader)
+    yield from _biases(named, reader)
+    yield from _nearly_alike(named, reader)
+
+
+def _is_weight(one: Seen) -> bool:
+    return one.part in WEIGHT_PARTS and one.role is Role.WEIGHT and one.content is not None and one.judged
+
+
+def _beside(one: Seen, leaf: str, named: Named) -> Seen | None:
+    return named.get((one.part, one.name.removesuffix(one.leaf) + leaf))
+
+
+def _vectors(norm: Seen, named: Named) -> list[Seen]:
+    return [one for leaf in ("weight", "bias") if (one := _beside(norm, leaf, named)) is not None]
+
+
+def _is_set(vector: Seen, reader: TensorReader) -> bool:
+    value = reader.uniform_value(vector)
+    if value is None or reader.count_of(vector) < NUM_VARIED:
+        return False
+    return all(abs(value - start) > NEAR_START for start in NORM_STARTS)
+
+
+def _silent_norms(norms: Sequence[Seen], named: Named) -> Iterator[str]:
+    weights = [one for norm in norms if (one := _beside(norm, "weight", named)) is not None]
+    silent = [one for one in weights if one.content is not None and one.content.zero]
+    if len(weights) > 1 and 2 * len(silent) > len(weights):
+        yield f"{len(silent)} of {len(weights)} batch-norm weights are all zero: {_shown(silent)}"
+
+
+def _means_of_zero(norms: Sequence[Seen], named: Named, reader: TensorReader) -> Iterator[str]:
+    """A mean that is zero in every channel though the variances differ, as those of a layer that has seen data do."""
+    pairs = [(norm, mean) for norm in norms if (mean := _beside(norm, "running_mean", named)) is not None]
+    zero = [(norm, mean) for norm, mean in pairs if mean.content is not None and mean.content.zero]
+    odd = [(norm, mean) for norm, mean in zero if _has_varied(norm, reader)]
+    in_all = len(pairs) > 1 and len(zero) == len(pairs)
+    told = [mean for norm, mean in odd if in_all or _num_alive(norm, reader) >= NUM_VARIED]
+    if told:
+        yield f"every mean of a batch norm is zero though its variances differ: {_shown(told)}"
+
+
+def _has_varied(norm: Seen, reader: TensorReader) -> bool:
+    return reader.count_of(norm) >= NUM_VARIED and reader.uniform_value(norm) is None
+
+
+def _num_alive(norm: Seen, reader: TensorReader) -> int:
+    return sum(value >= ALIVE_VARIANCE for value in reader.numbers_of(norm))
+
+
+def _biases(named: Named, reader: TensorReader) -> Iterator[str]:
+    biases = [
+        one
+        for one in named.values()
+        if one.leaf == "bias" and (weight := _beside(one, "weight", named)) and len(weight.tensor.shape) >= 4
+    ]
+    values = {reader.uniform_value(one) for one in biases}
+    if len(biases) > 1 and len(values) == 1 and not values & {None, *BIAS_STARTS}:
+        yield f"all {len(biases)} biases of convolutions are one number: {_shown(biases)}"
+
+
+def _nearly_alike(named: Named, reader: TensorReader) -> Iterator[str]:
+    convolutions = [
+        one
+        for one in named.values()
+        if one.leaf == "weight" and len(one.tensor.shape) >= 4 and reader.count_of(one) > MIN_ALIKE_NUMBERS
+    ]
+    alike = [one for one in convolutions if reader.share_alike(one, NUM_SAMPLED) > LARGEST_ALIKE_SHARE]
+    if 2 * len(alike) > len(convolutions):
+        yield f"{len(alike)} of {len(convolutions)} convolutions are one number but for a few: {_shown(alike)}"
+
+
+def _shown(some: Sequence[Seen]) -> str:
+    shown = ", ".join(one.name for one in some[:NUM_NAMES_SHOWN])
+    return shown if len(some) <= NUM_NAMES_SHOWN else f"{shown}, ..."
