@@ -20,18 +20,27 @@ class DataIdentity:
 
     count: int
     files: str
-    """Of the images' places below the folder that holds them all, in the order in which a sampler numbers them."""
+    """Of the images' places below the folder that holds them all, in the order in which a sampler numbers them; in
+    that of their names where no sampler does."""
     labels: str
     """Of classes, boxes, outlines and keypoints, in the same order."""
 
     @classmethod
-    def of(cls, dataset: Any) -> DataIdentity:
-        """What ``dataset``, one of Ultralytics', holds. Reads no file."""
+    def of(cls, dataset: Any, *, sampled: bool = True) -> DataIdentity:
+        """What ``dataset``, one of Ultralytics', holds. Reads no file.
+
+        Of a validation set, which is not ``sampled``, the order says nothing: it is that of the images' shapes, and a
+        sort may leave those of one shape in another order on another machine.
+        """
         if hasattr(dataset, "im_files"):
-            files, labels = list(map(str, dataset.im_files)), _parts_of(getattr(dataset, "labels", ()))
+            files, held = list(map(str, dataset.im_files)), list(getattr(dataset, "labels", ()))
         else:  # ClassificationDataset: (path, class, ...) a sample
             samples = list(getattr(dataset, "samples", ()))
-            files, labels = [str(sample[0]) for sample in samples], (str(sample[1]).encode() for sample in samples)
+            files, held = [str(sample[0]) for sample in samples], [str(sample[1]).encode() for sample in samples]
+        if not sampled and len(held) == len(files):
+            order = sorted(range(len(files)), key=files.__getitem__)
+            files, held = [files[index] for index in order], [held[index] for index in order]
+        labels = _parts_of(held) if hasattr(dataset, "im_files") else held
         return cls(count=len(files), files=_digest(_below(files)), labels=_digest(labels))
 
     def as_record(self) -> dict[str, Any]:

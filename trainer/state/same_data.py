@@ -18,23 +18,28 @@ from trainmaster.trainer.settings.inputs import listed_names
 
 
 class KnownData:
-    """The identity of the data set in work, reckoned once for each that a run has."""
+    """The identity of the data sets in work, reckoned once for each that a run has."""
 
     def __init__(self) -> None:
-        self._dataset: Any = None
-        self._identity: DataIdentity | None = None
+        self._known: dict[bool, tuple[Any, DataIdentity]] = {}
 
-    def of(self, dataset: Any) -> DataIdentity:
-        """The identity of ``dataset`` as it is now."""
-        if self._identity is None or self._dataset is not dataset:
-            self._dataset, self._identity = dataset, DataIdentity.of(dataset)
-        return self._identity
+    def of(self, dataset: Any, *, sampled: bool = True) -> DataIdentity:
+        """The identity of ``dataset`` as it is now; ``sampled`` as for :meth:`DataIdentity.of`."""
+        known = self._known.get(sampled)
+        if known is None or known[0] is not dataset:
+            known = self._known[sampled] = dataset, DataIdentity.of(dataset, sampled=sampled)
+        return known[1]
 
 
 def record_of(trainer: EngineTrainer, known: KnownData) -> dict[str, Any]:
-    """What a state holds of the data that ``trainer`` trains on."""
+    """What a state holds of the data that ``trainer`` trains on and validates with."""
     identity = known.of(trainer.train_loader.dataset).as_record()
-    return {**identity, "names": [list(pair) for pair in class_names(trainer.data.get("names")).items()]}
+    validation = _validation_set(trainer)
+    return {
+        **identity,
+        **({} if validation is None else {"val": known.of(validation, sampled=False).as_record()}),
+        "names": [list(pair) for pair in class_names(trainer.data.get("names")).items()],
+    }
 
 
 def files_of(trainer: EngineTrainer) -> DataFiles:
@@ -89,12 +94,35 @@ def require_same_data(
     if not trainer.args.single_cls:
         _refuse_other_classes(layout, state, str(trainer.args.data), trainer.data.get("names"))
     difference = DataIdentity.of(trainer.train_loader.dataset).difference(record)
-    if difference is not None and exact:
+    differences = list(filter(None, (difference, _validation_difference(state, trainer) if exact else None)))
+    if differences and exact:
         raise ArgumentsError(
-            f"exact=true can't go on with other data: {difference} (data={trainer.args.data})",
+            f"exact=true can't go on with other data: {'; '.join(differences)} (data={trainer.args.data})",
             f"put the data back as it was, or trainmaster resume {layout.root} exact=false",
         )
     return difference
+
+
+def note_of_validation(state: Mapping[str, Any], trainer: EngineTrainer) -> str | None:
+    """What other validation images mean for the run that goes on, in words; None when they are as they were."""
+    difference = _validation_difference(state, trainer)
+    if difference is None:
+        return None
+    return f"{difference}: fitness and patience are of other images from here on, and best.pt is compared across both"
+
+
+def _validation_difference(state: Mapping[str, Any], trainer: EngineTrainer) -> str | None:
+    """What of the validation set is not as ``state`` has it; a state of before has nothing of it."""
+    record, dataset = _record(state).get("val"), _validation_set(trainer)
+    if dataset is None or not isinstance(record, Mapping):
+        return None
+    difference = DataIdentity.of(dataset, sampled=False).difference(record)
+    return None if difference is None else f"in the validation set, {difference}"
+
+
+def _validation_set(trainer: EngineTrainer) -> Any:
+    """None in a rank that validates nothing."""
+    return getattr(getattr(trainer, "test_loader", None), "dataset", None)
 
 
 def _refuse_other_classes(layout: RunLayout, state: Mapping[str, Any], data: str, names: Any) -> None:

@@ -83,3 +83,16 @@ def test_class_names_of_folders_are_numbered_as_ultralytics_does(tmp_path: Path)
     assert folder_names(tmp_path) == {0: "cat", 1: "dog"}
     assert folder_names(tmp_path / "nowhere") == {}
     assert class_names(3) == {}
+
+
+def test_the_order_of_a_validation_set_says_nothing() -> None:
+    found = dataset()
+    other = dataset(im_files=found.im_files[::-1], labels=found.labels[::-1])
+    record = DataIdentity.of(found, sampled=False).as_record()
+    assert DataIdentity.of(other, sampled=False).difference(record) is None
+    swapped = dataset(labels=found.labels[::-1])
+    assert DataIdentity.of(swapped, sampled=False).difference(record) == "the labels are other ones"
+    samples = [("/data/a/1.png", 0, None, None), ("/data/b/2.png", 1, None, None)]
+    classified = DataIdentity.of(SimpleNamespace(samples=samples), sampled=False).as_record()
+    assert DataIdentity.of(SimpleNamespace(samples=samples[::-1]), sampled=False).difference(classified) is None
+    assert DataIdentity.of(SimpleNamespace(samples=samples[::-1])).difference(classified) is not None

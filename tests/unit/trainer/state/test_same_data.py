@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import pytest
 
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.state.same_data import files_of
+from trainmaster.trainer.state.same_data import KnownData, files_of, note_of_validation, record_of, require_same_data
 
 
 def trainer_of(dataset: Any) -> EngineTrainer:
@@ -36,3 +38,46 @@ def trainer_of(dataset: Any) -> EngineTrainer:
 )
 def test_the_files_of_any_dataset_are_listed_as_far_as_it_names_them(dataset: Any, images: list[str]) -> None:
     assert files_of(trainer_of(dataset)).images == images
+
+
+def trainer_with(validation: SimpleNamespace | None) -> EngineTrainer:
+    """One whose training set stays the same."""
+    loaders = {"train_loader": SimpleNamespace(dataset=SimpleNamespace(samples=[("/d/train/a/1.png", 0)]))}
+    if validation is not None:
+        loaders["test_loader"] = SimpleNamespace(dataset=validation)
+    args = SimpleNamespace(data="d.yaml", single_cls=False)
+    return cast("EngineTrainer", SimpleNamespace(**loaders, args=args, data={"names": {0: "a"}}))
+
+
+VALIDATION = SimpleNamespace(samples=[("/d/val/a/1.png", 0), ("/d/val/b/2.png", 1)])
+
+
+@pytest.mark.parametrize(
+    ("validation", "word"),
+    [
+        (SimpleNamespace(samples=[("/d/val/a/1.png", 0), ("/d/val/b/2.png", 0)]), "the labels are other ones"),
+        (SimpleNamespace(samples=[("/d/val/a/1.png", 0), ("/d/val/b/3.png", 1)]), "other names"),
+        (SimpleNamespace(samples=[("/d/val/a/1.png", 0)]), "there are 1 images and were 2"),
+    ],
+    ids=["label", "name", "fewer"],
+)
+def test_other_validation_images_are_told_and_an_exact_run_refuses_them(
+    tmp_path: Path, validation: SimpleNamespace, word: str
+) -> None:
+    state = {"data": record_of(trainer_with(VALIDATION), KnownData())}
+    layout, other = RunLayout(tmp_path / "run"), trainer_with(validation)
+    note = note_of_validation(state, other) or ""
+    assert note.startswith("in the validation set, ")
+    assert word in note
+    assert require_same_data(layout, state, other, exact=False) is None, "the epoch that was cut goes on"
+    with pytest.raises(ArgumentsError, match=f"in the validation set, .*{word}"):
+        require_same_data(layout, state, other, exact=True)
+
+
+@pytest.mark.parametrize("left_out", [{"val"}, {"val", "names", "files", "labels", "count"}, set()], ids=str)
+def test_what_a_state_does_not_know_is_not_judged(tmp_path: Path, left_out: set[str]) -> None:
+    record = record_of(trainer_with(VALIDATION), KnownData())
+    state = {"data": {key: value for key, value in record.items() if key not in left_out}}
+    for trainer in (trainer_with(None), trainer_with(VALIDATION if "val" not in left_out else SimpleNamespace())):
+        assert note_of_validation(state, trainer) is None
+        assert require_same_data(RunLayout(tmp_path / "run"), state, trainer, exact=True) is None
