@@ -64,6 +64,27 @@ def heal_optimizer(optimizer: torch.optim.Optimizer) -> int:
     return num_bad
 
 
+def ema_fault(ema: Any) -> str | None:
+    """The decay with which the next update of ``ema`` would spoil it, in words; None when it is between 0 and 1.
+
+    Outside, the average runs away from what it is of. Reads no device.
+    """
+    decay = getattr(ema, "decay", None)
+    if decay is None or not getattr(ema, "enabled", True):
+        return None
+    if callable(decay):
+        try:
+            decay = decay(getattr(ema, "updates", 0) + 1)
+        except OverflowError:  # of a count of updates that none can be
+            return f"updates are {ema.updates}"
+        except (TypeError, ValueError, ArithmeticError):  # an average of somebody's own, called in another way
+            return None
+    if isinstance(decay, torch.Tensor) and decay.device.type != "cpu":
+        return None
+    number = float_of(decay)
+    return None if number is None or 0 <= number <= 1 else f"decay is {number:g}"
+
+
 _PLAIN: Final = frozenset({type(None), bool, str})
 """Kinds of a setting that is no number, such as ``maximize``."""
 

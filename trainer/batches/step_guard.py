@@ -13,6 +13,7 @@ from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients, all_finite
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.judging import Judging
+from trainmaster.trainer.batches.movement import StepsTaken
 from trainmaster.trainer.batches.outcomes import Emit
 from trainmaster.trainer.batches.overflow import Overflows
 from trainmaster.trainer.batches.position import Position
@@ -106,6 +107,11 @@ class StepGuard:
     def grad_norm(self) -> float | None:
         """Of the gradients that were measured last."""
         return self._stepping.grad_norm
+
+    @property
+    def taken(self) -> StepsTaken:
+        """The steps of the epoch in work."""
+        return self._stepping.taken
 
     @property
     def loss_fresh(self) -> bool:

@@ -9,8 +9,9 @@ from torch import nn
 
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients, Measurement
-from trainmaster.trainer.batches.healing import heal_optimizer, mend_settings
+from trainmaster.trainer.batches.healing import ema_fault, heal_optimizer, mend_settings
 from trainmaster.trainer.batches.in_work import BatchInWork
+from trainmaster.trainer.batches.movement import StepsTaken
 from trainmaster.trainer.batches.outcomes import Emit, GradientsGrew, Hopeless, StateHealed
 from trainmaster.trainer.batches.overflow import Overflows
 from trainmaster.trainer.batches.own_step import OwnStep
@@ -55,6 +56,8 @@ class Stepping:
         self._own_step = OwnStep(trainer, model, watched=skip)
         self.grad_norm: float | None = None
         """Of the gradients that were measured last."""
+        self.taken = StepsTaken()
+        """Those of the epoch in work."""
 
     def step(self, own_step: Callable[[], None] | None) -> None:
         """The step that the loop asks for, if it is due and its gradients are good.
@@ -84,14 +87,17 @@ class Stepping:
         trainer = self._trainer
         if self._skip:
             if bad := mend_settings(trainer.optimizer):
-                self._emit(Hopeless(why=f"the optimizer's {bad}, and a step with that would spoil every weight"))
-                trainer.optimizer.zero_grad()
+                self._give_up(f"the optimizer's {bad}, and a step with that would spoil every weight")
+                return
+            if bad := ema_fault(trainer.ema):
+                self._give_up(f"the EMA's {bad}, and with that it would leave the model, and it is what is saved")
                 return
             self._heal(measured)
         elif not measured.finite and not self._overflows.count():
             self._work.failed(SkipReason.NONFINITE_GRADIENT, norm=measured.norm)
         if measured.finite:
             self._overflows.end_streak()
+            self.taken.note(min(measured.norm, self.max_norm), trainer.optimizer, plain=own_step is None)
         self._gradients.clip(measured.norm, self.max_norm)
         warning = self._gradients.note(measured.norm)
         if warning is not None:
@@ -105,6 +111,11 @@ class Stepping:
         trainer.optimizer.zero_grad()
         if trainer.ema:
             trainer.ema.update(trainer.model)
+
+    def _give_up(self, why: str) -> None:
+        """No step is taken any more."""
+        self._emit(Hopeless(why=why))
+        self._trainer.optimizer.zero_grad()
 
     def _heal(self, measured: Measurement) -> None:
         if not measured.statistics_finite:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ultralytics.utils.torch_utils import unwrap_model
+
+from trainmaster.trainer.batches.gradients import all_finite
+from trainmaster.trainer.batches.movement import Movement, Standstill
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.batches.trained_object import TrainedObject
+from trainmaster.trainer.contract import EventKind, Verdict
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.outcome_records import OutcomeRecords
 from trainmaster.trainer.state.full_state import spikes_of
-from trainmaster.trainer.stop import GaveUp
+from trainmaster.trainer.state.same_data import note_of_validation
+from trainmaster.trainer.stop import GaveUp, Refused
 
 
 class Guarding:
@@ -50,9 +56,31 @@ class Guarding:
         )
         self.step = self._built()
         self._trained = TrainedObject(trainer)
+        self._movement: Movement | None = None
+        self._told: Standstill | None = None
+
+    def attach(self) -> None:
+        """The guard stands between the training loop and the model.
+
+        Raises:
+            Refused: the weights to start from are not finite.
+        """
+        self.step.attach()
+        if self._skip and not all_finite(unwrap_model(self._trainer.model).parameters()):
+            model = str(self._trainer.args.model)
+            why = f"{model} has weights that are not finite"
+            self._run.recorder.event(
+                EventKind.RUN_REFUSED, checkpoint=model, verdict=Verdict.CONTAMINATED, reasons=[why]
+            )
+            raise Refused(why)
 
     def go_on(self, state: Mapping[str, Any]) -> None:
-        """Names of the losses before the first batch tells them, and their level, are those of ``state``."""
+        """Names of the losses before the first batch tells them, and their level, are those of ``state``.
+
+        Other validation images than it knew are told.
+        """
+        if note := note_of_validation(state, self._trainer):
+            self._run.reporter.notice(note)
         names = tuple(state["loss_names"])
         self.step.batches.know(names)
         self.step.batches.know_spikes(spikes_of(self._trainer, state))
@@ -64,6 +92,8 @@ class Guarding:
         Raises:
             GaveUp: what is there now would train nothing.
         """
+        if self._movement is None:
+            self._movement = Movement(self._trainer)
         replaced = self._trained.replaced()
         if replaced is None:
             return
@@ -79,6 +109,23 @@ class Guarding:
         self._trained = TrainedObject(self._trainer)
         follows = why or "the guard follows it"  # at level observe nothing is ended
         self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")
+
+    def epoch_trained(self) -> None:
+        """The last batch of an epoch is over: a training that stands still is told, once.
+
+        Raises:
+            GaveUp: steps were taken that had to change the weights, and nothing has changed.
+        """
+        if self._movement is None:  # not one batch was trained
+            return
+        found = self._movement.judge(self.step.taken)
+        self.step.taken.start_over()
+        if found is not None and found is not self._told:
+            text = f"nothing is trained: in epoch {self._position.epoch + 1}, {found.value}"
+            if found is Standstill.WEIGHTS_FOR_CERTAIN and self._skip:
+                raise GaveUp(text)
+            self._run.reporter.notice(text)
+        self._told = found
 
     def _built(self) -> StepGuard:
         step = StepGuard(

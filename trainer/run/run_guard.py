@@ -9,14 +9,12 @@ from typing import Any
 
 from ultralytics.cfg import get_save_dir
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches import precision
-from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
-from trainmaster.trainer.contract import EventKind, Phase, RunLayout, Verdict
+from trainmaster.trainer.contract import EventKind, Phase, RunLayout
 from trainmaster.trainer.data.quarantine import listed, training_list
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
@@ -35,7 +33,7 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.put_back import GoingOn
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
-from trainmaster.trainer.stop import GaveUp, Refused, RunEnded, StopRequested, StopSwitch, end_loaders
+from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, StopSwitch, end_loaders
 
 IS_FIRST = RANK in {-1, 0}  # writes the records: the only process, or the first of a DDP run
 
@@ -215,12 +213,7 @@ class RunGuard:
         )
         if self.plan is not None:
             self._guarding.go_on(self.plan.state)
-        self._guarding.step.attach()
-        if self.skip and not all_finite(unwrap_model(trainer.model).parameters()):
-            why = f"{trainer.args.model} has weights that are not finite"
-            model = str(trainer.args.model)
-            self.recorder.event(EventKind.RUN_REFUSED, checkpoint=model, verdict=Verdict.CONTAMINATED, reasons=[why])
-            raise Refused(why)
+        self._guarding.attach()
 
     def pipeline_built(self, trainer: EngineTrainer, batch_size_before: int | None) -> None:
         """Loaders are there, for the first time or, after Ultralytics halved the batch, once more."""
@@ -295,13 +288,19 @@ class RunGuard:
             self._save_within_epoch(trainer, SNAPSHOT_NAME)
 
     def epoch_trained(self, trainer: EngineTrainer) -> None:
-        """The last batch of the epoch is over; validation comes next."""
+        """The last batch of the epoch is over; validation comes next.
+
+        Raises:
+            GaveUp: the epoch has trained nothing.
+        """
         loader = trainer.train_loader
         if self.going_on is not None:
             self.going_on.epoch_trained(trainer)
         if isinstance(loader, GuardedLoader):
             restored = self.going_on.boundary(self.position.epoch) if self.going_on else None
             self.saver.epoch_end = restored or Boundary.now(loader)
+        if self._guarding is not None:
+            self._guarding.epoch_trained()
 
     def epoch_finished(self, trainer: EngineTrainer) -> None:
         """Validated and saved.

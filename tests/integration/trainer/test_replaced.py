@@ -56,15 +56,17 @@ def ema_of_another(trainer: Any) -> None:
     trainer.ema = ModelEMA(torch.nn.Linear(3, 3))
 
 
-def run(settings: Callable[..., dict[str, Any]], change: Callable[[Any], None], **more: Any) -> Any:
+def run(
+    settings: Callable[..., dict[str, Any]], change: Callable[[Any], None], *, bad_images: bool = True, **more: Any
+) -> Any:
     class Run(GuardedDetectionTrainer):
         def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
             batch = super().preprocess_batch(batch)
-            if self.guard.position.ni == 9:
+            if bad_images and self.guard.position.ni == 9:
                 batch["img"][0] = NAN
             return batch
 
-    trainer = Run(overrides=settings(epochs=2, **more))
+    trainer = Run(overrides=settings(**{"epochs": 2, **more}))
 
     def once(trainer: Any) -> None:
         if trainer.guard.position.ni == 7:
@@ -121,3 +123,61 @@ def test_freezing_and_thawing_replaces_nothing(settings: Callable[..., dict[str,
     trainer = run(settings, toggle)
     trainer.train()
     assert not [row for row in events(layout_of(trainer), "notice") if "replaced" in row["text"]]
+
+
+def no_step(trainer: Any) -> None:
+    trainer.optimizer.step = lambda *_, **__: None
+
+
+def zero_gradients(trainer: Any) -> None:
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(torch.zeros_like)
+
+
+def disable_ema(trainer: Any) -> None:
+    trainer.ema.enabled = False
+
+
+def decay_of_two(trainer: Any) -> None:
+    trainer.ema.decay = lambda _: 2.0
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (no_step, "nothing is trained: in epoch 3, steps were taken that had to change weights"),
+        (decay_of_two, "the EMA's decay is 2"),
+    ],
+    ids=["no step", "decay"],
+)
+def test_steps_that_train_nothing_end_the_run_with_its_state_saved(
+    settings: Callable[..., dict[str, Any]], change: Callable[[Any], None], why: str
+) -> None:
+    trainer = run(settings, change, epochs=3, bad_images=False)
+    with pytest.raises(SystemExit) as end:
+        trainer.train()
+    assert end.value.code == ExitCode.GAVE_UP
+    (event,) = events(layout_of(trainer), "run_gave_up")
+    assert event["why"].startswith(why)
+    assert (layout_of(trainer).root / event["state_file"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [(zero_gradients, "every gradient was exactly zero"), (disable_ema, "the EMA, which is what is saved, has not")],
+    ids=["gradients", "ema"],
+)
+def test_what_may_be_meant_is_told_once_and_goes_on(
+    settings: Callable[..., dict[str, Any]], change: Callable[[Any], None], why: str
+) -> None:
+    trainer = run(settings, change, epochs=4, bad_images=False)
+    trainer.train()
+    (notice,) = (row["text"] for row in events(layout_of(trainer), "notice") if "nothing is trained" in row["text"])
+    assert notice.startswith(f"nothing is trained: in epoch 3, {why}")
+
+
+def test_an_ordinary_training_is_told_nothing(settings: Callable[..., dict[str, Any]]) -> None:
+    trainer = run(settings, lambda _: None, epochs=2, bad_images=False)
+    trainer.train()
+    assert not events(layout_of(trainer), "notice")

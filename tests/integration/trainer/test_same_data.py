@@ -52,8 +52,8 @@ def rename_one(data: Path) -> None:
     label.rename(label.with_stem("zz"))
 
 
-def relabel_one(data: Path) -> None:
-    label = next(path for path in sorted((data.parent / "labels" / "train").iterdir()) if path.read_text().strip())
+def relabel_one(data: Path, split: str = "train") -> None:
+    label = next(path for path in sorted((data.parent / "labels" / split).iterdir()) if path.read_text().strip())
     first, *rest = label.read_text().splitlines()
     label.write_text("\n".join([f"{(int(first[0]) + 1) % 10}{first[1:]}x"[:-1], *rest]) + "\n")
     for cache in data.parent.rglob("*.cache"):
@@ -99,6 +99,22 @@ def test_an_exact_run_refuses_other_data(
     rename_one(data)
     assert main(["resume", str(run)]) == ExitCode.BAD_ARGUMENTS
     assert "exact=true can't go on with other data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_other_validation_labels_are_told_and_refused_where_exact(
+    settings: Callable[..., dict[str, Any]], data: Path, capsys: pytest.CaptureFixture[str], exact: bool
+) -> None:
+    run = stopped(settings, data, exact=exact)
+    relabel_one(data, "val")
+    code = main(["resume", str(run)])
+    if exact:
+        assert code == ExitCode.BAD_ARGUMENTS
+        assert "in the validation set, the labels are other ones" in capsys.readouterr().err
+    else:
+        assert code == ExitCode.FINISHED
+        assert "fitness and patience are of other images from here on" in notices(run)
+        assert "starts over" not in notices(run)
 
 
 def test_other_class_names_are_refused_before_anything_is_moved(

@@ -3,13 +3,15 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ultralytics.utils.torch_utils import ModelEMA
 
-from trainmaster.trainer.batches.healing import heal_ema, mend_settings
+from trainmaster.trainer.batches.healing import ema_fault, heal_ema, mend_settings
 
 NAN, INF = float("nan"), float("inf")
 
@@ -185,3 +187,38 @@ def test_an_ordinary_average_is_left_alone() -> None:
     before = {name: value.clone() for name, value in ema.state_dict().items()}
     assert heal_ema(ema, live) == 0
     assert all(torch.equal(before[name], value) for name, value in ema.state_dict().items())
+
+
+@pytest.mark.parametrize("decay", [2.0, -0.1, NAN, INF, np.array(NAN), torch.tensor(2.0), 2], ids=repr)
+@pytest.mark.parametrize("make", [lambda value: lambda _: value, lambda value: value], ids=["called", "plain"])
+def test_a_decay_that_none_can_have_is_told(decay: Any, make: Any) -> None:
+    ema = ModelEMA(torch.nn.Linear(2, 2))
+    ema.decay = make(decay)
+    assert (ema_fault(ema) or "").startswith("decay is ")
+    ema.enabled = False
+    assert ema_fault(ema) is None
+
+
+def test_a_count_of_updates_that_none_can_be_is_told() -> None:
+    ema = ModelEMA(torch.nn.Linear(2, 2))
+    ema.updates = -5
+    assert ema_fault(ema) == "decay is -0.0020018"
+    ema.updates = -(10**9)
+    assert ema_fault(ema) == "updates are -1000000000"
+
+
+@pytest.mark.parametrize(
+    "ema",
+    [
+        None,
+        ModelEMA(torch.nn.Linear(2, 2)),
+        ModelEMA(torch.nn.Linear(2, 2), updates=10**9),
+        SimpleNamespace(),
+        SimpleNamespace(decay=0.999),
+        SimpleNamespace(decay=lambda: 2.0),
+        SimpleNamespace(decay=lambda _: None, updates=3),
+        SimpleNamespace(decay=lambda _: 1.0, updates=None),
+    ],
+)
+def test_any_average_that_can_be_passes(ema: Any) -> None:
+    assert ema_fault(ema) is None
