@@ -76,6 +76,10 @@ def _said(report: ScanReport, verdict: ScanVerdict) -> str:
 
 
 def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
+    if report.service:
+        yield "service", report.service
+    for name, other in report.others:
+        yield "another", f"{name}: {_verdict(other)[1]}"
     if report.last_epoch is not None:
         yield "epoch", _epoch(report.last_epoch, report.total_epochs)
     if report.last_batch is not None:

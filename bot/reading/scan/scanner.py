@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +13,7 @@ from typing import BinaryIO
 from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
 from trainmaster.bot.reading.console.reader import ConsoleReader
+from trainmaster.bot.reading.scan.services import services_of, summaries_of
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
 from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
 
@@ -72,6 +73,10 @@ class ScanReport:
     """The line at which the last attempt was started, where the figures of one before it were not finite."""
     ended_later: SummaryEntry | None = None
     """What ended the process from outside after its training was complete."""
+    service: str = ""
+    """Where several services train in one log, the one that fared worst: all else is of it."""
+    others: tuple[tuple[str, ScanReport], ...] = ()
+    """What the log says of the other services, by name."""
 
     @property
     def num_nonfinite_frames(self) -> int:
@@ -130,6 +135,8 @@ def scan_file(path: Path) -> ScanReport:
         OSError: it is missing, a folder, or cannot be read.
     """
     with path.open("rb") as stream:
+        if names := services_of(stream):
+            return _worst_of(stream, names)
         if os.fstat(stream.fileno()).st_size >= _SKIM_BYTES:
             try:
                 return report_of(skim(path))
@@ -140,12 +147,33 @@ def scan_file(path: Path) -> ScanReport:
 
 def scan_stream(stream: BinaryIO) -> ScanReport:
     """The report on all bytes of ``stream``, parsed one by one."""
+    if names := services_of(stream):
+        return _worst_of(stream, names)
     reader = ConsoleReader(brief=True)
     summary = LogSummary()
     while block := stream.read(_BLOCK_BYTES):
         _add_all(summary, reader.feed(block))
     _add_all(summary, reader.finish())
     return report_of(summary)
+
+
+_WORST_FIRST = (
+    ScanVerdict.CRASHED,
+    ScanVerdict.GAVE_UP,
+    ScanVerdict.STOPPED_BY_USER,
+    ScanVerdict.STOPPED_ON_REQUEST,
+    ScanVerdict.NOT_FINISHED,
+    ScanVerdict.NO_TRAINING,
+    ScanVerdict.STOPPED_EARLY,
+    ScanVerdict.COMPLETED,
+)
+
+
+def _worst_of(stream: BinaryIO, names: tuple[bytes, ...]) -> ScanReport:
+    reports = [(name, report_of(summary)) for name, summary in summaries_of(stream, names).items()]
+    reports.sort(key=lambda named: (_WORST_FIRST.index(named[1].verdict), -named[1].num_nonfinite_frames))
+    (service, worst), *others = reports
+    return replace(worst, service=service, others=tuple(others))
 
 
 def report_of(summary: LogSummary) -> ScanReport:

@@ -254,6 +254,42 @@ def test_a_fault_of_its_own_after_the_training_was_complete_is_a_crash() -> None
     assert scan(DONE + "Segmentation fault (core dumped)\n").crashed
 
 
+KILLED = start() + frame(1, 3).replace("\r", "") + "\nKilled: 9\n"
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["", "swapped"])
+@pytest.mark.parametrize("bar", ["  | ", "\x1b[0m | ", "  |\x1b[0m "], ids=["plain", "colored", "colored_bar"])
+def test_of_two_services_in_one_log_the_one_that_crashed_is_told(bar: str, swapped: bool) -> None:
+    logs = {"a-1": DONE + FINAL, "b-1": KILLED}
+    longest = max(log.count("\n") for log in logs.values())
+    lines = {name: log.split("\n")[:-1] for name, log in logs.items()}
+    mixed = "".join(
+        f"{name}{bar}{lines[name][place]}\n"
+        for place in range(longest)
+        for name in sorted(lines, reverse=swapped)
+        if place < len(lines[name])
+    )
+    report = scan(mixed)
+    assert (report.crashed, report.crash_kind, report.last_epoch, report.service) == (True, "killed", 1, "b-1")
+    assert mixed.split("\n")[report.incidents[0].line - 1].endswith("Killed: 9")
+    said = render(report, name="log", color=False)
+    assert "another    a-1: COMPLETED\n" in said
+    exited = scan(mixed.replace(f"b-1{bar}Killed: 9\n", "b-1 exited with code 137\n"))
+    assert (exited.crash_kind, exited.service) == ("killed", "b-1")
+
+
+def test_one_service_in_a_log_is_read_as_ever() -> None:
+    report = scan("".join(f"a-1  | {line}\n" for line in KILLED.split("\n")) + "web-1  | GET / 200\n")
+    assert (report.crashed, report.service, report.others) == (True, "", ())
+
+
+@pytest.mark.parametrize("stamp", ["{0} | ", "{0}.5s | ", "t{0} | "])
+def test_numbers_of_lines_are_no_services(stamp: str) -> None:
+    log = KILLED.removesuffix("Killed: 9\n") + start() + frame(1, 4).replace("\r", "") + "\nKilled: 9\n"
+    report = scan("".join(f"{stamp.format(number)}{line}\n" for number, line in enumerate(log.split("\n"))))
+    assert (report.last_batch, report.service) == (4, "")
+
+
 CASES = SHARED_LOGS.parent / "cases"
 RIGHT = {
     "mac-killed.log": ("killed", "Killed: 9"),
