@@ -5,13 +5,16 @@ Standard library only; both bot and trainer use it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import errno
 import io
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Final, TextIO
 
 AFTER_S: Final = 1.0
@@ -22,10 +25,76 @@ _NARROWEST: Final = 20
 
 
 def forgiving(*streams: TextIO) -> None:
-    """What the encoding of a stream has no sign for is written as an escape, and ends nothing."""
+    """What the encoding of a stream has no sign for is written as an escape, and ends nothing. Of the standard streams,
+    which are meant when none are given, one that is closed or full, and a Ctrl-C, end in one line and not in a
+    traceback."""
+    if not streams:
+        _prepare()
     for stream in streams or (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+_OF_A_STREAM: Final = frozenset({errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT})
+_prepared: list[bool] = []
+
+
+def _prepare() -> None:
+    """Something is there to write to, nothing else takes the number of a stream that was closed, and what was not
+    written is told, at the end of the process at the latest."""
+    if _prepared:
+        return
+    _prepared.append(True)
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the lowest number that is free is the one that is taken; what is written there fails
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+    if _closed(sys.stdout):
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
+        import logging  # noqa: PLC0415 - rarely needed
+
+        logging.raiseExceptions = False  # it would print a traceback a line
+    if _closed(sys.stderr):
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as above
+    sys.excepthook = _told_in_a_line
+    atexit.register(_end)
+
+
+def _closed(stream: TextIO | None) -> bool:
+    return stream is None  # which Python has for one that was closed before it began
+
+
+def _told_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        with contextlib.suppress(OSError, ValueError):
+            print("Ended on request.", file=sys.stderr)
+    elif not (isinstance(error, OSError) and error.errno in _OF_A_STREAM and _unwritable("\n")):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _unwritable(text: str = "") -> bool:
+    """Whether standard output does not take what was printed, and ``text``; says so, and loses what comes from now on.
+    Once it has failed, Python forgets what it did not take: only more text tells."""
+    try:
+        if text:  # even of nothing, an unbuffered stream makes a call that fails
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        return False
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # nobody can be told
+            print(f"The output can't be written: {error.strerror or error}.", file=sys.stderr, flush=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return True
+    except ValueError:  # somebody closed it
+        return False
+    return False
+
+
+def _end() -> None:
+    if _unwritable():
+        os._exit(1)
 
 
 def columns(stream: TextIO | None = None) -> int | None:
@@ -64,15 +133,17 @@ def folded(text: str, width: int | None, *, indent: str = "") -> str:
 def complain(text: str) -> None:
     """``text`` stands on the error stream, folded; a hint stays in one line, so that its command can be copied."""
     width = columns(sys.stderr)
-    for line in text.split("\n"):
-        print(line if line.startswith("Hint: ") else folded(line, width, indent="  "), file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody can be told
+        for line in text.split("\n"):
+            print(line if line.startswith("Hint: ") else folded(line, width, indent="  "), file=sys.stderr)
 
 
 def then(command: str, *, always: bool = False) -> None:
     """Says what comes next. On the error stream, so that what a verb prints can be put into a file. A program that
     reads it hears nothing, unless ``always``."""
     if always or sys.stderr.isatty():
-        print(f"Next: {command}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody can be told
+            print(f"Next: {command}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -181,6 +183,45 @@ def test_a_list_of_verbs_fits_a_narrow_terminal(runs: Path) -> None:
     shown = Terminal(words, columns=NARROW, cwd=runs.parent, env=environment(runs)).end(60.0)
     assert [line for line in shown.lines if len(line) > NARROW] == []
     assert all(f"  {name}" in shown.text for name in VERBS)
+
+
+CLOSED, FULL = "closed", "full"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("out", [CLOSED, FULL])
+@pytest.mark.parametrize("verb", ["--help", "catalog", "verify", "scan", "watch"])
+def test_output_that_can_t_be_written_is_one_line_and_exit_code_1(
+    verb: str, out: str, unbuffered: str, runs: Path
+) -> None:
+    words = [sys.executable, "-m", "trainmaster", verb, *(CASES[verb](runs) if verb in CASES else [])]
+    shell = f"{shlex.join(words)} {'>&-' if out == CLOSED else '>/dev/full'}"
+    done = subprocess.run(
+        ["sh", "-c", shell], check=False, stderr=subprocess.PIPE, text=True, timeout=60,
+        env=environment(runs, PYTHONUNBUFFERED=unbuffered), cwd=runs.parent,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert any(words in done.stderr for words in ("can't be written", "system: "))
+
+
+@pytest.mark.parametrize("verb", ["--help", "scan", "watch"])
+def test_a_closed_error_stream_ends_nothing(verb: str, runs: Path) -> None:
+    words = [sys.executable, "-m", "trainmaster", verb, *(CASES[verb](runs) if verb in CASES else [])]
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(words)} 2>&-"],
+        check=False, capture_output=True, text=True, timeout=60, env=environment(runs), cwd=runs.parent,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout
+
+
+def test_a_ctrl_c_while_something_is_imported_is_no_traceback(runs: Path) -> None:
+    code = "from trainmaster.terminal import forgiving; forgiving(); raise KeyboardInterrupt"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60, env=environment(runs)
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "Ended on request.\n")
 
 
 def test_text_is_folded_between_words_and_a_path_stays_whole() -> None:

@@ -157,11 +157,11 @@ trainmaster selfcheck [device=0|0,1|cpu|mps] [parts=NAME,...] [--json]
 Proves the guard on this machine before a run of days, in at most 4 minutes, with
 a tiny model and made data: bad batches leave no trace, a killed run ends with the
 same bits, what a step costs beside stock Ultralytics. Leaves nothing behind. Exit
-code 1 when something failed. Parts: surroundings, traces, half, resume, ranks, steps.
+code 1 when something failed. Of several devices the first is proven, and the first
+two together. Parts: engine, surroundings, traces, half, resume, ranks, steps.
 """,
     "replay": """\
 trainmaster replay RUN_DIR INCIDENT [--json]
-trainmaster selfcheck [device=0] [--json]
 
 Repeats a recorded bad batch: the loss, the first module whose output is not finite,
 and whether full precision is.

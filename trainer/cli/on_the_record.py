@@ -57,10 +57,10 @@ def _imported(module: str) -> Any:
     except ArgumentsError:
         raise
     except Exception as error:  # files that were edited fail in any way
-        raise _not_importable(error) from error
+        raise not_importable(error) from error
 
 
-def _not_importable(error: Exception) -> ArgumentsError:
+def not_importable(error: Exception) -> ArgumentsError:
     """One so old that it lacks whole modules, one half installed, one that was edited, or none."""
     from trainmaster.trainer.engines import installed  # noqa: PLC0415 - rarely needed
 

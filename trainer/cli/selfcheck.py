@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Final
 
-from trainmaster.terminal import then
+from trainmaster.terminal import complain, then
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown
 from trainmaster.trainer.contract import ExitCode
+from trainmaster.trainer.selfcheck.disks import NoRoomError
 from trainmaster.trainer.selfcheck.report import Row, as_json, as_table, passed
 from trainmaster.trainer.selfcheck.runner import PARTS, run
+from trainmaster.visible import visible
 
 FAILED: Final = 1
 
@@ -34,6 +37,9 @@ def main(arguments: Arguments) -> int:
     except KeyboardInterrupt:
         _tell("selfcheck: ended on request, nothing is proven and nothing is left behind.")
         return FAILED
+    except NoRoomError as error:
+        complain(visible(str(error)))
+        return FAILED
     if "json" in arguments.flags:
         print(as_json(rows))
     else:
@@ -47,4 +53,5 @@ def main(arguments: Arguments) -> int:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # what is found is told all the same
+        print(line, file=sys.stderr, flush=True)

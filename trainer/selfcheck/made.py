@@ -59,15 +59,19 @@ def make_data(folder: Path, *, images: int = BATCHES * BATCH, imgsz: int = IMGSZ
                 picture[y : y + side, x : x + side] = 120 + 40 * kind
                 rows.append(f"{kind} {(x + side / 2) / imgsz} {(y + side / 2) / imgsz} {side / imgsz} {side / imgsz}")
             path = folder / "images" / split / f"{index:04}.png"
-            cv2.imwrite(str(path), picture)
+            if not cv2.imwrite(str(path), picture):
+                raise OSError(f"{path} could not be written")
             (folder / "labels" / split / f"{index:04}.txt").write_text("\n".join(rows), encoding="utf-8")
             listed[split].append(str(path))
     for split, paths in listed.items():
         (folder / f"{split}.txt").write_text("\n".join(paths * (repeat if split == "train" else 1)), encoding="utf-8")
-    text = (
-        f"path: {folder}\ntrain: train.txt\nval: val.txt\nnames: {json.dumps([f'k{n}' for n in range(NUM_CLASSES)])}\n"
-    )
-    (folder / "data.yaml").write_text(text, encoding="utf-8")
+    given = {
+        "path": str(folder),
+        "train": "train.txt",
+        "val": "val.txt",
+        "names": [f"k{n}" for n in range(NUM_CLASSES)],
+    }
+    (folder / "data.yaml").write_text(json.dumps(given), encoding="utf-8")  # which is YAML, whatever a path holds
     return folder / "data.yaml"
 
 

@@ -13,8 +13,9 @@ import torch
 
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.selfcheck.made import BATCH, events, kind_of, settings
-from trainmaster.trainer.selfcheck.report import Row, Status
+from trainmaster.trainer.selfcheck.report import Row, Status, last_words
 from trainmaster.trainer.selfcheck.resume import TRAIN
+from trainmaster.trainer.selfcheck.runner import all_of
 from trainmaster.trainer.selfcheck.spoiled import PLAN_VARIABLE, Spoil, SpoilPlan
 
 SPOILT: Final = 1
@@ -24,12 +25,17 @@ TIMEOUT_S: Final = 100.0
 def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
     """One row: two devices under Ultralytics' own launcher, or why that is not possible here."""
     name = "NaN on one of two devices"
+    asked = all_of(device)
     if kind_of(device) != "cuda" or torch.cuda.device_count() < 2:
         yield Row(part=part, name=name, status=Status.SKIPPED, value="there is one device only")
         return
+    if len(asked) == 1:
+        hint = "device=0,1, or none, proves it on two"
+        yield Row(part=part, name=name, status=Status.SKIPPED, value=f"device={device} is one only", detail=hint)
+        return
     import json  # noqa: PLC0415 - here only
 
-    devices = device if device and "," in device else "0,1"
+    devices = ",".join(asked[:2] or ["0", "1"])
     overrides = settings(folder, devices, name="two", batch=2 * BATCH, nbs=2 * BATCH)
     plan = SpoilPlan(fault=Spoil.NAN_IMAGE, batch=SPOILT, rank=1)
     done = subprocess.run(
@@ -46,5 +52,6 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
         status=Status.OK if good and saved else Status.FAILED,
         value=f"exit code {done.returncode}, told {told}",
         limit=f"0, told {[(SPOILT + 1, 'skipped')]}",
-        detail="" if good else done.stderr.strip()[-400:],
+        detail="" if good else last_words(done.stderr.splitlines()),
+        device=devices,
     )

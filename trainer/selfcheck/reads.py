@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from trainmaster.trainer.selfcheck.made import quiet
 
@@ -19,22 +20,41 @@ READS: Final = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "at
 class Reads(TorchDispatchMode):
     """Counts operations that would make the host wait for a device, on a machine that has none.
 
-    On a CPU all tensors are host tensors, so those that would be on the host anyway (the guard's running mean) are told
-    by identity, and the guard's own ``tolist`` of a tensor on the device, which a CPU does without an operation, is
-    counted by hand.
+    On a CPU all tensors are host tensors, so those that would be on the host anyway (the guard's running mean, and what
+    a loop makes of it alone: up to Ultralytics 8.4.100 it is stacked for the progress line) are told by their storage.
+    The guard's own ``tolist`` of a tensor on the device, which a CPU does without an operation, is counted by hand.
     """
 
     def __init__(self, trainer: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch gives it no types
         self.trainer = trainer
         self.count = 0
+        self._on_host: dict[int, torch.Tensor] = {}  # by address of the storage, which lives as long as this does
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in READS:  # noqa: SLF001 - torch names its operations nowhere else
-            guard = getattr(self.trainer, "guard", None)
-            on_host = guard is not None and any(args[0] is value for value in guard.running.shown.values())
-            self.count += not on_host
-        return func(*args, **(kwargs or {}))
+        guard = getattr(self.trainer, "guard", None)
+        if guard is None:
+            self.count += func._schema.name in READS  # noqa: SLF001 - torch names its operations nowhere else
+            return func(*args, **(kwargs or {}))
+        self._know(guard.running.shown.values())
+        given = _tensors((args, kwargs))
+        on_host = bool(given) and all(_storage(one) in self._on_host for one in given)
+        self.count += func._schema.name in READS and not on_host  # noqa: SLF001 - as above
+        made = func(*args, **(kwargs or {}))
+        if on_host:
+            self._know(_tensors(made))
+        return made
+
+    def _know(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._on_host |= {_storage(one): one for one in tensors}
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [one for one in tree_leaves(tree) if isinstance(one, torch.Tensor)]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 class Waits(warnings.catch_warnings):

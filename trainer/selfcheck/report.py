@@ -14,6 +14,11 @@ from trainmaster.terminal import columns
 PREFIX: Final = "selfcheck-row "
 """Before each row that a child process prints: libraries print too."""
 WIDTH: Final = 80
+BROKEN_OFF: Final = "ended in order"
+"""The row of a part that did not."""
+_TRACEBACK: Final = "Traceback (most recent call last)"
+_LAST_LINES: Final = 6
+_LAST_CHARACTERS: Final = 400
 
 
 class Status(StrEnum):
@@ -28,7 +33,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """``part`` made it; ``value`` is what was found, ``limit`` what it is held against, both with units."""
+    """``part`` made it; ``value`` is what was found, ``limit`` what it is held against, both with units. ``device`` is
+    what it was found on, empty where the row is of all or of none."""
 
     part: str
     name: str
@@ -36,6 +42,7 @@ class Row:
     value: str = ""
     limit: str = ""
     detail: str = ""
+    device: str = ""
 
     def line(self) -> str:
         """As a child process prints it."""
@@ -64,8 +71,9 @@ def as_table(rows: Sequence[Row]) -> str:
     lines: list[str] = []
     part = ""
     for row in rows:
-        if row.part != part:
-            part = row.part
+        title = f"{row.part} (device {row.device})" if row.device else row.part
+        if title != part:
+            part = title
             lines += ["", part]
         against = f" (limit {row.limit})" if row.limit else ""
         text = f"{row.name}: {row.value}{against}" if row.value else f"{row.name}{against}"
@@ -85,6 +93,16 @@ def summary(rows: Sequence[Row]) -> str:
     if failed:
         return f"NOT READY: {told}. Failed: {'; '.join(failed)}."
     return f"READY: {told}."
+
+
+def last_words(lines: Iterable[str]) -> str:
+    """What a process said last, in one line; of a traceback, what it ends with."""
+    said = [line for line in lines if line.strip() and Row.parse(line) is None]
+    begins = [number for number, line in enumerate(said) if _TRACEBACK in line]
+    if begins:
+        ends = [line for line in said[begins[-1] + 1 :] if not line.startswith(" ")]
+        said = ends[:1]
+    return " | ".join(line.strip() for line in said[-_LAST_LINES:])[-_LAST_CHARACTERS:]
 
 
 def as_json(rows: Sequence[Row]) -> str:

@@ -17,7 +17,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.selfcheck.made import BATCHES, differing, quiet, settings
-from trainmaster.trainer.selfcheck.report import Row, Status
+from trainmaster.trainer.selfcheck.report import Row, Status, last_words
 from trainmaster.trainer.selfcheck.spoiled import PLAN_VARIABLE, Spoil, SpoilPlan
 
 EPOCHS: Final = 3
@@ -35,13 +35,15 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
     undisturbed = _start(settings(folder, device, **common, name=whole.name), None)
     plan = SpoilPlan(fault=Spoil.KILL, batch=KILLED_AT)
     died = _start(settings(folder, device, **common, name=killed.name), plan)
-    code = died.wait(TIMEOUT_S)
+    _, said = died.communicate(timeout=TIMEOUT_S)
+    code = died.returncode
     yield Row(
         part=part,
         name="kill -9 in the middle of an epoch",
         status=Status.OK if code == -signal.SIGKILL else Status.FAILED,
         value=f"the training ended with code {code}",
         limit=str(-signal.SIGKILL),
+        detail="" if code == -signal.SIGKILL else last_words(said.splitlines()),
     )
     resumed = subprocess.run(
         [sys.executable, "-P", "-m", "trainmaster.trainer", "resume", str(killed)],
@@ -54,13 +56,23 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
         status=Status.OK if good else Status.FAILED,
         value=f"exit code {resumed.returncode}",
         limit="0",
-        detail="" if good else resumed.stderr.strip()[-400:],
+        detail="" if good else last_words(resumed.stderr.splitlines()),
     )
-    if undisturbed.wait(TIMEOUT_S) == 0 and good:
+    _, said = undisturbed.communicate(timeout=TIMEOUT_S)
+    if undisturbed.returncode:
+        yield Row(
+            part=part,
+            name="the same training, not killed",
+            status=Status.FAILED,
+            value=f"exit code {undisturbed.returncode}",
+            limit="0",
+            detail=last_words(said.splitlines()),
+        )
+    elif good:
         yield _compared(part, folder, device, whole, killed)
 
 
-def _start(overrides: dict[str, Any], plan: SpoilPlan | None) -> subprocess.Popen[bytes]:
+def _start(overrides: dict[str, Any], plan: SpoilPlan | None) -> subprocess.Popen[str]:
     import json  # noqa: PLC0415 - here only
 
     return subprocess.Popen(
@@ -68,7 +80,9 @@ def _start(overrides: dict[str, Any], plan: SpoilPlan | None) -> subprocess.Pope
         env={**os.environ, PLAN_VARIABLE: plan.exported() if plan else ""},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="backslashreplace",
     )
 
 

@@ -21,29 +21,31 @@ from typing import IO, Final
 
 import psutil
 
-from trainmaster.trainer.selfcheck.report import Row, Status
+from trainmaster.trainer.selfcheck.disks import PLACES_VARIABLE, exported, own_folder
+from trainmaster.trainer.selfcheck.report import BROKEN_OFF, Row, Status, last_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """``timeout_s``: a part that takes longer is ended and has failed."""
+    """``timeout_s``: a part that takes longer is ended and has failed. ``of_one``: it looks at one trainer, so it runs
+    on the first of several devices; what Ultralytics launches for several has no model to look at."""
 
     name: str
     title: str
     timeout_s: float
+    of_one: bool = False
 
 
 PARTS: Final = (
     Part(name="engine", title="Ultralytics", timeout_s=60),
     Part(name="surroundings", title="This machine", timeout_s=60),
-    Part(name="traces", title="A bad batch leaves no trace", timeout_s=90),
-    Part(name="half", title="Mixed precision", timeout_s=90),
-    Part(name="resume", title="Killed, and resumed", timeout_s=120),
+    Part(name="traces", title="A bad batch leaves no trace", timeout_s=90, of_one=True),
+    Part(name="half", title="Mixed precision", timeout_s=90, of_one=True),
+    Part(name="resume", title="Killed, and resumed", timeout_s=120, of_one=True),
     Part(name="ranks", title="Several devices", timeout_s=120),
-    Part(name="steps", title="What the guard costs", timeout_s=150),
+    Part(name="steps", title="What the guard costs", timeout_s=150, of_one=True),
 )
 """In order; the longest last, so that a fault shows early."""
-LAST_LINES: Final = 6
 _BELOW: Final = {
     "YOLO_CONFIG_DIR": "yolo",
     "MPLCONFIGDIR": "matplotlib",
@@ -68,14 +70,14 @@ def run(device: str | None, tell: Progress, parts: tuple[Part, ...] = PARTS) -> 
 
     Raises:
         KeyboardInterrupt: a signal asked for the end, and the part at work was ended.
-        OSError: there is no folder for temporary files.
+        NoRoomError: there is no room for its own files.
     """
     with _noted_signals() as stop:
-        folder = Path(tempfile.mkdtemp(prefix="trainmaster-selfcheck-"))
+        folder = Path(tempfile.mkdtemp(prefix="trainmaster-selfcheck-", dir=own_folder()))
         try:
             return _run_parts(parts, folder, device, tell, stop)
         finally:
-            _end_strays(folder)
+            end_strays(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -86,7 +88,11 @@ def _run_parts(
     rows: list[Row] = []
     for number, part in enumerate(parts, 1):
         tell(f"[{number}/{len(parts)}] {part.title} ...")
-        found = list(_run_part(part, folder, device, stop))
+        try:
+            found = list(_run_part(part, folder, device, stop))
+        except OSError as error:  # its folder could not be made
+            told = f"{error.filename or folder}: {error.strerror or error}"
+            found = [Row(part=part.title, name=BROKEN_OFF, status=Status.FAILED, value=told)]
         if stop.is_set():
             raise KeyboardInterrupt
         rows += found
@@ -94,6 +100,18 @@ def _run_parts(
         spent_s = time.monotonic() - began
         tell(f"[{number}/{len(parts)}] {part.title}: {f'{bad} FAILED' if bad else 'done'}, {spent_s:.0f} s so far")
     return rows
+
+
+def all_of(device: str | None) -> list[str]:
+    """The devices of a list such as ``0,1``, ``cuda:0,1`` or ``[0, 1]``; empty when none is asked for."""
+    plain = "".join(sign for sign in (device or "").lower().removeprefix("cuda:") if sign not in "[]() '\"")
+    return [one.removeprefix("cuda:") for one in plain.split(",") if one]
+
+
+def first_of(device: str | None) -> str | None:
+    """The first device of a list, or the only one as it was asked for."""
+    devices = all_of(device)
+    return devices[0] if len(devices) > 1 else device
 
 
 @contextlib.contextmanager
@@ -119,6 +137,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         **{key: str(folder / name) for key, name in _BELOW.items()},
+        PLACES_VARIABLE: exported(),
         "YOLO_OFFLINE": "true",
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",
@@ -128,13 +147,14 @@ def environment(folder: Path) -> dict[str, str]:
 def _run_part(part: Part, folder: Path, device: str | None, stop: threading.Event) -> Iterator[Row]:
     place = folder / part.name
     place.mkdir()
-    command = [sys.executable, "-P", "-m", MODULE, part.name, str(place), device or ""]
+    asked = first_of(device) if part.of_one else device
+    command = [sys.executable, "-P", "-m", MODULE, part.name, str(place), asked or ""]
     began = time.monotonic()
     with subprocess.Popen(
         command,
         env=environment(folder),
         cwd=place,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # nothing is written: its end tells the child that this process is gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -150,7 +170,7 @@ def _run_part(part: Part, folder: Path, device: str | None, stop: threading.Even
             late = not _ended(child, part.timeout_s, stop)
         finally:
             _end_group(child)
-            _end_strays(folder)
+            end_strays(folder)
         reader.join(5.0)
     rows = [row for line in list(lines) if (row := Row.parse(line)) is not None]
     yield from rows
@@ -161,15 +181,17 @@ def _run_part(part: Part, folder: Path, device: str | None, stop: threading.Even
             status=Status.FAILED,
             value=f"ended after {time.monotonic() - began:.0f} s",
             limit=f"{part.timeout_s:.0f} s",
-            detail=_last_words(lines),
+            detail=last_words(list(lines)),
+            device=rows[-1].device if rows else "",
         )
     elif child.returncode or not rows:
         yield Row(
             part=part.title,
-            name="ended in order",
+            name=BROKEN_OFF,
             status=Status.FAILED,
             value=f"exit code {child.returncode}",
-            detail=_last_words(lines),
+            detail=last_words(list(lines)),
+            device=rows[-1].device if rows else "",
         )
 
 
@@ -188,11 +210,6 @@ def _read(stream: IO[str], lines: list[str]) -> None:
         lines.extend(line.rstrip("\n") for line in stream)
 
 
-def _last_words(lines: list[str]) -> str:
-    said = [line.strip() for line in lines if line.strip() and Row.parse(line) is None]
-    return " | ".join(said[-LAST_LINES:])
-
-
 def _end_group(child: subprocess.Popen[str]) -> None:
     """The child and what it started are gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -200,8 +217,8 @@ def _end_group(child: subprocess.Popen[str]) -> None:
     child.wait()
 
 
-def _end_strays(folder: Path) -> None:
-    """No process is left that got the environment of a part: launchers put theirs into sessions of their own."""
+def end_strays(folder: Path) -> None:
+    """No other process is left that got the environment of a part: launchers put theirs into sessions of their own."""
     mark = str(folder / _BELOW["TMPDIR"])
     for _ in range(_STRAY_ROUNDS):
         strays = [process for process in psutil.process_iter() if _has(process, "TMPDIR", mark)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +15,10 @@ import psutil
 import torch
 import ultralytics
 
+from trainmaster.trainer.selfcheck import disks
 from trainmaster.trainer.selfcheck.made import chosen, kind_of
 from trainmaster.trainer.selfcheck.report import Row, Status
+from trainmaster.trainer.selfcheck.runner import all_of
 
 DISK_FREE_MIN_GIB: Final = 5.0
 """A few full states of a large model (each about six times its weights) and Ultralytics' own files."""
@@ -33,7 +35,6 @@ EARLIEST_TS: Final = 1.75e9
 
 def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
     """Rows of facts, and of what must be there."""
-    del folder
     yield Row(
         part=part,
         name="software",
@@ -43,9 +44,27 @@ def rows(part: str, folder: Path, device: str | None) -> Iterator[Row]:
     )
     yield from _devices(part, device)
     yield _clock(part)
-    here = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path(tempfile.gettempdir())
-    yield _at_least(part, "free disk here", shutil.disk_usage(here).free / 2**30, DISK_FREE_MIN_GIB)
+    yield from _disks(part, folder)
     yield _at_least(part, "free memory", psutil.virtual_memory().available / 2**30, MEMORY_FREE_MIN_GIB)
+
+
+def _disks(part: str, folder: Path) -> Iterator[Row]:
+    """Where a run would lie, one row a disk, and what selfcheck itself stands on."""
+    seen: set[int] = set()
+    for name, place in disks.inherited().items():
+        there = next((one for one in (place, *place.parents) if one.is_dir()), None)
+        if there is None or there.stat().st_dev in seen:
+            continue
+        seen.add(there.stat().st_dev)
+        row = _at_least(part, f"free disk in {name}", shutil.disk_usage(there).free / 2**30, DISK_FREE_MIN_GIB)
+        if os.access(there, os.W_OK):
+            yield replace(row, detail=str(place))
+        else:
+            detail = f"{place} can't be written; a run needs project=FOLDER"
+            yield replace(row, status=Status.TOLD, limit="", detail=detail)
+    own_gib = shutil.disk_usage(folder).free / 2**30
+    row = _at_least(part, "free disk for selfcheck's own files", own_gib, disks.OWN_GIB)
+    yield replace(row, status=Status.TOLD, detail=f"{folder.parent}, which goes at the end; no run needs it")
 
 
 def _devices(part: str, device: str | None) -> Iterator[Row]:
@@ -63,7 +82,12 @@ def _devices(part: str, device: str | None) -> Iterator[Row]:
         )
         return
     backend = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
-    for index in range(torch.cuda.device_count()):
+    there = torch.cuda.device_count()
+    asked = all_of(device)
+    if unknown := [one for one in asked if not (one.isdecimal() and int(one) < there) and one != "-1"]:
+        value = f"{', '.join(unknown)} was asked for, and torch sees {there}, from 0"
+        yield Row(part=part, name="device", status=Status.FAILED, value=value)
+    for index in [int(one) for one in asked if one.isdecimal() and int(one) < there] or range(there):
         facts = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
         yield Row(

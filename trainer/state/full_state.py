@@ -15,7 +15,10 @@ from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.contract import SCHEMA_VERSION
 from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.state.known_arguments import NOT_DEFAULT, not_default
+from trainmaster.trainer.state.same_groups import in_order_of
 
+OTHER_GROUPS: Final = "the optimizer's parameter groups are other ones now: its momentum starts over"
 _LOSSES_ARE_MADE_OF: Final = (
     *("batch", "data", "fraction", "classes"),
     *("box", "cls", "cls_pw", "dfl", "pose", "kobj", "rle", "angle", "dis"),
@@ -77,6 +80,7 @@ def capture(
         "ultralytics": ultralytics.__version__,
         "model_yaml": plain(getattr(model, "yaml", {})),
         "args": plain(trainer.args),
+        NOT_DEFAULT: not_default(vars(trainer.args)),
         "model": plain(model_state(trainer)),
         "ema": plain(trainer.ema.ema.state_dict()) if trainer.ema else {},
         "ema_updates": int(trainer.ema.updates) if trainer.ema else 0,
@@ -157,9 +161,10 @@ def _restore_optimizer(
     if type(optimizer).__name__.lower() != kind.lower():  # Ultralytics takes its name in any case of letters
         return [f"the optimizer is {type(optimizer).__name__} now and was {kind}: its momentum starts over"]
     fresh = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    if [len(group["params"]) for group in saved["param_groups"]] != [len(g["params"]) for g in optimizer.param_groups]:
-        return ["the optimizer's parameter groups are other ones now: its momentum starts over"]
-    optimizer.load_state_dict(dict(saved))
+    ordered = in_order_of(optimizer, saved)
+    if ordered is None:
+        return [OTHER_GROUPS]
+    optimizer.load_state_dict(ordered)
     for group, values in zip(optimizer.param_groups, fresh, strict=True):
         # load_state_dict brought the old rate, momentum and decay with it
         taken = {name: tuple(group[name]) if name == "betas" else group[name] for name in kept & values.keys()}

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.batches.gradients import restore_gradients
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_random_state
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.state.full_state import restore
+from trainmaster.trainer.state.full_state import OTHER_GROUPS, restore
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.same_data import require_same_data
 
@@ -36,10 +37,14 @@ class GoingOn:
         """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words.
 
         Raises:
-            ArgumentsError: the classes of the data set are other ones, or an exact run's data is.
+            ArgumentsError: the classes of the data set are other ones, or an exact run's data or momentum is.
         """
         state, position = self._state, self._position
         notes = [*self._plan.notes, *restore(trainer, state)]
+        if self._plan.settings.exact and OTHER_GROUPS in notes:
+            raise ArgumentsError(
+                f"an exact run can't go on here: {OTHER_GROUPS}", "exact=false, or the Ultralytics of before"
+            )
         trainer.start_epoch = state["epoch"]
         position.batches = len(trainer.train_loader)
         position.warmup_from = self._plan.warmup_from

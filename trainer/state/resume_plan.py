@@ -25,6 +25,7 @@ from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.settings.guard_settings import GuardSettings, take_settings
 from trainmaster.trainer.settings.inputs import data_faults, exact_faults, num_classes, value_faults
 from trainmaster.trainer.state.full_state import read_legacy
+from trainmaster.trainer.state.known_arguments import with_known_arguments
 from trainmaster.trainer.state.same_data import require_same_classes
 from trainmaster.trainer.state.same_model import require_same_model
 from trainmaster.trainer.stop import Refused
@@ -94,6 +95,8 @@ def make_plan(
     finishing = from_epoch is None and _only_the_end_is_missing(layout, state, given)
     if finishing:
         state = _before_its_end(state)
+    state, left_out = with_known_arguments(layout.name, state)
+    notes += [left_out] if left_out else []
     plan, overrides = _with_settings(layout, lock, path, state, dict(given), finishing=finishing)
     if plan.settings.quarantine:
         listed(Path(plan.settings.quarantine))  # it may have gone since: better told before anything is archived
@@ -194,6 +197,7 @@ def plan_for_rank(launched: Mapping[str, Any]) -> ResumePlan:
     state = load_state(path) if _is_own(path) else read_legacy(path)
     if resumed["finishing"]:
         state = _before_its_end(state)
+    state, _ = with_known_arguments(path.name, state)
     settings = GuardSettings(**launched["settings"])
     return ResumePlan(
         path=path,

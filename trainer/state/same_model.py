@@ -12,6 +12,7 @@ from ultralytics.nn import tasks
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout, read_json
+from trainmaster.trainer.engines import installed
 
 _CLASS_OF: Final[Mapping[str, str]] = {
     "detect": "DetectionModel",
@@ -25,30 +26,41 @@ _OWN: Final = re.compile(
 )
 """Trainers that make Ultralytics' own model of a recipe; one of the user's may make any."""
 _TEACHER: Final = "teacher_model."
+SMALL_NUM_VALUES: Final = 15_000_000
+"""A model of no more (yolo11n, yolo11s) is built in a third of a second; yolo11x takes two."""
 
 
 def require_same_model(layout: RunLayout, state: Mapping[str, Any]) -> str | None:
-    """The installed Ultralytics makes a model with the tensors of ``state``. Asked only when the run was trained under
-    another version, or nobody knows which; returns what changed, in words, None when nothing did.
+    """The installed Ultralytics makes a model with the tensors of ``state``. Returns that its version is another one
+    now, in words, None when it isn't.
 
-    Ultralytics 8.4.190, for one, builds a YAML without ``scales:`` differently than 8.4.100 does.
+    Ultralytics 8.4.190, for one, builds a YAML without ``scales:`` differently than 8.4.100 does, and one that was
+    edited may build any. A large model is built (in seconds) only where something is known to be other, or nothing is.
 
     Raises:
         ArgumentsError: the model is another one; says how, and which version to install.
     """
     was, now = state.get("ultralytics"), ultralytics.__version__
-    if was == now:
-        return None
-    note = f"Ultralytics is {now} now and was {was} when this state was saved" if was else None
+    note = f"Ultralytics is {now} now and was {was} when this state was saved" if was and was != now else None
     kind = getattr(tasks, _CLASS_OF.get(str(state["task"]), ""), None)
     trained_by = str((read_json(layout.run_json) or {}).get("trainer_class") or "")
     if kind is None or not _OWN.fullmatch(trained_by):
         return note
+    found = installed.look()
+    changed = (*found.edited, *found.gone)
+    is_small = sum(one.numel() for one in state["model"].values()) <= SMALL_NUM_VALUES
+    if was == now and found.num_files and not changed and not is_small:
+        return note
     if difference := _difference(kind, state):
         version = was or "VERSION, the one that trained it"
+        hint = f"pip install ultralytics=={version}"
+        edited = ""
+        if was == now:
+            hint = f"pip install --force-reinstall --no-deps ultralytics=={version}"
+            edited = f" ({changed[0]} was edited)" if changed else " (its files were other ones then)"
         raise ArgumentsError(
-            f"the model of {layout.name} can't be resumed under Ultralytics {now}: {difference}",
-            f"pip install ultralytics=={version}; or a new run from its weights",
+            f"the model of {layout.name} can't be resumed under Ultralytics {now}{edited}: {difference}",
+            f"{hint}; or a new run from its weights",
         )
     return note
 

@@ -28,15 +28,15 @@ def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def looked(folder: Path) -> Row:
-    (row,) = ranks.rows("Several devices", folder, None)
+def looked(folder: Path, device: str | None = None) -> Row:
+    (row,) = ranks.rows("Several devices", folder, device)
     return row
 
 
 @pytest.mark.usefixtures("two_devices")
 def test_a_nan_on_one_of_two_devices_is_skipped_by_both(tmp_path: Path) -> None:
-    row = looked(tmp_path)
-    assert row.status is Status.OK, row
+    row = looked(tmp_path, "0,1")
+    assert (row.status, row.device) == (Status.OK, "0,1"), row
 
 
 @pytest.mark.usefixtures("two_devices")
@@ -45,6 +45,12 @@ def test_a_batch_that_nothing_was_told_of_fails_the_part(tmp_path: Path, monkeyp
     monkeypatch.setattr(ranks, "SpoilPlan", lambda **_: harmless)
     row = looked(tmp_path)
     assert (row.status, row.value) == (Status.FAILED, "exit code 0, told []")
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_where_one_of_two_is_asked_for_the_other_is_left_alone(tmp_path: Path) -> None:
+    row = looked(tmp_path, "1")
+    assert (row.status, row.value) == (Status.SKIPPED, "device=1 is one only")
 
 
 def test_one_device_is_told_as_such(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trainmaster.trainer.selfcheck.report import PREFIX, WIDTH, Row, Status, as_json, as_table, passed
+from trainmaster.trainer.selfcheck.report import PREFIX, WIDTH, Row, Status, as_json, as_table, last_words, passed
 
 
 def row(status: Status, name: str = "ratio", **values: str) -> Row:
@@ -35,6 +35,32 @@ def test_the_table_fits_80_columns_and_names_what_failed() -> None:
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "NOT READY" in text
     assert "Failed: a trace" in text
+
+
+def test_the_table_says_which_device_each_row_is_of() -> None:
+    lines = as_table(
+        [row(Status.OK, device="0"), row(Status.OK, device="0"), row(Status.OK, device="0,1")]
+    ).splitlines()
+    assert [line for line in lines if line.startswith("What")] == [
+        "What it costs (device 0)",
+        "What it costs (device 0,1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("a\n\nb", "a | b", id="as it is"),
+        pytest.param(
+            "x\nTraceback (most recent call last):\n  File 'a', line 1\n    raise\nOSError: no space\n",
+            "OSError: no space",
+            id="of a traceback its end",
+        ),
+        pytest.param("", "", id="nothing"),
+    ],
+)
+def test_the_last_words_of_a_process_are_no_traceback(text: str, said: str) -> None:
+    assert last_words(text.splitlines()) == said
 
 
 def test_json_holds_every_row() -> None:

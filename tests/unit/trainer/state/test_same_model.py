@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ultralytics.nn.tasks import DetectionModel
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.engines import installed
+from trainmaster.trainer.state import same_model
 from trainmaster.trainer.state.same_model import require_same_model
 
 NOW = ultralytics.__version__
@@ -42,8 +45,43 @@ def trained_by(layout: RunLayout, trainer_class: str) -> None:
     layout.run_json.write_text(json.dumps({"trainer_class": trainer_class}), encoding="utf-8")
 
 
-def test_the_same_version_is_not_asked(layout: RunLayout, state: dict[str, Any]) -> None:
-    assert require_same_model(layout, {**state, "model": {}, "ultralytics": NOW}) is None
+def test_the_same_version_that_makes_the_same_model_is_told_nothing(layout: RunLayout, state: dict[str, Any]) -> None:
+    assert require_same_model(layout, {**state, "ultralytics": NOW}) is None
+
+
+def test_another_model_of_the_same_version_is_refused_with_the_file_that_was_edited(
+    layout: RunLayout, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = replace(installed.look(), num_files=2, edited=("ultralytics/nn/tasks.py",), gone=())
+    monkeypatch.setattr(installed, "look", lambda: found)
+    state["model"][next(iter(state["model"]))] = torch.zeros(1, 2)
+    with pytest.raises(ArgumentsError, match=r"tasks\.py was edited\): 1 of \d+ tensors have another shape") as refused:
+        require_same_model(layout, {**state, "ultralytics": NOW})
+    assert f"pip install --force-reinstall --no-deps ultralytics=={NOW}" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        pytest.param({}, False, id="as-published"),
+        pytest.param({"edited": ("a.py",)}, True, id="edited"),
+        pytest.param({"gone": ("a.py",)}, True, id="gone"),
+        pytest.param({"num_files": 0}, True, id="nobody-knows"),
+    ],
+)
+def test_a_large_model_is_built_only_where_something_may_be_other(
+    layout: RunLayout, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], asked: bool
+) -> None:
+    monkeypatch.setattr(same_model, "SMALL_NUM_VALUES", 1_000)
+    as_published = replace(installed.look(), num_files=2, edited=(), gone=())
+    monkeypatch.setattr(installed, "look", lambda: replace(as_published, **changes))
+    name = next(iter(state["model"]))
+    other = {**state, "model": {**state["model"], name: torch.zeros(1, 2)}, "ultralytics": NOW}
+    if asked:
+        with pytest.raises(ArgumentsError, match="another shape"):
+            require_same_model(layout, other)
+    else:
+        assert require_same_model(layout, other) is None
 
 
 def test_another_version_that_makes_the_same_model_is_told(layout: RunLayout, state: dict[str, Any]) -> None:

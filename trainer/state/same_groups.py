@@ -1,0 +1,57 @@
+"""The parameters of an optimizer keep their own momentum where another Ultralytics puts them into another order.
+
+8.3.230 has the groups bias, weight, batch norm; 8.4.190 has weight, batch norm, bias. Within a group the order is that
+of the model's modules in both (``engine/trainer.py``, ``build_optimizer``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+
+_NAME: Final = "param_group"
+"""Ultralytics 8.4.3 and later write into a group what it is of."""
+_MAX_GROUPS: Final = 6
+"""MuSGD has that many; their orders are all tried."""
+
+
+def in_order_of(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``saved``, an optimizer's own state, with its groups in the order of ``optimizer``'s; None where they are other
+    ones, or nobody can tell which is which."""
+    old: Sequence[Mapping[str, Any]] = saved["param_groups"]
+    new = optimizer.param_groups
+    if len(old) != len(new) or len(old) > _MAX_GROUPS:
+        return None
+    fits = [[_fits(one, saved["state"], group) for group in new] for one in old]
+    found = [
+        order
+        for order in itertools.permutations(range(len(old)))
+        if all(fits[index][place] for place, index in enumerate(order))
+    ]
+    as_it_was = tuple(range(len(old)))
+    order = as_it_was if as_it_was in found else found[0] if len(found) == 1 else None
+    if order is None:
+        return None
+    numbers = itertools.count()
+    groups: list[dict[str, Any]] = []
+    state: dict[int, Any] = {}
+    for index in order:
+        own = {number: next(numbers) for number in old[index]["params"]}
+        groups.append({**old[index], "params": list(own.values())})
+        state |= {own[number]: saved["state"][number] for number in own if number in saved["state"]}
+    return {**saved, "param_groups": groups, "state": state}
+
+
+def _fits(old: Mapping[str, Any], state: Mapping[int, Mapping[str, Any]], new: Mapping[str, Any]) -> bool:
+    """Whether what is saved of a group can be of these parameters: as many, of the same shapes, of the same name."""
+    if len(old["params"]) != len(new["params"]) or old.get(_NAME, new.get(_NAME)) != new.get(_NAME, old.get(_NAME)):
+        return False
+    return all(
+        value.shape == parameter.shape
+        for number, parameter in zip(old["params"], new["params"], strict=True)
+        for value in state.get(number, {}).values()
+        if isinstance(value, torch.Tensor) and value.ndim
+    )
