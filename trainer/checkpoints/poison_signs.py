@@ -15,10 +15,13 @@ from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, i
 from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
-from trainmaster.trainer.checkpoints.uniform_layers import ALIVE_VARIANCE, uniform_layers
+from trainmaster.trainer.checkpoints.uniform_layers import uniform_layers
 
 TRAINED_PARTS: Final = WEIGHT_PARTS | {"optimizer", "gradients", "scaler"}
 """Where a number that is not finite poisons what is trained from here on."""
+
+ALIVE_VARIANCE: Final = 1e-2
+"""A channel that varies so much has a mean of exactly zero, in half precision, once in a million times."""
 
 ALIVE_WEIGHT: Final = 1e-2
 """A convolution's channel with a weight of this size has an output that varies by more than half precision drops
