@@ -101,7 +101,7 @@ def _facts(report: ScanReport) -> Iterable[tuple[str, str]]:
         rest = "" if report.map50_95 is None else f"  mAP50-95 {report.map50_95:g}"
         yield "validation", f"mAP50 {report.map50:g}{rest}"
     if report.ended_later is not None:
-        yield "ended later", f"line {report.ended_later.line}: {_printable(report.ended_later.text)}"
+        yield "then", f"line {report.ended_later.line}: {_printable(report.ended_later.text)}"
 
 
 def _first(report: ScanReport, kind: str, *, earlier: bool = False) -> SummaryEntry | None:

@@ -243,7 +243,9 @@ def test_an_end_from_outside_after_the_training_was_complete_is_told_as_later(do
     report = scan(done + end)
     assert (report.completed, report.crashed, report.incidents) == (True, False, ())
     assert [(entry.kind, entry.text) for entry in report.notices] == [("ended_later", end.strip())]
-    said = render(report, name="log", color=False).split("\n")[1]
+    lines = render(report, name="log", color=False).split("\n")
+    assert any(line.startswith("  then       line ") and line.endswith(end.strip()) for line in lines)
+    said = lines[1]
     assert said == ("STOPPED EARLY: its patience ran out" if "Early" in done else "COMPLETED") + LATER
     again = scan(done + end + start() + frame(1, 3))
     assert (again.verdict, again.incidents) == ("not_finished", ())
