@@ -48,8 +48,7 @@ def _figures(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, .
 
 
 def _figures_finding(view: RunView, epoch: EpochView, said: str) -> Finding:
-    of_training = any(name.startswith("train/") for name in epoch.nonfinite_columns)
-    trained_well = "The training losses are finite: half precision in validation, a bad validation image or label, or "
+    of_training = any(name.startswith(("train/", "lr/")) for name in epoch.nonfinite_columns)
     return Finding(
         run=view.run,
         check=CheckName.NONFINITE,
@@ -60,15 +59,25 @@ def _figures_finding(view: RunView, epoch: EpochView, said: str) -> Finding:
         title=f"{view.name}: epoch {epoch.epoch} ended with figures that are not finite",
         body=(
             f"{said[:1].upper()}{said[1:]}.",
-            "What the model was trained on is in its weights."
-            if of_training
-            else trained_well + "batch-norm statistics that are spoilt. trainmaster verify tells of its checkpoint.",
+            _meaning(epoch, of_training=of_training),
         ),
         fields=(
             ("Mean loss", losses_text(epoch.losses) or "unknown"),
             ("Validation", metrics_text(epoch) or "unknown"),
         ),
         hint=f"/train epoch {epoch.epoch} progress",
+    )
+
+
+def _meaning(epoch: EpochView, *, of_training: bool) -> str:
+    if of_training:
+        return "What the model was trained on, or at which rate, is in its weights."
+    known = ("val/", "metrics/")
+    if epoch.nonfinite_columns and not any(name.startswith(known) for name in epoch.nonfinite_columns):
+        return "Losses and metrics are finite. trainmaster verify tells of its checkpoint."
+    return (
+        "The training losses are finite: half precision in validation, a bad validation image or label, or "
+        "batch-norm statistics that are spoilt. trainmaster verify tells of its checkpoint."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,27 @@ def test_a_figure_that_is_not_finite_is_told_and_judged(
     (found,) = check_nonfinite(view, LIMITS, START_TS + 100)
     assert (found.nature, found.severity) == (Nature.OCCURRENCE, Severity.WARNING)
     assert "not finite" in found.body[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("columns", "severity", "words"),
+    [
+        pytest.param(("train/box_loss",), Severity.CRITICAL, "is in its weights", id="a loss"),
+        pytest.param(("lr/pg0",), Severity.CRITICAL, "at which rate, is in its weights", id="the rate"),
+        pytest.param(("val/box_loss",), Severity.WARNING, "training losses are finite", id="validation"),
+        pytest.param(("time",), Severity.WARNING, "Losses and metrics are finite", id="the time"),
+        pytest.param(("time", "val/box_loss"), Severity.WARNING, "half precision", id="both"),
+    ],
+)
+def test_what_a_column_that_is_not_finite_means_is_told(
+    written: WrittenRun, look: Look, columns: tuple[str, ...], severity: Severity, words: str
+) -> None:
+    written.finish_epoch(1, 90, metrics=GOOD)
+    view = look()
+    epochs = {key: replace(epoch, nonfinite_columns=columns) for key, epoch in view.epochs.items()}
+    (found,) = check_nonfinite(replace(view, epochs=epochs), LIMITS, START_TS + 100)
+    assert found.severity is severity
+    assert words in found.body[1]
 
 
 def test_bad_validation_batches_are_told(written: WrittenRun, look: Look) -> None:
