@@ -27,7 +27,7 @@ _SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ModuleSetting:
     """One number that a module carries; ``name`` leads to it from the model."""
 
     name: str
@@ -57,7 +57,7 @@ def doubtful_settings(top: Mapping[Any, Any], seen: Sequence[Seen], reader: Tens
         yield f"a module without the numbers that it works with: {_shown(bare)}"
 
 
-def _is_impossible(one: Setting) -> bool:
+def _is_impossible(one: ModuleSetting) -> bool:
     match one.leaf:
         case "eps":
             return one.value < 0 or one.value > LARGEST_EPS
@@ -68,7 +68,7 @@ def _is_impossible(one: Setting) -> bool:
     return False
 
 
-def _is_odd(one: Setting) -> bool:
+def _is_odd(one: ModuleSetting) -> bool:
     """An eps of zero, which torch allows; a stride of zero, as that of a head which was never built."""
     return (one.leaf == "eps" and one.normalizes and one.value == 0) or (
         one.leaf == "stride" and (one.value == 0 or LARGEST_STRIDE < one.value < math.inf)
@@ -83,7 +83,7 @@ def _lacks_numbers(attributes: Mapping[Any, Any]) -> bool:
     return tracks and isinstance(buffers, dict) and buffers.get("running_var", 0) is None
 
 
-def _settings(top: Mapping[Any, Any]) -> Iterator[Setting]:
+def _settings(top: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
     for path, attributes in _modules(top):
         buffers = attributes.get("_buffers")
         normalizes = isinstance(buffers, dict) and "running_var" in buffers
@@ -91,16 +91,16 @@ def _settings(top: Mapping[Any, Any]) -> Iterator[Setting]:
             if key not in _SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
                 name = f"{path}.{key}" if path else str(key)
                 for number in numbers_in(value):
-                    yield Setting(name, str(key), number, normalizes)
+                    yield ModuleSetting(name, str(key), number, normalizes)
 
 
-def _strides(seen: Iterable[Seen], reader: TensorReader) -> Iterator[Setting]:
+def _strides(seen: Iterable[Seen], reader: TensorReader) -> Iterator[ModuleSetting]:
     """The stride of a model and of its head, which Ultralytics keeps as a tensor that is no buffer."""
     for one in seen:
         wanted = one.part in WEIGHT_PARTS and one.role is Role.ATTRIBUTE and one.leaf == "stride"
         if wanted and one.form is not None and len(one.tensor.shape) <= 1:
             for number in reader.numbers_of(one, 0, 16):
-                yield Setting(one.name, "stride", number, normalizes=False)
+                yield ModuleSetting(one.name, "stride", number, normalizes=False)
 
 
 def _modules(top: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
