@@ -72,7 +72,7 @@ def _figures_finding(view: RunView, epoch: EpochView, said: str) -> Finding:
 def _meaning(epoch: EpochView, *, of_training: bool) -> str:
     if of_training:
         return "What the model was trained on, or at which rate, is in its weights."
-    known = ("val/", "metrics/")
+    known = ("val/", "metrics/", "fitness")
     if epoch.nonfinite_columns and not any(name.startswith(known) for name in epoch.nonfinite_columns):
         return "Losses and metrics are finite. trainmaster verify tells of its checkpoint."
     return (

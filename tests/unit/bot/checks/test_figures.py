@@ -62,6 +62,7 @@ def test_a_figure_that_is_not_finite_is_told_and_judged(
         pytest.param(("val/box_loss",), Severity.WARNING, "training losses are finite", id="validation"),
         pytest.param(("time",), Severity.WARNING, "Losses and metrics are finite", id="the time"),
         pytest.param(("time", "val/box_loss"), Severity.WARNING, "half precision", id="both"),
+        pytest.param(("fitness",), Severity.WARNING, "half precision", id="the fitness"),
     ],
 )
 def test_what_a_column_that_is_not_finite_means_is_told(
@@ -69,7 +70,7 @@ def test_what_a_column_that_is_not_finite_means_is_told(
 ) -> None:
     written.finish_epoch(1, 90, metrics=GOOD)
     view = look()
-    epochs = {key: replace(epoch, nonfinite_columns=columns) for key, epoch in view.epochs.items()}
+    epochs = {key: replace(epoch, unknown=columns) for key, epoch in view.epochs.items()}
     (found,) = check_nonfinite(replace(view, epochs=epochs), LIMITS, START_TS + 100)
     assert found.severity is severity
     assert words in found.body[1]
