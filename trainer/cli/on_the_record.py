@@ -10,6 +10,7 @@ from typing import Any
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import ExitCode
+from trainmaster.trainer.engines.unimportable import not_importable
 
 
 def train_by(trainer_class: Callable[..., Any], overrides: dict[str, Any]) -> int:
@@ -58,15 +59,3 @@ def _imported(module: str) -> Any:
         raise
     except Exception as error:  # files that were edited fail in any way
         raise not_importable(error) from error
-
-
-def not_importable(error: Exception) -> ArgumentsError:
-    """One so old that it lacks whole modules, one half installed, one that was edited, or none."""
-    from trainmaster.trainer.engines import installed  # noqa: PLC0415 - rarely needed
-
-    found = installed.look()
-    what = f"Ultralytics {found.version or 'of unknown version'} in {found.folder}" if found.folder else "Ultralytics"
-    hint = "trainmaster's own requirements bring one that fits: pip install --upgrade trainmaster"
-    if found.edited or found.gone:
-        hint = f"pip install --force-reinstall --no-deps 'ultralytics=={found.version}' puts its files back"
-    return ArgumentsError(f"{what} can't be imported, so nothing can be guarded: {error}", hint)

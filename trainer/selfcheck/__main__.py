@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.cli.on_the_record import not_importable
+from trainmaster.trainer.engines.unimportable import not_importable
 from trainmaster.trainer.run import offline
 from trainmaster.trainer.selfcheck.orphaned import end_with_parent
 from trainmaster.trainer.selfcheck.report import BROKEN_OFF, Row, Status

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.bot.reading.log_texts import frame, header, raised, start, validation
-from tests.unit.bot.reading.scan.endings import STAMPS
+from tests.unit.bot.reading.scan.stamps import STAMPS
 from trainmaster.bot.reading.console.stamps import Stamps
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
 
