@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Test processes side by side, two more than the cores that this is made for: many tests wait for others' clocks.
 # 0 runs all in one.
 WORKERS ?= 4
-GENERATIONS ?= 8.3.230 8.4.0 8.4.40 8.4.100 8.4.150
+GENERATIONS ?= 8.3.230 8.4.0 8.4.7 8.4.40 8.4.100 8.4.103 8.4.150
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -p trainmaster.trainer
 .PHONY: demo test cluster generations check types format bench docs clean
 

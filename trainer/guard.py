@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainmaster.trainer.run import offline
@@ -59,18 +60,19 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
     """Guards the trainer class that it is put in front of; see :func:`guarded`.
 
     Every method is a seam of Ultralytics' engine (checked by :mod:`engines.compat`); what is decided there is decided
-    in :class:`~trainmaster.trainer.run.run_guard.RunGuard` and its parts.
+    in :class:`~trainmaster.trainer.run.run_guard.RunGuard` and its parts. ``rest`` and ``more`` are what another
+    version takes beside what the guard knows: it has no interest in them and hands them on.
     """
 
     guard: RunGuard
 
     def __init__(
-        self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: dict[str, Any] | None = None
+        self, cfg: Any = DEFAULT_CFG, overrides: Any = None, _callbacks: Any = None, *rest: Any, **more: Any
     ) -> None:
         refuse_several_nodes(os.environ)
-        warning = compat.require()
+        warnings = [compat.require(), compat.edited()]
         offline.after_import()
-        given = dict(overrides or {})
+        given: dict[str, Any] = dict(overrides or {})
         plan: ResumePlan | None = given.pop(PLAN_KEY, None)
         launched = ranks.inherited()
         if launched is not None and launched["resumed"]:
@@ -93,10 +95,10 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         self.guard = RunGuard(settings, rows, user=user, plan=plan)
         self._goes_on_in = given.get("save_dir")
         with self.guard.starting_up():
-            super().__init__(cfg, given, _callbacks)
+            super().__init__(cfg, given, _callbacks, *rest, **more)
         if settings.exact and given.get("workers") is not None:
             self.args.workers = given["workers"]  # Ultralytics has none on a CPU; an exact run must not depend on that
-        if warning:
+        for warning in filter(None, warnings):
             LOGGER.warning(warning)
 
     # The running loss
@@ -123,10 +125,10 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
 
     # Set-up
 
-    def check_resume(self, overrides: dict[str, Any]) -> None:
+    def check_resume(self, overrides: dict[str, Any], *rest: Any, **more: Any) -> None:
         """Settings are final and the run directory is ours."""
         if self.guard.plan is None:
-            super().check_resume(overrides)
+            super().check_resume(overrides, *rest, **more)
         else:
             self.resume = True
             self.args.resume = str(self.guard.plan.path)
@@ -134,34 +136,36 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
                 self.args.save_dir = self._goes_on_in
         self.guard.open(self)
 
-    def setup_model(self) -> Any:
+    def setup_model(self, *rest: Any, **more: Any) -> Any:
         """The model, or the one whose state is resumed."""
         if self.guard.plan is None:
-            return super().setup_model()
+            return super().setup_model(*rest, **more)
         rebuild_model(self, self.guard.plan.state)
         return {}
 
-    def get_dataset(self) -> Any:
+    def get_dataset(self, *rest: Any, **more: Any) -> Any:
         """The description of the data set."""
         with told_as_bad_input(self.args.data):
-            return super().get_dataset()
+            return super().get_dataset(*rest, **more)
 
-    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
+    def build_dataset(self, img_path: Any, mode: str = "train", batch: Any = None, *rest: Any, **more: Any) -> Any:
         """The data set, without the images in quarantine."""
         left_out = self.guard.quarantined if mode == "train" else frozenset()
         if left_out and self.args.task != "classify":
             img_path = self.guard.leave_out(img_path)
         with told_as_bad_input(self.args.data), collecting() as not_trained_on:
-            dataset = super().build_dataset(img_path, mode, batch)
+            dataset = super().build_dataset(img_path, mode, batch, *rest, **more)
         self.guard.parts.intake.scanned(mode, not_trained_on)
         if left_out and self.args.task == "classify":
             dataset.samples = keep_samples(dataset.samples, left_out)
         return dataset
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+    def get_dataloader(
+        self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train", *rest: Any, **more: Any
+    ) -> Any:
         """The loader, able to go on in the middle of an epoch."""
         with iterators_held() as held:
-            loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
+            loader = super().get_dataloader(dataset_path, batch_size, rank, mode, *rest, **more)
         if not isinstance(loader, InfiniteDataLoader):
             return loader
         loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
@@ -174,59 +178,59 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         held.release(loader)
         return loader
 
-    def resume_training(self, ckpt: Any) -> None:
+    def resume_training(self, ckpt: Any, *rest: Any, **more: Any) -> None:
         """A full state goes on where it was."""
         if not compat.engine().builds_pipeline_apart:
             self.guard.pipeline_built(self, None)
         if self.guard.plan is None:
-            super().resume_training(ckpt)
+            super().resume_training(ckpt, *rest, **more)
         else:
             self.guard.resume(self)
 
-    def _setup_train(self) -> None:
+    def _setup_train(self, *rest: Any, **more: Any) -> None:
         try:
             with self.guard.switch.interruptible():
-                super()._setup_train()
+                super()._setup_train(*rest, **more)
         except RuntimeError as error:
             if not str(error).startswith("'freeze="):
                 raise
             raise ArgumentsError(str(error)) from error
         self.guard.attach(self)
 
-    def _build_train_pipeline(self) -> None:
+    def _build_train_pipeline(self, *rest: Any, **more: Any) -> None:
         before = self.guard.position.batch_size
-        super()._build_train_pipeline()
+        super()._build_train_pipeline(*rest, **more)
         self.guard.pipeline_built(self, before)
 
-    def _get_warmup_iterations(self, num_batches: int) -> int:
+    def _get_warmup_iterations(self, num_batches: int, *rest: Any, **more: Any) -> int:
         if self.guard.position.warmup_from:
             return 0  # the loop counts from the run's first batch; ours counts from the resumed epoch
-        iterations: int = super()._get_warmup_iterations(num_batches)
+        iterations: int = super()._get_warmup_iterations(num_batches, *rest, **more)
         return iterations
 
-    def _close_dataloader_mosaic(self) -> None:
-        super()._close_dataloader_mosaic()
+    def _close_dataloader_mosaic(self, *rest: Any, **more: Any) -> None:
+        super()._close_dataloader_mosaic(*rest, **more)
         self.guard.saver.mosaic_closed = True
 
     # Training
 
-    def train(self) -> Any:
+    def train(self, *rest: Any, **more: Any) -> Any:
         """Train under guard.
 
         Raises:
             RunEnded: the run ended early in an orderly way; as a SystemExit, it carries the exit code.
         """
         if self.ddp:
-            return self.guard.launch_ranks(super().train)
+            return self.guard.launch_ranks(partial(super().train, *rest, **more))
         with self.guard.session(self):
-            return super().train()
+            return super().train(*rest, **more)
 
-    def run_callbacks(self, event: str) -> None:
+    def run_callbacks(self, event: str, *rest: Any, **more: Any) -> None:
         """The user's callbacks, with the guard before a beginning and after an end."""
         begin = {"on_train_epoch_start": self._epoch_started, "on_train_batch_start": self.guard.batch_started}
         if event in begin:
             begin[event]()
-        super().run_callbacks(event)
+        super().run_callbacks(event, *rest, **more)
         end = {
             "on_train_batch_end": self._batch_ended,
             "on_train_epoch_end": self._epoch_trained,
@@ -235,11 +239,11 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         if event in end:
             end[event]()
 
-    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def preprocess_batch(self, batch: dict[str, Any], *rest: Any, **more: Any) -> dict[str, Any]:
         """The batch as the model gets it; a placeholder stays one."""
         step = self.guard.step
         if step is None or step.rerun.active:
-            prepared: dict[str, Any] = super().preprocess_batch(batch)
+            prepared: dict[str, Any] = super().preprocess_batch(batch, *rest, **more)
             return prepared
         self._ghost = is_ghost(batch)
         if self._ghost:
@@ -248,26 +252,26 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         self.guard.parts.intake.batch(batch)
         self.guard.follow().before_batch(batch)
         self._num_images = len(batch["img"])
-        return self.guard.parts.drill.spoil_batch(super().preprocess_batch(batch))
+        return self.guard.parts.drill.spoil_batch(super().preprocess_batch(batch, *rest, **more))
 
-    def optimizer_step(self) -> None:
+    def optimizer_step(self, *rest: Any, **more: Any) -> None:
         """The step, if it is due and its gradients are good."""
         step = self.guard.step
         if step is None:
-            super().optimizer_step()
+            super().optimizer_step(*rest, **more)
         elif not self._ghost:
-            step.optimizer_step(super().optimizer_step if self._steps_its_own_way else None)
+            step.optimizer_step(partial(super().optimizer_step, *rest, **more) if self._steps_its_own_way else None)
 
-    def plot_training_samples(self, batch: dict[str, Any], ni: int) -> None:
+    def plot_training_samples(self, batch: dict[str, Any], ni: int, *rest: Any, **more: Any) -> None:
         """As in the base class; there is nothing to see in a placeholder."""
         if not self._ghost:
-            super().plot_training_samples(batch, ni)
+            super().plot_training_samples(batch, ni, *rest, **more)
 
-    def validate(self) -> Any:
+    def validate(self, *rest: Any, **more: Any) -> Any:
         """Validation of a finite EMA, its mean loss over the good batches."""
-        return self.guard.validate(self, super().validate)
+        return self.guard.validate(self, partial(super().validate, *rest, **more))
 
-    def _handle_nan_recovery(self, epoch: int) -> bool:
+    def _handle_nan_recovery(self, epoch: int, *rest: Any, **more: Any) -> bool:
         """No epoch is ever repeated for a batch; at level observe, Ultralytics does what it does."""
         if self.guard.skip:
             self.guard.parts.evaluation.unknown_metrics_to_zero(self)
@@ -276,29 +280,29 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         assert step is not None
         step.detach()
         try:
-            recovered: bool = super()._handle_nan_recovery(epoch)
+            recovered: bool = super()._handle_nan_recovery(epoch, *rest, **more)
             return recovered
         finally:
             step.attach()
 
-    def save_model(self) -> bool:
+    def save_model(self, *rest: Any, **more: Any) -> bool:
         """Ultralytics' checkpoint, whole or not at all and attested, and a full state beside it."""
-        return self.guard.save(self, super().save_model)
+        return self.guard.save(self, partial(super().save_model, *rest, **more))
 
-    def save_metrics(self, metrics: dict[str, Any]) -> None:
+    def save_metrics(self, metrics: dict[str, Any], *rest: Any, **more: Any) -> None:
         """A row more in results.csv; a full disk takes the row and leaves the training."""
-        self.guard.saver.save_metrics(self.csv, lambda: super(GuardMixin, self).save_metrics(metrics))
+        self.guard.saver.save_metrics(self.csv, partial(super().save_metrics, metrics, *rest, **more))
 
-    def plot_metrics(self) -> None:
+    def plot_metrics(self, *rest: Any, **more: Any) -> None:
         """As in the base class, if there is space for it."""
         try:
-            super().plot_metrics()
+            super().plot_metrics(*rest, **more)
         except OSError as error:
             self.guard.recorder.storage_fault("results.png", error)
 
-    def final_eval(self) -> None:
+    def final_eval(self, *rest: Any, **more: Any) -> None:
         """As in the base class; what it does to the files is on record."""
-        self.guard.final_eval(self, super().final_eval)
+        self.guard.final_eval(self, partial(super().final_eval, *rest, **more))
 
     # What the loop calls back
 

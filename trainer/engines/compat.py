@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,15 +12,23 @@ import ultralytics
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.engines import installed
-from trainmaster.trainer.engines.g3 import G3
-from trainmaster.trainer.engines.g4 import G4
-from trainmaster.trainer.engines.g5 import G5
+from trainmaster.trainer.engines.g3 import G3, BiasesFirst, BuiltInSetUp
+from trainmaster.trainer.engines.g4 import G4, LongerWarmup, StackedLosses
+from trainmaster.trainer.engines.g5 import G5, EarlierWarmup
 from trainmaster.trainer.engines.g6 import G6
 
 GENERATIONS: Final[tuple[G6, ...]] = (G6(), G5(), G4(), G3())
 """The newest first."""
 
-TESTED_VERSIONS: Final = ("8.3.230", "8.4.0", "8.4.40", "8.4.100", "8.4.150", "8.4.190")
+CHANGES: Final[tuple[tuple[type[G6], ...], ...]] = (
+    (EarlierWarmup, LongerWarmup),
+    (StackedLosses,),
+    (BuiltInSetUp,),
+    (BiasesFirst,),
+)
+"""A row a seam: what stood there before what the newest generation has, the newest first."""
+
+TESTED_VERSIONS: Final = ("8.3.230", "8.4.0", "8.4.7", "8.4.40", "8.4.100", "8.4.103", "8.4.150", "8.4.190")
 """Versions on which the table of faults ran; the whole test suite on the last of them."""
 
 INSTALL: Final = f"pip install 'ultralytics=={TESTED_VERSIONS[-1]}' (tested: {', '.join(TESTED_VERSIONS)})"
@@ -28,9 +38,19 @@ INSTALL: Final = f"pip install 'ultralytics=={TESTED_VERSIONS[-1]}' (tested: {',
 def remedy() -> str:
     """What to do about an Ultralytics that fits no generation: another one, or its own files where they were edited."""
     found = installed.look()
-    if found.edited or found.gone:
-        return f"its files were edited: pip install --force-reinstall --no-deps 'ultralytics=={found.version}'"
-    return INSTALL
+    return f"its files were edited: {found.put_back}" if found.changed else INSTALL
+
+
+def edited() -> str | None:
+    """A warning when files of Ultralytics are not as published, whether or not the guard rests on them; else None."""
+    found = installed.look()
+    if not found.changed:
+        return None
+    more = f" and {len(found.changed) - 1} more" if len(found.changed) > 1 else ""
+    return (
+        f"Ultralytics {found.version} is not as published: {found.changed[0]}{more}. All seams are there, so training "
+        f"goes on, but what was edited was never tested with this guard; {found.put_back} puts it back"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +68,34 @@ class IncompatibleError(ArgumentsError):
     """This Ultralytics lacks a seam that the guard rests on; training under it would be unguarded. Exit code 2."""
 
 
+def mixtures() -> Iterator[G6]:
+    """What stands between two generations: each seam of either, in every way there is. The newest first."""
+    for chosen in itertools.product(*((None, *row) for row in CHANGES)):
+        yield _mixed([kind for kind in chosen if kind is not None])
+
+
+def _mixed(kinds: Sequence[type[G6]]) -> G6:
+    mixed: type[G6] = type("Mixed", tuple(kinds) or (G6,), {})
+    nearest = [one for one in GENERATIONS if _changes(type(one)) <= _changes(mixed)][-1]
+    rest = [kind for kind in kinds if kind not in _changes(type(nearest))]
+    mixed.name = " with ".join(filter(None, [nearest.name, " and ".join(kind.told_as for kind in rest)]))
+    return mixed()
+
+
+def _changes(generation: type[G6]) -> set[type[G6]]:
+    return {kind for row in CHANGES for kind in row if issubclass(generation, kind)}
+
+
 def check() -> Compatibility:
     """What of the seams is there in the installed Ultralytics."""
     version = ultralytics.__version__
     tested = version in TESTED_VERSIONS
     faults: dict[G6, tuple[str, ...]] = {}
-    for candidate in GENERATIONS:
+    for candidate in itertools.chain(GENERATIONS, mixtures()):
         faults[candidate] = candidate.seams.missing()
         if not faults[candidate]:
             return Compatibility(version=version, tested=tested, engine=candidate, missing=())
-    nearest = min(GENERATIONS, key=lambda candidate: len(faults[candidate]))
+    nearest = min(faults, key=lambda candidate: len(faults[candidate]))
     return Compatibility(version=version, tested=tested, engine=nearest, missing=faults[nearest])
 
 

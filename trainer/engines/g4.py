@@ -1,4 +1,4 @@
-"""Ultralytics 8.4.40 to 8.4.100: the parts of a loss are one tensor, and warm-up takes 100 batches at least."""
+"""Ultralytics 8.4.13 to 8.4.102: the parts of a loss are one tensor, and warm-up takes 100 batches at least."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
 
-from trainmaster.trainer.engines.g5 import G5
+from trainmaster.trainer.engines.g5 import G5, EarlierWarmup
+from trainmaster.trainer.engines.g6 import FULL_PRECISION, G6
 from trainmaster.trainer.engines.loss_form import Items, LossForm
-from trainmaster.trainer.engines.seams import Seams
+from trainmaster.trainer.engines.seams import Change
 
 MIN_WARMUP_BATCHES = 100
 """``nw = max(round(warmup_epochs * nb), 100)`` (engine/trainer.py, 8.4.100)."""
@@ -36,21 +37,19 @@ class StackedForm:
         return parts[0] if len(parts) == 1 else torch.stack(parts)
 
 
-class G4(G5):
-    """Ultralytics 8.4.40 to 8.4.100: what differs from :class:`G5`."""
+class StackedLosses(G6):
+    """The parts of a loss are one tensor."""
 
-    name: ClassVar[str] = "G4"
-    seams: ClassVar[Seams] = G5.seams.changed(
-        without=frozenset({(BaseTrainer, "_get_warmup_iterations"), (InfiniteDataLoader, "close")}),
+    told_as: ClassVar[str] = "the losses of G4"
+    change: ClassVar[Change] = Change(
         swapped={
             (BaseTrainer, "_do_train"): {
-                "if ni < nw:": "if ni <= nw:",
                 "(self.tloss[k] * i + v) / (i + 1)": "(self.tloss * i + self.loss_items) / (i + 1)",
                 "*self.tloss.values()": "*(self.tloss if loss_length > 1 else torch.unsqueeze(self.tloss, 0))",
             },
             (BaseValidator, "__call__"): {
                 # Up to 8.4.40 it halves the EMA where it trained in half precision, and makes it float again behind.
-                "model = model.float()": "model.float()",
+                FULL_PRECISION: "model.float()",
                 "model.loss(batch, preds)[1].items()": "self.loss += model.loss(batch, preds)[1]",
             },
         },
@@ -59,6 +58,23 @@ class G4(G5):
     def form(self, names: Callable[[], Sequence[str]]) -> LossForm:
         """How the parts of a loss come and go."""
         return StackedForm(names)
+
+
+class LongerWarmup(EarlierWarmup):
+    """The warm-up takes 100 batches at least, and one more; epochs that are left don't count."""
+
+    told_as: ClassVar[str] = "the warm-up of G4"
+    change: ClassVar[Change] = Change(
+        without=frozenset({(BaseTrainer, "_get_warmup_iterations"), (InfiniteDataLoader, "close")}),
+        swapped={
+            (BaseTrainer, "_do_train"): {
+                "if ni < nw:": "if ni <= nw:",
+                "nw = self._get_warmup_iterations(nb)": (
+                    "nw = max(round(self.args.warmup_epochs * nb), 100) if self.args.warmup_epochs > 0 else -1"
+                ),
+            },
+        },
+    )
 
     def loop_warmup(self, trainer: Any, batches: int) -> int:
         """How many batches the loop itself warms up."""
@@ -76,3 +92,9 @@ class G4(G5):
 
     def after_warm_up(self, trainer: Any, length: int, *, built: int) -> None:
         """Accumulation and momenta are where warm-up aims: its last batch gets there."""
+
+
+class G4(StackedLosses, LongerWarmup, G5):
+    """Ultralytics 8.4.13 to 8.4.102: what differs from :class:`G5`."""
+
+    name: ClassVar[str] = "G4"

@@ -1,4 +1,4 @@
-"""Ultralytics 8.4.120 to 8.4.170: the warm-up ends a batch earlier and accumulates towards ``nbs / batch``."""
+"""Ultralytics 8.4.104 to 8.4.182: the warm-up ends a batch earlier and accumulates towards ``nbs / batch``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.trainer import BaseTrainer
 
 from trainmaster.trainer.engines.g6 import G6
-from trainmaster.trainer.engines.seams import Seams
+from trainmaster.trainer.engines.seams import Change
 
 BF16_AUTOCAST = 'with autocast(torch.bfloat16 if self.args.amp == "bf16" else self.amp, device=self.device.type)'
 
 
-class G5(G6):
-    """Ultralytics 8.4.120 to 8.4.170: what differs from :class:`G6`."""
+class EarlierWarmup(G6):
+    """The warm-up ends a batch earlier, and accumulates towards ``nbs / batch``."""
 
-    name: ClassVar[str] = "G5"
-    seams: ClassVar[Seams] = G6.seams.changed(
+    told_as: ClassVar[str] = "the warm-up of G5"
+    change: ClassVar[Change] = Change(
         swapped={
             (BaseTrainer, "_do_train"): {
                 "if nw and ni <= nw:": "if ni < nw:",
@@ -46,3 +46,9 @@ class G5(G6):
         self.warm_up(trainer, length - 1, length, epoch=0, built=built)
         for group, rate in zip(trainer.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate  # the scheduler's
+
+
+class G5(EarlierWarmup):
+    """Ultralytics 8.4.104 to 8.4.182: what differs from :class:`G6`."""
+
+    name: ClassVar[str] = "G5"

@@ -1,20 +1,20 @@
-"""The newest generation, Ultralytics 8.4.185 and what comes: what the guard does at each seam, and the seams.
+"""The newest generation, Ultralytics 8.4.183 and what comes: what the guard does at each seam, and the seams.
 
 An older generation is a subclass that says what was different then.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from ultralytics.data.augment import BaseMixTransform, Mosaic
 from ultralytics.data.base import BaseDataset
 from ultralytics.data.build import InfiniteDataLoader
-from ultralytics.data.dataset import ClassificationDataset, YOLODataset
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine import trainer as engine
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
@@ -22,43 +22,10 @@ from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA
 
 from trainmaster.trainer.engines.loss_form import LossForm, NamedForm
-from trainmaster.trainer.engines.seams import Markers, Seams
+from trainmaster.trainer.engines.methods import CLOSED, METHODS
+from trainmaster.trainer.engines.seams import Change, Markers, Seams
 
-METHODS: Final[dict[type, dict[str, tuple[str, ...]]]] = {
-    BaseTrainer: {
-        "__init__": ("self", "cfg", "overrides", "_callbacks"),
-        "train": ("self",),
-        "_setup_train": ("self",),
-        "_do_train": ("self",),
-        "_get_warmup_iterations": ("self", "num_batches"),
-        "_build_train_pipeline": ("self",),
-        "_handle_nan_recovery": ("self", "epoch"),
-        "_close_dataloader_mosaic": ("self",),
-        "run_callbacks": ("self", "event"),
-        "optimizer_step": ("self",),
-        "preprocess_batch": ("self", "batch"),
-        "validate": ("self",),
-        "save_model": ("self",),
-        "save_metrics": ("self", "metrics"),
-        "plot_metrics": ("self",),
-        "final_eval": ("self",),
-        "setup_model": ("self",),
-        "check_resume": ("self", "overrides"),
-        "resume_training": ("self", "ckpt"),
-        "get_dataloader": ("self", "dataset_path", "batch_size", "rank", "mode"),
-        "plot_training_samples": ("self", "batch", "ni"),
-        "get_model": ("self", "cfg", "weights", "verbose"),
-        "build_dataset": ("self", "img_path", "mode", "batch"),
-        "_get_memory": ("self",),
-    },
-    BaseModel: {"forward": ("self", "x", "args", "kwargs"), "loss": ("self", "batch", "preds")},
-    ModelEMA: {"__init__": ("self", "model", "decay", "tau", "updates"), "update": ("self", "model")},
-    InfiniteDataLoader: {"__iter__": ("self",), "__len__": ("self",), "reset": ("self",), "close": ("self",)},
-    DataLoader: {"_get_iterator": ("self",)},
-    BaseValidator: {"__call__": ("self", "trainer", "model"), "preprocess": ("self", "batch")},
-    YOLODataset: {"__getitem__": ("self", "index"), "get_image_and_label": ("self", "index"), "load_image": ("self",)},
-    ClassificationDataset: {"__getitem__": ("self", "i")},
-}
+FULL_PRECISION: Final = ("model = model.float()", "model = trainer.ema.ema.float()")
 
 MARKERS: Final[dict[tuple[Any, str], Markers]] = {
     (BaseTrainer, "_do_train"): (
@@ -69,31 +36,36 @@ MARKERS: Final[dict[tuple[Any, str], Markers]] = {
         'self.run_callbacks("on_fit_epoch_end")',
         "self.optimizer.zero_grad()  # zero any resumed gradients",
         "self.tloss = None",
-        "ni = i + nb * epoch",
+        "nw = self._get_warmup_iterations(nb)",
+        "self._close_dataloader_mosaic()",
+        "self.train_loader.reset()",
+        "ni = i + nb * epoch\n",
         "if nw and ni <= nw:",
         "np.interp(ni, xi, [1, acc0])",
         'self.args.warmup_bias_lr if x.get("param_group") == "bias" else 0.0',
-        "batch = self.preprocess_batch(batch)",
+        "batch = self.preprocess_batch(batch)\n",
         'with autocast(torch.bfloat16 if self.args.amp == "bf16" else self.amp, device=self.device.type)',
-        "loss, self.loss_items = self.model(batch)",
-        "self.loss = loss.sum()",
+        "loss, self.loss_items = self.model(batch)\n",
+        "self.loss = loss.sum()\n",
         "if self.tloss is None",
         "(self.tloss[k] * i + v) / (i + 1)",
-        "self.scaler.scale(self.loss).backward()",
+        "self.scaler.scale(self.loss).backward()\n",
         "if ni - last_opt_step >= self.accumulate:",
-        "self.optimizer_step()",
+        "self.optimizer_step()\n",
         "*self.tloss.values()",
         "if self._handle_nan_recovery(epoch):",
+        "self.metrics, self.fitness = self.validate(",
         "self.label_loss_items(self.tloss)",
         "unwrap_model(self.model).criterion.update()",
         "self.stop |= self.stopper(epoch + 1, self.fitness)",
         "self.save_model()",
+        "self.final_eval(",
     ),
     (BaseTrainer, "__init__"): ("self.check_resume(overrides", "get_save_dir(self.args)", "not self.args.resume"),
     (BaseTrainer, "_setup_train"): (
-        "ckpt = self.setup_model()",
+        "ckpt = self.setup_model()\n",
         "self.ema = ModelEMA(self.model)",
-        "self.resume_training(ckpt)",
+        "self.resume_training(ckpt)\n",
     ),
     (BaseTrainer, "save_model"): (
         "self.last.write_bytes(",
@@ -102,14 +74,15 @@ MARKERS: Final[dict[tuple[Any, str], Markers]] = {
     ),
     (BaseTrainer, "optimizer_step"): (
         "self.scaler.unscale_(self.optimizer)",
-        "max_norm=10.0",
-        "self.ema.update(self.model)",
+        "max_norm=10.0)",
+        "self.optimizer.zero_grad()\n",
+        "self.ema.update(self.model)\n",
     ),
     (BaseTrainer, "validate"): ("self.validator(self)",),
     (BaseTrainer, "final_eval"): ("strip_optimizer(self.last)", "self.validator(model=model)"),
     (BaseModel, "forward"): ("self.loss(x, *args, **kwargs)",),
     (BaseValidator, "__call__"): (
-        "model = model.float()",  # so that a stop in its middle saves an EMA in full precision
+        FULL_PRECISION,  # so that a stop in its middle saves an EMA of it
         "batch = self.preprocess(batch)",
         "model.loss(batch, preds)[1].items()",
     ),
@@ -126,16 +99,27 @@ MARKERS: Final[dict[tuple[Any, str], Markers]] = {
 
 
 class G6:
-    """Ultralytics 8.4.185 and later, as long as its seams are there."""
+    """Ultralytics 8.4.183 and later, as long as its seams are there.
+
+    A subclass that says what was different at one seam has a ``change``, and ``told_as`` to tell of it. Those of
+    several seams go together in one class; what they change of ``seams`` adds up.
+    """
 
     name: ClassVar[str] = "G6"
+    change: ClassVar[Change]
+    told_as: ClassVar[str]
     seams: ClassVar[Seams] = Seams(
         methods=METHODS,
+        closed=CLOSED,
         names=((engine, "autocast"), (torch, "_foreach_norm")),  # looked up where they are used, not imported
         markers=MARKERS,
     )
     builds_pipeline_apart: ClassVar[bool] = True
     """Whether ``_build_train_pipeline`` is a method of its own, called again after an out-of-memory error."""
+
+    def __init_subclass__(cls) -> None:
+        changes = (vars(kind)["change"] for kind in reversed(cls.__mro__) if "change" in vars(kind))
+        cls.seams = functools.reduce(Seams.changed, changes, G6.seams)
 
     # Losses
 

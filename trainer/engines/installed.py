@@ -35,6 +35,16 @@ class Installed:
     edited: tuple[str, ...]
     gone: tuple[str, ...]
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Files that are not as published."""
+        return (*self.edited, *self.gone)
+
+    @property
+    def put_back(self) -> str:
+        """The command that has the files as published again."""
+        return f"pip install --force-reinstall --no-deps '{NAME}=={self.version}'"
+
 
 def look(path: Sequence[str] | None = None) -> Installed:
     """What of Ultralytics lies on ``path``, Python's own when not given."""

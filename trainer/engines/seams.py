@@ -8,39 +8,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-Markers = tuple[str | tuple[str, ...], ...]
-"""Texts that a method's source holds; a tuple within stands for any one of its texts."""
+Marker = str | tuple[str, ...]
+Markers = tuple[Marker, ...]
+"""Texts that a method's source holds, whole lines where they end in one; a tuple within stands for any one of its."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What was different once. ``without``: methods that were not there. ``swapped``: for a marker what stood there
+    then, None where nothing did. ``added``: markers beside those."""
+
+    without: frozenset[tuple[type, str]] = frozenset()
+    swapped: Mapping[tuple[Any, str], Mapping[Marker, str | None]] = field(default_factory=dict)
+    added: Mapping[tuple[Any, str], Markers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
-    """``methods``: owner -> method -> first parameters. ``names``: looked up where they are used. ``markers``: what is
-    repeated, replaced or counted on elsewhere in this package."""
+    """``methods``: owner -> method -> first parameters; others must not be needed. ``closed``: methods for which
+    something stands in that takes those only. ``names``: looked up where they are used. ``markers``: what is repeated,
+    replaced or counted on elsewhere in this package."""
 
     methods: Mapping[type, Mapping[str, tuple[str, ...]]]
+    closed: frozenset[tuple[type, str]]
     names: tuple[tuple[Any, str], ...]
     markers: Mapping[tuple[Any, str], Markers]
-    without: frozenset[tuple[type, str]] = field(default_factory=frozenset)
-    """Methods of a newer generation that this one does not have."""
 
-    def changed(
-        self,
-        *,
-        without: frozenset[tuple[type, str]] = frozenset(),
-        swapped: Mapping[tuple[Any, str], Mapping[str, str | None]],
-    ) -> Seams:
-        """An older generation: ``swapped`` gives for a marker what stood there then, or None where nothing did."""
+    def changed(self, change: Change) -> Seams:
+        """As it was before ``change`` came to an end."""
         markers = dict(self.markers)
-        for place, pairs in swapped.items():
+        for place, pairs in change.swapped.items():
             unknown = [new for new in pairs if new not in markers[place]]
             assert not unknown, (place, unknown)
-            older = (pairs.get(marker, marker) if isinstance(marker, str) else marker for marker in markers[place])
+            older = (pairs.get(marker, marker) for marker in markers[place])
             markers[place] = tuple(marker for marker in older if marker)
+        for place, more in change.added.items():
+            markers[place] = (*markers[place], *more)
         methods = {
-            owner: {name: given for name, given in known.items() if (owner, name) not in without}
+            owner: {name: given for name, given in known.items() if (owner, name) not in change.without}
             for owner, known in self.methods.items()
         }
-        return replace(self, methods=methods, markers=markers, without=self.without | without)
+        return replace(self, methods=methods, markers=markers)
 
     def missing(self) -> tuple[str, ...]:
         """Every seam that is not there; empty when a guard of this generation can work."""
@@ -48,7 +56,7 @@ class Seams:
             fault
             for owner, methods in self.methods.items()
             for name, parameters in methods.items()
-            for fault in _method_faults(owner, name, parameters)
+            for fault in _method_faults(owner, name, parameters, closed=(owner, name) in self.closed)
         ]
         faults += [f"{owner.__name__}.{name}" for owner, name in self.names if not hasattr(owner, name)]
         for (owner, name), markers in self.markers.items():
@@ -56,14 +64,21 @@ class Seams:
         return tuple(faults)
 
 
-def _method_faults(owner: type, name: str, parameters: tuple[str, ...]) -> list[str]:
+def _method_faults(owner: type, name: str, parameters: tuple[str, ...], *, closed: bool) -> list[str]:
     method = getattr(owner, name, None)
     if method is None:
         return [f"{owner.__name__}.{name}"]
-    found = tuple(inspect.signature(method).parameters)
-    if found[: len(parameters)] != parameters:
-        return [f"{owner.__name__}.{name}{found} is not {parameters}"]
-    return []
+    found = tuple(inspect.signature(method).parameters.values())
+    names = tuple(parameter.name for parameter in found)
+    if names[: len(parameters)] != parameters:
+        return [f"{owner.__name__}.{name}{names} is not {parameters}"]
+    unknown = [parameter.name for parameter in found[len(parameters) :] if closed or _is_needed(parameter)]
+    return [f"{owner.__name__}.{name} takes {', '.join(unknown)} too"] if unknown else []
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in any_number
 
 
 _source = functools.cache(inspect.getsource)
@@ -76,7 +91,12 @@ def _marker_faults(owner: Any, name: str, markers: Markers) -> list[str]:
     except (OSError, TypeError, AttributeError):  # no source: cannot be told, and the methods are checked already
         return []
     return [
-        f"{owner.__name__}.{name} without {marker!r}"
+        f"{owner.__name__}.{name} without {_shown(marker)}"
         for marker in markers
         if not any(text in source for text in ((marker,) if isinstance(marker, str) else marker))
     ]
+
+
+def _shown(marker: Marker) -> str:
+    whole = isinstance(marker, str) and marker.endswith("\n")
+    return f"the line {marker.strip()!r}" if isinstance(marker, str) and whole else repr(marker)

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import ultralytics
 from ultralytics.data.augment import Mosaic
+from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine import trainer as engine
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.nn.tasks import BaseModel
 
-from trainmaster.trainer.engines import compat, installed
+from trainmaster.trainer.engines import compat, installed, seams
+from trainmaster.trainer.engines.methods import METHODS
+from trainmaster.trainer.guard import GuardMixin
 
 
 def test_the_installed_version_is_one_that_was_tested() -> None:
@@ -70,4 +77,149 @@ def test_a_detail_that_is_counted_on_and_gone_is_an_error_that_names_it(
 def test_another_signature_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseTrainer, "preprocess_batch", lambda self, samples: samples)
     with pytest.raises(compat.IncompatibleError, match="preprocess_batch"):
+        compat.require()
+
+
+def test_a_parameter_that_must_be_given_and_is_not_known_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BaseTrainer, "preprocess_batch", lambda self, batch, step: batch)
+    with pytest.raises(compat.IncompatibleError, match="preprocess_batch takes step too"):
+        compat.require()
+
+
+def test_more_that_may_be_given_is_an_error_only_where_the_stand_in_takes_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(BaseTrainer, "preprocess_batch", lambda self, batch, step=0, *rest, key=None, **more: batch)
+    assert compat.check().missing == ()
+    monkeypatch.setattr(BaseModel, "loss", lambda self, batch, preds=None, epoch=0: None)
+    assert compat.check().missing == ("BaseModel.loss takes epoch too",)
+
+
+def test_every_stand_in_for_a_method_of_the_trainer_hands_on_what_it_does_not_know() -> None:
+    own = {
+        name: inspect.signature(method).parameters.values()
+        for name, method in vars(GuardMixin).items()
+        if inspect.isfunction(method) and hasattr(BaseTrainer, name)
+    }
+    assert set(own) <= set(METHODS[BaseTrainer])
+    kinds = {name: {parameter.kind for parameter in parameters} for name, parameters in own.items()}
+    anything = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    assert [name for name, found in kinds.items() if not anything <= found] == []
+
+
+@pytest.mark.parametrize(
+    ("edited", "gone", "told"), [((), (), None), (("a.py",), (), "a.py."), (("a.py",), ("b.py",), "1 more")]
+)
+def test_files_that_are_not_as_published_are_told(
+    monkeypatch: pytest.MonkeyPatch, edited: tuple[str, ...], gone: tuple[str, ...], told: str | None
+) -> None:
+    found = replace(installed.look(), edited=edited, gone=gone)
+    monkeypatch.setattr(installed, "look", lambda: found)
+    warning = compat.edited()
+    assert (warning is None) == (told is None)
+    assert told is None or (warning is not None and told in warning and found.put_back in warning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Then:
+    """What a published version has in place of what the newest has, from its own files, and what it hasn't."""
+
+    lines: Mapping[tuple[type, str], Mapping[str, str]]
+    gone: tuple[tuple[type, str], ...] = ()
+
+
+LOOP, VALIDATION = (BaseTrainer, "_do_train"), (BaseValidator, "__call__")
+STACKED = {
+    "{k: (self.tloss[k] * i + v) / (i + 1) for k, v in self.loss_items.items()}": (
+        "(self.tloss * i + self.loss_items) / (i + 1)"
+    ),
+    "*self.tloss.values(),": "*(self.tloss if loss_length > 1 else torch.unsqueeze(self.tloss, 0)),",
+}
+SUMMED = {
+    "for k, v in model.loss(batch, preds)[1].items():": "self.loss += model.loss(batch, preds)[1]",
+}
+SHORT = {
+    "if nw and ni <= nw:": "if ni < nw:",
+    "np.interp(ni, xi, [1, acc0])": "np.interp(ni, xi, [1, self.args.nbs / self.batch_size])",
+    'with autocast(torch.bfloat16 if self.args.amp == "bf16" else self.amp, device=self.device.type):': (
+        "with autocast(self.amp):"
+    ),
+}
+LONG = SHORT | {
+    "if nw and ni <= nw:": "if ni <= nw:",
+    "nw = self._get_warmup_iterations(nb)": (
+        "nw = max(round(self.args.warmup_epochs * nb), 100) if self.args.warmup_epochs > 0 else -1"
+    ),
+}
+BY_PLACE = {
+    "for x in self.optimizer.param_groups:": "for j, x in enumerate(self.optimizer.param_groups):",
+    'if x.get("param_group") == "bias" else': "if j == 0 else",
+}
+IN_SET_UP = {
+    (BaseTrainer, "_setup_train"): {
+        "self._build_train_pipeline()": (
+            'self.train_loader = self.get_dataloader(self.data["train"])\n'
+            "        self.optimizer = self.build_optimizer(model=self.model)"
+        )
+    }
+}
+NO_ITERATIONS = ((BaseTrainer, "_get_warmup_iterations"), (InfiniteDataLoader, "close"))
+NO_PIPELINE = (BaseTrainer, "_build_train_pipeline")
+
+
+def stands_there(then: Then, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {}
+    for (owner, name), lines in then.lines.items():
+        source = inspect.getsource(getattr(owner, name))
+        for newest, line in lines.items():
+            assert newest in source, newest
+            source = source.replace(newest, line)
+        sources[getattr(owner, name)] = source
+    monkeypatch.setattr(seams, "_source", lambda method: sources.get(method) or inspect.getsource(method))
+    for owner, name in then.gone:
+        monkeypatch.delattr(owner, name)
+
+
+@pytest.mark.parametrize(
+    ("then", "name"),
+    [
+        pytest.param(Then(lines={LOOP: SHORT}), "G5", id="8.4.104"),
+        pytest.param(
+            Then(lines={LOOP: SHORT, VALIDATION: {"model = model.float()": "model = trainer.ema.ema.float()"}}),
+            "G5",
+            id="8.4.139",
+        ),
+        pytest.param(Then(lines={LOOP: SHORT | STACKED, VALIDATION: SUMMED}), "G5 with the losses of G4", id="8.4.103"),
+        pytest.param(Then(lines={LOOP: LONG | STACKED, VALIDATION: SUMMED}, gone=NO_ITERATIONS), "G4", id="8.4.13"),
+        pytest.param(
+            Then(
+                lines={LOOP: LONG | STACKED, VALIDATION: SUMMED, **IN_SET_UP},
+                gone=(*NO_ITERATIONS, NO_PIPELINE),
+            ),
+            "G4 with the set-up of G3",
+            id="8.4.3 to 8.4.12",
+        ),
+        pytest.param(
+            Then(
+                lines={LOOP: LONG | STACKED | BY_PLACE, VALIDATION: SUMMED, **IN_SET_UP},
+                gone=(*NO_ITERATIONS, NO_PIPELINE),
+            ),
+            "G3",
+            id="8.4.2",
+        ),
+    ],
+)
+def test_what_stands_between_two_generations_is_told_by_each_seam(
+    monkeypatch: pytest.MonkeyPatch, then: Then, name: str
+) -> None:
+    stands_there(then, monkeypatch)
+    found = compat.check()
+    assert (found.missing, found.engine.name) == ((), name)
+
+
+def test_a_pipeline_of_another_name_is_not_taken_for_one_within_the_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its second try after an out-of-memory error would go unseen."""
+    renamed = {"self._build_train_pipeline()": "self._build_pipeline()"}
+    stands_there(Then(lines={(BaseTrainer, "_setup_train"): renamed}, gone=(NO_PIPELINE,)), monkeypatch)
+    with pytest.raises(compat.IncompatibleError, match="_build_train_pipeline"):
         compat.require()
