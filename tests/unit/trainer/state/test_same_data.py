@@ -74,7 +74,9 @@ def test_other_validation_images_are_told_and_an_exact_run_refuses_them(
         require_same_data(layout, state, other, exact=True)
 
 
-@pytest.mark.parametrize("left_out", [{"val"}, {"val", "names", "files", "labels", "count"}, set()], ids=str)
+@pytest.mark.parametrize(
+    "left_out", [{"val"}, {"val", "names", "files", "labels", "count"}, set()], ids=["validation", "all", "nothing"]
+)
 def test_what_a_state_does_not_know_is_not_judged(tmp_path: Path, left_out: set[str]) -> None:
     record = record_of(trainer_with(VALIDATION), KnownData())
     state = {"data": {key: value for key, value in record.items() if key not in left_out}}
