@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from trainmaster.bot.core.alerts.page import PageKind
 from trainmaster.bot.paging.faults import PageError, PageUnsureError
+from trainmaster.bot.paging.limits import PagingLimits
 from trainmaster.bot.paging.target import PageTarget
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def is_installed() -> bool:
 class AppriseSender:
     """Sends one page to one target; blocks, so call it in a thread."""
 
-    def __init__(self, *, answer_within_s: float = 20.0) -> None:
+    def __init__(self, *, answer_within_s: float | None = None) -> None:
         """``answer_within_s``: a call is over by then, to connect included."""
-        self._answer_within_s = answer_within_s
+        self._answer_within_s = PagingLimits().answer_within_s if answer_within_s is None else answer_within_s
         # Apprise logs addresses with their passwords left out, and says why a service refused: too much for our log.
         apprise_log = logging.getLogger("apprise")
         apprise_log.propagate = False

@@ -50,7 +50,7 @@ class _Precedence:
         return token
 
     def end(self, token: object) -> None:
-        """It is over."""
+        """The look of that token is over, and nobody waits for it any more."""
         self._began.pop(token, None)
 
     def gives_way(self, rank: int) -> bool:

@@ -29,7 +29,7 @@ class CopyError(Exception):
     """The place of copies can't be used now: full, gone, refused. What it says holds no secret."""
 
 
-class DamagedError(CopyError):
+class CopyDamagedError(CopyError):
     """The disk that it lies on can't read it any more."""
 
 
@@ -245,7 +245,7 @@ class Folder:
         except Exception as error:  # noqa: BLE001 - a hundred libraries stand behind fsspec, each with its own errors
             said = " ".join(str(error).replace(self.url, self.shown).split()) or type(error).__name__
             is_damaged = isinstance(error, OSError) and error.errno == errno.EIO
-            kind = DamagedError if is_damaged else CopyError
+            kind = CopyDamagedError if is_damaged else CopyError
             raise kind(f"{self.shown}: {shown_within(said)[:300]}") from None
 
 

@@ -16,8 +16,8 @@ from trainmaster.trainer.copies.copying import FILES, RECORDS, Copied, copies_in
 from trainmaster.trainer.copies.place import (
     OWNER_FORMAT,
     OWNER_NAME,
+    CopyDamagedError,
     CopyError,
-    DamagedError,
     Folder,
     NotOursError,
     below,
@@ -143,7 +143,7 @@ def _all_fetched(layout: RunLayout, folder: Folder, copies: list[Copied]) -> tup
         try:
             if _fetched(layout, folder, one):
                 came.append(one.row.file)
-        except (DigestError, DamagedError) as error:
+        except (DigestError, CopyDamagedError) as error:
             errors[one.row.file] = error
     if len(errors) == len(copies):
         raise next(iter(errors.values()))

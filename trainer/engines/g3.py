@@ -9,14 +9,14 @@ from ultralytics.engine.trainer import BaseTrainer
 
 from trainmaster.trainer.engines.g4 import G4
 from trainmaster.trainer.engines.g6 import G6
-from trainmaster.trainer.engines.seams import Change
+from trainmaster.trainer.engines.seams import SeamChange
 
 
 class BuiltInSetUp(G6):
     """Loaders and optimizer are built within the set-up, once."""
 
     told_as: ClassVar[str] = "the set-up of G3"
-    change: ClassVar[Change] = Change(
+    change: ClassVar[SeamChange] = SeamChange(
         without=frozenset({(BaseTrainer, "_build_train_pipeline")}),
         added={(BaseTrainer, "_setup_train"): ("self.train_loader = self.get_dataloader(", "self.build_optimizer(")},
     )
@@ -27,7 +27,7 @@ class BiasesFirst(G6):
     """The parameter groups have no names; the first holds the biases."""
 
     told_as: ClassVar[str] = "the parameter groups of G3"
-    change: ClassVar[Change] = Change(
+    change: ClassVar[SeamChange] = SeamChange(
         swapped={
             (BaseTrainer, "_do_train"): {
                 'self.args.warmup_bias_lr if x.get("param_group") == "bias" else 0.0': (

@@ -13,7 +13,7 @@ from ultralytics.engine.validator import BaseValidator
 from trainmaster.trainer.engines.g5 import G5, EarlierWarmup
 from trainmaster.trainer.engines.g6 import FULL_PRECISION, G6
 from trainmaster.trainer.engines.loss_form import Items, LossForm
-from trainmaster.trainer.engines.seams import Change
+from trainmaster.trainer.engines.seams import SeamChange
 
 MIN_WARMUP_BATCHES = 100
 """``nw = max(round(warmup_epochs * nb), 100)`` (engine/trainer.py, 8.4.100)."""
@@ -41,7 +41,7 @@ class StackedLosses(G6):
     """The parts of a loss are one tensor."""
 
     told_as: ClassVar[str] = "the losses of G4"
-    change: ClassVar[Change] = Change(
+    change: ClassVar[SeamChange] = SeamChange(
         swapped={
             (BaseTrainer, "_do_train"): {
                 "(self.tloss[k] * i + v) / (i + 1)": "(self.tloss * i + self.loss_items) / (i + 1)",
@@ -64,7 +64,7 @@ class LongerWarmup(EarlierWarmup):
     """The warm-up takes 100 batches at least, and one more; epochs that are left don't count."""
 
     told_as: ClassVar[str] = "the warm-up of G4"
-    change: ClassVar[Change] = Change(
+    change: ClassVar[SeamChange] = SeamChange(
         without=frozenset({(BaseTrainer, "_get_warmup_iterations"), (InfiniteDataLoader, "close")}),
         swapped={
             (BaseTrainer, "_do_train"): {

@@ -8,7 +8,7 @@ from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.trainer import BaseTrainer
 
 from trainmaster.trainer.engines.g6 import G6
-from trainmaster.trainer.engines.seams import Change
+from trainmaster.trainer.engines.seams import SeamChange
 
 BF16_AUTOCAST = 'with autocast(torch.bfloat16 if self.args.amp == "bf16" else self.amp, device=self.device.type)'
 
@@ -17,7 +17,7 @@ class EarlierWarmup(G6):
     """The warm-up ends a batch earlier, and accumulates towards ``nbs / batch``."""
 
     told_as: ClassVar[str] = "the warm-up of G5"
-    change: ClassVar[Change] = Change(
+    change: ClassVar[SeamChange] = SeamChange(
         swapped={
             (BaseTrainer, "_do_train"): {
                 "if nw and ni <= nw:": "if ni < nw:",

@@ -23,7 +23,7 @@ from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA
 
 from trainmaster.trainer.engines.loss_form import LossForm, NamedForm
 from trainmaster.trainer.engines.methods import CLOSED, METHODS
-from trainmaster.trainer.engines.seams import Change, Markers, Seams
+from trainmaster.trainer.engines.seams import Markers, SeamChange, Seams
 
 FULL_PRECISION: Final = ("model = model.float()", "model = trainer.ema.ema.float()")
 
@@ -106,7 +106,7 @@ class G6:
     """
 
     name: ClassVar[str] = "G6"
-    change: ClassVar[Change]
+    change: ClassVar[SeamChange]
     told_as: ClassVar[str]
     seams: ClassVar[Seams] = Seams(
         methods=METHODS,

@@ -14,7 +14,7 @@ Markers = tuple[Marker, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class SeamChange:
     """What was different once. ``without``: methods that were not there. ``swapped``: for a marker what stood there
     then, None where nothing did. ``added``: markers beside those."""
 
@@ -34,7 +34,7 @@ class Seams:
     names: tuple[tuple[Any, str], ...]
     markers: Mapping[tuple[Any, str], Markers]
 
-    def changed(self, change: Change) -> Seams:
+    def changed(self, change: SeamChange) -> Seams:
         """As it was before ``change`` came to an end."""
         markers = dict(self.markers)
         for place, pairs in change.swapped.items():
