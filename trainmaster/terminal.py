@@ -50,19 +50,15 @@ def _prepare() -> None:
             os.fstat(number)
         except OSError:  # the lowest number that is free is the one that is taken; what is written there fails
             os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
-    if _closed(sys.stdout):
+    if sys.stdout is None:  # which Python has for one that was closed before it began
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
         import logging  # noqa: PLC0415 - rarely needed
 
         logging.raiseExceptions = False  # it would print a traceback a line
-    if _closed(sys.stderr):
+    if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as above
     sys.excepthook = _told_in_a_line
     atexit.register(_end)
-
-
-def _closed(stream: TextIO | None) -> bool:
-    return stream is None  # which Python has for one that was closed before it began
 
 
 def _told_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

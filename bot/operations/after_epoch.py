@@ -130,10 +130,8 @@ class AfterEpoch:
 
     def _drop(self, intent: Intent, view: RunView, chosen: Approval | None) -> None:
         """What was chosen for the end of the epoch no longer holds: the run has changed since."""
-        now, why = (
-            self.world.clock.now(),
-            f"The run has changed since: it is {view.state.value}, attempt {view.attempt}.",
-        )
+        now = self.world.clock.now()
+        why = f"The run has changed since: it is {view.state.value}, attempt {view.attempt}."
         with self.books.transactions.transaction():
             self.books.audit.append(BOT, "rollback.plan_dropped", intent.run, {"outcome": why}, now)
             self.books.intents.drop(intent.run, intent.kind)

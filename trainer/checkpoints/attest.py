@@ -9,9 +9,8 @@ from typing import Final
 import torch
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS, Domain, domain_of
+from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.contract import Verdict
-
-NUM_NAMES_SHOWN: Final = 3
 
 HALF_LARGEST: Final = 65504
 """The largest number of half precision (IEEE 754), to which Ultralytics' ``save_model`` scrubs an infinity."""
@@ -43,14 +42,14 @@ def examine(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Examination:
         num_judged += len(codes)
         nonfinite = [name for name, code in codes.items() if code == _NONFINITE]
         if nonfinite:
-            reasons.append(f"{part}: {_count(nonfinite, len(codes))} not finite: {_names(nonfinite)}")
+            reasons.append(f"{part}: {_count(nonfinite, len(codes))} not finite: {few(nonfinite)}")
         negative = [name for name, code in codes.items() if code == _NEGATIVE]
         if negative:
-            reasons.append(f"{part}: {_count(negative, len(codes))} below zero, which none can be: {_names(negative)}")
+            reasons.append(f"{part}: {_count(negative, len(codes))} below zero, which none can be: {few(negative)}")
         exploded = [name for name, code in codes.items() if code == _EXPLODED]
         if exploded:
             what = f"{_count(exploded, len(codes))} larger than anything that trains"
-            doubts.append(f"{part}: {what}: {_names(exploded)}")
+            doubts.append(f"{part}: {what}: {few(exploded)}")
         if part in WEIGHT_PARTS:
             reasons += _dead(part, tensors, codes)
     if reasons:
@@ -77,7 +76,7 @@ def examine_halved(tensors: Mapping[str, torch.Tensor]) -> Examination:
     cut = [name for name, code in codes.items() if code == _NONFINITE and bool(torch.isfinite(tensors[name]).all())]
     if not cut:
         return found
-    why = f"ema: {_count(cut, len(codes))} above {HALF_LARGEST}, which half precision cannot hold: {_names(cut)}"
+    why = f"ema: {_count(cut, len(codes))} above {HALF_LARGEST}, which half precision cannot hold: {few(cut)}"
     for name in cut:
         torch.nan_to_num_(halved[name])
     rest = examine({"ema": halved})
@@ -101,11 +100,11 @@ def _dead(part: str, tensors: Mapping[str, torch.Tensor], codes: Mapping[str, in
     variances = [name for name in codes if name.rpartition(".")[2] == "running_var"]
     dead = [name for name in variances if codes[name] == _ZERO]
     if dead:
-        reasons.append(f"{part}: {_count(dead, len(variances), 'batch-norm variance')} zero everywhere: {_names(dead)}")
+        reasons.append(f"{part}: {_count(dead, len(variances), 'batch-norm variance')} zero everywhere: {few(dead)}")
     convolutions = [name for name in codes if name.rpartition(".")[2] == "weight" and tensors[name].ndim >= 4]
     dead = [name for name in convolutions if codes[name] == _ZERO]
     if dead:
-        reasons.append(f"{part}: {_count(dead, len(convolutions), 'convolution')} all zero: {_names(dead)}")
+        reasons.append(f"{part}: {_count(dead, len(convolutions), 'convolution')} all zero: {few(dead)}")
     return reasons
 
 
@@ -143,8 +142,3 @@ def _codes(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
 def _count(bad: list[str], num_all: int, what: str = "tensor") -> str:
     plural = "s" if num_all != 1 else ""
     return f"{len(bad)} of {num_all} {what}{plural} {'is' if len(bad) == 1 else 'are'}"
-
-
-def _names(names: list[str]) -> str:
-    shown = ", ".join(names[:NUM_NAMES_SHOWN])
-    return shown if len(names) <= NUM_NAMES_SHOWN else f"{shown}, ..."

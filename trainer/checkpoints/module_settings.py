@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.pickle_walk import Made
 from trainmaster.trainer.checkpoints.single_numbers import numpy_number
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
@@ -17,8 +18,6 @@ LARGEST_EPS: Final = 1.0
 
 LARGEST_STRIDE: Final = 4096.0
 """Pixels of the image to one of the coarsest map; Ultralytics reaches 64."""
-
-NUM_SETTINGS_SHOWN: Final = 3
 
 _MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val"})
 """Bounds of ``nn.Hardtanh``, where an infinity means none."""
@@ -144,6 +143,4 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 
 def _shown(found: Sequence[str]) -> str:
-    names = list(dict.fromkeys(found))
-    shown = ", ".join(names[:NUM_SETTINGS_SHOWN])
-    return shown if len(names) <= NUM_SETTINGS_SHOWN else f"{shown}, ..."
+    return few(list(dict.fromkeys(found)))

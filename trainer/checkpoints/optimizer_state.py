@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
+from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.pickle_walk import Made
 from trainmaster.trainer.checkpoints.single_numbers import bytes_of, numpy_number
 from trainmaster.trainer.checkpoints.values import F16, F32, F64, FloatFormat, look_plainly
@@ -27,7 +28,7 @@ def poisoned_state(top: Mapping[Any, Any]) -> Iterator[str]:
     """Numbers that are not finite in an optimizer, whatever holds them there: a list, a NumPy array, a plain float."""
     odd = _Odd(top.get("optimizer"))
     if odd.nonfinite:
-        yield f"optimizer: numbers beside its tensors are not finite: {_shown(odd.nonfinite)}"
+        yield f"optimizer: numbers beside its tensors are not finite: {few(odd.nonfinite)}"
 
 
 def doubtful_state(top: Mapping[Any, Any]) -> Iterator[str]:
@@ -35,7 +36,7 @@ def doubtful_state(top: Mapping[Any, Any]) -> Iterator[str]:
     optimizer = top.get("optimizer")
     odd = _Odd(optimizer)
     if odd.unread:
-        yield f"optimizer: something in it is no number that can be read: {_shown(odd.unread)}"
+        yield f"optimizer: something in it is no number that can be read: {few(odd.unread)}"
     if optimizer and not is_optimizer(optimizer):
         yield "optimizer: not the state of one, which has groups of parameters"
 
@@ -118,7 +119,3 @@ def _is_plain(value: Any) -> bool:
 
 def _called(made: Made) -> str:
     return str(getattr(made.maker, "name", ""))
-
-
-def _shown(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings
+from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
@@ -26,8 +27,6 @@ ALIVE_VARIANCE: Final = 1e-2
 ALIVE_WEIGHT: Final = 1e-2
 """A convolution's channel with a weight of this size has an output that varies by more than half precision drops
 (3e-8), unless its input does not vary at all. Channels that weight decay has put to sleep lie far below."""
-
-NUM_NAMES_SHOWN: Final = 3
 
 _FRACTIONS: Final = frozenset({"weight", "bias", "running_mean", "running_var"})
 """Names of what is never made of whole numbers."""
@@ -245,5 +244,4 @@ def _count(bad: Sequence[Seen], judged: Sequence[Seen], what: str) -> str:
 
 
 def _names(some: Sequence[Seen]) -> str:
-    shown = ", ".join(one.name for one in some[:NUM_NAMES_SHOWN])
-    return shown if len(some) <= NUM_NAMES_SHOWN else f"{shown}, ..."
+    return few([one.name for one in some])

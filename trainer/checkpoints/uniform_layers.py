@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from trainmaster.trainer.checkpoints.domains import NUM_VARIED, WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 NORM_STARTS: Final = frozenset({0.0, 1.0})
@@ -21,8 +22,6 @@ LARGEST_ALIKE_SHARE: Final = 0.99
 MIN_ALIKE_NUMBERS: Final = 64
 NUM_SAMPLED: Final = 64
 """Of a convolution: how much of it may be one number, from what size on, and how many are tried first."""
-
-NUM_NAMES_SHOWN: Final = 3
 
 Named = Mapping[tuple[str, str], Seen]
 
@@ -102,5 +101,4 @@ def _nearly_alike(named: Named, reader: TensorReader) -> Iterator[str]:
 
 
 def _shown(some: Sequence[Seen]) -> str:
-    shown = ", ".join(one.name for one in some[:NUM_NAMES_SHOWN])
-    return shown if len(some) <= NUM_NAMES_SHOWN else f"{shown}, ..."
+    return few([one.name for one in some])

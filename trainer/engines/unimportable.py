@@ -11,6 +11,6 @@ def not_importable(error: Exception) -> ArgumentsError:
     found = installed.look()
     what = f"Ultralytics {found.version or 'of unknown version'} in {found.folder}" if found.folder else "Ultralytics"
     hint = "trainmaster's own requirements bring one that fits: pip install --upgrade trainmaster"
-    if found.edited or found.gone:
-        hint = f"pip install --force-reinstall --no-deps 'ultralytics=={found.version}' puts its files back"
+    if found.changed:
+        hint = f"{found.put_back} puts its files back"
     return ArgumentsError(f"{what} can't be imported, so nothing can be guarded: {error}", hint)

@@ -53,14 +53,16 @@ def _once(part: str, found: installed.Installed) -> Row:
 
 
 def _as_published(part: str, found: installed.Installed) -> Row:
-    name, changed = "files as published", (*found.edited, *found.gone)
+    name = "files as published"
     if not found.num_files:
         why = "pip has no record of its files: an editable installation, or a bare folder"
         return Row(part=part, name=name, status=Status.SKIPPED, value="unknown", detail=why)
-    if not changed:
+    if not found.changed:
         return Row(part=part, name=name, status=Status.OK, value=f"all {found.num_files}")
     value = f"{len(found.edited)} of {found.num_files} edited, {len(found.gone)} gone"
-    detail = f"{_few(changed)}. pip install --force-reinstall --no-deps ultralytics=={found.version} puts them back."
+    detail = (
+        f"{_few(found.changed)}. pip install --force-reinstall --no-deps ultralytics=={found.version} puts them back."
+    )
     return Row(part=part, name=name, status=Status.TOLD, value=value, detail=detail)
 
 

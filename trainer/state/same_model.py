@@ -47,9 +47,8 @@ def require_same_model(layout: RunLayout, state: Mapping[str, Any]) -> str | Non
     if kind is None or not _OWN.fullmatch(trained_by):
         return note
     found = installed.look()
-    changed = (*found.edited, *found.gone)
     is_small = sum(one.numel() for one in state["model"].values()) <= SMALL_NUM_VALUES
-    if was == now and found.num_files and not changed and not is_small:
+    if was == now and found.num_files and not found.changed and not is_small:
         return note
     if difference := _difference(kind, state):
         version = was or "VERSION, the one that trained it"
@@ -57,7 +56,7 @@ def require_same_model(layout: RunLayout, state: Mapping[str, Any]) -> str | Non
         edited = ""
         if was == now:
             hint = f"pip install --force-reinstall --no-deps ultralytics=={version}"
-            edited = f" ({changed[0]} was edited)" if changed else " (its files were other ones then)"
+            edited = f" ({found.changed[0]} was edited)" if found.changed else " (its files were other ones then)"
         raise ArgumentsError(
             f"the model of {layout.name} can't be resumed under Ultralytics {now}{edited}: {difference}",
             f"{hint}; or a new run from its weights",

@@ -88,6 +88,11 @@ class Time:
         return self.now
 
 
+def followed(run: Attested, place: str, *, pid: int, clock: Time) -> None:
+    """The run was copied until the end, by a clock that only sleeping sets."""
+    following.follow(run.layout, place, keep=3, pid=pid, sleep=clock.sleep, clock=clock.clock, monotonic=clock.clock)
+
+
 def test_a_place_that_is_gone_is_told_and_tried_again_until_it_is_back(
     run: Attested, trainer: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -105,15 +110,7 @@ def test_a_place_that_is_gone_is_told_and_tried_again_until_it_is_back(
             trainer.wait()
 
     clock.on_sleep = later
-    following.follow(
-        run.layout,
-        str(tmp_path / "copies"),
-        keep=3,
-        pid=trainer.pid,
-        sleep=clock.sleep,
-        clock=clock.clock,
-        monotonic=clock.clock,
-    )
+    followed(run, str(tmp_path / "copies"), pid=trainer.pid, clock=clock)
     assert [state for state, _ in seen] == ["failing"] * 3 + ["current"]
     assert [at for _, at in seen][:3] == [10.0, 30.0, 70.0]
 
@@ -121,15 +118,7 @@ def test_a_place_that_is_gone_is_told_and_tried_again_until_it_is_back(
 def test_a_place_that_stays_away_keeps_nobody_after_the_trainers_end(run: Attested, tmp_path: Path) -> None:
     run.epoch(1)
     clock = Time()
-    following.follow(
-        run.layout,
-        str(tmp_path / "gone"),
-        keep=3,
-        pid=2**22 + 1,
-        sleep=clock.sleep,
-        clock=clock.clock,
-        monotonic=clock.clock,
-    )
+    followed(run, str(tmp_path / "gone"), pid=2**22 + 1, clock=clock)
     assert following.LINGER_S < clock.now - 1e9 <= following.LINGER_S + following.RETRY_S[1]
 
 
@@ -253,13 +242,5 @@ def test_a_run_directory_that_died_under_it_ends_nobody(run: Attested, tmp_path:
     clock = Time()
     run.epoch(1)
     shutil.rmtree(run.layout.states)
-    following.follow(
-        run.layout,
-        str(tmp_path / "copies"),
-        keep=3,
-        pid=2**22 + 1,
-        sleep=clock.sleep,
-        clock=clock.clock,
-        monotonic=clock.clock,
-    )
+    followed(run, str(tmp_path / "copies"), pid=2**22 + 1, clock=clock)
     assert is_current(run)

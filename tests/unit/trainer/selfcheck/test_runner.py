@@ -177,17 +177,23 @@ def test_what_a_part_raises_is_one_plain_sentence(tmp_path: Path, error: Excepti
     assert "\n" not in made.value
 
 
+def _begins_two_and_waits(pids: Path) -> str:
+    """Of a part: it starts a process in its session and one in a session of its own, and tells all three pids."""
+    return (
+        "given = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "near, far = subprocess.Popen(given), subprocess.Popen(given, start_new_session=True)\n"
+        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{near.pid}} {{far.pid}} .')\n"
+        "time.sleep(600)\n"
+    )
+
+
 def test_a_selfcheck_that_is_killed_leaves_no_process_and_no_folder(scripted: Path) -> None:
     pids, temporary = scripted.with_name("pids"), scripted.with_name("tmp")
     scripted.write_text(
         "import os, subprocess, sys, time\n"
         "from pathlib import Path\n"
         "from trainmaster.trainer.selfcheck.orphaned import end_with_parent\n"
-        "end_with_parent(Path(sys.argv[2]).parent)\n"
-        "given = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
-        "near, far = subprocess.Popen(given), subprocess.Popen(given, start_new_session=True)\n"
-        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{near.pid}} {{far.pid}} .')\n"
-        "time.sleep(600)\n"
+        "end_with_parent(Path(sys.argv[2]).parent)\n" + _begins_two_and_waits(pids)
     )
     with subprocess.Popen(
         [sys.executable, "-P", "-c", WHOLE, str(temporary)],
@@ -232,13 +238,7 @@ raise SystemExit(selfcheck.main(Arguments(words=(), settings={"parts": "traces"}
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_given_twice_leaves_no_process_and_no_folder(scripted: Path, number: int) -> None:
     pids, temporary = scripted.with_name("pids"), scripted.with_name("tmp")
-    scripted.write_text(
-        "import os, subprocess, sys, time\n"
-        "given = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
-        "near, far = subprocess.Popen(given), subprocess.Popen(given, start_new_session=True)\n"
-        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{near.pid}} {{far.pid}} .')\n"
-        "time.sleep(600)\n"
-    )
+    scripted.write_text("import os, subprocess, sys, time\n" + _begins_two_and_waits(pids))
     with subprocess.Popen(
         [sys.executable, "-P", "-c", WHOLE, str(temporary)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(scripted.parent), *filter(None, sys.path)])},
@@ -247,10 +247,7 @@ def test_a_signal_given_twice_leaves_no_process_and_no_folder(scripted: Path, nu
         text=True,
     ) as whole:
         try:
-            deadline = time.monotonic() + 30
-            while not (pids.exists() and pids.read_text().endswith(".")):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            _wait_for(lambda: pids.exists() and pids.read_text().endswith("."))
             whole.send_signal(number)
             time.sleep(0.02)
             whole.send_signal(number)
@@ -260,5 +257,4 @@ def test_a_signal_given_twice_leaves_no_process_and_no_folder(scripted: Path, nu
     assert (whole.returncode, out) == (1, "")
     assert "nothing is left behind" in err
     assert os.listdir(temporary) == []  # noqa: PTH208 - names are enough
-    for pid in map(int, pids.read_text().split()[:3]):
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert not any(_is_alive(int(pid)) for pid in pids.read_text().split()[:3])
