@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
+from trainmaster.trainer.batches.momenta import Momenta
 from trainmaster.trainer.batches.norms import NormHistory, NormWarning
 
 
@@ -33,10 +32,7 @@ class Gradients:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._named = list(model.named_parameters())  # frozen ones too: a callback may thaw them
-        self._optimizer = optimizer
-        self._states: list[torch.Tensor] = []
-        self._steps: dict[torch.device, list[torch.Tensor]] = {}
-        self._known_states: list[torch.Tensor] = []
+        self._momenta = Momenta(optimizer)
         self._norms: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
         self._names: list[str] = []
@@ -64,19 +60,10 @@ class Gradients:
         """
         self._total = self._total_norm()
         parts = [self._total.float(), flag.reshape(()).to(self._total.device)]
-        if states and (tensors := self._state_tensors()):
-            # The 2-norm overflows at values from 1e19, far before they do, and is eight times as fast on a CPU as the
-            # largest magnitude; what looks bad is looked at closely before anything is healed.
-            norms = torch._foreach_norm(tensors)  # noqa: SLF001 - as torch's own get_total_norm does
-            parts.append((torch.stack(norms) * 0).sum().float())
         counts_finite = True
-        for device, steps in self._steps.items() if states else ():
-            own = (torch.stack(steps) * 0).sum().float()
-            if device == self._total.device:
-                parts.append(own)
-            else:  # plain Adam counts its steps on the host
-                value: Any = own.tolist()  # a number, since there is one
-                counts_finite = counts_finite and math.isfinite(value)
+        if states:
+            more, counts_finite = self._momenta.signs(self._total.device)
+            parts += more
         scalars = torch.stack(parts)
         if self._norms is None:
             values, self._host_norms = scalars.tolist(), []
@@ -94,6 +81,7 @@ class Gradients:
     def clip(self, norm: float, max_norm: float) -> bool:
         """Scale to ``max_norm`` as ``clip_grad_norm_`` does. Whether anything had to be."""
         assert self._total is not None
+        self._momenta.feed(min(norm, max_norm))
         if norm + 1e-6 < max_norm * (1 - 1e-6):  # well below: the factor would be clamped to exactly 1
             return False
         parameters = [parameter for _, parameter in self._named]
@@ -135,23 +123,6 @@ class Gradients:
             return total
         self._norms = None
         return torch.nn.utils.get_total_norm(grads)
-
-    def _state_tensors(self) -> list[torch.Tensor]:
-        states = self._optimizer.state.values()
-        there = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
-        # Somebody may have put other tensors there since: `load_state_dict` does.
-        if len(there) == len(self._known_states) and all(map(operator.is_, there, self._known_states)):
-            return self._states
-        self._known_states, self._states, self._steps = there, [], {}
-        for state in states:
-            for key, value in state.items():
-                if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
-                    continue
-                if key == "step":
-                    self._steps.setdefault(value.device, []).append(value.reshape(()))
-                else:
-                    self._states.append(value)
-        return self._states
 
 
 @torch.no_grad()

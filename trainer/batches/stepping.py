@@ -11,10 +11,10 @@ from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients, Measurement
 from trainmaster.trainer.batches.healing import ema_fault, heal_optimizer, mend_settings
 from trainmaster.trainer.batches.in_work import BatchInWork
+from trainmaster.trainer.batches.last_look import LastLook
 from trainmaster.trainer.batches.movement import StepsTaken
 from trainmaster.trainer.batches.outcomes import Emit, GradientsGrew, Hopeless, StateHealed
 from trainmaster.trainer.batches.overflow import Overflows
-from trainmaster.trainer.batches.own_step import OwnStep
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.recovery import Recovery
 from trainmaster.trainer.contract import SkipReason
@@ -53,7 +53,7 @@ class Stepping:
         self.max_norm = max_norm
         self._skip = skip
         self._emit = emit
-        self._own_step = OwnStep(trainer, model, watched=skip)
+        self._last_look = LastLook(trainer, model, watched=skip)
         self.grad_norm: float | None = None
         """Of the gradients that were measured last."""
         self.taken = StepsTaken()
@@ -102,15 +102,13 @@ class Stepping:
         warning = self._gradients.note(measured.norm)
         if warning is not None:
             self._emit(GradientsGrew(norm=measured.norm, warning=warning, worst=self._gradients.worst()))
-        if own_step is not None:
-            if not self._own_step.take(own_step):
-                self._recovery.drop_window(math.nan)
-            return
-        trainer.scaler.step(trainer.optimizer)
-        trainer.scaler.update()
-        trainer.optimizer.zero_grad()
-        if trainer.ema:
-            trainer.ema.update(trainer.model)
+        if not self._last_look.take(own_step):
+            self._recovery.drop_window(math.nan)
+        elif own_step is None:
+            trainer.scaler.update()
+            trainer.optimizer.zero_grad()
+            if trainer.ema:
+                trainer.ema.update(trainer.model)
 
     def _give_up(self, why: str) -> None:
         """No step is taken any more."""

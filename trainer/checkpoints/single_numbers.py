@@ -30,7 +30,7 @@ SETTINGS: Final[Mapping[str, Range]] = {
     "lr": Range(most=10.0),
     "initial_lr": Range(most=10.0),
     "momentum": Range(most=1.0),
-    "dampening": Range(least=-math.inf),
+    "dampening": Range(least=-10.0, most=10.0),
     "weight_decay": Range(most=10.0),
     "betas": Range(most=1.0, below=True),
     "alpha": Range(most=1.0),

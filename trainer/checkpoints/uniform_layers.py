@@ -33,7 +33,7 @@ def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     alike = [vector for norm in norms for vector in _vectors(norm, named) if _is_set(vector, reader)]
     if alike:
         yield f"a batch norm's weight or bias is one number throughout: {_shown(alike)}"
-    yield from _silent_norms(norms, named)
+    yield from _silent_norms(norms, named, reader)
     yield from _means_of_zero(norms, named, reader)
     yield from _biases(named, reader)
     yield from _nearly_alike(named, reader)
@@ -58,20 +58,33 @@ def _is_set(vector: Seen, reader: TensorReader) -> bool:
     return all(abs(value - start) > NEAR_START for start in NORM_STARTS)
 
 
-def _silent_norms(norms: Sequence[Seen], named: Named) -> Iterator[str]:
+def _is_trained(vectors: Sequence[Seen], reader: TensorReader) -> bool:
+    """Whether most of them have left the one number that they began with."""
+    return 2 * sum(_differs(one, reader) for one in vectors) > len(vectors)
+
+
+def _silent_norms(norms: Sequence[Seen], named: Named, reader: TensorReader) -> Iterator[str]:
+    """Weights of zero. The last of a residual block may begin there, and leaves it when the others leave 1."""
     weights = [one for norm in norms if (one := _beside(norm, "weight", named)) is not None]
     silent = [one for one in weights if one.content is not None and one.content.zero]
-    if len(weights) > 1 and 2 * len(silent) > len(weights):
+    if len(weights) > 1 and silent and (2 * len(silent) > len(weights) or _is_trained(weights, reader)):
         yield f"{len(silent)} of {len(weights)} batch-norm weights are all zero: {_shown(silent)}"
 
 
 def _means_of_zero(norms: Sequence[Seen], named: Named, reader: TensorReader) -> Iterator[str]:
-    """Every mean zero though variances differ. One layer's may be: behind a linear map of a batch norm whose bias is
-    still zero, the data have no mean (the attention of yolo11 on one pixel)."""
-    means = [one for norm in norms if (one := _beside(norm, "running_mean", named)) is not None]
-    zero = [one for one in means if one.content is not None and one.content.zero]
-    if len(means) > 1 and len(zero) == len(means) and any(_differs(norm, reader) for norm in norms):
-        yield f"the means of all {len(means)} batch norms are zero though their variances differ"
+    """Means of zero though variances differ. In a fresh model one layer's may be: behind a linear map of a batch norm
+    whose bias is still zero, the data have no mean (the attention of yolo11 on one pixel)."""
+    pairs = [(norm, one) for norm in norms if (one := _beside(norm, "running_mean", named)) is not None]
+    zero = [(norm, one) for norm, one in pairs if one.content is not None and one.content.zero]
+    suspect = [one for norm, one in zero if _differs(norm, reader)]
+    biases = [one for norm in norms if (one := _beside(norm, "bias", named)) is not None]
+    if len(pairs) > 1 and suspect and (len(zero) == len(pairs) or _is_trained(biases, reader)):
+        num = (
+            f"all {len(pairs)} batch norms"
+            if len(zero) == len(pairs)
+            else f"{len(suspect)} of {len(pairs)} batch norms"
+        )
+        yield f"the means of {num} are zero though their variances differ: {_shown(suspect)}"
 
 
 def _differs(norm: Seen, reader: TensorReader) -> bool:
@@ -96,8 +109,14 @@ def _nearly_alike(named: Named, reader: TensorReader) -> Iterator[str]:
         if one.leaf == "weight" and len(one.tensor.shape) >= 4 and reader.count_of(one) > MIN_ALIKE_NUMBERS
     ]
     alike = [one for one in convolutions if reader.share_alike(one, NUM_SAMPLED) > LARGEST_ALIKE_SHARE]
-    if 2 * len(alike) > len(convolutions):
+    # One that is zero but for a few was pruned; nothing else makes a layer so.
+    if 2 * len(alike) > len(convolutions) or (alike := [one for one in alike if not _is_pruned(one, reader)]):
         yield f"{len(alike)} of {len(convolutions)} convolutions are one number but for a few: {_shown(alike)}"
+
+
+def _is_pruned(convolution: Seen, reader: TensorReader) -> bool:
+    """Whether the number that nearly all of it is, is zero."""
+    return reader.numbers_of(convolution, 0, 9).count(0.0) > 4
 
 
 def _shown(some: Sequence[Seen]) -> str:

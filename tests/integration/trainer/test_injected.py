@@ -138,20 +138,82 @@ def test_gradients_spoiled_within_a_step_of_its_own_never_reach_the_weights(sett
     assert Own.steps == 12
 
 
+def hooked(optimizer: Any, change: Callable[..., None]) -> None:
+    optimizer.register_step_pre_hook(change)
+
+
+def wrapped(optimizer: Any, change: Callable[..., None]) -> None:
+    step = optimizer.step
+
+    def changed(*given: Any, **named: Any) -> Any:
+        change()
+        return step(*given, **named)
+
+    optimizer.step = changed
+
+
+def once_measured(gradient: torch.Tensor) -> None:
+    gradient.view(-1)[0] = NAN
+
+
+def past_the_count(gradient: torch.Tensor) -> None:
+    gradient.data.view(-1)[0] = NAN
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["", "scaled, as fp16 is"])
 @pytest.mark.parametrize(
-    ("key", "value", "replaced"),
-    [("exp_avg_sq", INF, False), ("step", NAN, False), ("exp_avg", NAN, True)],
-    ids=["variance", "step count", "another tensor"],
+    ("put", "spoil"),
+    [(hooked, once_measured), (hooked, past_the_count), (wrapped, once_measured)],
+    ids=["hook", "hook, uncounted", "wrapper"],
 )
-def test_adam_s_own_state_is_healed_before_it_steps(settings: Settings, key: str, value: float, replaced: bool) -> None:
+def test_gradients_spoiled_between_the_check_and_the_step_cost_one_batch(
+    settings: Settings, put: Callable[..., None], spoil: Callable[[torch.Tensor], None], scaled: bool
+) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(warmup_epochs=0))
+    calls = iter(range(1, 1000))
+
+    def change(*_: Any) -> None:
+        if next(calls) == 4:
+            spoil(next(one.grad for one in trainer.model.parameters() if one.grad is not None))
+
+    def set_up(running: Any) -> None:
+        running.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+        put(running.optimizer, change)
+
+    trainer.add_callback("on_pretrain_routine_end", set_up)
+    trainer.train()
+
+    assert not nonfinite(trainer)
+    (bad,) = events(layout_of(trainer), "bad_batch")
+    assert (bad["batch"], bad["reason"], bad["skipped_total"]) == (4, "nonfinite_gradient", 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "way"),
+    [
+        ("exp_avg_sq", INF, "in place"),
+        ("step", NAN, "in place"),
+        ("exp_avg", NAN, "another tensor"),
+        ("exp_avg", NAN, "another storage"),
+        ("exp_avg_sq", NAN, "past torch's count of writes"),
+        ("step", INF, "past torch's count of writes"),
+    ],
+    ids=str,
+)
+def test_adam_s_own_state_is_healed_before_it_steps(settings: Settings, key: str, value: float, way: str) -> None:
     trainer = GuardedDetectionTrainer(overrides=settings(optimizer="AdamW", lr0=0.001))
 
     def spoil(running: Any) -> None:
-        state = next(iter(running.optimizer.state.values()))
-        if replaced:
-            state[key] = torch.full_like(state[key], value)
-        else:
-            state[key].view(-1)[0] = value
+        state = list(running.optimizer.state.values())[-1]
+        match way:
+            case "another tensor":
+                state[key] = torch.full_like(state[key], value)
+            case "another storage":
+                state[key].data = torch.full_like(state[key], value)
+            case "in place":
+                state[key].view(-1)[-1] = value
+            case _:
+                state[key].data.fill_(value)
 
     trainer.add_callback("on_train_batch_end", at(7, spoil, trainer))
     trainer.train()

@@ -79,11 +79,20 @@ def test_what_no_setting_can_be_is_told(name: str, value: float, make) -> None:
     assert mend_settings(found) is not None
 
 
-@pytest.mark.parametrize("dampening", [-INF, np.array(-INF)], ids=["float", "array"])
-def test_a_setting_without_bounds_is_finite_all_the_same(dampening: Any) -> None:
+@pytest.mark.parametrize("dampening", [-INF, np.array(-INF), -1e9, 1e9], ids=["float", "array", "below", "above"])
+def test_a_dampening_that_would_blow_up_the_momentum_is_told(dampening: Any) -> None:
     found = optimizer()
     found.param_groups[0]["dampening"] = dampening
-    assert mend_settings(found) == "dampening is -inf"
+    assert mend_settings(found) == f"dampening is {dampening}"
+    assert found.param_groups[0]["dampening"] == 0
+
+
+@pytest.mark.parametrize("dampening", [-0.5, 0, 0.9, 1.0, np.float32(0.1)], ids=str)
+def test_a_dampening_that_somebody_may_use_is_left_alone(dampening: Any) -> None:
+    found = optimizer()
+    found.param_groups[0]["dampening"] = dampening
+    assert mend_settings(found) is None
+    assert found.param_groups[0]["dampening"] == dampening
 
 
 @pytest.mark.parametrize(

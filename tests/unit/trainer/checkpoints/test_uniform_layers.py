@@ -62,6 +62,31 @@ def nearly_alike(layers: int, value: float):
     return change
 
 
+def all_begun(change):
+    """Nothing was trained yet: every weight and bias of a batch norm is what it begins with; then ``change``."""
+
+    def begun(content: dict) -> None:
+        for norm in norms(content):
+            norm.weight.data.fill_(1.0)
+            norm.bias.data.fill_(0.0)
+        change(content)
+
+    return begun
+
+
+def trained_third(change):
+    """One more layer that was trained, so that most were; then ``change``."""
+
+    def more(content: dict) -> None:
+        norm = nn.BatchNorm2d(8)
+        norm.weight.data = torch.linspace(0.9, 1.1, 8)
+        norm.bias.data = torch.linspace(-0.1, 0.1, 8)
+        content["ema"].third = norm.half()
+        change(content)
+
+    return more
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -72,6 +97,9 @@ def nearly_alike(layers: int, value: float):
         (biases(77.0, 77.0), "all 2 biases of convolutions are one number"),
         (nearly_alike(2, 0.3), "2 of 2 convolutions are one number but for a few"),
         (nearly_alike(2, 0.0), "2 of 2 convolutions are one number but for a few"),
+        (trained_third(fill("weight", 0.0, layers=1)), "1 of 3 batch-norm weights are all zero: first.bn.weight"),
+        (trained_third(zero_means(1, spread=0.25)), "the means of 1 of 3 batch norms are zero though"),
+        (nearly_alike(1, 0.3), "1 of 2 convolutions are one number but for a few: first.conv.weight"),
     ],
 )
 def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason: str) -> None:
@@ -88,13 +116,13 @@ def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason
         fill("bias", 0.0),
         fill("weight", 0.99),
         fill("bias", -0.01),
-        fill("weight", 0.0, layers=1),
-        zero_means(1, spread=0.25),
+        all_begun(fill("weight", 0.0, layers=1)),
+        all_begun(zero_means(1, spread=0.25)),
         fresh_on_zeros,
         biases(1.0, 1.0),
         biases(1.0, -11.5, -10.1),
         biases(-4.5),
-        nearly_alike(1, 0.3),
+        nearly_alike(1, 0.0),
     ],
 )
 def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainmaster.trainer.batches.momenta import LARGEST_FED, LOOKED_AT_EVERY, Momenta
+
+CPU = torch.device("cpu")
+
+
+class Training:
+    """Steps of a small model, each looked at before it is taken."""
+
+    def __init__(self, kind: Callable[..., torch.optim.Optimizer]) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+        self.model.to(memory_format=torch.channels_last)
+        self.optimizer = kind(self.model.parameters(), lr=0.01)
+        self.momenta = Momenta(self.optimizer)
+
+    def good(self) -> bool:
+        signs, elsewhere = self.momenta.signs(CPU)
+        return elsewhere and all(map(math.isfinite, torch.stack([*signs, torch.zeros(())]).tolist()))
+
+    def step(self, norm: float = 1.0) -> None:
+        self.optimizer.zero_grad()
+        self.model(torch.randn(1, 3, 8, 8)).square().sum().backward()
+        self.momenta.feed(norm)
+        self.optimizer.step()
+
+    def go(self, num_steps: int) -> None:
+        for _ in range(num_steps):
+            assert self.good()
+            self.step()
+
+    def state(self, key: str) -> torch.Tensor:
+        return list(self.optimizer.state.values())[-1][key]
+
+
+def sgd(*given: Any, **named: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(*given, momentum=0.9, **named)
+
+
+def looks_at_all(momenta: Momenta, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Fills with the sizes of what is read whole."""
+    sizes: list[int] = []
+    norm = torch._foreach_norm
+
+    def counted(tensors: Any, *given: Any, **named: Any) -> Any:
+        sizes.append(sum(one.numel() for one in tensors))
+        return norm(tensors, *given, **named)
+
+    monkeypatch.setattr(torch, "_foreach_norm", counted)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    "kind", [sgd, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.NAdam], ids=lambda one: one.__name__
+)
+def test_all_is_read_at_every_eighth_step_only(
+    kind: Callable[..., torch.optim.Optimizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(kind)
+    training.go(3)
+    sizes = looks_at_all(training.momenta, monkeypatch)
+
+    training.go(4 * LOOKED_AT_EVERY)
+
+    assert len(sizes) == 4
+
+
+@pytest.mark.parametrize("key", ["exp_avg", "exp_avg_sq", "step"])
+@pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
+@pytest.mark.parametrize("num_before", [0, 1, 2, 3, 5, 8, 9], ids=str)
+def test_what_is_written_to_any_number_is_seen_at_the_next_look(key: str, value: float, num_before: int) -> None:
+    training = Training(torch.optim.AdamW)
+    training.step()
+    training.go(num_before)
+
+    training.state(key).view(-1)[-1] = value
+
+    assert not training.good()
+    training.state(key).view(-1)[-1] = 1.0
+    assert training.good()
+
+
+def test_a_write_that_torch_does_not_count_is_seen_at_once_in_a_first_number_and_else_within_eight_steps() -> None:
+    training = Training(torch.optim.AdamW)
+    training.go(5)
+    training.state("exp_avg").data.fill_(math.nan)
+    assert not training.good()
+    training.state("exp_avg").data.zero_()
+    training.go(3)
+
+    training.state("exp_avg_sq").data[..., -1] = math.nan
+
+    seen = []
+    for _ in range(LOOKED_AT_EVERY):
+        seen.append(not training.good())
+        training.step()
+    assert seen.count(True) >= 1
+
+
+@pytest.mark.parametrize("how", ["another tensor", "another storage", "another state"])
+def test_what_stands_in_the_place_of_another_is_looked_at(how: str) -> None:
+    training = Training(torch.optim.AdamW)
+    training.go(5)
+    spoiled = torch.zeros_like(training.state("exp_avg"))
+    spoiled.view(-1)[-1] = math.nan
+    match how:
+        case "another tensor":
+            list(training.optimizer.state.values())[-1]["exp_avg"] = spoiled
+        case "another storage":
+            training.state("exp_avg").data = spoiled
+        case _:
+            record = training.optimizer.state_dict()
+            record["state"][max(record["state"])]["exp_avg"] = spoiled
+            training.optimizer.load_state_dict(record)
+
+    assert not training.good()
+
+
+def test_a_step_of_gradients_without_a_bound_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(sgd)
+    training.go(4)
+    assert training.good()
+    sizes = looks_at_all(training.momenta, monkeypatch)
+
+    for norm in (LARGEST_FED, 2 * LARGEST_FED, math.nan):
+        training.step(norm)
+        assert training.good()
+
+    assert len(sizes) == 2
+
+
+def test_a_step_that_was_left_out_changes_nothing_that_is_seen() -> None:
+    training = Training(sgd)
+    training.go(4)
+    assert training.good()
+    training.state("momentum_buffer").view(-1)[1] = math.inf
+
+    assert not training.good()
+    assert not training.good()
+
+
+def test_an_optimizer_without_a_state_is_good() -> None:
+    training = Training(torch.optim.SGD)
+    training.go(LOOKED_AT_EVERY + 2)
+
+
+def test_tensors_that_count_no_writes_are_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(sgd)
+    training.go(4)
+    with torch.inference_mode():
+        kept = torch.zeros_like(training.state("momentum_buffer"))
+    list(training.optimizer.state.values())[-1]["momentum_buffer"] = kept
+    sizes = looks_at_all(training.momenta, monkeypatch)
+
+    assert training.good()
+    assert training.good()
+
+    assert len(sizes) == 2

@@ -1,0 +1,77 @@
+"""The last look at gradients, within the optimizer's step: they were good when they were measured."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import optimizer as torch_optimizer
+
+from trainmaster.trainer.batches import precision
+from trainmaster.trainer.batches.gradients import all_finite
+from trainmaster.trainer.engines.protocol import EngineTrainer
+
+
+class _SpoiledStep(Exception):  # noqa: N818 - a way out of an optimizer's step, no error
+    """The gradients are not finite any more."""
+
+
+class LastLook:
+    """Gradients that go bad between the measuring and the step are told before they reach the weights.
+
+    What can write to them there are hooks of the optimizer, a wrapper around its ``step``, and a subclass that steps in
+    a way of its own. Where there is none of these, looking costs a comparison a parameter on the host, no read: torch
+    counts what is written to a tensor (``_version``).
+    """
+
+    def __init__(self, trainer: EngineTrainer, model: nn.Module, *, watched: bool) -> None:
+        self._trainer = trainer
+        self._parameters = list(model.parameters())
+        self._watched = watched
+        self._within = False
+        self._look_at_all = False
+        self._measured: list[torch.Tensor] = []
+        self._versions: list[int] = []
+        self._hooks: Any = trainer.optimizer._optimizer_step_pre_hooks  # noqa: SLF001 - in which order they are called
+        self._own = trainer.optimizer.register_step_pre_hook(self._before_step).id
+
+    def take(self, own_step: Callable[[], None] | None) -> bool:
+        """Step, by ``own_step`` if there is one; False when the gradients were bad by then, and no step was taken."""
+        trainer = self._trainer
+        self._within = self._watched
+        self._look_at_all = own_step is not None
+        if self._watched:
+            self._hooks.move_to_end(self._own)
+            self._measured, self._versions = self._gradients()
+        try:
+            if own_step is None:
+                trainer.scaler.step(trainer.optimizer)
+            else:
+                with precision.unscaled_already(trainer):
+                    own_step()
+        except _SpoiledStep:
+            trainer.scaler.update()
+            return False
+        finally:
+            self._within = False
+            self._measured = []
+        return True
+
+    def _before_step(self, *_: Any) -> None:
+        if self._within and self._may_be_touched() and not all_finite(self._gradients()[0]):
+            raise _SpoiledStep
+
+    def _may_be_touched(self) -> bool:
+        others = len(self._hooks) > 1 or torch_optimizer._global_optimizer_pre_hooks  # noqa: SLF001 - called before
+        if self._look_at_all or others:
+            return True
+        there, versions = self._gradients()
+        as_measured = len(there) == len(self._measured) and all(map(operator.is_, there, self._measured))
+        return not as_measured or versions != self._versions
+
+    def _gradients(self) -> tuple[list[torch.Tensor], list[int]]:
+        there = [one.grad for one in self._parameters if one.grad is not None]
+        return there, [one._version for one in there]  # noqa: SLF001 - it has no public name

@@ -1,0 +1,104 @@
+"""What an optimizer keeps of earlier steps: whether it is still finite, without reading all of it at every step."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, Final
+
+import torch
+
+LOOKED_AT_EVERY: Final = 8
+"""Steps from one look at every number to the next, where nothing was touched in between."""
+LARGEST_FED: Final = 1e6
+"""Norm of the clipped gradients up to which a step leaves finite what was finite: its square is 1e12, and momentum
+gathers at most some hundred of them."""
+
+_Key = tuple[torch.device, torch.dtype]
+
+
+class Momenta:
+    """The state of ``optimizer``: momenta, averages of squares, counts of steps.
+
+    A step from finite gradients of a bounded norm keeps it finite, so every number is looked at when somebody else may
+    have written to it, and at every eighth step besides. Torch counts what is written to a tensor (``_version``), and a
+    step writes as often as the one before; a write past that count (``.data``) mostly shows in the first number of each
+    tensor, which is looked at always. Reading all of it cost 4 ms of a step of 330 ms (yolo11n on one core).
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._known: list[torch.Tensor] = []
+        self._places: list[int] = []
+        self._versions: list[int] = []
+        self._writes: list[int] = []
+        self._averages: list[torch.Tensor] = []
+        self._counts: dict[torch.device, list[torch.Tensor]] = {}
+        self._firsts: dict[_Key, list[torch.Tensor]] = {}
+        self._steps_since = 0
+        self._fed = math.inf
+
+    def feed(self, norm: float) -> None:
+        """The next step is of clipped gradients of this norm."""
+        self._fed = norm
+
+    @torch.no_grad()
+    def signs(self, device: torch.device) -> tuple[list[torch.Tensor], bool]:
+        """Numbers on ``device`` that are finite if the state is, and whether what lies elsewhere is.
+
+        Plain Adam counts its steps on the host; nothing else is read.
+        """
+        if self._is_as_a_step_left_it():
+            self._steps_since += 1
+            found = [torch.stack(firsts) for firsts in self._firsts.values()]
+        else:
+            self._steps_since = 0
+            found = [torch.stack(counts) for counts in self._counts.values()]
+            if self._averages:
+                # The 2-norm overflows at values from 1e19, far before they do, and is eight times as fast on a CPU as
+                # the largest magnitude; what looks bad is looked at closely before anything is healed.
+                norms = torch._foreach_norm(self._averages)  # noqa: SLF001 - as torch's own get_total_norm does
+                found.append(torch.stack(norms))
+        sums = [(numbers * 0).sum().float() for numbers in found]
+        elsewhere: list[Any] = [one.tolist() for one in sums if one.device != device]  # each a number
+        return [one for one in sums if one.device == device], all(map(math.isfinite, elsewhere))
+
+    def _is_as_a_step_left_it(self) -> bool:
+        there = [
+            value
+            for state in self._optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, torch.Tensor)
+        ]
+        places = [value.data_ptr() for value in there]
+        # Somebody may have put other tensors there since: `load_state_dict` does.
+        same = len(there) == len(self._known) and all(map(operator.is_, there, self._known)) and places == self._places
+        if not same:
+            self._known, self._places = there, places
+            self._sort()
+        versions = _versions(there)
+        same = same and len(versions) == len(self._versions)
+        writes = [now - before for now, before in zip(versions, self._versions, strict=True)] if same else []
+        usual = bool(writes) and writes == self._writes and min(writes) > 0
+        self._versions, self._writes = versions, writes
+        return usual and self._fed <= LARGEST_FED and self._steps_since < LOOKED_AT_EVERY - 1
+
+    def _sort(self) -> None:
+        self._averages, self._counts, self._firsts = [], {}, {}
+        for state in self._optimizer.state.values():
+            for key, value in state.items():
+                if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+                    continue
+                self._firsts.setdefault((value.device, value.dtype), []).append(value.detach()[(0,) * value.ndim])
+                if key == "step":
+                    self._counts.setdefault(value.device, []).append(value.reshape(()))
+                else:
+                    self._averages.append(value)
+
+
+def _versions(tensors: list[torch.Tensor]) -> list[int]:
+    """How often each was written to; empty when one does not count that, as those of an inference do not."""
+    try:
+        return [value._version for value in tensors]  # noqa: SLF001 - torch's own count, which has no public name
+    except RuntimeError:
+        return []
