@@ -21,6 +21,7 @@ MAX_RUNS: Final = 60
 """Those at work first; a phone shows eight at once."""
 _RUNS_A_PART: Final = 10
 _MAX_ALERTS: Final = 15
+_MAX_UNHEARD: Final = 5
 
 
 async def home(user: str, context: Context) -> tuple[Message, ...]:
@@ -31,26 +32,28 @@ async def home(user: str, context: Context) -> tuple[Message, ...]:
         on_call = None
     firing = list(context.alerts.firing())
     decides = user in (on_call or ()) and (await context.roles.standing(user)).acts
+    unheard = [one for one in firing if one.finding.severity is Severity.CRITICAL and one.acked_by is None]
+    for_them = unheard[:_MAX_UNHEARD] if decides else []
     return (
-        _waiting(user, decides, firing, context),
-        _firing(firing, context),
+        _waiting(user, decides, for_them, context),
+        _firing([one for one in firing if one not in for_them], context, more=bool(for_them)),
         *_runs(context, firing),
         _on_call(on_call),
     )
 
 
-def _waiting(user: str, on_call: bool, firing: Sequence[Alert], context: Context) -> Message:
+def _waiting(user: str, on_call: bool, unheard: Sequence[Alert], context: Context) -> Message:
     questions = [one for one in context.questions() if user not in {vote.user for vote in one.votes}]
     changes = [one for one in context.proposals() if user not in one.votes]
-    unheard = [alert for alert in firing if alert.finding.severity is Severity.CRITICAL and alert.acked_by is None]
     items = (
         *(_question(one, context) for one in questions),
         *(_change(one, context) for one in changes),
-        *(Item(mark=Mark.WARNING, text=alert.finding.title, detail="nobody has it yet") for alert in unheard[:5]),
+        *(_alert(alert, context) for alert in unheard),
     )
     if not on_call or not items:
         return Message(title="Nothing waits for you", tone=Tone.GOOD)
-    return Message(title=f"{counted(len(items), 'thing waits', 'things wait')} for you", tone=Tone.WARNING, items=items)
+    title = f"{counted(len(items), 'thing waits', 'things wait')} for you"
+    return Message(title=title, tone=Tone.CRITICAL if unheard else Tone.WARNING, items=items)
 
 
 def _question(question: Approval, context: Context) -> Item:
@@ -77,13 +80,14 @@ def _decide_on(card: str, requester: str, expires_ts: float, context: Context) -
     return f"{where}asked for by {actor(requester)}, until {moment(expires_ts)}"
 
 
-def _firing(firing: Sequence[Alert], context: Context) -> Message:
+def _firing(firing: Sequence[Alert], context: Context, *, more: bool) -> Message:
+    """What fires beside that which waits for whoever looks: no alert stands there twice."""
     if not firing:
-        return Message(title="Nothing is firing", tone=Tone.GOOD)
+        return Message(title="Nothing else is firing" if more else "Nothing is firing", tone=Tone.GOOD)
     worst = Tone.CRITICAL if any(one.finding.severity is Severity.CRITICAL for one in firing) else Tone.WARNING
     left_out = len(firing) - _MAX_ALERTS
     return Message(
-        title=f"{counted(len(firing), 'alert')} firing",
+        title=f"{counted(len(firing), 'more alert' if more else 'alert')} firing",
         tone=worst,
         items=tuple(_alert(alert, context) for alert in firing[:_MAX_ALERTS]),
         context=(f"and {left_out:,} more: /train alerts",) if left_out > 0 else (),

@@ -256,12 +256,14 @@ def _closed_card(approval: Approval) -> Message:
     plan = approval.plan
     title, tone, line = _closed(approval)
     why = approval.why or _happened(plan)
+    deciders = {approval.closed_by, *(vote.user for vote in approval.votes)}
+    by = "" if approval.requester in deciders else f" by {actor(approval.requester)},"  # nobody is named twice
     return Message(
         title=title,
         tone=tone,
         body=(line, why),
         fields=_facts(plan)[1:5],
-        context=(f"asked for by {actor(approval.requester)}, {moment(approval.created_ts)}",),
+        context=(f"asked for{by} {moment(approval.created_ts)}",),
         details=replace(details(plan, approval=approval.id), fields=_facts(plan)),
     )
 

@@ -23,7 +23,7 @@ async def test_a_home_is_published_when_it_is_opened_and_when_something_changes(
     assert (await world.page.open_home("anna")).ok
     await page_of(world, "U0ANNA", "Nothing waits for you", "digits", "On call")
     world.run.bad_batch(1, 42, now_s(), action="observed")
-    await page_of(world, "U0ANNA", "1 alert firing", "loss is not finite", timeout_s=40)
+    await page_of(world, "U0ANNA", "1 thing waits for you", "loss is not finite", timeout_s=40)
     assert [one["user"] for one in (await world.page.look()).homes] == ["U0ANNA"]
     num_published = sum(method == "views.publish" for method, _ in world.workspace.web_api.calls)
     assert num_published <= 4

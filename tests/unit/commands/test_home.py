@@ -61,9 +61,17 @@ async def test_what_nobody_has_waits_for_people_on_call_and_for_nobody_else(view
     here = world(view)
     here.alerts.alerts = [nonfinite_alert()]
     mine, theirs = await home(ANNA, here.context), await home("U0CLEO", here.context)
-    assert mine[0].title == "1 thing waits for you"
-    assert mine[1].tone is Tone.CRITICAL
+    assert (mine[0].title, mine[0].tone) == ("1 thing waits for you", Tone.CRITICAL)
+    assert (mine[1].title, mine[1].tone) == ("Nothing else is firing", Tone.GOOD)
     assert theirs[0].title == "Nothing waits for you"
+    assert (theirs[1].title, theirs[1].tone) == ("1 alert firing", Tone.CRITICAL)
+    assert text(mine).count(nonfinite_alert().finding.title) == 1
+    assert mine[0].items[0] == theirs[1].items[0]
+    here.alerts.alerts = [nonfinite_alert(), nonfinite_alert(Severity.WARNING)]
+    assert [part.title for part in await home(ANNA, here.context)][:2] == [
+        "1 thing waits for you",
+        "1 more alert firing",
+    ]
     here.alerts.alerts = [replace(nonfinite_alert(), acked_by=BEN)]
     assert (await home(ANNA, here.context))[0].title == "Nothing waits for you"
 

@@ -125,6 +125,16 @@ async def test_own_request_may_be_approved_when_the_setting_allows_it(world: Pap
     await world.operations.settle()
 
 
+@pytest.mark.parametrize("approve", [True, False], ids=["approved", "rejected"])
+@pytest.mark.parametrize("decider", [ALICE, BOB])
+async def test_a_closed_question_names_each_person_once(world: PaperWorld, decider: str, approve: bool) -> None:
+    world.with_limits(allow_self_approval=True)
+    approval = await world.ask()
+    await click(world, approval, decider, approve=approve)
+    shown = str(replace(world.outbox.last(f"approval/{approval}"), details=None))
+    assert [shown.count(person(one)) for one in {ALICE, decider}] == [1] * len({ALICE, decider})
+
+
 async def test_requester_may_take_the_question_back(world: PaperWorld) -> None:
     approval = await world.ask(ALICE)
     assert await click(world, approval, ALICE, approve=False) == "Rejected. Nothing was done."
