@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.run_dirs import WrittenRun
 from trainmaster.bot.reading.run_files import find_runs
+from trainmaster.bot.watching import file_watcher
 from trainmaster.bot.watching.file_watcher import watch_runs
 
 
@@ -51,7 +54,98 @@ async def test_a_second_run_is_taken_along(watched: Watched) -> None:
     first.event("notice", 1, text="x")
     assert await watched.next() == first.layout.root
     second.event("notice", 1, text="x")
-    assert {await watched.next(), await watched.next()} == {first.layout.root, second.layout.root}
+    assert await watched.next() == second.layout.root
+    first.event("notice", 2, text="y")
+    assert await watched.next() == first.layout.root
+    assert watched.seen.empty()
+
+
+async def test_news_that_come_while_other_runs_appear_are_told_at_once(tmp_path: Path) -> None:
+    """On an event loop that is slow to set up the next watch: the one before goes on until then."""
+    told: list[tuple[float, Path]] = []
+    clock = asyncio.get_running_loop().time
+
+    async def changed(runs: frozenset[Path]) -> None:
+        told.extend((clock(), run) for run in runs)
+        await asyncio.sleep(0)
+
+    async def busy() -> None:
+        while True:
+            time.sleep(0.03)  # noqa: ASYNC251 - what is tested
+            await asyncio.sleep(0)
+
+    healthy = WrittenRun(tmp_path, "healthy")
+    healthy.event("notice", 1, text="x")
+    tasks = [asyncio.create_task(watch_runs(lambda: find_runs(tmp_path), changed, relist_s=0.05))]
+    try:
+        await asyncio.sleep(1)
+        tasks.append(asyncio.create_task(busy()))
+        for number in range(12):
+            WrittenRun(tmp_path, f"other{number}").event("notice", 1, text="x")
+            healthy.event("notice", 2 + number, text="y")
+            written_s = clock()
+            async with asyncio.timeout(10):
+                while not any(run == healthy.layout.root and at_s >= written_s for at_s, run in told):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert clock() - written_s < 2
+        async with asyncio.timeout(10):
+            while len({run for _, run in told}) < 13:  # noqa: ASYNC110 - the others are told a little later
+                await asyncio.sleep(0.02)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_an_event_file_in_the_place_of_another_is_watched(watched: Watched) -> None:
+    run = WrittenRun(watched.root)
+    run.event("notice", 1, text="x")
+    assert await watched.next() == run.layout.root
+    await asyncio.sleep(0.3)
+    aside = run.layout.events.with_name("aside")
+    aside.write_bytes(run.layout.events.read_bytes())
+    aside.replace(run.layout.events)
+    assert await watched.next() == run.layout.root
+    await asyncio.sleep(0.5)
+    while not watched.seen.empty():
+        watched.seen.get_nowait()
+    run.event("notice", 2, text="y")
+    assert await watched.next() == run.layout.root
+
+
+async def test_a_limit_that_two_watches_exceed_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, at_work = file_watcher.awatch, 0
+    told: asyncio.Queue[Path] = asyncio.Queue()
+    notes: list[str | None] = []
+
+    async def limited(*paths: str, **how: Any) -> AsyncIterator[set[Any]]:
+        nonlocal at_work
+        if at_work:
+            raise OSError(28, "inotify watch limit reached")
+        at_work += 1
+        try:
+            async for changes in real(*paths, **how):
+                yield changes
+        finally:
+            at_work -= 1
+
+    async def changed(runs: frozenset[Path]) -> None:
+        for run in runs:
+            await told.put(run)
+
+    monkeypatch.setattr(file_watcher, "awatch", limited)
+    task = asyncio.create_task(watch_runs(lambda: find_runs(tmp_path), changed, note=notes.append, relist_s=0.05))
+    try:
+        for name in ("first", "second", "third"):
+            run = WrittenRun(tmp_path, name)
+            run.event("notice", 1, text="x")
+            assert await asyncio.wait_for(told.get(), 10) == run.layout.root
+        run.event("notice", 2, text="y")
+        assert await asyncio.wait_for(told.get(), 10) == run.layout.root
+        assert set(notes) == {None}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_heartbeats_and_log_lines_wake_nobody(watched: Watched) -> None:
