@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta, tzinfo
 from typing import Final
 
 from trainmaster.bot.errors import CommandError
@@ -11,12 +12,12 @@ WHEN: Final = (
     r"(?:(?:at|until|till) (?P<hour>\d{1,2})(?:[:.h](?P<minute>\d{2}))?(?:\s*(?P<half>am|pm))?"
     r"|(?:in|for) (?P<amount>\d{1,3})\s*(?P<unit>m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?))"
 )
-_DAY_S: Final = 86_400.0
-_UNITS: Final = {"m": 60.0, "h": 3600.0, "d": _DAY_S}
+_UNITS: Final = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def due_ts(words: Mapping[str, str], now: float, offset_s: float) -> float | None:
-    """When that is next, by a clock ``offset_s`` ahead of UTC; None when no time was said.
+def due_ts(words: Mapping[str, str], now: float, zone: tzinfo) -> float | None:
+    """When a clock of ``zone`` next shows that, also where it is put forward or back before then; None when no time was
+    said.
 
     Raises:
         CommandError: no clock shows that.
@@ -30,6 +31,13 @@ def due_ts(words: Mapping[str, str], now: float, offset_s: float) -> float | Non
         hour = hour % 12 + (12 if half == "pm" else 0) if 1 <= hour <= 12 else 99
     if hour > 23 or minute > 59:
         raise CommandError("no-such-time", "no clock shows that time.", "for example: 22:00, or 7:30 am")
-    local = now + offset_s
-    due = local - local % _DAY_S + hour * 3600 + minute * 60
-    return (due if due > local else due + _DAY_S) - offset_s
+    today = datetime.fromtimestamp(now, zone).date()
+    days = (datetime.combine(today + timedelta(days=ahead), time(hour, minute)) for ahead in (0, 1, 2))
+    return min(due for day in days for due in _moments(day, zone) if due > now)
+
+
+def _moments(wall: datetime, zone: tzinfo) -> Sequence[float]:
+    """When clocks of ``zone`` show ``wall``: twice where they are put back over it. Where they are put forward over it,
+    once, as late as if they had not been."""
+    both = [wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1)]
+    return [ts for ts in both if datetime.fromtimestamp(ts, zone).replace(tzinfo=None) == wall] or both[:1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater
 from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
@@ -39,8 +41,8 @@ async def resume_at(invocation: Invocation, context: Context) -> Reply:
 
 
 async def _due(invocation: Invocation, context: Context) -> float | None:
-    offset_s = await context.roles.utc_offset_s(invocation.request.user) if "hour" in invocation.words else 0.0
-    return due_ts(invocation.words, context.clock.now(), offset_s)
+    zone = await context.roles.zone(invocation.request.user) if "hour" in invocation.words else UTC
+    return due_ts(invocation.words, context.clock.now(), zone)
 
 
 PAUSE = Command(

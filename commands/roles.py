@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Protocol
 
 from trainmaster.bot.core.conversation.standing import Standing
@@ -23,8 +24,8 @@ class Roles(Protocol):
         """Whether the person is in the alert channel; False when that can't be told."""
         ...
 
-    async def utc_offset_s(self, user: str) -> float:
-        """How far the person's own clock is ahead of UTC; 0 when that can't be told."""
+    async def zone(self, user: str) -> tzinfo:
+        """The zone of the person's own clock; UTC when that can't be told."""
         ...
 
     async def reaches(self, channel: str) -> bool:
@@ -43,9 +44,9 @@ class NoRoles:
         """Nothing is known of anybody."""
         return False
 
-    async def utc_offset_s(self, user: str) -> float:  # noqa: ARG002
+    async def zone(self, user: str) -> tzinfo:  # noqa: ARG002
         """Nothing is known of anybody: UTC."""
-        return 0.0
+        return UTC
 
     async def reaches(self, channel: str) -> bool:
         """Everywhere but in a direct message."""

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -62,16 +64,15 @@ class SlackPeople:
         self._known[user] = (self._monotonic() + CACHE_S, found)
         return found
 
-    async def utc_offset_s(self, user: str) -> float:
-        """How far the person's own clock is ahead of UTC, as their profile has it; 0 when Slack does not say."""
+    async def zone(self, user: str) -> tzinfo:
+        """The zone of the person's own clock, as their profile has it; UTC when Slack does not say."""
         try:
             async with asyncio.timeout(ASK_S), translated(f"looking up the clock of {user}"):
                 answer = await self._client.users_info(user=user)
         except (ChatError, TimeoutError):
-            return 0.0
+            return UTC
         described: Any = answer.get("user")
-        offset = described.get("tz_offset") if isinstance(described, dict) else None
-        return float(offset) if isinstance(offset, int) and abs(offset) <= _MAX_OFFSET_S else 0.0
+        return zone_of(described if isinstance(described, dict) else {}, time.time())
 
     async def is_muted(self, user: str) -> bool | None:
         """Whether the person's own Slack makes no sound now (snoozed, or outside their hours); None when Slack does not
@@ -140,6 +141,20 @@ def name_of(user: dict[str, Any]) -> str:
     told = (*((profile.get("display_name"), profile.get("real_name")) if isinstance(profile, dict) else ()),)
     named = (one for one in (*told, user.get("real_name"), user.get("name")) if isinstance(one, str))
     return next((one for one in (" ".join(named_.split()) for named_ in named) if one), "")[:_MAX_NAME_CHARS]
+
+
+def zone_of(user: dict[str, Any], now: float) -> tzinfo:
+    """The person's zone, of the object that ``users.info`` tells: with its summer time where this host knows it by its
+    name, else as far from UTC as Slack says it is ``now``."""
+    offset, name = user.get("tz_offset"), user.get("tz")
+    known = isinstance(offset, int) and abs(offset) <= _MAX_OFFSET_S
+    fixed = timezone(timedelta(seconds=offset)) if isinstance(offset, int) and known else UTC
+    try:
+        named = ZoneInfo(name) if isinstance(name, str) and name else fixed
+    except (OSError, ValueError, ZoneInfoNotFoundError):
+        return fixed
+    at = datetime.fromtimestamp(now, named)
+    return fixed if known and at.utcoffset() != at.astimezone(fixed).utcoffset() else named
 
 
 def standing_of(user: dict[str, Any], team: str | None) -> Standing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 
 from tests.support.clocks import SetClock
 from tests.support.outboxes import FakeAudit, FakeChat, FakeOutbox
@@ -138,7 +139,7 @@ class FakeRoles:
 
     standings: dict[str, Standing] = field(default_factory=dict)
     members: frozenset[str] = frozenset()
-    offset_s: float = 0.0
+    clock_zone: tzinfo = UTC
 
     async def standing(self, user: str) -> Standing:
         return self.standings.get(user, Standing.MEMBER)
@@ -146,8 +147,8 @@ class FakeRoles:
     async def is_member(self, user: str) -> bool:
         return user in self.members
 
-    async def utc_offset_s(self, user: str) -> float:
-        return self.offset_s
+    async def zone(self, user: str) -> tzinfo:
+        return self.clock_zone
 
     async def reaches(self, channel: str) -> bool:
         return channel == "C1"

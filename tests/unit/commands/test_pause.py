@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -17,16 +18,17 @@ from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
+from trainmaster.commands.moments import due_ts
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC).timestamp()
-BERLIN_S = 7200.0
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
-async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, offset_s: float = 0.0) -> object:
+async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, zone: tzinfo = UTC) -> object:
     written = WrittenRun(tmp_path)
     view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + 60)
     view = replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=START_TS))
-    world = CommandWorld(runs=FakeRuns([view]), clock=SetClock(NOON), roles=FakeRoles(offset_s=offset_s))
+    world = CommandWorld(runs=FakeRuns([view]), clock=SetClock(NOON), roles=FakeRoles(clock_zone=zone))
     request = Request(origin=Origin.SLASH, user=user, channel="C1", text=text)
     await dispatch(request, world.context, COMMANDS)
     (asked,) = world.operations.asked
@@ -34,24 +36,22 @@ async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, offset_s: float
 
 
 @pytest.mark.parametrize(
-    ("text", "offset_s", "until_ts"),
+    ("text", "zone", "until_ts"),
     [
-        pytest.param("pause", 0, None, id="no time"),
-        pytest.param("pause of digits", 0, None, id="a run"),
-        pytest.param("pause until 22:00", 0, NOON + 10 * 3600, id="tonight"),
-        pytest.param("Pause until 22:00", BERLIN_S, NOON + 8 * 3600, id="tonight in Berlin"),
-        pytest.param("pause until 7:30 am", 0, NOON + 19.5 * 3600, id="tomorrow morning"),
-        pytest.param("pause until 10pm for digits", 0, NOON + 10 * 3600, id="ten in the evening"),
-        pytest.param("pause until 12 am", 0, NOON + 12 * 3600, id="midnight"),
-        pytest.param("pause until 12:00", 0, NOON + 24 * 3600, id="now is tomorrow"),
-        pytest.param("pause for 2h", BERLIN_S, NOON + 2 * 3600, id="two hours"),
-        pytest.param("pause for 30 minutes of digits", 0, NOON + 1800, id="half an hour"),
+        pytest.param("pause", UTC, None, id="no time"),
+        pytest.param("pause of digits", UTC, None, id="a run"),
+        pytest.param("pause until 22:00", UTC, NOON + 10 * 3600, id="tonight"),
+        pytest.param("Pause until 22:00", BERLIN, NOON + 8 * 3600, id="tonight in Berlin"),
+        pytest.param("pause until 7:30 am", UTC, NOON + 19.5 * 3600, id="tomorrow morning"),
+        pytest.param("pause until 10pm for digits", UTC, NOON + 10 * 3600, id="ten in the evening"),
+        pytest.param("pause until 12 am", UTC, NOON + 12 * 3600, id="midnight"),
+        pytest.param("pause until 12:00", UTC, NOON + 24 * 3600, id="now is tomorrow"),
+        pytest.param("pause for 2h", BERLIN, NOON + 2 * 3600, id="two hours"),
+        pytest.param("pause for 30 minutes of digits", UTC, NOON + 1800, id="half an hour"),
     ],
 )
-async def test_a_pause_ends_when_it_was_said(
-    tmp_path: Path, text: str, offset_s: float, until_ts: float | None
-) -> None:
-    asked = await _asked(tmp_path, text, offset_s=offset_s)
+async def test_a_pause_ends_when_it_was_said(tmp_path: Path, text: str, zone: tzinfo, until_ts: float | None) -> None:
+    asked = await _asked(tmp_path, text, zone=zone)
     assert isinstance(asked, PauseRun)
     assert (asked.run, asked.until_ts) == ("digits-0001", until_ts)
 
@@ -85,3 +85,28 @@ async def test_a_time_that_no_clock_shows_is_refused(tmp_path: Path, text: str) 
 async def test_only_people_on_call_may(tmp_path: Path, text: str) -> None:
     with pytest.raises(CommandError, match="only people on call may"):
         await _asked(tmp_path, text, user="U0CLEO")
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "said", "due"),
+    [
+        pytest.param("Europe/Berlin", "2026-10-24 20:00", "08:00", "2026-10-25 07:00", id="put back overnight"),
+        pytest.param("Europe/Berlin", "2026-03-28 21:00", "08:00", "2026-03-29 06:00", id="put forward overnight"),
+        pytest.param("America/New_York", "2026-10-31 23:00", "22:00", "2026-11-01 02:00", id="not before it"),
+        pytest.param("America/New_York", "2026-11-01 02:30", "22:00", "2026-11-02 03:00", id="tomorrow, after it"),
+        pytest.param("Europe/Berlin", "2026-10-24 20:00", "02:30", "2026-10-25 00:30", id="shown twice"),
+        pytest.param("Europe/Berlin", "2026-10-25 00:40", "02:30", "2026-10-25 01:30", id="shown a second time"),
+        pytest.param("Europe/Berlin", "2026-03-28 20:00", "02:30", "2026-03-29 01:30", id="never shown"),
+        pytest.param("Europe/Berlin", "2026-12-31 22:30", "00:00", "2026-12-31 23:00", id="midnight of the new year"),
+        pytest.param("Pacific/Kiritimati", "2026-06-01 12:00", "01:00", "2026-06-02 11:00", id="a day ahead"),
+        pytest.param("Asia/Kathmandu", "2026-06-01 12:00", "18:00", "2026-06-01 12:15", id="a quarter of an hour"),
+    ],
+)
+def test_a_time_is_when_the_clock_on_the_wall_shows_it(zone: str, now: str, said: str, due: str) -> None:
+    hour, minute = said.split(":")
+    found = due_ts({"hour": hour, "minute": minute}, _utc(now), ZoneInfo(zone))
+    assert found == _utc(due)
+
+
+def _utc(text: str) -> float:
+    return datetime.fromisoformat(f"{text}+00:00").timestamp()

@@ -36,12 +36,38 @@ tests:
       - {{series: 'trainmaster_run_state{{run="n1", name="night", state="training"}}', values: '1x10 stale'}}
       - {{series: 'trainmaster_run_state{{run="n1", name="night", state="gave up"}}', values: '_x10 1x10'}}
       - {{series: 'trainmaster_run_state{{run="o1", name="old", state="crashed"}}', values: '1x30'}}
+      - {{series: 'trainmaster_run_state{{run="r1", name="redo", state="starting"}}', values: '1x3 stale'}}
+      - {{series: 'trainmaster_run_state{{run="r1", name="redo", state="refused"}}', values: '_x3 1x10 stale'}}
+      - {{series: 'trainmaster_run_bad_batches{{run="y1", name="young"}}', values: '_x5 0+3x25'}}
+      - {{series: 'trainmaster_run_bad_batches{{run="b1", name="back"}}', values: '50x9 0x10 20x11'}}
+      - {{series: 'trainmaster_run_bad_batches{{run="a1", name="partly back"}}', values: '50x9 40x21'}}
+      - {{series: 'trainmaster_run_bad_batches{{run="s1", name="known late"}}', values: '_x9 60x21'}}
       - {{series: 'trainmaster_delivery_oldest_age_seconds', values: '0+120x30'}}
     alert_rule_test:
-      - eval_time: 5m
+      - eval_time: 2m
         alertname: TrainingEnded
         exp_alerts: []
+      - eval_time: 5m
+        alertname: TrainingEnded
+        exp_alerts:
+          - exp_labels: {{severity: critical, run: r1, name: redo, state: refused}}
+            exp_annotations: {{summary: "redo: refused"}}
+      - eval_time: 8m
+        alertname: TrainingBatchesBad
+        exp_alerts: []
       - eval_time: 12m
+        alertname: TrainingBatchesBad
+        exp_alerts:
+          - exp_labels: {{severity: warning, run: y1, name: young}}
+            exp_annotations: {{summary: "young: 21 bad batches in 15 minutes"}}
+      - eval_time: 22m
+        alertname: TrainingBatchesBad
+        exp_alerts:
+          - exp_labels: {{severity: warning, run: y1, name: young}}
+            exp_annotations: {{summary: "young: 45 bad batches in 15 minutes"}}
+          - exp_labels: {{severity: warning, run: b1, name: back}}
+            exp_annotations: {{summary: "back: 20 bad batches in 15 minutes"}}
+      - eval_time: 15m
         alertname: TrainingEnded
         exp_alerts:
           - exp_labels: {{severity: critical, run: n1, name: night, state: gave up}}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.slack.incoming import mention_request, message_talk, press, slash_request
-from trainmaster.bot.slack.people import standing_of
+from trainmaster.bot.slack.people import standing_of, zone_of
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,29 @@ from trainmaster.bot.slack.people import standing_of
 )
 def test_standing_is_read_from_the_user_object(user: dict[str, Any], standing: Standing) -> None:
     assert standing_of(user, "T1") is standing
+
+
+@pytest.mark.parametrize(
+    ("user", "in_june_h", "in_december_h"),
+    [
+        pytest.param({"tz": "Europe/Berlin", "tz_offset": 7200}, 2, 1, id="by its name"),
+        pytest.param({"tz": "Europe/Berlin"}, 2, 1, id="the name alone"),
+        pytest.param({"tz_offset": -18000}, -5, -5, id="the offset alone"),
+        pytest.param({"tz": "Europe/Berlin", "tz_offset": 10800}, 3, 3, id="Slack knows newer rules"),
+        pytest.param({"tz": "Mars/Olympus", "tz_offset": 3600}, 1, 1, id="no such name"),
+        pytest.param({"tz": "../../etc/passwd", "tz_offset": 3600}, 1, 1, id="a path"),
+        pytest.param({"tz": "Europe", "tz_offset": 3600}, 1, 1, id="a folder"),
+        pytest.param({"tz": 5, "tz_offset": 10**9}, 0, 0, id="nonsense"),
+        pytest.param({}, 0, 0, id="nothing"),
+    ],
+)
+def test_a_clock_is_read_from_the_user_object_with_its_summer_time(
+    user: dict[str, Any], in_june_h: int, in_december_h: int
+) -> None:
+    june, december = (datetime(2026, month, 1, tzinfo=UTC) for month in (6, 12))
+    zone = zone_of(user, june.timestamp())
+    assert june.astimezone(zone).utcoffset() == timedelta(hours=in_june_h)
+    assert december.astimezone(zone).utcoffset() == timedelta(hours=in_december_h)
 
 
 @pytest.mark.parametrize("key", ["user_team", "source_team", "team"])
