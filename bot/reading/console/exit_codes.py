@@ -38,7 +38,7 @@ _LAUNCHERS: Final = (
 _SAID_BY_ANYBODY: Final = (
     r"(?i)(?:(?:exit|return|status|error)[ _-]?)?\b(?:code|status|exit_status|errno)\b[\s:=]*"
     r"(-?\d{1,10})(?: ?\(0x[0-9a-f]+\))?[\"')\]]*(?:[.,;].*|\s*[\[(].*)?$"
-    r"|\bexited \((\d+)\)"
+    r"|\bexited (?:\((\d+)\)|with (-?\d+)\W*$)"
 )
 """Of launchers, runners and schedulers without number. Only codes that a signal made, or Windows' own, are believed:
 of any other the sentence may be about something else."""
@@ -103,6 +103,6 @@ def _said_by_anybody(text: str) -> int | None:
     match = re.search(_SAID_BY_ANYBODY, text)
     if match is None or not re.search(_ENDING, text):
         return None
-    code = int(match[1] or match[2])
+    code = int(match[1] or match[2] or match[3])
     of_a_signal = code - 128 in _SIGNALS or (code < -1 and -code in _SIGNALS)
     return code if of_a_signal or code & 0xFFFFFFFF in WINDOWS_CODES else None

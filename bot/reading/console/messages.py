@@ -108,7 +108,19 @@ _NOTICES: tuple[tuple[NoticeKind, LazyPattern], ...] = (
 _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     (
         CrashKind.KILLED,
-        ("Kill", "kill", "CANCELLED", "LIMIT", "limit", "Terminated", "Signal ", "Out Of Memory", "low on resource"),
+        (
+            *("Kill", "kill", "CANCELLED", "LIMIT", "limit", "Terminated", "Signal ", "Out Of Memory"),
+            *(
+                "low on resource",
+                "timeout: ",
+                "signal: ",
+                "Node failure",
+                "canceled",
+                "exceeded",
+                "shutdown",
+                "Job failed",
+            ),
+        ),
         (
             r"[Oo]ut of memory: Kill(?:ed)? process \d+|\binvoked oom-killer: "
             r"|^slurmstepd: error: .*(?:oom[-_ ]kill|CANCELLED|TIME LIMIT|[Ee]xceeded .*memory limit)"
@@ -116,8 +128,15 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|Main process exited, code=killed"
             r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
             r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b"
-            r"|\bsystemd-oomd\[?.*\bKilled \S+ due to memory|^The node was low on resource: "
+            r"|\bKilled \S+ due to memory (?:used|pressure)|^The node was low on resource: "
             r"|\bprocess of this unit has been killed by the OOM killer\b|\bkilled due to memory pressure \(OOM\)"
+            # timeout of coreutils, in the reader's language; what is written in Go; systemd
+            r"|^(?:\S*/)?g?timeout: .*\b(?:TERM|KILL|HUP|INT|QUIT)\b|\bsignal: (?:killed|terminated|hangup)\W*$"
+            r"|: Killing process \d+ \(.{1,64}\) with signal SIG(?:KILL|TERM)\b|: State '[\w-]+' timed out\. Killing\."
+            r"|^srun: error: Node failure on |^job \d+ exceeded \w+ wallclock time"
+            r"|^ERROR: Job failed(?: \(system failure\)|: (?:canceled|execution took longer))"
+            r"|^(?:##\[error\]|Error: )?(?:The operation was canceled\.$|The runner has received a shutdown signal"
+            r"|The job running on runner .* has exceeded the maximum)"
         ),
     ),
     (
@@ -163,9 +182,10 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
 _REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     (
         CrashKind.KILLED,
-        ("Failed with result", "worker", "node"),
+        ("Failed with result", "worker", "node", "srun: "),
         (
-            r": Failed with result '(?:oom-kill|signal|timeout|watchdog)'"
+            r"^srun: (?:Job step aborted: |Force Terminated |[Ff]orcing job termination)"
+            r"|: Failed with result '(?:oom-kill|signal|timeout|watchdog)'"
             r"|\bA worker died or was killed while executing a task\b"
             r"|\b(?:actor|task|worker) (?:is dead|failed|died) because its (?:worker process|node) has died\b"
         ),
@@ -189,8 +209,13 @@ _TERMINATE = LazyPattern(
 )
 _REPORTED = LazyPattern(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)", hints=("ErrorMessage",))
 """SageMaker repeats the last exception behind its own."""
-_USER_STOP = LazyPattern(r"(?:\^C)+", hints=("^C",))
-"""The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM."""
+_USER_STOP = LazyPattern(
+    r"(?:\^C)+|KernelInterrupted: .*|Process (?:terminated|aborted) by (?:the )?user\W*"
+    r"|(?:Terminate batch job|Batchvorgang abbrechen) \(\w/\w\)\?.*",
+    hints=("^C", "KernelInterrupted", " user", "batch job", "Batchvorgang"),
+)
+"""The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM.
+ClearML and the shell of Windows have words of their own."""
 
 
 def read_message(text: str, line: int) -> ConsoleFact | None:

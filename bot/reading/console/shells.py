@@ -98,7 +98,7 @@ _DESCRIPTION_COLUMNS: Final = 24
 character of several bytes may count as several."""
 _MAKE: Final = r"^(?:\S*/)?\w*make(?:\[\d+\])?: \*\*\* \[[^\]]*\] (?P<said>\S.*)$"
 _OF_ANYBODY: Final = (
-    r"\b(?:terminated|killed|died|crashed|exited|ended|termination|exit successfully)\b.{0,60}?"
+    r"\b(?:[Tt]erminated|[Kk]illed|died|crashed|exited|ended|termination|exit successfully|Negsignal)\b.{0,60}?"
     r"(?:\bsignal[ :]+(?P<number>\d{1,2})\b|\b(?P<name>SIG[A-Z]+)\b)"
     r"|^(?:Program|Thread \d+ .{1,80}) received signal (?P<fault>SIG(?:SEGV|ABRT|BUS|FPE|ILL|TRAP|SYS))\b"
     r"|\bsending (?P<sent>SIG(?:KILL|TERM)) to process \d+"
@@ -124,7 +124,8 @@ def signal_told(text: str) -> str | None:
         return alone
     if text[:1] == "[" and (match := re.match(_JOB, text)):
         said = match["said"][:1].upper() + match["said"][1:]  # zsh writes them small
-        return _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
+        if named := _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE):
+            return named
     if "make" in text and (match := re.match(_MAKE, text)):
         return _signal_named(match["said"], _ALONE) or _signal_named(match["said"], _IN_A_SHAPE)
     if text.startswith("fish: ") and (match := re.match(_FISH, text)):

@@ -290,7 +290,8 @@ class _Skimmer:
             offset = begin + skipped
             for piece in data[skipped:].split(b"\n"):
                 for fact in reader.read_long(piece, self._line):
-                    if isinstance(fact, _HEALTHY):
+                    # Heads were read, but before the frames that stand in front of them.
+                    if isinstance(fact, (*_HEALTHY, Header)):
                         facts.append((offset, fact))
                     elif is_quiet(fact):
                         facts.append((offset, replace(fact, line=offset)))

@@ -35,6 +35,7 @@ ENDED_LATER = "ended_later"
 """The kind of the entry that tells how a process was ended whose training was complete."""
 NONFINITE_LOSS = "nonfinite_loss"
 NONFINITE_VALIDATION = "nonfinite_validation"
+_CONSEQUENCES = frozenset({CrashKind.KILLED, CrashKind.NCCL})
 _MAX_INCIDENTS = 1_000
 _MAX_NOTICES = 200
 _MAX_PENDING = 100
@@ -340,9 +341,15 @@ class LogSummary:
         return direct or self._errors
 
     def _cause(self, errors: list[FatalError]) -> Crash:
-        """The first error of a telling kind, or the user's own stop; else the last, which is what Python raised."""
+        """The first error of a telling kind, or the user's own stop; else the last, which is what Python raised. That a
+        process was killed, or lost the others, is how a run ends in which another had raised something before."""
         stops = [error for error in errors if error.detail.startswith("KeyboardInterrupt")]
         telling = [error for error in errors if error.kind is not CrashKind.EXCEPTION]
+        if telling and telling[0].kind in _CONSEQUENCES:
+            raised = errors[: errors.index(telling[0])]
+            telling = [error for error in raised if error.origin is ErrorOrigin.MAIN and error not in stops][
+                -1:
+            ] or telling
         chosen = min([*stops[:1], *telling[:1]], key=lambda error: error.line, default=errors[-1])
         detail = chosen.detail
         if chosen in stops:

@@ -36,6 +36,28 @@ ENDINGS = {
     "intel_control_c": ("\nforrtl: error (200): program aborting due to control-C event\n", "exception", "control-C"),
     "notebook_stopped": ("\n^C\n", "exception", "KeyboardInterrupt (user stop)"),
     "notebook_stopped_in_a_frame": ("^C\n", "exception", "KeyboardInterrupt (user stop)"),
+    "notebook_interrupted": (
+        "\nKernelInterrupted: Execution interrupted by the Jupyter kernel.\n", "exception", "KeyboardInterrupt",
+    ),
+    "batch_of_windows": ("\nTerminate batch job (Y/N)? y\n", "exception", "KeyboardInterrupt (user stop)"),
+    "clearml": ("\nProcess aborted by user\n", "exception", "KeyboardInterrupt (user stop)"),
+    "others_cancelled": (
+        raised("ValueError: bad") + "slurmstepd: error: *** STEP 7.0 ON n CANCELLED AT 2026-03-05T01:02:03 ***\n"
+        "srun: error: n: task 1: Killed\n",
+        "exception", "ValueError: bad",
+    ),
+    "aborted_first": (
+        "\nslurmstepd: error: *** STEP 7.0 ON n CANCELLED AT 2026-03-05T01:02:03 ***\n" + raised("ValueError: bad"),
+        "killed", "CANCELLED",
+    ),
+    "others_lost": (
+        raised("ValueError: bad") + raised("torch.distributed.DistBackendError: NCCL: remote process exited"),
+        "exception", "ValueError: bad",
+    ),
+    "step_aborted": (
+        raised("ValueError: bad") + "srun: Job step aborted: Waiting up to 32 seconds for job step to finish.\n",
+        "exception", "ValueError: bad",
+    ),
     "lsf": ("\nTERM_MEMLIMIT: job killed after reaching LSF memory usage limit.\n", "killed", "TERM_MEMLIMIT"),
     "pbs": ("\n=>> PBS: job killed: walltime 3612 exceeded limit 3600\n", "killed", "walltime"),
     "kubernetes": ("\ncommand terminated with exit code 137\n", "killed", "exit code 137 (SIGKILL)"),

@@ -135,6 +135,7 @@ def skimmed(path: Path, log: bytes, block_bytes: int) -> dict[str, Any] | None:
 @example(["start", "one_inf", "crash", "frames", "one_inf", "banner"], 1 << 20)
 @example(["one_inf", "killed_in_german", "one_inf", "banner"], 600)
 @example(["start", "frames", "v3_validation", *["frames"] * 30, "validation_bars", "frames"], 1 << 20)
+@example(["stamped_start", "no_counter", "header", "completed", "no_counter"], 600)
 def test_skimming_says_what_careful_reading_says(tmp_path: Path, names: list[str], block_bytes: int) -> None:
     log = "".join(PIECES[name] for name in names).encode()
     report = skimmed(tmp_path / "log", log, block_bytes)
