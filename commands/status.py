@@ -95,7 +95,7 @@ def job_fields(view: RunView) -> tuple[tuple[str, str], ...]:
     restarts = job.restarts if job is not None else known.restart
     limit_ts = job.end_ts if job is not None and job.cause is None else None
     parts = (
-        f"{job.id if job is not None else known.id}" + (f" in {partition}" if partition else ""),
+        f"{job.address if job is not None else known.id}" + (f" in {partition}" if partition else ""),
         f"on {node}" if node else "on no node yet",
         f"{restarts} restart{'s' if restarts != 1 else ''}",
         f"limit {moment(limit_ts)}" if limit_ts else "",

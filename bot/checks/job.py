@@ -75,7 +75,10 @@ def _waits(view: RunView, process: ProcessFact, job: JobFact, limits: CheckLimit
                 ts=since_ts,
                 title=f"its job never starts by itself: {job.reason}",
                 body=("No waiting ends that reason: a person must change the job or let it go.",),
-                hint=f"scontrol show job {job.id}; if held: scontrol release {job.id}; to let it go: /train stop now",
+                hint=(
+                    f"scontrol show job {job.address}; if held: scontrol release {job.address}; "
+                    "to let it go: /train stop now"
+                ),
                 resolution="its job can start",
             ),
         )
@@ -133,7 +136,7 @@ def _suspended(view: RunView, process: ProcessFact, job: JobFact) -> tuple[Findi
             ts=process.ts,
             title="the cluster has suspended its job",
             body=("It stands still and keeps its memory until the cluster goes on with it; that is no hang.",),
-            hint=f"whoever may: scontrol resume {job.id}",
+            hint=f"whoever may: scontrol resume {job.address}",
             resolution="its job goes on",
         ),
     )
@@ -177,7 +180,7 @@ def _limit(view: RunView, process: ProcessFact, job: JobFact, now: float) -> tup
                 "Before the limit it is asked to save, in the middle of the epoch, and ends.",
                 "Slurm does not start it again by itself.",
             ),
-            hint=f"more time: scontrol update JobId={job.id} TimeLimit=+HOURS:00:00; or afterwards: /train resume",
+            hint=f"more time: scontrol update JobId={job.address} TimeLimit=+HOURS:00:00; or afterwards: /train resume",
             resolution="its epoch ends before the limit, or that job is over",
         ),
     )
@@ -205,7 +208,7 @@ def _two_trainers(view: RunView, process: ProcessFact, job: JobFact, now: float)
                 f"Slurm has lost sight of {where}: it may have been cut off, or its daemon died.",
                 "A second trainer does not touch the run: it waits for the first one's lock, then refuses.",
             ),
-            hint=f"look at {where}: sinfo -R; end the old trainer there, or the new job: scancel {job.id}",
+            hint=f"look at {where}: sinfo -R; end the old trainer there, or the new job: scancel {job.address}",
             resolution="one trainer is left",
         ),
     )
@@ -234,7 +237,7 @@ def _job_finding(
         title=f"{view.name}: {title}",
         body=body,
         fields=(
-            ("Job", f"{job.id}" + (f" in {job.partition}" if job.partition else "")),
+            ("Job", f"{job.address}" + (f" in {job.partition}" if job.partition else "")),
             ("Node", job.node or "none"),
             ("Restarts", f"{job.restarts}"),
         ),

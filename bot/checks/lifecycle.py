@@ -18,6 +18,7 @@ from trainmaster.bot.core.run.death import met_its_limit
 from trainmaster.bot.core.run.facts import Event, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.job import EndCause
+from trainmaster.bot.core.run.state import later_start_died
 from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.trainer.contract import EventKind
 
@@ -63,7 +64,10 @@ def _is_no_stop(view: RunView, event: Event) -> bool:
     job = view.record.job if view.record is not None else None
     if job is None:
         return False
-    return job.restart > 0 if earlier else not (view.process is not None and view.process.over)
+    if earlier:
+        return job.restart > 0
+    over = view.process is not None and view.process.over
+    return not over or (view.record is not None and later_start_died(view.record, view.process))
 
 
 def _occurrence(

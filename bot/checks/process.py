@@ -11,7 +11,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStatus
-from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.state import RunState, later_start_died
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import RunRecordState
 
@@ -46,7 +46,10 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
             nature=Nature.CONDITION,
             ts=view.process.ts,
             title=f"{view.name}: the training process died {where}",
-            body=(ending_text(view.process), *_why_a_job(view.process), *_last_error(view), *_left(view.process)),
+            body=(
+                *(ending_text(view.process), *_before_it_trained(view), *_why_a_job(view.process)),
+                *(*_last_error(view), *_left(view.process)),
+            ),
             fields=(
                 ("Process", identity.label if identity is not None else "unknown"),
                 ("Phase", beat.phase.value.replace("_", " ") if beat and beat.phase else "unknown"),
@@ -61,6 +64,12 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
             buttons=(Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=view.run),),
         ),
     )
+
+
+def _before_it_trained(view: RunView) -> tuple[str, ...]:
+    if view.record is None or not later_start_died(view.record, view.process):
+        return ()
+    return ("Its job was queued again and ended before it trained; the start before had saved and ended in order.",)
 
 
 def _why_a_job(process: ProcessFact) -> tuple[str, ...]:

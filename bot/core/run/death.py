@@ -13,7 +13,7 @@ from typing import Final
 from trainmaster.bot.core.run.death_signs import Sign, sign_of
 from trainmaster.bot.core.run.facts import Event, OomEvidence, ProcessFact
 from trainmaster.bot.core.run.job import EndCause
-from trainmaster.bot.core.run.state import RunState
+from trainmaster.bot.core.run.state import RunState, later_start_died
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind, ExitCode, Phase
 
@@ -309,6 +309,9 @@ def _stop_was_asked(view: RunView) -> bool:
 
 
 def _stops_asked(view: RunView) -> list[Event]:
+    """Those of the start that is over: of a job that was queued again and began once more, none was heard."""
+    if view.record is not None and later_start_died(view.record, view.process):
+        return []
     return [one for one in view.notable if one.kind == EventKind.STOP_REQUESTED and one.attempt == view.attempt]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,6 +80,8 @@ class JobFact:
 
     id: str
     cluster: str | None = None
+    task: str | None = None
+    """Of an array's task: its name in there, "7_3"."""
     state: str = ""
     """In the scheduler's own word, in small letters."""
     reason: str = ""
@@ -98,6 +101,11 @@ class JobFact:
     cause: EndCause | None = None
     """Why it is over; None while it is not, and where nobody remembers."""
 
+    @property
+    def address(self) -> str:
+        """What commands are given, and people: the number of an array's last task is that of the whole array too."""
+        return self.task or self.id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSilence:
@@ -112,7 +120,8 @@ class ControllerSilence:
 HOPELESS_REASONS = frozenset(
     {
         *("PartitionTimeLimit", "PartitionNodeLimit", "PartitionDown", "PartitionInactive", "BadConstraints"),
-        *("AssociationJobLimit", "AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"),
+        *("PartitionConfig", "AssociationTimeLimit", "QOSTimeLimit", "MaxMemPerLimit"),
+        *("AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"),
         *(
             "DependencyNeverSatisfied",
             "JobHeldUser",
@@ -124,13 +133,17 @@ HOPELESS_REASONS = frozenset(
     }
 )
 """Reasons that no waiting ends: a person must do something. Source: squeue(1), JOB REASON CODES."""
+_ASKS_TOO_MUCH = re.compile(r"(QOS|Assoc)Max\w*Per(Job|JobLimit|Node)|QOSMin\w+")
+"""The job by itself asks for more, or less, than its account or quality of service may have: no other job's end
+changes that. Of what a user's or an account's jobs have together it does."""
 
 
 def never_ends(reason: str) -> bool:
     """Whether a job that waits for ``reason`` waits until a person acts. ``reason`` may have commas and brackets:
     "ReqNodeNotAvail, UnavailableNodes:n3"."""
     first = reason.strip("()").split(",")[0].strip()
-    return first in HOPELESS_REASONS or "held" in first.lower()  # "job requeued in held state"
+    beyond = _ASKS_TOO_MUCH.fullmatch(first) is not None
+    return beyond or first in HOPELESS_REASONS or "held" in first.lower()  # "job requeued in held state"
 
 
 def next_start_text(job: JobFact | None, attempt: int) -> str:

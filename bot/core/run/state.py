@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
+from trainmaster.bot.core.run.job import EndCause
 from trainmaster.trainer.contract import Heartbeat, Phase, RunRecordState
 
 
@@ -67,6 +68,8 @@ def judge_state(record: RunRecord | None, heartbeat: Heartbeat | None, process: 
         return RunState.PENDING
     if starts_again(record, process):
         return RunState.STARTING
+    if later_start_died(record, process):
+        return RunState.DIED
     ended = _BY_RECORD.get(record.state)
     if ended is not None:
         return ended
@@ -91,6 +94,17 @@ def starts_again(record: RunRecord, process: ProcessFact | None) -> bool:
         return False
     named_before_it_began = record.state not in _AT_WORK and record.node_is_unknown
     return job.restarts > record.job.restart or named_before_it_began or is_submitted_anew(record, process)
+
+
+def later_start_died(record: RunRecord, process: ProcessFact | None) -> bool:
+    """Whether the run's job was queued again after an orderly stop, began once more, and was over before its trainer
+    signed in: the record's word is of the start before, and nobody asked this one to end. What a person cancelled stays
+    stopped."""
+    job = process.job if process is not None else None
+    if process is None or job is None or record.job is None or not process.over:
+        return False
+    by_hand = job.cause in {None, EndCause.CANCELLED, EndCause.REVOKED}
+    return record.state is RunRecordState.STOPPED and job.restarts > record.job.restart and not by_hand
 
 
 def is_submitted_anew(record: RunRecord, process: ProcessFact | None) -> bool:

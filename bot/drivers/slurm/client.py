@@ -86,7 +86,7 @@ class SlurmClient:
 
     def queue(self) -> tuple[JobRow, ...]:
         """All jobs that the controller remembers, those that ended within MinJobAge too."""
-        return parse_queue(self._answer("squeue", "--noheader", "--states=all", f"--Format={QUEUE_FORMAT}"))
+        return parse_queue(self._answer("squeue", "--states=all", f"--Format={QUEUE_FORMAT}"))
 
     def remembered(self, job_id: str) -> tuple[JobRow, ...]:
         """What the accounting knows of the number, every start of it, oldest first; none where it knows nothing.

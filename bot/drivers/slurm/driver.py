@@ -70,13 +70,21 @@ class SlurmDriver:
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=look.ts, detail=look.fault, silent=True)
         if row is not None:
             self._seen.add(row.id)
-            return fact_of(row, look.ts)
+            return self._kept(job, fact_of(row, look.ts))
         if job not in self._ended:
             fact = self._absent(job, look.rows, look.ts)
             if not fact.over:
                 return fact
             self._ended[job] = fact
         return replace(self._ended[job], ts=look.ts)
+
+    def _kept(self, job: JobIdentity, fact: ProcessFact) -> ProcessFact:
+        """``fact``; how a job ended is known on when Slurm has forgotten it."""
+        if fact.over:
+            self._ended[job] = fact
+        else:
+            self._ended.pop(job, None)
+        return fact
 
     def next_start(self, run: str, job: JobIdentity) -> ProcessFact | None:
         """Of a job that this bot has submitted for ``run`` after ``job``, and that waits or has begun; None where there
@@ -141,14 +149,15 @@ class SlurmDriver:
             )
         if fact.over:
             return False
+        address = fact.job.address if fact.job is not None else job.id
         if fact.status is not ProcessStatus.ALIVE or force is Force.ALL:
-            self.client.cancel(job.id)
+            self.client.cancel(address)
         elif force is Force.ASK:
             # What a person submitted by hand may have a shell around the trainer, which would keep the signal.
-            self.client.ask_to_end(job.id, whole=job.name is None)
+            self.client.ask_to_end(address, whole=job.name is None)
         else:
-            self.client.kill(job.id)
-            self.client.cancel(job.id)
+            self.client.kill(address)
+            self.client.cancel(address)
         self.queue.hasten()
         return True
 

@@ -19,13 +19,15 @@ ROW_END: Final = "\x1e"
 
 QUEUE_FIELDS: Final = (
     *("JobID", "State", "Reason", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "PreemptTime"),
-    *("TimeLimit", "exit_code"),
+    *("TimeLimit", "exit_code", "ArrayJobID", "ArrayTaskID"),
     *("Partition", "NodeList", "Cluster", "Name", "Comment"),
 )
 QUEUE_FORMAT: Final = ",".join(
     f"{field}:{ROW_END if field == QUEUE_FIELDS[-1] else FIELD_END}" for field in QUEUE_FIELDS
 )
 """For ``squeue -O``: a width of none, so nothing is cut, and what ends each field."""
+_HEADING: Final = "JOBID"
+"""What stands above the numbers of the jobs."""
 
 MEMORY_FIELDS: Final = (
     *("JobIDRaw", "State", "ExitCode", "Submit", "Start", "End", "Timelimit"),
@@ -43,6 +45,8 @@ class JobRow:
 
     id: str
     state: str
+    task: str | None = None
+    """Of an array's task: its name in there, "7_3"."""
     reason: str = ""
     restarts: int | None = None
     """None from ``sacct``, which does not count them."""
@@ -62,23 +66,31 @@ class JobRow:
 
 
 def parse_queue(text: str) -> tuple[JobRow, ...]:
-    """Every row of ``squeue -h -t all -O QUEUE_FORMAT``; none is an answer too.
+    """Every row of ``squeue -t all -O QUEUE_FORMAT``. A heading alone is an empty queue; without that, and without a
+    row, nobody answered, whatever the exit code says (a site's own ``squeue`` that keeps answers, a full disk).
 
     Raises:
         DriverError: it is something else, so nothing is known.
     """
     rows = []
+    answered = False
     for record in text.split(ROW_END):
         line = record.strip("\n")
         if not line.strip():
             continue
-        fields = line.split(FIELD_END)
+        fields = line.split(FIELD_END, len(QUEUE_FIELDS) - 1)  # the comment, which may hold anything, is the last
         if len(fields) != len(QUEUE_FIELDS):
             raise _odd("squeue", line)
-        rows.append(_queue_row(dict(zip(QUEUE_FIELDS, fields, strict=True))))
-    if text.strip() and not rows:
+        if fields[0].strip() != _HEADING or answered:
+            rows.append(_queue_row(dict(zip(QUEUE_FIELDS, fields, strict=True))))
+        answered = True
+    if not answered:
         raise _odd("squeue", text)
     return tuple(rows)
+
+
+def _task(array: str, number: str) -> str | None:
+    return f"{array}_{number}" if array.isdigit() and number.isdigit() else None
 
 
 def _queue_row(fields: dict[str, str]) -> JobRow:
@@ -89,6 +101,7 @@ def _queue_row(fields: dict[str, str]) -> JobRow:
     return JobRow(
         id=text["JobID"],
         state=text["State"],
+        task=_task(text["ArrayJobID"], text["ArrayTaskID"]),
         reason=_word(text["Reason"].strip("()")) or "",
         restarts=int(text["RestartCnt"]) if text["RestartCnt"].isdigit() else 0,
         submit_ts=_time(text["SubmitTime"]),

@@ -11,9 +11,12 @@ from trainmaster.bot.core.run.job import EndCause, JobFact, JobIdentity
 from trainmaster.bot.drivers.slurm.rows import JobRow
 
 _WAITS: Final = frozenset(
-    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESIZING"}
+    {
+        *("PENDING", "CONFIGURING", "POWER_UP_NODE", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"),
+        *("RECONFIG_FAIL", "SPECIAL_EXIT"),
+    }
 )
-_WORKS: Final = frozenset({"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT"})
+_WORKS: Final = frozenset({"RUNNING", "RESIZING", "COMPLETING", "SIGNALING", "STAGE_OUT"})
 _HALTS: Final = frozenset({"SUSPENDED", "STOPPED"})
 _ENDS: Final = {
     "COMPLETED": EndCause.COMPLETED,
@@ -64,6 +67,7 @@ def fact_of(row: JobRow, ts: float) -> ProcessFact:
     job = JobFact(
         id=row.id,
         cluster=row.cluster,
+        task=row.task,
         state=row.state.lower(),
         restarts=row.restarts or 0,
         partition=row.partition,

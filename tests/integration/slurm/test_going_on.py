@@ -114,3 +114,21 @@ async def test_job_that_used_more_memory_than_it_asked_for_is_resumed_once(tmp_p
             number = lab.number
             lab.way("greedy", "900")
             await goes_on_once(lab, number, "it was killed from outside, by nobody known")
+
+
+async def test_start_that_a_late_signal_ended_before_it_signed_in_is_resumed_once(
+    tmp_path: Path, material: Path, slurm: Cluster
+) -> None:
+    """The start before had stopped in order, for the requeue; its word is not taken for the end of this one."""
+    async with going_on(tmp_path, material, slurm) as lab:
+        number = lab.number
+        lab.way("slow", "60")
+        slurm.ask("scontrol", "requeue", number)
+        await lab.reads("its job was queued again", "orderly way", timeout_s=60)
+        until(lambda: slurm.job(number)["State"] == "PENDING", what="the queue")
+        slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+        until(lambda: slurm.job(number)["State"] == "RUNNING", what="the next start", timeout_s=60)
+        slurm.ask("scancel", "--signal=TERM", "--batch", number)
+        (lab.run.parent / "slow").unlink()
+        await goes_on_once(lab, number, "it was killed from outside, by nobody known")
+        assert lab.shown("training stopped on request") == 0

@@ -15,6 +15,7 @@ from trainmaster.bot.checks.lifecycle import check_lifecycle
 from trainmaster.bot.checks.process import check_process
 from trainmaster.bot.checks.progress import check_progress
 from trainmaster.bot.core.alerts.finding import Finding, Severity
+from trainmaster.bot.core.run.death import DeathClass, death_of
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.job import EndCause, JobFact
 from trainmaster.bot.core.run.state import RunState
@@ -248,3 +249,36 @@ def test_every_condition_of_the_check_is_declared() -> None:
 def test_phase_of_a_live_job_is_its_heartbeat_s(job_run: WrittenRun, look: Look) -> None:
     job_run.beat(95, epoch=1, batch=7, phase=Phase.VALIDATING)
     assert look(job=fact()).state is RunState.VALIDATING
+
+
+@pytest.mark.parametrize(
+    ("cause", "restarts", "state"),
+    [
+        (EndCause.FAILED, 1, RunState.DIED),
+        (EndCause.NODE_FAIL, 1, RunState.DIED),
+        (EndCause.CANCELLED, 1, RunState.STOPPED),
+        (EndCause.FAILED, 0, RunState.STOPPED),
+    ],
+    ids=["by a late signal", "with its node", "cancelled by a person", "the start that stopped"],
+)
+def test_start_that_is_over_before_it_signed_in_is_a_death_and_no_stop(
+    job_run: WrittenRun, look: Look, cause: EndCause, restarts: int, state: RunState
+) -> None:
+    """Its job was queued again after an orderly stop; the record's word is of the start before."""
+    job_run.record(job=JOB, state=RunRecordState.STOPPED)
+    job_run.event(EventKind.STOP_REQUESTED, 94, signal=15)
+    job_run.event(EventKind.RUN_STOPPED, 95, epoch=1, batch=7, resumable=True)
+    ended = fact(state="failed", restarts=restarts, cause=cause, end_ts=START_TS + 99)
+    view = look(status=ProcessStatus.GONE, job=ended, signal=15, detail=cause.text)
+    assert view.state is state
+    death = death_of(view)
+    assert death is not None
+    died = state is RunState.DIED
+    assert (death.kind is DeathClass.TRANSIENT) is died
+    findings = check_process(view, LIMITS, START_TS + 100)
+    assert [one.check for one in findings] == (["process_died"] if died else [])
+    if died:
+        assert cause.text in findings[0].body[0]
+        assert "ended before it trained" in findings[0].body[1]
+    stops = [one for one in check_lifecycle(view, LIMITS, START_TS + 100) if one.check == EventKind.RUN_STOPPED]
+    assert bool(stops) is not died

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from trainmaster.bot.drivers.slurm.rows import FIELD_END, ROW_END
 
+HEADING = "¦".join(
+    (
+        *("JOBID", "STATE", "REASON", "RESTART_COUNT", "SUBMIT_TIME", "START_TIME", "END_TIME", "PREEMPT_TIME"),
+        *("TIME_LIMIT", "EXIT_CODE", "ARRAY_JOB_ID", "ARRAY_TASK_ID"),
+        *("PARTITION", "NODELIST", "CLUSTER", "NAME", "COMMENT"),
+    )
+)
+
 
 def queue_text(*rows: str) -> str:
-    """Rows as recorded, with bars for what really ends a field."""
-    return "".join(row.replace("¦", FIELD_END) + f"{ROW_END}\n" for row in rows)
+    """Rows as recorded below their heading, with bars for what really ends a field. One that does not name its array
+    is a job of its own: the array's number is its own then, and the task's is none."""
+    return "".join(_whole(row).replace("¦", FIELD_END) + f"{ROW_END}\n" for row in (HEADING, *rows))
+
+
+def _whole(row: str) -> str:
+    fields = row.split("¦")
+    return "¦".join(fields if len(fields) != 15 else [*fields[:10], fields[0], "N/A", *fields[10:]])
 
 
 RUNNING = "1¦RUNNING¦None¦0¦1795891219¦1795891220¦1795891820¦N/A¦10:00¦0¦main¦n1¦lab¦tm-run a,b¦trainmaster op-1|x"
@@ -30,6 +44,8 @@ CANCELLED_WAITING = (
 )
 COMPLETED = "14¦COMPLETED¦None¦0¦1795891415¦1795891415¦1795891417¦N/A¦1:00:00¦0¦main¦n2¦lab¦tm-abc¦trainmaster op-2"
 ARRAY = "7¦PENDING¦JobArrayTaskLimit¦0¦1795891219¦N/A¦N/A¦N/A¦7-00:00:00¦0¦main¦¦lab¦job.sh¦(null)"
+TASK = "7¦RUNNING¦None¦0¦1795891219¦1795891220¦1795891820¦N/A¦10:00¦0¦7¦3¦main¦n1¦lab¦job.sh¦(null)"
+"""An array's last task, whose number is the array's."""
 
 MEMORY = """\
 1|FAILED|3:0|1795891609|1795891612|1795891612|1-00:00:00|main|n1|tm-abc

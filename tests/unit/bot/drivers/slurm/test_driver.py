@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.drivers.slurm.recorded import queue_text
+from tests.unit.bot.drivers.slurm.recorded import RUNNING, STOPPED, TASK, queue_text
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.job import JobIdentity
-from trainmaster.bot.core.run.launch_spec import LaunchSpec
+from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.drivers.slurm.client import SlurmClient
 from trainmaster.bot.drivers.slurm.driver import SlurmDriver
 from trainmaster.trainer.contract import RUN_VARIABLE, RunLayout
@@ -131,3 +131,39 @@ def test_job_that_has_signed_in_or_is_over_is_no_next_one(tmp_path: Path, run_di
     assert driver.next_start("abc", new) is None
     cluster.rows = [row("12", "CANCELLED", "op-1")]
     assert driver_of(tmp_path, cluster).next_start("abc", OLD) is None
+
+
+class Hearing(Cluster):
+    """Also keeps whom ``scancel`` was told to end."""
+
+    def __init__(self, *rows: str) -> None:
+        super().__init__(*rows)
+        self.ended: list[str] = []
+
+    def __call__(
+        self, argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, str, str]:
+        if argv[0] != "scancel":
+            return super().__call__(argv, input_text=input_text, env=env, timeout_s=timeout_s)
+        self.ended.append(argv[-1])
+        return 0, "", ""
+
+
+@pytest.mark.parametrize(("rows", "address"), [(TASK, "7_3"), (RUNNING.replace("1¦", "7¦", 1), "7")])
+def test_stop_of_an_array_s_last_task_leaves_the_others_alone(tmp_path: Path, rows: str, address: str) -> None:
+    """The number of that task is the array's: by it, scancel would end every task."""
+    cluster = Hearing(rows)
+    driver = driver_of(tmp_path, cluster)
+    for force in Force:
+        assert driver.stop(JobIdentity(id="7"), force)
+    assert set(cluster.ended) == {address}
+
+
+def test_how_a_job_ended_is_known_on_when_slurm_has_forgotten_it(tmp_path: Path) -> None:
+    cluster = Cluster(STOPPED)
+    driver = driver_of(tmp_path, cluster)
+    job = JobIdentity(id="11", cluster="lab", name="tm-abc")
+    assert driver.inspect(job).exit_code == 3
+    cluster.rows = []
+    driver.queue.hasten()
+    assert driver.inspect(job).exit_code == 3

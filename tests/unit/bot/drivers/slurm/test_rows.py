@@ -27,6 +27,12 @@ def test_time_limit_is_told_in_seconds(said: str, limit_s: float | None) -> None
     assert row.limit_s == limit_s
 
 
+def test_task_of_an_array_has_a_name_of_its_own() -> None:
+    alone, task = parse_queue(queue_text(recorded.RUNNING, recorded.TASK))
+    assert (alone.id, alone.task) == ("1", None)
+    assert (task.id, task.task) == ("7", "7_3")
+
+
 def test_reason_keeps_its_comma_and_an_unknown_time_is_none() -> None:
     (row,) = parse_queue(queue_text(recorded.COMMA))
     assert row.reason == "ReqNodeNotAvail, UnavailableNodes:n3"
@@ -47,8 +53,19 @@ def test_exit_code_of_the_queue_is_a_wait_status(text: str, code: int | None, si
     assert (row.exit_code, row.signal) == (code, signum)
 
 
-def test_empty_queue_is_an_answer() -> None:
-    assert parse_queue("") == ()
+def test_empty_queue_is_an_answer_by_its_heading() -> None:
+    assert parse_queue(queue_text()) == ()
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \n\n"])
+def test_nothing_at_all_is_no_answer_whatever_the_exit_code(text: str) -> None:
+    with pytest.raises(DriverError, match="something else"):
+        parse_queue(text)
+
+
+def test_comment_that_holds_what_ends_a_field_is_its_own() -> None:
+    rows = parse_queue(queue_text(recorded.RUNNING, recorded.STOPPED, f"{recorded.TASK}¦more"))
+    assert [row.id for row in rows] == ["1", "11", "7"]
 
 
 def test_comment_of_several_lines_is_part_of_its_row() -> None:

@@ -33,9 +33,14 @@ def fact(text: str) -> ProcessFact:
         (recorded.STOPPED, ProcessStatus.GONE),
         (recorded.STOPPED.replace("FAILED", "COMPLETING"), ProcessStatus.ALIVE),
         (recorded.FIRST_WAIT.replace("PENDING", "CONFIGURING"), ProcessStatus.PENDING),
+        (recorded.FIRST_WAIT.replace("PENDING", "RESV_DEL_HOLD"), ProcessStatus.PENDING),
+        (recorded.RUNNING.replace("RUNNING", "RESIZING"), ProcessStatus.ALIVE),
         (recorded.STOPPED.replace("FAILED", "HYPERSLEEP"), ProcessStatus.UNKNOWN),
     ],
-    ids=["running", "pending", "requeued", "suspended", "failed", "completing", "configuring", "of a later version"],
+    ids=[
+        *("running", "pending", "requeued", "suspended", "failed", "completing", "configuring"),
+        *("held, its reservation gone", "running, of another size soon", "of a later version"),
+    ],
 )
 def test_state_is_told_for_what_it_is(text: str, status: ProcessStatus) -> None:
     assert fact(text).status is status
@@ -117,6 +122,14 @@ def test_memory_answers_by_number_and_name() -> None:
         ("JobHeldUser", True),
         ("DependencyNeverSatisfied", True),
         ("job requeued in held state", True),
+        ("QOSMaxWallDurationPerJobLimit", True),
+        ("AssocMaxGRESPerJob", True),
+        ("QOSMaxGRESPerNode", True),
+        ("QOSMinCpuNotSatisfied", True),
+        ("QOSMaxJobsPerUserLimit", False),
+        ("QOSMaxGRESPerUser", False),
+        ("AssocGrpCpuLimit", False),
+        ("AssociationJobLimit", False),
         ("Resources", False),
         ("Priority", False),
         ("Dependency", False),
