@@ -20,7 +20,7 @@ from trainmaster.bot.settings.model import Settings, examine_settings
 from trainmaster.bot.storage.adoptions import find_adoptions, read_adoption
 from trainmaster.bot.terminal.canvas import Canvas
 from trainmaster.bot.terminal.dashboard import dashboard
-from trainmaster.bot.terminal.screen import Drawn, draw_for_ever, print_once
+from trainmaster.bot.terminal.screen import Drawn, draw_for_ever, is_live, print_once
 from trainmaster.bot.terminal.sources import Sources
 from trainmaster.visible import visible_line
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         )
     # The driver takes notes on processes: this one's go with it.
     with tempfile.TemporaryDirectory(prefix="trainmaster-watch-") as notes, asyncio.Runner() as runner:
-        picture = _Picture(given.runs, settings, Path(notes), runner, live=not given.once and sys.stdout.isatty())
+        picture = _Picture(given.runs, settings, Path(notes), runner, live=not given.once and is_live(sys.stdout))
         if picture.live:
             draw_for_ever(picture.draw, sys.stdout, interval_s=given.interval)
         else:
@@ -96,7 +96,11 @@ class _Picture:
             self._host = self._runner.run(self._probe.look(canvas.now))
             self._asked_at_s = time.monotonic()
         where = canvas.glyphs.text(str(self._runs_dir))
-        return dashboard(runs, self._host, canvas, live=self.live, waits=f"No run below {where} yet.")
+        waits, closed = f"No run below {where} yet.", [self._called(one) for one in self._sources.closed]
+        return dashboard(runs, self._host, canvas, live=self.live, waits=waits, closed=closed)
+
+    def _called(self, directory: Path) -> str:
+        return str(directory.relative_to(self._runs_dir) if directory.is_relative_to(self._runs_dir) else directory)
 
 
 def _seconds(text: str) -> float:

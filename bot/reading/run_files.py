@@ -292,8 +292,8 @@ def _series_rows(records: Iterable[dict[str, Any]]) -> Iterable[SeriesRow]:
             )
 
 
-def find_runs(root: Path) -> tuple[Path, ...]:
-    """Run directories under ``root``, archives left out.
+def find_runs(root: Path, closed: list[Path] | None = None) -> tuple[Path, ...]:
+    """Run directories under ``root``, archives left out. Folders that nobody lets us into join ``closed``.
 
     Raises:
         OSError: ``root`` itself can't be listed.
@@ -305,9 +305,11 @@ def find_runs(root: Path) -> tuple[Path, ...]:
         try:
             with os.scandir(directory) as entries:  # thousands of runs, every few seconds: names and kinds in one go
                 children = [one.path for one in entries if _may_hold_runs(one)]
-        except OSError:
+        except OSError as error:
             if depth == 0:
                 raise
+            if closed is not None and isinstance(error, PermissionError):
+                closed.append(Path(directory))
             continue
         for child in children:
             if os.path.isfile(f"{child}/{_RECORD}"):  # noqa: PTH113 - as is_run_dir, several times faster

@@ -21,6 +21,7 @@ FEW_HAPPENINGS: Final = 5
 """Shown at least, as far as the screen has room for anything but the runs, and at most where it has no end."""
 _MAX_GPUS: Final = 4
 _FEW_BESIDE_MANY: Final = 3
+_MOST_UNREAD: Final = 3
 _ESSENTIAL: Final = 4
 """Lines of a run that come before any event: its name, two bars and the bad batches."""
 _LEAST_FILE: Final = 8
@@ -29,27 +30,51 @@ _FIRST_WORDS: Final = re.compile(r" of |[,:;] ")
 _HINT: Final = "Ctrl-C ends the view only"
 
 
-def dashboard(runs: Sequence[Shown], host: HostFact | None, canvas: Canvas, *, live: bool, waits: str = "") -> Group:
+def dashboard(
+    runs: Sequence[Shown],
+    host: HostFact | None,
+    canvas: Canvas,
+    *,
+    live: bool,
+    waits: str = "",
+    closed: Sequence[str] = (),
+) -> Group:
     """The picture, at most ``canvas.height`` lines of at most ``canvas.width`` cells. ``waits`` says why no run is
-    shown."""
+    shown; ``closed`` are folders that could not be looked into."""
+    unread = _unread(runs, closed, canvas)
     below = [*_host_lines(host, canvas), _footer(runs, canvas, live=live)]
     if canvas.height is not None and len(below) > canvas.height // 3:
         below = below[-max(1, canvas.height // 3) :]
     room = None if canvas.height is None else max(1, canvas.height - len(below))
     if not runs:
-        above = [canvas.line((waits or "no run", WARNING))]
+        above = [canvas.line((waits or "no run", WARNING)), *unread]
     elif len(runs) == 1:
         above = _fitted(
             run_rows(runs[0], canvas), None if room is None else max(min(room, _ESSENTIAL), room - FEW_HAPPENINGS - 1)
         )
+        above += unread
     else:
-        above = run_lines(runs, canvas, None if room is None else max(3, room - _FEW_BESIDE_MANY - 1))
+        above = run_lines(runs, canvas, None if room is None else max(3, room - _FEW_BESIDE_MANY - 1 - len(unread)))
+        above += unread
     feed = _feed(runs, canvas, None if room is None else room - len(above))
     lines = [*above, *feed]
     if canvas.height is not None:
         lines = lines[: room or 1]
         lines += [Text("") for _ in range((room or 0) - len(lines))]
     return Group(*lines, *below)
+
+
+def _unread(runs: Sequence[Shown], closed: Sequence[str], canvas: Canvas) -> list[Text]:
+    """What could not be read; of a single run its own lines say it."""
+    text = canvas.glyphs.text
+    words = [f"! {text(one)} can't be read: permission denied" for one in closed]
+    if len(runs) > 1:
+        names = canvas.glyphs.names((text(shown.view.name) for shown in runs), max(8, canvas.width // 5))
+        faults = ((names[text(one.view.name)], one.view.read_errors) for one in runs)
+        words += [f"! {name}: {text(errors[0])}" for name, errors in faults if errors]
+    if len(words) > _MOST_UNREAD:
+        words = [*words[: _MOST_UNREAD - 1], f"! and {len(words) - _MOST_UNREAD + 1} more that can't be read"]
+    return [canvas.line((one, WARNING)) for one in words]
 
 
 def _fitted(rows: Sequence[RankedLine], room: int | None) -> list[Text]:

@@ -40,6 +40,11 @@ def console_for(stream: TextIO) -> Console:
     )
 
 
+def is_live(stream: TextIO) -> bool:
+    """Whether a picture can be drawn over another one there: a terminal that moves its cursor."""
+    return stream.isatty() and not console_for(stream).is_dumb_terminal
+
+
 def canvas_of(console: Console, now: float, *, whole: bool) -> Canvas:
     """As large as the terminal is now; ``whole`` has no end below."""
     return Canvas(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -72,6 +74,7 @@ class LogSource:
     """A run of which a console log tells, with ``results.csv`` beside it where that is known."""
 
     def __init__(self, adoption: Adoption, inspector: ProcessEye, now: float) -> None:
+        self._adoption = adoption
         self._inspector = inspector
         self._curves: list[CurveFollower] = []
         self._reader = AdoptedReader(adoption, first_seen_ts=now, open_console=self._open)
@@ -89,6 +92,9 @@ class LogSource:
             view = self._reader.read(now)
         if view.record is not None and view.record.process is not None:
             view = replace(view, process=self._inspector.inspect(view.record.process))
+        # A line of the terminal has no room for a whole path.
+        log = self._adoption.log
+        view = replace(view, read_errors=tuple(one.replace(str(log), log.name) for one in view.read_errors))
         losses: dict[int, dict[str, float]] = {}
         for curve in self._curves:
             first = min(curve.epoch_losses, default=None)
@@ -106,28 +112,41 @@ class Sources:
     runs_dir: Path
     adoptions: Callable[[], Iterable[Adoption]]
     inspector: ProcessEye
+    closed: list[Path] = field(default_factory=list)
+    """Folders that the newest look was not let into; there may be runs in them."""
     _open: dict[str, Source] = field(default_factory=dict)
+    _found: set[str] = field(default_factory=set)
 
     def look(self, now: float) -> list[Shown]:
-        """Every run as it is now.
+        """Every run as it is now. What a word has named once may go away for a while, as a log does that is rotated.
 
         Raises:
-            CommandError: a word names nothing that can be watched.
+            CommandError: a word names nothing that can be watched, and never did.
         """
+        self.closed.clear()
         found: dict[str, Callable[[], Source]] = {}
         for word in self.words:
-            found |= self._named(word, now)
+            try:
+                found |= self._named(word, now)
+            except OSError as error:
+                if word not in self._found:
+                    raise _unreadable(word, error) from error
+            except CommandError:
+                if word not in self._found:
+                    raise
+            else:
+                self._found.add(word)
         if not self.words:
-            found |= self._below(self.runs_dir, now)
+            found |= self._below(self.runs_dir, now, self.closed)
             found |= {one.name: self._adopted(one, now) for one in self.adoptions()}
         for key, make in found.items():
             if key not in self._open:
                 self._open[key] = make()
         return [source.look(now) for source in self._open.values()]
 
-    def _below(self, root: Path, now: float) -> dict[str, Callable[[], Source]]:
+    def _below(self, root: Path, now: float, closed: list[Path] | None = None) -> dict[str, Callable[[], Source]]:
         try:
-            return {str(one): self._guarded(one, now) for one in find_runs(root)}
+            return {str(one): self._guarded(one, now) for one in find_runs(root, closed)}
         except OSError:
             return {}
 
@@ -142,16 +161,19 @@ class Sources:
         if is_run_dir(path):
             return {str(path.resolve()): self._guarded(path, now)}
         if path.is_dir():
-            found = self._below(path, now)
+            found = self._below(path, now, self.closed)
             if not found and not self._open and path.resolve() != self.runs_dir.resolve():
                 raise self._unknown(word, f"{visible_line(word)} is a directory without a guarded run in it")
             return found
         if path.is_file():
             return {str(path.resolve()): self._adopted(_of_log(path, word, now), now)}
-        below = self._below(self.runs_dir, now)
+        closed: list[Path] = []
+        below = self._below(self.runs_dir, now, closed)
         named = {key: make for key, make in below.items() if word in _names(Path(key), self.runs_dir)}
         named |= {one.name: self._adopted(one, now) for one in self.adoptions() if one.name == word}
         if not named and not any(word in _names(Path(key), self.runs_dir) for key in self._open):
+            if any(word in _names(one, self.runs_dir) for one in closed):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             raise self._unknown(word, f"{visible_line(word)!r} is no run, directory or log file")
         return named
 
@@ -161,7 +183,7 @@ class Sources:
         path = Path(word)
         with suppress(OSError):
             names |= {str(path.parent / one.name) for one in path.parent.iterdir() if not one.name.startswith(".")}
-        near = get_close_matches(word, sorted(names), n=_MAX_NEAR, cutoff=0.5)
+        near = get_close_matches(word, sorted(names - {word}), n=_MAX_NEAR, cutoff=0.5)
         said = f" Nearest: {', '.join(visible_line(one) for one in near)}." if near else ""
         hint = f"without a name every run below {visible_line(str(self.runs_dir))} (RUNS_DIR) is shown"
         return CommandError("watch-run", f"{fact}.{said}", hint)
@@ -175,6 +197,10 @@ def _names(directory: Path, runs_dir: Path) -> set[str]:
     return {directory.name, relative}
 
 
+def _unreadable(word: str, error: OSError) -> CommandError:
+    return CommandError("watch-log", f"{visible_line(word)} can't be read: {error.strerror}.", "check its permissions")
+
+
 def _of_log(path: Path, word: str, now: float) -> Adoption:
     """The log as an adoption of no process. ``results.csv`` beside it is of the same run where Ultralytics'
     ``args.yaml`` stands there too.
@@ -186,9 +212,7 @@ def _of_log(path: Path, word: str, now: float) -> Adoption:
         with path.open("rb") as stream:
             start = stream.read(4096)
     except OSError as error:
-        raise CommandError(
-            "watch-log", f"{visible_line(word)} can't be read: {error.strerror}.", "check its permissions"
-        ) from error
+        raise _unreadable(word, error) from error
     if b"\0" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CommandError(
             "watch-log", f"{visible_line(word)} is no text.", "give a console log, a run directory or a run's name"

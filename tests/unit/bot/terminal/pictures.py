@@ -67,6 +67,7 @@ def picture(
     after_s: float = 501.0,
     host: HostFact | None = HOST,
     colours: bool = False,
+    closed: Sequence[str] = (),
 ) -> list[str]:
     """Its lines, without the blanks at their ends."""
     stream = io.StringIO()
@@ -74,7 +75,7 @@ def picture(
         file=stream, width=width, height=height, force_terminal=colours, color_system="256" if colours else None
     )
     canvas = Canvas(width=width, height=height, glyphs=glyphs, now=START_TS + after_s, zone=UTC)
-    console.print(dashboard(runs, host, canvas, live=height is not None), soft_wrap=True)
+    console.print(dashboard(runs, host, canvas, live=height is not None, closed=closed), soft_wrap=True)
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 

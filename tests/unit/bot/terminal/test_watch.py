@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.terminals import Terminal
 from tests.unit.bot.terminal.pictures import trained
 
 ROOT = Path(__file__).parents[4]
@@ -157,6 +158,15 @@ def test_on_a_terminal_it_is_live_and_leaves_it_as_it_was(
     assert b"\x1b[?25h" in seen
     assert b"Traceback" not in seen
     assert (b"\x1b[36m" in seen) == (not extra)
+
+
+def test_a_terminal_that_draws_nothing_twice_gets_the_picture_once(tmp_path: Path, env: dict[str, str]) -> None:
+    trained(tmp_path / "runs")
+    words = [sys.executable, "-m", "trainmaster", "watch"]
+    shown = Terminal(words, columns=80, cwd=tmp_path, env={**env, "TERM": "dumb"}).end(30.0)
+    assert shown.code == 0
+    assert "epoch 4 of 10" in shown.text
+    assert "\x1b" not in shown.text
 
 
 def _read_until(descriptor: int, wanted: bytes, within_s: float) -> bytes:
