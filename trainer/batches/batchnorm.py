@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from trainmaster.trainer.batches.bounds import JumpBounds
+from trainmaster.trainer.batches.own_buffers import OwnBuffers
 
 _ALIGNMENT = 64
 """Values a buffer's start is aligned to (256 bytes), as a tensor of its own would be."""
@@ -20,7 +21,8 @@ class BatchNormStatistics:
 
     A forward pass writes them before anybody can know that its batch was bad, so skipping the step is not enough.
     Two copies are kept: ``verified``, after the last accepted batch, and ``window``, at the start of the accumulation
-    window. The layers' own buffers become views of one tensor; their values and identities stay.
+    window. The layers' own buffers become views of one tensor; their values and identities stay. Buffers of other
+    modules go the same way, each by itself.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -56,6 +58,7 @@ class BatchNormStatistics:
         batches = int(longs.max())  # a run that goes on, or weights that were trained, have a history
         self._bounds = JumpBounds(sizes, floats.numel(), floats.device, floats.dtype, batches=batches)
         self._bounds.renew(floats)
+        self._others = OwnBuffers(self._model, [buffers[name] for buffers, name, *_ in self._views])
 
     def _adopt(self, module: nn.Module, name: str, view: torch.Tensor) -> None:
         buffers = module._buffers  # noqa: SLF001 - what nn.Module's own attribute access reads, without its detours
@@ -93,7 +96,10 @@ class BatchNormStatistics:
 
         Else NaN for one that is not finite, and infinite for one that jumped.
         """
-        return self._bounds.excess(self._live[0])
+        flag = self._bounds.excess(self._live[0])
+        for sign in self._others.signs():
+            flag = flag + sign.to(flag.device)
+        return flag
 
     @torch.no_grad()
     def heal(self) -> int:
@@ -108,7 +114,8 @@ class BatchNormStatistics:
         flag, lowest = torch.stack([self.flag(), *([lowest_of(variances)] if variances else [self.flag()])]).tolist()
         num_bad = 0
         if not math.isfinite(flag):
-            num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for _, tensor in named) or 1
+            num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for _, tensor in named)
+            num_bad = num_bad + self._others.num_bad() or 1
             self.restore()
             lowest = float(lowest_of(variances)) if variances else 0.0
         if lowest < 0:
@@ -122,19 +129,23 @@ class BatchNormStatistics:
         """What the layers hold now was verified."""
         self._copy(self._live, self._verified)
         self._bounds.accepted(self._verified[0])
+        self._others.accept()
 
     def restore(self) -> None:
         """The layers hold what was last verified."""
         self._copy(self._verified, self._live)
+        self._others.restore()
 
     def start_window(self) -> None:
         """An accumulation window begins at what was last verified."""
         self._copy(self._verified, self._window)
+        self._others.start_window()
 
     def rewind(self) -> None:
         """The layers, and what counts as verified, are as they were when the window began."""
         self._copy(self._window, self._live)
         self._copy(self._window, self._verified)
+        self._others.rewind()
 
     @staticmethod
     @torch.no_grad()

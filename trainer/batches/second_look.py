@@ -54,13 +54,19 @@ class SecondLook:
         """
         rng = random_state()
         with torch.no_grad():  # those of a validation (inference tensors) take no part in training
-            kept = [(buffer, buffer.clone()) for buffer in self._model.buffers() if not buffer.is_inference()]
+            kept = [
+                (module._buffers, name, buffer, buffer.clone())  # noqa: SLF001 - as attribute access reads them
+                for module in self._model.modules()
+                for name, buffer in module._buffers.items()  # noqa: SLF001 - as above
+                if buffer is not None and not buffer.is_inference()
+            ]
         try:
             yield
         finally:
             with torch.no_grad():
-                for buffer, value in kept:
+                for buffers, name, buffer, value in kept:
                     buffer.copy_(value)
+                    buffers[name] = buffer  # a forward pass may put another in its place
             set_random_state(rng)
 
     def again(self, batch: dict[str, Any], rng: Mapping[str, Any], *, backward: bool) -> Again:

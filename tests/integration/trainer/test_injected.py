@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from tests.integration.trainer.runs import (
     INF,
     NAN,
+    Poisoned,
     batch_norms,
     differences,
     differing,
@@ -136,6 +137,49 @@ def test_gradients_spoiled_within_a_step_of_its_own_never_reach_the_weights(sett
     (bad,) = events(layout_of(trainer), "bad_batch")
     assert (bad["batch"], bad["reason"], bad["skipped_total"]) == (4, "nonfinite_gradient", 1)
     assert Own.steps == 12
+
+
+class RunningScale(torch.nn.Module):
+    """Of somebody's own, with a buffer that a forward pass writes to, or puts another in the place of."""
+
+    def __init__(self, *, replaces: bool) -> None:
+        super().__init__()
+        self.replaces = replaces
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return image / self.scale
+        scale = (self.scale * 0.99 + 0.01 * image.abs().mean()).detach()
+        if self.replaces:
+            self.scale = scale
+        else:
+            self.scale.copy_(scale)
+        return image / scale
+
+
+@pytest.mark.parametrize("replaces", [False, True], ids=["written to", "replaced"])
+@pytest.mark.parametrize("nbs", [4, 12], ids=["", "accumulating"])
+def test_buffers_of_modules_of_ones_own_keep_no_trace_of_a_bad_batch(
+    settings: Settings, replaces: bool, nbs: int
+) -> None:
+    def get_model(self: Any, *given: Any, **named: Any) -> Any:
+        model = DetectionTrainer.get_model(self, *given, **named)
+        model.model[1].act = torch.nn.Sequential(model.model[1].act, RunningScale(replaces=replaces))
+        return model
+
+    class Spoiled(Poisoned):
+        poison: ClassVar[dict[int, str]] = {3: "nan image", 7: "nan gradient", 9: "inf image"}
+
+    Spoiled.get_model = get_model
+    stock = type(f"Scaled{replaces}", (DetectionTrainer,), {"get_model": get_model})
+    trainer = Spoiled(overrides=settings(nbs=nbs, warmup_epochs=0))
+    trainer.train()
+
+    bad = [row["batch"] for row in events(layout_of(trainer), "bad_batch") if row["action"] == "skipped"]
+    assert bad == ([4, 2, 4] if nbs == 4 else [4, 4])
+    assert not events(layout_of(trainer), "state_healed")
+    assert not differing(trainer, without_batch(trainer, *([3, 7, 9] if nbs == 4 else [3, 9]), stock=stock))
 
 
 def hooked(optimizer: Any, change: Callable[..., None]) -> None:
