@@ -219,6 +219,7 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
     request = invocation.request
     named = invocation.words.get("run")
     if named:
+        named = _as_called(named, context)
         view = context.runs.find(named)
         if view is None:
             raise _unknown_run(named, context)
@@ -233,6 +234,18 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
     if invocation.acts:
         refuse_of_earlier_attempt(request.said_ts, view)
     return view
+
+
+def _as_called(named: str, context: Context) -> str:
+    """``named``, or the name of the only run that it is but for its case and the dashes that phones make."""
+    if context.runs.find(named) is not None:
+        return named
+    alike = {view.name for view in context.runs.all() if _folded(view.name) == _folded(named)}
+    return alike.pop() if len(alike) == 1 else named
+
+
+def _folded(name: str) -> str:
+    return re.sub("[–—-]+", "-", name).casefold()
 
 
 def _unknown_run(named: str, context: Context) -> CommandError:

@@ -14,6 +14,8 @@ from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Ne
 _LINK_LOOKS: Final = 20
 _LINK_LOOK_S: Final = 0.1
 """Until the card stands in Slack; two seconds are no wait for a plan that was made for several."""
+_DRY: Final = r"(?:--?|–|—)?dry[\s-]*run"
+"""As in a shell too, where phones make one dash of two."""
 
 
 async def execute_rollback(invocation: Invocation, context: Context) -> Reply:
@@ -59,7 +61,7 @@ ROLLBACK = Command(
     ),
     pattern=pattern(
         r"(?:execute |do |propose )?roll\s*back(?: to(?: epoch)? (?P<number>\d+))?"
-        r"(?: (?:at |with )?level (?P<level>[\w+]+))?(?P<dry> dry\s*run)?" + RUN_WORD + r"(?P<dry_last> dry\s*run)?"
+        rf"(?: (?:at |with )?level (?P<level>[\w+]+))?(?P<dry> {_DRY})?{RUN_WORD}(?P<dry_last> {_DRY})?"
     ),
     action=execute_rollback,
     needs=Needs.VOICE,

@@ -39,6 +39,9 @@ _FORMS: Final = {
 ASKS_WHY: Final = frozenset(_FORMS)
 """Buttons that open a form first."""
 
+_AUTOLINK: Final = re.compile(r"<(?P<url>(?:https?://|mailto:|tel:)[^\s<>|]+)(?:\|(?P<label>[^<>]*))?>")
+"""What Slack makes of a word that could be an address, such as a run's name with a dot in it: ``exp.ai``."""
+
 _TALK: Final = (None, "file_share", "thread_broadcast")
 """Subtypes of a message that are somebody saying something; edits, deletions, joins and bots are not."""
 
@@ -264,7 +267,7 @@ def _words(text: str, bot_user: str | None) -> str:
     command (in threads)."""
     if bot_user:
         text = _mention(bot_user).sub(" ", re.sub(rf"([*_~`]+)({_mention(bot_user).pattern})\1", r"\2", text))
-    words = undressed(unescape(text[:MAX_CHARS]))
+    words = undressed(unescape(_AUTOLINK.sub(lambda link: link["label"] or link["url"], text[:MAX_CHARS])))
     name, _, rest = words.partition(" ")
     words = undressed(rest) if name.rstrip(":,").lower() == COMMAND else words
     return one_line(words)

@@ -89,3 +89,70 @@ def test_undressing_ends_and_adds_nothing(text: str) -> None:
     plain = undressed(text)
     assert undressed(plain) == plain
     assert len(plain) <= len(text)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *(
+            "stop now please",
+            "Please stop now.",
+            "stop now, please!",
+            "stop now pls",
+            "Stop now. Thanks!",
+            "plz stop now",
+        ),
+        *(
+            "stop now, thank you very much",
+            "stop now :pray:",
+            "stop now 🙏",
+            "stop now 🙏🏽",
+            "🛑 stop now",
+            "stop now‼️",
+        ),
+        *(":octagonal_sign: stop now", "stop now :pray::skin-tone-3:", "*stop now* please 🙏", "stop now :+1:"),
+        *("stop\u200bnow", "*stop* now", "stop *now*", "`stop` `now`", "‹stop now›", "「stop now」", "• stop now"),
+    ],
+    ids=ascii,
+)
+def test_what_is_said_politely_or_with_a_sign_is_understood(typed: str) -> None:
+    test_a_command_is_understood_however_it_is_dressed(typed)
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        "stop now ❓",
+        "stop now :question:",
+        "stop now 👎",
+        "stop now :thinking_face:",
+        "stop now? please",
+        "stop now 🤔",
+    ],
+)
+def test_a_sign_that_asks_or_objects_stays(talk: str) -> None:
+    assert not is_command(undressed(talk), COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "run"),
+    [
+        *(("status of please", "please"), ("status of night, please", "night"), ("status of *night*", "night")),
+        *(("status of <http://exp.ai|exp.ai>", "exp.ai"), ("status of <https://exp.ai>", "https://exp.ai")),
+        *(("status of _night_", "_night_"), ("status of `night run` thanks", "night run")),
+    ],
+)
+def test_a_run_is_named_by_what_was_typed(typed: str, run: str) -> None:
+    said = slash_request({"user_id": "U1", "channel_id": "C1", "text": typed})
+    assert said is not None
+    found = match(said.text, COMMANDS)
+    assert found is not None
+    assert found[1]["run"] == run
+
+
+@pytest.mark.parametrize("dry", ["dry run", "dry-run", "--dry-run", "—dry-run", "dryrun"])
+def test_a_dry_run_is_one_however_it_is_written(dry: str) -> None:
+    for text in (f"execute rollback {dry}", f"execute rollback of night {dry}"):
+        found = match(text, COMMANDS)
+        assert found is not None
+        assert {"dry", "dry_last"} & set(found[1])
