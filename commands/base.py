@@ -297,6 +297,8 @@ def thread_key(request: Request, context: Context) -> str | None:
 async def place_of_card(request: Request, context: Context) -> tuple[str | None, str | None]:
     """Channel and thread for a card on which people decide. Where few would see it, the channel is None, which is the
     alert channel."""
+    if request.direct:
+        return None, None
     thread_of = thread_key(request, context)
     seen = thread_of is not None or await context.roles.reaches(request.channel)
     return request.channel if seen else None, thread_of

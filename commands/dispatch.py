@@ -74,7 +74,7 @@ async def _require(command: Command, request: Request, context: Context) -> None
         await context.gate.require_care(request.user, command.what)
         refuse_told_elsewhere(context, "", command.what)
     else:
-        await context.gate.require_voice(request.user, request.channel, command.what)
+        await context.gate.require_voice(request.user, command.what, direct=request.direct)
     refuse_old(request.said_ts, f"“{request.text[:_MAX_ECHO]}” was said", context.clock.now())
 
 

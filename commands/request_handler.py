@@ -121,7 +121,12 @@ class RequestHandler:
                 ContinueRun(run=run, user=press.user, channel=press.channel, why=press.reason)
             )
         return await self._context.operations.perform(
-            ProposeRollback(run=run, user=press.user, channel=press.channel, thread_of=key)
+            ProposeRollback(
+                run=run,
+                user=press.user,
+                channel=None if press.direct else press.channel,
+                thread_of=None if press.direct else key,
+            )
         )
 
     def _details(self, press: Press, key: str | None) -> Reply | None:
@@ -149,7 +154,7 @@ class RequestHandler:
             await gate.require_care(press.user, what)
             refuse_told_elsewhere(self._context, press.value, what)
         elif press.action is ActionId.PROPOSE_ROLLBACK:
-            await gate.require_voice(press.user, press.channel, what)
+            await gate.require_voice(press.user, what, direct=press.direct)
         else:
             await gate.require_member(press.user, what)
         if not press.by_form:

@@ -124,7 +124,7 @@ class Gate:
             raise CommandError("not-on-call", f"only {who} may {what}.", f"on call: {_names(on_call)}")
         await self._require_standing(user, what)
 
-    async def require_voice(self, user: str, channel: str, what: str) -> None:
+    async def require_voice(self, user: str, what: str, *, direct: bool) -> None:
         """The person may ask for something that others decide: no guest, and in a direct message one of the alert
         channel.
 
@@ -133,7 +133,7 @@ class Gate:
             ChatError: who is on call could not be found out.
         """
         await self._require_standing(user, what)
-        if not channel.startswith("D") or user in await self.on_call.now() or await self.roles.is_member(user):
+        if not direct or user in await self.on_call.now() or await self.roles.is_member(user):
             return
         self.note(user, "person.refused", what, outcome="direct message of somebody who is not in the alert channel")
         raise CommandError(

@@ -95,7 +95,9 @@ class Inbox:
     async def mention(self, body: Payload) -> None:
         """A mention in a channel; answered in its thread if it was said in one."""
         request = incoming.mention_request(body, self._bot_user, self._team)
-        if request is not None and self._is_first(incoming.event_key(body)):
+        if request is None or not self._is_first(incoming.event_key(body)):
+            return
+        if self._is_first(incoming.words_key(request)) or not incoming.is_edit(body):
             await self._track(self._command(request, _place(request)))
 
     async def message(self, body: Payload) -> None:

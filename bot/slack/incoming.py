@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -67,6 +68,7 @@ def slash_request(body: Mapping[str, Any], team: str | None = None) -> Request |
         text=_words(_text(body, "text"), None),
         thread_ts=_text(body, "thread_ts") or None,
         id=_text(body, "trigger_id"),
+        group_direct=_is_group(_text(body, "channel_name")),
         foreign=_foreign(team, body.get("team_id")),
     )
 
@@ -84,6 +86,7 @@ def shortcut_request(body: Mapping[str, Any], team: str | None = None) -> Reques
         text="explain",
         thread_ts=ts,
         id=_text(body, "trigger_id"),
+        group_direct=_is_group(_text(channel, "name")),
         foreign=_foreign(team, user.get("team_id"), _mapping(body, "team").get("id")),
     )
 
@@ -155,6 +158,7 @@ def press(body: Mapping[str, Any], team: str | None = None) -> Press | None:
         message_ts=ts,
         thread_ts=_text(message, "thread_ts") or _text(container, "thread_ts") or None,
         id=_text(body, "trigger_id"),
+        group_direct=_is_group(_text(_mapping(body, "channel"), "name")),
         foreign=_team_of_click(body, team),
         pressed_ts=seconds(_text(first, "action_ts")),
     )
@@ -223,6 +227,18 @@ def reason_given(body: Mapping[str, Any], team: str | None = None) -> Press | No
     )
 
 
+def is_edit(body: Mapping[str, Any]) -> bool:
+    """Whether the message was told before with other words, or these: Slack tells of a mention again when its author
+    edits the message."""
+    return bool(_mapping(body, "event").get("edited"))
+
+
+def words_key(request: Request) -> str:
+    """The same for the same words of one message."""
+    words = hashlib.sha256(request.text.encode()).hexdigest()[:16]
+    return f"said/{request.channel}/{request.ts}/{words}"
+
+
 def event_key(body: Mapping[str, Any]) -> str:
     """The same for every delivery of one event."""
     event = _mapping(body, "event")
@@ -244,7 +260,8 @@ def _request(
         ts=ts or None,
         thread_ts=thread_ts if thread_ts and thread_ts != ts else None,
         id=event_key(body),
-        foreign=_foreign(team, *(event.get(name) for name in ("user_team", "source_team", "team"))),
+        group_direct=_is_group(_text(event, "channel_type")),
+        foreign=_team_of_event(body, event, team),
     )
 
 
@@ -252,9 +269,21 @@ def _team_of_click(body: Mapping[str, Any], team: str | None) -> str:
     return _foreign(team, _mapping(body, "user").get("team_id"), _mapping(body, "team").get("id"))
 
 
+def _team_of_event(body: Mapping[str, Any], event: Mapping[str, Any], team: str | None) -> str:
+    """The event tells whose words they are. Where it tells nothing, they are of the workspace that it came from."""
+    profile = _mapping(event, "user_profile")
+    told = [*(event.get(name) for name in ("user_team", "source_team", "team")), profile.get("team")]
+    return _foreign(team, *(told if any(told) else (body.get("team_id"),)))
+
+
 def _foreign(team: str | None, *told: object) -> str:
     """The first team told that is not the bot's own; empty when none is, and before the bot knows its own."""
     return next((one for one in told if isinstance(one, str) and one and team and one != team), "")
+
+
+def _is_group(told: str) -> bool:
+    """Of a direct message of several people: ``told`` is the kind of its channel, or the name that Slack gives it."""
+    return told == "mpim" or told.startswith("mpdm-")
 
 
 def _is_talk(event: Mapping[str, Any]) -> bool:

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.errors import ChatError
-from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.faults import error_name, translated
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,6 +23,10 @@ CACHE_S: Final = 300.0
 """A guest who becomes a member, or the other way round, counts within five minutes."""
 ASK_S: Final = 2.0
 """An emergency stop does not wait longer for who somebody is."""
+_NOT_OURS: Final = {"user_not_found", "user_not_visible", "users_not_found"}
+"""Answers of ``users.info`` of whom the workspace does not know (docs.slack.dev): strangers of a shared channel."""
+_SLACKBOT: Final = "USLACKBOT"
+"""Slack's own account, which ``users.info`` calls no bot: reminders and automatic answers speak through it."""
 _MAX_OFFSET_S: Final = 14 * 3600
 _PAGE: Final = 1000
 _MAX_PAGES: Final = 20
@@ -55,7 +60,9 @@ class SlackPeople:
                 answer = await self._client.users_info(user=user)
         except (ChatError, TimeoutError) as error:
             _LOG.warning("who %s is could not be found out: %s", user, error or "no answer in time")
-            return Standing.UNKNOWN
+            told = error.__cause__
+            is_nobody = isinstance(told, SlackApiError) and error_name(told) in _NOT_OURS
+            return Standing.FOREIGN if is_nobody else Standing.UNKNOWN
         described: Any = answer.get("user")
         described = described if isinstance(described, dict) else {}
         found = standing_of(described, self.team)
@@ -119,7 +126,11 @@ class SlackPeople:
         except (ChatError, TimeoutError):
             return False
         found: Any = answer.get("channel")
-        return isinstance(found, dict) and found.get("is_member") is True and not found.get("is_im")
+        return (
+            isinstance(found, dict)
+            and found.get("is_member") is True
+            and not (found.get("is_im") or found.get("is_mpim"))
+        )
 
     async def _list_members(self) -> frozenset[str]:
         found: set[str] = set()
@@ -164,7 +175,7 @@ def standing_of(user: dict[str, Any], team: str | None) -> Standing:
         return Standing.FOREIGN
     if user.get("deleted"):
         return Standing.GONE
-    if user.get("is_bot") or user.get("is_workflow_bot"):
+    if user.get("is_bot") or user.get("is_workflow_bot") or user.get("id") == _SLACKBOT:
         return Standing.BOT
     if user.get("is_restricted") or user.get("is_ultra_restricted") or user.get("is_invited_user"):
         return Standing.GUEST

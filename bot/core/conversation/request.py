@@ -48,8 +48,15 @@ class Request:
     id: str = ""
     foreign: str = ""
     """The person's workspace where it is not the bot's: a person is a team and a user, and only together."""
+    group_direct: bool = False
+    """Whether it was said in a direct message of several people."""
     since_ts: float | None = None
     """It was said no earlier than that, where Slack does not tell when; None when nothing can have held it back."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether few people read along: a direct message, of two or of several."""
+        return self.group_direct or self.channel.startswith("D")
 
     @property
     def said_ts(self) -> float | None:
@@ -74,11 +81,17 @@ class Press:
     reason: str = ""
     id: str = ""
     foreign: str = ""
-    """As of a request."""
+    """As of a request, like :attr:`group_direct`."""
+    group_direct: bool = False
     pressed_ts: float | None = None
     """When it was pressed, by Slack's clock, or since when it may have been; None where neither is known."""
     by_form: bool = False
     """Whether it is the form that the button opened, sent off whenever the person had written enough."""
+
+    @property
+    def direct(self) -> bool:
+        """As of a request."""
+        return self.group_direct or self.channel.startswith("D")
 
 
 class Handler(Protocol):

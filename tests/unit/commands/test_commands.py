@@ -388,14 +388,3 @@ async def test_ack_in_the_thread_of_a_run_takes_every_alert_on_it(world: World) 
     assert reply.message.title.endswith("2 alerts of this run")
     assert reply.message.body == ("digits: one", "digits: two")
     assert [fingerprint for fingerprint, _ in world.alerts.acked] == [_alert(key).fingerprint for key in ("one", "two")]
-
-
-@pytest.mark.parametrize("typed", ["DIGITS", "Digits"])
-async def test_the_case_of_a_name_does_not_matter_where_only_one_run_is_meant(world: World, typed: str) -> None:
-    assert (await world.say(f"status of {typed}")).message.title.startswith("digits:")
-
-
-async def test_a_name_that_fits_two_runs_but_for_its_case_is_none(world: World, tmp_path: Path) -> None:
-    world.runs.views = [*world.runs.views, _view(WrittenRun(tmp_path / "other", "DigitS"))]
-    with pytest.raises(CommandError, match="no run named 'DIGITS'"):
-        await world.say("status of DIGITS")

@@ -118,6 +118,8 @@ async def test_direct_message_of_somebody_outside_the_channel_asks_for_nothing()
     office = Office()
     with pytest.raises(CommandError, match="only members of the alert channel"):
         await office.say("execute rollback", OUTSIDER, "D0OUT")
+    with pytest.raises(CommandError, match="only members of the alert channel"):
+        await office.say("execute rollback", OUTSIDER, "C0GROUP", group_direct=True)
     assert office.operations.asked == []
 
 

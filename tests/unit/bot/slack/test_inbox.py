@@ -177,6 +177,16 @@ async def test_two_events_are_answered_twice(scene: Scene) -> None:
     assert len(scene.given.replies) == 2
 
 
+async def test_an_edit_that_changes_no_word_is_not_carried_out_again(scene: Scene) -> None:
+    desk = scene.desk
+    edited = {"edited": {"user": "U0ANNA", "ts": "11.0"}}
+    await desk.mention(said("Ev1", text=f"<@{BOT}> silence 2h"))
+    await desk.mention(said("Ev2", text=f"<@{BOT}> silence 2h.", **edited))
+    assert len(scene.given.replies) == 1
+    await desk.mention(said("Ev3", text=f"<@{BOT}> silence 3h", **edited))
+    assert len(scene.given.replies) == 2
+
+
 @pytest.mark.parametrize(
     ("event", "answered"),
     [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.standing import Standing
 from trainmaster.bot.slack.incoming import mention_request, message_talk, press, slash_request
-from trainmaster.bot.slack.people import standing_of, zone_of
+from trainmaster.bot.slack.people import SlackPeople, standing_of, zone_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,7 @@ from trainmaster.bot.slack.people import standing_of, zone_of
         ({"team_id": "T2"}, Standing.FOREIGN),
         ({"is_stranger": True}, Standing.FOREIGN),
         ({"is_bot": True}, Standing.BOT),
+        ({"id": "USLACKBOT", "is_bot": False, "team_id": "T1"}, Standing.BOT),
         ({"deleted": True}, Standing.GONE),
     ],
     ids=str,
@@ -62,6 +65,54 @@ def test_words_carry_the_workspace_that_they_come_from(key: str) -> None:
     own = mention_request({"event": {**event, key: "T1"}}, "UBOT", "T1")
     assert own is not None
     assert own.foreign == ""
+
+
+def test_words_whose_event_tells_no_workspace_are_of_the_one_that_they_came_from() -> None:
+    event = {"type": "app_mention", "user": "U1", "channel": "C1", "text": "<@UBOT> stop now", "ts": "5.0"}
+    for more, body_team, foreign in (
+        ({}, "T2", "T2"),
+        ({}, "T1", ""),
+        ({"team": "T1"}, "T2", ""),
+        ({"user_profile": {"team": "T2"}}, "T1", "T2"),
+    ):
+        found = mention_request({"team_id": body_team, "event": {**event, **more}}, "UBOT", "T1")
+        assert found is not None
+        assert found.foreign == foreign
+
+
+def test_a_direct_message_of_several_people_is_one_however_it_was_said() -> None:
+    event = {"user": "U1", "channel": "G1", "text": "<@UBOT> plan", "ts": "5.0", "channel_type": "mpim"}
+    typed = {"user_id": "U1", "channel_id": "C1", "text": "plan", "channel_name": "mpdm-ann--bob-1"}
+    for found in (mention_request({"event": event}, "UBOT"), slash_request(typed)):
+        assert found is not None
+        assert found.direct
+    body = {
+        "user": {"id": "U1"},
+        "channel": {"id": "C1", "name": "mpdm-ann--bob-1"},
+        "container": {"message_ts": "5.0"},
+        "actions": [{"action_id": "propose_rollback", "value": "a1"}],
+    }
+    clicked = press(body)
+    assert clicked is not None
+    assert clicked.direct
+
+
+@pytest.mark.parametrize(
+    ("error", "standing"),
+    [
+        ("user_not_found", Standing.FOREIGN),
+        ("user_not_visible", Standing.FOREIGN),
+        ("internal_error", Standing.UNKNOWN),
+        ("missing_scope", Standing.UNKNOWN),
+    ],
+)
+async def test_whom_the_workspace_does_not_know_is_of_elsewhere(error: str, standing: Standing) -> None:
+    class Refusing:
+        async def users_info(self, *, user: str) -> None:
+            raise SlackApiError("no", {"ok": False, "error": error})
+
+    people = SlackPeople(cast("AsyncWebClient", Refusing()), lambda: "C1")
+    assert await people.standing("U1") is standing
 
 
 def test_commands_and_clicks_carry_the_workspace_that_they_come_from() -> None:
