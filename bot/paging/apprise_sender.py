@@ -26,6 +26,8 @@ _MARGIN_S: Final = 1.0
 _SENT_ALREADY: Final = re.compile(r"read timed out|connection aborted|connection reset|^\D*timed out$", re.IGNORECASE)
 """What Apprise logs of requests and smtplib when a call broke off after it was sent. A connection that never came about
 reads "Max retries exceeded" and "Connection to … timed out"."""
+_REDIRECTED: Final = re.compile(r"error=30[1-8]\b")
+"""What Apprise logs of an address that is elsewhere."""
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 
@@ -66,6 +68,10 @@ class AppriseSender:
         import apprise  # noqa: PLC0415 - half a second, only for who pages
 
         service = self._patient(service_of(target, incident))
+        if (
+            "redirect=" not in target.url
+        ):  # a page is lost on the way: what follows it is a GET, often of a sign-in page
+            service.redirects = False
         notify_type = apprise.NotifyType.SUCCESS if kind is PageKind.RESOLVED else apprise.NotifyType.FAILURE
         app = apprise.Apprise()
         app.add(service)
@@ -81,6 +87,10 @@ class AppriseSender:
         if any(_SENT_ALREADY.search(line.removeprefix("Socket Exception: ")) for line in heard):
             message = f"{label} was called and did not answer; it may have rung."
             raise PageUnsureError("page-unanswered", message, "check its network, or give its address rto=SECONDS")
+        if any(_REDIRECTED.search(line) for line in heard):
+            message = f"{label} did not take the page: its address redirects."
+            hint = "give the address it leads to (https?), or redirect=yes if a call follows it in full"
+            raise PageError("page-redirected", message, hint)
         raise PageError("page-not-taken", f"{label} did not take the page.", "check its address and network")
 
     def _patient(self, service: Any) -> Any:

@@ -40,7 +40,7 @@ class SlackFiles:
                 raise ChatError("slack-answer", f"uploading {name}: Slack told no place for it.")
             if urlsplit(url).scheme != "https" and not is_loopback_url(url):
                 raise ChatError("slack-answer", f"uploading {name}: the place that was told is not secure.")
-            async with self._session.post(url, data=content, proxy=self._client.proxy) as answer:
+            async with self._session.post(url, data=content, proxy=self._client.proxy, allow_redirects=False) as answer:
                 if answer.status != 200:
                     raise ChatError("slack-upload", f"uploading {name}: refused with status {answer.status}.")
             await self._client.files_completeUploadExternal(files=[{"id": file, "title": name}])

@@ -58,6 +58,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         time.sleep(self.server.answers_after_s)
         self.send_response(self.server.status)
+        if self.server.status in range(300, 400):
+            self.send_header("Location", "/sign-in")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """A page for people."""
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
@@ -89,6 +96,18 @@ def test_a_page_and_its_end_arrive_with_their_kinds(server: PagingServer) -> Non
         ("night: died", "exit code 1", "failure"),
         ("night: runs again", "Was: night: died", "success"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["json", "ntfy", "gotify"])
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_an_address_that_redirects_has_not_taken_the_page(server: PagingServer, status: int, kind: str) -> None:
+    """What follows is a GET, which a sign-in page answers with 200."""
+    server.status = status
+    (target,) = read_targets(f"{kind}://127.0.0.1:{server.server_port}/hook")
+    with pytest.raises(PageError) as refused:
+        AppriseSender().send(target, incident="1", kind=PageKind.FIRED, title="night: died", body="exit code 1")
+    assert not isinstance(refused.value, PageUnsureError)
+    assert "its address redirects" in refused.value.message
 
 
 @pytest.mark.parametrize("trouble", ["refuses", "is away"])
