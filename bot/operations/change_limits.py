@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from trainmaster.bot.core.decisions.change import Change
@@ -65,7 +65,7 @@ _UNKNOWN: Final = "as trained so far"
 
 
 def changes_of(view: RunView, wanted: Mapping[str, str]) -> tuple[Change, ...]:
-    """What is asked for, beside what holds now.
+    """What is asked for and does not hold yet, beside what holds now.
 
     Raises:
         CommandError: a setting is none of :data:`LIMITS`, a value none that it takes, or nothing would change.
@@ -79,10 +79,19 @@ def changes_of(view: RunView, wanted: Mapping[str, str]) -> tuple[Change, ...]:
             _refuse_past(view, int(value))
         else:
             before = now.get(key, (_UNKNOWN, ""))[0]
-        found.append(Change(key=key, before=before, after=f"{value:g}" if key not in _WHOLE else f"{int(value)}"))
-    if all(one.before == one.after for one in found):
+        after = f"{int(value)}" if key in _WHOLE else f"{value + 0.0:.12g}"
+        if before != after and _number(before) != value:
+            found.append(Change(key=key, before=before, after=after))
+    if not found:
         raise CommandError("no-change", f"run {view.name} has that already.", "/train status")
     return tuple(found)
+
+
+def overtaken(view: RunView, changes: Sequence[Change]) -> str:
+    """Why the run can't have ``changes`` any more, in a sentence; empty while it can."""
+    ends = [int(one.after) for one in changes if one.key == "epochs"]
+    at = _epoch_of(view)
+    return f"The run has changed since: it is in epoch {at} already." if any(end < at for end in ends) else ""
 
 
 def _checked(key: str, text: str) -> float:
@@ -93,10 +102,7 @@ def _checked(key: str, text: str) -> float:
             "others by hand: trainmaster resume RUN_DIR key=value",
         )
     low, high = LIMITS[key]
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not low <= value <= high or (key in _WHOLE and value != int(value)):
         kind = "a whole number" if key in _WHOLE else "a number"
         raise CommandError(
@@ -107,10 +113,21 @@ def _checked(key: str, text: str) -> float:
     return value
 
 
+def _number(text: str) -> float:
+    """NaN where it is none; ``1_0`` is a slip, whatever Python takes it for."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+
+
 def _refuse_past(view: RunView, epochs: int) -> None:
-    beat = view.beat
-    at = beat.epoch if beat and beat.epoch else 0
+    at = _epoch_of(view)
     if epochs < at:
         raise CommandError(
             "epochs-past", f"run {view.name} is in epoch {at} already.", f"extend to {at + 1} epochs, or more"
         )
+
+
+def _epoch_of(view: RunView) -> int:
+    return view.beat.epoch if view.beat and view.beat.epoch else 0

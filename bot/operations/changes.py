@@ -18,7 +18,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations import change_messages, messages, question
 from trainmaster.bot.operations.books import Books
-from trainmaster.bot.operations.change_limits import changes_of
+from trainmaster.bot.operations.change_limits import changes_of, overtaken
 from trainmaster.bot.operations.change_messages import ChangeEnd
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.on_call import OnCall
@@ -119,6 +119,9 @@ class Changes:
         if view is None or not view.state.active or (view.attempt, _process(view)) != (asked.attempt, asked.process):
             self._close(asked, ChangeEnd.VOID, "The run has changed since.")
             return _answer(DecisionOutcome.VOID, on_call)
+        if why := overtaken(view, asked.changes):
+            self._close(asked, ChangeEnd.VOID, why)
+            return _answer(DecisionOutcome.VOID, on_call)
         if why := view.watched_only or self.world.hands_off(view.directory):
             raise CommandError("watched-only", f"run {asked.name} is watched only: {why}. Your yes was not counted.")
         return self._count(asked, view, order.user, on_call, now)
@@ -143,7 +146,9 @@ class Changes:
             return ""
         if (view.attempt, _process(view)) != (asked.attempt, asked.process):
             return f"The run has changed since: attempt {view.attempt} began."
-        return "" if view.state.active else f"The run has changed since: it is {view.state.value}."
+        if not view.state.active:
+            return f"The run has changed since: it is {view.state.value}."
+        return overtaken(view, asked.changes)
 
     def _remind(self, asked: Proposal, on_call: Sequence[str], now: float) -> None:
         due = reminder_due(

@@ -186,6 +186,9 @@ async def test_two_people_must_agree_where_two_are_asked_for(world: PaperWorld) 
         ((("model", "x.pt"),), "no setting that can be changed from here"),
         ((("project", "/tmp"),), "no setting"),
         ((("lr0", "$(reboot)"),), "it takes a number"),
+        ((("lr0", "1_0e-4"),), "it takes a number"),
+        ((("lr0", "5e-4"),), "has that already"),
+        ((("lr0", "0.00050"), ("epochs", "10")), "has that already"),
     ],
 )
 async def test_what_the_trainer_might_refuse_is_refused_before_anything_is_asked(
@@ -194,6 +197,26 @@ async def test_what_the_trainer_might_refuse_is_refused_before_anything_is_asked
     with pytest.raises(CommandError, match=words.replace("(", r"\(")):
         await ask(world, *settings)
     assert world.intents.all(IntentKind.CHANGE) == ()
+
+
+async def test_of_what_is_asked_for_only_what_changes_is_asked_in_full(world: PaperWorld) -> None:
+    approval = await ask(world, ("epochs", "10"), ("lr0", "0.000123456789"))
+    assert "epochs" not in card(world, approval).title
+    await decide(world, approval)
+    assert world.launches()[0].endswith(" lr0=0.000123456789")
+
+
+@pytest.mark.parametrize("seen_by", ["the one who decides", "a look"])
+async def test_an_end_that_the_run_has_passed_meanwhile_is_not_asked_any_more(world: PaperWorld, seen_by: str) -> None:
+    """The trainer would refuse it, and the run would stay stopped."""
+    approval = await ask(world, ("epochs", "6"))
+    world.runs.epoch = 7
+    if seen_by == "a look":
+        await pass_s(world, 5.0)
+    else:
+        assert await decide(world, approval) == "The run has changed since; nothing was done."
+    assert card(world, approval).body == ("The run has changed since: it is in epoch 7 already. Nothing was done.",)
+    assert (world.signals(), world.launches()) == ([], [])
 
 
 async def test_a_refused_value_is_answered_with_one_that_is_of_use(world: PaperWorld) -> None:
