@@ -32,7 +32,7 @@ class Gradients:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._named = list(model.named_parameters())  # frozen ones too: a callback may thaw them
-        self._momenta = Momenta(optimizer)
+        self.momenta = Momenta(optimizer)
         self._norms: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
         self._names: list[str] = []
@@ -47,6 +47,7 @@ class Gradients:
     def count_on(self, before: Gradients) -> None:
         """Counts and history go on from those of other gradients of the same training."""
         self.history, self.clipped, self.num_steps = before.history, before.clipped, before.num_steps
+        self.momenta.largest = before.momenta.largest
 
     def there(self) -> bool:
         """Whether any parameter has a gradient: none has when every micro-batch of the window was skipped."""
@@ -62,7 +63,7 @@ class Gradients:
         parts = [self._total.float(), flag.reshape(()).to(self._total.device)]
         counts_finite = True
         if states:
-            more, counts_finite = self._momenta.signs(self._total.device)
+            more, counts_finite = self.momenta.signs(self._total.device)
             parts += more
         scalars = torch.stack(parts)
         if self._norms is None:
@@ -81,7 +82,7 @@ class Gradients:
     def clip(self, norm: float, max_norm: float) -> bool:
         """Scale to ``max_norm`` as ``clip_grad_norm_`` does. Whether anything had to be."""
         assert self._total is not None
-        self._momenta.feed(min(norm, max_norm))
+        self.momenta.feed(min(norm, max_norm))
         if norm + 1e-6 < max_norm * (1 - 1e-6):  # well below: the factor would be clamped to exactly 1
             return False
         parameters = [parameter for _, parameter in self._named]

@@ -47,21 +47,43 @@ def _is_stray(name: str, value: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def heal_optimizer(optimizer: torch.optim.Optimizer) -> int:
-    """The state of every parameter that held a non-finite value starts over; how many tensors were bad.
+def heal_optimizer(optimizer: torch.optim.Optimizer, *, largest: float = math.inf) -> int:
+    """The state of every parameter that held what none can hold starts over; how many tensors were bad.
 
-    All of a parameter's state goes to zero, its step count too, which is how the optimizers start: half an Adam state
-    would take a step of thirty times its size.
+    That is a non-finite value, a square or a count below 0, and a momentum beyond ``largest``. All of a parameter's
+    state goes to zero, its step count too, which is how the optimizers start: half an Adam state would take a step of
+    thirty times its size. 0 costs two reads.
     """
+    held = [
+        {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and value.is_floating_point()}
+        for state in optimizer.state.values()
+    ]
+    every = [(name, value) for state in held for name, value in state.items() if value.numel()]
+    signs = [_strays_from_a_step(name, value, largest).to(every[0][1].device) for name, value in every]
+    if all_finite(value for _, value in every) and not (signs and bool(torch.stack(signs).any())):
+        return 0
     num_bad = 0
-    for state in optimizer.state.values():
-        tensors = [value for value in state.values() if isinstance(value, torch.Tensor) and value.is_floating_point()]
-        bad = sum(not bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    for state in held:
+        bad = sum(
+            not bool(torch.isfinite(value).all()) or bool(_strays_from_a_step(name, value, largest))
+            for name, value in state.items()
+            if value.numel()
+        )
         if bad:
             num_bad += bad
-            for tensor in tensors:
-                tensor.zero_()
+            for value in state.values():
+                value.zero_()
     return num_bad
+
+
+def _strays_from_a_step(name: str, value: torch.Tensor, largest: float) -> torch.Tensor:
+    """Whether a tensor of an optimizer's state holds what no step leaves there, on its device."""
+    domain = domain_of("optimizer", str(name), value.ndim)
+    if domain.nonnegative:
+        return value.amin() < 0
+    if math.isinf(domain.largest) or math.isinf(largest):
+        return value.new_zeros((), dtype=torch.bool)
+    return value.abs().amax() > largest
 
 
 def ema_fault(ema: Any) -> str | None:

@@ -24,7 +24,8 @@ class LastLook:
 
     What can write to them there are hooks of the optimizer, a wrapper around its ``step``, and a subclass that steps in
     a way of its own. Where there is none of these, looking costs a comparison a parameter on the host, no read: torch
-    counts what is written to a tensor (``_version``).
+    counts what is written to a tensor (``_version``). Where there is one, every gradient is looked at: a write to its
+    ``.data`` is not counted.
     """
 
     def __init__(self, trainer: EngineTrainer, model: nn.Module, *, watched: bool) -> None:
@@ -66,7 +67,7 @@ class LastLook:
 
     def _may_be_touched(self) -> bool:
         others = len(self._hooks) > 1 or torch_optimizer._global_optimizer_pre_hooks  # noqa: SLF001 - called before
-        if self._look_at_all or others:
+        if self._look_at_all or others or _is_wrapped(self._trainer.optimizer) or _is_wrapped(self._trainer.scaler):
             return True
         there, versions = self._gradients()
         as_measured = len(there) == len(self._measured) and all(map(operator.is_, there, self._measured))
@@ -75,3 +76,16 @@ class LastLook:
     def _gradients(self) -> tuple[list[torch.Tensor], list[int]]:
         there = [one.grad for one in self._parameters if one.grad is not None]
         return there, [one._version for one in there]  # noqa: SLF001 - it has no public name
+
+
+def _is_wrapped(stepper: Any) -> bool:
+    """Whether somebody's own code stands around the ``step`` of ``stepper``; a learning-rate scheduler of torch does,
+    too, and only counts (``torch/optim/lr_scheduler.py``, ``patch_track_step_called``)."""
+    step, plain = vars(stepper).get("step"), type(stepper).step
+    if not _is_known(plain):
+        return True
+    return step is not None and not (_is_known(step) and getattr(step, "__wrapped__", None) is plain)
+
+
+def _is_known(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).partition(".")[0] in {"torch", "ultralytics"}

@@ -8,11 +8,16 @@ from typing import Any, Final
 
 import torch
 
+from trainmaster.trainer.checkpoints.domains import LARGEST_MOMENTUM, domain_of
+
 LOOKED_AT_EVERY: Final = 8
 """Steps from one look at every number to the next, where nothing was touched in between."""
 LARGEST_FED: Final = 1e6
 """Norm of the clipped gradients up to which a step leaves finite what was finite: its square is 1e12, and momentum
 gathers at most some hundred of them."""
+GATHERED: Final = 1e4
+"""Of the largest norm of gradients, what no momentum gets beyond: at 0.999 it gathers a thousand of them, and a
+``dampening`` of -9 makes ten of each."""
 
 _Key = tuple[torch.device, torch.dtype]
 
@@ -32,19 +37,25 @@ class Momenta:
         self._places: list[int] = []
         self._versions: list[int] = []
         self._writes: list[int] = []
+        self._momenta: list[torch.Tensor] = []
         self._averages: list[torch.Tensor] = []
+        self._nonnegative: list[torch.Tensor] = []
         self._counts: dict[torch.device, list[torch.Tensor]] = {}
         self._firsts: dict[_Key, list[torch.Tensor]] = {}
         self._steps_since = 0
         self._fed = math.inf
+        self.largest = LARGEST_MOMENTUM
+        """What a momentum of this training can be."""
 
     def feed(self, norm: float) -> None:
         """The next step is of clipped gradients of this norm."""
         self._fed = norm
+        if math.isfinite(norm):
+            self.largest = max(self.largest, norm * GATHERED)
 
     @torch.no_grad()
     def signs(self, device: torch.device) -> tuple[list[torch.Tensor], bool]:
-        """Numbers on ``device`` that are finite if the state is, and whether what lies elsewhere is.
+        """Numbers on ``device`` that are finite if the state is as steps leave it, and whether what lies elsewhere is.
 
         Plain Adam counts its steps on the host; nothing else is read.
         """
@@ -53,12 +64,16 @@ class Momenta:
             found = [torch.stack(firsts) for firsts in self._firsts.values()]
         else:
             self._steps_since = 0
-            found = [torch.stack(counts) for counts in self._counts.values()]
-            if self._averages:
+            found = [torch.stack(counts).sqrt() for counts in self._counts.values()]  # none is below zero
+            if self._nonnegative:
+                found.append(torch.stack([one.amin() for one in self._nonnegative]).sqrt())
+            if self._averages or self._momenta:
                 # The 2-norm overflows at values from 1e19, far before they do, and is eight times as fast on a CPU as
                 # the largest magnitude; what looks bad is looked at closely before anything is healed.
-                norms = torch._foreach_norm(self._averages)  # noqa: SLF001 - as torch's own get_total_norm does
-                found.append(torch.stack(norms))
+                norms = torch._foreach_norm([*self._momenta, *self._averages])  # noqa: SLF001 - as get_total_norm does
+                sizes = torch.stack(norms)
+                exploded = sizes[: len(self._momenta)] > self.largest
+                found += [sizes, exploded / (~exploded).float()]
         sums = [(numbers * 0).sum().float() for numbers in found]
         elsewhere: list[Any] = [one.tolist() for one in sums if one.device != device]  # each a number
         return [one for one in sums if one.device == device], all(map(math.isfinite, elsewhere))
@@ -84,16 +99,19 @@ class Momenta:
         return usual and self._fed <= LARGEST_FED and self._steps_since < LOOKED_AT_EVERY - 1
 
     def _sort(self) -> None:
-        self._averages, self._counts, self._firsts = [], {}, {}
+        self._momenta, self._averages, self._nonnegative, self._counts, self._firsts = [], [], [], {}, {}
         for state in self._optimizer.state.values():
             for key, value in state.items():
                 if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
                     continue
                 self._firsts.setdefault((value.device, value.dtype), []).append(value.detach()[(0,) * value.ndim])
+                domain = domain_of("optimizer", str(key), value.ndim)
                 if key == "step":
                     self._counts.setdefault(value.device, []).append(value.reshape(()))
-                else:
-                    self._averages.append(value)
+                    continue
+                (self._averages if math.isinf(domain.largest) else self._momenta).append(value)
+                if domain.nonnegative:
+                    self._nonnegative.append(value)
 
 
 def _versions(tensors: list[torch.Tensor]) -> list[int]:

@@ -120,6 +120,6 @@ class Stepping:
             self._statistics.restore()
             self._emit(StateHealed(what="batchnorm", tensors=1))
         if not measured.optimizer_finite:
-            num_tensors = heal_optimizer(self._trainer.optimizer)
+            num_tensors = heal_optimizer(self._trainer.optimizer, largest=self._gradients.momenta.largest)
             if num_tensors:
                 self._emit(StateHealed(what="optimizer", tensors=num_tensors))

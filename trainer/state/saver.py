@@ -116,8 +116,8 @@ class Saver:
         if not all_finite(unwrap_model(trainer.model).parameters()):
             return False
         self.heal_ema(trainer, position)
-        if not all_finite(optimizer_tensors(trainer.optimizer).values()):
-            self._healed("optimizer", heal_optimizer(trainer.optimizer), position)
+        if healed := heal_optimizer(trainer.optimizer):
+            self._healed("optimizer", healed, position)
         return True
 
     def heal_ema(self, trainer: EngineTrainer, position: Position) -> None:

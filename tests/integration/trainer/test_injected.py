@@ -182,18 +182,28 @@ def test_buffers_of_modules_of_ones_own_keep_no_trace_of_a_bad_batch(
     assert not differing(trainer, without_batch(trainer, *([3, 7, 9] if nbs == 4 else [3, 9]), stock=stock))
 
 
-def hooked(optimizer: Any, change: Callable[..., None]) -> None:
-    optimizer.register_step_pre_hook(change)
+def hooked(trainer: Any, change: Callable[..., None]) -> None:
+    trainer.optimizer.register_step_pre_hook(change)
 
 
-def wrapped(optimizer: Any, change: Callable[..., None]) -> None:
-    step = optimizer.step
+def wrapped(trainer: Any, change: Callable[..., None]) -> None:
+    step = trainer.optimizer.step
 
     def changed(*given: Any, **named: Any) -> Any:
         change()
         return step(*given, **named)
 
-    optimizer.step = changed
+    trainer.optimizer.step = changed
+
+
+def wrapped_scaler(trainer: Any, change: Callable[..., None]) -> None:
+    step = trainer.scaler.step
+
+    def changed(*given: Any, **named: Any) -> Any:
+        change()
+        return step(*given, **named)
+
+    trainer.scaler.step = changed
 
 
 def once_measured(gradient: torch.Tensor) -> None:
@@ -207,8 +217,11 @@ def past_the_count(gradient: torch.Tensor) -> None:
 @pytest.mark.parametrize("scaled", [False, True], ids=["", "scaled, as fp16 is"])
 @pytest.mark.parametrize(
     ("put", "spoil"),
-    [(hooked, once_measured), (hooked, past_the_count), (wrapped, once_measured)],
-    ids=["hook", "hook, uncounted", "wrapper"],
+    [
+        *((hooked, once_measured), (hooked, past_the_count), (wrapped, once_measured)),
+        *((wrapped, past_the_count), (wrapped_scaler, past_the_count)),
+    ],
+    ids=["hook", "hook, uncounted", "wrapper", "wrapper, uncounted", "wrapped scaler, uncounted"],
 )
 def test_gradients_spoiled_between_the_check_and_the_step_cost_one_batch(
     settings: Settings, put: Callable[..., None], spoil: Callable[[torch.Tensor], None], scaled: bool
@@ -222,7 +235,7 @@ def test_gradients_spoiled_between_the_check_and_the_step_cost_one_batch(
 
     def set_up(running: Any) -> None:
         running.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
-        put(running.optimizer, change)
+        put(running, change)
 
     trainer.add_callback("on_pretrain_routine_end", set_up)
     trainer.train()
@@ -236,6 +249,8 @@ def test_gradients_spoiled_between_the_check_and_the_step_cost_one_batch(
     ("key", "value", "way"),
     [
         ("exp_avg_sq", INF, "in place"),
+        ("exp_avg_sq", -1.0, "in place"),
+        ("exp_avg", 1e20, "in place"),
         ("step", NAN, "in place"),
         ("exp_avg", NAN, "another tensor"),
         ("exp_avg", NAN, "another storage"),

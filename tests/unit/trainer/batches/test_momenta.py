@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainmaster.trainer.batches.healing import heal_optimizer
 from trainmaster.trainer.batches.momenta import LARGEST_FED, LOOKED_AT_EVERY, Momenta
 
 CPU = torch.device("cpu")
@@ -87,6 +88,43 @@ def test_what_is_written_to_any_number_is_seen_at_the_next_look(key: str, value:
     assert not training.good()
     training.state(key).view(-1)[-1] = 1.0
     assert training.good()
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        (torch.optim.AdamW, "exp_avg_sq", -1e-3),
+        (torch.optim.AdamW, "exp_avg", 1e20),
+        (torch.optim.AdamW, "step", -1.0),
+        (torch.optim.RMSprop, "square_avg", -1e-3),
+        (torch.optim.Adamax, "exp_inf", -1e-3),
+        (sgd, "momentum_buffer", -1e8),
+    ],
+    ids=lambda one: getattr(one, "__name__", str(one)),
+)
+def test_finite_numbers_that_no_step_leaves_are_seen_and_start_over(
+    kind: Callable[..., torch.optim.Optimizer], key: str, value: float
+) -> None:
+    training = Training(kind)
+    training.go(5)
+    assert heal_optimizer(training.optimizer, largest=training.momenta.largest) == 0
+
+    training.state(key).view(-1)[-1] = value
+
+    assert not training.good()
+    assert heal_optimizer(training.optimizer, largest=training.momenta.largest) == 1
+    assert not training.state(key).any()
+    assert training.good()
+
+
+def test_a_momentum_of_gradients_that_are_as_large_is_none_of_these() -> None:
+    training = Training(sgd)
+    training.go(5)
+    training.step(norm=1e5)
+    training.state("momentum_buffer").view(-1)[-1] = 1e8
+
+    assert training.good()
+    assert heal_optimizer(training.optimizer, largest=training.momenta.largest) == 0
 
 
 def test_a_write_that_torch_does_not_count_is_seen_at_once_in_a_first_number_and_else_within_eight_steps() -> None:
