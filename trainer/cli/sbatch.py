@@ -34,6 +34,7 @@ from trainmaster.trainer.contract import (
 )
 from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.script import DEFAULT_MARGIN_S, batch_script, check_options, sbatch_words
+from trainmaster.trainer.jobs.submission import may_have_arrived, submitted, with_habits, without_a_job_s
 from trainmaster.trainer.levels import DEFAULT_LEVEL
 from trainmaster.trainer.records.run_directory import RunLock
 
@@ -42,6 +43,10 @@ TIMEOUT_S: Final = 60.0
 _MIN_MARGIN_S: Final = 90.0
 """Beside three measured saves: Slurm asks up to 30 s late, and a network disk has worse minutes."""
 _EXAMPLE: Final = "trainmaster sbatch --partition=gpu --gpus=1 -- train model=yolo11n.pt data=data.yaml epochs=100"
+
+
+class UnclearSubmissionError(ArgumentsError):
+    """Whether a job is in the queue is not known."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -53,11 +58,12 @@ def main(words: Sequence[str]) -> int:
     if "--" not in words:
         raise ArgumentsError("-- must stand between the options of sbatch and the command", _EXAMPLE)
     at = list(words).index("--")
-    options, command = tuple(words[:at]), tuple(words[at + 1 :])
+    given, command = tuple(words[:at]), tuple(words[at + 1 :])
     if not command:
         raise ArgumentsError("there is no command behind --", _EXAMPLE)
     reject_unknown([command[0]], ("train", "resume"), "command for sbatch")
-    check_options(options)
+    check_options(given)
+    options = with_habits(given, os.environ) if given or command[0] == "train" else ()
     return _train(options, command[1:]) if command[0] == "train" else _resume(options, command[1:])
 
 
@@ -94,6 +100,8 @@ def _train(options: tuple[str, ...], words: tuple[str, ...]) -> int:
     )
     try:
         return _submit(layout, record, options, argv, margin_s=DEFAULT_MARGIN_S)
+    except UnclearSubmissionError:
+        raise  # its job may begin at any time, and finds its directory
     except ArgumentsError:
         if not (read_json(layout.run_json) or {}).get("job"):
             _undo(layout)
@@ -111,6 +119,7 @@ def _resume(options: tuple[str, ...], words: tuple[str, ...]) -> int:
     known = read_json(layout.run_json) or {}
     if not options and isinstance(known.get("job"), dict):
         options = tuple(str(word) for word in known["job"].get("options") or ())
+    options = options or with_habits((), os.environ)
     names = set(RunFile.__dataclass_fields__)
     record = RunFile(**{key: value for key, value in known.items() if key in names})
     settings = {**given.settings, "again": "auto"}
@@ -143,7 +152,7 @@ def _submit(
         record = replace(record, launch_key=key if new else None, started_ts=time.time(), updated_ts=time.time())
         if new:
             replace_json(layout.run_json, asdict(record), durable=True)
-        number, cluster = _sbatch(script, sbatch_words(record.run, key, options, margin_s=margin_s, log=log))
+        number, cluster = _sbatch(layout, script, sbatch_words(record.run, key, options, margin_s=margin_s, log=log))
         job = ClusterJob(id=number, cluster=cluster, partition=None, options=options)
         replace_json(layout.run_json, asdict(replace(record, job=job)), durable=True)
     finally:
@@ -154,7 +163,7 @@ def _submit(
     return ExitCode.FINISHED
 
 
-def _sbatch(script: str, words: Sequence[str]) -> tuple[str, str | None]:
+def _sbatch(layout: RunLayout, script: str, words: Sequence[str]) -> tuple[str, str | None]:
     program = shutil.which("sbatch")
     if program is None:
         raise ArgumentsError(
@@ -168,17 +177,28 @@ def _sbatch(script: str, words: Sequence[str]) -> tuple[str, str | None]:
             text=True,
             timeout=TIMEOUT_S,
             check=False,
-            env=launch_environment.without_the_bot_s(os.environ),
+            env=without_a_job_s(launch_environment.without_the_bot_s(os.environ)),
         )
     except subprocess.TimeoutExpired as error:
-        raise ArgumentsError(
-            f"sbatch gave no answer within {TIMEOUT_S:g} s, so it is not known whether the job was submitted",
-            "squeue --me shows it, as tm-RUN; only then submit again",
-        ) from error
+        raise _unclear(layout, f"sbatch gave no answer within {TIMEOUT_S:g} s") from error
+    said = done.stderr.strip() or done.stdout.strip()
     if done.returncode != 0:
-        raise ArgumentsError(f"Slurm refused: {done.stderr.strip() or done.stdout.strip()}", "nothing was started")
-    number, _, cluster = done.stdout.strip().splitlines()[-1].partition(";")
-    return number, cluster or _cluster_of(number)
+        if may_have_arrived(said):
+            raise _unclear(layout, f"Slurm answered: {said}")
+        raise ArgumentsError(f"Slurm refused: {said}", "nothing was started")
+    job = submitted(done.stdout)
+    if job is None:
+        raise _unclear(layout, f"sbatch told no number ({said[:200] or 'nothing'})")
+    return job[0], job[1] or _cluster_of(job[0])
+
+
+def _unclear(layout: RunLayout, why: str) -> UnclearSubmissionError:
+    run = (read_json(layout.run_json) or {}).get("run")
+    return UnclearSubmissionError(
+        f"{why}, so it is not known whether the job was submitted",
+        f"squeue --me --name=tm-{run} shows it; if it does not: trainmaster sbatch ... -- resume "
+        f"{shlex.quote(str(layout.root))}",
+    )
 
 
 def _cluster_of(number: str) -> str | None:

@@ -23,6 +23,7 @@ from trainmaster.bot.drivers.slurm.rows import (
     parse_queue,
 )
 from trainmaster.bot.errors import ClusterSilentError, DriverError
+from trainmaster.trainer.jobs.submission import submitted
 
 TIMEOUT_S: Final = 15.0
 """A controller that is down makes ``squeue`` and ``sbatch`` give up by themselves after 9 s; one that hangs never."""
@@ -104,12 +105,12 @@ class SlurmClient:
         return parse_memory(self._answer("sacct", "-P", "-n", "-D", *words, "-o", ",".join(MEMORY_FIELDS)))
 
     def submit(self, script: str, options: Sequence[str], env: Mapping[str, str]) -> str:
-        """The job is in the queue; its number."""
+        """The job is in the queue; its number. An answer without one is none: the job may be there."""
         out = self._answer("sbatch", "--parsable", *options, input_text=script, env=env)
-        number = out.strip().splitlines()[-1].split(";")[0] if out.strip() else ""
-        if not number.isdigit():
-            raise DriverError("cluster-answer", f"sbatch answered {out.strip()[:120]!r}.", "squeue shows what it did")
-        return number
+        job = submitted(out)
+        if job is None:
+            raise _silent(f"sbatch answered {out.strip()[:120]!r}, which tells no job's number")
+        return job[0]
 
     def ask_to_end(self, job_id: str, *, whole: bool = False) -> None:
         """SIGTERM went to the batch script alone, which is the trainer; or to the ``whole`` job, where a shell may

@@ -8,7 +8,7 @@ import pytest
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.cli.main import main as trainer_main
-from trainmaster.trainer.cli.sbatch import longest_save_s, main
+from trainmaster.trainer.cli.sbatch import UnclearSubmissionError, longest_save_s, main
 from trainmaster.trainer.contract import RunLayout, encode_record, read_json, replace_json
 
 TRAIN = ("train", "model=tiny.yaml", "data=digits.yaml", "epochs=3", "lr0=0.01")
@@ -22,6 +22,7 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = folder / "sbatch"
     program.write_text(
         f"#!/bin/sh\nif [ -e {folder}/refusal ]; then cat {folder}/refusal >&2; exit 1; fi\n"
+        f"if [ -e {folder}/silent ]; then exit 0; fi\nenv > {folder}/env\n"
         f'printf "%s\\n" "$@" > {folder}/words\ncat > {folder}/script\necho 17\n'
     )
     program.chmod(0o755)
@@ -62,6 +63,39 @@ def test_refusal_is_told_as_slurm_said_it_and_leaves_nothing(sbatch: Path, tmp_p
     with pytest.raises(ArgumentsError, match="invalid partition specified: gpux"):
         main(["-p", "gpux", "--", *TRAIN])
     assert not (tmp_path / "runs" / "train").exists()
+
+
+@pytest.mark.parametrize(
+    ("way", "text"),
+    [
+        ("refusal", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"),
+        ("silent", ""),
+    ],
+)
+def test_directory_stays_when_the_job_may_be_in_the_queue(sbatch: Path, tmp_path: Path, way: str, text: str) -> None:
+    (sbatch / way).write_text(text)
+    with pytest.raises(UnclearSubmissionError, match="not known whether the job was submitted") as caught:
+        main(["-p", "gpu", "--", *TRAIN])
+    layout = RunLayout(tmp_path / "runs" / "train")
+    record = read_json(layout.run_json) or {}
+    assert record["state"] == "submitted"
+    assert f"tm-{record['run']}" in (caught.value.hint or "")
+    (sbatch / way).unlink()
+    assert main(["-p", "gpu", "--", "resume", str(layout.root)]) == 0
+    assert (read_json(layout.run_json) or {})["job"]["id"] == "17"
+
+
+def test_person_s_habits_are_recorded_and_nothing_of_another_job_is_passed_on(
+    sbatch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_PARTITION", "gpu")
+    monkeypatch.setenv("SBATCH_ARRAY_INX", "1-9")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    main(["--gpus=1", "--", *TRAIN])
+    record = read_json(RunLayout(tmp_path / "runs" / "train").run_json) or {}
+    assert record["job"]["options"] == ["--partition=gpu", "--gpus=1"]
+    assert "SLURM_" not in (sbatch / "env").read_text()
+    assert "SBATCH_" not in (sbatch / "env").read_text()
 
 
 def test_resume_takes_the_options_of_before_and_asks_in_time(sbatch: Path, tmp_path: Path) -> None:

@@ -55,3 +55,39 @@ def test_several_nodes_are_refused_in_words(name: str) -> None:
         refuse_several_nodes({name: "2"})
     refuse_several_nodes({name: "1"})
     refuse_several_nodes({})
+
+
+def test_shell_that_salloc_gives_is_no_job_and_a_step_of_it_is() -> None:
+    """That shell is where salloc was called: nothing of Slurm's reaches what trains there."""
+    shell = {**IN_A_JOB, "SLURM_SUBMIT_HOST": "login"}
+    del shell["SLURMD_NODENAME"]
+    assert job_of(shell) is None
+    step = job_of({**shell, "SLURMD_NODENAME": "n1", "SLURM_PROCID": "0"})
+    assert step is not None
+    assert step.node == "n1"
+
+
+def test_trainer_that_srun_starts_several_times_is_refused_in_words() -> None:
+    """Each would train a run of its own, on the same GPUs."""
+    with pytest.raises(ArgumentsError, match="4 times"):
+        refuse_several_nodes({**IN_A_JOB, "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"})
+    refuse_several_nodes({**IN_A_JOB, "SLURM_NTASKS": "4"})  # a batch script, or a step of one task
+    refuse_several_nodes({**IN_A_JOB, "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"})
+
+
+@pytest.mark.parametrize(
+    ("told", "options"),
+    [
+        ({"SLURM_GPUS": "a100:2", "SLURM_GPUS_ON_NODE": "2"}, ("--gpus=a100:2",)),
+        ({"SLURM_GPUS_PER_NODE": "a100:2", "SLURM_GPUS_ON_NODE": "2"}, ("--gpus-per-node=a100:2",)),
+        ({"SLURM_GPUS_ON_NODE": "2"}, ("--gpus=2",)),
+        ({"SLURM_JOB_START_TIME": "1795891220", "SLURM_JOB_END_TIME": "1796323220"}, ("--time=7200",)),
+        ({"SLURM_JOB_START_TIME": "1795891220", "SLURM_JOB_END_TIME": "1827427220"}, ()),
+        ({"SLURM_JOB_RESERVATION": "course"}, ("--reservation=course",)),
+    ],
+    ids=["type of GPU", "type for each node", "number alone", "five days", "no limit", "reservation"],
+)
+def test_job_submitted_by_hand_keeps_what_it_asked_for(told: dict[str, str], options: tuple[str, ...]) -> None:
+    job = job_of({"SLURM_JOB_ID": "10", "SLURMD_NODENAME": "n1", **told})
+    assert job is not None
+    assert job.options == options

@@ -78,6 +78,12 @@ def test_submission_answers_its_number_and_a_refusal_its_reason() -> None:
     assert SlurmClient(run=commands).submit("#!/bin/sh\n", ["--partition=gpu"], {}) == "4711"
     assert commands.asked == [("sbatch", "--parsable", "--partition=gpu")]
     assert commands.script == "#!/bin/sh\n"
+
+
+@pytest.mark.parametrize("out", ["", "budget left: 120 h\n"])
+def test_answer_without_a_number_is_none_since_the_job_may_be_there(out: str) -> None:
+    with pytest.raises(ClusterSilentError, match="no job's number"):
+        SlurmClient(run=Commands(out=out)).submit("#!/bin/sh\n", [], {})
     refused = Commands(1, err="sbatch: error: Batch job submission failed: Invalid account or account/partition")
     with pytest.raises(DriverError, match="Invalid account"):
         SlurmClient(run=refused).submit("", [], {})
