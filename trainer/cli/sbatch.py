@@ -34,7 +34,14 @@ from trainmaster.trainer.contract import (
 )
 from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.script import DEFAULT_MARGIN_S, batch_script, check_options, sbatch_words
-from trainmaster.trainer.jobs.submission import may_have_arrived, submitted, with_habits, without_a_job_s
+from trainmaster.trainer.jobs.submission import (
+    PARTITIONS,
+    may_have_arrived,
+    short_limit,
+    submitted,
+    with_habits,
+    without_a_job_s,
+)
 from trainmaster.trainer.levels import DEFAULT_LEVEL
 from trainmaster.trainer.records.run_directory import RunLock
 
@@ -140,6 +147,8 @@ def _submit(
     layout: RunLayout, record: RunFile, options: tuple[str, ...], argv: tuple[str, ...], *, margin_s: int
 ) -> int:
     """The job is in the queue, and ``run.json`` names it before its trainer can begin: it waits for the lock."""
+    if limit := short_limit(_told(*PARTITIONS), options, margin_s):
+        options = (*options, f"--time={limit}")  # as it would be; from this the time of the request is reckoned
     key = f"sbatch-{uuid.uuid4().hex[:12]}"
     script = batch_script(argv, cwd=str(Path.cwd()), key=key, run=record.run, options=options, env=_module_path())
     log = str(_output_of(layout))
@@ -203,20 +212,20 @@ def _unclear(layout: RunLayout, why: str) -> UnclearSubmissionError:
 
 def _cluster_of(number: str) -> str | None:
     """As the job's own environment will name it; None where nobody says."""
-    program = shutil.which("squeue")
+    return _told("squeue", "-h", "-j", number, "-O", "Cluster:|").strip().rstrip("|") or None
+
+
+def _told(name: str, *words: str) -> str:
+    """What that command says; nothing where it is missing or gives no answer."""
+    program = shutil.which(name)
     if program is None:
-        return None
+        return ""
     try:
-        done = subprocess.run(
-            [program, "-h", "-j", number, "-O", "Cluster:|"],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        return subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=False, errors="replace"
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip().rstrip("|") or None
+        return ""
 
 
 def _new_directory(wanted: Path) -> Path:

@@ -39,6 +39,19 @@ _OURS: Final = {
 }
 
 
+_SHORTENED: Final = {
+    "ar": "array",
+    "com": "comment",
+    "dep": "dependency",
+    "j": "job-name",
+    "pars": "parsable",
+    "part": "partition",
+    "te": "test-only",
+    "wr": "wrap",
+}
+"""From how much on ``sbatch`` takes a shortened option for one that matters here."""
+
+
 def job_name(run: str) -> str:
     """Of the job of that run."""
     return f"tm-{run}"
@@ -117,6 +130,7 @@ def split_options(options: Sequence[str]) -> list[tuple[str, str | None]]:
         word = words.pop(0)
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
+            name = _whole_name(name)
             has_value = bool(equals)
         elif word.startswith("-") and len(word) > 1:
             name, value = word[1], word[2:].removeprefix("=")
@@ -131,11 +145,17 @@ def split_options(options: Sequence[str]) -> list[tuple[str, str | None]]:
     return found
 
 
+def _whole_name(name: str) -> str:
+    whole = (full for start, full in _SHORTENED.items() if name.startswith(start) and full.startswith(name))
+    return next(whole, name)
+
+
 def margin_within(margin_s: int, given: Sequence[tuple[str, str | None]]) -> int:
     """``margin_s``, or less where the time limit is short."""
     limits = [time_limit_s(value) for name, value in given if name in {"time", "t"} and value]
     limit_s = limits[-1] if limits else None
-    return margin_s if limit_s is None else max(1, min(margin_s, int(MAX_MARGIN_SHARE * limit_s)))
+    # A limit of 0 is none.
+    return margin_s if not limit_s else max(1, min(margin_s, int(MAX_MARGIN_SHARE * limit_s)))
 
 
 def time_limit_s(text: str) -> float | None:

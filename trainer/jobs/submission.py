@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from trainmaster.trainer.jobs.script import split_options
+from trainmaster.trainer.jobs.script import MAX_MARGIN_SHARE, split_options, time_limit_s
 
 _NUMBER: Final = re.compile(r"^(?:Submitted batch job )?(\d+)(?:;([\w.-]+))?(?: on cluster ([\w.-]+))?$", re.MULTILINE)
 _LATE: Final = (
@@ -17,6 +17,8 @@ _LATE: Final = (
 slurm/slurm_errno.h."""
 
 _KEPT: Final = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
+PARTITIONS: Final = ("sinfo", "-h", "-o", "%R|%L|%l|%P")
+"""Name, default and longest time limit of each partition; the default one has a star."""
 _SHORT: Final = {"A": "account", "p": "partition", "q": "qos", "t": "time", "C": "constraint", "G": "gpus"}
 _HABITS: Final = {
     **{f"SBATCH_{name.upper()}": name for name in ("account", "partition", "qos", "constraint", "reservation")},
@@ -51,6 +53,21 @@ def with_habits(options: Sequence[str], environ: Mapping[str, str]) -> tuple[str
         given |= {"mem", "mem-per-cpu", "mem-per-gpu"}
     habits = [f"--{name}={environ[key]}" for key, name in _HABITS.items() if environ.get(key) and name not in given]
     return (*habits, *options)
+
+
+def short_limit(said: str, options: Sequence[str], margin_s: int) -> str | None:
+    """The time limit that a job gets by its partition, where that is so short that to ask ``margin_s`` before it would
+    take much of it; None where the options name a limit. ``said`` is the answer to :data:`PARTITIONS`."""
+    given = {_SHORT.get(name, name): value for name, value in split_options(options)}
+    if given.get("time"):
+        return None
+    for line in said.splitlines():
+        name, default, most, marked = (*line.split("|"), "", "", "", "")[:4]
+        if name == given["partition"] if given.get("partition") else marked.endswith("*"):
+            limit = most if time_limit_s(default) is None else default
+            limit_s = time_limit_s(limit)
+            return limit if limit_s and margin_s > MAX_MARGIN_SHARE * limit_s else None
+    return None
 
 
 def without_a_job_s(environ: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,9 @@ BRISK_AGE_S: Final = 0.5
 BRISK_S: Final = 120.0
 """So long after the last act."""
 WAIT_S: Final = 3.0
-"""For an answer, 15 ms from a healthy controller; who asks looks at other runs too."""
+"""For an answer, 15 ms from a healthy controller; who asks looks at other runs too. A controller whose last answer took
+longer, as that of a hundred thousand jobs does, is given twice that, up to :data:`MAX_WAIT_S`."""
+MAX_WAIT_S: Final = 8.0
 RETRY_S: Final = 2.0
 """Between two questions to a controller that is silent."""
 BRIDGE_S: Final = 10.0
@@ -60,6 +62,8 @@ class JobQueue:
         self._silent_since: tuple[float, float] | None = None
         """When the first of the questions was asked that had no answer since, by both clocks; None while the newest
         has one."""
+        self._took_s = 0.0
+        """The newest answer."""
         self._asking_since_s: float | None = None
         self._brisk_until_s = -float("inf")
         self._not_before_s = -float("inf")
@@ -93,7 +97,7 @@ class JobQueue:
                 if self._newest is not None and self._is_fresh(self._newest, began_s, now_s):
                     return self._bridged(self._newest, now_s)
                 asked_s = self._begin(now_s) if self._asking_since_s is None else self._asking_since_s
-                patience_s = min(asked_s, began_s) + self._wait_s - now_s
+                patience_s = min(asked_s, began_s) + max(self._wait_s, min(2 * self._took_s, MAX_WAIT_S)) - now_s
                 if patience_s <= 0 or not self._changed.wait(patience_s):
                     break
             now_s = self._steady()
@@ -140,5 +144,6 @@ class JobQueue:
                 self._note_silence(asked_s, fault)
             else:
                 self._good = self._newest
+                self._took_s = self._steady() - asked_s
                 self._silent_since = None
             self._changed.notify_all()

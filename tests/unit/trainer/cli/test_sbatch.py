@@ -98,6 +98,15 @@ def test_person_s_habits_are_recorded_and_nothing_of_another_job_is_passed_on(
     assert "SBATCH_" not in (sbatch / "env").read_text()
 
 
+def test_request_to_save_comes_late_in_the_limit_of_a_short_partition(sbatch: Path, tmp_path: Path) -> None:
+    (sbatch / "sinfo").write_text("#!/bin/sh\necho 'short|10:00|1:00:00|short*'\n")
+    (sbatch / "sinfo").chmod(0o755)
+    main(["--gpus=1", "--", *TRAIN])
+    assert "--signal=B:TERM@150" in (sbatch / "words").read_text()
+    record = read_json(RunLayout(tmp_path / "runs" / "train").run_json) or {}
+    assert record["job"]["options"] == ["--gpus=1", "--time=10:00"]
+
+
 def test_resume_takes_the_options_of_before_and_asks_in_time(sbatch: Path, tmp_path: Path) -> None:
     layout = RunLayout(tmp_path / "runs" / "old")
     layout.guard.mkdir(parents=True)

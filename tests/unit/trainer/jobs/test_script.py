@@ -95,3 +95,16 @@ def test_everything_else_is_slurm_s_own() -> None:
     options = ("-p", "gpu", "--gres=gpu:a100:2", "--exclusive", "-N1", "--mail-type", "END", "--no-requeue")
     check_options(options)
     assert split_options(options)[:2] == [("p", "gpu"), ("gres", "gpu:a100:2")]
+
+
+def test_shortened_option_is_what_sbatch_takes_it_for() -> None:
+    for words in (["--arr=1-3"], ["--job=mine"], ["--test"], ["--wra=sleep"]):
+        with pytest.raises(ArgumentsError, match="can't be given"):
+            check_options(words)
+    given = sbatch_words("abc", "op-1", ["--depend=afterok:7", "--part=gpu"], margin_s=300, log="x")
+    assert given[-1] == "--dependency=afterok:7,singleton"
+    assert "--partition=gpu" in given
+
+
+def test_limit_of_nothing_is_no_limit() -> None:
+    assert "--signal=B:TERM@300" in sbatch_words("abc", "op-1", ["--time=0"], margin_s=300, log="x")

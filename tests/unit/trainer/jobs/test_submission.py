@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from trainmaster.trainer.jobs.submission import may_have_arrived, submitted, with_habits, without_a_job_s
+from trainmaster.trainer.jobs.submission import (
+    may_have_arrived,
+    short_limit,
+    submitted,
+    with_habits,
+    without_a_job_s,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +68,28 @@ def test_job_gets_nothing_of_the_one_that_it_was_submitted_from() -> None:
     inside = {"SLURM_RESTART_COUNT": "2", "SLURM_JOB_ID": "7", "SBATCH_ARRAY_INX": "1-9", "SLURMD_NODENAME": "n1"}
     lasting = {"PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf"}
     assert without_a_job_s({**inside, **lasting}) == lasting
+
+
+SINFO = "main|n/a|7-00:00:00|main*\nfree|n/a|infinite|free\nshort|3:00|1:00:00|short\ndebug|n/a|15:00|debug\n"
+"""As Slurm 22.05 says it."""
+
+
+@pytest.mark.parametrize(
+    ("options", "margin_s", "limit"),
+    [
+        (("-p", "short"), 300, "3:00"),
+        (("--partition=debug",), 300, "15:00"),
+        (("-pshort", "--time=30"), 300, None),
+        (("-p", "free"), 300, None),
+        ((), 300, None),
+        ((), 400_000, "7-00:00:00"),
+        (("-p", "unknown"), 300, None),
+        (("-p", "short,debug"), 300, None),
+    ],
+)
+def test_limit_of_a_partition_is_known_where_the_request_would_come_too_early(
+    options: tuple[str, ...], margin_s: int, limit: str | None
+) -> None:
+    """With a margin beyond the limit Slurm asks a job to end as soon as it starts."""
+    assert short_limit(SINFO, options, margin_s) == limit
+    assert short_limit("", options, margin_s) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -171,6 +172,20 @@ def test_controller_that_hangs_is_silent_and_keeps_nobody_waiting() -> None:
         assert controller.asked == 1
     finally:
         controller.gate.set()
+
+
+def test_controller_that_is_always_slower_than_the_wait_is_heard_though_something_is_awaited() -> None:
+    """As with a queue of a hundred thousand jobs: what was asked before somebody wants to know does not count."""
+
+    def ask() -> tuple[JobRow, ...]:
+        time.sleep(0.8)
+        return ()
+
+    queue = JobQueue(ask, wait_s=0.3)
+    queue.hasten()
+    until(lambda: not queue.look().fault, what="an answer", timeout_s=5, every_s=0.01)
+    queue.hasten()
+    assert not queue.look().fault
 
 
 def test_fault_is_remembered_for_a_moment_and_ends_with_the_next_answer() -> None:
