@@ -13,7 +13,7 @@ from trainmaster.bot.core.conversation.plainer import Words
 from trainmaster.bot.core.conversation.tokens import NOBODY_KNOWN
 from trainmaster.bot.slack import blocks, limits
 from trainmaster.bot.slack.blocks import BlockPart
-from trainmaster.bot.slack.text import clean, code_block, fit, literal, mrkdwn, one_line, plain, utf8_len
+from trainmaster.bot.slack.text import clean, code_block, fit, headline, literal, mrkdwn, one_line, plain, utf8_len
 
 _SIGNS: Final = {
     Tone.NEUTRAL: "",
@@ -86,7 +86,7 @@ def render(message: Message, names: Mapping[str, str] = NOBODY_KNOWN) -> Rendere
 
 def _title(message: Message, room: int) -> tuple[str, BlockPart]:
     sign = _SIGNS[message.tone]
-    text, complete = fit([sign, *mrkdwn(one_line(message.title) or _UNTITLED, bold=True)], room - 2)
+    text, complete = fit([sign, *mrkdwn(headline(message.title) or _UNTITLED, bold=True)], room - 2)
     return f"*{text}*", BlockPart(num_chars=len(text) + 2, left_out=() if complete else ("the end of the title",))
 
 
@@ -255,8 +255,8 @@ def _lines(message: Message) -> Iterator[str]:
     yield from message.body
     if message.table is not None:
         for row in message.table.rows:
-            named = zip(message.table.header, row, strict=False)
-            yield ", ".join(f"{one_line(name)} {one_line(cell)}".strip() for name, cell in named)
+            named = ((one_line(name), one_line(cell)) for name, cell in zip(message.table.header, row, strict=False))
+            yield ", ".join(f"{name} {cell}".strip() for name, cell in named if cell)
     for label, value in message.fields:
         yield f"{one_line(label)}: {one_line(value)}"
     for item in message.items:

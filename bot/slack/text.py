@@ -14,7 +14,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Final
+from unicodedata import combining, east_asian_width
 
 from trainmaster.bot.core.conversation import tokens
 from trainmaster.visible import visible
@@ -22,6 +24,12 @@ from trainmaster.visible import visible
 ELLIPSIS: Final = "…"
 MAX_CHARS: Final = 20_000
 """More than a message can hold, so that a huge text costs no time."""
+
+HEADLINE_WORD_CELLS: Final = 56
+"""Of a title's longest word, most often a run's name: two lines of a phone. Letters of double width count twice."""
+_CUT_TO_CELLS: Final = 26
+"""A longer one is cut to fit a line there."""
+_LONG: Final = re.compile(rf"\S{{{HEADLINE_WORD_CELLS // 2},}}")
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _WORD: Final = re.compile(r"\S+")
@@ -52,6 +60,37 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """``text`` with every run of white space as one blank."""
     return " ".join(clean(text).split())
+
+
+def headline(text: str) -> str:
+    """``text`` in one line whose longest words are cut in their middle: the fact after a run's long name, and the
+    buttons below it, are seen on a phone too. Pieces stay whole."""
+    line = one_line(text)
+    if len(line) <= HEADLINE_WORD_CELLS // 2:
+        return line
+    parts, at = [], 0
+    for piece in tokens.TOKEN.finditer(line):
+        parts += [_LONG.sub(_middle, line[at : piece.start()]), piece[0]]
+        at = piece.end()
+    return "".join([*parts, _LONG.sub(_middle, line[at:])])
+
+
+def _middle(word: re.Match[str]) -> str:
+    text = word[0]
+    if sum(map(_cells, text)) <= HEADLINE_WORD_CELLS:
+        return text
+    half = _CUT_TO_CELLS // 2
+    return f"{text[: _fitting(text, half)]}…{text[len(text) - _fitting(text[::-1], half - 1) :]}"
+
+
+def _fitting(text: str, cells: int) -> int:
+    """How many characters of ``text`` fit."""
+    widths = accumulate(map(_cells, text))
+    return sum(1 for width in widths if width <= cells)
+
+
+def _cells(char: str) -> int:
+    return 2 if east_asian_width(char) in {"W", "F"} else 0 if combining(char) else 1
 
 
 def unescape(text: str) -> str:

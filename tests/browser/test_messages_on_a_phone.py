@@ -22,11 +22,13 @@ MAX_HEIGHT_PX = 560
 MEASURED = ("question", "question of the bot", "question of two")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "run"), [("light", "night"), ("dark", "night"), ("light", "n" * 200), ("light", "夜間訓練" * 18)]
+)
 async def test_question_fits_a_phone_with_its_buttons_above_the_fold(
-    browser: Browser, tmp_path: Path, scheme: Any
+    browser: Browser, tmp_path: Path, scheme: Any, run: str
 ) -> None:
-    kinds = {kind.name: kind.message for kind in every_kind(tmp_path)}
+    kinds = {kind.name: kind.message for kind in every_kind(tmp_path, run)}
     async with stage(WorkspaceOptions(post_rate=None)) as on:
         slack = AsyncWebClient(token=on.workspace.bot_token, base_url=on.workspace.api_url)
         page = await browser.new_page(viewport=PHONE, color_scheme=scheme)

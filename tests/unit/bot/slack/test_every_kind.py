@@ -48,6 +48,18 @@ async def test_the_notification_begins_with_run_and_fact_and_has_no_markup(tmp_p
         assert not re.search(r"attempt\d|\w/\w+/attempt|fired, attempt", text), kind.name
 
 
+@pytest.mark.parametrize(
+    "name", ["n" * 200, "夜間訓練" * 18, "לילה-ריצה-" * 12], ids=["letters", "wide", "right to left"]
+)
+async def test_the_fact_is_seen_on_a_phone_whatever_the_name(tmp_path: Path, name: str) -> None:
+    for kind in await kinds(tmp_path, name):
+        title = render(kind.message).blocks[0]["text"]["text"].split("\n")[0]
+        assert all(len(word) <= 62 for word in title.split()), kind.name
+        if kind.run and "…" in title:
+            assert title.strip("*🔴🟢🟡🔵 ").startswith(name[:6]), kind.name
+            assert name[-5:] in title, kind.name
+
+
 async def test_no_fact_stands_twice_in_what_is_shown(tmp_path: Path) -> None:
     for kind in await kinds(tmp_path):
         assert said_twice(kind.message) == [], kind.name
