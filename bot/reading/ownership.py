@@ -11,6 +11,7 @@ import pwd
 import re
 import shutil
 import stat
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +24,10 @@ from trainmaster.bot.reading.plain_files import NotPlainError, is_of_kernel, ope
 from trainmaster.trainer.contract import RunLayout
 
 _ACL: Final = "system.posix_acl_access"
+_ACL_ENTRY: Final = "<HHI"
+_ACL_USER: Final = 0x02
+_ACL_GROUP: Final = 0x08
+_ACL_WRITE: Final = 0x02
 _INTERPRETER: Final = re.compile(r"(?:python|pypy)[0-9.]*[a-z]?(?:\.exe)?")
 _MAX_LINKS: Final = 16
 """Of the interpreter: a virtual environment has one or two, the kernel follows 40."""
@@ -153,6 +158,7 @@ class Ownership:
             if not (gone and is_gone(parent)):
                 yield self._judge(str(parent), FileRole.PARENT, parent.stat(), parent)
         yield from self._records(directory)
+        yield from self._archive(RunLayout(directory).archive)
         if record is None:
             return
         yield from self._log(directory, record)
@@ -170,9 +176,18 @@ class Ownership:
             return iter(parents[:1])
         return iter(parents[: len(parents) - len(root.parents)])
 
+    def _archive(self, folder: Path) -> Iterator[str]:
+        """What rollbacks put aside, and bring back, is the run's: nobody else made the place for it."""
+        above = folder.parent
+        if not is_gone(folder):
+            yield self._judge(str(folder), FileRole.RECORD, folder.stat(), folder)
+        elif is_gone(above) or not os.access(above, os.W_OK):
+            return  # nothing of this run can come to lie there
+        yield self._judge(str(above), FileRole.PARENT, above.stat(), above)
+
     def _records(self, directory: Path) -> Iterator[str]:
         layout = RunLayout(directory)
-        for folder in (directory, layout.guard, layout.states, layout.weights):
+        for folder in (directory, layout.guard, layout.states, layout.weights, layout.archive):
             try:
                 entries = list(os.scandir(folder))
             except (FileNotFoundError, NotADirectoryError):
@@ -184,7 +199,7 @@ class Ownership:
                     continue
 
     def _entry(self, directory: Path, path: Path, status: os.stat_result) -> str:
-        name = str(path.relative_to(directory))
+        name = str(path.relative_to(directory) if path.is_relative_to(directory) else path)
         if stat.S_ISLNK(status.st_mode):
             if status.st_uid not in {self.account.uid, 0} and self.check is not OwnerCheck.OFF:
                 return f"owned by uid {status.st_uid} ({name})"
@@ -249,8 +264,17 @@ class Ownership:
 
     def _judge(self, name: str, role: FileRole, status: os.stat_result, path: Path | None = None) -> str:
         mode = stat.S_IMODE(status.st_mode)
-        acl = path is not None and bool(mode & GROUP_MAY_WRITE) and _has_acl(path)
-        entry = OwnedFile(name=name, role=role, uid=status.st_uid, gid=status.st_gid, mode=mode, acl=acl)
+        acl = _access_list(path) if path is not None and mode & GROUP_MAY_WRITE else None
+        entry = OwnedFile(
+            name=name,
+            role=role,
+            uid=status.st_uid,
+            gid=status.st_gid,
+            mode=mode,
+            acl=acl is not None,
+            acl_users=_writers(acl, _ACL_USER),
+            acl_groups=_writers(acl, _ACL_GROUP),
+        )
         return fault_of(entry, self.account, self.check)
 
 
@@ -262,8 +286,15 @@ def _place_of(descriptor: int, path: Path) -> Path:
         return Path(os.path.realpath(path))
 
 
-def _has_acl(path: Path) -> bool:
+def _access_list(path: Path) -> bytes | None:
+    """As the kernel keeps it; None where there is none."""
     try:
-        return _ACL in os.listxattr(path)
+        return os.getxattr(path, _ACL) if _ACL in os.listxattr(path) else None
     except (OSError, AttributeError):
-        return False
+        return None
+
+
+def _writers(acl: bytes | None, tag: int) -> frozenset[int]:
+    """Who is named in the list as one that may write. Source: linux/posix_acl_xattr.h."""
+    entries = struct.iter_unpack(_ACL_ENTRY, acl[4:]) if acl and len(acl) % 8 == 4 else ()
+    return frozenset(id_ for kind, may, id_ in entries if kind == tag and may & _ACL_WRITE)

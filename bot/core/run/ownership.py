@@ -41,7 +41,7 @@ class FileRole(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnedFile:
     """One file or folder as ``stat`` tells it. ``name`` is how people are told of it; empty for the run directory.
-    ``acl``: an access list beyond the mode may let others write."""
+    ``acl``: an access list beyond the mode may let others write; ``acl_users`` and ``acl_groups`` are whom it names."""
 
     name: str
     role: FileRole
@@ -49,6 +49,8 @@ class OwnedFile:
     gid: int
     mode: int
     acl: bool = False
+    acl_users: frozenset[int] = frozenset()
+    acl_groups: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,12 @@ def fault_of(entry: OwnedFile, account: Account, check: OwnerCheck) -> str:
         return ""
     if entry.mode & WORLD_MAY_WRITE:
         return f"everybody may write to it{where}"
-    if not entry.mode & GROUP_MAY_WRITE or of_project:
+    if not entry.mode & GROUP_MAY_WRITE:
         return ""
+    if of_project:
+        users, groups = entry.acl_users - {account.uid, 0}, entry.acl_groups - account.groups
+        listed = next((f"{kind} {min(ids)}" for kind, ids in (("uid", users), ("group", groups)) if ids), "")
+        return f"{listed} may write to it by an access list{where}" if listed else ""
     if entry.role is FileRole.TOOL and entry.uid == 0:  # who may install software is root's to say
         return ""
     if entry.gid == account.private_gid and not entry.acl:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -255,3 +256,39 @@ def test_folder_where_everybody_may_put_code_is_not_started_in(tmp_path: Path) -
     shared.mkdir()
     shared.chmod(0o1777)
     assert "everybody may write" in why(planted(tmp_path / "runs", cwd=str(shared)), tmp_path / "runs")
+
+
+def _let_write(path: Path, *named: tuple[int, int]) -> None:
+    """An access list with these entries, kind and id, that may write."""
+    nobody = 0xFFFFFFFF
+    own = ((0x01, 7, nobody), (0x04, 5, nobody), (0x10, 7, nobody), (0x20, 5, nobody))
+    packed = b"".join(struct.pack("<HHI", *one) for one in sorted((*own, *((kind, 7, id_) for kind, id_ in named))))
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    except OSError:
+        pytest.skip("no access lists here")
+
+
+@pytest.mark.parametrize(("kind", "told"), [(0x02, "uid"), (0x08, "group")])
+def test_whom_an_access_list_lets_in_is_no_member_of_the_project(tmp_path: Path, kind: int, told: str) -> None:
+    run = planted(tmp_path)
+    _let_write(run.layout.guard, (kind, STRANGER))
+    assert f"{told} {STRANGER} may write to it by an access list" in why(run, tmp_path, OwnerCheck.GROUP)
+    assert "may write" in why(run, tmp_path)
+
+
+def test_an_access_list_may_name_the_users_own_group(tmp_path: Path) -> None:
+    run = planted(tmp_path)
+    _let_write(run.layout.guard, (0x08, os.getegid()), (0x02, os.geteuid()))
+    assert why(run, tmp_path, OwnerCheck.GROUP) == ""
+
+
+@as_root
+@pytest.mark.parametrize("part", [".", "digits", "digits/0001"])
+def test_an_archive_that_a_stranger_made_is_none_of_the_run(tmp_path: Path, part: str) -> None:
+    run = planted(tmp_path)
+    place = run.layout.archive.parent / part
+    place.mkdir(parents=True)
+    assert why(run, tmp_path) == ""
+    os.chown(place, STRANGER, STRANGER)
+    assert f"owned by uid {STRANGER}" in why(run, tmp_path)
