@@ -1,13 +1,14 @@
 """Whether a process is the trainer of a run: a record names a number, and a number alone ends the wrong program.
 
 Evidence is, in this order, an open ``guard/lock`` of the run, the mark that the bot gives what it launches, and the
-command line. A process that shows none of it is left alone.
+command line of what trains. A process that shows none of it is left alone.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +24,11 @@ from trainmaster.trainer.contract import RUN_VARIABLE, RunLayout
 
 _INTERPRETER: Final = re.compile(r"(?:python|pypy)[0-9.]*[a-z]?")
 _MAX_WORDS_SHOWN: Final = 60
+_TRAINS: Final = frozenset({"train", "resume"})
+"""Verbs of ours that train; the others look at a run or tidy it up."""
+_OURS: Final = frozenset({"trainmaster", "trainer", "bot"})
+_LOOK_ON: Final = frozenset({"tensorboard", "jupyter", "ipython", "mlflow", "wandb", "fiftyone", "streamlit", "gradio"})
+"""Programs that are given a run's folder to show it."""
 
 
 _FAMILY_AGE_S: Final = 30.0
@@ -91,7 +97,9 @@ class TrainerProcesses:
             return ""
         if locks:
             return f"process {process.pid} is the trainer of {locks[0].parent.parent}"
-        if _marked(process, directory) or _names(words, directory, _cwd(process)) or _is_as_recorded(words, record):
+        if _marked(process, directory) or _is_as_recorded(words, record):
+            return ""
+        if _may_train(words) and _names(words, directory, _cwd(process)):
             return ""
         # A parent of several ranks: the first of them holds the lock.
         children = process.children(recursive=True)
@@ -116,6 +124,24 @@ def _marked(process: psutil.Process, directory: Path) -> bool:
         return process.environ().get(RUN_VARIABLE) == str(directory)
     except (psutil.Error, OSError):
         return False
+
+
+def _may_train(words: Sequence[str]) -> bool:
+    """Whether the command line is one that trains, of all that may name a run directory: an editor, a viewer, a copy
+    and a web server name it too."""
+    if not words or not _is_interpreter(words[0]):
+        return False
+    rest = list(words[1:])
+    while rest and rest[0].startswith("-") and rest[0] not in {"-m", "-c"}:
+        rest = rest[2:] if rest[0] in {"-X", "-W"} else rest[1:]
+    if not rest:
+        return False
+    is_module = rest[0] == "-m"
+    program = rest[1] if is_module and len(rest) > 1 else os.path.basename(rest[0])  # noqa: PTH119 - a word
+    name, verb = program.split(".")[0].split("-")[0], next(iter(rest[2 if is_module else 1 :]), "")
+    if name in _OURS and (is_module or name == "trainmaster"):
+        return verb in _TRAINS
+    return name not in _LOOK_ON and not (is_module and name in sys.stdlib_module_names)
 
 
 def _names(words: Sequence[str], directory: Path, cwd: Path | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,41 @@ def test_process_without_any_evidence_is_no_trainer(tmp_path: Path, argv: tuple[
         assert "is no trainer of this run (sleep" in why
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(("tail", "-f", "/dev/null", "{}"), ("sh", "-c", "sleep 60; true", "{}"), ("vim", "{}"), ("du", "-sh", "{}")),
+        *(("python3", "-m", "http.server", "--directory", "{}"), ("python3", "-X", "utf8", "-m", "shutil", "{}")),
+        *(("python3", "/opt/bin/tensorboard", "--logdir={}"), ("python3", "-m", "tensorboard.main", "--logdir={}")),
+        *(("python3", "/usr/bin/jupyter-lab", "{}"), ("python3", "/usr/bin/trainmaster", "watch", "{}")),
+        *(("python3", "-P", "-m", "trainmaster.trainer", "verify", "{}"), ("python3", "-m", "trainmaster.bot", "run")),
+        *(("python3",), ()),
+    ],
+    ids=" ".join,
+)
+def test_what_only_looks_at_a_run_may_name_it(argv: tuple[str, ...]) -> None:
+    assert not trainer_process._may_train([word.format("/runs/night") for word in argv])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(("python3", "train.py", "--save-dir", "{}"), ("/opt/conda/bin/python3.11", "-u", "/home/ann/my.py", "{}")),
+        *(("python3", "-P", "-m", "trainmaster.trainer", "resume", "{}"), ("python3", "/v/bin/trainmaster", "train")),
+        *(("python3", "/usr/bin/yolo", "train", "save_dir={}"), ("python3", "-m", "lab.train", "{}")),
+    ],
+    ids=" ".join,
+)
+def test_what_trains_is_known_by_how_it_was_started(argv: tuple[str, ...]) -> None:
+    assert trainer_process._may_train([word.format("/runs/night") for word in argv])
+
+
+def test_a_viewer_of_the_run_is_left_alone(tmp_path: Path) -> None:
+    run = WrittenRun(tmp_path)
+    with running("tail", "-f", "/dev/null", str(run.layout.root)) as process:
+        assert "is no trainer of this run (tail" in TrainerProcesses().fault(view_of(run, process.pid))
+
+
 @pytest.mark.parametrize("pid", [1, os.getpid(), os.getppid()], ids=["first", "own", "parent"])
 def test_bot_and_what_it_runs_under_are_never_trainers(tmp_path: Path, pid: int) -> None:
     run = WrittenRun(tmp_path)
@@ -107,7 +143,8 @@ def test_process_that_ended_needs_no_evidence(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of somebody else")
 def test_process_of_another_user_is_no_trainer_of_the_bots(tmp_path: Path) -> None:
     run = WrittenRun(tmp_path)
-    process = subprocess.Popen(["sh", "-c", "sleep 60; true", str(run.layout.root)], user=4242)
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+    process = subprocess.Popen([python, "-c", WAITS, str(run.layout.root)], user=4242, stdout=subprocess.DEVNULL)
     try:
         view = view_of(run, process.pid)
         assert "runs as uid 4242" in TrainerProcesses().fault(view)
