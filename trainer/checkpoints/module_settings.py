@@ -10,7 +10,7 @@ from typing import Any, Final
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.pickle_walk import Made
-from trainmaster.trainer.checkpoints.single_numbers import numpy_number
+from trainmaster.trainer.checkpoints.single_numbers import array_numbers, numpy_number
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 LARGEST_EPS: Final = 1.0
@@ -52,7 +52,9 @@ def doubtful_settings(top: Mapping[Any, Any], seen: Sequence[Seen], reader: Tens
         yield f"a setting of its modules is infinite: {_shown(endless)}"
     if odd := [f"{one.name} is {one.value:g}" for one in settings if _is_odd(one)]:
         yield f"a setting of its modules is odd: {_shown(odd)}"
-    if bare := [name for name, attributes in _modules(top) if _lacks_numbers(attributes)]:
+    if arrays := [name for name, held in _arrays(top) if not all(map(math.isfinite, array_numbers(held)))]:
+        yield f"an array of its modules is not finite: {_shown(arrays)}"
+    if bare := [name for _, name, attributes in modules_in(top) if _lacks_numbers(attributes)]:
         yield f"a module without the numbers that it works with: {_shown(bare)}"
 
 
@@ -83,7 +85,7 @@ def _lacks_numbers(attributes: Mapping[Any, Any]) -> bool:
 
 
 def _settings(top: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
-    for path, attributes in _modules(top):
+    for _, path, attributes in modules_in(top):
         buffers = attributes.get("_buffers")
         normalizes = isinstance(buffers, dict) and "running_var" in buffers
         for key, value in attributes.items():
@@ -91,6 +93,22 @@ def _settings(top: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
                 name = f"{path}.{key}" if path else str(key)
                 for number in numbers_in(value):
                     yield ModuleSetting(name, str(key), number, normalizes)
+
+
+def _arrays(top: Mapping[Any, Any]) -> Iterator[tuple[str, Made]]:
+    """What a module carries directly, or in a list or dict."""
+    for _, path, attributes in modules_in(top):
+        for key, value in attributes.items():
+            if key in _SLOTS or not isinstance(value, _MAY_HOLD_NUMBERS):
+                continue
+            waiting, visited = [value], set[int]()
+            while waiting:
+                item = waiting.pop()
+                if isinstance(item, Made):
+                    yield f"{path}.{key}" if path else str(key), item
+                elif isinstance(item, list | tuple | dict) and id(item) not in visited:
+                    visited.add(id(item))
+                    waiting.extend(item.values() if isinstance(item, dict) else item)
 
 
 def _strides(seen: Iterable[Seen], reader: TensorReader) -> Iterator[ModuleSetting]:
@@ -102,21 +120,20 @@ def _strides(seen: Iterable[Seen], reader: TensorReader) -> Iterator[ModuleSetti
                 yield ModuleSetting(one.name, "stride", number, normalizes=False)
 
 
-def _modules(top: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Every module below the weights' keys with its name and attributes, each once."""
+def modules_in(top: Mapping[Any, Any]) -> Iterator[tuple[str, str, Mapping[Any, Any]]]:
+    """Every module below the weights' keys with that key, its name and its attributes, each once."""
     visited: set[int] = set()
     for part in sorted(WEIGHT_PARTS):
         waiting: list[tuple[str, Any]] = [("", top.get(part))]
         while waiting:
             path, item = waiting.pop()
             attributes = item.state if isinstance(item, Made) else None
-            if not isinstance(attributes, dict) or "_modules" not in attributes or id(item) in visited:
+            inner = attributes.get("_modules") if isinstance(attributes, dict) else None
+            if not isinstance(attributes, dict) or not isinstance(inner, dict) or id(item) in visited:
                 continue
             visited.add(id(item))
-            yield path, attributes
-            inner = attributes["_modules"]
-            if isinstance(inner, dict):
-                waiting += [(f"{path}.{key}" if path else str(key), one) for key, one in reversed(inner.items())]
+            yield part, path, attributes
+            waiting += [(f"{path}.{key}" if path else str(key), one) for key, one in reversed(inner.items())]
 
 
 _MAY_HOLD_NUMBERS: Final = (float, int, list, tuple, dict, Made)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from trainmaster.trainer.checkpoints.built_layers import misbuilt_layers, missing_layers
 from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings
 from trainmaster.trainer.checkpoints.naming import few
@@ -69,6 +70,7 @@ def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, 
         *([f"a tensor outside the weights is not finite: {_names(loose)}"] if loose else []),
         *([f"numbers in a format that is not judged: {_names(unread)}"] if unread else []),
         *uniform_layers(seen, reader),
+        *misbuilt_layers(top, seen, reader),
         *doubtful_settings(top, seen, reader),
         *doubtful_state(top),
     ]
@@ -79,6 +81,7 @@ def signs_of_doubt(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any,
     return [
         *_validation(top, doubtful=True, scrubbed=False),
         *_trained_on_after(top),
+        *missing_layers(top),
         *([] if _is_validated(top) else _scrubbed_means(seen, reader)),
     ]
 
@@ -183,7 +186,7 @@ def _trained_on_after(top: Mapping[Any, Any]) -> Iterator[str]:
     columns = {
         str(name).strip(): [_number(value) for value in values]
         for name, values in (history.items() if isinstance(history, dict) else ())
-        if isinstance(values, list) and str(name).strip().startswith(("val/", "train/"))
+        if isinstance(values, list) and str(name).strip().startswith(("val/", "train/", "lr/"))
     }
     for row in range(max(map(len, columns.values()), default=0)):
         values = {name: column[row] for name, column in columns.items() if row < len(column)}

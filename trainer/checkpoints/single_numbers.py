@@ -47,10 +47,21 @@ Ultralytics takes no lr0 above 1. One step at a rate of a million leaves weights
 lost. An ``eps`` of zero is allowed by torch, a beta of 1 is not (torch/optim/adam.py). Anything else among a group's
 numbers has to be finite."""
 
+SMALLEST_SCALE: Final = 2.0**-126
+"""Of the gradient scaler, which holds its scale in float32 and divides by it."""
+
+_ARGS: Final = {"lr0": "lr", "lrf": "lr", "momentum": "momentum", "weight_decay": "weight_decay"}
+"""Arguments of the run that an optimizer gets, with the name it has for each."""
+_MAY_BE_ENDLESS: Final = frozenset({"patience", "time"})
+
 MAX_NUMBER_DEPTH: Final = 4
 """Nesting below a top-level key at which a number matters: ``optimizer.param_groups[0].betas[1]``."""
 MAX_PARTS: Final = 10_000
 """Of a list that may hold such numbers; the parameters of a group are thousands."""
+
+_ARRAY_PARTS: Final = 5
+MAX_ARRAY_BYTES: Final = 1024 * 1024
+"""Of an array that a module carries beside its tensors; weights of classes have a few hundred numbers."""
 
 _NUMPY_CODES: Final = {
     "f2": "e",
@@ -95,7 +106,7 @@ def poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     scaler = held if isinstance(held, dict) else {}
     for key in ("scale", "growth_factor", "backoff_factor"):
         for number in _floats(scaler.get(key)):
-            if not 0 < number < math.inf:
+            if not SMALLEST_SCALE <= number < math.inf:
                 yield f"the gradient scaler's {key} is {number}: no step can be taken with it"
     for number in _floats(top.get("best_fitness")):
         if not math.isfinite(number):
@@ -118,11 +129,27 @@ def _poisoned_settings(top: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
-    """Numbers of an optimizer that can't be read here."""
+    """Numbers of an optimizer that can't be read here, and arguments with which a resume would train nothing."""
+    updates = top.get("updates", 0)
+    if top.get("ema") and (isinstance(updates, bool) or not isinstance(updates, int | float)):
+        yield "updates is no number that can be read"
+    yield from _doubtful_args(top)
     for index, group in enumerate(_groups(top)):
         for key in SETTINGS.keys() & group.keys():
-            if not all(map(_is_read, _parts(group[key]))) or (key == "lr" and group[key] is None):
+            parts = _parts(group[key])
+            lacks = (key == "lr" and group[key] is None) or (key == "betas" and len(parts) < 2)
+            if lacks or not all(map(_is_read, parts)):
                 yield f"optimizer: {key} of param_groups[{index}] is no number that can be read"
+
+
+def _doubtful_args(top: Mapping[Any, Any]) -> Iterator[str]:
+    held = top.get("train_args")
+    for key, value in held.items() if isinstance(held, dict) else ():
+        for number in _floats(value):
+            endless = math.isinf(number) and key in _MAY_BE_ENDLESS
+            impossible = key in _ARGS and not setting_holds(_ARGS[key], number)
+            if impossible or not (math.isfinite(number) or endless):
+                yield f"the run's argument {key} is {number:g}"
 
 
 def _is_read(setting: Any) -> bool:
@@ -155,6 +182,20 @@ def numpy_number(value: Made) -> float | None:
     if code is None or raw is None or len(raw) != struct.calcsize(f"<{code}"):
         return None
     return float(struct.unpack(f"<{code}", raw)[0])
+
+
+def array_numbers(value: Made) -> Iterator[float]:
+    """The numbers of a NumPy array, as it pickles itself; none of one of another kind or of too many."""
+    state = value.state
+    if getattr(value.maker, "name", "") != "_reconstruct" or not isinstance(state, tuple) or len(state) != _ARRAY_PARTS:
+        return
+    dtype = state[2]
+    kind = dtype.args[0] if isinstance(dtype, Made) and isinstance(dtype.args, tuple) and dtype.args else None
+    raw = bytes_of(state[4])
+    if raw is None or not isinstance(kind, str) or kind not in {"f2", "f4", "f8"} or len(raw) > MAX_ARRAY_BYTES:
+        return
+    code = _NUMPY_CODES[kind]
+    yield from (number for (number,) in struct.iter_unpack(f"<{code}", raw[: len(raw) - len(raw) % int(kind[1])]))
 
 
 def bytes_of(content: Any) -> bytes | None:

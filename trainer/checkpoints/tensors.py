@@ -136,6 +136,14 @@ class TensorReader:
         (first,) = numbers(view[:width], seen.form)
         return first
 
+    def repeats_after(self, seen: Seen, num_values: int) -> bool:
+        """Whether a floating tensor holds its first ``num_values`` numbers over and over."""
+        assert seen.form is not None
+        view = self._bytes_of(seen.tensor, seen.form.num_bytes)
+        self._count_looked(view.nbytes)
+        step = num_values * seen.form.num_bytes
+        return view[:-step] == view[step:]
+
     def share_alike(self, seen: Seen, num_sampled: int) -> float:
         """The share of the most frequent number in a floating tensor. Of ``num_sampled`` or fewer, taken from all over
         it, when these differ so much that no number has nearly all."""

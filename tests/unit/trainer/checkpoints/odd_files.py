@@ -78,6 +78,15 @@ def _in_weights() -> Iterator[tuple[str, Change]]:
     for dtype in (torch.int8, torch.int32, torch.int64, torch.uint8, torch.float8_e4m3fn, torch.complex64):
         yield f"weights as {dtype}", _retyped(dtype)
     yield "weights laid over one number", _expanded
+    yield "all filters the same", _all_filters_the_same
+    yield "bins that were trained", _with_bins
+    yield "a variance of another length", _of_other_length
+    yield "a convolution of another shape", _of_other_shape
+    yield "a convolution of no numbers", _emptied
+    yield "a layer that is None", _without("second", None)
+    yield "a layer that does nothing", _without("second", torch.nn.Identity())
+    yield "no layers", _no_layers
+    yield "an array of NumPy with a NaN", _with_array
 
 
 def _cast(dtype: torch.dtype, name: str, value: float) -> Change:
@@ -99,6 +108,43 @@ def _retyped(dtype: torch.dtype) -> Change:
 def _expanded(content: dict[str, Any]) -> None:
     layer = content["ema"].second.conv
     layer.weight = torch.nn.Parameter(torch.tensor([0.5]).half().expand(8, 8, 3, 3))
+
+
+def _all_filters_the_same(content: dict[str, Any]) -> None:
+    weight = content["ema"].second.conv.weight.data
+    weight.copy_(weight[:1].clone().expand_as(weight))
+
+
+def _with_bins(content: dict[str, Any]) -> None:
+    content["ema"].dfl = torch.nn.Module()
+    content["ema"].dfl.conv = torch.nn.Conv2d(16, 1, 1, bias=False).half()
+
+
+def _of_other_length(content: dict[str, Any]) -> None:
+    content["ema"].second.bn._buffers["running_var"] = torch.rand(3).half() + 0.5
+
+
+def _of_other_shape(content: dict[str, Any]) -> None:
+    content["ema"].second.conv._parameters["weight"] = torch.nn.Parameter(torch.randn(8, 4, 3, 3).half())
+
+
+def _emptied(content: dict[str, Any]) -> None:
+    content["ema"].second.conv._parameters["weight"] = torch.nn.Parameter(torch.empty(0).half())
+
+
+def _without(name: str, instead: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["ema"]._modules[name] = instead
+
+    return change
+
+
+def _no_layers(content: dict[str, Any]) -> None:
+    content["ema"]._modules.clear()
+
+
+def _with_array(content: dict[str, Any]) -> None:
+    content["ema"].first.class_weights = {"all": [np.array([1.0, NAN])]}
 
 
 def _group(key: str, value: Any) -> Change:
@@ -125,6 +171,7 @@ def _in_settings() -> Iterator[tuple[str, Change]]:
         yield f"a beta is nan as {kind}", _group("betas", (0.9, make(NAN)))
         yield f"a beta is 1 as {kind}", _group("betas", (make(1.0), 0.999))
     yield "lr is a thousand", _group("lr", 1e3)
+    yield "betas are none", _group("betas", ())
 
 
 def _top(key: str, value: Any) -> Change:
@@ -142,6 +189,10 @@ def _in_numbers_beside() -> Iterator[tuple[str, Change]]:
         yield f"the best fitness is {value!r}", _top("best_fitness", value)
         yield f"updates are {value!r}", _top("updates", value)
     yield "updates are below zero", _top("updates", -5)
+    yield "updates are None", _top("updates", None)
+    yield "the scaler's scale is nothing in float32", _top("scaler", {"scale": 1e-300})
+    for key, value in (("lr0", NAN), ("lrf", np.float64(NAN)), ("box", INF), ("momentum", -1.0), ("lr0", 1e6)):
+        yield f"the argument {key} is {value!r}", _top("train_args", {key: value})
     for key in ("val/box_loss", "fitness"):
         for value in (NAN, np.float64(NAN), np.float32(INF)):
             yield f"{key} is {value!r}", _metric(key, value)

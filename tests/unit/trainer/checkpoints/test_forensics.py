@@ -160,10 +160,15 @@ def sleeping_channel(content: dict) -> None:
 
 def no_batch_norm(content: dict) -> None:
     content["ema"].first.bn = content["ema"].second.bn = torch.nn.Identity()
+    content["optimizer"] = torch.optim.SGD(content["ema"].parameters(), lr=0.01).state_dict()
 
 
 def nan_in_an_earlier_epoch(content: dict) -> None:
     content["train_results"] |= {"train/box_loss": [NAN, 1.0], "val/box_loss": ["1.5", "1.25"]}
+
+
+def endless_patience(content: dict) -> None:
+    content["train_args"] |= {"patience": float("inf"), "time": None, "lr0": 0.0, "momentum": 1.0}
 
 
 def validation_off(content: dict) -> None:
@@ -179,7 +184,7 @@ def shared_storage(content: dict) -> None:
     [
         *(zero_bias, zero_gamma, zero_momentum, zero_precision, no_steps_yet, sleeping_channel, no_batch_norm),
         *(nan_in_an_earlier_epoch, validation_off, shared_storage),
-        *(numpy_numbers, fresh_statistics, large_but_trained),
+        *(numpy_numbers, fresh_statistics, large_but_trained, endless_patience),
     ],
     ids=lambda change: change.__name__,
 )
