@@ -69,7 +69,8 @@ class Evaluation:
         try:
             with sound_labels(validator, getattr(trainer.ema.ema, "nc", None), coming=self._coming):
                 stock_eval()
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            self._reporter.notice(f"the final evaluation failed, the weights stay as they were saved: {error}")
+        except Exception as error:  # noqa: BLE001 - a module that can't be fused, a metric: all is trained and saved
+            what = f"{type(error).__name__}: {error}"
+            self._reporter.notice(f"the final evaluation failed, the weights stay as they were saved: {what}")
         finally:
             trainer.validator = validator

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.integration.trainer.runs import differences, events, layout_of
 from trainmaster import GuardedDetectionTrainer
@@ -143,3 +144,27 @@ def test_a_lost_best_checkpoint_is_put_back_from_the_copy(
     assert main(["resume", str(run), "epochs=2"]) == ExitCode.FINISHED
 
     assert judge(best, attestations=attestations(layout_of(made[0]))).verdict is Verdict.CLEAN
+
+
+def without_batch_norms(module: torch.nn.Module) -> torch.nn.Module:
+    for name, child in module.named_children():
+        layer = isinstance(child, torch.nn.BatchNorm2d)
+        setattr(module, name, torch.nn.GroupNorm(1, child.num_features) if layer else without_batch_norms(child))
+    return module
+
+
+def test_a_final_evaluation_that_fails_takes_nothing_from_a_run_that_is_trained_and_saved(
+    settings: Callable[..., dict[str, Any]],
+) -> None:
+    class Ungrouped(GuardedDetectionTrainer):
+        def get_model(self, *given: Any, **named: Any) -> Any:
+            return without_batch_norms(super().get_model(*given, **named))
+
+    trainer = Ungrouped(overrides=settings(epochs=1))
+    trainer.train()  # Ultralytics fuses what it evaluates at last, and asks a group norm for its running mean
+
+    layout = layout_of(trainer)
+    assert (read_json(layout.run_json) or {})["state"] == RunRecordState.FINISHED
+    (notice,) = events(layout, "notice")
+    assert notice["text"].startswith("the final evaluation failed, the weights stay as they were saved: AttributeError")
+    assert judge(layout.weights / "last.pt", attestations=attestations(layout)).verdict is Verdict.CLEAN
