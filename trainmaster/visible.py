@@ -15,6 +15,8 @@ _OBEYED: Final = (
     r"\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # no width, direction, line and paragraph separators
     r"\u3164\ufeff\uffa0\ufff0-\uffff\ufdd0-\ufdef"  # fillers, byte order mark, annotations, no characters at all
     r"\ud800-\udfff"  # halves of pairs: bytes of a name that is no UTF-8
+    r"\ufe00-\ufe0e"  # which of two shapes a letter has; the last one, of emoji, is ours too
+    r"\U00013430-\U0001343f\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"  # of hieroglyphs, notes
     r"\U000e0000-\U000e0fff"  # tags
 )
 _HIDDEN: Final = re.compile(f"[{_OBEYED}]")
