@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from trainmaster.bot.cli.log_lines import show_foreign_text
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.terminal import complain, forgiving
+from trainmaster.visible import visible_line
 
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
@@ -16,6 +18,7 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
     done, 1 failed, 2 not understood, 130 ended by Ctrl-C. ``argv`` are the words behind it. Nothing loads but what this
     verb needs."""
     forgiving()
+    show_foreign_text()
     try:
         code = int(importlib.import_module(f"trainmaster.bot.cli.{verb.replace('-', '_')}").main(argv))
         sys.stdout.flush()
@@ -26,10 +29,10 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
         complain(str(error))
         return 2 if error.slug == "settings" else 1
     except (FileExistsError, NotADirectoryError) as error:
-        print(f"system: {error.filename} is no directory. Hint: name another, or move it away.", file=sys.stderr)
+        print(f"system: {_shown(error)} is no directory. Hint: name another, or move it away.", file=sys.stderr)
         return 1
     except OSError as error:
-        where = f" {error.filename}:" if error.filename else ""
+        where = f" {_shown(error)}:" if error.filename else ""
         print(
             f"system:{where} {error.strerror or error}. Hint: check free space, permissions and mounts.",
             file=sys.stderr,
@@ -38,3 +41,7 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _shown(error: OSError) -> str:
+    return visible_line(str(error.filename))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainmaster.bot.app import App
+from trainmaster.bot.cli.log_lines import LogLines
 from trainmaster.bot.service.signals import end_on_signal
 from trainmaster.bot.settings.model import Settings, load_settings, suspicious_names
 
@@ -73,6 +74,8 @@ async def _serve(settings: Settings) -> None:
 
 
 def _set_up_logging(level: str) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
