@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 from trainmaster.trainer.arguments import Arguments, ArgumentsError
 from trainmaster.trainer.cli import again
@@ -26,7 +28,7 @@ def main(arguments: Arguments) -> int:
     def start() -> int:
         from trainmaster.trainer.settings import inputs  # noqa: PLC0415 - loads ultralytics
 
-        given = inputs.parse_values(settings)
+        given = _placed(inputs.parse_values(settings))
         own = again.own_run(given) if may_go_on else None
         if own is not None and again.is_finished(own):
             print(f"{own.root} has finished before; nothing is left to do")
@@ -43,3 +45,10 @@ def main(arguments: Arguments) -> int:
         return train_by(for_model(str(given["model"]), given.get("task")), given)
 
     return on_the_record(start)
+
+
+def _placed(given: dict[str, Any]) -> dict[str, Any]:
+    """A relative ``project=`` is one of the working directory, as for sbatch: RUNS_DIR and the next command look there.
+    Ultralytics from 8.4 on would put the run below its own folder for runs, wherever that is, and a task's."""
+    project = given.get("project")
+    return {**given, "project": str(Path(str(project)).absolute())} if project else given
