@@ -26,8 +26,10 @@ def main(arguments: Arguments) -> int:
     listing = "list" in arguments.flags  # a run that is gone has copies, too
     reject_unknown(arguments.flags, ("list", "json") if listing else ("background", "list"), "flag")
     reject_unknown(arguments.settings, ("to", "keep", "follow"), "key")
-    if len(arguments.words) != 1 or not (listing or is_run_dir(Path(arguments.words[0]))):
+    if len(arguments.words) != 1:
         raise ArgumentsError("copy takes one run directory", "trainmaster copy RUN_DIR to=/mnt/other-disk/copies")
+    if not (listing or is_run_dir(Path(arguments.words[0]))):
+        raise ArgumentsError(f"{arguments.words[0]} is no run directory: it has no guard/run.json")
     layout = RunLayout(Path(arguments.words[0]).resolve())
     place = wanted_place(arguments.settings.get("to"), os.environ)
     if place is None:

@@ -23,8 +23,10 @@ def main(arguments: Arguments) -> int:
     """
     reject_unknown(arguments.flags, {"json"}, "option")
     reject_unknown(arguments.settings, (), "option")
-    if len(arguments.words) != 1 or not Path(arguments.words[0]).is_dir():
+    if len(arguments.words) != 1:
         raise ArgumentsError("data takes one run directory", "trainmaster data RUN_DIR [--json]")
+    if not Path(arguments.words[0]).is_dir():
+        raise ArgumentsError(f"{arguments.words[0]} is no directory", "trainmaster data RUN_DIR [--json]")
     layout = RunLayout(Path(arguments.words[0]).absolute())
     with working(f"comparing the files that {layout.name} trains on"):
         found = compare(layout)
