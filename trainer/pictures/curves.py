@@ -140,7 +140,7 @@ def _norms(axes: Axes, kept: Sequence[PlotRow], gone: Sequence[PlotRow], story: 
     known = [value for _, value in (*middle, *largest) if value > 0]
     odd = [at(row) for row in kept if math.isinf(row.norm_max)]
     if not known:
-        why = "none is finite" if odd else "none is known yet"
+        why = "none is finite" if odd else "0 throughout" if largest or middle else "none is known yet"
         _nothing(axes, why if story.guarded else "not known: only a guarded run measures it")
         _odd(axes, odd)
         return

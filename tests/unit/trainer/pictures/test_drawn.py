@@ -315,6 +315,13 @@ def test_a_gradient_that_is_not_finite_is_marked_and_told(tmp_path: Path) -> Non
 # -- two pictures of one alert
 
 
+def test_gradients_of_nothing_are_said_to_be_nothing_and_not_to_be_unknown() -> None:
+    story = guarded([1.0, 1.0], norms=(0.0, 0.0))
+    assert "median 0" in run_text(story)
+    (axes,) = [one for one in curves.run_figure(story).axes if one.get_title(loc="left") == "Gradient norm"]
+    assert [one.get_text() for one in axes.texts] == ["0 throughout"]
+
+
 def of_images() -> sheet.Sheet:
     bad = BadBatch(attempt=1, epoch=1, batch=9, reason="nonfinite_loss", drill=False)
     tile = sheet.Tile(name="/data/images/a.png", pixels=None, boxes=(), suspect=True, why="no copy was kept")
