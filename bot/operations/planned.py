@@ -30,6 +30,7 @@ def planned_text(books: Books, run: str, view: RunView | None, *, now: float, ch
     resume, back, stop, change = (books.intents.get(run, kind) for kind in _KINDS)
     told = []
     goes_on = view is None or view.state.goes_on
+    plan = "Planned, but held back while nothing may be done to it" if _is_out_of_reach(view) else "Planned"
     if operation is not None:
         told.append(f"Under way since {moment(operation.created_ts)}: {operation.kind}, in step {operation.step}.")
     if question is not None and _is_of(view, question.plan.attempt):
@@ -39,15 +40,20 @@ def planned_text(books: Books, run: str, view: RunView | None, *, now: float, ch
         )
     if resume is not None and _is_of(view, resume.attempt) and (operation is not None or view is None or not goes_on):
         when = moment(due_of(resume)) if due_of(resume) > now else "now"
-        told.append(f"Planned: it will be resumed {when}, asked for by {person(resume.user)}.")
+        told.append(f"{plan}: it will be resumed {when}, asked for by {person(resume.user)}.")
     if back is not None and goes_on and _is_of(view, back.attempt):
-        told.append(f"Planned: a rollback at the end of epoch {back.epoch}, chosen by {person(back.user)}.")
+        told.append(f"{plan}: a rollback at the end of epoch {back.epoch}, chosen by {person(back.user)}.")
     if stop is not None and goes_on and (_is_of(view, stop.attempt) or _was_queued_again(view)):
         when = f"epoch {stop.epoch}" if stop.epoch else "the first epoch"
-        told.append(f"Planned: it will be stopped after {when}, asked for by {person(stop.user)}.")
+        told.append(f"{plan}: it will be stopped after {when}, asked for by {person(stop.user)}.")
     if change is not None and change_text and goes_on and _is_of(view, change.attempt):
         told.append(change_text)
     return tuple(told)
+
+
+def _is_out_of_reach(view: RunView | None) -> bool:
+    """Whether what is due waits until the run, or its process, may be acted upon again."""
+    return view is not None and bool(view.watched_only or view.process_fault)
 
 
 def _is_of(view: RunView | None, attempt: int) -> bool:

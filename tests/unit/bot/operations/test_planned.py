@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.decisions.order import ContinueRun, Decide, StopAfterEpoch
@@ -18,6 +22,15 @@ async def test_a_stop_after_the_epoch_is_told_until_it_is_taken_back(world: Pape
     assert BOB in told
     await world.operations.perform(ContinueRun(run=RUN, user=BOB))
     assert world.operations.planned(RUN) == ()
+
+
+@pytest.mark.parametrize("why", [{"watched_only": "owned by uid 4242"}, {"process_fault": "process 7 is no trainer"}])
+async def test_what_nobody_may_do_now_is_told_as_held_back(world: PaperWorld, why: dict[str, str]) -> None:
+    await world.operations.perform(StopAfterEpoch(run=RUN, user=BOB))
+    view = world.operations.world.runs.find(RUN)
+    assert view is not None
+    (told,) = world.operations.planned(RUN, replace(view, **why))
+    assert told.startswith("Planned, but held back while nothing may be done to it: it will be stopped")
 
 
 async def test_an_open_question_is_told_with_who_asked_and_until_when(world: PaperWorld) -> None:
