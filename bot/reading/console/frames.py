@@ -6,6 +6,7 @@ of each task. A piece may hold many frames glued together, a frame cut anywhere,
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from trainmaster.bot.reading.console.patterns import LazyPattern
 TELLING = b"nrdhR^"
 """No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
 but for the word of a shell that ended a run."""
-_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf|[nN]a[nN]|NAN|[iI]nf(?:inity)?|INF(?:INITY)?)"
+"""Others than Python write what is not finite in capitals."""
 _FRAME = re.compile(
     rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+\d[\d.]*(?:e[-+]\d+)?G\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=[\s:…#]|$)",
     re.ASCII,
@@ -180,14 +182,17 @@ def find_all_row(text: str, columns: Sequence[str] | None, *, at_end: bool) -> t
 
 def nonfinite_of_row(text: str, columns: Sequence[str] | None) -> tuple[str, ...]:
     """The columns of the ``all`` row of ``text`` that are not finite, with their values."""
-    if "nan" not in text and "inf" not in text:
+    lowered = text.lower()
+    if "nan" not in lowered and "inf" not in lowered:
         return ()
     last = next(reversed(list(_ALL_ROW.finditer(text))), None)
     values = last[1].split() if last else []
     # "Images" stands before the columns that were announced, but for a classifier.
     names = ("Images", *columns) if columns and len(values) > len(columns) else columns or ()
     named = [*names, *(f"column {place}" for place in range(len(names) + 1, len(values) + 1))]
-    return tuple(f"{name} {value}" for name, value in zip(named, values, strict=False) if value[-1] in "nf")
+    return tuple(
+        f"{name} {value}" for name, value in zip(named, values, strict=False) if not math.isfinite(float(value))
+    )
 
 
 def own_loop(bar: Bar) -> tuple[int | None, int | None] | None:

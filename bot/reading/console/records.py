@@ -35,6 +35,10 @@ _BEHIND_STAMP: Final = r"(?<=[\s\]|:>])(?:\{\s*\"[^\"]{1,64}\"\s*:|\[\s*\")"
 _PRETTY: Final = r'^\s*"([^"]{1,40})"\s*:\s*("(?:[^"\\]|\\.)*")\s*,?\s*$'
 _LOGFMT: Final = r'(?:^|\s)(?:msg|message|log|MESSAGE)=(?:"((?:[^"\\]|\\.)*)"(?=\s|$)|(\S*)\s*$)'
 _LOGFMT_QUOTED: Final = r'(?:^|\s)([\w.@-]{1,40})="((?:[^"\\]|\\.)*)"(?=\s|$)'
+_LIST_BEGINS: Final = r'\s*"(?:text|text/plain|traceback)": \[\s*$'
+_LIST_ENDS: Final = r"\s*\],?\s*$"
+_LISTED: Final = r'\s*("(?:[^"\\]|\\.)*"),?\s*$'
+"""A notebook keeps what its cells have printed as lists of lines."""
 _TRACEBACK: Final = "Traceback (most recent call last):\n"
 _MAX_DEPTH: Final = 8
 _MAX_LEAVES: Final = 500
@@ -44,6 +48,11 @@ _MAX_NESTED: Final = 3
 Path = tuple[str, ...]
 
 
+def is_notebook(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a notebook, written over many lines."""
+    return head.lstrip()[:1] == b"{" and re.match(rb'\s*\{\s*"(?:cells|metadata|nbformat)"', head) is not None
+
+
 class LogRecords:
     """The records of one log."""
 
@@ -51,16 +60,28 @@ class LogRecords:
         self._learnt: Path | None = None
         self._learnt_key: str | None = None
         """Under which logfmt has the text, where it is none of the known keys."""
+        self._in_notebook_list = False
 
     def text_of(self, text: str) -> str | None:
         """What was wrapped into the record that ``text`` is; None when it is none, or holds nothing of the kind."""
-        found = None
+        found = self._listed(text)
         for _ in range(_MAX_NESTED):
             inner = self._once(text if found is None else found)
             if inner is None:
                 break
             found = inner
         return found
+
+    def _listed(self, text: str) -> str | None:
+        """The line of a notebook's list that ``text`` is."""
+        if not self._in_notebook_list:
+            self._in_notebook_list = text.endswith("[") and re.match(_LIST_BEGINS, text) is not None
+            return None
+        if re.match(_LIST_ENDS, text):
+            self._in_notebook_list = False
+        found = re.match(_LISTED, text)
+        value = _loaded(found[1]) if found else None
+        return value if isinstance(value, str) else None
 
     def _once(self, text: str) -> str | None:
         if '"' not in text and "msg=" not in text:

@@ -18,6 +18,7 @@ from pathlib import Path
 from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
+from trainmaster.bot.reading.console.records import is_notebook
 from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
 from trainmaster.bot.reading.scan.summary import LogSummary, same_drawing
@@ -86,7 +87,8 @@ class _Skimmer:
 
     def run(self) -> LogSummary:
         base = 0
-        if self._read_at(0, 2) in UTF16_MARKS:
+        head = self._read_at(0, _WINDOW_BYTES)
+        if head[:2] in UTF16_MARKS or is_notebook(head):
             raise NotSkimmableError
         while True:
             self._stream.seek(base)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.unit.bot.reading.log_texts import TRACEBACK, frame, header, raised, start, validation
-from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
+from trainmaster.bot.reading.scan.scanner import ScanReport, scan_file, scan_stream
 
 LOG = (
     start() + frame(1, 3) + frame(1, 20) + "\n" + validation() + header()
@@ -144,3 +145,27 @@ def test_a_shell_is_understood_on_a_console_that_is_not_in_utf_8(said: str, enco
 def test_other_words_on_such_a_console_are_no_end(said: str, encoding: str) -> None:
     words = said.encode(encoding, "ignore") + b" \xff\xfe\n"
     assert not scan_stream(io.BytesIO((start() + frame(1, 3) + "\n").encode() + words)).crashed
+
+
+def notebook(log: str) -> str:
+    """As Jupyter saves one: what a cell printed as a list of lines, its exception as another."""
+    lines = [f"{line}\n" for line in log.split("\n")]
+    printed = {"name": "stdout", "output_type": "stream", "text": lines}
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [printed], "source": ["raise ValueError: no\n", "x"]}
+    return json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+
+
+@pytest.mark.parametrize("padding", [0, 2 * 1024 * 1024], ids=["short", "long"])
+def test_what_a_notebook_keeps_is_read_as_it_was_printed(tmp_path: Path, padding: int) -> None:
+    path = tmp_path / "train.ipynb"
+    path.write_text(notebook("progress\n" * (padding // 9) + LOG), encoding="utf-8")
+    report, bare = scan_file(path), scan_stream(io.BytesIO(LOG.encode()))
+    for name in ("last_epoch", "last_batch", "nan_loss_frames", "map50", "map50_95", "crash_kind", "crash_detail"):
+        assert getattr(report, name) == getattr(bare, name)
+
+
+@pytest.mark.parametrize("spelt", ["NaN", "NAN", "Infinity", "-Infinity", "INF", "-nan"])
+def test_a_loss_that_is_not_finite_is_seen_however_it_is_spelt(spelt: str) -> None:
+    log = start() + frame(1, 20, losses=("1.2", spelt, "2.2")) + "\n" + validation(map50_95=spelt)
+    report = scan_stream(io.BytesIO(log.encode()))
+    assert (report.last_epoch, report.nan_loss_frames, len(report.notices)) == (1, 1, 1)
