@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -142,7 +143,17 @@ class Sources:
         for key, make in found.items():
             if key not in self._open:
                 self._open[key] = make()
-        return [source.look(now) for source in self._open.values()]
+        runs = {key: source.look(now) for key, source in self._open.items()}
+        named = Counter(one.view.name for one in runs.values())
+        return [self._told_apart(key, one) if named[one.view.name] > 1 else one for key, one in runs.items()]
+
+    def _told_apart(self, key: str, shown: Shown) -> Shown:
+        """By its place below RUNS_DIR, or by its whole path: others have its name."""
+        place = Path(key)
+        for root in (self.runs_dir, self.runs_dir.resolve()):
+            if place.is_relative_to(root):
+                place = place.relative_to(root)
+        return replace(shown, view=replace(shown.view, name=str(place)))
 
     def _below(self, root: Path, now: float, closed: list[Path] | None = None) -> dict[str, Callable[[], Source]]:
         try:

@@ -111,3 +111,16 @@ def test_a_wrong_word_is_no_answer_to_itself(tmp_path: Path) -> None:
     with pytest.raises(CommandError) as refused:
         sources("pipe").look(START_TS)
     assert "Nearest" not in refused.value.message
+
+
+def test_runs_of_one_name_are_told_apart_by_where_they_are(tmp_path: Path) -> None:
+    for folder in ("runs/anna", "runs/ben"):
+        trained(tmp_path / folder, "night")
+    trained(tmp_path / "runs", "day")
+    assert [one.view.name for one in sources().look(START_TS)] == ["anna/night", "ben/night", "day"]
+    assert "anna/night: " in text(sources("night").look(START_TS))
+    logs = [tmp_path / folder / "train.log" for folder in ("one", "two")]
+    for log in logs:
+        log.parent.mkdir()
+        log.write_text(LOG.format(epoch=2), encoding="utf-8")
+    assert [one.view.name for one in sources(*map(str, logs)).look(START_TS)] == list(map(str, logs))
