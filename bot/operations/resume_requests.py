@@ -54,8 +54,7 @@ class Resumes:
             )
         wanted = self.world.planner.levels.check(order.level) if order.level else None
         await refuse_if_running(view, self.world)
-        if view.state is RunState.FINISHED:
-            raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
+        refuse_if_finished(view)
         against = closed(await self.world.gate.look(view))
         if against and not order.anyway:
             return self._not_now(view, order, against)
@@ -105,6 +104,16 @@ class Resumes:
         self.books.outbox.put(_key(view), gate_message(view, against), channel=order.channel)
         title = f"{view.name} was not started: {gate_text(against)}"
         return Reply(message=Message(title=title, tone=Tone.WARNING, context=("/train resume anyway",)), private=True)
+
+
+def refuse_if_finished(view: RunView) -> None:
+    """There is something left to train.
+
+    Raises:
+        CommandError: there is not.
+    """
+    if view.state is RunState.FINISHED:
+        raise CommandError("run-finished", f"run {view.name} has finished.", "/train execute rollback to epoch N")
 
 
 def _key(view: RunView) -> str:

@@ -16,7 +16,7 @@ from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planned_resume import due_of, intent_to_resume, take_back
 from trainmaster.bot.operations.planning import refuse_unless_ours
-from trainmaster.bot.operations.resume_requests import Resumes
+from trainmaster.bot.operations.resume_requests import Resumes, refuse_if_finished
 from trainmaster.bot.operations.stop_requests import Stops
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Timers:
         """A stopped run will be resumed at that time; an earlier plan for it is replaced.
 
         Raises:
-            CommandError: it is at work, or lives elsewhere, or there is no such time.
+            CommandError: it is at work, has finished, or lives elsewhere, or there is no such time.
             StoreError: it could not be recorded.
         """
         refuse_unless_ours(view, self.host)
@@ -46,6 +46,7 @@ class Timers:
             raise CommandError(
                 "still-running", f"run {view.name} is {view.state.value}.", "/train pause until 22:00 stops it first"
             )
+        refuse_if_finished(view)
         now = self.world.clock.now()
         intent = intent_to_resume(view, user, due_ts, now, channel=channel, thread_of=thread_of)
         with self.books.transactions.transaction():

@@ -12,6 +12,7 @@ from trainmaster.bot.core.decisions.operation import BOT, IntentKind
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater, ResumeRun, StopNow
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations.timers import SETTLES_S
+from trainmaster.trainer.contract import replace_json
 
 HOUR_S = 3600.0
 
@@ -131,6 +132,14 @@ async def test_a_resume_for_later_of_a_run_at_work_or_by_others_is_refused(
     due_ts = world.clock.now() + ahead_s
     with pytest.raises(CommandError, match=words):
         await world.operations.perform(ResumeLater(run=RUN, user=user, due_ts=due_ts))
+    assert world.intents.all(IntentKind.RESUME_AT) == ()
+
+
+async def test_a_run_that_has_finished_is_not_promised_to_be_resumed(world: PaperWorld) -> None:
+    await pause(world, None)
+    replace_json(world.run.layout.run_json, {**world.run.record(), "state": "finished"})
+    with pytest.raises(CommandError, match="run digits has finished"):
+        await world.operations.perform(ResumeLater(run=RUN, user=BOB, due_ts=world.clock.now() + HOUR_S))
     assert world.intents.all(IntentKind.RESUME_AT) == ()
 
 
