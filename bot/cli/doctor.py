@@ -141,7 +141,24 @@ def _reach(settings: Settings, env_file: Path | None) -> list[Item]:
         if status is not None and status.st_uid not in {os.geteuid(), 0}:
             detail = f"{path} is owned by uid {status.st_uid}, who may change it at any time"
             items.append(Item(mark=Mark.WARNING, text=f"{name} is somebody else's", detail=detail))
+        if status is not None and path is not None:
+            items += _replaceable(name, path.absolute().parent)
     return items
+
+
+def _replaceable(name: str, above: Path) -> list[Item]:
+    """Whoever may write to the folder above may put something else in its place, whatever its own mode is."""
+    try:
+        status = above.stat()
+    except OSError:
+        return []
+    if status.st_mode & 0o002 and not status.st_mode & 0o1000:
+        detail = f"others may write to {above} (mode {status.st_mode & 0o7777:o}): chmod o-w"
+    elif status.st_uid not in {os.geteuid(), 0}:
+        detail = f"{above} is owned by uid {status.st_uid}, who may change it at any time"
+    else:
+        return []
+    return [Item(mark=Mark.WARNING, text=f"{name} can be replaced", detail=detail)]
 
 
 def _metrics(address: tuple[str, int] | None) -> list[Item]:

@@ -137,3 +137,13 @@ async def test_an_address_for_metrics_is_tried_and_told_to_whom_it_is_open(envir
     assert wide.mark is Mark.WARNING
     assert "without a password" in wide.detail
     assert "METRICS_ADDRESS" not in await diagnose(environ)
+
+
+async def test_a_folder_in_which_others_may_exchange_a_place_is_named(environ: dict[str, str], tmp_path: Path) -> None:
+    assert "RUNS_DIR can be replaced" not in await diagnose(environ)
+    tmp_path.chmod(0o777)
+    found = await diagnose(environ)
+    assert found["RUNS_DIR can be replaced"].mark is Mark.WARNING
+    assert f"others may write to {tmp_path} (mode 777)" in found["RUNS_DIR can be replaced"].detail
+    tmp_path.chmod(0o1777)
+    assert "RUNS_DIR can be replaced" not in await diagnose(environ)
