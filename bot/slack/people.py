@@ -62,7 +62,7 @@ class SlackPeople:
             _LOG.warning("who %s is could not be found out: %s", user, error or "no answer in time")
             told = error.__cause__
             is_nobody = isinstance(told, SlackApiError) and error_name(told) in _NOT_OURS
-            return Standing.FOREIGN if is_nobody else Standing.UNKNOWN
+            return Standing.NOBODY if is_nobody else Standing.UNKNOWN
         described: Any = answer.get("user")
         described = described if isinstance(described, dict) else {}
         found = standing_of(described, self.team)

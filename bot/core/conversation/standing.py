@@ -14,6 +14,8 @@ class Standing(StrEnum):
     BOT = "bot"
     GONE = "deactivated"
     FOREIGN = "of another workspace"
+    NOBODY = "unknown to this workspace"
+    """It says that it has nobody of that id, or nobody whom the bot may see: a stranger of a shared channel."""
     UNKNOWN = "unknown"
     """The workspace did not say in time."""
 

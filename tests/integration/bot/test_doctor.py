@@ -83,7 +83,9 @@ async def test_nothing_is_changed_by_looking(environ: dict[str, str], workspace:
         pytest.param({"PIN_CARDS": "on"}, "Cards", Mark.DONE, "pinned while their runs go on", id="pins"),
         pytest.param({"PIN_CARDS": "off"}, "Cards", Mark.DONE, "pinned while their runs go on", id="pins-off"),
         pytest.param({"RUN_OWNERS": "n*=U0ANNA"}, "RUN_OWNERS", Mark.DONE, "1 known to Slack", id="owner"),
-        pytest.param({"RUN_OWNERS": "n*=U0X"}, "RUN_OWNERS", Mark.WARNING, "U0X (unknown)", id="unknown-owner"),
+        pytest.param(
+            {"RUN_OWNERS": "n*=U0X"}, "RUN_OWNERS", Mark.WARNING, "U0X (unknown to this workspace)", id="unknown-owner"
+        ),
         pytest.param({"RUN_OWNERS": "n*=anna"}, "RUN_OWNERS", Mark.FAILED, "night-*=U0123ABCD", id="owner-no-id"),
         pytest.param({"RUNS_DIR": "/nowhere"}, "RUNS_DIR", Mark.FAILED, "not there", id="runs-dir"),
         pytest.param({"SLACK_BOT_TOKEN": ""}, "Slack", Mark.UNKNOWN, "not asked", id="not-set"),
@@ -141,9 +143,13 @@ async def test_an_address_for_metrics_is_tried_and_told_to_whom_it_is_open(envir
 
 async def test_a_folder_in_which_others_may_exchange_a_place_is_named(environ: dict[str, str], tmp_path: Path) -> None:
     assert "RUNS_DIR can be replaced" not in await diagnose(environ)
-    tmp_path.chmod(0o777)
+    _let(tmp_path, 0o777)
     found = await diagnose(environ)
     assert found["RUNS_DIR can be replaced"].mark is Mark.WARNING
     assert f"others may write to {tmp_path} (mode 777)" in found["RUNS_DIR can be replaced"].detail
-    tmp_path.chmod(0o1777)
+    _let(tmp_path, 0o1777)
     assert "RUNS_DIR can be replaced" not in await diagnose(environ)
+
+
+def _let(folder: Path, mode: int) -> None:
+    folder.chmod(mode)

@@ -100,19 +100,20 @@ def test_a_direct_message_of_several_people_is_one_however_it_was_said() -> None
 @pytest.mark.parametrize(
     ("error", "standing"),
     [
-        ("user_not_found", Standing.FOREIGN),
-        ("user_not_visible", Standing.FOREIGN),
+        ("user_not_found", Standing.NOBODY),
+        ("user_not_visible", Standing.NOBODY),
         ("internal_error", Standing.UNKNOWN),
         ("missing_scope", Standing.UNKNOWN),
     ],
 )
-async def test_whom_the_workspace_does_not_know_is_of_elsewhere(error: str, standing: Standing) -> None:
+async def test_whom_the_workspace_does_not_know_is_nobody(error: str, standing: Standing) -> None:
     class Refusing:
         async def users_info(self, *, user: str) -> None:
             raise SlackApiError("no", {"ok": False, "error": error})
 
     people = SlackPeople(cast("AsyncWebClient", Refusing()), lambda: "C1")
     assert await people.standing("U1") is standing
+    assert standing.acts is (standing is Standing.UNKNOWN)
 
 
 def test_commands_and_clicks_carry_the_workspace_that_they_come_from() -> None:
