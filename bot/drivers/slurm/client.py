@@ -162,7 +162,9 @@ class SlurmClient:
             raise _silent(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
         except OSError as error:
             raise _silent(f"{argv[0]} can't be started: {error.strerror or error}") from error
-        if code == 0 and f"{argv[0]}: error" not in err:  # squeue of another version: rc 0 on a field it lacks
+        # squeue of another version ends with 0 on a field that it lacks. An sbatch that ends with 0 has submitted,
+        # whatever a site's plugin complained of.
+        if code == 0 and (argv[0] == "sbatch" or f"{argv[0]}: error" not in err):
             return out
         said = " ".join((err or out).split())[:300] or f"exit code {code}"
         if any(sign in said for sign in _NO_ANSWER):

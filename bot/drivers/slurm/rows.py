@@ -81,6 +81,9 @@ def parse_queue(text: str) -> tuple[JobRow, ...]:
         fields = line.split(FIELD_END, len(QUEUE_FIELDS) - 1)  # the comment, which may hold anything, is the last
         if len(fields) != len(QUEUE_FIELDS):
             raise _odd("squeue", line)
+        noise, _, fields[0] = fields[0].rpartition("\n")  # what a site's own squeue says before it answers
+        if "error" in noise.lower():
+            raise _odd("squeue", noise)
         if fields[0].strip() != _HEADING or answered:
             rows.append(_queue_row(dict(zip(QUEUE_FIELDS, fields, strict=True))))
         answered = True
@@ -155,7 +158,7 @@ def _memory_row(text: dict[str, str]) -> JobRow:
         raise _odd("sacct", " ".join(text.values()))
     return JobRow(
         id=text["JobIDRaw"],
-        state=text["State"].split()[0],  # "CANCELLED by 0"
+        state=text["State"].partition(" ")[0],  # "CANCELLED by 0"
         submit_ts=_time(text["Submit"]),
         start_ts=_time(text["Start"]),
         end_ts=_time(text["End"]),

@@ -81,6 +81,11 @@ def test_submission_answers_its_number_and_a_refusal_its_reason() -> None:
     assert commands.script == "#!/bin/sh\n"
 
 
+def test_complaint_of_a_plugin_beside_a_job_s_number_is_no_refusal() -> None:
+    commands = Commands(out="4711\n", err="sbatch: error: spank: x11.so: Plugin file not found")
+    assert SlurmClient(run=commands).submit("#!/bin/sh\n", [], {}) == "4711"
+
+
 @pytest.mark.parametrize("out", ["", "budget left: 120 h\n"])
 def test_answer_without_a_number_is_none_since_the_job_may_be_there(out: str) -> None:
     with pytest.raises(ClusterSilentError, match="no job's number"):

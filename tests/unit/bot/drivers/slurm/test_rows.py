@@ -63,6 +63,14 @@ def test_nothing_at_all_is_no_answer_whatever_the_exit_code(text: str) -> None:
         parse_queue(text)
 
 
+def test_what_a_site_says_before_the_queue_is_no_part_of_it_unless_it_is_an_error() -> None:
+    rows = parse_queue("Maintenance on Monday\n\n" + queue_text(recorded.RUNNING))
+    assert [row.id for row in rows] == ["1"]
+    assert parse_queue("(cached)\n" + queue_text()) == ()
+    with pytest.raises(DriverError, match="something else"):
+        parse_queue("slurm_load_jobs error: Unable to contact slurm controller\n" + queue_text())
+
+
 def test_comment_that_holds_what_ends_a_field_is_its_own() -> None:
     rows = parse_queue(queue_text(recorded.RUNNING, recorded.STOPPED, f"{recorded.TASK}¦more"))
     assert [row.id for row in rows] == ["1", "11", "7"]
@@ -97,6 +105,11 @@ def test_memory_tells_every_start_of_a_job_newest_last() -> None:
     starts = [row for row in parse_memory(recorded.MEMORY) if row.id == "5"]
     assert [row.state for row in starts] == ["REQUEUED", "PENDING"]
     assert starts[-1].start_ts is None
+
+
+def test_memory_without_a_state_is_read_all_the_same() -> None:
+    (row,) = parse_memory("7||0:0|1795891609|Unknown|Unknown||main|None assigned|term.sh\n")
+    assert row.state == ""
 
 
 def test_odd_memory_is_refused() -> None:
