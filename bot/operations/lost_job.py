@@ -6,6 +6,7 @@ from typing import Final
 
 from trainmaster.bot.core.run.facts import ProcessFact, RunRecord
 from trainmaster.bot.core.run.job import EndCause, JobFact
+from trainmaster.bot.core.run.state import later_start_died
 from trainmaster.trainer.contract import RunRecordState
 
 KEPT_S: Final = 8.0
@@ -16,21 +17,36 @@ _BY_THE_CLUSTER: Final = frozenset({EndCause.NODE_FAIL, EndCause.BOOT_FAIL})
 _NOT_BY_ITSELF: Final = "JobLaunchFailure"
 """Slurm's reason where a batch script did not begin, or was ended by a signal: it can't tell one from the other."""
 
+_REFUSED_BY_NODE: Final = 1
+"""What Slurm calls a start that a node did not take ("Killing non-startable batch: Job credential revoked")."""
+
 
 def is_lost(fact: ProcessFact | None, record: RunRecord | None, *, attempt: int, held: bool) -> bool:
     """Whether the job of a restart is over by no doing of its trainer's. ``attempt`` is the one before the restart;
     ``held``: whether the operation itself has taken the job out of the queue, since it could not be launched.
 
     A controller that is killed forgets what it took in its last seconds, or holds a job whose trainer it has started:
-    that trainer is asked to end, and says so in its record. Any other word of its own is the truth.
+    that trainer is asked to end, and says so in its record; or starts that job once more on a node which refuses it
+    for having just ended it. Any other word of its own is the truth.
     """
     if fact is None or not fact.over:
         return False
     cancelled_by_us = held and fact.job is not None and fact.job.cause is EndCause.CANCELLED
     signed_in = record is not None and record.attempt > attempt
     if signed_in and record is not None and record.state is not RunRecordState.RUNNING:
+        if later_start_died(record, fact):
+            return True
         return record.state is RunRecordState.STOPPED and (cancelled_by_us or fact.job is None)
-    return cancelled_by_us or fact.job is None or _is_of_the_cluster(fact.job)
+    refused = signed_in and record is not None and _was_refused(fact, record)
+    return cancelled_by_us or refused or fact.job is None or _is_of_the_cluster(fact.job)
+
+
+def _was_refused(fact: ProcessFact, record: RunRecord) -> bool:
+    """Whether what is over is a start of the job that began when its trainer had signed in already: that trainer was
+    killed, and the node refused the next start. The code is Slurm's own; a trainer that fails says so on record."""
+    start_ts = fact.job.start_ts if fact.job is not None else None
+    later = start_ts is not None and record.started_ts is not None and start_ts > record.started_ts
+    return later and fact.exit_code == _REFUSED_BY_NODE
 
 
 def _is_of_the_cluster(job: JobFact) -> bool:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.job import EndCause
-from trainmaster.trainer.contract import Heartbeat, Phase, RunRecordState
+from trainmaster.trainer.contract import ExitCode, Heartbeat, Phase, RunRecordState
 
 
 class RunState(StrEnum):
@@ -97,14 +97,21 @@ def starts_again(record: RunRecord, process: ProcessFact | None) -> bool:
 
 
 def later_start_died(record: RunRecord, process: ProcessFact | None) -> bool:
-    """Whether the run's job was queued again after an orderly stop, began once more, and was over before its trainer
-    signed in: the record's word is of the start before, and nobody asked this one to end. What a person cancelled stays
-    stopped."""
+    """Whether the run's job began once more after an orderly stop, and was over before its trainer signed in: the
+    record's word is of the start before, and nobody asked this one to end. What a person cancelled stays stopped.
+
+    Slurm counts a restart where it queued the job again. A controller that was killed has forgotten that; and a node
+    that just ended a start may refuse the next ("Job credential revoked"), which Slurm tells as exit code 1. The script
+    is the trainer itself where Trainmaster wrote it, so that one that stopped in order ended with its own code.
+    """
     job = process.job if process is not None else None
     if process is None or job is None or record.job is None or not process.over:
         return False
     by_hand = job.cause in {None, EndCause.CANCELLED, EndCause.REVOKED}
-    return record.state is RunRecordState.STOPPED and job.restarts > record.job.restart and not by_hand
+    if by_hand or record.state is not RunRecordState.STOPPED:
+        return False
+    other_code = process.exit_code not in {None, ExitCode.FINISHED, ExitCode.STOPPED}
+    return job.restarts > record.job.restart or (other_code and bool(record.launch_key))
 
 
 def is_submitted_anew(record: RunRecord, process: ProcessFact | None) -> bool:
