@@ -24,8 +24,8 @@ class Roles(Protocol):
         """Whether the person is in the alert channel; False when that can't be told."""
         ...
 
-    async def zone(self, user: str) -> tzinfo:
-        """The zone of the person's own clock; UTC when that can't be told."""
+    async def zone(self, user: str) -> tzinfo | None:
+        """The zone of the person's own clock; None when that can't be told."""
         ...
 
     async def reaches(self, channel: str) -> bool:
@@ -44,7 +44,7 @@ class NoRoles:
         """Nothing is known of anybody."""
         return False
 
-    async def zone(self, user: str) -> tzinfo:  # noqa: ARG002
+    async def zone(self, user: str) -> tzinfo | None:  # noqa: ARG002
         """Nothing is known of anybody: UTC."""
         return UTC
 

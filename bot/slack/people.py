@@ -71,13 +71,14 @@ class SlackPeople:
         self._known[user] = (self._monotonic() + CACHE_S, found)
         return found
 
-    async def zone(self, user: str) -> tzinfo:
-        """The zone of the person's own clock, as their profile has it; UTC when Slack does not say."""
+    async def zone(self, user: str) -> tzinfo | None:
+        """The zone of the person's own clock, as their profile has it; None when Slack gives no answer."""
         try:
             async with asyncio.timeout(ASK_S), translated(f"looking up the clock of {user}"):
                 answer = await self._client.users_info(user=user)
-        except (ChatError, TimeoutError):
-            return UTC
+        except (ChatError, TimeoutError) as error:
+            _LOG.warning("the clock of %s could not be found out: %s", user, error or "no answer in time")
+            return None
         described: Any = answer.get("user")
         return zone_of(described if isinstance(described, dict) else {}, time.time())
 

@@ -139,7 +139,7 @@ class FakeRoles:
 
     standings: dict[str, Standing] = field(default_factory=dict)
     members: frozenset[str] = frozenset()
-    clock_zone: tzinfo = UTC
+    clock_zone: tzinfo | None = UTC
 
     async def standing(self, user: str) -> Standing:
         return self.standings.get(user, Standing.MEMBER)
@@ -147,7 +147,7 @@ class FakeRoles:
     async def is_member(self, user: str) -> bool:
         return user in self.members
 
-    async def zone(self, user: str) -> tzinfo:
+    async def zone(self, user: str) -> tzinfo | None:
         return self.clock_zone
 
     async def reaches(self, channel: str) -> bool:

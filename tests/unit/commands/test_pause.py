@@ -24,7 +24,7 @@ NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, zone: tzinfo = UTC) -> object:
+async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, zone: tzinfo | None = UTC) -> object:
     written = WrittenRun(tmp_path)
     view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + 60)
     view = replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=START_TS))
@@ -79,6 +79,13 @@ async def test_a_resume_without_a_time_is_one_of_now(tmp_path: Path, text: str) 
 async def test_a_time_that_no_clock_shows_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(CommandError, match="no clock shows that time"):
         await _asked(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["pause until 22:00", "resume at 22:00"])
+async def test_where_nobody_knows_the_zone_an_hour_is_not_guessed(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CommandError, match="which zone your clock is of"):
+        await _asked(tmp_path / "of the day", text, zone=None)
+    assert await _asked(tmp_path / "from now", "pause for 2h", zone=None)
 
 
 @pytest.mark.parametrize("text", ["pause", "resume at 22:00"])
