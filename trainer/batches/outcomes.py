@@ -38,7 +38,7 @@ class FailedBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateHealed:
-    """``tensors`` of ``what`` ("batchnorm", "optimizer") were not finite and are put right."""
+    """``tensors`` of ``what`` ("batchnorm", "optimizer", "scaler") were not finite and are put right."""
 
     what: str
     tensors: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from trainmaster.trainer.engines.protocol import EngineTrainer
@@ -9,6 +10,8 @@ from trainmaster.trainer.engines.protocol import EngineTrainer
 MAX_OVERFLOWS: Final = 20
 """float16 overflows in a row that pass as the scaler's normal search, where batches can't be run again without it: each
 halves a scale that starts at 65,536."""
+FIRST_SCALE: Final = 65536.0
+"""What torch's gradient scaler starts with (``torch/amp/grad_scaler.py``)."""
 
 
 class Overflows:
@@ -44,6 +47,16 @@ class Overflows:
     def end_streak(self) -> None:
         """A step had finite gradients."""
         self._streak = 0
+
+    def mend_scale(self) -> bool:
+        """The scale is a number above 0, started over if need be; whether it was. Reads the device.
+
+        No search brings back one that is not finite, and one of 0 makes NaN of gradients that the scaler took for good.
+        """
+        if not self.possible or 0 < abs(self._trainer.scaler.get_scale()) < math.inf:
+            return False
+        self._trainer.scaler.update(new_scale=FIRST_SCALE)
+        return True
 
     def leave_out(self, *, proven: bool = False) -> bool:
         """The scaler leaves the step out and lowers its scale, as it would unguarded; whether that was all.

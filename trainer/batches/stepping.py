@@ -74,6 +74,8 @@ class Stepping:
         trainer.scaler.unscale_(trainer.optimizer)
         measured: Measurement | None = self._measure()
         if measured is not None and not measured.finite and self._skip:
+            if self._overflows.mend_scale():
+                self._emit(StateHealed(what="scaler", tensors=1))
             measured = self._recovery.recover(measured, self._measure)
         if measured is not None:
             self._take(measured, own_step)

@@ -189,3 +189,24 @@ def test_an_exact_run_that_was_stopped_ends_with_the_same_bits(
 
     whole = trained(GuardedDetectionTrainer, {**overrides, "name": "whole"})
     assert not differences(made[1], whole)
+
+
+@pytest.mark.parametrize("scale", [math.nan, math.inf, 0.0])
+@pytest.mark.parametrize("nbs", [4, 12], ids=["", "accumulating"])
+def test_a_scale_that_is_none_costs_no_step_and_no_weight(in_half: Settings, nbs: int, scale: float) -> None:
+    trainer = GuardedDetectionTrainer(overrides=in_half(nbs=nbs))
+    calls = iter(range(1000))
+
+    def spoil(running: Any) -> None:
+        if next(calls) == 5:
+            running.scaler._scale.fill_(scale)
+
+    trainer.add_callback("on_train_batch_end", spoil)
+    trainer.train()
+
+    assert not nonfinite(trainer)
+    layout = layout_of(trainer)
+    assert [row["what"] for row in events(layout, "state_healed")] == ["scaler"]
+    assert "skipped" not in {row["action"] for row in events(layout, "bad_batch")}
+    steps = [row for row in events(layout, "notice") if OVERFLOWED.match(row["text"])]
+    assert all(int(OVERFLOWED.match(row["text"])["steps"]) <= 2 for row in steps)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from trainmaster.trainer.batches.overflow import MAX_OVERFLOWS, Overflows
+from trainmaster.trainer.batches.overflow import FIRST_SCALE, MAX_OVERFLOWS, Overflows
 
 
 class Scaler:
@@ -13,13 +14,14 @@ class Scaler:
 
     def __init__(self, *, enabled: bool) -> None:
         self.enabled = enabled
+        self.scale = 1024.0
         self.asked: list[str] = []
 
     def is_enabled(self) -> bool:
         return self.enabled
 
     def get_scale(self) -> float:
-        return 1024.0
+        return self.scale
 
     def step(self, _: Any) -> None:
         self.asked.append("step")
@@ -41,6 +43,22 @@ def test_without_a_scaler_gradients_that_are_not_finite_are_no_overflow() -> Non
     assert not overflows.count()
     overflows.forget()
     assert (overflows.num, scaler.asked) == (0, [])
+
+
+@pytest.mark.parametrize("scale", [math.nan, math.inf, -math.inf, 0.0])
+def test_a_scale_that_no_search_brings_back_starts_over(scale: float) -> None:
+    overflows, scaler = overflows_of(enabled=True)
+    assert not overflows.mend_scale()
+    scaler.scale = scale
+    assert overflows.mend_scale()
+    assert scaler.asked == [f"update to {FIRST_SCALE:.0f}"]
+
+
+def test_without_a_scaler_there_is_no_scale_to_mend() -> None:
+    overflows, scaler = overflows_of(enabled=False)
+    scaler.scale = math.nan
+    assert not overflows.mend_scale()
+    assert not scaler.asked
 
 
 def test_an_overflow_is_left_to_the_scaler_and_its_gradients_are_gone() -> None:
