@@ -266,7 +266,8 @@ def last_lines(log: Path, open_file: Open = open_plain) -> tuple[str, ...]:
         with os.fdopen(open_file(log), "rb") as stream:
             stream.seek(0, 2)
             stream.seek(max(0, stream.tell() - _LOG_TAIL_BYTES))
-            text = stream.read(_LOG_TAIL_BYTES).decode("utf-8", "replace")
+            # PowerShell writes UTF-16: two bytes a character, one of them zero.
+            text = stream.read(_LOG_TAIL_BYTES).replace(b"\0", b"").decode("utf-8", "replace")
     except OSError:
         return ()
     shown = [_ANSI.sub("", line).rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]

@@ -12,8 +12,9 @@ from typing import Any
 
 from trainmaster.bot.reading.plain_files import NotPlainError, Open, open_plain
 
-HEAD_BYTES = 256
-"""The first bytes tell a file from another one that got the same inode."""
+HEAD_BYTES = 16 * 1024
+"""The first bytes tell a file from another one that got the same inode, or was written anew. Two trainings of one
+command begin with some 6 KiB that are the same: arguments and layers, before the first time is told."""
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 """One look reads no more; the rest comes at the next look."""
 MAX_LINE_BYTES = 1024 * 1024

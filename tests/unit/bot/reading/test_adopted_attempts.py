@@ -179,6 +179,21 @@ def test_a_log_begun_anew_within_the_same_epoch_is_a_new_attempt(folder: Folder)
     assert nan_keys(folder.look()) == ["attempt2/epoch1"]
 
 
+def test_a_log_written_anew_and_longer_is_a_new_attempt(folder: Folder) -> None:
+    """Both begin with the same arguments and layers."""
+    start = START.replace("task=detect\n", f"task=detect\n{'  0   -1  1   464  Conv  [3, 16, 3, 2]' * 160}\n")
+    folder.write(start + frame(1, 4) + "\r")
+    folder.look()
+    folder.write(start + frame(1, 10, "nan") + "\n" + HEADER + frame(2, 3, "nan") + "\r", anew=True)
+    view = folder.look()
+    assert nan_keys(view) == ["attempt2/epoch1", "attempt2/epoch2"]
+
+
+def test_the_end_of_a_log_that_powershell_wrote_can_be_read(folder: Folder) -> None:
+    folder.log.write_bytes(("\ufeff" + START + "Killed\n").encode("utf-16-le"))
+    assert folder.reader.log_tail()[-1] == "Killed"
+
+
 @pytest.mark.parametrize("append", [False, True], ids=["reset", "appended"])
 def test_a_restart_that_only_the_csv_shows_is_a_new_attempt(folder: Folder, append: bool) -> None:
     first_training(folder)
