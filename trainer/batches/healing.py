@@ -15,17 +15,23 @@ from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.checkpoints.domains import domain_of
 from trainmaster.trainer.checkpoints.single_numbers import SETTINGS, setting_holds
 
+FAR_BEYOND: Final = 100.0
+"""Times what a weight can be: no average of weights within gets there, and one that once was larger is left alone."""
+
 
 @torch.no_grad()
 def heal_ema(ema: nn.Module, model: nn.Module) -> int:
     """Every tensor of ``ema`` that held what none can hold is that of ``model`` now; how many.
 
-    That is a non-finite value, a variance below 0, and a running statistic beyond anything that trains. One NaN, or one
-    1e30, would stay in a running average for good. The live tensor is the best estimate there is. 0 costs two reads.
+    That is a non-finite value, a variance below 0, a running statistic beyond anything that trains, and a weight far
+    beyond that where the live one is not. One NaN, or one 1e30, would stay in a running average for good. The live
+    tensor is the best estimate there is. 0 costs two reads.
     """
     averaged = ema.state_dict()
     statistics = {name: value for name, value in averaged.items() if name.endswith((".running_var", ".running_mean"))}
+    weights = {name: value for name, value in averaged.items() if value.is_floating_point() and value.numel()}
     strays = [_is_stray(name, value) for name, value in statistics.items()]
+    strays += [_is_beyond(name, value, FAR_BEYOND) for name, value in weights.items() if name not in statistics]
     if all_finite(averaged.values()) and not (strays and bool(torch.stack(strays).any())):
         return 0
     live = unwrap_model(model).state_dict()
@@ -33,16 +39,27 @@ def heal_ema(ema: nn.Module, model: nn.Module) -> int:
     for name, value in averaged.items():
         if name not in live or not value.is_floating_point():
             continue
-        if not bool(torch.isfinite(value).all()) or (name in statistics and bool(_is_stray(name, value))):
+        if name in statistics:
+            bad = bool(_is_stray(name, value))
+        else:
+            bad = (
+                name in weights and bool(_is_beyond(name, value, FAR_BEYOND)) and not bool(_is_beyond(name, live[name]))
+            )
+        if bad or not bool(torch.isfinite(value).all()):
             healed += not torch.equal(value, live[name])
             value.copy_(live[name])
     return healed
 
 
+def _is_beyond(name: str, value: torch.Tensor, times: float = 1.0) -> torch.Tensor:
+    """Whether any of ``value`` is larger than so many times what its tensor can hold, on its device."""
+    return value.abs().amax() > domain_of("ema", name, value.ndim).largest * times
+
+
 def _is_stray(name: str, value: torch.Tensor) -> torch.Tensor:
     """Whether running statistics have left their domain, on their device."""
     domain = domain_of("ema", name, value.ndim)
-    beyond = value.abs().amax() > domain.largest
+    beyond = _is_beyond(name, value)
     return beyond | (value.amin() < 0) if domain.nonnegative else beyond
 
 

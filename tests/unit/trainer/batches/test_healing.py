@@ -180,7 +180,7 @@ def models() -> tuple[torch.nn.Module, torch.nn.Module]:
     [
         *(("1.running_var", value) for value in (NAN, INF, -0.5, 3e30)),
         *(("1.running_mean", value) for value in (NAN, 3e12)),
-        ("0.weight", NAN),
+        *(("0.weight", value) for value in (NAN, 1e30, -1e6)),
     ],
 )
 def test_what_an_average_cannot_hold_is_the_live_value(name: str, value: float) -> None:
@@ -188,6 +188,14 @@ def test_what_an_average_cannot_hold_is_the_live_value(name: str, value: float) 
     ema.state_dict()[name].view(-1)[1] = value
     assert heal_ema(ema, live) == 1
     assert torch.equal(ema.state_dict()[name], live.state_dict()[name])
+    assert heal_ema(ema, live) == 0
+
+
+@pytest.mark.parametrize(("average", "now"), [(1e6, 2e6), (150.0, 99.0)], ids=["live too", "hardly beyond"])
+def test_an_average_of_weights_that_were_as_large_is_left_alone(average: float, now: float) -> None:
+    ema, live = models()
+    ema.state_dict()["0.weight"].view(-1)[1] = average
+    live.state_dict()["0.weight"].view(-1)[1] = now
     assert heal_ema(ema, live) == 0
 
 
