@@ -1,4 +1,4 @@
-"""Times as people say them: ``at 22:00``, ``until 7:30 am``, ``in 2h``."""
+"""Times as people say them: ``at 22:00``, ``until tomorrow 7:30 a.m.``, ``in 1.5h``, ``for half an hour``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from typing import Final
 
 from trainmaster.bot.errors import CommandError
 
+_AMOUNT: Final = r"(?:\d{1,3}(?:[.,]\d{1,2})?|(?:half an?|an?)(?=\s))"
+_UNIT: Final = r"(?:m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)"
 WHEN: Final = (
-    r"(?:(?:at|until|till) (?P<hour>\d{1,2})(?:[:.h](?P<minute>\d{2}))?(?:\s*(?P<half>am|pm))?"
-    r"|(?:in|for) (?P<amount>\d{1,3})\s*(?P<unit>m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?))"
+    r"(?:(?:at|until|till) (?:(?P<day>today|tomorrow) (?:at )?)?"
+    r"(?:(?P<named>noon|midnight)|(?P<hour>\d{1,2})(?:[:.h](?P<minute>\d{2}))?(?:\s*(?P<half>[ap]\.?m\.?))?)"
+    r"(?: (?P<said_day>today|tomorrow))?"
+    rf"|(?:in|for) (?P<amount>{_AMOUNT})\s*(?P<unit>{_UNIT})"
+    rf"(?:(?: and)?\s*(?P<more>\d{{1,3}})\s*(?P<more_unit>{_UNIT})?)?)"
 )
+CLOCK_WORDS: Final = frozenset({"hour", "named"})
+"""Groups of :data:`WHEN` that tell of a clock on a wall, and so of its zone."""
 _UNITS: Final = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
+_SMALLER: Final = {"h": "m", "d": "h"}
+_NAMED: Final = {"midnight": time(0), "noon": time(12)}
 
 
 def due_ts(words: Mapping[str, str], now: float, zone: tzinfo) -> float | None:
@@ -20,20 +29,43 @@ def due_ts(words: Mapping[str, str], now: float, zone: tzinfo) -> float | None:
     said.
 
     Raises:
-        CommandError: no clock shows that.
+        CommandError: no clock shows that, or today's no more.
     """
     if words.get("amount"):
-        return now + int(words["amount"]) * _UNITS[words["unit"][0].lower()]
+        return now + _span_s(words)
+    wall = _wall(words)
+    if wall is None:
+        return None
+    today = datetime.fromtimestamp(now, zone).date()
+    day = (words.get("day") or words.get("said_day") or "").lower()
+    days_ahead = {"today": (0,), "tomorrow": (1,)}.get(day, (0, 1, 2))
+    days = (datetime.combine(today + timedelta(days=ahead), wall) for ahead in days_ahead)
+    if not (due := [ts for one in days for ts in _moments(one, zone) if ts > now]):
+        raise CommandError("past", f"{wall:%H:%M} of today is past.", "for example: tomorrow 8:00, or in 2h")
+    return min(due)
+
+
+def _wall(words: Mapping[str, str]) -> time | None:
+    """What the clock shows then."""
+    if name := words.get("named"):
+        return _NAMED[name.lower()]
     if not words.get("hour"):
         return None
-    hour, minute, half = int(words["hour"]), int(words.get("minute", "0")), words.get("half", "").lower()
+    hour, minute = int(words["hour"]), int(words.get("minute", "0"))
+    half = words.get("half", "").lower().replace(".", "")
     if half:
         hour = hour % 12 + (12 if half == "pm" else 0) if 1 <= hour <= 12 else 99
     if hour > 23 or minute > 59:
         raise CommandError("no-such-time", "no clock shows that time.", "for example: 22:00, or 7:30 am")
-    today = datetime.fromtimestamp(now, zone).date()
-    days = (datetime.combine(today + timedelta(days=ahead), time(hour, minute)) for ahead in (0, 1, 2))
-    return min(due for day in days for due in _moments(day, zone) if due > now)
+    return time(hour, minute)
+
+
+def _span_s(words: Mapping[str, str]) -> float:
+    """Of ``1.5h``, ``half an hour``, ``1 h 30 min``, ``2h30``."""
+    said, unit = words["amount"].lower(), words["unit"][0].lower()
+    amount = 0.5 if said.startswith("half") else 1.0 if said.startswith("a") else float(said.replace(",", "."))
+    more_unit = words.get("more_unit", _SMALLER.get(unit, "m"))[0].lower()
+    return amount * _UNITS[unit] + int(words.get("more", "0")) * _UNITS[more_unit]
 
 
 def _moments(wall: datetime, zone: tzinfo) -> Sequence[float]:

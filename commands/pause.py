@@ -8,7 +8,7 @@ from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater
 from trainmaster.bot.errors import CommandError
 from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
-from trainmaster.commands.moments import WHEN, due_ts
+from trainmaster.commands.moments import CLOCK_WORDS, WHEN, due_ts
 
 
 async def pause(invocation: Invocation, context: Context) -> Reply:
@@ -42,7 +42,8 @@ async def resume_at(invocation: Invocation, context: Context) -> Reply:
 
 
 async def _due(invocation: Invocation, context: Context) -> float | None:
-    zone = await context.roles.zone(invocation.request.user) if "hour" in invocation.words else UTC
+    by_clock = CLOCK_WORDS & set(invocation.words)
+    zone = await context.roles.zone(invocation.request.user) if by_clock else UTC
     if zone is None:  # 22:00 of another zone would be hours off
         raise CommandError("zone-unknown", "Slack does not say which zone your clock is of.", "in 2h, or for 2h")
     return due_ts(invocation.words, context.clock.now(), zone)

@@ -24,8 +24,10 @@ NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, zone: tzinfo | None = UTC) -> object:
-    written = WrittenRun(tmp_path)
+async def _asked(
+    tmp_path: Path, text: str, *, user: str = ANNA, zone: tzinfo | None = UTC, name: str = "digits"
+) -> object:
+    written = WrittenRun(tmp_path, name)
     view = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + 60)
     view = replace(view, process=ProcessFact(status=ProcessStatus.ALIVE, ts=START_TS))
     world = CommandWorld(runs=FakeRuns([view]), clock=SetClock(NOON), roles=FakeRoles(clock_zone=zone))
@@ -48,12 +50,38 @@ async def _asked(tmp_path: Path, text: str, *, user: str = ANNA, zone: tzinfo | 
         pytest.param("pause until 12:00", UTC, NOON + 24 * 3600, id="now is tomorrow"),
         pytest.param("pause for 2h", BERLIN, NOON + 2 * 3600, id="two hours"),
         pytest.param("pause for 30 minutes of digits", UTC, NOON + 1800, id="half an hour"),
+        pytest.param("pause until 10 p.m.", UTC, NOON + 10 * 3600, id="with points"),
+        pytest.param("pause until 10 P.M of digits", UTC, NOON + 10 * 3600, id="with one point"),
+        pytest.param("pause until tomorrow 8:00", UTC, NOON + 20 * 3600, id="tomorrow"),
+        pytest.param("pause until tomorrow at 2 pm on digits", UTC, NOON + 26 * 3600, id="tomorrow at two"),
+        pytest.param("pause until 18:00 tomorrow", UTC, NOON + 30 * 3600, id="the day said last"),
+        pytest.param("pause until 18:00 today", UTC, NOON + 6 * 3600, id="today"),
+        pytest.param("pause till midnight", BERLIN, NOON + 10 * 3600, id="midnight in Berlin"),
+        pytest.param("pause until tomorrow noon", UTC, NOON + 24 * 3600, id="tomorrow noon"),
+        pytest.param("pause for 1.5h", UTC, NOON + 5400, id="an hour and a half"),
+        pytest.param("pause for 1,5 hours of digits", UTC, NOON + 5400, id="a comma"),
+        pytest.param("pause for an hour", UTC, NOON + 3600, id="an hour"),
+        pytest.param("pause for half an hour", UTC, NOON + 1800, id="half an hour in words"),
+        pytest.param("pause for a day", UTC, NOON + 86_400, id="a day"),
+        pytest.param("pause for 1 h 30 min", UTC, NOON + 5400, id="hours and minutes"),
+        pytest.param("pause for 2h30 of digits", UTC, NOON + 9000, id="minutes without a word"),
+        pytest.param("pause for 1 day and 6 hours", UTC, NOON + 30 * 3600, id="days and hours"),
     ],
 )
 async def test_a_pause_ends_when_it_was_said(tmp_path: Path, text: str, zone: tzinfo, until_ts: float | None) -> None:
     asked = await _asked(tmp_path, text, zone=zone)
     assert isinstance(asked, PauseRun)
     assert (asked.run, asked.until_ts) == ("digits-0001", until_ts)
+
+
+@pytest.mark.parametrize(
+    "text", ["pause of 1.5", "pause for am", "pause for ah", "pause for a-day", "pause for tomorrow"]
+)
+async def test_a_run_whose_name_looks_like_a_time_is_still_found(tmp_path: Path, text: str) -> None:
+    name = text.rsplit(maxsplit=1)[-1]
+    asked = await _asked(tmp_path, text, name=name)
+    assert isinstance(asked, PauseRun)
+    assert (asked.run, asked.until_ts) == (f"{name}-0001", None)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +109,13 @@ async def test_a_time_that_no_clock_shows_is_refused(tmp_path: Path, text: str) 
         await _asked(tmp_path, text)
 
 
-@pytest.mark.parametrize("text", ["pause until 22:00", "resume at 22:00"])
+@pytest.mark.parametrize("text", ["pause until 8:00 today", "resume at today 12:00"])
+async def test_a_time_of_today_that_is_past_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(CommandError, match="of today is past"):
+        await _asked(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["pause until 22:00", "resume at 22:00", "pause until noon"])
 async def test_where_nobody_knows_the_zone_an_hour_is_not_guessed(tmp_path: Path, text: str) -> None:
     with pytest.raises(CommandError, match="which zone your clock is of"):
         await _asked(tmp_path / "of the day", text, zone=None)
