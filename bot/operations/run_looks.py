@@ -94,8 +94,8 @@ class RunLooks:
         return needs_human_findings(self.books.operations.history(view.run, limit=1), view)
 
     def told(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
-        """As :meth:`trainmaster.bot.operations.deaths.Deaths.told` says of it; and a stop offers a resume once."""
-        return self.stop_offers.offered_once(view, self.deaths.told(view, findings))
+        """As :meth:`trainmaster.bot.operations.deaths.Deaths.told` says of it; and a stop is told once."""
+        return self.stop_offers.told_once(view, self.deaths.told(view, findings))
 
     def notice(self, view: RunView) -> None:
         """As :meth:`trainmaster.bot.operations.storms.Storms.notice` says of it; it is remembered that the run was

@@ -1,4 +1,4 @@
-"""What the message of a stop offers: a resume, in one place, as long as the run stands still."""
+"""What a stop that the bot made says and offers: in one place, and a resume as long as the run stands still."""
 
 from __future__ import annotations
 
@@ -44,13 +44,17 @@ class StopOffers:
         else:
             self._seen[view.run] = view.attempt
 
-    def offered_once(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
+    def told_once(self, view: RunView, findings: Sequence[Finding]) -> list[Finding]:
         """``findings``, of which the alert about a stop that the bot made offers no resume: the message of the stop
-        does, in the same channel.
+        does, in the same channel. That the process ended in it without a word of its own is no death: it was asked to.
 
         Raises:
             StoreError: that can't be told.
         """
+        if any(one.check is CheckName.PROCESS_DIED for one in findings):
+            newest = next(iter(self.books.operations.history(view.run, limit=1)), None)
+            if newest is not None and _is_done(newest) and newest.attempt == view.attempt:
+                findings = [one for one in findings if one.check is not CheckName.PROCESS_DIED]
         if not any(one.check is CheckName.RUN_STOPPED and one.buttons for one in findings):
             return list(findings)
         told = {stop.attempt for stop in self._stops(view.run) if stop.thread_of is None}
@@ -58,7 +62,7 @@ class StopOffers:
 
     def _stops(self, run: str) -> tuple[Operation, ...]:
         history = self.books.operations.history(run, limit=_LOOKED_BACK)
-        return tuple(one for one in history if (one.kind, one.state) == (OperationKind.STOP, OperationState.DONE))
+        return tuple(filter(_is_done, history))
 
     def _withdraw(self, stop: Operation, attempt: int) -> None:
         known = self.books.outbox.read(stop.card)
@@ -70,6 +74,10 @@ class StopOffers:
             buttons=tuple(one for one in known.buttons if one.action not in _OFFERS),
         )
         self.books.outbox.put(stop.card, message, channel=stop.channel, thread_of=stop.thread_of)
+
+
+def _is_done(operation: Operation) -> bool:
+    return (operation.kind, operation.state) == (OperationKind.STOP, OperationState.DONE)
 
 
 def _attempts(finding: Finding) -> frozenset[int]:

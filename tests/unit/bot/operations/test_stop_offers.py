@@ -58,11 +58,33 @@ async def test_the_alert_about_a_stop_of_the_bot_does_not_offer_the_resume_a_sec
     (told,) = world.looks.told(view, [alert_of_the_stop()])
     assert told.buttons == ()
     other = alert_of_the_stop(attempt=2)
-    assert world.looks.stop_offers.offered_once(view, [other]) == [other], "a stop by hand, which no message told"
+    assert world.looks.stop_offers.told_once(view, [other]) == [other], "a stop by hand, which no message told"
 
 
 async def test_a_stop_that_was_told_in_a_thread_leaves_the_alert_its_button(world: PaperWorld) -> None:
     await stop(world, thread_of="some/alert")
     (view,) = world.runs.all()
-    (told,) = world.looks.stop_offers.offered_once(view, [alert_of_the_stop()])
+    (told,) = world.looks.stop_offers.told_once(view, [alert_of_the_stop()])
     assert told.buttons
+
+
+def death(attempt: int = 1) -> Finding:
+    return Finding(
+        run=RUN,
+        check=CheckName.PROCESS_DIED,
+        key=f"attempt{attempt}",
+        severity=Severity.CRITICAL,
+        nature=Nature.CONDITION,
+        ts=START_TS,
+        title="digits: the training process died at epoch 4, batch 7",
+    )
+
+
+async def test_a_trainer_that_a_stop_ended_without_a_word_of_its_own_has_not_died(world: PaperWorld) -> None:
+    (view,) = world.runs.all()
+    assert [one.check for one in world.looks.told(view, [death()])] == [CheckName.PROCESS_DIED]
+    await stop(world)
+    (view,) = world.runs.all()
+    assert world.looks.told(view, [death()]) == []
+    later = replace(view, record=replace(view.record, attempt=2))  # type: ignore[type-var]  # it has one
+    assert [one.check for one in world.looks.told(later, [death(2)])] == [CheckName.PROCESS_DIED]
