@@ -138,8 +138,14 @@ async def test_changed_world_voids_the_approval(tmp_path: Path, material: Path, 
 
         card = await scene.ask()
         replace_json(layout.run_json, {**record, "create_time": record["create_time"] - 3600})
-        assert "has begun" in await scene.says(BOB, slack.click(BOB, card, "approve"))
-        await slack.until(lambda: "voided" in [one["state"] for one in scene.bot.operations()][1:], what="void again")
+        said = await scene.says(BOB, slack.click(BOB, card, "approve"))
+        if "has begun" in said:
+            await slack.until(
+                lambda: "voided" in [one["state"] for one in scene.bot.operations()][1:], what="void again"
+            )
+        else:  # a look at the run came before the click
+            assert "This question is void: the run has changed" in said
+            assert len(scene.bot.operations()) == 1
         assert (scene.attempt, len(trainers(tmp_path))) == (2, 1)
         assert scene.acts("rollback.begin") == 0
 

@@ -23,7 +23,7 @@ def test_every_way_to_start_it_knows_every_verb(module: str) -> None:
 
 
 def test_every_verb_of_the_bot_is_a_file_and_every_other_file_none() -> None:
-    shared = {"__init__", "main", "arguments"}
+    shared = {"__init__", "main", "arguments", "log_lines"}
     files = {path.stem for path in (ROOT / "bot" / "cli").glob("*.py")}
     assert files - shared == {name.replace("-", "_") for name, verb in VERBS.items() if verb.side == BOT}
 
