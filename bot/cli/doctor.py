@@ -138,8 +138,7 @@ def _reach(settings: Settings, env_file: Path | None) -> list[Item]:
             what = "write to" if name == "RUNS_DIR" else "read or write"
             detail = f"others may {what} {path} (mode {status.st_mode & 0o7777:o}): {hint}"
             items.append(Item(mark=Mark.WARNING, text=f"{name} is open", detail=detail))
-        if status is not None and status.st_uid not in {os.geteuid(), 0}:
-            detail = f"{path} is owned by uid {status.st_uid}, who may change it at any time"
+        if path is not None and status is not None and (detail := _of_somebody_else(path, status)):
             items.append(Item(mark=Mark.WARNING, text=f"{name} is somebody else's", detail=detail))
         if status is not None and path is not None:
             items += _replaceable(name, path.absolute().parent)
@@ -154,11 +153,16 @@ def _replaceable(name: str, above: Path) -> list[Item]:
         return []
     if status.st_mode & 0o002 and not status.st_mode & 0o1000:
         detail = f"others may write to {above} (mode {status.st_mode & 0o7777:o}): chmod o-w"
-    elif status.st_uid not in {os.geteuid(), 0}:
-        detail = f"{above} is owned by uid {status.st_uid}, who may change it at any time"
     else:
-        return []
-    return [Item(mark=Mark.WARNING, text=f"{name} can be replaced", detail=detail)]
+        detail = _of_somebody_else(above, status)
+    return [Item(mark=Mark.WARNING, text=f"{name} can be replaced", detail=detail)] if detail else []
+
+
+def _of_somebody_else(path: Path, status: os.stat_result) -> str:
+    """Who owns it, where that is neither this user nor root; else empty."""
+    if status.st_uid in {os.geteuid(), 0}:
+        return ""
+    return f"{path} is owned by uid {status.st_uid}, who may change it at any time"
 
 
 def _metrics(address: tuple[str, int] | None) -> list[Item]:

@@ -56,15 +56,12 @@ class SlackPeople:
         if self._monotonic() < until:
             return known
         try:
-            async with asyncio.timeout(ASK_S), translated(f"looking up {user}"):
-                answer = await self._client.users_info(user=user)
+            described = await self._described(user, f"looking up {user}")
         except (ChatError, TimeoutError) as error:
             _LOG.warning("who %s is could not be found out: %s", user, error or "no answer in time")
             told = error.__cause__
             is_nobody = isinstance(told, SlackApiError) and error_name(told) in _NOT_OURS
             return Standing.NOBODY if is_nobody else Standing.UNKNOWN
-        described: Any = answer.get("user")
-        described = described if isinstance(described, dict) else {}
         found = standing_of(described, self.team)
         if name := name_of(described):
             self.names[user] = name
@@ -74,13 +71,23 @@ class SlackPeople:
     async def zone(self, user: str) -> tzinfo | None:
         """The zone of the person's own clock, as their profile has it; None when Slack gives no answer."""
         try:
-            async with asyncio.timeout(ASK_S), translated(f"looking up the clock of {user}"):
-                answer = await self._client.users_info(user=user)
+            described = await self._described(user, f"looking up the clock of {user}")
         except (ChatError, TimeoutError) as error:
             _LOG.warning("the clock of %s could not be found out: %s", user, error or "no answer in time")
             return None
+        return zone_of(described, time.time())
+
+    async def _described(self, user: str, what: str) -> dict[str, Any]:
+        """The object that ``users.info`` tells of the person, in time.
+
+        Raises:
+            ChatError: Slack refused ``what``.
+            TimeoutError: it gave no answer in time.
+        """
+        async with asyncio.timeout(ASK_S), translated(what):
+            answer = await self._client.users_info(user=user)
         described: Any = answer.get("user")
-        return zone_of(described if isinstance(described, dict) else {}, time.time())
+        return described if isinstance(described, dict) else {}
 
     async def is_muted(self, user: str) -> bool | None:
         """Whether the person's own Slack makes no sound now (snoozed, or outside their hours); None when Slack does not
