@@ -156,6 +156,7 @@ class Ownership:
             yield self._judge("", FileRole.RECORD, directory.lstat())
         for parent in self._parents(directory):
             if not (gone and is_gone(parent)):
+                yield self._link(parent, parent.lstat())
                 yield self._judge(str(parent), FileRole.PARENT, parent.stat(), parent)
         yield from self._records(directory)
         yield from self._archive(RunLayout(directory).archive)
@@ -201,8 +202,8 @@ class Ownership:
     def _entry(self, directory: Path, path: Path, status: os.stat_result) -> str:
         name = str(path.relative_to(directory) if path.is_relative_to(directory) else path)
         if stat.S_ISLNK(status.st_mode):
-            if status.st_uid not in {self.account.uid, 0} and self.check is not OwnerCheck.OFF:
-                return f"owned by uid {status.st_uid} ({name})"
+            if fault := self._link(Path(name), status):
+                return fault
             try:
                 status = path.stat()
             except (FileNotFoundError, OSError):
@@ -213,6 +214,11 @@ class Ownership:
         if is_of_kernel(status):
             return f"it holds one of the kernel's own files ({name})"
         return self._judge(name, FileRole.RECORD, status, path)
+
+    def _link(self, path: Path, status: os.stat_result) -> str:
+        """A link's mode says nothing; who made it decides where it leads."""
+        strange = stat.S_ISLNK(status.st_mode) and status.st_uid not in {self.account.uid, 0}
+        return f"owned by uid {status.st_uid} ({path})" if strange and self.check is not OwnerCheck.OFF else ""
 
     def _log(self, directory: Path, record: RunRecord) -> Iterator[str]:
         """A regular file of the user's, or nothing yet."""

@@ -95,6 +95,21 @@ def test_stranger_who_owns_a_folder_above_makes_a_run_watched_only(tmp_path: Pat
 
 
 @as_root
+def test_a_link_of_a_stranger_above_a_run_leads_the_bot_nowhere(tmp_path: Path) -> None:
+    """In a folder like /tmp anybody may put a link to a folder of the bot's own user, and lead it elsewhere later."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    root.chmod(0o1777)
+    run = planted(tmp_path / "own")
+    (root / "team").symlink_to(tmp_path / "own")
+    through = root / "team" / run.layout.root.name
+    assert Ownership(root=root).fault(through, None) == ""
+    give_away(root / "team")
+    assert f"owned by uid {STRANGER} ({root / 'team'})" in Ownership(root=root).fault(through, None)
+    assert Ownership(check=OwnerCheck.OFF, root=root).fault(through, None) == ""
+
+
+@as_root
 def test_stranger_above_the_runs_directory_is_the_operators_choice(tmp_path: Path) -> None:
     run = planted(tmp_path / "mounted" / "runs")
     give_away(tmp_path / "mounted")
