@@ -24,7 +24,7 @@ test: $(READY)
 # its queue. CI takes ARGS="-m core"; the long series are make bench ARGS=slurm.
 cluster: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --only cluster --leave-out rounds \
-		$(if $(findstring tests/,$(ARGS)),,tests/integration) $(ARGS)
+		$(if $(findstring tests/,$(ARGS)),,tests/integration/slurm tests/integration/bot/drivers) $(ARGS)
 
 # The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
 generations: $(READY)
@@ -35,7 +35,8 @@ generations: $(READY)
 			$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade --target $$folder \
 				ultralytics==$$version && touch $$folder/.ready || exit 1; }; \
 		echo "Ultralytics $$version:"; \
-		PYTHONPATH=$$folder:$(CURDIR) $(BIN)/python -m pytest -n $(WORKERS) --only generations $(ARGS) || exit 1; \
+		PYTHONPATH=$$folder:$(CURDIR) $(BIN)/python -m pytest -n $(WORKERS) --only generations \
+			$(if $(findstring tests/,$(ARGS)),,tests/integration/trainer) $(ARGS) || exit 1; \
 	done
 
 check: $(READY)

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from tests.attack.living import train, trained
-from tests.integration.trainer.conftest import TINY_MODEL
+from tests.support.tiny_model import write_tiny_model
 from trainmaster.trainer.contract import EventKind, ExitCode, RunLayout
 
 EPOCH = 3
@@ -32,7 +32,7 @@ def _stopped_in(folder: Path, images: int) -> int:
     from trainmaster.trainer.data.digits import make
 
     make(folder / "digits", images=images, imgsz=64, digits=images, progress=False)
-    (folder / "tiny.yaml").write_text(TINY_MODEL, encoding="utf-8")
+    write_tiny_model(folder)
     process = train(folder, folder)
     try:
         asyncio.run(trained(folder / "runs" / "digits", EPOCH, 2))

@@ -49,11 +49,11 @@ def main() -> int:
 
 
 def _compared(asked: argparse.Namespace, root: Path) -> int:
-    from tests.integration.trainer.conftest import TINY_MODEL
+    from tests.support.tiny_model import write_tiny_model
     from trainmaster.trainer.data.digits import make
 
     make(root / "digits", images=IMAGES, imgsz=64, digits=IMAGES, progress=False)
-    (root / "tiny.yaml").write_text(TINY_MODEL, encoding="utf-8")
+    write_tiny_model(root)
     batches = -(-len(list((root / "digits/images/train").iterdir())) // 2)
     plan = scenario(asked.seed, batches=batches, epochs=asked.epochs)
     sizes: dict[str, Any] = {"batches": batches, "epochs": asked.epochs, "snapshot_s": 0.0, "epoch_s": 10.0}

@@ -13,6 +13,7 @@ import pytest
 from tests.installed.conftest import HOSTILE, Environment, Trap
 from tests.support.pictures import noise
 from tests.support.run_dirs import WrittenRun
+from tests.support.tiny_model import write_tiny_model
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.local.environment import trainer_environment
@@ -56,8 +57,8 @@ def test_a_training_and_its_resume_execute_nothing_of_the_folder_they_start_in(
     installed: Environment, trap: Trap, tmp_path: Path
 ) -> None:
     data = noise(tmp_path / "data")
-    words = ("model=yolo11n.yaml", f"data={data}", "epochs=2", "imgsz=32", "batch=4", "workers=1", "device=cpu")
-    quiet = ("plots=False", "amp=False", f"project={tmp_path / 'runs'}", "name=run")
+    words = (f"model={write_tiny_model(tmp_path)}", f"data={data}", "epochs=2", "imgsz=32", "batch=4", "workers=1")
+    quiet = ("device=cpu", "plots=False", "amp=False", f"project={tmp_path / 'runs'}", "name=run")
     shared = {"YOLO_CONFIG_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     train = (installed.python, *MODULE_ARGV, "train", *words, *quiet, "time=0.0001")
     said = installed.run(*train, cwd=trap.folder, **shared)

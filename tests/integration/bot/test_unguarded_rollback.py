@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.trainer.conftest import TINY_MODEL
 from tests.support.clocks import SetClock
 from tests.support.one_run import OneRun
 from tests.support.outboxes import FakeChat, FakeOutbox
+from tests.support.tiny_model import write_tiny_model
 from tests.unit.bot.operations.paper import ALICE, BOB
 from trainmaster.bot.cli.adopt import Wanted, adopt
 from trainmaster.bot.core.decisions.operation import OperationState
@@ -64,7 +64,7 @@ def trainer(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     make = (sys.executable, "-m", "trainmaster.trainer.data.digits", str(data), "images=30", "imgsz=64", "digits=60")
     subprocess.run(make, check=True, capture_output=True)
     longer = repeated(data / "data.yaml", REPEATS)
-    (tmp_path / "tiny.yaml").write_text(TINY_MODEL)
+    write_tiny_model(tmp_path)
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(data=longer, runs=tmp_path / "runs"))
     environment = {**os.environ, "YOLO_CONFIG_DIR": tempfile.mkdtemp(dir=tmp_path), "OMP_NUM_THREADS": "1"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.trainer.conftest import TINY_MODEL
 from tests.support.slurm import Cluster, environment, needs_slurm, until
+from tests.support.tiny_model import write_tiny_model
 from trainmaster.trainer.contract import RunLayout, read_json
 
 pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(600)]
@@ -29,7 +29,7 @@ def test_guide_from_submission_to_a_requeue(slurm: Cluster, tmp_path: Path) -> N
     from trainmaster.trainer.data.digits import make
 
     make(tmp_path / "digits", images=160, imgsz=64, digits=160, progress=False)
-    (tmp_path / "tiny.yaml").write_text(TINY_MODEL, encoding="utf-8")
+    write_tiny_model(tmp_path)
     small = "imgsz=64 batch=16 device=cpu amp=False plots=False workers=0 snapshot_s=2 level=observe"
     mine = {
         "trainmaster ": f"{sys.executable} -P -m trainmaster ",

@@ -1,4 +1,4 @@
-"""Tiny trainings: a real data set of digits, a model of five convolutions, a second or two a run."""
+"""Tiny trainings: a real data set of digits, a model of three convolutions and a head, a second or two a run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,9 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="yolo-config-"))
+from tests.support.tiny_model import write_tiny_model
 
-TINY_MODEL = """
-nc: 10
-backbone:
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [24, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-head:
-  - [[2, 3, 4], 1, Detect, [nc]]
-"""
+os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="yolo-config-"))
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +24,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny.yaml"
-    path.write_text(TINY_MODEL, encoding="utf-8")
-    return path
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiny_model import write_tiny_model
 from trainmaster.bot.reading.results_csv import read_results
 from trainmaster.bot.reading.scan.scanner import scan_file
 
@@ -30,7 +31,7 @@ def poison(trainer):
             for weights in trainer.model.parameters():
                 weights.fill_(float("nan"))
 
-model = YOLO("yolo11n.yaml")
+model = YOLO(f"{root}/tiny.yaml")
 model.add_callback("on_train_batch_start", poison)
 model.train(data=f"{root}/data.yaml", epochs=3, imgsz=32, batch=4, workers=0, device="cpu", amp=False, plots=False,
             project=root, name="run")
@@ -46,6 +47,7 @@ def data(tmp_path: Path) -> Path:
         for number in range(IMAGES):
             image.new("RGB", (32, 32), (number, 9, 9)).save(tmp_path / f"images/{part}/{number}.jpg")
             (tmp_path / f"labels/{part}/{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    write_tiny_model(tmp_path)
     (tmp_path / "data.yaml").write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: [finance]\n")
     return tmp_path
 

@@ -1,0 +1,24 @@
+"""A model small enough that a test may train it: a batch takes a few milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+TINY_MODEL: Final = """
+nc: 10
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+head:
+  - [[2], 1, Detect, [nc]]
+"""
+"""As Ultralytics reads it. One level of anchors: what a layer does to the guard, every layer does."""
+
+
+def write_tiny_model(folder: Path) -> Path:
+    """``tiny.yaml`` in ``folder``."""
+    path = folder / "tiny.yaml"
+    path.write_text(TINY_MODEL, encoding="utf-8")
+    return path
