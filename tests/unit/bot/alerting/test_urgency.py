@@ -243,6 +243,22 @@ def test_internal_errors_are_outwaited_three_times_and_then_told_plainer(bench: 
     assert shown.message.body[-1] == "Shown without its details: Slack refused them."
 
 
+def test_words_are_sent_where_internal_errors_are_the_answer_to_any_block(bench: Bench) -> None:
+    bench.channel.fail = lambda key, message: None if isinstance(message, Words) else INTERNAL
+    bench.messages.put("one", Message(title="died", tone=Tone.CRITICAL, fields=(("a", "b"),)))
+    assert bench.drain()
+    assert [shown.message.title for shown in bench.channel.shown] == ["died"]
+
+
+def test_a_form_that_came_through_with_an_internal_error_is_edited_and_not_posted_again(bench: Bench) -> None:
+    bench.channel.fail = lambda key, message: INTERNAL if message.fields else None
+    bench.channel.lost = lambda key, message: None if isinstance(message, Words) else INTERNAL
+    bench.messages.put("one", Message(title="died", tone=Tone.CRITICAL, fields=(("a", "b"),)))
+    assert bench.drain()
+    (shown,) = bench.channel.shown
+    assert isinstance(shown.message, Words)
+
+
 def test_internal_errors_that_pass_change_nothing(bench: Bench) -> None:
     bench.channel.faults = [INTERNAL] * 3
     bench.messages.put("one", Message(title="alert", fields=(("a", "b"),)))
