@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Request
-from trainmaster.bot.errors import TrainmasterError
+from trainmaster.bot.errors import ChatError, TrainmasterError
 from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
+from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.home import HomePages
 from trainmaster.bot.slack.seen_events import SeenBefore, SeenEvents
 
@@ -26,6 +26,8 @@ _PLAIN_WORD: Final = re.compile(r"[a-z]+(?:['’][a-z]+)?(?=[ ,:;.]|$)")
 
 ACK_AT_LATEST_S: Final = 2.0
 """Slack gives 3 s. A decision is acknowledged once it is committed, but never later than this."""
+OPEN_FORM_S: Final = 3.0
+"""So long Slack takes a form for a click (docs.slack.dev, trigger_id); the decision waits for no longer pause."""
 
 Ack = Callable[[], Awaitable[Any]]
 Payload = Mapping[str, Any]
@@ -208,9 +210,10 @@ class Inbox:
         """Whether the form is open. If Slack will not open it, the decision counts without a reason: it is what was
         pressed, and a reject or a continue changes nothing in the world."""
         try:
-            await self._client.views_open(trigger_id=press.id, view=incoming.reason_form(press))
-        except (SlackClientError, OSError, ValueError) as error:
-            _LOG.warning("the form for a reason could not be opened: %s", error)
+            async with asyncio.timeout(OPEN_FORM_S), translated("opening the form for a reason"):
+                await self._client.views_open(trigger_id=press.id, view=incoming.reason_form(press))
+        except (ChatError, TimeoutError) as error:
+            _LOG.warning("the form for a reason could not be opened: %s", error or "no answer in time")
             return False
         return True
 

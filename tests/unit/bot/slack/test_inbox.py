@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -67,10 +68,14 @@ class StubForms:
 
     opened: list[dict[str, Any]] = field(default_factory=list)
     fails: bool = False
+    error: Exception = field(default_factory=TimeoutError)
+    hangs: bool = False
 
     async def views_open(self, *, trigger_id: str, view: dict[str, Any]) -> None:
+        if self.hangs:
+            await asyncio.sleep(120)  # what slack_sdk does with a Retry-After
         if self.fails:
-            raise TimeoutError
+            raise self.error
         self.opened.append(view)
 
 
@@ -289,8 +294,16 @@ async def test_rejecting_asks_why_and_decides_nothing_yet(scene: Scene) -> None:
     assert scene.handler.asked == []
 
 
-async def test_a_form_that_cannot_be_opened_rejects_without_a_reason(scene: Scene) -> None:
-    scene.forms.fails = True
+@pytest.mark.parametrize(
+    "error",
+    [TimeoutError(), aiohttp.ServerDisconnectedError(), aiohttp.ClientPayloadError(), AttributeError("str"), None],
+    ids=["late", "reset", "half an answer", "no answer of Slack's", "asked to wait"],
+)
+async def test_a_form_that_cannot_be_opened_rejects_without_a_reason(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    monkeypatch.setattr(desk_module, "OPEN_FORM_S", 0.05)
+    scene.forms.fails, scene.forms.error, scene.forms.hangs = True, error or TimeoutError(), error is None
     await scene.desk.button(click("reject"), scene.ack)
     (asked,) = scene.handler.asked
     assert isinstance(asked, Press)
