@@ -255,7 +255,7 @@ class App:
         self._parts.sink.tick()
         self._parts.own_jobs.look()
         with contextlib.suppress(StoreError):  # the sink has just told it
-            if self._parts.undelivered.tick():
+            if await self._parts.undelivered.tick():
                 self.announce()
 
     async def _tell_notices(self) -> None:

@@ -21,6 +21,9 @@ _LOG = logging.getLogger(__name__)
 INTERNAL_ERROR = "slack-internal"
 """Slug of Slack's own ``internal_error``, which it also answers to what it can't digest."""
 
+UNKNOWN_ANSWER = "slack-error"
+"""Slug of an answer by a name that nobody here knows: it may pass, or a person must mend something."""
+
 UNREACHABLE = "slack-unreachable"
 AWAY = frozenset({UNREACHABLE, "slack-answer", "slack-unwell", INTERNAL_ERROR})
 """Slugs of what says nothing of the message: no answer, one that is not Slack's, and Slack's own faults."""
