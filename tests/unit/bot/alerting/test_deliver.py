@@ -398,16 +398,3 @@ def test_plain_chat_error_is_retried(bench: Bench) -> None:
     bench.put("one")
     assert bench.drain()
     assert bench.channel.num_calls == 3
-
-
-def test_an_answer_by_a_name_nobody_knows_is_a_fault_until_a_later_try_passes(bench: Bench) -> None:
-    async def story() -> None:
-        bench.channel.faults = [ChatError("slack-error", "Slack answered flux_capacitor_drained.")]
-        bench.put("one", tone=Tone.CRITICAL)
-        await asyncio.sleep(0.1)
-        assert "flux_capacitor_drained" in bench.deliverer.faults()[0]
-        await asyncio.sleep(10)
-        assert bench.keys == ["one"]
-        assert bench.deliverer.faults() == ()
-
-    bench.play(story)

@@ -285,3 +285,16 @@ def test_a_long_pause_is_known(bench: Bench, retry_after_s: float, held_back: bo
         assert bench.deliverer.held_back_s() == 0.0
 
     bench.play(story)
+
+
+def test_an_answer_by_a_name_nobody_knows_is_a_fault_until_a_later_try_passes(bench: Bench) -> None:
+    async def story() -> None:
+        bench.channel.faults = [ChatError("slack-error", "Slack answered flux_capacitor_drained.")]
+        bench.put("one", tone=Tone.CRITICAL)
+        await asyncio.sleep(0.1)
+        assert "flux_capacitor_drained" in bench.deliverer.faults()[0]
+        await asyncio.sleep(10)
+        assert bench.keys == ["one"]
+        assert bench.deliverer.faults() == ()
+
+    bench.play(story)
