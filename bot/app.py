@@ -55,7 +55,9 @@ _CLUSTER_EVERY_S = 2.0
 """Its silence and the end of it are told in time, however seldom the runs are looked at; nobody is asked for that while
 the controller answers."""
 _PURGE_EVERY_S = 3600.0
-"""Where nothing is old, a purge is a few queries; a bot that is restarted every day must come to it."""
+"""Where nothing is old, a purge is a few queries."""
+_PURGE_FIRST_S = 60.0
+"""A bot that is restarted again and again must come to it; the start itself has other work."""
 _FAREWELL_S = 5.0
 """At shutdown the outbox gets this long; what is left is sent at the next start."""
 
@@ -227,7 +229,9 @@ class App:
         self._schedule.every(min(every_s, 10.0), "look at itself", self._look_at_itself, timeout_s=60.0)
         self._schedule.every(_HOME_EVERY_S, "refresh Home", self.connection.refresh_homes, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
-        self._schedule.every(_PURGE_EVERY_S, "purge", self._parts.purge.run, timeout_s=_PURGE_EVERY_S / 2)
+        self._schedule.every(
+            _PURGE_EVERY_S, "purge", self._parts.purge.run, timeout_s=_PURGE_EVERY_S / 2, first_s=_PURGE_FIRST_S
+        )
         self._schedule.every(_PIN_EVERY_S, "pin cards", self._pin_cards, timeout_s=120.0)
         self._schedule.every(_LEARN_EVERY_S, "learn owners", self._learn_owners, timeout_s=120.0)
         if self._parts.pager is not None:
