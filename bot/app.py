@@ -40,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 _HOLD_LEASE = "act on runs"
 _WRITE_AUDIT = "write the audit log"
+_REACH_SLACK = "reach Slack"
 _TICK_TIMEOUT_S = 120.0
 _HOME_EVERY_S = 15.0
 """So long several changes wait to be shown at once."""
@@ -147,12 +148,14 @@ class App:
         self._must_run("deliver", self._deliverer.run)
         self._must_run("leave to the other bot", spare.run)
         self._must_run("draw pictures", self._parts.pictures.run)
+        self.connection.keep_open_with(self._must_run)
         await self._until_slack_does(partial(self.connection.connect, self._parts.handler), _MAX_CONNECT_PAUSE_S)
         _LOG.info("watching %s, %s known", self.settings.runs_dir, counted(len(self.supervisor.all()), "run"))
         _LOG.info("%s", who_is_trusted(OwnerCheck(self.settings.owner_check)))
 
-    def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         self._tasks.append(asyncio.create_task(for_ever(name, work, self._parts.own_jobs.note), name=name))
+        return self._tasks[-1]
 
     async def _watch_files(self) -> None:
         note = partial(self._parts.own_jobs.note, "watch files")
@@ -170,7 +173,13 @@ class App:
                 _LOG.warning("%s; watching goes on, trying again in %g s", error, wait_s)
                 await asyncio.sleep(wait_s)
                 pause_s = min(2 * pause_s, max_pause_s)
+            except Exception as error:  # noqa: BLE001 - an answer that nobody thought of ends no watching
+                _LOG.exception("job-fault: %s; watching goes on, trying again in %g s", _REACH_SLACK, pause_s)
+                self._parts.own_jobs.note(_REACH_SLACK, f"{type(error).__name__}: {error}")
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, max_pause_s)
             else:
+                self._parts.own_jobs.note(_REACH_SLACK, None)
                 return
 
     async def _first(self, job: str, work: Callable[[], Awaitable[object]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -126,6 +126,7 @@ class SlackConnection:
         self._app: AsyncApp | None = None
         self._socket: AsyncSocketModeHandler | None = None
         self._opened_at = float("-inf")
+        self._must_run = _begun
         self._keeper: asyncio.Task[None] | None = None
         self._learner: asyncio.Task[None] | None = None
 
@@ -160,6 +161,11 @@ class SlackConnection:
         """Pages that people looked at lately read as things are now."""
         if self._inbox is not None:
             await self._inbox.home.refresh()
+
+    def keep_open_with(self, must_run: Callable[[str, Callable[[], Awaitable[None]]], asyncio.Task[None]]) -> None:
+        """The socket is kept open by what ``must_run`` begins, which survives every fault. Call it before
+        :meth:`connect`."""
+        self._must_run = must_run
 
     def illustrate_with(self, illustrate: Illustrate) -> None:
         """Answers that ask for pictures have theirs made so. Call it before :meth:`connect`."""
@@ -209,7 +215,7 @@ class SlackConnection:
         self._app = self._make_app(identity)
         register(self._app, self._inbox)
         await self._open_socket()
-        self._keeper = self._keeper or asyncio.create_task(self._keep_open(), name="slack-socket")
+        self._keeper = self._keeper or self._must_run("keep the socket open", self._keep_open)
         self._learner = self._learner or asyncio.create_task(
             self.people.learn(self._access.on_call.users), name="slack-names"
         )
@@ -366,3 +372,10 @@ class SlackConnection:
                     _LOG.warning("the socket is silent and could not be replaced: %s", error)
                 except Exception:  # noqa: BLE001 - the tick: logged, and the watchdog tells that the socket is silent
                     _LOG.exception("the socket is silent and could not be replaced")
+
+
+def _begun(name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    async def once() -> None:
+        await work()
+
+    return asyncio.create_task(once(), name=name)
