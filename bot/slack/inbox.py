@@ -61,6 +61,8 @@ class Inbox:
         self._seen_here = SeenEvents()
         self.home = HomePages(client, handler)
         self._open: set[asyncio.Task[Any]] = set()
+        self._under_way: set[str] = set()
+        """Keys of clicks that are being carried out."""
 
     async def slash(self, body: Payload, ack: Ack) -> None:
         """A slash command: acknowledged at once, as its answer is what shows that it was carried out."""
@@ -69,7 +71,7 @@ class Inbox:
         if request is None:
             _LOG.warning("a slash command without user or channel was ignored")
             return
-        if not self._is_first(*incoming.slash_keys(body)):
+        if not self._is_first(*incoming.delivery_keys(body)):
             _LOG.info("a slash command was delivered again and not carried out again")
             return
         request = replace(request, since_ts=self._said_since())
@@ -132,7 +134,16 @@ class Inbox:
             if not await self._asked_why(press):
                 await self._track(self._press(press, place, _acked))
             return
-        await self._track(self._press(press, place, ack))
+        keys = incoming.delivery_keys(body) if press.action in incoming.ADDS_UP else ()
+        if any(map(self._was_done, keys)):
+            await ack()
+            _LOG.info("a click was delivered again and not carried out again")
+            return
+        self._under_way.update(keys)
+        try:
+            await self._track(self._press(press, place, ack, keys))
+        finally:
+            self._under_way.difference_update(keys)
 
     async def reason_given(self, body: Payload, ack: Ack) -> None:
         """The form with the reason, sent off."""
@@ -159,6 +170,16 @@ class Inbox:
                 _LOG.warning("what Slack delivered before can't be looked up: %s", error)
                 first = new_here and first
         return first
+
+    def _was_done(self, key: str) -> bool:
+        """Whether the click was carried out. It is known only afterwards: what a kill cut off must come again."""
+        if key in self._under_way:
+            return True
+        try:
+            return self._seen_here.known(key) or self._seen.known(key)
+        except TrainmasterError as error:
+            _LOG.warning("what Slack delivered before can't be looked up: %s", error)
+            return False
 
     async def _track(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -191,11 +212,18 @@ class Inbox:
     async def _command(self, request: Request, place: Place) -> None:
         await self._answer(_told(self._handler.command(request), request.id, request.text), place)
 
-    async def _press(self, press: Press, place: Place, ack: Ack) -> None:
-        asked = asyncio.ensure_future(_told(self._handler.action(press), press.id, press.action.value))
+    async def _press(self, press: Press, place: Place, ack: Ack, keys: tuple[str, ...] = ()) -> None:
+        done = self._done_once(self._handler.action(press), keys)
+        asked = asyncio.ensure_future(_told(done, press.id, press.action.value))
         await asyncio.wait({asked}, timeout=ACK_AT_LATEST_S)
         await ack()
         await self._answer(asked, place)
+
+    async def _done_once(self, work: Awaitable[Reply | None], keys: tuple[str, ...]) -> Reply | None:
+        """What ``work`` answers; a click that was not refused is remembered by its ``keys``."""
+        reply = await work
+        self._is_first(*keys)
+        return reply
 
     async def _answer(self, asked: Awaitable[Reply | None], place: Place) -> None:
         reply = await asked

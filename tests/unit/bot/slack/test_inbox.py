@@ -20,6 +20,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.bot.slack import inbox as desk_module
 from trainmaster.bot.slack.answers import Answers, Place
 from trainmaster.bot.slack.inbox import Inbox
+from trainmaster.bot.slack.incoming import ENVELOPE_ID
 
 BOT = "U0BOT"
 ROOT = Path(__file__).parents[4]
@@ -166,6 +167,45 @@ async def test_a_press_is_answered_under_its_message(scene: Scene) -> None:
     await scene.desk.button(click("ack"), scene.ack)
     ((_, place),) = scene.given.replies
     assert (place.thread_ts, place.root_ts) == (None, "9.0")
+
+
+@pytest.mark.parametrize("action", ["ack", "silence", "unsilence"])
+async def test_a_click_that_is_delivered_again_adds_nothing(scene: Scene, action: str) -> None:
+    desk = scene.desk
+    for envelope in ("e1", "e1", "e2"):
+        await desk.button({**click(action), ENVELOPE_ID: envelope}, scene.ack)
+    assert (len(scene.handler.asked), scene.log) == (1, ["ack"] * 3)
+    await desk.button({**click(action), "trigger_id": "another click", ENVELOPE_ID: "e3"}, scene.ack)
+    assert len(scene.handler.asked) == 2
+
+
+async def test_a_click_that_is_delivered_again_while_it_is_carried_out_adds_nothing(scene: Scene) -> None:
+    may_end = asyncio.Event()
+
+    async def answer() -> Reply:
+        await may_end.wait()
+        return DONE
+
+    scene.handler.answer = answer
+    desk = scene.desk
+    first = asyncio.ensure_future(desk.button(click("silence"), scene.ack))
+    await asyncio.sleep(0)
+    await desk.button(click("silence"), scene.ack)
+    may_end.set()
+    await first
+    assert (len(scene.handler.asked), scene.log) == (1, ["ack"] * 2)
+
+
+async def test_a_click_that_was_refused_or_cut_off_is_carried_out_when_it_comes_again(scene: Scene) -> None:
+    async def refuse() -> Reply:
+        raise CommandError("busy", "the database can't be written")
+
+    scene.handler.answer = refuse
+    desk = scene.desk
+    await desk.button(click("silence"), scene.ack)
+    scene.handler.answer = None
+    await desk.button(click("silence"), scene.ack)
+    assert len(scene.handler.asked) == 2
 
 
 async def test_a_retried_event_is_answered_once(scene: Scene) -> None:
