@@ -117,6 +117,12 @@ class SlackConnection:
         self._channel = access.channel
         self.people = SlackPeople(self._client, lambda: self._channel)
         self._answering_chat = SlackChat(self._client, access.on_call, names=lambda: self.people.names)
+        self._posting_chat = SlackChat(
+            self._make_client([AsyncRateLimitErrorRetryHandler()]),
+            access.on_call,
+            names=lambda: self.people.names,
+            own_bot_id=self._own_bot_id,
+        )
         self._chat = SlackChat(
             self._one_try, access.on_call, names=lambda: self.people.names, own_bot_id=self._own_bot_id
         )
@@ -201,7 +207,13 @@ class SlackConnection:
             ChatError: Slack could not be reached; may be called again.
         """
         identity = self._identity if self._signed_in and self._identity else await self.sign_in()
-        answers = Answers(self._answering_chat, self._session, self._client.proxy, illustrate=self._illustrate)
+        answers = Answers(
+            self._answering_chat,
+            self._session,
+            self._client.proxy,
+            illustrate=self._illustrate,
+            poster=self._posting_chat,
+        )
         self._inbox = Inbox(
             handler=handler,
             answers=answers,
