@@ -48,6 +48,9 @@ _SIGN_IN_S: Final = 6.0
 """A connection that died keeps nothing waiting."""
 _CLOSE_TIMEOUT_S: Final = 5.0
 
+MustRun = Callable[[str, Callable[[], Awaitable[None]]], asyncio.Task[None]]
+"""Begins work of that name that is to go on for as long as the bot runs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketLimits:
@@ -132,7 +135,7 @@ class SlackConnection:
         self._app: AsyncApp | None = None
         self._socket: AsyncSocketModeHandler | None = None
         self._opened_at = float("-inf")
-        self._must_run = _begun
+        self._must_run: MustRun = _begun
         self._keeper: asyncio.Task[None] | None = None
         self._learner: asyncio.Task[None] | None = None
 
@@ -168,7 +171,7 @@ class SlackConnection:
         if self._inbox is not None:
             await self._inbox.home.refresh()
 
-    def keep_open_with(self, must_run: Callable[[str, Callable[[], Awaitable[None]]], asyncio.Task[None]]) -> None:
+    def keep_open_with(self, must_run: MustRun) -> None:
         """The socket is kept open by what ``must_run`` begins, which survives every fault. Call it before
         :meth:`connect`."""
         self._must_run = must_run
