@@ -40,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 _HOLD_LEASE = "act on runs"
 _WRITE_AUDIT = "write the audit log"
+_REACH_SLACK = "reach Slack"
 _TICK_TIMEOUT_S = 120.0
 _HOME_EVERY_S = 15.0
 """So long several changes wait to be shown at once."""
@@ -55,7 +56,9 @@ _CLUSTER_EVERY_S = 2.0
 """Its silence and the end of it are told in time, however seldom the runs are looked at; nobody is asked for that while
 the controller answers."""
 _PURGE_EVERY_S = 3600.0
-"""Where nothing is old, a purge is a few queries; a bot that is restarted every day must come to it."""
+"""Where nothing is old, a purge is a few queries."""
+_PURGE_FIRST_S = 60.0
+"""A bot that is restarted again and again must come to it; the start itself has other work."""
 _FAREWELL_S = 5.0
 """At shutdown the outbox gets this long; what is left is sent at the next start."""
 
@@ -145,12 +148,14 @@ class App:
         self._must_run("deliver", self._deliverer.run)
         self._must_run("leave to the other bot", spare.run)
         self._must_run("draw pictures", self._parts.pictures.run)
+        self.connection.keep_open_with(self._must_run)
         await self._until_slack_does(partial(self.connection.connect, self._parts.handler), _MAX_CONNECT_PAUSE_S)
         _LOG.info("watching %s, %s known", self.settings.runs_dir, counted(len(self.supervisor.all()), "run"))
         _LOG.info("%s", who_is_trusted(OwnerCheck(self.settings.owner_check)))
 
-    def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    def _must_run(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         self._tasks.append(asyncio.create_task(for_ever(name, work, self._parts.own_jobs.note), name=name))
+        return self._tasks[-1]
 
     async def _watch_files(self) -> None:
         note = partial(self._parts.own_jobs.note, "watch files")
@@ -168,7 +173,13 @@ class App:
                 _LOG.warning("%s; watching goes on, trying again in %g s", error, wait_s)
                 await asyncio.sleep(wait_s)
                 pause_s = min(2 * pause_s, max_pause_s)
+            except Exception as error:  # noqa: BLE001 - an answer that nobody thought of ends no watching
+                _LOG.exception("job-fault: %s; watching goes on, trying again in %g s", _REACH_SLACK, pause_s)
+                self._parts.own_jobs.note(_REACH_SLACK, f"{type(error).__name__}: {error}")
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, max_pause_s)
             else:
+                self._parts.own_jobs.note(_REACH_SLACK, None)
                 return
 
     async def _first(self, job: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -227,7 +238,9 @@ class App:
         self._schedule.every(min(every_s, 10.0), "look at itself", self._look_at_itself, timeout_s=60.0)
         self._schedule.every(_HOME_EVERY_S, "refresh Home", self.connection.refresh_homes, timeout_s=60.0)
         self._schedule.every(min(every_s, 60.0), "digest", self._tell_notices, timeout_s=60.0)
-        self._schedule.every(_PURGE_EVERY_S, "purge", self._parts.purge.run, timeout_s=_PURGE_EVERY_S / 2)
+        self._schedule.every(
+            _PURGE_EVERY_S, "purge", self._parts.purge.run, timeout_s=_PURGE_EVERY_S / 2, first_s=_PURGE_FIRST_S
+        )
         self._schedule.every(_PIN_EVERY_S, "pin cards", self._pin_cards, timeout_s=120.0)
         self._schedule.every(_LEARN_EVERY_S, "learn owners", self._learn_owners, timeout_s=120.0)
         if self._parts.pager is not None:
@@ -255,7 +268,7 @@ class App:
         self._parts.sink.tick()
         self._parts.own_jobs.look()
         with contextlib.suppress(StoreError):  # the sink has just told it
-            if self._parts.undelivered.tick():
+            if await self._parts.undelivered.tick():
                 self.announce()
 
     async def _tell_notices(self) -> None:

@@ -306,7 +306,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             faults=wires.faults,
             waiting=outbox,
             outbox=outbox,
-            on_call=settings.oncall_users,
+            on_call=looks.on_call.or_seen,
             clock=clock,
             held_back_s=wires.held_back_s,
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from trainmaster.bot.core.alerts.alert import Alert
 from trainmaster.bot.core.conversation.known_by import without_ids
 from trainmaster.bot.core.conversation.message import Message
@@ -13,11 +15,14 @@ def on_record(
     context: Context, user: str, action: str, subject: str, *, outcome: str = "done", **detail: object
 ) -> str:
     """What was done stands in the audit log; else the fault, in words, for the answer: an alert that somebody took is
-    taken, whether or not the disk takes a line. Call it in the transaction of the act, so that both hold or neither."""
+    taken, whether or not the disk takes a line now, and gets its line later. Call it in the transaction of the act, so
+    that both hold or neither."""
     try:
         context.gate.note(user, action, subject, outcome=outcome, **detail)
     except StoreError as error:
-        return f"This is not in the audit log: {without_ids(error.message)}"
+        with contextlib.suppress(StoreError):  # what it can't be written to is told already
+            context.gate.note_later(user, action, subject, outcome=outcome, **detail)
+        return f"This is not in the audit log yet: {without_ids(error.message)}"
     return ""
 
 

@@ -72,6 +72,10 @@ class AuditTrail(Protocol):
         """Written and synced before this returns."""
         ...
 
+    def append_later(self, actor: str, action: str, subject: str, detail: Mapping[str, object], now: float) -> None:
+        """Written as soon as that is possible."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
@@ -172,6 +176,15 @@ class Gate:
         """
         if self.audit is not None:
             self.audit.append(user, action, subject, detail, self.clock.now())
+
+    def note_later(self, user: str, action: str, subject: str, **detail: object) -> None:
+        """It stands in the audit log as soon as that takes it, where there is one.
+
+        Raises:
+            StoreError: it can't even wait.
+        """
+        if self.audit is not None:
+            self.audit.append_later(user, action, subject, detail, self.clock.now())
 
 
 def _standing_text(standing: Standing) -> str:

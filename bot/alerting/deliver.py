@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.alerting.pace import Pace
 from trainmaster.bot.alerting.patience import Patience
-from trainmaster.bot.alerting.sending import DeliverReason, SearchableChat, Sender
+from trainmaster.bot.alerting.sending import UNKNOWN_ANSWER, DeliverReason, SearchableChat, Sender
 from trainmaster.bot.alerting.stores import DeliveryQueue
 from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
 from trainmaster.bot.errors import ChatError, StoreError
@@ -288,6 +288,8 @@ class Deliverer:
             now = self._clock.now()
             pause_s = pace.failed(now, self._chance, critical=critical)
             wait_s = self._patience.failed(delivery, now, pause_s)
+            if getattr(error, "slug", "") == UNKNOWN_ANSWER:
+                self._faults[delivery.key] = f"{delivery.lane or self._channel}: {error}"
             self._fail(delivery, error, wait_s, refused=self._patience.own_fault(delivery.key))
             self._report(delivery, DeliverReason.FAILED, error)
         except Exception as error:  # noqa: BLE001 - an edge: logged, told as a fault, and the other messages go on

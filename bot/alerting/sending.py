@@ -21,6 +21,9 @@ _LOG = logging.getLogger(__name__)
 INTERNAL_ERROR = "slack-internal"
 """Slug of Slack's own ``internal_error``, which it also answers to what it can't digest."""
 
+UNKNOWN_ANSWER = "slack-error"
+"""Slug of an answer by a name that nobody here knows: it may pass, or a person must mend something."""
+
 UNREACHABLE = "slack-unreachable"
 AWAY = frozenset({UNREACHABLE, "slack-answer", "slack-unwell", INTERNAL_ERROR})
 """Slugs of what says nothing of the message: no answer, one that is not Slack's, and Slack's own faults."""
@@ -77,17 +80,14 @@ class Sender:
             ChatError: it does not, or nobody knows; see :class:`trainmaster.bot.ports.Chat`.
         """
         found = await self._find(delivery)
-        message, plainer = delivery.message, False
-        if self._undigested[delivery.key] > self._limits.internal_errors:
-            message, plainer = plainer_forms(message)[0], True
         try:
-            reason, posted = await self._send_in_a_form(delivery, message, found)
+            reason, posted = await self._send_in_a_form(delivery, found)
         except ChatError as error:
             if error.slug == INTERNAL_ERROR:
                 self._undigested[delivery.key] += 1
             raise
         self._undigested.pop(delivery.key, None)
-        return (DeliverReason.PLAINER if plainer else reason), posted
+        return reason, posted
 
     def place(self, delivery: Delivery) -> str:
         """The channel that the message goes to."""
@@ -143,25 +143,23 @@ class Sender:
         except TimeoutError:
             return False
 
-    async def _send_in_a_form(
-        self, delivery: Delivery, message: Message, found: Posted | None
-    ) -> tuple[DeliverReason, Posted]:
-        try:
-            return await self._send_as(delivery, message, found)
-        except ChatRefused as error:
-            if not error.content:
-                raise
-            refusal = error
-        for form in plainer_forms(message):
-            _LOG.warning("%s version %d: refused (%s)", delivery.key, delivery.version, refusal)
+    async def _send_in_a_form(self, delivery: Delivery, found: Posted | None) -> tuple[DeliverReason, Posted]:
+        undigested = self._undigested[delivery.key] > self._limits.internal_errors
+        plainer = plainer_forms(delivery.message)
+        refusal: ChatError | None = None
+        for form in plainer if undigested else (delivery.message, *plainer):
+            if refusal is not None and refusal.slug == INTERNAL_ERROR and found is None:
+                found = await self._find(delivery)  # what Slack called its own fault may have come through
             try:
-                _, posted = await self._send_as(delivery, form, found)
-            except ChatRefused as error:
-                if not error.content:
+                reason, posted = await self._send_as(delivery, form, found)
+            except ChatError as error:
+                if not (undigested and error.slug == INTERNAL_ERROR) and not _is_about_content(error):
                     raise
+                _LOG.warning("%s version %d: refused (%s)", delivery.key, delivery.version, error)
                 refusal = error
             else:
-                return DeliverReason.PLAINER, posted
+                return (reason if form is delivery.message else DeliverReason.PLAINER), posted
+        assert refusal is not None
         raise refusal
 
     async def _send_as(
@@ -176,3 +174,7 @@ class Sender:
             return DeliverReason.EDITED, posted
         posted = await self._chat.post(self.place(delivery), message, thread_ts=delivery.thread_ts, key=delivery.key)
         return DeliverReason.POSTED, posted
+
+
+def _is_about_content(error: ChatError) -> bool:
+    return isinstance(error, ChatRefused) and error.content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from trainmaster.bot.core.conversation.message import Message, Tone
@@ -33,12 +33,13 @@ class Undelivered:
         faults: Callable[[], tuple[str, ...]],
         waiting: Waiting,
         outbox: Outbox,
-        on_call: tuple[str, ...],
+        on_call: Callable[[], Awaitable[Iterable[str]]],
         clock: Clock,
         held_back_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """``faults``: what a person must mend before everything can be delivered. ``held_back_s``: how long Slack
-        wants nothing in the alert channel, if that is longer than is normal; told at once."""
+        wants nothing in the alert channel, if that is longer than is normal; told at once. ``on_call``: whom to tell;
+        while it names nobody, the next tick asks again."""
         self._held_back_s = held_back_s
         self._held_until_ts = 0.0
         self._faults = faults
@@ -49,14 +50,14 @@ class Undelivered:
         self._since_ts: float | None = None
         self._told = False
 
-    def tick(self) -> bool:
+    async def tick(self) -> bool:
         """Whether they are told now.
 
         Raises:
             StoreError: nothing was stored; the next tick repeats it.
         """
         now, faults = self._clock.now(), self._faults()
-        held = self._tell_held_back(now)
+        held = await self._tell_held_back(now)
         if not faults:
             self._since_ts, self._told = None, False
             return held
@@ -73,19 +74,17 @@ class Undelivered:
             ),
             context=("/train alerts shows here what fires",),
         )
-        for user in self._on_call:
-            self._outbox.put(f"undelivered/{self._since_ts:.0f}/{user}", message, channel=user)
-        self._told = True
-        return bool(self._on_call)
+        self._told = await self._tell("undelivered", self._since_ts, message)
+        return self._told or held
 
-    def _tell_held_back(self, now: float) -> bool:
+    async def _tell_held_back(self, now: float) -> bool:
         """Whether a pause that nobody was told of yet is told now. One that is merely prolonged is not news."""
         wait_s = self._held_back_s()
         if wait_s <= 0:
             return False
-        known = now <= self._held_until_ts
-        self._held_until_ts = max(self._held_until_ts, now + wait_s + 1.0)
-        if known:
+        until_ts = max(self._held_until_ts, now + wait_s + 1.0)
+        if now <= self._held_until_ts:
+            self._held_until_ts = until_ts
             return False
         message = Message(
             title=f"Slack takes no alerts in their channel for {duration(wait_s)}",
@@ -96,9 +95,17 @@ class Undelivered:
             ),
             context=("/train alerts shows here what fires",),
         )
-        for user in self._on_call:
-            self._outbox.put(f"held-back/{now:.0f}/{user}", message, channel=user)
-        return bool(self._on_call)
+        told = await self._tell("held-back", now, message)
+        if told:
+            self._held_until_ts = until_ts
+        return told
+
+    async def _tell(self, kind: str, since_ts: float, message: Message) -> bool:
+        """Whether there is anybody to tell, directly."""
+        users = sorted(await self._on_call())
+        for user in users:
+            self._outbox.put(f"{kind}/{since_ts:.0f}/{user}", message, channel=user)
+        return bool(users)
 
 
 def _count(number: int) -> str:

@@ -30,13 +30,14 @@ MAX_FILES_SHOWN: Final = 5
 
 @remembered(of=lambda view: (view.notable, view.epochs, view.attempt, _job_state(view)))
 def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    """One occurrence for each notable event that this version knows. An end that a newer attempt followed is over once
-    that attempt trains; a stop of one that does not yet was part of an operation, which tells it step by step."""
+    """One occurrence for each notable event that this version knows. How an earlier attempt ended, and what went wrong
+    for that one alone, is over once the newest attempt trains; a stop of one that does not yet was part of an
+    operation, which tells it step by step."""
     del limits, now
     told = (event for event in view.notable if event.kind in _TELLERS)
     return tuple(
         _ended(view, _TELLERS[event.kind](view, event))
-        if event.kind in _ENDS and event.attempt < view.attempt
+        if event.kind in _ATTEMPTS_OWN and event.attempt < view.attempt
         else _TELLERS[event.kind](view, event)
         for event in told
         if not (event.kind == EventKind.RUN_STOPPED and _is_no_stop(view, event))
@@ -44,7 +45,7 @@ def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
 
 
 def _ended(view: RunView, finding: Finding) -> Finding:
-    """The end of an earlier attempt: over once the newest one has begun an epoch."""
+    """Of an earlier attempt: over once the newest one has begun an epoch."""
     if view.current is None:
         return finding
     return replace(finding, over=True, resolution=f"{view.name}: trains again, in attempt {view.attempt}")
@@ -293,6 +294,8 @@ def _healed(view: RunView, event: Event) -> Finding:
 
 
 _ENDS: Final = frozenset({EventKind.RUN_STOPPED, EventKind.RUN_GAVE_UP, EventKind.RUN_REFUSED, EventKind.RUN_CRASHED})
+_ATTEMPTS_OWN: Final = _ENDS | {EventKind.STORAGE_FAULT, EventKind.OUT_OF_MEMORY}
+"""What the next attempt tells anew if it meets it, too. Files that can't be trained on are told once."""
 _TELLERS: Mapping[str, Teller] = {
     EventKind.RUN_STARTED: _started,
     EventKind.RUN_FINISHED: _finished,

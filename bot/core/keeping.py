@@ -14,6 +14,6 @@ class StorageLimits:
 
     keep_days: Annotated[int, Setting("days", ge=31)] = 365
     """Resolved alerts, sent messages, finished operations and ended silences that are older go from the database to
-    archive.jsonl in STATE_DIR, once a day. What fires, waits or is open stays, however old."""
+    archive.jsonl in STATE_DIR, once an hour. What fires, waits or is open stays, however old."""
     batch: int = 50
     """Rows that are moved at once; between two moves the bot does something else."""

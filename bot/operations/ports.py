@@ -128,6 +128,14 @@ class Audit(Protocol):
         """
         ...
 
+    def append_later(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        """As :meth:`append`, for what is done although the file takes no entry now: it is written when the file does.
+
+        Raises:
+            StoreError: it can't even wait.
+        """
+        ...
+
     def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
         """As :meth:`append`, unless an entry of that action about the same ``detail["operation"]`` stands already: a
         crash between an entry and the journal must not tell one act twice.

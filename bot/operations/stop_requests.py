@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -167,10 +168,12 @@ class Stops:
         return self._note(operation.requester, "stop.begin", view.run, detail)
 
     def _note(self, user: str, action: str, run: str, detail: Mapping[str, object]) -> str:
-        """It is on record; else why not, as no stop waits for that."""
+        """It is on record; else why not yet, as no stop waits for that."""
         try:
             self.audit.append(user, action, run, detail, self.world.clock.now())
         except StoreError as error:
+            with contextlib.suppress(StoreError):  # what it can't be written to is told already
+                self.audit.append_later(user, action, run, detail, self.world.clock.now())
             return error.told
         return ""
 
@@ -183,7 +186,7 @@ class Stops:
         self.operations.halt(busy.id, user)
         body = ["Its message shows how it ends; nothing is started any more."]
         if unrecorded:
-            body.append(f"This is not in the audit log: {without_ids(unrecorded)}")
+            body.append(f"This is not in the audit log yet: {without_ids(unrecorded)}")
         return Reply(
             message=Message(title=f"{name}: stopping, the {busy.kind} ends now", tone=Tone.PROGRESS, body=tuple(body)),
             private=not unrecorded,
@@ -206,7 +209,7 @@ def _stopping(view: RunView, unrecorded: str, *, over: bool = False) -> Message:
     asked = "had ended already" if over else "was asked to end its batch and save"
     body = [f"It {asked}. Its message shows how it goes."]
     if unrecorded:
-        body.append(f"This stop is not in the audit log: {without_ids(unrecorded)}")
+        body.append(f"This stop is not in the audit log yet: {without_ids(unrecorded)}")
     return Message(title=f"{view.name}: stopping", tone=Tone.PROGRESS, body=tuple(body))
 
 

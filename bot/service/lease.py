@@ -6,6 +6,7 @@ is seen to change, and on the same host while its process is there.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -188,25 +189,63 @@ class Lease:
 
     def _read(self) -> Holder | None:
         try:
-            return Holder(**json.loads(_plain_bytes(self._path)))
+            return _holder(_plain_bytes(self._path))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, RecursionError, PermissionError):
             return Holder(id=f"unreadable-{_changed_ns(self._path)}", host="?", boot="?", pids="?", pid=0, started="?")
 
     def _replace(self) -> None:
-        self._write_beside().replace(self._path)
+        """The lease that lies there is ours, whatever lay there."""
+        try:
+            self._write_beside().replace(self._path)
+        except IsADirectoryError:
+            self._path.rename(self._path.with_name(f"{NAME}.aside-{secrets.token_hex(4)}"))
+            raise  # the next beat finds the place free
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            self._write_over()  # a full disk is when somebody has to stop a run
+        finally:
+            self._beside().unlink(missing_ok=True)
+
+    def _write_over(self) -> None:
+        """As :meth:`_replace`, in the room that the file has; who reads it half written sees it change, too."""
+        data = json.dumps(asdict(self._me)).encode()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.pwrite(descriptor, data, 0)
+            os.ftruncate(descriptor, len(data))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _beside(self) -> Path:
+        return self._path.with_name(f"{NAME}.{self._me.id}")
 
     def _write_beside(self) -> Path:
         beat = Holder(**{**asdict(self._me), "beat": self._me.beat + 1})
         self._me = beat
-        temporary = self._path.with_name(f"{NAME}.{self._me.id}")
+        temporary = self._beside()
         with temporary.open("w", encoding="utf-8") as stream:
             os.fchmod(stream.fileno(), 0o644)  # a bot of another user must see it, whatever the umask is
             json.dump(asdict(beat), stream)
             stream.flush()
             os.fsync(stream.fileno())
         return temporary
+
+
+def _holder(data: bytes) -> Holder:
+    """Who wrote it, in the types that a bot writes.
+
+    Raises:
+        ValueError: no bot of this edition wrote it; so do TypeError and RecursionError tell.
+    """
+    found = Holder(**json.loads(data))
+    words = (found.id, found.host, found.boot, found.pids, found.started, found.tells)
+    if not all(isinstance(word, str) for word in words) or not (type(found.pid) is type(found.beat) is int):
+        raise ValueError("no lease")
+    return found
 
 
 def _plain_bytes(path: Path) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import (
     EVENT_JOB_ERROR,
@@ -43,9 +43,17 @@ class Schedule:
         _APSCHEDULER.addFilter(_is_no_cancellation)
         self._scheduler.add_listener(self._heard, EVENT_JOB_EXECUTED | EVENT_JOB_MISSED | EVENT_JOB_ERROR)
 
-    def every(self, seconds: float, name: str, work: Callable[[], Awaitable[object]], *, timeout_s: float) -> None:
-        """``work`` runs every ``seconds``; cancelled after ``timeout_s``, since a job that hangs would silently stop
-        its own repetition."""
+    def every(
+        self,
+        seconds: float,
+        name: str,
+        work: Callable[[], Awaitable[object]],
+        *,
+        timeout_s: float,
+        first_s: float | None = None,
+    ) -> None:
+        """``work`` runs every ``seconds``, ``first_s`` from now if that is given; cancelled after ``timeout_s``, since
+        a job that hangs would silently stop its own repetition."""
 
         async def bounded() -> None:
             began_s = time.monotonic()
@@ -59,7 +67,10 @@ class Schedule:
             except TimeoutError as error:
                 raise TimeoutError(str(error) or f"it did not end within {timeout_s:g} s and was cancelled") from error
 
-        self._scheduler.add_job(bounded, "interval", seconds=seconds, id=name, name=name, replace_existing=True)
+        first = {} if first_s is None else {"next_run_time": datetime.now(UTC) + timedelta(seconds=first_s)}
+        self._scheduler.add_job(
+            bounded, "interval", seconds=seconds, id=name, name=name, replace_existing=True, **first
+        )
 
     def start(self) -> None:
         """The jobs run from now on."""

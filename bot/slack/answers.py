@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -23,7 +25,13 @@ from trainmaster.bot.slack.render import render
 _LOG = logging.getLogger(__name__)
 
 KEY: Final = "answer"
-"""Metadata key of answers: they belong to nothing that is edited later."""
+"""How the metadata keys of answers begin; each has one of its own, by which it is found when Slack's reply is lost."""
+_MAYBE_TAKEN: Final = frozenset({"slack-unreachable", "slack-answer", "slack-unwell", INTERNAL_ERROR})
+"""Slugs of what leaves open whether Slack took the message."""
+_LOOK_S: Final = 4.0
+"""A person waits for the answer: rather twice than late."""
+_CLOCKS_DIFFER_S: Final = 300.0
+"""Slack has another clock; the key tells which message it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +64,12 @@ class Answers:
         session: aiohttp.ClientSession,
         proxy: str | None,
         illustrate: Illustrate | None = None,
+        *,
+        poster: SlackChat | None = None,
     ) -> None:
+        """``poster`` posts what everybody reads, and repeats no call whose reply was lost; ``chat`` if not given."""
         self._chat = chat
+        self._poster = poster or chat
         self._session = session
         self._proxy = proxy
         self._illustrate = illustrate
@@ -143,7 +155,31 @@ class Answers:
         _LOG.error("an answer to %s in %s was lost: every way failed", place.user, place.channel)
 
     async def _post(self, channel: str, message: Message, thread_ts: str | None) -> Posted:
-        return await _in_a_form(message, lambda form: self._chat.post(channel, form, thread_ts=thread_ts, key=KEY))
+        """It stands there once, as far as that can be known.
+
+        Raises:
+            ChatError: Slack does not take it.
+        """
+        key, began_ts = f"{KEY}/{secrets.token_hex(8)}", time.time()
+
+        async def post() -> Posted:
+            return await _in_a_form(
+                message, lambda form: self._poster.post(channel, form, thread_ts=thread_ts, key=key)
+            )
+
+        try:
+            return await post()
+        except ChatError as error:
+            if error.slug not in _MAYBE_TAKEN:
+                raise
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    found = await self._poster.find(
+                        channel, key, thread_ts=thread_ts, since_ts=began_ts - _CLOCKS_DIFFER_S
+                    )
+            except (ChatError, TimeoutError):
+                raise error from None
+        return found or await post()
 
     async def _respond(self, message: Message, place: Place, *, public: bool) -> None:
         await _in_a_form(message, lambda form: self._respond_once(form, place, public=public))

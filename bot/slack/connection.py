@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -47,6 +47,9 @@ _REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15.0, connect=5.0)
 _SIGN_IN_S: Final = 6.0
 """A connection that died keeps nothing waiting."""
 _CLOSE_TIMEOUT_S: Final = 5.0
+
+MustRun = Callable[[str, Callable[[], Awaitable[None]]], asyncio.Task[None]]
+"""Begins work of that name that is to go on for as long as the bot runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,12 @@ class SlackConnection:
         self._channel = access.channel
         self.people = SlackPeople(self._client, lambda: self._channel)
         self._answering_chat = SlackChat(self._client, access.on_call, names=lambda: self.people.names)
+        self._posting_chat = SlackChat(
+            self._make_client([AsyncRateLimitErrorRetryHandler()]),
+            access.on_call,
+            names=lambda: self.people.names,
+            own_bot_id=self._own_bot_id,
+        )
         self._chat = SlackChat(
             self._one_try, access.on_call, names=lambda: self.people.names, own_bot_id=self._own_bot_id
         )
@@ -126,6 +135,7 @@ class SlackConnection:
         self._app: AsyncApp | None = None
         self._socket: AsyncSocketModeHandler | None = None
         self._opened_at = float("-inf")
+        self._must_run: MustRun = _begun
         self._keeper: asyncio.Task[None] | None = None
         self._learner: asyncio.Task[None] | None = None
 
@@ -161,6 +171,11 @@ class SlackConnection:
         if self._inbox is not None:
             await self._inbox.home.refresh()
 
+    def keep_open_with(self, must_run: MustRun) -> None:
+        """The socket is kept open by what ``must_run`` begins, which survives every fault. Call it before
+        :meth:`connect`."""
+        self._must_run = must_run
+
     def illustrate_with(self, illustrate: Illustrate) -> None:
         """Answers that ask for pictures have theirs made so. Call it before :meth:`connect`."""
         self._illustrate = illustrate
@@ -195,7 +210,13 @@ class SlackConnection:
             ChatError: Slack could not be reached; may be called again.
         """
         identity = self._identity if self._signed_in and self._identity else await self.sign_in()
-        answers = Answers(self._answering_chat, self._session, self._client.proxy, illustrate=self._illustrate)
+        answers = Answers(
+            self._answering_chat,
+            self._session,
+            self._client.proxy,
+            illustrate=self._illustrate,
+            poster=self._posting_chat,
+        )
         self._inbox = Inbox(
             handler=handler,
             answers=answers,
@@ -209,7 +230,7 @@ class SlackConnection:
         self._app = self._make_app(identity)
         register(self._app, self._inbox)
         await self._open_socket()
-        self._keeper = self._keeper or asyncio.create_task(self._keep_open(), name="slack-socket")
+        self._keeper = self._keeper or self._must_run("keep the socket open", self._keep_open)
         self._learner = self._learner or asyncio.create_task(
             self.people.learn(self._access.on_call.users), name="slack-names"
         )
@@ -366,3 +387,10 @@ class SlackConnection:
                     _LOG.warning("the socket is silent and could not be replaced: %s", error)
                 except Exception:  # noqa: BLE001 - the tick: logged, and the watchdog tells that the socket is silent
                     _LOG.exception("the socket is silent and could not be replaced")
+
+
+def _begun(name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    async def once() -> None:
+        await work()
+
+    return asyncio.create_task(once(), name=name)

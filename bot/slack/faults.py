@@ -47,7 +47,15 @@ _GONE: Final = {
     *("message_not_found", "thread_not_found", "cant_update_message", "message_deleted"),
     "edit_window_closed",  # the workspace lets nobody edit what is that old: it is said anew
 }
+_NO_POSTS_THERE: Final = (
+    *("restricted_action", "slack_connect_", "posting_to_", "messages_tab_disabled", "cannot_dm_bot"),
+    *("team_access_not_granted", "ekm_access_denied", "user_is_restricted", "no_such_channel"),
+)
+"""How the names begin by which Slack says that the workspace lets nobody like the bot write to that place."""
 CONTENT_ERRORS: Final = {
+    "invalid_arguments",
+    "invalid_form_data",
+    "too_many_attachments",
     "invalid_blocks",
     "invalid_blocks_format",
     "invalid_attachments",
@@ -109,6 +117,10 @@ def _refused(error: SlackApiError, what: str) -> ChatError:
         needed = _data(error).get("needed")
         scope = f": {needed}" if name == "missing_scope" and isinstance(needed, str) else ""
         return ChatRefused(slug, f"{what}: {message}{scope} ({name}).", hint)
+    if name.startswith(_NO_POSTS_THERE):
+        return ChatRefused(
+            "slack-channel", f"{what}: the workspace does not let the bot write there ({name}).", _CHANNEL
+        )
     if name in CONTENT_ERRORS:
         details = "; ".join(_details(error)) or "no details"
         return ChatRefused("slack-content", f"{what}: Slack refuses the message ({name}: {details}).", content=True)

@@ -14,10 +14,12 @@ from typing import Any, Final
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message
+from trainmaster.bot.core.conversation.plainer import plainer_forms
 from trainmaster.bot.core.conversation.request import Handler
 from trainmaster.bot.errors import ChatError, TrainmasterError
+from trainmaster.bot.ports import ChatRefused
 from trainmaster.bot.slack import limits
-from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.faults import INTERNAL_ERROR, translated
 from trainmaster.bot.slack.render import render
 
 _LOG = logging.getLogger(__name__)
@@ -38,6 +40,18 @@ def home_view(parts: Sequence[Message]) -> dict[str, Any]:
             break
         blocks += [*([{"type": "divider"}] if blocks else []), *drawn]
     return {"type": "home", "blocks": blocks}
+
+
+def home_views(parts: Sequence[Message]) -> tuple[dict[str, Any], ...]:
+    """The page, and plainer ones for a Slack that refuses it, down to words."""
+    plainer = [plainer_forms(part) for part in parts]
+    words = [render(forms[-1]).text for forms in plainer]
+    plain = [_words_alone(text) for text in words[: limits.HOME_BLOCKS] if text]
+    return home_view(parts), home_view([forms[-2] for forms in plainer]), {"type": "home", "blocks": plain}
+
+
+def _words_alone(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text[: limits.SECTION_CHARS]}}
 
 
 class HomePages:
@@ -80,13 +94,12 @@ class HomePages:
         if self._monotonic() < self._off_until:
             return
         try:
-            view = home_view(await self._handler.home(user))
-            digest = hashlib.sha256(json.dumps(view, ensure_ascii=True).encode()).hexdigest()
+            views = home_views(await self._handler.home(user))
+            digest = hashlib.sha256(json.dumps(views[0], ensure_ascii=True).encode()).hexdigest()
             since, shown = self._viewers.get(user, (0.0, ""))
             if digest == shown:
                 return
-            async with translated(f"publishing the Home of {user}"):
-                await self._client.views_publish(user_id=user, view=view)
+            await self._publish_in_a_form(user, views)
         except ChatError as error:
             if error.slug == "slack-error" or error.slug.startswith("slack-scope"):
                 self._off_until = self._monotonic() + OFF_S
@@ -96,3 +109,24 @@ class HomePages:
         else:
             if user in self._viewers:
                 self._viewers[user] = (since, digest)
+
+    async def _publish_in_a_form(self, user: str, views: Sequence[dict[str, Any]]) -> None:
+        """The page is shown, or the first plainer one that Slack takes.
+
+        Raises:
+            ChatError: Slack takes none, or can't be reached.
+        """
+        refusal: ChatError | None = None
+        for view in views:
+            try:
+                async with translated(f"publishing the Home of {user}"):
+                    await self._client.views_publish(user_id=user, view=view)
+            except ChatError as error:
+                if error.slug != INTERNAL_ERROR and not (isinstance(error, ChatRefused) and error.content):
+                    raise
+                _LOG.warning("a page was refused: %s", error)
+                refusal = error
+            else:
+                return
+        assert refusal is not None
+        raise refusal

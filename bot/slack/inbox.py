@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Handler, Origin, Press, Request
-from trainmaster.bot.errors import TrainmasterError
+from trainmaster.bot.errors import ChatError, TrainmasterError
 from trainmaster.bot.slack import incoming
 from trainmaster.bot.slack.answers import Answers, Place
+from trainmaster.bot.slack.faults import translated
 from trainmaster.bot.slack.home import HomePages
 from trainmaster.bot.slack.seen_events import SeenBefore, SeenEvents
 
@@ -26,6 +26,8 @@ _PLAIN_WORD: Final = re.compile(r"[a-z]+(?:['’][a-z]+)?(?=[ ,:;.]|$)")
 
 ACK_AT_LATEST_S: Final = 2.0
 """Slack gives 3 s. A decision is acknowledged once it is committed, but never later than this."""
+OPEN_FORM_S: Final = 3.0
+"""So long Slack takes a form for a click (docs.slack.dev, trigger_id); the decision waits for no longer pause."""
 
 Ack = Callable[[], Awaitable[Any]]
 Payload = Mapping[str, Any]
@@ -59,6 +61,8 @@ class Inbox:
         self._seen_here = SeenEvents()
         self.home = HomePages(client, handler)
         self._open: set[asyncio.Task[Any]] = set()
+        self._under_way: set[str] = set()
+        """Keys of clicks that are being carried out."""
 
     async def slash(self, body: Payload, ack: Ack) -> None:
         """A slash command: acknowledged at once, as its answer is what shows that it was carried out."""
@@ -67,7 +71,7 @@ class Inbox:
         if request is None:
             _LOG.warning("a slash command without user or channel was ignored")
             return
-        if not self._is_first(*incoming.slash_keys(body)):
+        if not self._is_first(*incoming.delivery_keys(body)):
             _LOG.info("a slash command was delivered again and not carried out again")
             return
         request = replace(request, since_ts=self._said_since())
@@ -130,7 +134,16 @@ class Inbox:
             if not await self._asked_why(press):
                 await self._track(self._press(press, place, _acked))
             return
-        await self._track(self._press(press, place, ack))
+        keys = incoming.delivery_keys(body) if press.action in incoming.ADDS_UP else ()
+        if any(map(self._was_done, keys)):
+            await ack()
+            _LOG.info("a click was delivered again and not carried out again")
+            return
+        self._under_way.update(keys)
+        try:
+            await self._track(self._press(press, place, ack, keys))
+        finally:
+            self._under_way.difference_update(keys)
 
     async def reason_given(self, body: Payload, ack: Ack) -> None:
         """The form with the reason, sent off."""
@@ -157,6 +170,16 @@ class Inbox:
                 _LOG.warning("what Slack delivered before can't be looked up: %s", error)
                 first = new_here and first
         return first
+
+    def _was_done(self, key: str) -> bool:
+        """Whether the click was carried out. It is known only afterwards: what a kill cut off must come again."""
+        if key in self._under_way:
+            return True
+        try:
+            return self._seen_here.known(key) or self._seen.known(key)
+        except TrainmasterError as error:
+            _LOG.warning("what Slack delivered before can't be looked up: %s", error)
+            return False
 
     async def _track(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -189,11 +212,18 @@ class Inbox:
     async def _command(self, request: Request, place: Place) -> None:
         await self._answer(_told(self._handler.command(request), request.id, request.text), place)
 
-    async def _press(self, press: Press, place: Place, ack: Ack) -> None:
-        asked = asyncio.ensure_future(_told(self._handler.action(press), press.id, press.action.value))
+    async def _press(self, press: Press, place: Place, ack: Ack, keys: tuple[str, ...] = ()) -> None:
+        done = self._done_once(self._handler.action(press), keys)
+        asked = asyncio.ensure_future(_told(done, press.id, press.action.value))
         await asyncio.wait({asked}, timeout=ACK_AT_LATEST_S)
         await ack()
         await self._answer(asked, place)
+
+    async def _done_once(self, work: Awaitable[Reply | None], keys: tuple[str, ...]) -> Reply | None:
+        """What ``work`` answers; a click that was not refused is remembered by its ``keys``."""
+        reply = await work
+        self._is_first(*keys)
+        return reply
 
     async def _answer(self, asked: Awaitable[Reply | None], place: Place) -> None:
         reply = await asked
@@ -208,9 +238,10 @@ class Inbox:
         """Whether the form is open. If Slack will not open it, the decision counts without a reason: it is what was
         pressed, and a reject or a continue changes nothing in the world."""
         try:
-            await self._client.views_open(trigger_id=press.id, view=incoming.reason_form(press))
-        except (SlackClientError, OSError, ValueError) as error:
-            _LOG.warning("the form for a reason could not be opened: %s", error)
+            async with asyncio.timeout(OPEN_FORM_S), translated("opening the form for a reason"):
+                await self._client.views_open(trigger_id=press.id, view=incoming.reason_form(press))
+        except (ChatError, TimeoutError) as error:
+            _LOG.warning("the form for a reason could not be opened: %s", error or "no answer in time")
             return False
         return True
 

@@ -40,6 +40,9 @@ _FORMS: Final = {
 ASKS_WHY: Final = frozenset(_FORMS)
 """Buttons that open a form first."""
 
+ADDS_UP: Final = frozenset({ActionId.ACK, ActionId.SILENCE, ActionId.UNSILENCE})
+"""Buttons that would do something more when one click of them is delivered twice; others say what was decided."""
+
 _AUTOLINK: Final = re.compile(r"<(?P<url>(?:https?://|mailto:|tel:)[^\s<>|]+)(?:\|(?P<label>[^<>]*))?>")
 """What Slack makes of a word that could be an address, such as a run's name with a dot in it: ``exp.ai``."""
 
@@ -98,8 +101,8 @@ def home_opener(body: Mapping[str, Any], team: str | None = None) -> str:
     return _text(event, "user") if is_home else ""
 
 
-def slash_keys(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The same for every delivery of one slash command."""
+def delivery_keys(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The same for every delivery of one slash command or click."""
     named = (("envelope", _text(body, ENVELOPE_ID)), ("slash", _text(body, "trigger_id")))
     return tuple(f"{kind}/{id_}" for kind, id_ in named if id_)
 

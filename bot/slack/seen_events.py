@@ -23,6 +23,14 @@ class SeenBefore(Protocol):
         """
         ...
 
+    def known(self, key: str) -> bool:
+        """Whether ``key`` was seen lately; that is no sight of it.
+
+        Raises:
+            StoreError: nobody can tell.
+        """
+        ...
+
 
 class SeenEvents:
     """Remembers what was seen in the last ten minutes: by this process, which is all there is without a store."""
@@ -43,3 +51,8 @@ class SeenEvents:
             return False
         self._seen[key] = now
         return True
+
+    def known(self, key: str) -> bool:
+        """Whether ``key`` was seen lately; that is no sight of it."""
+        since = self._seen.get(key)
+        return since is not None and self._monotonic() - since < REMEMBERED_S

@@ -60,6 +60,15 @@ class Ledger:
             mark = f"{action}/{detail['operation']}"
             self._append(actor, action, subject, detail, now, mark=mark, checked=False)
 
+    def append_later(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        """As :class:`trainmaster.bot.operations.ports.Audit` says of it.
+
+        Raises:
+            StoreError: the database does not take it either.
+        """
+        with self._database.transaction():
+            self._append(actor, action, subject, detail, now, mark=secrets.token_hex(8), checked=False)
+
     def _tells(self, action: str, operation: object) -> bool:
         try:
             return self._log.tells(action, operation)

@@ -1,5 +1,6 @@
 """What has been over for long goes from the database into an archive beside it: written there and synced, then deleted
-here. A kill in between leaves it in both, and the next purge appends it once more."""
+here, where it also stands how far the archive is known to be good. What a kill in between left in both is recognized by
+the next purge, which appends it no second time."""
 
 from __future__ import annotations
 
@@ -16,12 +17,17 @@ from typing import Any, Final
 from trainmaster.bot.core.keeping import StorageLimits
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
+from trainmaster.bot.storage.bot_state import BotState
 from trainmaster.bot.storage.codec import sql_text
 from trainmaster.bot.storage.database import Database
 
 ARCHIVE: Final = "archive.jsonl"
 """Its name in STATE_DIR: a line a row, with its table and when it was archived. Readable by its owner only."""
 
+_GOOD_BYTES: Final = "archive_bytes"
+"""Name of the state that commits with each move: the size of the archive after it."""
+_TAIL_BYTES: Final = 8 * 2**20
+"""So much of the archive's end is looked at for what a kill left there; a move is far smaller."""
 _DAY_S: Final = 86_400.0
 _APPEND: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -81,6 +87,7 @@ class Purge:
         """``watched``: the places that are watched, as ``runs_seen`` names them; what is known of others is forgotten
         in time."""
         self._database = database
+        self._state = BotState(database)
         self._archive = archive
         self._limits = limits
         self._clock = clock
@@ -117,7 +124,7 @@ class Purge:
                     (row[own],),
                 )
                 found += [(table, one) for one in more]
-        self._append(found)
+        size = self._append(found)
         with self._database.transaction():
             # A journal goes after its operation, which its trigger asks for; the reference is checked at the commit.
             self._database.execute("PRAGMA defer_foreign_keys=ON")
@@ -125,6 +132,7 @@ class Purge:
                 self._database.execute("UPDATE alert_revisions SET revision = revision + 1 WHERE run = ?", (run,))
             for table, row in found:
                 self._database.execute(f"DELETE FROM {table} WHERE rowid = ?", (row["_rowid"],))  # noqa: S608
+            self._state.put(_GOOD_BYTES, str(size))
         return len(found)
 
     def _forget(self, old_ts: float) -> int:
@@ -143,20 +151,19 @@ class Purge:
             )
         return len(gone) + max(0, cursor.rowcount)
 
-    def _append(self, found: Sequence[tuple[str, sqlite3.Row]]) -> None:
+    def _append(self, found: Sequence[tuple[str, sqlite3.Row]]) -> int:
+        """The rows stand in the archive, once; its size then."""
         now = self._clock.now()
-        lines = b"".join(_line(table, row, now) for table, row in found)
+        good = int(self._state.get(_GOOD_BYTES) or 0)
         try:
             descriptor = os.open(self._archive, _APPEND, 0o600)
             try:
                 os.fchmod(descriptor, 0o600)
-                size = os.fstat(descriptor).st_size
-                if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                    lines = b"\n" + lines  # a kill cut the last line off; its row is still in the database
-                written = 0
-                while written < len(lines):
-                    written += os.write(descriptor, lines[written:])
+                size, known = _end_of(descriptor, good)
+                lines = [_line(table, row, now) for table, row in found]
+                _write(descriptor, size, b"".join(line for line in lines if _row_of(line) not in known))
                 os.fsync(descriptor)
+                return os.fstat(descriptor).st_size
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -165,6 +172,37 @@ class Purge:
                 f"{self._archive} cannot be written: {error.strerror}.",
                 "check free space and permissions of STATE_DIR; nothing was removed from the database",
             ) from error
+
+
+def _end_of(descriptor: int, good: int) -> tuple[int, frozenset[bytes]]:
+    """The size of the archive without a line that was cut off, whose row is still in the database, and the rows behind
+    its first ``good`` bytes: they may be in the database, too."""
+    size = os.fstat(descriptor).st_size
+    begin = max(good if good <= size else 0, size - _TAIL_BYTES)
+    tail = b""
+    while piece := os.pread(descriptor, size - begin - len(tail), begin + len(tail)):
+        tail += piece
+    whole, newline, torn = tail.rpartition(b"\n")
+    if torn and (newline or begin == 0):
+        size -= len(torn)
+        os.ftruncate(descriptor, size)
+    return size, frozenset(map(_row_of, whole.splitlines()))
+
+
+def _write(descriptor: int, size: int, lines: bytes) -> None:
+    """All of it stands behind the first ``size`` bytes, or nothing does: a full disk may take a part."""
+    written = 0
+    try:
+        while written < len(lines):
+            written += os.write(descriptor, lines[written:])
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _row_of(line: bytes) -> bytes:
+    """A line of the archive without when it was written."""
+    return line.rstrip().partition(b",")[2]
 
 
 def _line(table: str, row: sqlite3.Row, now: float) -> bytes:

@@ -40,3 +40,12 @@ class SeenStore:
             if not self._database.take_refuge(error):
                 raise
             return self.first(key)
+
+    def known(self, key: str) -> bool:
+        """Whether ``key`` was seen in the last hour; that is no sight of it.
+
+        Raises:
+            StoreError: nobody can tell.
+        """
+        since_ts = self._now() - REMEMBERED_S
+        return bool(self._database.rows("SELECT 1 FROM seen WHERE id = ? AND ts >= ?", (sql_text(key), since_ts)))

@@ -77,6 +77,8 @@ class FakeAudit:
         """What came of each, as far as it says so."""
         self.acts: set[tuple[str, object]] = set()
         self.full = False
+        self.due: list[tuple[str, str]] = []
+        """What waits until it is not full."""
 
     def append(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
         if self.full:
@@ -84,6 +86,9 @@ class FakeAudit:
         json.dumps(detail)
         self.entries.append((actor, action))
         self.outcomes.append(str(detail.get("outcome", "")))
+
+    def append_later(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
+        self.due.append((actor, action))
 
     def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
         about = (action, detail["operation"])

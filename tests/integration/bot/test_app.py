@@ -17,6 +17,7 @@ from trainmaster.bot.app import App
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.errors import ChatError, StoreError
 from trainmaster.bot.settings.model import load_settings
+from trainmaster.bot.slack.connection import SlackConnection
 from trainmaster.bot.workspace.page.client import PageView
 from trainmaster.trainer.contract import EventKind, Phase
 
@@ -272,3 +273,45 @@ async def test_folders_with_any_name_neither_end_the_bot_nor_hide_one_another(wo
     await world.page.wait_for(told, 60)
     assert not any(task.done() for task in app._tasks)
     assert app.supervisor.take_look_faults() == ()
+
+
+async def test_an_answer_of_slacks_that_nobody_thought_of_ends_no_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[Exception] = [RecursionError("deep"), KeyError("url"), MemoryError()]
+    sign_in, connect = SlackConnection.sign_in, SlackConnection.connect
+
+    async def failing_first(self: SlackConnection) -> Any:
+        if len(faults) > 1:
+            raise faults.pop()
+        return await sign_in(self)
+
+    async def failing_then(self: SlackConnection, handler: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return await connect(self, handler)
+
+    monkeypatch.setattr(SlackConnection, "sign_in", failing_first)
+    monkeypatch.setattr(SlackConnection, "connect", failing_then)
+    await world.start_bot()
+    assert faults == []
+    await world.page.slash("anna", "/train", "status", CHANNEL)
+    await world.see("digits: training")
+
+
+@pytest.mark.parametrize("fault", [RecursionError("deep"), asyncio.CancelledError(), SystemExit(1)], ids=repr)
+async def test_what_keeps_the_socket_open_survives_whatever_happens_in_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    monkeypatch.setattr("trainmaster.bot.service.for_ever.FIRST_PAUSE_S", 0.05)
+    faults, again = [fault], asyncio.Event()
+
+    def alive(self: SlackConnection) -> bool:
+        if faults:
+            raise faults.pop()
+        again.set()
+        return True
+
+    monkeypatch.setattr(SlackConnection, "alive", alive)
+    await world.start_bot()
+    await asyncio.wait_for(again.wait(), ANSWER_S)

@@ -21,13 +21,17 @@ class World:
         self.outbox = MessageStore(Database(Path(":memory:")))
         self.outbox.put("alert", Message(title="stalled"))
         self.faults: tuple[str, ...] = ()
+        self.on_call = ("U1", "U2")
         self.undelivered = Undelivered(
             faults=lambda: self.faults,
             waiting=self.outbox,
             outbox=self.outbox,
-            on_call=("U1", "U2"),
+            on_call=self.who,
             clock=self.clock,
         )
+
+    async def who(self) -> tuple[str, ...]:
+        return self.on_call
 
     def direct(self) -> list[str]:
         return [one.lane for one in self.outbox.pending(2e9) if one.key.startswith("undelivered/")]
@@ -38,11 +42,11 @@ def world() -> World:
     return World()
 
 
-def test_lost_channel_is_told_to_each_person_on_call_once(world: World) -> None:
+async def test_lost_channel_is_told_to_each_person_on_call_once(world: World) -> None:
     world.faults = (FAULT,)
     told = []
     for _ in range(20):
-        told.append(world.undelivered.tick())
+        told.append(await world.undelivered.tick())
         world.clock.pass_s(TOLD_AFTER_S / 4)
     assert told.count(True) == 1
     assert told.index(True) == 4
@@ -52,48 +56,58 @@ def test_lost_channel_is_told_to_each_person_on_call_once(world: World) -> None:
     assert "1 message is kept" in first.body[1]
 
 
-def test_trouble_that_passes_is_told_to_nobody(world: World) -> None:
+async def test_trouble_that_passes_is_told_to_nobody(world: World) -> None:
     for _ in range(10):
         world.faults = (FAULT,)
-        assert not world.undelivered.tick()
+        assert not await world.undelivered.tick()
         world.clock.pass_s(TOLD_AFTER_S - 1)
         world.faults = ()
-        assert not world.undelivered.tick()
+        assert not await world.undelivered.tick()
     assert world.direct() == []
 
 
-def test_channel_lost_again_is_told_again(world: World) -> None:
+async def test_channel_lost_again_is_told_again(world: World) -> None:
     for _ in range(2):
         world.faults = (FAULT,)
-        world.undelivered.tick()
+        await world.undelivered.tick()
         world.clock.pass_s(TOLD_AFTER_S)
-        assert world.undelivered.tick()
+        assert await world.undelivered.tick()
         world.faults = ()
-        world.undelivered.tick()
+        await world.undelivered.tick()
         world.clock.pass_s(1)
     assert len(world.direct()) == 4
 
 
-def test_a_long_pause_is_told_at_once_and_once(world: World) -> None:
+async def test_a_long_pause_is_told_at_once_and_once(world: World) -> None:
     wait_s = 600.0
     undelivered = Undelivered(
         faults=lambda: (),
         waiting=world.outbox,
         outbox=world.outbox,
-        on_call=("U1", "U2"),
+        on_call=world.who,
         clock=world.clock,
         held_back_s=lambda: wait_s,
     )
-    assert undelivered.tick()
+    assert await undelivered.tick()
     for _ in range(10):
         world.clock.pass_s(60)
         wait_s -= 60
-        assert not undelivered.tick()
+        assert not await undelivered.tick()
     held = [one for one in world.outbox.pending(2e9) if one.key.startswith("held-back/")]
     assert [one.lane for one in held] == ["U1", "U2"]
     assert "600 s (Retry-After)" in held[0].message.body[0]
 
 
-def test_no_pause_is_no_word(world: World) -> None:
-    assert not world.undelivered.tick()
+async def test_no_pause_is_no_word(world: World) -> None:
+    assert not await world.undelivered.tick()
     assert world.direct() == []
+
+
+async def test_who_is_on_call_is_asked_when_it_is_to_be_told_and_again_while_that_is_nobody(world: World) -> None:
+    world.faults, world.on_call = (FAULT,), ()
+    await world.undelivered.tick()
+    world.clock.pass_s(TOLD_AFTER_S)
+    assert not await world.undelivered.tick()
+    world.on_call = ("U3",)  # the user group answers, or somebody joined it
+    assert await world.undelivered.tick()
+    assert world.direct() == ["U3"]

@@ -243,6 +243,22 @@ def test_internal_errors_are_outwaited_three_times_and_then_told_plainer(bench: 
     assert shown.message.body[-1] == "Shown without its details: Slack refused them."
 
 
+def test_words_are_sent_where_internal_errors_are_the_answer_to_any_block(bench: Bench) -> None:
+    bench.channel.fail = lambda key, message: None if isinstance(message, Words) else INTERNAL
+    bench.messages.put("one", Message(title="died", tone=Tone.CRITICAL, fields=(("a", "b"),)))
+    assert bench.drain()
+    assert [shown.message.title for shown in bench.channel.shown] == ["died"]
+
+
+def test_a_form_that_came_through_with_an_internal_error_is_edited_and_not_posted_again(bench: Bench) -> None:
+    bench.channel.fail = lambda key, message: INTERNAL if message.fields else None
+    bench.channel.lost = lambda key, message: None if isinstance(message, Words) else INTERNAL
+    bench.messages.put("one", Message(title="died", tone=Tone.CRITICAL, fields=(("a", "b"),)))
+    assert bench.drain()
+    (shown,) = bench.channel.shown
+    assert isinstance(shown.message, Words)
+
+
 def test_internal_errors_that_pass_change_nothing(bench: Bench) -> None:
     bench.channel.faults = [INTERNAL] * 3
     bench.messages.put("one", Message(title="alert", fields=(("a", "b"),)))
@@ -267,5 +283,18 @@ def test_a_long_pause_is_known(bench: Bench, retry_after_s: float, held_back: bo
         assert (bench.deliverer.held_back_s() > DeliveryLimits().long_pause_s) is held_back
         await asyncio.sleep(retry_after_s + 1)
         assert bench.deliverer.held_back_s() == 0.0
+
+    bench.play(story)
+
+
+def test_an_answer_by_a_name_nobody_knows_is_a_fault_until_a_later_try_passes(bench: Bench) -> None:
+    async def story() -> None:
+        bench.channel.faults = [ChatError("slack-error", "Slack answered flux_capacitor_drained.")]
+        bench.put("one", tone=Tone.CRITICAL)
+        await asyncio.sleep(0.1)
+        assert "flux_capacitor_drained" in bench.deliverer.faults()[0]
+        await asyncio.sleep(10)
+        assert bench.keys == ["one"]
+        assert bench.deliverer.faults() == ()
 
     bench.play(story)

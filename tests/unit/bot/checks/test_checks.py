@@ -211,6 +211,19 @@ def test_an_end_is_over_once_a_later_attempt_trains(written: WrittenRun, look: L
     assert "trains again, in attempt 2" in ended.resolution
 
 
+@pytest.mark.parametrize(("kind", "over"), [("storage_fault", True), ("out_of_memory", True), ("data_fault", False)])
+def test_what_a_later_attempt_would_tell_anew_is_over_once_it_trains(
+    written: WrittenRun, look: Look, kind: str, over: bool
+) -> None:
+    written.event(kind, 50, what="state", error="disk full", files=["a.jpg"])
+    assert not _all(look())[kind].over
+    written.attempt = 2
+    written.record()
+    assert not _all(look())[kind].over
+    written.start_epoch(2, 60)
+    assert _all(look())[kind].over is over
+
+
 def test_a_stop_during_start_up_says_where_the_run_stands(written: WrittenRun, look: Look) -> None:
     written.event(EventKind.RUN_STOPPED, 50, epoch=2, batch=3, resumable=True)
     written.attempt = 2

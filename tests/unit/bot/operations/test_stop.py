@@ -114,7 +114,8 @@ async def test_stop_goes_ahead_without_an_audit_log_and_says_so(world: PaperWorl
     world.audit.full = True
     reply = await world.operations.perform(StopNow(run=RUN, user=BOB))
     await world.operations.settle()
-    assert any("not in the audit log" in line for line in reply.message.body)
+    assert any("not in the audit log yet" in line for line in reply.message.body)
+    assert world.audit.due == [(BOB, "stop.begin")]
     assert world.signals() == ["signal SIGTERM 4000"]
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -200,3 +202,75 @@ def test_the_one_that_watches_knows_whether_the_holder_tells_the_same_people(
     first.release()
     assert second.keep() == ""
     assert not second.told_by_other()
+
+
+def _ours_but(**changes: object) -> str:
+    return json.dumps({**asdict(_myself()), "id": "stranger", **changes})
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        pytest.param(_ours_but(pid="../../tmp/pipe"), id="a pid that is a path"),
+        pytest.param(_ours_but(pid="7\0"), id="a pid that is no path"),
+        pytest.param(_ours_but(beat=float("nan")), id="a beat that never equals itself"),
+        pytest.param(_ours_but(host=["a"]), id="a list for a host"),
+        pytest.param("[" * 5000, id="deep"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_what_no_bot_wrote_is_taken_over_when_it_does_not_change(tmp_path: Path, steady: Steady, planted: str) -> None:
+    (tmp_path / NAME).write_text(planted)
+    lease = Lease(tmp_path, monotonic=steady)
+    for _ in range(int(GONE_S / BEAT_S) + 3):
+        lease.keep()
+        steady.now_s += BEAT_S
+    assert lease.why_not() == ""
+    assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+
+
+def test_a_folder_in_the_place_of_the_lease_is_put_aside(tmp_path: Path, steady: Steady) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "kept").touch()
+    lease = Lease(tmp_path, monotonic=steady)
+    for _ in range(int(GONE_S / BEAT_S) + 4):
+        with contextlib.suppress(IsADirectoryError):
+            lease.keep()
+        steady.now_s += BEAT_S
+    assert lease.why_not() == ""
+    assert [one.name for one in tmp_path.glob("*.aside-*/*")] == ["kept"]
+
+
+def test_a_lease_that_cannot_be_read_makes_nobody_act_beside_its_holder(
+    tmp_path: Path, steady: Steady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Lease(tmp_path, monotonic=steady, me=elsewhere("one")).keep()
+
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("trainmaster.bot.service.lease._plain_bytes", forbidden)
+    second = Lease(tmp_path, monotonic=steady, me=elsewhere("two"))
+    for _ in range(20):
+        assert second.keep() != ""
+        steady.now_s += BEAT_S
+        (tmp_path / NAME).touch()  # its holder lives
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_takes_the_lease_from_nobody(
+    tmp_path: Path, steady: Steady, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    first, second = (Lease(tmp_path, monotonic=steady, me=elsewhere(name)) for name in ("one", "two"))
+    first.keep()
+    second.keep()
+
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("trainmaster.bot.service.lease.os.fchmod", lambda *_: full(0))
+    for _ in range(20):
+        steady.now_s += BEAT_S
+        assert first.keep() == ""
+        assert "on one" in second.keep()
+    assert [one.name for one in tmp_path.iterdir()] == [NAME]

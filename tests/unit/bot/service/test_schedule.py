@@ -128,3 +128,18 @@ async def test_work_that_a_stop_cancels_is_no_trouble(caplog: pytest.LogCaptureF
     await asyncio.sleep(0.01)  # what is told of the task is told after its end
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
     assert notes == []
+
+
+async def test_work_may_be_due_before_its_first_interval_is_over() -> None:
+    ran = asyncio.Event()
+
+    async def work() -> None:
+        ran.set()
+
+    schedule = Schedule(lambda name, fault: None)
+    schedule.every(3600.0, "purge", work, timeout_s=5, first_s=0.02)
+    schedule.start()
+    try:
+        await asyncio.wait_for(ran.wait(), 5)
+    finally:
+        schedule.stop()

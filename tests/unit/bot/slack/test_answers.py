@@ -33,6 +33,9 @@ class PickyChat:
         self._take(message)
         return Posted(channel=channel, ts="1.0")
 
+    async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
+        raise DOWN
+
     async def whisper(self, channel: str, user: str, message: Message, *, thread_ts: str | None) -> None:
         self._take(message)
 
@@ -77,3 +80,42 @@ def test_all_cells_of_a_table_hold_at_most_10000_characters() -> None:
     (table,) = [one for one in shown.blocks if one["type"] == "table"]
     cells = [cell for row in table["rows"] for cell in row]
     assert 5_000 < sum(len(cell["text"]) for cell in cells) <= 10_000
+
+
+@dataclass
+class ForgetfulChat:
+    """Its first reply is lost; the message was taken or not."""
+
+    taken: bool
+    sight: ChatError | None = None
+    shown: dict[str, str] = field(default_factory=dict)
+    num_posts: int = 0
+
+    async def post(self, channel: str, message: Message, *, thread_ts: str | None, key: str) -> Posted:
+        self.num_posts += 1
+        lost = self.num_posts == 1
+        if self.taken or not lost:
+            self.shown[f"{self.num_posts}.0"] = key
+        if lost:
+            raise DOWN
+        return Posted(channel=channel, ts=f"{self.num_posts}.0")
+
+    async def find(self, channel: str, key: str, *, thread_ts: str | None, since_ts: float) -> Posted | None:
+        if self.sight is not None:
+            raise self.sight
+        return next((Posted(channel=channel, ts=ts) for ts, known in self.shown.items() if known == key), None)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_an_answer_whose_reply_was_lost_is_looked_for_before_it_is_given_again(taken: bool) -> None:
+    chat = ForgetfulChat(taken)
+    answers = Answers(cast("SlackChat", chat), cast("Any", None), None)
+    await answers.give(Reply(message=ANSWER), Place(user="U1", channel="C1"))
+    assert (len(chat.shown), chat.num_posts) == (1, 1 if taken else 2)
+
+
+async def test_where_nothing_can_be_looked_up_the_next_way_is_taken() -> None:
+    chat = ForgetfulChat(taken=False, sight=DOWN)
+    answers = Answers(cast("SlackChat", chat), cast("Any", None), None)
+    await answers.give(Reply(message=ANSWER), Place(user="U1", channel="C1"))
+    assert chat.num_posts == 1

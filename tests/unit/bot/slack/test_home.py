@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -25,20 +26,25 @@ class Scene:
     now_s: float = 0.0
     published: list[str] = field(default_factory=list)
     error: str = ""
+    takes: Callable[[dict[str, Any]], bool] = lambda view: False
+    views: list[dict[str, Any]] = field(default_factory=list)
+    num_calls: int = 0
     store_fault: bool = False
 
     def __post_init__(self) -> None:
         self.pages = HomePages(cast("AsyncWebClient", self), cast("Handler", self), lambda: self.now_s)
 
     async def views_publish(self, *, user_id: str, view: dict[str, Any]) -> None:
-        if self.error:
+        self.num_calls += 1
+        if self.error and not self.takes(view):
             raise SlackApiError("refused", {"ok": False, "error": self.error})
         self.published.append(user_id)
+        self.views.append(view)
 
     async def home(self, user: str) -> tuple[Message, ...]:
         if self.store_fault:
             raise StoreError("state-database", "gone")
-        return (Message(title=self.title),)
+        return (Message(title=self.title, fields=(("GPU", "70 °C"),)),)
 
 
 async def test_a_page_is_sent_when_it_is_opened_and_when_it_changes() -> None:
@@ -129,3 +135,19 @@ def test_the_shortcut_is_a_question_in_the_thread_of_its_message(
     else:
         assert request is not None
         assert (request.text, request.thread_ts, request.foreign) == ("explain", thread_ts, foreign)
+
+
+@pytest.mark.parametrize("error", ["invalid_arguments", "invalid_blocks", "internal_error"])
+@pytest.mark.parametrize("taken", ["no fields", "one kind of block"])
+async def test_a_page_that_slack_refuses_is_shown_plainer(error: str, taken: str) -> None:
+    def takes(view: dict[str, Any]) -> bool:
+        if taken == "no fields":
+            return not any("fields" in block for block in view["blocks"])
+        return {block["type"] for block in view["blocks"]} == {"section"}
+
+    scene = Scene(error=error, takes=takes)
+    await scene.pages.opened("U1")
+    assert "quiet" in str(scene.views)
+    asked = scene.num_calls
+    await scene.pages.refresh()
+    assert scene.num_calls == asked, "what has not changed is not sent again"

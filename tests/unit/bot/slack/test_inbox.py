@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -19,6 +20,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.bot.slack import inbox as desk_module
 from trainmaster.bot.slack.answers import Answers, Place
 from trainmaster.bot.slack.inbox import Inbox
+from trainmaster.bot.slack.incoming import ENVELOPE_ID
 
 BOT = "U0BOT"
 ROOT = Path(__file__).parents[4]
@@ -67,10 +69,14 @@ class StubForms:
 
     opened: list[dict[str, Any]] = field(default_factory=list)
     fails: bool = False
+    error: Exception = field(default_factory=TimeoutError)
+    hangs: bool = False
 
     async def views_open(self, *, trigger_id: str, view: dict[str, Any]) -> None:
+        if self.hangs:
+            await asyncio.sleep(120)  # what slack_sdk does with a Retry-After
         if self.fails:
-            raise TimeoutError
+            raise self.error
         self.opened.append(view)
 
 
@@ -161,6 +167,45 @@ async def test_a_press_is_answered_under_its_message(scene: Scene) -> None:
     await scene.desk.button(click("ack"), scene.ack)
     ((_, place),) = scene.given.replies
     assert (place.thread_ts, place.root_ts) == (None, "9.0")
+
+
+@pytest.mark.parametrize("action", ["ack", "silence", "unsilence"])
+async def test_a_click_that_is_delivered_again_adds_nothing(scene: Scene, action: str) -> None:
+    desk = scene.desk
+    for envelope in ("e1", "e1", "e2"):
+        await desk.button({**click(action), ENVELOPE_ID: envelope}, scene.ack)
+    assert (len(scene.handler.asked), scene.log) == (1, ["ack"] * 3)
+    await desk.button({**click(action), "trigger_id": "another click", ENVELOPE_ID: "e3"}, scene.ack)
+    assert len(scene.handler.asked) == 2
+
+
+async def test_a_click_that_is_delivered_again_while_it_is_carried_out_adds_nothing(scene: Scene) -> None:
+    may_end = asyncio.Event()
+
+    async def answer() -> Reply:
+        await may_end.wait()
+        return DONE
+
+    scene.handler.answer = answer
+    desk = scene.desk
+    first = asyncio.ensure_future(desk.button(click("silence"), scene.ack))
+    await asyncio.sleep(0)
+    await desk.button(click("silence"), scene.ack)
+    may_end.set()
+    await first
+    assert (len(scene.handler.asked), scene.log) == (1, ["ack"] * 2)
+
+
+async def test_a_click_that_was_refused_or_cut_off_is_carried_out_when_it_comes_again(scene: Scene) -> None:
+    async def refuse() -> Reply:
+        raise CommandError("busy", "the database can't be written")
+
+    scene.handler.answer = refuse
+    desk = scene.desk
+    await desk.button(click("silence"), scene.ack)
+    scene.handler.answer = None
+    await desk.button(click("silence"), scene.ack)
+    assert len(scene.handler.asked) == 2
 
 
 async def test_a_retried_event_is_answered_once(scene: Scene) -> None:
@@ -289,8 +334,16 @@ async def test_rejecting_asks_why_and_decides_nothing_yet(scene: Scene) -> None:
     assert scene.handler.asked == []
 
 
-async def test_a_form_that_cannot_be_opened_rejects_without_a_reason(scene: Scene) -> None:
-    scene.forms.fails = True
+@pytest.mark.parametrize(
+    "error",
+    [TimeoutError(), aiohttp.ServerDisconnectedError(), aiohttp.ClientPayloadError(), AttributeError("str"), None],
+    ids=["late", "reset", "half an answer", "no answer of Slack's", "asked to wait"],
+)
+async def test_a_form_that_cannot_be_opened_rejects_without_a_reason(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    monkeypatch.setattr(desk_module, "OPEN_FORM_S", 0.05)
+    scene.forms.fails, scene.forms.error, scene.forms.hangs = True, error or TimeoutError(), error is None
     await scene.desk.button(click("reject"), scene.ack)
     (asked,) = scene.handler.asked
     assert isinstance(asked, Press)

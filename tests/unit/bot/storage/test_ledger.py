@@ -128,3 +128,28 @@ def test_without_a_transaction_it_stands_before_the_call_returns_after_what_was_
     assert bot.told() == []
     bot.ledger.append("U0ANN", "act 2", "night", {}, 2.0)
     assert bot.told() == ["act 1", "act 2"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_was_done_although_the_file_took_nothing_is_told_when_it_does(tmp_path: Path, restarted: bool) -> None:
+    bot = Bot(tmp_path)
+    bot.act(1)
+    place, kept = tmp_path / "audit.jsonl", tmp_path / "kept"
+    place.rename(kept)
+    place.mkdir()
+    with bot.database.transaction():
+        bot.database.execute("INSERT INTO bot_state (name, value) VALUES ('act 2', 'done')")
+        with pytest.raises(StoreError):
+            bot.ledger.append("U0ANN", "act 2", "3f2a", {}, 2.0)
+        bot.ledger.append_later("U0ANN", "act 2", "3f2a", {}, 2.0)
+    bot.ledger.append_later("U0ANN", "act 3", "3f2a", {}, 3.0)
+    with pytest.raises(StoreError):
+        bot.ledger.settle()
+    place.rmdir()
+    kept.rename(place)
+    if restarted:
+        bot.database.close()
+        bot = Bot(tmp_path)
+    bot.ledger.settle()
+    assert bot.told() == ["act 1", "act 2", "act 3"]
+    assert bot.log.verify().intact

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,9 +154,13 @@ async def test_an_alert_that_fires_once_more_after_its_purge_is_told(keeper: Kee
     assert [key for key, _ in keeper.desk.send_all()] == [alert.fingerprint]
 
 
-async def test_a_kill_between_archive_and_deletion_keeps_the_row_in_both_and_the_next_purge_ends_it(
+async def test_what_a_kill_left_in_archive_and_database_is_not_archived_twice(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    keeper.desk.messages.put("earlier", Message(title="earlier"))
+    keeper.desk.send_all()
+    keeper.desk.clock.pass_s(YEAR_S)
+    await keeper.purge.run()
     keeper.told_and_over()
     keeper.desk.clock.pass_s(YEAR_S)
     rows, execute = keeper.count("messages"), Database.execute
@@ -169,20 +175,52 @@ async def test_a_kill_between_archive_and_deletion_keeps_the_row_in_both_and_the
         with pytest.raises(StoreError):
             await keeper.purge.run()
     assert keeper.count("messages") == rows
+    keeper.desk.clock.pass_s(10)
     await keeper.purge.run()
     keys = [one["row"]["key"] for one in keeper.archived() if one["table"] == "messages"]
     assert keeper.count("messages") == 0
-    assert len(set(keys)) == rows
-    assert len(keys) == rows + 1, "what was being moved is there twice"
+    assert len(set(keys)) == len(keys) == rows + 1
 
 
-async def test_a_line_that_a_kill_cut_off_spoils_no_other(keeper: Keeper) -> None:
-    keeper.archive.write_text('{"table": "alerts", "ro')
+async def test_a_full_disk_leaves_no_part_of_a_move_in_the_archive(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper.told_and_over()
+    keeper.desk.clock.pass_s(YEAR_S)
+    write, room = os.write, [100]
+
+    def full(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = write(descriptor, data[: room[0]])
+        room[0] -= written
+        return written
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trainmaster.bot.storage.purge.os.write", full)
+        with pytest.raises(StoreError, match="nothing was removed"):
+            await keeper.purge.run()
+    assert keeper.archived() == []
+    await keeper.purge.run()
+    assert [one["table"] for one in keeper.archived()] == ["alerts", "messages", "messages"]
+
+
+async def test_a_line_that_a_kill_cut_off_is_taken_back(keeper: Keeper) -> None:
+    keeper.archive.write_text('{"archived_ts":1,"table":"seen","row":{}}\n{"archived_ts":1,"table": "alerts", "ro')
     keeper.told_and_over()
     keeper.desk.clock.pass_s(YEAR_S)
     await keeper.purge.run()
-    lines = keeper.archive.read_text().splitlines()
-    assert all(json.loads(line)["row"] for line in lines[1:])
+    assert [one["table"] for one in keeper.archived()] == ["seen", "alerts", "messages", "messages"]
+
+
+async def test_an_archive_that_was_moved_away_begins_anew(keeper: Keeper) -> None:
+    for name in ("one", "two"):
+        keeper.desk.messages.put(name, Message(title=name))
+        keeper.desk.send_all()
+        keeper.desk.clock.pass_s(YEAR_S)
+        await keeper.purge.run()
+        assert [one["row"]["key"] for one in keeper.archived()] == [name]
+        keeper.archive.unlink()
 
 
 async def test_only_the_owner_reads_the_archive(keeper: Keeper) -> None:

@@ -33,3 +33,13 @@ def test_a_clock_put_back_by_a_day_forgets_and_goes_on() -> None:
     clock.ts -= 86_400
     assert seen.first("Ev1")
     assert not seen.first("Ev1")
+
+
+def test_looking_something_up_is_no_sight_of_it() -> None:
+    clock = SetClock()
+    seen = SeenStore(Database(Path(":memory:")), clock.now)
+    assert not seen.known("click")
+    assert seen.first("click")
+    assert seen.known("click")
+    clock.ts += REMEMBERED_S + 1
+    assert not seen.known("click")
