@@ -23,6 +23,8 @@ PART: Final = ".part"
 _WHOLE_AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oci", "oss"})
 """Stores where an object is there when all of it is; a rename would copy it."""
 _MAX_RECORD_BYTES: Final = 1 << 20
+_LOGIN: Final = re.compile(r"://(?:[^/@\s:]*:\S*|[^/\s]*)@")
+"""Of an address, also where somebody left ``@`` or ``/`` in the password as they are."""
 
 
 class CopyError(Exception):
@@ -39,12 +41,12 @@ class NotOursError(CopyError):
 
 def shown(url: str) -> str:
     """``url`` as people may read it: without a password, without what follows a question mark."""
-    return re.sub(r"://[^/@\s]*@", "://***@", url).partition("?")[0]
+    return _LOGIN.sub("://***@", url).partition("?")[0]
 
 
 def has_password(url: str) -> bool:
     """Whether ``url`` holds what nobody should read."""
-    return re.search(r"://[^/@\s]*:[^/@\s]*@", url) is not None or "?" in url
+    return re.search(r"://[^/@\s:]*:\S*@", url) is not None or "?" in url
 
 
 def check_place(text: str) -> str:
@@ -251,7 +253,7 @@ class Folder:
 
 def shown_within(text: str) -> str:
     """``text`` of somebody else's making, without passwords of addresses and values behind a question mark."""
-    return re.sub(r"\?\S+", "?***", re.sub(r"://[^/@\s]*@", "://***@", text))
+    return re.sub(r"\?\S+", "?***", _LOGIN.sub("://***@", text))
 
 
 def wanted_place(setting: str | None, environ: Mapping[str, str]) -> str | None:

@@ -128,6 +128,12 @@ def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | Non
         return None
     if not root.parent.is_dir():  # never made: its disk may not be mounted
         raise _nowhere(root, folder)
+    own = (read_json(layout.guard / "copy_id.json") or {}).get("id")
+    if own is None and owner.get("root") != str(root):
+        raise NotOursError(
+            f"{folder.shown} holds the copies of another run, which was in {owner.get('root')}; if it is this one, "
+            f"name them: resume {folder.shown} {INTO}={root}"
+        )
     return take_back(folder.url, into=root)
 
 

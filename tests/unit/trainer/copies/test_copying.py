@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,6 +196,29 @@ def test_what_was_broken_off_of_a_state_that_is_wanted_no_more_goes(run: Atteste
     assert [path.name for path in files.glob("*.part")] == ["mine.part"]
 
 
+def test_what_was_broken_off_takes_no_room_of_what_is_wanted_now(
+    run: Attested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with room for 8,000 bytes, of which a state that is gone meanwhile has 4,000: the next one needs 5,000."""
+    (tmp_path / "copies").mkdir()
+    files = tmp_path / "copies" / "night" / FILES
+    run.save("guard/states/snapshot.pt", 1)
+    folder = folder_of(run, str(tmp_path / "copies"))
+    Copying(run.layout, folder, keep=3).look()
+    for path in files.iterdir():
+        path.unlink()
+    (files / f"snapshot.pt-{'0' * 16}.part").write_bytes(b"x" * 4000)
+    put = Folder.put
+
+    def full(self: Folder, source: Path, name: str, **about: Any) -> bool:
+        if sum(path.stat().st_size for path in files.iterdir()) + source.stat().st_size > 8000:
+            raise CopyError("no space left")
+        return put(self, source, name, **about)
+
+    monkeypatch.setattr(Folder, "put", full)
+    assert copied(run, str(tmp_path / "copies")) == ["snapshot.pt"]
+
+
 @pytest.mark.parametrize("inside", ["", "guard", "weights/copies"])
 def test_the_run_itself_is_no_place_for_its_copies(run: Attested, inside: str) -> None:
     run.epoch(1)
@@ -208,7 +232,11 @@ def test_the_run_itself_is_no_place_for_its_copies(run: Attested, inside: str) -
     [
         ("sftp://anna:hunter2@host/copies", "sftp://***@host/copies", True),
         ("https://host/copies?token=hunter2", "https://host/copies", True),
+        ("ftp://anna:hunter2@hunter2@host/copies", "ftp://***@host/copies", True),
+        ("ftp://anna:hunter2/hunter2@host/copies", "ftp://***@host/copies", True),
+        ("filecache::ftp://anna:hunter2@host/copies", "filecache::ftp://***@host/copies", True),
         ("s3://bucket/copies", "s3://bucket/copies", False),
+        ("s3://bucket/at@home/a:b@c", "s3://bucket/at@home/a:b@c", False),
         ("/mnt/copies", "/mnt/copies", False),
     ],
 )

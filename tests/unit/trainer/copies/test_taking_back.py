@@ -111,6 +111,18 @@ def test_a_new_run_of_an_old_name_takes_nothing_of_the_old_one(run: Attested, pl
         take_back(below(place, "night"), into=begun.layout.root)
 
 
+def test_a_run_that_is_gone_takes_nothing_of_another_one_of_its_name(run: Attested, place: str, tmp_path: Path) -> None:
+    """Two that share a place: the second was refused there, and so has no copies."""
+    run.epoch(1)
+    copied(run, place)
+    (tmp_path / "others").mkdir()
+    gone = tmp_path / "others" / "night"
+    with pytest.raises(NotOursError, match="another run"):
+        take_back_if_lost(gone, {"COPY_TO": place})
+    assert not gone.exists()
+    assert take_back(below(place, "night"), into=gone).files  # who names it wants it
+
+
 @pytest.mark.parametrize("torn", [False, True], ids=["a byte is another", "torn"])
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["the oldest", "the middle", "the newest"])
 def test_a_copy_that_rotted_is_left_out_and_all_others_come_back(
