@@ -24,12 +24,16 @@ TIMEOUT_S: Final = 5.0
 """A disk that answers later is no disk to start on."""
 _MIN_FREE_BYTES: Final = 512 * 2**20
 """Beside three of the newest state: one is written while two stand."""
+_MIN_FREE_FILES: Final = 100
+"""Inodes: a start writes some dozens. File systems that have as many as they like say that they have none at all."""
 _MIN_MEMORY_GIB: Final = 0.5
 """Python, torch and a small model, where the run's own need was never seen."""
 _MAX_YAML_BYTES: Final = 1_000_000
 _KEY: Final = re.compile(r"(?m)^(path|train|val)[ \t]*:[ \t]*([^\[{\n#][^\n#]*)")
-_DEVICE: Final = re.compile(r"(?:cuda:)?(\w+)")
-"""In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1`` and ``cpu``."""
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""Ultralytics fetches it."""
+_DEVICE: Final = re.compile(r"(?:cuda:)?(-?\w+)")
+"""In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1``, ``-1`` and ``cpu``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,15 +187,22 @@ class LocalStartGate:
     def _gpus_of(self, view: RunView, gpus: tuple[GpuFact, ...]) -> tuple[GpuFact, ...]:
         """Those that the run trains on, by its ``device`` and what its trainer was shown; all where that is unknown."""
         wanted = _devices(view) or ("0",)
+        if "-1" in wanted:  # whichever Ultralytics takes for idle
+            return gpus
         environment = self._environment(view.directory) or {}
         shown = environment.get("CUDA_VISIBLE_DEVICES") or environment.get("HIP_VISIBLE_DEVICES")
         order = [one.strip() for one in shown.split(",")] if shown else None
-        if not all(one.isdigit() for one in (*wanted, *(order or ()))):
+        if not gpus or not all(one.isdigit() for one in (*wanted, *(order or ()))):
             return gpus
         if order is not None:
             wanted = tuple(order[int(one)] for one in wanted if int(one) < len(order))
-        keys = {f"GPU {one}" for one in wanted}
-        return tuple(gpu for gpu in gpus if gpu.key in keys) or gpus
+        if not all(gpu.key.removeprefix("GPU ").isdigit() for gpu in gpus):
+            return gpus  # AMD's cards have other numbers than its devices
+        seen = {gpu.key: gpu for gpu in gpus}
+        unseen = "not visible: the driver does not show it"
+        return tuple(
+            seen.get(f"GPU {one}", GpuFact(key=f"GPU {one}", name="", lost=unseen)) for one in dict.fromkeys(wanted)
+        )
 
 
 def _since(gpu: GpuFact, view: RunView) -> GpuFact:
@@ -220,6 +231,8 @@ def _place_of(directory: Path) -> _DiskSeen:
     if not os.access(directory, os.W_OK):
         raise PermissionError(None, "it can't be written by the bot's user")
     usage = os.statvfs(directory)
+    if usage.f_files and usage.f_favail < _MIN_FREE_FILES:
+        raise OSError(None, f"its file system has room for {usage.f_favail} more files, limit {_MIN_FREE_FILES}")
     sizes = [0]
     states = RunLayout(directory).states
     with suppress(FileNotFoundError), os.scandir(states) as entries:
@@ -229,6 +242,8 @@ def _place_of(directory: Path) -> _DiskSeen:
 
 def _data_fault(cwd: Path, data: str) -> str:
     """Why the data set is not there; empty where it is, and where only Ultralytics knows (``coco8.yaml``)."""
+    if _ADDRESS.match(data):
+        return ""
     place = cwd / data
     if not place.exists():
         return f"the data set {data} is not there any more" if os.sep in data else ""
