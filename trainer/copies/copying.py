@@ -169,7 +169,8 @@ class Copying:
         except FileNotFoundError:
             return False
         record = {key: getattr(row, key) for key in CHECKPOINT_KEYS if key != "v"}
-        self._folder.write(name + DIGEST, encode_record({"v": 1, **record, "reasons": list(row.reasons)}).encode())
+        record |= {"v": 1, "reasons": list(row.reasons), "checks": row.checks}
+        self._folder.write(name + DIGEST, encode_record(record).encode())
         return True
 
     def _copy_records(self) -> None:

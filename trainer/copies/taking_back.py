@@ -174,7 +174,7 @@ def _fetched(layout: RunLayout, folder: Folder, one: Copied) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     if one.row.sha256 not in {row.sha256 for row in attestations(layout) if row.file == one.row.file}:
         row = {key: getattr(one.row, key) for key in CHECKPOINT_KEYS if key != "v"}
-        record(layout, {"v": 1, **row, "reasons": list(one.row.reasons)})
+        record(layout, {"v": 1, **row, "reasons": list(one.row.reasons)}, checks=one.row.checks)
     with folder.reading(f"{FILES}/{one.name}") as read, replacing(target) as writer:
         while chunk := read(CHUNK_BYTES):
             writer.write(chunk)
