@@ -212,10 +212,9 @@ def _since(gpu: GpuFact, view: RunView) -> GpuFact:
 
 
 def _devices(view: RunView) -> tuple[str, ...]:
-    """As the command line that began the run named them; empty where it did not."""
-    argv = view.record.argv if view.record is not None else ()
-    told = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("device=")), "")
-    return tuple(_DEVICE.findall(told))
+    """As the newest attempt was told; empty where it was not."""
+    told = view.record.set_to("device") if view.record is not None else None
+    return tuple(_DEVICE.findall(told or ""))
 
 
 def _why_unseen(host: HostFact, what: str) -> str:

@@ -254,17 +254,15 @@ def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
 
 
 def batch_of(view: RunView) -> int | None:
-    """The batch size that the newest attempt was started with; None where its command line does not tell."""
-    argv = view.record.argv if view.record is not None else ()
-    told = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("batch=")), None)
+    """The batch size that the newest attempt was started with; None where nothing tells."""
+    told = view.record.set_to("batch") if view.record is not None else None
     if told is None:
-        return _DEFAULT_BATCH if "train" in argv else None
+        return _DEFAULT_BATCH if view.record is not None and "train" in view.record.argv else None
     return int(told) if told.isascii() and told.isdigit() else None  # -1 and fractions: Ultralytics chooses it
 
 
 def _smaller_text(view: RunView, batch: int) -> tuple[str, ...]:
-    argv = view.record.argv if view.record is not None else ()
-    nbs = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("nbs=")), "")
+    nbs = (view.record.set_to("nbs") if view.record is not None else None) or ""
     nominal = int(nbs) if nbs.isascii() and nbs.isdigit() else _DEFAULT_NBS
     kept = 2 * batch <= nominal
     step = (

@@ -53,6 +53,7 @@ class Place:
         self.host = HostFact(ts=1.0, name="h", memory=MEMORY)
         self.holders = FakeHolders({})
         self.environment: dict[str, str] = {}
+        self.record: dict[str, Any] = {}
         self.gate = LocalStartGate(
             host=self._look,
             environment=lambda _: self.environment,
@@ -75,6 +76,7 @@ class Place:
             "argv": ["trainmaster", "train", "model=a.yaml", f"device={device}", "amp=False", "workers=0"],
             "started_ts": 100.0,
             "job": {"id": "3"} if job else None,
+            **self.record,
         }
         return RunView(
             directory=self.run,
@@ -349,13 +351,18 @@ async def test_only_the_cards_that_the_run_trains_on_count(
     assert (GateCheck.GPU in await place.against(device=device)) is against
 
 
+@pytest.mark.parametrize("device", ["1", "cpu"])
+async def test_run_that_was_resumed_is_on_the_device_that_it_began_on(place: Place, device: str) -> None:
+    place.record = {"argv": ["trainmaster", "resume", "runs/digits"], "recipe": {"device": device}}
+    place.host = cards({"asks_for": "a reset"}, {})
+    assert await place.against() == {}
+
+
 @pytest.mark.parametrize("device", ["2", "0,2"])
 async def test_card_that_the_driver_does_not_show_any_more_is_named(place: Place, device: str) -> None:
-    """A bot that was started after the loss has never seen it."""
     place.host = cards({}, {})
-    assert (await place.against(device=device))[GateCheck.GPU].text == (
-        "GPU 2 is not visible: the driver does not show it"
-    )
+    text = (await place.against(device=device))[GateCheck.GPU].text
+    assert text == "GPU 2 is not visible: the driver does not show it"
 
 
 async def test_card_of_amd_is_told_by_its_own_name(place: Place) -> None:
