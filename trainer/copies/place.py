@@ -53,13 +53,18 @@ def check_place(text: str) -> str:
     """``text``, a URL or the full path of a folder.
 
     Raises:
-        ArgumentsError: neither.
+        ArgumentsError: neither, or an address that names nothing that stays.
     """
-    if "://" in text or "::" in text or Path(text).is_absolute():
-        return text
-    raise ArgumentsError(
-        f"copy_to={text} is neither a URL nor a full path", "/mnt/other-disk/copies, s3://bucket/copies"
-    )
+    last = text.rpartition("::")[2]  # of ``simplecache::s3://bucket``, what the others are in front of
+    kind, mark, rest = last.partition("://")
+    hint = "/mnt/other-disk/copies, s3://bucket/copies"
+    if mark:
+        is_path = kind not in {"file", "local"} or rest.startswith("/")
+        if kind == "memory" or not is_path or not rest.partition("?")[0].strip("/"):
+            raise ArgumentsError(f"copy_to={shown(text)} names no bucket and no folder that stays", hint)
+    elif not Path(last).is_absolute():
+        raise ArgumentsError(f"copy_to={text} is neither a URL nor a full path", hint)
+    return text
 
 
 def below(place: str, name: str) -> str:

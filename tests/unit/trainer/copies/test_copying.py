@@ -12,12 +12,21 @@ from typing import Any
 import pytest
 
 from tests.unit.trainer.copies.written import Attested, copied, folder_of, spoil
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.archive import archive_after
 from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
 from trainmaster.trainer.contract import MODULE_ARGV
 from trainmaster.trainer.copies.copying import DIGEST, FILES, LEDGER, Copying, copies_in
-from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, has_password, shown, shown_within
+from trainmaster.trainer.copies.place import (
+    CopyError,
+    Folder,
+    NotOursError,
+    check_place,
+    has_password,
+    shown,
+    shown_within,
+)
 from trainmaster.trainer.copies.taking_back import take_back
 
 
@@ -243,6 +252,32 @@ def test_the_run_itself_is_no_place_for_its_copies(run: Attested, inside: str) -
 def test_a_password_is_never_shown(url: str, said: str, secret: bool) -> None:
     assert (shown(url), has_password(url)) == (said, secret)
     assert "hunter2" not in shown_within(f"could not open {url}: refused")
+
+
+@pytest.mark.parametrize(
+    ("place", "is_one"),
+    [
+        ("/mnt/copies", True),
+        ("s3://bucket", True),
+        ("simplecache::s3://bucket/copies", True),
+        ("file:///mnt/copies", True),
+        ("s3://", False),
+        ("s3:///?token=hunter2", False),
+        ("file://", False),
+        ("file://copies/here", False),
+        ("memory://copies", False),
+        ("simplecache::copies", False),
+        ("copies", False),
+    ],
+)
+def test_a_place_names_a_bucket_or_a_folder_that_stays(place: str, is_one: bool) -> None:
+    """``s3://`` was a folder called ``s3:`` where the training began, ``memory://`` was gone with who copied."""
+    if is_one:
+        assert check_place(place) == place
+    else:
+        with pytest.raises(ArgumentsError) as told:
+            check_place(place)
+        assert "hunter2" not in told.value.message
 
 
 def test_an_error_of_a_library_behind_it_tells_no_password(run: Attested) -> None:
