@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +27,8 @@ _MIN_FREE_BYTES: Final = 512 * 2**20
 """Beside three of the newest state: one is written while two stand."""
 _MIN_FREE_FILES: Final = 100
 """Inodes: a start writes some dozens. File systems that have as many as they like say that they have none at all."""
+_DEAD_DISK: Final = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN, errno.EUCLEAN})
+"""What a disk answers that will not come back by itself."""
 _MIN_MEMORY_GIB: Final = 0.5
 """Python, torch and a small model, where the run's own need was never seen."""
 _MAX_YAML_BYTES: Final = 1_000_000
@@ -99,6 +102,8 @@ class LocalStartGate:
             fault = f"{place} can't be used: {error.strerror or error}"
             if isinstance(error, FileNotFoundError):
                 fault += await self._way_back(view)
+            elif error.errno in _DEAD_DISK:
+                fault += await self._held(view, "once its disk is well, or into=another folder, to take them back")
             return replace(sight, directory_fault=fault)
         return replace(sight, free_bytes=found.free_bytes, needed_bytes=_MIN_FREE_BYTES + 3 * found.state_bytes)
 
@@ -110,16 +115,21 @@ class LocalStartGate:
             lost = "" if await patient.look() else f"; {parent} is not there either, is its disk mounted?"
         except TimeoutError as error:  # it has just said that the directory is not there, and says nothing since
             lost = f"; {parent}: {error}, is its mount alive?"
+        except OSError as error:
+            lost = f"; {parent} can't be used either: {error.strerror or error}"
+        by = "to take them back" if lost else "Resume anyway takes them back and goes on, as does"
+        return lost + await self._held(view, by)
+
+    async def _held(self, view: RunView, by: str) -> str:
+        """What its copies hold, and the command that takes them back; empty where that can't be told."""
         try:
             copies = await self._copies(view)
         except OperationError:
             copies = None
         if copies is None:
-            return lost
+            return ""
         epoch = "" if copies.epoch is None else f" up to epoch {copies.epoch}"
-        held = f"{lost}; its copies at {copies.place} hold clean states{epoch}"
-        by = "to take them back" if lost else "Resume anyway takes them back and goes on, as does"
-        return f"{held}; {by}: {copies.command}"
+        return f"; its copies at {copies.place} hold clean states{epoch}; {by}: {copies.command}"
 
     async def _with_data(self, view: RunView, sight: GateSight) -> GateSight:
         record = view.record
