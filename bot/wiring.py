@@ -224,7 +224,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
             gpu_holders=LocalGpuHolders(),
             hands_off=hands_off,
             gate=gate,
-            why_no_longer=looks.deaths.why_no_longer,
+            think_again=looks.deaths.think_again,
         ),
         books=books,
         looks=looks,

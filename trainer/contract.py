@@ -115,8 +115,7 @@ class EventKind(StrEnum):
     """epoch, epochs, batches, batches_done, skipped, nonfinite, clipped, losses {name: mean}, metrics {name: number},
     fitness, validated (bool), seconds, lr, unknown [names of metrics that were not finite; they are 0 here, and the
     fitness is null], val_nonfinite (validation batches whose loss was not finite; they are left out of its mean)"""
-    CHECKPOINT_SAVED = "checkpoint_saved"
-    """epoch, file (relative to the run directory), sha256, bytes, verdict, reasons [text], fitness"""
+    CHECKPOINT_SAVED = "checkpoint_saved"  # epoch, file (in the run), sha256, bytes, verdict, reasons [text], fitness
     STOP_REQUESTED = "stop_requested"  # signal, epoch, batch
     RUN_STOPPED = "run_stopped"  # epoch, batch, resumable (bool), state_file
     RUN_GAVE_UP = "run_gave_up"  # epoch, batch, why, skipped_epoch, streak
@@ -172,7 +171,7 @@ class RunFile:
     process for good. ``layers`` has ``{"layer", "name", "setting", "value", "source"}`` for each row of the table shown
     at start-up; ``trainer_class`` is ``module:name`` of the class that trained last; ``launch_key`` names the launch
     that the attempt came from, if any; ``job`` is None where no cluster started it; ``ultralytics`` is the version;
-    ``owner`` the Slack member id that whoever started it gave."""
+    ``owner`` the Slack member id that whoever started it gave; ``recipe`` has ``device``, ``batch``, ``nbs`` as set."""
 
     run: str
     v: int = SCHEMA_VERSION
@@ -201,6 +200,7 @@ class RunFile:
     launch_key: str | None = None
     ultralytics: str | None = None
     owner: str | None = None
+    recipe: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

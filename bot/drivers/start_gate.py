@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,12 +25,18 @@ TIMEOUT_S: Final = 5.0
 """A disk that answers later is no disk to start on."""
 _MIN_FREE_BYTES: Final = 512 * 2**20
 """Beside three of the newest state: one is written while two stand."""
+_MIN_FREE_FILES: Final = 100
+"""Inodes: a start writes some dozens. File systems that have as many as they like say that they have none at all."""
+_DEAD_DISK: Final = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN, errno.EUCLEAN})
+"""What a disk answers that will not come back by itself."""
 _MIN_MEMORY_GIB: Final = 0.5
 """Python, torch and a small model, where the run's own need was never seen."""
 _MAX_YAML_BYTES: Final = 1_000_000
 _KEY: Final = re.compile(r"(?m)^(path|train|val)[ \t]*:[ \t]*([^\[{\n#][^\n#]*)")
-_DEVICE: Final = re.compile(r"(?:cuda:)?(\w+)")
-"""In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1`` and ``cpu``."""
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""Ultralytics fetches it."""
+_DEVICE: Final = re.compile(r"(?:cuda:)?(-?\w+)")
+"""In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1``, ``-1`` and ``cpu``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +102,8 @@ class LocalStartGate:
             fault = f"{place} can't be used: {error.strerror or error}"
             if isinstance(error, FileNotFoundError):
                 fault += await self._way_back(view)
+            elif error.errno in _DEAD_DISK:
+                fault += await self._held(view, "once its disk is well, or into=another folder, to take them back")
             return replace(sight, directory_fault=fault)
         return replace(sight, free_bytes=found.free_bytes, needed_bytes=_MIN_FREE_BYTES + 3 * found.state_bytes)
 
@@ -106,16 +115,21 @@ class LocalStartGate:
             lost = "" if await patient.look() else f"; {parent} is not there either, is its disk mounted?"
         except TimeoutError as error:  # it has just said that the directory is not there, and says nothing since
             lost = f"; {parent}: {error}, is its mount alive?"
+        except OSError as error:
+            lost = f"; {parent} can't be used either: {error.strerror or error}"
+        by = "to take them back" if lost else "Resume anyway takes them back and goes on, as does"
+        return lost + await self._held(view, by)
+
+    async def _held(self, view: RunView, by: str) -> str:
+        """What its copies hold, and the command that takes them back; empty where that can't be told."""
         try:
             copies = await self._copies(view)
         except OperationError:
             copies = None
         if copies is None:
-            return lost
+            return ""
         epoch = "" if copies.epoch is None else f" up to epoch {copies.epoch}"
-        held = f"{lost}; its copies at {copies.place} hold clean states{epoch}"
-        by = "to take them back" if lost else "Resume anyway takes them back and goes on, as does"
-        return f"{held}; {by}: {copies.command}"
+        return f"; its copies at {copies.place} hold clean states{epoch}; {by}: {copies.command}"
 
     async def _with_data(self, view: RunView, sight: GateSight) -> GateSight:
         record = view.record
@@ -183,15 +197,22 @@ class LocalStartGate:
     def _gpus_of(self, view: RunView, gpus: tuple[GpuFact, ...]) -> tuple[GpuFact, ...]:
         """Those that the run trains on, by its ``device`` and what its trainer was shown; all where that is unknown."""
         wanted = _devices(view) or ("0",)
+        if "-1" in wanted:  # whichever Ultralytics takes for idle
+            return gpus
         environment = self._environment(view.directory) or {}
         shown = environment.get("CUDA_VISIBLE_DEVICES") or environment.get("HIP_VISIBLE_DEVICES")
         order = [one.strip() for one in shown.split(",")] if shown else None
-        if not all(one.isdigit() for one in (*wanted, *(order or ()))):
+        if not gpus or not all(one.isdigit() for one in (*wanted, *(order or ()))):
             return gpus
         if order is not None:
             wanted = tuple(order[int(one)] for one in wanted if int(one) < len(order))
-        keys = {f"GPU {one}" for one in wanted}
-        return tuple(gpu for gpu in gpus if gpu.key in keys) or gpus
+        if not all(gpu.key.removeprefix("GPU ").isdigit() for gpu in gpus):
+            return gpus  # AMD's cards have other numbers than its devices
+        seen = {gpu.key: gpu for gpu in gpus}
+        unseen = "not visible: the driver does not show it"
+        return tuple(
+            seen.get(f"GPU {one}", GpuFact(key=f"GPU {one}", name="", lost=unseen)) for one in dict.fromkeys(wanted)
+        )
 
 
 def _since(gpu: GpuFact, view: RunView) -> GpuFact:
@@ -201,10 +222,9 @@ def _since(gpu: GpuFact, view: RunView) -> GpuFact:
 
 
 def _devices(view: RunView) -> tuple[str, ...]:
-    """As the command line that began the run named them; empty where it did not."""
-    argv = view.record.argv if view.record is not None else ()
-    told = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("device=")), "")
-    return tuple(_DEVICE.findall(told))
+    """As the newest attempt was told; empty where it was not."""
+    told = view.record.set_to("device") if view.record is not None else None
+    return tuple(_DEVICE.findall(told or ""))
 
 
 def _why_unseen(host: HostFact, what: str) -> str:
@@ -220,6 +240,8 @@ def _place_of(directory: Path) -> _DiskSeen:
     if not os.access(directory, os.W_OK):
         raise PermissionError(None, "it can't be written by the bot's user")
     usage = os.statvfs(directory)
+    if usage.f_files and usage.f_favail < _MIN_FREE_FILES:
+        raise OSError(None, f"its file system has room for {usage.f_favail} more files, limit {_MIN_FREE_FILES}")
     sizes = [0]
     states = RunLayout(directory).states
     with suppress(FileNotFoundError), os.scandir(states) as entries:
@@ -229,6 +251,8 @@ def _place_of(directory: Path) -> _DiskSeen:
 
 def _data_fault(cwd: Path, data: str) -> str:
     """Why the data set is not there; empty where it is, and where only Ultralytics knows (``coco8.yaml``)."""
+    if _ADDRESS.match(data):
+        return ""
     place = cwd / data
     if not place.exists():
         return f"the data set {data} is not there any more" if os.sep in data else ""

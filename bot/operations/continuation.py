@@ -70,13 +70,10 @@ class Continuations:
         )
         pause_s = going_on.pause_s(self.world.limits.going_on.pause_s, decision.starts)
         notes = {
-            going_on.CAUSE: death.cause.value,
-            going_on.ROOT: death.cause.root,
+            **dict(going_on.notes_of(death, judged.seen_cause)),
             going_on.FINISHED: str(decision.finished),
-            going_on.ARTEFACT: death.artefact,
             going_on.NUMBER: str(decision.starts + 1),
             going_on.PAUSE_S: f"{pause_s:g}",
-            going_on.SEEN_CAUSE: judged.seen_cause.value,
         }
         operation = replace(operation, notes=tuple(notes.items()))
         with self.books.transactions.transaction():

@@ -11,7 +11,7 @@ from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
 from trainmaster.bot.core.decisions import going_on
-from trainmaster.bot.core.decisions.going_on import AutoResume, Circumstances, Decision, Going, decide
+from trainmaster.bot.core.decisions.going_on import AutoResume, Circumstances, Decision, Going, SecondThought, decide
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import Death, DeathCause, DeathClass, death_of
@@ -120,26 +120,34 @@ class Deaths:
         decision = decide(view, as_if, known)
         return "" if decision.going is Going.ON else decision.why or "a person has decided about it"
 
-    def why_no_longer(self, view: RunView, start: Operation) -> str:
-        """Why ``start``, which began by itself, must not go on: it came out meanwhile that the run ended otherwise than
-        it seemed, or somebody wants it left alone. Empty when it may.
+    def think_again(self, view: RunView, start: Operation) -> SecondThought:
+        """Whether ``start``, which began by itself, may go on: not where it came out meanwhile that the run ended in a
+        way that a person decides about, or that was resumed too often, and not where somebody wants it left alone.
 
         Raises:
-            StoreError: what people want of it can't be read.
+            StoreError: what people want of it, or what was done before, can't be read.
         """
         death = death_of(view)
         if view.state is RunState.FINISHED:
-            return f"{view.name} has finished"
+            return SecondThought(why=f"{view.name} has finished")
         if death is None or death.attempt != start.attempt:
-            return ""
+            return SecondThought()
         if why := self._hands_off(view, death):
-            return why
+            return SecondThought(why=why)
         seen = start.note(going_on.SEEN_CAUSE)
-        forgotten = (
-            death.cause is DeathCause.UNKNOWN and not death.error
-        )  # by its cluster: no evidence against the rest
-        other = seen is not None and death.cause.value != seen and not forgotten
-        return death.cause.text if other and death.kind is not DeathClass.TRANSIENT else ""
+        if seen is None or (death.cause is DeathCause.UNKNOWN and not death.error):
+            return SecondThought()  # by its cluster it is forgotten: no evidence against the rest
+        if death.cause.value != seen and death.kind is not DeathClass.TRANSIENT:
+            return SecondThought(why=death.cause.text)
+        before = [one for one in self.books.operations.history(view.run, limit=_HISTORY) if one.id != start.id]
+        seen_cause = death.cause
+        death = _seen_closer(death, before)
+        if (seen_cause.value, death.artefact) == (seen, start.note(going_on.ARTEFACT) or ""):
+            return SecondThought()
+        decision = decide(view, death, Circumstances(mode=self.mode, history=before))
+        if decision.going is not Going.ON:
+            return SecondThought(why=decision.why or death.cause.text)
+        return SecondThought(notes=going_on.notes_of(death, seen_cause))
 
     def notice(self, view: RunView) -> None:
         """It is remembered that the run was at work. Never raises."""
@@ -246,17 +254,15 @@ def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
 
 
 def batch_of(view: RunView) -> int | None:
-    """The batch size that the newest attempt was started with; None where its command line does not tell."""
-    argv = view.record.argv if view.record is not None else ()
-    told = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("batch=")), None)
+    """The batch size that the newest attempt was started with; None where nothing tells."""
+    told = view.record.set_to("batch") if view.record is not None else None
     if told is None:
-        return _DEFAULT_BATCH if "train" in argv else None
+        return _DEFAULT_BATCH if view.record is not None and "train" in view.record.argv else None
     return int(told) if told.isascii() and told.isdigit() else None  # -1 and fractions: Ultralytics chooses it
 
 
 def _smaller_text(view: RunView, batch: int) -> tuple[str, ...]:
-    argv = view.record.argv if view.record is not None else ()
-    nbs = next((word.partition("=")[2] for word in reversed(argv) if word.startswith("nbs=")), "")
+    nbs = (view.record.set_to("nbs") if view.record is not None else None) or ""
     nominal = int(nbs) if nbs.isascii() and nbs.isdigit() else _DEFAULT_NBS
     kept = 2 * batch <= nominal
     step = (

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainmaster.bot.core.decisions.going_on import SecondThought
 from trainmaster.bot.core.decisions.operation import WAITS, EntryKind, JournalEntry, Operation, Step
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity
@@ -64,7 +65,7 @@ class WorldChangedError(OperationError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What the steps act on. ``pause`` waits that many seconds; ``hands_off`` says why this bot only watches what lies
-    in a directory, empty when it may act; ``why_no_longer`` why a start that begins by itself may not any more."""
+    in a directory, empty when it may act; ``think_again`` whether a start that begins by itself still may."""
 
     runs: Runs
     driver: Driver
@@ -77,7 +78,7 @@ class World:
     gate: StartGate = field(default_factory=OpenGate)
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     hands_off: Callable[[Path], str] = lambda _directory: ""
-    why_no_longer: Callable[[RunView, Operation], str] = lambda _view, _start: ""
+    think_again: Callable[[RunView, Operation], SecondThought] = lambda _view, _start: SecondThought()
 
     async def inspect(self, identity: Identity) -> ProcessFact:
         """What the driver knows of it now; asked in a thread, since a cluster may take seconds to answer."""

@@ -84,5 +84,9 @@ async def _refuse_overtaken(context: OperationContext) -> None:
     alive = process is not None and not (await context.world.inspect(process)).over
     if view.attempt != operation.attempt or alive:
         raise OvertakenError("overtaken", f"attempt {view.attempt} of {view.name} was started by somebody else.")
-    if why := context.world.why_no_longer(view, operation):
-        raise OvertakenError("not-any-more", f"run {view.name} is not started by itself after all: {why}.")
+    thought = context.world.think_again(view, operation)
+    if thought.why:
+        raise OvertakenError("not-any-more", f"run {view.name} is not started by itself after all: {thought.why}.")
+    for name, text in thought.notes:
+        if operation.note(name) != text:
+            context.note(name, text)

@@ -77,7 +77,8 @@ class SecondLook:
         takes part.
 
         Raises:
-            RuntimeError, IndexError, ValueError: it can't be run (torch.OutOfMemoryError is a RuntimeError).
+            Exception: it can't be run: there is no memory, or a loss of the user's own has taken from the batch what it
+                needs.
         """
         set_random_state(dict(rng))
         with torch.set_grad_enabled(backward):
@@ -96,7 +97,7 @@ class SecondLook:
     @torch.no_grad()
     def finite_in_single_precision(self, batch: dict[str, Any]) -> bool:
         """Whether the loss of ``batch`` is finite without mixed precision: then the batch overflowed, no more."""
-        with torch.autocast(self._device.type, enabled=False), contextlib.suppress(RuntimeError, IndexError):
+        with torch.autocast(self._device.type, enabled=False), contextlib.suppress(Exception):
             loss, _ = self._maker.raw(without_bad_labels(batch, num_classes_of(self._model)))
             return bool(torch.isfinite(loss).all())
         return False

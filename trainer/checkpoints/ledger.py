@@ -53,9 +53,9 @@ class Attestation:
         return self.verdict is not Verdict.CLEAN or self.checks >= CHECKS
 
 
-def record(layout: RunLayout, row: Mapping[str, Any]) -> None:
+def record(layout: RunLayout, row: Mapping[str, Any], *, checks: int = CHECKS) -> None:
     """``row`` (exactly :data:`contract.CHECKPOINT_KEYS`) is the last line of the ledger, durably and whole, with
-    the :data:`CHECKS` of today.
+    the :data:`CHECKS` of today, or with those of whoever judged it.
 
     Raises:
         ValueError: a key too many or too few.
@@ -64,7 +64,7 @@ def record(layout: RunLayout, row: Mapping[str, Any]) -> None:
     if set(row) != set(CHECKPOINT_KEYS):
         missing, extra = sorted(set(CHECKPOINT_KEYS) - set(row)), sorted(set(row) - set(CHECKPOINT_KEYS))
         raise ValueError(f"an attestation lacks {missing} and has unknown {extra}")
-    content = {**row, "fitness": encode_number(row["fitness"]), "reasons": list(row["reasons"]), "checks": CHECKS}
+    content = {**row, "fitness": encode_number(row["fitness"]), "reasons": list(row["reasons"]), "checks": checks}
     line = encode_record(content)
     append_line(layout.checkpoints, line, durable=True)
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -137,6 +137,7 @@ class Copying:
         there = copies_in(self._folder)
         known = {one.name for one in there}
         missing = [row for row in self._wanted() if _name_of(row) not in known]
+        self._drop_broken_off(but={_name_of(row) for row in missing})
         num_copied = 0
         for number, row in enumerate(missing):
             left = len(missing) - number
@@ -168,7 +169,8 @@ class Copying:
         except FileNotFoundError:
             return False
         record = {key: getattr(row, key) for key in CHECKPOINT_KEYS if key != "v"}
-        self._folder.write(name + DIGEST, encode_record({"v": 1, **record, "reasons": list(row.reasons)}).encode())
+        record |= {"v": 1, "reasons": list(row.reasons), "checks": row.checks}
+        self._folder.write(name + DIGEST, encode_record(record).encode())
         return True
 
     def _copy_records(self) -> None:
@@ -199,8 +201,11 @@ class Copying:
             if one.name not in kept:
                 self._folder.remove(f"{FILES}/{one.name}{DIGEST}")
                 self._folder.remove(f"{FILES}/{one.name}")
-        for name in self._folder.names(FILES):  # of what was broken off and is wanted no more: all else is whole now
-            if _BEGUN.fullmatch(name):
+
+    def _drop_broken_off(self, *, but: Collection[str]) -> None:
+        """Nothing that was begun and is wanted no more takes the room of what is."""
+        for name in self._folder.names(FILES):
+            if _BEGUN.fullmatch(name) and name.removesuffix(PART) not in but:
                 self._folder.remove(f"{FILES}/{name}")
 
 

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
@@ -55,14 +55,18 @@ class CopyStatus:
     behind_since_ts: float | None = None
     v: int = 1
 
-    def trouble(self, now: float) -> str | None:
-        """What a person should know; None when all is well."""
+    def trouble(self, *, still_s: float, behind_s: float) -> str | None:
+        """What a person should know; None when all is well. It has said the same for ``still_s``, and files have
+        waited for ``behind_s`` without a break, both by a clock that nobody sets."""
         if self.state in {CopyState.FAILING, CopyState.NOT_OURS}:
             return self.error or "it can't be used"
-        if self.state is CopyState.COPYING and now - self.ts > STALLED_S:
-            return f"{self.place}: not a byte for {(now - self.ts) / 60:.0f} min; {self.behind} files are not there yet"
-        if self.behind_since_ts is not None and now - self.behind_since_ts > SLOW_S:
-            hours = (now - self.behind_since_ts) / 3600
+        if self.state is CopyState.COPYING and still_s > STALLED_S:
+            minutes = f"{still_s / 60:.0f} min"
+            if not self.behind:
+                return f"{self.place} has given no answer for {minutes}"
+            return f"{self.place}: not a byte for {minutes}; {self.behind} files are not there yet"
+        if self.behind_since_ts is not None and behind_s > SLOW_S:
+            hours = behind_s / 3600
             return f"{self.place} is too slow: for {hours:.1f} h files wait to be copied, {self.behind} of them now"
         return None
 
@@ -123,9 +127,10 @@ def follow(
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Until process ``pid`` is over and everything is copied, or :data:`LINGER_S` later. One at a time for a run."""
+    """Until process ``pid`` is over and everything is copied, or :data:`LINGER_S` later. One at a time for a run: while
+    another one copies, there is nothing to do here."""
     trainer = _started(pid)
-    with _alone(layout, trainer, sleep) as is_ours:
+    with _alone(layout) as is_ours:
         if is_ours:
             _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock, monotonic=monotonic).run()
 
@@ -170,6 +175,7 @@ class _Following:
             pause_s = RETRY_S[0] if well else min(2 * pause_s, RETRY_S[1])
 
     def _looked(self) -> bool:
+        self._say(CopyState.COPYING)  # before anything is asked there: it may never answer
         try:
             if self._copying is None:
                 self._copying = Copying(self._layout, Folder(self._place), keep=self._keep)
@@ -180,7 +186,7 @@ class _Following:
             self._copying = None  # a mount that came back is another one
             self._say(CopyState.FAILING, error=str(error))
         except OSError as error:  # of the run's own disk
-            self._say(CopyState.FAILING, error=f"{self._layout.root} can't be read: {error.strerror or error}")
+            self._say(CopyState.FAILING, error=f"{self._layout.root} can't be used: {error.strerror or error}")
         else:
             self._say(CopyState.CURRENT)
             return True
@@ -207,20 +213,33 @@ class _Following:
 
 
 @contextlib.contextmanager
-def _alone(layout: RunLayout, trainer: psutil.Process | None, sleep: Callable[[float], None]) -> Any:
-    """Whether this is the only one that copies the run; one of an earlier attempt is waited for."""
-    with Path(layout.guard / "copy.lock").open("ab") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not _lives(trainer):
-                    yield False
-                    return
-                sleep(LOOK_S)
-                continue
-            yield True
+def _alone(layout: RunLayout) -> Iterator[bool]:
+    """Whether this is the only one that copies the run."""
+    with _lock_of(layout).open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
             return
+        except OSError:  # a file system without locks: two copy the same, which harms nothing
+            pass
+        yield True
+
+
+def is_copied_by_somebody(layout: RunLayout) -> bool:
+    """Whether a process copies the run now, one that gets no answer or can't write how it goes among them."""
+    try:
+        with _lock_of(layout).open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _lock_of(layout: RunLayout) -> Path:
+    return layout.guard / "copy.lock"
 
 
 def _started(pid: int) -> psutil.Process | None:

@@ -23,6 +23,8 @@ PART: Final = ".part"
 _WHOLE_AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oci", "oss"})
 """Stores where an object is there when all of it is; a rename would copy it."""
 _MAX_RECORD_BYTES: Final = 1 << 20
+_LOGIN: Final = re.compile(r"://(?:[^/@\s:]*:\S*|[^/\s]*)@")
+"""Of an address, also where somebody left ``@`` or ``/`` in the password as they are."""
 
 
 class CopyError(Exception):
@@ -39,25 +41,30 @@ class NotOursError(CopyError):
 
 def shown(url: str) -> str:
     """``url`` as people may read it: without a password, without what follows a question mark."""
-    return re.sub(r"://[^/@\s]*@", "://***@", url).partition("?")[0]
+    return _LOGIN.sub("://***@", url).partition("?")[0]
 
 
 def has_password(url: str) -> bool:
     """Whether ``url`` holds what nobody should read."""
-    return re.search(r"://[^/@\s]*:[^/@\s]*@", url) is not None or "?" in url
+    return re.search(r"://[^/@\s:]*:\S*@", url) is not None or "?" in url
 
 
 def check_place(text: str) -> str:
     """``text``, a URL or the full path of a folder.
 
     Raises:
-        ArgumentsError: neither.
+        ArgumentsError: neither, or an address that names nothing that stays.
     """
-    if "://" in text or "::" in text or Path(text).is_absolute():
-        return text
-    raise ArgumentsError(
-        f"copy_to={text} is neither a URL nor a full path", "/mnt/other-disk/copies, s3://bucket/copies"
-    )
+    last = text.rpartition("::")[2]  # of ``simplecache::s3://bucket``, what the others are in front of
+    kind, mark, rest = last.partition("://")
+    hint = "/mnt/other-disk/copies, s3://bucket/copies"
+    if mark:
+        is_path = kind not in {"file", "local"} or rest.startswith("/")
+        if kind == "memory" or not is_path or not rest.partition("?")[0].strip("/"):
+            raise ArgumentsError(f"copy_to={shown(text)} names no bucket and no folder that stays", hint)
+    elif not Path(last).is_absolute():
+        raise ArgumentsError(f"copy_to={text} is neither a URL nor a full path", hint)
+    return text
 
 
 def below(place: str, name: str) -> str:
@@ -251,7 +258,7 @@ class Folder:
 
 def shown_within(text: str) -> str:
     """``text`` of somebody else's making, without passwords of addresses and values behind a question mark."""
-    return re.sub(r"\?\S+", "?***", re.sub(r"://[^/@\s]*@", "://***@", text))
+    return re.sub(r"\?\S+", "?***", _LOGIN.sub("://***@", text))
 
 
 def wanted_place(setting: str | None, environ: Mapping[str, str]) -> str | None:

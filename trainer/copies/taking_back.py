@@ -128,6 +128,12 @@ def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | Non
         return None
     if not root.parent.is_dir():  # never made: its disk may not be mounted
         raise _nowhere(root, folder)
+    own = (read_json(layout.guard / "copy_id.json") or {}).get("id")
+    if own is None and owner.get("root") != str(root):
+        raise NotOursError(
+            f"{folder.shown} holds the copies of another run, which was in {owner.get('root')}; if it is this one, "
+            f"name them: resume {folder.shown} {INTO}={root}"
+        )
     return take_back(folder.url, into=root)
 
 
@@ -168,7 +174,7 @@ def _fetched(layout: RunLayout, folder: Folder, one: Copied) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     if one.row.sha256 not in {row.sha256 for row in attestations(layout) if row.file == one.row.file}:
         row = {key: getattr(one.row, key) for key in CHECKPOINT_KEYS if key != "v"}
-        record(layout, {"v": 1, **row, "reasons": list(one.row.reasons)})
+        record(layout, {"v": 1, **row, "reasons": list(one.row.reasons)}, checks=one.row.checks)
     with folder.reading(f"{FILES}/{one.name}") as read, replacing(target) as writer:
         while chunk := read(CHUNK_BYTES):
             writer.write(chunk)

@@ -56,8 +56,10 @@ def replayed(bad: FailedBatch, trainer: EngineTrainer) -> Replayed:
         for _ in range(NUM_REPLAYS):  # each without what the one before left in the batch-norm statistics
             with bad.look.without_trace(), precision.as_trained(trainer):
                 again.append(bad.look.again(bad.batch, bad.rng, backward=backward))
-    except (RuntimeError, IndexError, ValueError) as error:  # no memory above all; the batch is skipped all the same
-        return Replayed(left_out=f"it could not be run again: {str(error).splitlines()[0] if str(error) else error!r}")
+    except Exception as error:  # noqa: BLE001 - no memory above all; a loss of the user's own may raise anything
+        said = str(error).strip().partition("\n")[0]
+        named = said if isinstance(error, RuntimeError) and said else repr(error).partition("\n")[0]
+        return Replayed(left_out=f"it could not be run again: {named}")
     was_bad = tuple(_bad_again(bad, one) for one in again)
     losses = tuple(one.loss for one in again)
     if backward and trainer.world_size > 1 and not any(was_bad):

@@ -14,6 +14,14 @@ from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 
 
+def recipe_of(trainer: EngineTrainer) -> dict[str, str]:
+    """What whoever starts the next attempt has to know; that one's command line need not name it again."""
+    args = trainer.args
+    halved = getattr(trainer, "batch_size", args.batch)  # once there are loaders: after a shortage of memory, another
+    known = {"device": args.device, "batch": halved, "nbs": args.nbs}
+    return {name: str(value) for name, value in known.items() if value is not None and value != ""}
+
+
 def announce(
     run: OpenRun,
     trainer: EngineTrainer,
@@ -35,6 +43,7 @@ def announce(
         from_epoch=from_epoch,
         trainer_class=trainer_class,
         owner=settings.owner,
+        recipe=recipe_of(trainer),
     )
     if not recorder.goes_on:
         recorder.keep_environment()

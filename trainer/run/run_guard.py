@@ -24,7 +24,7 @@ from trainmaster.trainer.records.console import logged_to
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock, set_aside
 from trainmaster.trainer.run import ranks
-from trainmaster.trainer.run.announcement import announce
+from trainmaster.trainer.run.announcement import announce, recipe_of
 from trainmaster.trainer.run.ending import ended, finished
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
@@ -224,6 +224,7 @@ class RunGuard:
         self.recorder.event(
             EventKind.OUT_OF_MEMORY, batch_size_before=batch_size_before, batch_size_after=trainer.batch_size
         )
+        self.recorder.update_run(recipe=recipe_of(trainer))
         self.step.statistics.restore()
         self.position.start_over()
 

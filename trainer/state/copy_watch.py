@@ -12,7 +12,7 @@ import psutil
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import EventKind, RunLayout
-from trainmaster.trainer.copies.following import CopyStatus, start, status_of
+from trainmaster.trainer.copies.following import CopyState, CopyStatus, is_copied_by_somebody, start, status_of
 from trainmaster.trainer.copies.place import check_place, shown, wanted_place
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
@@ -47,6 +47,9 @@ class CopyWatch:
         self._num_silent = 0
         """Processes in a row that ended before they wrote how it goes."""
         self._told: str | None = None
+        self._seen: CopyStatus | None = None
+        self._still_since_s = 0.0
+        self._behind_since_s: float | None = None
 
     def look(self) -> None:
         """Somebody copies, and what is wrong with it is on record, once."""
@@ -61,7 +64,8 @@ class CopyWatch:
             self._started.poll()
         try:
             status = status_of(self._layout)
-            if status is None or not psutil.pid_exists(status.pid) or self._started is None:
+            is_over = status is None or not psutil.pid_exists(status.pid) or self._started is None
+            if is_over and not is_copied_by_somebody(self._layout):
                 self._start_anew(self._place, status)
                 status = None if self._told is None else status
             self._tell(status)
@@ -79,13 +83,25 @@ class CopyWatch:
     def _tell(self, status: CopyStatus | None) -> None:
         if status is None:
             return
-        trouble = status.trouble(time.time())
+        trouble = self._trouble_of(status)
         if trouble is not None and self._told is None:
             text = f"{trouble}. It is tried again; the training goes on and its own states are whole"
             self._recorder.event(EventKind.STORAGE_FAULT, what=f"copies at {status.place}", error=text)
-        elif trouble is None and self._told is not None:
+            self._told = trouble
+        elif self._told is not None and status.state is CopyState.CURRENT:  # a try that has only begun ends nothing
             self._recorder.event(EventKind.NOTICE, text=f"copies at {status.place} go on")
-        self._told = trouble
+            self._told = None
+
+    def _trouble_of(self, status: CopyStatus) -> str | None:
+        now_s = self._monotonic()
+        if status != self._seen:
+            self._seen, self._still_since_s = status, now_s
+        if status.behind_since_ts is None:
+            self._behind_since_s = None
+        elif self._behind_since_s is None:
+            self._behind_since_s = now_s
+        behind_s = 0.0 if self._behind_since_s is None else now_s - self._behind_since_s
+        return status.trouble(still_s=now_s - self._still_since_s, behind_s=behind_s)
 
 
 def _fault_of(place: str | None) -> OSError | None:

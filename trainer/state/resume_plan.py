@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.archive import archive_after
 from trainmaster.trainer.checkpoints.catalog import last_clean
+from trainmaster.trainer.checkpoints.files import sweep_partials
 from trainmaster.trainer.checkpoints.forensics import Judgement, judge
 from trainmaster.trainer.checkpoints.history import cut_results
 from trainmaster.trainer.checkpoints.ledger import attestations
@@ -91,6 +93,8 @@ def make_plan(
         ArgumentsError: the run is over, or a setting cannot be.
     """
     notes: list[str] = []
+    with suppress(OSError):  # what a kill left half written, one state each time; the next epoch's end may be hours off
+        sweep_partials(layout.states, layout.weights)
     path, state = _newest(layout, notes) if from_epoch is None else _of_epoch(layout, from_epoch)
     finishing = from_epoch is None and _only_the_end_is_missing(layout, state, given)
     if finishing:

@@ -68,6 +68,15 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondThought:
+    """What became of a start by itself when the death was looked at once more: ``why`` it must not go on, empty where
+    it may; ``notes`` are those of the operation that were of another death."""
+
+    why: str = ""
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What else is known: ``history`` are the run's operations, newest first. ``hands_off`` says why only a person may
     do anything now; empty when nothing is in the way."""
@@ -161,6 +170,16 @@ def newest_finished(view: RunView) -> int:
 def pause_s(first_s: float, starts: int) -> float:
     """Before the start that follows ``starts`` others for the same cause."""
     return float(first_s * _PAUSE_FACTOR**starts)
+
+
+def notes_of(death: Death, seen_cause: DeathCause) -> tuple[tuple[str, str], ...]:
+    """What an operation keeps of the death that it goes on after; ``seen_cause`` as :data:`SEEN_CAUSE` has it."""
+    return (
+        (CAUSE, death.cause.value),
+        (ROOT, death.cause.root),
+        (ARTEFACT, death.artefact),
+        (SEEN_CAUSE, seen_cause.value),
+    )
 
 
 def cause_of_start(history: Sequence[Operation], death: Death) -> DeathCause | None:

@@ -67,6 +67,8 @@ _NOT_ITS_OWN: Final = re.compile(
     re.IGNORECASE,
 )
 """What is quoted, paths and names of files: people name those."""
+_OPENCV_MEMORY: Final = "(-4:Insufficient memory)"
+"""As ``cv2.error`` has it, whose other texts are of images and arguments."""
 _ERRNO: Final = re.compile(r"^\[Errno (\d+)\]")
 _BY_ERRNO: Final = {
     **dict.fromkeys((28, 122), Sign.DISK_FULL),
@@ -81,6 +83,7 @@ _UNFIT: Final = re.compile(
     rf"{_DEVICE_SIDE_ASSERT}|no kernel image is available|invalid device (?:ordinal|function)"
     r"|driver version is insufficient"
     r"|NVIDIA driver on your system is too old|unsupported toolchain|forward compatibility was attempted"
+    r"|unsupported display driver"
     r"|driver/library version mismatch|_(?:ARCH_MISMATCH|BAD_PARAM|INVALID_VALUE|NOT_SUPPORTED)\b"
     r"|(?:CUDA|HIP) error: invalid (?:configuration argument|argument|value)"
     r"|ncclInvalid(?:Usage|Argument)|NCCL.{0,80}invalid (?:usage|argument)|Duplicate GPU detected"
@@ -108,15 +111,16 @@ _SIGNS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
     (
         Sign.DEVICE_MEMORY,
         re.compile(
-            r"(?:CUDA|HIP|MPS backend|XPU) out of memory|(?:CUDA|HIP) error: out of memory|[A-Z]_ALLOC_FAILED"
-            r"|(?:cuda|hip)Error(?:Memory|OutOfMemory)\w*|CUDA failure 2\b",
+            r"(?:CUDA|HIP|MPS backend|XPU) out of memory|(?:CUDA|HIP)(?: driver)? error: out of memory"
+            r"|[A-Z]_ALLOC_FAILED|(?:cuda|hip)Error(?:Memory|OutOfMemory)\w*|CUDA failure 2\b",
             re.IGNORECASE,
         ),
     ),
     (
         Sign.HOST_MEMORY,
         re.compile(
-            r"Unable to allocate [\d.]+ \w*B\b|DefaultCPUAllocator|Errno 12\b|std::bad_alloc|cannot allocate memory",
+            r"Unable to allocate [\d.]+ \w*B\b|DefaultCPUAllocator|Errno 12\b|std::bad_alloc|cannot allocate memory"
+            r"|Detected \d+ oom[_-]kill event",
             re.IGNORECASE,
         ),
     ),
@@ -126,7 +130,7 @@ _SIGNS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
             r"\b(?:Work)?[NR]CCL\b(?=.*(?i:error|fail|timeout|timed? out|abort|unhandled|watchdog|terminat|remote"
             r"|closed|WARN))|(?i:error|fail|timeout|timed out|abort|watchdog).*\b(?:Work)?[NR]CCL\b"
             r"|\b[nr]ccl(?:UnhandledCuda|System|Internal|Remote)Error\b|\bProcessGroup(?:NCCL|Gloo)\b"
-            r"|c10::Dist\w*Error|collective operation timeout",
+            r"|c10::Dist\w*Error|collective operation timeout|Connection (?:closed|reset) by peer",
             re.DOTALL,
         ),
     ),
@@ -136,6 +140,7 @@ _SIGNS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
             r"CUDA (?:error|failure|driver (?:error|initialization failed|shutting down))|cuda runtime error"
             r"|cuDNN error|CUDNN_STATUS_|CUBLAS_STATUS_|CUSOLVER_STATUS_|CUFFT_[A-Z]|illegal memory access"
             r"|No CUDA GPUs|HIP error|hipError[A-Z]|MIOpen Error|miopenStatus|rocBLAS error|HSA_STATUS_ERROR"
+            r"|CUDA unknown error|Unexpected error from cudaGetDeviceCount|(?:Memory access fault|HW Exception) by GPU"
             r"|cudaError[A-Z]|\bXid\b.{0,40}\d|uncorrectable ECC|GPU (?:is lost|has fallen off)|NVML_ERROR",
             re.IGNORECASE,
         ),
@@ -155,6 +160,8 @@ def sign_of(text: str) -> Sign:
         return Sign.HOST_MEMORY
     if name in _SYSTEM_TYPES and (errno := _ERRNO.match(message)):
         return _BY_ERRNO.get(int(errno[1]), Sign.OTHER)
+    if name == "error" and _OPENCV_MEMORY in message:
+        return Sign.HOST_MEMORY
     if name and name not in _WORDY_TYPES | _SYSTEM_TYPES and not name.startswith("NVMLError"):
         return Sign.OTHER
     found = _by_words(message)

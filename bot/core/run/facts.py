@@ -154,6 +154,14 @@ class RunRecord(RunFile):
         values = values_of(RunFile, record)
         return None if values is None else cls(**values)
 
+    def set_to(self, name: str) -> str | None:
+        """What a setting was for the newest attempt, by its record or else its command line; None where neither
+        tells."""
+        told = (self.recipe or {}).get(name)
+        if told is not None:
+            return str(told)
+        return next((word.partition("=")[2] for word in reversed(self.argv) if word.startswith(f"{name}=")), None)
+
     @property
     def settings(self) -> dict[str, tuple[str, str]]:
         """Each setting of the layers -> its value and who decided it."""

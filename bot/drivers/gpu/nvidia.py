@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from trainmaster.bot.core.health.host import GpuFact, XidFact
@@ -61,11 +62,22 @@ class NvidiaProbe:
         self._known: dict[int, str] = {}
 
     def look(self) -> tuple[GpuFact, ...]:
-        """Every card that the driver shows. A card that fell off its bus is told as lost."""
+        """Every card that the driver shows. A card that fell off its bus is told as lost.
+
+        Raises:
+            NVMLError: there is a driver, and it answers nothing: another version than its library, as after an update.
+        """
         if self._nvml is None and not self._start():
             return ()
         self._take_events()
-        return tuple(self._fact(index, device) for index, device in enumerate(self._devices))
+        try:
+            found = tuple(self._fact(index, device) for index, device in enumerate(self._devices))
+        except self._nvml.NVMLError:
+            self._let_go()
+            raise
+        if any(card.lost for card in found):
+            self._let_go()
+        return found
 
     def _start(self) -> bool:
         try:
@@ -74,18 +86,33 @@ class NvidiaProbe:
             return False
         try:
             nvml.nvmlInit()
-            self._devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        except nvml.NVMLError:
+        except (nvml.NVMLError_LibraryNotFound, nvml.NVMLError_DriverNotLoaded):
             return False
         self._nvml = nvml
+        try:
+            number = max((nvml.nvmlDeviceGetCount(), *(index + 1 for index in self._known)))
+            self._devices = [self._handle(index) for index in range(number)]
+        except nvml.NVMLError:
+            self._let_go()
+            raise
         self._watch_events()
         return True
+
+    def _let_go(self) -> None:
+        """The next look asks for all cards anew: one that was reset has another handle."""
+        nvml, self._nvml = self._nvml, None
+        with suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+    def _handle(self, index: int) -> Any:
+        """None for a card that is there, or was, and can't be asked."""
+        return self._ask(self._nvml.nvmlDeviceGetHandleByIndex, index)
 
     def _watch_events(self) -> None:
         nvml = self._nvml
         try:
             self._events = nvml.nvmlEventSetCreate()
-            for device in self._devices:
+            for device in filter(None, self._devices):
                 nvml.nvmlDeviceRegisterEvents(device, nvml.nvmlEventTypeXidCriticalError, self._events)
         except nvml.NVMLError:  # not on this card or system: Xids are unknown then
             self._events = None
@@ -104,12 +131,20 @@ class NvidiaProbe:
     def _fact(self, index: int, device: Any) -> GpuFact:
         nvml = self._nvml
         key = f"GPU {index}"
+        lost = GpuFact(
+            key=key,
+            name=self._known.get(index, "NVIDIA"),
+            lost="lost from its bus",
+            xids=self._xids.get(index, ()),
+        )
+        if device is None:
+            return lost
         try:
             memory = nvml.nvmlDeviceGetMemoryInfo(device)
         except nvml.NVMLError_GpuIsLost:
-            name = self._known.get(index, "NVIDIA")
-            return GpuFact(key=key, name=name, lost="lost from its bus", xids=self._xids.get(index, ()))
-        except nvml.NVMLError:
+            return lost
+        except nvml.NVMLError:  # a name is what every card tells
+            nvml.nvmlDeviceGetName(device)
             memory = None
         name = self._ask(nvml.nvmlDeviceGetName, device) or "NVIDIA"
         self._known[index] = name if isinstance(name, str) else name.decode()

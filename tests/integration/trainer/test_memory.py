@@ -52,6 +52,7 @@ def test_a_halved_batch_starts_the_epoch_over_and_is_told(settings: Settings, nb
     assert not nonfinite(trainer)
     (told,) = events(layout, "out_of_memory")
     assert (told["batch_size_before"], told["batch_size_after"]) == (4, 2)
+    assert (read_json(layout.run_json) or {})["recipe"]["batch"] == "2"
     assert [(row["epoch"], row["batches"]) for row in events(layout, "epoch_started")] == [(1, 6), (1, 12), (2, 12)]
     assert [row["batches_done"] for row in events(layout, "epoch_finished")] == [12, 12]
     assert [(row["epoch"], row["batch"]) for row in events(layout, "bad_batch")] == [(2, 3)]

@@ -127,21 +127,29 @@ def test_no_replay_is_made_where_none_is_wanted(settings: Settings, changes: dic
     assert (told["replay"], kept["replay"], kept["replay_left_out"]) == (None, None, why)
 
 
-def test_a_replay_without_memory_costs_no_more_than_its_verdict(settings: Settings) -> None:
-    class Full(Flaky):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "it could not be run again: CUDA out of memory"),
+        (KeyError("cls"), "it could not be run again: KeyError('cls')"),
+    ],
+    ids=["no memory", "a loss that took its labels out of the batch"],
+)
+def test_a_replay_that_fails_costs_no_more_than_its_verdict(settings: Settings, error: Exception, said: str) -> None:
+    class Failing(Flaky):
         passes = frozenset({0})
 
         def spoiled(self, module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
             spoiled = super().spoiled(module, inputs, output)
-            if self.guard.position.ni == BAD_BATCH and self.pass_number == 1:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+            if self.guard.position.ni == BAD_BATCH and self.pass_number > 0:
+                raise error
             return spoiled
 
-    trainer = Full(overrides=settings())
+    trainer = Failing(overrides=settings())
     trainer.train()
     (told,) = events(layout_of(trainer), "bad_batch")
     assert (told["replay"], told["action"]) == (None, "skipped")
-    assert "out of memory" in incident_of(trainer)["replay_left_out"]
+    assert incident_of(trainer)["replay_left_out"] == said
     assert not differing(trainer, without_batch(trainer, BAD_BATCH))
 
 

@@ -53,6 +53,7 @@ def test_every_record_has_every_key(settings: Callable[..., dict[str, Any]]) -> 
     assert heartbeat is not None
     assert set(run) == set(RUN_KEYS)
     assert (run["ultralytics"], run["owner"]) == (ultralytics.__version__, "U0ANNA")
+    assert run["recipe"] == {"device": "cpu", "batch": "4", "nbs": str(trainer.args.nbs)}
     assert set(heartbeat) == set(HEARTBEAT_KEYS)
     assert 0 < heartbeat["longest_batch_s"] < 60
     assert (run["state"], run["exit_code"], heartbeat["phase"]) == (RunRecordState.FINISHED, 0, Phase.ENDED)

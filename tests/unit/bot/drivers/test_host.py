@@ -86,11 +86,16 @@ class GpuIsLostError(NvmlError):
     pass
 
 
+class DriverNotLoadedError(NvmlError):
+    pass
+
+
 class FakeNvml:
     """One card, with the names and units of the real binding."""
 
     NVMLError = NvmlError
     NVMLError_GpuIsLost = GpuIsLostError
+    NVMLError_LibraryNotFound = NVMLError_DriverNotLoaded = DriverNotLoadedError
     NVML_MEMORY_ERROR_TYPE_UNCORRECTED = NVML_VOLATILE_ECC = NVML_TEMPERATURE_GPU = 0
     NVML_TEMPERATURE_THRESHOLD_SLOWDOWN = 1
     nvmlEventTypeXidCriticalError = 8  # noqa: N815 - as the binding names it
@@ -106,6 +111,8 @@ class FakeNvml:
         self.errors: int | None = 0
         self.xids: list[int] = []
         self.unsupported: set[str] = set()
+        self.count = 1
+        self.fault: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("nvml"):
@@ -113,7 +120,11 @@ class FakeNvml:
         return lambda *arguments: self._answer(name, arguments)
 
     def _answer(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        if not self.loaded or name in self.unsupported:
+        if not self.loaded:
+            raise DriverNotLoadedError(name)
+        if self.fault is not None and name != "nvmlShutdown":
+            raise self.fault
+        if name in self.unsupported:
             raise NvmlError(name)
         if name == "nvmlDeviceGetMemoryInfo" and self.lost:
             raise GpuIsLostError
@@ -123,7 +134,7 @@ class FakeNvml:
             return SimpleNamespace(device="card", eventData=self.xids.pop(0))
         return {
             "nvmlEventSetCreate": "events",
-            "nvmlDeviceGetCount": 1,
+            "nvmlDeviceGetCount": self.count,
             "nvmlDeviceGetHandleByIndex": "card",
             "nvmlDeviceGetIndex": 0,
             "nvmlDeviceGetName": "NVIDIA Card",
@@ -202,6 +213,36 @@ def test_a_card_that_falls_off_its_bus_keeps_its_name(nvml: FakeNvml) -> None:
     nvml.lost = True
     (card,) = probe.look()
     assert (card.name, card.lost) == ("NVIDIA Card", "lost from its bus")
+
+
+def test_a_card_that_was_reset_is_found_again_and_one_that_is_taken_out_stays_lost(nvml: FakeNvml) -> None:
+    probe = _nvidia(nvml)
+    probe.look()
+    nvml.lost = True
+    assert [card.lost for card in probe.look()] == ["lost from its bus"]
+    nvml.count = 0
+    assert [(card.lost, card.name) for card in probe.look()] == [("lost from its bus", "NVIDIA Card")]
+    nvml.count, nvml.lost = 1, False
+    assert [card.lost for card in probe.look()] == [""]
+
+
+def test_a_card_that_was_lost_before_the_first_look_hides_no_other(nvml: FakeNvml) -> None:
+    nvml.unsupported = {"nvmlDeviceGetHandleByIndex"}
+    assert [card.lost for card in _nvidia(nvml).look()] == ["lost from its bus"]
+
+
+@pytest.mark.parametrize("when", ["at first", "later"])
+def test_a_driver_that_answers_nothing_is_unknown_and_asked_anew(nvml: FakeNvml, when: str) -> None:
+    """As after an update of the driver, or while it is loaded anew: nothing that it shows is a card that is well."""
+    probe = _nvidia(nvml)
+    if when == "later":
+        probe.look()
+    nvml.fault = NvmlError("Driver/library version mismatch")
+    for _ in range(2):
+        with pytest.raises(NvmlError, match="mismatch"):
+            probe.look()
+    nvml.fault = None
+    assert len(probe.look()) == 1
 
 
 def test_a_driver_that_is_loaded_later_is_found(nvml: FakeNvml) -> None:

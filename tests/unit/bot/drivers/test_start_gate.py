@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,6 +53,7 @@ class Place:
         self.host = HostFact(ts=1.0, name="h", memory=MEMORY)
         self.holders = FakeHolders({})
         self.environment: dict[str, str] = {}
+        self.record: dict[str, Any] = {}
         self.gate = LocalStartGate(
             host=self._look,
             environment=lambda _: self.environment,
@@ -74,6 +76,7 @@ class Place:
             "argv": ["trainmaster", "train", "model=a.yaml", f"device={device}", "amp=False", "workers=0"],
             "started_ts": 100.0,
             "job": {"id": "3"} if job else None,
+            **self.record,
         }
         return RunView(
             directory=self.run,
@@ -337,6 +340,7 @@ def cards(*changes: dict[str, Any]) -> HostFact:
         ("[0, 1]", None, True),
         ("cuda:1", None, False),
         ("0", "GPU-6a1c", True),
+        ("-1", None, True),
     ],
 )
 async def test_only_the_cards_that_the_run_trains_on_count(
@@ -345,6 +349,40 @@ async def test_only_the_cards_that_the_run_trains_on_count(
     place.host = cards({"asks_for": "a reset"}, {})
     place.environment = {"CUDA_VISIBLE_DEVICES": shown} if shown else {}
     assert (GateCheck.GPU in await place.against(device=device)) is against
+
+
+@pytest.mark.parametrize("device", ["1", "cpu"])
+async def test_run_that_was_resumed_is_on_the_device_that_it_began_on(place: Place, device: str) -> None:
+    place.record = {"argv": ["trainmaster", "resume", "runs/digits"], "recipe": {"device": device}}
+    place.host = cards({"asks_for": "a reset"}, {})
+    assert await place.against() == {}
+
+
+@pytest.mark.parametrize("device", ["2", "0,2"])
+async def test_card_that_the_driver_does_not_show_any_more_is_named(place: Place, device: str) -> None:
+    place.host = cards({}, {})
+    text = (await place.against(device=device))[GateCheck.GPU].text
+    assert text == "GPU 2 is not visible: the driver does not show it"
+
+
+async def test_card_of_amd_is_told_by_its_own_name(place: Place) -> None:
+    place.host = HostFact(ts=1.0, name="h", memory=MEMORY, gpus=(GpuFact(key="GPU card1", name="MI300"),))
+    place.holders.users = {"GPU card1": frozenset({99})}
+    assert list(await place.against(device="0")) == [GateCheck.GPU_USERS]
+
+
+@pytest.mark.parametrize("data", ["https://ultralytics.com/assets/digits.zip", "ul://somebody/datasets/digits"])
+async def test_data_that_ultralytics_fetches_is_not_looked_for_here(place: Place, data: str) -> None:
+    place.data = data  # type: ignore[assignment] # as the trainer names it
+    assert await place.against() == {}
+
+
+async def test_disk_without_room_for_more_files_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = SimpleNamespace(f_bavail=10**9, f_frsize=4096, f_files=10**6, f_favail=3)
+    monkeypatch.setattr(start_gate.os, "statvfs", lambda _: told)
+    assert "room for 3 more files, limit 100" in (await place.against())[GateCheck.DIRECTORY].text
+    told.f_files = told.f_favail = 0  # Btrfs makes them as it needs them
+    assert await place.against() == {}
 
 
 async def test_what_the_card_reported_before_the_attempt_began_does_not_count(place: Place) -> None:

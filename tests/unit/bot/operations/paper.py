@@ -108,7 +108,7 @@ class PaperWorld:
             attempts=self.attempts,
             hands_off=lambda _directory: self.hands_off,
             gate=self.gate,
-            why_no_longer=self.looks.deaths.why_no_longer,
+            think_again=self.looks.deaths.think_again,
         )
         return Operations(
             world=self.world,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from tests.unit.bot.operations.paper import PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from tests.unit.bot.operations.test_continuation import AUTO, a_world, crashes, dies, look, notice, starts
+from trainmaster.bot.core.decisions.gate import GateCheck
+from trainmaster.bot.core.decisions.going_on import CAUSE, ROOT, SecondThought
 from trainmaster.bot.core.decisions.operation import OperationState
 from trainmaster.bot.core.run.death import DeathCause, death_of
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
@@ -74,6 +77,54 @@ async def test_transient_cause_that_turns_out_to_be_another_one_is_one_start(tmp
     assert len(world.launches()) == 1
 
 
+async def late(world: PaperWorld, error: str) -> None:
+    """It dies, and only during the pause that follows does its record show of what."""
+    dies(world)
+    await notice(world)
+    crashes(world, error)
+    await world.operations.settle()
+    await world.runs.refresh(RUN)
+
+
+ILLEGAL = "RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+async def test_cause_that_comes_out_during_the_pause_is_the_one_that_counts(tmp_path: Path) -> None:
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
+    await late(world, ILLEGAL)
+    (start,) = starts(world)
+    assert (start.note(CAUSE), start.note(ROOT)) == ("device", "device")
+    await late(world, ILLEGAL)
+    assert len(world.launches()) == 1
+    assert "very same fault in the very same place" in starts(world)[-1].problem
+
+
+async def test_no_root_is_started_more_than_three_times_however_late_it_comes_out(tmp_path: Path) -> None:
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.05))
+    for number in range(4):
+        await late(world, f"RuntimeError: CUDA error: fault {'abcd'[number]}")
+    for number in range(4):
+        crashes(world, f"RuntimeError: CUDA error: fault {'efgh'[number]}")
+        await look(world)
+    assert len(world.launches()) == 3
+
+
+async def test_disk_that_turns_out_to_have_been_full_is_waited_for(tmp_path: Path) -> None:
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
+    world.gate.close(GateCheck.DISK, "the disk has 0.1 GiB free, the next states want 3.0 GiB")
+    dies(world)
+    await notice(world)
+    crashes(world, "OSError: [Errno 28] No space left on device")
+    operation = world.operations.open(RUN)
+    while operation is not None and "until there is space" not in str(operation.note("waits")):
+        await asyncio.sleep(0.005)
+        operation = world.operations.open(RUN)
+    assert world.launches() == []
+    world.gate.facts = ()
+    await world.operations.settle()
+    assert len(world.launches()) == 1
+
+
 async def test_job_that_its_cluster_forgets_during_the_pause_is_no_other_cause(tmp_path: Path) -> None:
     world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
     dies(world)
@@ -85,5 +136,5 @@ async def test_job_that_its_cluster_forgets_during_the_pause_is_no_other_cause(t
     death = death_of(forgotten)
     assert death is not None
     assert death.cause is DeathCause.UNKNOWN
-    assert world.looks.deaths.why_no_longer(forgotten, start) == ""
+    assert world.looks.deaths.think_again(forgotten, start) == SecondThought()
     await world.operations.settle()

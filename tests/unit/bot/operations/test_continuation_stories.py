@@ -25,20 +25,22 @@ def world(tmp_path: Path) -> PaperWorld:
 
 
 @pytest.mark.parametrize(
-    ("argv", "batch", "words"),
+    ("argv", "recipe", "batch", "words"),
     [
-        pytest.param(["train", "batch=32"], 16, "as many images as before", id="halved, accumulated twice"),
-        pytest.param(["train"], 8, "as many images as before", id="the default"),
-        pytest.param(["train", "batch=128"], 64, "half as many images", id="more than is accumulated"),
-        pytest.param(["train", "batch=-1"], None, "", id="chosen by Ultralytics"),
-        pytest.param(["train", "batch=1"], None, "", id="one can't be halved"),
-        pytest.param(["resume", "runs/digits"], None, "", id="not told"),
+        pytest.param(["train", "batch=32"], {}, 16, "as many images as before", id="halved, accumulated twice"),
+        pytest.param(["train"], {}, 8, "as many images as before", id="the default"),
+        pytest.param(["train", "batch=128"], {}, 64, "half as many images", id="more than is accumulated"),
+        pytest.param(["train", "batch=-1"], {}, None, "", id="chosen by Ultralytics"),
+        pytest.param(["train", "batch=1"], {}, None, "", id="one can't be halved"),
+        pytest.param(["resume", "runs/digits"], {}, None, "", id="not told"),
+        pytest.param(["resume", "x"], {"batch": "24", "nbs": "64"}, 12, "as many images as before", id="on record"),
+        pytest.param(["train", "batch=32"], {"batch": "16"}, 8, "as many images as before", id="halved once already"),
     ],
 )
 async def test_device_out_of_memory_is_asked_with_the_batch_halved(
-    world: PaperWorld, argv: list[str], batch: int | None, words: str
+    world: PaperWorld, argv: list[str], recipe: dict[str, str], batch: int | None, words: str
 ) -> None:
-    replace_json(world.run.layout.run_json, {**world.run.record(), "argv": argv})
+    replace_json(world.run.layout.run_json, {**world.run.record(), "argv": argv, "recipe": recipe})
     crashes(world, "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
     await look(world)
     found = told(world)

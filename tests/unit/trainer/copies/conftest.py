@@ -21,8 +21,19 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(tmp_path / "copies")
     else:
         import fsspec
+        from fsspec.implementations.memory import MemoryFileSystem
 
-        yield "memory://copies"
+        class Kept(MemoryFileSystem):
+            """A store that is neither local nor gone with its process, as far as its name tells."""
+
+            protocol = "kept"
+
+            @classmethod
+            def _strip_protocol(cls, path: str) -> str:
+                return str(super()._strip_protocol(path.replace("kept://", "memory://", 1)))
+
+        fsspec.register_implementation("kept", Kept, clobber=True)
+        yield "kept://copies"
         memory = fsspec.filesystem("memory")
         memory.store.clear()
         memory.pseudo_dirs[:] = [""]

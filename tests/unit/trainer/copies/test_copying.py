@@ -7,16 +7,26 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.trainer.copies.written import Attested, copied, folder_of, spoil
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.archive import archive_after
 from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
 from trainmaster.trainer.contract import MODULE_ARGV
 from trainmaster.trainer.copies.copying import DIGEST, FILES, LEDGER, Copying, copies_in
-from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, has_password, shown, shown_within
+from trainmaster.trainer.copies.place import (
+    CopyError,
+    Folder,
+    NotOursError,
+    check_place,
+    has_password,
+    shown,
+    shown_within,
+)
 from trainmaster.trainer.copies.taking_back import take_back
 
 
@@ -195,6 +205,29 @@ def test_what_was_broken_off_of_a_state_that_is_wanted_no_more_goes(run: Atteste
     assert [path.name for path in files.glob("*.part")] == ["mine.part"]
 
 
+def test_what_was_broken_off_takes_no_room_of_what_is_wanted_now(
+    run: Attested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with room for 8,000 bytes, of which a state that is gone meanwhile has 4,000: the next one needs 5,000."""
+    (tmp_path / "copies").mkdir()
+    files = tmp_path / "copies" / "night" / FILES
+    run.save("guard/states/snapshot.pt", 1)
+    folder = folder_of(run, str(tmp_path / "copies"))
+    Copying(run.layout, folder, keep=3).look()
+    for path in files.iterdir():
+        path.unlink()
+    (files / f"snapshot.pt-{'0' * 16}.part").write_bytes(b"x" * 4000)
+    put = Folder.put
+
+    def full(self: Folder, source: Path, name: str, **about: Any) -> bool:
+        if sum(path.stat().st_size for path in files.iterdir()) + source.stat().st_size > 8000:
+            raise CopyError("no space left")
+        return put(self, source, name, **about)
+
+    monkeypatch.setattr(Folder, "put", full)
+    assert copied(run, str(tmp_path / "copies")) == ["snapshot.pt"]
+
+
 @pytest.mark.parametrize("inside", ["", "guard", "weights/copies"])
 def test_the_run_itself_is_no_place_for_its_copies(run: Attested, inside: str) -> None:
     run.epoch(1)
@@ -208,13 +241,43 @@ def test_the_run_itself_is_no_place_for_its_copies(run: Attested, inside: str) -
     [
         ("sftp://anna:hunter2@host/copies", "sftp://***@host/copies", True),
         ("https://host/copies?token=hunter2", "https://host/copies", True),
+        ("ftp://anna:hunter2@hunter2@host/copies", "ftp://***@host/copies", True),
+        ("ftp://anna:hunter2/hunter2@host/copies", "ftp://***@host/copies", True),
+        ("filecache::ftp://anna:hunter2@host/copies", "filecache::ftp://***@host/copies", True),
         ("s3://bucket/copies", "s3://bucket/copies", False),
+        ("s3://bucket/at@home/a:b@c", "s3://bucket/at@home/a:b@c", False),
         ("/mnt/copies", "/mnt/copies", False),
     ],
 )
 def test_a_password_is_never_shown(url: str, said: str, secret: bool) -> None:
     assert (shown(url), has_password(url)) == (said, secret)
     assert "hunter2" not in shown_within(f"could not open {url}: refused")
+
+
+@pytest.mark.parametrize(
+    ("place", "is_one"),
+    [
+        ("/mnt/copies", True),
+        ("s3://bucket", True),
+        ("simplecache::s3://bucket/copies", True),
+        ("file:///mnt/copies", True),
+        ("s3://", False),
+        ("s3:///?token=hunter2", False),
+        ("file://", False),
+        ("file://copies/here", False),
+        ("memory://copies", False),
+        ("simplecache::copies", False),
+        ("copies", False),
+    ],
+)
+def test_a_place_names_a_bucket_or_a_folder_that_stays(place: str, is_one: bool) -> None:
+    """``s3://`` was a folder called ``s3:`` where the training began, ``memory://`` was gone with who copied."""
+    if is_one:
+        assert check_place(place) == place
+    else:
+        with pytest.raises(ArgumentsError) as told:
+            check_place(place)
+        assert "hunter2" not in told.value.message
 
 
 def test_an_error_of_a_library_behind_it_tells_no_password(run: Attested) -> None:

@@ -145,14 +145,36 @@ def test_there_is_never_more_than_one(run: Attested, tmp_path: Path) -> None:
 )
 def test_what_a_person_should_know_of_copies(state: str, age_s: float, told: bool) -> None:
     status = CopyStatus(ts=1e9, pid=1, place="/mnt", state=CopyState(state), error=None, behind=2)
-    assert (status.trouble(1e9 + age_s) is not None) == told
+    assert (status.trouble(still_s=age_s, behind_s=0.0) is not None) == told
 
 
 def test_copies_that_never_catch_up_are_told() -> None:
     status = CopyStatus(ts=1e9, pid=1, place="/mnt", state=CopyState.COPYING, behind=2, behind_since_ts=1e9 - 3600)
-    assert status.trouble(1e9) is None
-    moving = CopyStatus(ts=1e9, pid=1, place="/mnt", state=CopyState.COPYING, behind=2, behind_since_ts=1e9 - 7201)
-    assert "too slow: for 2.0 h" in (moving.trouble(1e9) or "")
+    assert status.trouble(still_s=0.0, behind_s=3600.0) is None
+    assert "too slow: for 2.0 h" in (status.trouble(still_s=0.0, behind_s=7201.0) or "")
+
+
+def test_a_place_that_gives_no_answer_is_on_record_before_it_is_asked(
+    run: Attested, trainer: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a dead mount does, which hangs whoever looks."""
+    run.epoch(1)
+    said: list[CopyStatus | None] = []
+
+    def asked(*_: object) -> Folder:
+        said.append(status_of(run.layout))
+        trainer.kill()
+        trainer.wait()
+        return Folder(str(tmp_path / "copies" / "night"))
+
+    (tmp_path / "copies").mkdir()
+    monkeypatch.setattr(following, "Folder", asked)
+    followed(run, str(tmp_path / "copies"), pid=trainer.pid, clock=Time())
+    (status,) = said
+    assert status is not None
+    assert status.trouble(still_s=following.STALLED_S + 60, behind_s=0.0) == (
+        f"{tmp_path}/copies/night has given no answer for 16 min"
+    )
 
 
 class Watched:
@@ -171,8 +193,9 @@ class Watched:
         begun.wait()
         return begun
 
-    def look(self, state: str, error: str | None = None) -> None:
+    def look(self, state: str, error: str | None = None, **more: object) -> None:
         record = {"ts": time.time(), "pid": os.getpid(), "place": "/mnt/x/night", "state": state, "error": error}
+        record.update(more)
         (self.layout.guard / "copy.json").write_text(json.dumps(record), encoding="utf-8")
         self.now += LOOK_S
         self.watch.look()
@@ -195,6 +218,69 @@ def test_trouble_with_copies_is_an_event_once_until_it_is_over(run: Attested, mo
     assert kinds == ["storage_fault", "notice", "storage_fault"]
     assert watched.events()[0][1].startswith("no space left. It is tried again")
     assert watched.started == 1
+
+
+def test_a_new_try_is_no_end_of_trouble_before_it_came_through(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(run.layout, monkeypatch, "/mnt/x")
+    for _ in range(4):
+        watched.look("failing", "no space left")
+        watched.look("copying", behind=2)
+    watched.look("current")
+    assert [kind for kind, _ in watched.events()] == ["storage_fault", "notice"]
+
+
+def test_a_place_that_gets_a_few_bytes_now_and_then_is_told_once(
+    run: Attested, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(run.layout, monkeypatch, "/mnt/x")
+    for number in range(5):
+        for _ in range(60):  # 20 minutes without one
+            watched.look("copying", behind=2, ts=1e9 + number)
+    ((kind, text),) = watched.events()
+    assert kind == "storage_fault"
+    assert "not a byte for 15 min" in text
+
+
+@pytest.mark.parametrize("jump_s", [86400.0, -86400.0], ids=["ahead", "back"])
+def test_a_clock_that_jumps_is_no_trouble_with_copies_and_hides_none(
+    run: Attested, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    watched = Watched(run.layout, monkeypatch, "/mnt/x")
+    watched.look("copying", behind=2, ts=1e9, behind_since_ts=1e9)
+    monkeypatch.setattr(time, "time", lambda: 1e9 + jump_s)
+    for number in range(10):
+        watched.look("copying", behind=2, ts=1e9 + jump_s + number, behind_since_ts=1e9)
+    assert watched.events() == []
+    for _ in range(60):
+        watched.look("copying", behind=2, ts=1e9 + jump_s, behind_since_ts=1e9)
+    assert [kind for kind, _ in watched.events()] == ["storage_fault"]
+
+
+def test_who_hangs_on_a_dead_mount_is_not_started_once_more_at_every_look(
+    run: Attested, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock of those who copy, whatever it could write of how it goes."""
+    import fcntl
+
+    watched = Watched(run.layout, monkeypatch, "/mnt/x")
+    with (run.layout.guard / "copy.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for _ in range(10):
+            watched.now += LOOK_S
+            watched.watch.look()
+        assert (watched.started, watched.events()) == (0, [])
+    watched.now += LOOK_S
+    watched.watch.look()
+    assert watched.started == 1
+
+
+def test_who_comes_second_waits_for_nobody(run: Attested, trainer: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    import fcntl
+
+    with (run.layout.guard / "copy.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        followed(run, str(tmp_path / "copies"), pid=trainer.pid, clock=Time())
+    assert status_of(run.layout) is None
 
 
 def test_without_a_place_nothing_is_started(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:

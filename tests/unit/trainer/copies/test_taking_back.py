@@ -12,7 +12,7 @@ import pytest
 from tests.unit.trainer.copies.written import Attested, copied, everything, folder_of, spoil
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import HashingWriter, digest_of
-from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file
+from trainmaster.trainer.checkpoints.ledger import CHECKS, attestations, latest_by_file
 from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.cli.main import main
 from trainmaster.trainer.copies import taking_back
@@ -109,6 +109,29 @@ def test_a_new_run_of_an_old_name_takes_nothing_of_the_old_one(run: Attested, pl
     assert take_back_if_lost(begun.layout.root, {"COPY_TO": place}) is None
     with pytest.raises(NotOursError):
         take_back(below(place, "night"), into=begun.layout.root)
+
+
+def test_a_verdict_that_knew_fewer_checks_comes_back_as_what_it_was(run: Attested, place: str) -> None:
+    run.epoch(1)
+    text = run.layout.checkpoints.read_text(encoding="utf-8")
+    run.layout.checkpoints.write_text(text.replace(f'"checks":{CHECKS}', '"checks":1'), encoding="utf-8")
+    assert {row.checks for row in attestations(run.layout)} == {1}
+    copied(run, place)
+    shutil.rmtree(run.layout.root)
+    assert take_back_if_lost(run.layout.root, {"COPY_TO": place}) is not None
+    assert {row.checks for row in attestations(run.layout)} == {1}
+
+
+def test_a_run_that_is_gone_takes_nothing_of_another_one_of_its_name(run: Attested, place: str, tmp_path: Path) -> None:
+    """Two that share a place: the second was refused there, and so has no copies."""
+    run.epoch(1)
+    copied(run, place)
+    (tmp_path / "others").mkdir()
+    gone = tmp_path / "others" / "night"
+    with pytest.raises(NotOursError, match="another run"):
+        take_back_if_lost(gone, {"COPY_TO": place})
+    assert not gone.exists()
+    assert take_back(below(place, "night"), into=gone).files  # who names it wants it
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["a byte is another", "torn"])
