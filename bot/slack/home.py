@@ -11,13 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.request import Handler
 from trainmaster.bot.errors import ChatError, TrainmasterError
 from trainmaster.bot.slack import limits
-from trainmaster.bot.slack.faults import translated
+from trainmaster.bot.slack.faults import error_name, translated
 from trainmaster.bot.slack.render import render
 
 _LOG = logging.getLogger(__name__)
@@ -27,6 +28,10 @@ VIEWER_S: Final = 24 * 3600.0
 """Who has not opened the page for so long, or not among so many, gets it anew when they do."""
 OFF_S: Final = 3600.0
 """So long nothing is published after Slack refused: the app has no Home tab, or was installed before it had one."""
+_NO_HOMES: Final = "not_enabled"
+"""What Slack answers for every person where the app has no Home tab."""
+_REFUSED: Final = ("slack-error", "slack-content")
+"""The same page would be refused again; one that reads otherwise may not be."""
 
 
 def home_view(parts: Sequence[Message]) -> dict[str, Any]:
@@ -81,18 +86,27 @@ class HomePages:
             return
         try:
             view = home_view(await self._handler.home(user))
-            digest = hashlib.sha256(json.dumps(view, ensure_ascii=True).encode()).hexdigest()
-            since, shown = self._viewers.get(user, (0.0, ""))
-            if digest == shown:
-                return
+        except TrainmasterError as error:
+            _LOG.warning("the Home of %s can't be made: %s", user, error)
+            return
+        digest = hashlib.sha256(json.dumps(view, ensure_ascii=True).encode()).hexdigest()
+        since, shown = self._viewers.get(user, (0.0, ""))
+        if digest == shown:
+            return
+        try:
             async with translated(f"publishing the Home of {user}"):
                 await self._client.views_publish(user_id=user, view=view)
         except ChatError as error:
-            if error.slug == "slack-error" or error.slug.startswith("slack-scope"):
-                self._off_until = self._monotonic() + OFF_S
             _LOG.info("%s", error)
-        except TrainmasterError as error:
-            _LOG.warning("the Home of %s can't be made: %s", user, error)
-        else:
-            if user in self._viewers:
-                self._viewers[user] = (since, digest)
+            if error.slug == "slack-scope" or _name_of(error) == _NO_HOMES:
+                self._off_until = self._monotonic() + OFF_S
+                return
+            if error.slug not in _REFUSED:
+                return  # it may pass, and is tried again
+            # It is of this person or this page (they left, it is too large): no reason to keep it from the others.
+        if user in self._viewers:
+            self._viewers[user] = (since, digest)
+
+
+def _name_of(error: ChatError) -> str:
+    return error_name(error.__cause__) if isinstance(error.__cause__, SlackApiError) else ""
