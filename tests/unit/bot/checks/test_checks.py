@@ -120,6 +120,18 @@ def test_life_events_are_told_once_each(
     assert found.title.startswith("digits: ")
 
 
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [({"checkpoint": "/data/runs/night/weights/last.pt"}, "last.pt"), ({}, "its checkpoint")],
+    ids=["a path", "none told"],
+)
+def test_a_refusal_names_the_file_without_its_place(
+    written: WrittenRun, look: Look, data: dict[str, object], named: str
+) -> None:
+    written.event(EventKind.RUN_REFUSED, 50, verdict="contaminated", **data)
+    assert _all(look())["run_refused"].title == f"digits: the trainer refused {named}: contaminated"
+
+
 def test_a_contaminated_checkpoint_is_a_condition_until_a_clean_one(written: WrittenRun, look: Look) -> None:
     written.save_checkpoint(1, 10)
     written.save_checkpoint(2, 20, verdict="contaminated")

@@ -104,6 +104,14 @@ async def test_what_is_to_be_pressed_comes_before_everything_but_the_first_lines
             assert blocks[1] == "actions", kind.name
 
 
+async def test_an_alert_that_advises_a_rollback_has_the_button_for_it(tmp_path: Path) -> None:
+    alerts = [one for one in await kinds(tmp_path) if re.fullmatch(r"alert \w+ \w+( acknowledged)?", one.name)]
+    advised = [one for one in alerts if "/train execute rollback" in str(one.message.context)]
+    assert {one.name.split()[1] for one in advised} >= {"run_gave_up", "run_refused", "run_crashed"}
+    for kind in advised:
+        assert ActionId.PROPOSE_ROLLBACK in [button.action for button in kind.message.buttons], kind.name
+
+
 async def test_details_button_stands_where_details_are_and_last(tmp_path: Path) -> None:
     for kind in await kinds(tmp_path):
         actions = [button.action for button in kind.message.buttons]
