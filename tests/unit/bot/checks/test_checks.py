@@ -120,6 +120,17 @@ def test_life_events_are_told_once_each(
     assert found.title.startswith("digits: ")
 
 
+@pytest.mark.parametrize("status", [ProcessStatus.GONE, ProcessStatus.REPLACED])
+def test_a_death_without_exit_code_leaves_the_cause_to_whoever_judges_it(
+    written: WrittenRun, look: Look, status: ProcessStatus
+) -> None:
+    """The same message says what it most likely was: "how it ended is not known" beside it was a contradiction."""
+    written.beat(60, epoch=1, batch=42)
+    told = " ".join(_all(look(status=status))["process_died"].body)
+    assert "exit code is not known" in told
+    assert "ow it ended" not in told
+
+
 @pytest.mark.parametrize(
     ("data", "named"),
     [({"checkpoint": "/data/runs/night/weights/last.pt"}, "last.pt"), ({}, "its checkpoint")],
