@@ -48,6 +48,15 @@ async def test_the_notification_begins_with_run_and_fact_and_has_no_markup(tmp_p
         assert not re.search(r"attempt\d|\w/\w+/attempt|fired, attempt", text), kind.name
 
 
+async def test_nothing_that_is_read_aloud_is_drawn_or_runs_together(tmp_path: Path) -> None:
+    for kind in await kinds(tmp_path):
+        text = render(kind.message).text
+        assert not re.search(r"[\u2580-\u259f\u25b0\u25b1]{2}", text), kind.name
+        for item in kind.message.items:
+            if item.detail and "<" not in item.text + item.detail and "\n" not in item.detail:
+                assert f"{item.text}, {item.detail}"[:60].strip() in text, kind.name
+
+
 @pytest.mark.parametrize(
     "name", ["n" * 200, "夜間訓練" * 18, "לילה-ריצה-" * 12], ids=["letters", "wide", "right to left"]
 )
