@@ -36,7 +36,7 @@ def compose_alert(
     details = None if reports else _details(alert.finding)
     told = story(alert) if alert.acked_by else ()
     when = f"{'since' if finding.nature is Nature.CONDITION else 'at'} {moment(alert.since_ts)}"
-    context = [] if told else [when]
+    context: list[str] = [] if told else [when]
     if alert.times_fired > 1:
         context.append(f"fired {alert.times_fired} times")
     if silence is not None:

@@ -113,7 +113,7 @@ def compose_group(group: Group, *, mentions: tuple[str, ...], silence_s: float, 
     """The one message of the trouble, as it is to read now. It names the runs, as far as a message has room."""
     title = title_of(group)
     names = _names([one for one in group.all if one is not group.cause])
-    above, below = ((names,), ()) if len(names) <= _NAMES_ABOVE_CHARS else ((), (("Which", names),))
+    above = len(names) <= _NAMES_ABOVE_CHARS
     first = group.leader.finding
     if not group.firing:
         return Message(title=f"{title} (over)", tone=Tone.GOOD, body=(names,), context=("/train status",))
@@ -146,8 +146,8 @@ def compose_group(group: Group, *, mentions: tuple[str, ...], silence_s: float, 
     return Message(
         title=title,
         tone=TONES[worst],
-        body=(*above, *known),
-        fields=below,
+        body=(*((names,) if above else ()), *known),
+        fields=() if above else (("Which", names),),
         items=owned,
         context=(" · ".join(context), "/train alerts"),
         buttons=buttons,
