@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
@@ -25,16 +26,15 @@ from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.reading.run_files import find_runs
 from trainmaster.bot.service.for_ever import for_ever
 from trainmaster.bot.service.lease import BEAT_S, GONE_S
-from trainmaster.bot.service.metrics import MetricsPage
-from trainmaster.bot.service.schedule import Schedule
 from trainmaster.bot.service.state_dir import lock
 from trainmaster.bot.service.systemd import ServiceNotifier
 from trainmaster.bot.service.watchdog import Health, Watchdog
-from trainmaster.bot.settings.model import Settings
 from trainmaster.bot.storage.counts import Counts
 from trainmaster.bot.watching.file_watcher import watch_runs
 from trainmaster.bot.watching.limits import WatchLimits
-from trainmaster.bot.wiring import Wires, wire
+
+if TYPE_CHECKING:
+    from trainmaster.bot.settings.model import Settings
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,6 +75,12 @@ class App:
     """The supervisor process, made inside the event loop: start it, serve until cancelled, close it."""
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        # The libraries of Slack, the schedule and the web page load here: they take longer than all of ours; whoever
+        # only names this class (a verb that then refuses) doesn't wait for them.
+        from trainmaster.bot.service.metrics import MetricsPage  # noqa: PLC0415
+        from trainmaster.bot.service.schedule import Schedule  # noqa: PLC0415
+        from trainmaster.bot.wiring import Wires, wire  # noqa: PLC0415
+
         self.settings = settings
         self.clock = clock or SystemClock()
         self._deliverer: Deliverer | None = None

@@ -35,14 +35,15 @@ async def home(user: str, context: Context) -> tuple[Message, ...]:
     unheard = [one for one in firing if one.finding.severity is Severity.CRITICAL and one.acked_by is None]
     for_them = unheard[:_MAX_UNHEARD] if decides else []
     return (
-        _waiting(user, decides, for_them, context),
+        _waiting(user, decides, for_them, context, below=len(unheard) - len(for_them)),
         _firing([one for one in firing if one not in for_them], context, more=bool(for_them)),
         *_runs(context, firing),
         _on_call(on_call),
     )
 
 
-def _waiting(user: str, on_call: bool, unheard: Sequence[Alert], context: Context) -> Message:
+def _waiting(user: str, on_call: bool, unheard: Sequence[Alert], context: Context, *, below: int) -> Message:
+    """``below`` more wait for them, which stand under what fires."""
     questions = [one for one in context.questions() if user not in {vote.user for vote in one.votes}]
     changes = [one for one in context.proposals() if user not in one.votes]
     items = (
@@ -52,8 +53,9 @@ def _waiting(user: str, on_call: bool, unheard: Sequence[Alert], context: Contex
     )
     if not on_call or not items:
         return Message(title="Nothing waits for you", tone=Tone.GOOD)
-    title = f"{counted(len(items), 'thing waits', 'things wait')} for you"
-    return Message(title=title, tone=Tone.CRITICAL if unheard else Tone.WARNING, items=items)
+    title = f"{counted(len(items) + below, 'thing waits', 'things wait')} for you"
+    more = (f"{below:,} of them stand below",) if below else ()
+    return Message(title=title, tone=Tone.CRITICAL if unheard else Tone.WARNING, items=items, context=more)
 
 
 def _question(question: Approval, context: Context) -> Item:

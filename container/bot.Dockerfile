@@ -14,12 +14,13 @@ RUN /opt/trainmaster/bin/pip install --no-cache-dir --disable-pip-version-check 
 
 FROM python:3.11-slim
 COPY --from=build /opt/trainmaster /opt/trainmaster
-RUN useradd --uid 1000 --create-home trainmaster && install -d -o trainmaster -m 700 /var/lib/trainmaster
+# A new volume takes rights and all from this folder: whoever RUN_AS names makes a state of their own in it.
+RUN useradd --uid 1000 --create-home trainmaster && install -d -m 1777 /var/lib/trainmaster
 USER 1000
 WORKDIR /home/trainmaster
 ENV PATH=/opt/trainmaster/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    STATE_DIR=/var/lib/trainmaster \
+    STATE_DIR=/var/lib/trainmaster/state \
     METRICS_ADDRESS=127.0.0.1:9464
 VOLUME /var/lib/trainmaster
 # The numbers are served with 503 once nothing was collected for two minutes: then the bot hangs.

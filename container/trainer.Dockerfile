@@ -18,7 +18,8 @@ RUN python -c 'from importlib.metadata import version as v; print(*(f"{n}=={v(n)
         > /tmp/keep.txt \
     && python -m pip install --no-cache-dir --disable-pip-version-check --constraint /tmp/keep.txt '.[trainer,gpu]' \
     && rm /tmp/keep.txt
-RUN useradd --uid 1000 --create-home --non-unique trainer
+# Whoever RUN_AS names writes Ultralytics' settings there.
+RUN useradd --uid 1000 --create-home --non-unique trainer && chmod 1777 /home/trainer
 USER 1000
 WORKDIR /home/trainer
 ENV PYTHONUNBUFFERED=1 YOLO_CONFIG_DIR=/home/trainer

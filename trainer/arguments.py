@@ -90,5 +90,7 @@ def whole_number(text: str | None, name: str) -> int | None:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest of ``known`` as the end of a message; empty when none is near."""
-    near = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    names = sorted(known)
+    swapped = [one for one in names if sorted(one) == sorted(name)]  # modle is model, though mode is nearer by count
+    near = swapped or get_close_matches(name, names, n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""

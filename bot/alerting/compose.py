@@ -34,7 +34,9 @@ def compose_alert(
     finding = _for_the_channel(alert.finding)
     reports = finding.severity is Severity.INFO
     details = None if reports else _details(alert.finding)
-    context = [f"{'since' if finding.nature is Nature.CONDITION else 'at'} {moment(alert.since_ts)}"]
+    told = story(alert) if alert.acked_by else ()
+    when = f"{'since' if finding.nature is Nature.CONDITION else 'at'} {moment(alert.since_ts)}"
+    context: list[str] = [] if told else [when]
     if alert.times_fired > 1:
         context.append(f"fired {alert.times_fired} times")
     if silence is not None:
@@ -46,9 +48,9 @@ def compose_alert(
         tone=TONES[finding.severity],
         body=finding.body,
         fields=finding.fields if reports else (),
-        items=(*(finding.items if reports else ()), *(story(alert) if alert.acked_by else ())),
+        items=(*(finding.items if reports else ()), *told),
         excerpt=finding.excerpt if reports else "",
-        context=(" · ".join(context),),
+        context=(" · ".join(context),) if context else (),
         buttons=(*finding.buttons, *_buttons(alert, silence, silence_s), *_more(alert, details)),
         mentions=mentions,
         details=details,

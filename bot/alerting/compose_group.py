@@ -20,7 +20,9 @@ from trainmaster.bot.core.health.host import HOST_RUN
 from trainmaster.bot.core.health.own_job import BOT_RUN
 
 _NAMES_CHARS: Final = 1_500
-"""What a message has for its body is 2,000."""
+"""What a message has for one of its fields is 2,000."""
+_NAMES_ABOVE_CHARS: Final = 160
+"""Four lines of a phone. Longer ones stand below the buttons, which are seen at once that way."""
 _NAME_CHARS: Final = 60
 PAGE_RUNS: Final = 15
 """Lines of one message of the thread: a phone's screen, and what Slack takes of lines of 600 characters."""
@@ -111,12 +113,13 @@ def compose_group(group: Group, *, mentions: tuple[str, ...], silence_s: float, 
     """The one message of the trouble, as it is to read now. It names the runs, as far as a message has room."""
     title = title_of(group)
     names = _names([one for one in group.all if one is not group.cause])
+    above = len(names) <= _NAMES_ABOVE_CHARS
     first = group.leader.finding
     if not group.firing:
         return Message(title=f"{title} (over)", tone=Tone.GOOD, body=(names,), context=("/train status",))
     cause = group.cause
     known = (
-        (f"Most likely the cause: {cause.finding.title}", *cause.finding.body[:2])
+        ("The first is most likely the cause of the second.", *cause.finding.body[:2])
         if cause is not None
         else ("What they have in common is not known: look at host, disk, mount and driver first.",)
     )
@@ -143,7 +146,8 @@ def compose_group(group: Group, *, mentions: tuple[str, ...], silence_s: float, 
     return Message(
         title=title,
         tone=TONES[worst],
-        body=(names, *known),
+        body=(*((names,) if above else ()), *known),
+        fields=() if above else (("Which", names),),
         items=owned,
         context=(" · ".join(context), "/train alerts"),
         buttons=buttons,

@@ -178,7 +178,7 @@ def _stopped(view: RunView, event: Event) -> Finding:
             *_job_text(view),
         ),
         hint="/train resume" if resumable else "/train execute rollback",
-        buttons=_resume_button(view, event) if resumable else (),
+        buttons=_resume_button(view, event) if resumable else _rollback_button(view),
     )
 
 
@@ -222,9 +222,11 @@ def _refused(view: RunView, event: Event) -> Finding:
         view,
         event,
         Severity.CRITICAL,
-        f"the trainer refused {event.text('checkpoint')}: {event.text('verdict') or 'unknown'}",
-        body=event.texts("reasons"),
+        f"the trainer refused {Path(event.text('checkpoint') or 'its checkpoint').name}: "
+        f"{event.text('verdict') or 'unknown'}",
+        body=(*event.texts("reasons"), "Nothing trains until somebody decides."),
         hint="/train execute rollback",
+        buttons=_rollback_button(view),
     )
 
 

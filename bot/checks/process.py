@@ -160,10 +160,10 @@ def ending_text(process: ProcessFact) -> str:
         code = process.exit_code
         return f"It ended with exit code {code}{_shell_signal(code)}; its record does not say why."
     if process.status is ProcessStatus.REPLACED:
-        return "Its pid now belongs to another process; how it ended is not known."
+        return "Its pid now belongs to another process; its exit code is not known."
     if process.status is ProcessStatus.ZOMBIE:
         return "It is a zombie: ended, and not yet collected by its parent."
-    text = "How it ended is not known: it was not started by this bot, so only its parent was told the exit code."
+    text = "Its exit code is not known: it was not started by this bot, so only its parent was told."
     return text if process.oom is not OomEvidence.NONE else f"{text} The out-of-memory killer was not at work."
 
 

@@ -65,7 +65,7 @@ def call(targets: Sequence[PageTarget], *, resolve_after_s: float) -> int:
         TrainmasterError: there is none, or Apprise is not installed.
     """
     if not targets:
-        raise TrainmasterError("no-page-target", "PAGE_URLS is not set.", ".env.example explains it")
+        raise TrainmasterError("no-page-target", "PAGE_URLS is not set.", "trainmaster settings explains it")
     if not is_installed():
         raise TrainmasterError("not-installed", "Apprise is not installed.", INSTALL)
     sender, incident = AppriseSender(), secrets.token_hex(16)

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiohttp
-
 _LOG = logging.getLogger(__name__)
 
 _MAX_PENDING_S = 900.0
@@ -64,6 +62,8 @@ class Watchdog:
         if not self._url or faults:
             _LOG.warning("watchdog-not-pinged: %s", "; ".join(faults) or "WATCHDOG_URL is not set")
             return False
+        import aiohttp  # noqa: PLC0415 - the bot's start is measured, and the first ping comes a minute after it
+
         try:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._url) as answer:

@@ -232,7 +232,7 @@ def load_settings(environ: Mapping[str, str], env_file: Path | None = None, *, n
     if faults or settings is None:
         count = f"{len(faults)} settings are" if len(faults) != 1 else "1 setting is"
         lines = "".join(f"\n  - {fault}" for fault in faults)
-        hint = "set them in the environment or in .env; .env.example explains each. trainmaster doctor checks again."
+        hint = "set them in the environment or in .env; trainmaster settings explains each, trainmaster doctor checks."
         raise SettingsError("settings", f"{count} not usable:{lines}\n", hint)
     return settings
 

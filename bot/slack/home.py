@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from trainmaster.bot.core.conversation.message import Message
@@ -19,7 +20,7 @@ from trainmaster.bot.core.conversation.request import Handler
 from trainmaster.bot.errors import ChatError, TrainmasterError
 from trainmaster.bot.ports import ChatRefused
 from trainmaster.bot.slack import limits
-from trainmaster.bot.slack.faults import INTERNAL_ERROR, translated
+from trainmaster.bot.slack.faults import INTERNAL_ERROR, error_name, translated
 from trainmaster.bot.slack.render import render
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ VIEWER_S: Final = 24 * 3600.0
 """Who has not opened the page for so long, or not among so many, gets it anew when they do."""
 OFF_S: Final = 3600.0
 """So long nothing is published after Slack refused: the app has no Home tab, or was installed before it had one."""
+_NO_HOMES: Final = "not_enabled"
+"""What Slack answers for every person where the app has no Home tab."""
+_REFUSED: Final = ("slack-error", "slack-content")
+"""The same page would be refused again; one that reads otherwise may not be."""
 
 
 def home_view(parts: Sequence[Message]) -> dict[str, Any]:
@@ -95,20 +100,25 @@ class HomePages:
             return
         try:
             views = home_views(await self._handler.home(user))
-            digest = hashlib.sha256(json.dumps(views[0], ensure_ascii=True).encode()).hexdigest()
-            since, shown = self._viewers.get(user, (0.0, ""))
-            if digest == shown:
-                return
-            await self._publish_in_a_form(user, views)
-        except ChatError as error:
-            if error.slug == "slack-error" or error.slug.startswith("slack-scope"):
-                self._off_until = self._monotonic() + OFF_S
-            _LOG.info("%s", error)
         except TrainmasterError as error:
             _LOG.warning("the Home of %s can't be made: %s", user, error)
-        else:
-            if user in self._viewers:
-                self._viewers[user] = (since, digest)
+            return
+        digest = hashlib.sha256(json.dumps(views[0], ensure_ascii=True).encode()).hexdigest()
+        since, shown = self._viewers.get(user, (0.0, ""))
+        if digest == shown:
+            return
+        try:
+            await self._publish_in_a_form(user, views)
+        except ChatError as error:
+            _LOG.info("%s", error)
+            if error.slug == "slack-scope" or _name_of(error) == _NO_HOMES:
+                self._off_until = self._monotonic() + OFF_S
+                return
+            if error.slug not in _REFUSED:
+                return  # it may pass, and is tried again
+            # It is of this person or this page (they left, it is too large): no reason to keep it from the others.
+        if user in self._viewers:
+            self._viewers[user] = (since, digest)
 
     async def _publish_in_a_form(self, user: str, views: Sequence[dict[str, Any]]) -> None:
         """The page is shown, or the first plainer one that Slack takes.
@@ -130,3 +140,7 @@ class HomePages:
                 return
         assert refusal is not None
         raise refusal
+
+
+def _name_of(error: ChatError) -> str:
+    return error_name(error.__cause__) if isinstance(error.__cause__, SlackApiError) else ""

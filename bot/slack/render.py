@@ -34,6 +34,8 @@ _UNTITLED: Final = "Trainmaster"
 _EMPTY: Final = "–"
 _USER_ID: Final = re.compile(r"[UW][A-Z0-9]{1,20}")
 _GROUP_ID: Final = re.compile(r"S[A-Z0-9]{1,20}")
+_DRAWN: Final = re.compile(r"[\u2580-\u259f\u25b0\u25b1]{2,} ?")
+"""Bars and curves of characters: read aloud they are ten times "white parallelogram", and the number stands beside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +236,7 @@ def _text(message: Message, names: Mapping[str, str]) -> str:
     lines = [told.line(one_line(message.title) or _UNTITLED), *(told.line(line) for line in _lines(message))]
     if message.details is not None:
         lines += [told.line(line) for line in _lines(message.details) if not has_ids(line)]
+    lines = [_DRAWN.sub("", line) for line in lines]
     text, _ = fit(plain("\n".join(line for line in lines if line.strip()), names), limits.TEXT_BYTES, utf8_len)
     return text
 
@@ -260,7 +263,8 @@ def _lines(message: Message) -> Iterator[str]:
     for label, value in message.fields:
         yield f"{one_line(label)}: {one_line(value)}"
     for item in message.items:
-        yield f"{_MARKS[item.mark]} {one_line(item.text)} {one_line(item.detail)}".rstrip()
+        said = ", ".join(filter(None, (one_line(item.text), one_line(item.detail))))
+        yield f"{_MARKS[item.mark]} {said}".rstrip()
     yield from message.excerpt.split("\n")[-limits.EXCERPT_LINES :]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from trainmaster.bot.core.conversation.message import Message
@@ -38,7 +39,10 @@ def said_twice(message: Message) -> list[str]:
         del said[name]
     named = Counter(user for text in _texts(message) for user in TOKEN.findall(text) for user in [user[1]] if user)
     named.update(message.mentions)
-    return sorted([fact for fact, times in said.items() if times > 1] + [who for who, n in named.items() if n > 1])
+    known = {found["ts"] for text in _texts(replace(message, context=())) for found in TOKEN.finditer(text)}
+    small = {found["ts"] for text in message.context for found in TOKEN.finditer(text)}
+    times = sorted(filter(None, known & small))  # a time of the small print that is read above already
+    return sorted([fact for fact, n in said.items() if n > 1] + [who for who, n in named.items() if n > 1] + times)
 
 
 def ids_shown(blocks: tuple[dict[str, Any], ...]) -> list[str]:

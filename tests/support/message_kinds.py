@@ -87,7 +87,8 @@ def written(folder: Path, name: str, *, epochs: int = 40, in_weights: bool = Tru
     run.start_epoch(4, 3 * EPOCH_S)
     for number in range(12):
         action = "observed" if in_weights and number == 11 else "skipped"
-        run.bad_batch(4, 1000 + 3 * number, 3.3 * EPOCH_S, action=action, images=[f"IMG_{number:04d}_night.jpg"] * 8)
+        images = [f"IMG_{8 * number + one:04d}_night.jpg" for one in range(8)]
+        run.bad_batch(4, 1000 + 3 * number, 3.3 * EPOCH_S, action=action, images=images)
     run.beat(3.4 * EPOCH_S, epoch=4, batch=1040, epoch_elapsed_s=0.4 * EPOCH_S, clipped_epoch=31)
     return run
 

@@ -151,6 +151,14 @@ def test_the_supervisor_loads_neither_torch_nor_ultralytics(module: str) -> None
     assert done.stdout.strip() == "[]"
 
 
+def test_the_bot_is_imported_without_the_libraries_that_it_runs_with() -> None:
+    """They take four fifths of the time, and whoever only names the class waits for none of them."""
+    heavy = {"aiohttp", "slack_bolt", "slack_sdk", "apscheduler", "pydantic", "pydantic_settings", "psutil", "apprise"}
+    code = f"import sys, trainmaster.bot.app; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_file_is_longer_than_two_rooms() -> None:
     long = {
         str(path.relative_to(ROOT)): count

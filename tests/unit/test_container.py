@@ -54,6 +54,33 @@ def test_the_bots_image_holds_the_versions_of_the_lock() -> None:
     assert not {"torch", "ultralytics", "numpy"} & set(image)
 
 
+def test_the_image_can_call_people_beyond_slack() -> None:
+    """``PAGE_URLS`` without it ends the bot at its start, and nothing can be installed into a container."""
+    assert "apprise" in pins(ROOT / "container" / "bot.lock")
+
+
+def test_what_the_example_leaves_empty_takes_nothing_from_the_image() -> None:
+    """An empty line of an ``env_file`` overrides what the image sets."""
+    image = dict(re.findall(r"([A-Z_]+)=(\S+)", next(one.rest for one in read_stages(BOT)[-1] if one.name == "ENV")))
+    example = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
+    bot = yaml.safe_load((ROOT / "container" / "compose.yaml").read_text("utf-8"))["services"]["bot"]
+    both = sorted(set(image) & example)
+    assert both == ["METRICS_ADDRESS", "STATE_DIR"]
+    given = {name: re.sub(r"\$\{\w+:-(.+)\}", r"\1", bot["environment"][name]) for name in both}
+    assert given == {name: image[name] for name in both}
+
+
+def test_whoever_the_bot_runs_as_may_make_its_state(tmp_path: Path) -> None:
+    """A new volume has the rights of the folder in the image, and ``RUN_AS`` may be anybody."""
+    steps = {one.name: one.rest for one in read_stages(BOT)[-1]}
+    (volume,) = [one.rest for one in read_stages(BOT)[-1] if one.name == "VOLUME"]
+    (made,) = re.findall(rf"install [^&]*{volume}(?!/)", steps["RUN"])
+    subprocess.run(made.replace(volume, str(tmp_path / "volume")).split(), check=True)
+    assert (tmp_path / "volume").stat().st_mode & 0o7777 == 0o1777
+    (state,) = re.findall(r"STATE_DIR=(\S+)", steps["ENV"])
+    assert Path(state).parent == Path(volume), "the bot closes it to others, which takes a folder of its own"
+
+
 def test_every_pinned_package_of_the_image_has_a_hash() -> None:
     text = (ROOT / "container" / "bot.lock").read_text("utf-8")
     packages = re.findall(r"^[^#\s].*(?:\n[ ].*)*", text, re.MULTILINE)

@@ -121,7 +121,7 @@ def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
         losses=event.numbers("losses"),
         grad_norm=event.number("grad_norm"),
         lr=event.number("lr"),
-        images=event.texts("images"),
+        images=tuple(dict.fromkeys(event.texts("images"))),  # a sampler may draw one several times
         incident=event.text("incident"),
         drill=event.flag("drill"),
         replay=_replay_of(event),

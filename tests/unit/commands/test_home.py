@@ -76,6 +76,16 @@ async def test_what_nobody_has_waits_for_people_on_call_and_for_nobody_else(view
     assert (await home(ANNA, here.context))[0].title == "Nothing waits for you"
 
 
+async def test_all_that_waits_is_counted_and_the_first_of_it_stands_on_top(view: RunView) -> None:
+    here = world(view)
+    one = nonfinite_alert()
+    here.alerts.alerts = [replace(one, finding=replace(one.finding, key=f"attempt{number}")) for number in range(100)]
+    waiting, firing, *_ = await home(ANNA, here.context)
+    assert (waiting.title, len(waiting.items)) == ("100 things wait for you", 5)
+    assert waiting.context == ("95 of them stand below",)
+    assert firing.title == "95 more alerts firing"
+
+
 async def test_every_open_question_waits_and_a_planned_resume_is_told(view: RunView) -> None:
     here = world(view)
     asked = Proposal(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.facts import said_twice
 from tests.unit.bot.alerting.fakes import NOW, Desk, finding
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.alerting.together import EXPLAINS, SHARED
@@ -61,7 +62,9 @@ def test_sixty_runs_that_die_together_are_one_message_that_names_them_and_calls_
     strike(desk, range(60))
     message = only(desk)
     assert message.title == "60 runs died at about the same time"
-    assert all(f"run{number:03d}" in message.body[0] for number in range(60))
+    assert message.body == ("What they have in common is not known: look at host, disk, mount and driver first.",)
+    ((_, names),) = message.fields  # below the buttons
+    assert all(f"run{number:03d}" in names for number in range(60))
     assert message.mentions == ("U1",)
     assert [one.action for one in message.buttons] == [ActionId.ACK, ActionId.SILENCE]
     called = [key for key, one in send(desk) if one.mentions]
@@ -293,7 +296,8 @@ def test_a_known_cause_takes_in_what_it_did_to_several_runs() -> None:
     strike(desk, range(60), CheckName.STALLED)
     message = only(desk)
     assert message.title == "host1: GPU 0 (H200) is lost; 60 runs stand still at about the same time"
-    assert message.body[1] == "Most likely the cause: host1: GPU 0 (H200) is lost"
+    assert message.body[0] == "The first is most likely the cause of the second."
+    assert said_twice(message) == []
     assert [key for key, one in send(desk) if one.mentions] == [GPU_LOST.fingerprint]
 
 
@@ -353,8 +357,9 @@ def test_the_message_of_very_many_runs_with_long_names_stays_small(runs: int) ->
         look(desk, died(number, title=f"{name}: died", run=name))
     desk.pipeline.settle(desk.clock.ts)
     message = only(desk)
-    assert len(message.body[0]) < 1600
-    assert message.body[0].endswith("more")
+    ((_, names),) = message.fields
+    assert len(names) < 1600
+    assert names.endswith("more")
     assert sum("#runs" in key for key, _ in send(desk)) <= 8
 
 

@@ -120,6 +120,29 @@ def test_life_events_are_told_once_each(
     assert found.title.startswith("digits: ")
 
 
+@pytest.mark.parametrize("status", [ProcessStatus.GONE, ProcessStatus.REPLACED])
+def test_a_death_without_exit_code_leaves_the_cause_to_whoever_judges_it(
+    written: WrittenRun, look: Look, status: ProcessStatus
+) -> None:
+    """The same message says what it most likely was: "how it ended is not known" beside it was a contradiction."""
+    written.beat(60, epoch=1, batch=42)
+    told = " ".join(_all(look(status=status))["process_died"].body)
+    assert "exit code is not known" in told
+    assert "ow it ended" not in told
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [({"checkpoint": "/data/runs/night/weights/last.pt"}, "last.pt"), ({}, "its checkpoint")],
+    ids=["a path", "none told"],
+)
+def test_a_refusal_names_the_file_without_its_place(
+    written: WrittenRun, look: Look, data: dict[str, object], named: str
+) -> None:
+    written.event(EventKind.RUN_REFUSED, 50, verdict="contaminated", **data)
+    assert _all(look())["run_refused"].title == f"digits: the trainer refused {named}: contaminated"
+
+
 def test_a_contaminated_checkpoint_is_a_condition_until_a_clean_one(written: WrittenRun, look: Look) -> None:
     written.save_checkpoint(1, 10)
     written.save_checkpoint(2, 20, verdict="contaminated")

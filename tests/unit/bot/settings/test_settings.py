@@ -65,6 +65,8 @@ def test_every_fault_is_told_at_once(environ: dict[str, str], tmp_path: Path) ->
     assert "5 settings are not usable" in caught.value.message
     for name in wrong:
         assert f"- {name} is " in caught.value.message
+    # Whoever installed a wheel has no .env.example.
+    assert "trainmaster settings explains each" in caught.value.hint
 
 
 @pytest.mark.parametrize(

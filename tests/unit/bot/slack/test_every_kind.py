@@ -48,6 +48,15 @@ async def test_the_notification_begins_with_run_and_fact_and_has_no_markup(tmp_p
         assert not re.search(r"attempt\d|\w/\w+/attempt|fired, attempt", text), kind.name
 
 
+async def test_nothing_that_is_read_aloud_is_drawn_or_runs_together(tmp_path: Path) -> None:
+    for kind in await kinds(tmp_path):
+        text = render(kind.message).text
+        assert not re.search(r"[\u2580-\u259f\u25b0\u25b1]{2}", text), kind.name
+        for item in kind.message.items:
+            if item.detail and "<" not in item.text + item.detail and "\n" not in item.detail:
+                assert f"{item.text}, {item.detail}"[:60].strip() in text, kind.name
+
+
 @pytest.mark.parametrize(
     "name", ["n" * 200, "夜間訓練" * 18, "לילה-ריצה-" * 12], ids=["letters", "wide", "right to left"]
 )
@@ -102,6 +111,14 @@ async def test_what_is_to_be_pressed_comes_before_everything_but_the_first_lines
         blocks = [one["type"] for one in render(kind.message).blocks]
         if "actions" in blocks:
             assert blocks[1] == "actions", kind.name
+
+
+async def test_an_alert_that_advises_a_rollback_has_the_button_for_it(tmp_path: Path) -> None:
+    alerts = [one for one in await kinds(tmp_path) if re.fullmatch(r"alert \w+ \w+( acknowledged)?", one.name)]
+    advised = [one for one in alerts if "/train execute rollback" in str(one.message.context)]
+    assert {one.name.split()[1] for one in advised} >= {"run_gave_up", "run_refused", "run_crashed"}
+    for kind in advised:
+        assert ActionId.PROPOSE_ROLLBACK in [button.action for button in kind.message.buttons], kind.name
 
 
 async def test_details_button_stands_where_details_are_and_last(tmp_path: Path) -> None:

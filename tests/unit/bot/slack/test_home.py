@@ -28,15 +28,17 @@ class Scene:
     error: str = ""
     takes: Callable[[dict[str, Any]], bool] = lambda view: False
     views: list[dict[str, Any]] = field(default_factory=list)
-    num_calls: int = 0
+    error_of: str = ""
+    """Of which person the error is; empty of everybody."""
     store_fault: bool = False
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.pages = HomePages(cast("AsyncWebClient", self), cast("Handler", self), lambda: self.now_s)
 
     async def views_publish(self, *, user_id: str, view: dict[str, Any]) -> None:
-        self.num_calls += 1
-        if self.error and not self.takes(view):
+        self.asked += 1
+        if self.error and self.error_of in ("", user_id) and not self.takes(view):
             raise SlackApiError("refused", {"ok": False, "error": self.error})
         self.published.append(user_id)
         self.views.append(view)
@@ -86,6 +88,21 @@ async def test_a_workspace_without_homes_is_asked_once_an_hour(error: str) -> No
     scene.now_s = OFF_S + 1
     await scene.pages.refresh()
     assert scene.published == ["U1"]
+
+
+@pytest.mark.parametrize("error", ["user_not_found", "invalid_arguments", "view_too_large", "invalid_blocks"])
+async def test_what_slack_refuses_for_one_person_keeps_no_page_from_the_others(error: str) -> None:
+    scene = Scene(error=error, error_of="U1")
+    await scene.pages.opened("U1")
+    await scene.pages.opened("U2")
+    assert scene.published == ["U2"]
+    asked = scene.asked
+    for _ in range(3):
+        await scene.pages.refresh()
+    assert scene.asked == asked, "what was refused is not sent again as it was"
+    scene.title, scene.error = "loud", ""
+    await scene.pages.refresh()
+    assert scene.published == ["U2", "U1", "U2"]
 
 
 @pytest.mark.parametrize(("error", "store_fault"), [("internal_error", False), ("", True)])
@@ -148,6 +165,6 @@ async def test_a_page_that_slack_refuses_is_shown_plainer(error: str, taken: str
     scene = Scene(error=error, takes=takes)
     await scene.pages.opened("U1")
     assert "quiet" in str(scene.views)
-    asked = scene.num_calls
+    asked = scene.asked
     await scene.pages.refresh()
-    assert scene.num_calls == asked, "what has not changed is not sent again"
+    assert scene.asked == asked, "what has not changed is not sent again"

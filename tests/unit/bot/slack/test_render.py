@@ -175,7 +175,7 @@ def test_the_notification_says_it_all_in_words() -> None:
         fields=(("Epoch", "4"),),
         items=(Item(mark=Mark.FAILED, text="No NaN", detail="1 bad"),),
     )
-    assert render(message).text == "NaN\nSkipped.\nEpoch: 4\n❌ No NaN 1 bad"
+    assert render(message).text == "NaN\nSkipped.\nEpoch: 4\n❌ No NaN, 1 bad"
 
 
 def test_the_notification_holds_the_table_the_excerpt_and_the_details() -> None:

@@ -39,6 +39,7 @@ def data(tmp_path: Path) -> Path:
         ([], "resume RUN_DIR"),
         (["tran"], "did you mean 'train'"),
         (["train", "model=yolo11n.yaml", "data={data}", "epoch=3"], "did you mean 'epochs'"),
+        (["train", "modle=yolo11n.yaml", "data={data}"], "did you mean 'model'"),
         (["train", "model=yolo11n.yaml", "data={data}", "level=hard"], "unknown level 'hard'"),
         (["train", "model=yolo11n.yaml", "data={data}", "lr0=fast"], "lr0"),
         (["train", "model=yolo11n.yaml", "data={data}", "imgsz=large"], "imgsz=large is no image size"),

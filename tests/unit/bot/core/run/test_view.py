@@ -21,6 +21,13 @@ def test_bad_batches_are_counted_beyond_those_that_are_kept(written: WrittenRun,
     assert [bad.batch for bad in epoch.bad_batches] == list(range(6, MAX_BAD_BATCHES_KEPT + 6))
 
 
+def test_an_image_that_was_drawn_several_times_is_named_once(written: WrittenRun, look: Look) -> None:
+    written.bad_batch(1, 3, 1, images=["a/1.jpg", "b/1.jpg", "a/1.jpg"])
+    epoch = look().current
+    assert epoch is not None
+    assert epoch.bad_batches[-1].images == ("a/1.jpg", "b/1.jpg")
+
+
 def test_observed_batches_are_bad_but_not_skipped(written: WrittenRun, look: Look) -> None:
     written.bad_batch(1, 3, 1, action="observed")
     epoch = look().current
