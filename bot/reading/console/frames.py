@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.patterns import LazyPattern
 
-TELLING = b"nNrdhR^"
+TELLING = b"nNrdhR"
 """No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
 but for the word of a shell that ended a run. The first two stand in what is not finite, however it is spelt."""
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf|[nN]a[nN]|NAN|[iI]nf(?:inity)?|INF(?:INITY)?)"
