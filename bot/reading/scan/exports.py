@@ -21,7 +21,7 @@ from trainmaster.bot.reading.console.records import LogRecords, is_notebook, key
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
 
 HEAD_BYTES: Final = 64 * 1024
-MAX_BYTES: Final = 256 * 1024 * 1024
+MAX_BYTES: Final = 64 * 1024 * 1024
 """Services hand out some megabytes at most. What is larger is read line by line, as any log."""
 _MAX_CELL_CHARACTERS: Final = 64 * 1024 * 1024
 _SEPARATORS: Final = (",", ";", "\t")
