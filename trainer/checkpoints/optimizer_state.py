@@ -8,7 +8,7 @@ from typing import Any, Final, TypeGuard
 
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.pickle_walk import Made
-from trainmaster.trainer.checkpoints.single_numbers import bytes_of, numpy_number
+from trainmaster.trainer.checkpoints.single_numbers import bytes_of, is_nonfinite_text, numpy_number
 from trainmaster.trainer.checkpoints.values import F16, F32, F64, FloatFormat, look_plainly
 
 _ARRAYS: Final[Mapping[str, FloatFormat]] = {"f2": F16, "f4": F32, "f8": F64}
@@ -67,6 +67,9 @@ class _Odd:
             if isinstance(item, float):
                 if not math.isfinite(item):
                     self.nonfinite.append(name)
+            elif isinstance(item, str):
+                if name.startswith("state.") or is_nonfinite_text(item):
+                    self.unread.append(name)
             elif isinstance(item, dict | list | tuple | Made) and id(item) not in visited:
                 visited.add(id(item))
                 inner = [(f"{name}.{key}" if name else str(key), one) for key, one in self._in(name, item)]

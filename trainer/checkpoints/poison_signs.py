@@ -15,6 +15,7 @@ from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
+from trainmaster.trainer.checkpoints.outlying_layers import outlying_layers
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 from trainmaster.trainer.checkpoints.uniform_layers import uniform_layers
@@ -70,6 +71,7 @@ def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, 
         *([f"a tensor outside the weights is not finite: {_names(loose)}"] if loose else []),
         *([f"numbers in a format that is not judged: {_names(unread)}"] if unread else []),
         *uniform_layers(seen, reader),
+        *outlying_layers(seen, reader),
         *misbuilt_layers(top, seen, reader),
         *doubtful_settings(top, seen, reader),
         *doubtful_state(top),

@@ -47,6 +47,14 @@ Ultralytics takes no lr0 above 1. One step at a rate of a million leaves weights
 lost. An ``eps`` of zero is allowed by torch, a beta of 1 is not (torch/optim/adam.py). Anything else among a group's
 numbers has to be finite."""
 
+SWITCHES: Final = frozenset(
+    {
+        *("nesterov", "maximize", "amsgrad", "centered", "decoupled_weight_decay"),
+        *("foreach", "fused", "capturable", "differentiable"),
+    }
+)
+"""Of an optimizer's groups, what is on or off. A text is always on, "no" as well."""
+
 SMALLEST_SCALE: Final = 2.0**-126
 """Of the gradient scaler, which holds its scale in float32 and divides by it."""
 
@@ -60,6 +68,7 @@ MAX_PARTS: Final = 10_000
 """Of a list that may hold such numbers; the parameters of a group are thousands."""
 
 _ARRAY_PARTS: Final = 5
+_LONGEST_NUMBER: Final = 40
 MAX_ARRAY_BYTES: Final = 1024 * 1024
 """Of an array that a module carries beside its tensors; weights of classes have a few hundred numbers."""
 
@@ -137,9 +146,16 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     for index, group in enumerate(_groups(top)):
         for key in SETTINGS.keys() & group.keys():
             parts = _parts(group[key])
-            lacks = (key == "lr" and group[key] is None) or (key == "betas" and len(parts) < 2)
+            lacks = (key in {"lr", "weight_decay"} and group[key] is None) or (key == "betas" and len(parts) < 2)
             if lacks or not all(map(_is_read, parts)):
                 yield f"optimizer: {key} of param_groups[{index}] is no number that can be read"
+        for key, value in group.items():
+            if key in SWITCHES and not _is_switch(value):
+                yield f"optimizer: {key} of param_groups[{index}] is neither on nor off"
+            elif key == "maximize" and value:
+                yield f"optimizer: {key} of param_groups[{index}] is on: its steps make the loss larger"
+            elif key not in SETTINGS and any(map(is_nonfinite_text, _parts(value))):
+                yield f"optimizer: {key} of param_groups[{index}] is a text that spells no finite number"
 
 
 def _doubtful_args(top: Mapping[Any, Any]) -> Iterator[str]:
@@ -155,6 +171,18 @@ def _doubtful_args(top: Mapping[Any, Any]) -> Iterator[str]:
 def _is_read(setting: Any) -> bool:
     """Whether it is a number. None stands for an own choice of some optimizers; a bool is what no rate can be."""
     return setting is None or (isinstance(setting, int | float) and not isinstance(setting, bool))
+
+
+def is_nonfinite_text(value: Any) -> bool:
+    """Whether it is a text that spells a number which is not finite."""
+    try:
+        return isinstance(value, str) and len(value) < _LONGEST_NUMBER and not math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _is_switch(value: Any) -> bool:
+    return value is None or (isinstance(value, bool | int | float) and value in {0, 1})
 
 
 def _groups(top: Mapping[Any, Any]) -> list[dict[Any, Any]]:

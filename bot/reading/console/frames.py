@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.patterns import LazyPattern
 
-TELLING = b"nrdhR^"
+TELLING = b"nNrdhR"
 """No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
-but for the word of a shell that ended a run."""
+but for the word of a shell that ended a run. The first two stand in what is not finite, however it is spelt."""
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf|[nN]a[nN]|NAN|[iI]nf(?:inity)?|INF(?:INITY)?)"
 """Others than Python write what is not finite in capitals."""
 _FRAME = re.compile(

@@ -129,7 +129,8 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
             r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b"
             r"|\bKilled \S+ due to memory (?:used|pressure)|^The node was low on resource: "
-            r"|\bprocess of this unit has been killed by the OOM killer\b|\bkilled due to memory pressure \(OOM\)"
+            r"|\b(?:[Pp]rocess|[Cc]ontainer|[Jj]ob|[Tt]ask)\b.{0,60} killed by (?:the )?(?:kernel )?OOM[- ]killer\b"
+            r"|\bkilled due to memory pressure \(OOM\)"
             # timeout of coreutils, in the reader's language; what is written in Go; systemd
             r"|^(?:\S*/)?g?timeout: .*\b(?:TERM|KILL|HUP|INT|QUIT)\b|\bsignal: (?:killed|terminated|hangup)\W*$"
             r"|: Killing process \d+ \(.{1,64}\) with signal SIG(?:KILL|TERM)\b|: State '[\w-]+' timed out\. Killing\."

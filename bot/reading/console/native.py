@@ -28,6 +28,8 @@ _ASSERTIONS: Final = (
     # glog and TensorFlow: "F0305 01:02:03.123456  4711 a.cc:12] Check failed: ..."
     r"(?:^|\s)F\d{4} \d\d:\d\d:\d{2,10}\.\d+\s+\d+ (?P<name>\S{1,80}):(?P<line>\d+)\] (?P<said>.+)",
     rf"{_SOURCE}:(?P<line>\d+)\]:? (?P<said>Check failed: .+)",
+    # torch and DirectML: "[F305 01:02:03.123456789 a.cpp:12] ...", "[F dml_util.cc:118] ..."
+    rf"(?:^|\s)\[F(?:\d{{3,4}} [\d:.]+)? (?:\S{{0,200}}[/\\])?{_SOURCE}:(?P<line>\d+)\] (?P<said>.+)",
     r"(?:^|\s)F \S{0,200}?(?P<name>[\w.-]{1,80}):(?P<line>\d+)\] (?P<said>.+)",
 )
 _HINTS: Final = ("ssertion", "] ")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 
+from trainmaster.bot.reading.console.encodings import too_short_for_utf16, utf16_of
 from trainmaster.bot.reading.console.facts import ConsoleFact, Header, PlainBar, RunBanner, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import (
     TELLING,
@@ -23,13 +24,15 @@ from trainmaster.bot.reading.console.frames import (
     own_loop,
 )
 from trainmaster.bot.reading.console.messages import read_message
+from trainmaster.bot.reading.console.parts import CutLines, RecordParts
 from trainmaster.bot.reading.console.text import Wrapping
 from trainmaster.bot.reading.console.traceback import TracebackReader
 
 MAX_SEGMENT_BYTES = 64 * 1024
 """A piece without line feed or carriage return that is longer is read in parts."""
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-"""How a log begins that PowerShell's ``>`` has written."""
+_MAX_RECORD_BYTES = 1024 * 1024
+"""A longer piece is read in parts even if it is a record: journald's of 48 KiB, as a list of bytes, has 200 KiB."""
+_RECORD_BEGINS = (b'{"', b"[{")
 _LAST_FRAMES_BYTES = 600
 """Of a part of a long piece that holds healthy frames only, so many bytes hold the last of them."""
 _JUNK_SHARE = 3
@@ -60,6 +63,7 @@ class SegmentReader:
         self._masks = False
         self._awaits_bar = False
         self._traceback = TracebackReader()
+        self._parts = RecordParts()
 
     @property
     def idle(self) -> bool:
@@ -69,7 +73,8 @@ class SegmentReader:
     def read(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
         """The facts of ``segment``. ``at_end``: it is the last of the file and has no line end."""
         facts: list[ConsoleFact] = []
-        for text in self.wrapping.texts(segment):
+        texts = self.wrapping.texts(segment, self._parts)
+        for text in texts + self._parts.rest() if at_end else texts:
             frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
             for frame in frames:
                 losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)
@@ -95,7 +100,7 @@ class SegmentReader:
         """As :meth:`read`, for a piece of any length."""
         facts: list[ConsoleFact] = []
         start = 0
-        while len(segment) - start >= MAX_SEGMENT_BYTES:
+        while len(segment) - start >= longest_piece(segment, start):
             part, _ = split_long(segment[start : start + MAX_SEGMENT_BYTES])
             start += len(part)
             facts += self.read_part(part, line)
@@ -164,6 +169,8 @@ class ConsoleReader:
         self.line = 1
         """The physical line that the next byte belongs to."""
         self._segments = SegmentReader(brief=brief)
+        self._cut_lines = CutLines()
+        self._begins_line = True
         self._pending = b""
         self._begun = False
         self._utf16: codecs.IncrementalDecoder | None = None
@@ -173,12 +180,12 @@ class ConsoleReader:
         facts: list[ConsoleFact] = []
         if not self._begun:
             data, self._pending = self._pending + data, b""
-            if len(data) < len(UTF16_MARKS[0]):
+            if too_short_for_utf16(data):
                 self._pending = data
                 return facts
             self._begun = True
-            if data.startswith(UTF16_MARKS):
-                self._utf16 = codecs.getincrementaldecoder("utf-16")("replace")
+            if encoding := utf16_of(data):
+                self._utf16 = codecs.getincrementaldecoder(encoding)("replace")
         if self._utf16:
             data = self._utf16.decode(data).encode("utf-8", "replace")
         *lines, last = (self._pending + data).split(b"\n")
@@ -186,30 +193,47 @@ class ConsoleReader:
             self._read_line(line, facts)
             self.line += 1
         *segments, self._pending = last.split(b"\r")
-        for segment in segments:
-            self._read_segment(segment, facts)
+        self._read_segments(segments, facts)
         start = 0
-        while len(self._pending) - start >= MAX_SEGMENT_BYTES:
+        while len(self._pending) - start >= longest_piece(self._pending, start):
             part, _ = split_long(self._pending[start : start + MAX_SEGMENT_BYTES])
             start += len(part)
             facts += self._segments.read_part(part, self.line)
+            self._begins_line = False
         self._pending = self._pending[start:] if start else self._pending
         return facts
 
     def finish(self) -> list[ConsoleFact]:
         """The facts of the last piece, which has no end. Nothing may be fed afterwards."""
-        facts: list[ConsoleFact] = []
-        self._read_segment(self._pending, facts, at_end=True)
+        last = self._cut_lines.begun(self._pending) if self._begins_line else self._pending
         self._pending = b""
-        return facts
+        rest = self._cut_lines.rest()
+        facts = self._segments.read_long(rest, self.line) if rest else []
+        return facts + self._segments.read_long(last, self.line, at_end=True)
 
     def _read_line(self, line: bytes, facts: list[ConsoleFact]) -> None:
-        for segment in line.split(b"\r"):
-            self._read_segment(segment, facts)
+        segments = line.split(b"\r")
+        last = segments.pop()
+        self._read_segments(segments, facts)
+        if self._begins_line and last:
+            last = self._cut_lines.begun(last)
+        self._read_segment(self._cut_lines.ended(last), facts)
+        self._begins_line = True
 
-    def _read_segment(self, segment: bytes, facts: list[ConsoleFact], *, at_end: bool = False) -> None:
+    def _read_segments(self, segments: list[bytes], facts: list[ConsoleFact]) -> None:
+        """Read pieces of one line that are not its last."""
+        for segment in segments:
+            self._read_segment(self._cut_lines.begun(segment) if self._begins_line else segment, facts)
+            self._begins_line = False
+
+    def _read_segment(self, segment: bytes, facts: list[ConsoleFact]) -> None:
         if segment:
-            facts += self._segments.read_long(segment, self.line, at_end=at_end)
+            facts += self._segments.read_long(segment, self.line)
+
+
+def longest_piece(piece: bytes, start: int) -> int:
+    """So many bytes of ``piece`` from ``start`` on are read at once, if it has them. A record is read whole."""
+    return _MAX_RECORD_BYTES if start == 0 and piece[:2] in _RECORD_BEGINS else MAX_SEGMENT_BYTES
 
 
 def split_long(segment: bytes) -> tuple[bytes, bytes]:

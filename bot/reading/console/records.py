@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
+from trainmaster.bot.reading.console.parts import RecordParts
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
 
 _KEYS: Final = (
@@ -41,7 +42,7 @@ _LISTED: Final = r'\s*("(?:[^"\\]|\\.)*"),?\s*$'
 """A notebook keeps what its cells have printed as lists of lines."""
 _TRACEBACK: Final = "Traceback (most recent call last):\n"
 _MAX_DEPTH: Final = 8
-_MAX_LEAVES: Final = 500
+MAX_LEAVES: Final = 500
 _MAX_NESTED: Final = 3
 """LogRecords within the text of a record: a container's JSON within a shipper's."""
 
@@ -53,6 +54,12 @@ def is_notebook(head: bytes) -> bool:
     return head.lstrip()[:1] == b"{" and re.match(rb'\s*\{\s*"(?:cells|metadata|nbformat)"', head) is not None
 
 
+def key_rank(key: str) -> int | None:
+    """How early a key (or the last part of one with dots) is looked for; None when it names no text."""
+    ranks = [_RANK[bare] for one in (key, key.rpartition(".")[2]) if (bare := _bare_key(one)) in _RANK]
+    return min(ranks, default=None)
+
+
 class LogRecords:
     """The records of one log."""
 
@@ -62,11 +69,14 @@ class LogRecords:
         """Under which logfmt has the text, where it is none of the known keys."""
         self._in_notebook_list = False
 
-    def text_of(self, text: str) -> str | None:
-        """What was wrapped into the record that ``text`` is; None when it is none, or holds nothing of the kind."""
+    def text_of(self, text: str, parts: RecordParts) -> str | None:
+        """What was wrapped into the record that ``text`` is; None when it is none, or holds nothing of the kind.
+
+        What goes on in the next record is left in ``parts``.
+        """
         found = self._listed(text)
         for _ in range(_MAX_NESTED):
-            inner = self._once(text if found is None else found)
+            inner = self._once(text if found is None else found, parts)
             if inner is None:
                 break
             found = inner
@@ -83,13 +93,13 @@ class LogRecords:
         value = _loaded(found[1]) if found else None
         return value if isinstance(value, str) else None
 
-    def _once(self, text: str) -> str | None:
+    def _once(self, text: str, parts: RecordParts) -> str | None:
         if '"' not in text and "msg=" not in text:
             return None
         if re.match(_BEGINS, text):
-            return self._json(text)
+            return self._json(text, parts)
         if text.rstrip().endswith(("}", "]")) and (begun := re.search(_BEHIND_STAMP, text)):
-            return self._json(text[begun.start() :])
+            return self._json(text[begun.start() :], parts)
         if match := re.match(_PRETTY, text):
             value = _loaded(match[2]) if _bare_key(match[1]) in _RANK else None
             return value if isinstance(value, str) else None
@@ -108,13 +118,18 @@ class LogRecords:
                 self._learnt_key = key
         return values.get(self._learnt_key) if self._learnt_key else None
 
-    def _json(self, text: str) -> str | None:
+    def _json(self, text: str, parts: RecordParts) -> str | None:
         record = _loaded(text.strip(" [],\t"))
         if not isinstance(record, dict | list):
             record = _loaded(text.strip(" ,\t"))
         if not isinstance(record, dict | list):
             return None
-        leaves = list(_leaves(record, (), 0))
+        found = self.text_in(record)
+        return found if found is None else parts.joined(text, record, found)
+
+    def text_in(self, record: dict[Any, Any] | list[Any], *, most: int = MAX_LEAVES) -> str | None:
+        """The text of ``record``, or of the many that are in it, of each collection ``most``."""
+        leaves = list(_leaves(record, (), 0, most))
         for path, value in leaves:
             before = stamp_before_landmark(value)
             if before is not None and not before.strip():
@@ -138,22 +153,22 @@ def _unquoted(text: str) -> str:
     return text.replace('\\"', '"').replace("\\\\", "\\")
 
 
-def _leaves(value: Any, path: Path, depth: int) -> Iterator[tuple[Path, str]]:
+def _leaves(value: Any, path: Path, depth: int, most: int) -> Iterator[tuple[Path, str]]:
     """Every text in ``value`` with its place. journald writes a text that has control characters as a list of bytes."""
     if isinstance(value, str):
         yield path, value
     elif depth < _MAX_DEPTH and isinstance(value, dict):
         for count, (key, inner) in enumerate(value.items()):
-            if count >= _MAX_LEAVES:
+            if count >= most:
                 return
-            yield from _leaves(inner, (*path, _bare_key(str(key))), depth + 1)
+            yield from _leaves(inner, (*path, _bare_key(str(key))), depth + 1, most)
     elif depth < _MAX_DEPTH and isinstance(value, list) and value:
         if all(isinstance(one, int) and 0 <= one < 256 for one in value):
             yield path, bytes(value).decode("utf-8", "replace")
             return
         scalars = not any(isinstance(one, dict | list) for one in value)
-        for place, inner in enumerate(value[:_MAX_LEAVES]):
-            yield from _leaves(inner, (*path, f"#{place}" if scalars else "#"), depth + 1)
+        for place, inner in enumerate(value[:most]):
+            yield from _leaves(inner, (*path, f"#{place}" if scalars else "#"), depth + 1, most)
 
 
 def _name(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from trainmaster.bot.reading.console.parts import RecordParts
 from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.records import LogRecords
 from trainmaster.bot.reading.console.shells import signal_told
@@ -53,14 +54,15 @@ class Wrapping:
         self._records = LogRecords()
         self._stamps = Stamps()
 
-    def texts(self, segment: bytes) -> list[str]:
+    def texts(self, segment: bytes, parts: RecordParts) -> list[str]:
         """``segment`` (no line feed or carriage return inside) as texts without terminal control; several when a log
-        driver had packed line ends into one record. Quoted lines (``> ...``) are somebody else's log and vanish.
+        driver had packed line ends into one record. Quoted lines (``> ...``) are somebody else's log and vanish. What
+        goes on in the next record is left in ``parts``.
         """
         text = segment.decode("utf-8", "replace").replace("\0", "")  # a file cut under its writer has a hole of NULs
         if "\ufffd" in text and len(segment) <= _MAX_LEGACY_BYTES and not _NO_WORDS.search(segment):
             text = self._of_another_console(segment) or text
-        record = self._records.text_of(text)
+        record = self._records.text_of(text, parts)
         if record is not None:
             text = record
         elif "\\n" in text and "Traceback (most" in text:

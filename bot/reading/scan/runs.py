@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
+_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
 _FRAME = (
     rb"(?P<before>.*?[^\d./]|)(?P<epoch>\d+/\d+) +\d[\d.]*(?P<memory>G)(?P<cells>(?: +"
     + _NUMBER
@@ -20,6 +20,7 @@ _FRAME = (
 _VAL_BAR = rb"(?P<before>.*?)(?P<epoch>Class +Images +[A-Z][^%:]*): *\d+(?P<share>%)(?P<behind>.*)"
 _BAR = rb"(?:[\d:|<,./?itsKM \[\]\x80-\xff]|\\u2[0-9a-f]{3})*"
 """Counter, glyphs and times, as they are or as JSON escapes them. No message can be spelt with it."""
+_DIGITS = b"0123456789."
 _VARIES = rb"\d+"
 _SHORTEST = 3
 """Fewer frames are read one by one."""
@@ -41,7 +42,7 @@ class FrameRun:
     """What stands before and behind, with other digits."""
     nonfinite: bool
     finite: tuple[int, ...]
-    """Where the last character of each column stands, which "nan" and "inf" have as a letter; none if one does."""
+    """Where the last character of each column stands, which is a letter of what is not finite; none if one does."""
 
     def follow(self, block: bytearray, place: int, end: int) -> int:
         """How many from ``place`` on are of this run."""
@@ -54,7 +55,7 @@ class FrameRun:
             count = len(picked) - len(picked.lstrip(byte))
         for offset in self.finite:
             picked = block[place + offset : place + count * width : width]
-            count = min(count, *(found % (count + 1) for found in (picked.find(b"n"), picked.find(b"f"))))
+            count = min(count, len(picked) - len(picked.lstrip(_DIGITS)))
         if count < _SHORTEST:
             return 0
         last = place + (count - 1) * width
@@ -84,9 +85,10 @@ def run_of(piece: bytes, separator: bytes) -> FrameRun | None:
     cells = found["cells"] if is_frame else b""
     marks = [(len(piece), separator), (found.start("share"), b"%")]
     marks.append((found.start("memory"), b"G") if is_frame else (found.start("epoch"), b"C"))
-    nonfinite = b"n" in cells
-    if nonfinite:
-        marks.append((found.start("cells") + cells.find(b"n"), b"n"))
+    letter = re.search(rb"[nN]", cells)
+    nonfinite = letter is not None
+    if letter:
+        marks.append((found.start("cells") + letter.start(), letter[0]))
     before = re.sub(_VARIES, b"0", found["before"].rstrip(b" "))
     start = found.start("epoch") - (1 if found["before"] else 0)
     return FrameRun(

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
 from trainmaster.bot.reading.console.reader import ConsoleReader
+from trainmaster.bot.reading.scan.exports import Piece, exported
 from trainmaster.bot.reading.scan.services import services_of, summaries_of
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
 from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
@@ -135,6 +136,8 @@ def scan_file(path: Path) -> ScanReport:
         OSError: it is missing, a folder, or cannot be read.
     """
     with path.open("rb") as stream:
+        if (pieces := exported(stream)) is not None:
+            return _of_export(pieces)
         if names := services_of(stream):
             return _worst_of(stream, names)
         if os.fstat(stream.fileno()).st_size >= _SKIM_BYTES:
@@ -142,17 +145,33 @@ def scan_file(path: Path) -> ScanReport:
                 return report_of(skim(path))
             except NotSkimmableError:
                 pass
-        return scan_stream(stream)
+        return _of_lines(stream)
 
 
 def scan_stream(stream: BinaryIO) -> ScanReport:
     """The report on all bytes of ``stream``, parsed one by one."""
+    if (pieces := exported(stream)) is not None:
+        return _of_export(pieces)
     if names := services_of(stream):
         return _worst_of(stream, names)
+    return _of_lines(stream)
+
+
+def _of_lines(stream: BinaryIO) -> ScanReport:
     reader = ConsoleReader(brief=True)
     summary = LogSummary()
     while block := stream.read(_BLOCK_BYTES):
         _add_all(summary, reader.feed(block))
+    _add_all(summary, reader.finish())
+    return report_of(summary)
+
+
+def _of_export(pieces: Iterable[Piece]) -> ScanReport:
+    reader = ConsoleReader(brief=True)
+    summary = LogSummary()
+    for number, piece in pieces:
+        reader.line = number
+        _add_all(summary, reader.feed(piece + b"\n"))
     _add_all(summary, reader.finish())
     return report_of(summary)
 

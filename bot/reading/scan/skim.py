@@ -15,9 +15,11 @@ from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 
+from trainmaster.bot.reading.console.encodings import utf16_of
 from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import Columns
-from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, UTF16_MARKS, SegmentReader
+from trainmaster.bot.reading.console.parts import whole_piece
+from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import is_notebook
 from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
@@ -31,10 +33,10 @@ _UNEVEN = 4
 """After so many frames of differing widths they are counted by what they consist of."""
 _LINE_ENDS = 2
 """So many bytes end a line at most. More of them between two frames are rare, and then nothing is passed over."""
-_HEALTHY = (TrainFrame, ValBar, ValRow)
+_HEALTHY = TrainFrame, ValBar, ValRow
 _BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
 """What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
-_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
+_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
 
 
 class NotSkimmableError(Exception):
@@ -86,9 +88,8 @@ class _Skimmer:
         """So many non-finite frames in a row were not like the one before."""
 
     def run(self) -> LogSummary:
-        base = 0
-        head = self._read_at(0, _WINDOW_BYTES)
-        if head[:2] in UTF16_MARKS or is_notebook(head):
+        base, head = 0, self._read_at(0, _WINDOW_BYTES)
+        if utf16_of(head) or is_notebook(head):
             raise NotSkimmableError
         while True:
             self._stream.seek(base)
@@ -135,7 +136,7 @@ class _Skimmer:
                 self._line = base + block.rfind(b"\n", newline, start) + 1
                 newline = block.find(b"\n", start, end) % (end + 1)
             stop = block.find(b"\r", start, newline) % (newline + 1)
-            piece, floor = bytes(block[start:stop]), stop + 1
+            piece, floor = whole_piece(block, start, stop), stop + 1
             if self._goes_on_with(piece, bytes(block[stop:floor]), base + start):
                 floor = self._follow_run(base, floor, end)
                 continue
@@ -254,8 +255,8 @@ class _Skimmer:
     ) -> tuple[int, int]:
         """Where a run of frames with nothing else in it ends, ``stop`` at the latest, and how many they are.
 
-        By counting alone: as many ``%`` as pieces, as many ``n`` in each as in the first, the first and the last alike.
-        None when that does not hold.
+        By counting alone: as many ``%`` as pieces, as many of each ``n`` in all as in the first, the first and the last
+        alike. None when that does not hold.
         """
         block = self._block
         other = block.find(b"\r\n".replace(separator, b""), place, stop)
@@ -271,7 +272,7 @@ class _Skimmer:
             and first[2] == epoch == last[2]
             and first[3] == last[3]
             and block.count(b"%", place, stop) == pieces
-            and block.count(b"n", place, stop) == pieces * first[3].count(b"n")
+            and all(block.count(letter, place, stop) == pieces * first[3].count(letter) for letter in (b"n", b"N"))
         ):
             return stop, pieces
         self._uneven_to = stop
@@ -368,7 +369,7 @@ class _Hits:
     def other(self, floor: int) -> int:
         """As :meth:`next`, for the bytes that no non-finite loss has either."""
         self.next(floor)
-        return min(self._places[1:])
+        return min(self._places[2:])
 
 
 def _goes_on(facts: list[ConsoleFact]) -> bool:
@@ -392,7 +393,7 @@ def _val_bars_pattern(head: bytes) -> re.Pattern[bytes] | None:
 def _run_pattern(losses: int, separator: bytes) -> re.Pattern[bytes]:
     """One or more frames alike but for memory, counts and bar: the epoch in group 2, a non-finite loss among them."""
     begin = rb"((?:\x1b\[K)? *(\d+/\d+) )"
-    values = rb"(?=[^:\r\n]*n)((?: +" + _NUMBER + rb"){%d})" % losses
+    values = rb"(?=[^:\r\n]*[nN])((?: +" + _NUMBER + rb"){%d})" % losses
     end = rb" ++\d++ ++\d++: *+\d++%" + _BAR_BYTES + separator
     memory = rb" *+\d[\d.]*+G"
     return re.compile(begin + memory + values + end + rb"(?:\1" + memory + rb"\3" + end + rb")*+")

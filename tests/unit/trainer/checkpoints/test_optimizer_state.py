@@ -67,6 +67,27 @@ def test_rate_that_is_no_number_is_unknown(tmp_path: Path, rate: object) -> None
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        *(group(key, "1e-8") for key in ("eps", "weight_decay", "dampening", "initial_lr", "rho")),
+        group("betas", ("0.9", "0.999")),
+        group("weight_decay", None),
+        *(group(key, "no") for key in ("nesterov", "maximize", "amsgrad", "foreach")),
+        group("nesterov", [True]),
+        group("maximize", True),
+        group("warmup_lr", "nan"),
+        group("own", {"scale": "-inf"}),
+        kept("step", "3"),
+        kept("momentum_buffer", "nan"),
+    ],
+)
+def test_setting_that_is_a_text_or_no_switch_is_unknown(tmp_path: Path, change) -> None:
+    content = checkpoint_dict()
+    change(content)
+    assert judged(tmp_path, content).verdict == Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
     "value",
     [{"x": 1}, {"state": {}, "param_groups": []}, {"state": {}, "param_groups": [{"lr": 0.1, "params": []}]}],
     ids=["something else", "no groups", "no parameters"],
@@ -100,6 +121,9 @@ def plain_sgd() -> dict:
         kept("seen", np.arange(3)),
         group("param_group", "weight"),
         group("fused", None),
+        group("fused", np.bool_(True)),
+        group("nesterov", 1),
+        group("name", "infinite"),
         group("betas", (0.9, 0.999)),
     ],
 )

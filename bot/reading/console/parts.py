@@ -1,0 +1,111 @@
+"""Lines that a container's log driver has cut into several records, put together again.
+
+Docker and containerd cut what has no line feed at 16 KiB, in the middle of a frame; a progress bar that is redrawn has
+none for hours. journald cuts at 48 KiB.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+MAX_HELD_CHARACTERS: Final = 64 * 1024
+_MAX_SOURCES: Final = 16
+_TAG_BYTES: Final = 80
+_HINTS: Final = ('"stream"', '"logtag"', '"partial_', '"_LINE_BREAK"')
+_CRI: Final = (
+    rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) std(?:out|err) (?:(?P<partial>P)|F)(?::[\w:]*)? "
+)
+"""What containerd, CRI-O and podman write before each line, with a tag for one that goes on in the next."""
+
+
+class RecordParts:
+    """What the records so far have left unfinished."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, str] = {}
+        self._ends_lines = False
+        """Whether a record of this log has kept its line feed, so that one without it is unfinished."""
+
+    def joined(self, record: str, fields: Any, text: str) -> str:
+        """``text`` of a ``record`` with what came before it of the same line, but for what the next one finishes."""
+        if not isinstance(fields, dict) or not (self._held or any(hint in record for hint in _HINTS)):
+            return text
+        source = str(fields.get("stream", ""))
+        text = self._held.pop(source, "") + text
+        if self._goes_on(fields, text) and len(text) <= MAX_HELD_CHARACTERS:
+            cut = max(text.rfind("\r"), text.rfind("\n")) + 1
+            if len(self._held) < _MAX_SOURCES:
+                self._held[source] = text[cut:]
+                text = text[:cut]
+        return text
+
+    def rest(self) -> list[str]:
+        """What no record has finished; nothing is held afterwards."""
+        held, self._held = [text for text in self._held.values() if text], {}
+        return held
+
+    def _goes_on(self, fields: Mapping[str, Any], text: str) -> bool:
+        if fields.get("logtag") == "P" or fields.get("_LINE_BREAK") == "line-max":
+            return True
+        if str(fields.get("partial_message", "")).lower() == "true":
+            return str(fields.get("partial_last", "")).lower() != "true"
+        if not {"log", "stream", "time"} <= fields.keys():
+            return False
+        self._ends_lines = self._ends_lines or text.endswith("\n")
+        return self._ends_lines and not text.endswith("\n")
+
+
+class CutLines:
+    """The same for lines of plain text, whose tag stands in front (the container runtime interface of Kubernetes)."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._goes_on = False
+
+    def begun(self, piece: bytes) -> bytes:
+        """``piece``, with which a line begins, behind what the line before left unfinished."""
+        tag = _tag_of(piece)
+        held, self._held = self._held, b""
+        self._goes_on = tag is not None and tag["partial"] is not None
+        return held + piece[tag.end() :] if tag and held else piece
+
+    def ended(self, piece: bytes) -> bytes:
+        """``piece``, with which a line ends, or nothing if the next line finishes it."""
+        if not self._goes_on or len(piece) > MAX_HELD_CHARACTERS:
+            return piece
+        tag = _tag_of(piece)
+        self._held, self._goes_on = piece[tag.end() if tag else 0 :], False
+        return b""
+
+    def rest(self) -> bytes:
+        """What no line has finished; nothing is held afterwards."""
+        held, self._held = self._held, b""
+        return held
+
+
+def whole_piece(block: bytearray, start: int, stop: int) -> bytes:
+    """The piece of ``block`` between two places, behind what the line before has left unfinished for it; nothing if the
+    next line finishes it."""
+    piece = bytes(block[start:stop])
+    head = block.rfind(b"\n", 0, start) + 1
+    tag = _tag_of(bytes(block[head : head + _TAG_BYTES])) if _is_tagged(block, head) else None
+    if tag is None:
+        return piece
+    if tag["partial"] and block[stop : stop + 1] == b"\n":
+        return b""
+    before = block.rfind(b"\n", 0, max(0, head - 1)) + 1
+    earlier = _tag_of(bytes(block[before : head - 1])) if head == start and before else None
+    if earlier is None or not earlier["partial"]:
+        return piece
+    return earlier.string[earlier.end() :].rpartition(b"\r")[2] + piece[tag.end() :]
+
+
+def _is_tagged(line: bytes | bytearray, start: int) -> bool:
+    # Most lines of most logs are told from these by two bytes.
+    return line[start + 4 : start + 5] == b"-" and line[start + 10 : start + 11] == b"T"
+
+
+def _tag_of(piece: bytes) -> re.Match[bytes] | None:
+    return re.match(_CRI, piece) if _is_tagged(piece, 0) else None
