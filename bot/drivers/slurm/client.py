@@ -184,7 +184,7 @@ class SlurmClient:
             raise _silent(f"{argv[0]} can't be started: {error.strerror or error}") from error
         # squeue of another version ends with 0 on a field that it lacks. An sbatch that ends with 0 has submitted, and
         # an srun has done it, whatever a site's plugin complained of.
-        if code == 0 and (argv[0] in {"sbatch", "srun"} or f"{argv[0]}: error" not in err):
+        if code == 0 and (argv[0] in {"sbatch", "srun"} or not _is_fault(argv[0], err)):
             return out
         said = " ".join((err or out).split())[:300] or f"exit code {code}"
         if any(sign in said for sign in _NO_ANSWER):
@@ -201,12 +201,18 @@ done
 exit $asked"""
 """Run on the node, in the job's own allocation. A process that a script starts has the job's number from it."""
 _OVER: Final = ("Invalid job id specified", "already completing or completed")
+_UNREACHED: Final = ("Unable to contact slurm controller", "slurm_load_jobs error")
 _NO_ANSWER: Final = (
     *("Unable to contact slurm controller", "Connection refused", "Connection timed out", "Socket timed out"),
     *("Zero Bytes were transmitted", "Unable to establish configuration source", "Slurm backup controller in standby"),
     *("No route to host", "Protocol authentication error", "Munge", "munge", "Transport endpoint is not connected"),
 )
 """Of Slurm's error texts: those that mean that nobody answered. Source: slurm/slurm_errno.h."""
+
+
+def _is_fault(name: str, err: str) -> bool:
+    """Whether a command, or what a site has put in its place, failed although it ended with 0."""
+    return f"{name}: error" in err or any(sign in err for sign in _UNREACHED)
 
 
 def _silent(text: str) -> ClusterSilentError:
