@@ -11,7 +11,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button
 from trainmaster.bot.core.conversation.tokens import moment
 from trainmaster.bot.core.run.facts import OomEvidence, ProcessFact, ProcessStatus
-from trainmaster.bot.core.run.state import RunState, later_start_died
+from trainmaster.bot.core.run.state import RunState, is_later_start, node_refused
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import RunRecordState
 
@@ -67,9 +67,12 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
 
 
 def _before_it_trained(view: RunView) -> tuple[str, ...]:
-    if view.record is None or not later_start_died(view.record, view.process):
+    if view.record is None or not is_later_start(view.record, view.process):
         return ()
-    return ("Its job was queued again and ended before it trained; the start before had saved and ended in order.",)
+    in_order = view.record.state is RunRecordState.STOPPED
+    before = "had saved and ended in order" if in_order else "left no word"
+    refused = ("Its node refused that start, of which nothing ran.",) if node_refused(view.process) else ()
+    return (f"Its job was queued again and ended before it trained; the start before {before}.", *refused)
 
 
 def _why_a_job(process: ProcessFact) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from trainmaster.bot.core.decisions.plan import (
     SettingChange,
     Target,
 )
-from trainmaster.bot.core.run.facts import CheckpointFact, ProcessStatus
+from trainmaster.bot.core.run.facts import CheckpointFact, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.forecast import Forecast, batch_s, forecast
+from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -141,10 +142,23 @@ def launch_of(view: RunView) -> Launch:
         python=record.python,
         cwd=Path(record.cwd),
         log=log,
-        options=record.job.options if record.job is not None else None,
+        options=_options(record, job),
         margin_s=stop_margin_s(view) if record.job is not None else None,
         waited_s=max(0.0, (job.start_ts or 0.0) - (job.submit_ts or 0.0)) if job is not None and waited else None,
     )
+
+
+def _options(record: RunRecord, job: JobFact | None) -> tuple[str, ...] | None:
+    """Those of its job; of one that was submitted by hand with the time limit that its cluster tells, which an older
+    trainer could not know. None where it is no job."""
+    if record.job is None:
+        return None
+    options = record.job.options
+    if record.launch_key is not None or job is None or job.limit_ts is None or job.start_ts is None:
+        return options
+    if job.id != record.job.id or any(word.startswith("--time=") for word in options):
+        return options
+    return (*options, f"--time={math.ceil((job.limit_ts - job.start_ts) / 60)}")
 
 
 def stop_margin_s(view: RunView) -> int | None:

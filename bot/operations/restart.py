@@ -19,6 +19,7 @@ from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
+from trainmaster.bot.core.run.state import node_refused
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import ClusterSilentError, OperationError, TrainmasterError
 from trainmaster.bot.operations.lost_job import KEPT_S, is_lost
@@ -32,6 +33,9 @@ _HELD = "held"
 """The note which job, since it could not be launched, was taken out of the queue."""
 _LOST = "lost"
 """The note how often a lost job was submitted once more."""
+_LOG_BYTES = "log_bytes/"
+"""The note how long its log was before a job was submitted, and the how-manieth that was."""
+_OF_SLURM = ("slurmstepd:", "slurmd:")
 _MAX_LOST = 3
 """One kill of a controller can cost two: it forgets a job, and the next gets its number, which a node still knows."""
 _SETTLE_S = 15.0
@@ -114,7 +118,8 @@ async def launch(context: OperationContext, *, key: str, argv: tuple[str, ...]) 
         if fact.job is not None and not fact.over:  # whether its trainer signs in is seen to by the next step
             return f"{process.label} runs on {fact.job.node}, and its trainer has not signed in yet"
         if fact.over:
-            context.note(ENDED, silent_end(fact))
+            refused = node_refused(fact) and _is_mute(context)
+            context.note(ENDED, DeathCause.NODE_REFUSED if refused else silent_end(fact))
             raise OperationError(
                 _FAILED,
                 f"the trainer ended before it began to train: {_end_text(fact)}.{_log_tail(how.log)}",
@@ -135,6 +140,9 @@ async def _launched(context: OperationContext, how: Launch, key: str, argv: tupl
         options=how.options,
         margin_s=how.margin_s,
     )
+    before = _LOG_BYTES + (context.operation.note(_LOST) or "0")
+    if how.options is not None and context.operation.note(before) is None:
+        context.note(before, f"{how.log.stat().st_size if how.log.exists() else 0}")
     while True:
         try:
             launched = await asyncio.to_thread(context.world.driver.launch, spec)
@@ -256,17 +264,30 @@ async def _submitted_again(context: OperationContext, view: RunView, fact: Proce
     num_lost = int(context.operation.note(_LOST) or 0)
     if how is None or how.options is None or num_lost >= _MAX_LOST:
         return False
-    if not is_lost(fact, view.record, attempt=context.operation.attempt, held=held):
+    attempt, mute = context.operation.attempt, _is_mute(context)
+    if not is_lost(fact, view.record, attempt=attempt, held=held, mute=mute):
         return False
     if fact is not None and fact.job is None:
         await _settle(context)
         fact, view = await context.world.inspect(launched) if launched is not None else fact, await context.view()
-        if not is_lost(fact, view.record, attempt=context.operation.attempt, held=held):
+        if not is_lost(fact, view.record, attempt=attempt, held=held, mute=mute):
             return True  # it is known again
     context.note(_LOST, f"{num_lost + 1}")
     context.wait_for("the cluster has lost the job, which is submitted once more")
     await _launched(context, how, context.operation.id, resume_argv(context.operation))
     return True
+
+
+def _is_mute(context: OperationContext) -> bool:
+    """Whether the newest job has said nothing: its trainer has not run, or not since Slurm ended it."""
+    how, before = context.operation.launch, context.operation.note(_LOG_BYTES + (context.operation.note(_LOST) or "0"))
+    return how is not None and before is not None and is_mute(how.log, since=int(before))
+
+
+def is_mute(log: Path, *, since: int) -> bool:
+    """Whether nobody but Slurm had the last word in ``log`` since it was that long. False where that can't be read."""
+    lines = _last_lines(log, since=since)
+    return lines is not None and (not lines or lines[-1].startswith(_OF_SLURM))
 
 
 async def _settle(context: OperationContext) -> None:
@@ -303,6 +324,8 @@ def _refuse_if_over(context: OperationContext, view: RunView, fact: ProcessFact 
     if record is not None and record.state is RunRecordState.FINISHED:
         return
     said = f"its record says {view.record.state}" if ended and view.record else "it left no word"
+    num_lost = context.operation.note(_LOST)
+    said += f", and its job was submitted {num_lost} times more" if num_lost else ""
     text = f"; {_end_text(fact)}" if fact is not None and fact.over else ""
     log = context.operation.launch.log if context.operation.launch else None
     raise OperationError(
@@ -354,11 +377,18 @@ def _log_tail(log: Path | None) -> str:
     """The last lines of the console log, for a person; empty when it cannot be read."""
     if log is None:
         return ""
+    lines = (_last_lines(log) or [])[-_LOG_TAIL_LINES:]
+    return " Last lines: " + " | ".join(lines) if lines else ""
+
+
+def _last_lines(log: Path, *, since: int = 0) -> list[str] | None:
+    """None when it cannot be read."""
     try:
         with log.open("rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _LOG_TAIL_BYTES))
+            stream.seek(max(since, os.fstat(stream.fileno()).st_size - _LOG_TAIL_BYTES))
             text = stream.read().decode(errors="replace").replace("\r", "\n")
+    except FileNotFoundError:
+        return []
     except OSError:
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()][-_LOG_TAIL_LINES:]
-    return " Last lines: " + " | ".join(lines) if lines else ""
+        return None
+    return [line.strip() for line in text.splitlines() if line.strip()]

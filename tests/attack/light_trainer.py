@@ -3,7 +3,8 @@
 ``python light_trainer.py RUN_DIR [from=N] [level=L]`` signs in and beats like the guarded trainer. Files beside the run
 directory change its ways: ``deaf`` ignores SIGTERM, ``mute`` ends before signing in, ``slow`` (seconds) waits first,
 ``short`` (batches) ends each epoch after so many, ``tell`` writes its environment to ``environ``, ``greedy`` (MiB)
-takes so much memory once, ``skew`` (seconds) is what its host's clock is ahead.
+takes so much memory once, ``heavy`` (seconds) saves so long and ends at once when it is asked twice, ``skew`` (seconds)
+is what its host's clock is ahead.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from trainmaster.trainer.contract import (
 from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.environment import job_of, launch_key
 from trainmaster.trainer.jobs.ownership import signed_in_before
+from trainmaster.trainer.jobs.time_limit import with_limit
 from trainmaster.trainer.records.run_directory import RunInUseError, RunLock
 
 BATCH_S, BATCHES = 0.02, 100_000
@@ -56,7 +58,7 @@ class LightTrainer:
             "exit_code": None,
             "level": level or before["level"],
             "from_epoch": (from_epoch or self.newest() or 0) + 1 if resumed else None,
-            "job": asdict(job) if (job := job_of(os.environ)) else None,
+            "job": asdict(job) if (job := with_limit(job_of(os.environ), os.environ)) else None,
             "launch_key": launch_key(os.environ),
         }
         self.seq = 0
@@ -107,7 +109,15 @@ class LightTrainer:
         )
 
     def stop(self, signum: int, frame: object) -> None:
+        if self.stopping and (self.layout.root.parent / "heavy").exists():
+            os._exit(ExitCode.STOPPED)
         self.stopping = True
+
+    def save(self) -> None:
+        way = self.layout.root.parent / "heavy"
+        until_s = time.monotonic() + (float(way.read_text()) if way.exists() else 0.0)
+        while time.monotonic() < until_s:
+            time.sleep(BATCH_S)
 
     def short(self) -> int | None:
         way = self.layout.root.parent / "short"
@@ -154,6 +164,7 @@ class LightTrainer:
                 epoch, batch = epoch + 1, 0
                 self.event(EventKind.EPOCH_STARTED, epoch=epoch, epochs=self.record["epochs"], batches=BATCHES)
         self.event(EventKind.STOP_REQUESTED, signal=15, epoch=epoch, batch=batch)
+        self.save()
         self.event(EventKind.RUN_STOPPED, epoch=epoch, batch=batch, resumable=True, state_file="guard/states/stop.pt")
         self.sign_in(state=RunRecordState.STOPPED, exit_code=ExitCode.STOPPED)
         return ExitCode.STOPPED

@@ -42,6 +42,7 @@ from trainmaster.trainer.contract import (
 )
 from trainmaster.trainer.jobs import launch_environment
 from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, job_of, launch_key
+from trainmaster.trainer.jobs.time_limit import with_limit
 
 HEARTBEAT_INTERVAL_S: Final = 1.0
 FAULT_INTERVAL_S: Final = 600.0
@@ -104,7 +105,7 @@ class Recorder:
             started_ts=self.started_ts,
             state=RunRecordState.RUNNING,
             layers=tuple(kept.get("layers") or ()),
-            job=job_of(os.environ),
+            job=job_of(os.environ) if silent else with_limit(job_of(os.environ), os.environ),
             launch_key=launch_key(os.environ),
             ultralytics=ultralytics,
         )

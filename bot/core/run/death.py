@@ -13,7 +13,7 @@ from typing import Final
 from trainmaster.bot.core.run.death_signs import Sign, sign_of
 from trainmaster.bot.core.run.facts import Event, OomEvidence, ProcessFact
 from trainmaster.bot.core.run.job import EndCause
-from trainmaster.bot.core.run.state import RunState, later_start_died
+from trainmaster.bot.core.run.state import RunState, is_later_start, node_refused
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind, ExitCode, Phase
 
@@ -43,6 +43,7 @@ class DeathCause(StrEnum):
     RANKS = "ranks"
     PREEMPTED = "preempted"
     NODE_LOST = "node_lost"
+    NODE_REFUSED = "node_refused"
     TIME_LIMIT = "time_limit"
     DISK_FULL = "disk_full"
     POWER = "power"
@@ -75,6 +76,7 @@ _TEXTS: Final[Mapping[DeathCause, str]] = {
     DeathCause.RANKS: "the link between its ranks failed",
     DeathCause.PREEMPTED: "its job made room for another one",
     DeathCause.NODE_LOST: "its node was lost",
+    DeathCause.NODE_REFUSED: "its node refused to start its job",
     DeathCause.TIME_LIMIT: "its job reached its time limit",
     DeathCause.DISK_FULL: "the disk was full",
     DeathCause.POWER: "its host was restarted",
@@ -249,6 +251,8 @@ def _cause(view: RunView, process: ProcessFact, error: str, *, by_record: bool) 
         return DeathCause.TIME_LIMIT if met_its_limit(view) else DeathCause.STOPPED
     if process.job is None and view.record is not None and view.record.job is not None:
         return DeathCause.UNKNOWN  # its cluster has forgotten it
+    if is_later_start(view.record, process):
+        return unheard_end(process, error)
     cause = silent_end(process, error)
     if cause is DeathCause.CODE and process.exit_code is None and not by_record and _tells_of_crashes(view):
         return DeathCause.UNKNOWN  # caught by somebody, perhaps
@@ -292,6 +296,14 @@ def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
     return DeathCause.KILLED
 
 
+def unheard_end(process: ProcessFact, error: str = "") -> DeathCause:
+    """As :func:`silent_end`, of a start that had not signed in and that nobody here asked to end. A cluster stops the
+    start before in order to queue its job again, and its signal may reach the next one."""
+    if node_refused(process):
+        return DeathCause.NODE_REFUSED
+    return DeathCause.KILLED if process.exit_code == ExitCode.STOPPED else silent_end(process, error)
+
+
 def met_its_limit(view: RunView) -> bool:
     """Whether the newest attempt was asked to stop when a cluster asks before the time limit of its job. Slurm calls
     the end that follows a failure, with the trainer's own exit code."""
@@ -310,7 +322,7 @@ def _stop_was_asked(view: RunView) -> bool:
 
 def _stops_asked(view: RunView) -> list[Event]:
     """Those of the start that is over: of a job that was queued again and began once more, none was heard."""
-    if view.record is not None and later_start_died(view.record, view.process):
+    if is_later_start(view.record, view.process):
         return []
     return [one for one in view.notable if one.kind == EventKind.STOP_REQUESTED and one.attempt == view.attempt]
 

@@ -47,6 +47,10 @@ _BY_RECORD = {
     RunRecordState.REFUSED: RunState.REFUSED,
     RunRecordState.CRASHED: RunState.CRASHED,
 }
+REFUSED_BY_NODE = 1
+"""What Slurm calls a start that a node did not take."""
+_REFUSED_WITHIN_S = 2.0
+"""Slurm counts whole seconds."""
 _AT_WORK = {RunRecordState.RUNNING, RunRecordState.FINISHED}
 _BY_PHASE = {
     Phase.STARTUP: RunState.STARTING,
@@ -112,6 +116,23 @@ def later_start_died(record: RunRecord, process: ProcessFact | None) -> bool:
         return False
     other_code = process.exit_code not in {None, ExitCode.FINISHED, ExitCode.STOPPED}
     return job.restarts > record.job.restart or (other_code and bool(record.launch_key))
+
+
+def is_later_start(record: RunRecord | None, process: ProcessFact | None) -> bool:
+    """Whether what is known of ``process`` is of a start of the run's job whose trainer has not signed in: the record
+    is of a start before, however that one ended."""
+    if record is None or process is None or process.job is None or record.job is None:
+        return False
+    return process.job.restarts > record.job.restart or later_start_died(record, process)
+
+
+def node_refused(process: ProcessFact | None) -> bool:
+    """Whether the job is over in the very moment of its start, with the code that Slurm gives a start which a node did
+    not take ("Killing non-startable batch: Job credential revoked"). A trainer needs longer to get that far."""
+    job = process.job if process is not None else None
+    if process is None or job is None or job.cause is not EndCause.FAILED or process.exit_code != REFUSED_BY_NODE:
+        return False
+    return job.start_ts is not None and job.end_ts is not None and job.end_ts - job.start_ts <= _REFUSED_WITHIN_S
 
 
 def is_submitted_anew(record: RunRecord, process: ProcessFact | None) -> bool:

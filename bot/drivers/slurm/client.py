@@ -112,10 +112,30 @@ class SlurmClient:
             raise _silent(f"sbatch answered {out.strip()[:120]!r}, which tells no job's number")
         return job[0]
 
-    def ask_to_end(self, job_id: str, *, whole: bool = False) -> None:
-        """SIGTERM went to the batch script alone, which is the trainer; or to the ``whole`` job, where a shell may
-        stand before it. No KillWait runs."""
-        self._end("--signal=TERM", "--full" if whole else "--batch", job_id)
+    def ask_to_end(self, address: str) -> None:
+        """SIGTERM went to the batch script alone, which is the trainer. No KillWait runs."""
+        self._end("--signal=TERM", "--batch", address)
+
+    def ask_its_trainer(self, address: str, number: str) -> None:
+        """SIGTERM went to what the batch script of a person's own has started, once. The shell itself would die of it,
+        and Slurm would then kill the trainer that saves; ``srun`` would kill its task."""
+        steps = self._answer("squeue", "-h", "-s", "-j", number, "-o", "%i").split()
+        own = (step.partition(".")[2] for step in steps if step.startswith((f"{number}.", f"{address}.")))
+        if any(step.isdigit() for step in own):
+            self._end("--signal=TERM", address)  # the steps alone
+            return
+        try:
+            self._answer(
+                *("srun", f"--jobid={number}", "--overlap", "--nodes=1", "--ntasks=1", "--mem=0", "--mpi=none"),
+                *("--immediate=10", "--export=NONE", "--job-name=tm-stop"),
+                *("/bin/sh", "-c", _ASK_ALL_BUT_SHELLS, number),
+            )
+        except ClusterSilentError as error:
+            if not isinstance(error.__cause__, subprocess.TimeoutExpired):
+                raise
+            # It may have arrived, and a second signal would cut the save short.
+        except DriverError:  # a Slurm before 20.11, a step that could not be had: the shell is asked with the rest
+            self._end("--signal=TERM", "--full", address)
 
     def kill(self, job_id: str) -> None:
         """SIGKILL went to the batch script."""
@@ -162,9 +182,9 @@ class SlurmClient:
             raise _silent(f"{argv[0]} gave no answer within {self._timeout_s:g} s") from error
         except OSError as error:
             raise _silent(f"{argv[0]} can't be started: {error.strerror or error}") from error
-        # squeue of another version ends with 0 on a field that it lacks. An sbatch that ends with 0 has submitted,
-        # whatever a site's plugin complained of.
-        if code == 0 and (argv[0] == "sbatch" or f"{argv[0]}: error" not in err):
+        # squeue of another version ends with 0 on a field that it lacks. An sbatch that ends with 0 has submitted, and
+        # an srun has done it, whatever a site's plugin complained of.
+        if code == 0 and (argv[0] in {"sbatch", "srun"} or not _is_fault(argv[0], err)):
             return out
         said = " ".join((err or out).split())[:300] or f"exit code {code}"
         if any(sign in said for sign in _NO_ANSWER):
@@ -172,13 +192,27 @@ class SlurmClient:
         raise DriverError("cluster-refused", f"{argv[0]} refused: {said}", "as Slurm said it; trainmaster doctor")
 
 
+_ASK_ALL_BUT_SHELLS: Final = """asked=1
+for process in /proc/[0-9]*; do
+  grep -qzx "SLURM_JOB_ID=$0" "$process/environ" 2>/dev/null || continue
+  case "$(cat "$process/comm")" in sh|bash|dash|ash|zsh|ksh|csh|tcsh|fish|srun|tee|slurmstepd*) continue;; esac
+  kill -TERM "${process#/proc/}" && asked=0
+done
+exit $asked"""
+"""Run on the node, in the job's own allocation. A process that a script starts has the job's number from it."""
 _OVER: Final = ("Invalid job id specified", "already completing or completed")
+_UNREACHED: Final = ("Unable to contact slurm controller", "slurm_load_jobs error")
 _NO_ANSWER: Final = (
     *("Unable to contact slurm controller", "Connection refused", "Connection timed out", "Socket timed out"),
     *("Zero Bytes were transmitted", "Unable to establish configuration source", "Slurm backup controller in standby"),
     *("No route to host", "Protocol authentication error", "Munge", "munge", "Transport endpoint is not connected"),
 )
 """Of Slurm's error texts: those that mean that nobody answered. Source: slurm/slurm_errno.h."""
+
+
+def _is_fault(name: str, err: str) -> bool:
+    """Whether a command, or what a site has put in its place, failed although it ended with 0."""
+    return f"{name}: error" in err or any(sign in err for sign in _UNREACHED)
 
 
 def _silent(text: str) -> ClusterSilentError:

@@ -154,7 +154,10 @@ class SlurmDriver:
             self.client.cancel(address)
         elif force is Force.ASK:
             # What a person submitted by hand may have a shell around the trainer, which would keep the signal.
-            self.client.ask_to_end(address, whole=job.name is None)
+            if job.name is not None:
+                self.client.ask_to_end(address)
+            else:
+                self.client.ask_its_trainer(address, job.id)
         else:
             self.client.kill(address)
             self.client.cancel(address)

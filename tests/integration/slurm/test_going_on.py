@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.slurm.conftest import Lab, laboratory
+from tests.integration.slurm.conftest import ANN, Lab, laboratory
 from tests.support.slurm import Cluster, cluster, needs_slurm, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, needs_slurm, pytest.mark.timeout(300)]
@@ -114,6 +114,60 @@ async def test_job_that_used_more_memory_than_it_asked_for_is_resumed_once(tmp_p
             number = lab.number
             lab.way("greedy", "900")
             await goes_on_once(lab, number, "it was killed from outside, by nobody known")
+
+
+def begins_badly(lab: Lab, how: str) -> None:
+    """The next start does ``how`` before anything of Trainmaster's runs, and no later one does."""
+    wrapper, once = lab.run.parent.parent / "python", lab.run.parent / "once"
+    once.touch()
+    shebang, _, rest = wrapper.read_text().partition("\n")
+    bad = f'case "$*" in *" resume "*) if [ -e {once} ]; then rm {once}; {how}; fi;; esac'
+    wrapper.write_text(f"{shebang}\n{bad}\n{rest}")
+
+
+REFUSED = "exit 1"
+"""As Slurm tells a start that a node did not take: "Killing non-startable batch: Job credential revoked"."""
+STOPPED_EARLY = "trap 'exit 3' TERM; while :; do sleep 0.1; done"
+
+
+async def test_start_that_a_node_refused_is_submitted_once_more_by_the_resume(lab: Lab) -> None:
+    await lab.says(ANN, "stop now")
+    await lab.reads("is stopped")
+    begins_badly(lab, REFUSED)
+    await lab.says(ANN, "resume")
+    await lab.reads("digits goes on", timeout_s=60)
+    assert lab.slurm.jobs() == [lab.number]
+    assert lab.record["attempt"] == 3
+    assert lab.shown("training process died") == 0
+
+
+@pytest.mark.rounds
+@pytest.mark.parametrize("cut", [False, True], ids=["after a stop in order", "after a power cut"])
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        pytest.param(REFUSED, "its node refused to start its job", id="refused"),
+        pytest.param(STOPPED_EARLY, "it was killed from outside, by nobody known", id="stopped"),
+    ],
+)
+async def test_start_that_slurm_made_and_that_never_signed_in_is_resumed_once(
+    tmp_path: Path, material: Path, slurm: Cluster, how: str, why: str, cut: bool
+) -> None:
+    async with going_on(tmp_path, material, slurm) as lab:
+        number = lab.number
+        begins_badly(lab, how)
+        if cut:
+            slurm.do("node-down", lab.record["job"]["node"])
+        else:
+            slurm.ask("scontrol", "requeue", number)
+        await lab.reads("its job was queued again", timeout_s=90)
+        until(lambda: slurm.job(number)["State"] == "PENDING", what="the queue")
+        slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+        until(lambda: not (lab.run.parent / "once").exists(), what="the bad start", timeout_s=60)
+        if how == STOPPED_EARLY:
+            await asyncio.sleep(1)
+            slurm.ask("scancel", "--signal=TERM", "--batch", number)
+        await goes_on_once(lab, number, why)
 
 
 async def test_start_that_a_late_signal_ended_before_it_signed_in_is_resumed_once(

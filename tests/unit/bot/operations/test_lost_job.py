@@ -84,3 +84,23 @@ def test_start_that_a_node_refused_is_no_end_of_the_trainer_before_it(
     """Recorded: a controller was killed as it started a job, queued it again when the node registered, and started it
     where it had just been killed."""
     assert is_lost(fact, signed_in(state), attempt=2, held=False) is lost
+
+
+def refused_at_once(code: int, *, end_ts: float) -> ProcessFact:
+    job = JobFact(id="2", cause=EndCause.FAILED, reason="NonZeroExitCode", start_ts=2000.0, end_ts=end_ts)
+    return ProcessFact(status=ProcessStatus.GONE, ts=2100.0, exit_code=code, job=job)
+
+
+@pytest.mark.parametrize(
+    ("fact", "mute", "lost"),
+    [
+        pytest.param(refused_at_once(1, end_ts=2000.0), True, True, id="over as it began, and not a word"),
+        pytest.param(refused_at_once(1, end_ts=2000.0), False, False, id="Python says why"),
+        pytest.param(refused_at_once(1, end_ts=2009.0), True, False, id="it worked for a while"),
+        pytest.param(refused_at_once(2, end_ts=2000.0), True, False, id="a code of the trainer's"),
+    ],
+)
+def test_start_that_a_node_refused_before_it_signed_in_is_submitted_again(
+    fact: ProcessFact, mute: bool, lost: bool
+) -> None:
+    assert is_lost(fact, BEFORE, attempt=2, held=False, mute=mute) is lost

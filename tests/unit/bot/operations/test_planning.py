@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.run_dirs import WrittenRun
 from tests.unit.bot.operations.paper import PaperWorld
+from tests.unit.conftest import Look
 from trainmaster.bot.core.decisions.plan import OptionName, differences
 from trainmaster.bot.core.run.facts import CheckpointFact, RunRecord
+from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.errors import CommandError
-from trainmaster.bot.operations.planning import make_plan, refuse_unless_ours
+from trainmaster.bot.operations.planning import launch_of, make_plan, refuse_unless_ours
 from trainmaster.bot.operations.target import choose_target
 from trainmaster.trainer.contract import Verdict, replace_json
 
@@ -219,3 +222,25 @@ def test_level_that_does_not_exist_is_refused_with_those_that_do(level: str) -> 
     with pytest.raises(CommandError, match="unknown level") as caught:
         TrainerLevels().check(level)
     assert "strict" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "limit_ts", "wanted"),
+    [
+        pytest.param(["--partition=gpu"], None, 8200.0, ("--partition=gpu", "--time=120"), id="by hand"),
+        pytest.param(["--time=60"], None, 8200.0, ("--time=60",), id="known already"),
+        pytest.param(["-p", "gpu"], "sbatch-1", 8200.0, ("-p", "gpu"), id="as it was submitted"),
+        pytest.param(["--partition=gpu"], None, None, ("--partition=gpu",), id="no limit"),
+    ],
+)
+def test_job_submitted_by_hand_is_submitted_again_with_its_time_limit(
+    written: WrittenRun,
+    look: Look,
+    options: list[str],
+    key: str | None,
+    limit_ts: float | None,
+    wanted: tuple[str, ...],
+) -> None:
+    written.record(job={"id": "7", "restart": 0, "options": options}, launch_key=key)
+    job = JobFact(id="7", state="running", start_ts=1000.0, limit_ts=limit_ts)
+    assert launch_of(look(job=job)).options == wanted

@@ -27,6 +27,8 @@ def dead(
     job: EndCause | None = None,
     a_job: bool = False,
     limit_ts: float | None = None,
+    restarts: int = 0,
+    ended_ts: float | None = None,
     stop_ts: float = 1.0,
     place: tuple[int | None, int | None] | None = None,
     beat_batch: int = 40,
@@ -55,7 +57,11 @@ def dead(
         events.append(Event(ts=stop_ts, run="r", attempt=2, seq=2, kind="stop_requested", data={}))
     said = LogError(ts=log_ts, kind=log_kind, detail=log, text=log, in_child=False, digest="0", outlived=outlived)
     errors = [said] if log else []
-    fact = JobFact(id="12", cause=job, start_ts=0.0, limit_ts=limit_ts) if job is not None else None
+    fact = (
+        JobFact(id="12", cause=job, start_ts=0.0, limit_ts=limit_ts, restarts=restarts, end_ts=ended_ts)
+        if job is not None
+        else None
+    )
     return RunView(
         directory=Path("r"),
         name="r",
@@ -70,6 +76,9 @@ def dead(
     )
 
 
+AGAIN = {"job": EndCause.FAILED, "restarts": 1}
+"""The job was queued again; the record is of the start before."""
+ASKED = {"stop_asked": True}
 CRASHED = {"state": "crashed", "exit_code": 1}
 AT_LIMIT = {"state": "stopped", "job": EndCause.FAILED, "limit_ts": 86_400.0, "stop_asked": True}
 RULES = [
@@ -124,6 +133,14 @@ RULES = [
     ("cancelled by a person", {"state": "stopped", "job": EndCause.CANCELLED}, DeathCause.CANCELLED),
     ("a job that asked itself to stop", {"state": "stopped", "job": EndCause.FAILED}, DeathCause.STOPPED),
     ("a job killed", {"job": EndCause.FAILED, "signal": 9}, DeathCause.KILLED),
+    ("a later start stopped before it signed in", AGAIN | {"state": "stopped", "exit_code": 3}, DeathCause.KILLED),
+    ("a later start stopped, the one before lost", AGAIN | {"exit_code": 3}, DeathCause.KILLED),
+    ("a later start killed, the one before was asked to end", AGAIN | ASKED | {"signal": 9}, DeathCause.KILLED),
+    ("a later start that its node refused", AGAIN | {"exit_code": 1, "ended_ts": 1.0}, DeathCause.NODE_REFUSED),
+    ("a later start that failed of itself", AGAIN | {"exit_code": 1, "ended_ts": 9.0}, DeathCause.UNKNOWN),
+    ("a later start with bad arguments", AGAIN | {"exit_code": 2, "ended_ts": 1.0}, DeathCause.CODE),
+    ("a later start cancelled", AGAIN | {"job": EndCause.CANCELLED, "exit_code": 3}, DeathCause.CANCELLED),
+    ("the first start refused", AGAIN | {"restarts": 0, "exit_code": 1, "ended_ts": 1.0}, DeathCause.UNKNOWN),
     ("a job that was forgotten", {"a_job": True}, DeathCause.UNKNOWN),
     ("power", {"rebooted": True}, DeathCause.POWER),
     # The disk.
@@ -172,7 +189,10 @@ def test_a_death_has_the_cause_of_the_first_rule_that_fits(rule: tuple[Any, ...]
         *((cause, DeathClass.PERSON) for cause in ("stopped", "gave_up", "refused", "code", "cancelled")),
         *((cause, DeathClass.UNKNOWN) for cause in ("unknown", "native", "device_memory")),
         *((cause, DeathClass.TRANSIENT) for cause in ("host_memory", "killed", "device", "ranks", "preempted")),
-        *((cause, DeathClass.TRANSIENT) for cause in ("node_lost", "time_limit", "disk_full", "power", "hang")),
+        *(
+            (cause, DeathClass.TRANSIENT)
+            for cause in ("node_lost", "node_refused", "time_limit", "disk_full", "power", "hang")
+        ),
     ],
 )
 def test_every_cause_has_its_class(cause: str, kind: DeathClass) -> None:

@@ -50,6 +50,7 @@ def test_queue_is_read_by_one_command() -> None:
     "commands",
     [
         pytest.param(Commands(1, err=DOWN), id="controller down"),
+        pytest.param(Commands(0, out=queue_text(), err=DOWN), id="controller down, a heading and exit code 0"),
         pytest.param(Commands(error=subprocess.TimeoutExpired("squeue", 15)), id="hangs"),
         pytest.param(Commands(error=FileNotFoundError(2, "No such file or directory")), id="not installed"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -139,13 +140,20 @@ class Hearing(Cluster):
     def __init__(self, *rows: str) -> None:
         super().__init__(*rows)
         self.ended: list[str] = []
+        self.words: list[str] = []
+        self.answers: dict[str, tuple[int, str, str] | None] = {"squeue": (0, "", ""), "srun": (0, "", "")}
 
     def __call__(
         self, argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str, str]:
+        if argv[0] == "srun" or "-s" in argv:
+            if (answer := self.answers[argv[0]]) is None:
+                raise subprocess.TimeoutExpired(argv[0], timeout_s)
+            return answer
         if argv[0] != "scancel":
             return super().__call__(argv, input_text=input_text, env=env, timeout_s=timeout_s)
         self.ended.append(argv[-1])
+        self.words += argv[1:-1]
         return 0, "", ""
 
 
@@ -157,6 +165,28 @@ def test_stop_of_an_array_s_last_task_leaves_the_others_alone(tmp_path: Path, ro
     for force in Force:
         assert driver.stop(JobIdentity(id="7"), force)
     assert set(cluster.ended) == {address}
+
+
+REFUSED = (1, "", "srun: error: Unable to create step for job 7: Job/step already completing or completed")
+
+
+@pytest.mark.parametrize(
+    ("steps", "srun", "words"),
+    [
+        pytest.param("7.batch\n7.0\n", (1, "", ""), ["--signal=TERM"], id="a step of srun's, alone"),
+        pytest.param("7.batch\n7.extern\n", (0, "", "srun: error: mpi/pmix"), [], id="by the node, all but the shell"),
+        pytest.param("", REFUSED, ["--signal=TERM", "--full"], id="no step to be had"),
+        pytest.param("", (1, "", "srun: error: task 0: Exited"), ["--signal=TERM", "--full"], id="nobody found there"),
+        pytest.param("", None, [], id="no answer in time: it may have arrived"),
+    ],
+)
+def test_trainer_in_a_person_s_own_script_is_asked_once_and_its_shell_is_not(
+    tmp_path: Path, steps: str, srun: tuple[int, str, str] | None, words: list[str]
+) -> None:
+    cluster = Hearing(RUNNING.replace("1¦", "7¦", 1))
+    cluster.answers = {"squeue": (0, steps, ""), "srun": srun}
+    assert driver_of(tmp_path, cluster).stop(JobIdentity(id="7"), Force.ASK)
+    assert cluster.words == words
 
 
 def test_how_a_job_ended_is_known_on_when_slurm_has_forgotten_it(tmp_path: Path) -> None:
