@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(450)
+
 ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9/simple"
 """The discard port: nothing answers, as without a network."""
@@ -40,7 +42,7 @@ def python(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
     )
 
 

@@ -68,7 +68,7 @@ def test_a_training_copies_by_itself_and_never_waits(settings: Settings, tmp_pat
         assert time.monotonic() < deadline
         time.sleep(0.2)
     finished = (read_json(layout.run_json) or {})["updated_ts"]
-    assert ended - finished < 10  # nobody waited for a place that does not answer
+    assert ended - finished < 60  # nobody waited for a place that does not answer: it is tried for ten minutes
     if place == "folder":
         names = {path.name.partition("-")[0] for path in (copies / "run" / "files").glob("*.sha256")}
         assert {"epoch0001.pt", "epoch0002.pt"} <= names

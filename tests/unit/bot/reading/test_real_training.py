@@ -13,6 +13,8 @@ from tests.support.tiny_model import write_tiny_model
 from trainmaster.bot.reading.results_csv import read_results
 from trainmaster.bot.reading.scan.scanner import scan_file
 
+pytestmark = [pytest.mark.training, pytest.mark.timeout(240)]
+
 EPOCHS, IMAGES, BATCH = 3, 8, 4
 SCRIPT = """
 import sys
@@ -57,11 +59,10 @@ def train(data: Path, how: str) -> Path:
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(data), "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with log.open("wb") as stream:
         command = [sys.executable, "-c", SCRIPT, str(data), how]
-        subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False, env=environment, timeout=100)
+        subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False, env=environment, timeout=200)
     return log
 
 
-@pytest.mark.training
 def test_a_healthy_run_is_read_to_its_end(data: Path) -> None:
     report = scan_file(train(data, "healthy"))
     assert (report.last_epoch, report.total_epochs, report.last_batch) == (EPOCHS, EPOCHS, IMAGES // BATCH)
@@ -72,7 +73,6 @@ def test_a_healthy_run_is_read_to_its_end(data: Path) -> None:
     assert report.map50 is not None
 
 
-@pytest.mark.training
 def test_a_poisoned_run_shows_its_losses_recoveries_and_end(data: Path) -> None:
     report = scan_file(train(data, "poisoned"))
     assert (report.completed, report.crashed, report.crash_kind) == (False, True, "exception")
