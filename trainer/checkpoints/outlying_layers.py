@@ -9,9 +9,9 @@ from trainmaster.trainer.checkpoints.domains import NUM_VARIED, WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
-LARGEST_SHARE_OF_OTHERS: Final = 1e4
-"""Times the upper quartile of a layer's variances that one of them is. The guard allows no such jump either; channels
-of one layer that train differ by a hundred or a thousand."""
+LARGEST_SHARE_OF_OTHERS: Final = 2.5e4
+"""Times the upper quartile of a layer's variances that one of them is. Channels of one layer that train differ by a
+hundred or a thousand."""
 LEAST_OUTLIER: Final = 1e3
 """Smaller variances are not looked at: what is beyond all others where nearly nothing varies, varies itself."""
 LARGEST_SQUARED_MEAN: Final = 1e6
@@ -38,7 +38,7 @@ def outlying_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]
     variances = [one for one in finite if one.leaf == "running_var" and _is_outlying(one, reader)]
     means = [one for one in finite if one.leaf == "running_mean" and _is_mean_outlying(one, named, reader)]
     if beyond := [*variances, *means]:
-        yield f"a batch norm's statistic is ten thousand times its layer's others: {few([one.name for one in beyond])}"
+        yield f"a batch norm's statistic is far beyond all others of its layer: {few([one.name for one in beyond])}"
     convolutions = [one for one in finite if one.leaf == "weight" and len(one.tensor.shape) >= 4]
     if signs := [one for one in convolutions if _is_of_signs(one, reader)]:
         yield f"weights that differ by their signs alone: {few([one.name for one in signs])}"

@@ -158,7 +158,8 @@ def notebook(log: str) -> str:
 @pytest.mark.parametrize("padding", [0, 2 * 1024 * 1024], ids=["short", "long"])
 def test_what_a_notebook_keeps_is_read_as_it_was_printed(tmp_path: Path, padding: int) -> None:
     path = tmp_path / "train.ipynb"
-    path.write_text(notebook("progress\n" * (padding // 9) + LOG), encoding="utf-8")
+    line = "progress " * 40 + "\n"
+    path.write_text(notebook(line * (padding // len(line)) + LOG), encoding="utf-8")
     report, bare = scan_file(path), scan_stream(io.BytesIO(LOG.encode()))
     for name in ("last_epoch", "last_batch", "nan_loss_frames", "map50", "map50_95", "crash_kind", "crash_detail"):
         assert getattr(report, name) == getattr(bare, name)
