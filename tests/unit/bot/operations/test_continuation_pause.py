@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,16 @@ import pytest
 
 from tests.unit.bot.operations.paper import PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from tests.unit.bot.operations.test_continuation import AUTO, a_world, crashes, dies, look, notice, starts
+from tests.unit.bot.operations.test_continuation import (
+    AUTO,
+    a_world,
+    crashes,
+    dies,
+    look,
+    notice,
+    starts,
+    starts_once_there_is_space,
+)
 from trainmaster.bot.core.decisions.gate import GateCheck
 from trainmaster.bot.core.decisions.going_on import CAUSE, ROOT, SecondThought
 from trainmaster.bot.core.decisions.operation import OperationState
@@ -115,14 +123,7 @@ async def test_disk_that_turns_out_to_have_been_full_is_waited_for(tmp_path: Pat
     dies(world)
     await notice(world)
     crashes(world, "OSError: [Errno 28] No space left on device")
-    operation = world.operations.open(RUN)
-    while operation is not None and "until there is space" not in str(operation.note("waits")):
-        await asyncio.sleep(0.005)
-        operation = world.operations.open(RUN)
-    assert world.launches() == []
-    world.gate.facts = ()
-    await world.operations.settle()
-    assert len(world.launches()) == 1
+    await starts_once_there_is_space(world)
 
 
 async def test_job_that_its_cluster_forgets_during_the_pause_is_no_other_cause(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,16 @@ import pytest
 
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from tests.unit.bot.operations.test_continuation import AUTO, a_world, crashes, dies, look, notice, starts
+from tests.unit.bot.operations.test_continuation import (
+    AUTO,
+    a_world,
+    crashes,
+    dies,
+    look,
+    notice,
+    starts,
+    starts_once_there_is_space,
+)
 from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.decisions.gate import GateCheck, GateOutcome
 from trainmaster.bot.core.decisions.operation import OperationState
@@ -74,14 +82,7 @@ async def test_disk_that_was_full_is_waited_for(tmp_path: Path) -> None:
     crashes(world, "OSError: [Errno 28] No space left on device")
     world.gate.close(GateCheck.DISK, "the disk has 0.1 GiB free, the next states want 3.0 GiB")
     await notice(world)
-    operation = world.operations.open(RUN)
-    while operation is not None and "until there is space" not in str(operation.note("waits")):
-        await asyncio.sleep(0.005)
-        operation = world.operations.open(RUN)
-    assert world.launches() == []
-    world.gate.facts = ()
-    await world.operations.settle()
-    assert len(world.launches()) == 1
+    await starts_once_there_is_space(world)
 
 
 async def test_disk_that_stays_full_is_asked_about(tmp_path: Path) -> None:
