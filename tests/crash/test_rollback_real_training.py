@@ -16,7 +16,6 @@ import pytest
 from tests.support.clocks import SystemClock
 from tests.support.one_run import OneRun
 from tests.support.outboxes import FakeChat, FakeOutbox
-from tests.support.tiny_model import write_tiny_model
 from tests.unit.bot.operations.paper import ALICE, BOB
 from trainmaster.bot.core.decisions.operation import EntryKind, OperationState, Step
 from trainmaster.bot.core.decisions.order import Decide, ProposeRollback, StopNow
@@ -75,9 +74,9 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
                     "-m",
                     "trainmaster.trainer",
                     "train",
-                    f"model={write_tiny_model(tmp_path)}",
+                    "model=yolo11n.yaml",
                     f"data={data}",
-                    "epochs=300",
+                    "epochs=30",
                 ),
                 *("imgsz=64", "batch=8", "device=cpu", "amp=False", "plots=False", "workers=2", "level=standard"),
                 *(f"project={directory.parent}", f"name={directory.name}"),
