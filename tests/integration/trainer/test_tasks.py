@@ -23,11 +23,11 @@ from trainmaster.trainer.guard import TRAINERS
 pytestmark = pytest.mark.training
 
 HEADS = {
-    "detect": "[[2], 1, Detect, [nc]]",
-    "segment": "[[2], 1, Segment, [nc, 8, 16]]",
-    "pose": "[[2], 1, Pose, [nc, [4, 3]]]",
+    "detect": "[[1, 2], 1, Detect, [nc]]",
+    "segment": "[[1, 2], 1, Segment, [nc, 8, 16]]",
+    "pose": "[[1, 2], 1, Pose, [nc, [4, 3]]]",
     "classify": "[-1, 1, Classify, [nc]]",
-    "obb": "[[2], 1, OBB, [nc, 1]]",
+    "obb": "[[1, 2], 1, OBB, [nc, 1]]",
 }
 
 STOCK = {
