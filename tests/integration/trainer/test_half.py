@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -37,6 +38,18 @@ pytestmark = pytest.mark.training
 
 Settings = Callable[..., dict[str, Any]]
 
+MODEL = """
+nc: 10
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [24, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+head:
+  - [[2, 3, 4], 1, Detect, [nc]]
+"""
+"""Of which the scales below are: where its gradients overflow, another model's do not."""
 FIRST_SCALE = 2.0**22
 """Of the scaler. The first step of this training overflows there, by nature; each that does is left out and halves the
 scale. How many do, and in which epochs, depends on the processor: one, where this was written."""
@@ -62,8 +75,10 @@ def half(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def in_half(settings: Settings) -> Settings:
-    return lambda **changes: settings(amp=True, warmup_epochs=0, optimizer="SGD", **changes)
+def in_half(settings: Settings, tmp_path: Path) -> Settings:
+    model = tmp_path / "three-levels.yaml"
+    model.write_text(MODEL, encoding="utf-8")
+    return lambda **changes: settings(model=str(model), amp=True, warmup_epochs=0, optimizer="SGD", **changes)
 
 
 class SpoiledBackward(GuardedDetectionTrainer):
