@@ -31,7 +31,9 @@ class CommandError(TrainmasterError):
 
 
 class ChatError(TrainmasterError):
-    """Slack refused or did not answer."""
+    """Slack refused or did not answer. ``content``: this one message is at fault, so that a plainer one may pass."""
+
+    content: bool = False
 
 
 class StoreError(TrainmasterError):

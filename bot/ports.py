@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.picture import Picture, Sketch
@@ -28,6 +28,12 @@ class Posted:
 
     channel: str
     ts: str
+
+
+INTERNAL_ERROR: Final = "slack-internal"
+"""Slug of Slack's own ``internal_error``, which it also answers to what it can't digest."""
+UNKNOWN_ANSWER: Final = "slack-error"
+"""Slug of an answer by a name that nobody here knows: it may pass, or a person must mend something."""
 
 
 class RateLimited(ChatError):  # noqa: N818 - a state of the channel

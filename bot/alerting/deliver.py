@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.alerting.pace import Pace
 from trainmaster.bot.alerting.patience import Patience
-from trainmaster.bot.alerting.sending import UNKNOWN_ANSWER, DeliverReason, SearchableChat, Sender
+from trainmaster.bot.alerting.sending import DeliverReason, SearchableChat, Sender
 from trainmaster.bot.alerting.stores import DeliveryQueue
 from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
 from trainmaster.bot.errors import ChatError, StoreError
-from trainmaster.bot.ports import ChatRefused, Clock, MessageGone, Posted, RateLimited
+from trainmaster.bot.ports import UNKNOWN_ANSWER, ChatRefused, Clock, MessageGone, Posted, RateLimited
 
 _LOG = logging.getLogger(__name__)
 

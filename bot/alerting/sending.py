@@ -14,15 +14,9 @@ from trainmaster.bot.core.alerts.delivery import Delivery, Urgency
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.plainer import plainer_forms
 from trainmaster.bot.errors import ChatError
-from trainmaster.bot.ports import Chat, ChatRefused, Posted, RateLimited
+from trainmaster.bot.ports import INTERNAL_ERROR, Chat, Posted, RateLimited
 
 _LOG = logging.getLogger(__name__)
-
-INTERNAL_ERROR = "slack-internal"
-"""Slug of Slack's own ``internal_error``, which it also answers to what it can't digest."""
-
-UNKNOWN_ANSWER = "slack-error"
-"""Slug of an answer by a name that nobody here knows: it may pass, or a person must mend something."""
 
 UNREACHABLE = "slack-unreachable"
 AWAY = frozenset({UNREACHABLE, "slack-answer", "slack-unwell", INTERNAL_ERROR})
@@ -153,7 +147,7 @@ class Sender:
             try:
                 reason, posted = await self._send_as(delivery, form, found)
             except ChatError as error:
-                if not (undigested and error.slug == INTERNAL_ERROR) and not _is_about_content(error):
+                if not (undigested and error.slug == INTERNAL_ERROR) and not error.content:
                     raise
                 _LOG.warning("%s version %d: refused (%s)", delivery.key, delivery.version, error)
                 refusal = error
@@ -174,7 +168,3 @@ class Sender:
             return DeliverReason.EDITED, posted
         posted = await self._chat.post(self.place(delivery), message, thread_ts=delivery.thread_ts, key=delivery.key)
         return DeliverReason.POSTED, posted
-
-
-def _is_about_content(error: ChatError) -> bool:
-    return isinstance(error, ChatRefused) and error.content

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import aiohttp
 
@@ -16,10 +16,11 @@ from trainmaster.bot.core.conversation.message import Message, Reply
 from trainmaster.bot.core.conversation.picture import Picture, Sketch
 from trainmaster.bot.core.conversation.plainer import plainer_forms
 from trainmaster.bot.errors import ChatError, OperationError
-from trainmaster.bot.ports import ChatRefused, Posted
+from trainmaster.bot.ports import INTERNAL_ERROR, ChatRefused, Posted
 from trainmaster.bot.slack import limits
 from trainmaster.bot.slack.chat import SlackChat
-from trainmaster.bot.slack.faults import CONTENT_ERRORS, INTERNAL_ERROR, translated
+from trainmaster.bot.slack.faults import CONTENT_ERRORS, translated
+from trainmaster.bot.slack.forms import in_a_form
 from trainmaster.bot.slack.render import render
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +51,6 @@ class Place:
 
 Illustrate = Callable[[Sketch], Awaitable[tuple[Picture, ...]]]
 PICTURE_WAITS_S: Final = (0.0, 3.0, 10.0)
-T = TypeVar("T")
 Send = Callable[[], Awaitable[None]]
 
 
@@ -129,8 +129,8 @@ class Answers:
             if place.channel.startswith("D"):
                 await self._post(place.channel, message, place.thread_ts)
             else:
-                await _in_a_form(
-                    message,
+                await in_a_form(
+                    _forms(message),
                     lambda form: self._chat.whisper(place.channel, place.user, form, thread_ts=place.thread_ts),
                 )
 
@@ -163,8 +163,8 @@ class Answers:
         key, began_ts = f"{KEY}/{secrets.token_hex(8)}", time.time()
 
         async def post() -> Posted:
-            return await _in_a_form(
-                message, lambda form: self._poster.post(channel, form, thread_ts=thread_ts, key=key)
+            return await in_a_form(
+                _forms(message), lambda form: self._poster.post(channel, form, thread_ts=thread_ts, key=key)
             )
 
         try:
@@ -182,7 +182,7 @@ class Answers:
         return found or await post()
 
     async def _respond(self, message: Message, place: Place, *, public: bool) -> None:
-        await _in_a_form(message, lambda form: self._respond_once(form, place, public=public))
+        await in_a_form(_forms(message), lambda form: self._respond_once(form, place, public=public))
 
     async def _respond_once(self, message: Message, place: Place, *, public: bool) -> None:
         rendered = render(message, self._chat.names())
@@ -205,27 +205,6 @@ class Answers:
                 raise ChatError("slack-response-url", f"Slack refused an answer ({answer.status}: {body}).")
 
 
-async def _in_a_form(message: Message, send: Callable[[Message], Awaitable[T]]) -> T:
-    """What ``send`` returns, for the message as it is or the first plainer form that Slack takes. A person waits for
-    the answer, so Slack's ``internal_error`` counts as a refusal at once.
-
-    Raises:
-        ChatError: Slack takes none, or can't be reached.
-    """
-    try:
-        return await send(message)
-    except ChatError as error:
-        refusal = error
-    for form in plainer_forms(message):
-        if not _is_about_content(refusal):
-            break
-        _LOG.warning("an answer was refused: %s", refusal)
-        try:
-            return await send(form)
-        except ChatError as error:
-            refusal = error
-    raise refusal
-
-
-def _is_about_content(error: ChatError) -> bool:
-    return error.slug == INTERNAL_ERROR or (isinstance(error, ChatRefused) and error.content)
+def _forms(message: Message) -> Iterator[Message]:
+    yield message
+    yield from plainer_forms(message)

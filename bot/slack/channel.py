@@ -12,7 +12,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from trainmaster.bot.errors import ChatError
-from trainmaster.bot.ports import ChatRefused, RateLimited
+from trainmaster.bot.ports import UNKNOWN_ANSWER, ChatRefused, RateLimited
 from trainmaster.bot.slack.faults import error_name, translated
 
 _LOG = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ async def _enter(client: AsyncWebClient, configured: str, channel: str, *, is_pr
         async with translated(f"joining {configured}"), asyncio.timeout(_CALL_S):
             await client.conversations_join(channel=channel)
     except ChatError as error:
-        if not isinstance(error, ChatRefused) and error.slug != "slack-error":
+        if not isinstance(error, ChatRefused) and error.slug != UNKNOWN_ANSWER:
             raise
         message = f"the bot is not in {configured} and cannot join it ({error.message})."
         raise ChatRefused("slack-channel", message, hint) from error

@@ -11,10 +11,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 
 from trainmaster.bot.errors import ChatError
-from trainmaster.bot.ports import ChatRefused, MessageGone, RateLimited
-
-INTERNAL_ERROR: Final = "slack-internal"
-"""Slug of what Slack also answers to content that it can't digest."""
+from trainmaster.bot.ports import INTERNAL_ERROR, UNKNOWN_ANSWER, ChatRefused, MessageGone, RateLimited
 
 DEFAULT_WAIT_S: Final = 5.0
 """When a 429 carries no Retry-After: the rate falls with each one, so that a short wait asks too often only once."""
@@ -133,7 +130,7 @@ def _refused(error: SlackApiError, what: str) -> ChatError:
             "slack-unwell", f"{what}: Slack has a fault of its own ({name}).", "it is tried again by itself"
         )
     return ChatError(
-        "slack-error", f"{what}: Slack answered {name}.", "docs.slack.dev explains it on the method's page"
+        UNKNOWN_ANSWER, f"{what}: Slack answered {name}.", "docs.slack.dev explains it on the method's page"
     )
 
 

@@ -8,7 +8,9 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from slack_sdk.errors import SlackApiError
@@ -18,9 +20,10 @@ from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.plainer import plainer_forms
 from trainmaster.bot.core.conversation.request import Handler
 from trainmaster.bot.errors import ChatError, TrainmasterError
-from trainmaster.bot.ports import ChatRefused
+from trainmaster.bot.ports import UNKNOWN_ANSWER
 from trainmaster.bot.slack import limits
-from trainmaster.bot.slack.faults import INTERNAL_ERROR, error_name, translated
+from trainmaster.bot.slack.faults import error_name, translated
+from trainmaster.bot.slack.forms import in_a_form
 from trainmaster.bot.slack.render import render
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ OFF_S: Final = 3600.0
 """So long nothing is published after Slack refused: the app has no Home tab, or was installed before it had one."""
 _NO_HOMES: Final = "not_enabled"
 """What Slack answers for every person where the app has no Home tab."""
-_REFUSED: Final = ("slack-error", "slack-content")
+_REFUSED: Final = (UNKNOWN_ANSWER, "slack-content")
 """The same page would be refused again; one that reads otherwise may not be."""
 
 
@@ -47,12 +50,12 @@ def home_view(parts: Sequence[Message]) -> dict[str, Any]:
     return {"type": "home", "blocks": blocks}
 
 
-def home_views(parts: Sequence[Message]) -> tuple[dict[str, Any], ...]:
-    """The page, and plainer ones for a Slack that refuses it, down to words."""
+def _plainer_views(parts: Sequence[Message]) -> Iterator[dict[str, Any]]:
+    """For a Slack that refuses the page, down to words."""
     plainer = [plainer_forms(part) for part in parts]
+    yield home_view([forms[-2] for forms in plainer])
     words = [render(forms[-1]).text for forms in plainer]
-    plain = [_words_alone(text) for text in words[: limits.HOME_BLOCKS] if text]
-    return home_view(parts), home_view([forms[-2] for forms in plainer]), {"type": "home", "blocks": plain}
+    yield {"type": "home", "blocks": [_words_alone(text) for text in words[: limits.HOME_BLOCKS] if text]}
 
 
 def _words_alone(text: str) -> dict[str, Any]:
@@ -99,16 +102,17 @@ class HomePages:
         if self._monotonic() < self._off_until:
             return
         try:
-            views = home_views(await self._handler.home(user))
+            parts = await self._handler.home(user)
+            view = home_view(parts)
         except TrainmasterError as error:
             _LOG.warning("the Home of %s can't be made: %s", user, error)
             return
-        digest = hashlib.sha256(json.dumps(views[0], ensure_ascii=True).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(view, ensure_ascii=True).encode()).hexdigest()
         since, shown = self._viewers.get(user, (0.0, ""))
         if digest == shown:
             return
         try:
-            await self._publish_in_a_form(user, views)
+            await in_a_form(chain([view], _plainer_views(parts)), partial(self._show, user))
         except ChatError as error:
             _LOG.info("%s", error)
             if error.slug == "slack-scope" or _name_of(error) == _NO_HOMES:
@@ -120,26 +124,9 @@ class HomePages:
         if user in self._viewers:
             self._viewers[user] = (since, digest)
 
-    async def _publish_in_a_form(self, user: str, views: Sequence[dict[str, Any]]) -> None:
-        """The page is shown, or the first plainer one that Slack takes.
-
-        Raises:
-            ChatError: Slack takes none, or can't be reached.
-        """
-        refusal: ChatError | None = None
-        for view in views:
-            try:
-                async with translated(f"publishing the Home of {user}"):
-                    await self._client.views_publish(user_id=user, view=view)
-            except ChatError as error:
-                if error.slug != INTERNAL_ERROR and not (isinstance(error, ChatRefused) and error.content):
-                    raise
-                _LOG.warning("a page was refused: %s", error)
-                refusal = error
-            else:
-                return
-        assert refusal is not None
-        raise refusal
+    async def _show(self, user: str, view: dict[str, Any]) -> None:
+        async with translated(f"publishing the Home of {user}"):
+            await self._client.views_publish(user_id=user, view=view)
 
 
 def _name_of(error: ChatError) -> str:

@@ -67,6 +67,20 @@ class Lab:
         await self.slack.command(user, words)
         return (await self.slack.answered(user, before + 1))[-1]
 
+    @contextlib.asynccontextmanager
+    async def resumed_without_a_partition(self) -> AsyncIterator[str]:
+        """The number of the job that waits while no partition is open."""
+        await self.says(ANN, "stop now")
+        await self.reads("is stopped")
+        self.slurm.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
+        try:
+            await self.says(ANN, "resume")
+            await self.reads("waits in the queue, however long: PartitionDown", timeout_s=60)
+            (waiting,) = self.slurm.jobs()
+            yield waiting
+        finally:
+            self.slurm.ask("scontrol", "update", "PartitionName=main", "State=UP")
+
     async def status(self, *words: str) -> Post:
         """The newest answer to ``/train status`` that shows all ``words``."""
         await self.slack.command(ANN, "status")

@@ -54,16 +54,8 @@ async def test_time_limit_that_is_shortened_is_told_and_resolved_when_it_is_leng
 
 
 async def test_restart_that_an_admin_holds_waits_and_goes_on_when_it_is_released(lab: Lab) -> None:
-    await lab.says(ANN, "stop now")
-    await lab.reads("is stopped")
-    lab.slurm.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
-    try:
-        await lab.says(ANN, "resume")
-        await lab.reads("waits in the queue, however long: PartitionDown", timeout_s=60)
-        (waiting,) = lab.slurm.jobs()
+    async with lab.resumed_without_a_partition() as waiting:
         lab.slurm.ask("scontrol", "hold", waiting)
-    finally:
-        lab.slurm.ask("scontrol", "update", "PartitionName=main", "State=UP")
     await lab.reads("waits in the queue, however long: JobHeld", timeout_s=60)
     await lab.bot.kill()
     lab.slurm.ask("scontrol", "release", waiting)

@@ -20,13 +20,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.cluster, pytest.mark.training, need
 @pytest.mark.core
 async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab) -> None:
     first = lab.number
-    await lab.says(ANN, "stop now")
-    await lab.reads("is stopped")
-    lab.slurm.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
-    try:
-        await lab.says(ANN, "resume")
-        await lab.reads("waits in the queue, however long: PartitionDown", timeout_s=60)
-        (waiting,) = lab.slurm.jobs()
+    async with lab.resumed_without_a_partition() as waiting:
         assert waiting != first
         await lab.status("digits: pending", f"Job: {waiting} in main, on no node yet", "Attempt 3 waits: PartitionDown")
         assert "attempt 3 waits: PartitionDown" in _watched(lab)
@@ -35,8 +29,6 @@ async def test_job_that_waits_is_what_status_tells_and_what_stop_takes(lab: Lab)
         await lab.says(ANN, "stop now")
         until(lambda: not lab.slurm.jobs(), what="an empty queue", timeout_s=60)
         await lab.reads("broken off on request", "Emergency stop", timeout_s=60)
-    finally:
-        lab.slurm.ask("scontrol", "update", "PartitionName=main", "State=UP")
     assert lab.record["attempt"] == 2
     await lab.says(ANN, "resume")
     await lab.reads("digits goes on")

@@ -33,26 +33,16 @@ from trainmaster.trainer import guard
 from trainmaster.trainer.__main__ import main
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.contract import ExitCode
+from trainmaster.trainer.selfcheck.made import TINY_MODEL
 
 pytestmark = pytest.mark.training
 
 Settings = Callable[..., dict[str, Any]]
 
-MODEL = """
-nc: 10
-backbone:
-  - [-1, 1, Conv, [8, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [16, 3, 2]]
-  - [-1, 1, Conv, [24, 3, 2]]
-  - [-1, 1, Conv, [32, 3, 2]]
-head:
-  - [[2, 3, 4], 1, Detect, [nc]]
-"""
-"""Of which the scales below are: where its gradients overflow, another model's do not."""
 FIRST_SCALE = 2.0**22
-"""Of the scaler. The first step of this training overflows there, by nature; each that does is left out and halves the
-scale. How many do, and in which epochs, depends on the processor: one, where this was written."""
+"""Of the scaler, for the model of ``selfcheck``: another's gradients overflow elsewhere. The first step of this
+training overflows there, by nature; each that does is left out and halves the scale. How many do, and in which epochs,
+depends on the processor: one, where this was written."""
 TOO_HIGH = 2.0**24
 """Overflows on every processor."""
 OVERFLOWED = re.compile(r"fp16: (?P<steps>\d+) steps? of epoch (?P<epoch>\d+) overflowed")
@@ -77,7 +67,7 @@ def half(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def in_half(settings: Settings, tmp_path: Path) -> Settings:
     model = tmp_path / "three-levels.yaml"
-    model.write_text(MODEL, encoding="utf-8")
+    model.write_text(TINY_MODEL, encoding="utf-8")
     return lambda **changes: settings(model=str(model), amp=True, warmup_epochs=0, optimizer="SGD", **changes)
 
 
