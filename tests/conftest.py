@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.support.leftovers import Leftovers, hear_signals_that_the_parent_ignored, new_session
 from tests.support.order import balanced
+from trainmaster.loading import loaded, loading
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("trainmaster", deadline=None)
@@ -42,6 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("trainmaster")
     group.addoption("--only", metavar="MARK", help="only tests of this mark, and of those only what -m takes")
     group.addoption("--leave-out", metavar="MARK", help="no tests of this mark, even if -m takes them")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Eleven thousand tests and all that they import are no garbage."""
+    with loading():
+        result = yield
+        loaded()
+    return result
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -37,7 +37,10 @@ if not (Path(__file__).parent / "trainer").is_dir():
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from trainmaster.trainer import guard  # noqa: PLC0415 - torch loads here and not before
+        from trainmaster.loading import loading  # noqa: PLC0415 - as below
+
+        with loading():
+            from trainmaster.trainer import guard  # noqa: PLC0415 - torch loads here and not before
 
         return getattr(guard, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from trainmaster.bot.cli.log_lines import show_foreign_text
 from trainmaster.bot.errors import TrainmasterError
+from trainmaster.loading import loading
 from trainmaster.terminal import complain, forgiving
 from trainmaster.visible import visible_line
 
@@ -20,7 +21,9 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
     forgiving()
     show_foreign_text()
     try:
-        code = int(importlib.import_module(f"trainmaster.bot.cli.{verb.replace('-', '_')}").main(argv))
+        with loading():
+            module = importlib.import_module(f"trainmaster.bot.cli.{verb.replace('-', '_')}")
+        code = int(module.main(argv))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,12 +9,13 @@ import pytest
 
 from tests.attack.material import make_material
 from tests.attack.strict_slack import StrictSlack
+from tests.support.made_once import made_once
 
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """See :func:`make_material`."""
-    return make_material(tmp_path_factory.mktemp("material"))
+    return made_once(tmp_path_factory, "material", make_material)
 
 
 @pytest.fixture

@@ -14,12 +14,16 @@ from typing import Final
 
 import pytest
 
+from tests.support.made_once import made_once
+
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = {"trainmaster": "trainmaster", "bot": "trainmaster/bot", "commands": "trainmaster/commands"} | {
     "trainer": "trainmaster/trainer"
 }
 HEAVY: Final = ("torch", "torchvision", "ultralytics", "sklearn", "matplotlib")
 """What the extras of the package bring."""
+LIGHT: Final = ("trainmaster", *HEAVY)
+"""What the environment of a bot does not have from here."""
 
 HOSTILE: Final = (
     *("trainer", "bot", "commands", "tests", "trainmaster", "torch", "numpy", "ultralytics", "cv2", "yaml"),
@@ -56,37 +60,44 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: building leaves folders behind."""
-    copy = tmp_path_factory.mktemp("source") / "checkout"
+    (built,) = (made_once(tmp_path_factory, "wheel", _build) / "dist").glob("*.whl")
+    return built
+
+
+def _build(folder: Path) -> None:
+    """From a copy: building leaves folders behind."""
+    copy = folder / "checkout"
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     for name in PACKAGES:
         shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    out = copy.parent / "dist"
+    out = folder / "dist"
     out.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", build, str(out)], cwd=copy, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (built,) = out.glob("*.whl")
-    return built
+
+
+def _of(folder: Path) -> Environment:
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    return Environment(python=folder / "bin" / "python", site=site)
 
 
 def _make(folder: Path, wheel: Path, hidden: tuple[str, ...]) -> Environment:
     venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    made = _of(folder)
     shared = folder / "shared"
     shared.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if entry.name.split("-")[0].split(".")[0] not in hidden and not entry.name.startswith("__editable__"):
             (shared / entry.name).symlink_to(entry)
-    installing = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "-q"]
+    installing = [sys.executable, "-m", "pip", "--python", str(made.python), "install", "--no-deps", "--no-index", "-q"]
     subprocess.run([*installing, str(wheel)], check=True, capture_output=True)
-    (site / "shared.pth").write_text(f"{shared}\n", encoding="utf-8")  # last, and without its own .pth files
-    return Environment(python=python, site=site)
+    (made.site / "shared.pth").write_text(f"{shared}\n", encoding="utf-8")  # last, and without its own .pth files
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +109,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environm
 @pytest.fixture(scope="session")
 def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """As on the bot's host: no torch, no Ultralytics, no data set."""
-    return _make(tmp_path_factory.mktemp("light") / "env", wheel, ("trainmaster", *HEAVY))
+    folder = made_once(tmp_path_factory, "light", lambda folder: _make(folder / "env", wheel, LIGHT)) / "env"
+    return _of(folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

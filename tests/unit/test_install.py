@@ -22,6 +22,14 @@ NOWHERE = "http://127.0.0.1:9/simple"
 """The discard port: nothing answers, as without a network."""
 
 
+@pytest.fixture(scope="module")
+def with_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with a pip of its own, made once: each takes seconds, and a copy is as good."""
+    folder = tmp_path_factory.mktemp("environment") / ".venv"
+    venv.create(folder, with_pip=True)
+    return folder
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
@@ -73,8 +81,8 @@ def test_what_is_ready_is_left_alone(checkout: Path) -> None:
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
-def test_a_newer_lock_is_installed(checkout: Path) -> None:
-    (checkout / ".venv").mkdir()
+def test_a_newer_lock_is_installed(checkout: Path, with_pip: Path) -> None:
+    shutil.copytree(with_pip, checkout / ".venv", symlinks=True)
     (checkout / ".venv" / ".ready").touch()
     later = (checkout / ".venv" / ".ready").stat().st_mtime + 5
     os.utime(checkout / "requirements.lock", (later, later))
@@ -99,14 +107,14 @@ BROKEN = "raise ImportError('libGL.so.1: cannot open shared object file')\n"
 
 @pytest.mark.parametrize("desktop", [BROKEN, "whole = True\n"], ids=["without libGL", "with libGL"])
 def test_the_headless_opencv_takes_the_place_of_one_that_cannot_be_loaded(
-    checkout: Path, tmp_path: Path, desktop: str
+    checkout: Path, with_pip: Path, tmp_path: Path, desktop: str
 ) -> None:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     whole = distribution(wheels, "opencv-python", desktop)
     distribution(wheels, "opencv-python-headless", "headless = True\n")
     (checkout / "requirements.lock").write_text("", encoding="utf-8")
-    venv.create(checkout / ".venv", with_pip=True)
+    shutil.copytree(with_pip, checkout / ".venv", symlinks=True)
     local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PYTHONPATH": str(checkout / ".ci")}
 
     def inside(*words: str) -> str:
@@ -160,13 +168,15 @@ def test_the_two_builds_of_opencv_are_of_one_version_and_never_both_asked_for() 
 
 
 @pytest.mark.parametrize("true", [True, False], ids=["the file of the lock", "another file"])
-def test_only_the_file_that_the_lock_names_is_installed(checkout: Path, tmp_path: Path, true: bool) -> None:
+def test_only_the_file_that_the_lock_names_is_installed(
+    checkout: Path, with_pip: Path, tmp_path: Path, true: bool
+) -> None:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     wheel = distribution(wheels, "opencv-python", "whole = True\n")
     digest = hashlib.sha256(wheel.read_bytes() if true else b"another one").hexdigest()
     (checkout / "requirements.lock").write_text(f"opencv-python==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
-    venv.create(checkout / ".venv", with_pip=True)
+    shutil.copytree(with_pip, checkout / ".venv", symlinks=True)
     local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PYTHONPATH": str(checkout / ".ci")}
     act = "install.install('--require-hashes', '-r', str(install.LOCK))"
     words = f"import install\ntry:\n {act}\nexcept install.InstallError as error:\n print(error)"

@@ -91,12 +91,29 @@ def has_ended(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+AT_ONCE = """
+def test_each_had_ended_with_its_test():
+    import psutil
+    for path in sorted(Path.cwd().glob("*.pid")):
+        pid = int(path.read_text())
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, path
+"""
+
+
 @pytest.mark.parametrize("workers", ["0", "1"], ids=["one process", "a worker"])
-@pytest.mark.parametrize("source", CASES.values(), ids=CASES.keys())
-def test_a_test_leaves_no_process_behind(tmp_path: Path, source: str, workers: str) -> None:
-    said = run_suite(tmp_path, source, "--timeout=3", "-n", workers)
-    pid = int((tmp_path / "child.pid").read_text())
-    assert has_ended(pid), said.stdout
+def test_a_test_leaves_no_process_behind(tmp_path: Path, workers: str) -> None:
+    """One suite with a test of each kind, and a last one that looks for what they started."""
+    cases = [
+        source.replace("test_it", f"test_{number}")
+        .replace("child.pid'", f"{number}.pid'")
+        .replace('"child.pid"', f'"{number}.pid"')
+        for number, source in enumerate(CASES.values())
+    ]
+    said = run_suite(tmp_path, "\n".join([*cases, AT_ONCE]), "--timeout=3", "-n", workers)
+    pids = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
+    assert len(pids) == len(CASES), said.stdout
+    assert all(map(has_ended, pids)), said.stdout
+    assert f"2 failed, {len(CASES) - 1} passed" in said.stdout, said.stdout
 
 
 def test_a_killed_workers_processes_end_with_the_session(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from trainmaster.loading import loaded, loading
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import ExitCode
 from trainmaster.trainer.engines.unimportable import not_importable
@@ -15,7 +16,9 @@ from trainmaster.trainer.engines.unimportable import not_importable
 
 def train_by(trainer_class: Callable[..., Any], overrides: dict[str, Any]) -> int:
     """Train to the end; the exit code."""
-    trainer_class(overrides=overrides).train()
+    trainer = trainer_class(overrides=overrides)
+    trainer.add_callback("on_train_start", lambda _: loaded())
+    trainer.train()
     return ExitCode.FINISHED
 
 
@@ -25,6 +28,11 @@ def on_the_record(start: Callable[[], int]) -> int:
     Raises:
         ArgumentsError: what was asked for cannot be, or this Ultralytics is none that can be guarded.
     """
+    with loading():
+        return _started(start)
+
+
+def _started(start: Callable[[], int]) -> int:
     from trainmaster.trainer.records.console import copying  # noqa: PLC0415 - loads torch
     from trainmaster.trainer.run import offline  # noqa: PLC0415 - only for verbs that train
 

@@ -14,6 +14,7 @@ from tests.attack.living import LivingBot, light_run, trained
 from tests.attack.material import make_material
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
+from tests.support.made_once import made_once
 from tests.support.slurm import Cluster, cluster, until
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json
 from trainmaster.trainer.jobs.script import batch_script, sbatch_words
@@ -31,7 +32,7 @@ def slurm() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real run that was stopped, made once."""
-    return make_material(tmp_path_factory.mktemp("material"))
+    return made_once(tmp_path_factory, "material", make_material)
 
 
 @dataclass(kw_only=True)

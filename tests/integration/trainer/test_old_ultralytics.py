@@ -123,7 +123,9 @@ def edited(folder: Path, edits: Mapping[str, list[tuple[str, str]]]) -> dict[str
     """The environment of a process that finds a copy of the installed Ultralytics, edited, with pip's record of it."""
     (installed,) = ultralytics.__path__
     package = folder / "ultralytics"
-    shutil.copytree(installed, package, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    shutil.copytree(
+        installed, package, ignore=shutil.ignore_patterns("assets")
+    )  # what is compiled fits: times are kept
     record = next(Path(installed).parent.glob("ultralytics-*.dist-info"), None)
     if record is not None:
         shutil.copytree(record, folder / record.name)

@@ -7,9 +7,6 @@ starts them, and told that there are two of them.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 import torch
 
 from tests.integration.trainer.runs import events
+from tests.support.forked_ranks import two_ranks
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.levels import resolve
@@ -28,6 +26,8 @@ pytestmark = pytest.mark.training
 
 RANK = """
 import json, os, signal, sys
+if sys.argv[4] != "null":
+    os.environ[sys.argv[5]] = sys.argv[4]
 from torch import distributed, nn
 
 plain = nn.parallel.DistributedDataParallel
@@ -71,27 +71,14 @@ finally:
 """
 
 
-def two_ranks(
+def trained(
     overrides: dict[str, Any], meeting: Path, *, resumed: dict[str, Any] | None = None, **faults: Any
 ) -> tuple[list[int], list[str]]:
     """Exit codes, and where each rank ended."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    if resumed is not None:
-        environment[VARIABLE] = json.dumps(resumed)
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", RANK, json.dumps(overrides), json.dumps(faults), str(meeting)],
-            cwd=Path(__file__).parents[3],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [rank.communicate(timeout=200) for rank in ranks]
-    assert all(output for output, _ in outputs), outputs
-    return [rank.returncode for rank in ranks], [output.splitlines()[-1] for output, _ in outputs]
+    words = (json.dumps(overrides), json.dumps(faults), str(meeting), json.dumps(resumed), VARIABLE)
+    ranks = two_ranks(RANK, *words, folder=meeting.with_suffix(".said"))
+    assert all(rank.output for rank in ranks), ranks
+    return [rank.code for rank in ranks], [rank.output.splitlines()[-1] for rank in ranks]
 
 
 @pytest.mark.timeout(300)
@@ -100,7 +87,7 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
 ) -> None:
     runs = tmp_path / "runs"  # ranks are told where their run is, as Ultralytics tells them
     overrides = settings(batch=8, nbs=8, epochs=3, exact=True, workers=0, save_dir=str(runs / "run"))  # 3 batches each
-    codes, places = two_ranks(overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
+    codes, places = trained(overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
     assert codes == [ExitCode.STOPPED] * 2
     assert places == ["[1, 2]"] * 2
     layout = RunLayout(runs / "run")
@@ -116,11 +103,11 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
         "resumed": {"path": str(path), "warmup_from": 0, "finishing": False, "rows": rows},
     }
     again = {**state["args"], "resume": str(path), "save_dir": str(layout.root)}
-    codes, _ = two_ranks(again, tmp_path / "second", resumed=launched)
+    codes, _ = trained(again, tmp_path / "second", resumed=launched)
     assert codes == [ExitCode.FINISHED] * 2
 
     whole = RunLayout(runs / "whole")
-    two_ranks({**overrides, "save_dir": str(whole.root)}, tmp_path / "third", nan=[1, 1])
+    trained({**overrides, "save_dir": str(whole.root)}, tmp_path / "third", nan=[1, 1])
     left, right = (load_state(one.state_file(3)) for one in (layout, whole))
     assert not [name for name, value in left["model"].items() if not torch.equal(value, right["model"][name])]
     assert not [name for name, value in left["ema"].items() if not torch.equal(value, right["ema"][name])]

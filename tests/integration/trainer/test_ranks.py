@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.forked_ranks import TORCH, two_ranks
+
 RANK = """
-import json, sys
+import json, os, sys
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -21,7 +21,7 @@ from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.loss_seam import LossSeam
 
-rank, file = int(sys.argv[1]), sys.argv[2]
+rank, file = int(os.environ["RANK"]), sys.argv[1]
 distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
 torch.manual_seed(0)
 
@@ -58,7 +58,7 @@ distributed.destroy_process_group()
 
 
 WINDOW = """
-import json, sys
+import json, os, sys
 from types import SimpleNamespace
 import torch
 from torch import distributed, nn
@@ -69,7 +69,7 @@ from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients
 from trainmaster.trainer.batches.window import MicroBatch, Rerun, Window
 
-rank, file = int(sys.argv[1]), sys.argv[2]
+rank, file = int(os.environ["RANK"]), sys.argv[1]
 distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
 torch.manual_seed(0)
 
@@ -107,7 +107,7 @@ print(json.dumps([found([1, 2]), found([0, 1]), found(None)]))
 distributed.destroy_process_group()
 """
 SPIKES = """
-import json, sys
+import json, os, sys
 import torch
 from torch import distributed
 
@@ -121,7 +121,7 @@ class Plain(Net):
         value = (self.layer(torch.ones(3)) * 0).sum() + batch["img"].sum()
         return value, {"square": value.detach()}
 
-rank, file = int(sys.argv[1]), sys.argv[2]
+rank, file = int(os.environ["RANK"]), sys.argv[1]
 distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
 
 def judged(spike_of):
@@ -144,31 +144,18 @@ distributed.destroy_process_group()
 """
 
 
-def two_ranks(script: str, meeting: Path) -> tuple[Any, Any]:
+def told(script: str, folder: Path) -> tuple[Any, Any]:
     """What each of two ranks that run ``script`` prints last."""
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", script, str(rank), str(meeting)],
-            cwd=Path(__file__).parents[3],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [rank.communicate(timeout=90) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs
-    left, right = (json.loads(output.splitlines()[-1]) for output, _ in outputs)
+    preload = (*TORCH, "tests.unit.trainer.batches.test_batch_guard", "trainmaster.trainer.batches.window")
+    ranks = two_ranks(script, str(folder / "meeting"), folder=folder / "said", preload=preload, timeout_s=90)
+    assert [rank.code for rank in ranks] == [0, 0], ranks
+    left, right = (json.loads(rank.output.splitlines()[-1]) for rank in ranks)
     return left, right
 
 
 @pytest.mark.training
 def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(tmp_path: Path) -> None:
-    left, right = two_ranks(RANK, tmp_path / "meeting")
+    left, right = told(RANK, tmp_path)
 
     assert left["seen"] == right["seen"]
     assert left["seen"] == [[None, False], ["nonfinite_loss", False], ["nonfinite_loss", False], [None, True]]
@@ -181,7 +168,7 @@ def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(tmp_path:
 
 @pytest.mark.training
 def test_a_window_run_again_has_the_same_culprits_in_both_ranks(tmp_path: Path) -> None:
-    left, right = two_ranks(WINDOW, tmp_path / "meeting")
+    left, right = told(WINDOW, tmp_path)
     assert left == right
     assert [one["culprits"] for one in left] == [[2], [1], []]
     assert all(one["over"] and one["finite"] for one in left)
@@ -189,7 +176,7 @@ def test_a_window_run_again_has_the_same_culprits_in_both_ranks(tmp_path: Path) 
 
 @pytest.mark.training
 def test_a_loss_spike_of_one_rank_is_skipped_by_both_and_is_its_own(tmp_path: Path) -> None:
-    left, right = two_ranks(SPIKES, tmp_path / "meeting")
+    left, right = told(SPIKES, tmp_path)
     bad = [12, "nonfinite_loss"]
     assert left == [
         [[*bad, False], [20, "loss_spike", False]],

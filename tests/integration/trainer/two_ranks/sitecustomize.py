@@ -6,9 +6,13 @@ the backend (gloo), and the devices that DistributedDataParallel is given.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Any
+
+# A dozen processes load torch for one test: as in trainmaster.loading.
+gc.set_threshold(0)
 
 
 def on_the_cpu() -> None:
