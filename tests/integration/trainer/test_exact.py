@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from tests.integration.trainer.runs import differences, events, layout_of
+from tests.support.forked import TORCH, Nursery, nursery
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer import guard
 from trainmaster.trainer.__main__ import main
@@ -42,13 +41,18 @@ Killed(overrides=json.loads(sys.argv[1])).train()
 """
 
 
-def killed(overrides: dict[str, Any], at: int) -> Path:
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Nursery]:
+    with nursery(*TORCH, "trainmaster.trainer.guard") as made:
+        yield made
+
+
+def killed(forks: Nursery, overrides: dict[str, Any], at: int) -> Path:
     """The run directory of a training that died without a word in the optimizer step of batch ``at`` (from 0)."""
-    command = [sys.executable, "-c", KILLED, json.dumps(overrides), str(at)]
-    root = Path(__file__).parents[3]
-    ended = subprocess.run(command, capture_output=True, cwd=root, timeout=100, check=False)
-    assert ended.returncode == 137, ended.stderr[-2000:]
-    return Path(overrides["project"]) / overrides["name"]
+    run = Path(overrides["project"]) / overrides["name"]
+    (ended,) = forks.run(KILLED, json.dumps(overrides), str(at), folder=run.with_suffix(".said"))
+    assert ended.code == 137, ended.errors[-2000:]
+    return run
 
 
 @pytest.mark.generations
@@ -56,7 +60,7 @@ def killed(overrides: dict[str, Any], at: int) -> Path:
     ("workers", "at"), [(0, 9), (2, 9), (0, 21)], ids=["no workers", "workers", "after mosaic was closed"]
 )
 def test_a_killed_exact_run_ends_as_the_one_that_was_not(
-    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, workers: int, at: int
+    settings: Callable[..., dict[str, Any]], forks: Nursery, monkeypatch: pytest.MonkeyPatch, workers: int, at: int
 ) -> None:
     made: list[Any] = []
 
@@ -77,7 +81,7 @@ def test_a_killed_exact_run_ends_as_the_one_that_was_not(
         imgsz=64,  # down to half of it, in steps of 32
         mixup=0.5,
     )
-    run = killed(overrides, at=at)
+    run = killed(forks, overrides, at=at)
     (last_state,) = [path for path in RunLayout(run).states.iterdir() if path.name == "snapshot.pt"]
     assert last_state.is_file()
 
@@ -95,7 +99,7 @@ def test_a_killed_exact_run_ends_as_the_one_that_was_not(
     "chosen", [{"level": "standard", "optimizer": "auto"}, {"level": "guard"}], ids=["said", "left out"]
 )
 def test_an_exact_run_whose_optimizer_was_chosen_automatically_goes_on_with_that_choice(
-    settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any]
+    settings: Callable[..., dict[str, Any]], forks: Nursery, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any]
 ) -> None:
     made: list[Any] = []
 
@@ -107,7 +111,7 @@ def test_an_exact_run_whose_optimizer_was_chosen_automatically_goes_on_with_that
     monkeypatch.setitem(guard.TRAINERS, "detect", Recorded)
     overrides = settings(epochs=3, exact=True, snapshot_s=0.0001)
     overrides = {name: value for name, value in overrides.items() if name not in {"optimizer", "momentum"}} | chosen
-    run = killed(overrides, at=9)
+    run = killed(forks, overrides, at=9)
 
     assert main(["resume", str(run)]) == ExitCode.FINISHED
 

@@ -7,7 +7,7 @@ starts them, and told that there are two of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.integration.trainer.runs import events
-from tests.support.forked_ranks import two_ranks
+from tests.support.forked import TORCH, Nursery, nursery
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.levels import resolve
@@ -72,22 +72,28 @@ finally:
 
 
 def trained(
-    overrides: dict[str, Any], meeting: Path, *, resumed: dict[str, Any] | None = None, **faults: Any
+    forks: Nursery, overrides: dict[str, Any], meeting: Path, *, resumed: dict[str, Any] | None = None, **faults: Any
 ) -> tuple[list[int], list[str]]:
     """Exit codes, and where each rank ended."""
     words = (json.dumps(overrides), json.dumps(faults), str(meeting), json.dumps(resumed), VARIABLE)
-    ranks = two_ranks(RANK, *words, folder=meeting.with_suffix(".said"))
+    ranks = forks.two_ranks(RANK, *words, folder=meeting.with_suffix(".said"))
     assert all(rank.output for rank in ranks), ranks
     return [rank.code for rank in ranks], [rank.output.splitlines()[-1] for rank in ranks]
 
 
+@pytest.fixture
+def forks() -> Iterator[Nursery]:
+    with nursery(*TORCH) as made:
+        yield made
+
+
 @pytest.mark.timeout(300)
 def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
-    settings: Callable[..., dict[str, Any]], tmp_path: Path
+    settings: Callable[..., dict[str, Any]], forks: Nursery, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"  # ranks are told where their run is, as Ultralytics tells them
     overrides = settings(batch=8, nbs=8, epochs=3, exact=True, workers=0, save_dir=str(runs / "run"))  # 3 batches each
-    codes, places = trained(overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
+    codes, places = trained(forks, overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
     assert codes == [ExitCode.STOPPED] * 2
     assert places == ["[1, 2]"] * 2
     layout = RunLayout(runs / "run")
@@ -103,11 +109,11 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
         "resumed": {"path": str(path), "warmup_from": 0, "finishing": False, "rows": rows},
     }
     again = {**state["args"], "resume": str(path), "save_dir": str(layout.root)}
-    codes, _ = trained(again, tmp_path / "second", resumed=launched)
+    codes, _ = trained(forks, again, tmp_path / "second", resumed=launched)
     assert codes == [ExitCode.FINISHED] * 2
 
     whole = RunLayout(runs / "whole")
-    trained({**overrides, "save_dir": str(whole.root)}, tmp_path / "third", nan=[1, 1])
+    trained(forks, {**overrides, "save_dir": str(whole.root)}, tmp_path / "third", nan=[1, 1])
     left, right = (load_state(one.state_file(3)) for one in (layout, whole))
     assert not [name for name, value in left["model"].items() if not torch.equal(value, right["model"][name])]
     assert not [name for name, value in left["ema"].items() if not torch.equal(value, right["ema"][name])]

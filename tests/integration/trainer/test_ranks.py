@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.forked_ranks import TORCH, two_ranks
+from tests.support.forked import TORCH, Nursery, nursery
 
 RANK = """
 import json, os, sys
@@ -144,18 +145,23 @@ distributed.destroy_process_group()
 """
 
 
-def told(script: str, folder: Path) -> tuple[Any, Any]:
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Nursery]:
+    with nursery(*TORCH, "tests.unit.trainer.batches.test_batch_guard", "trainmaster.trainer.batches.window") as made:
+        yield made
+
+
+def told(forks: Nursery, script: str, folder: Path) -> tuple[Any, Any]:
     """What each of two ranks that run ``script`` prints last."""
-    preload = (*TORCH, "tests.unit.trainer.batches.test_batch_guard", "trainmaster.trainer.batches.window")
-    ranks = two_ranks(script, str(folder / "meeting"), folder=folder / "said", preload=preload, timeout_s=90)
+    ranks = forks.two_ranks(script, str(folder / "meeting"), folder=folder / "said")
     assert [rank.code for rank in ranks] == [0, 0], ranks
     left, right = (json.loads(rank.output.splitlines()[-1]) for rank in ranks)
     return left, right
 
 
 @pytest.mark.training
-def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(tmp_path: Path) -> None:
-    left, right = told(RANK, tmp_path)
+def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(forks: Nursery, tmp_path: Path) -> None:
+    left, right = told(forks, RANK, tmp_path)
 
     assert left["seen"] == right["seen"]
     assert left["seen"] == [[None, False], ["nonfinite_loss", False], ["nonfinite_loss", False], [None, True]]
@@ -167,16 +173,16 @@ def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(tmp_path:
 
 
 @pytest.mark.training
-def test_a_window_run_again_has_the_same_culprits_in_both_ranks(tmp_path: Path) -> None:
-    left, right = told(WINDOW, tmp_path)
+def test_a_window_run_again_has_the_same_culprits_in_both_ranks(forks: Nursery, tmp_path: Path) -> None:
+    left, right = told(forks, WINDOW, tmp_path)
     assert left == right
     assert [one["culprits"] for one in left] == [[2], [1], []]
     assert all(one["over"] and one["finite"] for one in left)
 
 
 @pytest.mark.training
-def test_a_loss_spike_of_one_rank_is_skipped_by_both_and_is_its_own(tmp_path: Path) -> None:
-    left, right = told(SPIKES, tmp_path)
+def test_a_loss_spike_of_one_rank_is_skipped_by_both_and_is_its_own(forks: Nursery, tmp_path: Path) -> None:
+    left, right = told(forks, SPIKES, tmp_path)
     bad = [12, "nonfinite_loss"]
     assert left == [
         [[*bad, False], [20, "loss_spike", False]],
