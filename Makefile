@@ -10,7 +10,10 @@ export PYTHONDONTWRITEBYTECODE :=
 # Test processes side by side, two more than the cores that this is made for: many tests wait for others' clocks.
 # 0 runs all in one.
 WORKERS ?= 4
-GENERATIONS ?= 8.3.230 8.4.0 8.4.7 8.4.40 8.4.100 8.4.103 8.4.150
+GENERATIONS ?= 8.3.230 8.4.0 8.4.40 8.4.100 8.4.150
+# Releases between two generations, told seam by seam: the table of faults alone.
+MIXTURES ?= 8.4.7 8.4.103
+FAULTS := tests/integration/trainer/test_faults.py
 TYPED := -m trainmaster -m trainmaster.__main__ -m trainmaster.verbs -p trainmaster.bot -p trainmaster.commands -p trainmaster.trainer
 .PHONY: demo test cluster generations check types format bench docs clean
 
@@ -26,18 +29,22 @@ cluster: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --only cluster --leave-out rounds \
 		$(if $(findstring tests/,$(ARGS)),,tests/integration/slurm tests/integration/bot/drivers) $(ARGS)
 
-# The table of faults on older generations of Ultralytics, each in a folder of its own beside the installed dependencies.
+# The table of faults, exact resume and observation on older generations of Ultralytics, each in a folder of its own
+# beside the installed dependencies, and in one process: so many versions at a time as there are WORKERS.
 generations: $(READY)
-	@for version in $(GENERATIONS); do \
-		folder=.generations/$$version; \
-		test -e $$folder/.ready || { \
-			echo "Installing Ultralytics $$version into $$folder."; \
-			$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade --target $$folder \
-				ultralytics==$$version && touch $$folder/.ready || exit 1; }; \
-		echo "Ultralytics $$version:"; \
-		PYTHONPATH=$$folder:$(CURDIR) $(BIN)/python -m pytest -n $(WORKERS) --only generations \
-			$(if $(findstring tests/,$(ARGS)),,tests/integration/trainer) $(ARGS) || exit 1; \
-	done
+	@$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target \
+		$(patsubst %,generation-%,$(GENERATIONS) $(MIXTURES))
+
+generation-%: .generations/%/.ready
+	@echo "Ultralytics $*:"
+	@OMP_NUM_THREADS=1 PYTHONPATH=.generations/$*:$(CURDIR) $(BIN)/python -m pytest --only generations \
+		$(if $(findstring tests/,$(ARGS)),,$(if $(filter $*,$(MIXTURES)),$(FAULTS),tests/integration/trainer)) $(ARGS)
+
+.PRECIOUS: .generations/%/.ready
+.generations/%/.ready: | $(READY)
+	@echo "Installing Ultralytics $* into $(@D)."
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade --target $(@D) ultralytics==$*
+	@touch $@
 
 check: $(READY)
 	$(BIN)/ruff format --check .
