@@ -15,7 +15,7 @@ from trainmaster.trainer.contract import replace_json
 
 pytest.importorskip("matplotlib")
 
-PICTURE_S = 40.0
+PICTURE_S = 90.0
 """On a busy machine with a matplotlib that begins; the target on a quiet one is 10 s."""
 
 
