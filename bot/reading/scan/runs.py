@@ -76,8 +76,11 @@ class FrameRun:
 def run_of(piece: bytes, separator: bytes) -> FrameRun | None:
     """The run that ``piece``, which ``separator`` ends, may begin; None when it is no frame or bar spelt in full, or
     has anything in it that is not of one."""
-    found = re.fullmatch(_FRAME, piece, re.DOTALL) or re.fullmatch(_VAL_BAR, piece, re.DOTALL)
-    if found is None or piece.count(b"%") != 1:
+    if piece.count(b"%") != 1:
+        return None
+    found = re.fullmatch(_FRAME, piece, re.DOTALL) if b"G " in piece else None
+    found = found or (re.fullmatch(_VAL_BAR, piece, re.DOTALL) if b"Class " in piece else None)
+    if found is None:
         return None
     bar = re.match(_BAR, found["behind"])
     behind = found["behind"][bar.end() if bar else 0 :]

@@ -173,7 +173,7 @@ class _Skimmer:
         self._run = None
         if not isinstance(last, TrainFrame | ValBar):
             return floor
-        if len(facts) == 1:
+        if len(facts) == 1 and any(byte in piece for byte in TELLING):  # else the next telling byte is far behind them
             self._run = run_of(piece, bytes(self._block[floor - 1 : floor]))
             floor = self._follow_run(base, floor, end)
         if isinstance(last, TrainFrame) and last.nonfinite and self._run_end is None:
