@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.patterns import LazyPattern
+from trainmaster.record import Record
 
 TELLING = b"nNrdhR"
 """No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
@@ -56,8 +56,7 @@ _USUAL_LOSSES_V5 = {3: ("box_loss", "obj_loss", "cls_loss"), 4: ("box_loss", "se
 _USUAL_LOSSES_SEGMENT = {5: ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss")}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
+class Columns(Record):
     """The columns between memory and bar. ``counts`` is how many follow the losses (instances, image size), ``rates``
     how many stand before them (YOLOv6's learning rate)."""
 
@@ -67,8 +66,7 @@ class Columns:
     memory: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(Record):
     """A training frame before its columns are named. ``closed``: the bar follows, so no value can be cut."""
 
     epoch: int
@@ -79,8 +77,7 @@ class Frame:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(Record):
     """Any progress bar that is no training frame; ``label`` is what stands before it."""
 
     label: str

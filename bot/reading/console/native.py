@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from trainmaster.record import Record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NativeEnd:
+
+class NativeEnd(Record):
     """``detail`` has the failed assertion first and its place behind it. ``on_device``: a kernel on the GPU said it."""
 
     detail: str

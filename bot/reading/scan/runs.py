@@ -8,7 +8,7 @@ bytes of a few places that make a frame a frame, picked with the width as stride
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
 _FRAME = (
@@ -26,8 +26,7 @@ _SHORTEST = 3
 """Fewer frames are read one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRun:
+class FrameRun(NamedTuple):
     """Frames of one epoch, or bars of one validation, like one that was read. Made by the thousand."""
 
     width: int

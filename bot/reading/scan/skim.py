@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -25,6 +24,7 @@ from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
 from trainmaster.bot.reading.scan.summary import LogSummary, same_drawing
 from trainmaster.bot.reading.scan.telling import TELLING, is_quiet
+from trainmaster.record import replaced
 
 BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
@@ -297,7 +297,7 @@ class _Skimmer:
                     if isinstance(fact, (*_HEALTHY, Header)):
                         facts.append((offset, fact))
                     elif is_quiet(fact):
-                        facts.append((offset, replace(fact, line=offset)))
+                        facts.append((offset, replaced(fact, line=offset)))
                 offset += len(piece) + 1
             if begin == self._told_to or (skipped and _goes_on([fact for _, fact in facts])):
                 for place, fact in facts:
