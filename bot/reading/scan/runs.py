@@ -8,6 +8,7 @@ bytes of a few places that make a frame a frame, picked with the width as stride
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 _NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
@@ -18,7 +19,7 @@ _FRAME = (
     rb"(?P<behind>.*)"
 )
 _VAL_BAR = rb"(?P<before>.*?)(?P<epoch>Class +Images +[A-Z][^%:]*): *\d+(?P<share>%)(?P<behind>.*)"
-_BAR = rb"(?:[\d:|<,./?itsKM \[\]\x80-\xff]|\\u2[0-9a-f]{3})*"
+_BAR = rb"(?:[\d:|<,./?itsKM \[\]\x80-\xff]++|\\u2[0-9a-f]{3})*+"
 """Counter, glyphs and times, as they are or as JSON escapes them. No message can be spelt with it."""
 _DIGITS = b"0123456789."
 _VARIES = rb"\d+"
@@ -43,18 +44,25 @@ class FrameRun(NamedTuple):
     finite: tuple[int, ...]
     """Where the last character of each column stands, which is a letter of what is not finite; none if one does."""
 
+    @property
+    def shows_losses(self) -> bool:
+        """Whether it is of training frames."""
+        return self.nonfinite or bool(self.finite)
+
     def follow(self, block: bytearray, place: int, end: int) -> int:
         """How many from ``place`` on are of this run."""
         width = self.width
         count = (end - place) // width
+        if count < _SHORTEST or any(
+            not block.startswith(byte, place + offset + (_SHORTEST - 1) * width) for offset, byte in self.marks
+        ):
+            return 0
         for offset, byte in self.marks:
-            if count < _SHORTEST:
-                return 0
-            picked = block[place + offset : place + count * width : width]
-            count = len(picked) - len(picked.lstrip(byte))
+            picked = block[place + offset : place + count * width : width].translate(_same(byte))
+            count = picked.find(1) % (count + 1)
         for offset in self.finite:
-            picked = block[place + offset : place + count * width : width]
-            count = min(count, len(picked) - len(picked.lstrip(_DIGITS)))
+            picked = block[place + offset : place + count * width : width].translate(_same(_DIGITS))
+            count = picked.find(1) % (count + 1)
         if count < _SHORTEST:
             return 0
         last = place + (count - 1) * width
@@ -70,6 +78,13 @@ class FrameRun(NamedTuple):
         if run is None or (run.epoch, run.around, run.nonfinite) != (self.epoch, self.around, self.nonfinite):
             return None
         return run if separator == self.separator else None
+
+
+@cache
+def _same(wanted: bytes) -> bytes:
+    """For ``translate``: 0 for each of the ``wanted`` bytes, 1 for any other. A byte is then looked for by ``memchr``,
+    five times as fast as ``lstrip`` compares."""
+    return bytes(byte not in wanted for byte in range(256))
 
 
 def run_of(piece: bytes, separator: bytes) -> FrameRun | None:

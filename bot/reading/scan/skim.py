@@ -20,7 +20,7 @@ from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.parts import whole_piece
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import is_notebook
-from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
+from trainmaster.bot.reading.scan.lines import LineCounter
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
 from trainmaster.bot.reading.scan.summary import LogSummary, same_drawing
 from trainmaster.bot.reading.scan.telling import TELLING, is_quiet
@@ -106,14 +106,11 @@ class _Skimmer:
             if last:
                 break
         self._end_run()
-        self._counter.note(self._block, base, self._line)
         self._read_piece(bytes(self._block[end:length]), base, at_end=True)
         if self._summary.frame is None:
             raise NotSkimmableError
         self._find_last_row()
-        numbers = self._counter.numbers
-        missing = self._summary.lines() - numbers.keys()
-        self._summary.renumber(numbers | line_numbers(self._stream, missing, counted=self._counter.counted))
+        self._summary.renumber(self._counter.numbers(self._stream, self._summary.lines()))
         return self._summary
 
     def _skim_block(self, base: int, end: int) -> None:
@@ -143,7 +140,7 @@ class _Skimmer:
             self._end_run()
             facts = self._read_piece(piece, base + start)
             told = not all(isinstance(fact, Header) for fact in facts)
-            if told:
+            if told and (self._counter.asked or self._summary.lines()):
                 self._counter.note(block, base, self._line)
             floor = self._read_alike(base, piece, floor, facts, hits)
             if told:
@@ -216,6 +213,8 @@ class _Skimmer:
         if run.separator == b"\n":
             self._run_end = *self._run_end[:2], offset
             self._line = base + stop
+            if run.shows_losses:
+                self._counter.pass_lines(self._block, base, place, stop, count)
         return stop
 
     def _pass_over(self, frames: int) -> None:
