@@ -8,7 +8,7 @@ bytes of a few places that make a frame a frame, picked with the width as stride
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 _NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
@@ -23,6 +23,7 @@ _BAR = rb"(?:[\d:|<,./?itsKM \[\]\x80-\xff]++|\\u2[0-9a-f]{3})*+"
 """Counter, glyphs and times, as they are or as JSON escapes them. No message can be spelt with it."""
 _DIGITS = b"0123456789."
 _VARIES = rb"\d+"
+_ANY_DIGIT = bytes.maketrans(b"0123456789", b"0000000000")
 _SHORTEST = 3
 """Fewer frames are read one by one."""
 
@@ -92,6 +93,15 @@ def run_of(piece: bytes, separator: bytes) -> FrameRun | None:
     has anything in it that is not of one."""
     if piece.count(b"%") != 1:
         return None
+    # All that counts but the epoch is the same whatever the digits are, unless they stand for other letters.
+    run = _run_like(piece if b"\\" in piece else piece.translate(_ANY_DIGIT), separator)
+    if run is None:
+        return None
+    return run._replace(epoch=piece[run.epoch_at : run.epoch_at + len(run.epoch)])
+
+
+@lru_cache(maxsize=512)
+def _run_like(piece: bytes, separator: bytes) -> FrameRun | None:
     found = re.fullmatch(_FRAME, piece, re.DOTALL) if b"G " in piece else None
     found = found or (re.fullmatch(_VAL_BAR, piece, re.DOTALL) if b"Class " in piece else None)
     if found is None:

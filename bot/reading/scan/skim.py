@@ -143,7 +143,7 @@ class _Skimmer:
             if told and (self._counter.asked or self._summary.lines()):
                 self._counter.note(block, base, self._line)
             floor = self._read_alike(base, piece, floor, facts, hits)
-            if told:
+            if told or self._told_to == base + start:  # nothing untold stands before it
                 self._told_to = base + floor
             self._read_to = base + floor
 
@@ -227,6 +227,9 @@ class _Skimmer:
             return
         piece, offset, line = self._run_end
         self._run_end = None
+        if self._run is not None and not self._run.shows_losses:  # bars of a validation, of which one was told
+            self._told_to = max(self._told_to, offset + len(piece) + 1)
+            return
         line, self._line = self._line, line
         self._told_to = max(self._told_to, offset)  # what was passed over is like the piece before it, which was told
         self._read_piece(piece, offset)
