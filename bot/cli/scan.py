@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"scan-arguments: {fault}.\n{_USAGE}")
         return 2
     path = Path(names[0])
+    gc.disable()  # nothing that is read refers to itself, and the process ends with its report
     try:
         with working(f"reading {visible_line(str(path))}"):
             report = scan_file(path)

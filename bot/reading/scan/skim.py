@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.parts import whole_piece
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import is_notebook
+from trainmaster.bot.reading.scan.hits import Hits, run_pattern, val_bars_pattern
 from trainmaster.bot.reading.scan.lines import LineCounter
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
 from trainmaster.bot.reading.scan.summary import LogSummary, same_drawing
@@ -34,9 +34,6 @@ _UNEVEN = 4
 _LINE_ENDS = 2
 """So many bytes end a line at most. More of them between two frames are rare, and then nothing is passed over."""
 _HEALTHY = TrainFrame, ValBar, ValRow
-_BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
-"""What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
-_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
 
 
 class NotSkimmableError(Exception):
@@ -116,7 +113,7 @@ class _Skimmer:
     def _skim_block(self, base: int, end: int) -> None:
         """Read the telling pieces of the block up to ``end``, where a piece ends."""
         block = self._block
-        hits = _Hits(block, end)
+        hits = Hits(block, end)
         self._uneven_to = -1
         floor = self._follow_run(base, 0, end) if self._follows_at_once(base) else 0
         newline = block.find(b"\n", floor, end) % (end + 1)
@@ -161,10 +158,10 @@ class _Skimmer:
         head = piece.find(b"Class")
         if head >= 0:
             colon = piece.find(b": ", head)
-            self._val_bars = _val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
+            self._val_bars = val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
         return facts
 
-    def _read_alike(self, base: int, piece: bytes, floor: int, facts: list[ConsoleFact], hits: _Hits) -> int:
+    def _read_alike(self, base: int, piece: bytes, floor: int, facts: list[ConsoleFact], hits: Hits) -> int:
         """Where reading goes on behind the frames or bars that are like ``piece``, which ends at ``floor``."""
         last, end = facts[-1] if facts else None, hits.end
         self._run = None
@@ -236,10 +233,10 @@ class _Skimmer:
         self._told_to = max(self._told_to, offset + len(piece) + 1)
         self._line = line
 
-    def _read_run(self, frame: TrainFrame, place: int, end: int, hits: _Hits) -> int:
+    def _read_run(self, frame: TrainFrame, place: int, end: int, hits: Hits) -> int:
         """Where reading goes on behind the non-finite frames of the same epoch that follow, whole and alike."""
         separator = bytes(self._block[place - 1 : place])
-        pattern = _run_pattern(len(frame.losses), separator)
+        pattern = run_pattern(len(frame.losses), separator)
         epoch = b"%d/%d" % (frame.epoch, frame.epochs)
         stop, pieces = self._counted_run(pattern, separator, epoch, place, hits.other(place))
         if not pieces:
@@ -352,50 +349,8 @@ class _Skimmer:
             self._row_offset = offset
 
 
-class _Hits:
-    """The places of telling bytes in a block, in order."""
-
-    def __init__(self, block: bytearray, end: int) -> None:
-        self._block = block
-        self.end = end
-        self._places = [-1] * len(TELLING)
-
-    def next(self, floor: int) -> int:
-        """The first at or behind ``floor``; the block's end when there is none."""
-        for index, place in enumerate(self._places):
-            if place < floor:
-                found = self._block.find(TELLING[index], floor, self.end)
-                self._places[index] = found if found >= 0 else self.end
-        return min(self._places)
-
-    def other(self, floor: int) -> int:
-        """As :meth:`next`, for the bytes that no non-finite loss has either."""
-        self.next(floor)
-        return min(self._places[2:])
-
-
 def _goes_on(facts: list[ConsoleFact]) -> bool:
     """Whether training went on within ``facts``, whatever stands before them, and its place is told."""
     frames = [fact for fact in facts if isinstance(fact, TrainFrame) and fact.batch is not None]
     validates = any(isinstance(fact, ValBar | ValRow) for fact in facts)
     return bool(frames) and (validates or any(not same_drawing(frames[0], frame) for frame in frames[1:]))
-
-
-@lru_cache(maxsize=32)
-def _val_bars_pattern(head: bytes) -> re.Pattern[bytes] | None:
-    """From the first telling byte of ``head`` on, and as many bars with that head as follow."""
-    place = next((place for place, byte in enumerate(head) if byte in TELLING), None)
-    if place is None:
-        return None
-    again = rb"(?:" + _BAR_BYTES + rb"[\r\n](?:\x1b\[K)? *" + re.escape(head) + rb")*+"
-    return re.compile(re.escape(head[place:]) + again)
-
-
-@lru_cache(maxsize=32)
-def _run_pattern(losses: int, separator: bytes) -> re.Pattern[bytes]:
-    """One or more frames alike but for memory, counts and bar: the epoch in group 2, a non-finite loss among them."""
-    begin = rb"((?:\x1b\[K)? *(\d+/\d+) )"
-    values = rb"(?=[^:\r\n]*[nN])((?: +" + _NUMBER + rb"){%d})" % losses
-    end = rb" ++\d++ ++\d++: *+\d++%" + _BAR_BYTES + separator
-    memory = rb" *+\d[\d.]*+G"
-    return re.compile(begin + memory + values + end + rb"(?:\1" + memory + rb"\3" + end + rb")*+")
