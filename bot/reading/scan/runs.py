@@ -21,6 +21,8 @@ _FRAME = (
 _VAL_BAR = rb"(?P<before>.*?)(?P<epoch>Class +Images +[A-Z][^%:]*): *\d+(?P<share>%)(?P<behind>.*)"
 _BAR = rb"(?:[\d:|<,./?itsKM \[\]\x80-\xff]++|\\u2[0-9a-f]{3})*+"
 """Counter, glyphs and times, as they are or as JSON escapes them. No message can be spelt with it."""
+_COUNTER = rb"(?:\\u2[0-9a-f]{3}|[^\dA-Za-z])*\d{1,9}/\d{1,9}\D"
+"""A frame that was cut before the end of it does not tell its batch: the one before it does, and has to be read."""
 _DIGITS = b"0123456789."
 _VARIES = rb"\d+"
 _ANY_DIGIT = bytes.maketrans(b"0123456789", b"0000000000")
@@ -109,6 +111,8 @@ def _run_like(piece: bytes, separator: bytes) -> FrameRun | None:
     bar = re.match(_BAR, found["behind"])
     behind = found["behind"][bar.end() if bar else 0 :]
     is_frame = "memory" in found.groupdict()
+    if is_frame and not re.match(_COUNTER, found["behind"]):
+        return None
     cells = found["cells"] if is_frame else b""
     marks = [(len(piece), separator), (found.start("share"), b"%")]
     marks.append((found.start("memory"), b"G") if is_frame else (found.start("epoch"), b"C"))
