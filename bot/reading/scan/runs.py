@@ -43,6 +43,8 @@ class FrameRun(NamedTuple):
     """What names the epoch, with the byte before it; the head of a validation bar."""
     around: tuple[bytes, bytes]
     """What stands before and behind, with other digits."""
+    columns: int
+    """How many values a frame has; one with more or fewer tells no losses."""
     nonfinite: bool
     finite: tuple[int, ...]
     """Where the last character of each column stands, which is a letter of what is not finite; none if one does."""
@@ -78,9 +80,12 @@ class FrameRun(NamedTuple):
     def goes_on_with(self, piece: bytes, separator: bytes) -> FrameRun | None:
         """The run of another width that ``piece`` begins, if it is one more frame of the same epoch and kind."""
         run = run_of(piece, separator)
-        if run is None or (run.epoch, run.around, run.nonfinite) != (self.epoch, self.around, self.nonfinite):
-            return None
-        return run if separator == self.separator else None
+        return run if run is not None and run.kind == self.kind else None
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What frames of one run share whatever their width is."""
+        return self.epoch, self.around, self.columns, self.nonfinite, self.separator
 
 
 @cache
@@ -129,6 +134,7 @@ def _run_like(piece: bytes, separator: bytes) -> FrameRun | None:
         start,
         piece[start : found.end("epoch")],
         (before, re.sub(_VARIES, b"0", behind)),
+        len(cells.split()),
         nonfinite,
         () if nonfinite else tuple(found.start("cells") + cell.end() - 1 for cell in re.finditer(rb"[^ ]+", cells)),
     )
