@@ -53,8 +53,9 @@ _ENDS: Final = (
     r"|\bin another thread when fork\(\) was called\..*Crashing instead"
 )
 _END_HINTS: Final = (
-    *("Fatal ", "fatal ", "free", "alloc", "munmap", "corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM"),
-    *("libgomp", "OMP: ", "forrtl", "Crashing", "panic", "overflowed", "Sanitizer", "lookup", "loading", "fatal "),
+    *("Fatal ", "fatal ", "double free", "free(): ", "alloc(): ", "malloc_", "malloc: ", "allocation of", "munmap"),
+    *("corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM", "libgomp", "OMP: ", "forrtl", "Crashing", "panic"),
+    *("overflowed", "Sanitizer", "symbol lookup", "loading shared"),
 )
 HINTS: Final = (*_ASSERTION_HINTS, *_END_HINTS)
 """A text without any of them is no such end."""
