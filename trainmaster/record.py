@@ -7,7 +7,7 @@ for all classes. Standard library only; both bot and trainer use it.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
 _RecordT = TypeVar("_RecordT", bound="Record")
 _set = object.__setattr__
@@ -17,7 +17,7 @@ _set = object.__setattr__
 class _Making(type):
     """Makes the annotated names of a class its slots, but for those that begin with an underscore."""
 
-    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Self:
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _Making:
         own = tuple(field for field in namespace.get("__annotations__", ()) if not field.startswith("_"))
         defaults = {field: namespace.pop(field) for field in own if field in namespace}
         for base in bases[:1]:
@@ -49,7 +49,7 @@ class Record(metaclass=_Making):
         raise AttributeError(f"{type(self).__name__} does not change: {name}")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == other._values()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash(self._values())
