@@ -1,7 +1,7 @@
 """Data that does not change, where a command must start in milliseconds.
 
 ``@dataclass(frozen=True, slots=True, kw_only=True)`` compiles the methods of each class when it is made, and imports
-``inspect`` for it: a third of the time in which a scan reads a log of 400 MB. :class:`Record` has the same methods once
+``inspect`` for it: a third of the time in which a scan reads a log of 400 MB. :class:`Fixed` has the same methods once
 for all classes. Standard library only; both bot and trainer use it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
-_RecordT = TypeVar("_RecordT", bound="Record")
+_RecordT = TypeVar("_RecordT", bound="Fixed")
 _set = object.__setattr__
 
 
@@ -26,7 +26,7 @@ class _Making(type):
         return super().__new__(cls, name, bases, {**namespace, "__slots__": own})
 
 
-class Record(metaclass=_Making):
+class Fixed(metaclass=_Making):
     """Fields are given by name, equal records are of one class and have equal fields."""
 
     _fields: ClassVar[tuple[str, ...]] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from trainmaster.record import Record
+from trainmaster.record import Fixed
 
 
 class Duration(StrEnum):
@@ -19,7 +19,7 @@ class Duration(StrEnum):
     """It goes on until somebody ends it, or trains: it tells how far it is by itself."""
 
 
-class Verb(Record):
+class Verb(Fixed):
     """``extra`` names the optional extra of the package without which it cannot work, ``needs`` the modules that show
     whether it is installed. A verb of the bot is the function ``main`` of ``bot/cli/VERB.py``.
 

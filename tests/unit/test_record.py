@@ -7,10 +7,10 @@ import pickle
 
 import pytest
 
-from trainmaster.record import Record, replaced
+from trainmaster.record import Fixed, replaced
 
 
-class Place(Record):
+class Place(Fixed):
     """A place in a log."""
 
     line: int
@@ -23,7 +23,7 @@ class Named(Place):
     label: str
 
 
-class Other(Record):
+class Other(Fixed):
     """Of another class."""
 
     line: int

@@ -9,13 +9,13 @@ from trainmaster.bot.reading.console.facts import CrashKind, ErrorOrigin
 from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.shells import KILLING, SIGNAL_NAMES
 from trainmaster.bot.reading.console.text import shortened
-from trainmaster.record import Record
+from trainmaster.record import Fixed
 
 USER_STOP = "KeyboardInterrupt (user stop)"
 _SAYS_USER_STOP = LazyPattern(r"^KeyboardInterrupt\b|\(SIGINT\)|got signal: 2$|due to control-C event")
 
 
-class ErrorVerdict(Record):
+class ErrorVerdict(Fixed):
     """What an error text says."""
 
     kind: CrashKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from trainmaster.record import Record
+from trainmaster.record import Fixed
 
 
 class CrashKind(StrEnum):
@@ -58,7 +58,7 @@ class NoticeKind(StrEnum):
     WARNING = "warning"
 
 
-class ConsoleFact(Record):
+class ConsoleFact(Fixed):
     """``line`` counts line feeds only, so all frames redrawn by carriage returns share one."""
 
     line: int

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from trainmaster.bot.reading.console.patterns import LazyPattern
-from trainmaster.record import Record
+from trainmaster.record import Fixed
 
 TELLING = b"nNrdhR"
 """No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
@@ -56,7 +56,7 @@ _USUAL_LOSSES_V5 = {3: ("box_loss", "obj_loss", "cls_loss"), 4: ("box_loss", "se
 _USUAL_LOSSES_SEGMENT = {5: ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss")}
 
 
-class Columns(Record):
+class Columns(Fixed):
     """The columns between memory and bar. ``counts`` is how many follow the losses (instances, image size), ``rates``
     how many stand before them (YOLOv6's learning rate)."""
 
@@ -66,7 +66,7 @@ class Columns(Record):
     memory: bool = True
 
 
-class Frame(Record):
+class Frame(Fixed):
     """A training frame before its columns are named. ``closed``: the bar follows, so no value can be cut."""
 
     epoch: int
@@ -77,7 +77,7 @@ class Frame(Record):
     closed: bool
 
 
-class Bar(Record):
+class Bar(Fixed):
     """Any progress bar that is no training frame; ``label`` is what stands before it."""
 
     label: str

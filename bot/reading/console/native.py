@@ -6,10 +6,10 @@ import re
 from typing import Final
 
 from trainmaster.bot.reading.console.patterns import any_in
-from trainmaster.record import Record
+from trainmaster.record import Fixed
 
 
-class NativeEnd(Record):
+class NativeEnd(Fixed):
     """``detail`` has the failed assertion first and its place behind it. ``on_device``: a kernel on the GPU said it."""
 
     detail: str

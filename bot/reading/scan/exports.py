@@ -88,9 +88,9 @@ def _of_table(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
     first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
     if not re.fullmatch(_HEADINGS, first):  # nearly all logs end here
         return None
-    from trainmaster.bot.reading.scan.tables import Table, cells_of  # noqa: PLC0415 - see above
+    from trainmaster.bot.reading.scan.tables import CsvTable, cells_of  # noqa: PLC0415 - see above
 
-    table = Table.of(text, first, encoding=encoding or "utf-8-sig", cut=len(head) == HEAD_BYTES)
+    table = CsvTable.of(text, first, encoding=encoding or "utf-8-sig", cut=len(head) == HEAD_BYTES)
     return cells_of(stream, table) if table is not None and _is_small(stream) else None
 
 

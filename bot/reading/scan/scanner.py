@@ -16,7 +16,7 @@ from trainmaster.bot.reading.scan.exports import Piece, exported
 from trainmaster.bot.reading.scan.services import services_of, summaries_of
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
 from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
-from trainmaster.record import Record, replaced
+from trainmaster.record import Fixed, replaced
 
 _BLOCK_BYTES = 1024 * 1024
 _SKIM_BYTES = 1024 * 1024
@@ -41,7 +41,7 @@ class ScanVerdict(StrEnum):
     """The log holds no frame of a training."""
 
 
-class ScanReport(Record):
+class ScanReport(Fixed):
     """What a log says; None where it does not say. Epochs and batches as printed, of the last training frame."""
 
     last_epoch: int | None

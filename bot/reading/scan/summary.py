@@ -27,7 +27,7 @@ from trainmaster.bot.reading.console.facts import (
     ValRow,
 )
 from trainmaster.bot.reading.scan.telling import is_quiet
-from trainmaster.record import Record, replaced
+from trainmaster.record import Fixed, replaced
 
 USER_STOPPED = "stopped_by_user"
 """The kind of the entry that says so."""
@@ -42,7 +42,7 @@ _MAX_PENDING = 100
 _SILENT_DEATH = "log ends after leaked-semaphore warning, no traceback; process died without a message"
 
 
-class SummaryEntry(Record):
+class SummaryEntry(Fixed):
     """An incident or a notice, with the epoch and batch of the last frame before it. ``count`` repeats of it follow
     each other: frames of one epoch, lines of one kind.
     """
@@ -55,7 +55,7 @@ class SummaryEntry(Record):
     count: int = 1
 
 
-class Crash(Record):
+class Crash(Fixed):
     """How the run ended, if it crashed."""
 
     kind: CrashKind

@@ -11,7 +11,7 @@ from typing import BinaryIO, Final, Self
 
 from trainmaster.bot.reading.console.records import key_rank
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
-from trainmaster.record import Record
+from trainmaster.record import Fixed
 
 _MAX_CELL_CHARACTERS: Final = 64 * 1024 * 1024
 _SEPARATORS: Final = (",", ";", "\t")
@@ -20,7 +20,7 @@ _TIMES: Final = r"(?i)time|date|\bts|@timestamp"
 _KIBANA: Final = "%b %d, %Y @ %H:%M:%S.%f"
 
 
-class Table(Record):
+class CsvTable(Fixed):
     """How a table is written, and which column has the lines."""
 
     separator: str
@@ -45,7 +45,7 @@ class Table(Record):
         return cls(separator=separator, column=column, encoding=encoding, newest_first=newest_first)
 
 
-def cells_of(stream: BinaryIO, table: Table) -> Iterator[tuple[int, bytes]]:
+def cells_of(stream: BinaryIO, table: CsvTable) -> Iterator[tuple[int, bytes]]:
     """The lines that ``table`` has in ``stream``, with their numbers, in the order of time."""
     stream.seek(0)
     lines = io.TextIOWrapper(io.BytesIO(stream.read()), table.encoding, "replace", newline="\n")
