@@ -11,7 +11,6 @@ import errno
 import io
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -164,6 +163,8 @@ class _Line:
         self._stream = stream
         self._what = what
         self._began_s = time.monotonic()
+        import threading  # noqa: PLC0415 - as textwrap above
+
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write, name="progress", daemon=True)
         self._thread.start()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from trainmaster.record import Fixed
 
 
 class Duration(StrEnum):
@@ -18,8 +19,7 @@ class Duration(StrEnum):
     """It goes on until somebody ends it, or trains: it tells how far it is by itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verb:
+class Verb(Fixed):
     """``extra`` names the optional extra of the package without which it cannot work, ``needs`` the modules that show
     whether it is installed. A verb of the bot is the function ``main`` of ``bot/cli/VERB.py``.
 

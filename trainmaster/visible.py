@@ -7,6 +7,7 @@ without any width. Terminals, Slack and editors obey them all. Standard library 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 _OBEYED: Final = (
@@ -19,24 +20,32 @@ _OBEYED: Final = (
     r"\U00013430-\U0001343f\U00016fe4\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a"  # of hieroglyphs, notes
     r"\U000e0000-\U000e0fff"  # tags
 )
-_HIDDEN: Final = re.compile(f"[{_OBEYED}]")
-_HIDDEN_OR_BREAK: Final = re.compile(f"[\\t\\n{_OBEYED}]")
 
 
 def visible(text: str) -> str:
     """``text`` with every character that has no shape of its own as ``⟨U+202E⟩``; line ends and tabs stay."""
-    return _HIDDEN.sub(_named, text)
+    return text if _is_plain(text) else _hidden().sub(_named, text)
 
 
 def visible_line(text: str) -> str:
     """As :func:`visible`, with line ends and tabs shown too: for a name within a line."""
-    return _HIDDEN_OR_BREAK.sub(_named, text)
+    return text if text.isascii() and text.isprintable() else _hidden(r"\t\n").sub(_named, text)
 
 
 def visible_json(text: str) -> str:
     """JSON that says the same and shows itself: such characters stand as escapes. Half a pair becomes U+FFFD, which a
     strict reader takes."""
-    return _HIDDEN.sub(_escaped, text)
+    return text if _is_plain(text) else _hidden().sub(_escaped, text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether ``text`` is printable ASCII and line ends: most is, and a command starts faster without the pattern."""
+    return text.isascii() and text.replace("\n", "").isprintable()
+
+
+@cache
+def _hidden(more: str = "") -> re.Pattern[str]:
+    return re.compile(f"[{more}{_OBEYED}]")
 
 
 def _named(match: re.Match[str]) -> str:

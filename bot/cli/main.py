@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from trainmaster.bot.cli.log_lines import show_foreign_text
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.loading import loading
 from trainmaster.terminal import complain, forgiving
 from trainmaster.visible import visible_line
+
+_LOG_NOTHING = frozenset({"scan"})
 
 
 def carry_out(verb: str, argv: Sequence[str]) -> int:
@@ -19,7 +20,10 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
     done, 1 failed, 2 not understood, 130 ended by Ctrl-C. ``argv`` are the words behind it. Nothing loads but what this
     verb needs."""
     forgiving()
-    show_foreign_text()
+    if verb not in _LOG_NOTHING:
+        from trainmaster.bot.cli.log_lines import show_foreign_text  # noqa: PLC0415 - a scan starts in milliseconds
+
+        show_foreign_text()
     try:
         with loading():
             module = importlib.import_module(f"trainmaster.bot.cli.{verb.replace('-', '_')}")

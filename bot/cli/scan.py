@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainmaster.bot.reading.scan.scanner import scan_file
+from trainmaster.bot.reading.scan.scanner import ScanReport, scan_file
 from trainmaster.terminal import coloured, columns, folded, working
 from trainmaster.visible import visible_json, visible_line
 
@@ -18,6 +19,17 @@ stood, whether its losses were finite, how it ended.
   LOG     the log file
   --json  one JSON object instead of text
 """
+
+
+def _read(path: Path) -> ScanReport:
+    """The report on ``path``. Nothing that is read refers to itself, so no cycles are looked for meanwhile."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return scan_file(path)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     path = Path(names[0])
     try:
         with working(f"reading {visible_line(str(path))}"):
-            report = scan_file(path)
+            report = _read(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         sys.stderr.write(f"log-unreadable: {path}: {reason}. Hint: give the path of a console log.\n")

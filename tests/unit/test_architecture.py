@@ -17,6 +17,8 @@ OUR_FOLDERS = ("bot", "commands", "trainer", "trainmaster")
 
 CORE = ("trainmaster.bot.core", "trainmaster.bot.errors", "trainmaster.bot.ports")
 CONTRACT = "trainmaster.trainer.contract"
+RECORD = "trainmaster.record"
+"""Data that does not change: standard library only."""
 VISIBLE = "trainmaster.visible"
 """Foreign text made harmless: standard library only, and every part that shows text may use it."""
 TERMINAL = "trainmaster.terminal"
@@ -44,7 +46,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/errors.py": (),
     "bot/ports.py": ("trainmaster.bot.core", "trainmaster.bot.errors"),
     "bot/checks": ("trainmaster.bot.checks", "trainmaster.bot.core", CONTRACT),
-    "bot/reading": ("trainmaster.bot.reading", *CORE, CONTRACT),
+    "bot/reading": ("trainmaster.bot.reading", *CORE, CONTRACT, RECORD),
     "commands": ("trainmaster.commands", *INSIDE),
     "bot/alerting": ("trainmaster.bot.alerting", *INSIDE),
     "bot/operations": ("trainmaster.bot.operations", *INSIDE),
@@ -81,7 +83,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/cli": ("trainmaster.bot.cli", "trainmaster.bot.rehearsal", "trainmaster.bot.terminal", *WIRED),
     "bot/__main__.py": ("trainmaster.__main__",),
     "bot/__init__.py": (),
-    "trainmaster": ("trainmaster.verbs", "trainmaster.bot.cli.main", "trainmaster.trainer"),
+    "trainmaster": ("trainmaster.verbs", RECORD, "trainmaster.bot.cli.main", "trainmaster.trainer"),
 }
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "bot/drivers": frozenset({"psutil"}),

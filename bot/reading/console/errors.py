@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.exit_codes import CONTROL_C, WINDOWS_CODES
 from trainmaster.bot.reading.console.facts import CrashKind, ErrorOrigin
 from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.shells import KILLING, SIGNAL_NAMES
 from trainmaster.bot.reading.console.text import shortened
+from trainmaster.record import Fixed
 
 USER_STOP = "KeyboardInterrupt (user stop)"
 _SAYS_USER_STOP = LazyPattern(r"^KeyboardInterrupt\b|\(SIGINT\)|got signal: 2$|due to control-C event")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorVerdict:
+class ErrorVerdict(Fixed):
     """What an error text says."""
 
     kind: CrashKind

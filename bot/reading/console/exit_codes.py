@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from trainmaster.bot.reading.console.patterns import any_in
 from trainmaster.bot.reading.console.shells import SIGNAL_NAMES, job_exit_code
 
 _NUMBER: Final = r"(-?\d{1,10})(?: ?\(0x([0-9A-Fa-f]{1,8})\))?"
@@ -44,7 +45,7 @@ _SAID_BY_ANYBODY: Final = (
 of any other the sentence may be about something else."""
 _ENDING: Final = r"(?i)exit|return|\bdied|\bfail|\bend(?:ed|s)\b|\bterminat|\bfinish|\bcomplet|ERR!"
 _SIGNALS: Final = frozenset(SIGNAL_NAMES)
-_HINTS: Final = (
+HINTS: Final = (
     *(
         "exit",
         "Exit",
@@ -87,7 +88,7 @@ def exit_code_told(text: str) -> int | None:
     code = job_exit_code(text)
     if code is not None:
         return code
-    if not any(hint in text for hint in _HINTS):
+    if not any_in(HINTS, text):
         return None
     if match := re.search(_INTERRUPTED, text):
         return int(match[1])

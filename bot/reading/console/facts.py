@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
 from enum import StrEnum
+
+from trainmaster.record import Fixed
 
 
 class CrashKind(StrEnum):
@@ -57,54 +58,28 @@ class NoticeKind(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
-class ConsoleFact:
-    """``line`` counts line feeds only, so all frames redrawn by carriage returns share one.
-
-    Facts are equal as dataclasses are; what they share here need not be made for each class, which takes half of the
-    time that a scan needs to start.
-    """
+class ConsoleFact(Fixed):
+    """``line`` counts line feeds only, so all frames redrawn by carriage returns share one."""
 
     line: int
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == other._values()
 
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-    def __repr__(self) -> str:
-        names = ", ".join(f"{name}={value!r}" for name, value in zip(self._names(), self._values(), strict=True))
-        return f"{type(self).__name__}({names})"
-
-    @classmethod
-    def _names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls))
-
-    def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self._names())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class RunBanner(ConsoleFact):
     """Version line of Ultralytics; printed at the start and again before the final validation."""
 
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Preparing(ConsoleFact):
     """A training is being set up: it printed its arguments or its image sizes, or the guard began another attempt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Started(ConsoleFact):
     """A training began; ``epochs`` is None when it is limited by hours."""
 
     epochs: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Resumed(ConsoleFact):
     """Training continues; ``epoch`` (from 1) is the first to run."""
 
@@ -112,14 +87,12 @@ class Resumed(ConsoleFact):
     epochs: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Header(ConsoleFact):
     """Head of an epoch's table: the loss columns in order."""
 
     losses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class TrainFrame(ConsoleFact):
     """One drawing of the training bar. Epochs as printed: YOLOv3, v5, v7 and v9 count from 0.
 
@@ -139,7 +112,6 @@ class TrainFrame(ConsoleFact):
         return tuple(name for name, value in self.losses if not math.isfinite(value))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class PlainBar(ConsoleFact):
     """A training bar without Ultralytics' columns: drawn before the first batch, or by somebody's own loop."""
 
@@ -149,7 +121,6 @@ class PlainBar(ConsoleFact):
     batches: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class ValBar(ConsoleFact):
     """A progress bar of a validation that goes on."""
 
@@ -157,7 +128,6 @@ class ValBar(ConsoleFact):
     batches: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class ValRow(ConsoleFact):
     """The ``all`` row of a validation table; the values are those of boxes, None when cut off or not of this task."""
 
@@ -167,14 +137,12 @@ class ValRow(ConsoleFact):
     """Columns, of any of the row, that are NaN or infinite, with their values."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Completed(ConsoleFact):
     """All epochs ran; ``epochs`` counts those since the last start, None from YOLOv5's classifier."""
 
     epochs: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class EarlyStopped(ConsoleFact):
     """Patience ran out; ``best_epoch`` as printed."""
 
@@ -182,7 +150,6 @@ class EarlyStopped(ConsoleFact):
     best_epoch: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class NanRecovery(ConsoleFact):
     """Ultralytics itself found non-finite loss, fitness or weights; ``recovering``: it goes back to ``last.pt``."""
 
@@ -191,7 +158,6 @@ class NanRecovery(ConsoleFact):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class EndedEarly(ConsoleFact):
     """The guard ended the run in an orderly way: on request, or because going on would waste time.
 
@@ -201,7 +167,6 @@ class EndedEarly(ConsoleFact):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class FatalError(ConsoleFact):
     """An error that ends a process. Whether it ended the run shows in what follows it."""
 
@@ -212,7 +177,6 @@ class FatalError(ConsoleFact):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Notice(ConsoleFact):
     """Something worth knowing that is no incident."""
 

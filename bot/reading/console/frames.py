@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from trainmaster.bot.reading.console.patterns import LazyPattern
+from trainmaster.record import Fixed
 
 TELLING = b"nNrdhR"
 """No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
@@ -56,8 +56,7 @@ _USUAL_LOSSES_V5 = {3: ("box_loss", "obj_loss", "cls_loss"), 4: ("box_loss", "se
 _USUAL_LOSSES_SEGMENT = {5: ("box_loss", "seg_loss", "cls_loss", "dfl_loss", "sem_loss")}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
+class Columns(Fixed):
     """The columns between memory and bar. ``counts`` is how many follow the losses (instances, image size), ``rates``
     how many stand before them (YOLOv6's learning rate)."""
 
@@ -67,8 +66,7 @@ class Columns:
     memory: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(Fixed):
     """A training frame before its columns are named. ``closed``: the bar follows, so no value can be cut."""
 
     epoch: int
@@ -79,8 +77,7 @@ class Frame:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(Fixed):
     """Any progress bar that is no training frame; ``label`` is what stands before it."""
 
     label: str
@@ -94,7 +91,8 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
     ``at_end``: the file ends with ``text`` and has no line end, so the last number may lack digits. ``memory``: whether
     frames show it.
     """
-    matches = list((_FRAME if memory else _FRAME_WITHOUT_MEMORY).finditer(text))
+    possible = "/" in text and ("G" in text or not memory)
+    matches = list((_FRAME if memory else _FRAME_WITHOUT_MEMORY).finditer(text)) if possible else []
     if not matches:
         return [], [text]
     frames: list[Frame] = []
@@ -128,7 +126,7 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
 
 def find_bar(text: str) -> tuple[Bar | None, str]:
     """The bar of ``text`` that stands last, and the text behind it (all of ``text`` when there is no bar)."""
-    last = next(reversed(list(_BAR.finditer(text))), None)
+    last = next(reversed(list(_BAR.finditer(text))), None) if "%" in text else None
     if last is None:
         return None, text
     rest = text[last.end() :]
@@ -139,7 +137,11 @@ def find_bar(text: str) -> tuple[Bar | None, str]:
 
 def find_header(text: str) -> Columns | None:
     """The columns that ``text`` announces; None when it announces none, or was cut before their end."""
-    match = _HEADER.search(text)
+    place = text.lower().find("epoch")
+    if place < 0:
+        return None
+    # Other letters than ASCII's may be more when they are small.
+    match = _HEADER.search(text, max(0, place - 1) if text.isascii() else 0)
     if match is None:
         match = _HEADER_WITHOUT_MEMORY.search(text)
         if match is None:
@@ -156,7 +158,7 @@ def find_header(text: str) -> Columns | None:
 
 def find_val_header(text: str) -> tuple[str, ...] | None:
     """The columns behind ``Images`` of a validation table; behind ``classes`` for a classifier."""
-    match = _VAL_HEADER.search(text)
+    match = _VAL_HEADER.search(text) if "lass" in text else None
     if match is None:
         return None
     return tuple(_GROUP.sub("", match[1]).replace(")", " ").split())
@@ -164,7 +166,7 @@ def find_val_header(text: str) -> tuple[str, ...] | None:
 
 def find_all_row(text: str, columns: Sequence[str] | None, *, at_end: bool) -> tuple[float | None, float | None] | None:
     """mAP50 and mAP50-95 of the boxes in the ``all`` row of ``text``; None when it holds no such row."""
-    last = next(reversed(list(_ALL_ROW.finditer(text))), None)
+    last = next(reversed(list(_ALL_ROW.finditer(text))), None) if "all" in text else None
     if last is None or not _ROW_START.fullmatch(text, max(0, last.start() - 2), last.start()):
         return None
     values = last[1].split()

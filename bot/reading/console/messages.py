@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from trainmaster.bot.reading.console.errors import USER_STOP, judge_exception, judge_exit_code, kind_of
+from trainmaster.bot.reading.console.exit_codes import HINTS as EXIT_HINTS
 from trainmaster.bot.reading.console.exit_codes import exit_code_told
 from trainmaster.bot.reading.console.facts import (
     Completed,
@@ -26,8 +27,9 @@ from trainmaster.bot.reading.console.facts import (
     RunBanner,
     Started,
 )
+from trainmaster.bot.reading.console.native import HINTS as NATIVE_HINTS
 from trainmaster.bot.reading.console.native import native_end
-from trainmaster.bot.reading.console.patterns import LazyPattern
+from trainmaster.bot.reading.console.patterns import LazyPattern, any_in
 from trainmaster.bot.reading.console.shells import KILLING, signal_told
 from trainmaster.bot.reading.console.text import shortened
 
@@ -219,8 +221,26 @@ _USER_STOP = LazyPattern(
 ClearML and the shell of Windows have words of their own."""
 
 
+_HINTED: tuple[LazyPattern, ...] = (
+    *(_BANNER, _STARTED, _RESUMED, _COMPLETED, _EARLY, _RECOVERY, _NAN_WEIGHTS, _NAN_STOP, _PREPARING, _ENDED_EARLY),
+    *(_BEFORE_TRAINING, _WATCHDOG, _TERMINATE, _USER_STOP, _REPORTED, _CALLED, *(pattern for _, pattern in _NOTICES)),
+)
+_WORDS = tuple(
+    dict.fromkeys(
+        [
+            *(hint for pattern in _HINTED for hint in pattern.hints),
+            *(hint for _, hints, _ in (*_DEATHS, *_REPEATS) for hint in hints),
+            *(*NATIVE_HINTS, *EXIT_HINTS),
+        ]
+    )
+)
+"""A text without any of them, as nearly all are, can only be what a shell says of a signal."""
+
+
 def read_message(text: str, line: int) -> ConsoleFact | None:
     """What ``text`` (no indentation, no shipper's prefix) announces; None when nothing that matters."""
+    if not any_in(_WORDS, text):
+        return _said_by_shell(text, line)
     return _progress(text, line) or _nonfinite(text, line) or _death(text, line) or _notice(text, line)
 
 
@@ -261,7 +281,7 @@ def _nonfinite(text: str, line: int) -> ConsoleFact | None:
 
 def _death(text: str, line: int) -> ConsoleFact | None:
     for kind, hints, pattern in _DEATHS:
-        if any(hint in text for hint in hints) and re.search(pattern, text):
+        if any_in(hints, text) and re.search(pattern, text):
             return _fatal(line, kind, text)
     native = native_end(text)
     if native is not None:
@@ -272,8 +292,10 @@ def _death(text: str, line: int) -> ConsoleFact | None:
         return _fatal(line, kind_of(match[1] or ""), text)
     if _USER_STOP.fullmatch(text):
         return _user_stop(text, line)
-    if repeated := _repeated(text, line):
-        return repeated
+    return _repeated(text, line) or _said_by_shell(text, line)
+
+
+def _said_by_shell(text: str, line: int) -> FatalError | None:
     signal = signal_told(text)
     if signal == "SIGINT":
         return _user_stop(text, line)
@@ -289,7 +311,7 @@ def _death(text: str, line: int) -> ConsoleFact | None:
 def _repeated(text: str, line: int) -> FatalError | None:
     """What a supervisor or a launcher says of an error that stands elsewhere, as a rule."""
     for kind, hints, pattern in _REPEATS:
-        if any(hint in text for hint in hints) and re.search(pattern, text):
+        if any_in(hints, text) and re.search(pattern, text):
             short = shortened(text)
             return FatalError(line=line, kind=kind, origin=ErrorOrigin.WRAPPER, detail=short, text=short)
     if match := _REPORTED.search(text):

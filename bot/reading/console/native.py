@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from trainmaster.bot.reading.console.patterns import any_in
+from trainmaster.record import Fixed
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NativeEnd:
+
+class NativeEnd(Fixed):
     """``detail`` has the failed assertion first and its place behind it. ``on_device``: a kernel on the GPU said it."""
 
     detail: str
@@ -32,7 +33,7 @@ _ASSERTIONS: Final = (
     rf"(?:^|\s)\[F(?:\d{{3,4}} [\d:.]+)? (?:\S{{0,200}}[/\\])?{_SOURCE}:(?P<line>\d+)\] (?P<said>.+)",
     r"(?:^|\s)F \S{0,200}?(?P<name>[\w.-]{1,80}):(?P<line>\d+)\] (?P<said>.+)",
 )
-_HINTS: Final = ("ssertion", "] ")
+_ASSERTION_HINTS: Final = ("ssertion", "] ")
 """Of :data:`_ASSERTIONS`."""
 _ENDS: Final = (
     r"^Fatal Python error: |^Windows fatal exception: "
@@ -52,20 +53,23 @@ _ENDS: Final = (
     r"|\bin another thread when fork\(\) was called\..*Crashing instead"
 )
 _END_HINTS: Final = (
-    *("Fatal ", "fatal ", "free", "alloc", "munmap", "corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM"),
-    *("libgomp", "OMP: ", "forrtl", "Crashing", "panic", "overflowed", "Sanitizer", "lookup", "loading", "fatal "),
+    *("Fatal ", "fatal ", "double free", "free(): ", "alloc(): ", "malloc_", "malloc: ", "allocation of", "munmap"),
+    *("corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM", "libgomp", "OMP: ", "forrtl", "Crashing", "panic"),
+    *("overflowed", "Sanitizer", "symbol lookup", "loading shared"),
 )
+HINTS: Final = (*_ASSERTION_HINTS, *_END_HINTS)
+"""A text without any of them is no such end."""
 _WORKER: Final = r"block: \[.*?\], thread: \[.*?\] *"
 """Thousands of threads of one kernel say the same."""
 
 
 def native_end(text: str) -> NativeEnd | None:
     """What native code says of its own end in ``text`` (no indentation, no stamp); None when it says nothing."""
-    if any(hint in text for hint in _HINTS):
+    if any_in(_ASSERTION_HINTS, text):
         for pattern in _ASSERTIONS:
             if match := re.search(pattern, text):
                 return _assertion(match.groupdict())
-    if any(hint in text for hint in _END_HINTS) and re.search(_ENDS, text):
+    if any_in(_END_HINTS, text) and re.search(_ENDS, text):
         return NativeEnd(detail=text, on_device=False)
     return None
 

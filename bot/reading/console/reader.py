@@ -99,6 +99,8 @@ class SegmentReader:
     def read_long(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
         """As :meth:`read`, for a piece of any length."""
         facts: list[ConsoleFact] = []
+        if not segment and not at_end:
+            return facts
         start = 0
         while len(segment) - start >= longest_piece(segment, start):
             part, _ = split_long(segment[start : start + MAX_SEGMENT_BYTES])

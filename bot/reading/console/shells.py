@@ -82,6 +82,9 @@ _IN_A_SHAPE: Final = {
     ),
 }
 """Common words, which a script may well print when all is well: only where a shell's own shape is around them."""
+_ALONE_BEGINS: Final = frozenset(word[0] for words in _ALONE.values() for word in words.split("|"))
+_SHAPE_BEGINS: Final = frozenset(word[0] for words in _IN_A_SHAPE.values() for word in words.split("|"))
+"""What they begin with: most lines begin with something else."""
 _DUMPED: Final = (
     r"[^()（）]{0,40}(?:\bcore\b|\bdump|Speicherabzug|núcleo|核心|記憶體|内存|コア|코어|памят|пам'ят|pamięci|paměti"
     r"|geheugen|minnes|hukommelse|çekirdek|muisti|memória|memòria|mémoire)[^()（）]{0,40}"
@@ -133,7 +136,7 @@ def signal_told(text: str) -> str | None:
     if ": " in text and (match := re.match(_ZSH, text)):
         said = match["said"].capitalize()
         return _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE) or UNKNOWN_SIGNAL
-    if match := re.match(_SCRIPT, text):
+    if (":" in text or "：" in text or "]" in text) and (match := re.match(_SCRIPT, text)):
         said = match["said"]
         named = _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
         return named if named is not None or not _is_padded(text[match.start("said") :]) else UNKNOWN_SIGNAL
@@ -166,9 +169,10 @@ def _is_padded(said: str) -> bool:
 
 def _signal_named(said: str, table: dict[str, str]) -> str | None:
     """macOS puts the signal's number behind, a core dump is told in brackets."""
-    if len(said) > 120:
+    said = said.strip() if len(said) <= 120 else ""
+    if said[:1] not in (_ALONE_BEGINS if table is _ALONE else _SHAPE_BEGINS):
         return None
     for name, words in table.items():
-        if re.match(rf"(?:{words})(?:: \d+)?(?:\.| ?[(（](?:{_DUMPED}|{name})[)）]\.?)?$", said.strip()):
+        if re.match(rf"(?:{words})(?:: \d+)?(?:\.| ?[(（](?:{_DUMPED}|{name})[)）]\.?)?$", said):
             return name
     return None

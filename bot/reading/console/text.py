@@ -100,8 +100,14 @@ class Wrapping:
     def bare(self, text: str) -> tuple[str, bool]:
         """``text`` without what shippers and loggers put in front; its own indentation stays. Whether a logger did."""
         text, leveled = self._stamps.bare(text)
-        match = _PREFIX.match(text)
+        match = _PREFIX.match(text) if _may_begin_with_prefix(text) else None
         return (text[match.end() :] if match else text), leveled
+
+
+def _may_begin_with_prefix(text: str) -> bool:
+    """Whether any of :data:`_PREFIX` can match: by a bracket or digit in front, a bar, or the blanks of a date."""
+    first = text[:1]
+    return first in "[(" or first.isdecimal() or "| " in text or text[3:7:3] == "  "
 
 
 def shortened(text: str) -> str:

@@ -14,7 +14,8 @@ _HEAD = "Traceback (most recent call last):"
 _THREAD = LazyPattern(r"Exception in thread .+:$|Exception in \w*Thread\b.*:$", hints=("Exception in ",))
 _IGNORED = LazyPattern(
     r"Exception ignored (?:in|on|while)\b|Error in atexit\._run_exitfuncs|^--- Logging error ---"
-    r"|Exception in callback |exception was never retrieved|^Error in sys\.excepthook|Exception caught .*, ignored"
+    r"|Exception in callback |exception was never retrieved|^Error in sys\.excepthook|Exception caught .*, ignored",
+    hints=("Exception ", "Error in ", "Logging error", "exception was never"),
 )
 _CHILD = LazyPattern(r"^Process \S+:$", hints=("Process ",))
 _CHAIN = ("The above exception was the direct cause", "During handling of the above exception")

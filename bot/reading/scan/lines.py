@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from io import FileIO
 
 _BLOCK_BYTES = 1024 * 1024
@@ -22,29 +23,60 @@ _SHORT_ROWS = 64
 
 
 class LineCounter:
-    """Numbers lines while the blocks of a file pass by. ``numbers`` has those that were asked for in time."""
+    """Numbers lines while the blocks of a file pass by. Where they have many lines, only from the first line on that is
+    asked for: most logs have none."""
 
     def __init__(self) -> None:
-        self.numbers: dict[int, int] = {}
-        self._line = 1
+        self._numbers: dict[int, int] = {}
+        self._origin = 0
+        """The offset of the line that the others are counted from."""
+        self._line = 0
         self._counted_to = 0
+        self._sleeps = False
         self._dense_blocks = 0
 
     @property
-    def counted(self) -> tuple[int, int]:
-        """An offset, and the number of the line that it lies on."""
-        return self._counted_to, self._line
+    def asked(self) -> bool:
+        """Whether a line was asked for."""
+        return bool(self._numbers)
 
     def note(self, block: bytearray, base: int, offset: int) -> None:
-        """Number the line that begins at ``offset``, no earlier than any that was asked for before."""
+        """Number the line that begins at ``offset``, no earlier than any that was asked for before, and goes on to the
+        block at ``base`` at least."""
+        if self._sleeps:
+            self._sleeps = False
+            self._origin, self._line, self._counted_to = offset, 0, max(offset, base)
         if self._dense_blocks <= _DENSE_BLOCKS:
             self._advance(block, base, offset)
-            self.numbers[offset] = self._line
+            self._numbers[offset] = self._line
 
     def pass_by(self, block: bytearray, base: int, end: int) -> None:
         """The block at ``base`` ends at the place ``end``; the next begins there."""
-        if self._dense_blocks <= _DENSE_BLOCKS:
+        if self._sleeps or self._dense_blocks > _DENSE_BLOCKS:
+            return
+        if self._numbers:
             self._advance(block, base, base + end)
+            return
+        found = _counted_if_few(block, self._counted_to - base, end)
+        self._sleeps = found is None
+        self._line += found or 0
+        self._counted_to = base + end
+
+    def pass_lines(self, block: bytearray, base: int, place: int, stop: int, lines: int) -> None:
+        """From ``place`` of the block to ``stop`` there are so many whole lines."""
+        if self._numbers and self._dense_blocks <= _DENSE_BLOCKS:
+            self._advance(block, base, base + place)
+            self._line += lines
+            self._counted_to = base + stop
+
+    def numbers(self, stream: FileIO, offsets: AbstractSet[int]) -> dict[int, int]:
+        """The number (from 1) of the line that holds each of ``offsets``: what was not counted in passing is now."""
+        if not offsets:
+            return {}
+        origin = line_numbers(stream, [self._origin])[self._origin] if self._origin else 1
+        known = {offset: origin + line for offset, line in self._numbers.items()}
+        counted = (0, 1) if self._sleeps else (self._counted_to, origin + self._line)
+        return known | line_numbers(stream, offsets - known.keys(), counted=counted)
 
     def _advance(self, block: bytearray, base: int, offset: int) -> None:
         if offset > self._counted_to:
@@ -82,13 +114,18 @@ def _count(block: bytearray, start: int, stop: int) -> int:
 
 def _counted(block: bytearray, start: int, stop: int) -> tuple[int, bool]:
     """How many line feeds there are, and whether each byte had to be looked at."""
+    few = _counted_if_few(block, start, stop)
+    return _count_many(block, start, stop) if few is None else (few, False)
+
+
+def _counted_if_few(block: bytearray, start: int, stop: int) -> int | None:
+    """How many line feeds there are; None when they are more than :data:`_SPARSE`."""
     for found in range(_SPARSE):
         place = block.find(b"\n", start, stop)
         if place < 0:
-            return found, False
+            return found
         start = place + 1
-    found, slow = _count_many(block, start, stop)
-    return found + _SPARSE, slow
+    return None
 
 
 def _count_many(block: bytearray, start: int, stop: int) -> tuple[int, bool]:

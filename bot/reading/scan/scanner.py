@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +16,7 @@ from trainmaster.bot.reading.scan.exports import Piece, exported
 from trainmaster.bot.reading.scan.services import services_of, summaries_of
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
 from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
+from trainmaster.record import Fixed, replaced
 
 _BLOCK_BYTES = 1024 * 1024
 _SKIM_BYTES = 1024 * 1024
@@ -41,8 +41,7 @@ class ScanVerdict(StrEnum):
     """The log holds no frame of a training."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanReport:
+class ScanReport(Fixed):
     """What a log says; None where it does not say. Epochs and batches as printed, of the last training frame."""
 
     last_epoch: int | None
@@ -192,7 +191,7 @@ def _worst_of(stream: BinaryIO, names: tuple[bytes, ...]) -> ScanReport:
     reports = [(name, report_of(summary)) for name, summary in summaries_of(stream, names).items()]
     reports.sort(key=lambda named: (_WORST_FIRST.index(named[1].verdict), -named[1].num_nonfinite_frames))
     (service, worst), *others = reports
-    return replace(worst, service=service, others=tuple(others))
+    return replaced(worst, service=service, others=tuple(others))
 
 
 def report_of(summary: LogSummary) -> ScanReport:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
-from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 
@@ -21,10 +19,12 @@ from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.parts import whole_piece
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import is_notebook
-from trainmaster.bot.reading.scan.lines import LineCounter, line_numbers
+from trainmaster.bot.reading.scan.hits import Hits, run_pattern, val_bars_pattern
+from trainmaster.bot.reading.scan.lines import LineCounter
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
 from trainmaster.bot.reading.scan.summary import LogSummary, same_drawing
 from trainmaster.bot.reading.scan.telling import TELLING, is_quiet
+from trainmaster.record import replaced
 
 BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
@@ -34,9 +34,6 @@ _UNEVEN = 4
 _LINE_ENDS = 2
 """So many bytes end a line at most. More of them between two frames are rare, and then nothing is passed over."""
 _HEALTHY = TrainFrame, ValBar, ValRow
-_BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
-"""What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
-_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
 
 
 class NotSkimmableError(Exception):
@@ -106,20 +103,17 @@ class _Skimmer:
             if last:
                 break
         self._end_run()
-        self._counter.note(self._block, base, self._line)
         self._read_piece(bytes(self._block[end:length]), base, at_end=True)
         if self._summary.frame is None:
             raise NotSkimmableError
         self._find_last_row()
-        numbers = self._counter.numbers
-        missing = self._summary.lines() - numbers.keys()
-        self._summary.renumber(numbers | line_numbers(self._stream, missing, counted=self._counter.counted))
+        self._summary.renumber(self._counter.numbers(self._stream, self._summary.lines()))
         return self._summary
 
     def _skim_block(self, base: int, end: int) -> None:
         """Read the telling pieces of the block up to ``end``, where a piece ends."""
         block = self._block
-        hits = _Hits(block, end)
+        hits = Hits(block, end)
         self._uneven_to = -1
         floor = self._follow_run(base, 0, end) if self._follows_at_once(base) else 0
         newline = block.find(b"\n", floor, end) % (end + 1)
@@ -143,10 +137,10 @@ class _Skimmer:
             self._end_run()
             facts = self._read_piece(piece, base + start)
             told = not all(isinstance(fact, Header) for fact in facts)
-            if told:
+            if told and (self._counter.asked or self._summary.lines()):
                 self._counter.note(block, base, self._line)
             floor = self._read_alike(base, piece, floor, facts, hits)
-            if told:
+            if told or self._told_to == base + start:  # nothing untold stands before it
                 self._told_to = base + floor
             self._read_to = base + floor
 
@@ -164,16 +158,16 @@ class _Skimmer:
         head = piece.find(b"Class")
         if head >= 0:
             colon = piece.find(b": ", head)
-            self._val_bars = _val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
+            self._val_bars = val_bars_pattern(piece[head : colon + 1]) if colon >= 0 else None
         return facts
 
-    def _read_alike(self, base: int, piece: bytes, floor: int, facts: list[ConsoleFact], hits: _Hits) -> int:
+    def _read_alike(self, base: int, piece: bytes, floor: int, facts: list[ConsoleFact], hits: Hits) -> int:
         """Where reading goes on behind the frames or bars that are like ``piece``, which ends at ``floor``."""
         last, end = facts[-1] if facts else None, hits.end
         self._run = None
         if not isinstance(last, TrainFrame | ValBar):
             return floor
-        if len(facts) == 1:
+        if len(facts) == 1 and any(byte in piece for byte in TELLING):  # else the next telling byte is far behind them
             self._run = run_of(piece, bytes(self._block[floor - 1 : floor]))
             floor = self._follow_run(base, floor, end)
         if isinstance(last, TrainFrame) and last.nonfinite and self._run_end is None:
@@ -216,6 +210,8 @@ class _Skimmer:
         if run.separator == b"\n":
             self._run_end = *self._run_end[:2], offset
             self._line = base + stop
+            if run.shows_losses:
+                self._counter.pass_lines(self._block, base, place, stop, count)
         return stop
 
     def _pass_over(self, frames: int) -> None:
@@ -228,16 +224,19 @@ class _Skimmer:
             return
         piece, offset, line = self._run_end
         self._run_end = None
+        if self._run is not None and not self._run.shows_losses:  # bars of a validation, of which one was told
+            self._told_to = max(self._told_to, offset + len(piece) + 1)
+            return
         line, self._line = self._line, line
         self._told_to = max(self._told_to, offset)  # what was passed over is like the piece before it, which was told
         self._read_piece(piece, offset)
         self._told_to = max(self._told_to, offset + len(piece) + 1)
         self._line = line
 
-    def _read_run(self, frame: TrainFrame, place: int, end: int, hits: _Hits) -> int:
+    def _read_run(self, frame: TrainFrame, place: int, end: int, hits: Hits) -> int:
         """Where reading goes on behind the non-finite frames of the same epoch that follow, whole and alike."""
         separator = bytes(self._block[place - 1 : place])
-        pattern = _run_pattern(len(frame.losses), separator)
+        pattern = run_pattern(len(frame.losses), separator)
         epoch = b"%d/%d" % (frame.epoch, frame.epochs)
         stop, pieces = self._counted_run(pattern, separator, epoch, place, hits.other(place))
         if not pieces:
@@ -297,7 +296,7 @@ class _Skimmer:
                     if isinstance(fact, (*_HEALTHY, Header)):
                         facts.append((offset, fact))
                     elif is_quiet(fact):
-                        facts.append((offset, replace(fact, line=offset)))
+                        facts.append((offset, replaced(fact, line=offset)))
                 offset += len(piece) + 1
             if begin == self._told_to or (skipped and _goes_on([fact for _, fact in facts])):
                 for place, fact in facts:
@@ -350,50 +349,8 @@ class _Skimmer:
             self._row_offset = offset
 
 
-class _Hits:
-    """The places of telling bytes in a block, in order."""
-
-    def __init__(self, block: bytearray, end: int) -> None:
-        self._block = block
-        self.end = end
-        self._places = [-1] * len(TELLING)
-
-    def next(self, floor: int) -> int:
-        """The first at or behind ``floor``; the block's end when there is none."""
-        for index, place in enumerate(self._places):
-            if place < floor:
-                found = self._block.find(TELLING[index], floor, self.end)
-                self._places[index] = found if found >= 0 else self.end
-        return min(self._places)
-
-    def other(self, floor: int) -> int:
-        """As :meth:`next`, for the bytes that no non-finite loss has either."""
-        self.next(floor)
-        return min(self._places[2:])
-
-
 def _goes_on(facts: list[ConsoleFact]) -> bool:
     """Whether training went on within ``facts``, whatever stands before them, and its place is told."""
     frames = [fact for fact in facts if isinstance(fact, TrainFrame) and fact.batch is not None]
     validates = any(isinstance(fact, ValBar | ValRow) for fact in facts)
     return bool(frames) and (validates or any(not same_drawing(frames[0], frame) for frame in frames[1:]))
-
-
-@lru_cache(maxsize=32)
-def _val_bars_pattern(head: bytes) -> re.Pattern[bytes] | None:
-    """From the first telling byte of ``head`` on, and as many bars with that head as follow."""
-    place = next((place for place, byte in enumerate(head) if byte in TELLING), None)
-    if place is None:
-        return None
-    again = rb"(?:" + _BAR_BYTES + rb"[\r\n](?:\x1b\[K)? *" + re.escape(head) + rb")*+"
-    return re.compile(re.escape(head[place:]) + again)
-
-
-@lru_cache(maxsize=32)
-def _run_pattern(losses: int, separator: bytes) -> re.Pattern[bytes]:
-    """One or more frames alike but for memory, counts and bar: the epoch in group 2, a non-finite loss among them."""
-    begin = rb"((?:\x1b\[K)? *(\d+/\d+) )"
-    values = rb"(?=[^:\r\n]*[nN])((?: +" + _NUMBER + rb"){%d})" % losses
-    end = rb" ++\d++ ++\d++: *+\d++%" + _BAR_BYTES + separator
-    memory = rb" *+\d[\d.]*+G"
-    return re.compile(begin + memory + values + end + rb"(?:\1" + memory + rb"\3" + end + rb")*+")

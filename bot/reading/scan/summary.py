@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import (
@@ -28,6 +27,7 @@ from trainmaster.bot.reading.console.facts import (
     ValRow,
 )
 from trainmaster.bot.reading.scan.telling import is_quiet
+from trainmaster.record import Fixed, replaced
 
 USER_STOPPED = "stopped_by_user"
 """The kind of the entry that says so."""
@@ -42,8 +42,7 @@ _MAX_PENDING = 100
 _SILENT_DEATH = "log ends after leaked-semaphore warning, no traceback; process died without a message"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SummaryEntry:
+class SummaryEntry(Fixed):
     """An incident or a notice, with the epoch and batch of the last frame before it. ``count`` repeats of it follow
     each other: frames of one epoch, lines of one kind.
     """
@@ -56,8 +55,7 @@ class SummaryEntry:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crash:
+class Crash(Fixed):
     """How the run ended, if it crashed."""
 
     kind: CrashKind
@@ -187,7 +185,7 @@ class LogSummary:
         complete = (self._ended or self.early_stopped) and self.ended_early is None
         if not complete or not all(_is_from_outside(error) for error, _ in self._errors):
             return []
-        return [replace(entry, kind=ENDED_LATER) for _, entry in self._errors]
+        return [replaced(entry, kind=ENDED_LATER) for _, entry in self._errors]
 
     @property
     def attempt_since(self) -> int | None:
@@ -206,7 +204,7 @@ class LogSummary:
         listed = sorted([*self._incidents, *errors], key=lambda entry: entry.line)
         if self._dropped:
             more = f"{self._dropped} further incidents are not listed"
-            listed.append(replace(listed[-1], text=more, kind="more", count=self._dropped))
+            listed.append(replaced(listed[-1], text=more, kind="more", count=self._dropped))
         return listed
 
     @property
@@ -232,16 +230,16 @@ class LogSummary:
             self.undrawn_since = numbers[self.undrawn_since]
         if self.attempt_since is not None:
             self._attempt_since = numbers[self.attempt_since]
-        self._incidents = [replace(entry, line=numbers[entry.line]) for entry in self._incidents]
-        self._notices = [replace(entry, line=numbers[entry.line]) for entry in self._notices]
-        self._bad_validations = [replace(entry, line=numbers[entry.line]) for entry in self._bad_validations]
-        self._errors = [(error, replace(entry, line=numbers[entry.line])) for error, entry in self._errors]
-        self._outlived = [(error, replace(entry, line=numbers[entry.line])) for error, entry in self._outlived]
+        self._incidents = [replaced(entry, line=numbers[entry.line]) for entry in self._incidents]
+        self._notices = [replaced(entry, line=numbers[entry.line]) for entry in self._notices]
+        self._bad_validations = [replaced(entry, line=numbers[entry.line]) for entry in self._bad_validations]
+        self._errors = [(error, replaced(entry, line=numbers[entry.line])) for error, entry in self._errors]
+        self._outlived = [(error, replaced(entry, line=numbers[entry.line])) for error, entry in self._outlived]
 
     def _add_frame(self, frame: TrainFrame) -> None:
         last = self.frame
         if frame.batch is None and last is not None and last.epoch == frame.epoch and last.epochs == frame.epochs:
-            frame = replace(frame, batch=last.batch, batches=last.batches)
+            frame = replaced(frame, batch=last.batch, batches=last.batches)
         if last is None or self._new_table or not same_drawing(last, frame):
             self._goes_on()
             self._ended = self.early_stopped = self._validated = False
@@ -267,7 +265,7 @@ class LogSummary:
     def _add_bad_validation(self, row: ValRow) -> None:
         if len(self._bad_validations) > self._num_earlier_bad:
             known = self._bad_validations[-1]
-            self._bad_validations[-1] = replace(known, count=known.count + 1)
+            self._bad_validations[-1] = replaced(known, count=known.count + 1)
         elif len(self._bad_validations) < _MAX_NOTICES:
             self._bad_validations.append(self._entry(row, ", ".join(row.nonfinite), NONFINITE_VALIDATION))
 
@@ -280,14 +278,14 @@ class LogSummary:
     def _count_repeats(self) -> None:
         if self._repeats and self._nonfinite_place >= 0:
             known = self._incidents[self._nonfinite_place]
-            self._incidents[self._nonfinite_place] = replace(known, count=known.count + self._repeats)
+            self._incidents[self._nonfinite_place] = replaced(known, count=known.count + self._repeats)
         self._repeats = 0
 
     def _add_error(self, error: FatalError) -> None:
         entry = self._entry(error, error.text, USER_STOPPED if is_user_stop(error.detail) else error.kind.value)
         if self._errors and (self._errors[-1][1].kind, self._errors[-1][1].text) == (entry.kind, entry.text):
             last = self._errors[-1]
-            self._errors[-1] = (last[0], replace(last[1], count=last[1].count + 1))
+            self._errors[-1] = (last[0], replaced(last[1], count=last[1].count + 1))
         elif len(self._errors) < _MAX_PENDING:
             self._errors.append((error, entry))
 
@@ -297,7 +295,7 @@ class LogSummary:
             if is_quiet(error):
                 continue
             self._outlived = [*self._outlived[-_MAX_PENDING:], (error, entry)]
-            self._add_notice(replace(entry, kind=NoticeKind.RECOVERED_EXCEPTION.value))
+            self._add_notice(replaced(entry, kind=NoticeKind.RECOVERED_EXCEPTION.value))
         self._errors = []
         self._leaked = False
 
@@ -377,7 +375,7 @@ class LogSummary:
         alike = entry.kind not in {NoticeKind.WARNING, NoticeKind.LOGGED_ERROR, NoticeKind.RECOVERED_EXCEPTION}
         for place, known in enumerate(self._notices):
             if known.kind == entry.kind and (alike or known.text == entry.text):
-                self._notices[place] = replace(known, count=known.count + 1)
+                self._notices[place] = replaced(known, count=known.count + 1)
                 return
         if len(self._notices) < _MAX_NOTICES:
             self._notices.append(entry)

@@ -1,0 +1,124 @@
+"""Tables (CSV) with a line or a record of a log in one column. Loaded only for a file that begins as one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import BinaryIO, Final, Self
+
+from trainmaster.bot.reading.console.records import key_rank
+from trainmaster.bot.reading.console.stamps import stamp_before_landmark
+from trainmaster.record import Fixed
+
+_MAX_CELL_CHARACTERS: Final = 64 * 1024 * 1024
+_SEPARATORS: Final = (",", ";", "\t")
+_HEADING: Final = r"[\w@.$#/()\[\] -]{1,64}"
+_TIMES: Final = r"(?i)time|date|\bts|@timestamp"
+_KIBANA: Final = "%b %d, %Y @ %H:%M:%S.%f"
+
+
+class CsvTable(Fixed):
+    """How a table is written, and which column has the lines."""
+
+    separator: str
+    column: int
+    encoding: str
+    newest_first: bool
+
+    @classmethod
+    def of(cls, text: str, first: str, *, encoding: str, cut: bool) -> Self | None:
+        """What ``text``, whose ``first`` line may be headings, is the beginning of; None when it is no such table.
+        ``cut``: the file goes on."""
+        separator = max(_SEPARATORS, key=first.count)
+        headings = next(iter(csv.reader([first], delimiter=separator)), [])
+        if not headings or not all(re.fullmatch(_HEADING, one.strip()) for one in headings):
+            return None
+        rows = _head_rows(text, separator, cut=cut)
+        quoted = re.search(r'^"', text[len(first) :], re.MULTILINE) is not None
+        column = _column_of_text(headings, rows, quoted=quoted)
+        if column is None:
+            return None
+        newest_first = any(_falls([row[place] for row in rows]) for place in _times(headings))
+        return cls(separator=separator, column=column, encoding=encoding, newest_first=newest_first)
+
+
+def cells_of(stream: BinaryIO, table: CsvTable) -> Iterator[tuple[int, bytes]]:
+    """The lines that ``table`` has in ``stream``, with their numbers, in the order of time."""
+    stream.seek(0)
+    lines = io.TextIOWrapper(io.BytesIO(stream.read()), table.encoding, "replace", newline="\n")
+    cells = _cells(lines, table.separator, table.column)
+    if not table.newest_first:
+        return cells
+    newest = [cell for _, cell in cells]
+    return _numbered(reversed(newest))
+
+
+def _head_rows(text: str, separator: str, *, cut: bool) -> list[list[str]]:
+    """The rows behind the headings, without one that may be cut."""
+    csv.field_size_limit(_MAX_CELL_CHARACTERS)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+    except csv.Error:
+        return []
+    return rows[1:-1] if cut else rows[1:]
+
+
+def _column_of_text(headings: Sequence[str], rows: Sequence[Sequence[str]], *, quoted: bool) -> int | None:
+    """Which column has the log's lines: by one that is a line of Ultralytics, else by its name."""
+    if not rows or any(len(row) != len(headings) for row in rows) or (len(headings) == 1 and not quoted):
+        return None
+    for row in rows:
+        for place, cell in enumerate(row):
+            if any(
+                (before := stamp_before_landmark(line)) is not None and not before.strip() for line in cell.split("\n")
+            ):
+                return place
+    ranked = [(rank, place) for place, name in enumerate(headings) if (rank := key_rank(name)) is not None]
+    return min(ranked)[1] if ranked else None
+
+
+def _times(headings: Sequence[str]) -> list[int]:
+    return [place for place, name in enumerate(headings) if re.search(_TIMES, name)]
+
+
+def _falls(times: Sequence[str]) -> bool:
+    """Whether ``times`` go from the newest to the oldest."""
+    known = [time for text in (times[0], times[-1]) if (time := _time(text)) is not None]
+    return len(known) == 2 and known[0] > known[1]
+
+
+def _time(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        return datetime.strptime(text.strip(), _KIBANA).timestamp()  # noqa: DTZ007 - both are of the same zone
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _cells(lines: Iterable[str], separator: str, column: int) -> Iterator[tuple[int, bytes]]:
+    rows = csv.reader(lines, delimiter=separator)
+    number = 1
+    try:
+        for place, row in enumerate(rows):
+            if place and len(row) > column:
+                yield number, row[column].encode("utf-8", "replace")
+            number = rows.line_num + 1
+    except csv.Error:
+        return
+
+
+def _numbered(cells: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    number = 1
+    for cell in cells:
+        yield number, cell
+        number += cell.count(b"\n") + 1
