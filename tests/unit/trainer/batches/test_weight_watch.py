@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,10 @@ class Trained:
         told = any(sign.tolist() for sign in self.watch.signs()) and self.watch.judge() is not None
         self.optimizer.zero_grad()
         self.model(torch.randn(2, 3, 8, 8)).square().sum().backward()
-        self.watch.feed(min(float(nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)), 10.0))
-        self.optimizer.step()
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), 10.0))
+        if math.isfinite(norm):
+            self.watch.feed(min(norm, 10.0))
+            self.optimizer.step()
         return told
 
     def go(self, num_steps: int) -> int:
