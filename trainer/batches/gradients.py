@@ -122,7 +122,7 @@ class Gradients:
         return sorted(pairs, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf, reverse=True)[:num]
 
     def _total_norm(self) -> torch.Tensor:
-        there = [(name, parameter.grad) for name, parameter in self._named if parameter.grad is not None]
+        there = [(name, grad) for name, parameter in self._named if (grad := parameter.grad) is not None]
         self._names, grads = [name for name, _ in there], [grad for _, grad in there]
         if len({(grad.device, grad.dtype) for grad in grads}) == 1:
             self._norms = torch.stack(torch._foreach_norm(grads))  # noqa: SLF001 - get_total_norm drops this vector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
@@ -27,6 +28,9 @@ momentum may have gained between two looks, and is no leap: twice what so many s
 
 _KNOWN: Final = ("torch.optim.", "ultralytics.")
 """Whose momenta are sums of gradients; somebody else's may be of anything."""
+
+VERSION: Final = operator.attrgetter("_version")
+"""Torch's own count of writes, which has no public name; at every step, so by the quickest way."""
 
 _Key = tuple[torch.device, torch.dtype]
 
@@ -122,13 +126,9 @@ class Momenta:
         return max((abs(one) for one in given if isinstance(one, float | int)), default=0.0)
 
     def _is_as_a_step_left_it(self) -> bool:
-        there = [
-            value
-            for state in self._optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, torch.Tensor)
-        ]
-        places = [value.data_ptr() for value in there]
+        states: Iterable[dict[str, Any]] = self._optimizer.state.values()
+        there = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+        places = list(map(torch.Tensor.data_ptr, there))
         # Somebody may have put other tensors there since: `load_state_dict` does.
         same = len(there) == len(self._known) and all(map(operator.is_, there, self._known)) and places == self._places
         if not same:
@@ -136,10 +136,10 @@ class Momenta:
             self._sort()
         versions = _versions(there)
         same = same and len(versions) == len(self._versions)
-        writes = [now - before for now, before in zip(versions, self._versions, strict=True)] if same else []
-        pairs = zip(there, writes, self._writes, strict=False)  # of none, where either is not known
-        self._rewritten = frozenset(id(value) for value, now, before in pairs if now != before)
+        writes = list(map(operator.sub, versions, self._versions)) if same else []
         usual = bool(writes) and writes == self._writes and min(writes) > 0
+        pairs = () if usual else zip(there, writes, self._writes, strict=False)  # of none, where either is not known
+        self._rewritten = frozenset(id(value) for value, now, before in pairs if now != before)
         self._versions, self._writes = versions, writes
         return usual and self._fed <= LARGEST_FED
 
@@ -166,6 +166,6 @@ class Momenta:
 def _versions(tensors: list[torch.Tensor]) -> list[int]:
     """How often each was written to; empty when one does not count that, as those of an inference do not."""
     try:
-        return [value._version for value in tensors]  # noqa: SLF001 - torch's own count, which has no public name
+        return list(map(VERSION, tensors))
     except RuntimeError:
         return []
