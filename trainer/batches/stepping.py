@@ -141,14 +141,14 @@ class Stepping:
 
     def _weights_are_ruined(self, measured: Measurement | None) -> bool:
         """Whether no step may follow, as a weight has leapt; told, at level observe too, where steps go on."""
-        if measured is None or measured.sound:
+        if measured is not None and not measured.sound:
+            known, why = self._weights.ruin, self._weights.judge()
+            self._heal_average()
+            if why is not None and known is None and not self._skip:
+                self._emit(WeightsLeapt(why=why, hopeless=False))
+        if not self._skip or self._weights.ruin is None:  # a look before a save may have found it, too
             return False
-        why = self._weights.judge()
-        self._heal_average()
-        if why is not None:
-            self._emit(WeightsLeapt(why=why, hopeless=self._skip))
-        if why is None or not self._skip:
-            return False
+        self._emit(WeightsLeapt(why=self._weights.ruin, hopeless=True))
         self._trainer.optimizer.zero_grad()
         return True
 

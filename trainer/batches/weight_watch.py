@@ -39,7 +39,7 @@ class _Sizes:
         alike: dict[tuple[torch.device, torch.dtype], list[tuple[str, torch.Tensor]]] = {}
         for name, tensor in named:
             if tensor.is_floating_point() and tensor.numel():
-                alike.setdefault((tensor.device, tensor.dtype), []).append((name, tensor.detach()))
+                alike.setdefault((tensor.device, tensor.dtype), []).append((name, tensor))
         self._groups = [_alike(group, device) for (device, _), group in alike.items()]
         self._before = [_norms(group.tensors) for group in self._groups]
         self._leapt: list[torch.Tensor] = []
@@ -49,7 +49,7 @@ class _Sizes:
         """A number a device: 0 while nothing leapt. No read; one that is not finite is told elsewhere."""
         before, self._before, self._leapt, self._reach = self._before, [], [], reach
         for group, norms in zip(self._groups, before, strict=True):
-            now = _norms(group.tensors)
+            now = _norms(group.tensors).to(norms.device)
             limits = group.limits.clamp(min=reach) if reach > min(group.domains) else group.limits
             leapt = now > torch.maximum(norms * LEAP, limits)
             self._before.append(now)

@@ -51,6 +51,16 @@ def momentum(value: float, *, counted: bool = False) -> Change:
     return write
 
 
+def seen_at_a_save(trainer: Any) -> None:
+    weight(1e4)(trainer)
+    assert not trainer.guard.step.sound()
+
+
+def another_storage(trainer: Any) -> None:
+    held = trainer.model.model[1].conv.weight
+    held.data = held.data * 1e5
+
+
 def average(value: float) -> Change:
     def write(trainer: Any) -> None:
         trainer.ema.updates = 10**6  # of an old training, which forgets nothing
@@ -80,9 +90,11 @@ def trained(settings: Settings, change: Change, batch: int, **given: Any) -> tup
         (scale(1e4), 8, {"nbs": 8}),
         (shift(1e6), 7, {}),
         (momentum(1e5), 7, {}),
+        (seen_at_a_save, 7, {}),
+        (another_storage, 7, {}),
         (momentum(1e4), 7, {"optimizer": "AdamW", "lr0": 0.001}),
     ],
-    ids=["weight", "large weight", "last batch", "scale", "shift", "momentum", "Adam's momentum"],
+    ids=["weight", "large weight", "last batch", "scale", "shift", "momentum", "a save", "storage", "Adam's momentum"],
 )
 def test_weights_that_no_step_made_end_the_training_with_what_was_saved_before(
     settings: Settings, change: Change, batch: int, given: dict[str, Any]
