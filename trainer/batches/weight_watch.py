@@ -148,5 +148,5 @@ def _limit(name: str, tensor: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def _norms(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def _norms(tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
     return torch.stack(torch._foreach_norm(tensors)).float()  # noqa: SLF001 - as get_total_norm does
