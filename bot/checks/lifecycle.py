@@ -289,7 +289,7 @@ def _healed(view: RunView, event: Event) -> Finding:
         view,
         event,
         Severity.WARNING,
-        f"non-finite values in the {event.text('what') or 'state'} were put right",
+        f"values in the {event.text('what') or 'state'} that none can be were put right",
         body=(f"{event.integer('tensors') or 'Some'} tensors, at epoch {event.integer('epoch')}.",),
         hint=f"/train epoch {event.integer('epoch')} progress",
     )

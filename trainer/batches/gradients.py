@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,8 @@ class Measurement:
     norm: float
     statistics_finite: bool
     optimizer_finite: bool
+    sound: bool = True
+    """Whether every sign that was read along was 0."""
 
     @property
     def finite(self) -> bool:
@@ -54,16 +56,18 @@ class Gradients:
         return any(parameter.grad is not None for _, parameter in self._named)
 
     @torch.no_grad()
-    def measure(self, flag: torch.Tensor, *, states: bool) -> Measurement:
-        """Norm of all gradients, with ``flag`` (NaN for bad batch-norm statistics) and the optimizer's own state.
+    def measure(self, flag: torch.Tensor, *, states: bool, signs: Sequence[torch.Tensor] = ()) -> Measurement:
+        """Norm of all gradients, with ``flag`` (NaN for bad batch-norm statistics), the optimizer's own state and
+        ``signs`` of the weights (0 while they are sound).
 
         One device-to-host read. The norm is that of ``torch.nn.utils.clip_grad_norm_``, bit for bit.
         """
         self._total = self._total_norm()
-        parts = [self._total.float(), flag.reshape(()).to(self._total.device)]
+        device = self._total.device
+        parts = [self._total.float(), flag.reshape(()).to(device), *(sign.to(device) for sign in signs)]
         counts_finite = True
         if states:
-            more, counts_finite = self.momenta.signs(self._total.device)
+            more, counts_finite = self.momenta.signs(device)
             parts += more
         scalars = torch.stack(parts)
         if self._norms is None:
@@ -72,10 +76,12 @@ class Gradients:
             values = torch.cat([scalars, self._norms.float()]).tolist()
             values, self._host_norms = values[: len(parts)], values[len(parts) :]
         norm, statistics, *rest = values
+        told, rest = rest[: len(signs)], rest[len(signs) :]
         return Measurement(
             norm=norm,
             statistics_finite=math.isfinite(statistics),
             optimizer_finite=counts_finite and all(map(math.isfinite, rest)),
+            sound=not any(told),
         )
 
     @torch.no_grad()
@@ -116,7 +122,7 @@ class Gradients:
         return sorted(pairs, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf, reverse=True)[:num]
 
     def _total_norm(self) -> torch.Tensor:
-        there = [(name, parameter.grad) for name, parameter in self._named if parameter.grad is not None]
+        there = [(name, grad) for name, parameter in self._named if (grad := parameter.grad) is not None]
         self._names, grads = [name for name, _ in there], [grad for _, grad in there]
         if len({(grad.device, grad.dtype) for grad in grads}) == 1:
             self._norms = torch.stack(torch._foreach_norm(grads))  # noqa: SLF001 - get_total_norm drops this vector

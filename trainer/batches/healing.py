@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -64,12 +64,14 @@ def _is_stray(name: str, value: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def heal_optimizer(optimizer: torch.optim.Optimizer, *, largest: float = math.inf) -> int:
+def heal_optimizer(
+    optimizer: torch.optim.Optimizer, *, largest: float = math.inf, leapt: Collection[torch.Tensor] = ()
+) -> int:
     """The state of every parameter that held what none can hold starts over; how many tensors were bad.
 
-    That is a non-finite value, a square or a count below 0, and a momentum beyond ``largest``. All of a parameter's
-    state goes to zero, its step count too, which is how the optimizers start: half an Adam state would take a step of
-    thirty times its size. 0 costs two reads.
+    That is a non-finite value, a square or a count below 0, a momentum beyond ``largest``, and one that ``leapt``. All
+    of a parameter's state goes to zero, its step count too, which is how the optimizers start: half an Adam state would
+    take a step of thirty times its size. 0 costs two reads.
     """
     held = [
         {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and value.is_floating_point()}
@@ -77,12 +79,15 @@ def heal_optimizer(optimizer: torch.optim.Optimizer, *, largest: float = math.in
     ]
     every = [(name, value) for state in held for name, value in state.items() if value.numel()]
     signs = [_strays_from_a_step(name, value, largest).to(every[0][1].device) for name, value in every]
-    if all_finite(value for _, value in every) and not (signs and bool(torch.stack(signs).any())):
+    strays = {id(value) for value in leapt}
+    if not strays and all_finite(value for _, value in every) and not (signs and bool(torch.stack(signs).any())):
         return 0
     num_bad = 0
     for state in held:
         bad = sum(
-            not bool(torch.isfinite(value).all()) or bool(_strays_from_a_step(name, value, largest))
+            id(value) in strays
+            or not bool(torch.isfinite(value).all())
+            or bool(_strays_from_a_step(name, value, largest))
             for name, value in state.items()
             if value.numel()
         )

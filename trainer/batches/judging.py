@@ -11,9 +11,10 @@ from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.labels import bad_labels, num_classes_of
-from trainmaster.trainer.batches.outcomes import Emit, StateHealed
+from trainmaster.trainer.batches.outcomes import Emit, StateHealed, WeightsLeapt
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.batches.weight_watch import WeightWatch
 from trainmaster.trainer.batches.window import Rerun, Window
 from trainmaster.trainer.data.sampling import is_ghost
 from trainmaster.trainer.drill import Drill
@@ -30,6 +31,7 @@ class Judging:
         *,
         batches: BatchGuard,
         statistics: BatchNormStatistics,
+        weights: WeightWatch,
         work: BatchInWork,
         window: Window,
         rerun: Rerun,
@@ -43,6 +45,7 @@ class Judging:
         self._model = model
         self._batches = batches
         self._statistics = statistics
+        self._weights = weights
         self._work = work
         self._window = window
         self._rerun = rerun
@@ -104,6 +107,9 @@ class Judging:
         else:
             self._running.know(verdict.losses)
         if verdict.reason is not None:
-            self._work.failed(verdict.reason)
+            if self._skip and (why := self._weights.look()):  # the batch is not to blame
+                self._emit(WeightsLeapt(why=why, hopeless=True))
+            else:
+                self._work.failed(verdict.reason)
             self._work.draw_again()
         return outcome

@@ -12,6 +12,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.gradients import all_finite
+from trainmaster.trainer.batches.momenta import VERSION
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
@@ -74,8 +75,8 @@ class LastLook:
         return not as_measured or versions != self._versions
 
     def _gradients(self) -> tuple[list[torch.Tensor], list[int]]:
-        there = [one.grad for one in self._parameters if one.grad is not None]
-        return there, [one._version for one in there]  # noqa: SLF001 - it has no public name
+        there = [grad for one in self._parameters if (grad := one.grad) is not None]
+        return there, list(map(VERSION, there))
 
 
 def _is_wrapped(stepper: Any) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
 
-from trainmaster.trainer.checkpoints.domains import LARGEST_MOMENTUM, domain_of
+from trainmaster.trainer.checkpoints.domains import LARGEST_MOMENTUM, LARGEST_WEIGHT, domain_of
 
 LOOKED_AT_EVERY: Final = 8
 """Steps from one look at every number to the next, where nothing was touched in between."""
@@ -18,6 +19,18 @@ gathers at most some hundred of them."""
 GATHERED: Final = 1e4
 """Of the largest norm of gradients, what no momentum gets beyond: at 0.999 it gathers a thousand of them, and a
 ``dampening`` of -9 makes ten of each."""
+
+LEAP: Final = 10.0
+"""Times the norm of a momentum, or of a weight, at the look before, beyond which it may have leapt."""
+GATHERED_BETWEEN: Final = 2.0 * LOOKED_AT_EVERY
+"""Times the largest norm of gradients (1 at least, with what weight decay and ``dampening`` make of them) that a
+momentum may have gained between two looks, and is no leap: twice what so many steps can add."""
+
+_KNOWN: Final = ("torch.optim.", "ultralytics.")
+"""Whose momenta are sums of gradients; somebody else's may be of anything."""
+
+VERSION: Final = operator.attrgetter("_version")
+"""Torch's own count of writes, which has no public name; at every step, so by the quickest way."""
 
 _Key = tuple[torch.device, torch.dtype]
 
@@ -44,26 +57,34 @@ class Momenta:
         self._firsts: dict[_Key, list[torch.Tensor]] = {}
         self._steps_since = 0
         self._fed = math.inf
+        self._fed_between = math.inf
+        self._before: torch.Tensor | None = None
+        self._leapt: torch.Tensor | None = None
+        self._sums_gradients = False
+        self._steps_before = 0
+        self._rewritten: frozenset[int] = frozenset()
         self.largest = LARGEST_MOMENTUM
         """What a momentum of this training can be."""
 
     def feed(self, norm: float) -> None:
         """The next step is of clipped gradients of this norm."""
         self._fed = norm
+        self._fed_between = max(self._fed_between, norm)
         if math.isfinite(norm):
             self.largest = max(self.largest, norm * GATHERED)
 
     @torch.no_grad()
-    def signs(self, device: torch.device) -> tuple[list[torch.Tensor], bool]:
+    def signs(self, device: torch.device, *, whole: bool = False) -> tuple[list[torch.Tensor], bool]:
         """Numbers on ``device`` that are finite if the state is as steps leave it, and whether what lies elsewhere is.
 
-        Plain Adam counts its steps on the host; nothing else is read.
+        Plain Adam counts its steps on the host; nothing else is read. ``whole``: every number is looked at.
         """
-        if self._is_as_a_step_left_it():
+        usual = self._is_as_a_step_left_it()
+        if usual and not whole and self._steps_since < LOOKED_AT_EVERY - 1:
             self._steps_since += 1
             found = [torch.stack(firsts) for firsts in self._firsts.values()]
         else:
-            self._steps_since = 0
+            self._steps_before, self._steps_since = self._steps_since, 0
             found = [torch.stack(counts).sqrt() for counts in self._counts.values()]  # none is below zero
             if self._nonnegative:
                 found.append(torch.stack([one.amin() for one in self._nonnegative]).sqrt())
@@ -72,20 +93,42 @@ class Momenta:
                 # the largest magnitude; what looks bad is looked at closely before anything is healed.
                 norms = torch._foreach_norm([*self._momenta, *self._averages])  # noqa: SLF001 - as get_total_norm does
                 sizes = torch.stack(norms)
-                exploded = sizes[: len(self._momenta)] > self.largest
+                exploded = self._grown(sizes[: len(self._momenta)])
                 found += [sizes, exploded / (~exploded).float()]
         sums = [(numbers * 0).sum().float() for numbers in found]
         elsewhere: list[Any] = [one.tolist() for one in sums if one.device != device]  # each a number
         return [one for one in sums if one.device == device], all(map(math.isfinite, elsewhere))
 
+    def leapt(self) -> list[torch.Tensor]:
+        """Momenta that the last whole look found grown beyond what gradients make of them. Reads the device."""
+        if self._leapt is None:
+            return []
+        return [momentum for momentum, bad in zip(self._momenta, self._leapt.tolist(), strict=True) if bad]
+
+    def may_have_stepped(self, leapt: list[torch.Tensor]) -> bool:
+        """Whether steps may have used what ``leapt`` before the last whole look: not where it was looked at since the
+        last step, nor where torch has counted the write."""
+        return self._steps_before > 0 and any(id(momentum) not in self._rewritten for momentum in leapt)
+
+    def _grown(self, sizes: torch.Tensor) -> torch.Tensor:
+        """Which momenta, by their norms, are beyond what training makes of them."""
+        grown = sizes > self.largest
+        if self._before is not None and self._sums_gradients and math.isfinite(self._fed_between):
+            decay, damping = self._largest_of("weight_decay"), self._largest_of("dampening")
+            gained = GATHERED_BETWEEN * (max(self._fed_between, 1.0) + decay * LARGEST_WEIGHT) * (1 + damping)
+            self._leapt = sizes > (self._before * LEAP).clamp(min=gained)
+            grown = grown | self._leapt
+        self._before, self._fed_between = sizes, 0.0
+        return grown
+
+    def _largest_of(self, setting: str) -> float:
+        given = [group.get(setting, 0.0) for group in self._optimizer.param_groups]
+        return max((abs(one) for one in given if isinstance(one, float | int)), default=0.0)
+
     def _is_as_a_step_left_it(self) -> bool:
-        there = [
-            value
-            for state in self._optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, torch.Tensor)
-        ]
-        places = [value.data_ptr() for value in there]
+        states: Iterable[dict[str, Any]] = self._optimizer.state.values()
+        there = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+        places = list(map(torch.Tensor.data_ptr, there))
         # Somebody may have put other tensors there since: `load_state_dict` does.
         same = len(there) == len(self._known) and all(map(operator.is_, there, self._known)) and places == self._places
         if not same:
@@ -93,12 +136,18 @@ class Momenta:
             self._sort()
         versions = _versions(there)
         same = same and len(versions) == len(self._versions)
-        writes = [now - before for now, before in zip(versions, self._versions, strict=True)] if same else []
+        writes = list(map(operator.sub, versions, self._versions)) if same else []
         usual = bool(writes) and writes == self._writes and min(writes) > 0
+        pairs = () if usual else zip(there, writes, self._writes, strict=False)  # of none, where either is not known
+        self._rewritten = frozenset(id(value) for value, now, before in pairs if now != before)
         self._versions, self._writes = versions, writes
-        return usual and self._fed <= LARGEST_FED and self._steps_since < LOOKED_AT_EVERY - 1
+        return usual and self._fed <= LARGEST_FED
 
     def _sort(self) -> None:
+        self._before = self._leapt = None
+        # RMSprop's are of gradients divided by their size.
+        known = type(self._optimizer).__module__.startswith(_KNOWN)
+        self._sums_gradients = known and not any("square_avg" in state for state in self._optimizer.state.values())
         self._momenta, self._averages, self._nonnegative, self._counts, self._firsts = [], [], [], {}, {}
         for state in self._optimizer.state.values():
             for key, value in state.items():
@@ -117,6 +166,6 @@ class Momenta:
 def _versions(tensors: list[torch.Tensor]) -> list[int]:
     """How often each was written to; empty when one does not count that, as those of an inference do not."""
     try:
-        return [value._version for value in tensors]  # noqa: SLF001 - torch's own count, which has no public name
+        return list(map(VERSION, tensors))
     except RuntimeError:
         return []

@@ -60,5 +60,13 @@ class Hopeless:
     why: str
 
 
-BatchOutcome = FailedBatch | StateHealed | GradientsGrew | Hopeless
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsLeapt:
+    """Weights hold what no step makes. ``hopeless``: no step is taken any more."""
+
+    why: str
+    hopeless: bool
+
+
+BatchOutcome = FailedBatch | StateHealed | GradientsGrew | Hopeless | WeightsLeapt
 Emit = Callable[[BatchOutcome], None]

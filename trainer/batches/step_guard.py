@@ -22,6 +22,7 @@ from trainmaster.trainer.batches.recovery import Recovery
 from trainmaster.trainer.batches.second_look import SecondLook
 from trainmaster.trainer.batches.spikes import SpikeWatch
 from trainmaster.trainer.batches.stepping import Stepping
+from trainmaster.trainer.batches.weight_watch import WeightWatch
 from trainmaster.trainer.batches.window import Rerun, Window
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.engines import compat
@@ -49,6 +50,7 @@ class StepGuard:
         many_ranks = trainer.world_size > 1
         self.statistics = BatchNormStatistics(model)
         self.gradients = Gradients(model, trainer.optimizer)
+        self._weights = WeightWatch(model, trainer.ema.ema if trainer.ema else None, trainer.optimizer)
         spikes = SpikeWatch() if skip else None
         form = compat.engine().form(lambda: trainer.loss_names)
         self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes, form=form)
@@ -62,6 +64,7 @@ class StepGuard:
             model,
             batches=self.batches,
             statistics=self.statistics,
+            weights=self._weights,
             work=self._work,
             window=self._window,
             rerun=self.rerun,
@@ -89,6 +92,7 @@ class StepGuard:
             gradients=self.gradients,
             statistics=self.statistics,
             work=self._work,
+            weights=self._weights,
             recovery=recovery,
             overflows=self.overflows,
             position=position,
@@ -97,6 +101,19 @@ class StepGuard:
             skip=skip,
             emit=emit,
         )
+
+    def sound(self) -> bool:
+        """All of it is worth saving, healed if need be; False when weights leapt, or momenta that steps have used."""
+        return self._stepping.sound()
+
+    def heal(self) -> None:
+        """Statistics and EMA are what training makes of them."""
+        self._stepping.heal()
+
+    @property
+    def ruin(self) -> str | None:
+        """Why no weight of this training is worth saving any more, where that is so."""
+        return self._weights.ruin
 
     @property
     def max_norm(self) -> float:

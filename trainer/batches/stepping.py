@@ -13,10 +13,11 @@ from trainmaster.trainer.batches.healing import ema_fault, heal_optimizer, mend_
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.last_look import LastLook
 from trainmaster.trainer.batches.movement import StepsTaken
-from trainmaster.trainer.batches.outcomes import Emit, GradientsGrew, Hopeless, StateHealed
+from trainmaster.trainer.batches.outcomes import Emit, GradientsGrew, Hopeless, StateHealed, WeightsLeapt
 from trainmaster.trainer.batches.overflow import Overflows
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.recovery import Recovery
+from trainmaster.trainer.batches.weight_watch import WeightWatch
 from trainmaster.trainer.contract import SkipReason
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.engines.protocol import EngineTrainer
@@ -33,6 +34,7 @@ class Stepping:
         gradients: Gradients,
         statistics: BatchNormStatistics,
         work: BatchInWork,
+        weights: WeightWatch,
         recovery: Recovery,
         overflows: Overflows,
         position: Position,
@@ -46,6 +48,7 @@ class Stepping:
         self._gradients = gradients
         self._statistics = statistics
         self._work = work
+        self._weights = weights
         self._recovery = recovery
         self._overflows = overflows
         self._position = position
@@ -73,6 +76,8 @@ class Stepping:
         self._drill.spoil_gradients(self._model)
         trainer.scaler.unscale_(trainer.optimizer)
         measured: Measurement | None = self._measure()
+        if self._weights_are_ruined(measured):
+            return
         if measured is not None and not measured.finite and self._skip:
             if self._overflows.mend_scale():
                 self._emit(StateHealed(what="scaler", tensors=1))
@@ -81,7 +86,8 @@ class Stepping:
             self._take(measured, own_step)
 
     def _measure(self) -> Measurement:
-        measured = self._gradients.measure(self._statistics.flag(), states=self._skip)
+        signs = self._weights.signs() if not self._weights.ruin else []
+        measured = self._gradients.measure(self._statistics.flag(), states=self._skip, signs=signs)
         self.grad_norm = measured.norm
         return measured
 
@@ -94,13 +100,15 @@ class Stepping:
             if bad := ema_fault(trainer.ema):
                 self._give_up(f"the EMA's {bad}, and with that it would leave the model, and it is what is saved")
                 return
-            self._heal(measured)
+            if not self._heals(measured):
+                return
         elif not measured.finite and not self._overflows.count():
             self._work.failed(SkipReason.NONFINITE_GRADIENT, norm=measured.norm)
         if measured.finite:
             self._overflows.end_streak()
             self.taken.note(min(measured.norm, self.max_norm), trainer.optimizer, plain=own_step is None)
         self._gradients.clip(measured.norm, self.max_norm)
+        self._weights.feed(min(measured.norm, self.max_norm))
         warning = self._gradients.note(measured.norm)
         if warning is not None:
             self._emit(GradientsGrew(norm=measured.norm, warning=warning, worst=self._gradients.worst()))
@@ -117,11 +125,58 @@ class Stepping:
         self._emit(Hopeless(why=why))
         self._trainer.optimizer.zero_grad()
 
-    def _heal(self, measured: Measurement) -> None:
+    def sound(self) -> bool:
+        """Whether weights and momenta are worth saving: nothing leapt that can't be healed. Reads the device."""
+        self.heal()
+        momenta = self._gradients.momenta
+        momenta.signs(self._trainer.device, whole=True)
+        return self._weights.ruin is None and self._heals_momenta()
+
+    def heal(self) -> None:
+        """Statistics and EMA are what training makes of them. Reads the device."""
+        if num_tensors := self._statistics.heal():
+            self._emit(StateHealed(what="batchnorm", tensors=num_tensors))
+        self._weights.look()
+        self._heal_average()
+
+    def _weights_are_ruined(self, measured: Measurement | None) -> bool:
+        """Whether no step may follow, as a weight has leapt; told, at level observe too, where steps go on."""
+        if measured is not None and not measured.sound:
+            known, why = self._weights.ruin, self._weights.judge()
+            self._heal_average()
+            if why is not None and known is None and not self._skip:
+                self._emit(WeightsLeapt(why=why, hopeless=False))
+        if not self._skip or self._weights.ruin is None:  # a look before a save may have found it, too
+            return False
+        self._emit(WeightsLeapt(why=self._weights.ruin, hopeless=True))
+        self._trainer.optimizer.zero_grad()
+        return True
+
+    def _heal_average(self) -> None:
+        if self._skip and (num_tensors := self._weights.heal_average()):
+            self._emit(StateHealed(what="ema", tensors=num_tensors))
+
+    def _heals(self, measured: Measurement) -> bool:
+        """What is bad besides the gradients is put right; False when it can't be, and no step is taken."""
         if not measured.statistics_finite:
             self._statistics.restore()
             self._emit(StateHealed(what="batchnorm", tensors=1))
         if not measured.optimizer_finite:
-            num_tensors = heal_optimizer(self._trainer.optimizer, largest=self._gradients.momenta.largest)
-            if num_tensors:
-                self._emit(StateHealed(what="optimizer", tensors=num_tensors))
+            return self._heals_momenta()
+        return True
+
+    def _heals_momenta(self) -> bool:
+        """The optimizer's state is one that steps make; False where steps may have carried another into the weights."""
+        momenta = self._gradients.momenta
+        leapt = momenta.leapt()
+        if momenta.may_have_stepped(leapt):
+            largest = max(float(one.abs().amax()) for one in leapt)
+            why = f"a momentum leapt to {largest:.3g}, which no gradient does, and steps may have used it"
+            self._weights.ruin = why
+            self._emit(WeightsLeapt(why=why, hopeless=True))
+            self._trainer.optimizer.zero_grad()
+            return False
+        num_tensors = heal_optimizer(self._trainer.optimizer, largest=momenta.largest, leapt=leapt)
+        if num_tensors:
+            self._emit(StateHealed(what="optimizer", tensors=num_tensors))
+        return True

@@ -9,13 +9,14 @@ from typing import Final
 import torch
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS, Domain, domain_of
+from trainmaster.trainer.checkpoints.live_layers import outlying_live, suspects
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.contract import Verdict
 
 HALF_LARGEST: Final = 65504
 """The largest number of half precision (IEEE 754), to which Ultralytics' ``save_model`` scrubs an infinity."""
 
-_HEALTHY, _NONFINITE, _ZERO, _EXPLODED, _NEGATIVE = 0, 1, 2, 3, 4
+_HEALTHY, _NONFINITE, _ZERO, _EXPLODED, _NEGATIVE, _SUSPECT = 0, 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,9 @@ def examine(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Examination:
 
     Non-finite values count everywhere, and so do values below zero of which a root is taken. In "model" and "ema", so
     do a batch-norm ``running_var`` that is zero everywhere and a convolution whose weights are all zero: no stock layer
-    starts or ends so, and a scrubbed NaN does. A tensor larger than anything that trains is unknown.
-    Reads the device once a part (and once more for a part on two devices).
+    starts or ends so, and a scrubbed NaN does. A tensor larger than anything that trains is unknown, and so is what
+    :func:`live_layers.outlying_live` finds. Reads the device once a part (and once more for a part on two devices, and
+    for each layer that looks odd).
     """
     reasons: list[str] = []
     doubts: list[str] = []
@@ -52,6 +54,8 @@ def examine(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Examination:
             doubts.append(f"{part}: {what}: {few(exploded)}")
         if part in WEIGHT_PARTS:
             reasons += _dead(part, tensors, codes)
+            odd = [name for name, code in codes.items() if code == _SUSPECT]
+            doubts += [f"{part}: {why}" for why in outlying_live(tensors, odd)]
     if reasons:
         return Examination(verdict=Verdict.CONTAMINATED, reasons=(*reasons, *doubts))
     if doubts:
@@ -125,6 +129,8 @@ def _codes(part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
         largest = torch.stack(torch._foreach_norm([tensors[name] for name in group], ord=float("inf")))  # noqa: SLF001
         bounds = torch.tensor([domains[name].largest for name in group], dtype=largest.dtype, device=device)
         code = torch.where(largest > bounds, _EXPLODED, (largest == 0) * _ZERO)
+        if part in WEIGHT_PARTS:
+            code = torch.where((code == _HEALTHY) & suspects(tensors, group, largest), _SUSPECT, code)
         signed = [place for place, name in enumerate(group) if domains[name].nonnegative]
         if signed:
             lowest = torch.stack([tensors[group[place]].amin() for place in signed])

@@ -11,7 +11,14 @@ from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches import precision
-from trainmaster.trainer.batches.outcomes import BatchOutcome, FailedBatch, GradientsGrew, Hopeless, StateHealed
+from trainmaster.trainer.batches.outcomes import (
+    BatchOutcome,
+    FailedBatch,
+    GradientsGrew,
+    Hopeless,
+    StateHealed,
+    WeightsLeapt,
+)
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.contract import EventKind, ReplayVerdict, SkipReason
 from trainmaster.trainer.data.quarantine import note_offence
@@ -69,7 +76,10 @@ class OutcomeRecords:
                     trend=outcome.warning.trend,
                     worst=[{"parameter": name, "norm": norm} for name, norm in outcome.worst],
                 )
-            case Hopeless():
+            case WeightsLeapt(hopeless=False):
+                self._here(EventKind.NOTICE, text=outcome.why)
+                LOGGER.warning(outcome.why)
+            case Hopeless() | WeightsLeapt():
                 self._tally.give_up = outcome.why
                 LOGGER.warning(f"giving up after this batch: {outcome.why}")
 

@@ -323,7 +323,8 @@ class RunGuard:
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
         if not self.skip:
             return stock_validate()
-        self._heal_statistics()
+        if self.step is not None:
+            self.step.heal()
         self.saver.heal_ema(trainer, self.position)
         return self.parts.evaluation.within_training(trainer, stock_validate)
 
@@ -335,7 +336,7 @@ class RunGuard:
         """
         self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
         if not self._healed(trainer):
-            raise GaveUp("the weights are not finite")
+            raise GaveUp((self.step and self.step.ruin) or "the weights are not finite")
         return self.saver.save_epoch(trainer, self._moment(), stock_save)
 
     def final_eval(self, trainer: EngineTrainer, stock_eval: Callable[[], Any]) -> None:
@@ -372,12 +373,8 @@ class RunGuard:
 
     def _healed(self, trainer: EngineTrainer) -> bool:
         """All that is saved is finite, healed if need be; False when the weights themselves are not."""
-        self._heal_statistics()
-        return not self.skip or self.saver.heal(trainer, self.position)
-
-    def _heal_statistics(self) -> None:
-        if self.skip and self.step is not None and (healed := self.step.statistics.heal()):
-            self.reporter.here(EventKind.STATE_HEALED, what="batchnorm", tensors=healed)
+        sound = not self.skip or self.step is None or self.step.sound()
+        return not self.skip or (sound and self.saver.heal(trainer, self.position))
 
     def _on_request(self, name: str) -> None:
         if self._run is not None:

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
-PER_PARAMETER_BYTES: Final = 4
-"""The vector of gradient norms: a number a parameter."""
+PER_PARAMETER_BYTES: Final = 4 * (1 + 3 + 3 + 2)
+"""A number a parameter of each vector: gradient norms; norms, limits and what leapt of the weights, and of their EMA;
+norms of momenta and what leapt of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ _EXPLANATIONS: Final[Mapping[str, tuple[str, str]]] = {
         ),
     ),
     CheckName.STATE_HEALED: (
-        "non-finite values of the average, the optimizer or the batch-norm were put right",
+        "values that the average, the optimizer or the batch-norm can't have were put right",
         "nothing; when it comes often, look at the images named, or /train execute rollback",
     ),
     CheckName.GRADIENT_GROWTH: (
@@ -56,7 +56,7 @@ _EXPLANATIONS: Final[Mapping[str, tuple[str, str]]] = {
         "/train epoch N progress",
     ),
     CheckName.RUN_GAVE_UP: (
-        "too many bad batches; its state is saved",
+        "too many bad batches (its state is saved), or weights that no step made (what was saved before stays)",
         "the plan for a rollback is already in the channel: decide",
     ),
     CheckName.PROCESS_DIED: (

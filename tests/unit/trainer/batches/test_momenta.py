@@ -28,11 +28,21 @@ class Training:
         signs, elsewhere = self.momenta.signs(CPU)
         return elsewhere and all(map(math.isfinite, torch.stack([*signs, torch.zeros(())]).tolist()))
 
-    def step(self, norm: float = 1.0) -> None:
+    def step(self, norm: float | None = None) -> None:
         self.optimizer.zero_grad()
         self.model(torch.randn(1, 3, 8, 8)).square().sum().backward()
+        if norm is None:
+            norm = self.clip()
         self.momenta.feed(norm)
         self.optimizer.step()
+
+    def clip(self) -> float:
+        """Gradients are of a norm of 1 at most, or zero; of which. (Torch's own would be counted as a look.)"""
+        gradients = [one.grad for one in self.model.parameters() if one.grad is not None]
+        norm = math.sqrt(sum(float(one.norm()) ** 2 for one in gradients))
+        for one in gradients:
+            one.mul_(min(1 / norm, 1.0)) if math.isfinite(norm) and norm else one.zero_()
+        return min(norm, 1.0) if math.isfinite(norm) else 0.0
 
     def go(self, num_steps: int) -> None:
         for _ in range(num_steps):
@@ -40,7 +50,10 @@ class Training:
             self.step()
 
     def state(self, key: str) -> torch.Tensor:
-        return list(self.optimizer.state.values())[-1][key]
+        return self.state_of_last()[key]
+
+    def state_of_last(self) -> dict[str, Any]:
+        return list(self.optimizer.state.values())[-1]
 
 
 def sgd(*given: Any, **named: Any) -> torch.optim.Optimizer:
@@ -121,7 +134,7 @@ def test_a_momentum_of_gradients_that_are_as_large_is_none_of_these() -> None:
     training = Training(sgd)
     training.go(5)
     training.step(norm=1e5)
-    training.state("momentum_buffer").view(-1)[-1] = 1e8
+    training.state("momentum_buffer").view(-1)[-1] = 1.5e6
 
     assert training.good()
     assert heal_optimizer(training.optimizer, largest=training.momenta.largest) == 0
@@ -203,3 +216,46 @@ def test_tensors_that_count_no_writes_are_looked_at_each_time(monkeypatch: pytes
     assert training.good()
 
     assert len(sizes) == 2
+
+
+@pytest.mark.parametrize("kind", [sgd, torch.optim.AdamW], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("counted", [False, True], ids=["past the count", "counted"])
+@pytest.mark.parametrize("num_before", [3, 6, 10], ids=str)
+def test_a_finite_momentum_that_leapt_is_told(
+    kind: Callable[..., torch.optim.Optimizer], counted: bool, num_before: int
+) -> None:
+    training = Training(kind)
+    training.go(num_before)
+    (momentum,) = (value for key, value in training.state_of_last().items() if key in {"exp_avg", "momentum_buffer"})
+
+    with torch.no_grad():
+        (momentum if counted else momentum.data).view(-1)[-1] = 1e5
+    steps = 0
+    while training.good() and steps < LOOKED_AT_EVERY:
+        training.step()
+        steps += 1
+
+    (leapt,) = training.momenta.leapt()
+    assert leapt is momentum
+    assert steps == 0 or training.momenta.may_have_stepped([leapt])
+    assert not (counted and training.momenta.may_have_stepped([leapt]))
+
+
+@pytest.mark.parametrize("change", [{"weight_decay": 0.5}, {"dampening": -9.0}, {"momentum": 0.999}], ids=str)
+def test_other_settings_of_an_optimizer_make_no_leap(change: dict[str, float]) -> None:
+    training = Training(sgd)
+    training.go(LOOKED_AT_EVERY)
+    training.optimizer.param_groups[0].update(change)
+
+    training.go(4 * LOOKED_AT_EVERY)
+
+
+def test_a_momentum_of_gradients_divided_by_their_size_is_no_leap() -> None:
+    training = Training(lambda parameters, lr: torch.optim.RMSprop(parameters, lr=lr, momentum=0.9))
+    training.go(3)
+    state = training.state_of_last()
+    state["momentum_buffer"].fill_(0)
+    training.go(LOOKED_AT_EVERY)
+    state["momentum_buffer"].data.fill_(300.0)
+
+    training.go(2 * LOOKED_AT_EVERY)

@@ -21,6 +21,7 @@ from tests.unit.trainer.checkpoints.making import (
 from trainmaster.trainer.checkpoints import catalog as module
 from trainmaster.trainer.checkpoints.catalog import catalog, last_clean, restorable_copy
 from trainmaster.trainer.checkpoints.forensics import FileKind, judge
+from trainmaster.trainer.checkpoints.ledger import CHECKS
 from trainmaster.trainer.checkpoints.retention import ultralytics_copy
 from trainmaster.trainer.contract import RunLayout, Verdict
 
@@ -99,6 +100,31 @@ def test_a_variance_below_zero_that_an_older_trainer_called_clean_is_not_offered
     clean = last_clean(layout)
     assert clean is not None
     assert clean.file != "guard/states/epoch0003.pt"
+
+
+def signs_alone(state: dict[str, torch.Tensor]) -> None:
+    name = next(name for name, value in state.items() if value.ndim == 4 and value.numel() > 64)
+    state[name] = torch.where(state[name] < 0, -0.5, 0.5)
+
+
+def beyond_its_layer(state: dict[str, torch.Tensor]) -> None:
+    next(value for name, value in state.items() if name.endswith("running_var"))[-1] = 9e7
+
+
+@pytest.mark.parametrize("ruin", [signs_alone, beyond_its_layer], ids=lambda one: one.__name__)
+def test_what_an_older_trainer_did_not_look_for_is_not_offered_as_clean(layout: RunLayout, ruin) -> None:
+    path = layout.state_file(3)
+    state = torch.load(path, weights_only=False)
+    ruin(state["model"])
+    torch.save(state, path)
+    attest(layout, path, epoch=3, kind="state")
+    as_of_an_older_trainer(layout, checks=CHECKS - 1)
+    found = {entry.file: entry for entry in catalog(layout)}["guard/states/epoch0003.pt"]
+    assert found.verdict is Verdict.UNKNOWN
+    assert "attested clean when it was saved, against what it holds" in found.reasons
+    clean = last_clean(layout)
+    assert clean is not None
+    assert clean.file != found.file
 
 
 def test_full_reads_every_file(layout: RunLayout, judged_files: list[str]) -> None:

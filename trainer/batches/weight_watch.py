@@ -1,0 +1,152 @@
+"""Weights that no step has made: one that leapt beyond anything that trains, seen beside what is read anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from trainmaster.trainer.batches.healing import FAR_BEYOND
+from trainmaster.trainer.batches.momenta import LEAP, LOOKED_AT_EVERY
+from trainmaster.trainer.checkpoints.domains import LARGEST_VECTOR, domain_of
+from trainmaster.trainer.checkpoints.naming import few
+
+AVERAGE_LOOKED_AT_EVERY: Final = 64
+"""Steps: nothing trains from the EMA, and what is put there decays by a hundredth meanwhile."""
+REACH: Final = 200.0
+"""Times the learning rate and the largest norm of clipped gradients (1 at least) that no weight moves between two
+looks: eight steps of a momentum of 0.96. What a mad rate may reach by itself is no leap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Alike:
+    """Tensors of one device and type, with what each is held against."""
+
+    names: tuple[str, ...]
+    tensors: tuple[torch.Tensor, ...]
+    domains: tuple[float, ...]
+    limits: torch.Tensor
+    """``domains`` on the device."""
+
+
+class _Sizes:
+    """The norms of some tensors, each held against its own at the look before."""
+
+    def __init__(self, named: Iterable[tuple[str, torch.Tensor]]) -> None:
+        alike: dict[tuple[torch.device, torch.dtype], list[tuple[str, torch.Tensor]]] = {}
+        for name, tensor in named:
+            if tensor.is_floating_point() and tensor.numel():
+                alike.setdefault((tensor.device, tensor.dtype), []).append((name, tensor))
+        self._groups = [_alike(group, device) for (device, _), group in alike.items()]
+        self._before = [_norms(group.tensors) for group in self._groups]
+        self._leapt: list[torch.Tensor] = []
+        self._reach = 0.0
+
+    def sign(self, reach: float = 0.0) -> Iterator[torch.Tensor]:
+        """A number a device: 0 while nothing leapt. No read; one that is not finite is told elsewhere."""
+        before, self._before, self._leapt, self._reach = self._before, [], [], reach
+        for group, norms in zip(self._groups, before, strict=True):
+            now = _norms(group.tensors).to(norms.device)
+            limits = group.limits.clamp(min=reach) if reach > min(group.domains) else group.limits
+            leapt = now > torch.maximum(norms * LEAP, limits)
+            self._before.append(now)
+            self._leapt.append(leapt)
+            yield leapt.any().float()
+
+    def leapt(self) -> Iterator[tuple[str, torch.Tensor, float]]:
+        """Names, tensors and largest magnitudes of what leapt at the last look. Reads the device."""
+        for group, leapt in zip(self._groups, self._leapt, strict=True):
+            for place, bad in enumerate(leapt.tolist()):
+                if not bad:
+                    continue
+                largest = float(group.tensors[place].abs().amax())
+                if max(group.domains[place], self._reach) < largest < torch.inf:
+                    yield group.names[place], group.tensors[place], largest
+
+
+class WeightWatch:
+    """The weights that train, and their EMA.
+
+    A step from clipped gradients moves a weight by little more than the rate. One that a fault of the hardware or
+    somebody's code has written stays where a loss may not show it: batch-norm behind it divides it away.
+    """
+
+    def __init__(self, model: nn.Module, ema: nn.Module | None, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._model = dict(model.named_parameters())
+        self._weights = _Sizes(self._model.items())
+        self._average = _Sizes(ema.named_parameters() if ema is not None else ())
+        self._num_steps = 0
+        self._fed = 1.0
+        self.ruin: str | None = None
+        """What leapt, in words: no weight of this training is worth saving."""
+
+    def feed(self, norm: float) -> None:
+        """The next step is of clipped gradients of this norm."""
+        self._fed = max(self._fed, norm)
+
+    @torch.no_grad()
+    def signs(self) -> list[torch.Tensor]:
+        """Numbers on their devices that are 0 unless :meth:`judge` ought to be asked; none where no look is due."""
+        self._num_steps += 1
+        found = list(self._weights.sign(self._reach())) if self._num_steps % LOOKED_AT_EVERY == 0 else []
+        if self._num_steps % AVERAGE_LOOKED_AT_EVERY == LOOKED_AT_EVERY // 2:
+            found += self._average.sign()
+        return found
+
+    @torch.no_grad()
+    def look(self) -> str | None:
+        """What leapt since the last look, be one due or not. Reads the devices."""
+        signs = [*self._weights.sign(self._reach()), *self._average.sign()]
+        return self.judge() if any(sign.tolist() for sign in signs) else self.ruin
+
+    @torch.no_grad()
+    def judge(self) -> str | None:
+        """The ruin that the last look found, in words. Reads the devices."""
+        if found := [(name, largest) for name, _, largest in self._weights.leapt()]:
+            worst = max(largest for _, largest in found)
+            which = few([name for name, _ in found])
+            self.ruin = f"weights leapt to {worst:.3g}, which no step does and no batch can mend: {which}"
+        return self.ruin
+
+    @torch.no_grad()
+    def heal_average(self) -> int:
+        """Each tensor of the EMA that leapt at the last look is the live one now; how many. Reads the devices."""
+        num_healed = 0
+        for name, tensor, _ in self._average.leapt():
+            live = self._model.get(name)
+            if live is not None and float(live.detach().abs().amax()) <= _limit(name, live):
+                tensor.copy_(live)
+                num_healed += 1
+        return num_healed
+
+    def _reach(self) -> float:
+        """How large a weight may get by steps alone; fed is what comes after."""
+        rates: Sequence[Any] = [group["lr"] for group in self._optimizer.param_groups]
+        rate = max((rate if isinstance(rate, float | int) else 1.0 for rate in rates), default=0.0)
+        fed, self._fed = self._fed, 1.0
+        return REACH * rate * fed
+
+
+def _alike(group: list[tuple[str, torch.Tensor]], device: torch.device) -> _Alike:
+    domains = tuple(_limit(name, tensor) for name, tensor in group)
+    return _Alike(
+        names=tuple(name for name, _ in group),
+        tensors=tuple(tensor for _, tensor in group),
+        domains=domains,
+        limits=torch.tensor(domains, device=device),
+    )
+
+
+def _limit(name: str, tensor: torch.Tensor) -> float:
+    """The magnitude up to which a weight is one that trains; of a parameter of somebody's own, far beyond that."""
+    largest = domain_of("model", name, tensor.ndim).largest
+    return min(largest, FAR_BEYOND * LARGEST_VECTOR)
+
+
+@torch.no_grad()
+def _norms(tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return torch.stack(torch._foreach_norm(tensors)).float()  # noqa: SLF001 - as get_total_norm does
