@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
-from trainmaster.trainer.checkpoints.ledger import record
+from trainmaster.trainer.checkpoints.ledger import attestations, record
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout
@@ -133,6 +134,8 @@ class Saver:
         epoch = moment.position.epoch + 1
         saved = False
         self._unsaved = None
+        if trainer.fitness is not None and trainer.fitness > (trainer.best_fitness or -math.inf):
+            trainer.best_fitness = trainer.fitness  # of an epoch that is saved once more, which had no room before
         try:
             with self._announced(trainer, epoch, halved):
                 saved = (
@@ -142,6 +145,8 @@ class Saver:
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)
             self._unsaved = error
+            if trainer.fitness == trainer.best_fitness:
+                trainer.best_fitness = self._fitness_of_best(trainer)
         if saved:
             self._attest_weights(trainer, epoch, halved)
         if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
@@ -149,6 +154,14 @@ class Saver:
         elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):
             self._drop_passed_states()
         return saved
+
+    def _fitness_of_best(self, trainer: EngineTrainer) -> float | None:
+        """Of what best.pt holds, so that the next epoch which is better than that is written there; None where nothing
+        is known of it, and any is."""
+        with contextlib.suppress(OSError):
+            held = digest_of(Path(trainer.best))
+            return next((row.fitness for row in reversed(attestations(self._layout)) if row.saved == held), None)
+        return None
 
     def save_at_last(self, save: Callable[[], object], switch: StopSwitch, tell: Callable[[str], None]) -> None:
         """The last epoch's checkpoint is written: there is no later one that makes up for it.
