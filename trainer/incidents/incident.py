@@ -72,7 +72,13 @@ class Incidents:
         folder = self._root / f"{self.next_number:04d}"
         folder.mkdir(parents=True)
         self.next_number += 1
-        replace_json(folder / "incident.json", {**facts, "copied": []})
+        try:
+            replace_json(folder / "incident.json", {**facts, "copied": []})
+        except OSError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+                self.next_number -= 1
+            raise
         copied = _copy_images(folder, images)
         kept = _capped(batch)
         save_state(folder / "batch.pt", kept, durable=False)

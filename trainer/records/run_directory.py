@@ -134,6 +134,9 @@ def sweep_unfinished(layout: RunLayout) -> list[Path]:
     found = [path for path in found if not path.name.startswith(".run.json") or _is_old(path)]
     for path in found:
         path.unlink(missing_ok=True)
+    for folder in _incident_folders(layout):
+        with suppress(OSError):  # it holds something, as all do but one that was only just made
+            folder.rmdir()
     return found
 
 

@@ -38,6 +38,13 @@ def test_a_full_disk_keeps_what_was_whole_and_no_part_of_a_file(tmp_path: Path) 
     assert (read_json(layout.incidents / kept[0]) or {})["copied"] == []
 
 
+def test_an_incident_of_which_nothing_could_be_written_takes_no_number(tmp_path: Path) -> None:
+    incidents = Incidents(RunLayout(tmp_path))
+    with files_limited_to(0), pytest.raises(OSError, match=FULL):
+        incidents.record({"reason": "x"}, {}, [])
+    assert incidents.record({"reason": "x"}, {}, []) == "0001"
+
+
 def test_the_number_of_incidents_is_bounded(tmp_path: Path) -> None:
     layout = RunLayout(tmp_path)
     (layout.incidents / f"{MAX_INCIDENTS:04d}").mkdir(parents=True)

@@ -13,6 +13,7 @@ from trainmaster.trainer.records.run_directory import RunLock, sweep_unfinished
 def test_half_written_records_of_killed_trainers_go_and_those_of_others_stay(tmp_path: Path) -> None:
     layout = RunLayout(tmp_path / "night")
     (layout.incidents / "0001").mkdir(parents=True)
+    (layout.incidents / "0002").mkdir()  # killed before its first word
     left = [
         layout.guard / ".heartbeat.json.a1b2c3d4",
         layout.guard / ".run.json.a1b2c3d4",
@@ -35,6 +36,7 @@ def test_half_written_records_of_killed_trainers_go_and_those_of_others_stay(tmp
     assert set(sweep_unfinished(layout)) == set(left)
 
     assert [path for path in (*left, *others) if path.exists()] == others
+    assert [path.name for path in layout.incidents.iterdir()] == ["0001"]
     assert sweep_unfinished(RunLayout(tmp_path / "none")) == []
 
 
