@@ -128,8 +128,9 @@ def sweep_unfinished(layout: RunLayout) -> list[Path]:
     Raises:
         OSError: it can't be taken away; the rest stays too.
     """
-    made = ((layout.guard, _RECORDS), *((folder, ("incident.json",)) for folder in _incident_folders(layout)))
-    found = [path for folder, names in made for name in names for path in sorted(folder.glob(f".{name}.*"))]
+    found = [path for name in _RECORDS for path in sorted(layout.guard.glob(f".{name}.*"))]
+    for folder in _incident_folders(layout):
+        found += [*sorted(folder.glob(".incident.json.*")), *sorted(folder.glob(".*.partial"))]
     found += sorted(layout.root.glob(f".{layout.results_csv.name}.*"))
     found = [path for path in found if not path.name.startswith(".run.json") or _is_old(path)]
     for path in found:
