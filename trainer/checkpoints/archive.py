@@ -90,6 +90,19 @@ def archive_after(
             raise
 
 
+def finish_archiving(layout: RunLayout) -> list[ArchiveRecord]:
+    """What was being put aside when somebody was killed is put aside, as far as nothing was written over it since; the
+    archives. Only for who holds the run's lock.
+
+    Raises:
+        OSError: a move failed; asking again goes on.
+    """
+    begun = [record for record in archives(layout) if record.state is ArchiveState.ARCHIVING]
+    for record in begun:
+        _finish(layout, record)
+    return begun
+
+
 def unarchive(layout: RunLayout, folder: str | Path, *, owns_lock: bool = False) -> ArchiveRecord:
     """The run is as it was before ``folder`` (a name under the run's archive) was made.
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -106,10 +106,43 @@ def replacing(path: Path, *, durable: bool = True, announce: Announce | None = N
             announce(writer.saved)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _given_up(temporary)
         raise
     if durable:
         fsync_dir(path.parent)
+
+
+@contextmanager
+def written_beside(path: Path, *, announce: Announce | None = None) -> Iterator[Path]:
+    """As :func:`replacing`, durably, for who writes to a file by its name: within, that name is another. A file that
+    stays empty replaces nothing.
+
+    Raises:
+        OSError: no space, no permission.
+    """
+    import tempfile  # noqa: PLC0415 - as above
+
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        if temporary.stat().st_size:
+            with temporary.open("rb+") as raw:
+                os.fsync(raw.fileno())
+            temporary.chmod(0o644)
+            if announce is not None:
+                announce(digest_of(temporary))
+            temporary.replace(path)
+            fsync_dir(path.parent)
+    finally:
+        _given_up(temporary)
+
+
+def _given_up(temporary: Path) -> None:
+    """``temporary`` is gone, if the disk takes that: what went wrong with it counts, not this."""
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 class _WholeWrites:

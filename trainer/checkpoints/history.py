@@ -29,7 +29,8 @@ def cut_history(content: bytes, last_epoch: int) -> bytes:
 
 
 def cut_results(path: Path, last_epoch: int) -> bool:
-    """``path`` tells nothing after ``last_epoch``; whether that took a change. A missing file is no history to cut.
+    """``path`` tells nothing after ``last_epoch``; whether that took a change. A missing file is no history to cut, and
+    one whose very header is torn is gone: Ultralytics writes a header where there is no file.
 
     Raises:
         OSError: the file holds what it held.
@@ -38,6 +39,9 @@ def cut_results(path: Path, last_epoch: int) -> bool:
         content = path.read_bytes()
     except FileNotFoundError:
         return False
+    if not content.endswith((b"\n", b"\r")) and len(content.splitlines()) <= 1:
+        path.unlink()
+        return True
     cut = cut_history(content, last_epoch)
     if cut == content:
         return False

@@ -132,6 +132,9 @@ def follow(
     trainer = _started(pid)
     with _alone(layout) as is_ours:
         if is_ours:
+            with contextlib.suppress(OSError):  # of one that was killed
+                for left in layout.guard.glob(".copy.json.*"):
+                    left.unlink(missing_ok=True)
             _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock, monotonic=monotonic).run()
 
 

@@ -6,7 +6,8 @@ An older generation is a subclass that says what was different then.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -79,7 +80,11 @@ MARKERS: Final[dict[tuple[Any, str], Markers]] = {
         "self.ema.update(self.model)\n",
     ),
     (BaseTrainer, "validate"): ("self.validator(self)",),
-    (BaseTrainer, "final_eval"): ("strip_optimizer(self.last)", "self.validator(model=model)"),
+    (BaseTrainer, "final_eval"): (
+        "strip_optimizer(self.last)",
+        "strip_optimizer(self.best, updates=",
+        "self.validator(model=model)",
+    ),
     (BaseModel, "forward"): ("self.loss(x, *args, **kwargs)",),
     (BaseValidator, "__call__"): (
         FULL_PRECISION,  # so that a stop in its middle saves an EMA of it
@@ -111,7 +116,11 @@ class G6:
     seams: ClassVar[Seams] = Seams(
         methods=METHODS,
         closed=CLOSED,
-        names=((engine, "autocast"), (torch, "_foreach_norm")),  # looked up where they are used, not imported
+        names=(  # looked up where they are used, not imported
+            (engine, "autocast"),
+            (engine, "strip_optimizer"),
+            (torch, "_foreach_norm"),
+        ),
         markers=MARKERS,
     )
     builds_pipeline_apart: ClassVar[bool] = True
@@ -120,6 +129,19 @@ class G6:
     def __init_subclass__(cls) -> None:
         changes = (vars(kind)["change"] for kind in reversed(cls.__mro__) if "change" in vars(kind))
         cls.seams = functools.reduce(Seams.changed, changes, G6.seams)
+
+    # Final evaluation
+
+    @contextmanager
+    def stripping_by(self, strip: Callable[..., Any]) -> Iterator[None]:
+        """Within, the optimizer is taken out of a file by ``strip``, which is given the engine's own way and what that
+        takes: the file, another name to save it under, and more."""
+        own = engine.strip_optimizer
+        engine.strip_optimizer = functools.partial(strip, own)
+        try:
+            yield
+        finally:
+            engine.strip_optimizer = own
 
     # Losses
 

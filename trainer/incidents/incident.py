@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trainmaster.trainer.batches.labels import LABEL_KEYS, MASK_KEYS, badly_labelled, masks_by_box, num_classes_of
+from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import RunLayout, replace_json
 
 MAX_INCIDENTS: Final = 50
@@ -64,18 +65,23 @@ class Incidents:
         ``keep_scene`` is given that name, keeps what a replay needs beside the batch, and says what it kept.
 
         Raises:
-            OSError, RuntimeError: no space (which torch tells as the latter), no permission; what could be written
-                stays.
+            OSError: no space, no permission; what could be written stays, each file whole.
         """
         if self.full:
             return None
         folder = self._root / f"{self.next_number:04d}"
         folder.mkdir(parents=True)
         self.next_number += 1
-        replace_json(folder / "incident.json", {**facts, "copied": []})
+        try:
+            replace_json(folder / "incident.json", {**facts, "copied": []})
+        except OSError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+                self.next_number -= 1
+            raise
         copied = _copy_images(folder, images)
         kept = _capped(batch)
-        torch.save(kept, folder / "batch.pt")
+        save_state(folder / "batch.pt", kept, durable=False)
         num_kept = _num_images(kept)
         facts = {**facts, "copied": copied, "images_in_batch_file": num_kept, "images_in_batch": _num_images(batch)}
         replace_json(folder / "incident.json", facts)
@@ -200,7 +206,12 @@ def _copy_images(folder: Path, images: Iterable[str]) -> list[str]:
             if num_bytes + size > MAX_IMAGE_BYTES:
                 break
             (folder / "images").mkdir(exist_ok=True)
-            shutil.copy2(source, folder / "images" / f"{len(copied):02d}_{source.name}")
+            target = folder / "images" / f"{len(copied):02d}_{source.name}"
+            try:
+                shutil.copy2(source, target)
+            except OSError:
+                target.unlink(missing_ok=True)  # a part of a picture shows nothing
+                raise
         except OSError:
             continue
         num_bytes += size

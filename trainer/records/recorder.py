@@ -47,6 +47,8 @@ from trainmaster.trainer.jobs.time_limit import with_limit
 HEARTBEAT_INTERVAL_S: Final = 1.0
 FAULT_INTERVAL_S: Final = 600.0
 """Between two events about the same record: a disk at its limit takes one write and refuses the next."""
+LAST_WORD_PAUSES_S: Final = (0.2, 0.8)
+"""Between the tries to write how an attempt ended: a record that still says "running" reads as a death."""
 MAX_PENDING: Final = 5000
 """Events that wait for space, 2 MB or so; beyond that the newest are dropped and counted."""
 NUM_TRACEBACK_LINES: Final = 20
@@ -64,8 +66,10 @@ class Recorder:
         attempt: int | None = None,
         ultralytics: str | None = None,
         clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.layout = layout
+        self._sleep = sleep
         self._silent = silent  # a DDP rank other than the first
         self._warn = warn
         self._clock = clock
@@ -157,7 +161,12 @@ class Recorder:
     def end(self, state: RunRecordState, exit_code: int) -> None:
         """The attempt is over."""
         self.set_phase(Phase.ENDED, epoch=self._beat.epoch)
-        self.update_run(state=state, exit_code=int(exit_code))
+        for pause_s in (*LAST_WORD_PAUSES_S, 0.0):
+            self.update_run(state=state, exit_code=int(exit_code))
+            if "run.json" not in self._faults:
+                break
+            self._sleep(pause_s)
+        self.flush()
 
     def event(self, kind: EventKind, **fields: Any) -> None:
         """One more line in ``events.jsonl``.

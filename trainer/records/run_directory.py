@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -63,8 +64,9 @@ class RunLock:
                 f"another trainer works in {layout.root} though its lock is free: locks don't hold on this disk",
                 "stop the other one; trainmaster doctor proves whether locks hold between nodes",
             )
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()} {socket.gethostname()} {boot_id()}\n".encode(), 0)
+        with suppress(OSError):  # no space: the lock holds all the same, and only who holds it is not told
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()} {socket.gethostname()} {boot_id()}\n".encode(), 0)
         os.register_at_fork(after_in_child=self._forget)
 
     def release(self) -> None:
@@ -117,6 +119,45 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns
+
+
+def sweep_unfinished(layout: RunLayout) -> list[Path]:
+    """What killed trainers of the run left half-written of its records is gone; only for who holds its lock. A
+    submission may write ``run.json`` without one, so of that only what is older.
+
+    Raises:
+        OSError: it can't be taken away; the rest stays too.
+    """
+    found = [path for name in _RECORDS for path in sorted(layout.guard.glob(f".{name}.*"))]
+    for folder in _incident_folders(layout):
+        found += [*sorted(folder.glob(".incident.json.*")), *sorted(folder.glob(".*.partial"))]
+    found += sorted(layout.root.glob(f".{layout.results_csv.name}.*"))
+    found = [path for path in found if not path.name.startswith(".run.json") or _is_old(path)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    for folder in _incident_folders(layout):
+        with suppress(OSError):  # it holds something, as all do but one that was only just made
+            folder.rmdir()
+    return found
+
+
+_RECORDS: Final = ("run.json", "heartbeat.json", "offenders.json", ".environment.json", "data.jsonl.gz")
+"""What a trainer alone writes in ``guard/`` under a name of its own first."""
+_SUBMISSION_S: Final = 60.0
+
+
+def _incident_folders(layout: RunLayout) -> list[Path]:
+    try:
+        return [path for path in layout.incidents.iterdir() if path.name.isdigit()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return abs(time.time() - path.stat().st_mtime) > _SUBMISSION_S
+    except FileNotFoundError:
+        return False
 
 
 def set_aside(layout: RunLayout) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from trainmaster.trainer.levels import LayerRow
 from trainmaster.trainer.records import stacks
 from trainmaster.trainer.records.console import logged_to
 from trainmaster.trainer.records.recorder import Recorder
-from trainmaster.trainer.records.run_directory import RunLock, set_aside
+from trainmaster.trainer.records.run_directory import RunLock, set_aside, sweep_unfinished
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.announcement import announce, recipe_of
 from trainmaster.trainer.run.ending import ended, finished
@@ -131,6 +131,9 @@ class RunGuard:
             self._lock = RunLock(layout)
             if self.plan is None and not trainer.args.resume:
                 set_aside(layout)
+        if self._lock is not None:
+            with suppress(OSError):  # of no use to anybody and small; the disk's trouble is told by what is written
+                sweep_unfinished(layout)
         self._run = OpenRun.begin(
             layout,
             self.settings,
@@ -346,13 +349,9 @@ class RunGuard:
             StopRequested: somebody asked; no file is torn, and a resume makes up for the evaluation.
         """
         self.saver.save_at_last(trainer.save_model, self.switch, self.reporter.notice)
-        unchanged = self.saver.as_attested(trainer)
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
-        try:
+        with self.saver.stripping(trainer, records=IS_FIRST):
             self.parts.evaluation.final(trainer, stock_eval)
-        finally:
-            if IS_FIRST:
-                self.saver.attest_stripped(trainer, unchanged)
 
     # End
 

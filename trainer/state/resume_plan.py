@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.checkpoints.archive import archive_after
+from trainmaster.trainer.checkpoints.archive import archive_after, finish_archiving
 from trainmaster.trainer.checkpoints.catalog import last_clean
 from trainmaster.trainer.checkpoints.files import sweep_partials
 from trainmaster.trainer.checkpoints.forensics import Judgement, judge
@@ -95,6 +95,9 @@ def make_plan(
     notes: list[str] = []
     with suppress(OSError):  # what a kill left half written, one state each time; the next epoch's end may be hours off
         sweep_partials(layout.states, layout.weights)
+    if from_epoch is None:  # half of a way back would leave the half-precision file of an epoch that is put aside
+        begun = finish_archiving(layout)
+        notes += [f"going back to epoch {one.after_epoch} was cut short; it is done now" for one in begun]
     path, state = _newest(layout, notes) if from_epoch is None else _of_epoch(layout, from_epoch)
     finishing = from_epoch is None and _only_the_end_is_missing(layout, state, given)
     if finishing:

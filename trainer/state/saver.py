@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +21,10 @@ from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
-from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
+from trainmaster.trainer.checkpoints.ledger import attestations, record
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
-from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout, Verdict
+from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout
 from trainmaster.trainer.data.inventory import NAME as DATA_NAME
 from trainmaster.trainer.data.inventory import take_inventory
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
@@ -34,6 +35,7 @@ from trainmaster.trainer.state.cadence import Cadence
 from trainmaster.trainer.state.copy_watch import CopyWatch
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
 from trainmaster.trainer.state.same_data import KnownData, files_of, record_of
+from trainmaster.trainer.state.stripping import Stripping
 from trainmaster.trainer.stop import StopSwitch
 
 STOP_NAME: Final = "stop.pt"
@@ -132,6 +134,8 @@ class Saver:
         epoch = moment.position.epoch + 1
         saved = False
         self._unsaved = None
+        if trainer.fitness is not None and trainer.fitness > (trainer.best_fitness or -math.inf):
+            trainer.best_fitness = trainer.fitness  # of an epoch that is saved once more, which had no room before
         try:
             with self._announced(trainer, epoch, halved):
                 saved = (
@@ -141,6 +145,8 @@ class Saver:
         except OSError as error:
             self._recorder.storage_fault("weights/last.pt", error)
             self._unsaved = error
+            if trainer.fitness == trainer.best_fitness:
+                trainer.best_fitness = self._fitness_of_best(trainer)
         if saved:
             self._attest_weights(trainer, epoch, halved)
         if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
@@ -148,6 +154,14 @@ class Saver:
         elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):
             self._drop_passed_states()
         return saved
+
+    def _fitness_of_best(self, trainer: EngineTrainer) -> float | None:
+        """Of what best.pt holds, so that the next epoch which is better than that is written there; None where nothing
+        is known of it, and any is."""
+        with contextlib.suppress(OSError):
+            held = digest_of(Path(trainer.best))
+            return next((row.fitness for row in reversed(attestations(self._layout)) if row.saved == held), None)
+        return None
 
     def save_at_last(self, save: Callable[[], object], switch: StopSwitch, tell: Callable[[str], None]) -> None:
         """The last epoch's checkpoint is written: there is no later one that makes up for it.
@@ -189,7 +203,11 @@ class Saver:
 
     def save_metrics(self, csv: Path, stock_save: Callable[[], Any]) -> None:
         """results.csv has the row, or is as it was; the event log has the numbers either way."""
-        size = csv.stat().st_size if csv.exists() else None
+        try:
+            size = csv.stat().st_size if csv.exists() else None
+        except OSError as error:  # how much of it is whole is not known: not a byte is added
+            self._recorder.storage_fault(csv.name, error)
+            return
         try:
             stock_save()
         except OSError as error:
@@ -210,43 +228,17 @@ class Saver:
         interval_s = self._cadence.interval_s
         return interval_s is not None and self._monotonic() - self._last_snapshot >= interval_s
 
-    def as_attested(self, trainer: EngineTrainer) -> list[str]:
-        """Which of last.pt and best.pt hold what is on record of them, of this attempt or an earlier one."""
-        known = latest_by_file(attestations(self._layout))
-        names = {f"weights/{path.name}": Path(path) for path in (trainer.last, trainer.best)}
-        held = []
-        for name, path in names.items():
-            with suppress(OSError):
-                if name in known and known[name].saved == digest_of(path):
-                    held.append(name)
-        return held
-
-    def attest_stripped(self, trainer: EngineTrainer, unchanged: Iterable[str]) -> None:
-        """The final evaluation has taken the optimizer out of last.pt and best.pt; what they hold now is on record.
-
-        ``unchanged``: those that held what was attested until then, and so keep their verdict.
-        """
-        known = latest_by_file(attestations(self._layout))
-        for path in (trainer.last, trainer.best):
-            name = f"weights/{path.name}"
-            if not path.exists() or name not in known:
-                continue
-            row = known[name]
-            try:
-                saved = digest_of(Path(path))
-                examination = Examination(
-                    verdict=row.verdict if name in unchanged else Verdict.UNKNOWN,
-                    reasons=("stripped by the final evaluation: not resumable",),
-                )
-                about: dict[str, Any] = {"epoch": row.epoch, "examination": examination, "fitness": row.fitness}
-                self._attest(name, saved, **about, kind="ultralytics")
-                self._tell(name, saved, **about)
-            except OSError as error:
-                self._recorder.storage_fault(name, error)
+    def stripping(self, trainer: EngineTrainer, *, records: bool) -> AbstractContextManager[None]:
+        """Within, the final evaluation may take the optimizer out of last.pt and best.pt; see :class:`Stripping`."""
+        return Stripping.of(
+            self._layout, self._recorder, trainer, attest=self._attest, tell=self._tell, records=records
+        )
 
     def latest_epoch_state(self) -> Path | None:
-        """The newest full state saved after a whole epoch."""
-        return max(self._layout.states.glob("epoch????.pt"), default=None)
+        """The newest full state saved after a whole epoch; None where none can be seen, on a disk that died say."""
+        with contextlib.suppress(OSError):
+            return max(self._layout.states.glob("epoch????.pt"), default=None)
+        return None
 
     def _examine(self, trainer: EngineTrainer) -> Examination:
         parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
@@ -353,7 +345,10 @@ class Saver:
     def _drop_passed_states(self) -> None:
         """States within an epoch that is over now are of no more use."""
         for name in (STOP_NAME, SNAPSHOT_NAME):
-            (self._layout.states / name).unlink(missing_ok=True)
+            try:
+                (self._layout.states / name).unlink(missing_ok=True)
+            except OSError as error:  # it stays, and is older than the state of the epoch
+                self._recorder.storage_fault(f"guard/states/{name}", error)
 
     def _attest(
         self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any, kind: str

@@ -35,10 +35,16 @@ def test_history_ends_at_the_epoch(rows: bytes, last: int, left: bytes) -> None:
     assert cut_history(cut, last) == cut
 
 
-def test_empty_and_missing_files_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "empty.csv").touch()
-    assert not cut_results(tmp_path / "empty.csv", 3)
+def test_a_missing_file_is_no_history(tmp_path: Path) -> None:
     assert not cut_results(tmp_path / "none.csv", 3)
+
+
+@pytest.mark.parametrize("kept", [0, 1, len(HEADER) - 1])
+def test_a_header_that_is_not_whole_is_written_anew_by_whoever_finds_no_file(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "results.csv"
+    path.write_bytes(HEADER[:kept])
+    assert cut_results(path, 3)
+    assert not path.exists()
 
 
 def test_full_disk_leaves_the_history_whole(tmp_path: Path) -> None:

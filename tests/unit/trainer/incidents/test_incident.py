@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.unit.trainer.checkpoints.test_files import FULL, files_limited_to
 from trainmaster.trainer.contract import RunLayout, read_json
 from trainmaster.trainer.incidents.incident import MAX_INCIDENTS, Cause, Incidents, diagnose, first_bad_module
 
@@ -24,6 +25,24 @@ def test_an_incident_keeps_batch_and_images(tmp_path: Path) -> None:
     kept = torch.load(folder / "batch.pt", weights_only=True)
     assert torch.equal(kept["img"], torch.ones(2, 3))
     assert Incidents(RunLayout(tmp_path)).record({}, {}, []) == "0002"
+
+
+def test_a_full_disk_keeps_what_was_whole_and_no_part_of_a_file(tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(bytes(5000))
+    layout = RunLayout(tmp_path)
+    with files_limited_to(1000), pytest.raises(OSError, match=FULL):
+        Incidents(layout).record({"reason": "x"}, {"img": torch.ones(2, 3, 64, 64)}, [str(image)])
+    kept = [path.relative_to(layout.incidents).as_posix() for path in layout.incidents.rglob("*") if path.is_file()]
+    assert kept == ["0001/incident.json"]
+    assert (read_json(layout.incidents / kept[0]) or {})["copied"] == []
+
+
+def test_an_incident_of_which_nothing_could_be_written_takes_no_number(tmp_path: Path) -> None:
+    incidents = Incidents(RunLayout(tmp_path))
+    with files_limited_to(0), pytest.raises(OSError, match=FULL):
+        incidents.record({"reason": "x"}, {}, [])
+    assert incidents.record({"reason": "x"}, {}, []) == "0001"
 
 
 def test_the_number_of_incidents_is_bounded(tmp_path: Path) -> None:

@@ -265,3 +265,25 @@ def test_a_directory_without_a_guarded_run_is_left_alone(layout: RunLayout) -> N
     set_aside(layout)
     assert layout.results_csv.exists()
     assert not layout.archive.exists()
+
+
+@pytest.mark.parametrize(("refused", "state", "waits"), [(0, "finished", 0), (2, "finished", 2), (9, "running", 3)])
+def test_the_last_word_is_tried_again_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int, state: str, waits: int
+) -> None:
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    waited: list[float] = []
+    recorder = Recorder(layout, warn=lambda _: None, sleep=waited.append)
+    recorder.update_run()
+    left, whole = [refused], recorder_module.replace_json
+
+    def replace(path: Path, *args: Any, **more: Any) -> None:
+        if path == layout.run_json and left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(path, *args, **more)
+
+    monkeypatch.setattr(recorder_module, "replace_json", replace)
+    recorder.end(RunRecordState.FINISHED, 0)
+    assert ((read_json(layout.run_json) or {})["state"], len(waited)) == (state, waits)

@@ -1,0 +1,1 @@
+"""A small training, and what may befall its saves."""

@@ -1,0 +1,49 @@
+"""What killed trainers leave beside their records."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.unit.trainer.checkpoints.test_files import files_limited_to
+from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.records.run_directory import RunLock, sweep_unfinished
+
+
+def test_half_written_records_of_killed_trainers_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    layout = RunLayout(tmp_path / "night")
+    (layout.incidents / "0001").mkdir(parents=True)
+    (layout.incidents / "0002").mkdir()  # killed before its first word
+    left = [
+        layout.guard / ".heartbeat.json.a1b2c3d4",
+        layout.guard / ".run.json.a1b2c3d4",
+        layout.guard / "..environment.json.a1b2c3d4",
+        layout.guard / ".data.jsonl.gz.4711",
+        layout.incidents / "0001" / ".incident.json.a1b2c3d4",
+        layout.incidents / "0001" / ".scene.pt.a1b2c3d4.partial",
+        layout.root / ".results.csv.a1b2c3d4.partial",
+    ]
+    others = [
+        layout.guard / ".copy.json.a1b2c3d4",
+        layout.guard / ".drill.json.a1b2c3d4",
+        layout.guard / ".environment.json",
+        layout.guard / ".run.json.e5f6a7b8",
+        layout.incidents / "0001" / "incident.json",
+    ]
+    for path in (*left, *others):
+        path.write_text("{")
+    os.utime(left[1], (0, 0))  # the other one is a submission's, which holds no lock
+
+    assert set(sweep_unfinished(layout)) == set(left)
+
+    assert [path for path in (*left, *others) if path.exists()] == others
+    assert [path.name for path in layout.incidents.iterdir()] == ["0001"]
+    assert sweep_unfinished(RunLayout(tmp_path / "none")) == []
+
+
+def test_a_full_disk_keeps_nobody_from_holding_the_lock(tmp_path: Path) -> None:
+    layout = RunLayout(tmp_path / "night")
+    with files_limited_to(0):
+        lock = RunLock(layout)
+    assert not layout.lock.read_text()
+    lock.release()

@@ -1,0 +1,136 @@
+"""The final evaluation takes the optimizer out of last.pt and best.pt: each is whole and on record, or as it was.
+
+Ultralytics writes over them in place (utils/torch_utils.py, ``strip_optimizer``): a kill or a full disk in its middle
+would leave a torn file where the best weights of the run had been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from trainmaster.trainer.checkpoints.attest import Examination
+from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
+from trainmaster.trainer.checkpoints.files import SavedFile, digest_of, written_beside
+from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
+from trainmaster.trainer.contract import RunLayout, Verdict
+from trainmaster.trainer.engines import compat
+from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.records.recorder import Recorder
+
+REASON: Final = "stripped by the final evaluation: not resumable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stripping:
+    """``unchanged``: files that held what was attested until now, and so keep their verdict."""
+
+    layout: RunLayout
+    recorder: Recorder
+    attest: Callable[..., None]
+    tell: Callable[..., None]
+    files: tuple[Path, ...]
+    known: dict[str, Attestation]
+    unchanged: frozenset[str]
+
+    @classmethod
+    @contextmanager
+    def of(
+        cls,
+        layout: RunLayout,
+        recorder: Recorder,
+        trainer: EngineTrainer,
+        *,
+        attest: Callable[..., None],
+        tell: Callable[..., None],
+        records: bool,
+    ) -> Iterator[None]:
+        """Within, last.pt and best.pt may be stripped; afterwards the ledger knows what they hold. A rank that doesn't
+        keep the ``records`` writes nothing.
+
+        Raises:
+            OSError: there is no room for a stripped file; the one that was there stays.
+        """
+        files = (Path(trainer.last), Path(trainer.best))
+        known = latest_by_file(attestations(layout))
+        unchanged = {
+            name for path in files if (name := f"weights/{path.name}") in known and _holds(path, known[name].saved)
+        }
+        stripping = cls(
+            layout=layout,
+            recorder=recorder,
+            attest=attest,
+            tell=tell,
+            files=files,
+            known=known,
+            unchanged=frozenset(unchanged),
+        )
+        try:
+            with compat.engine().stripping_by(stripping.strip):
+                yield
+        finally:
+            if records:
+                stripping.note_others()
+
+    def strip(self, stock: Callable[..., Any], f: Any = "best.pt", s: Any = "", *rest: Any, **more: Any) -> Any:
+        """What ``stock`` gives; the file is a whole one without its optimizer, attested before it is there."""
+        target = Path(s or f)
+        name = f"weights/{target.name}"
+        announce = partial(self._record, name) if target in self.files and name in self.known else None
+        with written_beside(target, announce=announce) as beside:
+            result = stock(f, str(beside), *rest, **more)
+            _require_whole(beside, target)
+        if announce is not None and _holds(target, self._now(name).saved):
+            self.tell(name, self._now(name).saved, **self._about(name))
+        return result
+
+    def note_others(self) -> None:
+        """Files that were changed in another way, by a class of the user's own, are on record as they are now."""
+        for path in self.files:
+            name = f"weights/{path.name}"
+            if not path.exists() or name not in self.known:
+                continue
+            try:
+                saved = digest_of(path)
+                if saved != self._now(name).saved:
+                    self._record(name, saved)
+                    self.tell(name, saved, **self._about(name))
+            except OSError as error:
+                self.recorder.storage_fault(name, error)
+
+    def _record(self, name: str, saved: SavedFile) -> None:
+        self.attest(name, saved, **self._about(name), kind="ultralytics")
+
+    def _about(self, name: str) -> dict[str, Any]:
+        row = self.known[name]
+        verdict = row.verdict if name in self.unchanged else Verdict.UNKNOWN
+        examination = Examination(verdict=verdict, reasons=(REASON,))
+        return {"epoch": row.epoch, "examination": examination, "fitness": row.fitness}
+
+    def _now(self, name: str) -> Attestation:
+        return latest_by_file(attestations(self.layout))[name]
+
+
+def _holds(path: Path, saved: SavedFile) -> bool:
+    with suppress(OSError):
+        return digest_of(path) == saved
+    return False
+
+
+def _require_whole(beside: Path, target: Path) -> None:
+    """Torch doesn't tell of what its last write lost (caffe2/serialize/inline_container.cc closes an ofstream).
+
+    Raises:
+        OSError: what was written is not a whole file.
+    """
+    with beside.open("rb") as stream:
+        content = content_of(stream)
+    try:
+        if len(content):
+            open_container(content)
+    except DamageError as error:
+        raise OSError(f"{target} without its optimizer could not be written whole: {error}") from error
