@@ -136,12 +136,13 @@ class G6:
     def stripping_by(self, strip: Callable[..., Any]) -> Iterator[None]:
         """Within, the optimizer is taken out of a file by ``strip``, which is given the engine's own way and what that
         takes: the file, another name to save it under, and more."""
-        own = engine.strip_optimizer
-        engine.strip_optimizer = functools.partial(strip, own)
+        loop: Any = engine  # imports it, and is looked up there where it is called
+        own = loop.strip_optimizer
+        loop.strip_optimizer = functools.partial(strip, own)
         try:
             yield
         finally:
-            engine.strip_optimizer = own
+            loop.strip_optimizer = own
 
     # Losses
 

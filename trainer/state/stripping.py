@@ -6,12 +6,15 @@ would leave a torn file where the best weights of the run had been.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.checkpoints.attest import Examination
 from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
@@ -82,7 +85,8 @@ class Stripping:
         name = f"weights/{target.name}"
         announce = partial(self._record, name) if target in self.files and name in self.known else None
         with written_beside(target, announce=announce) as beside:
-            result = stock(f, str(beside), *rest, **more)
+            with _told_without(f" saved as {beside},", f" saved as {s}," if s else ""):
+                result = stock(f, str(beside), *rest, **more)
             _require_whole(beside, target)
         if announce is not None and _holds(target, self._now(name).saved):
             self.tell(name, self._now(name).saved, **self._about(name))
@@ -113,6 +117,21 @@ class Stripping:
 
     def _now(self, name: str) -> Attestation:
         return latest_by_file(attestations(self.layout))[name]
+
+
+@contextmanager
+def _told_without(words: str, instead: str) -> Iterator[None]:
+    """Within, Ultralytics' log has ``instead`` where it would name a place that nobody will find a file at."""
+
+    def put(record: logging.LogRecord) -> bool:
+        record.msg = str(record.msg).replace(words, instead)
+        return True
+
+    LOGGER.addFilter(put)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(put)
 
 
 def _holds(path: Path, saved: SavedFile) -> bool:

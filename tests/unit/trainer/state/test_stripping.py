@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,3 +139,16 @@ def test_a_class_that_strips_in_a_way_of_its_own_is_on_record(ended: Ended) -> N
         torch.save(own, str(ended.trainer.last))
 
     assert ended.found() == {"last.pt": (Verdict.CLEAN, True), "best.pt": (Verdict.CLEAN, False)}
+
+
+def test_the_log_names_the_files_that_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    monitored = logging.getLogger("ultralytics")
+    monitored.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO, logger="ultralytics"):
+            Ended(tmp_path).evaluate()
+    finally:
+        monitored.removeHandler(caplog.handler)
+    said = [message for message in caplog.messages if message.startswith("Optimizer stripped from")]
+    assert [message.split(",")[0].rpartition("/")[2] for message in said] == list(NAMES)
+    assert not any("saved as" in message for message in said)
