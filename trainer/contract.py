@@ -43,7 +43,7 @@ class ExitCode(IntEnum):
     FINISHED = 0
     BAD_ARGUMENTS = 2
     STOPPED = 3  # on request; resumable
-    GAVE_UP = 4  # too many bad batches
+    GAVE_UP = 4  # too many bad batches, or weights that no step made
     REFUSED = 5  # the checkpoint is not clean
 
 

@@ -46,7 +46,7 @@ _FAILED, _DIED = "restart-failed", "restart-died"
 """A start that ended before it signed in, and one that did so before it was confirmed."""
 _EXIT_TEXT: Mapping[int, str] = {
     ExitCode.BAD_ARGUMENTS: "it was given arguments that it does not accept",
-    ExitCode.GAVE_UP: "it gave up: too many bad batches",
+    ExitCode.GAVE_UP: "it gave up: too many bad batches, or weights that no step made",
     ExitCode.REFUSED: "it refuses: the checkpoint is not clean",
 }
 

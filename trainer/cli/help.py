@@ -24,8 +24,8 @@ trainmaster replay RUN_DIR INCIDENT [--json]
 trainmaster selfcheck [device=0] [--json]
 
 Exit codes: 0 finished, 2 bad arguments, 3 stopped on request (resumable), 4 gave
-up (too many bad batches), 5 refused (the checkpoint is not clean); anything else
-is a crash.
+up (too many bad batches, or weights that no step made), 5 refused (the checkpoint
+is not clean); anything else is a crash.
 Signals: SIGTERM, SIGINT and SIGHUP finish the batch, save and end with 3; a second
 SIGTERM or SIGINT ends at once; nohup keeps SIGHUP away. SIGUSR1 writes all stacks
 to guard/stacks.txt, and to standard error while there is no run directory yet.
