@@ -153,8 +153,11 @@ class Stepping:
         """What the look of this step found is told, at level observe too, or healed."""
         known, why = self._weights.ruin, self._weights.judge()
         self._heal_average()
-        if why is not None and known is None and not self._skip:
-            self._emit(WeightsLeapt(why=why, hopeless=False))
+        if self._skip:
+            return
+        for told in (None if known else why, self._weights.average()):
+            if told is not None:
+                self._emit(WeightsLeapt(why=told, hopeless=False))
 
     def _weights_are_ruined(self) -> bool:
         """Whether no step may follow, as a weight has leapt."""

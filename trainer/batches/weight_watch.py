@@ -132,11 +132,13 @@ class WeightWatch:
     @torch.no_grad()
     def judge(self) -> str | None:
         """The ruin that the last look found, in words. Reads the devices."""
-        if found := [(name, largest) for name, _, largest in self._weights.leapt()]:
-            worst = max(largest for _, largest in found)
-            which = few([name for name, _ in found])
-            self.ruin = f"weights leapt to {worst:.3g}, which no step does and no batch can mend: {which}"
+        self.ruin = _told("weights", self._weights.leapt()) or self.ruin
         return self.ruin
+
+    @torch.no_grad()
+    def average(self) -> str | None:
+        """What leapt in the EMA at the last look, in words. Reads the devices."""
+        return _told("the EMA", self._average.leapt())
 
     @torch.no_grad()
     def heal_average(self) -> int:
@@ -151,6 +153,13 @@ class WeightWatch:
             self._average.put_right()
         self._average.settled()
         return num_healed
+
+
+def _told(what: str, leapt: Iterable[tuple[str, torch.Tensor, float]]) -> str | None:
+    sizes = {name: largest for name, _, largest in leapt}
+    if not sizes:
+        return None
+    return f"{what} leapt to {max(sizes.values()):.3g}, which no step does and no batch can mend: {few(list(sizes))}"
 
 
 def _reach(group: Mapping[str, Any], fed: float) -> float:
