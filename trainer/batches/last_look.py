@@ -37,6 +37,8 @@ class LastLook:
         self._look_at_all = False
         self._measured: list[torch.Tensor] = []
         self._versions: list[int] = []
+        self.norm = 0.0
+        """Of the gradients of the last step where they may be others than were measured, else 0."""
         self._hooks: Any = trainer.optimizer._optimizer_step_pre_hooks  # noqa: SLF001 - in which order they are called
         self._own = trainer.optimizer.register_step_pre_hook(self._before_step).id
 
@@ -45,6 +47,7 @@ class LastLook:
         trainer = self._trainer
         self._within = self._watched
         self._look_at_all = own_step is not None
+        self.norm = 0.0
         if self._watched:
             self._hooks.move_to_end(self._own)
             self._measured, self._versions = self._gradients()
@@ -63,8 +66,11 @@ class LastLook:
         return True
 
     def _before_step(self, *_: Any) -> None:
-        if self._within and self._may_be_touched() and not all_finite(self._gradients()[0]):
-            raise _SpoiledStep
+        if self._within and self._may_be_touched():
+            gradients, _ = self._gradients()
+            if not all_finite(gradients):
+                raise _SpoiledStep
+            self.norm = max(self.norm, float(torch.nn.utils.get_total_norm(gradients)))
 
     def _may_be_touched(self) -> bool:
         others = len(self._hooks) > 1 or torch_optimizer._global_optimizer_pre_hooks  # noqa: SLF001 - called before

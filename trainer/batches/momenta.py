@@ -73,6 +73,10 @@ class Momenta:
         if math.isfinite(norm):
             self.largest = max(self.largest, norm * GATHERED)
 
+    def healed(self) -> None:
+        """What leapt is dealt with."""
+        self._leapt = None
+
     @torch.no_grad()
     def signs(self, device: torch.device, *, whole: bool = False) -> tuple[list[torch.Tensor], bool]:
         """Numbers on ``device`` that are finite if the state is as steps leave it, and whether what lies elsewhere is.
@@ -139,7 +143,10 @@ class Momenta:
         writes = list(map(operator.sub, versions, self._versions)) if same else []
         usual = bool(writes) and writes == self._writes and min(writes) > 0
         pairs = () if usual else zip(there, writes, self._writes, strict=False)  # of none, where either is not known
-        self._rewritten = frozenset(id(value) for value, now, before in pairs if now != before)
+        # Fewer writes than before are those of a step that was left out.
+        self._rewritten = frozenset(id(value) for value, now, before in pairs if now > before)
+        if writes and min(writes) > 0 and not self._fed_between:  # steps of a subclass that passes the guard by
+            self._fed_between = math.inf
         self._versions, self._writes = versions, writes
         return usual and self._fed <= LARGEST_FED
 

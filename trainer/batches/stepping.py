@@ -76,12 +76,16 @@ class Stepping:
         self._drill.spoil_gradients(self._model)
         trainer.scaler.unscale_(trainer.optimizer)
         measured: Measurement | None = self._measure()
-        if self._weights_are_ruined(measured):
+        if self._weights_are_ruined():
             return
-        if measured is not None and not measured.finite and self._skip:
+        if not measured.optimizer_finite and self._skip and not self._heals_momenta():  # a window run again looks anew
+            return
+        if not measured.finite and self._skip:
             if self._overflows.mend_scale():
                 self._emit(StateHealed(what="scaler", tensors=1))
             measured = self._recovery.recover(measured, self._measure)
+            if self._weights_are_ruined():  # the window that ran again was the eighth step's
+                return
         if measured is not None:
             self._take(measured, own_step)
 
@@ -89,6 +93,8 @@ class Stepping:
         signs = self._weights.signs() if not self._weights.ruin else []
         measured = self._gradients.measure(self._statistics.flag(), states=self._skip, signs=signs)
         self.grad_norm = measured.norm
+        if not measured.sound:
+            self._judge_weights()
         return measured
 
     def _take(self, measured: Measurement, own_step: Callable[[], None] | None) -> None:
@@ -112,7 +118,11 @@ class Stepping:
         warning = self._gradients.note(measured.norm)
         if warning is not None:
             self._emit(GradientsGrew(norm=measured.norm, warning=warning, worst=self._gradients.worst()))
-        if not self._last_look.take(own_step):
+        taken = self._last_look.take(own_step)
+        if (norm := self._last_look.norm) > measured.norm:  # a hook, or a step in a way of its own, made them larger
+            self._gradients.momenta.feed(norm)
+            self._weights.feed(norm)
+        if not taken:
             self._recovery.drop_window(math.nan)
         elif own_step is None:
             trainer.scaler.update()
@@ -139,13 +149,18 @@ class Stepping:
         self._weights.look()
         self._heal_average()
 
-    def _weights_are_ruined(self, measured: Measurement | None) -> bool:
-        """Whether no step may follow, as a weight has leapt; told, at level observe too, where steps go on."""
-        if measured is not None and not measured.sound:
-            known, why = self._weights.ruin, self._weights.judge()
-            self._heal_average()
-            if why is not None and known is None and not self._skip:
-                self._emit(WeightsLeapt(why=why, hopeless=False))
+    def _judge_weights(self) -> None:
+        """What the look of this step found is told, at level observe too, or healed."""
+        known, why = self._weights.ruin, self._weights.judge()
+        self._heal_average()
+        if self._skip:
+            return
+        for told in (None if known else why, self._weights.average()):
+            if told is not None:
+                self._emit(WeightsLeapt(why=told, hopeless=False))
+
+    def _weights_are_ruined(self) -> bool:
+        """Whether no step may follow, as a weight has leapt."""
         if not self._skip or self._weights.ruin is None:  # a look before a save may have found it, too
             return False
         self._emit(WeightsLeapt(why=self._weights.ruin, hopeless=True))
@@ -177,6 +192,7 @@ class Stepping:
             self._trainer.optimizer.zero_grad()
             return False
         num_tensors = heal_optimizer(self._trainer.optimizer, largest=momenta.largest, leapt=leapt)
+        momenta.healed()
         if num_tensors:
             self._emit(StateHealed(what="optimizer", tensors=num_tensors))
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,8 +17,13 @@ from trainmaster.trainer.checkpoints.naming import few
 AVERAGE_LOOKED_AT_EVERY: Final = 64
 """Steps: nothing trains from the EMA, and what is put there decays by a hundredth meanwhile."""
 REACH: Final = 200.0
-"""Times the learning rate and the largest norm of clipped gradients (1 at least) that no weight moves between two
-looks: eight steps of a momentum of 0.96. What a mad rate may reach by itself is no leap."""
+"""Times the learning rate and the norm of clipped gradients (1 at least) that no weight moves between two looks: eight
+steps of a momentum of 0.96. What a mad rate may reach by itself is no leap."""
+GATHERED_REACH: Final = 2.0 * LOOKED_AT_EVERY
+"""The same of a higher momentum, which gathers ``1 / (1 - momentum)`` gradients: twice what so many steps move."""
+MOST_MOMENTUM: Final = 0.999
+CARRIED: Final = 0.98
+"""Of the norm of a step's gradients, what still moves weights a step later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,10 +49,17 @@ class _Sizes:
         self._before = [_norms(group.tensors) for group in self._groups]
         self._leapt: list[torch.Tensor] = []
         self._reach = 0.0
+        self._reach_since = 0.0
 
-    def sign(self, reach: float = 0.0) -> Iterator[torch.Tensor]:
+    def reach(self, size: float) -> None:
+        """A step is about to be taken that may carry them as far as ``size``."""
+        self._reach_since = max(self._reach_since, size)
+
+    def sign(self) -> Iterator[torch.Tensor]:
         """A number a device: 0 while nothing leapt. No read; one that is not finite is told elsewhere."""
-        before, self._before, self._leapt, self._reach = self._before, [], [], reach
+        before, self._before, self._leapt = self._before, [], []
+        self._reach, self._reach_since = self._reach_since, 0.0
+        reach = self._reach
         for group, norms in zip(self._groups, before, strict=True):
             now = _norms(group.tensors).to(norms.device)
             limits = group.limits.clamp(min=reach) if reach > min(group.domains) else group.limits
@@ -57,14 +69,24 @@ class _Sizes:
             yield leapt.any().float()
 
     def leapt(self) -> Iterator[tuple[str, torch.Tensor, float]]:
-        """Names, tensors and largest magnitudes of what leapt at the last look. Reads the device."""
-        for group, leapt in zip(self._groups, self._leapt, strict=True):
+        """Names, tensors and largest magnitudes of what leapt at the last look, if there was one since they were
+        :meth:`settled`. Reads the device."""
+        for group, leapt in zip(self._groups, self._leapt, strict=False):
             for place, bad in enumerate(leapt.tolist()):
                 if not bad:
                     continue
                 largest = float(group.tensors[place].abs().amax())
                 if max(group.domains[place], self._reach) < largest < torch.inf:
                     yield group.names[place], group.tensors[place], largest
+
+    def settled(self) -> None:
+        """What leapt at the last look is dealt with."""
+        if self._leapt:
+            self._leapt = []
+
+    def put_right(self) -> None:
+        """They were written to, and are as they should be now."""
+        self._leapt, self._before = [], [_norms(group.tensors) for group in self._groups]
 
 
 class WeightWatch:
@@ -85,14 +107,18 @@ class WeightWatch:
         """What leapt, in words: no weight of this training is worth saving."""
 
     def feed(self, norm: float) -> None:
-        """The next step is of clipped gradients of this norm."""
-        self._fed = max(self._fed, norm)
+        """The next step is of clipped gradients of this norm, at the rates of now."""
+        self._fed = max(1.0, self._fed * CARRIED, norm)
+        reach = max((_reach(group, self._fed) for group in self._optimizer.param_groups), default=0.0)
+        self._weights.reach(reach)
+        self._average.reach(reach * (AVERAGE_LOOKED_AT_EVERY // LOOKED_AT_EVERY))
 
     @torch.no_grad()
     def signs(self) -> list[torch.Tensor]:
         """Numbers on their devices that are 0 unless :meth:`judge` ought to be asked; none where no look is due."""
         self._num_steps += 1
-        found = list(self._weights.sign(self._reach())) if self._num_steps % LOOKED_AT_EVERY == 0 else []
+        self._weights.settled()
+        found = list(self._weights.sign()) if self._num_steps % LOOKED_AT_EVERY == 0 else []
         if self._num_steps % AVERAGE_LOOKED_AT_EVERY == LOOKED_AT_EVERY // 2:
             found += self._average.sign()
         return found
@@ -100,17 +126,19 @@ class WeightWatch:
     @torch.no_grad()
     def look(self) -> str | None:
         """What leapt since the last look, be one due or not. Reads the devices."""
-        signs = [*self._weights.sign(self._reach()), *self._average.sign()]
+        signs = [*self._weights.sign(), *self._average.sign()]
         return self.judge() if any(sign.tolist() for sign in signs) else self.ruin
 
     @torch.no_grad()
     def judge(self) -> str | None:
         """The ruin that the last look found, in words. Reads the devices."""
-        if found := [(name, largest) for name, _, largest in self._weights.leapt()]:
-            worst = max(largest for _, largest in found)
-            which = few([name for name, _ in found])
-            self.ruin = f"weights leapt to {worst:.3g}, which no step does and no batch can mend: {which}"
+        self.ruin = _told("weights", self._weights.leapt()) or self.ruin
         return self.ruin
+
+    @torch.no_grad()
+    def average(self) -> str | None:
+        """What leapt in the EMA at the last look, in words. Reads the devices."""
+        return _told("the EMA", self._average.leapt())
 
     @torch.no_grad()
     def heal_average(self) -> int:
@@ -121,14 +149,31 @@ class WeightWatch:
             if live is not None and float(live.detach().abs().amax()) <= _limit(name, live):
                 tensor.copy_(live)
                 num_healed += 1
+        if num_healed:
+            self._average.put_right()
+        self._average.settled()
         return num_healed
 
-    def _reach(self) -> float:
-        """How large a weight may get by steps alone; fed is what comes after."""
-        rates: Sequence[Any] = [group["lr"] for group in self._optimizer.param_groups]
-        rate = max((rate if isinstance(rate, float | int) else 1.0 for rate in rates), default=0.0)
-        fed, self._fed = self._fed, 1.0
-        return REACH * rate * fed
+
+def _told(what: str, leapt: Iterable[tuple[str, torch.Tensor, float]]) -> str | None:
+    sizes = {name: largest for name, _, largest in leapt}
+    if not sizes:
+        return None
+    return f"{what} leapt to {max(sizes.values()):.3g}, which no step does and no batch can mend: {few(list(sizes))}"
+
+
+def _reach(group: Mapping[str, Any], fed: float) -> float:
+    """How far steps at the settings of ``group``, of gradients of the norm ``fed``, carry a weight between two looks.
+
+    RMSprop's are of gradients divided by their size, and up to ten times the rate where one comes after many zeros.
+    """
+    rate, momentum, alpha = group["lr"], group.get("momentum", 0.0), group.get("alpha")
+    if not isinstance(rate, float | int):
+        rate = 1.0
+    momentum = min(max(momentum, 0.0), MOST_MOMENTUM) if isinstance(momentum, float | int) else MOST_MOMENTUM
+    if isinstance(alpha, float) and 0 <= alpha < 1:
+        fed = max(fed, (1 - alpha) ** -0.5)
+    return rate * fed * max(REACH, GATHERED_REACH / (1 - momentum))
 
 
 def _alike(group: list[tuple[str, torch.Tensor]], device: torch.device) -> _Alike:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from ultralytics.models.yolo.detect import DetectionTrainer
 
-from tests.integration.trainer.runs import events, layout_of
+from tests.integration.trainer.runs import Poisoned, events, layout_of
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer.checkpoints.catalog import last_clean
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.contract import ExitCode, Verdict
+from trainmaster.trainer.guard import guarded
 
 pytestmark = pytest.mark.training
 
@@ -69,9 +71,11 @@ def average(value: float) -> Change:
     return write
 
 
-def trained(settings: Settings, change: Change, batch: int, **given: Any) -> tuple[Any, int]:
+def trained(
+    settings: Settings, change: Change, batch: int, kind: type = GuardedDetectionTrainer, **given: Any
+) -> tuple[Any, int]:
     """The trainer after ``change`` at the end of ``batch`` (from 0), and its exit code."""
-    trainer = GuardedDetectionTrainer(overrides=settings(epochs=3, **given))
+    trainer = kind(overrides=settings(epochs=3, **given))
     batches = iter(range(10_000))
     trainer.add_callback("on_train_batch_end", lambda one: change(one) if next(batches) == batch else None)
     try:
@@ -133,14 +137,17 @@ def test_an_average_that_no_update_made_is_healed(settings: Settings, value: flo
     assert {row["verdict"] for row in saved} == {"clean"}
 
 
-def test_observe_tells_what_leapt_and_ends_nothing(settings: Settings) -> None:
-    trainer, code = trained(settings, scale(1e4), 7, level="observe")
+@pytest.mark.parametrize(
+    ("change", "batch", "what"), [(scale(1e4), 7, "weights"), (average(1e4), 2, "the EMA")], ids=["weight", "EMA"]
+)
+def test_observe_tells_what_leapt_and_ends_nothing(settings: Settings, change: Change, batch: int, what: str) -> None:
+    trainer, code = trained(settings, change, batch, level="observe")
 
     layout = layout_of(trainer)
     assert code == ExitCode.FINISHED
-    assert ["leapt to 1e+04" in row["text"] for row in events(layout, "notice")] == [True]
+    assert [f"{what} leapt to 1e+04" in row["text"] for row in events(layout, "notice")] == [True]
     saved = {row["epoch"]: row["verdict"] for row in events(layout, "checkpoint_saved") if ".pt" in row["file"]}
-    assert saved[1] == "clean"
+    assert saved[1] == "clean" or batch < 6
     assert saved[3] != "clean"
 
 
@@ -178,3 +185,84 @@ def test_honest_trainings_leap_nowhere(settings: Settings, given: dict[str, Any]
     assert code == ExitCode.FINISHED
     assert not events(layout, "notice") + events(layout, "state_healed")
     assert math.isfinite(trainer.fitness)
+
+
+@pytest.mark.parametrize("batch", [8])
+def test_a_leap_is_told_though_the_gradients_of_its_step_are_bad_too(settings: Settings, batch: int) -> None:
+    """Whichever pass of the window, which runs again without the culprit, is the one that looks."""
+    bad = type("Bad", (Poisoned,), {"poison": dict.fromkeys(range(batch + 1, batch + 3), "nan gradient")})
+
+    trainer, code = trained(settings, weight(1e4), batch, bad, nbs=8, replay_incidents=False)
+
+    assert code == ExitCode.GAVE_UP
+    (told,) = events(layout_of(trainer), "run_gave_up")
+    assert "weights leapt to 1e+04" in told["why"]
+
+
+def test_a_momentum_is_healed_though_the_gradients_of_its_step_are_bad_too(settings: Settings) -> None:
+    bad = type("Bad", (Poisoned,), {"poison": dict.fromkeys(range(8, 10), "nan gradient")})
+
+    trainer, code = trained(settings, momentum(1e4, counted=True), 7, bad, nbs=8, replay_incidents=False)
+
+    assert code == ExitCode.FINISHED
+    assert [row["what"] for row in events(layout_of(trainer), "state_healed")] == ["optimizer"]
+    assert max(float(one.detach().abs().max()) for one in trainer.model.parameters()) < 20
+
+
+def gradients_times_100(trainer: Any) -> None:
+    def enlarge(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            for one in group["params"]:
+                if one.grad is not None:
+                    one.grad.mul_(100.0)
+
+    trainer.optimizer.register_step_pre_hook(enlarge)
+
+
+class StepsItsOwnWay(DetectionTrainer):
+    """As large as it likes."""
+
+    def optimizer_step(self) -> None:
+        for one in self.model.parameters():
+            if one.grad is not None:
+                one.grad.mul_(1.0 if self.epoch == 0 else 300.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update(self.model)
+
+
+class PassesTheGuardBy(GuardedDetectionTrainer):
+    """Steps without a word to it."""
+
+    def optimizer_step(self) -> None:
+        StepsItsOwnWay.optimizer_step(self)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (GuardedDetectionTrainer, gradients_times_100),
+        (guarded(StepsItsOwnWay), lambda trainer: None),
+        (PassesTheGuardBy, lambda trainer: None),
+    ],
+    ids=["a hook", "an own step", "a step that passes the guard by"],
+)
+def test_a_momentum_of_gradients_that_somebody_enlarged_is_left_alone(
+    settings: Settings, kind: type, change: Change
+) -> None:
+    small = {"lr0": 1e-5, "warmup_epochs": 0}
+    trainer, code = trained(settings, change, 8, kind, optimizer="SGD", **small)
+
+    layout = layout_of(trainer)
+    assert code == ExitCode.FINISHED
+    assert not events(layout, "state_healed")
+
+
+@pytest.mark.parametrize("optimizer", ["AdamW", "RMSProp"])
+def test_a_rate_that_spoils_the_training_is_no_leap_of_the_average(settings: Settings, optimizer: str) -> None:
+    trainer, code = trained(settings, lambda trainer: None, 8, optimizer=optimizer, lr0=1.0, level="guard")
+
+    layout = layout_of(trainer)
+    assert code in {ExitCode.FINISHED, ExitCode.GAVE_UP}  # of bad batches
+    assert not [row for row in events(layout, "run_gave_up") if "leapt" in row["why"]]
+    assert not [row for row in events(layout, "state_healed") if row["what"] == "ema"]

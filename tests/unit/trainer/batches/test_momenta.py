@@ -201,7 +201,7 @@ def test_a_step_that_was_left_out_changes_nothing_that_is_seen() -> None:
 
 def test_an_optimizer_without_a_state_is_good() -> None:
     training = Training(torch.optim.SGD)
-    training.go(LOOKED_AT_EVERY + 2)
+    training.go(LOOKED_AT_EVERY + 4)
 
 
 def test_tensors_that_count_no_writes_are_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,3 +259,29 @@ def test_a_momentum_of_gradients_divided_by_their_size_is_no_leap() -> None:
     state["momentum_buffer"].data.fill_(300.0)
 
     training.go(2 * LOOKED_AT_EVERY)
+
+
+def test_a_momentum_of_steps_that_nobody_told_of_is_no_leap() -> None:
+    training = Training(sgd)
+    training.go(LOOKED_AT_EVERY + 4)
+    assert training.momenta.signs(CPU, whole=True)
+
+    for _ in range(3):  # of a subclass that passes the guard by
+        training.optimizer.zero_grad()
+        training.model(torch.randn(1, 3, 8, 8)).mul(1000).sum().backward()
+        training.optimizer.step()
+
+    training.momenta.signs(CPU, whole=True)
+    assert not training.momenta.leapt()
+
+
+def test_a_step_that_was_left_out_hides_none_that_used_what_leapt() -> None:
+    training = Training(sgd)
+    training.go(LOOKED_AT_EVERY + 4)
+    training.state("momentum_buffer").data.view(-1)[1] = 1e5
+    training.go(2)
+
+    assert training.good()  # a step is due, and left out
+    assert not training.good()
+
+    assert training.momenta.may_have_stepped(training.momenta.leapt())

@@ -161,3 +161,45 @@ def test_what_is_not_finite_is_told_by_others() -> None:
     trained.model[3].weight.data[0, 0, 0, 0] = float("nan")
 
     assert trained.watch.look() is None
+
+
+def test_an_average_that_leaps_before_the_weights_were_looked_at_is_healed() -> None:
+    trained = Trained()
+    trained.ema[0].weight.data[0, 0, 0, 0] = 1e4
+
+    assert trained.go(LOOKED_AT_EVERY // 2) == 0  # told of the EMA alone
+    assert trained.watch.heal_average() == 1
+    assert trained.watch.ruin is None
+
+
+def test_an_average_may_be_where_steps_have_carried_the_weights() -> None:
+    trained = Trained(lr=1.0)
+    trained.go(2)
+    for averaged, one in zip(trained.ema.parameters(), trained.model.parameters(), strict=True):
+        averaged.data.fill_(600.0)
+        one.data.fill_(50.0)
+
+    assert trained.watch.look() is None
+    assert trained.watch.heal_average() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (torch.optim.SGD, {"lr": 30.0}),
+        (torch.optim.SGD, {"lr": 1.0, "momentum": 0.99}),
+        (torch.optim.RMSprop, {"lr": 1.0, "momentum": 0.98}),
+    ],
+    ids=["a rate that was high for a step", "momentum", "RMSprop"],
+)
+def test_where_steps_may_carry_weights_is_no_leap(kind: Any, given: dict[str, Any]) -> None:
+    trained = Trained(lambda parameters, lr: kind(parameters, **given))
+    trained.watch.feed(10.0)
+    trained.optimizer.param_groups[0]["lr"] = 0.01  # by the time of the look
+    for _ in range(LOOKED_AT_EVERY - 2):
+        trained.watch.feed(0.1)
+    trained.model[0].weight.data[0, 0, 0, 0] = 2000.0  # less than eight steps of these do
+
+    assert trained.watch.look() is None
+    trained.model[0].weight.data[0, 0, 0, 0] = 1e6
+    assert trained.watch.look() is not None
