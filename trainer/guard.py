@@ -335,8 +335,8 @@ def guarded(trainer_class: AnyTrainer) -> AnyTrainer:
     Constructing it raises :class:`arguments.ArgumentsError` on a setting that cannot be and on a run directory
     in which another trainer works, and :class:`compat.IncompatibleError` where this Ultralytics lacks a seam.
     Both that, with ``resume=``, and ``train`` raise :class:`stop.RunEnded`, a SystemExit with the exit code,
-    when the run ends early in an orderly way: stopped on request (3), given up after too many bad batches or with weights
-    that no step made (4), refused for a checkpoint or weights that are not clean (5).
+    when the run ends early in an orderly way: stopped on request (3), given up after too many bad batches or with
+    weights that no step made (4), refused for a checkpoint or weights that are not clean (5).
     """
     if issubclass(trainer_class, GuardMixin):
         return trainer_class
