@@ -14,7 +14,6 @@ from typing import Final
 import psutil
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.checkpoints.files import PARTIAL_SUFFIX
 from trainmaster.trainer.contract import RunLayout, boot_id
 from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, restarts
 from trainmaster.trainer.jobs.ownership import Owner, anything_saved, lock_patience_s, may_follow_another, owner_of
@@ -133,8 +132,8 @@ def sweep_unfinished(layout: RunLayout) -> list[Path]:
     found = [path for name in _RECORDS for path in sorted(layout.guard.glob(f".{name}.*")) if _is_temporary(path)]
     for folder in _incident_folders(layout):
         found += [path for path in sorted(folder.glob(".incident.json.*")) if _is_temporary(path)]
-        found += sorted(folder.glob(f".*{PARTIAL_SUFFIX}"))
-    found += sorted(layout.root.glob(f".{layout.results_csv.name}.*{PARTIAL_SUFFIX}"))
+        found += sorted(folder.glob(".*.partial"))
+    found += sorted(layout.root.glob(f".{layout.results_csv.name}.*.partial"))
     found = [path for path in found if not path.name.startswith(".run.json") or _is_old(path)]
     for path in found:
         path.unlink(missing_ok=True)
