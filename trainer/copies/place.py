@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, SavedFile
@@ -267,7 +267,7 @@ _FLAGS: Final = {
 }
 
 
-def _opened_plain(path: str, mode: str) -> BinaryIO:
+def _opened_plain(path: str, mode: str) -> IO[Any]:
     """As ``open``, of a plain file alone: a pipe that somebody put there would be waited for without end.
 
     Raises:
@@ -280,7 +280,7 @@ def _opened_plain(path: str, mode: str) -> BinaryIO:
         if mode == "rb":
             raise
     descriptor = os.open(path, _FLAGS[mode] | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
-    stream: BinaryIO = os.fdopen(descriptor, mode)
+    stream: IO[Any] = os.fdopen(descriptor, mode)
     try:
         _require_plain(path, os.fstat(descriptor))  # the name may lead elsewhere by now
     except BaseException:
