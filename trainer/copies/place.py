@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, SavedFile
@@ -132,7 +133,7 @@ class Folder:
         """Up to ``limit`` bytes of ``name``; none where there is none."""
         with self._told():
             try:
-                with self._fs.open(self._path(name), "rb") as stream:
+                with self._open(self._path(name), "rb") as stream:
                     content: bytes = stream.read(limit)
             except FileNotFoundError:
                 return b""
@@ -142,7 +143,7 @@ class Folder:
         """The JSON object in ``name``; None when there is none."""
         with self._told():
             try:
-                with self._fs.open(self._path(name), "rb") as stream:
+                with self._open(self._path(name), "rb") as stream:
                     value = json.loads(stream.read(_MAX_RECORD_BYTES))
             except (FileNotFoundError, ValueError):
                 return None
@@ -154,7 +155,7 @@ class Folder:
             self._make_room_for(name)
             target = self._path(name)
             written = target + PART if self._renames else target
-            with self._fs.open(written, "wb") as stream:
+            with self._open(written, "wb") as stream:
                 stream.write(content)
                 self._settle(stream)
             if self._renames:
@@ -171,7 +172,7 @@ class Folder:
             written = target + PART if self._renames else target
             with source.open("rb") as origin:
                 digest, start = self._there(written, origin, expected) if self._appends else (hashlib.sha256(), 0)
-                with self._fs.open(written, "ab" if start else "wb") as stream:
+                with self._open(written, "ab" if start else "wb") as stream:
                     while chunk := origin.read(CHUNK_BYTES):
                         stream.write(chunk)
                         digest.update(chunk)
@@ -189,7 +190,7 @@ class Folder:
     def reading(self, name: str) -> Iterator[Callable[[int], bytes]]:
         """What reads so many bytes more of ``name``. What else fails meanwhile is none of the place's."""
         with self._told():
-            stream = self._fs.open(self._path(name), "rb")
+            stream = self._open(self._path(name), "rb")
 
         def read(size: int) -> bytes:
             with self._told():
@@ -210,6 +211,9 @@ class Folder:
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
+    def _open(self, path: str, mode: str) -> Any:
+        return _opened_plain(path, mode) if self.is_local else self._fs.open(path, mode)
+
     def _make_room_for(self, name: str) -> None:
         if self._renames:  # the others have no folders, and would make a bucket that nobody asked for
             self._fs.makedirs(self._path(name).rsplit("/", 1)[0], exist_ok=True)
@@ -219,7 +223,7 @@ class Folder:
         digest = hashlib.sha256()
         size = os.stat(written).st_size if os.path.isfile(written) else 0  # noqa: PTH113, PTH116 - of any file system
         if 0 < size <= expected.bytes:
-            with self._fs.open(written, "rb") as begun:
+            with self._open(written, "rb") as begun:
                 same = True
                 while same and (chunk := begun.read(CHUNK_BYTES)):
                     same = origin.read(len(chunk)) == chunk
@@ -254,6 +258,40 @@ class Folder:
             is_damaged = isinstance(error, OSError) and error.errno == errno.EIO
             kind = CopyDamagedError if is_damaged else CopyError
             raise kind(f"{self.shown}: {shown_within(said)[:300]}") from None
+
+
+_FLAGS: Final = {
+    "rb": os.O_RDONLY,
+    "wb": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    "ab": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+}
+
+
+def _opened_plain(path: str, mode: str) -> IO[Any]:
+    """As ``open``, of a plain file alone: a pipe that somebody put there would be waited for without end.
+
+    Raises:
+        CopyError: it is none.
+        OSError: it can't be opened.
+    """
+    try:
+        _require_plain(path, os.stat(path))  # noqa: PTH116 - of any file system
+    except FileNotFoundError:
+        if mode == "rb":
+            raise
+    descriptor = os.open(path, _FLAGS[mode] | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    stream: IO[Any] = os.fdopen(descriptor, mode)
+    try:
+        _require_plain(path, os.fstat(descriptor))  # the name may lead elsewhere by now
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _require_plain(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise CopyError(f"{path} is no regular file, and is left alone")
 
 
 def shown_within(text: str) -> str:

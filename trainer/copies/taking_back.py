@@ -70,7 +70,8 @@ def is_address(word: str) -> bool:
     if "://" in word or "::" in word:
         return True
     try:
-        known = read_json(Path(word) / OWNER_NAME)
+        owner = Path(word) / OWNER_NAME
+        known = read_json(owner) if owner.is_file() else None  # a pipe would be waited for without end
     except OSError:
         return False
     return known is not None and known.get("format") == OWNER_FORMAT

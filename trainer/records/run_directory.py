@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from contextlib import suppress
@@ -128,10 +129,11 @@ def sweep_unfinished(layout: RunLayout) -> list[Path]:
     Raises:
         OSError: it can't be taken away; the rest stays too.
     """
-    found = [path for name in _RECORDS for path in sorted(layout.guard.glob(f".{name}.*"))]
+    found = [path for name in _RECORDS for path in sorted(layout.guard.glob(f".{name}.*")) if _is_temporary(path)]
     for folder in _incident_folders(layout):
-        found += [*sorted(folder.glob(".incident.json.*")), *sorted(folder.glob(".*.partial"))]
-    found += sorted(layout.root.glob(f".{layout.results_csv.name}.*"))
+        found += [path for path in sorted(folder.glob(".incident.json.*")) if _is_temporary(path)]
+        found += sorted(folder.glob(".*.partial"))
+    found += sorted(layout.root.glob(f".{layout.results_csv.name}.*.partial"))
     found = [path for path in found if not path.name.startswith(".run.json") or _is_old(path)]
     for path in found:
         path.unlink(missing_ok=True)
@@ -144,6 +146,11 @@ def sweep_unfinished(layout: RunLayout) -> list[Path]:
 _RECORDS: Final = ("run.json", "heartbeat.json", "offenders.json", ".environment.json", "data.jsonl.gz")
 """What a trainer alone writes in ``guard/`` under a name of its own first."""
 _SUBMISSION_S: Final = 60.0
+
+
+def _is_temporary(path: Path) -> bool:
+    """Whether its name ends as that of a file which is being written; an editor's own (``.run.json.swp``) does not."""
+    return re.fullmatch(r"[a-z0-9_]{8}|\d+", path.name.rpartition(".")[2]) is not None
 
 
 def _incident_folders(layout: RunLayout) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,6 +82,8 @@ class Stripping:
 
     def strip(self, stock: Callable[..., Any], f: Any = "best.pt", s: Any = "", *rest: Any, **more: Any) -> Any:
         """What ``stock`` gives; the file is a whole one without its optimizer, attested before it is there."""
+        if not _takes(stock, f, s, *rest, **more):  # somebody's own, put in its place
+            return stock(f, *rest, **more)
         target = Path(s or f)
         name = f"weights/{target.name}"
         announce = partial(self._record, name) if target in self.files and name in self.known else None
@@ -88,19 +91,19 @@ class Stripping:
             with _told_without(f" saved as {beside},", f" saved as {s}," if s else ""):
                 result = stock(f, str(beside), *rest, **more)
             _require_whole(beside, target)
-        if announce is not None and _holds(target, self._now(name).saved):
-            self.tell(name, self._now(name).saved, **self._about(name))
+        if announce is not None and _holds(target, now := self._now(name)):
+            self.tell(name, now, **self._about(name))
         return result
 
     def note_others(self) -> None:
         """Files that were changed in another way, by a class of the user's own, are on record as they are now."""
         for path in self.files:
             name = f"weights/{path.name}"
-            if not path.exists() or name not in self.known:
-                continue
             try:
+                if not path.exists() or name not in self.known:
+                    continue
                 saved = digest_of(path)
-                if saved != self._now(name).saved:
+                if saved != self._now(name):
                     self._record(name, saved)
                     self.tell(name, saved, **self._about(name))
             except OSError as error:
@@ -115,8 +118,8 @@ class Stripping:
         examination = Examination(verdict=verdict, reasons=(REASON,))
         return {"epoch": row.epoch, "examination": examination, "fitness": row.fitness}
 
-    def _now(self, name: str) -> Attestation:
-        return latest_by_file(attestations(self.layout))[name]
+    def _now(self, name: str) -> SavedFile:
+        return latest_by_file(attestations(self.layout)).get(name, self.known[name]).saved  # the ledger may have gone
 
 
 @contextmanager
@@ -132,6 +135,14 @@ def _told_without(words: str, instead: str) -> Iterator[None]:
         yield
     finally:
         LOGGER.removeFilter(put)
+
+
+def _takes(function: Callable[..., Any], *args: Any, **more: Any) -> bool:
+    try:
+        signature(function).bind(*args, **more)
+    except TypeError:
+        return False
+    return True
 
 
 def _holds(path: Path, saved: SavedFile) -> bool:

@@ -85,27 +85,34 @@ class CutLines:
         return held
 
 
-def whole_piece(block: bytearray, start: int, stop: int) -> bytes:
+def whole_piece(block: bytearray, start: int, stop: int, before_block: bytes) -> bytes:
     """The piece of ``block`` between two places, behind what the line before has left unfinished for it; nothing if the
-    next line finishes it."""
+    next line finishes it. ``before_block`` is the line before the block, which begins a line, where it is tagged."""
     piece = bytes(block[start:stop])
     head = block.rfind(b"\n", 0, start) + 1
-    tag = _tag_of(bytes(block[head : head + _TAG_BYTES])) if _is_tagged(block, head) else None
+    tag = _tag_of(bytes(block[head : head + _TAG_BYTES])) if is_tagged(block, head) else None
     if tag is None:
         return piece
     if tag["partial"] and block[stop : stop + 1] == b"\n":
         return b""
-    before = block.rfind(b"\n", 0, max(0, head - 1)) + 1
-    earlier = _tag_of(bytes(block[before : head - 1])) if head == start and before else None
+    if head != start:
+        return piece
+    earlier = _tag_of(line_before(block, head) if head else before_block)
     if earlier is None or not earlier["partial"]:
         return piece
     return earlier.string[earlier.end() :].rpartition(b"\r")[2] + piece[tag.end() :]
 
 
-def _is_tagged(line: bytes | bytearray, start: int) -> bool:
-    # Most lines of most logs are told from these by two bytes.
+def line_before(block: bytearray, head: int) -> bytes:
+    """The line of ``block`` that ends before the place ``head``; nothing where none of the runtimes has written it."""
+    before = block.rfind(b"\n", 0, max(0, head - 1)) + 1
+    return bytes(block[before : head - 1]) if is_tagged(block, before) else b""
+
+
+def is_tagged(line: bytes | bytearray, start: int) -> bool:
+    """Whether a runtime may have written what begins at ``start``: most lines of most logs are told by two bytes."""
     return line[start + 4 : start + 5] == b"-" and line[start + 10 : start + 11] == b"T"
 
 
 def _tag_of(piece: bytes) -> re.Match[bytes] | None:
-    return re.match(_CRI, piece) if _is_tagged(piece, 0) else None
+    return re.match(_CRI, piece) if is_tagged(piece, 0) else None

@@ -151,15 +151,21 @@ def _num_alike(block: bytearray, first: int, second: int, stop: int) -> int:
     width = second - first
     if width < _FRAME_BYTES or block.find(b"\n", second + 1, stop) != second + width:
         return 1
-    shared = sorted(
+    found = [
         place - first
         for mark in _SPELLING
-        if (place := block.find(mark, first + 1, second)) >= 0 and block.startswith(mark, place + width)
-    )
+        for place in (block.find(mark, first + 1, second), block.rfind(mark, first + 1, second))
+    ]
+    shared = sorted(place for place in found if place > 0 and _is_same(block, first + place, width))
     if not shared:
         return 2
     alike = (stop - 1 - first) // width
-    for place in (width, shared[0], shared[len(shared) // 2], shared[-1]):
+    ends = (width - 1,) if _is_same(block, second - 1, width) else ()
+    for place in (width, shared[0], shared[len(shared) // 2], shared[-1], *ends):
         picked = block[first + place : first + alike * width + 1 : width]
         alike = min(alike, len(picked) - len(picked.lstrip(picked[:1])))
     return alike
+
+
+def _is_same(block: bytearray, place: int, width: int) -> bool:
+    return block[place] == block[place + width]

@@ -24,6 +24,9 @@ _BAR = rb"(?:[\d:|<,./?itsKM \[\]\x80-\xff]++|\\u2[0-9a-f]{3})*+"
 _COUNTER = rb"(?:\\u2[0-9a-f]{3}|[^\dA-Za-z])*\d{1,9}/\d{1,9}\D"
 """A frame that was cut before the end of it does not tell its batch: the one before it does, and has to be read."""
 _DIGITS = b"0123456789."
+_OF_BARS = bytes(byte for byte in range(256) if byte >= 0x80 or chr(byte) in "0123456789:|<,./?itsKM []")
+_FROM_END = (1, 4, 6)
+"""Bytes that are looked at, counted from the end of a frame: behind one that was cut, a message may fill the width."""
 _VARIES = rb"\d+"
 _ANY_DIGIT = bytes.maketrans(b"0123456789", b"0000000000")
 _SHORTEST = 3
@@ -48,6 +51,8 @@ class FrameRun(NamedTuple):
     nonfinite: bool
     finite: tuple[int, ...]
     """Where the last character of each column stands, which is a letter of what is not finite; none if one does."""
+    tail: tuple[int, ...]
+    """Where bytes of a bar stand near the end."""
 
     @property
     def shows_losses(self) -> bool:
@@ -67,6 +72,9 @@ class FrameRun(NamedTuple):
             count = picked.find(1) % (count + 1)
         for offset in self.finite:
             picked = block[place + offset : place + count * width : width].translate(_same(_DIGITS))
+            count = picked.find(1) % (count + 1)
+        for offset in self.tail:
+            picked = block[place + offset : place + count * width : width].translate(_same(_OF_BARS))
             count = picked.find(1) % (count + 1)
         if count < _SHORTEST:
             return 0
@@ -125,6 +133,8 @@ def _run_like(piece: bytes, separator: bytes) -> FrameRun | None:
     nonfinite = letter is not None
     if letter:
         marks.append((found.start("cells") + letter.start(), letter[0]))
+    if behind and not behind[-1:].isdigit():
+        marks.append((len(piece) - 1, piece[-1:]))
     before = re.sub(_VARIES, b"0", found["before"].rstrip(b" "))
     start = found.start("epoch") - (1 if found["before"] else 0)
     return FrameRun(
@@ -137,4 +147,5 @@ def _run_like(piece: bytes, separator: bytes) -> FrameRun | None:
         len(cells.split()),
         nonfinite,
         () if nonfinite else tuple(found.start("cells") + cell.end() - 1 for cell in re.finditer(rb"[^ ]+", cells)),
+        () if behind else tuple(len(piece) - place for place in _FROM_END if piece[-place] in _OF_BARS),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from trainmaster.bot.reading.console.encodings import utf16_of
 from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFrame, ValBar, ValRow
 from trainmaster.bot.reading.console.frames import Columns
-from trainmaster.bot.reading.console.parts import whole_piece
+from trainmaster.bot.reading.console.parts import is_tagged, line_before, whole_piece
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import is_notebook
 from trainmaster.bot.reading.scan.hits import Hits, run_pattern, val_bars_pattern
@@ -69,6 +69,8 @@ class _Skimmer:
         """The summary knows the last frame before here. What lies between here and ``_read_to`` tells nothing else."""
         self._line = 0
         """Where the physical line begins that holds the place being looked at."""
+        self._line_before = b""
+        """The one before the block, where a container's runtime has written it."""
         self._counter = LineCounter()
         self._val_bars: re.Pattern[bytes] | None = None
         """Matches heads of validation bars, one behind the other, that are as the one read last: nothing new."""
@@ -96,14 +98,17 @@ class _Skimmer:
             last = length == 0 or base + length >= self._size
             if end == 0 and not last:
                 raise NotSkimmableError
+            if not last and feed >= 0 and is_tagged(self._block, feed + 1):
+                end = feed + 1  # the tag of a line tells what its pieces are
             self._skim_block(base, end)
             self._counter.pass_by(self._block, base, end)
             self._line = base + feed + 1 if feed >= 0 else self._line
             base += end
             if last:
                 break
+            self._line_before = line_before(self._block, end) if end == feed + 1 else b""
         self._end_run()
-        self._read_piece(bytes(self._block[end:length]), base, at_end=True)
+        self._read_piece(whole_piece(self._block[:length], end, length, self._line_before), base, at_end=True)
         if self._summary.frame is None:
             raise NotSkimmableError
         self._find_last_row()
@@ -130,7 +135,7 @@ class _Skimmer:
                 self._line = base + block.rfind(b"\n", newline, start) + 1
                 newline = block.find(b"\n", start, end) % (end + 1)
             stop = block.find(b"\r", start, newline) % (newline + 1)
-            piece, floor = whole_piece(block, start, stop), stop + 1
+            piece, floor = whole_piece(block, start, stop, self._line_before), stop + 1
             if self._goes_on_with(piece, bytes(block[stop:floor]), base + start):
                 floor = self._follow_run(base, floor, end)
                 continue

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from trainmaster.trainer.copies import taking_back
 from trainmaster.trainer.copies.copying import DIGEST, FILES
 from trainmaster.trainer.copies.held import HeldCopies, held_of
 from trainmaster.trainer.copies.place import CopyError, NotOursError, below
-from trainmaster.trainer.copies.taking_back import take_back, take_back_if_lost
+from trainmaster.trainer.copies.taking_back import is_address, take_back, take_back_if_lost
 
 
 @pytest.mark.parametrize("lost", ["all", "weights"])
@@ -271,3 +272,27 @@ def test_a_catalog_of_a_run_that_lost_its_files_finds_them_again(
     told = capsys.readouterr()
     assert [row["file"] for row in json.loads(told.out)["checkpoints"]] == ["weights/best.pt"]
     assert "taken back from" in told.err
+
+
+@pytest.mark.parametrize("name", ["owner.json", "checkpoints.jsonl", "owner.json.part", "run.json"])
+def test_a_pipe_among_the_copies_is_waited_for_by_nobody(run: Attested, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("fsspec")
+    (tmp_path / "copies").mkdir()
+    run.epoch(1)
+    if name != "owner.json.part":
+        copied(run, str(tmp_path / "copies"))
+    folder = tmp_path / "copies" / run.layout.name
+    folder.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    if name == "run.json":
+        shutil.rmtree(run.layout.root)
+        assert f"guard/{name}" not in take_back(str(folder)).files
+        return
+    with pytest.raises(CopyError, match="is no regular file" if name != "owner.json.part" else "no copies"):
+        held_of(run.layout.root, str(tmp_path / "copies"))
+    if name == "checkpoints.jsonl":
+        return  # the next copy replaces it
+    with pytest.raises(CopyError, match=rf"{name} is no regular file"):
+        copied(run, str(tmp_path / "copies"))
+    assert not is_address(str(folder))

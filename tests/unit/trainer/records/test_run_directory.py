@@ -28,6 +28,8 @@ def test_half_written_records_of_killed_trainers_go_and_those_of_others_stay(tmp
         layout.guard / ".drill.json.a1b2c3d4",
         layout.guard / ".environment.json",
         layout.guard / ".run.json.e5f6a7b8",
+        layout.guard / ".heartbeat.json.swp",  # an editor's, as the next one
+        layout.root / ".results.csv.swp",
         layout.incidents / "0001" / "incident.json",
     ]
     for path in (*left, *others):

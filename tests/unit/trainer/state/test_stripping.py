@@ -152,3 +152,40 @@ def test_the_log_names_the_files_that_stay(tmp_path: Path, caplog: pytest.LogCap
     said = [message for message in caplog.messages if message.startswith("Optimizer stripped from")]
     assert [message.split(",")[0].rpartition("/")[2] for message in said] == list(NAMES)
     assert not any("saved as" in message for message in said)
+
+
+@pytest.mark.parametrize("disk", ["weights elsewhere", "read-only best.pt"])
+def test_links_and_read_only_files_are_stripped_as_any(tmp_path: Path, disk: str) -> None:
+    ended = Ended(tmp_path / "night")
+    weights = ended.layout.weights
+    if disk == "weights elsewhere":
+        weights.rename(tmp_path / "big")
+        weights.symlink_to(tmp_path / "big")
+    else:
+        (weights / "best.pt").chmod(0o444)
+
+    ended.evaluate()
+
+    assert ended.found() == dict.fromkeys(NAMES, (Verdict.CLEAN, True))
+    assert weights.is_symlink() is (disk == "weights elsewhere")
+    assert sorted(path.name for path in weights.iterdir()) == sorted(NAMES)
+
+
+def test_a_function_that_somebody_has_put_in_place_of_the_engines_is_called_as_it_is(
+    ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Path] = []
+
+    def kept(f: Path, updates: Any = None) -> None:
+        del updates
+        called.append(f)
+
+    monkeypatch.setattr(engine, "strip_optimizer", kept)
+    ended.evaluate()
+    assert called == [ended.trainer.last, ended.trainer.best]
+    assert ended.found() == dict.fromkeys(NAMES, (Verdict.CLEAN, False))
+
+
+def test_a_ledger_that_went_away_ends_no_run(ended: Ended) -> None:
+    with ended.saver.stripping(ended.trainer, records=True):
+        ended.layout.checkpoints.unlink()

@@ -10,6 +10,7 @@ _FRAME = b"       3/10      2.67G      1.218       4.65      4.425        267   
     153
 )
 _FRAME += b"\n"
+_TIMED = b"       3/10      2.67G      1.218       4.65      4.425        267        640:  20% 4/20 2.0it/s 44s\n"
 
 
 @pytest.mark.parametrize("line", [b"\n", b"x\n", b"x" * 70_000 + b"\n"], ids=["dense", "short", "sparse"])
@@ -42,11 +43,18 @@ def test_a_file_that_shrank_meanwhile_ends_the_search(tmp_path: Path) -> None:
         b"\n" * 20 + _FRAME * 2 + b"[1] INFO - x\n" * 10 + b"y" * 23 + b"\n" + _FRAME * 40,
         b"\n" * 20 + _FRAME + (b"a/b" + b"c" * 73 + b"\n") * 600,
         b"\n" * 20 + _FRAME * 2 + b"".join(b"z" * 76 + b"\n" for _ in range(600)) + _FRAME * 99,
+        b"\n" * 20 + _TIMED * 4 + _TIMED[:-10] + b'\n{"a": 1}\n' + _TIMED * 40,
         b"\n" * 20 + b"0" * 99 + b"\n" + (b"1" * 99 + b"\n" + b"0" * 49 + b"\n" + b"0" * 49 + b"\n") * 99,
     ],
     ids=[
         *("empty", "one line", "one width", "several widths", "any width", "alternating widths"),
-        *("lines hidden between frames", "two as wide as one", "pairs between frames", "digits only"),
+        *(
+            "lines hidden between frames",
+            "two as wide as one",
+            "pairs between frames",
+            "behind a cut frame",
+            "digits only",
+        ),
     ],
 )
 def test_lines_are_counted_right_whatever_their_width(text: bytes) -> None:

@@ -77,3 +77,35 @@ def test_what_is_planted_among_frames_is_read_as_with_care(tmp_path: Path, seed:
         except NotSkimmableError:
             continue
         assert skimmed == expected, (seed, block_bytes)
+
+
+def _agree(path: Path, log: bytes, block_bytes: int) -> None:
+    path.write_bytes(log)
+    expected = scan_stream(io.BytesIO(log)).to_json()
+    assert report_of(skim(path, block_bytes=block_bytes)).to_json() == expected
+
+
+def _ended_by(piece: str, clock: str) -> str:
+    return f"{description(1, 9, NAN)}: 0% {piece} 2.0it/s {clock}<1:00\n"
+
+
+def test_a_message_as_wide_as_what_its_frame_lacks_is_no_frame(tmp_path: Path) -> None:
+    frames = [_ended_by(f"━━ {batch}/12000", f"1:{batch - 60:02}") for batch in range(61, 67)]
+    message = "\nProcess SpawnProcess-1:\n"
+    cut = frames[0].encode()[: len(frames[0].encode()) - len(message)]
+    _agree(tmp_path / "log", start().encode() + "".join(frames).encode() + cut + message.encode(), 1 << 20)
+
+
+def test_frames_of_a_log_in_which_one_was_cut_before_its_counter_tell_the_batch(tmp_path: Path) -> None:
+    frames = [_ended_by(f"{'━' * (batch % 3)} {batch}/120", f"{batch}") for batch in (7, 8, 9, 10, 11, 102, 103, 104)]
+    cut = f"{description(1, 9, NAN)}: 87% \n"
+    _agree(tmp_path / "log", (start() + "".join(frames) + cut).encode(), 1 << 20)
+
+
+def test_lines_that_containerd_has_cut_are_whole_across_blocks(tmp_path: Path) -> None:
+    drawn = "".join(f"\r{description(1, 9, NAN)}: 0% {batch}/12000 2.0it/s" for batch in range(400))
+    parts = [drawn[place : place + 4096] for place in range(0, len(drawn), 4096)]
+    log = "".join(f"2024-05-05T10:00:00.123456789Z stdout F {line}\n" for line in start().split("\n"))
+    log += "".join(f"2024-05-05T10:00:00.123456789Z stdout P {part}\n" for part in parts)
+    for block_bytes in (9_000, 11_111, 13_000):
+        _agree(tmp_path / "log", log.encode(), block_bytes)
