@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +29,13 @@ FULL = "File too large|No space left"
 def files_limited_to(num_bytes: int) -> Iterator[None]:
     """No file of this process can grow beyond ``num_bytes``: the kernel refuses as it would on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # Python keeps what it compiled even if it is cut
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = writes
 
 
 def names_in(folder: Path) -> list[str]:

@@ -147,7 +147,8 @@ def test_a_place_that_is_full_is_told_and_the_next_look_copies_the_rest(run: Att
     (tmp_path / "copies").mkdir()
     run.save("guard/states/epoch0001.pt", 1, size=1500)
     run.save("guard/states/epoch0002.pt", 2, size=5000)
-    argv = (sys.executable, *MODULE_ARGV, "copy", str(run.layout.root), f"to={tmp_path / 'copies'}")
+    # -B: Python would keep what it compiled, cut at the limit, for whoever comes next.
+    argv = (sys.executable, "-B", *MODULE_ARGV, "copy", str(run.layout.root), f"to={tmp_path / 'copies'}")
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
