@@ -67,7 +67,7 @@ class LastLook:
 
     def _before_step(self, *_: Any) -> None:
         if self._within and self._may_be_touched():
-            gradients, _ = self._gradients()
+            gradients = self._gradients()[0]
             if not all_finite(gradients):
                 raise _SpoiledStep
             self.norm = max(self.norm, float(torch.nn.utils.get_total_norm(gradients)))

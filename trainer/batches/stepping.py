@@ -75,7 +75,8 @@ class Stepping:
             return
         self._drill.spoil_gradients(self._model)
         trainer.scaler.unscale_(trainer.optimizer)
-        measured: Measurement | None = self._measure()
+        measured = self._measure()
+        used: Measurement | None = measured
         if self._weights_are_ruined():
             return
         if not measured.optimizer_finite and self._skip and not self._heals_momenta():  # a window run again looks anew
@@ -83,11 +84,11 @@ class Stepping:
         if not measured.finite and self._skip:
             if self._overflows.mend_scale():
                 self._emit(StateHealed(what="scaler", tensors=1))
-            measured = self._recovery.recover(measured, self._measure)
+            used = self._recovery.recover(measured, self._measure)
             if self._weights_are_ruined():  # the window that ran again was the eighth step's
                 return
-        if measured is not None:
-            self._take(measured, own_step)
+        if used is not None:
+            self._take(used, own_step)
 
     def _measure(self) -> Measurement:
         signs = self._weights.signs() if not self._weights.ruin else []

@@ -173,7 +173,7 @@ def _reach(group: Mapping[str, Any], fed: float) -> float:
     momentum = min(max(momentum, 0.0), MOST_MOMENTUM) if isinstance(momentum, float | int) else MOST_MOMENTUM
     if isinstance(alpha, float) and 0 <= alpha < 1:
         fed = max(fed, (1 - alpha) ** -0.5)
-    return rate * fed * max(REACH, GATHERED_REACH / (1 - momentum))
+    return float(rate * fed * max(REACH, GATHERED_REACH / (1 - momentum)))
 
 
 def _alike(group: list[tuple[str, torch.Tensor]], device: torch.device) -> _Alike:
