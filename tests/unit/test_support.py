@@ -122,3 +122,17 @@ def test_stories_on_a_cluster_stand_where_make_looks_for_them() -> None:
     marked = {one for one in tests.rglob("test_*.py") if "pytest.mark.cluster" in one.read_text(encoding="utf-8")}
     assert marked - {Path(__file__).resolve()}
     assert [one for one in marked if not one.is_relative_to(tests / "integration")] == [Path(__file__).resolve()]
+
+
+def test_make_runs_every_file_with_a_test_of_older_generations() -> None:
+    root = Path(__file__).parents[2]
+    named = re.search(
+        r"^OLD := .*/test_%\.py,([a-z ]+)\)$", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert named is not None
+    marked = {
+        path.stem.removeprefix("test_")
+        for path in (root / "tests" / "integration").rglob("test_*.py")
+        if "pytest.mark.generations" in path.read_text(encoding="utf-8")
+    }
+    assert marked == {"faults", *named[1].split()}
