@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from trainmaster.trainer.batches.healing import FAR_BEYOND
-from trainmaster.trainer.batches.momenta import LEAP, LOOKED_AT_EVERY
+from trainmaster.trainer.batches.momenta import GATHERED_BETWEEN, LEAP, LOOKED_AT_EVERY
 from trainmaster.trainer.checkpoints.domains import LARGEST_VECTOR, domain_of
 from trainmaster.trainer.checkpoints.naming import few
 
@@ -19,9 +19,9 @@ AVERAGE_LOOKED_AT_EVERY: Final = 64
 REACH: Final = 200.0
 """Times the learning rate and the norm of clipped gradients (1 at least) that no weight moves between two looks: eight
 steps of a momentum of 0.96. What a mad rate may reach by itself is no leap."""
-GATHERED_REACH: Final = 2.0 * LOOKED_AT_EVERY
-"""The same of a higher momentum, which gathers ``1 / (1 - momentum)`` gradients: twice what so many steps move."""
 MOST_MOMENTUM: Final = 0.999
+"""The highest momentum that is reckoned with: each gathers ``1 / (1 - momentum)`` gradients, and moves a weight by as
+many times what it gathers between two looks."""
 CARRIED: Final = 0.98
 """Of the norm of a step's gradients, what still moves weights a step later."""
 
@@ -173,7 +173,7 @@ def _reach(group: Mapping[str, Any], fed: float) -> float:
     momentum = min(max(momentum, 0.0), MOST_MOMENTUM) if isinstance(momentum, float | int) else MOST_MOMENTUM
     if isinstance(alpha, float) and 0 <= alpha < 1:
         fed = max(fed, (1 - alpha) ** -0.5)
-    return float(rate * fed * max(REACH, GATHERED_REACH / (1 - momentum)))
+    return float(rate * fed * max(REACH, GATHERED_BETWEEN / (1 - momentum)))
 
 
 def _alike(group: list[tuple[str, torch.Tensor]], device: torch.device) -> _Alike:

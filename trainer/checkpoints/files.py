@@ -89,10 +89,7 @@ def replacing(path: Path, *, durable: bool = True, announce: Announce | None = N
     Raises:
         OSError: no space, no permission.
     """
-    import tempfile  # noqa: PLC0415 - a reader does without it and what it loads, 6 ms of each start
-
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
-    temporary = Path(name)
+    descriptor, temporary = _begun_beside(path)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as raw:
             writer = HashingWriter(_WholeWrites(raw))  # type: ignore[arg-type]  # has the one method that is used
@@ -120,11 +117,8 @@ def written_beside(path: Path, *, announce: Announce | None = None) -> Iterator[
     Raises:
         OSError: no space, no permission.
     """
-    import tempfile  # noqa: PLC0415 - as above
-
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
+    descriptor, temporary = _begun_beside(path)
     os.close(descriptor)
-    temporary = Path(name)
     try:
         yield temporary
         if temporary.stat().st_size:
@@ -137,6 +131,14 @@ def written_beside(path: Path, *, announce: Announce | None = None) -> Iterator[
             fsync_dir(path.parent)
     finally:
         _given_up(temporary)
+
+
+def _begun_beside(path: Path) -> tuple[int, Path]:
+    """A new, empty file beside ``path``, open for writing, that is swept if a kill leaves it there."""
+    import tempfile  # noqa: PLC0415 - a reader does without it and what it loads, 6 ms of each start
+
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
+    return descriptor, Path(name)
 
 
 def _given_up(temporary: Path) -> None:

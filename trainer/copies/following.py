@@ -20,6 +20,7 @@ import psutil
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json, replace_json
 from trainmaster.trainer.copies.copying import Copying
 from trainmaster.trainer.copies.place import VARIABLE, CopyError, Folder, NotOursError, below, shown
+from trainmaster.trainer.records.run_directory import temporaries_of
 
 LOOK_S: Final = 2.0
 """Between looks at the run's ledger."""
@@ -133,7 +134,7 @@ def follow(
     with _alone(layout) as is_ours:
         if is_ours:
             with contextlib.suppress(OSError):  # of one that was killed
-                for left in layout.guard.glob(".copy.json.*"):
+                for left in temporaries_of(layout.guard / "copy.json"):
                     left.unlink(missing_ok=True)
             _Following(layout, place, keep=keep, trainer=trainer, sleep=sleep, clock=clock, monotonic=monotonic).run()
 

@@ -129,9 +129,9 @@ def sweep_unfinished(layout: RunLayout) -> list[Path]:
     Raises:
         OSError: it can't be taken away; the rest stays too.
     """
-    found = [path for name in _RECORDS for path in sorted(layout.guard.glob(f".{name}.*")) if _is_temporary(path)]
+    found = [path for name in _RECORDS for path in temporaries_of(layout.guard / name)]
     for folder in _incident_folders(layout):
-        found += [path for path in sorted(folder.glob(".incident.json.*")) if _is_temporary(path)]
+        found += temporaries_of(folder / "incident.json")
         found += sorted(folder.glob(".*.partial"))
     found += sorted(layout.root.glob(f".{layout.results_csv.name}.*.partial"))
     found = [path for path in found if not path.name.startswith(".run.json") or _is_old(path)]
@@ -148,9 +148,10 @@ _RECORDS: Final = ("run.json", "heartbeat.json", "offenders.json", ".environment
 _SUBMISSION_S: Final = 60.0
 
 
-def _is_temporary(path: Path) -> bool:
-    """Whether its name ends as that of a file which is being written; an editor's own (``.run.json.swp``) does not."""
-    return re.fullmatch(r"[a-z0-9_]{8}|\d+", path.name.rpartition(".")[2]) is not None
+def temporaries_of(record: Path) -> list[Path]:
+    """Files beside ``record`` by whose names it is written; an editor's own (``.run.json.swp``) is none of them."""
+    beside = sorted(record.parent.glob(f".{record.name}.*"))
+    return [path for path in beside if re.fullmatch(r"[a-z0-9_]{8}|\d+", path.name.rpartition(".")[2])]
 
 
 def _incident_folders(layout: RunLayout) -> list[Path]:

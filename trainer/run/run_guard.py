@@ -372,8 +372,11 @@ class RunGuard:
 
     def _healed(self, trainer: EngineTrainer) -> bool:
         """All that is saved is finite, healed if need be; False when the weights themselves are not."""
-        sound = not self.skip or self.step is None or self.step.sound()
-        return not self.skip or (sound and self.saver.heal(trainer, self.position))
+        if not self.skip:
+            return True
+        if self.step is not None and not self.step.sound():
+            return False
+        return self.saver.heal(trainer, self.position)
 
     def _on_request(self, name: str) -> None:
         if self._run is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from trainmaster.bot.reading.scan.runs import NUMBER
 from trainmaster.bot.reading.scan.telling import TELLING
 
 _BAR_BYTES = rb"[\d:%|<,./?itsKM \[\]\x80-\xff]*+"
 """What a bar consists of, percentage, glyphs, counter and times. No message can be spelt with it."""
 _COUNTER = rb"(?:\|[^|\r\n]*+\| *+|[^\d|A-Za-z\r\n]*+)\d{1,9}/\d{1,9}[^\d\r\n]"
 """A frame that was cut before the end of it does not tell its batch: the one before it does."""
-_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
 
 
 class Hits:
@@ -50,7 +50,7 @@ def val_bars_pattern(head: bytes) -> re.Pattern[bytes] | None:
 def run_pattern(losses: int, separator: bytes) -> re.Pattern[bytes]:
     """One or more frames alike but for memory, counts and bar: the epoch in group 2, a non-finite loss among them."""
     begin = rb"((?:\x1b\[K)? *(\d+/\d+) )"
-    values = rb"(?=[^:\r\n]*[nN])((?: +" + _NUMBER + rb"){%d})" % losses
+    values = rb"(?=[^:\r\n]*[nN])((?: +" + NUMBER + rb"){%d})" % losses
     end = rb" ++\d++ ++\d++: *+\d++%" + _COUNTER + _BAR_BYTES + separator
     memory = rb" *+\d[\d.]*+G"
     return re.compile(begin + memory + values + end + rb"(?:\1" + memory + rb"\3" + end + rb")*+")

@@ -11,10 +11,10 @@ import re
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-_NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
+NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:inity|INITY)?)"
 _FRAME = (
     rb"(?P<before>.*?[^\d./]|)(?P<epoch>\d+/\d+) +\d[\d.]*(?P<memory>G)(?P<cells>(?: +"
-    + _NUMBER
+    + NUMBER
     + rb")+): *\d+(?P<share>%)"
     rb"(?P<behind>.*)"
 )
