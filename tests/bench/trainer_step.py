@@ -1,7 +1,8 @@
 """What the guard costs a step at level standard, against stock Ultralytics at equal settings: time, reads, memory.
 
-``python -m tests.bench.trainer_step [steps=60] [imgsz=160] [batch=16]``. How the two are held side by side, step by
-step, is told in :mod:`trainmaster.trainer.selfcheck.paired`.
+``python -m tests.bench.trainer_step [steps=60] [imgsz=160] [batch=16] [copies=0]``. How the two are held side by side,
+step by step, is told in :mod:`trainmaster.trainer.selfcheck.paired`. With ``copies=1`` the guarded training saves a
+state every two seconds and a process of its own copies them elsewhere meanwhile.
 
 What the guard adds hardly depends on the size of a batch, and the noise does: so the same is measured with small
 batches, which tells the milliseconds more sharply, and against which a step of any size can be held.
@@ -14,6 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +40,8 @@ NUM_WARMING: Final = 4
 """Steps of each trainer left out: allocators and caches fill."""
 SMALL_IMGSZ: Final = 32
 SMALL_BATCH: Final = 4
+SNAPSHOT_S: Final = 2.0
+"""Between two states where copies are on: a training saves none for two minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +53,13 @@ class Steps:
     cost: Cost
 
     @classmethod
-    def of(cls, root: Path, *, steps: int, imgsz: int, batch: int) -> Steps:
-        """Measured twice, with the threads exchanged."""
+    def of(cls, root: Path, *, steps: int, imgsz: int, batch: int, guard: Mapping[str, Any]) -> Steps:
+        """Measured twice, with the threads exchanged. ``guard``: settings of the guarded training alone."""
         common = training(root, batches=steps + NUM_WARMING, imgsz=imgsz, batch=batch)
+        stock = {**common, "name": f"stock{imgsz}"}
+        guarded = {**common, **guard, "name": f"guarded{imgsz}"}
         kinds = (DetectionTrainer, GuardedDetectionTrainer)
-        overrides = [{**common, "name": f"{kind.__name__}{imgsz}"} for kind in kinds]
-        pairs = both_ways(kinds, (overrides[0], overrides[1]), Watch.of("cpu"), warming=NUM_WARMING)
+        pairs = both_ways(kinds, (stock, guarded), Watch.of("cpu"), warming=NUM_WARMING)
         return cls(imgsz=imgsz, batch=batch, cost=Cost.of(pairs))
 
     def text(self) -> str:
@@ -80,34 +85,42 @@ def training(root: Path, *, batches: int, imgsz: int, batch: int) -> dict[str, A
 
 
 def one_epoch(root: Path, *, batches: int, batch: int, imgsz: int) -> Path:
-    """A data set of so many batches, which are few images again and again."""
+    """A data set of so many batches, which are few images again and again; what is validated with is four of them."""
     root = root / f"{batches}x{batch}"
     data = make(root, images=100, imgsz=imgsz, digits=400, progress=False)
     images = sorted((root / "images" / "train").iterdir())
     listed = [str(images[number % len(images)]) for number in range(batches * batch)]
-    (root / "train.txt").write_text("\n".join(listed), encoding="utf-8")
     text = data.read_text(encoding="utf-8")
-    assert "train: images/train\n" in text
-    data.write_text(text.replace("train: images/train\n", "train: train.txt\n"), encoding="utf-8")
+    for split, paths in {"train": listed, "val": map(str, images[:4])}.items():
+        (root / f"{split}.txt").write_text("\n".join(paths), encoding="utf-8")
+        assert f"{split}: images/{split}\n" in text
+        text = text.replace(f"{split}: images/{split}\n", f"{split}: {split}.txt\n")
+    data.write_text(text, encoding="utf-8")
     return data
 
 
 def main() -> int:
     """Print the ratio with its spread, the reads and the memory; 1 when a mark was missed."""
-    given = {"steps": 60, "imgsz": 160, "batch": 16} | {
+    given = {"steps": 60, "imgsz": 160, "batch": 16, "copies": 0} | {
         key: int(value) for key, value in (word.split("=") for word in sys.argv[1:])
     }
+    if given["copies"]:
+        os.environ["COPY_TO"] = tempfile.mkdtemp()
     torch.set_num_threads(1)
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     root = Path(tempfile.mkdtemp())
-    small = Steps.of(root, steps=2 * given["steps"], imgsz=SMALL_IMGSZ, batch=SMALL_BATCH)
-    asked = Steps.of(root, steps=given["steps"], imgsz=given["imgsz"], batch=given["batch"])
-    print(f"small batches: {small.text()}")
+    guard = {"snapshot_s": SNAPSHOT_S} if given["copies"] else {}
+    small = Steps.of(root, steps=2 * given["steps"], imgsz=SMALL_IMGSZ, batch=SMALL_BATCH, guard=guard)
+    print(f"small batches: {small.text()}", flush=True)
+    asked = Steps.of(root, steps=given["steps"], imgsz=given["imgsz"], batch=given["batch"], guard=guard)
     low, high = asked.cost.bounds
     verdict = "MISSED" if low > RATIO_LIMIT else "ok" if high <= RATIO_LIMIT else "not decided"
-    print(f"as asked for:  {asked.text()}, limit {RATIO_LIMIT}: {verdict}")
+    print(f"as asked for:  {asked.text()}, limit {RATIO_LIMIT}: {verdict}", flush=True)
     ratio = 1 + small.cost.added_s / asked.cost.stock_s
-    print(f"what small batches tell of these: ratio {ratio:.4f}")
+    print(f"what small batches tell of these: ratio {ratio:.4f}", flush=True)
+    if given["copies"]:
+        copied = [path for path in Path(os.environ["COPY_TO"]).rglob("*") if path.is_file()]
+        print(f"copied meanwhile: {len(copied)} files, {sum(path.stat().st_size for path in copied) / 1e6:.0f} MB")
     short = training(root, batches=12, imgsz=given["imgsz"], batch=given["batch"])
     stock_reads, _ = counted(DetectionTrainer, {**short, "name": "reads-stock"}, "cpu")
     guarded_reads, trainer = counted(GuardedDetectionTrainer, {**short, "name": "reads-guarded"}, "cpu")
