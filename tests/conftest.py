@@ -56,13 +56,15 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     only, left_out = config.getoption("--only"), config.getoption("--leave-out")
-    chosen = [
-        item
-        for item in items
-        if (only is None or item.get_closest_marker(only)) and not (left_out and item.get_closest_marker(left_out))
-    ]
-    if len(chosen) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    chosen: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        is_chosen = (only is None or item.get_closest_marker(only)) and not (
+            left_out and item.get_closest_marker(left_out)
+        )
+        (chosen if is_chosen else others).append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
     items[:] = balanced(chosen) if WORKER else chosen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.made_once import made_once
 from tests.support.tiny_model import write_tiny_model
 
 os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="yolo-config-"))
@@ -17,9 +19,15 @@ os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="yolo-config-")
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy for this process: Ultralytics writes its cache beside the labels."""
+    made = made_once(tmp_path_factory, "digits", make_digits)
+    return Path(shutil.copytree(made / "digits", tmp_path_factory.mktemp("data") / "digits")) / "data.yaml"
+
+
+def make_digits(folder: Path) -> None:
     from trainmaster.trainer.data.digits import make
 
-    return make(tmp_path_factory.mktemp("data") / "digits", images=30, imgsz=64, digits=60, progress=False)
+    make(folder / "digits", images=30, imgsz=64, digits=60, progress=False)
 
 
 @pytest.fixture(scope="session")

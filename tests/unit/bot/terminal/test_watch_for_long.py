@@ -16,7 +16,7 @@ from trainmaster.bot.terminal.sources import Sources
 from trainmaster.trainer.contract import EventKind, RunRecordState
 
 HOUR_S = 3600
-LOOK_S = 5
+LOOK_S = 10
 FRAMES_PER_S = 4
 EPOCHS, BATCHES = 12, 1200
 EPOCH_S = BATCHES // FRAMES_PER_S
@@ -150,7 +150,9 @@ def test_an_hour_over_a_guarded_run_through_attempts_and_its_end_keeps_its_memor
         if second % 120 == 0:
             run.bad_batch(epoch, batch, second)
         run.beat(second, epoch=epoch, batch=batch, epoch_elapsed_s=float(within_s))
-        lines = picture(sources.look(START_TS + second), width=40 if second % 10 else 80, height=24, after_s=second)
+        lines = picture(
+            sources.look(START_TS + second), width=40 if second % (2 * LOOK_S) else 80, height=24, after_s=second
+        )
         text = "\n".join(lines)
         assert f"epoch {epoch} of {EPOCHS}" in text, (second, text)
         assert f"batch {batch:,} of {BATCHES:,}" in text, (second, text)
