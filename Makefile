@@ -25,9 +25,10 @@ test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --leave-out cluster $(ARGS)
 
 # Whole stories on a real Slurm of several nodes, all on this machine: a cluster for each worker. They mostly wait for
-# its queue. CI takes ARGS="-m core"; the long series are make bench ARGS=slurm.
+# its queue, so whoever has nothing to do takes the next. CI takes ARGS="-m core"; the long series are
+# make bench ARGS=slurm.
 cluster: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --only cluster --leave-out rounds \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --only cluster --leave-out rounds \
 		$(if $(findstring tests/,$(ARGS)),,tests/integration/slurm tests/integration/bot/drivers) $(ARGS)
 
 # The table of faults, exact resume and observation on older generations of Ultralytics, each in a folder of its own
