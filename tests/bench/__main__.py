@@ -1,5 +1,5 @@
 """``make bench``: every bench, one after the other, each its own process. ``ARGS=NAME`` runs one; what begins with a
-dash, and all after it, is the bench's own: ``ARGS="ten_days --seed 7"``.
+dash or says what something is, and all after it, is the bench's own: ``ARGS="ten_days --seed 7"``.
 
 Figures are measured where it runs; a bench that misses what it must reach says so, and the whole exits with 1.
 """
@@ -15,7 +15,7 @@ BENCHES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not
 
 def main(words: list[str]) -> int:
     """1 when a bench missed its mark, 2 when there is none of that name."""
-    first = next((number for number, word in enumerate(words) if word.startswith("-")), len(words))
+    first = next((number for number, word in enumerate(words) if word.startswith("-") or "=" in word), len(words))
     names, options = words[:first], words[first:]
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
