@@ -128,7 +128,7 @@ class EventKind(StrEnum):
     """where ("train" | "val": left out when the data set was scanned; "batch", "val_batch": could not be read
     during training or validation, replaced), count, files [at most 20], reasons [one each], list (file, or null)"""
     STORAGE_FAULT = "storage_fault"  # what, error: a record or state could not be written; training goes on
-    NOTICE = "notice"  # text
+    NOTICE = "notice"  # text; what, where it says that a storage_fault of that name is over
 
 
 EVENT_KEYS: Final = ("v", "ts", "run", "attempt", "seq", "kind")

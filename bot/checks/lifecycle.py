@@ -36,19 +36,27 @@ def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
     del limits, now
     told = (event for event in view.notable if event.kind in _TELLERS)
     return tuple(
-        _ended(view, _TELLERS[event.kind](view, event))
-        if event.kind in _ATTEMPTS_OWN and event.attempt < view.attempt
-        else _TELLERS[event.kind](view, event)
+        _ended(view, event, _TELLERS[event.kind](view, event))
         for event in told
         if not (event.kind == EventKind.RUN_STOPPED and _is_no_stop(view, event))
     )
 
 
-def _ended(view: RunView, finding: Finding) -> Finding:
-    """Of an earlier attempt: over once the newest one has begun an epoch."""
-    if view.current is None:
+def _ended(view: RunView, event: Event, finding: Finding) -> Finding:
+    """Over: what an earlier attempt alone had, once the newest one has begun an epoch; and what the trainer says is."""
+    if (notice := _mended(view, event)) is not None:
+        return replace(finding, over=True, resolution=f"{view.name}: {notice.text('text')}")
+    if event.kind not in _ATTEMPTS_OWN or event.attempt >= view.attempt or view.current is None:
         return finding
     return replace(finding, over=True, resolution=f"{view.name}: trains again, in attempt {view.attempt}")
+
+
+def _mended(view: RunView, event: Event) -> Event | None:
+    """The notice that what could not be written can be again."""
+    if event.kind != EventKind.STORAGE_FAULT or not (what := event.text("what")):
+        return None
+    later = (one for one in view.notable if one.attempt == event.attempt and one.seq > event.seq)
+    return next((one for one in later if one.kind == EventKind.NOTICE and one.text("what") == what), None)
 
 
 def _job_state(view: RunView) -> ProcessStatus | None:
@@ -275,12 +283,15 @@ def _data_fault(view: RunView, event: Event) -> Finding:
 
 
 def _storage_fault(view: RunView, event: Event) -> Finding:
+    what = event.text("what") or "a record"
+    own = "Training goes on; older clean checkpoints are untouched. Free some space."
     return _occurrence(
         view,
         event,
         Severity.CRITICAL,
-        f"{event.text('what') or 'a record'} could not be written",
-        body=(event.text("error") or "", "Training goes on; older clean checkpoints are untouched. Free some space."),
+        f"{what} could not be written",
+        # What is said of copies names their place and says what goes on; it may want no space at all.
+        body=(event.text("error") or "", *(() if what.startswith("copies") else (own,))),
     )
 
 

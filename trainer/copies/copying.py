@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -40,7 +41,10 @@ MAX_RECORD_BYTES: Final = 64 * 2**20
 WITHIN_EPOCH: Final = ("guard/states/stop.pt", "guard/states/snapshot.pt")
 BEST: Final = "weights/best.pt"
 DIGEST: Final = ".sha256"
-_BEGUN: Final = re.compile(rf".+\.pt-[0-9a-f]{{16}}(?:{re.escape(DIGEST)})?{re.escape(PART)}")
+_RUN_ID: Final = "run_id"
+"""Of a digest: whose copy it is, should two runs have taken a folder for theirs in the same moment."""
+_OURS: Final = re.compile(r".+\.pt-[0-9a-f]{16}")
+_BEGUN: Final = re.compile(rf"{_OURS.pattern}(?:{re.escape(DIGEST)})?{re.escape(PART)}")
 
 
 def identity(layout: RunLayout) -> str:
@@ -49,13 +53,17 @@ def identity(layout: RunLayout) -> str:
     Raises:
         OSError: it could not be written.
     """
-    path = layout.guard / "copy_id.json"
+    path = _identity_file(layout)
     known = (read_json(path) or {}).get("id")
     if isinstance(known, str):
         return known
     made = uuid.uuid4().hex
     replace_json(path, {"id": made}, durable=True)
     return made
+
+
+def _identity_file(layout: RunLayout) -> Path:
+    return layout.guard / "copy_id.json"
 
 
 def is_copied(file: str) -> bool:
@@ -93,21 +101,45 @@ def claim(layout: RunLayout, folder: Folder) -> None:
     if known is None:
         if not folder.is_empty(but=OWNER_NAME):
             raise NotOursError(f"{folder.shown} holds something and no {OWNER_NAME}: it is somebody else's")
+        _require_mount(layout, folder)
         record = {"format": OWNER_FORMAT, "v": 1, "id": own, "run": layout.name, "root": str(layout.root)}
         folder.write(OWNER_NAME, json.dumps(record).encode())
     elif known.get("format") != OWNER_FORMAT or known.get("id") != own:
         raise NotOursError(f"{folder.shown} holds the copies of another run, which was in {known.get('root')}")
+    _note_mount(layout, folder)
+
+
+def _require_mount(layout: RunLayout, folder: Folder) -> None:
+    """An empty folder where copies lay is no mount point whose disk is gone: they would lie on another one from now on.
+
+    Raises:
+        CopyError: it is.
+    """
+    mounts = (read_json(_identity_file(layout)) or {}).get("mounts")
+    mount = mounts.get(folder.url) if isinstance(mounts, dict) else None
+    if folder.is_local and isinstance(mount, str) and not os.path.ismount(mount):
+        raise CopyError(f"{folder.shown} is empty; its copies lie on the disk of {mount}, which is not mounted")
+
+
+def _note_mount(layout: RunLayout, folder: Folder) -> None:
+    mount, path = folder.mount(), _identity_file(layout)
+    known = read_json(path) or {}
+    mounts = known.get("mounts") if isinstance(known.get("mounts"), dict) else {}
+    if mount is not None and mounts.get(folder.url) != mount:
+        replace_json(path, {**known, "mounts": {**mounts, folder.url: mount}}, durable=True)
 
 
 def copies_in(folder: Folder) -> list[Copied]:
     """What lies there with its digest, oldest first. A file without one was never finished, and one of another size
     than was attested is torn."""
     names, orders = folder.names(FILES), _orders(attestations_in(folder.read_bytes(LEDGER, MAX_RECORD_BYTES)))
+    owners = {None, (folder.read_record(OWNER_NAME) or {}).get("id")}  # None: as an earlier version made them
     found = []
     for name in sorted(names):
         if not name.endswith(DIGEST) or name.removesuffix(DIGEST) not in names:
             continue
-        row = attestation_of(folder.read_record(f"{FILES}/{name}") or {})
+        record = folder.read_record(f"{FILES}/{name}") or {}
+        row = attestation_of(record) if record.get(_RUN_ID) in owners else None
         if row is None or not is_copied(row.file) or row.verdict is not Verdict.CLEAN or name != _name_of(row) + DIGEST:
             continue
         if names[name.removesuffix(DIGEST)] in {None, row.bytes}:
@@ -133,18 +165,32 @@ class Copying:
             OSError: the run's own disk.
         """
         claim(self._layout, self._folder)
-        self._copy_record(self._layout.checkpoints)
+        wanted = self._wanted()
+        try:
+            self._copy_record(self._layout.checkpoints)
+        except CopyError:  # full, perhaps of what a killed one left
+            self._drop_broken_off(but={_name_of(row) for row in wanted})
+            raise
         there = copies_in(self._folder)
         known = {one.name for one in there}
-        missing = [row for row in self._wanted() if _name_of(row) not in known]
+        missing = [row for row in wanted if _name_of(row) not in known]
         self._drop_broken_off(but={_name_of(row) for row in missing})
-        num_copied = 0
+        self._retain(there, aside=False)
+        num_copied, unread = 0, None
         for number, row in enumerate(missing):
             left = len(missing) - number
             progress(left)
-            num_copied += self._copy(row, lambda left=left: progress(left))  # type: ignore[misc] # a default of its own
+            try:
+                num_copied += self._copy(row, lambda left=left: progress(left))  # type: ignore[misc] # a default of its own
+            except OSError as error:  # of the run's own disk: what it can still read is copied
+                unread = unread or error
+        if missing:
+            claim(self._layout, self._folder)  # nobody has taken it for theirs meanwhile
+            there = copies_in(self._folder)
         self._copy_records()
-        self._retain(copies_in(self._folder) if missing else there)
+        self._retain(there)
+        if unread is not None:
+            raise unread
         progress(0)
         return num_copied
 
@@ -163,13 +209,15 @@ class Copying:
     def _copy(self, row: Attestation, progress: Callable[[], None]) -> bool:
         name = f"{FILES}/{_name_of(row)}"
         source = self._layout.root / row.file
+        if self._folder.read_record(name + DIGEST) is not None and self._folder.size_of(name) == row.bytes:
+            return False  # there, and only the listing does not show it yet
         try:
             if not self._folder.put(source, name, expected=row.saved, progress=progress):
                 return False  # replaced meanwhile: the next look has the newer one
         except FileNotFoundError:
             return False
         record = {key: getattr(row, key) for key in CHECKPOINT_KEYS if key != "v"}
-        record |= {"v": 1, "reasons": list(row.reasons), "checks": row.checks}
+        record |= {"v": 1, "reasons": list(row.reasons), "checks": row.checks, _RUN_ID: identity(self._layout)}
         self._folder.write(name + DIGEST, encode_record(record).encode())
         return True
 
@@ -185,27 +233,32 @@ class Copying:
                 self._folder.write(path.name, path.read_bytes())
                 self._recorded[path.name] = stamp
 
-    def _retain(self, there: Sequence[Copied]) -> None:
+    def _retain(self, there: Sequence[Copied], *, aside: bool = True) -> None:
         """What is there is what is worth having, and what a rollback has put aside is not: it lies in the archive, and
-        taken back it would pass for the newest."""
-        aside = {
+        taken back it would pass for the newest. Without ``aside`` that stays, too, until what is current is there."""
+        put_aside = {
             file.saved.sha256
             for one in archives(self._layout)
             if one.state in {ArchiveState.ARCHIVED, ArchiveState.ARCHIVING}
             for file in one.moved
         }
         local = {row.sha256 for row in self._wanted()}
-        current = [one for one in there if one.row.sha256 in local or one.row.sha256 not in aside]
-        kept = _worth_having(current, self._keep)
+        current = [one for one in there if one.row.sha256 in local or one.row.sha256 not in put_aside]
+        kept = _worth_having(current, self._keep) | (set() if aside else _worth_having(there, self._keep))
         for one in there:
             if one.name not in kept:
                 self._folder.remove(f"{FILES}/{one.name}{DIGEST}")
                 self._folder.remove(f"{FILES}/{one.name}")
 
     def _drop_broken_off(self, *, but: Collection[str]) -> None:
-        """Nothing that was begun and is wanted no more takes the room of what is."""
-        for name in self._folder.names(FILES):
-            if _BEGUN.fullmatch(name) and name.removesuffix(PART) not in but:
+        """Nothing that was begun, or never got its digest, or has lost it, and is wanted no more, takes the room of
+        what is."""
+        names = self._folder.names(FILES)
+        for name in names:
+            if name.removesuffix(PART) in but:
+                continue
+            is_bare = _OURS.fullmatch(name) is not None and name + DIGEST not in names
+            if _BEGUN.fullmatch(name) or (is_bare and self._folder.size_of(f"{FILES}/{name}{DIGEST}") is None):
                 self._folder.remove(f"{FILES}/{name}")
 
 

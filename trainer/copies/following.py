@@ -159,6 +159,7 @@ class _Following:
         self._clock = clock
         self._monotonic = monotonic
         self._copying: Copying | None = None
+        self._behind = 0
         self._behind_since: float | None = None
         self._said_s = float("-inf")
 
@@ -180,14 +181,16 @@ class _Following:
 
     def _looked(self) -> bool:
         self._say(CopyState.COPYING)  # before anything is asked there: it may never answer
+        kept, self._copying = self._copying, None  # a mount that came back is another one
         try:
-            if self._copying is None:
-                self._copying = Copying(self._layout, Folder(self._place), keep=self._keep)
-            self._copying.look(self._progress)
+            copying = kept or self._anew()
+            copying.look(self._progress)
+            self._copying = copying
         except NotOursError as error:
             self._say(CopyState.NOT_OURS, error=str(error))
         except CopyError as error:
-            self._copying = None  # a mount that came back is another one
+            if kept is not None:
+                return self._looked()  # its connection is as old as the last look, and may have been cut since
             self._say(CopyState.FAILING, error=str(error))
         except OSError as error:  # of the run's own disk
             self._say(CopyState.FAILING, error=f"{self._layout.root} can't be used: {error.strerror or error}")
@@ -196,10 +199,20 @@ class _Following:
             return True
         return False
 
+    def _anew(self) -> Copying:
+        folder = Folder(self._place)
+        folder.answered = self._heard
+        return Copying(self._layout, folder, keep=self._keep)
+
     def _progress(self, behind: int) -> None:
+        self._behind = behind
         self._behind_since = (self._behind_since or self._clock()) if behind else None
-        if behind and self._monotonic() - self._said_s > 1.0:
-            self._say(CopyState.COPYING, behind=behind)
+        self._heard()
+
+    def _heard(self) -> None:
+        """The place gives signs of life, however slow it is."""
+        if self._monotonic() - self._said_s > 1.0:
+            self._say(CopyState.COPYING, behind=self._behind)
 
     def _say(self, state: CopyState, *, error: str | None = None, behind: int = 0) -> None:
         self._said_s = self._monotonic()
@@ -230,15 +243,16 @@ def _alone(layout: RunLayout) -> Iterator[bool]:
         yield True
 
 
-def is_copied_by_somebody(layout: RunLayout) -> bool:
-    """Whether a process copies the run now, one that gets no answer or can't write how it goes among them."""
+def is_copied_by_somebody(layout: RunLayout) -> bool | None:
+    """Whether a process copies the run now, one that gets no answer or can't write how it goes among them; None where
+    locks tell nothing."""
     try:
         with _lock_of(layout).open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        return None
     return False
 
 

@@ -36,6 +36,10 @@ class CopyDamagedError(CopyError):
     """The disk that it lies on can't read it any more."""
 
 
+class OwnDiskError(OSError):
+    """The run's own file can't be read; the place of copies has nothing to do with it."""
+
+
 class NotOursError(CopyError):
     """What lies there belongs to somebody else; nothing of it was touched."""
 
@@ -82,6 +86,9 @@ class Folder:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.answered: Callable[[], None] = lambda: None
+        """Told of each answer of the place, however little it brings."""
+        self._fs: Any = None
         with self._told():
             import fsspec  # noqa: PLC0415 - 50 ms, and only those who keep copies need it
 
@@ -104,6 +111,13 @@ class Folder:
         if self.is_local and not os.path.isdir(parent):  # noqa: PTH112 - as above
             raise CopyError(f"{shown(parent)} is not there; is its disk mounted?")
 
+    def mount(self) -> str | None:
+        """Where the disk is mounted that it lies on; None of what is no folder of this host."""
+        if not self.is_local:
+            return None
+        path = Path(self._root).resolve()
+        return str(next(one for one in (path, *path.parents) if os.path.ismount(one)))
+
     def names(self, inside: str = "") -> dict[str, int | None]:
         """Name -> bytes of the files in it, as the store has them now."""
         where = self._path(inside) if inside else self._root
@@ -114,6 +128,16 @@ class Folder:
             except FileNotFoundError:
                 return {}
             return {str(one["name"]).rsplit("/", 1)[-1]: one.get("size") for one in found if one.get("type") == "file"}
+
+    def size_of(self, name: str) -> int | None:
+        """Bytes of the file ``name``, whatever a listing says; None when there is none."""
+        with self._told():
+            self._fs.invalidate_cache()
+            try:
+                size: int | None = self._fs.info(self._path(name)).get("size")
+            except FileNotFoundError:
+                return None
+        return size
 
     def is_empty(self, *, but: str) -> bool:
         """Whether nothing lies in it, not even a folder; what a broken off write of ``but`` left does not count."""
@@ -166,22 +190,24 @@ class Folder:
 
         Where a file can be written on (a folder), what a broken copy left is read back and continued.
         """
-        with self._told():
+        with source.open("rb") as origin, self._told():
             self._make_room_for(name)
             target = self._path(name)
             written = target + PART if self._renames else target
-            with source.open("rb") as origin:
-                digest, start = self._there(written, origin, expected) if self._appends else (hashlib.sha256(), 0)
-                with self._open(written, "ab" if start else "wb") as stream:
-                    while chunk := origin.read(CHUNK_BYTES):
-                        stream.write(chunk)
-                        digest.update(chunk)
-                        progress()
-                    num_bytes = origin.tell()
-                    self._settle(stream)
+            self._unfinished(target, written)
+            digest, start = self._there(written, origin, expected) if self._appends else (hashlib.sha256(), 0)
+            with self._open(written, "ab" if start else "wb") as stream:
+                while chunk := _read(origin, CHUNK_BYTES):
+                    stream.write(chunk)
+                    digest.update(chunk)
+                    progress()
+                num_bytes = origin.tell()
+                self._settle(stream)
             if SavedFile(sha256=digest.hexdigest(), bytes=num_bytes) != expected:
                 self._fs.rm_file(written)
                 return False
+            if self.is_local and os.path.getsize(written) != num_bytes:  # noqa: PTH202 - of any file system
+                raise CopyError(f"{written} grew while it was written: somebody else writes there, too")
             if self._renames:
                 self._replace(written, target)
         return True
@@ -218,6 +244,14 @@ class Folder:
         if self._renames:  # the others have no folders, and would make a bucket that nobody asked for
             self._fs.makedirs(self._path(name).rsplit("/", 1)[0], exist_ok=True)
 
+    def _unfinished(self, target: str, written: str) -> None:
+        """What lies at ``target`` got no digest, or is torn: it is gone on with, and takes no room of another."""
+        if self.is_local:
+            if os.path.isfile(target) and not os.path.isfile(written):  # noqa: PTH113 - of any file system
+                os.replace(target, written)  # noqa: PTH105 - as above
+        elif self._renames and self._fs.exists(target):
+            self._fs.rm_file(target)
+
     def _there(self, written: str, origin: BinaryIO, expected: SavedFile) -> tuple[Any, int]:
         """The digest and the length of what is written already, and ``origin`` behind it; of nothing if it differs."""
         digest = hashlib.sha256()
@@ -226,7 +260,7 @@ class Folder:
             with self._open(written, "rb") as begun:
                 same = True
                 while same and (chunk := begun.read(CHUNK_BYTES)):
-                    same = origin.read(len(chunk)) == chunk
+                    same = _read(origin, len(chunk)) == chunk
                     digest.update(chunk)
             if same:
                 return digest, size
@@ -251,13 +285,34 @@ class Folder:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except CopyError:
+        except (CopyError, OwnDiskError):
             raise
         except Exception as error:  # noqa: BLE001 - a hundred libraries stand behind fsspec, each with its own errors
             said = " ".join(str(error).replace(self.url, self.shown).split()) or type(error).__name__
             is_damaged = isinstance(error, OSError) and error.errno == errno.EIO
             kind = CopyDamagedError if is_damaged else CopyError
+            self._forget_connections()
             raise kind(f"{self.shown}: {shown_within(said)[:300]}") from None
+        self.answered()
+
+    def _forget_connections(self) -> None:
+        """Who asks next makes one of its own: fsspec would hand on this one, which may be dead for good."""
+        one = self._fs
+        while one is not None:
+            type(one).clear_instance_cache()
+            one = getattr(one, "fs", None)
+
+
+def _read(origin: BinaryIO, size: int) -> bytes:
+    """So many bytes more of the run's own file.
+
+    Raises:
+        OwnDiskError: its disk can't read it.
+    """
+    try:
+        return origin.read(size)
+    except OSError as error:
+        raise OwnDiskError(error.errno, error.strerror, origin.name) from error
 
 
 _FLAGS: Final = {

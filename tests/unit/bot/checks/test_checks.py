@@ -247,6 +247,18 @@ def test_what_a_later_attempt_would_tell_anew_is_over_once_it_trains(
     assert _all(look())[kind].over is over
 
 
+def test_what_could_not_be_written_is_over_once_the_trainer_says_so(written: WrittenRun, look: Look) -> None:
+    place = "copies at /mnt/x/night"
+    written.event(EventKind.NOTICE, 40, what=place, text=f"{place} go on")
+    written.event(EventKind.STORAGE_FAULT, 50, what=place, error="refused. It is tried again")
+    written.event(EventKind.NOTICE, 55, text="of something else")
+    fault = _all(look())["storage_fault"]
+    assert (fault.over, fault.body) == (False, ("refused. It is tried again",))
+    written.event(EventKind.NOTICE, 60, what=place, text=f"{place} go on")
+    ended = _all(look())["storage_fault"]
+    assert (ended.over, ended.resolution) == (True, f"{ended.title.partition(':')[0]}: {place} go on")
+
+
 def test_a_stop_during_start_up_says_where_the_run_stands(written: WrittenRun, look: Look) -> None:
     written.event(EventKind.RUN_STOPPED, 50, epoch=2, batch=3, resumable=True)
     written.attempt = 2

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,14 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.trainer.copies.written import Attested
-from trainmaster.trainer.contract import RunLayout
+from tests.unit.trainer.copies.written import Attested, copied
 from trainmaster.trainer.copies import following
 from trainmaster.trainer.copies.following import CopyState, CopyStatus, start, status_of
-from trainmaster.trainer.copies.place import Folder
-from trainmaster.trainer.records.recorder import Recorder
-from trainmaster.trainer.settings.guard_settings import GuardSettings
-from trainmaster.trainer.state.copy_watch import LOOK_S, CopyWatch
+from trainmaster.trainer.copies.place import CopyError, Folder
 
 pytest.importorskip("fsspec")
 
@@ -123,8 +119,6 @@ def test_a_place_that_stays_away_keeps_nobody_after_the_trainers_end(run: Attest
 
 
 def test_there_is_never_more_than_one(run: Attested, tmp_path: Path) -> None:
-    import fcntl
-
     (tmp_path / "copies").mkdir()
     run.epoch(1)
     with (run.layout.guard / "copy.lock").open("ab") as held:
@@ -177,150 +171,11 @@ def test_a_place_that_gives_no_answer_is_on_record_before_it_is_asked(
     )
 
 
-class Watched:
-    """A :class:`CopyWatch` whose copying process is written by hand."""
-
-    def __init__(self, layout: RunLayout, monkeypatch: pytest.MonkeyPatch, place: str | None) -> None:
-        self.layout, self.now, self.started = layout, 0.0, 0
-        monkeypatch.setattr("trainmaster.trainer.state.copy_watch.start", self._start)
-        recorder = Recorder(layout, warn=lambda _: None)
-        environ = {} if place is None else {"COPY_TO": place}
-        self.watch = CopyWatch(layout, recorder, GuardSettings(), monotonic=lambda: self.now, environ=environ)
-
-    def _start(self, *_: object, **__: object) -> subprocess.Popen[bytes]:
-        self.started += 1
-        begun = subprocess.Popen([sys.executable, "-c", ""])
-        begun.wait()
-        return begun
-
-    def look(self, state: str, error: str | None = None, **more: object) -> None:
-        record = {"ts": time.time(), "pid": os.getpid(), "place": "/mnt/x/night", "state": state, "error": error}
-        record.update(more)
-        (self.layout.guard / "copy.json").write_text(json.dumps(record), encoding="utf-8")
-        self.now += LOOK_S
-        self.watch.look()
-
-    def events(self) -> list[tuple[str, str]]:
-        if not self.layout.events.exists():
-            return []
-        rows = [json.loads(line) for line in self.layout.events.read_text(encoding="utf-8").splitlines()]
-        return [(row["kind"], row.get("error") or row.get("text") or "") for row in rows]
-
-
-def test_trouble_with_copies_is_an_event_once_until_it_is_over(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(run.layout, monkeypatch, "/mnt/x")
-    watched.look("current")
-    watched.look("failing", "no space left")
-    watched.look("failing", "no space left")
-    watched.look("current")
-    watched.look("failing", "gone")
-    kinds = [kind for kind, _ in watched.events()]
-    assert kinds == ["storage_fault", "notice", "storage_fault"]
-    assert watched.events()[0][1].startswith("no space left. It is tried again")
-    assert watched.started == 1
-
-
-def test_a_new_try_is_no_end_of_trouble_before_it_came_through(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(run.layout, monkeypatch, "/mnt/x")
-    for _ in range(4):
-        watched.look("failing", "no space left")
-        watched.look("copying", behind=2)
-    watched.look("current")
-    assert [kind for kind, _ in watched.events()] == ["storage_fault", "notice"]
-
-
-def test_a_place_that_gets_a_few_bytes_now_and_then_is_told_once(
-    run: Attested, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watched = Watched(run.layout, monkeypatch, "/mnt/x")
-    for number in range(5):
-        for _ in range(60):  # 20 minutes without one
-            watched.look("copying", behind=2, ts=1e9 + number)
-    ((kind, text),) = watched.events()
-    assert kind == "storage_fault"
-    assert "not a byte for 15 min" in text
-
-
-@pytest.mark.parametrize("jump_s", [86400.0, -86400.0], ids=["ahead", "back"])
-def test_a_clock_that_jumps_is_no_trouble_with_copies_and_hides_none(
-    run: Attested, monkeypatch: pytest.MonkeyPatch, jump_s: float
-) -> None:
-    watched = Watched(run.layout, monkeypatch, "/mnt/x")
-    watched.look("copying", behind=2, ts=1e9, behind_since_ts=1e9)
-    monkeypatch.setattr(time, "time", lambda: 1e9 + jump_s)
-    for number in range(10):
-        watched.look("copying", behind=2, ts=1e9 + jump_s + number, behind_since_ts=1e9)
-    assert watched.events() == []
-    for _ in range(60):
-        watched.look("copying", behind=2, ts=1e9 + jump_s, behind_since_ts=1e9)
-    assert [kind for kind, _ in watched.events()] == ["storage_fault"]
-
-
-def test_who_hangs_on_a_dead_mount_is_not_started_once_more_at_every_look(
-    run: Attested, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It holds the lock of those who copy, whatever it could write of how it goes."""
-    import fcntl
-
-    watched = Watched(run.layout, monkeypatch, "/mnt/x")
-    with (run.layout.guard / "copy.lock").open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        for _ in range(10):
-            watched.now += LOOK_S
-            watched.watch.look()
-        assert (watched.started, watched.events()) == (0, [])
-    watched.now += LOOK_S
-    watched.watch.look()
-    assert watched.started == 1
-
-
 def test_who_comes_second_waits_for_nobody(run: Attested, trainer: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    import fcntl
-
     with (run.layout.guard / "copy.lock").open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         followed(run, str(tmp_path / "copies"), pid=trainer.pid, clock=Time())
     assert status_of(run.layout) is None
-
-
-def test_without_a_place_nothing_is_started(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(run.layout, monkeypatch, None)
-    watched.look("failing", "no space left")
-    assert (watched.started, watched.events()) == (0, [])
-
-
-def test_a_place_that_names_none_is_told_once_and_nothing_is_started(
-    run: Attested, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the environment nobody has looked at it, as is done with ``copy_to=``."""
-    watched = Watched(run.layout, monkeypatch, "backup/copies")
-    for _ in range(3):
-        watched.now += LOOK_S
-        watched.watch.look()
-    ((kind, text),) = watched.events()
-    assert (kind, watched.started) == ("storage_fault", 0)
-    assert "backup/copies is neither a URL nor a full path" in text
-    assert "/mnt/other-disk/copies" in text
-
-
-def test_copying_processes_that_end_without_a_word_are_told(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(run.layout, monkeypatch, "/mnt/x")
-    for _ in range(6):
-        watched.now += LOOK_S
-        watched.watch.look()
-    ((kind, text),) = watched.events()
-    assert (kind, watched.started) == ("storage_fault", 6)
-    assert "ends at once, without a word" in text
-
-
-def test_a_copying_process_that_was_killed_is_started_again(run: Attested, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(run.layout, monkeypatch, "/mnt/x")
-    watched.look("current")
-    record = {"ts": time.time(), "pid": 2**22 + 1, "place": "/mnt", "state": "copying"}
-    (run.layout.guard / "copy.json").write_text(json.dumps(record), encoding="utf-8")
-    watched.now += LOOK_S
-    watched.watch.look()
-    assert watched.started == 2
 
 
 def test_a_run_directory_that_died_under_it_ends_nobody(run: Attested, tmp_path: Path) -> None:
@@ -330,3 +185,65 @@ def test_a_run_directory_that_died_under_it_ends_nobody(run: Attested, tmp_path:
     shutil.rmtree(run.layout.states)
     followed(run, str(tmp_path / "copies"), pid=2**22 + 1, clock=clock)
     assert is_current(run)
+
+
+def test_a_connection_that_was_cut_since_the_last_look_is_no_trouble(
+    run: Attested, trainer: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As servers do that hear nothing for an epoch."""
+    (tmp_path / "copies").mkdir()
+    run.epoch(1)
+    clock, seen, made = Time(), [], []
+
+    class CutOff(Folder):
+        def __init__(self, url: str) -> None:
+            super().__init__(url)
+            made.append(self)
+
+        def require_parent(self) -> None:
+            if clock.now > 1e9 and self is made[0]:
+                raise CopyError("connection closed")
+            super().require_parent()
+
+    def later() -> None:
+        status = status_of(run.layout)
+        assert status is not None
+        seen.append(str(status.state))
+        run.epoch(len(seen) + 1)
+        if len(seen) == 2:
+            trainer.kill()
+            trainer.wait()
+
+    clock.on_sleep = later
+    monkeypatch.setattr(following, "Folder", CutOff)
+    followed(run, str(tmp_path / "copies"), pid=trainer.pid, clock=clock)
+    assert (seen, len(made)) == (["current", "current"], 2)
+
+
+def test_a_place_that_answers_slowly_gives_signs_of_life(
+    run: Attested, trainer: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a look of 40 answers, each after half a minute, every one is on record."""
+    (tmp_path / "copies").mkdir()
+    for epoch in (1, 2, 3):
+        run.epoch(epoch)
+    copied(run, str(tmp_path / "copies"))
+    clock, said = Time(), set[float]()
+    read_record = Folder.read_record
+
+    def slow(self: Folder, name: str) -> dict[str, object] | None:
+        clock.now += 30.0
+        found = read_record(self, name)
+        status = status_of(run.layout)
+        assert status is not None
+        said.add(status.ts)
+        return found
+
+    def later() -> None:
+        trainer.kill()
+        trainer.wait()
+
+    clock.on_sleep = later
+    monkeypatch.setattr(Folder, "read_record", slow)
+    followed(run, str(tmp_path / "copies"), pid=trainer.pid, clock=clock)
+    assert len(said) > 6
