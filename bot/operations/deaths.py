@@ -215,9 +215,11 @@ class Deaths:
 
 
 def _seen_closer(death: Death, history: Sequence[Operation]) -> Death:
-    """What operations tell of the death: that the run hung, or what ended a start that left no attempt."""
+    """What operations tell of the death: that the run hung, or what ended a start that left no attempt. One that ended
+    by itself before it was asked to died of what it shows."""
     newest = next(iter(history), None)
-    if newest is not None and newest.attempt == death.attempt and going_on.hung(newest):
+    was_asked = newest is not None and newest.note(going_on.ASKED) is not None
+    if newest is not None and was_asked and newest.attempt == death.attempt and going_on.hung(newest):
         return replace(death, cause=DeathCause.HANG)
     cause = going_on.cause_of_start(history, death)
     return death if cause is None else replace(death, cause=cause, error="")

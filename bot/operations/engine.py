@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from trainmaster.bot.core.decisions.going_on import CAUSE
+from trainmaster.bot.core.decisions.going_on import ASKED, CAUSE
 from trainmaster.bot.core.decisions.operation import (
     Direction,
     EntryKind,
@@ -27,7 +27,7 @@ from trainmaster.bot.operations.ports import Audit, Journal
 from trainmaster.bot.operations.restart import died_again
 from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
-from trainmaster.bot.operations.stop import ASKED, end, outcome
+from trainmaster.bot.operations.stop import end, outcome
 from trainmaster.bot.ports import FencedError, Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class Engine:
             commit=self._commit,
             halted_by=lambda: self._halted_by(operation.id),
         )
+        context.heeds_halt = operation.kind is not OperationKind.STOP  # which is what an emergency stop would do
         try:
             if operation.direction is Direction.UNDO:
                 await self._undo(context)
@@ -225,8 +226,11 @@ class Engine:
         self.notify()
 
     def _close(self, context: OperationContext, state: OperationState) -> None:
+        closed = replace(context.operation, state=state)
+        if closed.kind is OperationKind.STOP:
+            closed = replace(closed, halted_by=context.halted_by)
         with self.transactions.transaction():
-            context.commit(replace(context.operation, state=state), EntryKind.CLOSED, state.value)
+            context.commit(closed, EntryKind.CLOSED, state.value)
             self._audit_end(context)
 
     def _refuse_hands_off(self, operation: Operation) -> None:

@@ -87,7 +87,7 @@ class Hangs:
         operation = new_operation(
             view, OperationKind.STOP, BOT, self.starts.instance, now, operation_id=self.starts.make_id(), channel=None
         )
-        operation = replace(operation, notes=((going_on.HANG, why),))
+        operation = replace(operation, notes=((going_on.HANG, why), (going_on.LAST_SIGN, going_on.sign_of_life(view))))
         detail = {"attempt": view.attempt, "state": view.state.value, "why": why, "operation": operation.id}
         self.starts.books.audit.append(BOT, "stop.begin", view.run, detail, now)
         with self.starts.books.transactions.transaction():

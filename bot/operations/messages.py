@@ -117,7 +117,10 @@ def _details(operation: Operation, commands: str) -> Message | None:
 
 def _by_itself(operation: Operation) -> tuple[str, ...]:
     if hang := operation.note(HANG):
-        return (f"It hangs: {hang}. It is asked to save, ended, and resumed by itself.",)
+        if operation.state is OperationState.VOIDED:
+            return (f"It hung: {hang}.",)
+        after = "" if operation.halted_by else ", and resumed by itself"
+        return (f"It hangs: {hang}. It is asked to save, and ended{after}.",)
     cause = operation.note(CAUSE)
     if cause not in set(DeathCause):
         return ()

@@ -176,6 +176,11 @@ class OperationContext:
                 "not-its-trainer", f"{view.process_fault}; it was not signalled.", "stop the trainer by hand"
             )
 
+    @property
+    def halted_by(self) -> str | None:
+        """Who asked for an emergency stop meanwhile."""
+        return self._halted_by()
+
     def check_halt(self) -> None:
         """Nobody asked for an emergency stop.
 

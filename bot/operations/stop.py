@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Final
 
+from trainmaster.bot.core.decisions.going_on import ASKED, LAST_SIGN, hung, sign_of_life
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import batch_s, duration
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
@@ -19,6 +19,7 @@ from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.bot.operations.ports import Driver
+from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
 
 _NOTICE_S = 3.0
@@ -28,8 +29,6 @@ _SILENCE_PAUSE_S = 1.0
 """Between two questions to a cluster that does not answer; the step's own time-out ends them."""
 _HEARTBEAT_WATCH_S = 3.0
 """A training writes its heartbeat once a second."""
-ASKED: Final = "asked"
-"""The note whom the operation has asked to end."""
 _ORPHAN_S = 1.0
 """Workers of a trainer that ended in an orderly way end with it; the rest is asked after this."""
 
@@ -65,11 +64,26 @@ async def stop_process(context: OperationContext) -> str:
     if process is None:
         return "no process is known"
     await context.refuse_foreign(process)
+    await _refuse_awake(context)
     how = await end(context, process, note="members")
     view = await context.world.runs.refresh(context.operation.run)
     if view is not None and view.record is not None and not view.record.guarded:
         context.world.attempts.end(view.name)
     return await outcome(context, how)
+
+
+async def _refuse_awake(context: OperationContext) -> None:
+    """What hung is still without a sign of life: between the decision and the act a bot may have died for hours.
+
+    Raises:
+        OvertakenError: it gave one.
+    """
+    operation = context.operation
+    if not hung(operation) or operation.note(ASKED) is not None or context.halted_by is not None:
+        return
+    view = await context.world.runs.refresh(operation.run)
+    if view is not None and (view.attempt, sign_of_life(view)) != (operation.attempt, operation.note(LAST_SIGN)):
+        raise OvertakenError("awake", f"run {operation.name} gave a sign of life, so it was not stopped.")
 
 
 async def end(context: OperationContext, process: Identity, *, note: str) -> str:

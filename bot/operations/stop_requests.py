@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from trainmaster.bot.core.conversation.known_by import without_ids
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import person
+from trainmaster.bot.core.decisions.going_on import hung
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind, Operation, OperationKind
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.state import RunState
@@ -104,6 +105,9 @@ class Stops:
             raise CommandError(
                 "not-running", f"run {view.name} is {view.state.value}, so no epoch will end.", "/train status"
             )
+        busy = next(iter(self.operations.open(view.run)), None)
+        if busy is not None and hung(busy):
+            return self._halt(busy, user)  # no epoch of it will end
         now = self.world.clock.now()
         epoch = view.beat.epoch if view.beat else (view.current.epoch if view.current else None)
         intent = Intent(
@@ -179,16 +183,19 @@ class Stops:
 
     def _halt(self, busy: Operation, user: str) -> Reply:
         name = busy.name
-        if busy.kind is OperationKind.STOP:
+        if busy.kind is OperationKind.STOP and not hung(busy):
             self._note(user, "stop.repeated", busy.run, {"operation": busy.id, "outcome": "is being stopped already"})
             return Reply(message=Message(title=f"{name} is being stopped already"), private=True)
         unrecorded = self._note(user, f"{busy.kind}.halted", busy.run, {"operation": busy.id})
         self.operations.halt(busy.id, user)
+        title = f"{name}: stopping, the {busy.kind} ends now"
         body = ["Its message shows how it ends; nothing is started any more."]
+        if busy.kind is OperationKind.STOP:
+            title, body = f"{name} is being stopped already", ["It hung; it is not resumed by itself any more."]
         if unrecorded:
             body.append(f"This is not in the audit log yet: {without_ids(unrecorded)}")
         return Reply(
-            message=Message(title=f"{name}: stopping, the {busy.kind} ends now", tone=Tone.PROGRESS, body=tuple(body)),
+            message=Message(title=title, tone=Tone.PROGRESS, body=tuple(body)),
             private=not unrecorded,
         )
 

@@ -22,6 +22,10 @@ ENDED: Final = "ended"
 """The note of how a start ended that did not get as far as its first batches: a cause of death."""
 HANG: Final = "hang"
 """The note of a stop of what hung, asked for by nobody."""
+LAST_SIGN: Final = "last_sign"
+"""The note of such a stop: the sign of life after which there was none."""
+ASKED: Final = "asked"
+"""The note whom an operation has asked to end."""
 
 MAX_STARTS: Final = 3
 """For one cause without a finished epoch between (NVRx restart agent: three restarts for the same root without
@@ -136,8 +140,15 @@ def _was_decided(history: Sequence[Operation], death: Death) -> bool:
 
 
 def hung(operation: Operation) -> bool:
-    """Whether it stopped what hung, by itself."""
-    return operation.kind is OperationKind.STOP and operation.requester == BOT and operation.note(HANG) is not None
+    """Whether it stops what hung by itself, and nobody wants that stopped meanwhile."""
+    by_itself = operation.requester == BOT and operation.halted_by is None
+    return operation.kind is OperationKind.STOP and by_itself and operation.note(HANG) is not None
+
+
+def sign_of_life(view: RunView) -> str:
+    """The newest of the run, to be told from any other."""
+    beat = view.beat
+    return "" if beat is None else f"{beat.ts!r} {beat.phase} {beat.epoch} {beat.batch}"
 
 
 def automatic_since_progress(view: RunView, history: Sequence[Operation]) -> tuple[Operation, ...]:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.unit.bot.operations.paper import ALICE, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from tests.unit.bot.operations.test_continuation import AUTO, a_world, notice, starts
-from trainmaster.bot.core.decisions.operation import OperationKind, OperationState
-from trainmaster.bot.core.decisions.order import StopAfterEpoch
+from tests.unit.bot.operations.test_continuation import AUTO, a_world, crashes, notice, starts
+from trainmaster.bot.core.decisions.operation import Operation, OperationKind, OperationState
+from trainmaster.bot.core.decisions.order import StopAfterEpoch, StopNow
 from trainmaster.trainer.contract import replace_json
 
 HANGS = replace(AUTO, stop_hangs=True)
@@ -97,6 +97,75 @@ async def test_hang_of_a_run_that_was_to_be_stopped_is_a_persons(tmp_path: Path,
         hours.now_s += 3 * 3600
         await look(world)
     assert world.signals() == []
+
+
+async def hung_and_left(folder: Path, hours: Hours) -> PaperWorld:
+    """A stop of what hangs is on record, and the bot died before it asked anybody to end."""
+    world = hanging(folder, hours)
+    replace_json(world.run.layout.run_json, {**world.run.record(), "batches": 7})
+    await look(world)
+    hours.now_s += 3 * 3600
+    world.hands_off = "this bot is no more"
+    await look(world)
+    assert world.signals() == []
+    assert world.log.open(RUN)
+    world.hands_off = ""
+    return world
+
+
+async def goes_on_with_what_is_open(world: PaperWorld) -> Operation:
+    await world.operations.recover()
+    await world.operations.settle()
+    return world.log.history(RUN)[0]
+
+
+async def test_hang_that_ended_before_it_was_stopped_is_left_alone(tmp_path: Path, hours: Hours) -> None:
+    world = await hung_and_left(tmp_path, hours)
+    world.runs.stuck = False
+    stop = await goes_on_with_what_is_open(world)
+    assert (stop.state, world.signals()) == (OperationState.VOIDED, [])
+    assert "gave a sign of life" in " ".join(world.outbox.last(stop.card).body)
+    assert "It hung" in world.outbox.last(stop.card).body[0]
+    world.runs.stuck = True
+    for _ in range(2):
+        hours.now_s += 3 * 3600
+        await look(world)
+    assert len(world.signals()) == 1, "it hangs again"
+
+
+async def test_hang_that_lasts_is_stopped_by_the_next_bot(tmp_path: Path, hours: Hours) -> None:
+    world = await hung_and_left(tmp_path, hours)
+    assert (await goes_on_with_what_is_open(world)).state is OperationState.DONE
+    assert len(world.signals()) == 1
+
+
+async def test_run_that_hung_and_then_died_of_its_code_is_not_resumed(tmp_path: Path, hours: Hours) -> None:
+    world = await hung_and_left(tmp_path, hours)
+    crashes(world, "KeyError: 'nc'")
+    assert (await goes_on_with_what_is_open(world)).state is OperationState.DONE
+    await look(world)
+    assert (world.signals(), world.launches()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "order", [StopNow(run=RUN, user=ALICE), StopAfterEpoch(run=RUN, user=ALICE)], ids=["now", "epoch"]
+)
+@pytest.mark.parametrize("awake", [False, True])
+async def test_stop_that_a_person_wants_of_what_hangs_is_theirs(
+    tmp_path: Path, hours: Hours, order: StopNow | StopAfterEpoch, awake: bool
+) -> None:
+    """What hung is being stopped by itself already, and would be resumed."""
+    world = await hung_and_left(tmp_path, hours)
+    reply = await world.operations.perform(order)
+    assert "not resumed by itself" in reply.message.body[0]
+    world.runs.stuck = not awake
+    stop = await goes_on_with_what_is_open(world)
+    assert (stop.state, stop.halted_by) == (OperationState.DONE, ALICE)
+    assert "resumed by itself" not in world.outbox.last(stop.card).body[0]
+    for _ in range(3):
+        await look(world)
+    assert (len(world.signals()), world.launches()) == (1, [])
+    assert ("stop.halted") in [action for _, action in world.audit.entries]
 
 
 async def test_run_that_hangs_again_and_again_is_stopped_three_times(tmp_path: Path, hours: Hours) -> None:
