@@ -15,6 +15,7 @@ import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,8 @@ FAULT_INTERVAL_S: Final = 600.0
 """Between two events about the same record: a disk at its limit takes one write and refuses the next."""
 LAST_WORD_PAUSES_S: Final = (0.2, 0.8)
 """Between the tries to write how an attempt ended: a record that still says "running" reads as a death."""
+ROOM_BYTES: Final = 256 * 2**10
+"""Kept on the disk for the words of an end: a disk that is full may be what ended the attempt."""
 MAX_PENDING: Final = 5000
 """Events that wait for space, 2 MB or so; beyond that the newest are dropped and counted."""
 NUM_TRACEBACK_LINES: Final = 20
@@ -158,8 +161,27 @@ class Recorder:
             start = launch_environment.started_with
             self._guarded(".environment.json", lambda: launch_environment.remember(self.layout, start()))
 
+    def keep_room(self) -> None:
+        """There is room for how the attempt ends, if there is any now."""
+        if self._silent:
+            return
+        try:
+            self._room.write_bytes(bytes(ROOM_BYTES))
+        except OSError:  # full already, which every record tells
+            self._free_room()
+
+    def _free_room(self) -> None:
+        with suppress(OSError):
+            self._room.unlink(missing_ok=True)
+
+    @property
+    def _room(self) -> Path:
+        return self.layout.guard / ".room"
+
     def end(self, state: RunRecordState, exit_code: int) -> None:
         """The attempt is over."""
+        if not self._silent:
+            self._free_room()
         self.set_phase(Phase.ENDED, epoch=self._beat.epoch)
         for pause_s in (*LAST_WORD_PAUSES_S, 0.0):
             self.update_run(state=state, exit_code=int(exit_code))

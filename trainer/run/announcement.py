@@ -46,6 +46,7 @@ def announce(
         recipe=recipe_of(trainer),
     )
     if not recorder.goes_on:
+        recorder.keep_room()
         recorder.keep_environment()
         recorder.event(
             EventKind.RUN_STARTED,

@@ -287,3 +287,24 @@ def test_the_last_word_is_tried_again_for_a_moment(
     monkeypatch.setattr(recorder_module, "replace_json", replace)
     recorder.end(RunRecordState.FINISHED, 0)
     assert ((read_json(layout.run_json) or {})["state"], len(waited)) == (state, waits)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_how_an_attempt_ended_has_room_on_a_disk_that_stays_full(
+    layout: RunLayout, disk: dict[str, bool], monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    recorder = made(layout)
+    recorder.update_run(epochs=3)
+    if kept:
+        recorder.keep_room()
+    disk["full"] = True
+    freed = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        disk["full"] = disk["full"] and not path.exists()
+        freed(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    recorder.crashed(OSError(28, "No space left on device"), epoch=1, batch=3)
+    assert json.loads(layout.run_json.read_text(encoding="utf-8"))["state"] == ("crashed" if kept else "running")
+    assert not (layout.guard / ".room").exists()
