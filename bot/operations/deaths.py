@@ -164,7 +164,8 @@ class Deaths:
     def _recent(self, view: RunView, death: Death) -> bool:
         if self._seen_here.get(view.run) in {death.attempt, death.attempt - 1}:
             return True  # whatever the clock says
-        return self.clock.now() - death.last_ts <= self.limits.max_age_s
+        # Long before it, the clock is wrong, as after a power cut: it is judged once that is mended.
+        return abs(self.clock.now() - death.last_ts) <= self.limits.max_age_s
 
     def _hands_off(self, view: RunView, death: Death) -> str:
         stop = self.books.intents.get(view.run, IntentKind.STOP_AFTER_EPOCH)

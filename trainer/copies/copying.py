@@ -7,10 +7,10 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.ledger import (
     Attestation,
@@ -54,12 +54,22 @@ def identity(layout: RunLayout) -> str:
         OSError: it could not be written.
     """
     path = _identity_file(layout)
-    known = (read_json(path) or {}).get("id")
-    if isinstance(known, str):
+    known = identity_in(layout.root)
+    if known is not None:
         return known
     made = uuid.uuid4().hex
     replace_json(path, {"id": made}, durable=True)
     return made
+
+
+def identity_in(root: Path) -> str | None:
+    """What names the run in that directory; None where nothing does yet.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    known = (read_json(_identity_file(RunLayout(root))) or {}).get("id")
+    return known if isinstance(known, str) else None
 
 
 def _identity_file(layout: RunLayout) -> Path:
@@ -106,7 +116,23 @@ def claim(layout: RunLayout, folder: Folder) -> None:
         folder.write(OWNER_NAME, json.dumps(record).encode())
     elif known.get("format") != OWNER_FORMAT or known.get("id") != own:
         raise NotOursError(f"{folder.shown} holds the copies of another run, which was in {known.get('root')}")
+    elif _is_of_its_twin(layout, known):
+        raise NotOursError(
+            f"{folder.shown} holds the copies of {known['root']}, which {layout.root} was copied from; this one needs "
+            "another place"
+        )
     _note_mount(layout, folder)
+
+
+def _is_of_its_twin(layout: RunLayout, owner: Mapping[str, Any]) -> bool:
+    """Whether somebody has copied the run directory with all that is in it, and both are there."""
+    root = owner.get("root")
+    if not isinstance(root, str) or Path(root).resolve() == layout.root.resolve():
+        return False
+    try:
+        return identity_in(Path(root)) == owner.get("id")
+    except OSError:
+        return False
 
 
 def _require_mount(layout: RunLayout, folder: Folder) -> None:

@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainmaster.trainer.contract import RunLayout, read_json
-from trainmaster.trainer.copies.copying import copies_in
+from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.copies.copying import copies_in, identity_in
 from trainmaster.trainer.copies.place import (
     OWNER_FORMAT,
     OWNER_NAME,
@@ -52,7 +52,7 @@ def held_of(root: Path, place: str) -> HeldCopies:
     if owner is None or owner.get("format") != OWNER_FORMAT:
         raise CopyError(f"{folder.shown} holds no copies of a run")
     try:
-        own = (read_json(layout.guard / "copy_id.json") or {}).get("id")
+        own = identity_in(root)
     except OSError:
         own = None  # the disk that died
     if owner.get("id") != own and (own is not None or owner.get("root") != str(root)):

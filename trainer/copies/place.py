@@ -108,7 +108,12 @@ class Folder:
         """A folder that is to hold the folders of runs is there. It is never made: a disk that is not mounted would
         leave its mount point, and the copies would lie beside what they shall outlive."""
         parent = os.path.dirname(self._root.rstrip("/"))  # noqa: PTH120 - of any file system
-        if self.is_local and not os.path.isdir(parent):  # noqa: PTH112 - as above
+        with self._told():  # which tells of what may not be looked at, or does not answer
+            try:
+                is_there = not self.is_local or stat.S_ISDIR(os.stat(parent).st_mode)  # noqa: PTH116 - as above
+            except (FileNotFoundError, NotADirectoryError):
+                is_there = False
+        if not is_there:
             raise CopyError(f"{shown(parent)} is not there; is its disk mounted?")
 
     def mount(self) -> str | None:

@@ -12,7 +12,7 @@ from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, DigestError, replacing
 from trainmaster.trainer.checkpoints.ledger import attestations, record
 from trainmaster.trainer.contract import CHECKPOINT_KEYS, RunLayout, read_json, replace_json
-from trainmaster.trainer.copies.copying import FILES, RECORDS, Copied, copies_in
+from trainmaster.trainer.copies.copying import FILES, RECORDS, Copied, copies_in, identity_in
 from trainmaster.trainer.copies.place import (
     OWNER_FORMAT,
     OWNER_NAME,
@@ -98,7 +98,7 @@ def take_back(place: str, *, into: Path | None = None) -> TakenBack:
     if into is None and not root.parent.is_dir():
         raise _nowhere(root, folder)
     layout = RunLayout(root)
-    own = (read_json(layout.guard / "copy_id.json") or {}).get("id")
+    own = identity_in(root)
     if own != owner.get("id") and (own is not None or layout.run_json.exists()):  # one that never had copies
         raise NotOursError(f"{folder.shown} holds copies of another run than {root}")
     copies = copies_in(folder)
@@ -125,11 +125,11 @@ def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | Non
         return None
     folder, layout = Folder(below(place, root.name)), RunLayout(root)
     owner = folder.read_record(OWNER_NAME)
-    if owner is None or (layout.run_json.exists() and (read_json(layout.guard / "copy_id.json") or {}) == {}):
+    own = identity_in(root)
+    if owner is None or (layout.run_json.exists() and own is None):
         return None
     if not root.parent.is_dir():  # never made: its disk may not be mounted
         raise _nowhere(root, folder)
-    own = (read_json(layout.guard / "copy_id.json") or {}).get("id")
     if own is None and owner.get("root") != str(root):
         raise NotOursError(
             f"{folder.shown} holds the copies of another run, which was in {owner.get('root')}; if it is this one, "

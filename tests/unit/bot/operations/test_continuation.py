@@ -288,6 +288,19 @@ async def test_next_bot_knows_what_the_one_before_saw(tmp_path: Path) -> None:
     assert len(world.launches()) == 1
 
 
+async def test_next_bot_whose_clock_is_far_behind_waits_until_it_is_right(tmp_path: Path) -> None:
+    """As after a power cut, of a host that has forgotten the year: how old the death is can't be told."""
+    world = a_world(tmp_path, replace(AUTO, max_age_s=86_400.0))
+    world.operations = world.new_operations()
+    dies(world)
+    world.clock.ts = -40 * 86_400.0
+    await look(world)
+    assert world.launches() == []
+    world.clock.ts = 60.0
+    await look(world)
+    assert len(world.launches()) == 1
+
+
 async def test_clock_that_jumps_neither_stops_nor_doubles_a_start(tmp_path: Path) -> None:
     world = a_world(tmp_path, replace(AUTO, max_age_s=86_400.0))
     for jump_s in (400 * 86_400.0, -800 * 86_400.0):

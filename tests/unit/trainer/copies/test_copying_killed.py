@@ -15,6 +15,7 @@ import pytest
 
 from tests.unit.trainer.copies.written import Attested, copied, folder_of
 from trainmaster.trainer.checkpoints.archive import archive_after
+from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.copies.copying import DIGEST, FILES, Copying, copies_in
 from trainmaster.trainer.copies.place import CopyError, Folder, NotOursError, OwnDiskError
 from trainmaster.trainer.copies.taking_back import take_back
@@ -194,6 +195,29 @@ def test_an_empty_mount_point_where_copies_lay_is_not_written_to(
     assert not list(disk.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        pytest.param(errno.ENOENT, "is its disk mounted", id="a link that leads nowhere"),
+        pytest.param(errno.EACCES, "Permission denied", id="somebody else's"),
+        pytest.param(errno.ESTALE, "Stale file handle", id="a server that was restarted"),
+    ],
+)
+def test_why_a_folder_is_no_place_is_said(
+    run: Attested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, said: str
+) -> None:
+    stat = os.stat
+
+    def refused(path: Any, **more: Any) -> os.stat_result:
+        if str(path) == str(tmp_path / "copies"):
+            raise OSError(error, os.strerror(error), str(path))
+        return stat(path, **more)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(CopyError, match=said):
+        copied(run, str(tmp_path / "copies"))
+
+
 def test_an_emptied_folder_of_the_same_disk_is_filled_again(run: Attested, tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     run.epoch(1)
@@ -222,6 +246,22 @@ def test_two_runs_that_take_a_folder_in_one_moment_mix_nothing(run: Attested, pl
         Copying(other.layout, theirs, keep=3).look()
     shutil.rmtree(run.layout.root)
     assert all("epoch0007" not in file for file in take_back(mine.url).files)
+
+
+def test_a_run_directory_that_somebody_copied_shares_no_place_with_its_copy(
+    run: Attested, place: str, tmp_path: Path
+) -> None:
+    """Each would take the other's states for old ones of its own, and delete them."""
+    run.epoch(1)
+    before = copied(run, place)
+    twin = RunLayout(tmp_path / "tried" / "night")
+    shutil.copytree(run.layout.root, twin.root)
+    folder = folder_of(run, place)
+    with pytest.raises(NotOursError, match="was copied from"):
+        Copying(twin, folder, keep=3).look()
+    assert copied(run, place) == before
+    shutil.rmtree(run.layout.root)  # it was moved, then
+    Copying(twin, folder, keep=3).look()
 
 
 def test_a_full_place_is_relieved_of_what_was_never_finished(
