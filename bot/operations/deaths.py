@@ -29,6 +29,8 @@ _HISTORY: Final = 50
 ENDS: Final = frozenset({CheckName.PROCESS_DIED, CheckName.RUN_CRASHED, CheckName.RUN_STOPPED})
 """What tells of the end of an attempt that may go on."""
 
+_OWN_WORDS: Final = frozenset({DeathCause.GAVE_UP, DeathCause.REFUSED, DeathCause.CODE})
+"""What a trainer ends with and no stop of it: a person decides, whatever it was asked for in that moment."""
 _DEFAULT_BATCH: Final = 16
 _DEFAULT_NBS: Final = 64
 """Ultralytics' own (cfg/default.yaml): the images that a step is made of, by accumulating batches."""
@@ -217,9 +219,9 @@ class Deaths:
 
 def _seen_closer(death: Death, history: Sequence[Operation]) -> Death:
     """What operations tell of the death: that the run hung, or what ended a start that left no attempt. One that ended
-    by itself before it was asked to died of what it shows."""
+    by itself before it was asked to, or with a word of its own, died of that."""
     newest = next(iter(history), None)
-    was_asked = newest is not None and newest.note(going_on.ASKED) is not None
+    was_asked = newest is not None and newest.note(going_on.ASKED) is not None and death.cause not in _OWN_WORDS
     if newest is not None and was_asked and newest.attempt == death.attempt and going_on.hung(newest):
         return replace(death, cause=DeathCause.HANG)
     cause = going_on.cause_of_start(history, death)

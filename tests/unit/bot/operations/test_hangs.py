@@ -147,6 +147,14 @@ async def test_run_that_hung_and_then_died_of_its_code_is_not_resumed(tmp_path: 
     assert (world.signals(), world.launches()) == ([], [])
 
 
+async def test_run_that_hung_and_gave_up_as_it_was_stopped_is_a_persons(tmp_path: Path, hours: Hours) -> None:
+    world = await hung_and_left(tmp_path, hours)
+    await goes_on_with_what_is_open(world)
+    replace_json(world.run.layout.run_json, {**world.run.record(), "state": "gave_up", "exit_code": 4})
+    await look(world)
+    assert (len(world.signals()), world.launches()) == (1, [])
+
+
 @pytest.mark.parametrize(
     "order", [StopNow(run=RUN, user=ALICE), StopAfterEpoch(run=RUN, user=ALICE)], ids=["now", "epoch"]
 )
