@@ -139,6 +139,15 @@ async def test_hang_that_lasts_is_stopped_by_the_next_bot(tmp_path: Path, hours:
     assert len(world.signals()) == 1
 
 
+async def test_process_that_has_the_number_of_what_hung_is_not_touched(tmp_path: Path, hours: Hours) -> None:
+    world = await hung_and_left(tmp_path, hours)
+    pid = str(world.run.record()["pid"])
+    table = world.driver.processes
+    replace_json(world.folder / "processes.json", {**table, pid: {**table[pid], "create_time": 7.0}})
+    await goes_on_with_what_is_open(world)
+    assert world.signals() == []
+
+
 async def test_run_that_hung_and_then_died_of_its_code_is_not_resumed(tmp_path: Path, hours: Hours) -> None:
     world = await hung_and_left(tmp_path, hours)
     crashes(world, "KeyError: 'nc'")
