@@ -308,3 +308,11 @@ def test_how_an_attempt_ended_has_room_on_a_disk_that_stays_full(
     recorder.crashed(OSError(28, "No space left on device"), epoch=1, batch=3)
     assert json.loads(layout.run_json.read_text(encoding="utf-8"))["state"] == ("crashed" if kept else "running")
     assert not (layout.guard / ".room").exists()
+
+
+def test_room_is_not_kept_where_a_link_leads(layout: RunLayout, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept", encoding="utf-8")
+    (layout.guard / ".room").symlink_to(tmp_path / "mine")
+    made(layout).keep_room()
+    assert (tmp_path / "mine").read_text(encoding="utf-8") == "kept"
+    assert (layout.guard / ".room").stat().st_size == recorder_module.ROOM_BYTES
