@@ -144,7 +144,10 @@ def _require_mount(layout: RunLayout, folder: Folder) -> None:
     mounts = (read_json(_identity_file(layout)) or {}).get("mounts")
     mount = mounts.get(folder.url) if isinstance(mounts, dict) else None
     if folder.is_local and isinstance(mount, str) and not os.path.ismount(mount):
-        raise CopyError(f"{folder.shown} is empty; its copies lie on the disk of {mount}, which is not mounted")
+        raise CopyError(
+            f"{folder.shown} is empty; its copies lie on the disk of {mount}, which is not mounted: mount it, or name "
+            "another place"
+        )
 
 
 def _note_mount(layout: RunLayout, folder: Folder) -> None:
