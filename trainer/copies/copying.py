@@ -152,8 +152,9 @@ def _require_mount(layout: RunLayout, folder: Folder) -> None:
 
 def _note_mount(layout: RunLayout, folder: Folder) -> None:
     mount, path = folder.mount(), _identity_file(layout)
-    known = read_json(path) or {}
-    mounts = known.get("mounts") if isinstance(known.get("mounts"), dict) else {}
+    known: Mapping[str, Any] = read_json(path) or {}
+    noted = known.get("mounts")
+    mounts = noted if isinstance(noted, dict) else {}
     if mount is not None and mounts.get(folder.url) != mount:
         replace_json(path, {**known, "mounts": {**mounts, folder.url: mount}}, durable=True)
 
