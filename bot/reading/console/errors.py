@@ -28,14 +28,15 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
         CrashKind.NCCL,
         LazyPattern(
             r"\A(?!.*out of memory)(?:.*\b(?:[nr]ccl|lib[nr]ccl|Nccl)"
-            r"|.*(?:NCCL|RCCL|nccl[A-Z]|ProcessGroup(?:NCCL|Gloo)\b"
+            r"|.*(?:NCCL|RCCL|HCCL|nccl[A-Z]|ProcessGroup(?:NCCL|Gloo)\b|[/\\]gloo[/\\]|monitoredBarrier"
             r"|DistBackendError|DistStoreError|DistNetworkError|collective operation timeout))",
         ),
     ),
     (
         CrashKind.DATALOADER,
         LazyPattern(
-            r"\A(?!.*(?:OutOfMemory|MemoryError))(?:.*(?:DataLoader worker|Pin memory thread exited"
+            # "out of resource: shared memory" is a kernel's on the card (Triton).
+            r"\A(?!.*(?:OutOfMemory|MemoryError|out of resource))(?:.*(?:DataLoader worker|Pin memory thread exited"
             r"|bus error encountered in worker|received \d+ items of ancdata|insufficient shared memory"
             r"|DataLoader timed out|Communication with the workers is no longer possible"
             # Workers hand their batches over in shared memory, or as open files.
@@ -47,11 +48,12 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
     (
         CrashKind.OOM,
         LazyPattern(
-            r"OutOfMemory|out[ _]of[ _]memory|(?:can't|can ?not|could not|unable to|failed to) allocate\b|MemoryError"
+            r"OutOfMemory|out[ _]of[ _](?:(?:host|device|gpu)[ _])?memory|_OUT_OF_RESOURCES\b"
+            r"|(?:can't|can ?not|could not|unable to|failed to) allocate\b|MemoryError"
             r"|not enough memory|insufficient memory|paging file is too small|bad_alloc|_ALLOC_FAILED"
             r"|MemoryAllocation\b|Invalid buffer size: [\d.]+|CUDA failure 2\b"
             r"|Unable to find a valid cuDNN algorithm|memory exhausted"
-            r"|memory allocation of \d+ bytes failed|memory limit exceeded|out of host memory"
+            r"|memory allocation of \d+ bytes failed|memory limit exceeded|not enough GPU video memory"
             # Behind the number stand words in the reader's language.
             r"|\[Errno 12\]|\[WinError (?:8|14|1450|1455)\]",
             re.IGNORECASE,
@@ -60,10 +62,14 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
     (
         CrashKind.CUDA_ERROR,
         LazyPattern(
-            r"CUDA (?:error|driver|failure)|CUDA-capable|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|CUSOLVER_STATUS"
+            r"CUDA (?:error|driver|failure)|CUDA-capable|cuDNN (?:Frontend )?error|CUDNN_STATUS|CUBLAS_STATUS"
+            r"|CUSOLVER_STATUS|NVML_|CUDACachingAllocator|nvrtc: error|unable to find an engine to execute"
             r"|CUFFT_|device-side assert|illegal memory access|AcceleratorError|No CUDA GPUs|HIP error|hipError"
             r"|MIOpen Error|miopenStatus|rocBLAS error|HSA_STATUS_ERROR|Triton Error \[(?:CUDA|HIP)\]"
-            r"|cudaGetDeviceCount|cudaError[A-Z]|cuda runtime error",
+            r"|cudaGetDeviceCount|cudaError[A-Z]|cuda runtime error|NVIDIA driver"
+            # Intel's cards, Huawei's, those below DirectX
+            r"|_ERROR_DEVICE_LOST|Native API failed|level_zero backend failed|\bacl(?:nn|rt)[A-Z]\w+"
+            r"|NPU function error|GetDeviceRemovedReason",
             re.IGNORECASE,
         ),
     ),

@@ -12,7 +12,7 @@ _NUMBER: Final = r"(-?\d{1,10})(?: ?\(0x([0-9A-Fa-f]{1,8})\))?"
 _INTERRUPTED: Final = _NUMBER + r" ?\(interrupted by signal \d+: ?SIG[A-Z]+\)"
 """PyCharm and its kin keep this in English whatever the sentence around it is in."""
 _WORDS: Final = (
-    r"exit[- ]?code|Exit-Code|Exitcode|退出代码|退出码|退出代碼|結束代碼|終了コード|종료 코드|code de sortie"
+    r"exit[- ]?code|ExitCode|Exit-Code|Exitcode|退出代码|退出码|退出代碼|結束代碼|終了コード|종료 코드|code de sortie"
     r"|código de salida"
     r"|código de saída|codice di uscita|codice uscita|кодом выхода|код выхода|кодом завершения|kodem wyjścia"
     r"|kod wyjścia"
@@ -34,8 +34,14 @@ _LAUNCHERS: Final = (
     r"|^Exited with exit code|^\[Done\] exited with code=|^The program '[^']*' has exited with code"
     r"|: Main process exited, code=exited, status="
     r"|^ERROR: Job failed: (?:command terminated with )?exit (?:code|status)"
+    r"|\bexits with return code =|\b(?:Command|Task) exited with return code|^exit_codes:"
+    r"|\bexited with a non-zero status of|\bterminated with an error exit status \("
+    r"|^\(1\) Normal termination \(return value"
+    r'|^Script done on .{1,80} \[COMMAND_EXIT_CODE="(?=\d+"\])|\bApp \[[^\]]*\] exited with code \['
     rf"|^Command terminated by signal|^Exit status:) *{_NUMBER}"
 )
+_BATCH_SYSTEM: Final = r"^(?i:Exit_status *=|Job exit value:) *(-?\d{1,4})$"
+"""PBS adds 256 to a signal."""
 _SAID_BY_ANYBODY: Final = (
     r"(?i)(?:(?:exit|return|status|error)[ _-]?)?\b(?:code|status|exit_status|errno)\b[\s:=]*"
     r"(-?\d{1,10})(?: ?\(0x[0-9a-f]+\))?[\"')\]]*(?:[.,;].*|\s*[\[(].*)?$"
@@ -52,6 +58,8 @@ HINTS: Final = (
         "code",
         "status",
         "errno",
+        "EXIT_CODE",
+        "return value",
         "退出",
         "結束",
         "終了",
@@ -92,6 +100,9 @@ def exit_code_told(text: str) -> int | None:
         return None
     if match := re.search(_INTERRUPTED, text):
         return int(match[1])
+    if match := re.search(_BATCH_SYSTEM, text):
+        code = int(match[1])
+        return code - 128 if code > 256 else code
     match = re.search(_LAUNCHERS, text)
     if match is not None:
         code = int(match[1])

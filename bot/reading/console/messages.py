@@ -136,7 +136,8 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             # timeout of coreutils, in the reader's language; what is written in Go; systemd
             r"|^(?:\S*/)?g?timeout: .*\b(?:TERM|KILL|HUP|INT|QUIT)\b|\bsignal: (?:killed|terminated|hangup)\W*$"
             r"|: Killing process \d+ \(.{1,64}\) with signal SIG(?:KILL|TERM)\b|: State '[\w-]+' timed out\. Killing\."
-            r"|^srun: error: Node failure on |^job \d+ exceeded \w+ wallclock time"
+            r"|^srun: error: Node failure on |^job \d+(?:\.\d+)? exceeded \w+ wallclock time"
+            r"|^Job has gone over (?:cgroup )?memory limit"
             r"|^ERROR: Job failed(?: \(system failure\)|: (?:canceled|execution took longer))"
             r"|^(?:##\[error\]|Error: )?(?:The operation was canceled\.$|The runner has received a shutdown signal"
             r"|The job running on runner .* has exceeded the maximum)"
@@ -195,8 +196,12 @@ _REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.EXCEPTION,
-        ("Failed with result", "FATAL state"),
-        r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b",
+        ("Failed with result", "FATAL state", "See above", "one or more processes", "app crashed"),
+        (
+            r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b"
+            r"|`conda run .{1,300}` failed\. \(See above for error\)|^\[nodemon\] app crashed"
+            r"|^(?:mpirun|mpiexec|prterun) detected that one or more processes exited with non-zero status"
+        ),
     ),
 )
 """What a supervisor says of a process that another line has told the cause of, as a rule."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from trainmaster.bot.reading.console.parts import RecordParts
+from trainmaster.bot.reading.console.patterns import any_in
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
 
 _KEYS: Final = (
@@ -41,6 +42,11 @@ _LIST_ENDS: Final = r"\s*\],?\s*$"
 _LISTED: Final = r'\s*("(?:[^"\\]|\\.)*"),?\s*$'
 """A notebook keeps what its cells have printed as lists of lines."""
 _TRACEBACK: Final = "Traceback (most recent call last):\n"
+_RAISED: Final = ('"exc_type"', '"error', '"exception', "error.type")
+_RAISED_TYPE: Final = ("exctype", "exceptiontype", "errortype", "errorkind")
+_RAISED_TEXT: Final = ("excvalue", "exceptionvalue", "exceptionmessage", "errormessage")
+_RAISED_FRAMES: Final = ("frames", "stacktrace", "errorstack", "traceback")
+"""How loggers name the parts of an exception that they take apart (structlog, ECS, Datadog, Sentry)."""
 _MAX_DEPTH: Final = 8
 MAX_LEAVES: Final = 500
 _MAX_NESTED: Final = 3
@@ -124,11 +130,14 @@ class LogRecords:
             record = _loaded(text.strip(" ,\t"))
         if not isinstance(record, dict | list):
             return None
-        found = self.text_in(record)
+        found = self.text_in(record, raised=any_in(_RAISED, text))
         return found if found is None else parts.joined(text, record, found)
 
-    def text_in(self, record: dict[Any, Any] | list[Any], *, most: int = MAX_LEAVES) -> str | None:
-        """The text of ``record``, or of the many that are in it, of each collection ``most``."""
+    def text_in(
+        self, record: dict[Any, Any] | list[Any], *, most: int = MAX_LEAVES, raised: bool = False
+    ) -> str | None:
+        """The text of ``record``, or of the many that are in it, of each collection ``most``. ``raised``: it may hold
+        an exception that a logger has taken apart."""
         leaves = list(_leaves(record, (), 0, most))
         for path, value in leaves:
             before = stamp_before_landmark(value)
@@ -140,6 +149,8 @@ class LogRecords:
         texts = [value for path, value in leaves if path == chosen]
         if any(_TRACEBACK in text for text in texts):
             traceback = []
+        elif raised and not traceback:
+            traceback = _raised(leaves)
         return "\n".join([*texts, *traceback]) if texts or traceback else None
 
     def _chosen(self, leaves: list[tuple[Path, str]]) -> Path | None:
@@ -147,6 +158,18 @@ class LogRecords:
             return self._learnt
         known = [(_RANK[name], len(path), path) for path, _ in leaves if (name := _name(path)) in _RANK]
         return min(known)[2] if known else None
+
+
+def _raised(leaves: list[tuple[Path, str]]) -> list[str]:
+    """The exception of a record that has its type, its words and its frames in fields of their own, as Python shows it.
+
+    The first of several is the one that was not caught."""
+    names = [("".join(name for name in path if not name.startswith("#")), value) for path, value in leaves]
+    kinds = [value for name, value in names if name.endswith(_RAISED_TYPE)][:1]
+    texts = [value for name, value in names if name.endswith(_RAISED_TEXT)][:1]
+    if not kinds or not any(part in name for name, _ in names for part in _RAISED_FRAMES):
+        return []
+    return [f"{_TRACEBACK}{kinds[0]}: {texts[0] if texts else ''}"]
 
 
 def _unquoted(text: str) -> str:

@@ -105,8 +105,13 @@ _OF_ANYBODY: Final = (
     r"(?:\bsignal[ :]+(?P<number>\d{1,2})\b|\b(?P<name>SIG[A-Z]+)\b)"
     r"|^(?:Program|Thread \d+ .{1,80}) received signal (?P<fault>SIG(?:SEGV|ABRT|BUS|FPE|ILL|TRAP|SYS))\b"
     r"|\bsending (?P<sent>SIG(?:KILL|TERM)) to process \d+"
+    # LSF, the second line of a launcher of MPI
+    r"|^Exited with signal termination: (?:(?P<lsf>\d{1,2})|(?P<words>[A-Z][a-z ]+))\.?$"
+    r"|^signal (?P<second>\d{1,2}) \([A-Z][a-z ]+\)\.?$"
 )
 """Launchers, debuggers, build tools and guards of the memory."""
+_PM2: Final = r"\bApp \[[^\]]*\] exited with code \[0\] via signal \[(?!SIGINT\])(?P<signal>SIG[A-Z]+)\]"
+"""It names SIGINT where there was no signal."""
 _JOB: Final = r"^\[\d+\]\s*[+-]?\s+(?:\d+\s+)?(?P<said>\S.*?)(?:\s{2,}\S.*|\s*)$"
 _ZSH: Final = (
     r"^(?:[\w./-]+|\S+:\d+): (?P<said>killed|interrupt|terminated|hangup|segmentation fault|bus error|abort|quit"
@@ -125,6 +130,9 @@ def signal_told(text: str) -> str | None:
     alone = _signal_named(text, _ALONE)
     if alone is not None:
         return alone
+    if "] via signal [" in text:
+        match = re.search(_PM2, text)
+        return match["signal"] if match else None
     if text[:1] == "[" and (match := re.match(_JOB, text)):
         said = match["said"][:1].upper() + match["said"][1:]  # zsh writes them small
         if named := _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE):
@@ -141,7 +149,9 @@ def signal_told(text: str) -> str | None:
         named = _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
         return named if named is not None or not _is_padded(text[match.start("said") :]) else UNKNOWN_SIGNAL
     if ("ignal" in text or "SIG" in text) and (match := re.search(_OF_ANYBODY, text)):
-        number = match["number"]
+        if match["words"]:
+            return _signal_named(match["words"], _ALONE) or UNKNOWN_SIGNAL
+        number = match["number"] or match["lsf"] or match["second"]
         named = SIGNAL_NAMES.get(int(number)) if number else match["name"] or match["fault"] or match["sent"]
         return named if named is None or named in SIGNAL_NAMES.values() else None
     if text[-1:] in ")）" and re.match(rf"^[^\W\d][^\d:：]{{1,60}}? ?[(（](?:{_DUMPED})[)）]$", text):

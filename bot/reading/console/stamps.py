@@ -22,6 +22,8 @@ _LANDMARKS: Final = (
     ("GPU_mem", r" {6}Epoch +GPU_mem "),  # "%11s" of each name
     ("gpu_mem", r" {5}Epoch +gpu_mem "),  # "%10s"
 )
+_TIME_BEHIND: Final = r"\t\d{10,19}$"
+"""``aws logs get-log-events`` has one before the line and one behind it."""
 _PARTS: Final = r"(?P<space>\s+)|(?P<number>\d+)|(?P<word>[^\W\d_]+\.?(?=\s)|[^\W\d_]+)|(?P<other>[\W_])"
 LEVELS: Final = frozenset(
     {"TRACE", "DEBUG", "INFO", "INFORMATION", "NOTICE", "WARNING", "WARN", "ERROR", "ERR", "CRITICAL", "FATAL"}
@@ -42,6 +44,7 @@ class Stamps:
     def __init__(self) -> None:
         self._known: list[tuple[str, re.Pattern[str], bool]] = []
         self._seen_once = ""
+        self._time_behind = False
 
     def learn(self, text: str) -> None:
         """Take in ``text``, a line without terminal control, if it shows a stamp."""
@@ -57,7 +60,11 @@ class Stamps:
         self._known = [(before, pattern, _names_level(before)), *self._known[: _MAX_KNOWN - 1]]
 
     def timed(self, text: str) -> str:
-        """``text`` with its time, where a logger left it blank because it is that of the line before."""
+        """``text`` with its time, where a logger left it blank because it is that of the line before; without one that
+        stands behind each line."""
+        if text[-1:].isdecimal() and "\t" in text:
+            self._time_behind = self._time_behind or re.search(rf"\.\.\.{_TIME_BEHIND}", text) is not None
+            return re.sub(_TIME_BEHIND, "", text) if self._time_behind else text
         if not text.startswith(_BLANK_TIME):
             return text
         for before, pattern, leveled in self._known:

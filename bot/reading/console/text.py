@@ -14,8 +14,14 @@ from trainmaster.bot.reading.console.records import LogRecords
 from trainmaster.bot.reading.console.shells import signal_told
 from trainmaster.bot.reading.console.stamps import Stamps
 
-_CSI = re.compile(r"(?:\x1b|#033|\\x1b|\\u001b|\\033|\^\[)(?:\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|\[[0-9;?]*$)")
-"""Terminal control; CloudWatch and syslog write ESC as ``#033``, JSON as ``\\u001b``, ``cat -v`` as ``^[``."""
+_ESC = r"(?:\x1b|#033|\\x1b|\\u001b|\\033|\^\[)"
+_END_OF_STRING = rf"(?:\x07|#007|\\x07|\\u0007|\\007|\^G|{_ESC}\\\\?)"
+_CONTROL = re.compile(
+    rf"{_ESC}(?:\[[0-?]*[ -/]*(?:[@-~]|$)|\].{{0,1000}}?{_END_OF_STRING}|[()][0AB])"
+    rf"|\x1b(?:[PX^_k].{{0,1000}}?{_END_OF_STRING}|[=>78cDEHMNO])"
+)
+"""Terminal control: colours, titles, links, character sets. CloudWatch and syslog write ESC as ``#033``, JSON as
+``\\u001b``, ``cat -v`` as ``^[``."""
 _UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ESCAPE_MARKS = ("\x1b", "#0", "\\", "^[", "^M")
 _QUOTED = re.compile(r"\s*>(?:\s|$)")
@@ -72,7 +78,7 @@ class Wrapping:
         if _QUOTED.match(text):
             return []
         if any(mark in text for mark in _ESCAPE_MARKS):
-            text = _CSI.sub("", text).replace("#015", "\r")
+            text = _CONTROL.sub("", text).replace("#015", "\r")
             if "^M" in text:
                 text = text.replace("^M", "\r")
             if "\\u" in text:

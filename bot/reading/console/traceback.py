@@ -11,6 +11,11 @@ from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.text import shortened
 
 _HEAD = "Traceback (most recent call last):"
+_BOX = LazyPattern(r"[╭┌+][─━-]+ ?Traceback \(most recent call last\) ?[─━-]*[╮┐+]?$", hints=("Traceback (most",))
+_BOX_BEGINS = ("╭", "┌", "+-")
+_BOX_SIDES = ("│", "┃", "|")
+_BOX_ENDS = ("╰", "└", "+-")
+"""Rich draws the frames of a traceback into a box, and the exception below it."""
 _THREAD = LazyPattern(r"Exception in thread .+:$|Exception in \w*Thread\b.*:$", hints=("Exception in ",))
 _IGNORED = LazyPattern(
     r"Exception ignored (?:in|on|while)\b|Error in atexit\._run_exitfuncs|^--- Logging error ---"
@@ -41,6 +46,7 @@ class TracebackReader:
         self.reading = False
         self._indent = 0
         self._lines = 0
+        self._in_box = self._below_box = False
         self._kind = _Kind.MAIN
         self._announced: _Kind | None = None
         self._chained = False
@@ -56,7 +62,11 @@ class TracebackReader:
         """Whether ``text`` (with its indentation) belongs to a traceback, and the fact that it completes."""
         stripped = text.strip()
         if stripped.endswith(_HEAD):
-            self._begin(text)
+            self._begin(text, before=text[: text.rfind(_HEAD)])
+            return True, None
+        if box := _BOX.search(text.rstrip()):
+            self._begin(text, before=text[: box.start()])
+            self._in_box = True
             return True, None
         bare = self._without_stamp(text)
         if self.reading:
@@ -84,8 +94,7 @@ class TracebackReader:
         self._kind = _Kind.MAIN
         return True, self._error(stripped, line)
 
-    def _begin(self, text: str) -> None:
-        before = text[: text.rfind(_HEAD)]
+    def _begin(self, text: str, *, before: str) -> None:
         original = before.endswith("Original ")
         self._stamp = _stamp_of(before.removesuffix("Original "))
         text = self._without_stamp(text)
@@ -94,12 +103,21 @@ class TracebackReader:
         elif not (self._chained or original):
             self._kind = _Kind.MAIN
         stripped = text.lstrip()
-        self._indent = len(text) - len(stripped) if stripped.startswith((_HEAD, "Original ")) else 0
+        begins = stripped.startswith((_HEAD, "Original ", *_BOX_BEGINS))
+        self._indent = len(text) - len(stripped) if begins else 0
         self.reading, self._lines = True, 0
+        self._in_box = self._below_box = False
         self._announced, self._chained = None, False
 
     def _continue(self, text: str, stripped: str, line: int) -> tuple[bool, ConsoleFact | None]:
         self._lines += 1
+        if self._in_box and stripped.startswith((*_BOX_SIDES, *_BOX_ENDS)) and self._lines <= _MAX_LINES:
+            self._below_box = stripped.startswith(_BOX_ENDS)
+            self._in_box = not self._below_box
+            return True, None
+        if self._in_box or (self._below_box and not _EXCEPTION.match(stripped)):
+            self.reading = False
+            return False, None
         indent = len(text) - len(text.lstrip())
         if not stripped or (indent > self._indent and self._lines <= _MAX_LINES):
             return True, None

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.unit.bot.reading.log_texts import frame, raised, start, tqdm_frame
-from tests.unit.bot.reading.scan.endings import QUIET, RAISED, SAID
+from tests.unit.bot.reading.scan.more_endings import QUIET, RAISED, SAID
 from trainmaster.bot.reading.console.messages import read_message
 from trainmaster.bot.reading.scan.report import render
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
@@ -20,14 +20,14 @@ def scan(log: str) -> ScanReport:
 
 @pytest.mark.parametrize("draw", [frame, tqdm_frame], ids=["own_bar", "tqdm"])
 @pytest.mark.parametrize("before", ["\n", ""], ids=["own_line", "glued"])
-@pytest.mark.parametrize(("kind", "said"), [(kind, said) for kind, lines in SAID.items() for said in lines])
+@pytest.mark.parametrize(("kind", "said"), SAID)
 def test_an_end_is_told_in_any_words(kind: str, said: str, before: str, draw: object) -> None:
     last = (frame if draw is frame else tqdm_frame)(1, 3)
     report = scan(f"{start()}{last}{before}{said}\n")
     assert (report.crashed, report.crash_kind, report.last_batch) == (True, kind, 3)
 
 
-@pytest.mark.parametrize(("kind", "error"), [(kind, error) for kind, errors in RAISED.items() for error in errors])
+@pytest.mark.parametrize(("kind", "error"), RAISED)
 def test_a_resource_is_one_kind_in_all_its_wordings(kind: str, error: str) -> None:
     report = scan(start() + frame(1, 3) + raised(error))
     assert (report.crashed, report.crash_kind) == (True, kind)

@@ -1,0 +1,103 @@
+"""Exceptions that are shown in another way than Python does: in a box, or taken apart by a logger."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from tests.unit.bot.reading.log_texts import TRACEBACK, frame, start, tqdm_frame
+from trainmaster.bot.reading.scan.scanner import ScanReport, ScanVerdict, scan_stream
+
+BOX = (
+    "╭──────────────── Traceback (most recent call last) ────────────────╮\n"
+    "│ /app/train.py:12 in <module>                                      │\n"
+    "│                                                                   │\n"
+    "│ ❱ 12 model.train(data='x.yaml')                                   │\n"
+    "╰───────────────────────────────────────────────────────────────────╯\n"
+)
+ASCII_BOX = (
+    "+---------------- Traceback (most recent call last) ----------------+\n"
+    "| C:\\app\\train.py:12 in <module>                                    |\n"
+    "+-------------------------------------------------------------------+\n"
+)
+
+
+def scan(log: str) -> ScanReport:
+    return scan_stream(io.BytesIO(log.encode()))
+
+
+@pytest.mark.parametrize("box", [BOX, ASCII_BOX], ids=["lines", "ascii"])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("RuntimeError: CUDA error: device-side assert triggered", "cuda_error"),
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.", "oom"),
+        ("TimeoutExpired: Command 'nvidia-smi' timed out after 5 seconds", "exception"),
+        ("BadZipFile: File is not a zip file", "exception"),
+        ("Empty", "exception"),
+    ],
+)
+def test_the_exception_below_a_box_is_the_end(box: str, error: str, kind: str) -> None:
+    report = scan(f"{start()}{frame(1, 3)}\n{box}{error}\n")
+    assert (report.crashed, report.crash_kind) == (True, kind)
+
+
+def test_a_box_in_the_column_of_a_logger_is_one() -> None:
+    column = "".join(f"{'':20}{line}   \n" for line in f"{BOX}BadZipFile: not a zip file".split("\n"))
+    assert scan(f"{start()}{frame(1, 3)}\n[01:02:03] ERROR    failed         train.py:12\n{column}").crashed
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(f"ValueError: no plot{frame(1, 4)}\n", id="training goes on"),
+        pytest.param("Saving plots\nSpeed: 0.1ms preprocess\n", id="no exception below it"),
+        pytest.param("", id="the log ends"),
+    ],
+)
+def test_a_box_alone_ends_nothing(behind: str) -> None:
+    assert scan(f"{start()}{frame(1, 3)}\n{BOX}{behind}").verdict is ScanVerdict.NOT_FINISHED
+
+
+RECORDS = {
+    "structlog": {
+        "event": "failed",
+        "exception": [
+            {"exc_type": "OutOfMemoryError", "exc_value": "CUDA out of memory.", "frames": [{"filename": "train.py"}]},
+            {"exc_type": "KeyError", "exc_value": "'x'", "frames": [{"filename": "train.py"}]},
+        ],
+    },
+    "ecs": {
+        "message": "failed",
+        "error": {"type": "RuntimeError", "message": "CUDA out of memory", "stack_trace": '  File "train.py", line 1'},
+    },
+    "ecs_flat": {
+        "message": "failed",
+        "error.type": "OutOfMemoryError",
+        "error.message": "CUDA out of memory",
+        "error.stack_trace": '  File "train.py", line 1',
+    },
+    "datadog": {
+        "message": "failed",
+        "error": {"kind": "OutOfMemoryError", "message": "CUDA out of memory", "stack": '  File "train.py", line 1'},
+    },
+    "whole": {"message": "failed", "exc_info": f"{TRACEBACK}torch.OutOfMemoryError: CUDA out of memory."},
+}
+
+
+def _records(log: str, key: str) -> str:
+    return "".join(json.dumps({key: line, "level": "info"}) + "\n" for line in log.split("\n"))
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS.keys())
+def test_an_exception_taken_apart_is_told(record: dict[str, object]) -> None:
+    key = "event" if "event" in record else "message"
+    report = scan(_records(start() + tqdm_frame(1, 3).lstrip("\r"), key) + json.dumps(record) + "\n")
+    assert (report.crashed, report.crash_kind) == (True, "oom")
+
+
+def test_an_error_told_without_its_frames_is_a_message() -> None:
+    told = {"message": "upload failed", "error": {"type": "ConnectionError", "message": "timeout"}}
+    assert not scan(_records(start() + tqdm_frame(1, 3).lstrip("\r"), "message") + json.dumps(told) + "\n").crashed
