@@ -37,13 +37,14 @@ _LAUNCHERS: Final = (
     r"|\bexits with return code =|\b(?:Command|Task) exited with return code|^exit_codes:"
     r"|\bexited with a non-zero status of|\bterminated with an error exit status \("
     r"|^\(1\) Normal termination \(return value"
-    r'|^Script done on .{1,80} \[COMMAND_EXIT_CODE="(?=\d+"\])|\bApp \[[^\]]*\] exited with code \['
+    r'|^Script done on .{1,80} \[COMMAND_EXIT_CODE="(?=\d+"\])'
+    r"|\bcontainer die \w+ \(exitCode=|\bApp \[[^\]]*\] exited with code \["
     rf"|^Command terminated by signal|^Exit status:) *{_NUMBER}"
 )
 _BATCH_SYSTEM: Final = r"^(?i:Exit_status *=|Job exit value:) *(-?\d{1,4})$"
 """PBS adds 256 to a signal."""
 _SAID_BY_ANYBODY: Final = (
-    r"(?i)(?:(?:exit|return|status|error)[ _-]?)?\b(?:code|status|exit_status|errno)\b[\s:=]*"
+    r"(?i)\b(?:(?:exit|return|status|error)[ _-]?)?(?:code|status|exit_status|errno)\b[\s:=]*"
     r"(-?\d{1,10})(?: ?\(0x[0-9a-f]+\))?[\"')\]]*(?:[.,;].*|\s*[\[(].*)?$"
     r"|\bexited (?:\((\d+)\)|with (-?\d+)\W*$)"
 )

@@ -121,6 +121,7 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
                 "exceeded",
                 "shutdown",
                 "Job failed",
+                "oom_reaper",
             ),
         ),
         (
@@ -129,7 +130,9 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|^srun: error: .*: task \S+: (?:Killed|Out Of Memory|Terminated)"
             r"|Main process exited, code=killed"
             r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
-            r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b"
+            r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b(?!\"?\s*[:=]\s*\"?[Ff]alse)"
+            r"|\boom_reaper: reaped process \d+|\bContainer killed by YARN\b"
+            r"|\bis running beyond (?:physical|virtual) memory limits\b"
             r"|\bKilled \S+ due to memory (?:used|pressure)|^The node was low on resource: "
             r"|\b(?:[Pp]rocess|[Cc]ontainer|[Jj]ob|[Tt]ask)\b.{0,60} killed by (?:the )?(?:kernel )?OOM[- ]killer\b"
             r"|\bkilled due to memory pressure \(OOM\)"
@@ -145,9 +148,10 @@ _DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.EXCEPTION,
-        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル", "Java Runtime"),
+        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル", "Java Runtime", "traps: "),
         (
-            r"^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
+            r"\w\[\d+\]: segfault at [0-9a-f]+ ip |\btraps: .{1,64}\[\d+\] (?:general protection|trap )"
+            r"|^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
             r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
             r"|Main process exited, code=dumped"
             r"|^# A fatal error has been detected by the Java Runtime|^#\s+SIG[A-Z]+ \(0x[0-9a-f]+\) at pc="

@@ -29,7 +29,8 @@ _ALONE: Final = {
         "|Dimatikan|Dibunuh|Ubijen|Убијен|Забіты"
     ),
     "SIGSEGV": (
-        "Segmentation fault|Speicherzugriffsfehler|Erreur de segmentation|Violación de segmento|Fallo de segmentación"
+        "Segmentation fault|Memory fault|Speicherzugriffsfehler|Erreur de segmentation|Violación de segmento"
+        "|Fallo de segmentación"
         "|Errore di segmentazione|Falha de segmentação|Segmentatiefout|Naruszenie ochrony pamięci|Błąd segmentacji"
         "|Ошибка сегментирования|Ошибка сегментации|Помилка адресування|Neoprávněný přístup do paměti|段错误"
         "|記憶體區段錯誤"
@@ -86,13 +87,14 @@ _ALONE_BEGINS: Final = frozenset(word[0] for words in _ALONE.values() for word i
 _SHAPE_BEGINS: Final = frozenset(word[0] for words in _IN_A_SHAPE.values() for word in words.split("|"))
 """What they begin with: most lines begin with something else."""
 _DUMPED: Final = (
-    r"[^()（）]{0,40}(?:\bcore\b|\bdump|Speicherabzug|núcleo|核心|記憶體|内存|コア|코어|памят|пам'ят|pamięci|paměti"
+    r"[^()（）]{0,40}(?:\bcore(?:dump)?\b|\bdump|Speicherabzug|núcleo|核心|記憶體|内存|コア|코어|памят|пам'ят|pamięci|paměti"
     r"|geheugen|minnes|hukommelse|çekirdek|muisti|memória|memòria|mémoire)[^()（）]{0,40}"
 )
 """What a shell adds where the memory of the process was written to disk, by the words that any such sentence has."""
 _SCRIPT: Final = (
     r"^(?=.*\d)\S[^:：]{0,200}?(?:\[\d+\]:? |(?<=sh): (?=\d+: )"
-    r"| ?[:：] ?(?:[^\W\d]+\.? ?\d+|第 ?\d+ ?行|\d+[^\W\d]*|\d+ [^\x00-\x7f：]{1,12}) ?[:：])\s*\d{1,8}:?\s+"
+    r"| ?[:：] ?(?:[^\W\d]+\.? ?\d+|第 ?\d+ ?行|\d+[^\W\d]*|\d+\. ?[^\W\d]+|\d+ [^\x00-\x7f：]{1,12}) ?[:：])"
+    r"\s*\d{1,8}:?\s+"
     r"(?P<said>\S.*?)(?:\s{2,}\S.*|\s*)$"
 )
 """``train.sh: line 3:  4711 Killed                  python train.py``: a script, a place in it, a process."""
@@ -146,7 +148,7 @@ def signal_told(text: str) -> str | None:
         return _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE) or UNKNOWN_SIGNAL
     if (":" in text or "：" in text or "]" in text) and (match := re.match(_SCRIPT, text)):
         said = match["said"]
-        named = _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE)
+        named = _signal_named(said, _ALONE) or _signal_named(said, _IN_A_SHAPE) or _signal_before_command(said)
         return named if named is not None or not _is_padded(text[match.start("said") :]) else UNKNOWN_SIGNAL
     if ("ignal" in text or "SIG" in text) and (match := re.search(_OF_ANYBODY, text)):
         if match["words"]:
@@ -175,6 +177,15 @@ def _is_padded(said: str) -> bool:
         return False
     shortest = _DESCRIPTION_COLUMNS if match[1].isascii() else _DESCRIPTION_COLUMNS // 2
     return shortest <= len(match[1]) <= _DESCRIPTION_COLUMNS
+
+
+def _signal_before_command(said: str) -> str | None:
+    """The signal whose words fill the columns of bash, so that the command stands right behind them."""
+    for name, words in _ALONE.items() if said[:1] in _ALONE_BEGINS else ():
+        match = re.match(rf"(?:{words})(?=[ (（])", said)
+        if match and len(match[0].encode()) >= _DESCRIPTION_COLUMNS - 1:
+            return name
+    return None
 
 
 def _signal_named(said: str, table: dict[str, str]) -> str | None:

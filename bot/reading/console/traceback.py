@@ -12,6 +12,8 @@ from trainmaster.bot.reading.console.text import shortened
 
 _HEAD = "Traceback (most recent call last):"
 _BOX = LazyPattern(r"[╭┌+][─━-]+ ?Traceback \(most recent call last\) ?[─━-]*[╮┐+]?$", hints=("Traceback (most",))
+_NAMED_HEAD = LazyPattern(r"^(\w+) +Traceback \(most recent call last\)$", hints=("Traceback (most",))
+"""IPython shows the exception's name above, and has it again below the frames."""
 _BOX_BEGINS = ("╭", "┌", "+-")
 _BOX_SIDES = ("│", "┃", "|")
 _BOX_ENDS = ("╰", "└", "+-")
@@ -47,6 +49,7 @@ class TracebackReader:
         self._indent = 0
         self._lines = 0
         self._in_box = self._below_box = False
+        self._name = ""
         self._kind = _Kind.MAIN
         self._announced: _Kind | None = None
         self._chained = False
@@ -67,6 +70,10 @@ class TracebackReader:
         if box := _BOX.search(text.rstrip()):
             self._begin(text, before=text[: box.start()])
             self._in_box = True
+            return True, None
+        if named := _NAMED_HEAD.match(text.rstrip()):
+            self._begin(text, before="")
+            self._name = named[1]
             return True, None
         bare = self._without_stamp(text)
         if self.reading:
@@ -107,6 +114,7 @@ class TracebackReader:
         self._indent = len(text) - len(stripped) if begins else 0
         self.reading, self._lines = True, 0
         self._in_box = self._below_box = False
+        self._name = ""
         self._announced, self._chained = None, False
 
     def _continue(self, text: str, stripped: str, line: int) -> tuple[bool, ConsoleFact | None]:
@@ -122,11 +130,16 @@ class TracebackReader:
         if not stripped or (indent > self._indent and self._lines <= _MAX_LINES):
             return True, None
         match = _EXCEPTION.match(stripped)
-        if match is None or match[1] in _LEVELS or not _names_exception(match[1]):
+        if match is None or match[1] in _LEVELS or not self._is_exception(match[1]):
             self.reading = self._lines <= _MAX_LINES
             return False, None
         self.reading = False
         return True, self._error(stripped, line)
+
+    def _is_exception(self, name: str) -> bool:
+        if self._name:  # between it and the exception stand places in files, which begin at the left
+            return name.rpartition(".")[2] == self._name or name.endswith(_KNOWN_ENDING)
+        return _names_exception(name)
 
     def _without_stamp(self, text: str) -> str:
         match = self._stamp.match(text) if self._stamp else None

@@ -44,6 +44,14 @@ def test_the_exception_below_a_box_is_the_end(box: str, error: str, kind: str) -
     assert (report.crashed, report.crash_kind) == (True, kind)
 
 
+@pytest.mark.parametrize("error", ["TimeoutExpired: Command 'x' timed out", "Empty: ", "Empty", "ValueError: x"])
+def test_a_notebook_names_the_exception_above_its_frames(error: str) -> None:
+    name = error.partition(":")[0]
+    head = f"{'-' * 75}\n{name:43}Traceback (most recent call last)\nCell In[3], line 2\n"
+    code = "----> 2 model.train()\n\nFile /usr/lib/x.py:12, in Model.train(self)\n---> 12 self.train()\n\n"
+    assert scan(f"{start()}{frame(1, 3)}\n{head}{code}{error}\n").crashed
+
+
 def test_a_box_in_the_column_of_a_logger_is_one() -> None:
     column = "".join(f"{'':20}{line}   \n" for line in f"{BOX}BadZipFile: not a zip file".split("\n"))
     assert scan(f"{start()}{frame(1, 3)}\n[01:02:03] ERROR    failed         train.py:12\n{column}").crashed
