@@ -10,9 +10,10 @@ from trainmaster.bot.reading.console.facts import ConsoleFact, ErrorOrigin, Fata
 from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.text import shortened
 
+_HINT = "Traceback (most"
 _HEAD = "Traceback (most recent call last):"
-_BOX = LazyPattern(r"[╭┌+][─━-]+ ?Traceback \(most recent call last\) ?[─━-]*[╮┐+]?$", hints=("Traceback (most",))
-_NAMED_HEAD = LazyPattern(r"^(\w+) +Traceback \(most recent call last\)$", hints=("Traceback (most",))
+_BOX = r"[╭┌+][─━-]+ ?Traceback \(most recent call last\) ?[─━-]*[╮┐+]?$"
+_NAMED_HEAD = r"^(\w+) +Traceback \(most recent call last\)$"
 """IPython shows the exception's name above, and has it again below the frames."""
 _BOX_BEGINS = ("╭", "┌", "+-")
 _BOX_SIDES = ("│", "┃", "|")
@@ -63,18 +64,9 @@ class TracebackReader:
 
     def read(self, text: str, line: int) -> tuple[bool, ConsoleFact | None]:
         """Whether ``text`` (with its indentation) belongs to a traceback, and the fact that it completes."""
+        if _HINT in text and self._is_begun_by(text.rstrip()):
+            return True, None
         stripped = text.strip()
-        if stripped.endswith(_HEAD):
-            self._begin(text, before=text[: text.rfind(_HEAD)])
-            return True, None
-        if box := _BOX.search(text.rstrip()):
-            self._begin(text, before=text[: box.start()])
-            self._in_box = True
-            return True, None
-        if named := _NAMED_HEAD.match(text.rstrip()):
-            self._begin(text, before="")
-            self._name = named[1]
-            return True, None
         bare = self._without_stamp(text)
         if self.reading:
             return self._continue(bare, bare.strip(), line)
@@ -100,6 +92,19 @@ class TracebackReader:
             return False, None
         self._kind = _Kind.MAIN
         return True, self._error(stripped, line)
+
+    def _is_begun_by(self, text: str) -> bool:
+        if text.endswith(_HEAD):
+            self._begin(text, before=text[: text.rfind(_HEAD)])
+        elif box := re.search(_BOX, text):
+            self._begin(text, before=text[: box.start()])
+            self._in_box = True
+        elif named := re.match(_NAMED_HEAD, text):
+            self._begin(text, before="")
+            self._name = named[1]
+        else:
+            return False
+        return True
 
     def _begin(self, text: str, *, before: str) -> None:
         original = before.endswith("Original ")
