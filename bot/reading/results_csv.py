@@ -70,9 +70,11 @@ EMPTY = Results(columns=(), rows=(), torn=False)
 def parse_results(data: bytes) -> Results:
     """The rows of ``data``. What is no row (damage, a repeated header) is passed over; nothing raises."""
     text = data.decode(_encoding_of(data), "replace").removeprefix("\ufeff")
-    lines = text.split("\n")
+    text = text.replace("\0", "")  # a power cut leaves a hole, and what a resume appends begins behind it
+    lines = text.split("\n") if "\n" in text else text.split("\r")
     torn = bool(lines and lines[-1].strip())
     columns: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     separator = ","
     yolov5 = False
     rows: list[ResultsRow] = []
@@ -82,9 +84,12 @@ def parse_results(data: bytes) -> Results:
         cells = _cells(line, separator)
         if begun:
             named = tuple(cell for cell in cells if cell)
+            if ",".join(heads).startswith(",".join(named)):  # the same again, whole or torn
+                continue
+            heads = named
             columns = tuple(_as_ultralytics(name) for name in named)
             yolov5 = columns != named
-        elif row := _row(columns, cells):
+        elif row := _row(columns, cells) or _row(_of_another_version(columns), cells):
             rows.append(row)
     return Results(columns=columns, rows=tuple(rows), torn=torn, yolov5=yolov5)
 
@@ -143,6 +148,11 @@ def _cells(line: str, separator: str) -> list[str]:
         except csv.Error:
             return cells
     return [cell.strip(" \t\r'") for cell in cells]
+
+
+def _of_another_version(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns where the head is of a version that wrote no ``time``, or did: a resume writes no other head."""
+    return (columns[0], *columns[2:]) if columns[1:2] == ("time",) else (*columns[:1], "time", *columns[1:])
 
 
 def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:

@@ -105,6 +105,27 @@ def test_damage_within_is_passed_over() -> None:
     assert [row.epoch for row in parse_results(data).rows] == [1, 3]
 
 
+@pytest.mark.parametrize(
+    ("text", "epochs"),
+    [
+        pytest.param(PLAIN + plain(1) + "\0" * 300 + plain(2) + plain(3), [1, 2, 3], id="a hole of a power cut"),
+        pytest.param(PLAIN + plain(1) + PLAIN[:30] + "\n" + plain(2), [1, 2], id="a torn head"),
+        pytest.param((PLAIN + plain(1) + plain(2)).replace("\n", "\r"), [1, 2], id="carriage returns alone"),
+    ],
+)
+def test_whole_rows_around_damage_are_read(text: str, epochs: list[int]) -> None:
+    assert [row.epoch for row in parse_results(text.encode()).rows] == epochs
+
+
+def test_a_resume_by_a_version_with_another_column_of_time_is_read() -> None:
+    padded = ",".join(f"{cell:>23}" for cell in ("1", "1.25", "0.5", "0.9", "0.01")) + "\n"
+    later = parse_results((PADDED + padded + plain(2)).encode())
+    earlier = parse_results((PLAIN + plain(1) + padded.replace(" 1,", " 2,", 1)).encode())
+    assert [(row.epoch, row.values["lr/pg0"], "time" in row.values) for row in (*later.rows, *earlier.rows)] == [
+        (1, 0.01, False), (2, 0.01, True), (1, 0.01, True), (2, 0.01, False),
+    ]  # fmt: skip
+
+
 def test_a_missing_file_has_no_rows(tmp_path: Path) -> None:
     assert read_results(tmp_path / "results.csv").rows == ()
 
