@@ -91,8 +91,6 @@ class AdoptedReader:
         """None from a truncation of the log on until what follows shows whose it is."""
         self._process_attempt = self._read_before.process_attempt(adoption.adopted_ts)
         self._from_epoch: int | None = None
-        self._begun_ts: float | None = None
-        """When the newest attempt began, where that was seen."""
         self._frame: TrainFrame | None = None
         self._redone = False
         """Whether the engine goes back over an epoch by itself."""
@@ -116,6 +114,7 @@ class AdoptedReader:
         events: list[Event] = []
         if self._attempt == 0:
             self._attempt = self._first_of_log = self._read_before.first_number(self.adoption.log)
+            self._rows.trained.has_done(self._read_before.done_before(self._attempt))
         grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
@@ -142,6 +141,7 @@ class AdoptedReader:
         if caught_up:
             self._process_attempt = self._process_attempt or self._attempt
             events += self._finished(now)
+            self._read_before.caught_up(now)
         self._note(now)
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
@@ -224,7 +224,7 @@ class AdoptedReader:
         self._frame, self._state, self._fatal = None, RunRecordState.RUNNING, None
         self._from_epoch, self._redone = from_epoch, False
         self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
-        self._begun_ts = None if self._in_history else now
+        self._read_before.begins(self._attempt, now)
         self._rows.trained.begins(self._attempt, from_epoch)
         self._unannounced = not announced
         data = {"from_epoch": from_epoch, "level": UNGUARDED, **(asdict(process) if process else {})}
@@ -339,7 +339,9 @@ class AdoptedReader:
         events: list[Event] = []
         for _ in range(2):
             try:
-                new = self._rows.new(self._attempt, self._origin, self._console.path, self._begun_ts)
+                done = self._rows.may_be_of(self._attempt, self._console.path)
+                begun_ts = self._read_before.begun_ts(self._attempt, now, done=done)
+                new = self._rows.new(self._attempt, self._origin, self._console.path, begun_ts)
             except OSError:
                 return events  # the mount may come back; what stands in it is not lost
             events += [self._epoch_finished(one, now) for one in new.rows]
@@ -347,7 +349,6 @@ class AdoptedReader:
                 break
             events += self._begin(now, new.begun_anew_with, announced=True)
             self._read_before.begun_by_rows(self._attempt, new.begun_anew_with, self._read_to)
-            self._begun_ts = None
         return events
 
     def _begun_by_rows_before(self, now: float) -> list[Event]:

@@ -46,6 +46,10 @@ class EpochRows:
         """Attempt and epoch of every row that was told."""
         return sorted(list(key) for key in self._told)
 
+    def may_be_of(self, attempt: int, log: Path) -> bool:
+        """Whether the file may hold a row of ``attempt``: it has finished an epoch, or its console lags behind."""
+        return self.trained.has_finished(attempt) or _mtime_ns(self._path) > _mtime_ns(log)
+
     def new(self, newest: int, origin: EpochOrigin, log: Path, begun_ts: float | None) -> NewRows:
         """Rows that were not told yet. ``newest`` is the newest attempt, which began at ``begun_ts`` where that is
         known: a file that is older holds nothing of it.

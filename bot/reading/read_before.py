@@ -29,6 +29,14 @@ class ReadBefore:
                 self._known = read_json(self._path) or {}
         noted = self._known.get("begun_by_rows")
         self._begun = [one for one in noted if _is_three_numbers(one)] if isinstance(noted, list) else []
+        self._written: dict[str, Any] = {}
+        self._next_ts = 0.0
+        looked_ts = self._known.get("looked_ts")
+        self._looked_ts = looked_ts if isinstance(looked_ts, float) else None
+        """When a look came to the end of the log, be it one of the bot before this."""
+        start = self._known.get("start")
+        self._start: list[Any] = start if isinstance(start, list) and len(start) == 2 else [0, None]
+        """The newest attempt whose beginning was seen, and since when it may have trained."""
 
     def left(self, attempt: int, log: Path, offset: int) -> int | None:
         """How many bytes behind ``offset`` are history; None once all that follows is news."""
@@ -64,12 +72,43 @@ class ReadBefore:
     def begun_by_rows(self, attempt: int, epoch: int, read_to: int) -> None:
         """``results.csv`` alone shows that ``attempt`` began, with ``epoch``; so far the log had been read."""
         self._begun = [*self._begun, [attempt, epoch, read_to]]
+        self._start = [attempt, None]
+
+    def begins(self, attempt: int, now: float) -> None:
+        """The log shows that ``attempt`` has begun since the last look."""
+        if not self._is_history:
+            self._start = [attempt, self._looked_ts or now]
+
+    def caught_up(self, now: float) -> None:
+        """A look has come to the end of the log: what begins from here on, begins later."""
+        self._looked_ts = now
+
+    def begun_ts(self, attempt: int, now: float, *, done: bool) -> float | None:
+        """Since when ``attempt`` may have finished an epoch, as far as it has ``done`` one; None where its beginning
+        was not seen."""
+        number, begun_ts = self._start
+        if number != attempt or not isinstance(begun_ts, float):
+            return None
+        if not (done or self._is_history):
+            self._start = [number, now]
+        return self._start[1]
+
+    def done_before(self, first_number: int) -> dict[int, list[int]]:
+        """The epochs that were told of each attempt before ``first_number``, whose log is gone."""
+        noted = self._known.get("epochs")
+        done: dict[int, list[int]] = {}
+        for one in noted if isinstance(noted, list) else ():
+            if isinstance(one, list) and len(one) == 2 and all(type(part) is int for part in one):
+                done.setdefault(one[0], []).append(one[1])
+        return {number: epochs for number, epochs in done.items() if number < first_number}
 
     def first_number(self, log: Path) -> int:
         """The number of the attempt that ``log``, that of the adoption, begins with: it may have been begun anew by
         attempts that came and went before it."""
         if self._is_another(log):
-            return self._count("number", 1) + 1
+            number = self._count("number", 1) + 1
+            self._start = [number, self._looked_ts]
+            return number
         return self._count("first_number", 1)
 
     def process_attempt(self, adopted_ts: float) -> int | None:
@@ -112,12 +151,14 @@ class ReadBefore:
         """What the look that has just ended had read; the one before it is written down."""
         if self._is_history:
             return  # a long log is caught up with over several looks
-        before, self._next = self._next, {**state, "begun_by_rows": self._begun}
-        if self._path is None or not before or before == self._known or now - self._written_ts < _WRITE_EVERY_S:
+        before, self._next = self._next, {**state, "begun_by_rows": self._begun, "start": self._start}
+        before_ts, self._next_ts = self._next_ts, now
+        if self._path is None or not before or before == self._written or now - self._written_ts < _WRITE_EVERY_S:
             return
-        self._known, self._written_ts = before, now
+        self._written, self._written_ts = before, now
+        self._known = {**before, "looked_ts": before_ts}
         with suppress(OSError):  # a full disk: told again after a restart, which is better than not at all
-            replace_json(self._path, before)
+            replace_json(self._path, self._known)
 
 
 def _is_three_numbers(noted: object) -> bool:

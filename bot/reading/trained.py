@@ -5,7 +5,7 @@ The file may hold rows of a training before the adoption, of several attempts on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -39,6 +39,16 @@ class Trained:
         self.changes += 1
         older = any(number < attempt for number in self._spans)
         self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
+
+    def has_done(self, epochs: Mapping[int, Sequence[int]]) -> None:
+        """These ``epochs`` of attempts are known, though no console shows them any more."""
+        for attempt, done in epochs.items():
+            self._spans[attempt] = _Span(begins_unseen=False, first=min(done), running=max(done), done=max(done))
+
+    def has_finished(self, attempt: int) -> bool:
+        """Whether an epoch of ``attempt`` had all its batches."""
+        span = self._spans.get(attempt)
+        return span is not None and span.done is not None
 
     def trains(self, attempt: int, epoch: int) -> None:
         """A frame of ``epoch`` was drawn."""

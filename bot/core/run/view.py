@@ -263,11 +263,12 @@ class RunView:
 def story_of(epochs: Mapping[tuple[int, int], EpochView]) -> tuple[EpochView, ...]:
     """One pass of each epoch, as :meth:`RunView.story` tells it."""
     chosen: dict[int, EpochView] = {}
+    newest = 0
     for (_, number), view in sorted(epochs.items()):
-        if number in chosen and chosen[number].attempt < view.attempt:
+        if number <= newest:  # another attempt, which gave up what came behind it
             chosen = {kept: epoch for kept, epoch in chosen.items() if kept < number}
-        chosen[number] = view
-    return tuple(chosen[number] for number in sorted(chosen))
+        chosen[number], newest = view, number
+    return tuple(chosen.values())
 
 
 def stands_at(view: RunView, attempt: int) -> str:

@@ -1,0 +1,83 @@
+"""What an adopted run did while the bot was away, or in a log that is gone, is of the attempt that did it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bot.reading.test_adopted_attempts import HEADER, RESUME, START, Folder, frame, rows, story
+
+
+class Clocked(Folder):
+    """Its files are as old as the bot's clock says."""
+
+    def write(self, text: str, *, anew: bool = False) -> None:
+        super().write(text, anew=anew)
+        self._pass(self.log)
+
+    def csv(self, text: str, *, header: bool = True, append: bool = False, age_s: float = 0.0) -> None:
+        super().csv(text, header=header, append=append, age_s=age_s)
+        self._pass(self.directory / "results.csv")
+
+    def _pass(self, path: Path) -> None:
+        self.now += 5
+        os.utime(path, (self.now, self.now))
+
+    def watch(self) -> None:
+        """Three looks: what the first one found is written down."""
+        for _ in range(3):
+            self.look()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Clocked:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 10) + "\n" + HEADER + frame(3, 2) + "\r")
+    folder.csv(rows(1, 2))
+    folder.watch()
+    assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, False)]
+    return folder
+
+
+def test_an_epoch_that_a_restart_finished_while_the_bot_was_away_is_its_own(folder: Clocked) -> None:
+    folder.write(START + frame(1, 10) + "\n")
+    folder.csv(rows(1, loss=0.7), append=True)
+    folder.write(HEADER + frame(2, 3) + "\r")
+    folder.now += 3600
+    folder.open()
+    view = folder.look()
+    assert story(view) == [(2, 1, True), (2, 2, False)]
+    assert view.epochs[2, 1].losses == {"box_loss": 0.7}
+
+
+def test_epochs_of_a_log_that_is_gone_stay_those_of_their_attempt(folder: Clocked) -> None:
+    folder.write(RESUME + frame(3, 10) + "\n", anew=True)
+    folder.csv(rows(3), append=True)
+    folder.watch()
+    folder.open()
+    assert story(folder.look()) == [(1, 1, True), (1, 2, True), (2, 3, True)]
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "away"])
+def test_a_row_that_is_older_than_a_restart_is_not_of_it(folder: Clocked, seen: bool) -> None:
+    if not seen:
+        folder.open()
+    folder.write(START + frame(1, 2) + "\r", anew=True)
+    if seen:
+        folder.watch()
+        folder.open()
+    folder.write(frame(1, 10) + "\n")
+    assert story(folder.look()) == [(2, 1, False)]
+
+
+def test_a_restart_gives_up_epochs_whose_beginning_nobody_knows(folder: Clocked) -> None:
+    folder.write(RESUME + frame(3, 10) + "\n", anew=True)
+    folder.csv(rows(3))
+    folder.watch()
+    folder.write(START + frame(1, 10) + "\n")
+    folder.csv(rows(1))
+    folder.watch()
+    folder.open()
+    assert story(folder.look()) == [(3, 1, True)]
