@@ -90,8 +90,9 @@ class ReadBefore:
         if number != attempt or not isinstance(begun_ts, float):
             return None
         if not (done or self._is_history):
+            begun_ts = now
             self._start = [number, now]
-        return self._start[1]
+        return begun_ts
 
     def done_before(self, first_number: int) -> dict[int, list[int]]:
         """The epochs that were told of each attempt before ``first_number``, whose log is gone."""
