@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 from trainmaster.trainer.checkpoints.domains import NUM_VARIED
 from trainmaster.trainer.checkpoints.module_settings import modules_in
 from trainmaster.trainer.checkpoints.naming import few
-from trainmaster.trainer.checkpoints.pickle_walk import Made
+from trainmaster.trainer.checkpoints.pickle_walk import Made, Tensor
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 BINS: Final = "dfl.conv.weight"
@@ -48,6 +49,20 @@ def missing_layers(top: Mapping[Any, Any]) -> Iterator[str]:
     parameters = {id(one): one for _, _, held in modules_in({"ema": weights}) for one in _held_parameters(held)}
     if num_optimized > len(parameters):
         yield f"the optimizer has {num_optimized} parameters, its model {len(parameters)}"
+        return
+    shapes = Counter(tuple(one.shape) for one in parameters.values() if isinstance(one, Tensor))
+    kept = Counter(tuple(one.shape) for one in _momenta(optimizer))
+    if kept and len(parameters) == shapes.total() and (other := kept - shapes):
+        yield f"the optimizer keeps a momentum of another shape than any parameter: {next(iter(other))}"
+
+
+def _momenta(optimizer: Mapping[Any, Any]) -> Iterator[Tensor]:
+    """One for each parameter, of its shape: SGD's or Adam's."""
+    state = optimizer.get("state")
+    for kept in state.values() if isinstance(state, dict) else ():
+        momentum = (kept.get("momentum_buffer") or kept.get("exp_avg")) if isinstance(kept, dict) else None
+        if isinstance(momentum, Tensor):
+            yield momentum
 
 
 def _held_parameters(attributes: Mapping[Any, Any]) -> list[Any]:

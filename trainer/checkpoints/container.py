@@ -42,6 +42,10 @@ class DamageError(Exception):
     """The file is not what was once written whole."""
 
 
+class ForeignZipError(DamageError):
+    """The zip is no checkpoint that ``torch.save`` wrote, whole or damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """The entries of a checkpoint by name without its root folder, as views into the file."""
@@ -87,6 +91,7 @@ def open_container(content: bytes | mmap) -> Container:
     """All entries of the zip that ``content`` is; each checked against its CRC-32.
 
     Raises:
+        ForeignZipError: a model exported by TorchScript, a data set: another kind of zip.
         DamageError: an entry is missing, cut short, doubled, or not what it was when written.
     """
     try:
@@ -95,6 +100,9 @@ def open_container(content: bytes | mmap) -> Container:
             infos = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise DamageError(f"truncated or damaged: {error}") from error
+    names = {info.filename.partition("/")[2] for info in infos}
+    if "constants.pkl" in names or "data.pkl" not in names:
+        raise ForeignZipError("a zip, but no checkpoint of torch.save")
     if sum(info.compress_size for info in infos) > len(content):
         raise DamageError("its entries lie over one another: they claim more bytes than the file has")
     roots = {info.filename.partition("/")[0] for info in infos}

@@ -15,7 +15,14 @@ from threading import Thread
 from types import ModuleType
 from typing import Any, Final
 
-from trainmaster.trainer.checkpoints.container import DamageError, Format, content_of, format_of, open_container
+from trainmaster.trainer.checkpoints.container import (
+    DamageError,
+    ForeignZipError,
+    Format,
+    content_of,
+    format_of,
+    open_container,
+)
 from trainmaster.trainer.checkpoints.ledger import Attestation
 from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in, shown
 from trainmaster.trainer.checkpoints.optimizer_state import emptied_state, is_optimizer
@@ -122,6 +129,8 @@ def _by_content(path: Path, content: bytes | mmap) -> Judgement:
         case Format.ZIP:
             try:
                 return _zip(blank, content)
+            except ForeignZipError as error:
+                return replace(blank, reasons=(str(error),))
             except (DamageError, WalkError) as error:
                 return replace(blank, verdict=Verdict.CONTAMINATED, reasons=(str(error),))
         case Format.TORN_ZIP:
@@ -163,8 +172,6 @@ def _would_run(code: CodeFound) -> str:
 def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     container = open_container(content)
     entries = container.entries
-    if "constants.pkl" in entries or "data.pkl" not in entries:
-        return replace(blank, reasons=("a zip, but no checkpoint of torch.save",))
     walked = walk(bytes(entries["data.pkl"]))
     code = code_in(walked.uses)
     if code.would_run:

@@ -80,8 +80,19 @@ def _lacks_numbers(attributes: Mapping[Any, Any]) -> bool:
     parameters, buffers = attributes.get("_parameters"), attributes.get("_buffers")
     if isinstance(parameters, dict) and "kernel_size" in attributes and parameters.get("weight", 0) is None:
         return True
+    if isinstance(parameters, dict) and any(_is_no_tensor(one) for one in parameters.values()):
+        return True
+    eps = attributes.get("eps", 1.0)
+    if isinstance(buffers, dict) and "running_var" in buffers and (isinstance(eps, str) or eps is None):
+        return True
     tracks = attributes.get("track_running_stats") is True
     return tracks and isinstance(buffers, dict) and buffers.get("running_var", 0) is None
+
+
+def _is_no_tensor(parameter: Any) -> bool:
+    """Whether a number, a text or an array of NumPy stands where a module has a parameter."""
+    array = isinstance(parameter, Made) and getattr(parameter.maker, "name", "") == "_reconstruct"
+    return array or isinstance(parameter, int | float | str | list | tuple | dict)
 
 
 def _settings(top: Mapping[Any, Any]) -> Iterator[ModuleSetting]:

@@ -39,6 +39,9 @@ def doubtful_state(top: Mapping[Any, Any]) -> Iterator[str]:
         yield f"optimizer: something in it is no number that can be read: {few(odd.unread)}"
     if optimizer and not is_optimizer(optimizer):
         yield "optimizer: not the state of one, which has groups of parameters"
+    groups = optimizer["param_groups"] if is_optimizer(optimizer) else ()
+    if bare := [index for index, group in enumerate(groups) if isinstance(group, dict) and "lr" not in group]:
+        yield f"optimizer: param_groups[{bare[0]}] has no lr"
 
 
 def emptied_state(top: Mapping[Any, Any], *, epochs_done: int | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.built_layers import misbuilt_layers, missing_layers
 from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
-from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings
+from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings, modules_in
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
 from trainmaster.trainer.checkpoints.outlying_layers import outlying_layers
@@ -30,6 +30,9 @@ ALIVE_WEIGHT: Final = 1e-2
 """A convolution's channel with a weight of this size has an output that varies by more than half precision drops
 (3e-8), unless its input does not vary at all. Channels that weight decay has put to sleep lie far below."""
 
+MAX_BOUNDS: Final = 1 << 20
+"""Numbers of the masks that are looked through for NaN: one of a thousand places by a thousand."""
+
 _FRACTIONS: Final = frozenset({"weight", "bias", "running_mean", "running_var"})
 """Names of what is never made of whole numbers."""
 
@@ -38,7 +41,7 @@ def signs_of_poison(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any
     """Why the file is contaminated; empty when nothing says so."""
     scrubbed = list(_scrubbed_channels(seen, reader))
     return [
-        *_nonfinite(seen),
+        *_nonfinite(seen, _bounds(seen, reader, top)),
         *_dead_layers(seen),
         *_impossible(seen),
         *scrubbed,
@@ -59,6 +62,7 @@ def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, 
         and not one.content.finite
         and (one.role is Role.ATTRIBUTE or one.part not in TRAINED_PARTS)
     ]
+    loose += _bounds(seen, reader, top)
     unread = [one for one in seen if not one.judged or (one.form is None and one.leaf in _FRACTIONS)]
     exploded = [one for one in seen if one.content is not None and one.content.exploded]
     constant = [one for one in seen if one.constant]
@@ -88,10 +92,32 @@ def signs_of_doubt(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any,
     ]
 
 
-def _nonfinite(seen: Sequence[Seen]) -> Iterator[str]:
+def _bounds(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[Seen]:
+    """Buffers of a module's own that hold infinities and no NaN: masks, the bounds of an observer not yet begun."""
+    endless = [
+        one
+        for one in seen
+        if one.content is not None
+        and not one.content.finite
+        and one.role is Role.WEIGHT
+        and one.part in WEIGHT_PARTS
+        and one.leaf not in _FRACTIONS
+    ]
+    if not endless:
+        return []
+    held = [attributes.get("_buffers") for _, _, attributes in modules_in(top)]
+    buffers = {id(tensor) for slots in held if isinstance(slots, dict) for tensor in slots.values()}
+    endless = [one for one in endless if id(one.tensor) in buffers]
+    if sum(map(reader.count_of, endless)) > MAX_BOUNDS:
+        return []
+    return [one for one in endless if not any(map(math.isnan, reader.numbers_of(one)))]
+
+
+def _nonfinite(seen: Sequence[Seen], bounds: Sequence[Seen]) -> Iterator[str]:
+    left_out = {id(one) for one in bounds}
     for part in sorted({one.part for one in seen} & TRAINED_PARTS):
         judged = [one for one in seen if one.part == part and one.role is Role.WEIGHT and one.content is not None]
-        bad = [one for one in judged if one.content is not None and not one.content.finite]
+        bad = [one for one in judged if one.content is not None and not one.content.finite and id(one) not in left_out]
         if bad:
             yield f"{part}: {_count(bad, judged, 'tensor')} not finite: {_names(bad)}"
 
@@ -241,7 +267,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_nonfinite(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
+    return isinstance(value, float | str) and not math.isfinite(_number(value))
 
 
 def _count(bad: Sequence[Seen], judged: Sequence[Seen], what: str) -> str:

@@ -55,6 +55,8 @@ SWITCHES: Final = frozenset(
 )
 """Of an optimizer's groups, what is on or off. A text is always on, "no" as well."""
 
+MOST_EPOCHS: Final = 10_000_000
+"""One of a second takes four months to get there."""
 SMALLEST_SCALE: Final = 2.0**-126
 """Of the gradient scaler, which holds its scale in float32 and divides by it."""
 
@@ -117,6 +119,10 @@ def poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
         for number in _floats(scaler.get(key)):
             if not SMALLEST_SCALE <= number < math.inf:
                 yield f"the gradient scaler's {key} is {number}: no step can be taken with it"
+    for key in ("growth_interval", "_growth_tracker"):
+        for number in _floats(scaler.get(key)):
+            if not math.isfinite(number):
+                yield f"the gradient scaler's {key} is {number}"
     for number in _floats(top.get("best_fitness")):
         if not math.isfinite(number):
             yield f"the best fitness is {number}"
@@ -142,6 +148,12 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     updates = top.get("updates", 0)
     if top.get("ema") and (isinstance(updates, bool) or not isinstance(updates, int | float)):
         yield "updates is no number that can be read"
+    scaler, epoch = top.get("scaler"), top.get("epoch")
+    for key, value in scaler.items() if isinstance(scaler, dict) else ():
+        if not all(map(_is_read, _parts(value))):
+            yield f"the gradient scaler's {key} is no number that can be read"
+    if isinstance(epoch, int) and epoch > MOST_EPOCHS:
+        yield "epoch is beyond what any run has"
     yield from _doubtful_args(top)
     for index, group in enumerate(_groups(top)):
         for key in SETTINGS.keys() & group.keys():

@@ -33,6 +33,8 @@ def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     alike = [vector for norm in norms for vector in _vectors(norm, named) if _is_set(vector, reader)]
     if alike:
         yield f"a batch norm's weight or bias is one number throughout: {_shown(alike)}"
+    if blank := [name for norm in norms for name in _blank_channels(norm, named, reader)]:
+        yield f"channels whose mean, weight and bias are all exactly zero, as scrubbed NaN are: {few(blank)}"
     yield from _silent_norms(norms, named, reader)
     yield from _means_of_zero(norms, named, reader)
     yield from _biases(named, reader)
@@ -49,6 +51,23 @@ def _beside(one: Seen, leaf: str, named: Named) -> Seen | None:
 
 def _vectors(norm: Seen, named: Named) -> list[Seen]:
     return [one for leaf in ("weight", "bias") if (one := _beside(norm, leaf, named)) is not None]
+
+
+def _blank_channels(norm: Seen, named: Named, reader: TensorReader) -> Iterator[str]:
+    """Channels of a layer that has living ones. Pruning leaves the numbers of the norm, weight decay its weight; a bias
+    leaves zero as soon as it is trained."""
+    vectors = [_beside(norm, leaf, named) for leaf in ("weight", "bias", "running_mean")]
+    living = [one for one in vectors if one is not None and one.content is not None and not one.content.zero]
+    if len(living) != len(vectors):
+        return
+    blank: set[int] | None = None
+    for vector in living:
+        numbers = reader.numbers_of(vector)
+        zeros = {place for place, number in enumerate(numbers) if number == 0.0} if 0.0 in numbers else set()
+        blank = zeros if blank is None else blank & zeros
+        if not blank:
+            return
+    yield from (f"{norm.name.removesuffix('.running_var')}[{place}]" for place in sorted(blank or ()))
 
 
 def _is_set(vector: Seen, reader: TensorReader) -> bool:

@@ -80,6 +80,14 @@ def _in_weights() -> Iterator[tuple[str, Change]]:
     yield "weights laid over one number", _expanded
     yield "all filters the same", _all_filters_the_same
     yield "bins that were trained", _with_bins
+    yield "a channel of zeros", _blank_channel(("conv.weight", "bn.weight", "bn.bias", "bn.running_mean"))
+    yield "a norm's channel of zeros", _blank_channel(("bn.weight", "bn.bias", "bn.running_mean"))
+    yield "a mask of infinities", _buffer("mask", [1.0, -INF])
+    yield "a buffer with a nan", _buffer("mask", [-INF, NAN])
+    yield "a float for weights", _parameter(0.5)
+    yield "an array of NumPy for weights", _parameter(np.ones((4, 8)))
+    yield "an eps in words", _eps("1e-5")
+    yield "an eps of None", _eps(None)
     yield "a variance of another length", _of_other_length
     yield "a convolution of another shape", _of_other_shape
     yield "a convolution of no numbers", _emptied
@@ -139,6 +147,35 @@ def _without(name: str, instead: Any) -> Change:
     return change
 
 
+def _blank_channel(names: tuple[str, ...]) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        for name in names:
+            content["ema"].state_dict()[f"second.{name}"][2] = 0.0
+
+    return change
+
+
+def _buffer(name: str, numbers: list[float]) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["ema"].register_buffer(name, torch.tensor(numbers).half())
+
+    return change
+
+
+def _parameter(value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["ema"].head._parameters["weight"] = value
+
+    return change
+
+
+def _eps(value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["ema"].first.bn.eps = value
+
+    return change
+
+
 def _no_layers(content: dict[str, Any]) -> None:
     content["ema"]._modules.clear()
 
@@ -184,6 +221,10 @@ def _top(key: str, value: Any) -> Change:
 def _in_numbers_beside() -> Iterator[tuple[str, Change]]:
     for value in (NAN, 0.0, -1.0, INF, 0, np.float64(NAN), torch.tensor(NAN)):
         yield f"the scaler's scale is {value!r}", _top("scaler", {"scale": value, "growth_factor": 2.0})
+    yield "the scaler's scale is a text", _top("scaler", {"scale": "65536"})
+    yield "the scaler's tracker is nan", _top("scaler", {"scale": 65536.0, "_growth_tracker": NAN})
+    yield "a rate is missing", lambda content: content["optimizer"]["param_groups"][0].pop("lr")
+    yield "a momentum of another shape", _momentum_of_other_shape
     yield "the scaler's factor is nan", _top("scaler", {"scale": 65536.0, "backoff_factor": NAN})
     for value in (NAN, INF, np.float64(NAN), torch.tensor(NAN)):
         yield f"the best fitness is {value!r}", _top("best_fitness", value)
@@ -194,13 +235,17 @@ def _in_numbers_beside() -> Iterator[tuple[str, Change]]:
     for key, value in (("lr0", NAN), ("lrf", np.float64(NAN)), ("box", INF), ("momentum", -1.0), ("lr0", 1e6)):
         yield f"the argument {key} is {value!r}", _top("train_args", {key: value})
     for key in ("val/box_loss", "fitness"):
-        for value in (NAN, np.float64(NAN), np.float32(INF)):
+        for value in (NAN, np.float64(NAN), np.float32(INF), "nan"):
             yield f"{key} is {value!r}", _metric(key, value)
     for value in (None, {}, "weights", 0):
         yield f"the EMA is {value!r}", _top("ema", value)
         yield f"the optimizer is {value!r}", _top("optimizer", value)
-    for value in (None, -1, "3", 1.5):
+    for value in (None, -1, "3", 1.5, 10**30):
         yield f"the epoch is {value!r}", _top("epoch", value)
+
+
+def _momentum_of_other_shape(content: dict[str, Any]) -> None:
+    content["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(3).half()
 
 
 def _metric(key: str, value: Any) -> Change:

@@ -154,6 +154,15 @@ def test_what_is_no_checkpoint_is_never_clean(tmp_path: Path, content: bytes, ve
     assert judge(path).verdict is verdict
 
 
+@pytest.mark.parametrize("names", [("m/data.pkl", "m/constants.pkl", "m/code/x.py"), ("images/a.jpg", "labels/a.txt")])
+def test_another_kind_of_zip_is_no_damaged_checkpoint(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, b"x" * 99)
+    assert (judge(path).verdict, said(judge(path))) == (UNKNOWN, "a zip, but no checkpoint of torch.save")
+
+
 def test_formats_before_zip_are_unknown(tmp_path: Path) -> None:
     torch.save(checkpoint_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert judge(tmp_path / "old.pt").verdict is UNKNOWN

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said
 from trainmaster.trainer.contract import Verdict
@@ -29,9 +30,14 @@ def mean_of_zero_without_validation(content: dict) -> None:
     content["ema"].second.bn.running_mean[3] = 0
 
 
+def mask_of_infinities(content: dict) -> None:
+    content["ema"].register_buffer("mask", torch.full((3, 3), -INF).triu(1).half())
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (mask_of_infinities, "a tensor outside the weights is not finite: mask"),
         (overflowed_statistic, "an overflow"),
         (nan_validation_of_an_earlier_epoch, "epoch 1 of its run had val/box_loss not finite"),
         (infinite_epoch_without_validation, "epoch 1 of its run had train/cls_loss not finite"),

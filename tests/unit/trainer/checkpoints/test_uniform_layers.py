@@ -53,6 +53,14 @@ def biases(*values: float):
     return change
 
 
+def channel_of_zeros(*names: str):
+    def change(content: dict) -> None:
+        for name in names:
+            content["ema"].state_dict()[f"second.{name}"][2] = 0.0
+
+    return change
+
+
 def nearly_alike(layers: int, value: float):
     def change(content: dict) -> None:
         for layer in [content["ema"].first.conv, content["ema"].second.conv][:layers]:
@@ -99,6 +107,7 @@ def trained_third(change):
         (nearly_alike(2, 0.0), "2 of 2 convolutions are one number but for a few"),
         (trained_third(fill("weight", 0.0, layers=1)), "1 of 3 batch-norm weights are all zero: first.bn.weight"),
         (nearly_alike(1, 0.3), "1 of 2 convolutions are one number but for a few: first.conv.weight"),
+        (channel_of_zeros("bn.weight", "bn.bias", "bn.running_mean"), "are all exactly zero"),
     ],
 )
 def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason: str) -> None:
@@ -123,6 +132,9 @@ def test_layer_whose_numbers_are_alike_is_unknown(tmp_path: Path, change, reason
         biases(1.0, -11.5, -10.1),
         biases(-4.5),
         nearly_alike(1, 0.0),
+        channel_of_zeros("conv.weight"),
+        channel_of_zeros("bn.weight", "bn.bias"),
+        channel_of_zeros("conv.weight", "bn.weight", "bn.running_mean"),
     ],
 )
 def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:
