@@ -42,7 +42,7 @@ def missing_layers(top: Mapping[Any, Any]) -> Iterator[str]:
         yield f"a module is gone: {few(gone)}"
     optimizer, weights = top.get("optimizer"), top.get("ema")
     groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
-    if not isinstance(groups, list) or not isinstance(weights, Made):
+    if not isinstance(optimizer, dict) or not isinstance(groups, list) or not isinstance(weights, Made):
         return
     lists = [group.get("params") for group in groups if isinstance(group, dict)]
     num_optimized = sum(len(params) for params in lists if isinstance(params, list))
