@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ def look(path: Sequence[str] | None = None) -> Installed:
     folder = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
     homes = {id(one): _home(one) for one in found}
     elsewhere = [one for one in found if homes[id(one)] / NAME not in packages]  # editable: the files lie in a checkout
-    own = next((one for one in found if folder is not None and homes[id(one)] == folder.parent), None)
-    own = own or (elsewhere[0] if elsewhere else None)
+    beside = [one for one in found if folder is not None and homes[id(one)] == folder.parent]
+    own = next(iter([one for one in beside if one.version == _said(folder)] + beside + elsewhere), None)
     hidden = [f"version {one.version} in {homes[id(one)]}" for one in found if one is not own]
     told = {homes[id(one)] / NAME for one in found}
     hidden += [str(package) for package in packages if package != folder and package not in told]
@@ -69,6 +70,17 @@ def look(path: Sequence[str] | None = None) -> Installed:
         edited=edited,
         gone=gone,
     )
+
+
+def _said(folder: Path | None) -> str | None:
+    """The version that the package itself says it is; pip, when it is told to install into a folder, may leave the
+    record of another one there."""
+    try:
+        text = (folder / "__init__.py").read_text(encoding="utf-8", errors="replace") if folder else ""
+    except OSError:
+        text = ""
+    said = re.search(r"""^__version__\s*=\s*["']([^"']+)["']""", text, re.MULTILINE)
+    return said[1] if said else None
 
 
 def _home(distribution: metadata.Distribution) -> Path:

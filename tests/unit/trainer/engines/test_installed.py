@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,15 @@ from trainmaster.trainer.engines.installed import Installed, look
 FILES = {"ultralytics/__init__.py": "__version__ = 'x'\n", "ultralytics/engine/trainer.py": "a = 1\n"}
 
 
-def install(folder: Path, version: str = "8.4.100", *, package: bool = True) -> Path:
-    """As pip does: a package, and its record beside it."""
+def install(folder: Path, version: str = "8.4.100", *, package: bool = True, said: str = "x") -> Path:
+    """As pip does: a package that says it is version ``said``, and its record beside it."""
     info = folder / f"ultralytics-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ultralytics\nVersion: {version}\n")
     lines = []
-    for name, text in FILES.items() if package else ():
+    for name, given in FILES.items() if package else ():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        text = given.replace("'x'", f"'{said}'")
         (folder / name).write_text(text)
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
         lines.append(f"{name},sha256={digest},{len(text)}")
@@ -89,6 +91,24 @@ def test_a_record_that_another_version_left_in_the_same_place_is_told(tmp_path: 
     told = found(site)
     assert len(told.others) == 1
     assert told.others[0].endswith(f"in {site}")
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["older first", "newer first"])
+@pytest.mark.parametrize("left", ["8.4.100", "8.4.191"])
+def test_of_two_records_in_one_place_that_of_the_files_is_held_against_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str, reverse: bool
+) -> None:
+    site = install(tmp_path / "site", left)
+    install(site, "8.4.190", said="8.4.190")
+    both = sorted(metadata.distributions(name="ultralytics", path=[str(site)]), key=_version, reverse=reverse)
+    monkeypatch.setattr(metadata, "distributions", lambda **_: both)  # else as the disk lists them
+
+    told = found(site)
+    assert (told.version, told.changed, told.others) == ("8.4.190", (), (f"version {left} in {site}",))
+
+
+def _version(one: metadata.Distribution) -> str:
+    return one.version
 
 
 def test_an_editable_installation_is_one(tmp_path: Path) -> None:
