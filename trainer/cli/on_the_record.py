@@ -65,5 +65,5 @@ def _imported(module: str) -> Any:
         return importlib.import_module(module)
     except ArgumentsError:
         raise
-    except Exception as error:  # files that were edited fail in any way
+    except (Exception, SystemExit) as error:  # files that were edited fail in any way; an exit code of theirs is none
         raise not_importable(error) from error

@@ -6,7 +6,7 @@ from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.engines import installed
 
 
-def not_importable(error: Exception) -> ArgumentsError:
+def not_importable(error: BaseException) -> ArgumentsError:
     """One so old that it lacks whole modules, one half installed, one that was edited, or none."""
     found = installed.look()
     what = f"Ultralytics {found.version or 'of unknown version'} in {found.folder}" if found.folder else "Ultralytics"
