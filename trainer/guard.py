@@ -91,7 +91,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         rows = plan.rows if plan else resolve(settings.level, user, {**DEFAULT_CFG_DICT, **given})
         wanted = {row.setting: row.value for row in rows if row.source == f"level {settings.level}"}
         given |= {name: value for name, value in wanted.items() if name not in GUARD_ONLY}
-        self._loaders: list[GuardedLoader] = []
+        self._steps_its_own_way = compat.steps_its_own_way(super().optimizer_step)
         self.guard = RunGuard(settings, rows, user=user, plan=plan)
         self._goes_on_in = given.get("save_dir")
         with self.guard.starting_up():
@@ -340,9 +340,8 @@ def guarded(trainer_class: AnyTrainer) -> AnyTrainer:
     """
     if issubclass(trainer_class, GuardMixin):
         return trainer_class
-    own_step = trainer_class.optimizer_step is not BaseTrainer.optimizer_step
     name = f"Guarded{trainer_class.__name__}"
-    members = {"__module__": trainer_class.__module__, "__doc__": trainer_class.__doc__, "_steps_its_own_way": own_step}
+    members = {"__module__": trainer_class.__module__, "__doc__": trainer_class.__doc__}
     return type(name, (GuardMixin, trainer_class), members)  # type: ignore[return-value]
 
 

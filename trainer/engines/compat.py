@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import ultralytics
+from ultralytics.engine.trainer import BaseTrainer
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.engines import installed
@@ -16,6 +17,8 @@ from trainmaster.trainer.engines.g3 import G3, BiasesFirst, BuiltInSetUp
 from trainmaster.trainer.engines.g4 import G4, LongerWarmup, StackedLosses
 from trainmaster.trainer.engines.g5 import G5, EarlierWarmup
 from trainmaster.trainer.engines.g6 import G6
+from trainmaster.trainer.engines.methods import STEPS
+from trainmaster.trainer.engines.seams import code
 
 GENERATIONS: Final[tuple[G6, ...]] = (G6(), G5(), G4(), G3())
 """The newest first."""
@@ -103,6 +106,17 @@ def check() -> Compatibility:
 def engine() -> G6:
     """The generation at hand; its nearest kin where none fits, which :func:`require` refuses."""
     return check().engine
+
+
+def steps_its_own_way(step: Callable[..., None]) -> bool:
+    """Whether ``step``, an ``optimizer_step``, is none that the guard's stands in for: a subclass's, an edited one. It
+    is then taken itself."""
+    plain = getattr(step, "__func__", step)  # what is kept by it must not hold a trainer
+    try:
+        lines = code(plain).splitlines()
+    except (OSError, TypeError):  # no source
+        return plain is not BaseTrainer.optimizer_step
+    return tuple(line.strip() for line in lines[1:]) not in STEPS
 
 
 def require() -> str | None:

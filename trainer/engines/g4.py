@@ -11,8 +11,9 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
 
 from trainmaster.trainer.engines.g5 import G5, EarlierWarmup
-from trainmaster.trainer.engines.g6 import FULL_PRECISION, G6
+from trainmaster.trainer.engines.g6 import G6
 from trainmaster.trainer.engines.loss_form import Items, LossForm
+from trainmaster.trainer.engines.markers import FULL_PRECISION
 from trainmaster.trainer.engines.seams import SeamChange
 
 MIN_WARMUP_BATCHES = 100

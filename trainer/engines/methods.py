@@ -68,3 +68,23 @@ CLOSED: Final = frozenset(
 )
 """What stands in for a trainer's method (:mod:`trainmaster.trainer.guard`) hands on what it does not know; for these
 nothing does."""
+
+_ON_AN_NPU: Final = (
+    'if self.device.type == "npu" and TORCH_2_0:',
+    "torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0, foreach=False)",
+    "else:",
+)
+STEPS: Final = tuple(
+    (
+        "self.scaler.unscale_(self.optimizer)",
+        *npu,
+        "torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0)",
+        "self.scaler.step(self.optimizer)",
+        "self.scaler.update()",
+        "self.optimizer.zero_grad()",
+        "if self.ema:",
+        "self.ema.update(self.model)",
+    )
+    for npu in ((), _ON_AN_NPU)
+)
+"""The lines of ``BaseTrainer.optimizer_step``, in whose place the guard steps; up to 8.4.103 without an NPU's."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 Marker = str | tuple[str, ...]
 Markers = tuple[Marker, ...]
-"""Texts that a method's source holds, whole lines where they end in one; a tuple within stands for any one of its."""
+"""Texts that a method's code holds, whole lines where they end in one; a tuple within stands for any one of its. What
+is commented out is no code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,8 @@ def _method_faults(owner: type, name: str, parameters: tuple[str, ...], *, close
     method = getattr(owner, name, None)
     if method is None:
         return [f"{owner.__name__}.{name}"]
+    if not callable(method):
+        return [f"{owner.__name__}.{name} is no method"]
     found = tuple(inspect.signature(method).parameters.values())
     names = tuple(parameter.name for parameter in found)
     if names[: len(parameters)] != parameters:
@@ -81,19 +86,47 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and parameter.kind not in any_number
 
 
-_source = functools.cache(inspect.getsource)
-"""Generations share seams, and each training of a process asks for all of them."""
+_source = inspect.getsource
+_BETWEEN = frozenset({tokenize.NL, tokenize.COMMENT})
+_BEFORE_A_LINE = frozenset({tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT})
+
+
+@functools.cache
+def code(method: Any) -> str:
+    """The source of ``method`` without its comments, its docstring and strings that stand alone: what was put into one
+    is not carried out. Generations share seams, so each is read once.
+
+    Raises:
+        OSError, TypeError: it has no source.
+    """
+    source = _source(method)
+    lines = source.split("\n")
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (tokenize.TokenError, SyntaxError):  # a lambda's lines are a part of something
+        return source
+    gone = [token for token in tokens if token.type == tokenize.COMMENT]
+    rest = [token for token in tokens if token.type not in _BETWEEN]
+    gone += [
+        token
+        for before, token, after in zip(rest, rest[1:], rest[2:], strict=False)
+        if token.type == tokenize.STRING and before.type in _BEFORE_A_LINE and after.type == tokenize.NEWLINE
+    ]
+    for token in sorted(gone, key=lambda one: one.start, reverse=True):
+        (first, left), (last, right) = token.start, token.end
+        lines[first - 1 : last] = [lines[first - 1][:left] + lines[last - 1][right:]]
+    return "".join(f"{kept}\n" for line in lines if (kept := line.rstrip()))
 
 
 def _marker_faults(owner: Any, name: str, markers: Markers) -> list[str]:
     try:
-        source = _source(getattr(owner, name))
+        found = code(getattr(owner, name))
     except (OSError, TypeError, AttributeError):  # no source: cannot be told, and the methods are checked already
         return []
     return [
         f"{owner.__name__}.{name} without {_shown(marker)}"
         for marker in markers
-        if not any(text in source for text in ((marker,) if isinstance(marker, str) else marker))
+        if not any(text in found for text in ((marker,) if isinstance(marker, str) else marker))
     ]
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,6 +109,61 @@ def test_every_stand_in_for_a_method_of_the_trainer_hands_on_what_it_does_not_kn
     assert [name for name, found in kinds.items() if not anything <= found] == []
 
 
+STEP = "                    self.optimizer_step()\n"
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        "                    # self.optimizer_step()\n                    self.my_step()\n",
+        "                    self.my_step()  # self.optimizer_step()\n",
+        '                    """was\n                    self.optimizer_step()\n                    """\n',
+    ],
+    ids=["comment", "behind a line", "string"],
+)
+def test_a_line_that_was_commented_out_is_gone(monkeypatch: pytest.MonkeyPatch, instead: str) -> None:
+    """Else a loop that steps unguarded would pass for the one that is known."""
+    source = inspect.getsource(BaseTrainer._do_train)
+    assert STEP in source
+    reads({BaseTrainer._do_train: source.replace(STEP, instead)}, monkeypatch)
+    assert compat.check().missing == ("BaseTrainer._do_train without the line 'self.optimizer_step()'",)
+
+
+def test_code_keeps_what_is_carried_out_and_a_comment_behind_it_changes_nothing() -> None:
+    assert seams.code(commented) == 'def commented() -> str:\n    return "# none"\n'
+
+
+def commented() -> str:
+    """Nothing."""
+    # before
+
+    return "# none"  # behind
+
+
+def test_what_is_no_method_any_more_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BaseTrainer, "final_eval", property(lambda self: None))
+    with pytest.raises(compat.IncompatibleError, match=r"BaseTrainer\.final_eval is no method"):
+        compat.require()
+
+
+class OwnStep(BaseTrainer):
+    def optimizer_step(self) -> None:
+        self.optimizer.step()
+
+
+def test_the_step_is_stood_in_for_only_where_it_is_the_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = BaseTrainer.optimizer_step
+    assert not compat.steps_its_own_way(known)
+    assert compat.steps_its_own_way(OwnStep.optimizer_step)
+    source = seams.code(known)
+    older = re.sub(r" +if self.device.type(?s:.*?)else:\n", "", source)
+    halved = source.replace("self.scaler.step(", "self.halve()\n        self.scaler.step(")
+    reordered = older.replace("        self.scaler.update()\n", "") + "        self.scaler.update()\n"
+    for text, own in ((older, False), (halved, True), (reordered, True)):
+        monkeypatch.setattr(compat, "code", lambda _, text=text: text)
+        assert compat.steps_its_own_way(known) == own, text
+
+
 @pytest.mark.parametrize(
     ("edited", "gone", "told"), [((), (), None), (("a.py",), (), "a.py."), (("a.py",), ("b.py",), "1 more")]
 )
@@ -167,6 +224,12 @@ NO_ITERATIONS = ((BaseTrainer, "_get_warmup_iterations"), (InfiniteDataLoader, "
 NO_PIPELINE = (BaseTrainer, "_build_train_pipeline")
 
 
+def reads(sources: Mapping[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sources of some methods than they have."""
+    monkeypatch.setattr(seams, "code", functools.cache(seams.code.__wrapped__))  # nothing that was read before
+    monkeypatch.setattr(seams, "_source", lambda method: sources.get(method) or inspect.getsource(method))
+
+
 def stands_there(then: Then, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {}
     for (owner, name), lines in then.lines.items():
@@ -175,7 +238,7 @@ def stands_there(then: Then, monkeypatch: pytest.MonkeyPatch) -> None:
             assert newest in source, newest
             source = source.replace(newest, line)
         sources[getattr(owner, name)] = source
-    monkeypatch.setattr(seams, "_source", lambda method: sources.get(method) or inspect.getsource(method))
+    reads(sources, monkeypatch)
     for owner, name in then.gone:
         monkeypatch.delattr(owner, name)
 
