@@ -111,11 +111,13 @@ class Stepping:
                 return
         elif not measured.finite and not self._overflows.count():
             self._work.failed(SkipReason.NONFINITE_GRADIENT, norm=measured.norm)
+        # One of its own clips as it likes; clipped twice, a gradient is another one in its last bits.
+        limit = self.max_norm if own_step is None or self._skip else math.inf
         if measured.finite:
             self._overflows.end_streak()
-            self.taken.note(min(measured.norm, self.max_norm), trainer.optimizer, plain=own_step is None)
-        self._gradients.clip(measured.norm, self.max_norm)
-        self._weights.feed(min(measured.norm, self.max_norm))
+            self.taken.note(min(measured.norm, limit), trainer.optimizer, plain=own_step is None)
+        self._gradients.clip(measured.norm, limit)
+        self._weights.feed(min(measured.norm, limit))
         warning = self._gradients.note(measured.norm)
         if warning is not None:
             self._emit(GradientsGrew(norm=measured.norm, warning=warning, worst=self._gradients.worst()))

@@ -1,0 +1,66 @@
+"""What a step is taken with."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+
+from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.batches.gradients import Gradients
+from trainmaster.trainer.batches.stepping import Stepping
+from trainmaster.trainer.batches.weight_watch import WeightWatch
+
+NOTHING: Any = SimpleNamespace(
+    due=lambda _: True,
+    spoil_gradients=lambda _: None,
+    end_streak=lambda: None,
+    count=lambda: False,
+    failed=lambda *_, **__: None,
+)
+"""Position, drill, overflows and the batch in work, of which none has anything to say."""
+
+
+def stepping(model: nn.Module, *, skip: bool) -> Stepping:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = GradScaler("cpu", enabled=False)
+    trainer: Any = SimpleNamespace(
+        model=model, optimizer=optimizer, scaler=scaler, ema=None, device=torch.device("cpu"), amp=False
+    )
+    return Stepping(
+        trainer,
+        model,
+        gradients=Gradients(model, optimizer),
+        statistics=BatchNormStatistics(model),
+        work=NOTHING,
+        weights=WeightWatch(model, None, optimizer),
+        recovery=NOTHING,
+        overflows=NOTHING,
+        position=NOTHING,
+        drill=NOTHING,
+        max_norm=10.0,
+        skip=skip,
+        emit=lambda _: None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("skip", "given", "met"),
+    [(True, 30.0, 10.0), (False, 30.0, 30.0), (False, float("inf"), float("inf"))],
+    ids=["guarded", "observed", "observed, without a number"],
+)
+def test_a_step_of_its_own_way_meets_the_gradients_as_they_were_where_nothing_is_to_be_changed(
+    skip: bool, given: float, met: float
+) -> None:
+    """It clips as it likes; clipped twice, a gradient is another one in its last bits."""
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.grad = torch.full((1, 1), given)
+    seen: list[float] = []
+
+    stepping(model, skip=skip).step(lambda: seen.append(float(model.weight.grad or 0)))
+
+    assert seen == [pytest.approx(met)]
