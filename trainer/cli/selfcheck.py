@@ -11,7 +11,7 @@ from trainmaster.terminal import complain, then
 from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown
 from trainmaster.trainer.contract import ExitCode
 from trainmaster.trainer.selfcheck.disks import NoRoomError
-from trainmaster.trainer.selfcheck.report import Row, as_json, as_table, passed
+from trainmaster.trainer.selfcheck.report import BROKEN_OFF, Row, Status, as_json, as_table, passed
 from trainmaster.trainer.selfcheck.runner import PARTS, run
 from trainmaster.visible import visible
 
@@ -36,10 +36,10 @@ def main(arguments: Arguments) -> int:
         rows: list[Row] = run(arguments.settings.get("device"), _tell, chosen)
     except KeyboardInterrupt:
         _tell("selfcheck: ended on request, nothing is proven and nothing is left behind.")
-        return FAILED
+        return _ended_early(arguments, "ended on request, nothing is proven")
     except NoRoomError as error:
         complain(visible(str(error)))
-        return FAILED
+        return _ended_early(arguments, str(error).partition("\n")[0])
     if "json" in arguments.flags:
         print(as_json(rows))
     else:
@@ -50,6 +50,13 @@ def main(arguments: Arguments) -> int:
         good = "trainmaster train model=yolo11n.yaml data=coco8.yaml epochs=1"
         then(good if passed(rows) else "trainmaster selfcheck parts=NAME repeats one part")
     return ExitCode.FINISHED if passed(rows) else FAILED
+
+
+def _ended_early(arguments: Arguments, why: str) -> int:
+    """A program that asked for JSON gets some."""
+    if "json" in arguments.flags:
+        print(as_json([Row(part="selfcheck", name=BROKEN_OFF, status=Status.FAILED, value=why)]))
+    return FAILED
 
 
 def _tell(line: str) -> None:

@@ -30,7 +30,7 @@ def own_folder() -> Path:
         NoRoomError: there is too little space in both.
     """
     found: list[str] = []
-    for place in _candidates():
+    for place in dict.fromkeys(_candidates()):
         try:
             free_gib = shutil.disk_usage(place).free / 2**30
         except OSError:

@@ -131,6 +131,16 @@ def test_own_files_go_where_there_is_room(
         assert disks.own_folder() == places[chosen]
 
 
+def test_one_folder_without_room_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(disks.NoRoomError) as refused:
+        disks.own_folder()
+    assert str(refused.value).count(str(tmp_path)) == 1
+
+
 def test_a_folder_that_ultralytics_can_t_read_from_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
