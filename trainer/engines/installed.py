@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -53,11 +52,11 @@ def look(path: Sequence[str] | None = None) -> Installed:
     packages = [entry / NAME for entry in entries if (entry / NAME / "__init__.py").is_file()]
     found = list(metadata.distributions(name=NAME, path=[str(entry) for entry in entries]))
     spec = PathFinder.find_spec(NAME, None if path is None else [str(entry) for entry in entries])
-    folder = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
+    folder = Path(spec.origin).parent.resolve() if spec is not None and spec.origin else None
     homes = {id(one): _home(one) for one in found}
     elsewhere = [one for one in found if homes[id(one)] / NAME not in packages]  # editable: the files lie in a checkout
     beside = [one for one in found if folder is not None and homes[id(one)] == folder.parent]
-    own = next(iter([one for one in beside if one.version == _said(folder)] + beside + elsewhere), None)
+    own = min(beside, key=_misfit) if len(beside) > 1 else next(iter(beside + elsewhere), None)
     hidden = [f"version {one.version} in {homes[id(one)]}" for one in found if one is not own]
     told = {homes[id(one)] / NAME for one in found}
     hidden += [str(package) for package in packages if package != folder and package not in told]
@@ -72,15 +71,10 @@ def look(path: Sequence[str] | None = None) -> Installed:
     )
 
 
-def _said(folder: Path | None) -> str | None:
-    """The version that the package itself says it is; pip, when it is told to install into a folder, may leave the
-    record of another one there."""
-    try:
-        text = (folder / "__init__.py").read_text(encoding="utf-8", errors="replace") if folder else ""
-    except OSError:
-        text = ""
-    said = re.search(r"""^__version__\s*=\s*["']([^"']+)["']""", text, re.MULTILINE)
-    return said[1] if said else None
+def _misfit(distribution: metadata.Distribution) -> tuple[bool, int]:
+    """How little the files are those of this record; pip, told to install into a folder, may leave another."""
+    num_files, edited, gone = _against_record(distribution)
+    return not num_files, len(edited) + len(gone)
 
 
 def _home(distribution: metadata.Distribution) -> Path:

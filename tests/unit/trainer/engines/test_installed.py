@@ -95,7 +95,7 @@ def test_a_record_that_another_version_left_in_the_same_place_is_told(tmp_path: 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["older first", "newer first"])
 @pytest.mark.parametrize("left", ["8.4.100", "8.4.191"])
-def test_of_two_records_in_one_place_that_of_the_files_is_held_against_them(
+def test_of_two_records_in_one_place_the_one_that_fits_the_files_is_held_against_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str, reverse: bool
 ) -> None:
     site = install(tmp_path / "site", left)
@@ -109,6 +109,18 @@ def test_of_two_records_in_one_place_that_of_the_files_is_held_against_them(
 
 def _version(one: metadata.Distribution) -> str:
     return one.version
+
+
+def test_files_that_are_links_into_a_cache_are_an_installation(tmp_path: Path) -> None:
+    """As ``uv`` and conda make them where they can't copy; one that was edited is a file again."""
+    cache, site = install(tmp_path / "cache"), install(tmp_path / "site")
+    for name in FILES:
+        (site / name).unlink()
+        (site / name).symlink_to(cache / name)
+    assert (found(site).folder, found(site).version, found(site).others) == (site / "ultralytics", "8.4.100", ())
+    (site / "ultralytics/engine/trainer.py").unlink()
+    (site / "ultralytics/engine/trainer.py").write_text("# mine\n")
+    assert found(site).edited == ("ultralytics/engine/trainer.py",)
 
 
 def test_an_editable_installation_is_one(tmp_path: Path) -> None:
