@@ -89,9 +89,9 @@ class Gradients:
         """Scale to ``max_norm`` as ``clip_grad_norm_`` does, infinite for not at all. Whether anything had to be."""
         assert self._total is not None
         self.momenta.feed(min(norm, max_norm))
-        if math.isinf(max_norm) or norm + 1e-6 < max_norm * (
-            1 - 1e-6
-        ):  # well below: the factor would be clamped to exactly 1
+        if math.isinf(max_norm):
+            return False
+        if norm + 1e-6 < max_norm * (1 - 1e-6):  # well below: the factor would be clamped to exactly 1
             return False
         parameters = [parameter for _, parameter in self._named]
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, self._total)

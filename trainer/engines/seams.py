@@ -12,8 +12,8 @@ from typing import Any
 
 Marker = str | tuple[str, ...]
 Markers = tuple[Marker, ...]
-"""Texts that a method's code holds, whole lines where they end in one; a tuple within stands for any one of its. What
-is commented out is no code."""
+"""Texts that a method's code holds, whole lines, and once only, where they end in one; a tuple within stands for any
+one of its. What is commented out is no code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +123,15 @@ def _marker_faults(owner: Any, name: str, markers: Markers) -> list[str]:
         found = code(getattr(owner, name))
     except (OSError, TypeError, AttributeError):  # no source: cannot be told, and the methods are checked already
         return []
-    return [
-        f"{owner.__name__}.{name} without {_shown(marker)}"
-        for marker in markers
-        if not any(text in found for text in ((marker,) if isinstance(marker, str) else marker))
-    ]
+    place = f"{owner.__name__}.{name}"
+    faults = []
+    for marker in markers:
+        texts = (marker,) if isinstance(marker, str) else marker
+        if not any(text in found for text in texts):
+            faults.append(f"{place} without {_shown(marker)}")
+        elif any(text.endswith("\n") and found.count(text) > 1 for text in texts):
+            faults.append(f"{place} with {_shown(marker)} more than once")
+    return faults
 
 
 def _shown(marker: Marker) -> str:

@@ -129,6 +129,14 @@ def test_a_line_that_was_commented_out_is_gone(monkeypatch: pytest.MonkeyPatch, 
     assert compat.check().missing == ("BaseTrainer._do_train without the line 'self.optimizer_step()'",)
 
 
+def test_a_line_that_is_carried_out_twice_is_not_the_one_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second step with each batch would come after the guard's, which has judged the gradients of one."""
+    source = inspect.getsource(BaseTrainer._do_train)
+    (line,) = (line for line in source.splitlines(keepends=True) if STEP in line)
+    reads({BaseTrainer._do_train: source.replace(line, line * 2)}, monkeypatch)
+    assert compat.check().missing == ("BaseTrainer._do_train with the line 'self.optimizer_step()' more than once",)
+
+
 def test_code_keeps_what_is_carried_out_and_a_comment_behind_it_changes_nothing() -> None:
     assert seams.code(commented) == 'def commented() -> str:\n    return "# none"\n'
 
