@@ -12,7 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +29,7 @@ NO_NETWORK = re.compile(
     r"|ConnectTimeoutError|ProxyError|Failed to establish a new connection|\(from versions: none\)",
 )
 WRONG_HASH = "DO NOT MATCH THE HASHES"
+LARGE = re.compile(r"nvidia-(?!ml-py)")
 USED = (
     *("torch._inductor.config", "torchvision", "matplotlib.pyplot", "ultralytics.engine.trainer", "sklearn.datasets"),
     *("slack_bolt.async_app", "trainmaster.bot.app", "trainmaster.trainer.guard", "pytest"),
@@ -53,7 +56,7 @@ def main() -> int:
         print("Installing into .venv: PyTorch is large, this takes some minutes the first time.", flush=True)
         try:
             make_environment()
-            install("--require-hashes", "-r", str(LOCK))
+            install_locked()
             install("--no-deps", "--no-build-isolation", "-e", str(ROOT))
             make_opencv_work()
             compile_what_is_used()
@@ -84,6 +87,25 @@ def make_environment() -> None:
             f"no-venv: {sys.executable} cannot make a virtual environment: {error}. "
             "Hint: Debian and Ubuntu: apt-get install python3-venv"
         ) from error
+
+
+def install_locked() -> None:
+    """Every package of the lock. NVIDIA's libraries, more bytes than all others, are unpacked beside them, by a pip of
+    their own: the lock names all that is needed, so neither looks for more.
+
+    Raises:
+        InstallError: as :func:`install`.
+    """
+    packages = re.split(r"^(?=\w)", LOCK.read_text("utf-8"), flags=re.MULTILINE)
+    large, others = ([one for one in packages if bool(LARGE.match(one)) == wanted] for wanted in (True, False))
+    with ThreadPoolExecutor() as pool, tempfile.TemporaryDirectory() as folder:
+        begun = []
+        for name, chosen in (("large", large), ("others", others)):
+            part = Path(folder) / name
+            part.write_text("".join(chosen), encoding="utf-8")
+            begun.append(pool.submit(install, "--require-hashes", "--no-deps", "-r", str(part)))
+        for one in begun:
+            one.result()
 
 
 def install(*what: str) -> None:

@@ -89,13 +89,13 @@ def test_a_newer_lock_is_installed(checkout: Path, with_pip: Path) -> None:
     assert python(checkout, ".ci/install.py").returncode == 2
 
 
-def distribution(folder: Path, name: str, code: str) -> Path:
-    """A wheel of version 1.0 with a ``cv2`` made of ``code``."""
+def distribution(folder: Path, name: str, code: str, *, module: str = "cv2") -> Path:
+    """A wheel of version 1.0 with a ``module`` made of ``code``."""
     stem = name.replace("-", "_")
     path = folder / f"{stem}-1.0-py3-none-any.whl"
     about = f"{stem}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("cv2/__init__.py", code)
+        archive.writestr(f"{module}/__init__.py", code)
         archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{about}/RECORD", "")
@@ -174,13 +174,22 @@ def test_only_the_file_that_the_lock_names_is_installed(
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     wheel = distribution(wheels, "opencv-python", "whole = True\n")
-    digest = hashlib.sha256(wheel.read_bytes() if true else b"another one").hexdigest()
-    (checkout / "requirements.lock").write_text(f"opencv-python==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
+    large = distribution(wheels, "nvidia-cufft", "", module="nvidia")
+    digests = [
+        hashlib.sha256(content).hexdigest()
+        for content in (wheel.read_bytes() if true else b"another one", large.read_bytes())
+    ]
+    lock = (
+        "# Made from: what\nopencv-python==1.0 \\\n    --hash=sha256:{}\nnvidia-cufft==1.0 \\\n    --hash=sha256:{}\n"
+    )
+    (checkout / "requirements.lock").write_text(lock.format(*digests), encoding="utf-8")
     shutil.copytree(with_pip, checkout / ".venv", symlinks=True)
     local = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PYTHONPATH": str(checkout / ".ci")}
-    act = "install.install('--require-hashes', '-r', str(install.LOCK))"
+    act = "install.install_locked()"
     words = f"import install\ntry:\n {act}\nexcept install.InstallError as error:\n print(error)"
     done = python(checkout, "-c", words, **local)
     assert done.returncode == 0, done.stderr
-    assert bool(list((checkout / ".venv").glob("lib/*/site-packages/cv2"))) == true
+    packages = {path.name for path in (checkout / ".venv").glob("lib/*/site-packages/*")}
+    assert ("cv2" in packages) == true
+    assert "nvidia" in packages  # by a pip of its own
     assert done.stdout.startswith("wrong-hash: opencv-python==1.0") != true, done.stdout
