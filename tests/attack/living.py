@@ -135,7 +135,8 @@ def process_environment(folder: Path, **extra: str) -> dict[str, str]:
 
 
 def train(folder: Path, material: Path, *more: str, name: str = "digits", epochs: int = 400) -> subprocess.Popen[bytes]:
-    """A real small training in ``folder/runs/name``, in a session of its own, as ``nohup`` would start it."""
+    """A real small training in ``folder/runs/name``, in a session of its own, as ``nohup`` would start it. Unless bits
+    are compared, torch doesn't take the second that it needs to prepare for that."""
     words = [
         *(f"model={material / 'tiny.yaml'}", f"data={material / 'digits' / 'data.yaml'}", f"epochs={epochs}"),
         *(
@@ -149,7 +150,7 @@ def train(folder: Path, material: Path, *more: str, name: str = "digits", epochs
             "lr0=0.01",
             "level=standard",
         ),
-        *(f"project={folder / 'runs'}", f"name={name}", *more),
+        *(f"project={folder / 'runs'}", f"name={name}", f"deterministic={'exact=true' in more}", *more),
     ]
     (folder / "runs").mkdir(exist_ok=True)
     with (folder / f"{name}.out").open("ab") as output:

@@ -79,6 +79,7 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
                     "epochs=30",
                 ),
                 *("imgsz=64", "batch=8", "device=cpu", "amp=False", "plots=False", "workers=2", "level=standard"),
+                "deterministic=False",
                 *(f"project={directory.parent}", f"name={directory.name}"),
             ),
             cwd=Path.cwd(),

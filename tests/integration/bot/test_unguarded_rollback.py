@@ -52,7 +52,7 @@ if __name__ == "__main__":
     else:
         YOLO("tiny.yaml").train(
             data="{data}", epochs=50, imgsz=64, batch=4, device="cpu", amp=False, plots=False, workers=0,
-            project="{runs}", name="plain",
+            deterministic=False, project="{runs}", name="plain",
         )
 """
 

@@ -36,7 +36,7 @@ def poison(trainer):
 model = YOLO(f"{root}/tiny.yaml")
 model.add_callback("on_train_batch_start", poison)
 model.train(data=f"{root}/data.yaml", epochs=3, imgsz=32, batch=4, workers=0, device="cpu", amp=False, plots=False,
-            project=root, name="run")
+            deterministic=False, project=root, name="run")
 """
 
 
