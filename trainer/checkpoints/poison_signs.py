@@ -56,11 +56,7 @@ def signs_of_poison(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any
 def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[str]:
     """Numbers in the file that speak against it though nothing proves poison. No attestation dispels these."""
     loose = [
-        one
-        for one in seen
-        if one.content is not None
-        and not one.content.finite
-        and (one.role is Role.ATTRIBUTE or one.part not in TRAINED_PARTS)
+        one for one in seen if _holds_nonfinite(one) and (one.role is Role.ATTRIBUTE or one.part not in TRAINED_PARTS)
     ]
     loose += _bounds(seen, reader, top)
     unread = [one for one in seen if not one.judged or (one.form is None and one.leaf in _FRACTIONS)]
@@ -92,16 +88,17 @@ def signs_of_doubt(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any,
     ]
 
 
+def _holds_nonfinite(one: Seen) -> bool:
+    """Whether its numbers were read, and one of them is not finite."""
+    return one.content is not None and not one.content.finite
+
+
 def _bounds(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[Seen]:
     """Buffers of a module's own that hold infinities and no NaN: masks, the bounds of an observer not yet begun."""
     endless = [
         one
         for one in seen
-        if one.content is not None
-        and not one.content.finite
-        and one.role is Role.WEIGHT
-        and one.part in WEIGHT_PARTS
-        and one.leaf not in _FRACTIONS
+        if _holds_nonfinite(one) and one.role is Role.WEIGHT and one.part in WEIGHT_PARTS and one.leaf not in _FRACTIONS
     ]
     if not endless:
         return []
@@ -117,7 +114,7 @@ def _nonfinite(seen: Sequence[Seen], bounds: Sequence[Seen]) -> Iterator[str]:
     left_out = {id(one) for one in bounds}
     for part in sorted({one.part for one in seen} & TRAINED_PARTS):
         judged = [one for one in seen if one.part == part and one.role is Role.WEIGHT and one.content is not None]
-        bad = [one for one in judged if one.content is not None and not one.content.finite and id(one) not in left_out]
+        bad = [one for one in judged if _holds_nonfinite(one) and id(one) not in left_out]
         if bad:
             yield f"{part}: {_count(bad, judged, 'tensor')} not finite: {_names(bad)}"
 
