@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.support.leftovers import Leftovers, hear_signals_that_the_parent_ignored, new_session
 from tests.support.order import balanced
+from tests.support.temporary import remove_all, temporary_folder
 from trainmaster.loading import loaded, loading
 
 # A busy machine makes an example slow, not wrong.
@@ -22,6 +23,9 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 if WORKER:
     # Each worker has its core; threads of their own would fight over both. Set before torch is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TEMPORARY = None if WORKER else temporary_folder()
+"""The workers have it from the environment."""
 
 hear_signals_that_the_parent_ignored()
 for name in (
@@ -118,8 +122,9 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureR
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """The workers are gone; what a killed one left running is ended here."""
+    """The workers are gone; what a killed one left running is ended here, and what lies about removed."""
     result = yield
-    if not WORKER:
+    if TEMPORARY is not None:
         session.config.stash[LEFTOVERS].end_all()
+        remove_all(TEMPORARY)
     return result
