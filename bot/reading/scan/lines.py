@@ -34,6 +34,7 @@ class LineCounter:
         self._counted_to = 0
         self._sleeps = False
         self._dense_blocks = 0
+        self._rows = _Rows()
 
     @property
     def asked(self) -> bool:
@@ -80,7 +81,7 @@ class LineCounter:
 
     def _advance(self, block: bytearray, base: int, offset: int) -> None:
         if offset > self._counted_to:
-            found, slow = _counted(block, self._counted_to - base, offset - base)
+            found, slow = self._rows.count(block, self._counted_to - base, offset - base)
             self._dense_blocks += slow
             self._line += found
             self._counted_to = offset
@@ -90,32 +91,65 @@ def line_numbers(stream: FileIO, offsets: Iterable[int], *, counted: tuple[int, 
     """The number (from 1) of the line that holds each of ``offsets``. ``counted`` is an offset whose line is known."""
     numbers: dict[int, int] = {}
     wanted = sorted(set(offsets))
-    block = bytearray(_BLOCK_BYTES)
+    block, rows = bytearray(_BLOCK_BYTES), _Rows()
     base, line = counted if wanted and counted[0] <= wanted[0] else (0, 1)
     length = place = 0
     for offset in wanted:
         while base + length <= offset:
-            line += _count(block, place, length)
+            line += rows.count(block, place, length)[0]
             base += length
             stream.seek(base)
             length, place = stream.readinto(block), 0
             if length == 0:
                 break
         stop = min(offset - base, length)
-        line += _count(block, place, stop)
+        line += rows.count(block, place, stop)[0]
         place = stop
         numbers[offset] = line
     return numbers
 
 
-def _count(block: bytearray, start: int, stop: int) -> int:
-    return _counted(block, start, stop)[0]
+class _Rows:
+    """Counts line feeds, several times as fast as ``block.count`` where lines of one width follow each other by the
+    thousand."""
 
+    def __init__(self) -> None:
+        self._shared: dict[int, tuple[int, ...]] = {}
+        """Of lines so wide, the places that were shared by the last ones."""
 
-def _counted(block: bytearray, start: int, stop: int) -> tuple[int, bool]:
-    """How many line feeds there are, and whether each byte had to be looked at."""
-    few = _counted_if_few(block, start, stop)
-    return _count_many(block, start, stop) if few is None else (few, False)
+    def count(self, block: bytearray, start: int, stop: int) -> tuple[int, bool]:
+        """How many line feeds there are, and whether each byte had to be looked at."""
+        few = _counted_if_few(block, start, stop)
+        if few is not None:
+            return few, False
+        found = short = 0
+        while short < _SHORT_ROWS:
+            first = block.find(b"\n", start, stop)
+            second = block.find(b"\n", first + 1, stop) if first >= 0 else -1
+            if second < 0:
+                return found + (first >= 0), False
+            alike = self._num_alike(block, first, second, stop)
+            short += alike < _ALIKE
+            found += alike + 1
+            start = second + (alike - 1) * (second - first) + 1
+        return found + block.count(b"\n", start, stop), True
+
+    def _num_alike(self, block: bytearray, first: int, second: int, stop: int) -> int:
+        """How many lines from the one between two line feeds on are as wide as it, and hide no line feed within them.
+
+        Several short lines can be as wide together as one. They do not share the bytes that the first two lines share.
+        """
+        width = second - first
+        if width < _FRAME_BYTES or block.find(b"\n", second + 1, stop) != second + width:
+            return 1
+        alike = _agree(block, first, stop, (width, *self._shared.get(width, ())))
+        if alike >= _ALIKE and width in self._shared:
+            return alike
+        shared = _shared_by_two(block, first, second)
+        if not shared:
+            return 2
+        self._shared[width] = shared
+        return _agree(block, first, stop, (width, *shared))
 
 
 def _counted_if_few(block: bytearray, start: int, stop: int) -> int | None:
@@ -128,29 +162,9 @@ def _counted_if_few(block: bytearray, start: int, stop: int) -> int | None:
     return None
 
 
-def _count_many(block: bytearray, start: int, stop: int) -> tuple[int, bool]:
-    """As ``block.count``, several times as fast where lines of one width follow each other by the thousand."""
-    found = short = 0
-    while short < _SHORT_ROWS:
-        first = block.find(b"\n", start, stop)
-        second = block.find(b"\n", first + 1, stop) if first >= 0 else -1
-        if second < 0:
-            return found + (first >= 0), False
-        alike = _num_alike(block, first, second, stop)
-        short += alike < _ALIKE
-        found += alike + 1
-        start = second + (alike - 1) * (second - first) + 1
-    return found + block.count(b"\n", start, stop), True
-
-
-def _num_alike(block: bytearray, first: int, second: int, stop: int) -> int:
-    """How many lines from the one between two line feeds on are as wide as it, and hide no line feed within them.
-
-    Several short lines can be as wide together as one. They do not share the bytes that the first two lines share.
-    """
+def _shared_by_two(block: bytearray, first: int, second: int) -> tuple[int, ...]:
+    """Places in lines as wide as the one between two line feeds at which it has the same byte as the one behind it."""
     width = second - first
-    if width < _FRAME_BYTES or block.find(b"\n", second + 1, stop) != second + width:
-        return 1
     found = [
         place - first
         for mark in _SPELLING
@@ -158,12 +172,21 @@ def _num_alike(block: bytearray, first: int, second: int, stop: int) -> int:
     ]
     shared = sorted(place for place in found if place > 0 and _is_same(block, first + place, width))
     if not shared:
-        return 2
-    alike = (stop - 1 - first) // width
+        return ()
     ends = (width - 1,) if _is_same(block, second - 1, width) else ()
-    for place in (width, shared[0], shared[len(shared) // 2], shared[-1], *ends):
+    return shared[0], shared[len(shared) // 2], shared[-1], *ends
+
+
+def _agree(block: bytearray, first: int, stop: int, places: tuple[int, ...]) -> int:
+    """How many lines behind the line feed at ``first``, as wide as the first of ``places`` says, have at each of the
+    places the byte that the first line has there."""
+    width = places[0]
+    alike = (stop - 1 - first) // width
+    for place in places:
         picked = block[first + place : first + alike * width + 1 : width]
-        alike = min(alike, len(picked) - len(picked.lstrip(picked[:1])))
+        byte = picked[:1]
+        if picked != byte * len(picked):
+            alike = len(picked) - len(picked.lstrip(byte))
     return alike
 
 
