@@ -8,6 +8,8 @@ from typing import Final
 import torch
 from torch import nn
 
+from trainmaster.trainer.checkpoints.domains import FRACTIONS
+
 _Place = tuple[dict[str, torch.Tensor | None], str]
 
 _VERIFIED: Final = "verified"
@@ -83,6 +85,11 @@ class OwnBuffers:
                 buffer.copy_(copy)  # the same object: the EMA may hold on to it
             elif name in buffers:
                 buffers[name] = None if copy is None else copy.clone()
+
+
+def names_of_own_buffers(model: nn.Module) -> frozenset[str]:
+    """Of ``model``, as in its state dict, those that may be masks: of names that no weight or statistic has."""
+    return frozenset(name for name, _ in model.named_buffers() if name.rpartition(".")[2] not in FRACTIONS)
 
 
 def _is_plain(buffer: torch.Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,14 +28,17 @@ class Examination:
     reasons: tuple[str, ...]
 
 
-def examine(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Examination:
+def examine(
+    parts: Mapping[str, Mapping[str, torch.Tensor]], *, own_buffers: AbstractSet[str] = frozenset()
+) -> Examination:
     """Judge every floating tensor of ``parts`` (by part name: "model", "ema", "optimizer", any other).
 
     Non-finite values count everywhere, and so do values below zero of which a root is taken. In "model" and "ema", so
     do a batch-norm ``running_var`` that is zero everywhere and a convolution whose weights are all zero: no stock layer
     starts or ends so, and a scrubbed NaN does. A tensor larger than anything that trains is unknown, and so is what
-    :func:`live_layers.outlying_live` finds. Reads the device once a part (and once more for a part on two devices, and
-    for each layer that looks odd).
+    :func:`live_layers.outlying_live` finds, and one of ``own_buffers`` (names of a module's own buffers there) that
+    holds infinities and no NaN, as a mask does. Reads the device once a part (and once more for a part on two devices,
+    and for each layer that looks odd).
     """
     reasons: list[str] = []
     doubts: list[str] = []
@@ -43,7 +47,10 @@ def examine(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Examination:
         codes = _codes(part, tensors)
         num_judged += len(codes)
         nonfinite = [name for name, code in codes.items() if code == _NONFINITE]
-        if nonfinite:
+        masks = [name for name in nonfinite if part in WEIGHT_PARTS and _is_mask(name, tensors[name], own_buffers)]
+        if masks:
+            doubts.append(f"{part}: infinities in a module's own buffers: {few(masks)}")
+        if nonfinite := [name for name in nonfinite if name not in masks]:
             reasons.append(f"{part}: {_count(nonfinite, len(codes))} not finite: {few(nonfinite)}")
         negative = [name for name, code in codes.items() if code == _NEGATIVE]
         if negative:
@@ -66,24 +73,29 @@ def examine(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> Examination:
 
 
 @torch.no_grad()
-def examine_halved(tensors: Mapping[str, torch.Tensor]) -> Examination:
+def examine_halved(tensors: Mapping[str, torch.Tensor], *, own_buffers: AbstractSet[str] = frozenset()) -> Examination:
     """Judge what Ultralytics' half-precision checkpoint holds of the EMA ``tensors``, which may say less than they do.
 
     A weight above 65504 becomes an infinity and is scrubbed to 65504: contaminated. So is a variance or a convolution
-    that is zero in half precision. A running statistic that is cut there is unknown: it may be an honest overflow.
+    that is zero in half precision. A running statistic or one of ``own_buffers`` that is cut there is unknown: it may
+    be an honest overflow.
     """
     halved = {name: value.half() for name, value in tensors.items() if value.is_floating_point()}
-    found = examine({"ema": halved})
+    found = examine({"ema": halved}, own_buffers=own_buffers)
     if found.verdict is not Verdict.CONTAMINATED:
         return found
     codes = _codes("ema", halved)
-    cut = [name for name, code in codes.items() if code == _NONFINITE and bool(torch.isfinite(tensors[name]).all())]
+    cut = [
+        name
+        for name, code in codes.items()
+        if code == _NONFINITE and name not in own_buffers and bool(torch.isfinite(tensors[name]).all())
+    ]
     if not cut:
         return found
     why = f"ema: {_count(cut, len(codes))} above {HALF_LARGEST}, which half precision cannot hold: {few(cut)}"
     for name in cut:
         torch.nan_to_num_(halved[name])
-    rest = examine({"ema": halved})
+    rest = examine({"ema": halved}, own_buffers=own_buffers)
     only_statistics = all(name.rpartition(".")[2].startswith("running_") for name in cut)
     verdict = Verdict.UNKNOWN if only_statistics else Verdict.CONTAMINATED
     verdict = Verdict.CONTAMINATED if rest.verdict is Verdict.CONTAMINATED else verdict
@@ -97,6 +109,10 @@ def gravest(*examinations: Examination) -> Examination:
     return Examination(
         verdict=verdict, reasons=tuple(dict.fromkeys(reason for one in examinations for reason in one.reasons))
     )
+
+
+def _is_mask(name: str, tensor: torch.Tensor, own_buffers: AbstractSet[str]) -> bool:
+    return name in own_buffers and not bool(torch.isnan(tensor).any())
 
 
 def _dead(part: str, tensors: Mapping[str, torch.Tensor], codes: Mapping[str, int]) -> list[str]:

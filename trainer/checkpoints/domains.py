@@ -9,6 +9,9 @@ from typing import Final
 WEIGHT_PARTS: Final = frozenset({"model", "ema"})
 """Parts in which zeros and sizes can tell something; a momentum of zero is as good as any."""
 
+FRACTIONS: Final = frozenset({"weight", "bias", "running_mean", "running_var"})
+"""Names of what is trained or follows what is: never made of whole numbers, and no mask."""
+
 LARGEST_WEIGHT: Final = 100.0
 """Of a convolution or a linear layer. They begin below 1, weight decay pulls on them, and batch-norm behind them makes
 their size count for nothing; what is beyond this was not trained there."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.built_layers import misbuilt_layers, missing_layers
-from trainmaster.trainer.checkpoints.domains import MOST_BATCHES, WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.domains import FRACTIONS, MOST_BATCHES, WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings, modules_in
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
@@ -33,9 +33,6 @@ ALIVE_WEIGHT: Final = 1e-2
 MAX_BOUNDS: Final = 1 << 20
 """Numbers of the masks that are looked through for NaN: one of a thousand places by a thousand."""
 
-_FRACTIONS: Final = frozenset({"weight", "bias", "running_mean", "running_var"})
-"""Names of what is never made of whole numbers."""
-
 
 def signs_of_poison(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[str]:
     """Why the file is contaminated; empty when nothing says so."""
@@ -45,7 +42,7 @@ def signs_of_poison(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any
         *_dead_layers(seen),
         *_impossible(seen),
         *scrubbed,
-        *_at_limit(seen, running=False),
+        *_at_limit(seen, top, honest=False),
         *impossible_settings(top, seen, reader),
         *poisoned_numbers(top),
         *poisoned_state(top),
@@ -59,12 +56,12 @@ def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, 
         one for one in seen if _holds_nonfinite(one) and (one.role is Role.ATTRIBUTE or one.part not in TRAINED_PARTS)
     ]
     loose += _bounds(seen, reader, top)
-    unread = [one for one in seen if not one.judged or (one.form is None and one.leaf in _FRACTIONS)]
+    unread = [one for one in seen if not one.judged or (one.form is None and one.leaf in FRACTIONS)]
     exploded = [one for one in seen if one.content is not None and one.content.exploded]
     constant = [one for one in seen if one.constant]
     many = [one for one in seen if one.leaf == "num_batches_tracked" and (one.count or 0) > MOST_BATCHES]
     return [
-        *_at_limit(seen, running=True),
+        *_at_limit(seen, top, honest=True),
         *([f"exploded: larger than anything that trains: {_names(exploded)}"] if exploded else []),
         *([f"one and the same number throughout: {_names(constant)}"] if constant else []),
         *([f"more batches tracked than there can have been: {_names(many)}"] if many else []),
@@ -93,18 +90,19 @@ def _holds_nonfinite(one: Seen) -> bool:
     return one.content is not None and not one.content.finite
 
 
-def _bounds(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[Seen]:
-    """Buffers of a module's own that hold infinities and no NaN: masks, the bounds of an observer not yet begun."""
-    endless = [
-        one
-        for one in seen
-        if _holds_nonfinite(one) and one.role is Role.WEIGHT and one.part in WEIGHT_PARTS and one.leaf not in _FRACTIONS
-    ]
-    if not endless:
+def _own_buffers(some: Sequence[Seen], top: Mapping[Any, Any]) -> list[Seen]:
+    """Of ``some`` what modules keep beside what is trained or follows it."""
+    some = [one for one in some if one.role is Role.WEIGHT and one.part in WEIGHT_PARTS and one.leaf not in FRACTIONS]
+    if not some:
         return []
     held = [attributes.get("_buffers") for _, _, attributes in modules_in(top)]
     buffers = {id(tensor) for slots in held if isinstance(slots, dict) for tensor in slots.values()}
-    endless = [one for one in endless if id(one.tensor) in buffers]
+    return [one for one in some if id(one.tensor) in buffers]
+
+
+def _bounds(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> list[Seen]:
+    """Buffers of a module's own that hold infinities and no NaN: masks, the bounds of an observer not yet begun."""
+    endless = _own_buffers([one for one in seen if _holds_nonfinite(one)], top)
     if sum(map(reader.count_of, endless)) > MAX_BOUNDS:
         return []
     return [one for one in endless if not any(map(math.isnan, reader.numbers_of(one)))]
@@ -169,19 +167,17 @@ def _scrubbed_channels(seen: Sequence[Seen], reader: TensorReader) -> Iterator[s
         yield f"a batch-norm variance of exactly zero behind a living convolution: {found[0]}{more}"
 
 
-def _at_limit(seen: Sequence[Seen], *, running: bool) -> Iterator[str]:
-    """The largest number of the format: in a weight never honest, in a running statistic perhaps an overflow."""
+def _at_limit(seen: Sequence[Seen], top: Mapping[Any, Any], *, honest: bool) -> Iterator[str]:
+    """The largest number of the format: in a weight never honest; in a running statistic, or in a mask of somebody's
+    own, perhaps an overflow."""
     limited = [
         one
         for one in seen
-        if one.part in WEIGHT_PARTS
-        and one.role is Role.WEIGHT
-        and one.content is not None
-        and one.content.at_limit
-        and one.leaf.startswith("running_") is running
+        if one.part in WEIGHT_PARTS and one.role is Role.WEIGHT and one.content is not None and one.content.at_limit
     ]
-    if limited:
-        yield f"a scrubbed infinity, or an overflow (the largest number that the format has): {_names(limited)}"
+    own = {id(one) for one in _own_buffers(limited, top)}
+    if found := [one for one in limited if (one.leaf.startswith("running_") or id(one) in own) is honest]:
+        yield f"a scrubbed infinity, or an overflow (the largest number that the format has): {_names(found)}"
 
 
 def _validation(top: Mapping[Any, Any], *, doubtful: bool, scrubbed: bool) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.gradients import all_finite
 from trainmaster.trainer.batches.healing import heal_ema, heal_optimizer
+from trainmaster.trainer.batches.own_buffers import names_of_own_buffers
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
@@ -130,7 +131,10 @@ class Saver:
     def save_epoch(self, trainer: EngineTrainer, moment: Moment, stock_save: Callable[[], Any]) -> bool:
         """Ultralytics' checkpoint of the epoch and our full state; whether Ultralytics' was written."""
         examination = self._examine(trainer)
-        halved = gravest(examination, examine_halved(trainer.ema.ema.state_dict())) if trainer.ema else examination
+        halved = examination
+        if trainer.ema:
+            masks = names_of_own_buffers(trainer.ema.ema)
+            halved = gravest(examination, examine_halved(trainer.ema.ema.state_dict(), own_buffers=masks))
         epoch = moment.position.epoch + 1
         saved = False
         self._unsaved = None
@@ -244,7 +248,7 @@ class Saver:
         parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
         if trainer.ema:
             parts["ema"] = trainer.ema.ema.state_dict()
-        return examine(parts)
+        return examine(parts, own_buffers=names_of_own_buffers(unwrap_model(trainer.model)))
 
     def _save(
         self,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -165,3 +167,26 @@ def test_the_gravest_of_several_verdicts_holds_with_every_reason_once() -> None:
     assert gravest(clean, unknown) == unknown
     bad = Examination(verdict=Verdict.CONTAMINATED, reasons=("b", "c"))
     assert gravest(unknown, bad) == Examination(verdict=Verdict.CONTAMINATED, reasons=("a", "b", "c"))
+
+
+@pytest.mark.parametrize("largest", [float("inf"), 1e9])
+def test_a_mask_of_infinities_is_unknown_in_full_and_in_half_precision(largest: float) -> None:
+    tensors = {**state(), "block.mask": torch.full((4, 4), -largest).triu(1)}
+    own = {"own_buffers": frozenset({"block.mask"})}
+    in_full = examine({"model": tensors, "ema": tensors}, **own)
+    assert (in_full.verdict is Verdict.CLEAN) is math.isfinite(largest)
+    assert in_full.verdict is not Verdict.CONTAMINATED
+    assert examine_halved(tensors, **own).verdict is Verdict.UNKNOWN
+    assert examine_halved(tensors, **own).reasons == ("ema: infinities in a module's own buffers: block.mask",)
+
+
+def test_a_buffer_with_a_nan_and_infinities_elsewhere_are_contaminated() -> None:
+    own = {"own_buffers": frozenset({"block.mask"})}
+    mask = torch.full((4, 4), float("-inf")).triu(1)
+    for name, value in {"block.mask": mask * 0, "head.bias": mask, "optimizer.block.mask": mask}.items():
+        found = examine({"ema": {**state(), name: value}}, **own)
+        assert found.verdict is Verdict.CONTAMINATED, name
+    assert examine({"optimizer": {"block.mask": mask}}, **own).verdict is Verdict.CONTAMINATED
+    tensors = {**state(), "block.mask": mask}
+    tensors["head.bias"] = tensors["head.bias"] + 1e5
+    assert examine_halved(tensors, **own).verdict is Verdict.CONTAMINATED

@@ -34,9 +34,18 @@ def mask_of_infinities(content: dict) -> None:
     content["ema"].register_buffer("mask", torch.full((3, 3), -INF).triu(1).half())
 
 
+def scrubbed_mask(content: dict) -> None:
+    content["ema"].register_buffer("mask", torch.full((3, 3), -65504.0).triu(1).half())
+
+
+def scrubbed_parameter(content: dict) -> None:
+    content["ema"].mask = torch.nn.Parameter(torch.full((3, 3), -65504.0).triu(1).half())
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (scrubbed_mask, "an overflow (the largest number that the format has): mask"),
         (mask_of_infinities, "a tensor outside the weights is not finite: mask"),
         (overflowed_statistic, "an overflow"),
         (nan_validation_of_an_earlier_epoch, "epoch 1 of its run had val/box_loss not finite"),
@@ -54,3 +63,13 @@ def test_what_may_have_been_scrubbed_and_trained_on_is_unknown(tmp_path: Path, c
     change(content)
     found = judged(tmp_path, content)
     assert (found.verdict, reason in said(found)) == (Verdict.UNKNOWN, True), said(found)
+
+
+def test_the_largest_number_in_what_is_trained_is_no_mask(tmp_path: Path) -> None:
+    content = checkpoint_dict()
+    scrubbed_parameter(content)
+    found = judged(tmp_path, content)
+    assert (found.verdict, "(the largest number that the format has): mask" in said(found)) == (
+        Verdict.CONTAMINATED,
+        True,
+    )
