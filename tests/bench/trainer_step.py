@@ -1,8 +1,11 @@
 """What the guard costs a step at level standard, against stock Ultralytics at equal settings: time, reads, memory.
 
-``python -m tests.bench.trainer_step [steps=60] [small=240] [imgsz=160] [batch=16] [copies=0]``. How the two are held
-side by side, step by step, is told in :mod:`trainmaster.trainer.selfcheck.paired`. With ``copies=1`` the guarded
-training saves a state every ten seconds and a process of its own copies them elsewhere meanwhile.
+``python -m tests.bench.trainer_step [steps=60] [small=240] [imgsz=160] [batch=16] [copies=0] [every=0]``. How the two
+are held side by side, step by step, is told in :mod:`trainmaster.trainer.selfcheck.paired`. With ``copies=1`` the
+guarded training saves a state as often as it chooses itself, or ``every`` so many seconds, and a process of its own
+copies them elsewhere meanwhile. A save is no step: what it takes is left out of the step that it follows and told
+apart, as a share of the interval that a training chooses. (With one in ten seconds it would be in every eighth step,
+and move the median of all.)
 
 What the guard adds hardly depends on the size of a batch, and the noise does: so the same is measured with small
 batches, which tells the milliseconds more sharply, and against which a step of any size can be held. Both trainers take
@@ -17,10 +20,12 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp())
 os.environ["OMP_NUM_THREADS"] = "1"  # torch.set_num_threads holds for the thread that calls it only
@@ -36,6 +41,8 @@ from trainmaster.trainer.selfcheck.made import NO_CHANCE
 from trainmaster.trainer.selfcheck.memory import bytes_held
 from trainmaster.trainer.selfcheck.paired import Cost, Watch, both_ways, interval
 from trainmaster.trainer.selfcheck.reads import counted
+from trainmaster.trainer.state.cadence import Cadence
+from trainmaster.trainer.state.saver import Saver
 
 RATIO_LIMIT: Final = 1.01
 NUM_WARMING: Final = 4
@@ -48,8 +55,43 @@ STEADY: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
 }
 """For glibc, which reads them when a process starts."""
-SNAPSHOT_S: Final = 10.0
-"""Between two states where copies are on: a training saves none for two minutes."""
+
+
+class Saves(threading.local):
+    """What the saves of states have taken of a thread's processor time."""
+
+    seconds = 0.0
+    all_s: ClassVar[list[float]] = []
+
+    def time(self) -> None:
+        """From now on."""
+        plain = Saver.save_within_epoch
+
+        def save(*args: Any, **named: Any) -> Path | None:
+            began_s = time.thread_time()
+            try:
+                return plain(*args, **named)
+            finally:
+                self.all_s.append(time.thread_time() - began_s)
+                self.seconds += self.all_s[-1]
+
+        Saver.save_within_epoch = save
+
+    def text(self) -> str:
+        """One line."""
+        if not self.all_s:
+            return "no state was saved within an epoch"
+        middle_s, cadence = statistics.median(self.all_s), Cadence(None)
+        cadence.saved(middle_s)
+        assert cadence.interval_s is not None
+        return (
+            f"states saved: {len(self.all_s)}, {middle_s * 1e3:.0f} ms each ({min(self.all_s) * 1e3:.0f} to "
+            f"{max(self.all_s) * 1e3:.0f}); one in {cadence.interval_s:.0f} s, as a training chooses, is "
+            f"{middle_s / cadence.interval_s:.2%} of its time"
+        )
+
+
+SAVES: Final = Saves()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +108,9 @@ class Steps:
         common = training(root, batches=steps + NUM_WARMING, imgsz=imgsz, batch=batch)
         stock = {**common, "name": f"stock{imgsz}"}
         guarded = {**common, **guard, "name": f"guarded{imgsz}"}
+        watch = replace(Watch.of("cpu"), clock=lambda: time.thread_time() - SAVES.seconds)
         kinds = (DetectionTrainer, GuardedDetectionTrainer)
-        pairs = both_ways(kinds, (stock, guarded), Watch.of("cpu"), warming=NUM_WARMING)
+        pairs = both_ways(kinds, (stock, guarded), watch, warming=NUM_WARMING)
         return cls(imgsz=imgsz, batch=batch, cost=Cost.of(pairs))
 
     def text(self) -> str:
@@ -116,7 +159,7 @@ def main() -> int:
     """Print the ratio with its spread, the reads and the memory; 1 when a mark was missed."""
     if not STEADY.items() <= os.environ.items():
         os.execve(sys.executable, [*sys.orig_argv], {**os.environ, **STEADY})
-    given = {"steps": 60, "small": 240, "imgsz": 160, "batch": 16, "copies": 0} | {
+    given = {"steps": 60, "small": 240, "imgsz": 160, "batch": 16, "copies": 0, "every": 0} | {
         key: int(value) for key, value in (word.split("=") for word in sys.argv[1:])
     }
     if given["copies"]:
@@ -124,7 +167,8 @@ def main() -> int:
     torch.set_num_threads(1)
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     root = Path(tempfile.mkdtemp())
-    guard = {"snapshot_s": SNAPSHOT_S} if given["copies"] else {}
+    SAVES.time()
+    guard = {"snapshot_s": float(given["every"])} if given["every"] else {}
     small = Steps.of(root, steps=given["small"], imgsz=SMALL_IMGSZ, batch=SMALL_BATCH, guard=guard)
     print(f"small batches: {small.text()}", flush=True)
     asked = Steps.of(root, steps=given["steps"], imgsz=given["imgsz"], batch=given["batch"], guard=guard)
@@ -136,6 +180,7 @@ def main() -> int:
     told = f"{ratio:.4f} ({low:.4f} to {high:.4f}), limit {RATIO_LIMIT}: {verdict(low, high)}"
     print(f"what small batches tell of a step as asked for: ratio {told}", flush=True)
     if given["copies"]:
+        print(SAVES.text())
         copied = [path for path in Path(os.environ["COPY_TO"]).rglob("*") if path.is_file()]
         print(f"copied meanwhile: {len(copied)} files, {sum(path.stat().st_size for path in copied) / 1e6:.0f} MB")
     short = training(root, batches=12, imgsz=given["imgsz"], batch=given["batch"])
