@@ -17,6 +17,7 @@ _FRAME_BYTES = 64
 """Narrower lines are counted one by one."""
 _SPELLING = (b"/", b"G", b":", b"%", b'"', b"|", b"=", b"e", b"a")
 """What frames share, whatever their numbers and bars are."""
+_SPELLING_BYTES = b"".join(_SPELLING)
 _ALIKE = 16
 _SHORT_ROWS = 64
 """After so many rows of fewer than :data:`_ALIKE` lines of one width, each is looked for."""
@@ -115,7 +116,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self._shared: dict[int, tuple[int, ...]] = {}
-        """Of lines so wide, the places that were shared by the last ones."""
+        """Of lines so wide, the places that the last ones shared: three of :data:`_SPELLING` and perhaps the end."""
 
     def count(self, block: bytearray, start: int, stop: int) -> tuple[int, bool]:
         """How many line feeds there are, and whether each byte had to be looked at."""
@@ -142,9 +143,11 @@ class _Rows:
         width = second - first
         if width < _FRAME_BYTES or block.find(b"\n", second + 1, stop) != second + width:
             return 1
-        alike = _agree(block, first, stop, (width, *self._shared.get(width, ())))
-        if alike >= _ALIKE and width in self._shared:
-            return alike
+        shared = self._shared.get(width, ())
+        if shared and all(block[first + place] in _SPELLING_BYTES for place in shared[:3]):
+            alike = _agree(block, first, stop, (width, *shared))
+            if alike >= _ALIKE:
+                return alike
         shared = _shared_by_two(block, first, second)
         if not shared:
             return 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.bot.reading.scan.lines import _counted, line_numbers
+from trainmaster.bot.reading.scan.lines import _Rows, line_numbers
 
 _FRAME = b"       3/10      2.67G      1.218       4.65      4.425        267        640:  20%|##        | 4/20".ljust(
     153
@@ -31,21 +31,24 @@ def test_a_file_that_shrank_meanwhile_ends_the_search(tmp_path: Path) -> None:
         assert line_numbers(stream, [2, 9_000_000]) == {2: 2, 9_000_000: 3}
 
 
+_TEXTS = [
+    b"",
+    b"x" * 500,
+    (b"f" * 155 + b"\n") * 3000,
+    b"\n" * 500 + (b"f" * 155 + b"\n") * 900 + b"head\n\n" + (b"g" * 99 + b"\n") * 400 + b"end",
+    b"".join(b"v" * (number % 97) + b"\n" for number in range(3000)),
+    b"".join(b"w" * (100 + number % 3) + b"\n" for number in range(3000)),
+    b"\n" * 20 + _FRAME * 2 + b"[1] INFO - x\n" * 10 + b"y" * 23 + b"\n" + _FRAME * 40,
+    b"\n" * 20 + _FRAME + (b"a/b" + b"c" * 73 + b"\n") * 600,
+    b"\n" * 20 + _FRAME * 2 + b"".join(b"z" * 76 + b"\n" for _ in range(600)) + _FRAME * 99,
+    b"\n" * 20 + _TIMED * 4 + _TIMED[:-10] + b'\n{"a": 1}\n' + _TIMED * 40,
+    b"\n" * 20 + b"0" * 99 + b"\n" + (b"1" * 99 + b"\n" + b"0" * 49 + b"\n" + b"0" * 49 + b"\n") * 99,
+]
+
+
 @pytest.mark.parametrize(
     "text",
-    [
-        b"",
-        b"x" * 500,
-        (b"f" * 155 + b"\n") * 3000,
-        b"\n" * 500 + (b"f" * 155 + b"\n") * 900 + b"head\n\n" + (b"g" * 99 + b"\n") * 400 + b"end",
-        b"".join(b"v" * (number % 97) + b"\n" for number in range(3000)),
-        b"".join(b"w" * (100 + number % 3) + b"\n" for number in range(3000)),
-        b"\n" * 20 + _FRAME * 2 + b"[1] INFO - x\n" * 10 + b"y" * 23 + b"\n" + _FRAME * 40,
-        b"\n" * 20 + _FRAME + (b"a/b" + b"c" * 73 + b"\n") * 600,
-        b"\n" * 20 + _FRAME * 2 + b"".join(b"z" * 76 + b"\n" for _ in range(600)) + _FRAME * 99,
-        b"\n" * 20 + _TIMED * 4 + _TIMED[:-10] + b'\n{"a": 1}\n' + _TIMED * 40,
-        b"\n" * 20 + b"0" * 99 + b"\n" + (b"1" * 99 + b"\n" + b"0" * 49 + b"\n" + b"0" * 49 + b"\n") * 99,
-    ],
+    _TEXTS,
     ids=[
         *("empty", "one line", "one width", "several widths", "any width", "alternating widths"),
         *(
@@ -58,4 +61,16 @@ def test_a_file_that_shrank_meanwhile_ends_the_search(tmp_path: Path) -> None:
     ],
 )
 def test_lines_are_counted_right_whatever_their_width(text: bytes) -> None:
-    assert _counted(bytearray(text), 0, len(text))[0] == text.count(b"\n")
+    assert _Rows().count(bytearray(text), 0, len(text))[0] == text.count(b"\n")
+
+
+def test_what_lines_of_a_width_shared_before_hides_no_line_feed() -> None:
+    frames = _FRAME * 99
+    width = len(_FRAME)
+    plain = b"0" * (width - 1) + b"\n"
+    halves = plain * 2 + (b"0" * 49 + b"\n" + b"0" * (width - 51) + b"\n") * 99
+    cut = _FRAME * 2 + (_FRAME[: width - 30] + b"\n" + b"x" * 28 + b"\n") * 99
+    for texts in ([*_TEXTS, frames, halves, cut], [frames, halves], [frames, cut, frames], [cut, halves, frames]):
+        rows = _Rows()
+        for text in (b"\n" * 20 + text for text in texts):
+            assert rows.count(bytearray(text), 0, len(text))[0] == text.count(b"\n")
