@@ -123,6 +123,8 @@ _FAULTS: Final = frozenset(
     {signals.SIGSEGV, signals.SIGBUS, signals.SIGABRT, signals.SIGFPE, signals.SIGILL, signals.SIGTRAP, signals.SIGSYS}
 )
 """What a process does to itself."""
+_KILLING: Final = frozenset({signals.SIGKILL, signals.SIGTERM, signals.SIGHUP})
+"""What whoever ends a process from outside sends. Limits of a shell, terminals and programs send others."""
 _BY_CODE: Final = {
     ExitCode.BAD_ARGUMENTS: DeathCause.CODE,
     ExitCode.STOPPED: DeathCause.STOPPED,
@@ -130,6 +132,8 @@ _BY_CODE: Final = {
     ExitCode.REFUSED: DeathCause.REFUSED,
 }
 _SHELL_SIGNAL: Final = 128
+_LAST_SIGNAL: Final = 64
+"""Of Linux; what is above 192 is an exit code of a program's own."""
 _MAX_ERROR: Final = 1000
 _MAX_COMPARED: Final = 200
 _ERROR_BEFORE_S: Final = 60.0
@@ -277,10 +281,12 @@ def _said(process: ProcessFact, error: str) -> DeathCause | None:
 def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
     """Of a trainer that left no record of its end: by its memory, its signal or its exit code, and by ``error``, what
     its log says. Without any of them only a kill from outside is left: every other end of Python leaves a word."""
+    signum, code = process.signal, process.exit_code
+    if signum is None and code in _BY_CODE:
+        return _BY_CODE[ExitCode(code)]  # its own word, whatever became of its workers
     if process.oom is OomEvidence.OWN_GROUP:
         return DeathCause.HOST_MEMORY
-    signum, code = process.signal, process.exit_code
-    if signum is None and code is not None and code > _SHELL_SIGNAL:
+    if signum is None and code is not None and _SHELL_SIGNAL < code <= _SHELL_SIGNAL + _LAST_SIGNAL:
         signum = code - _SHELL_SIGNAL
     said = _said(process, error)
     if signum in _FAULTS:
@@ -288,7 +294,9 @@ def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
     if signum == signals.SIGINT:
         return DeathCause.STOPPED
     if signum is None and code is not None:
-        return _BY_CODE[ExitCode(code)] if code in _BY_CODE else (said or DeathCause.UNKNOWN)
+        return said or DeathCause.UNKNOWN
+    if signum is not None and signum not in _KILLING:
+        return DeathCause.UNKNOWN
     if process.oom is OomEvidence.HOST and signum in {None, signals.SIGKILL}:
         return DeathCause.HOST_MEMORY
     if signum is None and said is not None:

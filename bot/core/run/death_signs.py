@@ -80,12 +80,16 @@ _BY_ERRNO: Final = {
 _DEVICE_SIDE_ASSERT: Final = r"device-side assert(?!ions)"
 """A label or an index out of range: the data. Torch's advice below each CUDA error names device-side assertions."""
 _UNFIT: Final = re.compile(
-    rf"{_DEVICE_SIDE_ASSERT}|no kernel image is available|invalid device (?:ordinal|function)"
-    r"|driver version is insufficient"
+    rf"{_DEVICE_SIDE_ASSERT}|no kernel image is available"
+    # cudaGetErrorString and hipGetErrorString, of a call that was wrong or a library that can't do it
+    r"|(?:CUDA|HIP) error: (?:invalid (?!resource handle|device context|program counter)|device kernel image is invalid"
+    r"|[\w ]*(?:is not supported|captur|stub library|PTX JIT compil|symbol not found|file not found|shared object)"
+    r"|operation not (?:supported(?! on)|permitted)|peer access (?:is already|has not)|too many (?:resources|blocks))"
+    r"|invalid device (?:ordinal|function)|driver version is insufficient"
     r"|NVIDIA driver on your system is too old|unsupported toolchain|forward compatibility was attempted"
-    r"|unsupported display driver"
-    r"|driver/library version mismatch|_(?:ARCH_MISMATCH|BAD_PARAM|INVALID_VALUE|NOT_SUPPORTED)\b"
-    r"|(?:CUDA|HIP) error: invalid (?:configuration argument|argument|value)"
+    r"|unsupported display driver|Unable to find code object|for GPU arch"
+    r"|driver/library version mismatch|_(?:ARCH|VERSION)_MISMATCH\b|_(?:BAD_PARAM|NOT_SUPPORTED)(?:_[A-Z_]+)?\b"
+    r"|_(?:INVALID_VALUE|SUBLIBRARY_LOADING_FAILED|LICENSE_ERROR|PREREQUISITE_MISSING)\b"
     r"|ncclInvalid(?:Usage|Argument)|NCCL.{0,80}invalid (?:usage|argument)|Duplicate GPU detected"
     r"|Detected mismatch between collectives|(?:doesn't|not) (?:have|compiled with|built with) (?:NCCL|CUDA)"
     r"|is only supported with GPUs|cannot open shared object file|undefined symbol",
@@ -112,15 +116,15 @@ _SIGNS: Final[tuple[tuple[Sign, re.Pattern[str]], ...]] = (
         Sign.DEVICE_MEMORY,
         re.compile(
             r"(?:CUDA|HIP|MPS backend|XPU) out of memory|(?:CUDA|HIP)(?: driver)? error: out of memory"
-            r"|[A-Z]_ALLOC_FAILED|(?:cuda|hip)Error(?:Memory|OutOfMemory)\w*|CUDA failure 2\b",
+            r"|[A-Z]_ALLOC_FAILED|DEVICE_ALLOCATION_FAILED|(?:cuda|hip)Error(?:Memory|OutOfMemory)\w*|CUDA failure 2\b",
             re.IGNORECASE,
         ),
     ),
     (
         Sign.HOST_MEMORY,
         re.compile(
-            r"Unable to allocate [\d.]+ \w*B\b|DefaultCPUAllocator|Errno 12\b|std::bad_alloc|cannot allocate memory"
-            r"|Detected \d+ oom[_-]kill event",
+            r"Unable to allocate [\d.]+ \w*B\b|DefaultCPUAllocator|HOST_ALLOCATION_FAILED|Errno 12\b|std::bad_alloc"
+            r"|cannot allocate memory|Detected \d+ oom[_-]kill event",
             re.IGNORECASE,
         ),
     ),

@@ -103,6 +103,9 @@ RULES = [
     # Memory of the host.
     ("out of memory in its group", {"signal": 9, "oom": OomEvidence.OWN_GROUP}, DeathCause.HOST_MEMORY),
     ("out of memory on the host", {"signal": 9, "oom": OomEvidence.HOST}, DeathCause.HOST_MEMORY),
+    ("exit code 1, its group out of memory", {"exit_code": 1, "oom": OomEvidence.OWN_GROUP}, DeathCause.HOST_MEMORY),
+    ("gave up, a worker killed", {"exit_code": 4, "oom": OomEvidence.OWN_GROUP}, DeathCause.GAVE_UP),
+    ("stopped on request, a worker killed", {"exit_code": 3, "oom": OomEvidence.OWN_GROUP}, DeathCause.STOPPED),
     ("a stranger, the killer at work", {"oom": OomEvidence.HOST}, DeathCause.HOST_MEMORY),
     ("a worker killed", CRASHED | {"error": "RuntimeError: DataLoader worker (pid 9) is killed by signal: Killed."}),
     ("MemoryError", CRASHED | {"error": "MemoryError: Unable to allocate 3.1 GiB"}, DeathCause.HOST_MEMORY),
@@ -163,6 +166,11 @@ RULES = [
     ("an error of no known kind", CRASHED | {"error": "RuntimeError: something odd"}, DeathCause.UNKNOWN),
     ("exit code 1, no word", {"exit_code": 1}, DeathCause.UNKNOWN),
     ("exit code 0, no word", {"exit_code": 0}, DeathCause.UNKNOWN),
+    ("quit from a terminal", {"signal": 3}, DeathCause.UNKNOWN),
+    ("more processor time than its shell allows", {"signal": 24}, DeathCause.UNKNOWN),
+    ("Slurm's word for a log that can't be written", {"job": EndCause.FAILED, "signal": 53}, DeathCause.UNKNOWN),
+    ("a user's signal, as a shell tells", {"exit_code": 138}, DeathCause.UNKNOWN),
+    ("exit code -1, as a shell tells", {"exit_code": 255}, DeathCause.UNKNOWN),
     ("a segmentation fault", {"signal": 11}, DeathCause.NATIVE),
     ("aborted", {"signal": 6, "log": "ValueError: x"}, DeathCause.NATIVE),
 ]

@@ -50,6 +50,24 @@ CODE = [
     "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).",
     "RuntimeError: cuDNN error: CUDNN_STATUS_BAD_PARAM",
     "RuntimeError: CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasGemmEx(...)`",
+    "RuntimeError: cuDNN error: CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH",
+    "RuntimeError: cuDNN error: CUDNN_STATUS_NOT_SUPPORTED_SHAPE",
+    "RuntimeError: cuDNN error: CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED",
+    *(
+        f"AcceleratorError: CUDA error: {said}{_ADVICE}"
+        for said in (
+            *("invalid argument", "invalid device symbol", "invalid device pointer", "device kernel image is invalid"),
+            *("CUDA driver is a stub library", "API call is not supported in the installed CUDA driver"),
+            *("peer access is not supported between these two devices", "peer access is already enabled"),
+            *("limit is not supported on this architecture", "operation not supported", "operation not permitted"),
+            *("a PTX JIT compilation failed", "PTX JIT compiler library not found", "named symbol not found"),
+            *("too many resources requested for launch", "too many blocks in cooperative launch", "file not found"),
+            *("operation not permitted when stream is capturing", "shared object initialization failed"),
+            "operation failed due to a previous error during capture",
+        )
+    ),
+    "RuntimeError: HIP error: shared object initialization failed",
+    "rocBLAS error: Cannot read /opt/rocm/lib/library/TensileLibrary.dat: Illegal seek for GPU arch : gfx1032",
     "NVMLError_LibRmVersionMismatch: Driver/library version mismatch",
     "RuntimeError: Distributed package doesn't have NCCL built in",
     "DistBackendError: NCCL error in: x.cpp:3384, invalid usage, NCCL version 2.21.5\nncclInvalidUsage: x",
@@ -104,7 +122,20 @@ FAULTS = [
     (Sign.DEVICE_MEMORY, "skipped: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"),
     (Sign.DEVICE_MEMORY, f"AcceleratorError: CUDA error: out of memory{_ADVICE}"),
     (Sign.DEVICE_MEMORY, "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    (Sign.DEVICE_MEMORY, "RuntimeError: cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    (Sign.HOST_MEMORY, "RuntimeError: cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
     (Sign.DEVICE, f"RuntimeError: CUDA error: unspecified launch failure{_ADVICE}"),
+    *(
+        (Sign.DEVICE, f"AcceleratorError: CUDA error: {said}{_ADVICE}")
+        for said in (
+            *("invalid resource handle", "invalid device context", "invalid program counter", "misaligned address"),
+            *("initialization error", "unknown error", "hardware stack error", "the launch timed out"),
+            *("CUDA-capable device(s) is/are busy or unavailable", "no CUDA-capable device is detected"),
+            *("operation not supported on global/shared address space", "an illegal instruction was encountered"),
+            *("the MPS client has been terminated by the server", "system not yet initialized"),
+            "uncorrectable NVLink error detected during the execution",
+        )
+    ),
     (Sign.DEVICE, f"AcceleratorError: CUDA error: an illegal memory access was encountered{_ADVICE}"),
     (Sign.DEVICE_MEMORY, "RuntimeError: CUDA driver error: out of memory"),
     (Sign.DEVICE, "RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment"),
