@@ -129,6 +129,8 @@ class Deaths:
         Raises:
             StoreError: what people want of it, or what was done before, can't be read.
         """
+        if self.mode is not AutoResume.AUTO:  # what the bot before this one was told does not hold any more
+            return SecondThought(why=f"AUTO_RESUME is {self.mode.value} now")
         death = death_of(view)
         if view.state is RunState.FINISHED:
             return SecondThought(why=f"{view.name} has finished")

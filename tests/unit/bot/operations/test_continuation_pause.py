@@ -19,9 +19,10 @@ from tests.unit.bot.operations.test_continuation import (
     notice,
     starts,
     starts_once_there_is_space,
+    told,
 )
 from trainmaster.bot.core.decisions.gate import GateCheck
-from trainmaster.bot.core.decisions.going_on import CAUSE, ROOT, SecondThought
+from trainmaster.bot.core.decisions.going_on import CAUSE, ROOT, AutoResume, SecondThought
 from trainmaster.bot.core.decisions.operation import OperationState
 from trainmaster.bot.core.run.death import DeathCause, death_of
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
@@ -73,6 +74,27 @@ async def test_what_comes_out_during_the_pause_prevents_the_start(
     assert why in operation.problem
     await look(world)
     assert world.launches() == [], "nor at the next look"
+
+
+@pytest.mark.parametrize(("mode", "buttons"), [(AutoResume.ASK, 1), (AutoResume.OFF, 0)])
+async def test_start_that_waits_is_not_made_by_a_bot_that_starts_nothing_by_itself(
+    tmp_path: Path, mode: AutoResume, buttons: int
+) -> None:
+    """Somebody has changed AUTO_RESUME and restarted the bot meanwhile."""
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.1))
+    dies(world)
+    world.operations.instance = owner = world.driver.spawn()
+    world.operations.__post_init__()
+    await notice(world)
+    await world.operations.close()
+    world.driver.kill(owner.pid)
+    world.with_limits(going_on=replace(AUTO, auto_resume=mode))
+    await world.operations.recover()
+    await look(world)
+    assert world.launches() == []
+    assert starts(world)[0].state is OperationState.VOIDED
+    assert starts(world)[0].problem == f"run digits is not started by itself after all: AUTO_RESUME is {mode} now."
+    assert len(told(world).buttons) == buttons
 
 
 async def test_transient_cause_that_turns_out_to_be_another_one_is_one_start(tmp_path: Path) -> None:
