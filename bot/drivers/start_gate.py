@@ -35,8 +35,6 @@ _MAX_YAML_BYTES: Final = 1_000_000
 _KEY: Final = re.compile(r"(?m)^(path|train|val)[ \t]*:[ \t]*([^\[{\n#][^\n#]*)")
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """Ultralytics fetches it."""
-_DEVICE: Final = re.compile(r"(?:cuda:)?(-?\w+)")
-"""In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1``, ``-1`` and ``cpu``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,9 +220,7 @@ def _since(gpu: GpuFact, view: RunView) -> GpuFact:
 
 
 def _devices(view: RunView) -> tuple[str, ...]:
-    """As the newest attempt was told; empty where it was not."""
-    told = view.record.set_to("device") if view.record is not None else None
-    return tuple(_DEVICE.findall(told or ""))
+    return view.record.devices if view.record is not None else ()
 
 
 def _why_unseen(host: HostFact, what: str) -> str:

@@ -13,6 +13,7 @@ from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonSt
 from trainmaster.bot.core.decisions import going_on
 from trainmaster.bot.core.decisions.going_on import AutoResume, Circumstances, Decision, Going, SecondThought, decide
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind
+from trainmaster.bot.core.decisions.smaller_batch import smaller_batch
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import Death, DeathCause, DeathClass, death_of
 from trainmaster.bot.core.run.state import RunState
@@ -31,10 +32,6 @@ ENDS: Final = frozenset({CheckName.PROCESS_DIED, CheckName.RUN_CRASHED, CheckNam
 
 _OWN_WORDS: Final = frozenset({DeathCause.GAVE_UP, DeathCause.REFUSED, DeathCause.CODE})
 """What a trainer ends with and no stop of it: a person decides, whatever it was asked for in that moment."""
-_DEFAULT_BATCH: Final = 16
-_DEFAULT_NBS: Final = 64
-"""Ultralytics' own (cfg/default.yaml): the images that a step is made of, by accumulating batches."""
-_MIN_HALVED: Final = 2
 
 Silenced = Callable[[str, float], bool]
 
@@ -245,40 +242,19 @@ def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
     text = f"It stands still: {death.cause.text}."
     if decision.why and decision.why != death.cause.text:
         text += f" Not resumed by itself: {decision.why}."
-    batch = batch_of(view) if death.cause is DeathCause.DEVICE_MEMORY and decision.finished else None
-    smaller = batch // 2 if batch is not None and batch >= _MIN_HALVED else None
+    short = death.cause is DeathCause.DEVICE_MEMORY and decision.finished
+    smaller = smaller_batch(view.record) if short else None
     return replace(
         finding,
         severity=Severity.CRITICAL,
-        body=(text, *(_smaller_text(view, smaller) if smaller else ()), *finding.body),
+        body=(text, *((smaller.text,) if smaller else ()), *finding.body),
         hint="/train resume",
         buttons=(
-            *((resume_button(view, death.attempt, batch=smaller),) if smaller else ()),
+            *((resume_button(view, death.attempt, batch=smaller.size),) if smaller else ()),
             resume_button(view, death.attempt),
             *(one for one in finding.buttons if one.action is not ActionId.RESUME_RUN),
         ),
     )
-
-
-def batch_of(view: RunView) -> int | None:
-    """The batch size that the newest attempt was started with; None where nothing tells."""
-    told = view.record.set_to("batch") if view.record is not None else None
-    if told is None:
-        return _DEFAULT_BATCH if view.record is not None and "train" in view.record.argv else None
-    return int(told) if told.isascii() and told.isdigit() else None  # -1 and fractions: Ultralytics chooses it
-
-
-def _smaller_text(view: RunView, batch: int) -> tuple[str, ...]:
-    nbs = (view.record.set_to("nbs") if view.record is not None else None) or ""
-    nominal = int(nbs) if nbs.isascii() and nbs.isdigit() else _DEFAULT_NBS
-    kept = 2 * batch <= nominal
-    step = (
-        "twice as many batches are accumulated, so a step is of as many images as before"
-        if kept
-        else "a step is of half as many images"
-    )
-    exact = "The epoch that was cut through starts over, and bit for bit it is another run."
-    return (f"With batch {batch} instead of {2 * batch}, {step}. {exact}",)
 
 
 def resume_button(view: RunView, attempt: int, *, batch: int | None = None) -> Button:

@@ -5,14 +5,18 @@ Parsing is tolerant: a missing or odd key becomes None, never an exception. See 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from trainmaster.bot.core.run.job import JobFact, JobIdentity
 from trainmaster.bot.core.run.parsing import number_of, numbers_of, text_of, texts_of, time_of, values_of, whole_of
 from trainmaster.trainer.contract import EPOCH_FILE, RunFile, Verdict
+
+_DEVICE: Final = re.compile(r"(?:cuda:)?(-?\w+)")
+"""In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1``, ``-1`` and ``cpu``."""
 
 
 def _text(record: Mapping[str, Any], key: str) -> str | None:
@@ -161,6 +165,11 @@ class RunRecord(RunFile):
         if told is not None:
             return str(told)
         return next((word.partition("=")[2] for word in reversed(self.argv) if word.startswith(f"{name}=")), None)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Of the newest attempt, as it was told: ``cpu``, or numbers; empty where it was not."""
+        return tuple(_DEVICE.findall(self.set_to("device") or ""))
 
     @property
     def settings(self) -> dict[str, tuple[str, str]]:

@@ -29,11 +29,18 @@ def world(tmp_path: Path) -> PaperWorld:
     [
         pytest.param(["train", "batch=32"], {}, 16, "as many images as before", id="halved, accumulated twice"),
         pytest.param(["train"], {}, 8, "as many images as before", id="the default"),
-        pytest.param(["train", "batch=128"], {}, 64, "half as many images", id="more than is accumulated"),
+        pytest.param(["train", "batch=128"], {}, 64, "64 images instead of 128", id="more than is accumulated"),
+        pytest.param(
+            ["train", "batch=48"], {}, 24, "3 batches and is of 72 images, not 48", id="rounded by Ultralytics"
+        ),
+        pytest.param(["train", "batch=7"], {}, 3, "With batch 3 instead of 7", id="an odd one"),
+        pytest.param(["train", "batch=12", "device=0,1,2,3"], {}, 4, "instead of 12", id="as many for each device"),
+        pytest.param(["train"], {"batch": "6", "device": "[0, 1]"}, 2, "instead of 6", id="of two devices on record"),
+        pytest.param(["train", "batch=2", "device=0,1"], {}, None, "", id="one for each device can't be halved"),
         pytest.param(["train", "batch=-1"], {}, None, "", id="chosen by Ultralytics"),
         pytest.param(["train", "batch=1"], {}, None, "", id="one can't be halved"),
         pytest.param(["resume", "runs/digits"], {}, None, "", id="not told"),
-        pytest.param(["resume", "x"], {"batch": "24", "nbs": "64"}, 12, "as many images as before", id="on record"),
+        pytest.param(["resume", "x"], {"batch": "24", "nbs": "64"}, 12, "of 60 images, not 72", id="on record"),
         pytest.param(["train", "batch=32"], {"batch": "16"}, 8, "as many images as before", id="halved once already"),
     ],
 )
@@ -46,7 +53,7 @@ async def test_device_out_of_memory_is_asked_with_the_batch_halved(
     found = told(world)
     asked = [StartWord.parse(one.value).batch for one in found.buttons if one.action is ActionId.RESUME_RUN]
     assert asked == ([batch, None] if batch else [None])
-    assert any(words in line and "another run" in line for line in found.body) is bool(batch)
+    assert [words in line for line in found.body if "another run" in line] == ([True] if batch else [])
     assert world.launches() == []
     if batch:
         await world.operations.perform(ResumeRun(run=RUN, user=ALICE, attempt=1, batch=batch))
