@@ -199,7 +199,7 @@ class LocalStartGate:
             return gpus
         environment = self._environment(view.directory) or {}
         shown = environment.get("CUDA_VISIBLE_DEVICES") or environment.get("HIP_VISIBLE_DEVICES")
-        order = [one.strip() for one in shown.split(",")] if shown else None
+        order = [_numbered(one.strip(), gpus) for one in shown.split(",")] if shown else None
         if not gpus or not all(one.isdigit() for one in (*wanted, *(order or ()))):
             return gpus
         if order is not None:
@@ -217,6 +217,12 @@ def _since(gpu: GpuFact, view: RunView) -> GpuFact:
     """Without what its driver reported before the newest attempt began: that start went well."""
     began_ts = (view.record.started_ts if view.record is not None else None) or 0.0
     return replace(gpu, xids=tuple(xid for xid in gpu.xids if xid.ts >= began_ts))
+
+
+def _numbered(shown: str, gpus: tuple[GpuFact, ...]) -> str:
+    """The number of the card that CUDA_VISIBLE_DEVICES names by its UUID, or by the beginning of one; else as told."""
+    named = [gpu.key.removeprefix("GPU ") for gpu in gpus if shown and gpu.uuid.lower().startswith(shown.lower())]
+    return named[0] if len(named) == 1 else shown
 
 
 def _devices(view: RunView) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ class GpuFact:
 
     key: str
     name: str
+    uuid: str = ""
+    """By which a trainer may be shown it (CUDA_VISIBLE_DEVICES); empty where its driver does not tell."""
     memory_used_gib: float | None = None
     memory_total_gib: float | None = None
     busy_pct: float | None = None

@@ -147,7 +147,7 @@ class NvidiaProbe:
             nvml.nvmlDeviceGetName(device)
             memory = None
         name = self._ask(nvml.nvmlDeviceGetName, device) or "NVIDIA"
-        self._known[index] = name if isinstance(name, str) else name.decode()
+        self._known[index] = _text(name)
         busy = self._ask(nvml.nvmlDeviceGetUtilizationRates, device)
         errors = self._ask(
             nvml.nvmlDeviceGetTotalEccErrors, device, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
@@ -156,6 +156,7 @@ class NvidiaProbe:
         return GpuFact(
             key=key,
             name=self._known[index],
+            uuid=_text(self._ask(nvml.nvmlDeviceGetUUID, device) or ""),
             memory_used_gib=memory.used / _GIB if memory else None,
             memory_total_gib=memory.total / _GIB if memory else None,
             busy_pct=busy.gpu if busy else None,
@@ -192,6 +193,11 @@ class NvidiaProbe:
             return question(*arguments)
         except self._nvml.NVMLError:  # consumer cards answer many questions with "not supported"
             return None
+
+
+def _text(told: str | bytes) -> str:
+    """Older bindings tell bytes."""
+    return told if isinstance(told, str) else told.decode("utf-8", "replace")
 
 
 def _watts(milliwatts: int | None) -> float | None:

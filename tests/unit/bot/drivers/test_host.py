@@ -138,6 +138,7 @@ class FakeNvml:
             "nvmlDeviceGetHandleByIndex": "card",
             "nvmlDeviceGetIndex": 0,
             "nvmlDeviceGetName": "NVIDIA Card",
+            "nvmlDeviceGetUUID": b"GPU-0a77",
             "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=20 * GIB, total=80 * GIB),
             "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=99, memory=60),
             "nvmlDeviceGetTemperature": 71,
@@ -163,6 +164,7 @@ def test_an_nvidia_card_is_read_by_nvml(nvml: FakeNvml) -> None:
     assert card == GpuFact(
         key="GPU 0",
         name="NVIDIA Card",
+        uuid="GPU-0a77",
         memory_used_gib=20.0,
         memory_total_gib=80.0,
         busy_pct=99,

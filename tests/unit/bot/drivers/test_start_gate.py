@@ -340,13 +340,18 @@ def cards(*changes: dict[str, Any]) -> HostFact:
         ("[0, 1]", None, True),
         ("cuda:1", None, False),
         ("0", "GPU-6a1c", True),
+        ("0", "GPU-0b", False),
+        ("0", "GPU-0a77-f3", True),
+        ("1", "GPU-0a77-f3,gpu-0B", False),
+        ("0", "GPU-0", True),
+        ("0", "MIG-0b", True),
         ("-1", None, True),
     ],
 )
 async def test_only_the_cards_that_the_run_trains_on_count(
     place: Place, device: str, shown: str | None, against: bool
 ) -> None:
-    place.host = cards({"asks_for": "a reset"}, {})
+    place.host = cards({"asks_for": "a reset", "uuid": "GPU-0a77-f3"}, {"uuid": "GPU-0b19-c2"})
     place.environment = {"CUDA_VISIBLE_DEVICES": shown} if shown else {}
     assert (GateCheck.GPU in await place.against(device=device)) is against
 
