@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainmaster.bot.core.conversation.words import losses_text
-from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
+from trainmaster.bot.core.decisions.going_on import BATCH, ENDED, LAUNCHED
 from trainmaster.bot.core.decisions.operation import Direction, Operation, OperationKind
 from trainmaster.bot.core.decisions.plan import Launch
 from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, silent_end
@@ -146,7 +146,7 @@ async def _launched(context: OperationContext, how: Launch, key: str, argv: tupl
     while True:
         try:
             launched = await asyncio.to_thread(context.world.driver.launch, spec)
-            context.note_process("launched", launched)
+            context.note_process(LAUNCHED, launched)
             return launched
         except ClusterSilentError as error:
             context.wait_for(error.message)
@@ -163,7 +163,7 @@ async def confirm(context: OperationContext) -> str:
     # A job that its controller forgets has its trainer ended as soon as its node registers.
     moved, moved_s, kept_s = None, context.step_s, context.step_s + KEPT_S
     while True:
-        launched = context.noted_process("launched")
+        launched = context.noted_process(LAUNCHED)
         fact = await context.world.inspect(launched) if launched is not None else None
         view = await context.view()
         if await _launch_failed(context, launched, fact):
@@ -214,7 +214,7 @@ async def _is_ours(context: OperationContext, view: RunView) -> bool:
         OperationError: somebody else started one meanwhile.
     """
     record = view.record
-    launched = context.noted_process("launched")
+    launched = context.noted_process(LAUNCHED)
     signed_in = record.process if record is not None else None
     if launched is not None and signed_in is not None and same_start(signed_in, launched):
         return True  # whatever its number: a run that came back from its copies counts from what those know
@@ -236,8 +236,8 @@ def _signed_in(context: OperationContext, view: RunView) -> str:
     record = view.record
     assert record is not None
     level = f", level {record.level}" if record.level else ""
-    if record.process is not None and context.noted_process("launched") is None:
-        context.note_process("launched", record.process)
+    if record.process is not None and context.noted_process(LAUNCHED) is None:
+        context.note_process(LAUNCHED, record.process)
     return f"attempt {record.attempt}{level}"
 
 
@@ -259,7 +259,7 @@ async def _launch_failed(context: OperationContext, launched: Identity | None, f
 async def _submitted_again(context: OperationContext, view: RunView, fact: ProcessFact | None) -> bool:
     """Whether a job that its cluster has lost was submitted again, with the same key: what was asked for has been
     done where its trainer had begun, and it goes on from there."""
-    how, launched = context.operation.launch, context.noted_process("launched")
+    how, launched = context.operation.launch, context.noted_process(LAUNCHED)
     held = launched is not None and context.operation.note(_HELD) == launched.label
     num_lost = int(context.operation.note(_LOST) or 0)
     if how is None or how.options is None or num_lost >= _MAX_LOST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +10,7 @@ from typing import Final
 
 from trainmaster.bot.core.decisions.operation import BOT, Operation, OperationKind, OperationState
 from trainmaster.bot.core.run.death import Death, DeathCause, DeathClass
+from trainmaster.bot.core.run.identity import decode_identity, same_start
 from trainmaster.bot.core.run.view import RunView
 
 CAUSE, ROOT, FINISHED, ARTEFACT, NUMBER, PAUSE_S = "cause", "root", "finished", "artefact", "number", "pause_s"
@@ -26,6 +28,8 @@ LAST_SIGN: Final = "last_sign"
 """The note of such a stop: the sign of life after which there was none."""
 ASKED: Final = "asked"
 """The note whom an operation has asked to end."""
+LAUNCHED: Final = "launched"
+"""The note what it has started."""
 
 MAX_STARTS: Final = 3
 """For one cause without a finished epoch between (NVRx restart agent: three restarts for the same root without
@@ -96,7 +100,7 @@ def decide(view: RunView, death: Death, known: Circumstances) -> Decision:
     """What becomes of a run that died. The first rule that applies counts."""
     if known.mode is AutoResume.OFF or view.watched_only or not known.recent or known.hands_off:
         return Decision(going=Going.LEAVE, why=known.hands_off)
-    if death.kind is DeathClass.PERSON or _was_decided(known.history, death):
+    if death.kind is DeathClass.PERSON or _was_decided(view, known.history, death):
         return Decision(going=Going.LEAVE)
     finished = newest_finished(view)
     before = automatic_since_progress(view, known.history)
@@ -123,7 +127,7 @@ def _why_not(view: RunView, death: Death, known: Circumstances, before: Sequence
     return ""
 
 
-def _was_decided(history: Sequence[Operation], death: Death) -> bool:
+def _was_decided(view: RunView, history: Sequence[Operation], death: Death) -> bool:
     """Whether the end was seen to by an operation after it, or was part of one. A start by the bot itself that did not
     get as far as its first batches decided nothing, nor did a stop of what hung."""
     newest = next(iter(history), None)
@@ -135,8 +139,16 @@ def _was_decided(history: Sequence[Operation], death: Death) -> bool:
         return not hung(newest)
     if newest.automatic and newest.state is OperationState.UNDONE:
         return False
+    if newest.state is OperationState.DONE and _started(newest, view):
+        return False  # whatever their numbers: a run that came back from its copies counts from what those know
     # One that was launched and never signed in left the attempt as it was.
     return newest.attempt >= death.attempt and newest.state is not OperationState.VOIDED
+
+
+def _started(operation: Operation, view: RunView) -> bool:
+    """Whether it started what trained last."""
+    launched, trained = operation.note(LAUNCHED), view.record.process if view.record is not None else None
+    return launched is not None and trained is not None and same_start(decode_identity(json.loads(launched)), trained)
 
 
 def hung(operation: Operation) -> bool:

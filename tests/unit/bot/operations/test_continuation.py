@@ -341,6 +341,20 @@ async def test_run_with_an_open_question_is_left_alone(world: PaperWorld) -> Non
     assert world.launches() == []
 
 
+async def test_run_that_came_back_from_its_copies_with_an_older_number_goes_on(world: PaperWorld) -> None:
+    """Its disk died before the record of the newest attempt was copied: the next one has that number again."""
+    dies(world)
+    replace_json(world.run.layout.run_json, {**world.run.record(), "attempt": 5})
+    await world.operations.perform(ResumeRun(run=RUN, user=ALICE, anyway=True))
+    replace_json(world.run.layout.run_json, {**world.run.record(), "attempt": 4})
+    await world.operations.settle()
+    assert world.run.record()["attempt"] == 5
+    await notice(world)
+    dies(world)
+    await look(world)
+    assert [one.state for one in starts(world)] == [OperationState.DONE]
+
+
 async def test_run_that_a_person_stopped_is_left_alone(world: PaperWorld) -> None:
     world.driver.deaf.add(4000)
     await world.operations.perform(StopNow(run=RUN, user=ALICE))
