@@ -139,7 +139,7 @@ class Deaths:
         if seen is None or (death.cause is DeathCause.UNKNOWN and not death.error):
             return SecondThought()  # by its cluster it is forgotten: no evidence against the rest
         if death.cause.value != seen and death.kind is not DeathClass.TRANSIENT:
-            return SecondThought(why=death.cause.text)
+            return SecondThought(why=death.why)
         before = [one for one in self.books.operations.history(view.run, limit=_HISTORY) if one.id != start.id]
         seen_cause = death.cause
         death = _seen_closer(death, before)
@@ -147,7 +147,7 @@ class Deaths:
             return SecondThought()
         decision = decide(view, death, Circumstances(mode=self.mode, history=before))
         if decision.going is not Going.ON:
-            return SecondThought(why=decision.why or death.cause.text)
+            return SecondThought(why=decision.why or death.why)
         return SecondThought(notes=going_on.notes_of(death, seen_cause))
 
     def notice(self, view: RunView) -> None:
@@ -234,13 +234,11 @@ def _is_of(finding: Finding, death: Death) -> bool:
 def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
     death, decision = judged.death, judged.decision
     if decision.going is Going.ON:
-        text = (
-            f"It is resumed by itself, since {death.cause.text}: nobody need do anything. /train stop now prevents it."
-        )
+        text = f"It is resumed by itself, since {death.why}: nobody need do anything. /train stop now prevents it."
         severity = Severity.WARNING if finding.severity is Severity.CRITICAL else finding.severity
         return replace(finding, severity=severity, body=(text, *finding.body))
-    text = f"It stands still: {death.cause.text}."
-    if decision.why and decision.why != death.cause.text:
+    text = f"It stands still: {death.why}."
+    if decision.why and decision.why != death.why:
         text += f" Not resumed by itself: {decision.why}."
     short = death.cause is DeathCause.DEVICE_MEMORY and decision.finished
     smaller = smaller_batch(view.record) if short else None

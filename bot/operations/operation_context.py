@@ -118,7 +118,8 @@ class OperationContext:
     def begin(self, step: Step) -> None:
         """``step`` is the one under way."""
         self._began_s = asyncio.get_running_loop().time()
-        self.commit(replace(self.operation, step=step), EntryKind.BEGUN)
+        waits_no_more = tuple(item for item in self.operation.notes if item[0] != WAITS)
+        self.commit(replace(self.operation, step=step, notes=waits_no_more), EntryKind.BEGUN)
 
     def note(self, name: str, value: str) -> None:
         """The fact survives a crash from now on."""
@@ -126,8 +127,9 @@ class OperationContext:
         self.commit(replace(self.operation, notes=(*kept, (name, value))), EntryKind.NOTED, f"{name} {value}")
 
     def wait_for(self, text: str) -> None:
-        """The operation's message says what the step waits for; written when that changes."""
-        if self.operation.note(WAITS) != text:
+        """The operation's message says what the step waits for, nothing where ``text`` is empty; written when that
+        changes."""
+        if (self.operation.note(WAITS) or "") != text:
             kept = tuple(item for item in self.operation.notes if item[0] != WAITS)
             self.commit(replace(self.operation, notes=(*kept, (WAITS, text))), EntryKind.WAITING, text)
 

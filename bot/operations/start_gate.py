@@ -49,7 +49,11 @@ async def _refuse_closed(context: OperationContext) -> str:
         full = context.operation.note(CAUSE) == DeathCause.DISK_FULL
         only_disk = all(one.check is GateCheck.DISK for one in against)
         if not (full and only_disk and context.step_s < until_s):
-            raise OperationError(CLOSED, f"not started: {gate_text(against)}.", "mend it, then press Resume anyway")
+            raise OperationError(
+                CLOSED,
+                f"nothing was started: {gate_text(against)}.",
+                "mend it, then /train resume; Resume anyway starts it all the same",
+            )
         context.wait_for(f"until there is space: {gate_text(against)}")
         await context.world.pause(context.world.limits.retry_pause_s)
         context.check_halt()
@@ -72,6 +76,7 @@ async def _pause(context: OperationContext) -> None:
     while context.step_s - began_s < pause_s:
         await context.breathe()
     context.note(_WAITED, "1")
+    context.wait_for("")
 
 
 async def _refuse_overtaken(context: OperationContext) -> None:

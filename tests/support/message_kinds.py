@@ -370,7 +370,7 @@ def _of_lists(view: RunView) -> Iterator[Kind]:
     shown = listings.checkpoints(view, saved(), [1, 2, 3], told_by="judged by the trainer")
     yield Kind(name="checkpoints", message=shown, run=view.name)
     against = GateFact(check=GateCheck.DISK, outcome=GateOutcome.FAIL, text="0.2 GiB are free, a save needs 1.4 GiB")
-    held = "GPU 0 is held by process 7, left over from the run itself; to end it: kill 7"
+    held = "GPU 0 is held by what the run itself left over (process 7; to end it: kill 7)"
     user = GateFact(check=GateCheck.GPU_USERS, outcome=GateOutcome.FAIL, text=held)
     yield Kind(name="gate", message=gate_message(view, [against, user]), run=view.name)
 

@@ -143,8 +143,11 @@ def _users(sight: GateSight) -> tuple[bool, str]:
     found = []
     for gpu in sight.gpus:
         pids = sight.users.get(gpu.key, frozenset())
-        for whose, some in (("left over from the run itself", pids & sight.own), ("somebody else's", pids - sight.own)):
+        for whose, some, what in (
+            ("what the run itself left over", pids & sight.own, "to end it: kill"),
+            ("somebody else", pids - sight.own, "to see it: ps -f -p"),
+        ):
             if some:
                 named = ", ".join(map(str, sorted(some)))
-                found.append(f"{gpu.key} is held by process {named}, {whose}; to end it: kill {named.replace(',', '')}")
+                found.append(f"{gpu.key} is held by {whose} (process {named}; {what} {named.replace(',', '')})")
     return bool(found), "; ".join(found) or "nobody else holds the GPU"

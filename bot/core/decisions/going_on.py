@@ -105,15 +105,17 @@ def decide(view: RunView, death: Death, known: Circumstances) -> Decision:
     finished = newest_finished(view)
     before = automatic_since_progress(view, known.history)
     starts = sum(one.note(ROOT) == death.cause.root for one in before)
+    if known.mode is AutoResume.ASK:  # nothing is started by itself, whatever it died of
+        return Decision(going=Going.ASK, starts=starts, finished=finished)
     why = _why_not(view, death, known, before, starts)
-    going = Going.ASK if why or known.mode is AutoResume.ASK else Going.ON
+    going = Going.ASK if why else Going.ON
     return Decision(going=going, why=why, starts=starts, finished=finished)
 
 
 def _why_not(view: RunView, death: Death, known: Circumstances, before: Sequence[Operation], starts: int) -> str:
     """Why it may not go on by itself; empty when it may."""
     if death.kind is DeathClass.UNKNOWN:
-        return death.cause.text
+        return death.why
     if not view.guarded:
         return "nobody guards it, so no state of it is known to be clean"
     if not known.seen_at_work:

@@ -190,6 +190,12 @@ class Death:
         return class_of(self.cause)
 
     @property
+    def why(self) -> str:
+        """As a reason: "because WHY". How it ended is known where it left an error, whatever that means."""
+        unnamed = self.cause is DeathCause.UNKNOWN and bool(self.error)
+        return "nobody can tell from its last error whether it comes again" if unnamed else self.cause.text
+
+    @property
     def artefact(self) -> str:
         """Names the very same fault in the very same place, once more; empty where a fault left nothing to compare. A
         worker that was killed leaves no more than a trainer that was: what killed it says nothing of the run."""

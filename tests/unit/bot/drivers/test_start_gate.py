@@ -401,5 +401,5 @@ async def test_left_over_of_the_run_itself_is_told_from_somebody_elses(place: Pl
     place.host = cards({})
     place.holders.users = {"GPU 0": frozenset({71, 99})}
     text = (await place.against(device="0"))[GateCheck.GPU_USERS].text
-    assert "process 71, left over from the run itself" in text
-    assert "process 99, somebody else's" in text
+    assert "what the run itself left over (process 71; to end it: kill 71)" in text
+    assert "somebody else (process 99; to see it: ps -f -p 99)" in text

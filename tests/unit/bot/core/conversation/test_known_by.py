@@ -19,6 +19,7 @@ from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
         pytest.param("plan 991fab8fc2e3 still holds", "… still holds", id="a plan"),
         pytest.param("see 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a", "see …", id="a long digest alone"),
         pytest.param("To end them: kill 12 13", "To end them: kill …", id="a command with pids"),
+        pytest.param("held by somebody (process 7, 9; to see it: ps -f -p 7 9).", "held by somebody.", id="an aside"),
         pytest.param("see: ps -o pid,stat -p 12,13", "see: ps -o pid,stat -p …", id="a look at pids"),
     ],
 )

@@ -51,12 +51,12 @@ def gpu(**changes: Any) -> dict[str, Any]:
         pytest.param(gpu(xids=(XidFact(ts=1.0, code=79),)), "GPU", "Xid 79", id="Xid of the card"),
         pytest.param(gpu(num_new_uncorrected=2), "GPU", "2 memory errors", id="ECC"),
         pytest.param(
-            {"users": {"GPU 0": frozenset({7, 9})}}, "GPU's users", "process 7, 9, somebody else's", id="used"
+            {"users": {"GPU 0": frozenset({7, 9})}}, "GPU's users", "held by somebody else (process 7, 9; ", id="used"
         ),
         pytest.param(
             {"users": {"GPU 0": frozenset({7})}, "own": frozenset({7})},
             "GPU's users",
-            "left over from the run itself; to end it: kill 7",
+            "held by what the run itself left over (process 7; to end it: kill 7)",
             id="its own left-over",
         ),
     ],
