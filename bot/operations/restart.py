@@ -174,6 +174,7 @@ async def confirm(context: OperationContext) -> str:
             moved_s = context.step_s
             await context.breathe()
             continue
+        context.wait_for("")
         if fact is not None and fact.job is not None and not fact.over and not await _is_ours(context, view):
             await _breathe_until_signed_in(context, fact, moved_s)
             continue

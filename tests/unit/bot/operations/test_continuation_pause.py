@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from tests.unit.bot.operations.test_continuation import (
 )
 from trainmaster.bot.core.decisions.gate import GateCheck
 from trainmaster.bot.core.decisions.going_on import CAUSE, ROOT, AutoResume, SecondThought
-from trainmaster.bot.core.decisions.operation import OperationState
+from trainmaster.bot.core.decisions.operation import WAITS, OperationState, Step
 from trainmaster.bot.core.run.death import DeathCause, death_of
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
 from trainmaster.trainer.contract import replace_json
@@ -160,4 +162,24 @@ async def test_job_that_its_cluster_forgets_during_the_pause_is_no_other_cause(t
     assert death is not None
     assert death.cause is DeathCause.UNKNOWN
     assert world.looks.deaths.think_again(forgotten, start) == SecondThought()
+    await world.operations.settle()
+
+
+async def test_what_a_step_waited_for_is_not_said_once_that_is_there(tmp_path: Path) -> None:
+    world = a_world(tmp_path, AUTO)
+    world.runs.stuck = True  # no batch comes, so that it is seen to
+    dies(world)
+    await notice(world)
+    said: list[str] = []
+    while "" not in said[1:]:
+        await asyncio.sleep(0.002)
+        operation = world.operations.open(RUN)
+        assert operation is not None
+        waits = operation.note(WAITS) or ""
+        if operation.step is Step.CONFIRM and said[-1:] != [waits]:
+            said.append(waits)
+        if said == [""]:
+            world.driver.mute_until_s = time.monotonic() + 0.02
+    assert said == ["", "no answer", ""]
+    world.runs.stuck = False
     await world.operations.settle()
