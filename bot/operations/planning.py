@@ -27,7 +27,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations.open_gate import OpenGate
 from trainmaster.bot.operations.ports import Forensics, Levels, StartGate
 from trainmaster.bot.operations.target import choose_target
-from trainmaster.trainer.contract import Phase, RunLayout
+from trainmaster.trainer.contract import Phase
 
 _SIGNAL_LATE_S = 30.0
 """``--signal`` comes up to 10 s late (measured), and the scheduler looks every 30 s on a busy cluster."""
@@ -134,14 +134,12 @@ def launch_of(view: RunView) -> Launch:
             f"run {view.name} does not record its Python and its folder.",
             "resume it by hand: trainmaster resume RUN_DIR from=EPOCH",
         )
-    log = Path(record.log) if record.log else RunLayout(view.directory).train_log
-    log = log if log.is_absolute() else view.directory / log
     job = view.process.job if view.process is not None else None
     waited = job is not None and job.reason == "" and job.start_ts is not None and job.submit_ts is not None
     return Launch(
         python=record.python,
         cwd=Path(record.cwd),
-        log=log,
+        log=view.log,
         options=_options(record, job),
         margin_s=stop_margin_s(view) if record.job is not None else None,
         waited_s=max(0.0, (job.start_ts or 0.0) - (job.submit_ts or 0.0)) if job is not None and waited else None,

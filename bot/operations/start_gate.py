@@ -89,6 +89,8 @@ async def _refuse_overtaken(context: OperationContext) -> None:
     alive = process is not None and not (await context.world.inspect(process)).over
     if view.attempt != operation.attempt or alive:
         raise OvertakenError("overtaken", f"attempt {view.attempt} of {view.name} was started by somebody else.")
+    if view.directory != operation.directory:
+        raise OvertakenError("moved", f"run {view.name} lies in {view.directory} now.")
     thought = context.world.think_again(view, operation)
     if thought.why:
         raise OvertakenError("not-any-more", f"run {view.name} is not started by itself after all: {thought.why}.")

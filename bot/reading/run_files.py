@@ -74,6 +74,7 @@ class RunReader:
         self._series = LineReader(self.layout.series, open_file=self._open)
         self._checked: dict[Path, tuple[int, int, int]] = {}
         self._glances = False
+        self._gone = False
         self._signature: _Signature | None = None
         """What the files were before the last read, of a run that is over; None where that can't be told."""
         self.view = RunView(directory=directory, name=directory.name, ts=first_seen_ts, first_seen_ts=first_seen_ts)
@@ -137,7 +138,8 @@ class RunReader:
             view = replace(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
         view = self._with_outlived(view)
         why, login = self._watched_only(view), login_of(self.layout.root)
-        self.view = replace(view, read_errors=tuple(errors), watched_only=why, login=login, brief=brief)
+        told_errors = tuple(errors)
+        self.view = replace(view, read_errors=told_errors, watched_only=why, login=login, brief=brief, gone=self._gone)
         return self.view
 
     def _with_outlived(self, view: RunView) -> RunView:
@@ -173,15 +175,14 @@ class RunReader:
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log as a terminal would show them; empty when there is none."""
-        record = self.view.record
         # What a run names is believed of the bot's own runs only.
-        named = self.layout.root / record.log if record and record.log and not self.view.watched_only else None
-        return last_lines(named or self.layout.train_log, self._open)
+        return last_lines(self.layout.train_log if self.view.watched_only else self.view.log, self._open)
 
     def _changed_json(self, path: Path, errors: list[str]) -> dict[str, Any] | None:
         """The object in ``path`` if it was replaced since the last look."""
         try:
             stat = path.stat()
+            self._gone = self._gone and path != self.layout.run_json
             identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if self._checked.get(path) == identity:
                 return None
@@ -190,6 +191,7 @@ class RunReader:
                 return None
             record = self._object_in(path)
         except FileNotFoundError:
+            self._gone = self._gone or (path == self.layout.run_json and path in self._checked)
             running = self.view.record is not None and self.view.record.state is RunRecordState.RUNNING
             if path == self.layout.run_json and path in self._checked and running:
                 errors.append(f"{path.name} is gone. Was the run's directory moved or deleted, or its mount lost?")

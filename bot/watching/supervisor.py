@@ -25,6 +25,7 @@ from trainmaster.bot.ports import Clock
 from trainmaster.bot.watching.look import Inspector, Looker, SeenRun, StackSource, Trainers, ViewSource
 from trainmaster.bot.watching.read_pool import PATIENCE_S, TIMEOUT_S, Looked, ReadPool
 from trainmaster.bot.watching.resting import RestingRuns, RestingSource
+from trainmaster.bot.watching.twins import takes_over
 
 _LOG = logging.getLogger(__name__)
 
@@ -122,6 +123,8 @@ class Supervisor:
         self._readers: dict[Path, ViewSource] = {}
         self._can_rest: dict[Path, RestingSource] = {}
         self._views: dict[Path, RunView] = {}
+        self._place_of: dict[str, Path] = {}
+        """By the id of a run: where it is watched, of the places that hold a record of it."""
         self._locks: dict[Path, asyncio.Lock] = {}
         self._read_pool = ReadPool(timeout_s=read_timeout_s)
         self._again = asyncio.Semaphore(_AGAIN_AT_ONCE)
@@ -281,7 +284,7 @@ class Supervisor:
         elif error is not None:
             _LOG.error("run-unreadable: %s", directory, exc_info=error)
             view = self._unreadable(directory, f"{type(error).__name__}: {error}")
-        if view is None:
+        if view is None or not self._is_the_run(directory, view):
             return
         hands_off = self._hands_off(directory)
         if hands_off and not view.watched_only:
@@ -298,6 +301,27 @@ class Supervisor:
             self._operations.notice(view)
         if stored and self._resting is not None and directory in self._can_rest:
             self._resting.consider(directory, view, now, hands_off)
+
+    def _is_the_run(self, place: Path, view: RunView) -> bool:
+        """Whether what was seen in ``place`` is the run of its id, and no copy of it; no other place is, from then on.
+        One that is gone is not looked for any more."""
+        other = self._place_of.get(view.run, place)
+        known = self._views.get(other)
+        if other != place and known is not None and known.run == view.run:
+            away = place
+            if takes_over(view, known):
+                _LOG.warning("the run %s is now watched in %s; it was in %s", view.run, place, other)
+                away = other
+            self._views.pop(away, None)
+            if self._resting is not None:
+                self._resting.wake(away)
+            if (view if away == place else known).gone:
+                for places in (self._readers, self._can_rest, self._checked_ts):
+                    places.pop(away, None)
+            if away == place:
+                return False
+        self._place_of[view.run] = place
+        return True
 
     def _unreadable(self, directory: Path, why: str) -> RunView | None:
         known = self._views.get(directory)

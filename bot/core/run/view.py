@@ -12,7 +12,7 @@ from trainmaster.bot.core.run.job import JobIdentity
 from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.state import RunState, is_submitted_anew, judge_state
-from trainmaster.trainer.contract import EventKind, Heartbeat, ReplayVerdict, Verdict
+from trainmaster.trainer.contract import EventKind, Heartbeat, ReplayVerdict, RunLayout, Verdict
 
 
 def planned_epochs(epoch: int | None, epochs: int | None) -> int | None:
@@ -156,6 +156,8 @@ class RunView:
     """Whether it is watched only because another Trainmaster acts on it, or may."""
     process_fault: str = ""
     """Why the process that the record names must not be signalled (``process 7 is no trainer of this run``)."""
+    gone: bool = False
+    """Whether its record was there and is not any more: it was moved or deleted, or its mount is lost."""
     read_errors: tuple[str, ...] = ()
     """What could not be read at the last look, in words."""
     log_tail: tuple[str, ...] = ()
@@ -171,6 +173,13 @@ class RunView:
         return JobIdentity(
             id=job.id, cluster=job.cluster, restart=job.restarts, submit_ts=job.submit_ts, name=f"tm-{self.run}"
         )
+
+    @property
+    def log(self) -> Path:
+        """Where its console output goes. Its own log lies in its directory, wherever that was moved to since."""
+        own = RunLayout(self.directory).train_log
+        named = self.directory / (self.record.log if self.record is not None and self.record.log else own)
+        return own if named.parts[-2:] == own.parts[-2:] else named
 
     @property
     def run(self) -> str:

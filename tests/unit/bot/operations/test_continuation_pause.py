@@ -28,7 +28,7 @@ from trainmaster.bot.core.decisions.going_on import CAUSE, ROOT, AutoResume, Sec
 from trainmaster.bot.core.decisions.operation import WAITS, OperationState, Step
 from trainmaster.bot.core.run.death import DeathCause, death_of
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus, RunRecord
-from trainmaster.trainer.contract import replace_json
+from trainmaster.trainer.contract import RunLayout, replace_json
 
 
 def _gave_up(world: PaperWorld) -> None:
@@ -97,6 +97,19 @@ async def test_start_that_waits_is_not_made_by_a_bot_that_starts_nothing_by_itse
     assert starts(world)[0].state is OperationState.VOIDED
     assert starts(world)[0].problem == f"run digits is not started by itself after all: AUTO_RESUME is {mode} now."
     assert len(told(world).buttons) == buttons
+
+
+async def test_run_that_is_moved_during_the_pause_is_started_where_it_lies(tmp_path: Path) -> None:
+    world = a_world(tmp_path, replace(AUTO, pause_s=0.05))
+    dies(world)
+    await notice(world)
+    world.run.directory.rename(moved := world.run.directory.with_name("moved"))
+    world.run.directory, world.run.layout = moved, RunLayout(moved)
+    await world.operations.settle()
+    assert world.launches() == []
+    await look(world)
+    (launch,) = world.launches()
+    assert f"resume {moved}" in launch
 
 
 async def test_transient_cause_that_turns_out_to_be_another_one_is_one_start(tmp_path: Path) -> None:

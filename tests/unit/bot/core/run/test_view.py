@@ -1,14 +1,33 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.run_dirs import WrittenRun
 from tests.unit.conftest import Look
-from trainmaster.bot.core.run.facts import ProcessStatus
+from trainmaster.bot.core.run.facts import ProcessStatus, RunRecord
 from trainmaster.bot.core.run.folding import MAX_BAD_BATCHES_KEPT, MAX_SERIES_KEPT
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind, Phase, RunRecordState
+
+
+@pytest.mark.parametrize(
+    ("told", "log"),
+    [
+        (None, "/runs/now/guard/train.log"),
+        ("/runs/now/guard/train.log", "/runs/now/guard/train.log"),
+        ("/runs/before/guard/train.log", "/runs/now/guard/train.log"),
+        ("guard/train.log", "/runs/now/guard/train.log"),
+        ("/var/log/night.log", "/var/log/night.log"),
+        ("out.log", "/runs/now/out.log"),
+    ],
+)
+def test_the_own_log_of_a_run_lies_where_the_run_lies_now(told: str | None, log: str) -> None:
+    record = RunRecord.parse({"run": "r", "attempt": 1, "state": "running", "log": told})
+    view = RunView(directory=Path("/runs/now"), name="now", ts=1.0, first_seen_ts=0.0, record=record)
+    assert view.log == Path(log)
 
 
 def test_bad_batches_are_counted_beyond_those_that_are_kept(written: WrittenRun, look: Look) -> None:
