@@ -25,7 +25,7 @@ from trainmaster.bot.ports import Clock
 from trainmaster.bot.watching.look import Inspector, Looker, SeenRun, StackSource, Trainers, ViewSource
 from trainmaster.bot.watching.read_pool import PATIENCE_S, TIMEOUT_S, Looked, ReadPool
 from trainmaster.bot.watching.resting import RestingRuns, RestingSource
-from trainmaster.bot.watching.twins import takes_over
+from trainmaster.bot.watching.twins import raise_if_it_trains, takes_over
 
 _LOG = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ class Supervisor:
 
     def _is_the_run(self, place: Path, view: RunView) -> bool:
         """Whether what was seen in ``place`` is the run of its id, and no copy of it; no other place is, from then on.
-        One that is gone is not looked for any more."""
+        A TrainmasterError where it is not, and trains for itself. One that is gone is not looked for any more."""
         other = self._place_of.get(view.run, place)
         known = self._views.get(other)
         if other != place and known is not None and known.run == view.run:
@@ -319,6 +319,7 @@ class Supervisor:
                 for places in (self._readers, self._can_rest, self._checked_ts):
                     places.pop(away, None)
             if away == place:
+                raise_if_it_trains(view, other)
                 return False
         self._place_of[view.run] = place
         return True

@@ -144,6 +144,39 @@ async def test_copy_that_went_on_is_the_run(world: World, tmp_path: Path) -> Non
         assert [(view.name, view.attempt) for view in world.supervisor.all()] == [("other", 2)]
 
 
+async def test_copy_that_trains_beside_its_run_is_told(world: World, tmp_path: Path) -> None:
+    WrittenRun(tmp_path, "night").beat(5, epoch=1, batch=3)
+    await world.supervisor.tick()
+    shutil.copytree(tmp_path / "night", tmp_path / "copy")
+    await world.supervisor.tick()  # nothing here tells whose the process is
+    ((place, fault),) = world.supervisor.take_look_faults()
+    assert place == str(tmp_path / "copy")
+    assert fault is not None
+    assert f"trains under the id of the run in {tmp_path / 'night'}" in fault
+    assert [view.name for view in world.supervisor.all()] == ["night"]
+
+
+async def test_place_of_a_stranger_never_is_the_run(world: World, tmp_path: Path) -> None:
+    """Anybody may write another run's id, and a later attempt, into a folder of his own."""
+    WrittenRun(tmp_path, "night").beat(5, epoch=1, batch=3)
+    world.inspector.status = ProcessStatus.GONE
+    shutil.copytree(tmp_path / "night", tmp_path / "a stranger's")
+    run_json = RunLayout(tmp_path / "a stranger's").run_json
+    replace_json(run_json, {**(read_json(run_json) or {}), "attempt": 99})
+    supervisor = Supervisor(
+        find_runs=lambda: find_runs(tmp_path),
+        open_reader=lambda path: RunReader(path, first_seen_ts=START_TS),
+        inspector=world.inspector,
+        sink=world.sink,
+        limits=CheckLimits(),
+        clock=world.clock,
+        hands_off=lambda place: "owned by uid 1000" if "stranger" in place.name else "",
+    )
+    for _ in range(3):
+        await supervisor.tick()
+        assert [view.name for view in supervisor.all()] == ["night"]
+
+
 async def test_run_that_was_moved_is_where_it_is_now(world: World, tmp_path: Path) -> None:
     written = WrittenRun(tmp_path, "night")
     written.beat(5, epoch=1, batch=3)
