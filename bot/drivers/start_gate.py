@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -23,6 +24,9 @@ from trainmaster.trainer.contract import RunLayout
 
 TIMEOUT_S: Final = 5.0
 """A disk that answers later is no disk to start on."""
+_COMPARED_AT_ONCE: Final = 4
+"""Data sets, each in a process of its own: when hundreds of runs are to be started in one moment, all of them together
+would take longer than each one may."""
 _MIN_FREE_BYTES: Final = 512 * 2**20
 """Beside three of the newest state: one is written while two stand."""
 _MIN_FREE_FILES: Final = 100
@@ -78,6 +82,7 @@ class LocalStartGate:
         self._places: dict[Path, Patient[_DiskSeen]] = {}
         self._above: dict[Path, Patient[bool]] = {}
         self._data: dict[tuple[Path, str], Patient[str]] = {}
+        self._comparing = asyncio.Semaphore(_COMPARED_AT_ONCE)
 
     async def look(self, view: RunView) -> tuple[GateFact, ...]:
         """Every check that applies to the run, judged. Never raises."""
@@ -140,13 +145,17 @@ class LocalStartGate:
         answers = not sight.directory_fault and GateCheck.DIRECTORY not in sight.silent
         try:
             fault = await patient.look()
-            if not fault and answers and (other := await self._difference(view.directory)):
+            if not fault and answers and (other := await self._compared(view.directory)):
                 fault = f"the data set {data} is not as it was when attempt {view.attempt} began: {other}"
             return replace(sight, data=data, data_fault=fault)
         except TimeoutError as error:
             return replace(sight, silent={**sight.silent, GateCheck.DATA: f"{error}; is its mount alive?"})
         except OSError as error:
             return replace(sight, silent={**sight.silent, GateCheck.DATA: str(error)})
+
+    async def _compared(self, directory: Path) -> str:
+        async with self._comparing:
+            return await self._difference(directory)
 
     async def _with_host(self, view: RunView, sight: GateSight) -> GateSight:
         host = await self._host()

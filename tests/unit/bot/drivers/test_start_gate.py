@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 import threading
@@ -403,3 +404,22 @@ async def test_left_over_of_the_run_itself_is_told_from_somebody_elses(place: Pl
     text = (await place.against(device="0"))[GateCheck.GPU_USERS].text
     assert "what the run itself left over (process 71; to end it: kill 71)" in text
     assert "somebody else (process 99; to see it: ps -f -p 99)" in text
+
+
+async def test_runs_that_are_to_be_started_at_once_do_not_stand_in_each_others_way(place: Place) -> None:
+    """As after a power cut: they share a data set, a disk and a driver, none of which hangs."""
+    at_once = [0]
+
+    async def difference(_directory: Path) -> str:
+        at_once.append(at_once[-1] + 1)
+        await asyncio.sleep(0.001)
+        at_once.append(at_once[-1] - 1)
+        return ""
+
+    place.gate = LocalStartGate(
+        host=place._look, holders=place.holders, devices=place.folder / "dev", difference=difference
+    )  # type: ignore[arg-type]
+    place.host = cards({}, {})
+    looks = await asyncio.gather(*(place.gate.look(place.view(device="0")) for _ in range(40)))
+    assert [closed(facts) for facts in looks] == [()] * 40
+    assert max(at_once) == 4, "a process each, and what all of them take together is not told as a disk that hangs"
