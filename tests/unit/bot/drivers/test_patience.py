@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 
+from tests.unit.bot.drivers.test_start_gate import Place, cards
+from trainmaster.bot.core.decisions.gate import closed
 from trainmaster.bot.drivers.patience import Patient
+from trainmaster.bot.drivers.start_gate import LocalStartGate
 
 
 class Oracle:
@@ -77,3 +81,22 @@ async def test_host_without_a_thread_to_spare_says_so(oracle: Oracle, monkeypatc
             await patient.look()
     oracle.may_answer.set()
     assert await patient.look() == 1
+
+
+async def test_runs_that_are_to_be_started_at_once_do_not_stand_in_each_others_way(tmp_path: Path) -> None:
+    """As after a power cut: they share a data set, a disk and a driver, none of which hangs."""
+    place, at_once = Place(tmp_path), [0]
+
+    async def difference(_directory: Path) -> str:
+        at_once.append(at_once[-1] + 1)
+        await asyncio.sleep(0.001)
+        at_once.append(at_once[-1] - 1)
+        return ""
+
+    place.gate = LocalStartGate(
+        host=place._look, holders=place.holders, devices=place.folder / "dev", difference=difference
+    )  # type: ignore[arg-type]
+    place.host = cards({}, {})
+    looks = await asyncio.gather(*(place.gate.look(place.view(device="0")) for _ in range(40)))
+    assert [closed(facts) for facts in looks] == [()] * 40
+    assert max(at_once) == 4, "a process each, and what all of them take together is not told as a disk that hangs"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
 import threading
@@ -341,18 +340,13 @@ def cards(*changes: dict[str, Any]) -> HostFact:
         ("[0, 1]", None, True),
         ("cuda:1", None, False),
         ("0", "GPU-6a1c", True),
-        ("0", "GPU-0b", False),
-        ("0", "GPU-0a77-f3", True),
-        ("1", "GPU-0a77-f3,gpu-0B", False),
-        ("0", "GPU-0", True),
-        ("0", "MIG-0b", True),
         ("-1", None, True),
     ],
 )
 async def test_only_the_cards_that_the_run_trains_on_count(
     place: Place, device: str, shown: str | None, against: bool
 ) -> None:
-    place.host = cards({"asks_for": "a reset", "uuid": "GPU-0a77-f3"}, {"uuid": "GPU-0b19-c2"})
+    place.host = cards({"asks_for": "a reset"}, {})
     place.environment = {"CUDA_VISIBLE_DEVICES": shown} if shown else {}
     assert (GateCheck.GPU in await place.against(device=device)) is against
 
@@ -404,22 +398,3 @@ async def test_left_over_of_the_run_itself_is_told_from_somebody_elses(place: Pl
     text = (await place.against(device="0"))[GateCheck.GPU_USERS].text
     assert "what the run itself left over (process 71; to end it: kill 71)" in text
     assert "somebody else (process 99; to see it: ps -f -p 99)" in text
-
-
-async def test_runs_that_are_to_be_started_at_once_do_not_stand_in_each_others_way(place: Place) -> None:
-    """As after a power cut: they share a data set, a disk and a driver, none of which hangs."""
-    at_once = [0]
-
-    async def difference(_directory: Path) -> str:
-        at_once.append(at_once[-1] + 1)
-        await asyncio.sleep(0.001)
-        at_once.append(at_once[-1] - 1)
-        return ""
-
-    place.gate = LocalStartGate(
-        host=place._look, holders=place.holders, devices=place.folder / "dev", difference=difference
-    )  # type: ignore[arg-type]
-    place.host = cards({}, {})
-    looks = await asyncio.gather(*(place.gate.look(place.view(device="0")) for _ in range(40)))
-    assert [closed(facts) for facts in looks] == [()] * 40
-    assert max(at_once) == 4, "a process each, and what all of them take together is not told as a disk that hangs"

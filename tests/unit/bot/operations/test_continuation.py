@@ -13,7 +13,7 @@ from tests.unit.bot.operations.paper import ALICE, BOB, FAST, MALLORY, PaperWorl
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.conversation.message import ActionId, Mark
+from trainmaster.bot.core.conversation.message import ActionId
 from trainmaster.bot.core.decisions.going_on import AutoResume
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationState
 from trainmaster.bot.core.decisions.order import ResumeLater, ResumeRun, StopAfterEpoch, StopNow
@@ -129,35 +129,6 @@ async def test_nothing_starts_by_itself_unless_auto(tmp_path: Path, mode: AutoRe
     assert world.launches() == []
     actions = [button.action for button in told(world).buttons]
     assert actions == ([ActionId.RESUME_RUN] if mode is AutoResume.ASK else [])
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        ("", "It stands still: it was killed from outside, by nobody known."),
-        ("RuntimeError: odd", "It stands still: nobody can tell from its last error whether it comes again."),
-    ],
-)
-async def test_ask_says_why_it_stands_still_and_nothing_of_what_nobody_wanted(
-    tmp_path: Path, error: str, said: str
-) -> None:
-    world = a_world(tmp_path, replace(AUTO, auto_resume=AutoResume.ASK))
-    if error:
-        crashes(world, error)
-    else:
-        dies(world)
-    assert told(world).body == (said,)
-
-
-async def test_what_a_step_waited_for_is_not_said_of_the_next_one(tmp_path: Path) -> None:
-    world = a_world(tmp_path, replace(AUTO, pause_s=0.01))
-    dies(world)
-    await look(world)
-    card = world.outbox.versions[starts(world)[0].card]
-    waits = {(item.text, item.detail) for one in card for item in one.items if item.mark is Mark.RUNNING}
-    assert ("Ready to start", "in 0 s; /train stop now prevents it") in waits
-    assert {("Start the trainer", ""), ("See healthy batches", "")} <= waits
-    assert not [text for text, detail in waits if text != "Ready to start" and detail]
 
 
 async def test_ask_is_answered_by_people_on_call_once(tmp_path: Path) -> None:
@@ -368,20 +339,6 @@ async def test_run_with_an_open_question_is_left_alone(world: PaperWorld) -> Non
     dies(world)
     await look(world)
     assert world.launches() == []
-
-
-async def test_run_that_came_back_from_its_copies_with_an_older_number_goes_on(world: PaperWorld) -> None:
-    """Its disk died before the record of the newest attempt was copied: the next one has that number again."""
-    dies(world)
-    replace_json(world.run.layout.run_json, {**world.run.record(), "attempt": 5})
-    await world.operations.perform(ResumeRun(run=RUN, user=ALICE, anyway=True))
-    replace_json(world.run.layout.run_json, {**world.run.record(), "attempt": 4})
-    await world.operations.settle()
-    assert world.run.record()["attempt"] == 5
-    await notice(world)
-    dies(world)
-    await look(world)
-    assert [one.state for one in starts(world)] == [OperationState.DONE]
 
 
 async def test_run_that_a_person_stopped_is_left_alone(world: PaperWorld) -> None:
