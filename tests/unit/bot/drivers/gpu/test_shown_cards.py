@@ -23,5 +23,5 @@ from trainmaster.bot.core.decisions.gate import GateCheck
 async def test_a_card_is_known_by_its_uuid(tmp_path: Path, device: str, shown: str, against: bool) -> None:
     place = Place(tmp_path)
     place.host = cards({"asks_for": "a reset", "uuid": "GPU-0a77-f3"}, {"uuid": "GPU-0b19-c2"})
-    place.environment = {"CUDA_VISIBLE_DEVICES": shown}
+    place.record, place.environment = {"data": None}, {"CUDA_VISIBLE_DEVICES": shown}
     assert (GateCheck.GPU in await place.against(device=device)) is against
