@@ -56,7 +56,7 @@ def _code(world: PaperWorld) -> None:
     [
         (_gave_up, "its guard gave up"),
         (_code, "comes again"),
-        (_odd, "not known"),
+        (_odd, "nobody can tell from its last error"),
         (_finished, "has finished"),
         (_silenced, "silenced"),
     ],
