@@ -244,7 +244,7 @@ RUN_KEYS: Final = tuple(one.name for one in fields(RunFile))
 HEARTBEAT_KEYS: Final = tuple(one.name for one in fields(Heartbeat))
 
 
-class _Place:
+class _PathBelow:
     def __init__(self, below: str) -> None:
         self._below = below
 
@@ -263,19 +263,19 @@ class RunLayout:
         """The run directory's own name, by which people call the run."""
         return self.root.name
 
-    guard = _Place("guard")  # the folder that marks a directory as a guarded run
-    run_json = _Place("guard/run.json")  # identity and state (:class:`RunFile`); replaced atomically
-    heartbeat = _Place("guard/heartbeat.json")  # a :class:`Heartbeat`, at most once a second; replaced atomically
-    events = _Place("guard/events.jsonl")  # append-only; one line, one event, one write
-    series = _Place("guard/series.jsonl")  # rows for plots
-    train_log = _Place("guard/train.log")  # the console output of all attempts
-    incidents = _Place("guard/incidents")  # one numbered folder a recorded bad batch
-    checkpoints = _Place("guard/checkpoints.jsonl")  # one attestation a saved file
-    states = _Place("guard/states")  # in full precision: epoch0004.pt (after epoch 4), stop.pt (saved on request)
-    stacks = _Place("guard/stacks.txt")  # all stacks, written on SIGUSR1
-    lock = _Place("guard/lock")  # locked (flock) by the trainer that owns the directory
-    weights = _Place("weights")  # Ultralytics' own checkpoints
-    results_csv = _Place("results.csv")  # Ultralytics' own per-epoch metrics
+    guard = _PathBelow("guard")  # the folder that marks a directory as a guarded run
+    run_json = _PathBelow("guard/run.json")  # identity and state (:class:`RunFile`); replaced atomically
+    heartbeat = _PathBelow("guard/heartbeat.json")  # a :class:`Heartbeat`, at most once a second; replaced atomically
+    events = _PathBelow("guard/events.jsonl")  # append-only; one line, one event, one write
+    series = _PathBelow("guard/series.jsonl")  # rows for plots
+    train_log = _PathBelow("guard/train.log")  # the console output of all attempts
+    incidents = _PathBelow("guard/incidents")  # one numbered folder a recorded bad batch
+    checkpoints = _PathBelow("guard/checkpoints.jsonl")  # one attestation a saved file
+    states = _PathBelow("guard/states")  # in full precision: epoch0004.pt (after epoch 4), stop.pt (saved on request)
+    stacks = _PathBelow("guard/stacks.txt")  # all stacks, written on SIGUSR1
+    lock = _PathBelow("guard/lock")  # locked (flock) by the trainer that owns the directory
+    weights = _PathBelow("weights")  # Ultralytics' own checkpoints
+    results_csv = _PathBelow("results.csv")  # Ultralytics' own per-epoch metrics
 
     @property
     def archive(self) -> Path:

@@ -23,9 +23,9 @@ def check_nonfinite(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
     that is over, so that a night's events are told even when the bot was away."""
     bad = [epoch for epoch in view.story() if epoch.bad_batches]
     batches = tuple(
-        _finding(view, epoch, firing=standing is _Standing.RECENT)
+        _finding(view, epoch, firing=standing is _Recency.RECENT)
         for epoch in bad[-MAX_TOLD:]
-        if (standing := _standing(view, epoch, limits)) is not _Standing.CLEARED
+        if (standing := _standing(view, epoch, limits)) is not _Recency.CLEARED
     )
     return (*batches, *_figures(view, limits, now))
 
@@ -81,7 +81,7 @@ def _meaning(epoch: EpochView, *, of_training: bool) -> str:
     )
 
 
-class _Standing(Enum):
+class _Recency(Enum):
     RECENT = auto()
     CLEARED = auto()
     """Enough healthy batches followed in the running epoch."""
@@ -89,14 +89,14 @@ class _Standing(Enum):
     """The epoch, or the run, is over: nothing can clear it any more."""
 
 
-def _standing(view: RunView, epoch: EpochView, limits: CheckLimits) -> _Standing:
+def _standing(view: RunView, epoch: EpochView, limits: CheckLimits) -> _Recency:
     if epoch != view.current or epoch.finished or not (view.state.active or view.state is RunState.UNKNOWN):
-        return _Standing.PAST
+        return _Recency.PAST
     beat = view.beat
     if beat is None or beat.epoch != epoch.epoch or beat.batch is None:
-        return _Standing.RECENT
+        return _Recency.RECENT
     recent = beat.batch - epoch.bad_batches[-1].batch < limits.clear_batches
-    return _Standing.RECENT if recent else _Standing.CLEARED
+    return _Recency.RECENT if recent else _Recency.CLEARED
 
 
 def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         )
     # The driver takes notes on processes: this one's go with it.
     with tempfile.TemporaryDirectory(prefix="trainmaster-watch-") as notes, asyncio.Runner() as runner:
-        picture = _Picture(given.runs, settings, Path(notes), runner, live=not given.once and is_live(sys.stdout))
+        picture = _Drawing(given.runs, settings, Path(notes), runner, live=not given.once and is_live(sys.stdout))
         if picture.live:
             draw_for_ever(picture.draw, sys.stdout, interval_s=given.interval)
         else:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-class _Picture:
+class _Drawing:
     """Looks at runs and host and draws them."""
 
     def __init__(

@@ -82,7 +82,7 @@ def yolo_resume(cmdline: Sequence[str]) -> tuple[str, ...]:
     return (*cmdline[: at + 1], *words, *([task] if task else []), *mode, "resume=True", f"model={LAST}", *kept)
 
 
-class _Seen:
+class _LivingProcess:
     """What a living process shows of its start; parts that the system hides are empty."""
 
     def __init__(self, process: psutil.Process) -> None:
@@ -97,9 +97,9 @@ class _Seen:
             return
 
 
-def _seen(identity: ProcessIdentity) -> _Seen | None:
+def _seen(identity: ProcessIdentity) -> _LivingProcess | None:
     try:
-        return _Seen(psutil.Process(identity.pid))
+        return _LivingProcess(psutil.Process(identity.pid))
     except psutil.Error:
         return None
 

@@ -37,7 +37,7 @@ _NICE: Final = ("-n", "10")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
+class _CommandEnd:
     code: int
     out: bytes
     err: bytes
@@ -188,7 +188,7 @@ class TrainerCli:
         gently: bool = False,
         cwd: str | None = None,
         launched_with: Mapping[str, str] | None = None,
-    ) -> _Answer:
+    ) -> _CommandEnd:
         """Raises:
         OperationError: the run is watched only, or the command could not be started, took too long, or ended with
             another code than one of ``accept``.
@@ -232,7 +232,7 @@ class TrainerCli:
             ) from error
         finally:
             await _end(process)
-        answer = _Answer(code=process.returncode or 0, out=out, err=err)
+        answer = _CommandEnd(code=process.returncode or 0, out=out, err=err)
         if answer.code not in accept:
             lacks = gently and b"matplotlib" in answer.err
             raise OperationError(
@@ -275,7 +275,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.communicate()
 
 
-def _parsed(answer: _Answer, command: str) -> Any:
+def _parsed(answer: _CommandEnd, command: str) -> Any:
     """The last line that is JSON: libraries like to print before it."""
     for line in reversed(answer.out.decode(errors="replace").splitlines()):
         try:
@@ -288,7 +288,7 @@ def _parsed(answer: _Answer, command: str) -> Any:
         raise _odd(answer, command) from error
 
 
-def _odd(answer: _Answer, command: str) -> OperationError:
+def _odd(answer: _CommandEnd, command: str) -> OperationError:
     return OperationError(
         "trainer-command",
         f"trainer {command} answered something else than expected: {answer.last_lines or 'nothing'}",

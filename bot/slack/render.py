@@ -232,7 +232,7 @@ def _text(message: Message, names: Mapping[str, str]) -> str:
     """The whole message in words, its details included, as far as an edit can carry them: a screen reader says this and
     not the blocks, and a lock screen shows how it begins: with the run and the fact. Process ids, digests and paths are
     left to the thread."""
-    told = _Once()
+    told = _NotTwice()
     lines = [told.line(one_line(message.title) or _UNTITLED), *(told.line(line) for line in _lines(message))]
     if message.details is not None:
         lines += [told.line(line) for line in _lines(message.details) if not has_ids(line)]
@@ -241,7 +241,7 @@ def _text(message: Message, names: Mapping[str, str]) -> str:
     return text
 
 
-class _Once:
+class _NotTwice:
     """Lines that were said before are not said again."""
 
     def __init__(self) -> None:

@@ -66,7 +66,7 @@ async def _follow(event_files: _EventFiles, look: _Look, tell: Callable[[str | N
     came then were told by neither.
     """
     known: Mapping[str, int] = {}
-    watch: _Watch | None = None
+    watch: _FileWatch | None = None
     looks = _Looks(look)
     try:
         while True:
@@ -85,13 +85,13 @@ async def _follow(event_files: _EventFiles, look: _Look, tell: Callable[[str | N
         await asyncio.gather(*([watch.end()] if watch is not None else []), looks.end())
 
 
-async def _set_up(found: Mapping[str, int], before: _Watch | None, looks: _Looks) -> _Watch | None:
+async def _set_up(found: Mapping[str, int], before: _FileWatch | None, looks: _Looks) -> _FileWatch | None:
     """A watch of ``found``, and none that was ``before``."""
-    watch = _Watch(found, looks) if found else None
+    watch = _FileWatch(found, looks) if found else None
     if watch is not None and await watch.ended(_SET_UP_S, told=before is None) and before is not None:
         # Two at once may be more than the system lets one user watch.
         await before.end()
-        watch, before = _Watch(found, looks), None
+        watch, before = _FileWatch(found, looks), None
         await watch.ended(_SET_UP_S)
     if before is not None:
         await before.end()
@@ -117,7 +117,7 @@ class _Looks:
         await _cancelled(*self._tasks)
 
 
-class _Watch:
+class _FileWatch:
     """Watches exactly the files that it was begun with, by their names and inodes."""
 
     def __init__(self, files: Iterable[str], looks: _Looks) -> None:

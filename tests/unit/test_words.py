@@ -24,12 +24,12 @@ def trees() -> Iterator[tuple[str, ast.Module]]:
 
 
 def shared_names(parsed: Iterator[tuple[str, ast.Module]]) -> dict[str, list[str]]:
-    """Names that two classes have or more, with the files of each."""
+    """Names that two classes have or more, with the files of each; an underscore in front makes no other name."""
     places: defaultdict[str, list[str]] = defaultdict(list)
     for place, tree in parsed:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                places[node.name].append(place)
+                places[node.name.lstrip("_")].append(place)
     return {name: found for name, found in places.items() if len(found) > 1}
 
 
@@ -40,6 +40,7 @@ def test_no_two_classes_have_one_name() -> None:
 def test_a_second_class_of_a_name_is_noticed() -> None:
     first, second = ast.parse("class Outcome: ..."), ast.parse("def f():\n    class Outcome: ...")
     assert shared_names(iter([("a.py", first), ("b.py", second)])) == {"Outcome": ["a.py", "b.py"]}
+    assert shared_names(iter([("a.py", first), ("b.py", ast.parse("class _Outcome: ..."))])) != {}
     assert shared_names(iter([("a.py", first)])) == {}
 
 
