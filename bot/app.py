@@ -17,8 +17,8 @@ from trainmaster.bot.alerting.deliver import Deliverer
 from trainmaster.bot.alerting.limits import DeliveryLimits
 from trainmaster.bot.alerting.spare import Spare
 from trainmaster.bot.core.conversation.words import counted
-from trainmaster.bot.core.health.metrics import CheckTimes, Family, Sight, families
 from trainmaster.bot.core.health.own_job import CHECK_RUNS
+from trainmaster.bot.core.metrics import CheckTimes, Family, Sight, families
 from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.errors import ChatError, StoreError
 from trainmaster.bot.ports import ChatRefused, Clock, RateLimited

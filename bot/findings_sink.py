@@ -12,8 +12,8 @@ from trainmaster.bot.alerting.dedup import NotifyReason
 from trainmaster.bot.alerting.outcome import LookOutcome
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.alerts.sketches import sketch_of
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.run.sketches import sketch_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock, PictureBook

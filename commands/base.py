@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Protocol
 
-from trainmaster.bot.core.alerts.alert_book import AlertBook
+from trainmaster.bot.core.alerts.book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
 from trainmaster.bot.core.decisions.approval import Approval

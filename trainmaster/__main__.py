@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _of_the_trainer(words: list[str]) -> int:
-    from trainmaster.trainer.__main__ import main as trainer_main  # noqa: PLC0415 - each side loads alone
+    from trainmaster.trainer.cli.main import main as trainer_main  # noqa: PLC0415 - each side loads alone
 
     try:
         code = trainer_main(words)

@@ -34,7 +34,7 @@ _NEWS = frozenset({NotifyReason.FIRST, NotifyReason.REFIRED, NotifyReason.RAISED
 
 
 class AlertPipeline:
-    """Implements :class:`alert_book.AlertBook`. What it stores commits with the open transaction."""
+    """Implements :class:`book.AlertBook`. What it stores commits with the open transaction."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class AlertPipeline:
         return callable_ and told.num_escalations < len(self._audience.escalation)
 
     def firing(self, run: str | None = None) -> tuple[Alert, ...]:
-        """See :class:`alert_book.Alerts`. What only happened is listed while it is unacknowledged news."""
+        """See :class:`book.Alerts`. What only happened is listed while it is unacknowledged news."""
         since_ts = self._clock.now() - self._limits.listed_s
         return tuple(one.alert for one in self._records.firing(run, since_ts) if _is_listed(one.alert, since_ts))
 
@@ -249,7 +249,7 @@ class AlertPipeline:
         return self._groups.trouble(fingerprint)
 
     def told_together(self, fingerprint: str) -> tuple[Alert, ...]:
-        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
+        """As :class:`trainmaster.bot.core.alerts.book.Alerts` says of it."""
         return self._groups.told_together(fingerprint)
 
     def silenced(self, alert: Alert) -> bool:
@@ -262,7 +262,7 @@ class AlertPipeline:
         return self._groups.asked_for_quiet(run, checks, self._silences.active(now))
 
     def ack(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it. The alert in whose message others are
+        """As :class:`trainmaster.bot.core.alerts.book.Alerts` says of it. The alert in whose message others are
         told stands for all of them; the answer says how many."""
         with self._transactions.transaction():
             group = self._groups.of(fingerprint)
@@ -291,7 +291,7 @@ class AlertPipeline:
         return record.alert
 
     def silence(self, fingerprint: str, user: str, until_ts: float, now: float) -> Alert | None:
-        """See :class:`alert_book.Alerts`. Nothing worse than the alert is now is covered. The alert in whose message
+        """See :class:`book.Alerts`. Nothing worse than the alert is now is covered. The alert in whose message
         others are told stands for all of them."""
         with self._transactions.transaction():
             record = self._records.get(fingerprint)
@@ -315,7 +315,7 @@ class AlertPipeline:
         return meant
 
     def unsilence(self, fingerprint: str, user: str, now: float) -> Alert | None:
-        """As :class:`trainmaster.bot.core.alerts.alert_book.Alerts` says of it."""
+        """As :class:`trainmaster.bot.core.alerts.book.Alerts` says of it."""
         with self._transactions.transaction():
             record = self._records.get(fingerprint)
             if record is None:
@@ -332,18 +332,18 @@ class AlertPipeline:
     def silence_where(
         self, user: str, until_ts: float, now: float, *, run: str | None = None, check: str | None = None
     ) -> Silence:
-        """As :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook` says of it."""
+        """As :class:`trainmaster.bot.core.alerts.book.SilenceBook` says of it."""
         with self._transactions.transaction():
             silence = self._silences.add(until_ts=until_ts, by=user, now=now, run=run, check=check)
             self._show(silence, now)
         return silence
 
     def silences(self, now: float) -> tuple[Silence, ...]:
-        """As :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook` says of it."""
+        """As :class:`trainmaster.bot.core.alerts.book.SilenceBook` says of it."""
         return tuple(self._silences.active(now))
 
     def end_silence(self, silence_id: int, user: str, now: float) -> bool:
-        """As :class:`trainmaster.bot.core.alerts.alert_book.SilenceBook` says of it."""
+        """As :class:`trainmaster.bot.core.alerts.book.SilenceBook` says of it."""
         with self._transactions.transaction():
             ended = [one for one in self._silences.active(now) if one.id == silence_id]
             for one in ended:

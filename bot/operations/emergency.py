@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainmaster.bot.core.decisions.operation import JournalEntry, Operation
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.bot.operations.operation_context import OperationContext, World
-from trainmaster.bot.operations.stop import stop_process
+from trainmaster.bot.operations.stop.ending import stop_process
 
 
 async def stop_without_journal(world: World, operation: Operation) -> str:

@@ -27,7 +27,7 @@ from trainmaster.bot.operations.ports import Audit, Journal
 from trainmaster.bot.operations.restart import died_again
 from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
-from trainmaster.bot.operations.stop import end, outcome
+from trainmaster.bot.operations.stop.ending import end, outcome
 from trainmaster.bot.ports import FencedError, Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)

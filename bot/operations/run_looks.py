@@ -19,7 +19,7 @@ from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.needs_human import needs_human_findings
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.planning import Planner
-from trainmaster.bot.operations.stop_offers import StopOffers
+from trainmaster.bot.operations.stop.offers import StopOffers
 from trainmaster.bot.operations.storms import Storms
 from trainmaster.bot.ports import Chat, Clock
 

@@ -46,7 +46,7 @@ from trainmaster.bot.operations.records import Records
 from trainmaster.bot.operations.resume_requests import Resumes
 from trainmaster.bot.operations.run_looks import RunLooks, no_notice
 from trainmaster.bot.operations.runner import OperationTasks
-from trainmaster.bot.operations.stop_requests import Stops
+from trainmaster.bot.operations.stop.requests import Stops
 from trainmaster.bot.operations.timers import Timers
 
 _RECONCILED_ENTRIES = 200

@@ -21,7 +21,7 @@ from trainmaster.bot.operations.lost_job import KEPT_S
 from trainmaster.bot.operations.operation_context import OperationContext, WorldChangedError
 from trainmaster.bot.operations.restart import again_word, confirm, launch, probe_restarted, restart
 from trainmaster.bot.operations.start_gate import CLOSED, pass_gate
-from trainmaster.bot.operations.stop import probe_stopped, stop_process
+from trainmaster.bot.operations.stop.ending import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
 
 

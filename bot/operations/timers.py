@@ -17,7 +17,7 @@ from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planned_resume import due_of, intent_to_resume, take_back
 from trainmaster.bot.operations.planning import refuse_unless_ours
 from trainmaster.bot.operations.resume_requests import Resumes, refuse_if_finished
-from trainmaster.bot.operations.stop_requests import Stops
+from trainmaster.bot.operations.stop.requests import Stops
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from trainmaster.bot.core.health.metrics import Family
+from trainmaster.bot.core.metrics import Family
 from trainmaster.bot.errors import TrainmasterError
 
 MAX_AGE_S: Final = 120.0

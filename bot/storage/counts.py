@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainmaster.bot.core.health.metrics import DecisionCounts, DeliveryCounts
+from trainmaster.bot.core.metrics import DecisionCounts, DeliveryCounts
 from trainmaster.bot.storage.database import Database
 
 _WAITING = """

@@ -7,12 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.imports import ROOT, circles, edges_of, foreign, imports, modules_of
+
 OUR_FOLDERS = ("bot", "commands", "trainer", "trainmaster")
 
 CORE = ("trainmaster.bot.core", "trainmaster.bot.errors", "trainmaster.bot.ports")
@@ -64,7 +64,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "trainmaster.trainer.jobs",
         "trainmaster.__file__",
     ),
-    "bot/service": ("trainmaster.bot.service", "trainmaster.bot.errors", "trainmaster.bot.core.health.metrics"),
+    "bot/service": ("trainmaster.bot.service", "trainmaster.bot.errors", "trainmaster.bot.core.metrics"),
     "bot/workspace": ("trainmaster.bot.workspace", "trainmaster.bot.errors"),
     "bot/settings": (
         *("trainmaster.bot.settings", *CORE, CONTRACT, "trainmaster.bot.checks"),
@@ -101,19 +101,6 @@ AT_THE_ROOT = {"bot": 8, "trainer": 9}
 """Python files at most: an entry, a fixed contract or wiring."""
 
 
-@cache
-def _imports(path: Path) -> tuple[str, ...]:
-    return tuple(_imported(path))
-
-
-def _imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def _allowed(name: str, allowed: tuple[str, ...]) -> bool:
     return any(name == one or name.startswith(f"{one}.") for one in allowed)
 
@@ -132,7 +119,7 @@ def test_nothing_is_imported_across_the_layers(place: str) -> None:
     wrong = [
         f"{file.relative_to(ROOT)} imports {name}"
         for file in files
-        for name in _imports(file)
+        for name in imports(file)
         if name.split(".")[0] == "trainmaster" and not _allowed(name, (*RULES[place], VISIBLE, TERMINAL, LOADING))
     ]
     assert wrong == []
@@ -140,7 +127,7 @@ def test_nothing_is_imported_across_the_layers(place: str) -> None:
 
 @pytest.mark.parametrize("module", ["contract", "levels", "arguments"])
 def test_what_both_sides_share_needs_the_standard_library_only(module: str) -> None:
-    names = {name for name in _imports(ROOT / f"trainer/{module}.py") if not name.startswith("trainmaster.trainer.")}
+    names = {name for name in imports(ROOT / f"trainer/{module}.py") if not name.startswith("trainmaster.trainer.")}
     assert {name.split(".")[0] for name in names} - {"__future__"} <= set(sys.stdlib_module_names)
 
 
@@ -196,12 +183,6 @@ def test_few_files_stand_at_a_root(top: str) -> None:
     assert len(files) <= AT_THE_ROOT[top], files
 
 
-def foreign(path: Path) -> set[str]:
-    """The packages of others that a file imports, anywhere in its text."""
-    tops = {name.split(".")[0] for name in _imports(path)}
-    return tops - set(sys.stdlib_module_names) - {"trainmaster", "__future__"}
-
-
 @pytest.mark.parametrize("place", [place for place in RULES if place.startswith(("bot", "commands", "trainmaster"))])
 def test_a_folder_uses_no_library_but_its_own(place: str) -> None:
     wrong = {
@@ -218,46 +199,9 @@ def test_a_library_in_a_room_that_has_none_is_noticed(tmp_path: Path) -> None:
     assert foreign(file) == {"aiohttp"}
 
 
-def modules_of(*tops: str) -> dict[str, Path]:
-    """Every module below the folders ``tops`` by the name that it is imported by."""
-    found = {}
-    for top in tops:
-        for path in (ROOT / top).rglob("*.py"):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            name = ".".join(parts if parts[0] == "trainmaster" else ("trainmaster", *parts))
-            found[name.removesuffix(".__init__")] = path
-    return found
-
-
-def circles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """The groups in which everyone reaches everyone else, as sorted lists."""
-    reach: dict[str, set[str]] = {}
-    for start in edges:
-        seen, open_ = set(), [start]
-        while open_:
-            for one in edges.get(open_.pop(), set()) - seen:
-                seen.add(one)
-                open_.append(one)
-        reach[start] = seen
-    groups = {
-        frozenset(two for two in reach[one] if one in reach.get(two, set())) for one in edges if one in reach[one]
-    }
-    return sorted(sorted(group) for group in groups)
-
-
 def test_no_two_modules_import_each_other() -> None:
-    """Imports within functions count: they hide a knot, they don't cut it. Of the package's front only those that load
-    with it count, as it hands out what lies below."""
-    modules = modules_of("bot", "commands", "trainmaster")
-    edges: dict[str, set[str]] = {}
-    for module, path in modules.items():
-        edges[module] = set()
-        for name in _imports(path):
-            while name and name not in modules:
-                name = name.rpartition(".")[0]  # noqa: PLW2901 - from the attribute up to its module
-            if name not in {"", module, "trainmaster"}:
-                edges[module].add(name)
-    assert circles(edges) == []
+    """Imports within functions count: they hide a knot, they don't cut it."""
+    assert circles(edges_of(modules_of(*OUR_FOLDERS))) == []
 
 
 def test_a_circle_is_noticed() -> None:
@@ -306,7 +250,7 @@ def _trainer_imports() -> dict[str, set[str]]:
     modules = {".".join(path.relative_to(base).with_suffix("").parts): path for path in base.rglob("*.py")}
     found: dict[str, set[str]] = {}
     for module, path in modules.items():
-        names = {name.removeprefix("trainmaster.trainer.") for name in _imports(path) if "trainmaster.trainer." in name}
+        names = {name.removeprefix("trainmaster.trainer.") for name in imports(path) if "trainmaster.trainer." in name}
         found[module] = {known for name in names for known in (name, name.rpartition(".")[0]) if known in modules}
     return found
 
@@ -328,11 +272,11 @@ def test_the_trainer_imports_downwards_only(part: str) -> None:
 
 
 def test_no_modules_of_the_trainer_import_each_other_in_a_circle() -> None:
-    imports = {module: set(others) - {module} for module, others in _trainer_imports().items()}
-    while free := [module for module, others in imports.items() if not others & set(imports)]:
+    left = {module: set(others) - {module} for module, others in _trainer_imports().items()}
+    while free := [module for module, others in left.items() if not others & set(left)]:
         for module in free:
-            del imports[module]
-    assert imports == {}
+            del left[module]
+    assert left == {}
 
 
 @pytest.mark.parametrize("part", ["checkpoints", "copies", "records"])

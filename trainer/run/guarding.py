@@ -18,7 +18,7 @@ from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.outcome_records import OutcomeRecords
 from trainmaster.trainer.state.full_state import spikes_of
-from trainmaster.trainer.state.same_data import note_of_validation
+from trainmaster.trainer.state.same.data import note_of_validation
 from trainmaster.trainer.stop import GaveUp, Refused
 
 

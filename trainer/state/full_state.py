@@ -16,7 +16,7 @@ from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.contract import SCHEMA_VERSION
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.state.known_arguments import NOT_DEFAULT, not_default
-from trainmaster.trainer.state.same_groups import in_order_of
+from trainmaster.trainer.state.same.groups import in_order_of
 
 OTHER_GROUPS: Final = "the optimizer's parameter groups are other ones now: its momentum starts over"
 _LOSSES_ARE_MADE_OF: Final = (

@@ -18,7 +18,7 @@ from trainmaster.trainer.data.sampling import Boundary, GuardedLoader, set_rando
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.state.full_state import OTHER_GROUPS, restore
 from trainmaster.trainer.state.resume_plan import ResumePlan
-from trainmaster.trainer.state.same_data import require_same_data
+from trainmaster.trainer.state.same.data import require_same_data
 
 
 class GoingOn:

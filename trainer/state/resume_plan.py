@@ -28,8 +28,8 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings, take_sett
 from trainmaster.trainer.settings.inputs import data_faults, exact_faults, num_classes, value_faults
 from trainmaster.trainer.state.full_state import read_legacy
 from trainmaster.trainer.state.known_arguments import with_known_arguments
-from trainmaster.trainer.state.same_data import require_same_classes
-from trainmaster.trainer.state.same_model import require_same_model
+from trainmaster.trainer.state.same.data import require_same_classes
+from trainmaster.trainer.state.same.model import require_same_model
 from trainmaster.trainer.stop import Refused
 
 PLAN_KEY: Final = "trainmaster_plan"

@@ -35,7 +35,7 @@ from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.cadence import Cadence
 from trainmaster.trainer.state.copy_watch import CopyWatch
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
-from trainmaster.trainer.state.same_data import KnownData, files_of, record_of
+from trainmaster.trainer.state.same.data import KnownData, files_of, record_of
 from trainmaster.trainer.state.stripping import Stripping
 from trainmaster.trainer.stop import StopSwitch
 

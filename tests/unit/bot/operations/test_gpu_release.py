@@ -11,7 +11,7 @@ from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.conversation.message import Tone
 from trainmaster.bot.core.decisions.order import StopNow
 from trainmaster.bot.operations.limits import OperationLimits
-from trainmaster.bot.operations.stop import grace_s
+from trainmaster.bot.operations.stop.ending import grace_s
 from trainmaster.trainer.contract import Phase
 
 

@@ -14,8 +14,8 @@ from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.job import JobIdentity
 from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.errors import OperationError
-from trainmaster.bot.operations import stop
 from trainmaster.bot.operations.operation_context import OperationContext
+from trainmaster.bot.operations.stop import ending
 
 JOB = JobIdentity(id="7", name="tm-abc")
 
@@ -64,14 +64,14 @@ async def ended(world: PaperWorld, cluster: ForgetfulCluster) -> OperationContex
         commit=commit,
         halted_by=lambda: None,
     )
-    await stop.end(context, JOB, note="members")
+    await ending.end(context, JOB, note="members")
     assert any(one.kind is EntryKind.WAITING and "stays so" in one.detail for one in entries)
     return context
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop, "KEPT_S", 0.1)
+    monkeypatch.setattr(ending, "KEPT_S", 0.1)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_what_the_cluster_forgot_to_be_over_is_cancelled(
 async def test_it_is_looked_at_once_more_by_a_bot_that_was_killed_meanwhile(world: PaperWorld) -> None:
     context = await ended(world, ForgetfulCluster([]))
     context.operation = replace(context.operation, process=JOB)
-    assert await stop.probe_stopped(context) is None
+    assert await ending.probe_stopped(context) is None
 
 
 async def test_one_that_does_not_end_any_more_is_told(world: PaperWorld) -> None:

@@ -11,7 +11,7 @@ import pytest
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.state.same_data import KnownData, files_of, note_of_validation, record_of, require_same_data
+from trainmaster.trainer.state.same.data import KnownData, files_of, note_of_validation, record_of, require_same_data
 
 
 def trainer_of(dataset: Any) -> EngineTrainer:

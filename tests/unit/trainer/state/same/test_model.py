@@ -16,8 +16,8 @@ from ultralytics.nn.tasks import DetectionModel
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.engines import installed
-from trainmaster.trainer.state import same_model
-from trainmaster.trainer.state.same_model import require_same_model
+from trainmaster.trainer.state.same import model as same_model
+from trainmaster.trainer.state.same.model import require_same_model
 
 NOW = ultralytics.__version__
 

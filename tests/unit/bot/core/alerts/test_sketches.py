@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.alerts.sketches import sketch_of
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.picture import Sketch
-from trainmaster.bot.core.run.sketches import sketch_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.run_files import RunReader
 

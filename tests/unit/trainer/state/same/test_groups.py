@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainmaster.trainer.state.same_groups import in_order_of
+from trainmaster.trainer.state.same.groups import in_order_of
 
 NAMES = ("weight", "bn", "bias")
 

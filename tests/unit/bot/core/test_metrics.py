@@ -8,7 +8,7 @@ from pathlib import Path
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.health.metrics import (
+from trainmaster.bot.core.metrics import (
     MAX_LABEL,
     MAX_RUNS_SHOWN,
     CheckTimes,

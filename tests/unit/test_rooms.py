@@ -1,0 +1,144 @@
+"""How the rooms are cut: what a room of the trainer needs, what the core stands on, names that ask for a folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.support.imports import ROOT, circles, edges_of, foreign, imports, modules_of, reached
+
+PRODUCT = ("bot", "commands", "trainer", "trainmaster")
+HEAVY = {"torch", "torchvision", "ultralytics", "numpy", "cv2", "matplotlib", "PIL", "sklearn"}
+"""What the host of the bot does not have."""
+MOST_LINES = 400
+MOST_OF_A_PREFIX = 2
+
+_ENGINE = frozenset({"torch", "ultralytics", "numpy"})
+TRAINER_LIBRARIES: dict[str, frozenset[str]] = {
+    "batches": _ENGINE,
+    "checkpoints": frozenset({"torch", "numpy"}),
+    "cli": frozenset({"torch", "ultralytics"}),
+    "copies": frozenset({"fsspec", "psutil"}),
+    "data": _ENGINE | {"cv2", "sklearn"},
+    "drill": frozenset({"torch"}),
+    "engines": _ENGINE,
+    "guard": frozenset({"ultralytics"}),
+    "incidents": frozenset({"torch", "ultralytics"}),
+    "pictures": frozenset({"matplotlib", "numpy", "PIL"}),
+    "records": frozenset({"psutil"}),
+    "run": _ENGINE | {"psutil"},
+    "selfcheck": _ENGINE | {"cv2", "psutil"},
+    "settings": frozenset({"ultralytics"}),
+    "state": _ENGINE | {"psutil"},
+}
+"""Beside the standard library; a part that is not here uses nothing else."""
+CORE_ROWS = (
+    *(("metrics", "keeping"), ("decisions",), ("alerts",), ("run",), ("health",), ("conversation",)),
+    ("check_name", "setting"),
+)
+"""A part of the core imports parts of the rows below its own."""
+
+
+def test_a_part_of_the_trainer_uses_no_library_but_its_own() -> None:
+    used: defaultdict[str, set[str]] = defaultdict(set)
+    for path in (ROOT / "trainer").rglob("*.py"):
+        used[path.relative_to(ROOT / "trainer").with_suffix("").parts[0]] |= foreign(path)
+    wrong = {
+        part: sorted(lacking) for part, all_ in used.items() if (lacking := all_ - TRAINER_LIBRARIES.get(part, set()))
+    }
+    assert wrong == {}, "a row of TRAINER_LIBRARIES in this file says what a part may use"
+
+
+def test_no_module_of_the_bot_reaches_what_its_host_lacks() -> None:
+    """Not through any module that it imports, now or later."""
+    modules = modules_of(*PRODUCT)
+    edges = edges_of(modules)
+    reached_by_bot = {
+        one: module
+        for module in modules
+        if module.startswith(("trainmaster.bot", "trainmaster.commands"))
+        for one in {module, *reached(edges, module)} - {"trainmaster", "trainmaster.__main__"}
+    }
+    wrong = {
+        f"{asker} -> {one}": sorted(found)
+        for one, asker in reached_by_bot.items()
+        if not one.startswith("trainmaster.trainer.cli") and (found := foreign(modules[one]) & HEAVY)
+    }
+    assert wrong == {}
+
+
+def test_no_import_is_relative() -> None:
+    """The rules name modules in full; a dot would pass them by."""
+    wrong = [(str(path), name) for path in modules_of(*PRODUCT).values() for name in imports(path) if name[:1] == "."]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("from . import chat", "..chat"),
+        ("from ..slack import chat", "..slack.chat"),
+        ("import importlib\nimportlib.import_module('torch')", "torch"),
+        ("def f():\n    __import__('torch')", "torch"),
+    ],
+    ids=["of the folder", "of a folder beside", "by name", "by the built-in"],
+)
+def test_an_import_in_other_words_is_noticed(tmp_path: Path, code: str, name: str) -> None:
+    file = tmp_path / "alert.py"
+    file.write_text(code, encoding="utf-8")
+    assert name in imports(file)
+
+
+def test_the_rooms_of_the_core_stand_on_each_other_downwards_only() -> None:
+    rank = {room: row for row, rooms in enumerate(CORE_ROWS) for room in rooms}
+    base = "trainmaster.bot.core."
+    edges = edges_of(modules_of("bot"))
+    pairs = {
+        (module.removeprefix(base).split(".")[0], other.removeprefix(base).split(".")[0])
+        for module, others in edges.items()
+        for other in others
+        if module.startswith(base) and other.startswith(base)
+    }
+    assert {one for pair in pairs for one in pair} <= set(rank), "a new part of the core gets its row in CORE_ROWS"
+    assert sorted((one, two) for one, two in pairs if one != two and rank[one] >= rank[two]) == []
+
+
+def shared_prefixes(names: Iterable[str]) -> dict[str, list[str]]:
+    """The first words that three modules have or more, with those modules."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        found[name.lstrip("_").split("_")[0]].append(name)
+    return {prefix: names for prefix, names in found.items() if len(names) > MOST_OF_A_PREFIX}
+
+
+def test_three_files_with_one_prefix_are_a_folder() -> None:
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    for path in modules_of(*PRODUCT).values():
+        if not path.stem.startswith("__"):
+            folders[str(path.parent.relative_to(ROOT))].append(path.stem)
+    wrong = {folder: found for folder, names in folders.items() if (found := shared_prefixes(names))}
+    assert wrong == {}, "make a folder of that name, and list it in pyproject.toml"
+
+
+def test_a_third_file_of_a_prefix_is_noticed() -> None:
+    assert shared_prefixes(["stop", "stop_offers"]) == {}
+    assert shared_prefixes(["stop", "stop_offers", "stopping", "stop_requests"]) == {
+        "stop": ["stop", "stop_offers", "stop_requests"]
+    }
+
+
+def test_no_script_or_sheet_of_the_page_is_longer_than_two_rooms() -> None:
+    sheets = [path for path in (ROOT / "bot" / "workspace" / "static").iterdir() if path.suffix in {".js", ".css"}]
+    assert [path.name for path in sheets if len(path.read_text("utf-8").splitlines()) > MOST_LINES] == []
+
+
+def test_a_circle_through_a_name_in_quotes_is_one(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    one.write_text("import trainmaster.two\n", encoding="utf-8")
+    two.write_text("import importlib\nimportlib.import_module('trainmaster.one')\n", encoding="utf-8")
+    assert circles(edges_of({"trainmaster.one": one, "trainmaster.two": two})) == [
+        ["trainmaster.one", "trainmaster.two"]
+    ]
