@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -104,6 +105,19 @@ def test_the_rooms_of_the_core_stand_on_each_other_downwards_only() -> None:
     }
     assert {one for pair in pairs for one in pair} <= set(rank), "a new part of the core gets its row in CORE_ROWS"
     assert sorted((one, two) for one, two in pairs if one != two and rank[one] >= rank[two]) == []
+
+
+ASKS_NO_KIND = ("bot/checks", "bot/alerting", "bot/operations", "bot/terminal", "commands")
+NARROWED = {"bot/operations/restart.py"}
+"""What began here and signs in nowhere is recorded as the process that it is."""
+
+
+def test_no_check_command_or_operation_asks_whether_a_run_is_a_process_or_a_job() -> None:
+    """An identity answers for itself (``label``, ``pids``, ``elsewhere``, ``may_come_back``), whatever its kind."""
+    asking = re.compile(r"isinstance\([^)]*\b(?:ProcessIdentity|JobIdentity)\b")
+    files = [path for place in ASKS_NO_KIND for path in (ROOT / place).rglob("*.py")]
+    asked = {str(path.relative_to(ROOT)) for path in files if asking.search(path.read_text(encoding="utf-8"))}
+    assert asked == NARROWED
 
 
 def shared_prefixes(names: Iterable[str]) -> dict[str, list[str]]:

@@ -63,6 +63,11 @@ class ProcessIdentity:
         """By which this host knows it."""
         return frozenset({self.pid})
 
+    @property
+    def may_come_back(self) -> bool:
+        """Never: nobody starts it anew."""
+        return False
+
     def elsewhere(self, host: str | None) -> str | None:
         """The other host that it lives on, as seen from ``host``; None when it can be reached from there."""
         return self.host if host and self.host and self.host != host else None

@@ -34,6 +34,11 @@ class JobIdentity:
         """None: its pids are those of another host, or of a name space of its own, and mean nothing here."""
         return frozenset()
 
+    @property
+    def may_come_back(self) -> bool:
+        """A controller that was killed right after its end may not know of it, and queues the job again."""
+        return True
+
     def elsewhere(self, host: str | None) -> str | None:
         """None: its cluster reaches it wherever it runs."""
         del host

@@ -10,7 +10,6 @@ from trainmaster.bot.core.decisions.going_on import ASKED, LAST_SIGN, hung, sign
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import batch_s, duration
 from trainmaster.bot.core.run.identity import decode_identity, encode_identity
-from trainmaster.bot.core.run.job import JobIdentity
 from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.core.run.view import RunView, stands_at
 from trainmaster.bot.errors import ClusterSilentError, OperationError
@@ -47,7 +46,7 @@ async def probe_stopped(context: OperationContext) -> str | None:
     process = context.operation.process
     if process is None:
         return "no process is known"
-    if isinstance(process, JobIdentity) and context.operation.note(ASKED) is not None:
+    if process.may_come_back and context.operation.note(ASKED) is not None:
         return None  # whether it stays over is seen to by the step
     if not (await context.world.inspect(process)).over or _alive(context.world.driver, _members(context, process)):
         return None
@@ -113,7 +112,7 @@ async def end(context: OperationContext, process: Identity, *, note: str) -> str
         left = await _sweep(context, process, left, limits)
     if left or not (await _answered(context, process)).over:
         raise _survives(left or (process,))
-    if isinstance(process, JobIdentity) and context.operation.note(ASKED) is not None:
+    if process.may_come_back and context.operation.note(ASKED) is not None:
         await _stays_over(context, process)
     return how + await let_go(context, f"{note}.gpu")
 
@@ -223,7 +222,7 @@ async def _gone(context: OperationContext, process: Identity, within_s: float) -
     return True
 
 
-async def _stays_over(context: OperationContext, job: JobIdentity) -> None:
+async def _stays_over(context: OperationContext, process: Identity) -> None:
     """Its end is on record: a controller that was killed at once after it would queue the job again, and what was
     stopped would train on.
 
@@ -231,14 +230,16 @@ async def _stays_over(context: OperationContext, job: JobIdentity) -> None:
         OperationError: it was queued again, and does not end.
     """
     limits, until_s = context.world.limits, context.step_s + KEPT_S
-    context.wait_for(f"{job.label} has ended; it is seen to that it stays so, {KEPT_S:g} s")
+    context.wait_for(f"{process.label} has ended; it is seen to that it stays so, {KEPT_S:g} s")
     while context.step_s < until_s:
-        fact = await _answered(context, job)
+        fact = await _answered(context, process)
         if not fact.over:
-            context.wait_for(f"the cluster had forgotten that {job.label} was ended ({fact.detail}); it is cancelled")
-            await _stop(context, job, Force.ALL)
-            if not await _gone(context, job, limits.stop_grace_max_s):
-                raise _survives((job,))
+            context.wait_for(
+                f"the cluster had forgotten that {process.label} was ended ({fact.detail}); it is cancelled"
+            )
+            await _stop(context, process, Force.ALL)
+            if not await _gone(context, process, limits.stop_grace_max_s):
+                raise _survives((process,))
             until_s = context.step_s + KEPT_S
         await context.world.pause(limits.poll_s)
 
