@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.worlds import ANNA, CommandWorld, FakeRuns
+from trainmaster import commands
 from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.commands import COMMANDS, dispatch, is_command
+from trainmaster.commands.base import Command, Needs
 from trainmaster.commands.dispatch import match, nearest
 
 
@@ -64,3 +69,21 @@ def test_every_example_is_a_use_of_its_own_command() -> None:
             found = match(example, COMMANDS)
             assert found is not None, example
             assert found[0] is command, example
+
+
+def test_every_command_stands_in_the_one_list() -> None:
+    modules = [
+        importlib.import_module(f"{commands.__name__}.{one.name}") for one in pkgutil.iter_modules(commands.__path__)
+    ]
+    made = {one.name for module in modules for one in vars(module).values() if isinstance(one, Command)}
+    assert made - {one.name for one in COMMANDS} == set(), "COMMANDS in commands/__init__.py lists them"
+
+
+def test_commands_are_told_apart_by_their_names() -> None:
+    names = [command.name for command in COMMANDS]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def test_a_command_that_not_everybody_may_use_says_what_it_does() -> None:
+    """As in “only people on call may stop a run”."""
+    assert [command.name for command in COMMANDS if command.needs is not Needs.NOTHING and not command.what] == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from tests.unit.bot.alerting.fakes import finding
 from trainmaster.bot.alerting.inhibit import MUTED_BY, InhibitReason, inhibit
 from trainmaster.bot.alerting.limits import AlertLimits
-from trainmaster.bot.checks import CHECKS
+from trainmaster.bot.checks import CHECKS, Check
 from trainmaster.bot.checks.lifecycle import _TELLERS
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
@@ -59,12 +61,12 @@ def firing(check: CheckName, *, ts: float = NOW, run: str = "digits-1") -> Alert
 
 
 def test_every_name_is_emitted_and_every_emitted_name_is_one() -> None:
-    assert set(emitted()) == set(CheckName)
+    assert set(emitted()) == set(CheckName), "names stand in bot/core/check_name.py"
 
 
 def test_the_page_explains_every_name_once_and_no_other() -> None:
     explained = [name for row in tables() if len(row) == 4 for name in named(row[1])]
-    assert sorted(explained) == sorted(CheckName)
+    assert sorted(explained) == sorted(CheckName), "each name has one row of four cells in docs/alerts.md"
 
 
 def test_the_page_says_which_alert_mutes_which() -> None:
@@ -112,6 +114,33 @@ def test_no_name_is_spelled_as_text_where_a_finding_is_made() -> None:
 
 def test_conditions_of_a_check_are_names() -> None:
     assert all(isinstance(name, CheckName) for check in CHECKS for name in check.conditions)
+
+
+def conditions_in(text: str) -> set[CheckName]:
+    """What a module makes a finding of that lasts, where both stand in the call."""
+    return {
+        CheckName[words["check"].removeprefix("CheckName.")]
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "Finding"
+        and (words := {word.arg: ast.unparse(word.value) for word in call.keywords})
+        and "Nature.CONDITION" in words["nature"]
+        and words["check"].startswith("CheckName.")
+    }
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.look.__name__)
+def test_a_check_names_every_condition_that_it_judges(check: Check) -> None:
+    """Where one is left out and the check fails, an alert that still holds is told as resolved."""
+    lacking = conditions_in(inspect.getsource(sys.modules[check.look.__module__])) - set(check.conditions)
+    assert lacking == set(), f"they belong into conditions= of {check.look.__name__} in bot/checks/__init__.py"
+
+
+def test_a_condition_is_told_from_what_only_happens() -> None:
+    lasts = "Finding(check=CheckName.STALLED, nature=Nature.CONDITION)"
+    made = f"{lasts}\nFinding(check=CheckName.LOSS_SPIKE, nature=Nature.OCCURRENCE)"
+    assert conditions_in(made) == {CheckName.STALLED}
 
 
 def stored(check: str) -> Finding:

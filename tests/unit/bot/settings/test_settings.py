@@ -22,6 +22,7 @@ from trainmaster.bot.settings.model import (
     unit_of,
 )
 
+WRITE = "run: python -m trainmaster.bot.settings.example > .env.example"
 EXAMPLE = Path(__file__).parents[4] / ".env.example"
 
 
@@ -234,7 +235,7 @@ def test_folders_are_absolute_since_commands_given_them_run_elsewhere() -> None:
 
 def test_the_example_file_names_every_setting_with_its_default() -> None:
     example = dotenv_values(EXAMPLE)
-    assert list(example) == [name.upper() for name in Settings.model_fields]
+    assert list(example) == [name.upper() for name in Settings.model_fields], WRITE
     filled = {name: value or "" for name, value in example.items()}
     loaded = load_settings(filled, needs_slack=False).model_dump()
     assert loaded == Settings().model_dump()
@@ -244,6 +245,7 @@ def test_the_example_file_says_unit_and_reason_of_every_setting() -> None:
     blocks = re.split(r"\n\n", EXAMPLE.read_text(encoding="utf-8"))
     by_name = {match[1]: block for block in blocks if (match := re.search(r"^([A-Z_]+)=", block, re.MULTILINE))}
     for name, info in Settings.model_fields.items():
+        assert name.upper() in by_name, WRITE
         comment = " ".join(line.removeprefix("# ") for line in by_name[name.upper()].splitlines()[:-1])
         assert comment == f"{unit_of(name)}: {info.description}"
         assert info.description
