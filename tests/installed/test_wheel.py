@@ -22,7 +22,7 @@ def test_the_wheel_holds_every_file_of_the_product_and_nothing_else(wheel: Path)
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     ours = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert ours == tree()
+    assert ours == tree(), "pyproject.toml lists every package, and files that are no Python, by hand"
     assert {name.split("/")[0] for name in ours} == {"trainmaster"}
 
 

@@ -122,7 +122,7 @@ def test_nothing_is_imported_across_the_layers(place: str) -> None:
         for name in imports(file)
         if name.split(".")[0] == "trainmaster" and not _allowed(name, (*RULES[place], VISIBLE, TERMINAL, LOADING))
     ]
-    assert wrong == []
+    assert wrong == [], f"RULES has what {place} may import; docs/ARCHITECTURE.md says why"
 
 
 @pytest.mark.parametrize("module", ["contract", "levels", "arguments"])
@@ -174,7 +174,8 @@ def test_every_folder_has_a_rule() -> None:
         for path in ((ROOT / top).iterdir() if top == "bot" else [ROOT / top])
         if (path.is_dir() and any(path.rglob("*.py"))) or path.suffix == ".py"
     ]
-    assert sorted(place for place in places if place not in RULES) == []
+    lacking = sorted(place for place in places if place not in RULES)
+    assert lacking == [], "RULES says what each may import, and docs/ARCHITECTURE.md in its table of rooms"
 
 
 @pytest.mark.parametrize("top", AT_THE_ROOT)
@@ -190,7 +191,7 @@ def test_a_folder_uses_no_library_but_its_own(place: str) -> None:
         for file in _files(place)
         if (lacking := foreign(file) - THIRD_PARTY.get(place, frozenset()))
     }
-    assert wrong == {}
+    assert wrong == {}, "THIRD_PARTY has the libraries of a room"
 
 
 def test_a_library_in_a_room_that_has_none_is_noticed(tmp_path: Path) -> None:
@@ -256,7 +257,8 @@ def _trainer_imports() -> dict[str, set[str]]:
 
 
 def test_every_part_of_the_trainer_has_its_row() -> None:
-    assert {module.split(".")[0] for module in _trainer_imports()} <= set(TRAINER_RANK)
+    parts = {module.split(".")[0] for module in _trainer_imports()}
+    assert parts - set(TRAINER_RANK) == set(), "TRAINER_ROWS has the order in which parts import each other"
 
 
 @pytest.mark.parametrize("part", TRAINER_RANK)
