@@ -1,9 +1,10 @@
-"""RequestHandler's words and presses -> commands, alerts and operations. Knows nothing of Slack."""
+"""Words and presses become commands, alerts and operations. Knows nothing of Slack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import assert_never
 
 from trainmaster.bot.core.conversation.message import ActionId, Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Press, Request
@@ -80,57 +81,71 @@ class RequestHandler:
 
     async def _act(self, press: Press) -> Reply | None:
         await self._require(press)
-        key = self._context.outbox.key_at(press.channel, press.message_ts)
-        if press.action in {ActionId.APPROVE, ActionId.REJECT}:
-            self._refuse_elsewhere(press)
-            approve = press.action is ActionId.APPROVE
-            return await self._context.operations.perform(
-                Decide(approval_id=press.value, user=press.user, approve=approve, reason=press.reason)
-            )
-        if press.action is ActionId.ROLL_BACK_AFTER_EPOCH:
-            self._refuse_elsewhere(press)
-            return await self._context.operations.perform(
-                RollBackAfterEpoch(approval_id=press.value, user=press.user, channel=press.channel)
-            )
-        if press.action is ActionId.DETAILS:
-            return self._details(press, key)
-        if press.action is ActionId.ACK:
-            return self._ack(press)
-        if press.action is ActionId.SILENCE:
-            return self._silence(press)
-        if press.action is ActionId.UNSILENCE:
-            return self._unsilence(press)
-        if press.action is ActionId.RESUME_RUN:
-            if (leader := leader_of(press.value)) is not None:
-                return await resume_all(self._context, press, leader)
-            word = StartWord.parse(press.value)
-            run = await self._run_of(replace(press, value=word.run))
-            return await self._context.operations.perform(
-                ResumeRun(
-                    run=run,
-                    user=press.user,
-                    channel=press.channel,
-                    attempt=word.attempt,
-                    anyway=word.anyway,
-                    batch=word.batch,
+        perform = self._context.operations.perform
+        match press.action:
+            case ActionId.APPROVE | ActionId.REJECT:
+                self._refuse_elsewhere(press)
+                approve = press.action is ActionId.APPROVE
+                return await perform(
+                    Decide(approval_id=press.value, user=press.user, approve=approve, reason=press.reason)
                 )
+            case ActionId.ROLL_BACK_AFTER_EPOCH:
+                self._refuse_elsewhere(press)
+                return await perform(
+                    RollBackAfterEpoch(approval_id=press.value, user=press.user, channel=press.channel)
+                )
+            case ActionId.DETAILS:
+                return self._details(press)
+            case ActionId.ACK:
+                return self._ack(press)
+            case ActionId.SILENCE:
+                return self._silence(press)
+            case ActionId.UNSILENCE:
+                return self._unsilence(press)
+            case ActionId.RESUME_RUN:
+                return await self._resume(press)
+            case ActionId.CONTINUE_RUN:
+                run = await self._run_of(press)
+                return await perform(ContinueRun(run=run, user=press.user, channel=press.channel, why=press.reason))
+            case ActionId.PROPOSE_ROLLBACK:
+                return await self._propose_rollback(press)
+        assert_never(press.action)
+
+    async def _resume(self, press: Press) -> Reply:
+        if (leader := leader_of(press.value)) is not None:
+            return await resume_all(self._context, press, leader)
+        word = StartWord.parse(press.value)
+        run = await self._run_of(replace(press, value=word.run))
+        return await self._context.operations.perform(
+            ResumeRun(
+                run=run,
+                user=press.user,
+                channel=press.channel,
+                attempt=word.attempt,
+                anyway=word.anyway,
+                batch=word.batch,
             )
+        )
+
+    async def _propose_rollback(self, press: Press) -> Reply:
+        """It is asked in the thread of the message whose button was pressed; of a direct message, in the channel."""
+        thread_of = None if press.direct else self._key_at(press)
         run = await self._run_of(press)
-        if press.action is ActionId.CONTINUE_RUN:
-            return await self._context.operations.perform(
-                ContinueRun(run=run, user=press.user, channel=press.channel, why=press.reason)
-            )
         return await self._context.operations.perform(
             ProposeRollback(
                 run=run,
                 user=press.user,
                 channel=None if press.direct else press.channel,
-                thread_of=None if press.direct else key,
+                thread_of=thread_of,
             )
         )
 
-    def _details(self, press: Press, key: str | None) -> Reply | None:
+    def _key_at(self, press: Press) -> str | None:
+        return self._context.outbox.key_at(press.channel, press.message_ts)
+
+    def _details(self, press: Press) -> Reply | None:
         """The rest of the message stands in its thread, as it is now; who asks again is told where."""
+        key = self._key_at(press)
         known = self._context.outbox.read(key) if key is not None else None
         if key is None or known is None or known.details is None:
             raise CommandError("no-details", "there is nothing more to tell of this message.", "/train status")
