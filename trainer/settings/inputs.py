@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,10 +108,7 @@ def listed_names(data: str) -> Any:
 
 def data_faults(data: str, task: str) -> list[str]:
     """What is wrong with a data set's YAML file: it is missing, is no YAML, or points to nothing."""
-    from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load
-    from ultralytics.utils import YAML  # noqa: PLC0415 - as above
-
-    from trainmaster.trainer.data.quarantine import files_below  # noqa: PLC0415 - as above
+    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
 
     path = Path(data)
     if task == "classify" or path.is_dir():
@@ -128,26 +125,33 @@ def data_faults(data: str, task: str) -> list[str]:
         return [f"data={data} holds no keys"]
     faults = [f"data={data} lacks {key!r}" for key in ("train", "val") if not content.get(key)]
     faults += [f"data={data}: {fault}" for fault in class_faults(content.get("names"), content.get("nc"))]
+    if content.get("download"):
+        return faults
+    return [*faults, *(fault for key in ("train", "val") for fault in _faults_of_places(data, content, key))]
+
+
+def _faults_of_places(data: str, content: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Of what the data set's file says of ``key``: places that are not there, and folders without images."""
+    from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load
+
+    from trainmaster.trainer.data.quarantine import files_below  # noqa: PLC0415 - as above
+
+    path = Path(data)
     root = Path(str(content.get("path") or path.parent))
     if not root.is_absolute():
         root = root.resolve() if root.exists() else (path.parent / root).resolve()
-    if content.get("download"):
-        return faults
-    for key in ("train", "val"):
-        listed = content.get(key) or []
-        places = [str(place) for place in (listed if isinstance(listed, list) else [listed])]
-        faults += [
-            f"data={data}: {key}: {root / place} does not exist"
-            for place in places
-            if not any(folder.joinpath(place).exists() for folder in (root, path.parent))
-        ]
-        faults += [
-            f"data={data}: {key}: {folder} holds no images"
-            for folder in (root / place for place in places)
-            if folder.is_dir()
-            and not any(file.rpartition(".")[-1].lower() in IMG_FORMATS for file in files_below(folder))
-        ]
-    return faults
+    listed = content.get(key) or []
+    places = [str(place) for place in (listed if isinstance(listed, list) else [listed])]
+    for place in places:
+        if not any(folder.joinpath(place).exists() for folder in (root, path.parent)):
+            yield f"data={data}: {key}: {root / place} does not exist"
+    for folder in (root / place for place in places):
+        if folder.is_dir() and not any(_is_image(file, IMG_FORMATS) for file in files_below(folder)):
+            yield f"data={data}: {key}: {folder} holds no images"
+
+
+def _is_image(file: str, formats: Collection[str]) -> bool:
+    return file.rpartition(".")[-1].lower() in formats
 
 
 def class_faults(names: Any, nc: Any) -> list[str]:

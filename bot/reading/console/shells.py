@@ -126,8 +126,7 @@ _ENDED_WITH_CODE: Final = r"^\[\d+\]\s*[+-]?\s+(?:\d+\s+)?(?:[Ee]xit|[^\W\d]+) (
 
 
 def signal_told(text: str) -> str | None:
-    """The name of the signal that a shell says has ended a process, :data:`UNKNOWN_SIGNAL` when its words are"
-    " unknown;
+    """The name of the signal that a shell says has ended a process, :data:`UNKNOWN_SIGNAL` when its words are unknown;
     None when ``text`` (no indentation, no stamp) is no such line."""
     alone = _signal_named(text, _ALONE)
     if alone is not None:

@@ -15,8 +15,8 @@ from trainmaster.bot.core.decisions.order import Decide, StopNow
 from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView
-from trainmaster.bot.operations import restart
-from trainmaster.bot.operations.restart import _enough, _finished_well
+from trainmaster.bot.operations import confirm as confirming
+from trainmaster.bot.operations.confirm import _enough, _finished_well
 
 BEAT = heartbeat_of({"ts": 0.0, "batch": 3, "batches": 20, "losses": {"box_loss": 1.0}, "streak": 0, "epoch": 2})
 
@@ -69,7 +69,7 @@ def test_finished_epoch_counts_when_it_had_good_batches(
 async def test_job_is_not_called_healthy_while_its_controller_may_forget_it(
     world: PaperWorld, monkeypatch: pytest.MonkeyPatch, job: JobFact | None
 ) -> None:
-    monkeypatch.setattr(restart, "KEPT_S", 3600.0)
+    monkeypatch.setattr(confirming, "KEPT_S", 3600.0)
     world.driver.job = job
     approval = await world.ask()
     await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
@@ -80,6 +80,6 @@ async def test_job_is_not_called_healthy_while_its_controller_may_forget_it(
     assert (operation.state is OperationState.DONE) is bool(finished) is (job is None)
     if job is not None:
         assert operation.step is Step.CONFIRM
-        monkeypatch.setattr(restart, "KEPT_S", 0.0)
+        monkeypatch.setattr(confirming, "KEPT_S", 0.0)
         await world.operations.perform(StopNow(run=RUN, user=BOB))
         await done

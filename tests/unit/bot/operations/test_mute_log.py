@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.bot.operations.restart import is_mute
+from trainmaster.bot.operations.last_words import is_mute
 
 
 @pytest.mark.parametrize(
