@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from docs.pages_of_the_root import PAGES as PAGES_OF_THE_ROOT
 from docs.pages_of_the_root import as_seen_from_docs
+from tests.support.imports import modules_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -32,6 +34,57 @@ def test_every_path_that_a_page_names_is_there(page: Path) -> None:
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def anchors(text: str) -> set[str]:
+    """By which a link reaches the headings of a page."""
+    heads = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w -]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_to_a_heading_finds_it(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert [
+        link
+        for link in links
+        if link[1] not in anchors((page.parent / link[0] if link[0] else page).read_text("utf-8"))
+    ] == []
+
+
+OUR_NAME = re.compile(r"(?<![\w./-])trainmaster((?:\.[A-Za-z_]\w*)+)")
+OF_FILES = {"service", "sqlite3", "toml"}
+"""``trainmaster.service`` is a file."""
+TEXTS = [
+    *PAGES,
+    *(path for top in ("bot", "commands", "trainer", "trainmaster") for path in (ROOT / top).rglob("*.py")),
+]
+
+
+def unknown_names(text: str, modules: Mapping[str, Path]) -> list[str]:
+    """Names below ``trainmaster`` that ``text`` says, and that neither are a module nor stand in one."""
+    unknown = []
+    for found in OUR_NAME.finditer(text):
+        module, parts = "trainmaster", found[1][1:].split(".")
+        while parts and f"{module}.{parts[0]}" in modules:
+            module += f".{parts.pop(0)}"
+        made = rf'(?m)(?:\b(?:def|class|import) |^|"){parts[0]}\b' if parts else ""
+        if parts and parts[0] not in OF_FILES and not re.search(made, modules[module].read_text("utf-8")):
+            unknown.append(found[0])
+    return unknown
+
+
+def test_every_name_of_ours_in_a_text_is_there() -> None:
+    """In pages, docstrings and messages: a person types it."""
+    modules = modules_of("bot", "commands", "trainer", "trainmaster")
+    wrong = {str(path.relative_to(ROOT)): unknown_names(path.read_text("utf-8"), modules) for path in TEXTS}
+    assert {place: names for place, names in wrong.items() if names} == {}
+
+
+def test_a_name_that_is_not_there_is_noticed() -> None:
+    modules = modules_of("trainer", "trainmaster")
+    assert unknown_names("trainmaster.guarded(cls), trainmaster.trainer.guard.guarded", modules) == []
+    assert unknown_names("see trainmaster.trainer.guarded(cls).", modules) == ["trainmaster.trainer.guarded"]
 
 
 def test_the_map_names_every_room() -> None:

@@ -124,7 +124,7 @@ def _kind_of(model: str) -> str | None:
         raise ArgumentsError(
             f"model={model} ends in {head}, which Ultralytics trains with a class of its own; "
             f"this command trains {', '.join(guard.TRAINERS)} and {RTDETR}",
-            "in Python, trainmaster.trainer.guarded(its trainer class) puts that under guard",
+            "in Python, trainmaster.guarded(its trainer class) puts that under guard",
         )
     return KIND_OF_HEAD.get(head)
 

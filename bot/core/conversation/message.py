@@ -1,7 +1,7 @@
 """What is said in the channel, before it becomes Block Kit.
 
 The core, the checks, the commands and the operations speak in these; ``bot.slack`` renders them. Text is plain: no
-mrkdwn, no escaping. A user is named with :class:`Mention`-free ids (``U...``) in ``mentions``.
+mrkdwn, no escaping. A user is named by the bare id (``U...``) in ``mentions``.
 """
 
 from __future__ import annotations

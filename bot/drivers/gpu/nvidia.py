@@ -46,8 +46,8 @@ def load_nvml() -> Any:
 
 
 class NvidiaProbe:
-    """Implements :class:`ports.GpuProbe`. The library is asked for at each look until it is there: a driver may be
-    loaded later."""
+    """Implements :class:`trainmaster.bot.drivers.gpu.probe.GpuProbe`. The library is asked for at each look until it is
+    there: a driver may be loaded later."""
 
     name = "NVIDIA GPUs"
 

@@ -18,7 +18,7 @@ class Own(GuardedDetectionTrainer):
 
 
 class Unguarded(DetectionTrainer):
-    """Put under guard by :func:`trainmaster.trainer.guarded`, without a name in a module."""
+    """Put under guard by :func:`trainmaster.guarded`, without a name in a module."""
 
 
 def test_every_model_that_ultralytics_ships_ends_in_a_module_that_is_known() -> None:
