@@ -109,9 +109,13 @@ def _train(options: tuple[str, ...], words: tuple[str, ...]) -> int:
         return _submit(layout, record, options, argv, margin_s=DEFAULT_MARGIN_S)
     except UnclearSubmissionError:
         raise  # its job may begin at any time, and finds its directory
-    except ArgumentsError:
+    except (ArgumentsError, OSError) as error:
         if not (read_json(layout.run_json) or {}).get("job"):
             _undo(layout)
+        if isinstance(error, OSError):
+            raise ArgumentsError(
+                f"{layout.root} can't be written: {error.strerror or error}", "project= says where"
+            ) from error
         raise
 
 
@@ -154,7 +158,7 @@ def _submit(
     log = str(_output_of(layout))
     lock = RunLock(layout)
     try:
-        (layout.guard / "job.sh").write_text(script, encoding="utf-8")
+        (layout.guard / "job.sh").write_bytes(os.fsencode(script))
         launch_environment.remember(layout, os.environ)
         new = record.state is RunRecordState.SUBMITTED
         # Of a resumed run the key is recorded by the start that it names: until then nothing was done by it.
@@ -181,21 +185,21 @@ def _sbatch(layout: RunLayout, script: str, words: Sequence[str]) -> tuple[str, 
     try:
         done = subprocess.run(
             [program, "--parsable", *words],
-            input=script,
+            input=os.fsencode(script),  # which may name a folder by any bytes
             capture_output=True,
-            text=True,
             timeout=TIMEOUT_S,
             check=False,
             env=without_a_job_s(launch_environment.without_the_bot_s(os.environ)),
         )
     except subprocess.TimeoutExpired as error:
         raise _unclear(layout, f"sbatch gave no answer within {TIMEOUT_S:g} s") from error
-    said = done.stderr.strip() or done.stdout.strip()
+    out = done.stdout.decode(errors="replace")
+    said = done.stderr.decode(errors="replace").strip() or out.strip()
     if done.returncode != 0:
         if may_have_arrived(said):
             raise _unclear(layout, f"Slurm answered: {said}")
         raise ArgumentsError(f"Slurm refused: {said}", "nothing was started")
-    job = submitted(done.stdout)
+    job = submitted(out)
     if job is None:
         raise _unclear(layout, f"sbatch told no number ({said[:200] or 'nothing'})")
     return job[0], job[1] or _cluster_of(job[0])

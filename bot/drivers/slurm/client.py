@@ -64,17 +64,14 @@ def run_command(
     """The one that implements :class:`Runner`. The program is this host's, whatever PATH ``env`` has."""
     done = subprocess.run(
         [shutil.which(argv[0]) or argv[0], *argv[1:]],
-        input=input_text,
+        input=os.fsencode(input_text) if input_text is not None else None,  # a script may name a folder by any bytes
         stdin=None if input_text is not None else subprocess.DEVNULL,
         capture_output=True,
         env=dict(env),
         timeout=timeout_s,
         check=False,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
     )
-    return done.returncode, done.stdout, done.stderr
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
 class SlurmClient:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.cli.main import main as trainer_main
 from trainmaster.trainer.cli.sbatch import UnclearSubmissionError, longest_save_s, main
 from trainmaster.trainer.contract import RunLayout, encode_record, read_json, replace_json
+from trainmaster.trainer.jobs import launch_environment
 
 TRAIN = ("train", "model=tiny.yaml", "data=digits.yaml", "epochs=3", "lr0=0.01")
 
@@ -48,6 +51,29 @@ def test_run_s_directory_names_its_job_before_it_begins(sbatch: Path, tmp_path: 
     assert f"project={layout.root.parent} name=first exist_ok=True again=auto" in script
     assert "--partition=gpu" in (sbatch / "words").read_text()
     assert f"--job-name=tm-{record['run']}" in (sbatch / "words").read_text()
+
+
+def test_a_job_runs_in_a_folder_whose_name_is_no_text(
+    sbatch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / os.fsdecode(b"half\xf0\x9f")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert main(["--partition=gpu", "--", *TRAIN, "name=first"]) == 0
+    assert b"cd '" + os.fsencode(here) + b"'" in (sbatch / "script").read_bytes()
+    assert (here / "runs" / "first" / "guard" / "job.sh").read_bytes() == (sbatch / "script").read_bytes()
+
+
+def test_nothing_is_left_of_a_run_whose_directory_takes_no_file(
+    sbatch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(launch_environment, "remember", full)
+    with pytest.raises(ArgumentsError, match="No space left"):
+        main(["--partition=gpu", "--", *TRAIN, "name=first"])
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_name_that_is_taken_gets_a_number_and_the_other_run_stays(sbatch: Path, tmp_path: Path) -> None:
