@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from trainmaster.terminal import columns, folded, forgiving, then
+from trainmaster.terminal import columns, complain, folded, forgiving, then
 from trainmaster.verbs import BOT, GROUPS, TRAINER, VERBS, Verb
 
 HELP_WORDS: Final = frozenset({"-h", "--help", "help"})
@@ -34,13 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         near = get_close_matches(name, VERBS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        print(f"unknown-verb: {name!r} is none of {', '.join(VERBS)}.{hint} Hint: trainmaster --help", file=sys.stderr)
+        complain(f"unknown-verb: {name!r} is none of {', '.join(VERBS)}.{hint}\nHint: trainmaster --help")
         return NOT_UNDERSTOOD
     side = _side(name, verb, rest)
     if side != verb.side:
         verb = VERBS["train"]  # the trainer's drill needs what a training does
     if HELP_WORDS.isdisjoint(rest) and (problem := _problem(name, verb)):
-        print(problem, file=sys.stderr)
+        complain(problem)
         return NOT_UNDERSTOOD
     if side == BOT:
         from trainmaster.bot.cli.main import carry_out  # noqa: PLC0415 - each side loads alone
@@ -93,7 +93,7 @@ def _problem(name: str, verb: Verb) -> str:
     lacking = [one for one in verb.needs if find_spec(one) is None]
     if lacking:
         return (
-            f"not-installed: trainmaster {name} needs {', '.join(lacking)}, not installed for {sys.executable}. "
+            f"not-installed: trainmaster {name} needs {', '.join(lacking)}, not installed for {sys.executable}.\n"
             f"Hint: pip install 'trainmaster[{verb.extra}]'; in a checkout: pip install -e '.[{verb.extra}]'"
         )
     if verb.side == TRAINER and "ultralytics" in verb.needs:
@@ -101,7 +101,7 @@ def _problem(name: str, verb: Verb) -> str:
             importlib.import_module("cv2")  # ultralytics would load it next anyway
         except ImportError as error:
             return (
-                f"opencv-unusable: trainmaster {name} needs OpenCV (cv2), which cannot be loaded: {error}. "
+                f"opencv-unusable: trainmaster {name} needs OpenCV (cv2), which cannot be loaded: {error}.\n"
                 "Hint: where libGL.so.1 is what lacks, pip uninstall opencv-python, then "
                 "pip install --force-reinstall --no-deps opencv-python-headless"
             )

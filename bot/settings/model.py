@@ -245,11 +245,13 @@ def examine_settings(
     in_file = rules.read_env_file(env_file, faults)
     texts = {name: environ.get(name.upper()) or in_file.get(name.upper()) or "" for name in Settings.model_fields}
     given = {name: text.strip() for name, text in texts.items() if text.strip()}
+    faults += [_no_text(name, text) for name, text in given.items() if _is_broken(name, text)]
+    readable = {name: text for name, text in given.items() if not _is_broken(name, text)}
     settings: Settings | None = None
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]  # text, which the model parses
+        settings = Settings(**readable)  # type: ignore[arg-type]  # text, which the model parses
     except ValidationError as error:
-        faults += [_fault(details, given) for details in error.errors(include_url=False)]
+        faults += [_fault(details, readable) for details in error.errors(include_url=False)]
     if needs_slack:
         faults += [_missing(name) for name in _REQUIRED_FOR_SLACK if name not in given]
     faults += rules.runs_dir_faults(_directory(given, "runs_dir"), must_exist=needs_slack)
@@ -272,14 +274,28 @@ def suspicious_names(environ: Mapping[str, str], env_file: Path | None = None) -
     return tuple(found)
 
 
+def _is_broken(field: str, text: str) -> bool:
+    """Whether bytes that are no UTF-8 stand in it, which only the name of a place may have."""
+    of_a_place = field == "copy_to" or isinstance(Settings.model_fields[field].default, Path)
+    return not of_a_place and any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _no_text(field: str, text: str) -> SettingFault:
+    why = "Some of its bytes are no UTF-8."
+    return SettingFault(name=field.upper(), value=_shown(field, text), expected=unit_of(field), hint=why)
+
+
 def _fault(details: ErrorDetails, given: Mapping[str, str]) -> SettingFault:
     field = str(details["loc"][0])
     context = details.get("ctx", {})
-    shown = (
-        rules.mask(given[field]) if "token" in field or field in {"page_urls", "copy_to"} else f"{given[field][:120]!r}"
-    )
     expected = context["expected"] if details["type"] == "setting" else _range_of(field)
-    return SettingFault(name=field.upper(), value=shown, expected=str(expected), hint=str(context.get("hint", "")))
+    hint = str(context.get("hint", ""))
+    return SettingFault(name=field.upper(), value=_shown(field, given[field]), expected=str(expected), hint=hint)
+
+
+def _shown(field: str, text: str) -> str:
+    hidden = "token" in field or field in {"page_urls", "copy_to"}
+    return rules.mask(text) if hidden else f"{text[:120]!r}"
 
 
 def _missing(field: str) -> SettingFault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,28 @@ def test_folders_are_absolute_since_commands_given_them_run_elsewhere() -> None:
     here = Path.cwd()
     loaded = load_settings({"RUNS_DIR": "my-runs"}, needs_slack=False)
     assert (loaded.runs_dir, loaded.state_dir) == (here / "my-runs", here / "state")
+
+
+PLACES = {"runs_dir", "state_dir", "copy_to"}
+NO_UTF8 = os.fsdecode(b"U0\xf0")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in Settings.model_fields if name not in {"runs_dir", "state_dir", "copy_to"}]
+)
+def test_bytes_that_are_no_text_are_told_for_every_setting(name: str) -> None:
+    _, faults = examine_settings({name.upper(): NO_UTF8}, needs_slack=False)
+    (told,) = (fault for fault in faults if fault.name == name.upper())
+    assert "no UTF-8" in told.hint
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    place = tmp_path / NO_UTF8
+    place.mkdir()
+    settings, faults = examine_settings({"RUNS_DIR": str(place), "COPY_TO": str(place)}, needs_slack=False)
+    assert faults == ()
+    assert settings is not None
+    assert settings.runs_dir == place
 
 
 def test_the_example_file_names_every_setting_with_its_default() -> None:
