@@ -86,7 +86,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "trainmaster": ("trainmaster.verbs", RECORD, "trainmaster.bot.cli.main", "trainmaster.trainer"),
 }
 THIRD_PARTY: dict[str, frozenset[str]] = {
-    "bot/drivers": frozenset({"psutil"}),
+    "bot/drivers": frozenset({"psutil", "pynvml"}),
     "bot/paging": frozenset({"apprise"}),
     "bot/service": frozenset({"aiohttp", "apscheduler", "prometheus_client"}),
     "bot/settings": frozenset({"dotenv", "pydantic", "pydantic_core", "pydantic_settings"}),
