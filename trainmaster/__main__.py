@@ -65,7 +65,20 @@ def _of_the_trainer(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("Ended on request.", file=sys.stderr)
         return INTERRUPTED
+    except FileNotFoundError:
+        if _has_a_folder():
+            raise
+        complain("no-folder: the folder in which this was started is gone.\nHint: cd into one that is there")
+        return NOT_UNDERSTOOD
     return code
+
+
+def _has_a_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib is not loaded for this
+    except OSError:
+        return False
+    return True
 
 
 def usage() -> str:

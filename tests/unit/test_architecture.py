@@ -95,6 +95,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "bot/terminal": frozenset({"rich"}),
     "bot/watching": frozenset({"watchfiles"}),
     "bot/workspace": frozenset({"aiohttp"}),
+    "trainmaster": frozenset({"cv2"}),
 }
 """Beside the standard library; a folder that is not here uses nothing else. The trainer's own stand below."""
 AT_THE_ROOT = {"bot": 8, "trainer": 9}

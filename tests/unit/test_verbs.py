@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trainmaster.__main__ import main
 from trainmaster.verbs import BOT, VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +42,15 @@ def test_every_verb_of_the_bot_answers_a_call_for_help(name: str) -> None:
         [sys.executable, "-m", "trainmaster", name, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert f"usage: trainmaster {name}" in asked.stdout
+
+
+@pytest.mark.parametrize("words", [("data", "."), ("sbatch", "--", "train", "model=a.yaml", "data=b.yaml")])
+def test_a_folder_that_is_gone_is_named_as_such(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "gone"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    assert main(words) == 2
+    assert "no-folder" in capsys.readouterr().err
