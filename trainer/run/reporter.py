@@ -148,8 +148,9 @@ class Reporter:
         self.beat(trainer, step, force=True)
 
     def taken_over(self, class_before: str | None, trainer_class: str) -> None:
-        """A run may go on with another class than it began with, but not in silence."""
-        if class_before not in {None, trainer_class}:
+        """A run may go on with another class than it began with, but not in silence. Records of version 0.1 call the
+        same class without the name of the package."""
+        if class_before is not None and trainer_class not in {class_before, f"trainmaster.{class_before}"}:
             self.notice(
                 f"trained by {class_before} so far, from here on by {trainer_class}: a class of a script's own "
                 "is found again only in a module that can be imported"

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from trainmaster.trainer.batches.progress import RunningLoss
-from trainmaster.trainer.run.reporter import LossSums, rate_of
+from trainmaster.trainer.run.reporter import LossSums, Reporter, rate_of
+from trainmaster.trainer.settings.guard_settings import GuardSettings
 
 
 def _add(running: RunningLoss, *losses: float) -> None:
@@ -47,3 +48,22 @@ def test_the_rate_is_the_one_that_lr0_names(groups: list[dict[str, Any]], rate: 
 
 def test_there_is_no_rate_before_there_is_an_optimizer() -> None:
     assert rate_of(SimpleNamespace(optimizer=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (None, False),
+        ("trainmaster.trainer.guard:GuardedDetectionTrainer", False),
+        ("trainer.guard:GuardedDetectionTrainer", False),
+        ("trainer.guard:GuardedPoseTrainer", True),
+        ("mine:Mine", True),
+    ],
+    ids=["the first attempt", "the same", "the same, as 0.1 called it", "another of 0.1", "a person's own"],
+)
+def test_only_another_class_is_told(before: str | None, told: bool) -> None:
+    notices: list[str] = []
+    reporter = Reporter(cast("Any", None), GuardSettings(), position=cast("Any", None), running=RunningLoss())
+    reporter.notice = notices.append  # type: ignore[method-assign]
+    reporter.taken_over(before, "trainmaster.trainer.guard:GuardedDetectionTrainer")
+    assert bool(notices) is told
