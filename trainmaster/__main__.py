@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of the verb; 2 when it is none, or lacks what it needs."""
     forgiving()
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
     if not words or words[0] in HELP_WORDS:
         print(usage())
         return 0 if words else NOT_UNDERSTOOD

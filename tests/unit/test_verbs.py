@@ -54,3 +54,10 @@ def test_a_folder_that_is_gone_is_named_as_such(
     here.rmdir()
     assert main(words) == 2
     assert "no-folder" in capsys.readouterr().err
+
+
+def test_help_with_a_verb_is_that_verbs_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "catalog"]) == 0
+    assert "trainmaster catalog RUN_DIR" in capsys.readouterr().out
+    assert main(["help", "catalgo"]) == 2
+    assert "Did you mean 'catalog'?" in capsys.readouterr().err
