@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.clocks import SetClock
 from tests.support.ports import free_port
-from tests.unit.bot.core.health.test_metrics import critical, sight, view
+from tests.unit.bot.core.test_metrics import critical, sight, view
 from trainmaster.bot.core.metrics import Family, families
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.bot.service.metrics import MAX_AGE_S, MetricsPage, rendered, shown
