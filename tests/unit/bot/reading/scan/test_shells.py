@@ -39,6 +39,50 @@ def test_words_that_only_look_like_an_end_are_none(said: str, before: str) -> No
     assert not scan(f"{start()}{frame(1, 3)}{before}{said}\n").crashed
 
 
+IN_ANY_LANGUAGE = {
+    "killed": (
+        "Безусловно прекъснат", "Matat", "Slået ihjel", "Abgebrochen (Killed)", "Morto (Killed)", "Вбитий", "強制結束",
+        "Bị buộc kết thúc", "Nutraukta (killed)", "Maraithe", "Zabitý",
+        "./train.sh línia 12:  4711 Mort                    python train.py",
+        "./train.sh, linha 12:  4711 Morto (Killed)          python train.py",
+        "./train.sh: 第 12 列： 4711 強制結束            python train.py",
+        "./train.sh: linio 12ª:  4711 Murdu                   python train.py",
+        "./train.sh: 12 eilutė:  4711 Nutraukta (killed)      python train.py",
+        "./train.sh: řádek 12:  4711 Ukončen (SIGTERM)      python train.py",
+        "./train.sh: ред 12:  4711 Безусловно прекъснатpython train.py",
+        "./train.sh: rivi 12: 4711 Suoritinaikaraja ylittynytpython train.py",
+        "[1]+  batas waktu CPU terlampauinohup python train.py",
+        "[1]+  Avsluttet               nohup python train.py",
+    ),
+    "exception": (
+        "Segmenteringsfejl", "Napaka segmentacije", "Грешка в разделянето",
+        "Chyba segmentácie (bol uložený výpis pamäte)",
+        "Segmentacijska greška (snimka (core dump) memorije je spremljena!)", "Väylävirhe", "Lỗi bus", "無效指令",
+        "Помилка адресування (збережено знімок оперативної пам’яті)", "Chyba na zbernici", "Gleitkommafehler",
+        "./train.sh, linha 12:  4711 Falha de segmentação  (imagem do núcleo gravada) python train.py",
+        "./train.sh: line 12:  4711 Floating point exceptionpython train.py",
+        "./train.sh: satır 12:  4711 İptal edildi           (çekirdek döküldü) python train.py",
+        "./train.sh: Zeile 12:  4711 Trace/Breakpoint ausgelöst(Speicherabzug geschrieben) python train.py",
+        "./train.sh: строка 12:  4711 Исключение в операции с плавающей точкойpython train.py",
+        "./train.sh: line 12:  4711 Quit                    (core dumped) python train.py",
+        "./train.sh: строка 12:  4711 Прервано            (образ памяти сброшен на диск) python train.py",
+        "[1]+  chyba zbernice          nohup python train.py",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "lines"), IN_ANY_LANGUAGE.items(), ids=IN_ANY_LANGUAGE.keys())
+def test_a_shell_of_any_language_is_understood(kind: str, lines: tuple[str, ...]) -> None:
+    told = {line: getattr(read_message(line, 1), "kind", None) for line in lines}
+    assert told == dict.fromkeys(lines, kind)
+
+
+def test_words_in_any_language_are_no_end_where_they_go_on() -> None:
+    lines = ("Past", "Koniec", "Murdu 3", "Segmenteringsfejl: 0", "data: 3:  4711 Floating point exceptions were seen",
+             "run/terminated by signal 9.jpg: 640x480", "Illegal instruction set", "Matat 2 av 3")  # fmt: skip
+    assert [line for line in lines if read_message(line, 1) is not None] == []
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
