@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from trainmaster.bot.reading.nonfinite_text import as_python_spells
 from trainmaster.bot.reading.plain_files import open_plain
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -127,8 +127,6 @@ def _as_ultralytics(name: str) -> str:
 
 _HEAD: Final = re.compile(r"""\s*["']?epoch["']?\s*([,;\t])""", re.IGNORECASE)
 _UTF16: Final = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_NAN: Final = re.compile(r"[-+]?(?:nan\(\w*\)|1\.#(?:IND|QNAN|SNAN|NAN)\d*)", re.IGNORECASE)
-_INFINITE: Final = re.compile(r"([-+]?)1\.#INF\d*", re.IGNORECASE)
 
 
 def _encoding_of(data: bytes) -> str:
@@ -171,12 +169,8 @@ def _row(columns: tuple[str, ...], cells: list[str]) -> ResultsRow | None:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return float(as_python_spells(cell))
     except ValueError:
         pass
-    if _NAN.fullmatch(cell):
-        return math.nan
-    if infinite := _INFINITE.fullmatch(cell):
-        return -math.inf if infinite[1] == "-" else math.inf
     # A spreadsheet of many countries has a decimal comma; the separator is another character then, or it is quoted.
     return _number(cell.replace(",", ".")) if cell.count(",") == 1 else None

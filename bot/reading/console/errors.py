@@ -75,7 +75,7 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
     ),
 )
 _WRAPPERS = LazyPattern(
-    r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|ExecuteUserScriptError|NativeCommandExitException)\b"
+    r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|ExecuteUserScriptError|AlgorithmError|NativeCommandExitException)\b"
 )
 _NUMBERED = LazyPattern(r"\[(?:Errno (?:12|24)|WinError (?:8|14|1450|1455))\]", hints=("rror ", "Errno"))
 _IN_ENGLISH = {

@@ -31,6 +31,7 @@ _LAUNCHERS: Final = (
     r"|^(?:##\[error\]|Error: )?Process completed with exit code|^##\[error\]\w+ exited with code '?"
     r"|^(?:🚨 )?Error: The command exited with status|^Exited with code exit status|^script returned exit code"
     r'|^The command "[^"]{1,200}" exited with|\bexited: \S+ \(exit status(?= -?\d+; not expected\))'
+    r"|^Execution failed\. User process '[^']*' exited with status code|^flux-job: task\(s\) exited with exit code"
     r"|^Exited with exit code|^\[Done\] exited with code=|^The program '[^']*' has exited with code"
     r"|: Main process exited, code=exited, status="
     r"|^ERROR: Job failed: (?:command terminated with )?exit (?:code|status)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from trainmaster.bot.reading.console.deaths import DEATHS, REPEATS
 from trainmaster.bot.reading.console.errors import USER_STOP, judge_exception, judge_exit_code, kind_of
 from trainmaster.bot.reading.console.exit_codes import HINTS as EXIT_HINTS
 from trainmaster.bot.reading.console.exit_codes import exit_code_told
@@ -107,108 +108,6 @@ _NOTICES: tuple[tuple[NoticeKind, LazyPattern], ...] = (
     (NoticeKind.WARNING, LazyPattern(r"(?:^|\s)WARNING(?: ⚠️|:)? \S", hints=("WARNING",))),
 )
 
-_DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
-    (
-        CrashKind.KILLED,
-        (
-            *("Kill", "kill", "CANCELLED", "LIMIT", "limit", "Terminated", "Signal ", "Out Of Memory"),
-            *(
-                "low on resource",
-                "timeout: ",
-                "signal: ",
-                "Node failure",
-                "canceled",
-                "exceeded",
-                "shutdown",
-                "Job failed",
-                "oom_reaper",
-            ),
-        ),
-        (
-            r"[Oo]ut of memory: Kill(?:ed)? process \d+|\binvoked oom-killer: "
-            r"|^slurmstepd: error: .*(?:oom[-_ ]kill|CANCELLED|TIME LIMIT|[Ee]xceeded .*memory limit)"
-            r"|^srun: error: .*: task \S+: (?:Killed|Out Of Memory|Terminated)"
-            r"|Main process exited, code=killed"
-            r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
-            r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b(?!\"?\s*[:=]\s*\"?[Ff]alse)"
-            r"|\boom_reaper: reaped process \d+|\bContainer killed by YARN\b"
-            r"|\bis running beyond (?:physical|virtual) memory limits\b"
-            r"|\bKilled \S+ due to memory (?:used|pressure)|^The node was low on resource: "
-            r"|\b(?:[Pp]rocess|[Cc]ontainer|[Jj]ob|[Tt]ask)\b.{0,60} killed by (?:the )?(?:kernel )?OOM[- ]killer\b"
-            r"|\bkilled due to memory pressure \(OOM\)"
-            # timeout of coreutils, in the reader's language; what is written in Go; systemd
-            r"|^(?:\S*/)?g?timeout: .*\b(?:TERM|KILL|HUP|INT|QUIT)\b|\bsignal: (?:killed|terminated|hangup)\W*$"
-            r"|: Killing process \d+ \(.{1,64}\) with signal SIG(?:KILL|TERM)\b|: State '[\w-]+' timed out\. Killing\."
-            r"|^srun: error: Node failure on |^job \d+(?:\.\d+)? exceeded \w+ wallclock time"
-            r"|^Job has gone over (?:cgroup )?memory limit"
-            r"|^ERROR: Job failed(?: \(system failure\)|: (?:canceled|execution took longer))"
-            r"|^(?:##\[error\]|Error: )?(?:The operation was canceled\.$|The runner has received a shutdown signal"
-            r"|The job running on runner .* has exceeded the maximum)"
-        ),
-    ),
-    (
-        CrashKind.EXCEPTION,
-        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル", "Java Runtime", "traps: "),
-        (
-            r"\w\[\d+\]: segfault at [0-9a-f]+ ip |\btraps: .{1,64}\[\d+\] (?:general protection|trap )"
-            r"|^srun: error: .*: task \S+: (?:Segmentation fault|Bus error|Aborted)"
-            r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
-            r"|Main process exited, code=dumped"
-            r"|^# A fatal error has been detected by the Java Runtime|^#\s+SIG[A-Z]+ \(0x[0-9a-f]+\) at pc="
-            r"|^(?:The )?[Kk]ernel (?:for \S+ )?(?:appears to have )?died|^The Kernel crashed while executing"
-            # an editor tells it in the reader's language
-            r"|\b[Kk]ernel\b.{0,120}(?:abgestürzt|崩溃|損毀|當機|クラッシュ|se bloqueó|s.est bloqué|arresto anomalo"
-            r"|falhou ao executar|аварийно завершил|중단되었습니다|uległo awarii)|カーネル.{0,40}クラッシュ"
-        ),
-    ),
-    (
-        CrashKind.OOM,
-        ("crashed after using all available RAM", "tried to allocate more memory than is available"),
-        r"^Your (?:session|notebook) (?:crashed after using all available RAM|tried to allocate more memory)",
-    ),
-    (
-        CrashKind.CUDA_ERROR,
-        ("by GPU node-", "borting with error", "HSA_STATUS_ERROR", "Xid", "fallen off the bus"),
-        # ROCm, which aborts, and the driver of NVIDIA in the log of the machine
-        (
-            r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)"
-            r"|\bQueue \S+ [Aa]borting with error ?: |\bHSA_STATUS_ERROR\w*: |\bNVRM: Xid |\bGPU has fallen off the bus"
-        ),
-    ),
-    (CrashKind.DATALOADER, ("bus error enc",), r"^ERROR: Unexpected bus error encountered in worker\."),
-    (
-        CrashKind.NCCL,
-        ("WorkNCCL", "NCCL operations", "inconsistency"),
-        (
-            r"Watchdog caught collective operation timeout: WorkNCCL"
-            r"|^(?:Some NCCL operations have failed or timed out"
-            r"|To avoid data inconsistency, we are taking the entire process down)"
-        ),
-    ),
-)
-"""A pattern is tried where one of its words occurs: most lines have none, and most patterns stay uncompiled."""
-_REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
-    (
-        CrashKind.KILLED,
-        ("Failed with result", "worker", "node", "srun: "),
-        (
-            r"^srun: (?:Job step aborted: |Force Terminated |[Ff]orcing job termination)"
-            r"|: Failed with result '(?:oom-kill|signal|timeout|watchdog)'"
-            r"|\bA worker died or was killed while executing a task\b"
-            r"|\b(?:actor|task|worker) (?:is dead|failed|died) because its (?:worker process|node) has died\b"
-        ),
-    ),
-    (
-        CrashKind.EXCEPTION,
-        ("Failed with result", "FATAL state", "See above", "one or more processes", "app crashed"),
-        (
-            r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b"
-            r"|`conda run .{1,300}` failed\. \(See above for error\)|^\[nodemon\] app crashed"
-            r"|^(?:mpirun|mpiexec|prterun) detected that one or more processes exited with non-zero status"
-        ),
-    ),
-)
-"""What a supervisor says of a process that another line has told the cause of, as a rule."""
 _CALLED = LazyPattern(
     r"(?:\w+\.)*CalledProcessError: Command .+ (?:returned non-zero exit status|died with) .+",
     hints=("CalledProcessError: Command",),
@@ -222,12 +121,25 @@ _TERMINATE = LazyPattern(
 _REPORTED = LazyPattern(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)", hints=("ErrorMessage",))
 """SageMaker repeats the last exception behind its own."""
 _USER_STOP = LazyPattern(
-    r"(?:\^C)+|KernelInterrupted: .*|Process (?:terminated|aborted) by (?:the )?user\W*"
-    r"|(?:Terminate batch job|Batchvorgang abbrechen) \(\w/\w\)\?.*",
-    hints=("^C", "KernelInterrupted", " user", "batch job", "Batchvorgang"),
+    r"(?:\^C)+(?:(?![a-z]).*|\w+: .*)|KernelInterrupted: .*|Process (?:terminated|aborted) by (?:the )?user\W*"
+    r"|(?:Terminate batch job|Batchvorgang abbrechen) \(\w/\w\)\?.*|Aborted[!.]|Stopping app - user stopped\b.*"
+    r"|wandb: (?:Ctrl \+ C detected|Ctrl-c pressed|Terminating and syncing runs)\b.*|User aborted: stopping task\b.*"
+    r"|.*### TASK STOPPED - USER ABORTED\b.*|Gracefully [Ss]topping\.\.\. \(press Ctrl\+C again to force\)",
+    hints=(
+        "^C",
+        "KernelInterrupted",
+        " user",
+        "batch job",
+        "Batchvorgang",
+        "USER",
+        "Aborted",
+        "wandb: ",
+        "Ctrl+C",
+        "User",
+    ),
 )
 """The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM.
-ClearML and the shell of Windows have words of their own."""
+ClearML, W&B, Modal, click, Docker and the shell of Windows have words of their own."""
 
 
 _HINTED: tuple[LazyPattern, ...] = (
@@ -238,7 +150,7 @@ _WORDS = tuple(
     dict.fromkeys(
         [
             *(hint for pattern in _HINTED for hint in pattern.hints),
-            *(hint for _, hints, _ in (*_DEATHS, *_REPEATS) for hint in hints),
+            *(hint for _, hints, _ in (*DEATHS, *REPEATS) for hint in hints),
             *(*NATIVE_HINTS, *EXIT_HINTS),
         ]
     )
@@ -289,7 +201,7 @@ def _nonfinite(text: str, line: int) -> ConsoleFact | None:
 
 
 def _death(text: str, line: int) -> ConsoleFact | None:
-    for kind, hints, pattern in _DEATHS:
+    for kind, hints, pattern in DEATHS:
         if any_in(hints, text) and re.search(pattern, text):
             return _fatal(line, kind, text)
     native = native_end(text)
@@ -319,7 +231,7 @@ def _said_by_shell(text: str, line: int) -> FatalError | None:
 
 def _repeated(text: str, line: int) -> FatalError | None:
     """What a supervisor or a launcher says of an error that stands elsewhere, as a rule."""
-    for kind, hints, pattern in _REPEATS:
+    for kind, hints, pattern in REPEATS:
         if any_in(hints, text) and re.search(pattern, text):
             short = shortened(text)
             return FatalError(line=line, kind=kind, origin=ErrorOrigin.WRAPPER, detail=short, text=short)

@@ -22,7 +22,7 @@ _ASSERTIONS: Final = (
     rf"{_SOURCE}:(?P<line>\d+):? (?:\S+ ?){{0,4}}?(?P<said>failed assertion\b.*)",
     r"(?P<said>(?:-\[\w.+|\b\w+:\d+:) failed assertion [`'\"].*)",
     # C library: "python: malloc.c:2617: sysmalloc: Assertion `...' failed."; CUDA puts block and thread before it
-    rf"{_SOURCE}:(?P<line>\d+): (?:.*?[ :])?(?P<said>Assertion [`'\"].*[`'\"] failed.*)",
+    rf"{_SOURCE}: ?(?P<line>\d+): (?:.*?[ :])?(?P<said>Assertion [`'\"].*[`'\"] failed.*)",
     # Windows and macOS: "Assertion failed: x > 0, file a.cpp, line 12"
     r"^(?P<said>Assertion failed: .+, (?:file|function) .+)",
     r"^(?P<said>Debug Assertion Failed!.*)",
@@ -36,13 +36,14 @@ _ASSERTIONS: Final = (
 _ASSERTION_HINTS: Final = ("ssertion", "] ")
 """Of :data:`_ASSERTIONS`."""
 _ENDS: Final = (
-    r"^Fatal Python error: |^Windows fatal exception: "
+    r"^Fatal (?:Python|glibc) error: |^Windows fatal exception: |^\*\*\* glibc detected \*\*\* "
     r"|^(?:double free or corruption|free\(\): (?:invalid|double free)|(?:malloc|realloc)\(\): |munmap_chunk\(\): "
-    r"|malloc_consolidate\(\): |corrupted (?:double-linked list|size vs\. prev_size))"
+    r"|malloc_consolidate\(\): |tcache_\w+\(\): |corrupted (?:double-linked list|size vs\. prev_size))"
     r"|^\*\*\* (?:Error in|stack smashing detected|buffer overflow detected|Terminating app due to uncaught exception"
     r"|SIG[A-Z]+ received at time=|Aborted at \d+ \(unix time\)|Check failure stack trace)"
     r"|\bmalloc: \*\*\* error for object "
-    r"|^pure virtual method called|^terminate called without an active exception"
+    r"|^pure virtual method called|^terminate called (?:without an active exception|recursively)"
+    r"|^libc\+\+abi(?:\.dylib)?: |\] Attempt to free invalid pointer |^\[libprotobuf FATAL "
     # Rust, Go, the sanitizers of compilers, the loader of shared libraries
     r"|^thread '.{0,80}' (?:\(\d+\) )?(?:panicked at |has overflowed its stack)|^fatal runtime error: "
     r"|^memory allocation of \d+ bytes failed|^panic: (?=[a-z])|^fatal error: (?:runtime|fault|unexpected signal)\b"
@@ -55,7 +56,7 @@ _ENDS: Final = (
 _END_HINTS: Final = (
     *("Fatal ", "fatal ", "double free", "free(): ", "alloc(): ", "malloc_", "malloc: ", "allocation of", "munmap"),
     *("corrupted", "*** ", "virtual", "terminate ", "FATAL", "LLVM", "libgomp", "OMP: ", "forrtl", "Crashing", "panic"),
-    *("overflowed", "Sanitizer", "symbol lookup", "loading shared"),
+    *("tcache_", "libc++abi", "invalid pointer", "overflowed", "Sanitizer", "symbol lookup", "loading shared"),
 )
 HINTS: Final = (*_ASSERTION_HINTS, *_END_HINTS)
 """A text without any of them is no such end."""

@@ -27,6 +27,7 @@ from trainmaster.bot.reading.console.messages import read_message
 from trainmaster.bot.reading.console.parts import CutLines, RecordParts
 from trainmaster.bot.reading.console.text import Wrapping
 from trainmaster.bot.reading.console.traceback import TracebackReader
+from trainmaster.bot.reading.nonfinite_text import as_python_spells
 
 MAX_SEGMENT_BYTES = 64 * 1024
 """A piece without line feed or carriage return that is longer is read in parts."""
@@ -74,7 +75,8 @@ class SegmentReader:
         """The facts of ``segment``. ``at_end``: it is the last of the file and has no line end."""
         facts: list[ConsoleFact] = []
         texts = self.wrapping.texts(segment, self._parts)
-        for text in texts + self._parts.rest() if at_end else texts:
+        for spelt in texts + self._parts.rest() if at_end else texts:
+            text = as_python_spells(spelt) if ".#" in spelt or "nan(" in spelt else spelt
             frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
             for frame in frames:
                 losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)

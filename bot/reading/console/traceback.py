@@ -25,6 +25,9 @@ _IGNORED = LazyPattern(
     r"|Exception in callback |exception was never retrieved|^Error in sys\.excepthook|Exception caught .*, ignored",
     hints=("Exception ", "Error in ", "Logging error", "exception was never"),
 )
+_DETAIL = LazyPattern(r"^(?:future|task|handle|message|protocol|transport|socket|context): ")
+"""What asyncio puts between such an announcement and the traceback."""
+_LEAVES_WELL = LazyPattern(r"^SystemExit(?:: *(?:0|None)?)?$", hints=("SystemExit",))
 _CHILD = LazyPattern(r"^Process \S+:$", hints=("Process ",))
 _CHAIN = ("The above exception was the direct cause", "During handling of the above exception")
 _EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::(?:\s|$)|$)")
@@ -84,11 +87,13 @@ class TracebackReader:
         if _CHILD.match(stripped):
             self._announced = _Kind.CHILD
             return True, None
+        if self._announced is _Kind.HARMLESS and _DETAIL.match(stripped):
+            return True, None
         self._announced = None
         if text[:1].isspace():
             return False, None
         match = _EXCEPTION.match(stripped)
-        if match is None or not match[1].endswith(_KNOWN_ENDING) or match[1] in _KNOWN_ENDING:
+        if match is None or not _is_told_alone(match[1], stripped):
             return False, None
         self._kind = _Kind.MAIN
         return True, self._error(stripped, line)
@@ -153,6 +158,8 @@ class TracebackReader:
     def _error(self, stripped: str, line: int) -> ConsoleFact | None:
         if self._kind is _Kind.HARMLESS:
             return None  # announced already, with the thread's name
+        if _LEAVES_WELL.match(stripped):
+            return None
         verdict = judge_exception(stripped)
         origin = (
             ErrorOrigin.CHILD if self._kind is _Kind.CHILD and verdict.origin is ErrorOrigin.MAIN else verdict.origin
@@ -168,6 +175,13 @@ def _stamp_of(before: str) -> re.Pattern[str] | None:
     gaps = [r"\d+" if gap[0].isdigit() else r"\s+" for gap in _STAMP_VARIES.findall(before.rstrip())]
     pattern = "".join(re.escape(part) + gap for part, gap in zip(parts, [*gaps, ""], strict=True))
     return re.compile(pattern + r" ?")
+
+
+def _is_told_alone(name: str, text: str) -> bool:
+    """Whether an exception is told without frames above it, as a syntax error is. IPython does so with an exit."""
+    if name == "SystemExit":
+        return ":" in text
+    return name.endswith(_KNOWN_ENDING) and name not in _KNOWN_ENDING
 
 
 def _names_exception(name: str) -> bool:

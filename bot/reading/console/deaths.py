@@ -1,0 +1,172 @@
+"""Deaths of a training that somebody else tells: job systems, services, kernels, drivers, supervisors."""
+
+from __future__ import annotations
+
+from trainmaster.bot.reading.console.facts import CrashKind
+
+DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
+    (
+        CrashKind.KILLED,
+        (
+            *("Kill", "kill", "CANCELLED", "LIMIT", "limit", "Terminated", "Signal ", "Out Of Memory"),
+            *(
+                "timeout: ",
+                "signal: ",
+                "Node failure",
+                "canceled",
+                "exceeded",
+                "shutdown",
+                "Job failed",
+                "oom_reaper",
+            ),
+        ),
+        (
+            r"[Oo]ut of memory: Kill(?:ed)? process \d+|\binvoked oom-killer: "
+            r"|^slurmstepd(?:-\S+)?: error: .*(?:oom[-_ ]kill|CANCELLED|TIME LIMIT|[Ee]xceeded .*memory limit)"
+            r"|^srun: error: .*: tasks? \S+: (?:Killed|Out Of Memory|Terminated)"
+            r"|Main process exited, code=killed"
+            r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
+            r"|^TERM_\w+: job killed |^=>> PBS: job killed: |\bOOMKilled\b(?!\"?\s*[:=]\s*\"?[Ff]alse)"
+            r"|\boom_reaper: reaped process \d+|\bContainer killed by YARN\b"
+            r"|\bis running beyond (?:physical|virtual) memory limits\b"
+            r"|\bKilled \S+ due to memory (?:used|pressure)"
+            r"|\b(?:[Pp]rocess|[Cc]ontainer|[Jj]ob|[Tt]ask)\b.{0,60} killed by (?:the )?(?:kernel )?OOM[- ]killer\b"
+            r"|\bkilled due to memory pressure \(OOM\)"
+            # timeout of coreutils, in the reader's language; what is written in Go; systemd
+            r"|^(?:\S*/)?g?timeout: .*\b(?:TERM|KILL|HUP|INT|QUIT)\b|\bsignal: (?:killed|terminated|hangup)\W*$"
+            r"|: Killing process \d+ \(.{1,64}\) with signal SIG(?:KILL|TERM)\b|: State '[\w-]+' timed out\. Killing\."
+            r"|^srun: error: Node failure on |^job \d+(?:\.\d+)? exceeded \w+ wallclock time"
+            r"|^Job has gone over (?:cgroup )?memory limit"
+            r"|^ERROR: Job failed(?: \(system failure\)|: (?:canceled|execution took longer))"
+            r"|^(?:##\[error\]|Error: )?(?:The operation was canceled\.$|The runner has received a shutdown signal"
+            r"|The job running on runner .* has exceeded the maximum)"
+        ),
+    ),
+    (
+        CrashKind.KILLED,
+        # other job systems
+        (
+            "salloc: ",
+            "Job was ",
+            "job.exception",
+            "flux-job: ",
+            "[OAR ",
+            "SIGTERM to the ",
+            "SIGKILL to the ",
+            "oom-kill:",
+        ),
+        (
+            r"^salloc: Job allocation \d+ has been revoked"
+            r"|^0\d\d \(\d+\.\d+\.\d+\) .{1,40} Job was (?:evicted|aborted|held)"
+            r"|\bjob\.exception type=(?:timeout|cancel|node-failure|preempt)\b"
+            r"|^flux-job: task\(s\) (?:Killed|Terminated|Hangup)|^## \[OAR [^\]]*\] Job \d+ KILLED"
+            r"|\b[Ss]ending SIG(?:TERM|KILL) to the victim\b|\boom-kill:constraint="
+        ),
+    ),
+    (
+        CrashKind.KILLED,
+        # what runs containers and builds
+        (
+            *(
+                "low on resource",
+                "DiskPressure",
+                "MemoryPressure",
+                "ephemeral",
+                "EmptyDir",
+                "Preempted ",
+                "Timeout waiting",
+            ),
+            *("Finished: ABORTED", "no output (", "code=null", "by a signal: "),
+        ),
+        (
+            r"^(?:Message: +)?(?:The node (?:was low on resource: |had condition: )"
+            r"|Pod ephemeral local storage usage exceeds |Container \S+ exceeded its local ephemeral storage"
+            r"|Usage of EmptyDir volume |Preempted in order to admit )"
+            r"|^\[Nb(?:Convert|Client)App\] ERROR \| Timeout waiting for execute reply|^Finished: ABORTED$"
+            r"|^Too long with no output \(exceeded |^\[Done\] exited with code=null "
+            r"|The command was interrupted by a signal: (?:killed|terminated)"
+        ),
+    ),
+    (
+        CrashKind.KILLED,
+        # the machine went down
+        ("-- Reboot", "-- Boot", "The system ", "Linux version"),
+        (
+            r"^-- (?:Reboot|Boot [0-9a-f]{32}) --$"
+            r"|^The system (?:is going down for \S+ NOW|will (?:reboot|power ?off|halt) now)!"
+            r"|^(?:\[ +0\.000000\]|\S+ kernel:|kernel:)(?: \[ +0\.000000\])? Linux version \d"
+        ),
+    ),
+    (
+        CrashKind.EXCEPTION,
+        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル", "Java Runtime", "traps: "),
+        (
+            r"\w\[\d+\]: segfault at [0-9a-f]+ ip |\btraps: .{1,64}\[\d+\] (?:general protection|trap )"
+            r"|^srun: error: .*: tasks? \S+: (?:Segmentation fault|Bus error|Aborted)"
+            r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
+            r"|Main process exited, code=dumped"
+            r"|^# A fatal error has been detected by the Java Runtime|^#\s+SIG[A-Z]+ \(0x[0-9a-f]+\) at pc="
+            r"|^\[Nb(?:Convert|Client)App\] ERROR \| Kernel died|KernelRestarter: restarting kernel \("
+            r"|^(?:The )?[Kk]ernel (?:for \S+ )?(?:appears to have )?died|^The Kernel crashed while executing"
+            # an editor tells it in the reader's language
+            r"|\b[Kk]ernel\b.{0,120}(?:abgestürzt|崩溃|損毀|當機|クラッシュ|se bloqueó|s.est bloqué|arresto anomalo"
+            r"|falhou ao executar|аварийно завершил|중단되었습니다|uległo awarii)|カーネル.{0,40}クラッシュ"
+        ),
+    ),
+    (
+        CrashKind.OOM,
+        ("crashed after using all available RAM", "tried to allocate more memory than is available"),
+        r"^Your (?:session|notebook) (?:crashed after using all available RAM|tried to allocate more memory)",
+    ),
+    (
+        CrashKind.CUDA_ERROR,
+        ("by GPU node-", "borting with error", "HSA_STATUS_ERROR", "Xid", "fallen off the bus"),
+        # ROCm, which aborts, and the driver of NVIDIA in the log of the machine
+        (
+            r"^(?:Memory access fault by GPU node-\d+|HW Exception by GPU node-\d+)"
+            r"|\bQueue \S+ [Aa]borting with error ?: |\bHSA_STATUS_ERROR\w*: |\bNVRM: Xid |\bGPU has fallen off the bus"
+        ),
+    ),
+    (CrashKind.DATALOADER, ("bus error enc",), r"^ERROR: Unexpected bus error encountered in worker\."),
+    (
+        CrashKind.NCCL,
+        ("WorkNCCL", "NCCL operations", "inconsistency"),
+        (
+            r"Watchdog caught collective operation timeout: WorkNCCL"
+            r"|^(?:Some NCCL operations have failed or timed out"
+            r"|To avoid data inconsistency, we are taking the entire process down)"
+        ),
+    ),
+)
+"""A pattern is tried where one of its words occurs: most lines have none, and most patterns stay uncompiled."""
+REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
+    (
+        CrashKind.KILLED,
+        ("Failed with result", "worker", "node", "srun: "),
+        (
+            r"^srun: (?:Job step aborted: |Force Terminated |[Ff]orcing job termination)"
+            r"|: Failed with result '(?:oom-kill|signal|timeout|watchdog)'"
+            r"|\bA worker died or was killed while executing a task\b"
+            r"|\b(?:actor|task|worker) (?:is dead|failed|died) because its (?:worker process|node) has died\b"
+        ),
+    ),
+    (
+        CrashKind.EXCEPTION,
+        (
+            "Failed with result",
+            "FATAL state",
+            "See above",
+            "one or more processes",
+            "app crashed",
+            "Finished: ",
+            "as failure",
+        ),
+        (
+            r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b"
+            r"|`conda run .{1,300}` failed\. \(See above for error\)|^\[nodemon\] app crashed"
+            r"|^Finished: FAILURE$|^Build step '[^']{1,80}' marked build as failure"
+            r"|^(?:mpirun|mpiexec|prterun) detected that one or more processes exited with non-zero status"
+        ),
+    ),
+)
+"""What a supervisor says of a process that another line has told the cause of, as a rule."""
