@@ -26,6 +26,12 @@ _FRAME_WITHOUT_MEMORY = LazyPattern(
     rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=\s*:\s*\d{{1,3}}%)", re.ASCII
 )
 """YOLOv6; looked for only below its own header."""
+_FITTED = re.compile(
+    rf"\s*(\d{{1,9}})/(\d{{1,9}})(?:\s+\d[\d.]*(?:e[-+]?\d*)?G?)?((?:\s+{_NUMBER})*)(?:\s+([-+]?[\w.]*))?\s*…"
+    r"(?=\s*:\s*\d{1,3}%)",
+    re.ASCII,
+)
+"""On a terminal (8.4) a frame is fitted to its width: what stands before the bar is cut, within a number maybe."""
 _COUNTER = re.compile(r"\s*:\s*(\d+)%(?:\|[^|]*\|\s*|[^\d|A-Za-z]*)(\d{1,9})/(\d{1,9})(?!\d|\s+[\d.]+G\s)", re.ASCII)
 _TIME = re.compile(
     r"\s*\[[^\]]*\]?|(?:\s+[\d.]+[KMGT]?(?:it/s|s/it))?\s+(?:\d+:)*\d+(?:\.\d+)?s?(?:<(?:\d+:)*\d+(?:\.\d+)?s?)?",
@@ -45,6 +51,7 @@ _RATIO = LazyPattern(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _GROUP = re.compile(r"\w+\(")
 """``Box(P`` and ``Mask(P`` head the precision columns."""
 _COUNT_COLUMNS = frozenset({"instances", "size", "labels", "targets", "img_size"})
+_USUAL_VALIDATION = ("Instances", "P", "R", "mAP50", "mAP50-95")
 _USUAL_LOSSES = {
     1: ("loss",),
     3: ("box_loss", "cls_loss", "dfl_loss"),
@@ -67,7 +74,8 @@ class Columns(Fixed):
 
 
 class Frame(Fixed):
-    """A training frame before its columns are named. ``closed``: the bar follows, so no value can be cut."""
+    """A training frame before its columns are named. ``closed``: the bar follows, so no value can be cut. ``fitted``:
+    columns were left out to fit a terminal."""
 
     epoch: int
     epochs: int
@@ -75,6 +83,7 @@ class Frame(Fixed):
     batch: int | None
     batches: int | None
     closed: bool
+    fitted: bool = False
 
 
 class Bar(Fixed):
@@ -93,6 +102,8 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
     """
     possible = "/" in text and ("G" in text or not memory)
     matches = list((_FRAME if memory else _FRAME_WITHOUT_MEMORY).finditer(text)) if possible else []
+    if "…" in text and (fitted := _FITTED.match(text)):
+        matches = [fitted]
     if not matches:
         return [], [text]
     frames: list[Frame] = []
@@ -105,7 +116,7 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
         rest = tail
         if counter:
             rest = tail[counter.end() :]
-            cut = not rest and (at_end or not _agrees(counter))
+            cut = rest[:1] in {"", "…"} and (at_end or not _agrees(counter))
             if not cut:
                 batch, batches = int(counter[2]), int(counter[3])
             time = _TIME.match(rest)
@@ -114,14 +125,25 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
             Frame(
                 epoch=int(match[1]),
                 epochs=int(match[2]),
-                values=tuple(match[3].split()),
+                values=_values(match),
                 batch=batch,
                 batches=batches,
                 closed=tail.lstrip().startswith(":"),
+                fitted=match.re is _FITTED,
             )
         )
         rests.append(rest)
     return frames, rests
+
+
+def _values(match: re.Match[str]) -> tuple[str, ...]:
+    """The values of a frame. Of one that is fitted the last may lack digits, and then only tells what is not finite."""
+    values = match[3].split()
+    if match.re is not _FITTED:
+        return tuple(values)
+    last = match[4] or (values.pop() if values and match[0][-2:-1].strip() else "")
+    spelt = next((spelt for spelt in ("nan", "inf", "-inf") if last and spelt.startswith(last.lower())), None)
+    return (*values, spelt) if spelt and last != "-" else tuple(values)
 
 
 def find_bar(text: str) -> tuple[Bar | None, str]:
@@ -161,7 +183,10 @@ def find_val_header(text: str) -> tuple[str, ...] | None:
     match = _VAL_HEADER.search(text) if "lass" in text else None
     if match is None:
         return None
-    return tuple(_GROUP.sub("", match[1]).replace(")", " ").split())
+    names = tuple(_GROUP.sub("", match[1]).replace(")", " ").split())
+    if "…" not in match[1]:
+        return names
+    return _USUAL_VALIDATION if names[:-1] == _USUAL_VALIDATION[: len(names) - 1] else names[:-1]
 
 
 def find_all_row(text: str, columns: Sequence[str] | None, *, at_end: bool) -> tuple[float | None, float | None] | None:
@@ -211,11 +236,15 @@ def named_losses(frame: Frame, columns: Columns | None, *, yolov5: bool, masks: 
     values = frame.values
     if columns is not None:
         values = values[columns.rates :]
+        if frame.fitted:
+            return _numbers(columns.losses, values)
         expected = len(columns.losses) + columns.counts
         if len(values) == expected or (columns.counts == 0 and frame.closed and len(values) <= expected + 2):
             return _numbers(columns.losses, values)
         if not frame.closed and len(values) != expected:
             return None
+    if frame.fitted:
+        return _numbers([f"loss_{place}" for place in range(1, len(values) + 1)], values)
     losses = values[:-2]
     if not losses or not (values[-1].isdigit() and values[-2].isdigit()):
         return None

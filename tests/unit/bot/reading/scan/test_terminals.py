@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 
-from tests.unit.bot.reading.log_texts import frame, raised, start
+from tests.unit.bot.reading.log_texts import DETECT, frame, header, raised, start, validation
 from trainmaster.bot.reading.scan.scanner import ScanVerdict, scan_stream
 
 
@@ -44,3 +45,57 @@ def test_a_time_behind_each_line_is_no_part_of_it() -> None:
     table = "".join(f"EVENTS\t1772672523999\t{line}\t1772672523123\n" for line in log.split("\n"))
     report = scan_stream(io.BytesIO(table.encode()))
     assert (report.last_batch, report.crash_kind) == (3, "killed")
+
+
+def fitted(epoch: int, batch: int, losses: tuple[str, ...], width: int) -> str:
+    """As ``TQDM._display`` of 8.4.190 draws a frame on a terminal of that width: what is before the bar is cut."""
+
+    def fit(text: str, cells: int) -> str:
+        return text if len(text) <= cells else f"{text[: cells - 1]}…\x1b[0m"
+
+    drawn = frame(epoch, batch, losses=losses).removeprefix("\r\x1b[K")
+    described, _, fields = drawn.partition(": ")
+    cut = fit(described, width - len(fields) - 2)
+    return "\r\x1b[K" + fit(f"{cut}: {fields}", width)
+
+
+POSE = ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "l1_loss", "rle_loss")
+
+
+@pytest.mark.parametrize("width", range(62, 140, 5))
+@pytest.mark.parametrize("names", [DETECT, POSE], ids=["detect", "pose"])
+def test_a_frame_that_was_fitted_to_a_terminal_tells_its_place_and_what_is_not_finite(
+    names: tuple[str, ...], width: int
+) -> None:
+    healthy, bad = (("1.2345",) * len(names), ("nan",) * len(names))
+    log = start(losses=names) + fitted(1, 20, healthy, width) + "\n" + header(names) + fitted(2, 3, bad, width)
+    report = scan_stream(io.BytesIO((log + "\nKilled\n").encode()))
+    assert (report.last_epoch, report.total_epochs, report.last_batch, report.total_batches) == (2, 10, 3, 20)
+    assert report.crash_kind == "killed"
+    assert set(map(str, (report.losses or {}).values())) <= {"nan"}
+    if "n" in fitted(2, 3, bad, width).partition("…")[0]:
+        assert (report.nan_loss_frames, report.incidents[0].epoch) == (1, 2)
+        assert tuple(report.losses or ()) == names[: len(report.losses or ())]
+
+
+def test_a_number_that_was_cut_is_no_loss() -> None:
+    head = start() + "\r\x1b[K      1/10      2.67G"
+    bar = "…\x1b[0m: 15% ━─────────── 3/20 2.5it/s 1.2s"
+    for shown, losses in {
+        "      12.5       0.3": {"box_loss": 12.5},
+        "      12.5       0.3   ": {"box_loss": 12.5, "cls_loss": 0.3},
+        "      12.5         n": {"box_loss": 12.5, "cls_loss": math.nan},
+        "      12.5        -i": {"box_loss": 12.5, "cls_loss": -math.inf},
+        "      12.5         -": {"box_loss": 12.5},
+        "   ": {},
+    }.items():
+        report = scan_stream(io.BytesIO(f"{head}{shown}{bar}".encode()))
+        assert (str(report.losses), report.last_batch) == (str(losses), 3)
+    assert scan_stream(io.BytesIO(f"{start()}ima/3/60 fil{bar}".encode())).last_epoch is None
+
+
+def test_a_validation_that_was_fitted_has_its_columns_by_name() -> None:
+    bar = validation().replace("      Box(P          R      mAP50  mAP50-95)", "      Box(…\x1b[0m")
+    for text, told in ((bar, ()), (bar.replace("0.712", "  nan"), ("mAP50 nan",))):
+        report = scan_stream(io.BytesIO((start() + frame(1, 20) + "\n" + text).encode()))
+        assert (report.map50_95, tuple(entry.text for entry in report.notices)) == (0.523, told)
