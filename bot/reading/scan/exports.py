@@ -1,4 +1,5 @@
-"""Logs that were exported into another kind of file: a table (CSV), a notebook or a JSON document in one line.
+"""Logs that were exported into another kind of file: a table (CSV), a notebook, a JSON document in one line, or the
+recording of a terminal.
 
 CloudWatch, Datadog, Grafana, Kibana and their like hand out a table with a line or a record of the log in one column,
 often with the newest first. What is read from such a file counts its lines as the log had them, in the order of time,
@@ -20,6 +21,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Services hand out some megabytes at most. What is larger is read line by line, as any log."""
 _HEADINGS: Final = r"[\w@.$#/()\[\] ,;\t\"-]{1,4000}"
 
+_RECORDING: Final = rb'\{ *"version": *[23], [^\n]*\}\r?\n'
+"""The head of asciinema's; each line behind it is a list of time, kind and text."""
+
 Piece = tuple[int, bytes]
 """A line of the log, which may hold further ones, and its number."""
 
@@ -29,6 +33,8 @@ def exported(stream: BinaryIO) -> Iterator[Piece] | None:
     afterwards unless something was found."""
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
+    if re.match(_RECORDING, head):
+        return _of_recording(stream) if _is_small(stream) else None
     if head.lstrip()[:1] in {b"{", b"["}:
         return _of_document(stream, head)
     return _of_table(stream, head)
@@ -51,6 +57,21 @@ def _of_document(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
     del data
     text = _printed(document) if is_notebook(head) else LogRecords().text_in(document, most=MAX_BYTES)
     return None if text is None else enumerate(text.encode("utf-8", "replace").split(b"\n"), 1)
+
+
+def _of_recording(stream: BinaryIO) -> Iterator[Piece]:
+    """What a recorded terminal has shown. A line may be shown in several pieces."""
+    import json  # noqa: PLC0415 - see above
+
+    shown: list[str] = []
+    for line in stream:
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # the last may be cut
+        if isinstance(event, list) and len(event) == 3 and event[1] == "o" and isinstance(event[2], str):
+            shown.append(event[2])
+    return enumerate("".join(shown).encode("utf-8", "replace").split(b"\n"), 1)
 
 
 def _printed(notebook: Any) -> str:

@@ -19,6 +19,11 @@ from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
 from trainmaster.record import Fixed, replaced
 
 _BLOCK_BYTES = 1024 * 1024
+_PACKED = (
+    *(b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\3\4"),
+    *(b"BZh%d1AY" % level for level in range(1, 10)),
+)
+"""How files begin that gzip, xz, zstd, zip and bzip2 have written."""
 _SKIM_BYTES = 1024 * 1024
 """Below this, reading every byte takes no noticeable time."""
 
@@ -133,7 +138,19 @@ def scan_file(path: Path) -> ScanReport:
 
     Raises:
         OSError: it is missing, a folder, or cannot be read.
+        ValueError: it is compressed, and cannot be unpacked here.
     """
+    with path.open("rb") as stream:
+        if stream.read(8).startswith(_PACKED):
+            from trainmaster.bot.reading.scan.packed import unpacked  # noqa: PLC0415 - a scan starts in milliseconds
+
+            stream.seek(0)
+            with unpacked(stream) as plain:
+                return _scan_plain(plain)
+    return _scan_plain(path)
+
+
+def _scan_plain(path: Path) -> ScanReport:
     with path.open("rb") as stream:
         if (pieces := exported(stream)) is not None:
             return _of_export(pieces)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bot.reading.log_texts import frame, header, raised, start, validation
+from trainmaster.bot.reading.scan.packed import unpacked
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_file, scan_stream
 
 LOG = (
@@ -190,3 +195,44 @@ def test_a_log_in_utf_16_without_a_mark_is_read(tmp_path: Path, encoding: str, f
     path = tmp_path / "train.log"
     path.write_bytes(long_line("nan", frames).encode(encoding))
     assert scan_file(path).nan_loss_frames == frames // 2
+
+
+def recording(log: str, version: int) -> str:
+    """As asciinema writes one; a program may have written half a line at a time."""
+    head = {"version": version, "width": 120, "height": 40} if version == 2 else {"version": 3, "term": {"cols": 120}}
+    halves = [half for line in log.replace("\n", "\r\n").splitlines(keepends=True) for half in (line[:9], line[9:])]
+    events = [[place / 10, "o", half] for place, half in enumerate(halves)]
+    return "\n".join(json.dumps(one) for one in (head, [0.1, "r", "120x40"], *events)) + "\n"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_recording_of_a_terminal_is_read_as_what_it_showed(version: int) -> None:
+    log = recording(LOG, version)
+    assert facts_of(scan_stream(io.BytesIO(log.encode()))) == bare()
+    killed = recording(start() + frame(1, 3) + "\nKilled\n", version)
+    assert scan_stream(io.BytesIO(killed.encode())).crash_kind == "killed"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_log_is_read_as_it_was(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "train.log.1.gz"
+    path.write_bytes(pack(LOG.encode()))
+    assert facts_of(scan_file(path)) == bare()
+    path.write_bytes(pack(random.Random(7).randbytes(300_000) + LOG.encode())[:-9])
+    assert scan_file(path).crash_detail in {None, bare()[-2]}  # cut: as much of it as there is
+
+
+@pytest.mark.parametrize(("head", "name"), [(b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\3\4", "zip")])
+def test_a_log_that_cannot_be_unpacked_here_says_so(tmp_path: Path, head: bytes, name: str) -> None:
+    path = tmp_path / "train.log"
+    path.write_bytes(head + LOG.encode())
+    with pytest.raises(ValueError, match=name):
+        scan_file(path)
+
+
+def test_a_compressed_log_of_any_length_is_not_unpacked_whole() -> None:
+    with (
+        pytest.raises(ValueError, match="more than 1,000 bytes"),
+        unpacked(io.BytesIO(gzip.compress(bytes(5_000))), max_bytes=1_000),
+    ):
+        pass
