@@ -24,6 +24,7 @@ from trainmaster.bot.reading.adopted_facts import (
     batch_sizes,
     drawing,
     epoch_finished_data,
+    goes_back,
     heartbeat_of,
     record_of,
 )
@@ -113,8 +114,7 @@ class AdoptedReader:
         errors: list[str] = []
         events: list[Event] = []
         if self._attempt == 0:
-            self._attempt = self._first_of_log = self._read_before.first_number(self.adoption.log)
-            self._rows.trained.has_done(self._read_before.done_before(self._attempt))
+            self._go_on_from_before()
         grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
@@ -151,20 +151,26 @@ class AdoptedReader:
         self.view = replace(view, record=record, read_errors=tuple(errors), watched_only=why)
         return self.view
 
+    def _go_on_from_before(self) -> None:
+        self._first_of_log = self._read_before.first_number(self.adoption.log)
+        number = self._attempt = self._first_of_log or self._read_before.last_number
+        self._rows.trained.has_done(self._read_before.done_up_to(number), number)
+        if self._first_of_log is None and (last := self._read_before.last_frame):
+            self._frame = last
+            self._rows.trained.has_drawn(number, last)
+
     def _note(self, now: float) -> None:
         cursor, frame = self._console.cursor, self._frame
         if cursor is not None:
             self._read_before.note(
                 now,
+                cursor,
+                frame,
                 attempt=self._recorded,
                 number=self._attempt,
                 first_number=self._first_of_log or self._attempt,
                 process_attempt=self._process_attempt,
                 adopted_ts=self.adoption.adopted_ts,
-                offset=cursor.offset,
-                inode=cursor.inode,
-                head_bytes=cursor.head_bytes,
-                head_crc=cursor.head_crc,
                 epochs=self._rows.told,
                 running=[self._attempt, frame.epoch, float(self._epoch_since_ts)] if frame else None,
             )
@@ -296,12 +302,15 @@ class AdoptedReader:
         events: list[Event] = []
         if self._state is RunRecordState.FINISHED and self._frame and drawing(self._frame) == drawing(frame):
             return events  # closing a bar draws its last frame again
-        if self._goes_back(frame):
+        ended, anew = self._state is RunRecordState.FINISHED, self._first_of_log is None
+        if not self._redone and goes_back(frame, self._frame, ended=ended, anew=anew):
             events += self._begin(now, None, announced=False)
         elif self._first_of_log is None:
             self._first_of_log = self._attempt
-        if self._frame is None or frame.epoch != self._frame.epoch:
-            known_ts = self._read_before.epoch_since_ts(self._attempt, frame.epoch) if self._in_history else None
+        goes_on = self._frame is not None and self._frame.line == 0
+        if self._frame is None or goes_on or frame.epoch != self._frame.epoch:
+            known = self._in_history or goes_on
+            known_ts = self._read_before.epoch_since_ts(self._attempt, frame.epoch) if known else None
             self._epoch_since_ts = known_ts or now
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events += [*self._announce(now), self._event(EventKind.EPOCH_STARTED, now, **started)]
@@ -310,25 +319,12 @@ class AdoptedReader:
             self._redone = False
         self._fatal, self._state = None, RunRecordState.RUNNING  # whatever was said before, it trains
         self._frame = frame
-        self._rows.trained.trains(self._attempt, frame.epoch)
-        if frame.batch is not None and frame.batch == frame.batches:
-            self._rows.trained.completes(self._attempt)
+        self._rows.trained.draws(self._attempt, frame)
         self._enter(Phase.TRAINING, now)
         if frame.nonfinite and (self._attempt, frame.epoch) not in self._bad:
             self._bad.add((self._attempt, frame.epoch))
             events.append(self._event(EventKind.BAD_BATCH, now, **bad_batch_data(frame)))
         return events
-
-    def _goes_back(self, frame: TrainFrame) -> bool:
-        """Whether ``frame`` is of another attempt, whose start no line shows: an earlier epoch, or, in a log begun
-        anew, an earlier batch. The engine itself goes back to repeat an epoch, and says so."""
-        last = self._frame
-        if last is None or self._redone:
-            return False
-        if frame.epoch != last.epoch:
-            return frame.epoch < last.epoch
-        ended = self._state is RunRecordState.FINISHED
-        return ended or (self._first_of_log is None and (frame.batch or 0) < (last.batch or 0))
 
     def _enter(self, phase: Phase, now: float) -> None:
         if phase is not self._phase:

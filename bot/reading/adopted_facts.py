@@ -96,6 +96,16 @@ def batch_sizes(text: str) -> dict[str, int]:
     return {"batch_size_before": int(found[1]), "batch_size_after": int(found[2])} if found else {}
 
 
+def goes_back(frame: TrainFrame, last: TrainFrame | None, *, ended: bool, anew: bool) -> bool:
+    """Whether ``frame`` is of another attempt than the ``last``, though no line shows its start: an earlier epoch, or,
+    in a log begun ``anew``, an earlier batch. The engine itself goes back to repeat an epoch, and says so."""
+    if last is None:
+        return False
+    if frame.epoch != last.epoch:
+        return frame.epoch < last.epoch
+    return ended or (anew and (frame.batch or 0) < (last.batch or 0))
+
+
 def drawing(frame: TrainFrame) -> str:
     """The same for two frames that show the same, NaN included."""
     return repr((frame.epoch, frame.epochs, frame.batch, frame.batches, frame.losses))

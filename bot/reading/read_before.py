@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from trainmaster.bot.reading.console.facts import TrainFrame
+from trainmaster.bot.reading.tail import Cursor
 from trainmaster.trainer.contract import read_json, replace_json
 
 _WRITE_EVERY_S: Final = 10.0
@@ -94,23 +96,35 @@ class ReadBefore:
             self._start = [number, now]
         return begun_ts
 
-    def done_before(self, first_number: int) -> dict[int, list[int]]:
-        """The epochs that were told of each attempt before ``first_number``, whose log is gone."""
+    def done_up_to(self, number: int) -> dict[int, list[int]]:
+        """The epochs that were told of each attempt up to ``number``, with which the log begins: it may have been cut
+        since, and shows no beginning of it then."""
         noted = self._known.get("epochs")
         done: dict[int, list[int]] = {}
         for one in noted if isinstance(noted, list) else ():
             if isinstance(one, list) and len(one) == 2 and all(type(part) is int for part in one):
                 done.setdefault(one[0], []).append(one[1])
-        return {number: epochs for number, epochs in done.items() if number < first_number}
+        return {attempt: epochs for attempt, epochs in done.items() if attempt <= number}
 
-    def first_number(self, log: Path) -> int:
-        """The number of the attempt that ``log``, that of the adoption, begins with: it may have been begun anew by
-        attempts that came and went before it."""
-        if self._is_another(log):
-            number = self._count("number", 1) + 1
-            self._start = [number, self._looked_ts]
-            return number
-        return self._count("first_number", 1)
+    def first_number(self, log: Path) -> int | None:
+        """The number of the attempt that ``log``, that of the adoption, begins with; None if that is not known, since
+        it was begun anew or is another file by now: what it shows tells whether the attempt of it goes on."""
+        return None if self._is_another(log) else self._count("first_number", 1)
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest attempt that was seen."""
+        return self._count("number", 1)
+
+    @property
+    def last_frame(self) -> TrainFrame | None:
+        """The last frame of that attempt, without its losses."""
+        noted = self._known.get("frame")
+        if not isinstance(noted, list) or len(noted) != 4 or not all(type(one) is int for one in noted[:2]):
+            return None
+        epoch, epochs, *counted = noted
+        batch, batches = (one if type(one) is int else None for one in counted)
+        return TrainFrame(line=0, epoch=epoch, epochs=epochs, batch=batch, batches=batches, losses=())
 
     def process_attempt(self, adopted_ts: float) -> int | None:
         """The attempt that the process of the adoption is of; None when that was never found out."""
@@ -148,10 +162,12 @@ class ReadBefore:
             return since[2]
         return None
 
-    def note(self, now: float, **state: Any) -> None:
+    def note(self, now: float, cursor: Cursor, frame: TrainFrame | None, **state: Any) -> None:
         """What the look that has just ended had read; the one before it is written down."""
         if self._is_history:
             return  # a long log is caught up with over several looks
+        read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
+        state |= read | {"frame": [frame.epoch, frame.epochs, frame.batch, frame.batches] if frame else None}
         before, self._next = self._next, {**state, "begun_by_rows": self._begun, "start": self._start}
         before_ts, self._next_ts = self._next_ts, now
         if self._path is None or not before or before == self._written or now - self._written_ts < _WRITE_EVERY_S:

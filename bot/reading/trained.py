@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trainmaster.bot.reading.console.facts import TrainFrame
+
 
 @dataclass(slots=True)
 class _Span:
     """Of one attempt: the first epoch it trained, the one it trains, the last one that had all its batches.
 
-    ``begins_unseen``: the console does not show its beginning, so it may have trained any earlier epoch as well."""
+    ``begins_unseen``: the console does not show its beginning, so it may have trained any earlier epoch as well.
+    ``ends_unseen``: nor what it did later."""
 
     begins_unseen: bool
     first: int | None = None
     running: int | None = None
     done: int | None = None
+    ends_unseen: bool = False
 
     def began_with(self, epoch: int) -> bool:
         """Whether ``epoch`` is the first or a later one."""
@@ -37,13 +41,21 @@ class Trained:
         """The console showed the beginning of ``attempt``; ``from_epoch`` when it goes on from a checkpoint. Where no
         log shows what it goes on from, all earlier epochs count as its own."""
         self.changes += 1
-        older = any(number < attempt for number in self._spans)
+        before = self._spans.get(max((number for number in self._spans if number < attempt), default=0))
+        if from_epoch is not None and before is not None and before.running is not None:
+            # Else there were no checkpoint to go on from.
+            known = from_epoch - 1 if before.ends_unseen else min(from_epoch - 1, before.running)
+            before.done = max(before.done or 0, known)
+        older = before is not None
         self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
 
-    def has_done(self, epochs: Mapping[int, Sequence[int]]) -> None:
-        """These ``epochs`` of attempts are known, though no console shows them any more."""
+    def has_done(self, epochs: Mapping[int, Sequence[int]], newest: int) -> None:
+        """These ``epochs`` of attempts are known, though no console shows them any more, or not yet: those of the
+        ``newest``, which may have trained earlier ones as well where no attempt before it is known."""
         for attempt, done in epochs.items():
-            self._spans[attempt] = _Span(begins_unseen=False, first=min(done), running=max(done), done=max(done))
+            alone = attempt == newest and len(epochs) == 1
+            running = None if attempt == newest else max(done)
+            self._spans[attempt] = _Span(begins_unseen=alone, first=min(done), running=running, done=max(done))
 
     def has_finished(self, attempt: int) -> bool:
         """Whether an epoch of ``attempt`` had all its batches."""
@@ -59,7 +71,18 @@ class Trained:
         if follows:
             span.done = epoch - 1
         self.changes += span.running != epoch
-        span.running = epoch
+        span.running, span.ends_unseen = epoch, False
+
+    def draws(self, attempt: int, frame: TrainFrame) -> None:
+        """``frame`` was drawn, which may be the last of its epoch."""
+        self.trains(attempt, frame.epoch)
+        if frame.batch is not None and frame.batch == frame.batches:
+            self.completes(attempt)
+
+    def has_drawn(self, attempt: int, frame: TrainFrame) -> None:
+        """``frame`` was the last one known of ``attempt``, whose console is gone."""
+        self.draws(attempt, frame)
+        self._spans[attempt].ends_unseen = True
 
     def completes(self, attempt: int) -> None:
         """The running epoch of ``attempt`` has had all its batches."""

@@ -81,3 +81,53 @@ def test_a_restart_gives_up_epochs_whose_beginning_nobody_knows(folder: Clocked)
     folder.watch()
     folder.open()
     assert story(folder.look()) == [(3, 1, True)]
+
+
+@pytest.mark.parametrize("emptied", [True, False], ids=["empty", "goes on"])
+def test_a_log_that_was_rotated_while_the_bot_was_away_is_of_the_same_attempt(folder: Clocked, emptied: bool) -> None:
+    folder.write("" if emptied else frame(3, 6) + "\r", anew=True)
+    folder.open()
+    view = folder.look()
+    running = [] if emptied else [(1, 3, False)]
+    assert (view.attempt, story(view)) == (1, [(1, 1, True), (1, 2, True), *running])
+    assert view.epochs[1, 2].finished_ts < folder.now  # history, and no news
+    folder.write(frame(3, 10) + "\n")
+    folder.csv(rows(3), append=True)
+    view = folder.look()
+    assert (view.attempt, view.epochs[1, 3].finished_ts) == (1, folder.now)
+
+
+def test_a_restart_in_a_log_that_was_begun_anew_is_told_by_its_start(folder: Clocked) -> None:
+    folder.write(START + frame(1, 6) + "\r", anew=True)
+    folder.open()
+    view = folder.look()
+    assert (view.attempt, story(view)) == (2, [(2, 1, False)])
+
+
+def test_an_earlier_epoch_in_a_log_that_was_begun_anew_is_of_another_attempt(folder: Clocked) -> None:
+    folder.write(frame(2, 6) + "\r", anew=True)
+    folder.open()
+    assert folder.look().attempt == 2
+
+
+def test_rows_stay_those_of_their_attempts_when_the_log_of_a_resume_was_rotated(folder: Clocked) -> None:
+    folder.write(RESUME + frame(3, 10) + "\n" + HEADER + frame(4, 2) + "\r")
+    folder.csv(rows(3, loss=0.8), append=True)
+    folder.watch()
+    folder.write(frame(4, 5) + "\r", anew=True)
+    folder.watch()
+    folder.open()
+    view = folder.look()
+    assert story(view) == [(1, 1, True), (1, 2, True), (2, 3, True), (2, 4, False)]
+    assert all(one.finished_ts < folder.now for one in view.epochs.values() if one.finished_ts)
+
+
+def test_a_row_that_nobody_told_before_a_resume_is_of_the_attempt_before_it(folder: Clocked) -> None:
+    folder.write(START + frame(1, 4) + "\r")
+    folder.watch()
+    folder.write(frame(1, 10) + "\n" + HEADER + frame(2, 10) + "\n" + HEADER)
+    folder.csv(rows(1, 2, loss=0.7))
+    folder.open()
+    folder.write(RESUME + frame(3, 2) + "\r", anew=True)
+    view = folder.look()
+    assert [key for key, one in view.epochs.items() if one.finished_ts] == [(2, 1), (2, 2)]
