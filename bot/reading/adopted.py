@@ -157,7 +157,7 @@ class AdoptedReader:
         self._rows.trained.has_done(self._read_before.done_up_to(number), number)
         if self._first_of_log is None and (last := self._read_before.last_frame):
             self._frame = last
-            self._rows.trained.has_drawn(number, last)
+            self._rows.trained.has_drawn(number, last, self._read_before.last_first)
 
     def _note(self, now: float) -> None:
         cursor, frame = self._console.cursor, self._frame
@@ -172,6 +172,7 @@ class AdoptedReader:
                 process_attempt=self._process_attempt,
                 adopted_ts=self.adoption.adopted_ts,
                 epochs=self._rows.told,
+                first=self._rows.trained.first_of(self._attempt),
                 running=[self._attempt, frame.epoch, float(self._epoch_since_ts)] if frame else None,
             )
 

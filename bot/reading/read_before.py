@@ -117,6 +117,12 @@ class ReadBefore:
         return self._count("number", 1)
 
     @property
+    def last_first(self) -> int | None:
+        """The first epoch of that attempt, if its beginning was seen."""
+        first = self._known.get("first")
+        return first if type(first) is int else None
+
+    @property
     def last_frame(self) -> TrainFrame | None:
         """The last frame of that attempt, without its losses."""
         noted = self._known.get("frame")

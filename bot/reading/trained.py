@@ -42,10 +42,8 @@ class Trained:
         log shows what it goes on from, all earlier epochs count as its own."""
         self.changes += 1
         before = self._spans.get(max((number for number in self._spans if number < attempt), default=0))
-        if from_epoch is not None and before is not None and before.running is not None:
-            # Else there were no checkpoint to go on from.
-            known = from_epoch - 1 if before.ends_unseen else min(from_epoch - 1, before.running)
-            before.done = max(before.done or 0, known)
+        if from_epoch is not None and before is not None and before.ends_unseen:
+            before.done = max(before.done or 0, from_epoch - 1)  # else there were no checkpoint to go on from
         older = before is not None
         self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
 
@@ -79,10 +77,19 @@ class Trained:
         if frame.batch is not None and frame.batch == frame.batches:
             self.completes(attempt)
 
-    def has_drawn(self, attempt: int, frame: TrainFrame) -> None:
-        """``frame`` was the last one known of ``attempt``, whose console is gone."""
+    def first_of(self, attempt: int) -> int | None:
+        """The first epoch of ``attempt``, if its beginning was seen."""
+        span = self._spans.get(attempt)
+        return span.first if span is not None and not span.begins_unseen else None
+
+    def has_drawn(self, attempt: int, frame: TrainFrame, first: int | None) -> None:
+        """``frame`` was the last one known of ``attempt``, whose console is gone and had begun with the epoch
+        ``first``."""
         self.draws(attempt, frame)
-        self._spans[attempt].ends_unseen = True
+        span = self._spans[attempt]
+        span.ends_unseen = True
+        if first is not None:
+            span.begins_unseen, span.first = False, first
 
     def completes(self, attempt: int) -> None:
         """The running epoch of ``attempt`` has had all its batches."""

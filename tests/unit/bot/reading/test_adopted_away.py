@@ -131,3 +131,24 @@ def test_a_row_that_nobody_told_before_a_resume_is_of_the_attempt_before_it(fold
     folder.write(RESUME + frame(3, 2) + "\r", anew=True)
     view = folder.look()
     assert [key for key, one in view.epochs.items() if one.finished_ts] == [(2, 1), (2, 2)]
+
+
+def test_a_row_of_an_older_attempt_is_not_that_of_a_resume_whose_log_is_gone(folder: Clocked) -> None:
+    folder.write(RESUME + frame(3, 4) + "\r")
+    folder.watch()
+    folder.open()
+    folder.write(RESUME + frame(3, 2) + "\r", anew=True)
+    view = folder.look()
+    assert (view.attempt, [key for key, one in view.epochs.items() if one.finished_ts]) == (3, [(1, 1), (1, 2)])
+
+
+def test_an_epoch_that_a_resume_did_not_finish_is_not_told_with_the_row_of_another(folder: Clocked) -> None:
+    folder.write(frame(3, 10) + "\n")
+    folder.csv(rows(1, 2, 3))
+    folder.watch()
+    folder.write(RESUME + frame(3, 4) + "\r")
+    folder.watch()
+    folder.write(RESUME.replace("from epoch 3", "from epoch 4") + frame(4, 2) + "\r")
+    folder.watch()
+    assert (2, 3) in folder.look().epochs
+    assert not folder.look().epochs[2, 3].finished
