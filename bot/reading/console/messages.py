@@ -120,23 +120,19 @@ _TERMINATE = LazyPattern(
 )
 _REPORTED = LazyPattern(r"^ErrorMessage \"((?:\w+\.)*\w+(?:Error|Exception|Interrupt)\b.*)", hints=("ErrorMessage",))
 """SageMaker repeats the last exception behind its own."""
+_BATCH_JOB = (
+    *("Terminate batch job", "Batchvorgang abbrechen", "Terminer le programme de commandes", "el trabajo por lotes"),
+    *("Terminare il processo batch", "o arquivo em lotes", "o trabalho em lotes", "zadanie wsadowe", "batchtaak"),
+    *("пакетного файла", "终止批处理操作吗", "要終止批次工作嗎", "バッチ ジョブを終了しますか", "일괄 작업을"),
+)
+"""What the shell of Windows asks behind Ctrl-C."""
 _USER_STOP = LazyPattern(
     r"(?:\^C)+(?:(?![a-z]).*|\w+: .*)|KernelInterrupted: .*|Process (?:terminated|aborted) by (?:the )?user\W*"
-    r"|(?:Terminate batch job|Batchvorgang abbrechen) \(\w/\w\)\?.*|Aborted[!.]|Stopping app - user stopped\b.*"
+    rf"|.{{0,40}}(?:{'|'.join(_BATCH_JOB)}).{{0,40}}[(\[]\w\S{{0,5}}/\w\S{{0,5}}[)\]] ?\?.*"
+    r"|Aborted[!.]|Stopping app - user stopped\b.*"
     r"|wandb: (?:Ctrl \+ C detected|Ctrl-c pressed|Terminating and syncing runs)\b.*|User aborted: stopping task\b.*"
     r"|.*### TASK STOPPED - USER ABORTED\b.*|Gracefully [Ss]topping\.\.\. \(press Ctrl\+C again to force\)",
-    hints=(
-        "^C",
-        "KernelInterrupted",
-        " user",
-        "batch job",
-        "Batchvorgang",
-        "USER",
-        "Aborted",
-        "wandb: ",
-        "Ctrl+C",
-        "User",
-    ),
+    hints=("^C", "KernelInterrupted", " user", "USER", "Aborted", "wandb: ", "Ctrl+C", "User", *_BATCH_JOB),
 )
 """The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM.
 ClearML, W&B, Modal, click, Docker and the shell of Windows have words of their own."""

@@ -79,6 +79,13 @@ TOLD = {
         "^Cmake: *** [Makefile:3: train] Interrupt",
         "^CGracefully stopping... (press Ctrl+C again to force)",
         "Gracefully stopping... (press Ctrl+C again to force)",
+        "Terminate batch job (Y/N)? y",
+        "Terminer le programme de commandes (O/N) ? o",
+        "¿Desea terminar el trabajo por lotes (S/N)?",
+        "Завершить выполнение пакетного файла [Y(да)/N(нет)]?",
+        "终止批处理操作吗(Y/N)? y",
+        "バッチ ジョブを終了しますか (Y/N)?",
+        "일괄 작업을 끝내시겠습니까 (Y/N)?",
     ),
     None: (
         "The system will reboot at Thu 2026-03-05 05:02:03 UTC!",
