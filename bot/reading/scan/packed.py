@@ -7,12 +7,16 @@ import gzip
 import lzma
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
-_OPENED_BY: Final = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_OPENED_BY: Final[dict[bytes, Callable[..., Any]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
 _OF_OTHERS: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
 MAX_BYTES: Final = 4 * 1024**3
 """A longer log is not unpacked: a small file may say that it is of any length."""
