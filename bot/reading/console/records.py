@@ -32,7 +32,7 @@ _KEYS: Final = (
 )
 """Docker, Kaggle, journald and most others, OTLP, GELF, Serilog, Azure, Splunk, structlog; letters and digits only."""
 _RANK: Final = {key: place for place, key in enumerate(_KEYS)}
-_BEGINS: Final = r"[\[,]?\s*[\[{]\s*[\"\[{]"
+_BEGINS: Final = r"[\[,]?\s*[\[{]\s*(?:[\"\[{]|-?\d[\d.]*\s*,\s*\")"
 _BEHIND_STAMP: Final = r"(?<=[\s\]|:>])(?:\{\s*\"[^\"]{1,64}\"\s*:|\[\s*\")"
 _PRETTY: Final = r'^\s*"([^"]{1,40})"\s*:\s*("(?:[^"\\]|\\.)*")\s*,?\s*$'
 _LOGFMT: Final = r'(?:^|\s)(?:msg|message|log|MESSAGE)=(?:"((?:[^"\\]|\\.)*)"(?=\s|$)|(\S*)\s*$)'
@@ -40,7 +40,7 @@ _LOGFMT_QUOTED: Final = r'(?:^|\s)([\w.@-]{1,40})="((?:[^"\\]|\\.)*)"(?=\s|$)'
 _LIST_BEGINS: Final = r'\s*"(?:text|text/plain|traceback)": \[\s*$'
 _LIST_ENDS: Final = r"\s*\],?\s*$"
 _LISTED: Final = r'\s*("(?:[^"\\]|\\.)*"),?\s*$'
-"""A notebook keeps what its cells have printed as lists of lines."""
+"""A notebook keeps what its cells have printed as lists of lines; others keep a whole log so."""
 _TRACEBACK: Final = "Traceback (most recent call last):\n"
 _RAISED: Final = ('"exc_type"', '"error', '"exception', "error.type")
 _RAISED_TYPE: Final = ("exctype", "exceptiontype", "errortype", "errorkind")
@@ -74,6 +74,8 @@ class LogRecords:
         self._learnt_key: str | None = None
         """Under which logfmt has the text, where it is none of the known keys."""
         self._in_notebook_list = False
+        self._is_list = False
+        """Whether each line is a text in a list."""
 
     def text_of(self, text: str, parts: RecordParts) -> str | None:
         """What was wrapped into the record that ``text`` is; None when it is none, or holds nothing of the kind.
@@ -89,15 +91,20 @@ class LogRecords:
         return found
 
     def _listed(self, text: str) -> str | None:
-        """The line of a notebook's list that ``text`` is."""
-        if not self._in_notebook_list:
-            self._in_notebook_list = text.endswith("[") and re.match(_LIST_BEGINS, text) is not None
-            return None
-        if re.match(_LIST_ENDS, text):
+        """The line that ``text`` is, of a list of lines."""
+        if self._in_notebook_list and re.match(_LIST_ENDS, text):
             self._in_notebook_list = False
-        found = re.match(_LISTED, text)
+        found = re.match(_LISTED, text) if '"' in text[-3:] else None
         value = _loaded(found[1]) if found else None
-        return value if isinstance(value, str) else None
+        if self._in_notebook_list:
+            return value if isinstance(value, str) else None
+        if text.endswith("["):
+            self._in_notebook_list = re.match(_LIST_BEGINS, text) is not None
+        if not isinstance(value, str):
+            return None
+        before = None if self._is_list else stamp_before_landmark(value)
+        self._is_list = self._is_list or (before is not None and not before.strip())
+        return value if self._is_list else None
 
     def _once(self, text: str, parts: RecordParts) -> str | None:
         if '"' not in text and "msg=" not in text:

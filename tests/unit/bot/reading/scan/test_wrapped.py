@@ -64,6 +64,8 @@ WRAPPINGS = {
     "fluentd": records(lambda line: {"message": line, "level": "info"}),
     "stackdriver": records(lambda line: {"severity": "INFO", "jsonPayload": {"message": line}}),
     "opentelemetry": records(lambda line: {"ts": 1, "body": line}),
+    "list_of_lines": json.dumps(LOG.split("\n"), indent=1),
+    "list_a_line": records(lambda line: [1_772_672_523.5, "stderr", line]),
     "script": f"Script started on 2026-05-01 12:00:00+00:00\n{LOG}\nScript done on 2026-05-01\n",
 }
 ENCODINGS = {
