@@ -141,7 +141,7 @@ class AdoptedReader:
         if caught_up:
             self._process_attempt = self._process_attempt or self._attempt
             events += self._finished(now)
-            self._read_before.caught_up(now)
+            self._read_before.caught_up(self._rows.written_ns)
         self._note(now)
         view = fold_events(shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now)), events)
         if grew or view.heartbeat is None:
@@ -231,7 +231,7 @@ class AdoptedReader:
         self._frame, self._state, self._fatal = None, RunRecordState.RUNNING, None
         self._from_epoch, self._redone = from_epoch, False
         self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
-        self._read_before.begins(self._attempt, now)
+        self._read_before.begins(self._attempt)
         self._rows.trained.begins(self._attempt, from_epoch)
         self._unannounced = not announced
         data = {"from_epoch": from_epoch, "level": UNGUARDED, **(asdict(process) if process else {})}
@@ -337,8 +337,8 @@ class AdoptedReader:
         for _ in range(2):
             try:
                 done = self._rows.may_be_of(self._attempt, self._console.path)
-                begun_ts = self._read_before.begun_ts(self._attempt, now, done=done)
-                new = self._rows.new(self._attempt, self._origin, self._console.path, begun_ts)
+                before_ns = self._read_before.rows_before(self._attempt, self._rows.written_ns, done=done)
+                new = self._rows.new(self._attempt, self._origin, self._console.path, before_ns)
             except OSError:
                 return events  # the mount may come back; what stands in it is not lost
             events += [self._epoch_finished(one, now) for one in new.rows]

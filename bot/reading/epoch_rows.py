@@ -46,13 +46,18 @@ class EpochRows:
         """Attempt and epoch of every row that was told."""
         return sorted(list(key) for key in self._told)
 
+    @property
+    def written_ns(self) -> int | None:
+        """When the file was written last; None when it is missing."""
+        return _mtime_ns(self._path) or None
+
     def may_be_of(self, attempt: int, log: Path) -> bool:
         """Whether the file may hold a row of ``attempt``: it has finished an epoch, or its console lags behind."""
         return self.trained.has_finished(attempt) or _mtime_ns(self._path) > _mtime_ns(log)
 
-    def new(self, newest: int, origin: EpochOrigin, log: Path, begun_ts: float | None) -> NewRows:
-        """Rows that were not told yet. ``newest`` is the newest attempt, which began at ``begun_ts`` where that is
-        known: a file that is older holds nothing of it.
+    def new(self, newest: int, origin: EpochOrigin, log: Path, before_ns: int | None) -> NewRows:
+        """Rows that were not told yet. ``newest`` is the newest attempt; a file that was written at ``before_ns`` holds
+        nothing of it.
 
         Raises:
             OSError: the file is there and can't be read.
@@ -66,7 +71,7 @@ class EpochRows:
         if mtime_ns != self._mtime_ns:
             self._results = read_results(self._path)
         self._mtime_ns, self._placed_at = mtime_ns, self.trained.changes
-        older = begun_ts is not None and mtime_ns < begun_ts * 1e9
+        older = mtime_ns == before_ns
         shift = origin.shift_of(self._results)
         epochs = [row.epoch + shift for row in self._results.rows]
         attempts = self.trained.place(epochs, newest - older, ahead=mtime_ns >= _mtime_ns(log))

@@ -32,13 +32,13 @@ class ReadBefore:
         noted = self._known.get("begun_by_rows")
         self._begun = [one for one in noted if _is_three_numbers(one)] if isinstance(noted, list) else []
         self._written: dict[str, Any] = {}
-        self._next_ts = 0.0
-        looked_ts = self._known.get("looked_ts")
-        self._looked_ts = looked_ts if isinstance(looked_ts, float) else None
-        """When a look came to the end of the log, be it one of the bot before this."""
+        rows_ns = self._known.get("rows_ns")
+        self._rows_ns = rows_ns if type(rows_ns) is int else None
+        """When ``results.csv`` had been written last, at the last look at the end of the log, be it of the bot before
+        this. It is only ever compared with itself: a file system's clock may be ahead of the bot's, or behind."""
         start = self._known.get("start")
         self._start: list[Any] = start if isinstance(start, list) and len(start) == 2 else [0, None]
-        """The newest attempt whose beginning was seen, and since when it may have trained."""
+        """The newest attempt whose beginning was seen, and the ``results.csv`` that holds nothing of it."""
 
     def left(self, attempt: int, log: Path, offset: int) -> int | None:
         """How many bytes behind ``offset`` are history; None once all that follows is news."""
@@ -76,25 +76,24 @@ class ReadBefore:
         self._begun = [*self._begun, [attempt, epoch, read_to]]
         self._start = [attempt, None]
 
-    def begins(self, attempt: int, now: float) -> None:
+    def begins(self, attempt: int) -> None:
         """The log shows that ``attempt`` has begun since the last look."""
         if not self._is_history:
-            self._start = [attempt, self._looked_ts or now]
+            self._start = [attempt, self._rows_ns]
 
-    def caught_up(self, now: float) -> None:
-        """A look has come to the end of the log: what begins from here on, begins later."""
-        self._looked_ts = now
+    def caught_up(self, rows_ns: int | None) -> None:
+        """A look has come to the end of the log: what begins from here on is not in the file that was written then."""
+        self._rows_ns = rows_ns
 
-    def begun_ts(self, attempt: int, now: float, *, done: bool) -> float | None:
-        """Since when ``attempt`` may have finished an epoch, as far as it has ``done`` one; None where its beginning
-        was not seen."""
-        number, begun_ts = self._start
-        if number != attempt or not isinstance(begun_ts, float):
+    def rows_before(self, attempt: int, rows_ns: int | None, *, done: bool) -> int | None:
+        """When the ``results.csv`` was written that holds nothing of ``attempt``, which may have ``done`` an epoch by
+        now; None where none is known."""
+        number = self._start[0]
+        if number != attempt:
             return None
         if not (done or self._is_history):
-            begun_ts = now
-            self._start = [number, now]
-        return begun_ts
+            self._start = [number, rows_ns]
+        return self._start[1] if type(self._start[1]) is int else None
 
     def done_up_to(self, number: int) -> dict[int, list[int]]:
         """The epochs that were told of each attempt up to ``number``, with which the log begins: it may have been cut
@@ -174,12 +173,14 @@ class ReadBefore:
             return  # a long log is caught up with over several looks
         read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
         state |= read | {"frame": [frame.epoch, frame.epochs, frame.batch, frame.batches] if frame else None}
-        before, self._next = self._next, {**state, "begun_by_rows": self._begun, "start": self._start}
-        before_ts, self._next_ts = self._next_ts, now
+        before, self._next = (
+            self._next,
+            {**state, "begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows_ns},
+        )
         if self._path is None or not before or before == self._written or now - self._written_ts < _WRITE_EVERY_S:
             return
         self._written, self._written_ts = before, now
-        self._known = {**before, "looked_ts": before_ts}
+        self._known = before
         with suppress(OSError):  # a full disk: told again after a restart, which is better than not at all
             replace_json(self._path, self._known)
 

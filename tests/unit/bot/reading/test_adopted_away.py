@@ -11,7 +11,9 @@ from tests.unit.bot.reading.test_adopted_attempts import HEADER, RESUME, START, 
 
 
 class Clocked(Folder):
-    """Its files are as old as the bot's clock says."""
+    """Its files are as old as the bot's clock says, or ``skew_s`` later."""
+
+    skew_s = 0.0
 
     def write(self, text: str, *, anew: bool = False) -> None:
         super().write(text, anew=anew)
@@ -23,7 +25,7 @@ class Clocked(Folder):
 
     def _pass(self, path: Path) -> None:
         self.now += 5
-        os.utime(path, (self.now, self.now))
+        os.utime(path, (self.now + self.skew_s, self.now + self.skew_s))
 
     def watch(self) -> None:
         """Three looks: what the first one found is written down."""
@@ -152,3 +154,26 @@ def test_an_epoch_that_a_resume_did_not_finish_is_not_told_with_the_row_of_anoth
     folder.watch()
     assert (2, 3) in folder.look().epochs
     assert not folder.look().epochs[2, 3].finished
+
+
+@pytest.mark.parametrize("skew_s", [-600, 600], ids=["behind", "ahead"])
+@pytest.mark.parametrize("reset", [True, False], ids=["csv reset", "csv appended"])
+def test_the_clock_of_the_file_system_decides_nothing(folder: Clocked, skew_s: float, reset: bool) -> None:
+    folder.skew_s = skew_s
+    folder.csv(rows(1, 2))
+    folder.watch()
+    folder.write(START + frame(1, 4) + "\r")
+    folder.watch()
+    folder.write(frame(1, 10) + "\n")
+    folder.csv(rows(1, loss=0.7), append=not reset)
+    view = folder.look()
+    assert story(view) == [(2, 1, True)]
+    assert view.epochs[2, 1].losses == {"box_loss": 0.7}
+
+
+def test_rows_of_the_second_training_in_a_log_are_its_own_at_the_first_look(tmp_path: Path) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 3) + "\n" + START + frame(1, 10) + "\n" + HEADER)
+    folder.csv(rows(1, loss=0.7))
+    view = folder.look()
+    assert (story(view), view.epochs[2, 1].losses) == ([(2, 1, True)], {"box_loss": 0.7})
