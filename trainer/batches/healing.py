@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -129,6 +130,8 @@ def ema_fault(ema: Any) -> str | None:
     return None if number is None or 0 <= number <= 1 else f"decay is {number:g}"
 
 
+_EVERYWHERE: Final = frozenset({"lr", "initial_lr", "momentum", "weight_decay", "betas", "eps"})
+"""Settings that mean the same to every optimizer."""
 _PLAIN: Final = frozenset({type(None), bool, str})
 """Kinds of a setting that is no number, such as ``maximize``."""
 
@@ -155,21 +158,34 @@ def _can_be(name: str, value: object, default: object, *, known: bool) -> bool:
     """Whether the setting ``name`` can be ``value``, of whatever kind that is.
 
     Where the optimizer's own default is a number, anything else can't be; what somebody keeps beside the settings that
-    are ``known`` can be what it likes, but no number that is not finite.
+    are ``known`` can be what it likes, but no number that is not finite. A name whose default is out of its range means
+    something else to this optimizer: AdEMAMix has an ``alpha`` of 5, Prodigy a ``growth_rate`` that is infinite.
     """
     if value is None or isinstance(value, str):
         return not _is_number(default)
+    holds = _range_of(name, default)
     if type(value) is float:
-        return _holds(name, value)
+        return holds(value)
     if not known and isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) != 1:
         return True  # a mask, or the like: nobody reads it for us
     parts = [float_of(part) for part in _flat(value)]
     wanted = _is_number(default)
-    return (not wanted or bool(parts)) and all(not wanted if part is None else _holds(name, part) for part in parts)
+    return (not wanted or bool(parts)) and all(not wanted if part is None else holds(part) for part in parts)
 
 
-def _holds(name: str, number: float | None) -> bool:
-    return number is not None and math.isfinite(number) and setting_holds(name, number)
+def _range_of(name: str, default: object) -> Callable[[float], bool]:
+    """What numbers the setting can be."""
+    if name in _EVERYWHERE or type(default) is not float or math.isnan(default) or _holds(name, default):
+        return partial(_holds, name)
+    return _is_a_number if math.isinf(default) else math.isfinite
+
+
+def _holds(name: str, number: float) -> bool:
+    return math.isfinite(number) and setting_holds(name, number)
+
+
+def _is_a_number(number: float) -> bool:
+    return not math.isnan(number)
 
 
 def _is_number(default: object) -> bool:
@@ -198,5 +214,5 @@ def float_of(value: Any) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several numbers
         return None

@@ -29,7 +29,7 @@ from trainmaster.trainer.checkpoints.optimizer_state import emptied_state, is_op
 from trainmaster.trainer.checkpoints.own_state import doubtful_counts, missing_weights
 from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
 from trainmaster.trainer.checkpoints.poison_signs import signs_of_doubt, signs_of_poison, signs_of_ruin
-from trainmaster.trainer.checkpoints.single_numbers import doubtful_numbers, plain_numbers
+from trainmaster.trainer.checkpoints.single_numbers import doubtful_numbers, plain_numbers, unfamiliar_numbers
 from trainmaster.trainer.checkpoints.tensors import Seen, TensorReader
 from trainmaster.trainer.checkpoints.values import looker
 from trainmaster.trainer.contract import Verdict
@@ -192,7 +192,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     if described.kind is FileKind.STATE:
         ruin += missing_weights(top)
     doubt = [*ruin, *signs_of_doubt(seen, reader, top), *_missing(described, seen)]
-    doubt += emptied_state(top, epochs_done=described.epoch)
+    doubt += [*emptied_state(top, epochs_done=described.epoch), *unfamiliar_numbers(top)]
     if described.kind is FileKind.STATE:
         doubt += doubtful_counts(top)
     if not container.as_written:

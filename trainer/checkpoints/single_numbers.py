@@ -47,6 +47,13 @@ Ultralytics takes no lr0 above 1. One step at a rate of a million leaves weights
 lost. An ``eps`` of zero is allowed by torch, a beta of 1 is not (torch/optim/adam.py). Anything else among a group's
 numbers has to be finite."""
 
+ELSEWHERE_OTHER: Final[Mapping[str, frozenset[str]]] = {
+    "alpha": frozenset({"centered", "lambd"}),
+    "rho": frozenset(),
+}
+"""Settings that mean something else to optimizers from elsewhere (AdEMAMix has an alpha of 5, ASAM a rho of 2), with
+those that stand beside them where they are torch's own (RMSprop, ASGD); Ultralytics offers no Adadelta."""
+
 SWITCHES: Final = frozenset(
     {
         *("nesterov", "maximize", "amsgrad", "centered", "decoupled_weight_decay"),
@@ -134,13 +141,40 @@ def poisoned_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
 
 def _poisoned_settings(top: Mapping[Any, Any]) -> Iterator[str]:
     for index, group in enumerate(_groups(top)):
-        found = {str(key): _floats(value) for key, value in group.items() if key != "params"}
-        if nonfinite := [key for key, numbers in found.items() if not all(map(math.isfinite, numbers))]:
+        found = _numbers_of(group)
+        nonfinite = [
+            key
+            for key, numbers in found.items()
+            if any(math.isnan(one) or (math.isinf(one) and key in SETTINGS) for one in numbers)
+        ]
+        if nonfinite:
             yield f"optimizer: param_groups[{index}] has no finite {', '.join(nonfinite)}"
         for key, numbers in found.items():
-            bad = [number for number in numbers if math.isfinite(number) and not setting_holds(key, number)]
-            if bad:
+            if (bad := _out_of_range(key, numbers)) and not _may_be_other(key, group):
                 yield f"optimizer: param_groups[{index}] has {key} {bad[0]:g}, which none can be"
+
+
+def unfamiliar_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
+    """Settings as an optimizer from elsewhere may have them (Prodigy's ``growth_rate`` is infinite); who was there when
+    the file was saved may know."""
+    for index, group in enumerate(_groups(top)):
+        for key, numbers in _numbers_of(group).items():
+            odd = [one for one in numbers if math.isinf(one)] if key not in SETTINGS else []
+            odd += _out_of_range(key, numbers) if _may_be_other(key, group) else []
+            if odd:
+                yield f"optimizer: param_groups[{index}] has {key} {odd[0]:g}, unless it is not one of torch's own"
+
+
+def _numbers_of(group: Mapping[Any, Any]) -> dict[str, list[float]]:
+    return {str(key): _floats(value) for key, value in group.items() if key != "params"}
+
+
+def _out_of_range(key: str, numbers: Sequence[float]) -> list[float]:
+    return [one for one in numbers if math.isfinite(one) and not setting_holds(key, one)]
+
+
+def _may_be_other(key: str, group: Mapping[Any, Any]) -> bool:
+    return key in ELSEWHERE_OTHER and not ELSEWHERE_OTHER[key] & group.keys()
 
 
 def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:

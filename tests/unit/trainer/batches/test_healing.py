@@ -79,6 +79,32 @@ def test_what_no_setting_can_be_is_told(name: str, value: float, make) -> None:
     assert mend_settings(found) is not None
 
 
+FROM_ELSEWHERE = {"lr": 1.0, "alpha": 5.0, "growth_rate": INF, "lr_max": -1.0}
+
+
+class FromElsewhere(torch.optim.Optimizer):
+    """With settings as AdEMAMix, Prodigy and the schedule-free ones have them."""
+
+    def __init__(self) -> None:
+        super().__init__([torch.nn.Parameter(torch.ones(3))], dict(FROM_ELSEWHERE))
+
+
+@pytest.mark.parametrize("made", [{}, {"alpha": 8}, {"growth_rate": 1.02}, {"growth_rate": np.float64(INF)}], ids=str)
+def test_settings_that_another_s_optimizer_is_made_with_pass(made: dict[str, Any]) -> None:
+    found = FromElsewhere()
+    found.param_groups[0].update(made)
+    assert mend_settings(found) is None
+
+
+@pytest.mark.parametrize("value", [{"alpha": NAN}, {"alpha": INF}, {"growth_rate": NAN}, {"lr": INF}, {"lr_max": INF}])
+def test_settings_that_no_optimizer_can_have_are_told_of_another_s_too(value: dict[str, float]) -> None:
+    found = FromElsewhere()
+    found.param_groups[0].update(value)
+    assert mend_settings(found) is not None
+    assert found.param_groups[0] == {**found.param_groups[0], **FROM_ELSEWHERE}
+    assert mend_settings(found) is None
+
+
 @pytest.mark.parametrize("dampening", [-INF, np.array(-INF), -1e9, 1e9], ids=["float", "array", "below", "above"])
 def test_a_dampening_that_would_blow_up_the_momentum_is_told(dampening: Any) -> None:
     found = optimizer()

@@ -88,6 +88,25 @@ def test_setting_that_is_a_text_or_no_switch_is_unknown(tmp_path: Path, change) 
 
 
 @pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ([group("growth_rate", float("inf"))], Verdict.UNKNOWN),
+        ([group("alpha", 5.0)], Verdict.UNKNOWN),
+        ([group("rho", 2.0)], Verdict.UNKNOWN),
+        ([group("growth_rate", NAN)], Verdict.CONTAMINATED),
+        ([group("alpha", float("inf"))], Verdict.CONTAMINATED),
+        ([group("alpha", 5.0), group("centered", False)], Verdict.CONTAMINATED),
+    ],
+    ids=["prodigy", "ademamix", "asam", "nan", "infinite alpha", "rmsprop"],
+)
+def test_setting_that_an_optimizer_from_elsewhere_may_have_convicts_nobody(tmp_path: Path, changes, verdict) -> None:
+    content = checkpoint_dict()
+    for change in changes:
+        change(content)
+    assert judged(tmp_path, content).verdict == verdict
+
+
+@pytest.mark.parametrize(
     "value",
     [{"x": 1}, {"state": {}, "param_groups": []}, {"state": {}, "param_groups": [{"lr": 0.1, "params": []}]}],
     ids=["something else", "no groups", "no parameters"],
