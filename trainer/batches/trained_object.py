@@ -7,12 +7,10 @@ from typing import Any, Final
 from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainmaster.trainer.checkpoints.own_state import ASIDE
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 NUM_NAMES_SHOWN: Final = 3
-
-_ASIDE: Final = "teacher_model."
-"""Of a distillation: trained by nobody."""
 
 
 class TrainedObject:
@@ -93,5 +91,5 @@ def _averages(ema: Any, model: nn.Module) -> bool:
         return False
     shapes = {name: value.shape for name, value in averaged.state_dict().items()}
     return all(
-        shapes.get(name) == value.shape for name, value in model.state_dict().items() if not name.startswith(_ASIDE)
+        shapes.get(name) == value.shape for name, value in model.state_dict().items() if not name.startswith(ASIDE)
     )

@@ -15,6 +15,8 @@ from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 BINS: Final = "dfl.conv.weight"
 """Of Ultralytics' heads: 0, 1, 2, ... and never trained (nn/modules/block.py, ``DFL``)."""
+CRITERION: Final = "criterion"
+"""Of a model: Ultralytics saves none, and puts None in its place where it was a module (RT-DETR's is)."""
 LARGEST_BIN_SHIFT: Final = 0.05
 
 Named = Mapping[tuple[str, str], Seen]
@@ -37,7 +39,7 @@ def missing_layers(top: Mapping[Any, Any]) -> Iterator[str]:
         f"{path}.{key}"
         for _, path, held in modules_in(top)
         for key, inner in held["_modules"].items()
-        if inner is None and isinstance(key, str)
+        if inner is None and isinstance(key, str) and (path or key != CRITERION)
     ]:
         yield f"a module is gone: {few(gone)}"
     optimizer, weights = top.get("optimizer"), top.get("ema")

@@ -16,8 +16,11 @@ COUNTED: Final = (
 """Beside the tensors, what a resume takes up again. An infinity may stand there (the limit of a watch that has not
 begun); NaN may not."""
 
-_TEACHER: Final = "teacher_model."
+TEACHER: Final = "teacher_model."
 """Weights that come from a file of their own; a state leaves them out."""
+ASIDE: Final = (TEACHER, "criterion.")
+"""Of a live model what no other of its kind needs to have, its EMA among them: a criterion that is a module is there
+from the first batch on, with the weights of classes that it may hold."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -56,5 +59,5 @@ def _shapes(weights: Any) -> Shapes:
     return {
         str(name): value.shape
         for name, value in weights.items()
-        if isinstance(value, Tensor) and not str(name).startswith(_TEACHER)
+        if isinstance(value, Tensor) and not str(name).startswith(ASIDE)
     }

@@ -195,9 +195,11 @@ def _model(state: dict[str, Any]) -> Any:
     if state.get("class_weights") is not None:
         model.class_weights = state["class_weights"]
     model.train()
-    for name in state.get("evaluating", ()):
-        model.get_submodule(name).eval()
     model.criterion = model.init_criterion()
+    evaluating = set(state.get("evaluating", ()))
+    for name, module in model.named_modules():
+        if name in evaluating:
+            module.training = False
     updates = int(state.get("criterion_updates") or 0)
     if updates and hasattr(model.criterion, "update"):
         model.criterion.updates = updates - 1  # so that update() lands on the gains of that epoch

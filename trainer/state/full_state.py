@@ -13,6 +13,7 @@ import ultralytics
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
+from trainmaster.trainer.checkpoints.own_state import ASIDE, TEACHER
 from trainmaster.trainer.contract import SCHEMA_VERSION
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.state.known_arguments import NOT_DEFAULT, not_default
@@ -48,7 +49,7 @@ def plain(value: Any) -> Any:
 def model_state(trainer: EngineTrainer) -> dict[str, torch.Tensor]:
     """The live model's tensors, without a distillation teacher's, which come from its own file."""
     state = unwrap_model(trainer.model).state_dict()
-    return {name: value for name, value in state.items() if not name.startswith("teacher_model.")}
+    return {name: value for name, value in state.items() if not name.startswith(TEACHER)}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -90,7 +91,7 @@ def capture(
         "gradients": {
             name: parameter.grad.detach()
             for name, parameter in model.named_parameters()
-            if parameter.grad is not None and not name.startswith("teacher_model.")
+            if parameter.grad is not None and not name.startswith(TEACHER)
         },
         "best_fitness": plain(trainer.best_fitness),
         "fitness": plain(trainer.fitness),
@@ -128,14 +129,10 @@ def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
         RuntimeError: ``state`` is of another model.
     """
     notes: list[str] = []
-    model = unwrap_model(trainer.model)
-    missing, unexpected = model.load_state_dict(state["model"], strict=False)
-    missing = [name for name in missing if not name.startswith("teacher_model.")]
-    if missing or unexpected:
-        raise RuntimeError(f"the state is of another model: it lacks {missing[:3]} and has unknown {unexpected[:3]}")
+    _load(unwrap_model(trainer.model), state["model"])
     if trainer.ema:
         trainer.ema = ModelEMA(trainer.model)
-        trainer.ema.ema.load_state_dict(state["ema"])
+        _load(trainer.ema.ema, state["ema"])
         trainer.ema.updates = state["ema_updates"]
     kept = _kept_of_optimizer(vars(trainer.args), state["args"])
     notes += _restore_optimizer(trainer.optimizer, state["optimizer_class"], state["optimizer"], kept)
@@ -145,6 +142,13 @@ def restore(trainer: EngineTrainer, state: Mapping[str, Any]) -> list[str]:
     trainer.fitness = state["fitness"]
     vars(trainer.stopper).update(state["stopper"])
     return notes
+
+
+def _load(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    missing, unexpected = ([name for name in names if not name.startswith(ASIDE)] for names in (missing, unexpected))
+    if missing or unexpected:
+        raise RuntimeError(f"the state is of another model: it lacks {missing[:3]} and has unknown {unexpected[:3]}")
 
 
 def _kept_of_optimizer(args: Mapping[str, Any], saved: Mapping[str, Any]) -> frozenset[str]:

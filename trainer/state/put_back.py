@@ -62,7 +62,9 @@ class GoingOn:
         if last_step is not None and self._same_batches:
             position.resume(last_step=last_step, window_open=bool(state.get("window_open")))
         model: Any = unwrap_model(trainer.model)
-        model.criterion = model.init_criterion()  # an epoch of placeholders would never make it
+        if getattr(model, "criterion", None) is None:
+            model.criterion = model.init_criterion()  # an epoch of placeholders would never make it
+            model.load_state_dict(state["model"], strict=False)  # what that holds is there again
         updates = state.get("criterion_updates", state["epoch"])
         if updates and hasattr(model.criterion, "update"):
             model.criterion.updates = updates - 1  # so that update() lands on the gains of that epoch

@@ -11,6 +11,7 @@ import ultralytics
 from ultralytics.nn import tasks
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.own_state import ASIDE
 from trainmaster.trainer.contract import RunLayout, read_json
 from trainmaster.trainer.engines import installed
 
@@ -25,7 +26,6 @@ _OWN: Final = re.compile(
     r"(trainmaster\.)?trainer\.guard:Guarded(Detection|Segmentation|Pose|OBB|Classification)Trainer"
 )
 """Trainers that make Ultralytics' own model of a recipe; one of the user's may make any."""
-_TEACHER: Final = "teacher_model."
 SMALL_NUM_VALUES: Final = 15_000_000
 """A model of no more (yolo11n, yolo11s) is built in a third of a second; yolo11x takes two."""
 
@@ -65,7 +65,7 @@ def require_same_model(layout: RunLayout, state: Mapping[str, Any]) -> str | Non
 
 
 def _difference(kind: Any, state: Mapping[str, Any]) -> str:
-    saved = {name: tuple(one.shape) for name, one in state["model"].items() if not name.startswith(_TEACHER)}
+    saved = {name: tuple(one.shape) for name, one in state["model"].items() if not name.startswith(ASIDE)}
     with torch.random.fork_rng(devices=[]):
         try:
             model = kind(cfg=dict(state["model_yaml"]), verbose=False)

@@ -1,4 +1,4 @@
-"""A full-precision state of ours that lacks what a run goes on from."""
+"""A file that lacks what a run goes on from, and what none needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit.trainer.checkpoints.making import judged, said, small_model, stepped_optimizer
+from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said, small_model, stepped_optimizer
 from trainmaster.trainer.contract import Verdict
 
 NAN = float("nan")
@@ -85,9 +85,23 @@ def test_figure_of_the_run_that_is_not_a_number_is_unknown(tmp_path: Path, chang
         {"fitness": None},
         {"ema": {}, "ema_updates": 0},
         {"ema": {**small_model().state_dict(), "teacher_model.weight": torch.rand(3)}},
+        {"model": {**small_model().state_dict(), "criterion.loss.weight": torch.rand(3)}},
     ],
-    ids=["whole", "no fitness", "no EMA", "a teacher in the EMA"],
+    ids=["whole", "no fitness", "no EMA", "a teacher in the EMA", "a criterion that is a module"],
 )
 def test_honest_state_is_clean(tmp_path: Path, changes: dict) -> None:
     found = judged(tmp_path, own_state(**changes))
     assert (found.verdict, found.resumable) == (Verdict.CLEAN, True), said(found)
+
+
+@pytest.mark.parametrize(
+    ("place", "verdict"),
+    [(("criterion",), Verdict.CLEAN), (("neck",), Verdict.UNKNOWN), (("head", "criterion"), Verdict.UNKNOWN)],
+    ids=["criterion", "another module", "within another module"],
+)
+def test_a_module_that_is_gone_is_doubted_unless_ultralytics_took_it_out(
+    tmp_path: Path, place: tuple[str, ...], verdict: Verdict
+) -> None:
+    content = checkpoint_dict()
+    content["ema"].get_submodule(".".join(place[:-1])).register_module(place[-1], None)
+    assert judged(tmp_path, content).verdict == verdict

@@ -1,0 +1,42 @@
+"""A fresh trainer takes over the tensors of a state."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainmaster.trainer.state.full_state import restore
+
+
+def restored(model: nn.Module, **tensors: torch.Tensor) -> nn.Module:
+    """``model`` with the weights of another one of its kind, and ``tensors`` among them."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer: Any = SimpleNamespace(
+        model=model, ema=None, optimizer=optimizer, args=SimpleNamespace(), stopper=SimpleNamespace()
+    )
+    state = {
+        "model": {"weight": torch.full((1, 2), 7.0), "bias": torch.zeros(1), **tensors},
+        "args": {},
+        "optimizer_class": "SGD",
+        "optimizer": optimizer.state_dict(),
+        "scaler": {},
+        "best_fitness": None,
+        "fitness": None,
+        "stopper": {},
+    }
+    assert not restore(trainer, state)
+    return model
+
+
+def test_a_criterion_that_is_a_module_keeps_no_state_from_being_resumed() -> None:
+    found = restored(nn.Linear(2, 1), **{"criterion.loss.weight": torch.ones(3)})
+    assert found.state_dict()["weight"].unique().tolist() == [7.0]
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="of another model"):
+        restored(nn.Linear(2, 1), **{"second.weight": torch.ones(3)})
