@@ -25,7 +25,7 @@ hundred-thousandth; a loss that hardware made up is another number."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What the replays of one incident showed: a verdict, or why there is none."""
+    """What the replays of one incident showed: a verdict, or why there is none, or why it is of one replay."""
 
     verdict: ReplayVerdict | None = None
     left_out: str | None = None
@@ -52,6 +52,7 @@ def replayed(bad: FailedBatch, trainer: EngineTrainer) -> Replayed:
         return known
     backward = bad.reason is SkipReason.NONFINITE_GRADIENT
     again: list[Again] = []
+    left_out = None
     try:
         for _ in range(NUM_REPLAYS):  # each without what the one before left in the batch-norm statistics
             with bad.look.without_trace(), precision.as_trained(trainer):
@@ -59,9 +60,13 @@ def replayed(bad: FailedBatch, trainer: EngineTrainer) -> Replayed:
     except Exception as error:  # noqa: BLE001 - no memory above all; a loss of the user's own may raise anything
         said = str(error).strip().partition("\n")[0]
         named = said if isinstance(error, RuntimeError) and said else repr(error).partition("\n")[0]
-        return Replayed(left_out=f"it could not be run again: {named}")
+        left_out = f"it could not be run again: {named}"
     was_bad = tuple(_bad_again(bad, one) for one in again)
     losses = tuple(one.loss for one in again)
+    if left_out is not None:  # a good one acquits, whatever became of the next
+        acquitted = not all(was_bad) and not (backward and trainer.world_size > 1)
+        verdict = ReplayVerdict.NOT_REPRODUCIBLE if acquitted else None
+        return Replayed(verdict=verdict, left_out=left_out, losses=losses, bad=was_bad)
     if backward and trainer.world_size > 1 and not any(was_bad):
         return Replayed(
             left_out="this rank's part is good each time, and gradients are summed over ranks",
@@ -94,6 +99,8 @@ def _known_without(bad: FailedBatch, trainer: EngineTrainer) -> Replayed | None:
         return Replayed(left_out="it fell with its accumulation window; which batch was bad is not known")
     if bad.verdict is not None and bad.verdict.labels_bad:  # a label is the same number however often it is read
         return Replayed(verdict=ReplayVerdict.DETERMINISTIC)
+    if bad.verdict is None:
+        return Replayed(left_out="its loss was made elsewhere than in the model's method loss")
     if any(isinstance(module, nn.SyncBatchNorm) for module in unwrap_model(trainer.model).modules()):
         return Replayed(left_out="its batch-norm layers need every rank")
     return None

@@ -1,0 +1,74 @@
+"""What replays of a bad batch say when not each of them can be made."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainmaster.trainer.batches.batch_guard import BatchVerdict
+from trainmaster.trainer.batches.outcomes import FailedBatch
+from trainmaster.trainer.batches.second_look import Again
+from trainmaster.trainer.contract import SkipReason
+from trainmaster.trainer.incidents.replays import Replayed, replayed
+
+GOOD = Again(loss=1.0, losses_finite=True, statistics=0.0, gradients_finite=None)
+BAD = Again(loss=float("nan"), losses_finite=False, statistics=0.0, gradients_finite=None)
+NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
+VERDICT = BatchVerdict(reason=SkipReason.NONFINITE_LOSS, loss=float("nan"), losses={})
+
+
+def shown(*passes: Again | Exception, verdict: BatchVerdict | None = VERDICT) -> Replayed:
+    coming = iter(passes)
+
+    def again(*_: Any, **__: Any) -> Again:
+        one = next(coming)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    look: Any = SimpleNamespace(without_trace=nullcontext, again=again)
+    trainer: Any = SimpleNamespace(model=nn.Linear(1, 1), world_size=1, device=torch.device("cpu"), amp=False)
+    trainer.args = SimpleNamespace(amp=False)
+    bad = FailedBatch(
+        epoch=0,
+        index=0,
+        reason=SkipReason.NONFINITE_LOSS,
+        action="skipped",
+        verdict=verdict,
+        grad_norm=None,
+        worst=[],
+        batch={},
+        rng={},
+        num_steps=0,
+        look=look,
+    )
+    return replayed(bad, trainer)
+
+
+@pytest.mark.parametrize(
+    ("passes", "verdict", "was_bad"),
+    [
+        ((BAD, BAD), "deterministic", (True, True)),
+        ((GOOD, BAD), "not_reproducible", (False, True)),
+        ((GOOD, NO_MEMORY), "not_reproducible", (False,)),
+        ((BAD, NO_MEMORY), None, (True,)),
+        ((NO_MEMORY,), None, ()),
+    ],
+    ids=["both bad", "one bad", "good, then no memory", "bad, then no memory", "no memory"],
+)
+def test_one_good_replay_acquits_and_a_bad_one_alone_convicts_nobody(
+    passes: tuple[Again | Exception, ...], verdict: str | None, was_bad: tuple[bool, ...]
+) -> None:
+    found = shown(*passes)
+    assert (found.verdict, found.bad) == (verdict, was_bad)
+    assert (found.left_out is not None) == any(isinstance(one, Exception) for one in passes)
+
+
+def test_a_batch_whose_loss_is_made_elsewhere_is_not_replayed_by_another() -> None:
+    found = shown(GOOD, GOOD, verdict=None)
+    assert (found.verdict, found.left_out) == (None, "its loss was made elsewhere than in the model's method loss")
