@@ -11,6 +11,7 @@ from typing import Any, Final
 from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.batches.budget import SkipBudget, SkipLimit
+from trainmaster.trainer.batches.healing import float_of
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
@@ -132,7 +133,7 @@ class Reporter:
             nonfinite=self.tally.nonfinite_epoch,
             clipped=step.gradients.clipped - self._clipped_before_epoch,
             losses=self._running.as_floats(),
-            metrics={name: float(value) for name, value in (trainer.metrics or {}).items()},
+            metrics=numbers_of(trainer.metrics),
             fitness=None if trainer.fitness is None else float(trainer.fitness),
             validated=bool(trainer.args.val) or bool(trainer.stop),
             seconds=time.monotonic() - self._epoch_began,
@@ -212,6 +213,12 @@ class Reporter:
             clipped=step.gradients.clipped - clipped,
             skipped=self.tally.skipped - skipped,
         )
+
+
+def numbers_of(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    """Of ``metrics`` those that are numbers: a callback may put there what it likes."""
+    found = {name: float_of(value) for name, value in (metrics or {}).items()}
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def _named(worst: tuple[str, float] | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainmaster.trainer.batches.healing import float_of
 from trainmaster.trainer.batches.labels import bad_labels, without_bad_labels
 from trainmaster.trainer.batches.loss_seam import LossSeam, stock_loss
 from trainmaster.trainer.engines.loss_form import LossForm
@@ -139,7 +140,8 @@ def unknown_metrics_to_zero(trainer: EngineTrainer, best_fitness_before: float |
     A NaN in the fitness would be the best for ever, since nothing compares as better, and no best.pt would be written
     any more; one in results.csv or in a checkpoint reads as poisoned weights.
     """
-    bad = [name for name, value in (trainer.metrics or {}).items() if not math.isfinite(float(value))]
+    numbers = {name: float_of(value) for name, value in (trainer.metrics or {}).items()}
+    bad = [name for name, number in numbers.items() if number is not None and not math.isfinite(number)]
     trainer.metrics = {**(trainer.metrics or {}), **dict.fromkeys(bad, 0.0)}
     if trainer.fitness is not None and not math.isfinite(float(trainer.fitness)):
         trainer.fitness = None

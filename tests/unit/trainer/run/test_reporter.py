@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from trainmaster.trainer.batches.progress import RunningLoss
-from trainmaster.trainer.run.reporter import LossSums, Reporter, rate_of
+from trainmaster.trainer.run.reporter import LossSums, Reporter, numbers_of, rate_of
+from trainmaster.trainer.run.validation import unknown_metrics_to_zero
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 
 
@@ -67,3 +68,13 @@ def test_only_another_class_is_told(before: str | None, told: bool) -> None:
     reporter.notice = notices.append  # type: ignore[method-assign]
     reporter.taken_over(before, "trainmaster.trainer.guard:GuardedDetectionTrainer")
     assert bool(notices) is told
+
+
+def test_metrics_that_are_no_numbers_are_left_to_whoever_put_them_there() -> None:
+    nan = float("nan")
+    odd = {"note": "half", "each": [0.1, 0.2], "tensor": torch.ones(2), "none": None}
+    metrics = {"map": torch.tensor(0.5), "loss": 2, **odd}
+    assert numbers_of(metrics) == {"map": 0.5, "loss": 2.0}
+    trainer: Any = SimpleNamespace(metrics={**metrics, "bad": nan}, fitness=0.5, best_fitness=0.5)
+    assert unknown_metrics_to_zero(trainer, None) == ["bad"]
+    assert trainer.metrics == {**metrics, "bad": 0.0}
