@@ -121,7 +121,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         if value is None:
             self.guard.running.start_epoch()
         if self.guard.step is not None:
-            self.guard.step.loss_was_taken()
+            self.guard.step.loss_was_taken(value)
 
     # Set-up
 

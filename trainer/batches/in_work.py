@@ -46,7 +46,7 @@ class BatchInWork:
     def begin(self, batch: dict[str, Any], *, may_run_again: bool, multi_scale: bool) -> None:
         """``batch`` is fresh from the loader. Only one that may run again is held: held, it costs what it weighs."""
         self._rng = torch.get_rng_state()
-        self._micro = None
+        self._batch, self._verdict, self._micro = batch, None, None
         if may_run_again:
             self._micro = MicroBatch(
                 epoch=self._position.epoch,
@@ -55,6 +55,11 @@ class BatchInWork:
                 python_random=random.getstate() if multi_scale else None,
                 rng=self._rng,
             )
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether its loss was made where it is judged."""
+        return self._verdict is not None
 
     def meets_the_model(self, batch: dict[str, Any]) -> None:
         """``batch`` as the model gets it."""

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainmaster.trainer.batches.batch_guard import BatchGuard
+from trainmaster.trainer.batches.batch_guard import BatchGuard, BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
+from trainmaster.trainer.batches.criterion import CriterionNumbers
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.labels import bad_labels, num_classes_of
-from trainmaster.trainer.batches.outcomes import Emit, StateHealed, WeightsLeapt
+from trainmaster.trainer.batches.loss_seam import Loss
+from trainmaster.trainer.batches.outcomes import Emit, Remark, StateHealed, WeightsLeapt
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.weight_watch import WeightWatch
@@ -54,8 +56,11 @@ class Judging:
         self._drill = drill
         self._skip = skip
         self._emit = emit
+        self._criterion = CriterionNumbers(model)
         self._labels_bad = False
         self._flag_before: torch.Tensor | None = None
+        self._awaited = False
+        self._told_passed_by = False
         self.loss_fresh = False
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
 
@@ -65,6 +70,7 @@ class Judging:
 
     def before_batch(self, batch: dict[str, Any]) -> None:
         """``batch``, fresh from the loader, is about to be prepared."""
+        self._awaited = True
         opens = not self._position.window_open
         self._position.before_batch(self._trainer)
         self._position.window_open = True
@@ -87,21 +93,20 @@ class Judging:
         )
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
-        if self._rerun.active or self._batches.maker.inside or not self._model.training:
+        if self._rerun.active or self._batches.maker.inside or not (is_ghost(batch) or self._is_trained_on()):
             return self._batches.maker.raw(batch, preds)
-        self.loss_fresh = True
+        self.loss_fresh, self._awaited = True, False
         if is_ghost(batch):
             return self._batches.placeholder()
         self._work.meets_the_model(batch)
         self._drill.spoil_statistics(self._model)
-        outcome, verdict = self._batches.judge(
-            batch, preds, before=self._flag_before, labels_bad=self._labels_bad, spoil=self._drill.loss_spoiler()
-        )
+        outcome, verdict = self._judged(batch, preds)
         self._work.judged(verdict)
         if verdict.statistics_healed:
             self._emit(StateHealed(what="batchnorm", tensors=verdict.statistics_healed))
         if verdict.reason is None or not self._skip:
             self._running.add(self._batches.host_items)
+            self._criterion.note(self._position.epoch)
             if (micro := self._work.accepted(self._batches.host_items)) is not None:
                 self._window.micros.append(micro)
         else:
@@ -113,3 +118,32 @@ class Judging:
                 self._work.failed(verdict.reason)
             self._work.draw_again()
         return outcome
+
+    def _judged(self, batch: dict[str, Any], preds: Any) -> tuple[Loss, BatchVerdict]:
+        spoil = self._drill.loss_spoiler()
+        outcome, verdict = self._batches.judge(
+            batch, preds, before=self._flag_before, labels_bad=self._labels_bad, spoil=spoil
+        )
+        alone = self._skip and self._trainer.world_size <= 1  # ranks would part ways
+        if verdict.reason is None or not alone or not (num_healed := self._criterion.heal()):
+            return outcome, verdict
+        self._emit(StateHealed(what="criterion", tensors=num_healed))
+        self._work.draw_again()
+        outcome, verdict = self._batches.judge(batch, None, labels_bad=self._labels_bad, spoil=spoil)
+        if verdict.reason is not None:
+            self._criterion.heal()  # it was this batch that spoiled it
+        return outcome, verdict
+
+    def _is_trained_on(self) -> bool:
+        """Whether this is the loop's loss, and none that a callback evaluates. Some train in evaluation mode, so that
+        batch norm stays as it is."""
+        return self._model.training or (self._awaited and torch.is_grad_enabled())
+
+    def passed_by(self, mean: Any) -> None:
+        """The loop has a loss that was not made here, but by a ``forward`` of somebody's own: it is shown as the loop
+        reckons it, and batches are judged by their gradients alone, which is told once."""
+        self._running.show(self._batches.maker.form.read(mean))
+        if self._skip and not self._told_passed_by:
+            self._told_passed_by = True
+            what = "the model makes its loss elsewhere than in its method loss"
+            self._emit(Remark(text=f"{what}: batches are judged by their gradients alone"))

@@ -38,7 +38,7 @@ class FailedBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateHealed:
-    """``tensors`` of ``what`` ("batchnorm", "optimizer", "scaler") were not finite and are put right."""
+    """``tensors`` of ``what`` ("batchnorm", "criterion", "optimizer", "scaler") were not finite and are put right."""
 
     what: str
     tensors: int
@@ -68,5 +68,12 @@ class WeightsLeapt:
     hopeless: bool
 
 
-BatchOutcome = FailedBatch | StateHealed | GradientsGrew | Hopeless | WeightsLeapt
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """Something that somebody should know, and that ends nothing."""
+
+    text: str
+
+
+BatchOutcome = FailedBatch | StateHealed | GradientsGrew | Hopeless | WeightsLeapt | Remark
 Emit = Callable[[BatchOutcome], None]

@@ -48,6 +48,16 @@ class RunningLoss:
             self._mean = {name: (self._mean[name] * count + value) / (count + 1) for name, value in items.items()}
         self.count += 1
 
+    def show(self, mean: Mapping[str, Any]) -> None:
+        """``mean`` is shown as it is, made by somebody else; what of it is not finite stays as it was."""
+        values = {name: torch.as_tensor(value).detach().reshape(()).float().cpu() for name, value in mean.items()}
+        known = self.shown
+        self._mean, self.count = {}, 0
+        self._shown = {
+            name: value if bool(value.isfinite()) else known.get(name, torch.zeros(()))
+            for name, value in values.items()
+        }
+
     def know(self, names: Iterable[str]) -> None:
         """The names of the losses, when no good batch has told them yet: shown as 0."""
         if not self._shown:

@@ -135,8 +135,10 @@ class StepGuard:
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
         return self._judging.loss_fresh
 
-    def loss_was_taken(self) -> None:
-        """The loop has updated the running mean."""
+    def loss_was_taken(self, mean: Any) -> None:
+        """The loop has updated the running mean, or started it over where ``mean`` is None."""
+        if mean is not None and not self._judging.loss_fresh:
+            self._judging.passed_by(mean)
         self._judging.loss_fresh = False
 
     def attach(self) -> None:

@@ -179,6 +179,8 @@ class Stepping:
         if not measured.statistics_finite:
             self._statistics.restore()
             self._emit(StateHealed(what="batchnorm", tensors=1))
+        elif not self._work.is_judged:  # nobody has accepted what its forward pass left
+            self._statistics.accept()
         if not measured.optimizer_finite:
             return self._heals_momenta()
         return True

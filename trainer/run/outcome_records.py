@@ -16,6 +16,7 @@ from trainmaster.trainer.batches.outcomes import (
     FailedBatch,
     GradientsGrew,
     Hopeless,
+    Remark,
     StateHealed,
     WeightsLeapt,
 )
@@ -79,6 +80,9 @@ class OutcomeRecords:
             case WeightsLeapt(hopeless=False):
                 self._here(EventKind.NOTICE, text=outcome.why)
                 LOGGER.warning(outcome.why)
+            case Remark():
+                self._here(EventKind.NOTICE, text=outcome.text)
+                LOGGER.warning(outcome.text)
             case Hopeless() | WeightsLeapt():
                 self._tally.give_up = outcome.why
                 LOGGER.warning(f"giving up after this batch: {outcome.why}")

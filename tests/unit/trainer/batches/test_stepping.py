@@ -21,11 +21,12 @@ NOTHING: Any = SimpleNamespace(
     end_streak=lambda: None,
     count=lambda: False,
     failed=lambda *_, **__: None,
+    is_judged=True,
 )
 """Position, drill, overflows and the batch in work, of which none has anything to say."""
 
 
-def stepping(model: nn.Module, *, skip: bool) -> Stepping:
+def stepping(model: nn.Module, *, skip: bool, work: Any = NOTHING, statistics: Any = None) -> Stepping:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = GradScaler("cpu", enabled=False)
     trainer: Any = SimpleNamespace(
@@ -35,8 +36,8 @@ def stepping(model: nn.Module, *, skip: bool) -> Stepping:
         trainer,
         model,
         gradients=Gradients(model, optimizer),
-        statistics=BatchNormStatistics(model),
-        work=NOTHING,
+        statistics=statistics or BatchNormStatistics(model),
+        work=work,
         weights=WeightWatch(model, None, optimizer),
         recovery=NOTHING,
         overflows=NOTHING,
@@ -64,3 +65,15 @@ def test_a_step_of_its_own_way_meets_the_gradients_as_they_were_where_nothing_is
     stepping(model, skip=skip).step(lambda: seen.append(float(model.weight.grad or 0)))
 
     assert seen == [pytest.approx(met)]
+
+
+def test_what_a_batch_that_nobody_judged_left_in_the_statistics_counts_as_verified_with_its_step() -> None:
+    model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2))
+    statistics = BatchNormStatistics(model)
+    model(torch.randn(4, 1)).sum().backward()
+    left = [buffer.clone() for buffer in model.buffers()]
+
+    stepping(model, skip=True, work=SimpleNamespace(is_judged=False), statistics=statistics).step(None)
+    statistics.restore()
+
+    assert all(map(torch.equal, model.buffers(), left))
