@@ -191,6 +191,8 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     ruin = [*signs_of_ruin(seen, reader, top), *doubtful_numbers(top)]
     if described.kind is FileKind.STATE:
         ruin += missing_weights(top)
+    if code.unjudged:
+        ruin.append(f"numbers in a form that is not judged: {shown(code.unjudged)}")
     doubt = [*ruin, *signs_of_doubt(seen, reader, top), *_missing(described, seen)]
     doubt += [*emptied_state(top, epochs_done=described.epoch), *unfamiliar_numbers(top)]
     if described.kind is FileKind.STATE:

@@ -16,6 +16,7 @@ SAFE_CALLS: Final = {
         *("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter"),
         *("_rebuild_parameter_with_state", "_rebuild_from_type_v2"),
     },
+    "torch.serialization": {"_get_layout"},
     "torch": {"Size", "device"},
     "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
     "builtins": {
@@ -38,6 +39,15 @@ SAFE_CALLS: Final = {
 }
 """Calls that build data and do nothing else."""
 
+UNJUDGED_CALLS: Final = {
+    "torch._utils": {
+        *("_rebuild_qtensor", "_rebuild_sparse_tensor", "_rebuild_nested_tensor"),
+        "_rebuild_meta_tensor_no_storage",
+    },
+}
+"""Those whose tensors nobody looks into here: quantized ones, sparse ones, ones without numbers. Torch's own safe
+reader takes them (``torch/_weights_only_unpickler.py``)."""
+
 _CLASS_HOMES: Final = re.compile(
     r"torch\.nn\.modules(\.\w+)*|torch\.nn\.parameter|torch\.optim(\.\w+)*"
     r"|torchvision\.(models|ops|transforms)(\.\w+)*"
@@ -52,7 +62,7 @@ activation named in ``cfg`` (ultralytics/nn/tasks.py, ``parse_model``), so a con
 _FUNCTION_HOMES: Final = frozenset({"torch.nn.functional", "torch._C._nn", "torch.nn.init"})
 _TORCH_DATA: Final = re.compile(
     r"\w+Storage|u?int\d+|q?u?int\d+x?\d*|b?float\d+\w*|complex\d+|bool|half|double|float|long|int|short"
-    r"|strided|contiguous_format|preserve_format|channels_last|channels_last_3d"
+    r"|strided|per_(tensor|channel)_(affine|symmetric)|contiguous_format|preserve_format|channels_last|channels_last_3d"
 )
 _CLASS_NAME: Final = re.compile(r"_*[A-Z]\w*")
 
@@ -61,10 +71,12 @@ _NUM_NAMES_SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeFound:
-    """Names by what they mean; both empty for an ordinary checkpoint."""
+    """Names by what they mean; all empty for an ordinary checkpoint."""
 
     would_run: tuple[str, ...]
     """Loading the file without ``weights_only`` would run these, or they have no business in a checkpoint."""
+    unjudged: tuple[str, ...]
+    """Tensors made so hold numbers that are not judged."""
     unfamiliar: tuple[str, ...]
     """Classes of somebody's own: their code runs on loading too, and whether that is meant cannot be told."""
 
@@ -73,13 +85,17 @@ def code_in(uses: Mapping[Name, Use]) -> CodeFound:
     """Sort the names of a pickle."""
     would_run: list[str] = []
     unfamiliar: list[str] = []
+    unjudged: list[str] = []
     for name, use in uses.items():
         module, bare = _today(name)
+        if bare in UNJUDGED_CALLS.get(module, ()):
+            unjudged.append(bare)
+            continue
         if _is_safe(module, bare, use):
             continue
         foreign_class = use < Use.CALLED_BARE and module.split(".")[0] not in sys.stdlib_module_names
         (unfamiliar if foreign_class else would_run).append(f"{module}.{bare}")
-    return CodeFound(would_run=tuple(would_run), unfamiliar=tuple(unfamiliar))
+    return CodeFound(would_run=tuple(would_run), unjudged=tuple(unjudged), unfamiliar=tuple(unfamiliar))
 
 
 def _today(name: Name) -> tuple[str, str]:
@@ -95,6 +111,8 @@ def _is_safe(module: str, name: str, use: Use) -> bool:
     if use is Use.CALLED:
         return False
     if module in {"torch", "torch.storage"} and _TORCH_DATA.fullmatch(name):
+        return True
+    if (module, name, use) == ("builtins", "getattr", Use.NAMED):  # for a module's own way, see the walk
         return True
     if module in _FUNCTION_HOMES and use is Use.NAMED and name.isidentifier():
         return True

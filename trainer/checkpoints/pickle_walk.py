@@ -287,6 +287,9 @@ class _Machine:
     def _reduce(self, maker: Any, args: Any) -> None:
         if not isinstance(args, tuple):
             raise WalkError("its pickle calls something without arguments")
+        if _is_own_forward(maker, args):
+            self.stack.append(Made("a method of a module in the file"))
+            return
         self._use(maker, Use.CALLED if args else Use.CALLED_BARE)
         self.stack.append(self._result(maker, args) if isinstance(maker, Name) else Made(maker, args))
 
@@ -318,6 +321,14 @@ class _Machine:
             target.state = state
         elif not isinstance(target, dict | Tensor):  # an OrderedDict's or a tensor's own attributes are no content
             raise WalkError("its pickle gives a state to something that takes none")
+
+
+def _is_own_forward(maker: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a module has a way of its own through itself, as a fused one of Ultralytics' has: no more is called."""
+    if not isinstance(maker, Name) or maker.name != "getattr" or maker.module not in {"builtins", "__builtin__"}:
+        return False
+    is_made = len(args) == 2 and isinstance(args[0], Made) and isinstance(args[0].maker, Name)
+    return is_made and isinstance(args[1], str) and args[1].startswith("forward") and args[1].isidentifier()
 
 
 def _extend(target: Any, items: list[Any]) -> None:

@@ -94,6 +94,42 @@ def test_honest_state_is_clean(tmp_path: Path, changes: dict) -> None:
     assert (found.verdict, found.resumable) == (Verdict.CLEAN, True), said(found)
 
 
+def fused(content: dict) -> None:
+    layer = content["ema"].first
+    layer.forward = layer.forward  # a method of its own, as Ultralytics' fused layers have forward_fuse there
+
+
+def quantized(content: dict) -> None:
+    content["ema"].register_buffer("scale", torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8))
+
+
+def sparse(content: dict) -> None:
+    content["optimizer"]["state"][0]["momentum_buffer"] = torch.eye(3).to_sparse()
+
+
+def without_numbers(content: dict) -> None:
+    content["ema"].register_buffer("mask", torch.empty(3, device="meta"))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of quantized tensors
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (fused, Verdict.CLEAN),
+        (quantized, Verdict.UNKNOWN),
+        (sparse, Verdict.UNKNOWN),
+        (without_numbers, Verdict.UNKNOWN),
+    ],
+)
+def test_what_torch_makes_of_data_is_no_code_and_is_clean_only_where_it_was_judged(
+    tmp_path: Path, change, verdict: Verdict
+) -> None:
+    content = checkpoint_dict()
+    change(content)
+    found = judged(tmp_path, content)
+    assert found.verdict == verdict, said(found)
+
+
 @pytest.mark.parametrize(
     ("place", "verdict"),
     [(("criterion",), Verdict.CLEAN), (("neck",), Verdict.UNKNOWN), (("head", "criterion"), Verdict.UNKNOWN)],

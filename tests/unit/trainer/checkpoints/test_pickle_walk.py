@@ -77,6 +77,8 @@ HOSTILE = {
     "eval": Calls(eval, "1"),
     "exec": Calls(exec, "1"),
     "getattr": Calls(getattr, "", "join"),
+    "getattr of a module": Calls(getattr, torch.nn.Flatten(), "half"),
+    "what getattr gave": Calls(getattr, Calls(getattr, torch.nn.Flatten(), "forward"), "__func__"),
     "torch.load": Calls(torch.load, "x"),
     "pickle in pickle": Calls(torch.storage._load_from_bytes, b""),
     "torch.hub": Calls(torch.hub.load, "a", "b"),
