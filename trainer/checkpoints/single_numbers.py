@@ -189,6 +189,7 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
     if isinstance(epoch, int) and epoch > MOST_EPOCHS:
         yield "epoch is beyond what any run has"
     yield from _doubtful_args(top)
+    yield from _doubtful_stopper(top)
     for index, group in enumerate(_groups(top)):
         for key in SETTINGS.keys() & group.keys():
             parts = _parts(group[key])
@@ -202,6 +203,15 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
                 yield f"optimizer: {key} of param_groups[{index}] is on: its steps make the loss larger"
             elif key not in SETTINGS and any(map(is_nonfinite_text, _parts(value))):
                 yield f"optimizer: {key} of param_groups[{index}] is a text that spells no finite number"
+
+
+def _doubtful_stopper(top: Mapping[Any, Any]) -> Iterator[str]:
+    """Nothing is better than NaN, so a run that goes on with it ends at its patience."""
+    held = top.get("stopper")
+    for key in ("best_fitness", "best_epoch") if isinstance(held, dict) else ():
+        for number in _floats(held.get(key)):
+            if not math.isfinite(number):
+                yield f"early stopping's {key} is {number}"
 
 
 def _doubtful_args(top: Mapping[Any, Any]) -> Iterator[str]:

@@ -151,3 +151,12 @@ def test_honest_optimizer_raises_no_alarm(tmp_path: Path, change) -> None:
     change(content)
     found = judged(tmp_path, content)
     assert (found.verdict, found.resumable) == (Verdict.CLEAN, True), said(found)
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf"), np.float64(NAN), torch.tensor(NAN)], ids=repr)
+@pytest.mark.parametrize("key", ["best_fitness", "best_epoch"])
+def test_early_stopping_that_compares_with_what_is_no_number_is_unknown(tmp_path: Path, key: str, value) -> None:
+    content = checkpoint_dict()
+    content["stopper"][key] = value
+    found = judged(tmp_path, content)
+    assert (found.verdict, f"early stopping's {key} is" in said(found)) == (Verdict.UNKNOWN, True), said(found)
