@@ -81,9 +81,16 @@ def verdict_of(bad: Sequence[bool]) -> ReplayVerdict:
     return ReplayVerdict.DETERMINISTIC if all(bad) else ReplayVerdict.NOT_REPRODUCIBLE
 
 
-def with_single_precision(found: Replayed, trained_in: str, finite: bool | None) -> Replayed:
-    """``found``, of a batch that was ``trained_in`` a precision and is ``finite`` in single precision, if known."""
-    overflowed = found.verdict is ReplayVerdict.DETERMINISTIC and trained_in != "float32" and bool(finite)
+def with_single_precision(
+    found: Replayed, trained_in: str, finite: bool | None, *, labels_bad: bool = False
+) -> Replayed:
+    """``found``, of a batch that was ``trained_in`` a precision and is ``finite`` in single precision, if known.
+
+    One with ``labels_bad`` ran without these in single precision: that it was finite acquits no label.
+    """
+    overflowed = (
+        not labels_bad and found.verdict is ReplayVerdict.DETERMINISTIC and trained_in != "float32" and bool(finite)
+    )
     if not overflowed:
         return found
     return Replayed(verdict=ReplayVerdict.OVERFLOW, losses=found.losses, bad=found.bad)

@@ -153,7 +153,8 @@ class OutcomeRecords:
                 module = first_bad_module(unwrap_model(self._trainer.model), bad.batch)
                 fp32_finite = bad.look.finite_in_single_precision(bad.batch)
         trained_in = precision.name_of(self._trainer)
-        again = with_single_precision(again, trained_in, fp32_finite)
+        labels_bad = bad.verdict is not None and bad.verdict.labels_bad
+        again = with_single_precision(again, trained_in, fp32_finite, labels_bad=labels_bad)
         details = {
             **facts,
             "ts": time.time(),

@@ -14,7 +14,7 @@ from trainmaster.trainer.batches.batch_guard import BatchVerdict
 from trainmaster.trainer.batches.outcomes import FailedBatch
 from trainmaster.trainer.batches.second_look import Again
 from trainmaster.trainer.contract import SkipReason
-from trainmaster.trainer.incidents.replays import Replayed, replayed
+from trainmaster.trainer.incidents.replays import Replayed, replayed, with_single_precision
 
 GOOD = Again(loss=1.0, losses_finite=True, statistics=0.0, gradients_finite=None)
 BAD = Again(loss=float("nan"), losses_finite=False, statistics=0.0, gradients_finite=None)
@@ -72,3 +72,21 @@ def test_one_good_replay_acquits_and_a_bad_one_alone_convicts_nobody(
 def test_a_batch_whose_loss_is_made_elsewhere_is_not_replayed_by_another() -> None:
     found = shown(GOOD, GOOD, verdict=None)
     assert (found.verdict, found.left_out) == (None, "its loss was made elsewhere than in the model's method loss")
+
+
+@pytest.mark.parametrize(
+    ("trained_in", "finite", "labels_bad", "verdict"),
+    [
+        ("float16", True, False, "overflow"),
+        ("float16", True, True, "deterministic"),
+        ("float16", False, False, "deterministic"),
+        ("float16", None, False, "deterministic"),
+        ("float32", True, False, "deterministic"),
+    ],
+    ids=["finite in single precision", "but without its bad labels", "bad there too", "not known", "trained there"],
+)
+def test_an_overflow_is_what_single_precision_mends(
+    trained_in: str, finite: bool | None, labels_bad: bool, verdict: str
+) -> None:
+    found = with_single_precision(shown(BAD, BAD), trained_in, finite, labels_bad=labels_bad)
+    assert found.verdict == verdict
