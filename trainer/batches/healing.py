@@ -115,6 +115,9 @@ def ema_fault(ema: Any) -> str | None:
     Outside, the average runs away from what it is of. Reads no device.
     """
     decay = getattr(ema, "decay", None)
+    updates = getattr(ema, "updates", 0)
+    if isinstance(updates, float | np.floating) and not 0 <= updates < math.inf:
+        return f"updates are {updates}"
     if decay is None or not getattr(ema, "enabled", True):
         return None
     if callable(decay):

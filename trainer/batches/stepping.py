@@ -141,6 +141,8 @@ class Stepping:
     def sound(self) -> bool:
         """Whether weights and momenta are worth saving: nothing leapt that can't be healed. Reads the device."""
         self.heal()
+        if bad := ema_fault(self._trainer.ema):
+            self._weights.ruin = self._weights.ruin or f"the EMA's {bad}, so it is no average of the weights any more"
         momenta = self._gradients.momenta
         momenta.signs(self._trainer.device, whole=True)
         return self._weights.ruin is None and self._heals_momenta()

@@ -248,6 +248,9 @@ def test_a_count_of_updates_that_none_can_be_is_told() -> None:
     assert ema_fault(ema) == "decay is -0.0020018"
     ema.updates = -(10**9)
     assert ema_fault(ema) == "updates are -1000000000"
+    for updates in (NAN, INF, np.float64(INF)):
+        ema.updates = updates
+        assert ema_fault(ema) == f"updates are {updates}"
 
 
 @pytest.mark.parametrize(

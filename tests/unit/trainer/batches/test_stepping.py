@@ -77,3 +77,11 @@ def test_what_a_batch_that_nobody_judged_left_in_the_statistics_counts_as_verifi
     statistics.restore()
 
     assert all(map(torch.equal, model.buffers(), left))
+
+
+def test_nothing_is_saved_of_an_average_that_is_none_any_more() -> None:
+    made = stepping(nn.Linear(1, 1), skip=True)
+    assert made.sound()
+    made._trainer.ema = SimpleNamespace(updates=float("nan"), decay=lambda _: 0.9)
+    assert not made.sound()
+    assert made._weights.ruin == "the EMA's updates are nan, so it is no average of the weights any more"
