@@ -166,9 +166,9 @@ def _can_be(name: str, value: object, default: object, *, known: bool) -> bool:
     """
     if value is None or isinstance(value, str):
         return not _is_number(default)
+    if type(value) is float:  # nearly all, at every step
+        return _holds(name, value) or _range_of(name, default)(value)
     holds = _range_of(name, default)
-    if type(value) is float:
-        return holds(value)
     if not known and isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) != 1:
         return True  # a mask, or the like: nobody reads it for us
     parts = [float_of(part) for part in _flat(value)]
