@@ -22,7 +22,8 @@ LARGEST_STRIDE: Final = 4096.0
 _MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val"})
 """Bounds of ``nn.Hardtanh``, where an infinity means none."""
 
-_SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
+SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
+"""Attributes of a module that hold its parts and tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,11 @@ class ModuleSetting:
 
 def impossible_settings(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     """Settings of modules with which nothing trains; NaN is none in any place."""
-    settings = [*_settings(top), *_strides(seen, reader)]
+    yield from impossible_among([*_settings(top), *_strides(seen, reader)])
+
+
+def impossible_among(settings: Sequence[ModuleSetting]) -> Iterator[str]:
+    """Why nothing trains with ``settings``."""
     if nan := [one.name for one in settings if math.isnan(one.value)]:
         yield f"a setting of its modules is not a number: {_shown(nan)}"
     if bad := [f"{one.name} is {one.value:g}" for one in settings if _is_impossible(one)]:
@@ -100,7 +105,7 @@ def _settings(top: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
         buffers = attributes.get("_buffers")
         normalizes = isinstance(buffers, dict) and "running_var" in buffers
         for key, value in attributes.items():
-            if key not in _SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
+            if key not in SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
                 name = f"{path}.{key}" if path else str(key)
                 for number in numbers_in(value):
                     yield ModuleSetting(name, str(key), number, normalizes)
@@ -110,7 +115,7 @@ def _arrays(top: Mapping[Any, Any]) -> Iterator[tuple[str, Made]]:
     """What a module carries directly, or in a list or dict."""
     for _, path, attributes in modules_in(top):
         for key, value in attributes.items():
-            if key in _SLOTS or not isinstance(value, _MAY_HOLD_NUMBERS):
+            if key in SLOTS or not isinstance(value, _MAY_HOLD_NUMBERS):
                 continue
             waiting, visited = [value], set[int]()
             while waiting:

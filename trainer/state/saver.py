@@ -23,6 +23,7 @@ from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, record
+from trainmaster.trainer.checkpoints.live_settings import examine_settings
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout
@@ -134,7 +135,8 @@ class Saver:
         halved = examination
         if trainer.ema:
             masks = names_of_own_buffers(trainer.ema.ema)
-            halved = gravest(examination, examine_halved(trainer.ema.ema.state_dict(), own_buffers=masks))
+            stock = examine_halved(trainer.ema.ema.state_dict(), own_buffers=masks)
+            halved = gravest(examination, stock, examine_settings("ema", trainer.ema.ema))
         epoch = moment.position.epoch + 1
         saved = False
         self._unsaved = None
