@@ -207,8 +207,9 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
 
 def _doubtful_stopper(top: Mapping[Any, Any]) -> Iterator[str]:
     """Nothing is better than NaN, so a run that goes on with it ends at its patience."""
-    held = top.get("stopper")
-    for key in ("best_fitness", "best_epoch") if isinstance(held, dict) else ():
+    given = top.get("stopper")
+    held: dict[Any, Any] = given if isinstance(given, dict) else {}
+    for key in ("best_fitness", "best_epoch"):
         for number in _floats(held.get(key)):
             if not math.isfinite(number):
                 yield f"early stopping's {key} is {number}"
