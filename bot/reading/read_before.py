@@ -173,10 +173,8 @@ class ReadBefore:
             return  # a long log is caught up with over several looks
         read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
         state |= read | {"frame": [frame.epoch, frame.epochs, frame.batch, frame.batches] if frame else None}
-        before, self._next = (
-            self._next,
-            {**state, "begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows_ns},
-        )
+        state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows_ns}
+        before, self._next = self._next, state
         if self._path is None or not before or before == self._written or now - self._written_ts < _WRITE_EVERY_S:
             return
         self._written, self._written_ts = before, now

@@ -12,30 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
-_OPENED_BY: Final[dict[bytes, Callable[..., Any]]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\0": lzma.open,
-}
-_OF_OTHERS: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
+_OPENED_BY: Final[dict[str, Callable[..., Any]]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 MAX_BYTES: Final = 4 * 1024**3
 """A longer log is not unpacked: a small file may say that it is of any length."""
 _BLOCK_BYTES: Final = 1024 * 1024
 
 
 @contextmanager
-def unpacked(stream: BinaryIO, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
-    """The log in ``stream`` as a file that is gone afterwards. Of one that was cut or damaged, what comes before that.
+def unpacked(stream: BinaryIO, kind: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
+    """The log in ``stream``, compressed by ``kind`` ("gzip"), as a file that is gone afterwards. Of one that was cut or
+    damaged, what comes before that.
 
     Raises:
         ValueError: it is compressed in a way that is not known here, or longer than ``max_bytes``.
     """
-    head = stream.read(8)
-    stream.seek(0)
-    other = next((name for mark, name in _OF_OTHERS.items() if head.startswith(mark)), None)
-    if other is not None:
-        raise ValueError(f"it is compressed ({other}); unpack it first")
-    opened_by = next(kind for mark, kind in _OPENED_BY.items() if head.startswith(mark))
+    if (opened_by := _OPENED_BY.get(kind)) is None:
+        raise ValueError(f"it is compressed ({kind}); unpack it first")
     with tempfile.NamedTemporaryFile(prefix="trainmaster-scan-") as plain:
         with opened_by(stream, "rb") as packed:
             _copy(packed, plain, max_bytes)

@@ -19,11 +19,14 @@ from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
 from trainmaster.record import Fixed, replaced
 
 _BLOCK_BYTES = 1024 * 1024
-_PACKED = (
-    *(b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\3\4"),
-    *(b"BZh%d1AY" % level for level in range(1, 10)),
-)
-"""How files begin that gzip, xz, zstd, zip and bzip2 have written."""
+_PACKED = {
+    b"\x1f\x8b\x08": "gzip",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\3\4": "zip",
+    **{b"BZh%d1AY" % level: "bzip2" for level in range(1, 10)},
+}
+"""How compressed files begin, and by what they were written."""
 _SKIM_BYTES = 1024 * 1024
 """Below this, reading every byte takes no noticeable time."""
 
@@ -141,11 +144,13 @@ def scan_file(path: Path) -> ScanReport:
         ValueError: it is compressed, and cannot be unpacked here.
     """
     with path.open("rb") as stream:
-        if stream.read(8).startswith(_PACKED):
+        head = stream.read(8)
+        kind = next((kind for mark, kind in _PACKED.items() if head.startswith(mark)), None)
+        if kind is not None:
             from trainmaster.bot.reading.scan.packed import unpacked  # noqa: PLC0415 - a scan starts in milliseconds
 
             stream.seek(0)
-            with unpacked(stream) as plain:
+            with unpacked(stream, kind) as plain:
                 return _scan_plain(plain)
     return _scan_plain(path)
 

@@ -233,6 +233,6 @@ def test_a_log_that_cannot_be_unpacked_here_says_so(tmp_path: Path, head: bytes,
 def test_a_compressed_log_of_any_length_is_not_unpacked_whole() -> None:
     with (
         pytest.raises(ValueError, match="more than 1,000 bytes"),
-        unpacked(io.BytesIO(gzip.compress(bytes(5_000))), max_bytes=1_000),
+        unpacked(io.BytesIO(gzip.compress(bytes(5_000))), "gzip", max_bytes=1_000),
     ):
         pass
