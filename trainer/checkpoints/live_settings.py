@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from trainmaster.trainer.checkpoints.attest import Examination
-from trainmaster.trainer.checkpoints.module_settings import SLOTS, ModuleSetting, impossible_among, numbers_in
+from trainmaster.trainer.checkpoints.module_settings import ModuleSetting, impossible_among, settings_of
 from trainmaster.trainer.contract import Verdict
 
-_MAY_HOLD_NUMBERS = (float, int, list, tuple, dict)
 _MOST_STRIDES = 16
 
 
@@ -28,11 +27,9 @@ def examine_settings(part: str, model: nn.Module) -> Examination:
 
 def _settings(model: nn.Module) -> Iterator[ModuleSetting]:
     for path, module in model.named_modules():
-        normalizes = "running_var" in module._buffers  # noqa: SLF001 - as a file holds them
-        for key, value in vars(module).items():
-            name = f"{path}.{key}" if path else key
-            if key == "stride" and isinstance(value, torch.Tensor) and value.numel() <= _MOST_STRIDES:
-                numbers = value.detach().flatten().tolist()
-                yield from (ModuleSetting(name, key, float(number), normalizes=False) for number in numbers)
-            elif key not in SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
-                yield from (ModuleSetting(name, key, number, normalizes) for number in numbers_in(value))
+        yield from settings_of(path, vars(module))
+        stride = vars(module).get("stride")
+        if isinstance(stride, torch.Tensor) and stride.numel() <= _MOST_STRIDES:
+            name = f"{path}.stride" if path else "stride"
+            for number in stride.detach().flatten().tolist():
+                yield ModuleSetting(name, "stride", float(number), normalizes=False)

@@ -22,8 +22,7 @@ LARGEST_STRIDE: Final = 4096.0
 _MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val"})
 """Bounds of ``nn.Hardtanh``, where an infinity means none."""
 
-SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
-"""Attributes of a module that hold its parts and tensors."""
+_SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +101,25 @@ def _is_no_tensor(parameter: Any) -> bool:
 
 def _settings(top: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
     for _, path, attributes in modules_in(top):
-        buffers = attributes.get("_buffers")
-        normalizes = isinstance(buffers, dict) and "running_var" in buffers
-        for key, value in attributes.items():
-            if key not in SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
-                name = f"{path}.{key}" if path else str(key)
-                for number in numbers_in(value):
-                    yield ModuleSetting(name, str(key), number, normalizes)
+        yield from settings_of(path, attributes)
+
+
+def settings_of(path: str, attributes: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
+    """The numbers among the ``attributes`` of the module at ``path``, which is in a file or alive."""
+    buffers = attributes.get("_buffers")
+    normalizes = isinstance(buffers, dict) and "running_var" in buffers
+    for key, value in attributes.items():
+        if key not in _SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
+            name = f"{path}.{key}" if path else str(key)
+            for number in numbers_in(value):
+                yield ModuleSetting(name, str(key), number, normalizes)
 
 
 def _arrays(top: Mapping[Any, Any]) -> Iterator[tuple[str, Made]]:
     """What a module carries directly, or in a list or dict."""
     for _, path, attributes in modules_in(top):
         for key, value in attributes.items():
-            if key in SLOTS or not isinstance(value, _MAY_HOLD_NUMBERS):
+            if key in _SLOTS or not isinstance(value, _MAY_HOLD_NUMBERS):
                 continue
             waiting, visited = [value], set[int]()
             while waiting:

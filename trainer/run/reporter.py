@@ -11,7 +11,6 @@ from typing import Any, Final
 from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.batches.budget import SkipBudget, SkipLimit
-from trainmaster.trainer.batches.healing import float_of
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
@@ -19,6 +18,7 @@ from trainmaster.trainer.contract import EventKind
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.run.tally import Tally
+from trainmaster.trainer.run.validation import numbers_of
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 
 SERIES_ROWS_PER_EPOCH: Final = 50
@@ -213,12 +213,6 @@ class Reporter:
             clipped=step.gradients.clipped - clipped,
             skipped=self.tally.skipped - skipped,
         )
-
-
-def numbers_of(metrics: Mapping[str, Any] | None) -> dict[str, float]:
-    """Of ``metrics`` those that are numbers: a callback may put there what it likes."""
-    found = {name: float_of(value) for name, value in (metrics or {}).items()}
-    return {name: number for name, number in found.items() if number is not None}
 
 
 def _named(worst: tuple[str, float] | None) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,14 +134,19 @@ def sound_labels(
             validator.preprocess = own
 
 
+def numbers_of(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    """Of ``metrics`` those that are numbers: a callback may put there what it likes."""
+    found = {name: float_of(value) for name, value in (metrics or {}).items()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
 def unknown_metrics_to_zero(trainer: EngineTrainer, best_fitness_before: float | None) -> list[str]:
     """Metrics of ``trainer`` that are not finite are 0, its fitness is unknown then; names of those metrics.
 
     A NaN in the fitness would be the best for ever, since nothing compares as better, and no best.pt would be written
     any more; one in results.csv or in a checkpoint reads as poisoned weights.
     """
-    numbers = {name: float_of(value) for name, value in (trainer.metrics or {}).items()}
-    bad = [name for name, number in numbers.items() if number is not None and not math.isfinite(number)]
+    bad = [name for name, number in numbers_of(trainer.metrics).items() if not math.isfinite(number)]
     trainer.metrics = {**(trainer.metrics or {}), **dict.fromkeys(bad, 0.0)}
     if trainer.fitness is not None and not math.isfinite(float(trainer.fitness)):
         trainer.fitness = None

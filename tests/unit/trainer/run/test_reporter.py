@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from trainmaster.trainer.batches.progress import RunningLoss
-from trainmaster.trainer.run.reporter import LossSums, Reporter, numbers_of, rate_of
-from trainmaster.trainer.run.validation import unknown_metrics_to_zero
+from trainmaster.trainer.run.reporter import LossSums, Reporter, rate_of
+from trainmaster.trainer.run.validation import numbers_of, unknown_metrics_to_zero
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 
 
