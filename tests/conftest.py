@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import settings
 
 from tests.support.leftovers import Leftovers, hear_signals_that_the_parent_ignored, new_session
 from tests.support.order import balanced
-from tests.support.temporary import remove_all, temporary_folder
+from tests.support.temporary import temporary_folder
 from trainmaster.loading import loaded, loading
 
 # A busy machine makes an example slow, not wrong.
@@ -126,5 +127,5 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     result = yield
     if TEMPORARY is not None:
         session.config.stash[LEFTOVERS].end_all()
-        remove_all(TEMPORARY)
+        shutil.rmtree(TEMPORARY, ignore_errors=True)
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,8 +14,3 @@ def temporary_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tm-"))
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     return folder
-
-
-def remove_all(folder: Path) -> None:
-    """What can be removed of ``folder`` and in it."""
-    shutil.rmtree(folder, ignore_errors=True)
