@@ -46,9 +46,7 @@ def _spikes(view: RunView, limits: CheckLimits) -> tuple[Finding, ...]:
 
 def _is_spike(stretch: SeriesWindow, limits: CheckLimits) -> bool:
     middle, deviation = stretch.loss_before, stretch.loss_deviation
-    if middle is None or deviation is None or not math.isfinite(stretch.loss):
-        return False
-    if stretch.loss_reached is not None and stretch.loss <= stretch.loss_reached:
+    if middle is None or deviation is None or not math.isfinite(stretch.loss):  # without one it was reached before
         return False
     rise = stretch.loss - middle
     return rise > abs(middle) * limits.spike_rise_pct / 100 and rise > limits.spike_mads * deviation

@@ -12,14 +12,22 @@ import re
 import shutil
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
 from trainmaster.bot.core.run.facts import RunRecord
-from trainmaster.bot.core.run.ownership import GROUP_MAY_WRITE, Account, FileRole, OwnedFile, OwnerCheck, fault_of
+from trainmaster.bot.core.run.ownership import (
+    GROUP_MAY_WRITE,
+    WORLD_MAY_WRITE,
+    Account,
+    FileRole,
+    OwnedFile,
+    OwnerCheck,
+    fault_of,
+)
 from trainmaster.bot.reading.plain_files import NotPlainError, is_of_kernel, open_plain
 from trainmaster.trainer.contract import RunLayout
 
@@ -31,6 +39,9 @@ _ACL_WRITE: Final = 0x02
 _INTERPRETER: Final = re.compile(r"(?:python|pypy)[0-9.]*[a-z]?(?:\.exe)?")
 _MAX_LINKS: Final = 16
 """Of the interpreter: a virtual environment has one or two, the kernel follows 40."""
+_OTHERS_MAY_WRITE: Final = GROUP_MAY_WRITE | WORLD_MAY_WRITE
+_RUNS_REMEMBERED: Final = 8192
+"""Whose paths are put together once and not at every look, which is most of what a look would cost."""
 
 
 def is_gone(place: Path) -> bool:
@@ -137,9 +148,9 @@ class Ownership:
 
     def _led_away(self, directory: Path, path: Path, descriptor: int) -> bool:
         """Whether the open file lies outside the run, and somebody else may have seen to that."""
-        if self.check is OwnerCheck.OFF or not path.is_relative_to(directory):
+        if self.check is OwnerCheck.OFF or not _is_below(str(path), str(directory)):
             return False
-        if _place_of(descriptor, path).is_relative_to(os.path.realpath(directory)):
+        if _is_below(_place_of(descriptor, path), _real(directory)):
             return False
         ways = [path, *(one for one in path.parents if one.is_relative_to(directory))]
         for way in ways:
@@ -159,7 +170,7 @@ class Ownership:
                 yield self._link(parent, parent.lstat())
                 yield self._judge(str(parent), FileRole.PARENT, parent.stat(), parent)
         yield from self._records(directory)
-        yield from self._archive(RunLayout(directory).archive)
+        yield from self._archive(_places_of(directory)[-1])
         if record is None:
             return
         yield from self._log(directory, record)
@@ -167,15 +178,11 @@ class Ownership:
             yield from self._interpreter(record)
         place = record.relaunch.cwd if record.relaunch else record.cwd
         if place:
-            yield self._folder(Path(place))
+            yield self._folder(_path_of(place))
 
-    def _parents(self, directory: Path) -> Iterator[Path]:
+    def _parents(self, directory: Path) -> Sequence[Path]:
         """From RUNS_DIR down; of a run elsewhere, the folder that it lies in."""
-        root = self.root.absolute() if self.root else None
-        parents = directory.absolute().parents
-        if root is None or root not in parents:
-            return iter(parents[:1])
-        return iter(parents[: len(parents) - len(root.parents)])
+        return _parents_of(directory.absolute(), self.root.absolute() if self.root else None)
 
     def _archive(self, folder: Path) -> Iterator[str]:
         """What rollbacks put aside, and bring back, is the run's: nobody else made the place for it."""
@@ -187,17 +194,25 @@ class Ownership:
         yield self._judge(str(above), FileRole.PARENT, above.stat(), above)
 
     def _records(self, directory: Path) -> Iterator[str]:
-        layout = RunLayout(directory)
-        for folder in (directory, layout.guard, layout.states, layout.weights, layout.archive):
+        for folder in _places_of(directory):
             try:
                 entries = list(os.scandir(folder))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             for entry in entries:
                 try:
-                    yield self._entry(directory, Path(entry.path), entry.stat(follow_symlinks=False))
+                    status = entry.stat(follow_symlinks=False)
+                    if not self._is_plainly_ours(status):
+                        yield self._entry(directory, Path(entry.path), status)
                 except FileNotFoundError:  # the trainer replaces its files all the time
                     continue
+
+    def _is_plainly_ours(self, status: os.stat_result) -> bool:
+        """Whether it is a file or folder of the bot's own user to which nobody else may write: nearly all are, and of
+        those :meth:`_entry` finds no fault."""
+        mode = status.st_mode
+        plain = (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and not is_of_kernel(status)
+        return plain and status.st_uid == self.account.uid and not mode & _OTHERS_MAY_WRITE
 
     def _entry(self, directory: Path, path: Path, status: os.stat_result) -> str:
         name = str(path.relative_to(directory) if path.is_relative_to(directory) else path)
@@ -224,7 +239,7 @@ class Ownership:
         """A regular file of the user's, or nothing yet."""
         if not record.log:
             return
-        path = directory / record.log
+        path = _path_of(record.log, directory)
         try:
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -242,18 +257,19 @@ class Ownership:
         found = shutil.which(record.python) if record.python and "/" not in record.python else record.python
         if not found:
             return
-        path = Path(found)
+        path = _path_of(found)
         if not path.is_absolute():
             yield f"its Python is no absolute path ({record.python})"
             return
         names = [path.name]
         try:
             for _ in range(_MAX_LINKS):
-                yield self._judge(str(path.parent), FileRole.TOOL, path.parent.stat(), path.parent)
+                parent = path.parent
+                yield self._judge(str(parent), FileRole.TOOL, parent.stat(), parent)
                 status = path.lstat()
                 if is_of_kernel(status) or not stat.S_ISLNK(status.st_mode):
                     break
-                path = path.parent / path.readlink()
+                path = _path_of(os.readlink(path), parent)  # noqa: PTH115 - a path that is put together once
                 names.append(path.name)
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -270,6 +286,8 @@ class Ownership:
 
     def _judge(self, name: str, role: FileRole, status: os.stat_result, path: Path | None = None) -> str:
         mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid == self.account.uid and not mode & _OTHERS_MAY_WRITE:
+            return ""  # as fault_of says of all that is so, whatever it is for
         acl = _access_list(path) if path is not None and mode & GROUP_MAY_WRITE else None
         entry = OwnedFile(
             name=name,
@@ -284,12 +302,49 @@ class Ownership:
         return fault_of(entry, self.account, self.check)
 
 
-def _place_of(descriptor: int, path: Path) -> Path:
+@lru_cache(maxsize=_RUNS_REMEMBERED)
+def _places_of(directory: Path) -> tuple[Path, ...]:
+    """The folders of a run that are looked through; the last is that of what rollbacks put aside."""
+    layout = RunLayout(directory)
+    return directory, layout.guard, layout.states, layout.weights, layout.archive
+
+
+@lru_cache(maxsize=_RUNS_REMEMBERED)
+def _parents_of(directory: Path, root: Path | None) -> Sequence[Path]:
+    parents = directory.parents
+    if root is None or root not in parents:
+        return parents[:1]
+    return parents[: len(parents) - len(root.parents)]
+
+
+@lru_cache(maxsize=_RUNS_REMEMBERED)
+def _path_of(text: str, folder: Path | None = None) -> Path:
+    return folder / text if folder else Path(text)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether a path lies in a folder, or is it, by their names alone."""
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def _real(directory: Path) -> str:
+    """The directory without links on the way to it, as the kernel finds it: in one go, where it tells."""
+    try:
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (AttributeError, OSError):  # no Linux, or not there
+        return os.path.realpath(directory)
+    try:
+        return _place_of(descriptor, directory)
+    finally:
+        os.close(descriptor)
+
+
+def _place_of(descriptor: int, path: Path) -> str:
     """Where the open file lies: the name may lead elsewhere by now."""
     try:
-        return Path(f"/proc/self/fd/{descriptor}").readlink()
+        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - for each file that is read
     except OSError:
-        return Path(os.path.realpath(path))
+        return os.path.realpath(path)
 
 
 def _access_list(path: Path) -> bytes | None:

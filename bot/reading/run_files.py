@@ -7,10 +7,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trainmaster.bot.core.evolve import evolve
 from trainmaster.bot.core.run.facts import Event, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, fold_series, shift_clock, without_curves
 from trainmaster.bot.core.run.parsing import heartbeat_of, number_of, time_of
@@ -101,7 +101,7 @@ class RunReader:
             self._series = LineReader(self.layout.series, open_file=self._open)
             self.view = without_curves(self.view)
         told = self.view
-        return replace(view, epochs=told.epochs, known_story=told.known_story, stretches=(), brief=True)
+        return evolve(view, epochs=told.epochs, known_story=told.known_story, stretches=(), brief=True)
 
     def _sign(self) -> _Signature | None:
         guard = f"{self.layout.root}/{self.layout.guard.name}"
@@ -115,31 +115,31 @@ class RunReader:
         """The view with everything that the files hold now."""
         errors: list[str] = []
         self._signature = None if _is_at_work(self.view.record) else self._sign()
-        view = shift_clock(replace(self.view, ts=now), self._own_clock.jump_s(now))
+        view = shift_clock(evolve(self.view, ts=now), self._own_clock.jump_s(now))
         record = self._changed_json(self.layout.run_json, errors)
         if record is not None:
-            view = replace(view, record=RunRecord.parse(record) or view.record)
+            view = evolve(view, record=RunRecord.parse(record) or view.record)
         beat = self._changed_json(self.layout.heartbeat, errors)
         if beat is not None:
             parsed = heartbeat_of(beat)
             view = fold_beat(view, parsed, now) if parsed else view
         events = self._read_lines(self._events, errors)
         if self._events.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
-            view = replace(view, epochs={}, checkpoints=(), notable=(), phases=PhaseTimes())
+            view = evolve(view, epochs={}, checkpoints=(), notable=(), phases=PhaseTimes())
         told = list(self._known(events, errors))
         view = fold_events(view, told)
         brief = self._glances and _has_been_over(view.record, told[-1].ts if told else 0.0, now)
         if not brief:
             rows = self._read_lines(self._series, errors)
             if self._series.last.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
-                view = replace(view, stretches=())
+                view = evolve(view, stretches=())
             view = fold_series(view, _series_rows(rows))
         if log_errors := self._log_errors.look(now):
-            view = replace(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
+            view = evolve(view, log_errors=(*view.log_errors, *log_errors)[-_MAX_LOG_ERRORS:])
         view = self._with_outlived(view)
         why, login = self._watched_only(view), login_of(self.layout.root)
         told_errors = tuple(errors)
-        self.view = replace(view, read_errors=told_errors, watched_only=why, login=login, brief=brief, gone=self._gone)
+        self.view = evolve(view, read_errors=told_errors, watched_only=why, login=login, brief=brief, gone=self._gone)
         return self.view
 
     def _with_outlived(self, view: RunView) -> RunView:
@@ -150,10 +150,10 @@ class RunReader:
         num_behind = len(view.log_errors) - self._log_errors.num_open
         alive_ts = self._last_beat_at_work_ts(view)
         marked = tuple(
-            replace(one, outlived=True) if number < num_behind or one.written_ts <= alive_ts else one
+            evolve(one, outlived=True) if number < num_behind or one.written_ts <= alive_ts else one
             for number, one in enumerate(view.log_errors)
         )
-        return replace(view, log_errors=marked)
+        return evolve(view, log_errors=marked)
 
     def _last_beat_at_work_ts(self, view: RunView) -> float:
         """Errors written until then did not end the run. The last heartbeat of all is no sign of work, and another rank
@@ -278,21 +278,23 @@ def last_lines(log: Path, open_file: Open = open_plain) -> tuple[str, ...]:
 
 def _series_rows(records: Iterable[dict[str, Any]]) -> Iterable[SeriesRow]:
     for record in records:
-        losses = record.get("losses")
-        numbers = [number_of(value) for value in losses.values()] if isinstance(losses, dict) else []
-        attempt, epoch, batch = record.get("attempt"), record.get("epoch"), record.get("batch")
-        clipped = record.get("clipped")
-        if isinstance(attempt, int) and isinstance(epoch, int) and isinstance(batch, int) and numbers:
-            yield SeriesRow(
-                ts=time_of(record.get("ts")),
-                attempt=attempt,
-                epoch=epoch,
-                batch=batch,
-                loss=sum(number for number in numbers if number is not None),
-                norm_p50=number_of(record.get("grad_norm_p50")),
-                norm_p99=number_of(record.get("grad_norm_p99")),
-                clipped=clipped if isinstance(clipped, int) else None,
-            )
+        told = record.get
+        losses, attempt, epoch, batch = told("losses"), told("attempt"), told("epoch"), told("batch")
+        if not (isinstance(attempt, int) and isinstance(epoch, int) and isinstance(batch, int)):
+            continue
+        if not (isinstance(losses, dict) and losses):
+            continue
+        clipped = told("clipped")
+        yield SeriesRow(
+            time_of(told("ts")),
+            attempt,
+            epoch,
+            batch,
+            sum([number for value in losses.values() if (number := number_of(value)) is not None]),
+            number_of(told("grad_norm_p50")),
+            number_of(told("grad_norm_p99")),
+            clipped if isinstance(clipped, int) else None,
+        )
 
 
 def find_runs(root: Path, closed: list[Path] | None = None) -> tuple[Path, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from trainmaster.bot.checks import CheckLimits
 from trainmaster.bot.checks.memory import forget
 from trainmaster.bot.checks.progress import stall_of
+from trainmaster.bot.core.evolve import evolve
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
@@ -96,7 +97,7 @@ class Looker:
         if known.brief:
             return SeenRun(view=known, at_rest=True)
         forget(known.run)
-        return SeenRun(view=replace(source.rest(known), log_tail=()), at_rest=True)
+        return SeenRun(view=evolve(source.rest(known), log_tail=()), at_rest=True)
 
     def _is_over_still(self, known: RunView) -> bool:
         """Whether what ran is as it was. What was a process is over for good; a job may be queued again, and a trainer
@@ -106,24 +107,24 @@ class Looker:
             return True
         if record.job is None:
             return before.over or self.inspector.inspect(record.process).status is before.status
-        return replace(self._process(known.run, record.process), ts=before.ts) == before
+        return evolve(self._process(known.run, record.process), ts=before.ts) == before
 
     def _examined(self, place: Path, reader: ViewSource, view: RunView, now: float) -> RunView | None:
         if view.record is None:
             return None
         record = view.record
         if (why := self.hands_off(place)) and not view.watched_only:  # its stacks are asked for with a signal
-            view = replace(view, watched_only=why, spare=True)
-        view = replace(view, process=self._process(view.run, record.process) if record.process else None)
+            view = evolve(view, watched_only=why, spare=True)
+        view = evolve(view, process=self._process(view.run, record.process) if record.process else None)
         alive = view.process is not None and view.process.status is ProcessStatus.ALIVE
         if self.trainers is not None and alive and record.process is not None and record.process.pids:
-            view = replace(view, process_fault=self.trainers.fault(view))
+            view = evolve(view, process_fault=self.trainers.fault(view))
         stall = stall_of(view, self.limits, now)
         if stall is not None and self.stacks is not None:
-            view = replace(view, stacks=self.stacks.take(view, stall.since_ts))
+            view = evolve(view, stacks=self.stacks.take(view, stall.since_ts))
         silent_s = now - (view.beat.ts if view.beat else record.started_ts or now)
         if view.state is RunState.DIED or stall is not None or silent_s > LOG_TAIL_AFTER_S:
-            view = replace(view, log_tail=reader.log_tail())
+            view = evolve(view, log_tail=reader.log_tail())
         return view
 
     def _process(self, run: str, identity: Identity) -> ProcessFact:

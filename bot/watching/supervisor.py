@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +17,7 @@ from trainmaster.bot.checks import CHECKS, CheckLimits
 from trainmaster.bot.checks.job import CONDITIONS as JOB_CONDITIONS
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.evolve import evolve
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
@@ -288,7 +288,7 @@ class Supervisor:
             return
         hands_off = self._hands_off(directory)
         if hands_off and not view.watched_only:
-            view = replace(view, watched_only=hands_off, spare=True)
+            view = evolve(view, watched_only=hands_off, spare=True)
         self._views[directory] = view
         now, stored = self._clock.now(), True
         try:
@@ -326,7 +326,7 @@ class Supervisor:
 
     def _unreadable(self, directory: Path, why: str) -> RunView | None:
         known = self._views.get(directory)
-        return replace(known, read_errors=(why,), process=None) if known else None
+        return evolve(known, read_errors=(why,), process=None) if known else None
 
     def _findings(self, view: RunView, now: float) -> tuple[list[Finding], frozenset[CheckName]]:
         found: list[Finding] = []

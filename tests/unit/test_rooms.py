@@ -38,7 +38,7 @@ TRAINER_LIBRARIES: dict[str, frozenset[str]] = {
 """Beside the standard library; a part that is not here uses nothing else."""
 CORE_ROWS = (
     *(("metrics", "keeping"), ("decisions",), ("alerts",), ("run",), ("health",), ("conversation",)),
-    ("check_name", "setting"),
+    ("check_name", "setting", "evolve"),
 )
 """A part of the core imports parts of the rows below its own."""
 

@@ -12,7 +12,16 @@ from enum import StrEnum
 from typing import Any, Final
 
 from trainmaster.bot.core.run.job import JobFact, JobIdentity
-from trainmaster.bot.core.run.parsing import number_of, numbers_of, text_of, texts_of, time_of, values_of, whole_of
+from trainmaster.bot.core.run.parsing import (
+    member_of,
+    number_of,
+    numbers_of,
+    text_of,
+    texts_of,
+    time_of,
+    values_of,
+    whole_of,
+)
 from trainmaster.trainer.contract import EPOCH_FILE, RunFile, Verdict
 
 _DEVICE: Final = re.compile(r"(?:cuda:)?(-?\w+)")
@@ -312,7 +321,6 @@ class CheckpointFact:
         file = _text(record, "file")
         if file is None:
             return None
-        verdict = _text(record, "verdict")
         # An event that tells of a full state need not say that it can be resumed. Others in that folder are copies for
         # other tools, and states within an epoch, which a rollback can't go to.
         named = EPOCH_FILE.fullmatch(file)
@@ -324,7 +332,7 @@ class CheckpointFact:
             ts=time_of(record.get("ts")),
             sha256=_text(record, "sha256"),
             size_bytes=_int(record, "bytes"),
-            verdict=Verdict(verdict) if verdict in set(Verdict) else Verdict.UNKNOWN,
+            verdict=member_of(Verdict, record.get("verdict")) or Verdict.UNKNOWN,
             reasons=_texts(record, "reasons"),
             fitness=_number(record, "fitness"),
             resumable=record.get("resumable", in_states) is True,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from types import MappingProxyType
+from typing import Any
 
+from trainmaster.bot.core.evolve import evolve
 from trainmaster.bot.core.run.facts import CheckpointFact, Event
 from trainmaster.bot.core.run.series_window import SeriesRow, with_rows
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView, planned_epochs, story_of
@@ -30,7 +31,7 @@ def _with_epochs(view: RunView, epochs: dict[tuple[int, int], EpochView]) -> Run
     if len(epochs) > MAX_EPOCHS_KEPT:
         epochs = {key: epochs[key] for key in sorted(epochs)[-MAX_EPOCHS_KEPT:]}
     frozen = MappingProxyType(epochs)
-    return replace(view, epochs=frozen, known_story=(frozen, story_of(frozen)))
+    return evolve(view, epochs=frozen, known_story=(frozen, story_of(frozen)))
 
 
 _NOT_NOTABLE = {
@@ -50,57 +51,82 @@ def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
     return _with_events(view, taken) if taken else view
 
 
-def _with_events(view: RunView, taken: Iterable[Event]) -> RunView:
-    epochs = dict(view.epochs)
-    checkpoints = list(view.checkpoints)
+class _Draft:
+    """A pass of an epoch while events are taken in: one copy is made of it at the end, however many told of it."""
+
+    __slots__ = ("_before", "_changes")
+
+    def __init__(self, before: EpochView) -> None:
+        self._before = before
+        self._changes: dict[str, Any] = {}
+
+    def set(self, **changes: Any) -> None:
+        """These fields are so from now on."""
+        self._changes.update(changes)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._changes[name] if name in self._changes else getattr(self._before, name)
+
+    def done(self) -> EpochView:
+        """The pass with what was set; the very same where that changes nothing."""
+        after = evolve(self._before, **self._changes)
+        return self._before if after == self._before else after
+
+
+def _with_events(view: RunView, taken: Sequence[Event]) -> RunView:
+    drafts: dict[tuple[int, int], _Draft] = {}
+    checkpoints = {one.file: one for one in view.checkpoints}
     notable = list(view.notable)
-    phases = view.phases
     max_norms = dict(view.max_norms)
+
+    def draft(key: tuple[int, int]) -> _Draft:
+        known = drafts.get(key)
+        if known is None:
+            before = view.epochs.get(key) or EpochView(attempt=key[0], epoch=key[1])
+            known = drafts[key] = _Draft(before)
+        return known
+
     for event in taken:
-        number = event.integer("epoch")
-        if event.kind not in _NOT_NOTABLE:
+        kind, number = event.kind, event.integer("epoch")
+        if kind not in _NOT_NOTABLE:
             notable.append(event)
-        if event.kind == EventKind.RUN_STARTED:
+        if kind == EventKind.RUN_STARTED:
             checkpoints = _not_put_aside(checkpoints, event.integer("from_epoch"))
             max_norms[event.attempt] = event.numbers("settings").get("max_norm")
-        elif event.kind == EventKind.PHASE:
-            phases = phases.with_event(event)
         if number is None:
             continue
         key = (event.attempt, number)
-        epoch = epochs.get(key) or EpochView(attempt=event.attempt, epoch=number)
-        if event.kind == EventKind.EPOCH_STARTED:
-            epochs[key] = replace(
-                epoch,
+        if kind == EventKind.EPOCH_STARTED:
+            epoch = draft(key)
+            epoch.set(
                 epochs=planned_epochs(number, event.integer("epochs")),
                 batches=event.integer("batches"),
                 started_ts=epoch.started_ts or event.ts,
             )
-        elif event.kind == EventKind.BAD_BATCH:
-            epochs[key] = _with_bad_batch(epoch, event, number)
-        elif event.kind == EventKind.EPOCH_FINISHED:
-            epochs[key] = _finished(epoch, event)
-        elif event.kind == EventKind.CHECKPOINT_SAVED:
-            fact = CheckpointFact.parse(event.data)
-            if fact:
-                checkpoints = [c for c in checkpoints if c.file != fact.file]
-                checkpoints.append(fact if fact.ts else replace(fact, ts=event.ts))
-                if key in epochs:
-                    epochs[key] = replace(epoch, checkpoint=fact)
-    return replace(
+        elif kind == EventKind.BAD_BATCH:
+            _take_bad_batch(draft(key), event, number)
+        elif kind == EventKind.EPOCH_FINISHED:
+            _take_end(draft(key), event)
+        elif kind == EventKind.CHECKPOINT_SAVED and (fact := CheckpointFact.parse(event.data)):
+            checkpoints.pop(fact.file, None)  # what was saved last stands last
+            checkpoints[fact.file] = fact if fact.ts else evolve(fact, ts=event.ts)
+            if key in drafts or key in view.epochs:
+                draft(key).set(checkpoint=fact)
+    epochs = {**view.epochs, **{key: one.done() for key, one in drafts.items()}}
+    return evolve(
         _with_epochs(view, epochs) if epochs != view.epochs else view,
-        phases=phases,
-        checkpoints=tuple(checkpoints),
+        phases=view.phases.with_events(one for one in taken if one.kind == EventKind.PHASE),
+        checkpoints=tuple(checkpoints.values()),
         notable=tuple(notable[-_MAX_NOTABLE_KEPT:]),
         max_norms=max_norms,
     )
 
 
-def _not_put_aside(checkpoints: list[CheckpointFact], from_epoch: int | None) -> list[CheckpointFact]:
+def _not_put_aside(checkpoints: dict[str, CheckpointFact], from_epoch: int | None) -> dict[str, CheckpointFact]:
     """Those that a rollback left, when the attempt begins with ``from_epoch``."""
     if from_epoch is None:
         return checkpoints
-    return [one for one in checkpoints if one.epoch is None or one.epoch < from_epoch]
+    return {file: one for file, one in checkpoints.items() if one.epoch is None or one.epoch < from_epoch}
 
 
 def _replay_of(event: Event) -> ReplayVerdict | None:
@@ -110,7 +136,7 @@ def _replay_of(event: Event) -> ReplayVerdict | None:
         return None
 
 
-def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
+def _take_bad_batch(epoch: _Draft, event: Event, number: int) -> None:
     bad = BadBatchFact(
         ts=event.ts,
         attempt=event.attempt,
@@ -126,8 +152,7 @@ def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
         drill=event.flag("drill"),
         replay=_replay_of(event),
     )
-    return replace(
-        epoch,
+    epoch.set(
         batches=epoch.batches or event.integer("batches"),
         num_bad=epoch.num_bad + 1,
         num_skipped=epoch.num_skipped + bad.skipped,
@@ -136,9 +161,8 @@ def _with_bad_batch(epoch: EpochView, event: Event, number: int) -> EpochView:
     )
 
 
-def _finished(epoch: EpochView, event: Event) -> EpochView:
-    return replace(
-        epoch,
+def _take_end(epoch: _Draft, event: Event) -> None:
+    epoch.set(
         epochs=planned_epochs(epoch.epoch, event.integer("epochs") or epoch.epochs),
         batches=event.integer("batches") or epoch.batches,
         finished_ts=event.ts,
@@ -166,7 +190,7 @@ def fold_series(view: RunView, rows: Iterable[SeriesRow]) -> RunView:
     for (attempt, number), its_rows in groupby(taken, key=lambda row: (row.attempt, row.epoch)):
         epoch = epochs.get((attempt, number)) or EpochView(attempt=attempt, epoch=number)
         epochs[attempt, number] = _with_curve(epoch, its_rows)
-    return replace(_with_epochs(view, epochs), stretches=with_rows(view.stretches, taken))
+    return evolve(_with_epochs(view, epochs), stretches=with_rows(view.stretches, taken))
 
 
 def _with_curve(epoch: EpochView, rows: Iterable[SeriesRow]) -> EpochView:
@@ -182,16 +206,16 @@ def _with_curve(epoch: EpochView, rows: Iterable[SeriesRow]) -> EpochView:
         middle = ((middle or 0.0) * count + usual) / (count + 1)
         ratio = max(ratio or 0.0, high / usual)
         count += 1
-    return replace(epoch, series=tuple(points), norm_p50=middle, norm_outlier_ratio=ratio, num_stretches=count)
+    return evolve(epoch, series=tuple(points), norm_p50=middle, norm_outlier_ratio=ratio, num_stretches=count)
 
 
 def without_curves(view: RunView) -> RunView:
     """``view`` without all that only the series tells, which is most of what it weighs."""
     epochs = {
-        key: replace(epoch, series=(), norm_p50=None, norm_outlier_ratio=None, num_stretches=0)
+        key: evolve(epoch, series=(), norm_p50=None, norm_outlier_ratio=None, num_stretches=0)
         for key, epoch in view.epochs.items()
     }
-    return replace(_with_epochs(view, epochs), stretches=(), brief=True)
+    return evolve(_with_epochs(view, epochs), stretches=(), brief=True)
 
 
 _CLOCK_TOLERANCE_S = 5.0
@@ -209,14 +233,14 @@ def fold_beat(view: RunView, beat: Heartbeat, now: float) -> RunView:
     phase_age_s = beat.ts - beat.phase_since_ts if beat.phase_since_ts is not None else 0.0
     if not first and -_CLOCK_TOLERANCE_S <= now - beat.ts <= MAX_READ_DELAY_S:
         seen_ts = min(beat.ts, now)  # one clock: the time of writing is the better one
-    return replace(view, heartbeat=beat, beat_seen_ts=seen_ts, phase_seen_ts=seen_ts - max(0.0, phase_age_s))
+    return evolve(view, heartbeat=beat, beat_seen_ts=seen_ts, phase_seen_ts=seen_ts - max(0.0, phase_age_s))
 
 
 def shift_clock(view: RunView, by_s: float) -> RunView:
     """``view`` after the bot's own clock was set by ``by_s``: ages stay as they are."""
     if by_s == 0:
         return view
-    return replace(
+    return evolve(
         view,
         beat_seen_ts=None if view.beat_seen_ts is None else view.beat_seen_ts + by_s,
         phase_seen_ts=None if view.phase_seen_ts is None else view.phase_seen_ts + by_s,

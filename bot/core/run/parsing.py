@@ -6,7 +6,9 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, Final
+from enum import StrEnum
+from functools import cache, partial
+from typing import Any, Final, TypeVar
 
 from trainmaster.trainer.contract import ClusterJob, Heartbeat, Phase, RunFile, RunRecordState, decode_number
 
@@ -16,6 +18,7 @@ _MAX_TS: Final = 253_402_300_800.0
 """The end of the year 9999: what a calendar takes."""
 
 Declared = RunFile | Heartbeat | ClusterJob
+Member = TypeVar("Member", bound=StrEnum)
 
 _MEASURED: Final = frozenset(
     {"phase_since_ts", "images_per_s", "epoch_elapsed_s", "memory_gib", "longest_batch_s", "grad_trend"}
@@ -29,15 +32,25 @@ def text_of(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def member_of(kind: type[Member], value: object) -> Member | None:
+    """The member of ``kind`` that ``value`` names; None for any other text, which a newer trainer may write."""
+    return _members(kind).get(value) if isinstance(value, str) else None
+
+
+@cache
+def _members(kind: type[Member]) -> dict[str, Member]:
+    return {one.value: one for one in kind}
+
+
 def whole_of(value: object) -> int | None:
     """``value`` if it is a whole number that a counter can have come to."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_WHOLE else None
+    return value if type(value) is int and -_MAX_WHOLE < value < _MAX_WHOLE else None
 
 
 def time_of(value: object) -> float | None:
     """``value`` if it is a time, in seconds since the epoch, that has a date."""
-    number = decode_number(value)
-    return number if number is not None and abs(number) < _MAX_TS else None  # which NaN is not
+    number = number_of(value)
+    return number if number is not None and -_MAX_TS < number < _MAX_TS else None  # which NaN is not
 
 
 def texts_of(value: object) -> tuple[str, ...]:
@@ -63,10 +76,21 @@ def values_of(kind: type[Declared], record: Mapping[str, Any]) -> dict[str, Any]
 
     A key that is missing, or holds what the field's type does not allow, is left out.
     """
-    read = {one.name: _reader(one.name, str(one.type))(record.get(one.name)) for one in fields(kind)}
+    readers, needed = _DECLARED.get(kind) or _declared(kind)
+    read = {name: reader(record.get(name)) for name, reader in readers.items()}
     values = {name: value for name, value in read.items() if value is not None}
-    needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
     return values if needed <= values.keys() else None
+
+
+_DECLARED: Final[dict[type[Declared], tuple[dict[str, Callable[[object], Any]], frozenset[str]]]] = {}
+
+
+def _declared(kind: type[Declared]) -> tuple[dict[str, Callable[[object], Any]], frozenset[str]]:
+    """How each field of ``kind`` is read, and those that have no default. Found out once."""
+    readers = {one.name: _reader(one.name, str(one.type)) for one in fields(kind)}
+    needed = (one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING)
+    _DECLARED[kind] = told = readers, frozenset(needed)
+    return told
 
 
 def _reader(name: str, kind: str) -> Callable[[object], Any]:
@@ -90,16 +114,6 @@ def _rows_of(value: object) -> tuple[Mapping[str, Any], ...]:
     return tuple(row for row in value if isinstance(row, dict)) if isinstance(value, list) else ()
 
 
-def _phase_of(value: object) -> Phase | None:
-    text = text_of(value)
-    return Phase(text) if text in set(Phase) else None
-
-
-def _state_of(value: object) -> RunRecordState | None:
-    text = text_of(value)
-    return RunRecordState(text) if text in set(RunRecordState) else None
-
-
 def _job_of(value: object) -> ClusterJob | None:
     values = values_of(ClusterJob, value) if isinstance(value, dict) else None
     return None if values is None else ClusterJob(**values)
@@ -116,8 +130,8 @@ READERS: Final[Mapping[str, Callable[[object], Any]]] = {
     "tuple[Mapping[str, Any], ...]": _rows_of,
     "Mapping[str, float]": numbers_of,
     "Mapping[str, Any] | None": _object_of,
-    "Phase | None": _phase_of,
-    "RunRecordState | None": _state_of,
+    "Phase | None": partial(member_of, Phase),
+    "RunRecordState | None": partial(member_of, RunRecordState),
     "ClusterJob | None": _job_of,
 }
 """How a value is read, by the type that the contract declares for it: text or a number that must be there is no use

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from trainmaster.bot.core.run.facts import Event
+from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.trainer.contract import Phase
 
 
@@ -18,15 +19,17 @@ class PhaseTimes:
     since: tuple[int, Phase, float] | None = None
     """(attempt, phase, ts)"""
 
-    def with_event(self, event: Event) -> PhaseTimes:
-        """A phase of ``event``'s attempt begins, and the one before it ends. Between attempts nothing was at work."""
-        name = event.text("phase")
-        if name not in set(Phase):
-            return self
-        longest_s = self.longest_s
-        if self.since is not None:
-            attempt, phase, since_ts = self.since
-            took_s = event.ts - since_ts
-            if attempt == event.attempt and took_s > longest_s.get(phase, 0.0):
-                longest_s = MappingProxyType({**longest_s, phase: took_s})
-        return replace(self, longest_s=longest_s, since=(event.attempt, Phase(name), event.ts))
+    def with_events(self, events: Iterable[Event]) -> PhaseTimes:
+        """With each event a phase of its attempt begins, and the one before it ends. Between attempts nothing was at
+        work."""
+        longest_s, since = dict(self.longest_s), self.since
+        for event in events:
+            name = member_of(Phase, event.data.get("phase"))
+            if name is None:
+                continue
+            if since is not None and since[0] == event.attempt:
+                _, phase, since_ts = since
+                if event.ts - since_ts > longest_s.get(phase, 0.0):
+                    longest_s[phase] = event.ts - since_ts
+            since = (event.attempt, name, event.ts)
+        return self if since is self.since else PhaseTimes(longest_s=MappingProxyType(longest_s), since=since)

@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_STRETCHES_KEPT: Final = 300
 """Newest of a run; a trainer writes about 50 an epoch. Bounds memory and the cost of a check."""
@@ -22,8 +22,7 @@ _MAD_TO_DEVIATION: Final = 1.4826
 """Of a normal distribution."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesRow:
+class SeriesRow(NamedTuple):
     """A row of ``series.jsonl``, which covers the batches since the row before. ``loss`` is the sum of its losses."""
 
     ts: float | None
@@ -48,10 +47,11 @@ class SeriesWindow:
     loss: float
     loss_before: float | None
     """Median over the stretches before it; None while there are too few."""
-    loss_deviation: float | None
-    """Of those: robust, by the median absolute deviation, so that one earlier spike does not move it."""
     loss_reached: float | None
     """The highest of those but one: what has been reached twice is no spike."""
+    loss_deviation: float | None
+    """Of those: robust, by the median absolute deviation, so that one earlier spike does not move it. None, too, where
+    the loss is not above what was reached: nobody asks there, and of a long history it would be most of the work."""
     batch_s: float | None
     norm_p50: float | None
     norm_p99: float | None
@@ -100,7 +100,10 @@ class _Compared:
 
 def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRow) -> SeriesWindow:
     """``losses`` are those that it is compared with, the smallest first."""
-    middle = _middle(losses) if len(losses) >= MIN_COMPARED else None
+    middle = reached = deviation = None
+    if len(losses) >= MIN_COMPARED:
+        middle, reached = _middle(losses), losses[-2]
+        deviation = _MAD_TO_DEVIATION * _deviation(losses, middle) if row.loss > reached else None
     follows = before is not None and (before.attempt, before.epoch) == (row.attempt, row.epoch)
     start = before.batch if before is not None and follows and before.batch < row.batch else 0
     num_batches = max(1, row.batch - start)
@@ -115,9 +118,9 @@ def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRo
         num_batches=num_batches,
         loss=row.loss,
         loss_before=middle,
-        loss_deviation=None if middle is None else _MAD_TO_DEVIATION * _deviation(losses, middle),
+        loss_reached=reached,
+        loss_deviation=deviation,
         # A clock that was set makes a stretch of less than nothing, which says nothing of the speed.
-        loss_reached=None if middle is None else sorted(losses)[-2],
         batch_s=took_s / num_batches if took_s is not None and took_s > 0 else None,
         norm_p50=_finite(row.norm_p50),
         norm_p99=_finite(row.norm_p99),
