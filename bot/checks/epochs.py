@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainmaster.bot.checks.limits import CheckLimits
-from trainmaster.bot.checks.memory import MAX_TOLD, remembered
+from trainmaster.bot.checks.memory import MAX_TOLD, remembered, settled
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
@@ -15,7 +15,9 @@ from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.trainer.contract import Verdict
 
 
-@remembered(of=lambda view: (view.epochs, view.checkpoints, view.attempt, view.record and view.record.layers))
+@remembered(
+    of=lambda view: (view.brief, view.checkpoints, view.attempt, view.record and view.record.layers, *settled(view))
+)
 def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended. Without
     its curves none is judged. Of those before the newest :data:`MAX_TOLD` nothing is told that was not told by then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from operator import is_
 from typing import Final
 
 from trainmaster.bot.checks.limits import CheckLimits
@@ -26,6 +27,12 @@ def forget(run: str) -> None:
         answers.pop(run, None)
 
 
+def settled(view: RunView) -> tuple[object, ...]:
+    """Which epochs there are, and all that have ended or had a bad batch: for a check that does not look at the curve
+    of the one that is under way, which grows with every row of the series."""
+    return (*view.epochs, *(one for one in view.epochs.values() if one.finished_ts is not None or one.num_bad))
+
+
 def remembered(of: Callable[[RunView], tuple[object, ...]]) -> Callable[[Look], Look]:
     """For a check whose answer does not depend on the time and whose work grows with the history of a run.
 
@@ -41,7 +48,7 @@ def remembered(of: Callable[[RunView], tuple[object, ...]]) -> Callable[[Look], 
         def look(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
             parts = (limits, *of(view))
             known = answers.get(view.run)
-            if known is not None and all(new is old for new, old in zip(parts, known[0], strict=True)):
+            if known is not None and len(parts) == len(known[0]) and all(map(is_, parts, known[0])):
                 return known[1]
             found = check(view, limits, now)
             if len(answers) >= _MAX_RUNS:

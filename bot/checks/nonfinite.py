@@ -6,7 +6,7 @@ from enum import Enum, auto
 from pathlib import PurePath
 
 from trainmaster.bot.checks.limits import CheckLimits
-from trainmaster.bot.checks.memory import MAX_TOLD, remembered
+from trainmaster.bot.checks.memory import MAX_TOLD, remembered, settled
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
@@ -30,7 +30,7 @@ def check_nonfinite(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
     return (*batches, *_figures(view, limits, now))
 
 
-@remembered(of=lambda view: (view.epochs, view.directory))
+@remembered(of=lambda view: (view.directory, *settled(view)))
 def _figures(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """An occurrence for the first of each row of epochs whose figures (validation losses, metrics, or training losses
     that no bad batch explains) are not finite: a validation that is broken stays so, and is told once."""

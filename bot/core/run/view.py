@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import is_
 from pathlib import Path
 
 from trainmaster.bot.core.run.facts import CheckpointFact, Event, Identity, LogError, ProcessFact, RunRecord
@@ -130,6 +131,10 @@ class RunView:
         default=None, repr=False, compare=False
     )
     """What :meth:`story` says of that very ``epochs``, since every check asks for it."""
+    known_state: tuple[RunRecord | None, Heartbeat | None, ProcessFact | None, RunState] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """What :attr:`state` says of those very facts, for the same reason."""
     stretches: tuple[SeriesWindow, ...] = ()
     """The newest, over all epochs and attempts."""
     brief: bool = False
@@ -199,7 +204,12 @@ class RunView:
     @property
     def state(self) -> RunState:
         """As :func:`trainmaster.bot.core.run.state.judge_state` says of it."""
-        return judge_state(self.record, self.heartbeat, self.process)
+        facts, known = (self.record, self.heartbeat, self.process), self.known_state
+        if known is not None and all(map(is_, facts, known)):
+            return known[3]
+        state = judge_state(*facts)
+        object.__setattr__(self, "known_state", (*facts, state))
+        return state
 
     @property
     def began_ts(self) -> float | None:

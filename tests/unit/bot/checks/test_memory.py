@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tests.support.run_dirs import START_TS, WrittenRun
 from tests.unit.conftest import Look
 from trainmaster.bot.checks import CHECKS, CheckLimits
-from trainmaster.bot.checks.memory import MAX_TOLD, remembered
+from trainmaster.bot.checks.epochs import check_epochs
+from trainmaster.bot.checks.memory import MAX_TOLD, forget, remembered
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.core.run.epoch_report import EpochReport, ReportLimits, judge_epoch
+from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.reading.run_files import RunReader
 
 LIMITS = CheckLimits()
@@ -69,6 +73,60 @@ def test_every_answer_is_as_if_it_had_never_been_asked(written: WrittenRun, look
         followed = reader.read(START_TS + epoch)
         at_once = RunReader(written.layout.root, first_seen_ts=START_TS).read(START_TS + epoch)
         assert found(followed) == found(at_once)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_answer_is_as_if_all_had_been_forgotten(written: WrittenRun, seed: int) -> None:
+    """Whatever came in between two looks: rows of a curve, late ones too, bad batches, ends, rollbacks, other marks."""
+    chance = random.Random(seed)
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+    epoch = 1
+    for step in range(60):
+        after_s, kind = float(step), chance.randrange(8)
+        if kind == 0:
+            written.start_epoch(epoch, after_s)
+        elif kind in {1, 2, 3}:
+            written.series(
+                epoch=chance.choice((epoch, max(1, epoch - 1))),
+                batch=step,
+                loss=chance.choice((3.0, 90.0)),
+                after_s=after_s,
+            )
+        elif kind == 4:
+            written.bad_batch(epoch, step, after_s, action=chance.choice(("observed", "skipped")))
+        elif kind == 5:
+            loss = chance.choice((2.0, 3.0, float("nan")))
+            written.finish_epoch(epoch, after_s, loss=loss, nonfinite=0, lr=0.01)
+            epoch += 1
+        elif kind == 6:
+            written.save_checkpoint(epoch, after_s, verdict=chance.choice(("clean", "contaminated")))
+        elif chance.random() < 0.3:
+            written.attempt, epoch = written.attempt + 1, max(1, epoch - chance.randrange(3))
+            written.record()
+        view, now = reader.read(START_TS + step), START_TS + step
+
+        def found(view: RunView = view, now: float = now) -> list[Finding]:
+            return [one for check in CHECKS for one in check.look(view, LIMITS, now)]
+
+        remembered_now = found()
+        forget(view.run)
+        assert remembered_now == found()
+
+
+def test_a_growing_curve_makes_no_epoch_be_judged_again(written: WrittenRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+
+    def judge(view: RunView, epoch: EpochView, limits: ReportLimits) -> EpochReport:
+        judged.append(epoch.epoch)
+        return judge_epoch(view, epoch, limits)
+
+    monkeypatch.setattr("trainmaster.bot.checks.epochs.judge_epoch", judge)
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+    written.finish_epoch(1, 1)
+    for batch in range(1, 6):
+        written.series(epoch=2, batch=batch, loss=3.0, after_s=1.0 + batch)
+        check_epochs(reader.read(START_TS + 2 + batch), LIMITS, START_TS + 2 + batch)
+    assert judged == [1]
 
 
 def test_of_very_many_epochs_the_newest_are_told_and_a_bounded_number_is_kept(
