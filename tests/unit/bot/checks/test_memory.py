@@ -11,7 +11,7 @@ from tests.unit.conftest import Look
 from trainmaster.bot.checks import CHECKS, CheckLimits
 from trainmaster.bot.checks.epochs import check_epochs
 from trainmaster.bot.checks.memory import MAX_TOLD, forget, remembered
-from trainmaster.bot.core.alerts.finding import Finding
+from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.epoch_report import EpochReport, ReportLimits, judge_epoch
 from trainmaster.bot.core.run.view import EpochView, RunView
@@ -93,10 +93,12 @@ def test_every_answer_is_as_if_all_had_been_forgotten(written: WrittenRun, seed:
                 after_s=after_s,
             )
         elif kind == 4:
-            written.bad_batch(epoch, step, after_s, action=chance.choice(("observed", "skipped")))
+            of = chance.choice((epoch, max(1, epoch - 1)))
+            written.bad_batch(of, step, after_s, action=chance.choice(("observed", "skipped")))
         elif kind == 5:
-            loss = chance.choice((2.0, 3.0, float("nan")))
-            written.finish_epoch(epoch, after_s, loss=loss, nonfinite=0, lr=0.01)
+            if chance.random() < 0.8:  # the word of an end may be lost
+                loss = chance.choice((2.0, 3.0, float("nan")))
+                written.finish_epoch(epoch, after_s, loss=loss, nonfinite=0, lr=0.01)
             epoch += 1
         elif kind == 6:
             written.save_checkpoint(epoch, after_s, verdict=chance.choice(("clean", "contaminated")))
@@ -145,3 +147,13 @@ def test_of_very_many_epochs_the_newest_are_told_and_a_bounded_number_is_kept(
         told = [one.key for one in found if one.check is name]
         assert len(told) == MAX_TOLD
         assert told[-1] == f"attempt1/epoch{kept + 100}"
+
+
+def test_late_word_of_an_earlier_epoch_without_an_end_changes_the_answer(written: WrittenRun) -> None:
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+    written.start_epoch(1, 1)
+    written.finish_epoch(2, 2)
+    (before,) = check_epochs(reader.read(START_TS + 3), LIMITS, START_TS + 3)
+    written.bad_batch(1, 5, 4, action="observed")
+    (after,) = check_epochs(reader.read(START_TS + 5), LIMITS, START_TS + 5)
+    assert (before.severity, after.severity) == (Severity.INFO, Severity.WARNING)
