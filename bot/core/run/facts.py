@@ -28,26 +28,6 @@ _DEVICE: Final = re.compile(r"(?:cuda:)?(-?\w+)")
 """In ``0``, ``0,1``, ``[0, 1]``, ``cuda:1``, ``-1`` and ``cpu``."""
 
 
-def _text(record: Mapping[str, Any], key: str) -> str | None:
-    return text_of(record.get(key))
-
-
-def _int(record: Mapping[str, Any], key: str) -> int | None:
-    return whole_of(record.get(key))
-
-
-def _number(record: Mapping[str, Any], key: str) -> float | None:
-    return number_of(record.get(key))
-
-
-def _numbers(record: Mapping[str, Any], key: str) -> dict[str, float]:
-    return numbers_of(record.get(key))
-
-
-def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    return texts_of(record.get(key))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessIdentity:
     """One process for good: a pid alone is reused, a pid with its start time on one boot of one host is not."""
@@ -227,32 +207,37 @@ class Event:
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> Event | None:
         """None when it lacks what makes an event."""
-        ts, kind, run = time_of(record.get("ts")), _text(record, "kind"), _text(record, "run")
+        ts, kind, run = time_of(record.get("ts")), text_of(record.get("kind")), text_of(record.get("run"))
         if ts is None or kind is None or run is None:
             return None
         return cls(
-            ts=ts, run=run, attempt=_int(record, "attempt") or 1, seq=_int(record, "seq") or 0, kind=kind, data=record
+            ts=ts,
+            run=run,
+            attempt=whole_of(record.get("attempt")) or 1,
+            seq=whole_of(record.get("seq")) or 0,
+            kind=kind,
+            data=record,
         )
 
     def text(self, key: str) -> str | None:
         """``key`` if it is text."""
-        return _text(self.data, key)
+        return text_of(self.data.get(key))
 
     def integer(self, key: str) -> int | None:
         """``key`` if it is a whole number."""
-        return _int(self.data, key)
+        return whole_of(self.data.get(key))
 
     def number(self, key: str) -> float | None:
         """``key`` if it is a number, non-finite ones included."""
-        return _number(self.data, key)
+        return number_of(self.data.get(key))
 
     def numbers(self, key: str) -> dict[str, float]:
         """``key`` if it is an object of numbers."""
-        return _numbers(self.data, key)
+        return numbers_of(self.data.get(key))
 
     def texts(self, key: str) -> tuple[str, ...]:
         """``key`` if it is a list, each item as text."""
-        return _texts(self.data, key)
+        return texts_of(self.data.get(key))
 
     def flag(self, key: str) -> bool:
         """Whether ``key`` is true."""
@@ -288,14 +273,14 @@ class CopiesFact:
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> CopiesFact | None:
         """None when it names no place, or no way back."""
-        place, command = _text(record, "place"), _text(record, "command")
+        place, command = text_of(record.get("place")), text_of(record.get("command"))
         if place is None or command is None:
             return None
         return cls(
             place=place,
-            num_files=_int(record, "files") or 0,
-            epoch=_int(record, "epoch"),
-            ts=_number(record, "ts"),
+            num_files=whole_of(record.get("files")) or 0,
+            epoch=whole_of(record.get("epoch")),
+            ts=number_of(record.get("ts")),
             command=command,
         )
 
@@ -318,7 +303,7 @@ class CheckpointFact:
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> CheckpointFact | None:
         """None when it names no file."""
-        file = _text(record, "file")
+        file = text_of(record.get("file"))
         if file is None:
             return None
         # An event that tells of a full state need not say that it can be resumed. Others in that folder are copies for
@@ -326,14 +311,14 @@ class CheckpointFact:
         named = EPOCH_FILE.fullmatch(file)
         in_states = named is not None and named[1] is not None and named[2] is None
         return cls(
-            epoch=_int(record, "epoch"),
+            epoch=whole_of(record.get("epoch")),
             file=file,
-            kind="state" if in_states else (_text(record, "kind") or ""),
+            kind="state" if in_states else (text_of(record.get("kind")) or ""),
             ts=time_of(record.get("ts")),
-            sha256=_text(record, "sha256"),
-            size_bytes=_int(record, "bytes"),
+            sha256=text_of(record.get("sha256")),
+            size_bytes=whole_of(record.get("bytes")),
             verdict=member_of(Verdict, record.get("verdict")) or Verdict.UNKNOWN,
-            reasons=_texts(record, "reasons"),
-            fitness=_number(record, "fitness"),
+            reasons=texts_of(record.get("reasons")),
+            fitness=number_of(record.get("fitness")),
             resumable=record.get("resumable", in_states) is True,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -51,13 +52,17 @@ def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
     return _with_events(view, taken) if taken else view
 
 
+_BLANK = EpochView(attempt=1, epoch=1)
+
+
 class _Draft:
     """A pass of an epoch while events are taken in: one copy is made of it at the end, however many told of it."""
 
-    __slots__ = ("_before", "_changes")
+    __slots__ = ("_before", "_changes", "_known")
 
-    def __init__(self, before: EpochView) -> None:
+    def __init__(self, before: EpochView, *, known: bool) -> None:
         self._before = before
+        self._known = known
         self._changes: dict[str, Any] = {}
 
     def set(self, **changes: Any) -> None:
@@ -70,7 +75,7 @@ class _Draft:
     def done(self) -> EpochView:
         """The pass with what was set; the very same where that changes nothing."""
         after = evolve(self._before, **self._changes)
-        return self._before if after == self._before else after
+        return self._before if self._known and after == self._before else after
 
 
 def _with_events(view: RunView, taken: Sequence[Event]) -> RunView:
@@ -82,8 +87,9 @@ def _with_events(view: RunView, taken: Sequence[Event]) -> RunView:
     def draft(key: tuple[int, int]) -> _Draft:
         known = drafts.get(key)
         if known is None:
-            before = view.epochs.get(key) or EpochView(attempt=key[0], epoch=key[1])
-            known = drafts[key] = _Draft(before)
+            before = view.epochs.get(key)
+            began = before or evolve(_BLANK, attempt=key[0], epoch=key[1])
+            known = drafts[key] = _Draft(began, known=before is not None)
         return known
 
     for event in taken:
@@ -181,13 +187,16 @@ def _take_end(epoch: _Draft, event: Event) -> None:
     )
 
 
+_PASS_OF = attrgetter("attempt", "epoch")
+
+
 def fold_series(view: RunView, rows: Iterable[SeriesRow]) -> RunView:
     """``view`` with rows of the series taken in, in order."""
     taken = list(rows)
     if not taken:
         return view
     epochs = dict(view.epochs)
-    for (attempt, number), its_rows in groupby(taken, key=lambda row: (row.attempt, row.epoch)):
+    for (attempt, number), its_rows in groupby(taken, key=_PASS_OF):
         epoch = epochs.get((attempt, number)) or EpochView(attempt=attempt, epoch=number)
         epochs[attempt, number] = _with_curve(epoch, its_rows)
     return evolve(_with_epochs(view, epochs), stretches=with_rows(view.stretches, taken))
@@ -196,11 +205,10 @@ def fold_series(view: RunView, rows: Iterable[SeriesRow]) -> RunView:
 def _with_curve(epoch: EpochView, rows: Iterable[SeriesRow]) -> EpochView:
     points = list(epoch.series)
     middle, ratio, count = epoch.norm_p50, epoch.norm_outlier_ratio, epoch.num_stretches
-    for row in rows:
-        points.append((row.batch, row.loss))
+    for _, _, _, batch, loss, usual, high, _ in rows:
+        points.append((batch, loss))
         if len(points) > MAX_SERIES_KEPT:
             del points[1::2]
-        usual, high = row.norm_p50, row.norm_p99
         if usual is None or high is None or not (math.isfinite(usual) and math.isfinite(high)) or usual <= 0:
             continue
         middle = ((middle or 0.0) * count + usual) / (count + 1)

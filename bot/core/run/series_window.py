@@ -6,7 +6,6 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 MAX_STRETCHES_KEPT: Final = 300
@@ -35,8 +34,7 @@ class SeriesRow(NamedTuple):
     clipped: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesWindow:
+class SeriesWindow(NamedTuple):
     """The batches between two rows. ``batch_s`` is None for the first of an epoch, whose start no row tells."""
 
     ts: float | None
@@ -67,7 +65,7 @@ def with_rows(known: tuple[SeriesWindow, ...], rows: Sequence[SeriesRow]) -> tup
     for row in rows:
         one = _stretch(stretches[-1] if stretches else None, compared.losses(row.attempt), row)
         stretches.append(one)
-        compared.add(one)
+        compared.add(row.attempt, row.loss)
     return tuple(stretches[-MAX_STRETCHES_KEPT:])
 
 
@@ -75,7 +73,7 @@ class _Compared:
     """The newest stretches, and their losses in order of size: sorting them at every row is most of a first look."""
 
     def __init__(self, newest: Iterable[SeriesWindow]) -> None:
-        self._newest = deque(newest, maxlen=NUM_COMPARED)
+        self._newest = deque([(one.attempt, one.loss) for one in newest], maxlen=NUM_COMPARED)
         self._attempt: int | None = None
         self._losses: list[float] = []
 
@@ -83,48 +81,48 @@ class _Compared:
         """The finite losses of that attempt, the smallest first; until the next :meth:`add`."""
         if attempt != self._attempt:
             self._attempt = attempt
-            self._losses = sorted(one.loss for one in self._newest if self._counts(one))
+            self._losses = sorted([loss for of, loss in self._newest if of == attempt and math.isfinite(loss)])
         return self._losses
 
-    def add(self, one: SeriesWindow) -> None:
+    def add(self, attempt: int, loss: float) -> None:
         """It is the newest, and the oldest gives way."""
-        if len(self._newest) == NUM_COMPARED and self._counts(self._newest[0]):
-            del self._losses[bisect_left(self._losses, self._newest[0].loss)]
-        self._newest.append(one)
-        if self._counts(one):
-            insort(self._losses, one.loss)
-
-    def _counts(self, one: SeriesWindow) -> bool:
-        return one.attempt == self._attempt and math.isfinite(one.loss)
+        if len(self._newest) == NUM_COMPARED:
+            of, oldest = self._newest[0]
+            if of == self._attempt and math.isfinite(oldest):
+                del self._losses[bisect_left(self._losses, oldest)]
+        self._newest.append((attempt, loss))
+        if attempt == self._attempt and math.isfinite(loss):
+            insort(self._losses, loss)
 
 
 def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRow) -> SeriesWindow:
     """``losses`` are those that it is compared with, the smallest first."""
+    ts, attempt, epoch, batch, loss, norm_p50, norm_p99, clipped = row
     middle = reached = deviation = None
     if len(losses) >= MIN_COMPARED:
         middle, reached = _middle(losses), losses[-2]
-        deviation = _MAD_TO_DEVIATION * _deviation(losses, middle) if row.loss > reached else None
-    follows = before is not None and (before.attempt, before.epoch) == (row.attempt, row.epoch)
-    start = before.batch if before is not None and follows and before.batch < row.batch else 0
-    num_batches = max(1, row.batch - start)
-    took_s = None
-    if before is not None and follows and start and before.ts is not None and row.ts is not None:
-        took_s = row.ts - before.ts
+        deviation = _MAD_TO_DEVIATION * _deviation(losses, middle) if loss > reached else None
+    start, took_s = 0, None
+    if before is not None and before.attempt == attempt and before.epoch == epoch and before.batch < batch:
+        start = before.batch
+        if start and before.ts is not None and ts is not None:
+            took_s = ts - before.ts
+    num_batches = max(1, batch - start)
     return SeriesWindow(
-        ts=row.ts,
-        attempt=row.attempt,
-        epoch=row.epoch,
-        batch=row.batch,
+        ts=ts,
+        attempt=attempt,
+        epoch=epoch,
+        batch=batch,
         num_batches=num_batches,
-        loss=row.loss,
+        loss=loss,
         loss_before=middle,
         loss_reached=reached,
         loss_deviation=deviation,
         # A clock that was set makes a stretch of less than nothing, which says nothing of the speed.
         batch_s=took_s / num_batches if took_s is not None and took_s > 0 else None,
-        norm_p50=_finite(row.norm_p50),
-        norm_p99=_finite(row.norm_p99),
-        clipped=row.clipped,
+        norm_p50=_finite(norm_p50),
+        norm_p99=_finite(norm_p99),
+        clipped=clipped,
     )
 
 
