@@ -19,8 +19,11 @@ def check_checkpoints(view: RunView, limits: CheckLimits, now: float) -> tuple[F
 
 
 def _missing(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    finished = [epoch for epoch in view.story() if epoch.finished and epoch.attempt == view.attempt]
-    if not view.guarded or not view.state.active or not finished:
+    if not view.guarded or not view.state.active:
+        return ()
+    attempt = view.attempt
+    finished = [epoch for epoch in view.story() if epoch.finished and epoch.attempt == attempt]
+    if not finished:
         return ()
     last = finished[-1]
     assert last.finished_ts is not None
@@ -48,9 +51,11 @@ def _missing(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, .
 
 
 def _stale(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+    if not view.state.active:
+        return ()
     ahead = forecast(view, now)
     newest_ts = max((one.ts for one in view.checkpoints if one.ts is not None), default=None)
-    if not view.state.active or ahead.basis is not Basis.MEASURED or ahead.epoch_s is None or newest_ts is None:
+    if ahead.basis is not Basis.MEASURED or ahead.epoch_s is None or newest_ts is None:
         return ()
     started_ts = view.record.started_ts if view.record and view.record.started_ts else newest_ts
     age_s = view.trainer_now(now) - max(newest_ts, started_ts)

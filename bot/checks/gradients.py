@@ -52,8 +52,11 @@ def _growth(view: RunView) -> tuple[Finding, ...]:
 
 
 def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
-    norms = [one.norm_p50 for one in view.stretches if one.attempt == view.attempt and one.norm_p50 is not None]
-    if not view.state.active or len(norms) < NUM_BEFORE_GROWTH + NUM_GROWN:
+    if not view.state.active:
+        return ()
+    attempt = view.attempt
+    norms = [one.norm_p50 for one in view.stretches if one.norm_p50 is not None and one.attempt == attempt]
+    if len(norms) < NUM_BEFORE_GROWTH + NUM_GROWN:
         return ()
     usual, grown = median(norms[:-NUM_GROWN]), min(norms[-NUM_GROWN:])
     if usual <= 0 or grown <= limits.gradient_growth_factor * usual:

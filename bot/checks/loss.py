@@ -24,15 +24,17 @@ def check_loss(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding,
 def _spikes(view: RunView, limits: CheckLimits) -> tuple[Finding, ...]:
     """The first of each epoch. Only the newest stretches are kept, so what is old is judged no more."""
     found: dict[int, Finding] = {}
-    for one in view.stretches:
-        if one.attempt != view.attempt or one.epoch in found or one.loss_before is None or not _is_spike(one, limits):
+    attempt = view.attempt
+    above = [one for one in view.stretches if one.loss_deviation is not None and one.attempt == attempt]
+    for one in above:
+        if one.epoch in found or one.loss_before is None or not _is_spike(one, limits):
             continue
         middle = number_text(one.loss_before)
         limit = f"{limits.spike_rise_pct:g} % and {limits.spike_mads:g} robust deviations above it"
         found[one.epoch] = Finding(
             run=view.run,
             check=CheckName.LOSS_SPIKE,
-            key=f"attempt{view.attempt}/epoch{one.epoch}",
+            key=f"attempt{attempt}/epoch{one.epoch}",
             severity=Severity.WARNING,
             nature=Nature.OCCURRENCE,
             ts=one.ts or view.ts,
@@ -53,9 +55,11 @@ def _is_spike(stretch: SeriesWindow, limits: CheckLimits) -> bool:
 
 
 def _trend(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
+    if not view.state.active:
+        return ()
     patience = limits.loss_patience_epochs
     story = _warmed_up([epoch for epoch in view.story() if epoch.finished and _is_known(epoch)])
-    if not view.state.active or len(story) <= patience or _schedule_is_nearly_over(view, story, limits):
+    if len(story) <= patience or _schedule_is_nearly_over(view, story, limits):
         return ()
     before, recent = story[:-patience], story[-patience:]
     best = min(_loss(epoch) for epoch in before)

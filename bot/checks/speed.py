@@ -34,11 +34,12 @@ def _slowdown(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, 
     began_ts = view.trainer_now(now) - limits.slow_window_s
     before: list[float] = []
     recent: list[float] = []
+    attempt = view.attempt
     for one in view.stretches:
-        if one.attempt == view.attempt and one.batch_s is not None and one.ts is not None:
+        ts, batch_s = one.ts, one.batch_s
+        if batch_s is not None and ts is not None and one.attempt == attempt:
             # A stretch belongs to the window when more than half of it lies there.
-            middle_ts = one.ts - one.batch_s * one.num_batches / 2
-            (recent if middle_ts >= began_ts else before).append(one.batch_s)
+            (recent if ts - batch_s * one.num_batches / 2 >= began_ts else before).append(batch_s)
     if len(before) < MIN_STRETCHES:
         return ()
     if len(recent) < MIN_SLOW_STRETCHES:

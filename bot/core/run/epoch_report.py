@@ -151,7 +151,9 @@ def _judge_nonfinite(epoch: EpochView) -> Judged:
 
 def nonfinite_text(epoch: EpochView, *, training: bool = True) -> str:
     """Which figures of a finished epoch are not finite, in words; empty when all are. ``training``: its losses too."""
-    columns = epoch.nonfinite_columns
+    columns, count = epoch.nonfinite_columns, epoch.num_bad_in_validation
+    if not columns and not count:
+        return ""  # nearly all epochs, asked of each at every look
     said = []
     for what, prefix in (("training", "train/"), ("validation", "val/"))[not training :]:
         losses = [name.removeprefix(prefix) for name in columns if name.startswith(prefix)]
@@ -160,7 +162,6 @@ def nonfinite_text(epoch: EpochView, *, training: bool = True) -> str:
     others = [name for name in columns if not name.startswith(("train/", "val/"))]
     if others:
         said.append(f"not finite: {', '.join(name.removeprefix('metrics/') for name in others)}")
-    count = epoch.num_bad_in_validation
     if count:
         said.append(f"{count} validation batch{'es' if count != 1 else ''} with a loss that is not finite, left out")
     return "; ".join(said)
