@@ -60,9 +60,6 @@ class AlertLimits:
     """An edit waits for this share of the alert's age: "stalled for 10 h" needs no edit a minute."""
     again_s: float = 600.0
     """An occurrence that happens once more this long after it was told is told again, not only edited."""
-    old_s: float = 60.0
-    """An occurrence from more than this before the run was first seen is history: recorded, not told. Covers the time
-    between a trainer's first record and the first look at it."""
     news_s: float = 30 * 86_400.0
     """What happened longer ago is no news, whether or not it was told: its alert may be in the archive already, which
     keeps it no shorter."""

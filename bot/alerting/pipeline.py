@@ -89,7 +89,7 @@ class AlertPipeline:
                 live,
                 now,
                 self._limits,
-                first_seen_ts=view.first_seen_ts,
+                news_from_ts=view.news_from_ts,
                 unjudged=unjudged,
             )
             changes = {one.alert.fingerprint: one.reason for one in tracked}

@@ -52,18 +52,19 @@ def track(
     now: float,
     limits: AlertLimits,
     *,
-    first_seen_ts: float,
+    news_from_ts: float,
     unjudged: Collection[AnyCheck] = frozenset(),
 ) -> tuple[Tracked, ...]:
     """The alerts that this look changes, and those that it would change later.
 
     ``alerts`` are the known ones by fingerprint. ``unjudged`` names checks that gave no answer at this look: that they
-    found nothing is no evidence. Looking again with the same findings at the same time changes nothing.
+    found nothing is no evidence. What happened before ``news_from_ts`` is recorded, and news to nobody. Looking again
+    with the same findings at the same time changes nothing.
     """
     found = _worst_by_fingerprint(findings)
     tracked = []
     for fingerprint, finding in found.items():
-        one = _found(alerts.get(fingerprint), finding, now, limits, first_seen_ts)
+        one = _found(alerts.get(fingerprint), finding, now, limits, news_from_ts)
         if one:
             tracked.append(one)
     for fingerprint, alert in alerts.items():
@@ -84,14 +85,14 @@ def _worst_by_fingerprint(findings: Iterable[Finding]) -> dict[str, Finding]:
 
 
 def _found(
-    alert: Alert | None, finding: Finding, now: float, limits: AlertLimits, first_seen_ts: float
+    alert: Alert | None, finding: Finding, now: float, limits: AlertLimits, news_from_ts: float
 ) -> Tracked | None:
     if alert is not None and alert.state is AlertState.FIRING:
         return _still_firing(alert, finding, now, limits)
     if finding.nature is Nature.OCCURRENCE:
         if finding.over and alert is None and finding.severity is not Severity.CRITICAL:
             return None  # no emergency, and over before anybody was told: the operation that it was part of tells it
-        return _happened(alert, finding, now, limits, first_seen_ts)
+        return _happened(alert, finding, now, limits, news_from_ts)
     if limits.hold_s(finding.check, finding.severity, finding.nature) <= 0:
         return _fire(alert, finding, now, since_ts=_pending_since(alert, now))
     if alert is None or alert.state is AlertState.RESOLVED or now < alert.since_ts:
@@ -122,14 +123,14 @@ def _fire(alert: Alert | None, finding: Finding, now: float, *, since_ts: float)
 
 
 def _happened(
-    alert: Alert | None, finding: Finding, now: float, limits: AlertLimits, first_seen_ts: float
+    alert: Alert | None, finding: Finding, now: float, limits: AlertLimits, news_from_ts: float
 ) -> Tracked | None:
     if alert is not None and alert.state is AlertState.RESOLVED:
         # Told before, as a condition that has passed, or history: only a later happening is news.
         later_s = limits.again_s if alert.told else 0.0
         if finding.ts <= alert.finding.ts + later_s:
             return None
-    if finding.ts < first_seen_ts - limits.old_s:
+    if finding.ts < news_from_ts:
         old = Alert(
             finding=finding, state=AlertState.RESOLVED, since_ts=finding.ts, updated_ts=now, resolved_ts=finding.ts
         )

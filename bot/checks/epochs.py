@@ -20,13 +20,15 @@ from trainmaster.trainer.contract import Verdict
 )
 def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended. Without
-    its curves none is judged. Of those before the newest :data:`MAX_TOLD` nothing is told that was not told by then."""
+    its curves none is judged. Nothing is told of those before the newest :data:`MAX_TOLD` that was not told by then,
+    and nothing of those that ended before the run was seen: of a thousand runs they are most of a first look."""
     del now
     if view.brief:
         return ()
-    finished = [epoch for epoch in view.epochs.values() if epoch.finished]
-    spoilt = _with_bad_weights(view)
-    return tuple(_finding(view, judge_epoch(view, epoch, limits.report), spoilt) for epoch in finished[-MAX_TOLD:])
+    finished = [epoch for epoch in view.epochs.values() if epoch.finished_ts is not None][-MAX_TOLD:]
+    news = [epoch for epoch in finished if (epoch.finished_ts or 0.0) >= view.news_from_ts]
+    spoilt = _with_bad_weights(view) if news else ()
+    return tuple(_finding(view, judge_epoch(view, epoch, limits.report), spoilt) for epoch in news)
 
 
 def _with_bad_weights(view: RunView) -> tuple[EpochView, ...]:

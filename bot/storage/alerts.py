@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import AlertRecord, Leader, Said, Told
@@ -34,6 +35,8 @@ _LEADERS = (
     " FROM alerts WHERE told_with IS NULL AND told_fired_ts >= ? AND state = 'firing'"
 )
 _SEVERITIES = {member.value: member for member in Severity}
+_NEVER_SAVED: Final = 0
+"""The revision of a run without a row: no alert of it was ever saved, or none is left."""
 
 
 @dataclass(slots=True)
@@ -58,12 +61,12 @@ class AlertStore:
 
     def first_seen(self, run_key: str, now: float) -> float:
         """When the run was first seen: ``now`` at the first call, the same answer ever after."""
-        self._database.execute(
-            "INSERT INTO runs_seen (run_key, first_seen_ts) VALUES (?, ?) ON CONFLICT (run_key) DO NOTHING",
-            (sql_text(run_key), now),
-        )
-        rows = self._database.rows("SELECT first_seen_ts FROM runs_seen WHERE run_key = ?", (sql_text(run_key),))
-        return float(rows[0]["first_seen_ts"])
+        key = sql_text(run_key)
+        rows = self._database.rows("SELECT first_seen_ts FROM runs_seen WHERE run_key = ?", (key,))
+        if rows:
+            return float(rows[0]["first_seen_ts"])
+        self._database.execute("INSERT INTO runs_seen (run_key, first_seen_ts) VALUES (?, ?)", (key, now))
+        return now
 
     def look(self, run: str, findings: Sequence[Finding]) -> tuple[dict[str, AlertRecord], tuple[Finding, ...]]:
         """What this look at the run can change: every open record and those of ``findings`` by fingerprint, and
@@ -74,6 +77,8 @@ class AlertStore:
             for one in findings
             if one.nature is not Nature.OCCURRENCE or memory.retired.get(one.fingerprint) != hash(one)
         )
+        if memory.revision == _NEVER_SAVED:
+            return {}, live
         unknown = [one.fingerprint for one in live if one.fingerprint not in memory.open]
         return {**memory.open, **self._load(unknown)}, live
 
@@ -195,13 +200,16 @@ class AlertStore:
 
     def _remembered(self, run: str) -> _RememberedRun:
         rows = self._database.rows("SELECT revision FROM alert_revisions WHERE run = ?", (sql_text(run),))
-        committed = rows[0]["revision"] if rows else 0
+        committed = rows[0]["revision"] if rows else _NEVER_SAVED
         memory = self._memory.get(run)
         if memory is None or memory.revision != committed:
-            rows = self._database.rows("SELECT * FROM alerts WHERE is_open = 1 AND run = ?", (sql_text(run),))
+            rows = self._open_rows(run) if committed != _NEVER_SAVED else []
             memory = _RememberedRun(revision=committed, open={one.alert.fingerprint: one for one in _records(rows)})
             self._memory[run] = memory
         return memory
+
+    def _open_rows(self, run: str) -> list[sqlite3.Row]:
+        return self._database.rows("SELECT * FROM alerts WHERE is_open = 1 AND run = ?", (sql_text(run),))
 
     def _load(self, fingerprints: Sequence[str]) -> dict[str, AlertRecord]:
         found: dict[str, AlertRecord] = {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import is_
 from pathlib import Path
+from typing import Final
 
 from trainmaster.bot.core.run.facts import CheckpointFact, Event, Identity, LogError, ProcessFact, RunRecord
 from trainmaster.bot.core.run.job import JobIdentity
@@ -14,6 +15,10 @@ from trainmaster.bot.core.run.phases import PhaseTimes
 from trainmaster.bot.core.run.series_window import SeriesWindow
 from trainmaster.bot.core.run.state import RunState, is_submitted_anew, judge_state
 from trainmaster.trainer.contract import EventKind, Heartbeat, ReplayVerdict, RunLayout, Verdict
+
+HISTORY_S: Final = 60.0
+"""An occurrence from more than this before the run was first seen is history: recorded, not told. Covers the time
+between a trainer's first record and the first look at it."""
 
 
 def planned_epochs(epoch: int | None, epochs: int | None) -> int | None:
@@ -190,6 +195,11 @@ class RunView:
     def run(self) -> str:
         """The run's id; the directory's name when no record tells one."""
         return self.record.run if self.record else self.name
+
+    @property
+    def news_from_ts(self) -> float:
+        """What happened before is history of the run, which nobody is told."""
+        return self.first_seen_ts - HISTORY_S
 
     @property
     def attempt(self) -> int:

@@ -11,6 +11,7 @@ from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.alerting.track import TrackReason, track
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.run.view import HISTORY_S
 
 NOW = 1_700_000_000.0
 LIMITS = AlertLimits()
@@ -21,17 +22,17 @@ HAPPENED = finding("run_crashed", nature=Nature.OCCURRENCE)
 class Life:
     """Applies what `track` returns, as the pipeline does."""
 
-    def __init__(self, first_seen_ts: float = NOW - 1000) -> None:
+    def __init__(self, news_from_ts: float = NOW - 1000) -> None:
         self.alerts: dict[str, Alert] = {}
         self.now = NOW
-        self.first_seen_ts = first_seen_ts
+        self.news_from_ts = news_from_ts
         self.log: list[TrackReason] = []
 
     def look(
         self, *findings: Finding, after_s: float = 0.0, unjudged: frozenset[str] = frozenset()
     ) -> list[TrackReason]:
         self.now += after_s
-        changed = track(self.alerts, findings, self.now, LIMITS, first_seen_ts=self.first_seen_ts, unjudged=unjudged)
+        changed = track(self.alerts, findings, self.now, LIMITS, news_from_ts=self.news_from_ts, unjudged=unjudged)
         for one in changed:
             self.alerts[one.alert.fingerprint] = one.alert
         self.log += [one.reason for one in changed]
@@ -113,13 +114,13 @@ def test_occurrence_fires_once_and_never_resolves() -> None:
     ("age_s", "reason"), [(61.0, TrackReason.OLD), (59.0, TrackReason.FIRED)], ids=["before-first-sight", "just-before"]
 )
 def test_history_is_recorded_and_not_fired(age_s: float, reason: TrackReason) -> None:
-    life = Life(first_seen_ts=NOW)
+    life = Life(news_from_ts=NOW - HISTORY_S)
     assert life.look(replace(HAPPENED, ts=NOW - age_s)) == [reason]
     assert life.look(replace(HAPPENED, ts=NOW - age_s)) == []
 
 
 def test_history_that_happens_again_now_fires() -> None:
-    life = Life(first_seen_ts=NOW)
+    life = Life(news_from_ts=NOW - HISTORY_S)
     life.look(replace(HAPPENED, ts=NOW - 5000))
     assert life.look(replace(HAPPENED, ts=NOW + 10), after_s=10) == [TrackReason.FIRED]
 
@@ -229,7 +230,7 @@ def test_looking_again_at_the_same_time_changes_nothing(looks: list[tuple[list[F
     life = Life()
     for findings, after_s in looks:
         life.look(*findings, after_s=after_s)
-        again = track(life.alerts, findings, life.now, LIMITS, first_seen_ts=life.first_seen_ts)
+        again = track(life.alerts, findings, life.now, LIMITS, news_from_ts=life.news_from_ts)
         assert [one for one in again if one.reason is not TrackReason.TOO_SOON] == []
 
 
@@ -256,7 +257,7 @@ def test_resolution_follows_only_a_firing_alert(looks: list[tuple[list[Finding],
     life = Life()
     for findings, after_s in looks:
         before = dict(life.alerts)
-        for one in track(life.alerts, findings, life.now + after_s, LIMITS, first_seen_ts=life.first_seen_ts):
+        for one in track(life.alerts, findings, life.now + after_s, LIMITS, news_from_ts=life.news_from_ts):
             if one.reason is TrackReason.RESOLVED:
                 assert before[one.alert.fingerprint].state is AlertState.FIRING
             if one.reason is TrackReason.DROPPED:

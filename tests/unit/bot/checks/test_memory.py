@@ -14,7 +14,7 @@ from trainmaster.bot.checks.memory import MAX_TOLD, forget, remembered
 from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.epoch_report import EpochReport, ReportLimits, judge_epoch
-from trainmaster.bot.core.run.view import EpochView, RunView
+from trainmaster.bot.core.run.view import HISTORY_S, EpochView, RunView
 from trainmaster.bot.reading.run_files import RunReader
 
 LIMITS = CheckLimits()
@@ -157,3 +157,11 @@ def test_late_word_of_an_earlier_epoch_without_an_end_changes_the_answer(written
     written.bad_batch(1, 5, 4, action="observed")
     (after,) = check_epochs(reader.read(START_TS + 5), LIMITS, START_TS + 5)
     assert (before.severity, after.severity) == (Severity.INFO, Severity.WARNING)
+
+
+def test_epochs_that_ended_before_the_run_was_seen_are_not_judged(written: WrittenRun) -> None:
+    """The alerts take them for history, too (test_track): what is told does not depend on this."""
+    for epoch, after_s in ((1, 1.0), (2, 39.0), (3, 41.0), (4, 150.0)):
+        written.finish_epoch(epoch, after_s)
+    view = RunReader(written.layout.root, first_seen_ts=START_TS + 40 + HISTORY_S).read(START_TS + 200)
+    assert [one.key for one in check_epochs(view, LIMITS, START_TS + 200)] == ["attempt1/epoch3", "attempt1/epoch4"]
