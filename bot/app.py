@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +75,14 @@ class SystemClock:
 class App:
     """The supervisor process, made inside the event loop: start it, serve until cancelled, close it."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        first_round: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """``first_round``: around the first look at all runs, before which nobody is answered."""
         # The libraries of Slack, the schedule and the web page load here: they take longer than all of ours; whoever
         # only names this class (a verb that then refuses) doesn't wait for them.
         from trainmaster.bot.service.metrics import MetricsPage  # noqa: PLC0415
@@ -99,6 +107,7 @@ class App:
         self.driver, self.supervisor, self.operations = parts.driver, parts.supervisor, parts.operations
         self._parts = parts
         self._systemd = ServiceNotifier(os.environ)
+        self._first_round = first_round
         self._schedule = Schedule(self._parts.own_jobs.note)
         self._watchdog = Watchdog(settings.watchdog_url, self._health)
         self._started_ts = self.clock.now()
@@ -122,7 +131,8 @@ class App:
         if self._metrics is not None:
             await self._metrics.start()
         await self._first(_HOLD_LEASE, self._keep_lease)
-        await self._first(CHECK_RUNS, self._check_runs)
+        with self._first_round():
+            await self._first(CHECK_RUNS, self._check_runs)
         await self._first("look at itself", self._look_at_itself)
         await self._first("digest", self._tell_return)
         await self._first(_WRITE_AUDIT, self._write_audit)

@@ -9,13 +9,14 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainmaster.bot.app import App
 from trainmaster.bot.cli.log_lines import LogLines
 from trainmaster.bot.service.signals import end_on_signal
 from trainmaster.bot.settings.model import Settings, load_settings, suspicious_names
+from trainmaster.loading import loading
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,17 +44,27 @@ def main(argv: Sequence[str]) -> int:
     _set_up_logging(settings.log_level)
     for warning in suspicious_names(os.environ, _ENV_FILE):
         _LOG.warning("settings: %s", warning)
-    _collect_seldom()
-    sys.setswitchinterval(_SWITCH_S)
     asyncio.run(_until_signal(settings))
     return 0
 
 
 def _collect_seldom() -> None:
-    """Python looks for unreachable cycles less often, and not among what was imported: the views of a thousand runs are
-    many objects without a cycle, and looking through them was a tenth of a start and a fifth of a tick."""
+    """Python looks for unreachable cycles less often, and not among what is there by now: the views of a thousand runs
+    are many objects without a cycle, and looking through them was a tenth of a start and a fifth of a tick."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """The first look at all runs, before which nobody is answered: no thread is interrupted as often as one must be
+    while people wait, and no garbage is looked for."""
+    try:
+        with loading():
+            yield
+    finally:
+        sys.setswitchinterval(_SWITCH_S)
+        _collect_seldom()
 
 
 async def _until_signal(settings: Settings) -> None:
@@ -64,7 +75,8 @@ async def _until_signal(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    app = App(settings)
+    with loading():
+        app = App(settings, first_round=_undisturbed)
     try:
         await app.start()
         print(f"Trainmaster watches {settings.runs_dir}. Ctrl-C ends it; trainings go on.", flush=True)
