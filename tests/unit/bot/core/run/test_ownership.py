@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from trainmaster.bot.core.run.ownership import Account, FileRole, OwnedFile, OwnerCheck, fault_of
+from trainmaster.bot.core.run.ownership import (
+    GROUP_MAY_WRITE,
+    WORLD_MAY_WRITE,
+    Account,
+    FileRole,
+    OwnedFile,
+    OwnerCheck,
+    fault_of,
+)
 
 ME = Account(uid=1000, groups=frozenset({1000, 50}), private_gid=1000)
 ROOT = Account(uid=0, groups=frozenset({0}))
@@ -31,6 +39,16 @@ def entry(
 )
 def test_what_nobody_else_can_change_is_acted_upon(one: OwnedFile, check: OwnerCheck) -> None:
     assert fault_of(one, ME, check) == ""
+
+
+@pytest.mark.parametrize("check", OwnerCheck)
+@pytest.mark.parametrize("role", FileRole)
+def test_what_only_its_own_user_may_write_to_is_never_a_fault(role: FileRole, check: OwnerCheck) -> None:
+    """The border asks no more of such a file (bot/reading/ownership.py), whatever else its mode says."""
+    modes = [mode for mode in range(0o10000) if not mode & (GROUP_MAY_WRITE | WORLD_MAY_WRITE)]
+    for account in (ME, ROOT):
+        told = {fault_of(entry(role, uid=account.uid, mode=mode), account, check) for mode in modes}
+        assert told == {""}
 
 
 @pytest.mark.parametrize(
