@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -155,6 +156,22 @@ def mend_settings(optimizer: torch.optim.Optimizer) -> str | None:
             bad.setdefault(name, value)
             group[name] = default if _is_number(default) and _can_be(name, default, default, known=True) else 0.0
     return " and ".join(f"{name} is {value}" for name, value in bad.items()) or None
+
+
+@contextmanager
+def settings_to_save(optimizer: torch.optim.Optimizer) -> Iterator[str | None]:
+    """Within, the optimizer's settings are ones that can be; those that were put right for that, with their values.
+
+    After it they are as they were: a scheduler may set them anew before a step uses them, and the step judges.
+    """
+    before = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    bad = mend_settings(optimizer)
+    try:
+        yield bad
+    finally:
+        if bad:
+            for group, settings in zip(optimizer.param_groups, before, strict=True):
+                group.update(settings)
 
 
 def _can_be(name: str, value: object, default: object, *, known: bool) -> bool:

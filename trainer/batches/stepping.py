@@ -141,6 +141,8 @@ class Stepping:
     def sound(self) -> bool:
         """Whether weights and momenta are worth saving: nothing leapt that can't be healed. Reads the device."""
         self.heal()
+        if self._overflows.mend_scale():
+            self._emit(StateHealed(what="scaler", tensors=1))
         if bad := ema_fault(self._trainer.ema):
             self._weights.ruin = self._weights.ruin or f"the EMA's {bad}, so it is no average of the weights any more"
         momenta = self._gradients.momenta

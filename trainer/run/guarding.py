@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.gradients import all_finite
+from trainmaster.trainer.batches.healing import settings_to_save
 from trainmaster.trainer.batches.movement import Movement, Standstill
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
@@ -19,6 +21,7 @@ from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.outcome_records import OutcomeRecords
 from trainmaster.trainer.state.full_state import spikes_of
 from trainmaster.trainer.state.same.data import note_of_validation
+from trainmaster.trainer.state.saver import Moment
 from trainmaster.trainer.stop import GaveUp, Refused
 
 
@@ -58,6 +61,7 @@ class Guarding:
         self._trained = TrainedObject(trainer)
         self._movement: Movement | None = None
         self._told: Standstill | None = None
+        self._told_settings: str | None = None
 
     def attach(self) -> None:
         """The guard stands between the training loop and the model.
@@ -126,6 +130,21 @@ class Guarding:
                 raise GaveUp(text)
             self._run.reporter.notice(text)
         self._told = found
+
+    @contextmanager
+    def moment(self) -> Iterator[Moment]:
+        """What a state says of now, to be saved within: there the optimizer's settings are ones that can be."""
+        moment = Moment.of(self._position, self._running, self.step, counts=self._run.reporter.counts(self.step))
+        if not self._skip:
+            yield moment
+            return
+        with settings_to_save(self._trainer.optimizer) as bad:
+            if bad and bad != self._told_settings:
+                self._run.reporter.notice(
+                    f"the optimizer's {bad}: its default is saved instead, and no step is taken with it"
+                )
+            self._told_settings = bad
+            yield moment
 
     def _built(self) -> StepGuard:
         step = StepGuard(

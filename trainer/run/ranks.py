@@ -13,11 +13,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import psutil
-from ultralytics.utils import LOCAL_RANK
+from ultralytics.utils import LOCAL_RANK, RANK
 
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 from trainmaster.trainer.records.recorder import exit_code_of
 from trainmaster.trainer.stop import RunEnded, stop_signals
+
+IS_FIRST: Final = RANK in {-1, 0}
+"""Of this process: it writes the records, as the only one or as the first of a DDP run."""
 
 VARIABLE: Final = "TRAINMASTER_RANKS"
 """Environment variable by which the ranks get what Ultralytics does not pass on: the guard's own settings."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_save_dir
-from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.position import Position
@@ -34,8 +34,6 @@ from trainmaster.trainer.state.put_back import GoingOn
 from trainmaster.trainer.state.resume_plan import ResumePlan
 from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, StopSwitch, end_loaders
-
-IS_FIRST = RANK in {-1, 0}  # writes the records: the only process, or the first of a DDP run
 
 
 class RunGuard:
@@ -127,7 +125,7 @@ class RunGuard:
         root = Path(get_save_dir(trainer.args))
         trainer.args.save_dir = str(root)
         layout = RunLayout(root)
-        if IS_FIRST and self._lock is None:
+        if ranks.IS_FIRST and self._lock is None:
             self._lock = RunLock(layout)
             if self.plan is None and not trainer.args.resume:
                 set_aside(layout)
@@ -141,7 +139,7 @@ class RunGuard:
             position=self.position,
             running=self.running,
             switch=self.switch,
-            silent=not IS_FIRST,
+            silent=not ranks.IS_FIRST,
             attempt=(ranks.inherited() or {}).get("attempt"),
         )
         self._startup.enter_context(stacks.shown(layout.stacks))
@@ -151,7 +149,7 @@ class RunGuard:
             self.settings,
             self.rows,
             from_epoch=self.plan.epoch + 1 if self.plan else None,
-            on_console=IS_FIRST,
+            on_console=ranks.IS_FIRST,
         )
 
     @contextmanager
@@ -161,7 +159,7 @@ class RunGuard:
             with (
                 self.switch.installed(),
                 stacks.shown(self.layout.stacks),
-                logged_to(self.layout.train_log, enabled=IS_FIRST),
+                logged_to(self.layout.train_log, enabled=ranks.IS_FIRST),
                 precision.bfloat16_anywhere(trainer),
             ):
                 try:
@@ -251,7 +249,7 @@ class RunGuard:
         self.parts.evaluation.epoch_started(trainer)
         self.saver.epoch_started(trainer)
         if self.recorder.phase is Phase.STARTUP:
-            if IS_FIRST:
+            if ranks.IS_FIRST:
                 self.saver.note_data(trainer)
             self.recorder.set_phase(Phase.FIRST_BATCH, epoch=trainer.epoch + 1)
         self.reporter.epoch_started(trainer, step)
@@ -288,7 +286,7 @@ class RunGuard:
             raise StopRequested(self.switch.requested or "another rank was asked to stop")
         if trainer.world_size <= 1:
             self.switch.check()
-        if IS_FIRST and position.done < position.batches and self.saver.snapshot_due():
+        if ranks.IS_FIRST and position.done < position.batches and self.saver.snapshot_due():
             self._save_within_epoch(trainer, SNAPSHOT_NAME)
 
     def epoch_trained(self, trainer: EngineTrainer) -> None:
@@ -340,7 +338,8 @@ class RunGuard:
         self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
         if not self._healed(trainer):
             raise GaveUp((self.step and self.step.ruin) or "the weights are not finite")
-        return self.saver.save_epoch(trainer, self._moment(), stock_save)
+        with self._moment() as moment:
+            return self.saver.save_epoch(trainer, moment, stock_save)
 
     def final_eval(self, trainer: EngineTrainer, stock_eval: Callable[[], Any]) -> None:
         """The best weights are evaluated; what that does to the files is on record.
@@ -350,7 +349,7 @@ class RunGuard:
         """
         self.saver.save_at_last(trainer.save_model, self.switch, self.reporter.notice)
         self.recorder.set_phase(Phase.VALIDATING, epoch=self.position.epoch + 1)
-        with self.saver.stripping(trainer, records=IS_FIRST):
+        with self.saver.stripping(trainer, records=ranks.IS_FIRST):
             self.parts.evaluation.final(trainer, stock_eval)
 
     # End
@@ -358,7 +357,7 @@ class RunGuard:
     def _end_early(self, trainer: EngineTrainer, end: RunEnded) -> None:
         """The state is saved, no data-loader worker is left, and the records say how to go on."""
         state_file = self.saver.latest_epoch_state()
-        if self.step is not None and self._epoch_in_work and self.position.done and IS_FIRST:
+        if self.step is not None and self._epoch_in_work and self.position.done and ranks.IS_FIRST:
             state_file = self._save_within_epoch(trainer, STOP_NAME) or state_file
         end_loaders(trainer)
         ended(self.parts, self.position, end, state_file)
@@ -368,7 +367,8 @@ class RunGuard:
             return None  # nothing worth keeping
         if name == STOP_NAME:
             self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
-        return self.saver.save_within_epoch(name, trainer, self._moment())
+        with self._moment() as moment:
+            return self.saver.save_within_epoch(name, trainer, moment)
 
     def _healed(self, trainer: EngineTrainer) -> bool:
         """All that is saved is finite, healed if need be; False when the weights themselves are not."""
@@ -394,6 +394,6 @@ class RunGuard:
             self._lock.release()
             self._lock = None
 
-    def _moment(self) -> Moment:
-        assert self.step is not None
-        return Moment.of(self.position, self.running, self.step, counts=self.reporter.counts(self.step))
+    def _moment(self) -> AbstractContextManager[Moment]:
+        assert self._guarding is not None
+        return self._guarding.moment()

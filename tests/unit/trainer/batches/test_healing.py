@@ -11,7 +11,7 @@ import pytest
 import torch
 from ultralytics.utils.torch_utils import ModelEMA
 
-from trainmaster.trainer.batches.healing import ema_fault, heal_ema, mend_settings
+from trainmaster.trainer.batches.healing import ema_fault, heal_ema, mend_settings, settings_to_save
 
 NAN, INF = float("nan"), float("inf")
 
@@ -176,6 +176,20 @@ def test_several_bad_settings_are_told_together() -> None:
     found = optimizer()
     found.param_groups[0] |= {"lr": NAN, "momentum": NAN}
     assert mend_settings(found) == "lr is nan and momentum is nan"
+
+
+@pytest.mark.parametrize("value", [NAN, np.float32(NAN), torch.tensor(NAN)], ids=repr)
+@pytest.mark.parametrize("name", ["lr", "initial_lr", "weight_decay", "eps", "betas"])
+def test_settings_are_ones_that_can_be_while_they_are_saved_and_as_they_were_after(name: str, value: Any) -> None:
+    found = optimizer("Adam")
+    given = (0.9, value) if name == "betas" else value
+    found.param_groups[1][name] = given
+    with settings_to_save(found) as bad:
+        assert (bad or "").startswith(f"{name} is ")
+        assert mend_settings(found) is None
+    assert found.param_groups[1][name] is given
+    with settings_to_save(optimizer()) as bad:
+        assert bad is None
 
 
 def test_settings_of_somebodys_own_pass() -> None:

@@ -12,6 +12,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients
+from trainmaster.trainer.batches.overflow import FIRST_SCALE, Overflows
 from trainmaster.trainer.batches.stepping import Stepping
 from trainmaster.trainer.batches.weight_watch import WeightWatch
 
@@ -20,15 +21,18 @@ NOTHING: Any = SimpleNamespace(
     spoil_gradients=lambda _: None,
     end_streak=lambda: None,
     count=lambda: False,
+    mend_scale=lambda: False,
     failed=lambda *_, **__: None,
     is_judged=True,
 )
 """Position, drill, overflows and the batch in work, of which none has anything to say."""
 
 
-def stepping(model: nn.Module, *, skip: bool, work: Any = NOTHING, statistics: Any = None) -> Stepping:
+def stepping(
+    model: nn.Module, *, skip: bool, work: Any = NOTHING, statistics: Any = None, scaled: bool = False
+) -> Stepping:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    scaler = GradScaler("cpu", enabled=False)
+    scaler = GradScaler("cpu", enabled=scaled)
     trainer: Any = SimpleNamespace(
         model=model, optimizer=optimizer, scaler=scaler, ema=None, device=torch.device("cpu"), amp=False
     )
@@ -40,7 +44,7 @@ def stepping(model: nn.Module, *, skip: bool, work: Any = NOTHING, statistics: A
         work=work,
         weights=WeightWatch(model, None, optimizer),
         recovery=NOTHING,
-        overflows=NOTHING,
+        overflows=Overflows(trainer) if scaled else NOTHING,
         position=NOTHING,
         drill=NOTHING,
         max_norm=10.0,
@@ -85,3 +89,12 @@ def test_nothing_is_saved_of_an_average_that_is_none_any_more() -> None:
     made._trainer.ema = SimpleNamespace(updates=float("nan"), decay=lambda _: 0.9)
     assert not made.sound()
     assert made._weights.ruin == "the EMA's updates are nan, so it is no average of the weights any more"
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 0.0])
+def test_a_scale_that_no_search_brings_back_is_not_saved(scale: float) -> None:
+    made = stepping(nn.Linear(1, 1), skip=True, scaled=True)
+    made._trainer.scaler.scale(torch.zeros(()))
+    made._trainer.scaler.update(new_scale=scale)
+    assert made.sound()
+    assert made._trainer.scaler.get_scale() == FIRST_SCALE

@@ -1,0 +1,72 @@
+"""With what settings of the optimizer a state is saved, whatever has set them since the last step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.run.guarding import Guarding
+from trainmaster.trainer.run.run_guard import RunGuard
+from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME
+
+NAN = float("nan")
+
+
+def run_with(decay: float, *, skip: bool) -> Any:
+    """As much of a run as a save asks for; ``saved`` is what the optimizer held meanwhile."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1, weight_decay=0.25)
+    optimizer.param_groups[0]["weight_decay"] = decay
+    notices: list[str] = []
+    saved: list[float] = []
+    guarding: Any = object.__new__(Guarding)
+    guarding._trainer = SimpleNamespace(optimizer=optimizer)
+    guarding._position, guarding._running, guarding._skip = Position(), RunningLoss(), skip
+    guarding._told_settings = None
+    guarding.step = SimpleNamespace(batches=SimpleNamespace(spikes=None))
+    guarding._run = SimpleNamespace(reporter=SimpleNamespace(counts=lambda _: {}, notice=notices.append))
+
+    def save(*_: Any) -> None:
+        saved.append(optimizer.param_groups[0]["weight_decay"])
+
+    run: Any = object.__new__(RunGuard)
+    run._guarding, run.position = guarding, Position()
+    run._run = SimpleNamespace(
+        recorder=SimpleNamespace(set_phase=lambda *_, **__: None),
+        saver=SimpleNamespace(save_epoch=save, save_within_epoch=save),
+    )
+    run._healed = lambda _: True
+    return SimpleNamespace(guard=run, optimizer=optimizer, notices=notices, saved=saved)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda run: run.guard.save(None, lambda: None),
+        lambda run: run.guard._save_within_epoch(None, SNAPSHOT_NAME),
+        lambda run: run.guard._save_within_epoch(None, STOP_NAME),
+    ],
+    ids=["epoch", "snapshot", "stop"],
+)
+def test_a_setting_that_none_can_have_is_not_saved_and_told_once(save: Callable[[Any], object]) -> None:
+    run = run_with(NAN, skip=True)
+    save(run)
+    save(run)
+    assert run.saved == [0.25, 0.25]
+    assert len(run.notices) == 1
+    assert "weight_decay is nan" in run.notices[0]
+    assert math.isnan(run.optimizer.param_groups[0]["weight_decay"])  # the next step judges it
+
+
+@pytest.mark.parametrize(("decay", "skip"), [(0.5, True), (1e9, False)], ids=["one that can be", "observed"])
+def test_settings_are_saved_as_they_are(decay: float, skip: bool) -> None:
+    run = run_with(decay, skip=skip)
+    run.guard.save(None, lambda: None)
+    assert run.saved == [decay]
+    assert not run.notices
