@@ -17,6 +17,9 @@ from trainmaster.trainer.batches.spikes import SpikeWatch
 from trainmaster.trainer.contract import SkipReason
 from trainmaster.trainer.engines.loss_form import LossForm
 
+ABSURD: Final = 1e9
+"""What neither a loss nor a number that it is multiplied by comes near; Ultralytics' losses stay below a million."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchVerdict:
@@ -60,6 +63,8 @@ class BatchGuard:
         self.host_items: dict[str, torch.Tensor] = {}
         """Losses of the last good batch, 0-dim float32 on the CPU."""
         self.stop_wanted: Callable[[], bool] = bool
+        self.doubted: Callable[[], bool] = bool
+        """Asked of a loss that is finite and absurd: whether it was made with what nobody can have meant."""
         self.stop_agreed = False
         """Whether any rank was asked to stop; all ranks learn it at the same batch."""
 
@@ -140,6 +145,8 @@ class BatchGuard:
         total = values[0]
         host_items = dict(zip(self._items, host[1:-2], strict=True))
         reason = own = self._reason(values, flag, labels_bad=labels_bad)
+        if self._skip and reason is None and abs(total) > ABSURD and self.doubted():
+            reason = own = SkipReason.LOSS_SPIKE
         if self._agree:
             reason, total, self.stop_agreed = _agreed(reason, total, self.stop_wanted(), loss.device)
         if reason is None and self._spikes is not None and self._spikes.is_spike(total):

@@ -57,6 +57,9 @@ class Judging:
         self._skip = skip
         self._emit = emit
         self._criterion = CriterionNumbers(model)
+        self._alone = skip and trainer.world_size <= 1  # ranks would part ways
+        if self._alone:
+            batches.doubted = self._criterion.leapt
         self._labels_bad = False
         self._flag_before: torch.Tensor | None = None
         self._awaited = False
@@ -124,14 +127,14 @@ class Judging:
         outcome, verdict = self._batches.judge(
             batch, preds, before=self._flag_before, labels_bad=self._labels_bad, spoil=spoil
         )
-        alone = self._skip and self._trainer.world_size <= 1  # ranks would part ways
-        if verdict.reason is None or not alone or not (num_healed := self._criterion.heal()):
+        if verdict.reason is None or not self._alone or not (num_healed := self._criterion.heal()):
             return outcome, verdict
-        self._emit(StateHealed(what="criterion", tensors=num_healed))
         self._work.draw_again()
         outcome, verdict = self._batches.judge(batch, None, labels_bad=self._labels_bad, spoil=spoil)
         if verdict.reason is not None:
-            self._criterion.heal()  # it was this batch that spoiled it
+            num_healed -= self._criterion.heal_again()
+        if num_healed:
+            self._emit(StateHealed(what="criterion", tensors=num_healed))
         return outcome, verdict
 
     def _is_trained_on(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,30 +94,99 @@ def test_a_loss_that_a_callback_evaluates_is_none_of_the_loop_s() -> None:
     assert [verdict.reason for verdict in scene.verdicts] == [None]
 
 
-def test_a_criterion_that_went_bad_is_put_right_and_costs_no_batch() -> None:
+class Criterion:
+    """Of a scene's model: its losses are multiplied by what it holds, wherever that stands."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.proj = torch.ones(2)
+        self.gains = SimpleNamespace(box=7.5)
+        self.classes = [1.0, 1]
+        self.model = scene.model
+        self.name = "of boxes"
+        vars(scene.model)["criterion"] = self
+        self._scene, self._own = scene, scene.model.__dict__["loss"]
+        scene.judging._batches.maker._loss = self._loss
+
+    def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        parts, items = type(self.model).loss(self.model, batch, preds)
+        factor = self.proj.mean() * float(self.gains.box) * float(self.classes[0]) * float(self.classes[1])
+        return parts * factor, {name: value * factor for name, value in items.items()}
+
+    def train(self, batch: dict[str, Any]) -> float:
+        self._scene.judging.before_batch(batch)
+        return float(self._own(batch)[0].detach().sum())
+
+    @property
+    def numbers(self) -> list[Any]:
+        return [self.proj.tolist(), self.gains.box, self.classes]
+
+
+WHOLE = [[1.0, 1.0], 7.5, [1.0, 1]]
+
+
+@pytest.mark.parametrize("value", [NAN, 1e30, -1e30, 1e39, np.float32(NAN), np.float16("inf"), 10**40], ids=repr)
+@pytest.mark.parametrize("place", ["tensor", "gain", "list", "whole number"])
+def test_a_criterion_that_went_bad_is_put_right_and_costs_no_batch(place: str, value: Any) -> None:
     scene = Scene()
-    criterion = SimpleNamespace(proj=torch.ones(2), gains=SimpleNamespace(box=7.5), model=scene.model, name="of boxes")
-    vars(scene.model)["criterion"] = criterion
-    own = scene.model.__dict__["loss"]
-    plain = type(scene.model).loss
-
-    class WithCriterion(Net):
-        def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
-            parts, items = plain(self, batch, preds)
-            factor = criterion.proj.mean() * criterion.gains.box
-            return parts * factor, {name: value * factor for name, value in items.items()}
-
-    scene.judging._batches.maker._loss = WithCriterion.loss.__get__(scene.model)
-    for spoiled in (False, True):
-        if spoiled:
-            criterion.proj[0], criterion.gains.box = NAN, NAN
-        batch = good_batch()
-        scene.judging.before_batch(batch)
-        own(batch)
-    own(bad_batch())
+    criterion = Criterion(scene)
+    batch = good_batch()
+    good = criterion.train(batch)
+    match place:
+        case "tensor":
+            criterion.proj[0] = min(float(value), 1e38)
+        case "gain":
+            criterion.gains.box = value
+        case "list":
+            criterion.classes[0] = value
+        case "whole number":
+            criterion.classes[1] = value
+    assert criterion.train(batch) == good
+    assert criterion.train(bad_batch()) == 0
     assert [verdict.reason for verdict in scene.verdicts] == [None, None, "nonfinite_loss"]
-    assert scene.told == [StateHealed(what="criterion", tensors=2)]
-    assert (criterion.proj.tolist(), criterion.gains.box) == ([1.0, 1.0], 7.5)
+    assert scene.told == [StateHealed(what="criterion", tensors=1)]
+    assert criterion.numbers == WHOLE
+
+
+@pytest.mark.parametrize("gain", [0.0, 15.0, -7.5, 1e6, 5e8])
+def test_a_gain_that_somebody_may_have_changed_is_left_alone(gain: float) -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+    criterion.train(good_batch())
+    criterion.gains.box = gain
+    criterion.train(good_batch())
+    criterion.train(bad_batch())
+    assert criterion.gains.box == gain
+    assert not scene.told
+
+
+def test_a_leap_that_is_not_to_blame_is_given_back_and_one_that_the_batch_makes_is_not() -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+    criterion.train(good_batch())
+    criterion.gains.box = 1e30
+    criterion.train(bad_batch())
+    assert criterion.gains.box == 1e30
+    assert not scene.told
+    criterion.train(good_batch())
+    assert criterion.gains.box == 7.5
+
+    def spoils(batch: dict[str, Any], preds: Any = None) -> Any:
+        criterion.gains.box = 1e30
+        return criterion._loss(batch, preds)
+
+    scene.judging._batches.maker._loss = spoils
+    assert criterion.train(good_batch()) == 0
+    assert criterion.gains.box == 7.5
+
+
+def test_an_absurd_loss_of_a_whole_criterion_is_no_fault_of_it() -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+    criterion.gains.box = 1e12
+    criterion.train(good_batch())
+    criterion.train(good_batch())
+    assert [verdict.reason for verdict in scene.verdicts] == [None, None]
+    assert criterion.gains.box == 1e12
 
 
 def test_a_loss_made_elsewhere_is_shown_as_the_loop_reckons_it_and_told_once() -> None:
