@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.held_numbers import leaves_of, numbers_in
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.pickle_walk import Made
-from trainmaster.trainer.checkpoints.single_numbers import array_numbers, numpy_number
+from trainmaster.trainer.checkpoints.single_numbers import array_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 LARGEST_EPS: Final = 1.0
@@ -19,8 +20,8 @@ LARGEST_EPS: Final = 1.0
 LARGEST_STRIDE: Final = 4096.0
 """Pixels of the image to one of the coarsest map; Ultralytics reaches 64."""
 
-_MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val"})
-"""Bounds of ``nn.Hardtanh``, where an infinity means none."""
+_MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val", "args"})
+"""Bounds of ``nn.Hardtanh``, where an infinity means none, and the run's arguments, with a patience without end."""
 
 _SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
 
@@ -109,26 +110,19 @@ def settings_of(path: str, attributes: Mapping[Any, Any]) -> Iterator[ModuleSett
     buffers = attributes.get("_buffers")
     normalizes = isinstance(buffers, dict) and "running_var" in buffers
     for key, value in attributes.items():
-        if key not in _SLOTS and isinstance(value, _MAY_HOLD_NUMBERS):
+        if key not in _SLOTS:
             name = f"{path}.{key}" if path else str(key)
             for number in numbers_in(value):
                 yield ModuleSetting(name, str(key), number, normalizes)
 
 
 def _arrays(top: Mapping[Any, Any]) -> Iterator[tuple[str, Made]]:
-    """What a module carries directly, or in a list or dict."""
+    """What a module carries directly, or in a container."""
     for _, path, attributes in modules_in(top):
         for key, value in attributes.items():
-            if key in _SLOTS or not isinstance(value, _MAY_HOLD_NUMBERS):
-                continue
-            waiting, visited = [value], set[int]()
-            while waiting:
-                item = waiting.pop()
-                if isinstance(item, Made):
-                    yield f"{path}.{key}" if path else str(key), item
-                elif isinstance(item, list | tuple | dict) and id(item) not in visited:
-                    visited.add(id(item))
-                    waiting.extend(item.values() if isinstance(item, dict) else item)
+            if key not in _SLOTS:
+                name = f"{path}.{key}" if path else str(key)
+                yield from ((name, item) for item in leaves_of(value) if isinstance(item, Made))
 
 
 def _strides(seen: Iterable[Seen], reader: TensorReader) -> Iterator[ModuleSetting]:
@@ -154,29 +148,6 @@ def modules_in(top: Mapping[Any, Any]) -> Iterator[tuple[str, str, Mapping[Any, 
             visited.add(id(item))
             yield part, path, attributes
             waiting += [(f"{path}.{key}" if path else str(key), one) for key, one in reversed(inner.items())]
-
-
-_MAY_HOLD_NUMBERS: Final = (float, int, list, tuple, dict, Made)
-
-
-def numbers_in(value: Any) -> Iterator[float]:
-    """Every number in ``value`` and in the lists, tuples and dicts that it holds, NumPy's own ones as well; a complex
-    one by its parts. No bool is one."""
-    visited: set[int] = set()
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, bool):
-            continue
-        if isinstance(item, int | float):
-            yield float(item)
-        elif isinstance(item, list | tuple | dict) and id(item) not in visited:
-            visited.add(id(item))
-            waiting.extend(item.values() if isinstance(item, dict) else item)
-        elif isinstance(item, Made) and getattr(item.maker, "name", "") == "complex":
-            waiting += [part for part in item.args if isinstance(part, int | float)]
-        elif isinstance(item, Made) and (number := numpy_number(item)) is not None:
-            yield number
 
 
 def _shown(found: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from trainmaster.trainer.checkpoints.module_settings import numbers_in
+from trainmaster.trainer.checkpoints.held_numbers import numbers_in
 from trainmaster.trainer.checkpoints.pickle_walk import Tensor
 
 COUNTED: Final = (

@@ -91,6 +91,8 @@ _NUMPY_CODES: Final = {
     "i8": "q",
     "u1": "B",
     "b1": "?",
+    "c8": "2f",
+    "c16": "2d",
 }
 
 
@@ -257,16 +259,23 @@ def _floats(value: Any) -> list[float]:
 
 
 def numpy_number(value: Made) -> float | None:
-    """The number that ``numpy.core.multiarray.scalar(dtype, bytes)`` makes, as NumPy pickles one of its own."""
+    """The number that NumPy pickled; None where it is none, or a complex one."""
+    parts = numpy_parts(value)
+    return parts[0] if len(parts) == 1 else None
+
+
+def numpy_parts(value: Made) -> tuple[float, ...]:
+    """The number that ``numpy.core.multiarray.scalar(dtype, bytes)`` makes, as NumPy pickles one of its own: a complex
+    one has two parts, what is no number none."""
     if getattr(value.maker, "name", "") != "scalar" or not isinstance(value.args, tuple) or len(value.args) != 2:
-        return None
+        return ()
     dtype, content = value.args
     kind = dtype.args[0] if isinstance(dtype, Made) and isinstance(dtype.args, tuple) and dtype.args else None
     code = _NUMPY_CODES.get(kind) if isinstance(kind, str) else None
     raw = bytes_of(content)
     if code is None or raw is None or len(raw) != struct.calcsize(f"<{code}"):
-        return None
-    return float(struct.unpack(f"<{code}", raw)[0])
+        return ()
+    return tuple(map(float, struct.unpack(f"<{code}", raw)))
 
 
 def array_numbers(value: Made) -> Iterator[float]:

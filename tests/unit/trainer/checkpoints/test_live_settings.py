@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import math
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from ultralytics.utils import IterableSimpleNamespace
 
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said, small_model
 from trainmaster.trainer.checkpoints.live_settings import examine_settings
@@ -41,3 +46,97 @@ def test_what_a_live_module_carries_is_judged_as_in_its_file(
     assert (found.verdict, found.reasons) == (Verdict.CONTAMINATED, (f"ema: {reason}",))
     in_file = judged(tmp_path, content)
     assert (in_file.verdict, reason in said(in_file)) == (Verdict.CONTAMINATED, True), said(in_file)
+
+
+class Bounds(NamedTuple):
+    low: float
+    high: float
+
+
+def cyclic() -> list[Any]:
+    held: list[Any] = [1.0, {"within": deque([2.0])}]
+    held[1]["within"].append(held)
+    held[1]["within"].append({NAN})
+    return held
+
+
+CONTAINERS = {
+    "set": lambda value: {1.0, value},
+    "frozenset": lambda value: frozenset({value, 2.0}),
+    "deque": lambda value: deque([1.0, value]),
+    "deque of a length": lambda value: deque([value, 1.0], maxlen=4),
+    "defaultdict": lambda value: defaultdict(float, {"a": value}),
+    "ordered dict": lambda value: OrderedDict([("a", value)]),
+    "counter": lambda value: Counter({"a": value}),
+    "namespace": lambda value: SimpleNamespace(low=value),
+    "namespace of Ultralytics's": lambda value: IterableSimpleNamespace(low=[value]),
+    "nested": lambda value: (deque([{"a": SimpleNamespace(b=frozenset({value}))}]),),
+    "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
+    "complex64": lambda value: np.complex64(complex(1.0, value)),
+    "complex128": lambda value: np.complex128(complex(value, 1.0)),
+    "complex": lambda value: complex(0.0, value),
+    "list of float32": lambda value: [np.float32(value)],
+}
+OF_NO_CHECKPOINT = {
+    "array": lambda value: array("d", [1.0, value]),
+    "array of singles": lambda value: array("f", [value]),
+    "named tuple": lambda value: Bounds(0.0, value),
+    "user's list": lambda value: UserList([value]),
+    "user's dict": lambda value: UserDict({"a": value}),
+    "chained dicts": lambda value: ChainMap({}, {"a": [value]}),
+}
+"""In a file, these are taken for code."""
+
+
+@pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
+def test_a_number_is_found_in_any_container_and_of_any_kind_alive_and_in_a_file(tmp_path: Path, make: Any) -> None:
+    content = checkpoint_dict()
+    content["ema"].first.limits = make(0.5)
+    assert examine_settings("ema", content["ema"]).verdict is Verdict.CLEAN
+    assert judged(tmp_path, content).verdict is Verdict.CLEAN, said(judged(tmp_path, content))
+    content["ema"].first.limits = make(NAN)
+    reason = "a setting of its modules is not a number: first.limits"
+    assert examine_settings("ema", content["ema"]).reasons == (f"ema: {reason}",)
+    assert reason in said(judged(tmp_path, content))
+
+
+@pytest.mark.parametrize("make", OF_NO_CHECKPOINT.values(), ids=OF_NO_CHECKPOINT)
+def test_a_number_is_found_in_what_no_checkpoint_holds_alive(make: Any) -> None:
+    model = small_model()
+    model.limits = make(0.5)
+    assert examine_settings("ema", model).verdict is Verdict.CLEAN
+    model.limits = make(NAN)
+    assert examine_settings("ema", model).verdict is Verdict.CONTAMINATED
+
+
+def test_containers_that_hold_each_other_end(tmp_path: Path) -> None:
+    content = checkpoint_dict()
+    content["ema"].first.limits = cyclic()
+    assert "first.limits" in said(judged(tmp_path, content))
+    assert examine_settings("ema", content["ema"]).verdict is Verdict.CONTAMINATED
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"nan", b"nan", None, True, np.bool_(True), np.str_("nan")},
+        10**400,
+        SimpleNamespace(patience=math.inf),
+        np.array([1.0]),
+        range(3),
+        math.sqrt,
+    ],
+    ids=["no numbers", "a huge number", "no end", "an array", "a range", "a function"],
+)
+def test_what_is_no_nan_raises_no_alarm_alive(held: Any) -> None:
+    model = small_model()
+    model.args = held
+    assert examine_settings("ema", model).verdict is Verdict.CLEAN
+
+
+def test_arguments_of_a_run_without_end_raise_no_alarm_in_a_file(tmp_path: Path) -> None:
+    content = checkpoint_dict()
+    content["ema"].args = IterableSimpleNamespace(patience=math.inf, lr0=0.01)
+    assert judged(tmp_path, content).verdict is Verdict.CLEAN, said(judged(tmp_path, content))
