@@ -49,7 +49,7 @@ from trainmaster.bot.reading.epoch_origin import EpochOrigin
 from trainmaster.bot.reading.epoch_rows import EpochRows, PlacedRow
 from trainmaster.bot.reading.own_clock import OwnClock
 from trainmaster.bot.reading.ownership import Ownership, login_of
-from trainmaster.bot.reading.read_before import ReadBefore
+from trainmaster.bot.reading.read_before import BadEpochs, ReadBefore
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.reading.tail import TailNote
 from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, read_json
@@ -99,7 +99,7 @@ class AdoptedReader:
         self._phase_since_ts = self._epoch_since_ts = first_seen_ts
         self._state = RunRecordState.RUNNING
         self._fatal: FatalError | None = None
-        self._bad: set[tuple[int, int]] = set()
+        self._bad: BadEpochs = {}
         self._seq = 0
         place, login, ts = adoption.directory, login_of(adoption.directory), first_seen_ts
         self.view = RunView(directory=place, name=adoption.name, login=login, ts=ts, first_seen_ts=ts)
@@ -112,9 +112,7 @@ class AdoptedReader:
     def read(self, now: float) -> RunView:
         """The view with everything that the log holds now."""
         errors: list[str] = []
-        events: list[Event] = []
-        if self._attempt == 0:
-            self._go_on_from_before()
+        events = self._go_on_from_before(now) if self._attempt == 0 else []
         grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
         while True:
@@ -151,13 +149,15 @@ class AdoptedReader:
         self.view = replace(view, record=record, read_errors=tuple(errors), watched_only=why)
         return self.view
 
-    def _go_on_from_before(self) -> None:
+    def _go_on_from_before(self, now: float) -> list[Event]:
         self._first_of_log = self._read_before.first_number(self.adoption.log)
         number = self._attempt = self._first_of_log or self._read_before.last_number
         self._rows.trained.has_done(self._read_before.done_up_to(number), number)
         if self._first_of_log is None and (last := self._read_before.last_frame):
             self._frame = last
             self._rows.trained.has_drawn(number, last, self._read_before.last_first)
+        self._bad, self._in_history = self._read_before.bad_epochs(), True
+        return [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
 
     def _note(self, now: float) -> None:
         cursor, frame = self._console.cursor, self._frame
@@ -166,6 +166,7 @@ class AdoptedReader:
                 now,
                 cursor,
                 frame,
+                self._bad,
                 attempt=self._recorded,
                 number=self._attempt,
                 first_number=self._first_of_log or self._attempt,
@@ -316,15 +317,16 @@ class AdoptedReader:
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events += [*self._announce(now), self._event(EventKind.EPOCH_STARTED, now, **started)]
         if self._redone:
-            self._bad = {bad for bad in self._bad if bad[0] != self._attempt or bad[1] < frame.epoch}
+            kept = [bad for bad in self._bad if bad[0] != self._attempt or bad[1] < frame.epoch]
+            self._bad = {bad: self._bad[bad] for bad in kept}
             self._redone = False
         self._fatal, self._state = None, RunRecordState.RUNNING  # whatever was said before, it trains
         self._frame = frame
         self._rows.trained.draws(self._attempt, frame)
         self._enter(Phase.TRAINING, now)
         if frame.nonfinite and (self._attempt, frame.epoch) not in self._bad:
-            self._bad.add((self._attempt, frame.epoch))
-            events.append(self._event(EventKind.BAD_BATCH, now, **bad_batch_data(frame)))
+            self._bad[self._attempt, frame.epoch] = data = bad_batch_data(frame)
+            events.append(self._event(EventKind.BAD_BATCH, now, **data))
         return events
 
     def _enter(self, phase: Phase, now: float) -> None:

@@ -12,7 +12,12 @@ from trainmaster.bot.reading.console.facts import TrainFrame
 from trainmaster.bot.reading.tail import Cursor
 from trainmaster.trainer.contract import read_json, replace_json
 
+BadEpochs = dict[tuple[int, int], dict[str, Any]]
+"""By attempt and epoch, the first bad batch that was seen there, as its event says it."""
+
 _WRITE_EVERY_S: Final = 10.0
+_MAX_BAD_KEPT: Final = 500
+"""Epochs, the newest: where more are bad, all are."""
 SUFFIX: Final = ".heard"
 
 
@@ -105,6 +110,15 @@ class ReadBefore:
                 done.setdefault(one[0], []).append(one[1])
         return {attempt: epochs for attempt, epochs in done.items() if attempt <= number}
 
+    def bad_epochs(self) -> BadEpochs:
+        """What was told of the epochs that had a bad batch: the log that showed it may be gone."""
+        noted = self._known.get("bad")
+        known: BadEpochs = {}
+        for one in noted if isinstance(noted, list) else ():
+            if isinstance(one, dict) and type(one.get("attempt")) is int and type(one.get("epoch")) is int:
+                known[one["attempt"], one["epoch"]] = {key: value for key, value in one.items() if key != "attempt"}
+        return known
+
     def first_number(self, log: Path) -> int | None:
         """The number of the attempt that ``log``, that of the adoption, begins with; None if that is not known, since
         it was begun anew or is another file by now: what it shows tells whether the attempt of it goes on."""
@@ -167,12 +181,13 @@ class ReadBefore:
             return since[2]
         return None
 
-    def note(self, now: float, cursor: Cursor, frame: TrainFrame | None, **state: Any) -> None:
+    def note(self, now: float, cursor: Cursor, frame: TrainFrame | None, bad: BadEpochs, **state: Any) -> None:
         """What the look that has just ended had read; the one before it is written down."""
         if self._is_history:
             return  # a long log is caught up with over several looks
         read = {name: getattr(cursor, name) for name in ("offset", "inode", "head_bytes", "head_crc")}
         state |= read | {"frame": [frame.epoch, frame.epochs, frame.batch, frame.batches] if frame else None}
+        state["bad"] = [{"attempt": attempt, **data} for (attempt, _), data in sorted(bad.items())[-_MAX_BAD_KEPT:]]
         state |= {"begun_by_rows": self._begun, "start": self._start, "rows_ns": self._rows_ns}
         before, self._next = self._next, state
         if self._path is None or not before or before == self._written or now - self._written_ts < _WRITE_EVERY_S:

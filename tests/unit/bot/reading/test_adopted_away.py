@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.reading.test_adopted_attempts import HEADER, RESUME, START, Folder, frame, rows, story
+from tests.unit.bot.reading.test_adopted_attempts import HEADER, RESUME, START, Folder, frame, nan_keys, rows, story
 
 
 class Clocked(Folder):
@@ -177,3 +178,48 @@ def test_rows_of_the_second_training_in_a_log_are_its_own_at_the_first_look(tmp_
     folder.csv(rows(1, loss=0.7))
     view = folder.look()
     assert (story(view), view.epochs[2, 1].losses) == ([(2, 1, True)], {"box_loss": 0.7})
+
+
+@pytest.mark.parametrize("gone", ["deleted", "emptied", "another", "there"])
+def test_nan_that_was_told_stays_told_when_the_bot_starts_again(tmp_path: Path, gone: str) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 4, "nan") + frame(1, 10, "nan") + "\n" + HEADER + frame(2, 10) + "\n")
+    folder.csv(rows(1, loss=float("nan")) + rows(2))
+    folder.write(HEADER + frame(3, 6, "nan") + "\r")
+    folder.watch()
+    before = folder.look()
+    assert nan_keys(before) == ["attempt1/epoch1", "attempt1/epoch3"]
+    match gone:
+        case "deleted":
+            folder.log.unlink()
+        case "emptied":
+            folder.write("", anew=True)
+        case "another":
+            folder.write(frame(3, 7, "nan") + "\r", anew=True)
+    folder.open()
+    for _ in range(4):
+        view = folder.look()
+        assert nan_keys(view) == nan_keys(before)
+        assert [one.num_bad for one in view.story()] == [one.num_bad for one in before.story()]
+        (bad,) = view.epochs[1, 1].bad_batches
+        assert (bad.batch, str(bad.losses["box_loss"])) == (4, "nan")
+        folder.open()
+
+
+def test_nan_of_a_new_attempt_is_news_beside_what_was_told_of_a_log_that_is_gone(tmp_path: Path) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 4, "nan") + frame(1, 10, "nan") + "\n" + HEADER + frame(2, 3) + "\r")
+    folder.watch()
+    folder.write(START + frame(1, 3, "nan") + "\r", anew=True)
+    folder.open()
+    view = folder.look()
+    assert nan_keys(view) == ["attempt2/epoch1"]
+    assert [view.epochs[attempt, 1].num_bad for attempt in (1, 2)] == [1, 1]
+
+
+@pytest.mark.parametrize("noted", [None, 7, ["x"], [{"attempt": 1}], [{"attempt": "1", "epoch": 2}]])
+def test_what_was_noted_of_nan_may_be_anything(folder: Clocked, noted: object) -> None:
+    path = folder.record.with_suffix(".heard")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "bad": noted}))
+    folder.open()
+    assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, False)]

@@ -91,12 +91,14 @@ def test_what_the_last_look_found_is_told_again_rather_than_lost(record: Path) -
 
 
 @pytest.mark.parametrize("text", ["", HEADER + _frame(1, 4, "nan") + "\n" * 500])
-def test_another_log_of_that_name_is_news(record: Path, text: str) -> None:
+def test_another_log_of_that_name_is_news_and_what_was_told_of_the_one_before_is_history(
+    record: Path, text: str
+) -> None:
     _watched(record)
     log = record.parent.parent.parent / "nohup.out"
     log.rename(log.with_suffix(".old"))
     log.write_text(text)
-    assert _bad_ts(_open(record).read(START_TS + DAY_S), 1) == ([DAY_S] if text else [])
+    assert _bad_ts(_open(record).read(START_TS + DAY_S), 1) == ([DAY_S] if text else [0.0])
 
 
 def test_a_log_that_is_begun_anew_under_the_bot_is_news(record: Path) -> None:
