@@ -74,7 +74,8 @@ class EpochRows:
         older = mtime_ns == before_ns
         shift = origin.shift_of(self._results)
         epochs = [row.epoch + shift for row in self._results.rows]
-        attempts = self.trained.place(epochs, newest - older, ahead=mtime_ns >= _mtime_ns(log))
+        losses = [row.named("train/") for row in self._results.rows]
+        attempts = self.trained.place(epochs, newest - older, ahead=mtime_ns >= _mtime_ns(log), losses=losses)
         self._pending = None in attempts
         found: list[PlacedRow] = []
         seconds = seconds_of(self._results)

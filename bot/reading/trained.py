@@ -5,10 +5,20 @@ The file may hold rows of a training before the adoption, of several attempts on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from trainmaster.bot.reading.console.facts import TrainFrame
+
+Losses = Mapping[str, float]
+"""By name, as the console and a row of ``results.csv`` have them."""
+
+_ROUNDED_OFF: Final = 5.5e-4
+"""Of a loss: the console shows four digits of it."""
+_LEAST: Final = 1.1e-5
+"""A row has five places behind the point."""
 
 
 @dataclass(slots=True)
@@ -36,6 +46,8 @@ class Trained:
         self.changes = 0
         """Grows with everything that may place a row anew."""
         self._spans: dict[int, _Span] = {}
+        self._means: dict[int, dict[int, Losses]] = {}
+        """Of each epoch and attempt, the losses that the console showed at the last batch: its row has the same."""
 
     def begins(self, attempt: int, from_epoch: int | None) -> None:
         """The console showed the beginning of ``attempt``; ``from_epoch`` when it goes on from a checkpoint. Where no
@@ -76,6 +88,8 @@ class Trained:
         self.trains(attempt, frame.epoch)
         if frame.batch is not None and frame.batch == frame.batches:
             self.completes(attempt)
+            if frame.losses:
+                self._means.setdefault(frame.epoch, {})[attempt] = dict(frame.losses)
 
     def first_of(self, attempt: int) -> int | None:
         """The first epoch of ``attempt``, if its beginning was seen."""
@@ -98,9 +112,12 @@ class Trained:
             span.done = span.running
             self.changes += 1
 
-    def place(self, epochs: Sequence[int], newest: int, *, ahead: bool) -> list[int | None]:
-        """The attempt of each row, given the ``epochs`` of all rows in order; None for a row that a later one replaces
-        and for one of an older training. ``ahead``: the file is newer than the console, which may lag behind it."""
+    def place(
+        self, epochs: Sequence[int], newest: int, *, ahead: bool, losses: Sequence[Losses] = ()
+    ) -> list[int | None]:
+        """The attempt of each row, given the ``epochs`` of all rows in order and their ``losses``; None for a row that
+        a later one replaces and for one of an older training. ``ahead``: the file is newer than the console, which may
+        lag behind it, or the clock of its file system is another one: what the console showed of an epoch says more."""
         placed: list[int | None] = [None] * len(epochs)
         lowest = min([*self._spans, newest])
         attempt, stop = newest, len(epochs)
@@ -108,7 +125,10 @@ class Trained:
             place = stop - 1
             if stop < len(epochs) and epochs[place] >= epochs[stop]:
                 attempt -= 1  # the epochs began again behind this row
-            while attempt >= lowest and not self._may_be_of(attempt, epochs[place], ahead=ahead and attempt == newest):
+            while attempt >= lowest and (
+                not self._may_be_of(attempt, epochs[place], ahead=ahead and attempt == newest)
+                or (losses and self._is_of_an_older(attempt, epochs[place], losses[place]))
+            ):
                 attempt -= 1
             if attempt < lowest:
                 break
@@ -132,3 +152,21 @@ class Trained:
         if span is None:
             return ahead
         return span.began_with(epoch) and (ahead or (span.done is not None and epoch <= span.done))
+
+    def _is_of_an_older(self, attempt: int, epoch: int, row: Losses) -> bool:
+        """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not."""
+        means = self._means.get(epoch, {})
+        if attempt in means and _agree(means[attempt], row):
+            return False
+        return any(number < attempt and _agree(shown, row) for number, shown in means.items())
+
+
+def _agree(shown: Losses, row: Losses) -> bool:
+    both = shown.keys() & row.keys()
+    return bool(both) and all(_is_the_same(shown[name], row[name]) for name in both)
+
+
+def _is_the_same(shown: float, written: float) -> bool:
+    if math.isfinite(shown) and math.isfinite(written):
+        return abs(shown - written) <= _ROUNDED_OFF * abs(shown) + _LEAST
+    return repr(shown) == repr(written)

@@ -223,3 +223,27 @@ def test_what_was_noted_of_nan_may_be_anything(folder: Clocked, noted: object) -
     path.write_text(json.dumps({**json.loads(path.read_text()), "bad": noted}))
     folder.open()
     assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, False)]
+
+
+@pytest.mark.parametrize("skew_s", [-600, 0, 600], ids=["behind", "alike", "ahead"])
+@pytest.mark.parametrize("loss", [0.51237, float("nan"), float("inf")])
+def test_a_row_with_the_losses_that_the_log_shows_of_an_attempt_is_of_that_one(
+    tmp_path: Path, skew_s: float, loss: float
+) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10, f"{loss:.4g}") + "\n" + HEADER + frame(2, 10, "0.7503") + "\n" + START)
+    folder.write(frame(1, 4, "0.9") + "\r")
+    folder.skew_s = skew_s
+    folder.csv(rows(1, loss=loss) + rows(2, loss=0.75032))
+    assert story(folder.look()) == [(2, 1, False)]
+    assert [key for key, one in folder.reader.view.epochs.items() if one.finished] == [(1, 1), (1, 2)]
+    folder.write(frame(1, 10, "0.6543") + "\n")
+    folder.csv(rows(1, loss=0.65432))
+    assert story(folder.look()) == [(2, 1, True)]
+
+
+def test_a_row_that_a_lagging_log_does_not_show_is_of_the_newest_attempt(tmp_path: Path) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10, "0.5") + "\n" + START + frame(1, 4, "0.9") + "\r")
+    folder.csv(rows(1, loss=0.65432))
+    assert story(folder.look()) == [(2, 1, True)]
