@@ -27,12 +27,16 @@ _FRAME_WITHOUT_MEMORY = LazyPattern(
 )
 """YOLOv6; looked for only below its own header."""
 _FITTED = re.compile(
-    rf"\s*(\d{{1,9}})/(\d{{1,9}})(?:\s{{1,24}}\d[\d.]{{0,9}}(?:e[-+]?\d*)?G?)?((?:\s{{1,24}}{_NUMBER})*)"
+    rf"\s*(\d{{1,9}})/(\d{{1,9}})(?=\s)(?:\s{{1,24}}\d[\d.]{{0,9}}(?:e[-+]?\d*)?G?)?((?:\s{{1,24}}{_NUMBER})*)"
     r"(?:\s{1,24}([-+]?[\w.]{0,24}))?\s{0,24}…"
     r"(?=\s*:\s*\d{1,3}%)",
     re.ASCII,
 )
 """On a terminal (8.4) a frame is fitted to its width: what stands before the bar is cut, within a number maybe."""
+_CUT_IN_TOTAL = re.compile(r"(\s*(\d{1,9})/(\d{0,9}))…(?=\s*:\s*\d{1,3}%)", re.ASCII)
+"""The same on one so narrow that nothing is left but the epoch."""
+_CELL = 11
+"""Signs of a column of Ultralytics' table."""
 _COUNTER = re.compile(r"\s*:\s*(\d+)%(?:\|[^|]*\|\s*|[^\d|A-Za-z]*)(\d{1,9})/(\d{1,9})(?!\d|\s+[\d.]+G\s)", re.ASCII)
 _TIME = re.compile(
     r"\s*\[[^\]]*\]?|(?:\s+[\d.]+[KMGT]?(?:it/s|s/it))?\s+(?:\d+:)*\d+(?:\.\d+)?s?(?:<(?:\d+:)*\d+(?:\.\d+)?s?)?",
@@ -76,7 +80,7 @@ class Columns(Fixed):
 
 class Frame(Fixed):
     """A training frame before its columns are named. ``closed``: the bar follows, so no value can be cut. ``fitted``:
-    columns were left out to fit a terminal."""
+    columns were left out to fit a terminal; ``cut_total``: and so were digits of ``epochs``, maybe all."""
 
     epoch: int
     epochs: int
@@ -85,6 +89,7 @@ class Frame(Fixed):
     batches: int | None
     closed: bool
     fitted: bool = False
+    cut_total: bool = False
 
 
 class Bar(Fixed):
@@ -103,7 +108,7 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
     """
     possible = "/" in text and ("G" in text or not memory)
     matches = list((_FRAME if memory else _FRAME_WITHOUT_MEMORY).finditer(text)) if possible else []
-    if "…" in text and (fitted := _FITTED.match(text)):
+    if "…" in text and (fitted := _FITTED.match(text) or _CUT_IN_TOTAL.match(text)):
         matches = [fitted]
     if not matches:
         return [], [text]
@@ -113,6 +118,7 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
         stop = matches[index + 1].start() if index + 1 < len(matches) else len(text)
         tail = text[match.end() : stop]
         counter = _COUNTER.match(tail)
+        cut_total = match.re is _CUT_IN_TOTAL and len(match[1]) < _CELL
         batch = batches = None
         rest = tail
         if counter:
@@ -124,13 +130,14 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
             rest = rest[time.end() :] if time else rest
         frames.append(
             Frame(
-                epoch=int(match[1]),
-                epochs=int(match[2]),
+                epoch=int(match[2 if match.re is _CUT_IN_TOTAL else 1]),
+                epochs=int(match[3 if match.re is _CUT_IN_TOTAL else 2] or 0),
                 values=_values(match),
                 batch=batch,
                 batches=batches,
                 closed=tail.lstrip().startswith(":"),
-                fitted=match.re is _FITTED,
+                fitted=match.re in {_FITTED, _CUT_IN_TOTAL},
+                cut_total=cut_total,
             )
         )
         rests.append(rest)
@@ -139,6 +146,8 @@ def find_frames(text: str, *, at_end: bool, memory: bool = True) -> tuple[list[F
 
 def _values(match: re.Match[str]) -> tuple[str, ...]:
     """The values of a frame. Of one that is fitted the last may lack digits, and then only tells what is not finite."""
+    if match.re is _CUT_IN_TOTAL:
+        return ()
     values = match[3].split()
     if match.re is not _FITTED:
         return tuple(values)

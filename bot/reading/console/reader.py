@@ -9,11 +9,21 @@ from __future__ import annotations
 import codecs
 
 from trainmaster.bot.reading.console.encodings import too_short_for_utf16, utf16_of
-from trainmaster.bot.reading.console.facts import ConsoleFact, Header, PlainBar, RunBanner, TrainFrame, ValBar, ValRow
+from trainmaster.bot.reading.console.facts import (
+    ConsoleFact,
+    Header,
+    PlainBar,
+    RunBanner,
+    Started,
+    TrainFrame,
+    ValBar,
+    ValRow,
+)
 from trainmaster.bot.reading.console.frames import (
     TELLING,
     Bar,
     Columns,
+    Frame,
     find_all_row,
     find_bar,
     find_frames,
@@ -51,8 +61,11 @@ class SegmentReader:
         val_columns: tuple[str, ...] | None = None,
         *,
         wrapping: Wrapping | None = None,
+        planned: int | None = None,
         brief: bool = False,
     ) -> None:
+        self.planned = planned
+        """How many epochs the run has, as far as the log has said."""
         self._brief = brief
         """Whether of a long piece of healthy frames and nothing else only the last need be told."""
         self.wrapping = wrapping or Wrapping()
@@ -80,13 +93,14 @@ class SegmentReader:
             frames, rests = find_frames(text, at_end=at_end, memory=self.columns is None or self.columns.memory)
             for frame in frames:
                 losses = named_losses(frame, self.columns, yolov5=self._yolov5, masks=self._masks)
-                if losses is None:
+                epochs = self._total_of(frame)
+                if losses is None or epochs is None:
                     continue
                 facts.append(
                     TrainFrame(
                         line=line,
                         epoch=frame.epoch,
-                        epochs=frame.epochs,
+                        epochs=epochs,
                         batch=frame.batch,
                         batches=frame.batches,
                         losses=tuple(losses.items()),
@@ -97,6 +111,15 @@ class SegmentReader:
                 if rest and not (frames and rest.isspace()):
                     facts += self._read_text(rest, line, at_end=at_end)
         return facts
+
+    def _total_of(self, frame: Frame) -> int | None:
+        """How many epochs there are. Where a narrow terminal cut digits off, as the log has said; None where nobody
+        knows."""
+        if not frame.cut_total:
+            self.planned = frame.epochs
+            return frame.epochs
+        known, shown = self.planned, str(frame.epochs or "")
+        return known if known is not None and frame.epoch <= known and str(known).startswith(shown) else None
 
     def read_long(self, segment: bytes, line: int, *, at_end: bool = False) -> list[ConsoleFact]:
         """As :meth:`read`, for a piece of any length."""
@@ -161,6 +184,8 @@ class SegmentReader:
         if not stripped:
             return None
         fact = read_message(stripped, line)
+        if isinstance(fact, Started):
+            self.planned = fact.epochs
         if isinstance(fact, RunBanner):
             self._yolov5 = fact.version.startswith("YOLOv5")
         return fact

@@ -292,7 +292,7 @@ class _Skimmer:
             begin = max(self._told_to, stop - width)
             data = self._read_at(begin, stop - begin).replace(b"\r", b"\n")
             skipped = data.find(b"\n") + 1 if begin > self._told_to else 0
-            reader = SegmentReader(columns, val_columns, wrapping=self._reader.wrapping)
+            reader = SegmentReader(columns, val_columns, wrapping=self._reader.wrapping, planned=self._reader.planned)
             facts: list[tuple[int, ConsoleFact]] = []
             offset = begin + skipped
             for piece in data[skipped:].split(b"\n"):

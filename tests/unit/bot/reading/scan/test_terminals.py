@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from tests.unit.bot.reading.log_texts import DETECT, frame, header, raised, start, validation
+from tests.unit.bot.reading.log_texts import DETECT, HEALTHY, frame, header, raised, start, validation
 from trainmaster.bot.reading.scan.scanner import ScanVerdict, scan_stream
 
 
@@ -47,13 +47,13 @@ def test_a_time_behind_each_line_is_no_part_of_it() -> None:
     assert (report.last_batch, report.crash_kind) == (3, "killed")
 
 
-def fitted(epoch: int, batch: int, losses: tuple[str, ...], width: int) -> str:
+def fitted(epoch: int, batch: int, losses: tuple[str, ...], width: int, *, epochs: int = 10) -> str:
     """As ``TQDM._display`` of 8.4.190 draws a frame on a terminal of that width: what is before the bar is cut."""
 
     def fit(text: str, cells: int) -> str:
-        return text if len(text) <= cells else f"{text[: cells - 1]}…\x1b[0m"
+        return text if len(text) <= cells else f"{text[: max(0, cells - 1)]}…\x1b[0m"
 
-    drawn = frame(epoch, batch, losses=losses).removeprefix("\r\x1b[K")
+    drawn = frame(epoch, batch, epochs=epochs, losses=losses).removeprefix("\r\x1b[K")
     described, _, fields = drawn.partition(": ")
     cut = fit(described, width - len(fields) - 2)
     return "\r\x1b[K" + fit(f"{cut}: {fields}", width)
@@ -76,6 +76,27 @@ def test_a_frame_that_was_fitted_to_a_terminal_tells_its_place_and_what_is_not_f
     if "n" in fitted(2, 3, bad, width).partition("…")[0]:
         assert (report.nan_loss_frames, report.incidents[0].epoch) == (1, 2)
         assert tuple(report.losses or ()) == names[: len(report.losses or ())]
+
+
+@pytest.mark.parametrize(("epoch", "epochs"), [(2, 10), (12, 100), (299, 300), (1000, 1000)])
+@pytest.mark.parametrize("said", [True, False], ids=["the log says how many", "it does not"])
+def test_a_total_that_was_cut_is_the_one_that_the_log_has_said_or_none(epoch: int, epochs: int, said: bool) -> None:
+    begin = start(epochs) if said else header()
+    seen = set()
+    for width in range(40, 62):
+        drawn = fitted(epoch, 3, HEALTHY, width, epochs=epochs)
+        report = scan_stream(io.BytesIO(f"{begin}{drawn}\nKilled\n".encode()))
+        place = (report.last_epoch, report.total_epochs)
+        assert place in {(epoch, epochs), (None, None)}, drawn
+        assert place[0] or not (said and f"{epoch}/" in drawn), drawn
+        seen.add(place)
+    assert len(seen) == 2
+
+
+def test_a_total_that_was_cut_is_the_one_of_frames_before_it() -> None:
+    wide = fitted(2, 20, HEALTHY, 80, epochs=300)
+    report = scan_stream(io.BytesIO(f"{header()}{wide}\n{header()}{fitted(3, 3, HEALTHY, 52, epochs=300)}\n".encode()))
+    assert (report.last_epoch, report.total_epochs, report.last_batch) == (3, 300, 3)
 
 
 def test_a_number_that_was_cut_is_no_loss() -> None:
