@@ -71,9 +71,10 @@ def heal_optimizer(
 ) -> int:
     """The state of every parameter that held what none can hold starts over; how many tensors were bad.
 
-    That is a non-finite value, a square or a count below 0, a momentum beyond ``largest``, and one that ``leapt``. All
-    of a parameter's state goes to zero, its step count too, which is how the optimizers start: half an Adam state would
-    take a step of thirty times its size. 0 costs two reads.
+    That is a non-finite value (of the numbers beside tensors, which some optimizers keep, only NaN), a square or a
+    count below 0, a momentum beyond ``largest``, and one that ``leapt``. All of a parameter's state goes to zero, its
+    step count too, which is how the optimizers start: half an Adam state would take a step of thirty times its size.
+    0 costs two reads.
     """
     held = [
         {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and value.is_floating_point()}
@@ -82,11 +83,17 @@ def heal_optimizer(
     every = [(name, value) for state in held for name, value in state.items() if value.numel()]
     signs = [_strays_from_a_step(name, value, largest).to(every[0][1].device) for name, value in every]
     strays = {id(value) for value in leapt}
-    if not strays and all_finite(value for _, value in every) and not (signs and bool(torch.stack(signs).any())):
+    plain = [[name for name, value in state.items() if _is_ruined(value)] for state in optimizer.state.values()]
+    if (
+        not strays
+        and not any(plain)
+        and all_finite(value for _, value in every)
+        and not (signs and bool(torch.stack(signs).any()))
+    ):
         return 0
     num_bad = 0
-    for state in held:
-        bad = sum(
+    for state, names, kept in zip(held, plain, optimizer.state.values(), strict=True):
+        bad = len(names) + sum(
             id(value) in strays
             or not bool(torch.isfinite(value).all())
             or bool(_strays_from_a_step(name, value, largest))
@@ -97,7 +104,16 @@ def heal_optimizer(
             num_bad += bad
             for value in state.values():
                 value.zero_()
+            kept |= {name: type(value)(0) for name, value in kept.items() if _counts_or_is_measured(name, value)}
     return num_bad
+
+
+def _counts_or_is_measured(name: object, value: object) -> bool:
+    return isinstance(value, float | np.floating) or (name == "step" and isinstance(value, int))
+
+
+def _is_ruined(value: object) -> bool:
+    return isinstance(value, float | np.floating) and math.isnan(value)
 
 
 def _strays_from_a_step(name: str, value: torch.Tensor, largest: float) -> torch.Tensor:

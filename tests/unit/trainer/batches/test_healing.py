@@ -11,7 +11,7 @@ import pytest
 import torch
 from ultralytics.utils.torch_utils import ModelEMA
 
-from trainmaster.trainer.batches.healing import ema_fault, heal_ema, mend_settings, settings_to_save
+from trainmaster.trainer.batches.healing import ema_fault, heal_ema, heal_optimizer, mend_settings, settings_to_save
 
 NAN, INF = float("nan"), float("inf")
 
@@ -205,6 +205,25 @@ def test_settings_of_somebodys_own_pass() -> None:
     assert mend_settings(found) is None
     found.param_groups[0]["scales"] = [1.0, NAN]
     assert mend_settings(found) == "scales is [1.0, nan]"
+
+
+@pytest.mark.parametrize("value", [NAN, np.float32(NAN), np.float64(NAN)], ids=repr)
+def test_a_plain_number_of_an_optimizers_state_starts_over_with_all_of_its_parameter(value: Any) -> None:
+    found = optimizer("Adam")
+    first, second = (group["params"][0] for group in found.param_groups)
+    first.grad, second.grad = torch.ones(3), torch.ones(2)
+    found.step()
+    for state in found.state.values():
+        state |= {"RMS": 0.5, "rows": 3, "best": INF}
+    assert heal_optimizer(found) == 0
+    assert found.state[first]["RMS"] == 0.5
+    found.state[first] |= {"RMS": value, "step": 7}
+    assert heal_optimizer(found) == 1
+    assert (found.state[first]["RMS"], found.state[first]["rows"], found.state[second]["RMS"]) == (0.0, 3, 0.5)
+    assert found.state[first]["step"] == 0
+    assert not any(found.state[first][name].any() for name in ("exp_avg", "exp_avg_sq"))
+    assert found.state[second]["exp_avg"].all()
+    assert heal_optimizer(found) == 0
 
 
 def models() -> tuple[torch.nn.Module, torch.nn.Module]:
