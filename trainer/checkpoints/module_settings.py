@@ -10,7 +10,7 @@ from typing import Any, Final
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
 from trainmaster.trainer.checkpoints.held_numbers import leaves_of, numbers_in
 from trainmaster.trainer.checkpoints.naming import few
-from trainmaster.trainer.checkpoints.pickle_walk import Made
+from trainmaster.trainer.checkpoints.pickle_walk import Made, Name
 from trainmaster.trainer.checkpoints.single_numbers import array_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
@@ -24,6 +24,7 @@ _MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val", "args"})
 """Bounds of ``nn.Hardtanh``, where an infinity means none, and the run's arguments, with a patience without end."""
 
 _SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
+_NO_NUMBERS: Final = frozenset({str, bool, type(None), Name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +111,22 @@ def settings_of(path: str, attributes: Mapping[Any, Any]) -> Iterator[ModuleSett
     buffers = attributes.get("_buffers")
     normalizes = isinstance(buffers, dict) and "running_var" in buffers
     for key, value in attributes.items():
-        if key not in _SLOTS:
+        if _may_hold_numbers(key, value):
             name = f"{path}.{key}" if path else str(key)
             for number in numbers_in(value):
                 yield ModuleSetting(name, str(key), number, normalizes)
+
+
+def _may_hold_numbers(key: Any, value: Any) -> bool:
+    """Tells nearly all of a module's attributes apart at once: its dicts of hooks are empty."""
+    return key not in _SLOTS and type(value) not in _NO_NUMBERS and not (type(value) is dict and not value)
 
 
 def _arrays(top: Mapping[Any, Any]) -> Iterator[tuple[str, Made]]:
     """What a module carries directly, or in a container."""
     for _, path, attributes in modules_in(top):
         for key, value in attributes.items():
-            if key not in _SLOTS:
+            if _may_hold_numbers(key, value):
                 name = f"{path}.{key}" if path else str(key)
                 yield from ((name, item) for item in leaves_of(value) if isinstance(item, Made))
 
