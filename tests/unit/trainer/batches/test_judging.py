@@ -147,6 +147,18 @@ def test_a_criterion_that_went_bad_is_put_right_and_costs_no_batch(place: str, v
     assert criterion.numbers == WHOLE
 
 
+def test_all_that_went_bad_in_a_criterion_is_put_right_at_once() -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+    criterion.train(good_batch())
+    criterion.proj[0], criterion.gains.box = NAN, NAN
+    criterion.train(good_batch())
+    criterion.train(bad_batch())
+    assert [verdict.reason for verdict in scene.verdicts] == [None, None, "nonfinite_loss"]
+    assert scene.told == [StateHealed(what="criterion", tensors=2)]
+    assert criterion.numbers == WHOLE
+
+
 @pytest.mark.parametrize("gain", [0.0, 15.0, -7.5, 1e6, 5e8])
 def test_a_gain_that_somebody_may_have_changed_is_left_alone(gain: float) -> None:
     scene = Scene()
