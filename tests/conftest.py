@@ -38,8 +38,8 @@ for name in (
 for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_", "SALLOC_"))]:
     # The tests may themselves run in a job of a cluster.
     del os.environ[name]
-FILE = pytest.StashKey[Path]()
-"""That the last test came from."""
+FILE = pytest.StashKey[tuple[Path, int]]()
+"""That the last test came from, and how many of it have begun."""
 LEFTOVERS = pytest.StashKey[Leftovers]()
 
 
@@ -80,10 +80,12 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Once a test is over, so are its processes."""
-    if item.path != item.config.stash.get(FILE, None):
-        # What stands when a file begins stands to the end. Ultralytics collects garbage several times an epoch, and
-        # need not look through all of it each time.
-        item.config.stash[FILE] = item.path
+    path, begun = item.config.stash.get(FILE, (None, 0))
+    begun = begun + 1 if path == item.path else 1
+    item.config.stash[FILE] = item.path, begun
+    if begun <= 2:
+        # What stands when a file begins stands to the end, and so do the modules that its first test has loaded.
+        # Ultralytics collects garbage several times an epoch, and need not look through all of it each time.
         gc.collect()
         gc.freeze()
     leftovers = item.config.stash[LEFTOVERS]
