@@ -81,7 +81,8 @@ class Poisoned(GuardedDetectionTrainer):
 
 class Absent:
     """Stock Ultralytics, under any of its trainers, in which some batches are simply not there: no forward pass, no
-    gradient, no step of their own."""
+    gradient, no step of their own. Nothing is written, and nothing evaluated once it has trained: both read numbers
+    that stand."""
 
     absent: tuple[int, ...] = ()
 
@@ -109,6 +110,12 @@ class Absent:
             return
         super().optimizer_step()  # type: ignore[misc]
 
+    def save_model(self) -> bool:
+        return True
+
+    def final_eval(self) -> None:
+        pass
+
 
 def stock_settings(trainer: Any) -> dict[str, Any]:
     """What a stock trainer is given to train as ``trainer`` did, in a directory of its own."""
@@ -116,19 +123,33 @@ def stock_settings(trainer: Any) -> dict[str, Any]:
 
 
 _references: dict[str, dict[str, torch.Tensor]] = {}
-"""By all that the numbers of a stock run depend on: each is trained once a process, whichever tests ask for it."""
+"""By all that the numbers of a run depend on: each is trained once a process, whichever tests ask for it."""
 
 
 def without_batch(trainer: Any, *absent: int, stock: type = DetectionTrainer) -> dict[str, torch.Tensor]:
     """Every tensor of a stock run with the settings of ``trainer`` in which batches ``absent`` were not there."""
     given = stock_settings(trainer)
-    numbers = {name: value for name, value in given.items() if name not in {"project", "name"}}
-    key = repr((stock.__name__, absent, sorted(numbers.items())))
+    key = _key(given, stock.__name__, absent)
     if key not in _references:
         run = type("Reference", (Absent, stock), {"absent": absent})(overrides={**given, "name": "reference"})
         run.train()
         _references[key] = dict(tensors(run))
     return _references[key]
+
+
+def undisturbed(overrides: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Every tensor of a whole guarded run with ``overrides``, which nothing stopped."""
+    key = _key(overrides, GuardedDetectionTrainer.__name__)
+    if key not in _references:
+        run = GuardedDetectionTrainer(overrides={**overrides, "name": "undisturbed"})
+        run.train()
+        _references[key] = dict(tensors(run))
+    return _references[key]
+
+
+def _key(settings: dict[str, Any], *more: object) -> str:
+    """Of a run, wherever it is written."""
+    return repr((*more, sorted((name, value) for name, value in settings.items() if name not in {"project", "name"})))
 
 
 def batch_norms(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
