@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,17 @@ FEWEST_WORDS = 4
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for top in PRODUCT:
-        for path in sorted((ROOT / top).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def trees() -> list[tuple[str, ast.Module]]:
+    """Every file of the product, read once."""
+    return [
+        (str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8")))
+        for top in PRODUCT
+        for path in sorted((ROOT / top).rglob("*.py"))
+    ]
 
 
-def shared_names(parsed: Iterator[tuple[str, ast.Module]]) -> dict[str, list[str]]:
+def shared_names(parsed: Iterable[tuple[str, ast.Module]]) -> dict[str, list[str]]:
     """Names that two classes have or more, with the files of each; an underscore in front makes no other name."""
     places: defaultdict[str, list[str]] = defaultdict(list)
     for place, tree in parsed:
@@ -33,8 +37,8 @@ def shared_names(parsed: Iterator[tuple[str, ast.Module]]) -> dict[str, list[str
     return {name: found for name, found in places.items() if len(found) > 1}
 
 
-def test_no_two_classes_have_one_name() -> None:
-    assert shared_names(trees()) == {}
+def test_no_two_classes_have_one_name(trees: list[tuple[str, ast.Module]]) -> None:
+    assert shared_names(trees) == {}
 
 
 def test_a_second_class_of_a_name_is_noticed() -> None:
@@ -55,15 +59,15 @@ OF_OTHERS = {"", "name", "'ultralytics'", "'apprise'", "'apscheduler.executors.d
 """Not ours: the root, libraries that are to talk less (bot/cli/run.py), Ultralytics' own, and one that is filtered."""
 
 
-def test_every_logger_is_named_for_its_module() -> None:
-    names = {(place, name) for place, tree in trees() for name in loggers(tree)}
+def test_every_logger_is_named_for_its_module(trees: list[tuple[str, ast.Module]]) -> None:
+    names = {(place, name) for place, tree in trees for name in loggers(tree)}
     assert {(place, name) for place, name in names if name not in {"__name__", *OF_OTHERS}} == set()
 
 
-def test_every_logger_of_a_module_is_called_the_same() -> None:
+def test_every_logger_of_a_module_is_called_the_same(trees: list[tuple[str, ast.Module]]) -> None:
     called = {
         ast.unparse(node.targets[0])
-        for _, tree in trees()
+        for _, tree in trees
         for node in tree.body
         if isinstance(node, ast.Assign) and ast.unparse(node.value) == "logging.getLogger(__name__)"
     }
@@ -78,8 +82,8 @@ def short_docstrings(tree: ast.Module) -> Iterator[str]:
                 yield f"{getattr(node, 'name', 'module')}: {text}"
 
 
-def test_no_docstring_only_repeats_a_name() -> None:
-    found = {(place, one) for place, tree in trees() for one in short_docstrings(tree)}
+def test_no_docstring_only_repeats_a_name(trees: list[tuple[str, ast.Module]]) -> None:
+    found = {(place, one) for place, tree in trees for one in short_docstrings(tree)}
     assert found == set()
 
 

@@ -23,7 +23,6 @@ from trainmaster.bot.settings.limits import operation_limits
 from trainmaster.bot.settings.model import LIMITS, SECTIONS, Settings, load_settings
 
 ROOT = Path(__file__).parents[4]
-SOURCES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "bot").rglob("*.py"))}
 WRITE = "run: python -m trainmaster.bot.settings.example > .env.example"
 
 
@@ -55,13 +54,19 @@ def other_than(default: Any) -> Any:
     return (not default) if isinstance(default, bool) else default + 1 if isinstance(default, int) else default * 1.01
 
 
+@pytest.fixture(scope="module")
+def sources() -> dict[Path, ast.Module]:
+    """Every file of the bot, read once."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "bot").rglob("*.py"))}
+
+
 def is_limit(value: ast.expr | None) -> bool:
     """What counts something begins with 0."""
     return isinstance(value, ast.Constant) and type(value.value) in {int, float, bool} and value.value != 0
 
 
-def limits_classes() -> Iterator[tuple[str, ast.ClassDef]]:
-    for path, tree in SOURCES.items():
+def limits_classes(sources: dict[Path, ast.Module]) -> Iterator[tuple[str, ast.ClassDef]]:
+    for path, tree in sources.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.name.endswith(("Limits", "Settings")):
                 yield f"{path.relative_to(ROOT)}:{node.name}", node
@@ -83,8 +88,8 @@ def test_the_example_file_is_what_the_command_writes() -> None:
     assert done.stdout.decode() == (ROOT / ".env.example").read_text(encoding="utf-8"), WRITE
 
 
-def test_every_declaration_in_the_bot_is_collected_once() -> None:
-    found = [name for tree in SOURCES.values() for name in declared_in(tree)]
+def test_every_declaration_in_the_bot_is_collected_once(sources: dict[Path, ast.Module]) -> None:
+    found = [name for tree in sources.values() for name in declared_in(tree)]
     assert sorted(found) == sorted(Settings.model_fields)
 
 
@@ -94,12 +99,12 @@ def test_every_section_has_a_title_of_its_own() -> None:
     assert all(titles)
 
 
-def test_no_default_of_a_setting_stands_in_a_second_place() -> None:
+def test_no_default_of_a_setting_stands_in_a_second_place(sources: dict[Path, ast.Module]) -> None:
     """Neither as a parameter's default nor in another class."""
     owners = {part.__name__ for part in LIMITS}
     known = {one.name for part in LIMITS for one in fields(part)} | set(Settings.model_fields)
     again = []
-    for path, tree in SOURCES.items():
+    for path, tree in sources.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.arguments):
                 positional = node.posonlyargs + node.args
@@ -122,10 +127,10 @@ def test_no_default_of_a_setting_stands_in_a_second_place() -> None:
     assert again == []
 
 
-def test_every_field_of_every_limits_class_says_its_reason() -> None:
+def test_every_field_of_every_limits_class_says_its_reason(sources: dict[Path, ast.Module]) -> None:
     bare = [
         f"{where}.{one.target.id}"
-        for where, node in limits_classes()
+        for where, node in limits_classes(sources)
         for one in node.body
         if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
         if one.target.id not in dict(declared._documented(node))
