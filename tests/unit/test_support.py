@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.clocks import SetClock
+from tests.support.ready_python import ready_python
 
 TESTS = Path(__file__).parents[1]
 THE_ATTACKED_OFFICE = "attack/office.py"
@@ -136,3 +140,50 @@ def test_make_runs_every_file_with_a_test_of_older_generations() -> None:
         if "pytest.mark.generations" in path.read_text(encoding="utf-8")
     }
     assert marked == {"faults", *named[1].split()}
+
+
+def test_a_python_that_is_ready_is_as_one_that_was_started(tmp_path: Path) -> None:
+    environment = {**os.environ, "WORD": "yes"}
+    (tmp_path / "beside.py").write_text("word = 'beside'\n")
+    (tmp_path / "script.py").write_text(
+        "import beside, os, sys\nprint(beside.word, os.environ['WORD'], *sys.argv[1:])\n"
+    )
+    with ready_python(tmp_path) as python:
+
+        def ran(*words: str, said: str = "") -> tuple[int, str, str]:
+            done = subprocess.run(
+                [python, *words], cwd=tmp_path, env=environment, input=said, capture_output=True, text=True, check=False
+            )
+            return done.returncode, done.stdout, done.stderr
+
+        assert ran("-u", str(tmp_path / "script.py"), "a", "b") == (0, "beside yes a b\n", "")
+        assert ran("-m", "script") == (0, "beside yes\n", "")
+        assert ran("-P", "-m", "script")[0] == 1
+        assert ran("-c", "import sys; print(input(), sys.argv, sys.executable)", "a", said="heard") == (
+            0,
+            f"heard ['-c', 'a'] {python}\n",
+            "",
+        )
+        assert ran("-c", "raise SystemExit(7)")[0] == 7
+        assert ran("-c", "raise SystemExit('no')") == (1, "", "no\n")
+        assert "ZeroDivisionError" in ran("-c", "1 / 0")[2]
+        assert ran("-c", "import os; os.kill(os.getpid(), 9)")[0] == -signal.SIGKILL
+
+
+def test_a_python_that_is_ready_passes_signals_on_and_takes_what_it_stands_for_along(tmp_path: Path) -> None:
+    hears = "import signal, sys; signal.signal(15, lambda *_: sys.exit(5)); print('up', flush=True); signal.pause()"
+    deaf = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    with ready_python(tmp_path) as python:
+        with subprocess.Popen([python, "-c", hears], stdout=subprocess.PIPE) as one:
+            assert one.stdout is not None
+            one.stdout.readline()
+            one.terminate()
+            assert one.wait(10) == 5
+        with subprocess.Popen([python, "-c", deaf], stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            stands_for = int(other.stdout.readline())
+            other.kill()
+        deadline = time.monotonic() + 10
+        while psutil.pid_exists(stands_for) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not psutil.pid_exists(stands_for)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.integration.trainer.runs import events
+from tests.support.ready_python import LAUNCHER, ready_python
 from trainmaster.trainer.contract import ExitCode, RunLayout, read_json
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
@@ -24,15 +25,15 @@ ROOT = Path(__file__).parents[3]
 END_S = 120.0
 
 
-def launched(arguments: list[str], **faults: Any) -> int:
-    """The exit code of a launcher whose ranks have ``faults``."""
+def launched(python: str | Path, arguments: list[str], **faults: Any) -> int:
+    """The exit code of a launcher that ``python`` runs, and whose ranks have ``faults``."""
     path = os.pathsep.join([str(HERE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "TWO_RANKS": "1", "OMP_NUM_THREADS": "1"}
     environment["FAULTS"] = json.dumps({name.replace("_", " "): place for name, place in faults.items()})
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         environment.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
+        [python, "-W", "ignore", *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -44,10 +45,10 @@ def launched(arguments: list[str], **faults: Any) -> int:
     return done.returncode
 
 
-def train(overrides: dict[str, Any], **faults: Any) -> int:
+def train(python: str | Path, overrides: dict[str, Any], **faults: Any) -> int:
     # 3 batches an epoch. No bits are compared here, and torch takes a second to prepare for that.
     given = {**overrides, "device": "0,1", "batch": 8, "nbs": 8, "deterministic": False}
-    return launched([str(HERE / "faulty.py"), json.dumps(given)], **faults)
+    return launched(python, [str(HERE / "faulty.py"), json.dumps(given)], **faults)
 
 
 def states(layout: RunLayout) -> tuple[Any, Any]:
@@ -55,20 +56,26 @@ def states(layout: RunLayout) -> tuple[Any, Any]:
     return record.get("state"), record.get("attempt")
 
 
-def resume(layout: RunLayout, **faults: Any) -> int:
+def resume(python: Path, layout: RunLayout, **faults: Any) -> int:
     """The trainer's class is found again on the path, with ``faults`` of its own."""
-    return launched(["-m", "trainmaster.trainer", "resume", str(layout.root)], **faults)
+    return launched(python, ["-m", "trainmaster.trainer", "resume", str(layout.root)], **faults)
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Iterator[Path]:
+    with ready_python(tmp_path, *LAUNCHER) as program:
+        yield program
 
 
 def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launcher(
-    settings: Callable[..., dict[str, Any]], tmp_path: Path
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, python: Path
 ) -> None:
     """NaN in a rank and a launcher told to stop, a killed rank, NaN for once and a signal to the first rank alone.
 
     One run for all four, as each start of two ranks takes longer than the rest of most tests.
     """
     layout = RunLayout(tmp_path / "runs" / "run")
-    code = train(settings(epochs=3, level="strict"), nan=[1, 1], term_parent=[0, 4])
+    code = train(python, settings(epochs=3, level="strict"), nan=[1, 1], term_parent=[0, 4])
     assert code == ExitCode.STOPPED
     assert states(layout) == ("stopped", 1)
     (started,) = events(layout, "run_started")
@@ -82,10 +89,10 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
     assert (incident["rank"], incident["cause"], incident["images"]) == (1, "data", bad["images"])
     assert [path.name for path in layout.incidents.iterdir()] == [bad["incident"]]
 
-    code = resume(layout, kill=[1, 7])  # in the last epoch
+    code = resume(python, layout, kill=[1, 7])  # in the last epoch
     assert code not in {ExitCode.FINISHED, ExitCode.STOPPED, ExitCode.GAVE_UP, ExitCode.REFUSED}
 
-    assert resume(layout, once=[1, 6], term=[0, 7]) == ExitCode.STOPPED
+    assert resume(python, layout, once=[1, 6], term=[0, 7]) == ExitCode.STOPPED
     assert states(layout) == ("stopped", 3)
     assert events(layout, "run_stopped")[-1]["resumable"]
     _, once = events(layout, "bad_batch")
@@ -94,7 +101,7 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
     assert once["batch"] in {1, 2}
     assert {path.name for path in layout.incidents.iterdir()} == {bad["incident"], once["incident"]}
 
-    assert resume(layout) == ExitCode.FINISHED
+    assert resume(python, layout) == ExitCode.FINISHED
     assert states(layout) == ("finished", 4)
     starts = [(row["attempt"], row["from_epoch"]) for row in events(layout, "run_started")]
     assert starts in ([(1, None), (2, epoch), (3, 3), (4, 3)] for epoch in (2, 3))
@@ -102,7 +109,7 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
 
 def test_ranks_whose_launcher_was_killed_save_and_end(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     layout = RunLayout(tmp_path / "runs" / "run")
-    assert train(settings(epochs=400), kill_parent=[0, 1]) == -9
+    assert train(sys.executable, settings(epochs=400), kill_parent=[0, 1]) == -9
     deadline = time.monotonic() + END_S
     while states(layout)[0] == "running" and time.monotonic() < deadline:
         time.sleep(0.5)
