@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.material import make_material
+from tests.attack.material import make_paced_material
 from tests.attack.strict_slack import StrictSlack
 from tests.support.made_once import made_once
 
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """See :func:`make_material`."""
-    return made_once(tmp_path_factory, "material", make_material)
+    """See :func:`make_paced_material`."""
+    return made_once(tmp_path_factory, "material", make_paced_material)
 
 
 @pytest.fixture

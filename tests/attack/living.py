@@ -12,8 +12,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -25,6 +27,15 @@ from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, read_json, repl
 
 ROOT = Path(__file__).resolve().parents[2]
 LIGHT_TRAINER = Path(__file__).with_name("light_trainer.py")
+CURVES = "curves.png"
+CURVES_SAY = "curves.json"
+"""In the material: of its run, and what the verb that drew them printed."""
+BATCH_S = 0.2
+PACED = {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("paced")), str(ROOT)]),
+    "BATCH_S": str(BATCH_S),
+}
+"""Environment of a training, and of a bot that starts one, whose batches last while they compute little."""
 SIGNED_IN = "Trainmaster watches"
 
 
@@ -134,7 +145,14 @@ def process_environment(folder: Path, **extra: str) -> dict[str, str]:
     }
 
 
-def train(folder: Path, material: Path, *more: str, name: str = "digits", epochs: int = 400) -> subprocess.Popen[bytes]:
+def train(
+    folder: Path,
+    material: Path,
+    *more: str,
+    name: str = "digits",
+    epochs: int = 400,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[bytes]:
     """A real small training in ``folder/runs/name``, in a session of its own, as ``nohup`` would start it. Unless bits
     are compared, torch doesn't take the second that it needs to prepare for that."""
     words = [
@@ -157,7 +175,7 @@ def train(folder: Path, material: Path, *more: str, name: str = "digits", epochs
         return subprocess.Popen(
             [sys.executable, *MODULE_ARGV, "train", *words],
             cwd=folder,
-            env=process_environment(folder),
+            env=process_environment(folder, **environment),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -177,14 +195,20 @@ async def trained(directory: Path, epoch: int, batch: int = 1, *, attempt: int =
 
 
 def light_run(folder: Path, material: Path, name: str = "digits") -> Path:
-    """A copy of the material's run whose trainer is the light one; nothing is at work on it yet."""
+    """A copy of the material's run whose trainer is the light one; nothing is at work on it yet. Whoever asks for its
+    curves gets those of the material, as late as they would be drawn: two processor seconds each is too much."""
     directory = folder / "runs" / name
     shutil.copytree(material / "runs" / "digits", directory)
     light = folder / "python"
-    resume = f'exec {sys.executable} {LIGHT_TRAINER} "$@"'
-    count = len(MODULE_ARGV) + 1
     light.write_text(
-        f'#!/bin/sh\nif [ "${count}" = resume ]; then shift {count}; {resume}; fi\nexec {sys.executable} "$@"\n'
+        f"""#!/bin/sh
+case "${{*}} " in
+"{" ".join(MODULE_ARGV)} resume "*) shift {len(MODULE_ARGV) + 1}; exec {sys.executable} {LIGHT_TRAINER} "$@";;
+"{" ".join(MODULE_ARGV)} plot "*.png" --json ") shift {len(MODULE_ARGV)}; sleep 1; cp {material / CURVES} "$4"
+exec cat {material / CURVES_SAY};;
+esac
+exec {sys.executable} "$@"
+"""
     )
     light.chmod(0o755)
     layout = RunLayout(directory)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.living import LivingBot, end_trainers, train, trained, trainers
+from tests.attack.living import PACED, LivingBot, end_trainers, train, trained, trainers
 from tests.attack.scene import ANN, Scene, stage
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
@@ -40,8 +40,8 @@ async def test_real_training_killed_goes_on_within_a_minute_of_its_own_start(
     tmp_path: Path, material: Path, slack: StrictSlack
 ) -> None:
     """At the interval of looks that is the default: the worst of the moments is what is asked for."""
-    bot = LivingBot(tmp_path, slack, AUTO_RESUME="auto", CHECK_INTERVAL_S="30")
-    trainer = train(tmp_path, material)
+    bot = LivingBot(tmp_path, slack, AUTO_RESUME="auto", CHECK_INTERVAL_S="30", **PACED)
+    trainer = train(tmp_path, material, environment=PACED)
     run = tmp_path / "runs" / "digits"
     try:
         await trained(run, 2)
@@ -97,8 +97,8 @@ async def test_run_whose_directory_is_gone_is_taken_back_from_its_copies_by_a_pr
 ) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
-    bot = LivingBot(tmp_path, slack, COPY_TO=str(copies))
-    trainer = train(tmp_path, material, f"copy_to={copies}")
+    bot = LivingBot(tmp_path, slack, COPY_TO=str(copies), **PACED)
+    trainer = train(tmp_path, material, f"copy_to={copies}", environment=PACED)
     run = tmp_path / "runs" / "digits"
     try:
         await bot.start()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.attack.living import LivingBot, end_trainers, train, trained
+from tests.attack.living import PACED, LivingBot, end_trainers, train, trained
 from tests.attack.scene import ANN, BOB
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
@@ -23,9 +23,9 @@ EPOCHS = 3
 async def test_run_rolled_back_in_the_channel_ends_with_the_same_bits(
     tmp_path: Path, material: Path, slack: StrictSlack
 ) -> None:
-    bot = LivingBot(tmp_path, slack)
-    whole = train(tmp_path, material, "exact=true", name="whole", epochs=EPOCHS)
-    disturbed = train(tmp_path, material, "exact=true", name="disturbed", epochs=EPOCHS)
+    bot = LivingBot(tmp_path, slack, **PACED)
+    whole = train(tmp_path, material, "exact=true", name="whole", epochs=EPOCHS, environment=PACED)
+    disturbed = train(tmp_path, material, "exact=true", name="disturbed", epochs=EPOCHS, environment=PACED)
     run = bot.runs / "disturbed"
     try:
         await bot.start()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.attack.living import LivingBot, light_run, trained
-from tests.attack.material import make_material
+from tests.attack.material import make_paced_material
 from tests.attack.strict_slack import StrictSlack
 from tests.attack.strict_web import Post
 from tests.support.made_once import made_once
@@ -32,7 +32,7 @@ def slurm() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real run that was stopped, made once."""
-    return made_once(tmp_path_factory, "material", make_material)
+    return made_once(tmp_path_factory, "material", make_paced_material)
 
 
 @dataclass(kw_only=True)

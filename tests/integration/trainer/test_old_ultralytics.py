@@ -8,13 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ultralytics
 
+from tests.support.ready_python import TRAINER, ready_python
 from trainmaster.trainer.contract import ExitCode
 
 pytestmark = pytest.mark.training
@@ -30,8 +31,17 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def carried_out(environment: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "trainmaster.trainer", *words]
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Python that has what any Ultralytics imports, and none of it."""
+    with ready_python(tmp_path_factory.mktemp("ready"), *TRAINER) as program:
+        yield program
+
+
+def carried_out(
+    environment: dict[str, str], folder: Path, *words: str, python: str | Path = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    command = [python, "-P", "-m", "trainmaster.trainer", *words]
     return subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -81,11 +91,11 @@ LOOP = "engine/trainer.py"
     ],
 )
 def test_an_ultralytics_made_to_break_is_refused_in_words(
-    tmp_path: Path, file: str, before: str, after: str, words: str
+    tmp_path: Path, ready: Path, file: str, before: str, after: str, words: str
 ) -> None:
     environment = edited(tmp_path / "broken", {file: [(re.escape(before), after)]})
     (tmp_path / "here").mkdir()
-    done = carried_out(environment, tmp_path / "here", "train", "model=yolo11n.yaml", "data=x.yaml")
+    done = carried_out(environment, tmp_path / "here", "train", "model=yolo11n.yaml", "data=x.yaml", python=ready)
     assert done.returncode == ExitCode.BAD_ARGUMENTS, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -101,7 +111,7 @@ TAKES_MORE = (rf"(def ({METHODS})\(self[^)]*)\)", r"\1, hint=None)")
 
 
 def test_an_ultralytics_whose_methods_take_more_trains_and_is_said_to_be_edited(
-    settings: Callable[..., dict[str, Any]], tmp_path: Path
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, ready: Path
 ) -> None:
     edits = [
         TAKES_MORE,
@@ -112,7 +122,7 @@ def test_an_ultralytics_whose_methods_take_more_trains_and_is_said_to_be_edited(
     ]
     environment = edited(tmp_path / "newer", {LOOP: edits, "models/yolo/detect/train.py": [TAKES_MORE]})
     words = [f"{name}={value}" for name, value in settings(plots=True).items()]
-    done = carried_out(environment, tmp_path, "train", *words)
+    done = carried_out(environment, tmp_path, "train", *words, python=ready)
     assert done.returncode == ExitCode.FINISHED, done.stderr
     told = [line for line in (done.stdout + done.stderr).splitlines() if "is not as published" in line]
     assert len(told) == 1
