@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.attack.living import PACED
 from tests.support.clocks import SystemClock
 from tests.support.one_run import OneRun
 from tests.support.outboxes import FakeChat, FakeOutbox
+from tests.support.tiny_model import write_tiny_model
 from tests.unit.bot.operations.paper import ALICE, BOB
 from trainmaster.bot.core.decisions.operation import EntryKind, OperationState, Step
 from trainmaster.bot.core.decisions.order import Decide, ProposeRollback, StopNow
@@ -60,8 +62,13 @@ async def until(run: OneRun, epoch: int, batch: int, *, attempt: int = 1) -> Non
             await asyncio.sleep(0.1)
 
 
-async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver: LocalDriver) -> None:
+async def test_real_training_is_rolled_back_and_trains_on(
+    tmp_path: Path, driver: LocalDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from trainmaster.trainer.data.digits import make
+
+    for variable, value in PACED.items():  # both attempts have them from here
+        monkeypatch.setenv(variable, value)
 
     data = make(tmp_path / "digits", images=48, imgsz=64, digits=96, progress=False)
     directory = tmp_path / "runs" / "digits"
@@ -74,7 +81,7 @@ async def test_real_training_is_rolled_back_and_trains_on(tmp_path: Path, driver
                     "-m",
                     "trainmaster.trainer",
                     "train",
-                    "model=yolo11n.yaml",
+                    f"model={write_tiny_model(tmp_path)}",
                     f"data={data}",
                     "epochs=30",
                 ),

@@ -39,18 +39,21 @@ from trainmaster.bot.storage.operations import SqliteApprovals, SqliteIntents, S
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(300)]
 
-REPEATS = 60
-"""Of every image: an epoch of some seconds, as a plan is about the epoch in training."""
+REPEATS = 5
+"""Of every image: with a batch that lasts 0.2 s an epoch of some seconds, as a plan is about the epoch in training."""
 
 SCRIPT = """
-import sys
+import sys, time
 from ultralytics import YOLO
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        YOLO(sys.argv[1]).train(resume=True)
+    resumed = len(sys.argv) > 1
+    model = YOLO(sys.argv[1] if resumed else "tiny.yaml")
+    model.add_callback("on_train_batch_start", lambda _: time.sleep(0.2))
+    if resumed:
+        model.train(resume=True)
     else:
-        YOLO("tiny.yaml").train(
+        model.train(
             data="{data}", epochs=50, imgsz=64, batch=4, device="cpu", amp=False, plots=False, workers=0,
             deterministic=False, project="{runs}", name="plain",
         )
