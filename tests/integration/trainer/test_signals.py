@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,22 @@ import psutil
 import pytest
 
 from tests.integration.trainer.runs import events
+from tests.support.ready_python import TRAINER, ready_python
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 
 pytestmark = pytest.mark.training
 
 TRAINED = """
-import json, sys
+import json, os, sys
+if os.getsid(0) != os.getpid():
+    os.setsid()  # forked
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer.cli.on_the_record import on_the_record
 
 def train():
     trainer = GuardedDetectionTrainer(overrides=json.loads(sys.argv[1]))
-    trainer.add_callback(sys.argv[2], lambda _: print("HERE", file=sys.__stdout__, flush=True))
+    trainer.add_callback(sys.argv[2], lambda _: print("HERE", os.getpid(), file=sys.__stdout__, flush=True))
     trainer.train()
     return 0
 
@@ -37,9 +40,15 @@ sys.exit(on_the_record(train))
 ROOT = Path(__file__).parents[3]
 
 
-def started(*command: str) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with ready_python(tmp_path_factory.mktemp("ready"), *TRAINER) as program:
+        yield program
+
+
+def started(*command: str, python: str | Path = sys.executable) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *command],
+        [python, *command],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,13 +57,14 @@ def started(*command: str) -> subprocess.Popen[str]:
     )
 
 
-def read_until(process: subprocess.Popen[str], word: str) -> None:
+def read_until(process: subprocess.Popen[str], word: str) -> str:
+    """The line that has it."""
     assert process.stdout is not None
     seen = []
     for line in process.stdout:
         seen.append(line)
         if word in line:
-            return
+            return line
     pytest.fail("".join(seen[-30:]))
 
 
@@ -79,15 +89,15 @@ def of_session(leader: int) -> list[psutil.Process]:
     ids=["a terminal, training", "a closed terminal, validating", "a service manager, training"],
 )
 def test_a_signal_to_the_whole_session_saves_the_state_and_leaves_no_worker_behind(
-    settings: Callable[..., dict[str, Any]], number: signal.Signals, moment: str
+    settings: Callable[..., dict[str, Any]], python: Path, number: signal.Signals, moment: str
 ) -> None:
     overrides = settings(workers=2, exact=True, epochs=50)
-    process = started("-W", "ignore", "-c", TRAINED, json.dumps(overrides), moment)
-    read_until(process, "HERE")
-    workers = of_session(process.pid)
+    process = started("-W", "ignore", "-c", TRAINED, json.dumps(overrides), moment, python=python)
+    leader = int(read_until(process, "HERE").split("HERE")[1])
+    workers = of_session(leader)
     assert len(workers) >= 2
 
-    os.killpg(process.pid, number)
+    os.killpg(leader, number)
 
     output, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.STOPPED, output[-3000:]

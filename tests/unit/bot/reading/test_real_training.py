@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.ready_python import TRAINER, ready_python
 from tests.support.tiny_model import write_tiny_model
 from trainmaster.bot.reading.results_csv import read_results
 from trainmaster.bot.reading.scan.scanner import scan_file
@@ -54,17 +55,23 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def train(data: Path, how: str) -> Path:
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with ready_python(tmp_path_factory.mktemp("ready"), *TRAINER) as program:
+        yield program
+
+
+def train(python: Path, data: Path, how: str) -> Path:
     log = data / "train.log"
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(data), "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with log.open("wb") as stream:
-        command = [sys.executable, "-c", SCRIPT, str(data), how]
+        command = [python, "-c", SCRIPT, str(data), how]
         subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False, env=environment, timeout=200)
     return log
 
 
-def test_a_healthy_run_is_read_to_its_end(data: Path) -> None:
-    report = scan_file(train(data, "healthy"))
+def test_a_healthy_run_is_read_to_its_end(data: Path, python: Path) -> None:
+    report = scan_file(train(python, data, "healthy"))
     assert (report.last_epoch, report.total_epochs, report.last_batch) == (EPOCHS, EPOCHS, IMAGES // BATCH)
     assert (report.completed, report.crashed, report.nan_loss_frames, report.incidents) == (True, False, 0, ())
     rows = read_results(data / "run" / "results.csv").rows
@@ -73,8 +80,8 @@ def test_a_healthy_run_is_read_to_its_end(data: Path) -> None:
     assert report.map50 is not None
 
 
-def test_a_poisoned_run_shows_its_losses_recoveries_and_end(data: Path) -> None:
-    report = scan_file(train(data, "poisoned"))
+def test_a_poisoned_run_shows_its_losses_recoveries_and_end(data: Path, python: Path) -> None:
+    report = scan_file(train(python, data, "poisoned"))
     assert (report.completed, report.crashed, report.crash_kind) == (False, True, "exception")
     assert "NaN" in (report.crash_detail or "")
     kinds = [entry.kind for entry in report.incidents]
