@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests.support.leftovers import Leftovers, hear_signals_that_the_parent_ignored, new_session
 from tests.support.order import balanced
+from tests.support.ready_python import LOADED, ready_python
 from tests.support.temporary import temporary_folder
 from trainmaster.loading import loaded, loading
 
@@ -41,6 +42,14 @@ for name in [name for name in os.environ if name.startswith(("SLURM_", "SBATCH_"
 FILE = pytest.StashKey[tuple[Path, int]]()
 """That the last test came from, and how many of it have begun."""
 LEFTOVERS = pytest.StashKey[Leftovers]()
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Python that has torch and what else any Ultralytics imports, and none of it: for trainings whose start is not
+    what is tested."""
+    with ready_python(tmp_path_factory.mktemp("ready"), *LOADED) as program:
+        yield program
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,7 +82,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = balanced(chosen) if WORKER else chosen
 
 
+class Fixtures:
+    """A plugin, since pytest tells a conftest.py that is not at the root of no fixture of a session."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
+        """What a fixture of a module or a session starts is not the first test's that asks for it."""
+        if fixturedef.scope == "function":
+            result = yield
+            if fixturedef.argname == "tmp_path":
+                request.config.stash[LEFTOVERS].claim(result)
+            return result
+        with request.config.stash[LEFTOVERS].wide():
+            return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Fixtures())
     config.stash[LEFTOVERS] = Leftovers(session=new_session(), worker=WORKER or "main")
 
 
@@ -109,18 +134,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode("utf-8", "backslashreplace").decode("utf-8")) for name, text in report.sections
     ]
     return report
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a fixture of a module or a session starts is not the first test's that asks for it."""
-    if fixturedef.scope == "function":
-        result = yield
-        if fixturedef.argname == "tmp_path":
-            request.config.stash[LEFTOVERS].claim(result)
-        return result
-    with request.config.stash[LEFTOVERS].wide():
-        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -57,8 +57,10 @@ if code < 0:
     os.kill(os.getpid(), -code)
 os._exit(code)
 """
-TRAINER = (*TORCH, "polars", "requests", "psutil", "yaml")
-LAUNCHER = (*TRAINER, "torch.distributed.run", "torch.distributed.elastic.multiprocessing")
+LOADED = (
+    *(*TORCH, "polars", "requests", "psutil", "yaml"),
+    *("torch.distributed.run", "torch.distributed.elastic.multiprocessing"),
+)
 """What a trainer, or Ultralytics' launcher of ranks, loads that does not read the rank."""
 FLAGS = {"-u", "-P", "-I"}
 """Of the interpreter, that mean nothing here."""

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from tests.integration.trainer.runs import events
-from tests.support.ready_python import LAUNCHER, ready_python
 from trainmaster.trainer.contract import ExitCode, RunLayout, read_json
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
@@ -61,21 +60,15 @@ def resume(python: Path, layout: RunLayout, **faults: Any) -> int:
     return launched(python, ["-m", "trainmaster.trainer", "resume", str(layout.root)], **faults)
 
 
-@pytest.fixture
-def python(tmp_path: Path) -> Iterator[Path]:
-    with ready_python(tmp_path, *LAUNCHER) as program:
-        yield program
-
-
 def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launcher(
-    settings: Callable[..., dict[str, Any]], tmp_path: Path, python: Path
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, ready: Path
 ) -> None:
     """NaN in a rank and a launcher told to stop, a killed rank, NaN for once and a signal to the first rank alone.
 
     One run for all four, as each start of two ranks takes longer than the rest of most tests.
     """
     layout = RunLayout(tmp_path / "runs" / "run")
-    code = train(python, settings(epochs=3, level="strict"), nan=[1, 1], term_parent=[0, 4])
+    code = train(ready, settings(epochs=3, level="strict"), nan=[1, 1], term_parent=[0, 4])
     assert code == ExitCode.STOPPED
     assert states(layout) == ("stopped", 1)
     (started,) = events(layout, "run_started")
@@ -89,10 +82,10 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
     assert (incident["rank"], incident["cause"], incident["images"]) == (1, "data", bad["images"])
     assert [path.name for path in layout.incidents.iterdir()] == [bad["incident"]]
 
-    code = resume(python, layout, kill=[1, 7])  # in the last epoch
+    code = resume(ready, layout, kill=[1, 7])  # in the last epoch
     assert code not in {ExitCode.FINISHED, ExitCode.STOPPED, ExitCode.GAVE_UP, ExitCode.REFUSED}
 
-    assert resume(python, layout, once=[1, 6], term=[0, 7]) == ExitCode.STOPPED
+    assert resume(ready, layout, once=[1, 6], term=[0, 7]) == ExitCode.STOPPED
     assert states(layout) == ("stopped", 3)
     assert events(layout, "run_stopped")[-1]["resumable"]
     _, once = events(layout, "bad_batch")
@@ -101,7 +94,7 @@ def test_a_run_of_two_ranks_goes_on_whatever_befalls_one_of_them_or_their_launch
     assert once["batch"] in {1, 2}
     assert {path.name for path in layout.incidents.iterdir()} == {bad["incident"], once["incident"]}
 
-    assert resume(python, layout) == ExitCode.FINISHED
+    assert resume(ready, layout) == ExitCode.FINISHED
     assert states(layout) == ("finished", 4)
     starts = [(row["attempt"], row["from_epoch"]) for row in events(layout, "run_started")]
     assert starts in ([(1, None), (2, epoch), (3, 3), (4, 3)] for epoch in (2, 3))

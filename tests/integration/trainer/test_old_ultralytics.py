@@ -8,14 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ultralytics
 
-from tests.support.ready_python import TRAINER, ready_python
 from trainmaster.trainer.contract import ExitCode
 
 pytestmark = pytest.mark.training
@@ -29,13 +28,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
     (package / "__init__.py").write_text("__version__ = '0.1'\n")
     path = [str(package.parent), *filter(None, sys.path)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Python that has what any Ultralytics imports, and none of it."""
-    with ready_python(tmp_path_factory.mktemp("ready"), *TRAINER) as program:
-        yield program
 
 
 def carried_out(

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from tests.integration.trainer.runs import events
-from tests.support.ready_python import TRAINER, ready_python
 from trainmaster import GuardedDetectionTrainer
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 
@@ -38,12 +37,6 @@ def train():
 sys.exit(on_the_record(train))
 """
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with ready_python(tmp_path_factory.mktemp("ready"), *TRAINER) as program:
-        yield program
 
 
 def started(*command: str, python: str | Path = sys.executable) -> subprocess.Popen[str]:
@@ -89,10 +82,10 @@ def of_session(leader: int) -> list[psutil.Process]:
     ids=["a terminal, training", "a closed terminal, validating", "a service manager, training"],
 )
 def test_a_signal_to_the_whole_session_saves_the_state_and_leaves_no_worker_behind(
-    settings: Callable[..., dict[str, Any]], python: Path, number: signal.Signals, moment: str
+    settings: Callable[..., dict[str, Any]], ready: Path, number: signal.Signals, moment: str
 ) -> None:
     overrides = settings(workers=2, exact=True, epochs=50)
-    process = started("-W", "ignore", "-c", TRAINED, json.dumps(overrides), moment, python=python)
+    process = started("-W", "ignore", "-c", TRAINED, json.dumps(overrides), moment, python=ready)
     leader = int(read_until(process, "HERE").split("HERE")[1])
     workers = of_session(leader)
     assert len(workers) >= 2

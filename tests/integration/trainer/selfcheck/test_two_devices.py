@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import torch
 
 from tests.integration.trainer.test_launcher import HERE as STAND_INS
 from tests.integration.trainer.test_launcher import ROOT
-from tests.support.ready_python import LAUNCHER, ready_python
 from trainmaster.trainer.selfcheck import ranks
 from trainmaster.trainer.selfcheck.report import Row, Status
 from trainmaster.trainer.selfcheck.spoiled import Spoil, SpoilPlan
@@ -20,15 +18,9 @@ from trainmaster.trainer.selfcheck.spoiled import Spoil, SpoilPlan
 pytestmark = [pytest.mark.training, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with ready_python(tmp_path_factory.mktemp("ready"), *LAUNCHER) as program:
-        yield program
-
-
 @pytest.fixture
-def two_devices(monkeypatch: pytest.MonkeyPatch, python: Path) -> None:
-    monkeypatch.setattr(sys, "executable", str(python))
+def two_devices(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(ready))
     monkeypatch.setattr(ranks, "kind_of", lambda _device: "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("TWO_RANKS", "1")

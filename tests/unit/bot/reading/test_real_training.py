@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.ready_python import TRAINER, ready_python
 from tests.support.tiny_model import write_tiny_model
 from trainmaster.bot.reading.results_csv import read_results
 from trainmaster.bot.reading.scan.scanner import scan_file
@@ -55,12 +53,6 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with ready_python(tmp_path_factory.mktemp("ready"), *TRAINER) as program:
-        yield program
-
-
 def train(python: Path, data: Path, how: str) -> Path:
     log = data / "train.log"
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(data), "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -70,8 +62,8 @@ def train(python: Path, data: Path, how: str) -> Path:
     return log
 
 
-def test_a_healthy_run_is_read_to_its_end(data: Path, python: Path) -> None:
-    report = scan_file(train(python, data, "healthy"))
+def test_a_healthy_run_is_read_to_its_end(data: Path, ready: Path) -> None:
+    report = scan_file(train(ready, data, "healthy"))
     assert (report.last_epoch, report.total_epochs, report.last_batch) == (EPOCHS, EPOCHS, IMAGES // BATCH)
     assert (report.completed, report.crashed, report.nan_loss_frames, report.incidents) == (True, False, 0, ())
     rows = read_results(data / "run" / "results.csv").rows
@@ -80,8 +72,8 @@ def test_a_healthy_run_is_read_to_its_end(data: Path, python: Path) -> None:
     assert report.map50 is not None
 
 
-def test_a_poisoned_run_shows_its_losses_recoveries_and_end(data: Path, python: Path) -> None:
-    report = scan_file(train(python, data, "poisoned"))
+def test_a_poisoned_run_shows_its_losses_recoveries_and_end(data: Path, ready: Path) -> None:
+    report = scan_file(train(ready, data, "poisoned"))
     assert (report.completed, report.crashed, report.crash_kind) == (False, True, "exception")
     assert "NaN" in (report.crash_detail or "")
     kinds = [entry.kind for entry in report.incidents]
