@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.integration.bot.world import CHANNEL, World, now_s, text_of
+from tests.support.ready_python import ready_python
 from trainmaster.trainer.contract import replace_json
 
 pytest.importorskip("matplotlib")
 
+DRAWS = ("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.PngImagePlugin")
 PICTURE_S = 90.0
 """On a busy machine with a matplotlib that begins; the target on a quiet one is 10 s."""
 
 
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Python that has matplotlib. It takes a second to load, and most tests draw several times."""
+    with ready_python(tmp_path_factory.mktemp("drawing"), *DRAWS) as program:
+        yield program
+
+
 @pytest.fixture
-def trained(world: World) -> World:
+def trained(world: World, drawing: Path) -> World:
     """A run whose Python can draw, with rows and an incident."""
-    world.run.record(python=sys.executable)
+    world.run.record(python=str(drawing))
     for batch in range(1, 41):
         world.run.series(epoch=1, batch=batch, loss=2.0, lr=0.0005, grad_norm_p50=3.0, grad_norm_max=6.0)
     folder = world.run.layout.incidents / "0001"
@@ -45,6 +56,7 @@ async def shown(world: World, *words: str) -> dict[str, Any]:
 
 
 async def test_the_alert_comes_at_once_and_its_pictures_join_the_same_message(trained: World) -> None:
+    trained.run.record(python=sys.executable)  # as it is started
     await trained.start_bot()
     began_s = time.monotonic()
     alert = await told(trained)

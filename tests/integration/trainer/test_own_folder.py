@@ -42,10 +42,10 @@ sys.exit(main())
 """
 
 
-def ran(folder: Path, *command: str) -> int:
+def ran(folder: Path, *command: str, python: str | Path = sys.executable) -> int:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, *command],
+        [python, *command],
         cwd=folder,
         env=environment,
         timeout=110,
@@ -78,9 +78,9 @@ def script(tmp_path: Path) -> str:
 
 
 def test_a_class_of_the_user_s_own_goes_on_and_no_file_beside_it_hides_a_module(
-    settings: Callable[..., dict[str, Any]], folder: Path, script: str
+    settings: Callable[..., dict[str, Any]], folder: Path, script: str, ready: Path
 ) -> None:
-    assert ran(folder, "-P", "-c", TRAINED, json.dumps(settings(epochs=1))) == ExitCode.FINISHED
+    assert ran(folder, "-P", "-c", TRAINED, json.dumps(settings(epochs=1)), python=ready) == ExitCode.FINISHED
     root = Path(settings()["project"]) / "run"
     for name in HIDING:  # in the run's own directory, too
         (root / f"{name}.py").write_text(HOSTILE, encoding="utf-8")
