@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,13 +45,15 @@ def test_a_run_whose_disk_died_goes_on_from_its_copies_bit_for_bit(
 
 
 @pytest.mark.parametrize("place", ["folder", "one that is gone"])
-def test_a_training_copies_by_itself_and_never_waits(settings: Settings, tmp_path: Path, place: str) -> None:
+def test_a_training_copies_by_itself_and_never_waits(
+    settings: Settings, tmp_path: Path, ready: Path, place: str
+) -> None:
     copies = tmp_path / "copies"
     if place == "folder":
         copies.mkdir()
     words = [f"{key}={value}" for key, value in settings().items()]
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "trainmaster.trainer", "train", *words, f"copy_to={copies}"],
+        [ready, "-P", "-m", "trainmaster.trainer", "train", *words, f"copy_to={copies}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
