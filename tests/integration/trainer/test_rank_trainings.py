@@ -7,7 +7,9 @@ starts them, and told that there are two of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ import pytest
 import torch
 
 from tests.integration.trainer.runs import events
-from tests.support.forked import TORCH, Nursery, nursery
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.levels import resolve
@@ -72,28 +73,32 @@ finally:
 
 
 def trained(
-    forks: Nursery, overrides: dict[str, Any], meeting: Path, *, resumed: dict[str, Any] | None = None, **faults: Any
+    python: Path, overrides: dict[str, Any], meeting: Path, *, resumed: dict[str, Any] | None = None, **faults: Any
 ) -> tuple[list[int], list[str]]:
     """Exit codes, and where each rank ended."""
     words = (json.dumps(overrides), json.dumps(faults), str(meeting), json.dumps(resumed), VARIABLE)
-    ranks = forks.two_ranks(RANK, *words, folder=meeting.with_suffix(".said"))
-    assert all(rank.output for rank in ranks), ranks
-    return [rank.code for rank in ranks], [rank.output.splitlines()[-1] for rank in ranks]
+    said = [meeting.with_suffix(f".{rank}.said") for rank in range(2)]
+    ranks = [rank_of(python, words, number, path) for number, path in enumerate(said)]
+    codes = [rank.wait(200) for rank in ranks]
+    outputs = [path.read_text(errors="replace") for path in said]
+    assert all(outputs), [path.with_suffix(".errors").read_text(errors="replace") for path in said]
+    return codes, [output.splitlines()[-1] for output in outputs]
 
 
-@pytest.fixture
-def forks() -> Iterator[Nursery]:
-    with nursery(*TORCH) as made:
-        yield made
+def rank_of(python: Path, words: tuple[str, ...], number: int, said: Path) -> subprocess.Popen[bytes]:
+    """It is told what torch's launcher tells each of two."""
+    told = {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
+    with said.open("wb") as output, said.with_suffix(".errors").open("wb") as errors:
+        return subprocess.Popen([python, "-c", RANK, *words], env={**os.environ, **told}, stdout=output, stderr=errors)
 
 
 @pytest.mark.timeout(300)
 def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
-    settings: Callable[..., dict[str, Any]], forks: Nursery, tmp_path: Path
+    settings: Callable[..., dict[str, Any]], ready: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"  # ranks are told where their run is, as Ultralytics tells them
     overrides = settings(batch=8, nbs=8, epochs=3, exact=True, workers=0, save_dir=str(runs / "run"))  # 3 batches each
-    codes, places = trained(forks, overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
+    codes, places = trained(ready, overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
     assert codes == [ExitCode.STOPPED] * 2
     assert places == ["[1, 2]"] * 2
     layout = RunLayout(runs / "run")
@@ -109,11 +114,11 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
         "resumed": {"path": str(path), "warmup_from": 0, "finishing": False, "rows": rows},
     }
     again = {**state["args"], "resume": str(path), "save_dir": str(layout.root)}
-    codes, _ = trained(forks, again, tmp_path / "second", resumed=launched)
+    codes, _ = trained(ready, again, tmp_path / "second", resumed=launched)
     assert codes == [ExitCode.FINISHED] * 2
 
     whole = RunLayout(runs / "whole")
-    trained(forks, {**overrides, "save_dir": str(whole.root)}, tmp_path / "third", nan=[1, 1])
+    trained(ready, {**overrides, "save_dir": str(whole.root)}, tmp_path / "third", nan=[1, 1])
     left, right = (load_state(one.state_file(3)) for one in (layout, whole))
     assert not [name for name, value in left["model"].items() if not torch.equal(value, right["model"][name])]
     assert not [name for name, value in left["ema"].items() if not torch.equal(value, right["ema"][name])]
