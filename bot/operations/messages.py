@@ -18,6 +18,7 @@ from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.identity import decode_identity
+from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.operations.start_messages import anyway_button
 
 STEP_TITLES = {
@@ -121,11 +122,11 @@ def _by_itself(operation: Operation) -> tuple[str, ...]:
             return (f"It hung: {hang}.",)
         after = "" if operation.halted_by else ", and resumed by itself"
         return (f"It hangs: {hang}. It is asked to save, and ended{after}.",)
-    cause = operation.note(CAUSE)
-    if cause not in set(DeathCause):
+    cause = member_of(DeathCause, operation.note(CAUSE))
+    if cause is None:
         return ()
     number = operation.note(NUMBER) or "1"
-    why = f"Why: {DeathCause(cause).text}. Try {number} of {MAX_STARTS} for this cause until an epoch is finished."
+    why = f"Why: {cause.text}. Try {number} of {MAX_STARTS} for this cause until an epoch is finished."
     return (why, "To prevent or undo it: /train stop now.") if operation.state is OperationState.OPEN else (why,)
 
 

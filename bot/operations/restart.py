@@ -13,6 +13,7 @@ from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentit
 from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
+from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.core.run.state import node_refused
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import ClusterSilentError, OperationError, TrainmasterError
@@ -54,9 +55,9 @@ def again_word(launch: Launch | None) -> tuple[str, ...]:
 def died_again(operation: Operation, error: TrainmasterError) -> bool:
     """Whether the start ended as the attempt before it did, or in another way that has its own alert; what ended it is
     judged as any death is. Not so where it left no attempt and was no accident: nobody else would tell of that."""
-    ended = operation.note(ENDED)
-    if error.slug == _FAILED and ended in set(DeathCause):
-        return class_of(DeathCause(ended)) is DeathClass.TRANSIENT
+    ended = member_of(DeathCause, operation.note(ENDED))
+    if error.slug == _FAILED and ended is not None:
+        return class_of(ended) is DeathClass.TRANSIENT
     return error.slug == DIED
 
 

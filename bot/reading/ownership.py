@@ -210,9 +210,12 @@ class Ownership:
     def _is_plainly_ours(self, status: os.stat_result) -> bool:
         """Whether it is a file or folder of the bot's own user to which nobody else may write: nearly all are, and of
         those :meth:`_entry` finds no fault."""
-        mode = status.st_mode
-        plain = (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and not is_of_kernel(status)
-        return plain and status.st_uid == self.account.uid and not mode & _OTHERS_MAY_WRITE
+        plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+        return plain and self._is_ours_alone(status) and not is_of_kernel(status)
+
+    def _is_ours_alone(self, status: os.stat_result) -> bool:
+        """Whether only the bot's own user may write to it, in which ``fault_of`` finds no fault, whatever it is for."""
+        return status.st_uid == self.account.uid and not status.st_mode & _OTHERS_MAY_WRITE
 
     def _entry(self, directory: Path, path: Path, status: os.stat_result) -> str:
         name = str(path.relative_to(directory) if path.is_relative_to(directory) else path)
@@ -285,9 +288,9 @@ class Ownership:
         return self._judge(str(path), FileRole.TOOL, path.stat(), path) if path.is_dir() else ""
 
     def _judge(self, name: str, role: FileRole, status: os.stat_result, path: Path | None = None) -> str:
+        if self._is_ours_alone(status):
+            return ""
         mode = stat.S_IMODE(status.st_mode)
-        if status.st_uid == self.account.uid and not mode & _OTHERS_MAY_WRITE:
-            return ""  # as fault_of says of all that is so, whatever it is for
         acl = _access_list(path) if path is not None and mode & GROUP_MAY_WRITE else None
         entry = OwnedFile(
             name=name,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 
 from trainmaster.bot.core.conversation.pin import Pin, PinState
+from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.storage.codec import sql_text
 from trainmaster.bot.storage.database import Database
 
@@ -25,7 +26,7 @@ class PinStore:
                 key=row["key"],
                 channel=row["channel"],
                 ts=row["ts"],
-                state=PinState(row["state"]) if row["state"] in set(PinState) else PinState.WANTED,
+                state=member_of(PinState, row["state"]) or PinState.WANTED,
             )
             for row in rows
         )

@@ -11,6 +11,7 @@ from typing import Final
 from trainmaster.bot.core.decisions.operation import BOT, Operation, OperationKind, OperationState
 from trainmaster.bot.core.run.death import Death, DeathCause, DeathClass
 from trainmaster.bot.core.run.identity import decode_identity, same_start
+from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.core.run.view import RunView
 
 CAUSE, ROOT, FINISHED, ARTEFACT, NUMBER, PAUSE_S = "cause", "root", "finished", "artefact", "number", "pause_s"
@@ -212,5 +213,4 @@ def cause_of_start(history: Sequence[Operation], death: Death) -> DeathCause | N
     newest = next(iter(history), None)
     if newest is None or not newest.automatic or newest.attempt < death.attempt:
         return None
-    text = newest.note(ENDED)
-    return DeathCause(text) if text in set(DeathCause) else None
+    return member_of(DeathCause, newest.note(ENDED))

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainmaster.bot.core.evolve import evolve
 from trainmaster.bot.core.run.facts import CheckpointFact, Event
+from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.core.run.series_window import SeriesRow, with_rows
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView, planned_epochs, story_of
 from trainmaster.trainer.contract import EventKind, Heartbeat, ReplayVerdict, SkipReason
@@ -52,17 +53,13 @@ def fold_events(view: RunView, events: Iterable[Event]) -> RunView:
     return _with_events(view, taken) if taken else view
 
 
-_BLANK = EpochView(attempt=1, epoch=1)
-
-
 class _Draft:
     """A pass of an epoch while events are taken in: one copy is made of it at the end, however many told of it."""
 
-    __slots__ = ("_before", "_changes", "_known")
+    __slots__ = ("_before", "_changes")
 
-    def __init__(self, before: EpochView, *, known: bool) -> None:
+    def __init__(self, before: EpochView) -> None:
         self._before = before
-        self._known = known
         self._changes: dict[str, Any] = {}
 
     def set(self, **changes: Any) -> None:
@@ -75,7 +72,7 @@ class _Draft:
     def done(self) -> EpochView:
         """The pass with what was set; the very same where that changes nothing."""
         after = evolve(self._before, **self._changes)
-        return self._before if self._known and after == self._before else after
+        return self._before if after == self._before else after
 
 
 def _with_events(view: RunView, taken: Sequence[Event]) -> RunView:
@@ -87,9 +84,7 @@ def _with_events(view: RunView, taken: Sequence[Event]) -> RunView:
     def draft(key: tuple[int, int]) -> _Draft:
         known = drafts.get(key)
         if known is None:
-            before = view.epochs.get(key)
-            began = before or evolve(_BLANK, attempt=key[0], epoch=key[1])
-            known = drafts[key] = _Draft(began, known=before is not None)
+            known = drafts[key] = _Draft(view.epochs.get(key) or EpochView(attempt=key[0], epoch=key[1]))
         return known
 
     for event in taken:
@@ -135,13 +130,6 @@ def _not_put_aside(checkpoints: dict[str, CheckpointFact], from_epoch: int | Non
     return {file: one for file, one in checkpoints.items() if one.epoch is None or one.epoch < from_epoch}
 
 
-def _replay_of(event: Event) -> ReplayVerdict | None:
-    try:
-        return ReplayVerdict(event.text("replay") or "")
-    except ValueError:  # none, or one of a newer trainer
-        return None
-
-
 def _take_bad_batch(epoch: _Draft, event: Event, number: int) -> None:
     bad = BadBatchFact(
         ts=event.ts,
@@ -156,7 +144,7 @@ def _take_bad_batch(epoch: _Draft, event: Event, number: int) -> None:
         images=tuple(dict.fromkeys(event.texts("images"))),  # a sampler may draw one several times
         incident=event.text("incident"),
         drill=event.flag("drill"),
-        replay=_replay_of(event),
+        replay=member_of(ReplayVerdict, event.data.get("replay")),
     )
     epoch.set(
         batches=epoch.batches or event.integer("batches"),

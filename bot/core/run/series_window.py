@@ -45,11 +45,9 @@ class SeriesWindow(NamedTuple):
     loss: float
     loss_before: float | None
     """Median over the stretches before it; None while there are too few."""
-    loss_reached: float | None
-    """The highest of those but one: what has been reached twice is no spike."""
     loss_deviation: float | None
     """Of those: robust, by the median absolute deviation, so that one earlier spike does not move it. None, too, where
-    the loss is not above what was reached: nobody asks there, and of a long history it would be most of the work."""
+    the loss is not above the highest of them but one: what has been reached twice is no spike."""
     batch_s: float | None
     norm_p50: float | None
     norm_p99: float | None
@@ -98,10 +96,11 @@ class _Compared:
 def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRow) -> SeriesWindow:
     """``losses`` are those that it is compared with, the smallest first."""
     ts, attempt, epoch, batch, loss, norm_p50, norm_p99, clipped = row
-    middle = reached = deviation = None
+    middle = deviation = None
     if len(losses) >= MIN_COMPARED:
-        middle, reached = _middle(losses), losses[-2]
-        deviation = _MAD_TO_DEVIATION * _deviation(losses, middle) if loss > reached else None
+        middle = _middle(losses)
+        if loss > losses[-2]:  # in a long history nearly none is, and it would be most of the work
+            deviation = _MAD_TO_DEVIATION * _deviation(losses, middle)
     start, took_s = 0, None
     if before is not None and before.attempt == attempt and before.epoch == epoch and before.batch < batch:
         start = before.batch
@@ -116,7 +115,6 @@ def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRo
         num_batches=num_batches,
         loss=loss,
         loss_before=middle,
-        loss_reached=reached,
         loss_deviation=deviation,
         # A clock that was set makes a stretch of less than nothing, which says nothing of the speed.
         batch_s=took_s / num_batches if took_s is not None and took_s > 0 else None,
