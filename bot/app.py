@@ -24,7 +24,7 @@ from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.errors import ChatError, StoreError
 from trainmaster.bot.ports import ChatRefused, Clock, RateLimited
 from trainmaster.bot.reading.ownership import who_is_trusted
-from trainmaster.bot.reading.run_files import find_runs
+from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.for_ever import for_ever
 from trainmaster.bot.service.lease import BEAT_S, GONE_S
 from trainmaster.bot.service.state_dir import lock
@@ -81,8 +81,10 @@ class App:
         *,
         clock: Clock | None = None,
         first_round: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        read_ahead: Callable[[Path], RunReader | None] | None = None,
     ) -> None:
-        """``first_round``: around the first look at all runs, before which nobody is answered."""
+        """``first_round``: around the first look at all runs, before which nobody is answered. ``read_ahead``: what
+        was read of a run before it."""
         # The libraries of Slack, the schedule and the web page load here: they take longer than all of ours; whoever
         # only names this class (a verb that then refuses) doesn't wait for them.
         from trainmaster.bot.service.metrics import MetricsPage  # noqa: PLC0415
@@ -101,6 +103,7 @@ class App:
                 notify=self.announce,
                 faults=lambda: self._deliverer.faults() if self._deliverer else (),
                 held_back_s=lambda: self._deliverer.held_back_s() if self._deliverer else 0.0,
+                read_ahead=read_ahead,
             ),
         )
         self.database, self.outbox, self.connection = parts.database, parts.outbox, parts.connection

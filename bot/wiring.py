@@ -126,6 +126,7 @@ class Wires:
     faults: Callable[[], tuple[str, ...]]
     held_back_s: Callable[[], float]
     """As :meth:`trainmaster.bot.alerting.deliver.Deliverer.held_back_s`."""
+    read_ahead: Callable[[Path], RunReader | None] | None = None
 
 
 def wire(settings: Settings, wires: Wires) -> Parts:
@@ -349,30 +350,19 @@ class _Readers:
 
     def __init__(self, settings: Settings, alerts: AlertStore, wires: Wires) -> None:
         self._alerts = alerts
-        self._clock = wires.clock
-        self._steady = wires.steady
-        self._ownership = ownership_of(settings)
+        self._wires = wires
+        self._ownership = Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
 
     def open(self, place: Path) -> RunReader | AdoptedReader:
         """Its reader, which knows when the place was first seen."""
-        first_seen_ts = self._clock.now()
+        seen_ts, steady, ownership = self._wires.clock.now(), self._wires.steady, self._ownership
         with contextlib.suppress(StoreError):  # the sink says so; watching goes on
-            first_seen_ts = self._alerts.first_seen(str(place), first_seen_ts)
+            seen_ts = self._alerts.first_seen(str(place), seen_ts)
         adoption = read_adoption(place) if place.suffix == ".json" else None
         if adoption is not None:
-            return AdoptedReader(
-                adoption,
-                first_seen_ts=first_seen_ts,
-                record=place,
-                steady=self._steady,
-                ownership=self._ownership,
-            )
-        return RunReader(place, first_seen_ts=first_seen_ts, steady=self._steady, ownership=self._ownership)
-
-
-def ownership_of(settings: Settings) -> Ownership:
-    """Whom the bot trusts with a run."""
-    return Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
+            return AdoptedReader(adoption, first_seen_ts=seen_ts, record=place, steady=steady, ownership=ownership)
+        ahead = self._wires.read_ahead
+        return RunReader(place, first_seen_ts=seen_ts, steady=steady, ownership=ownership, read_ahead=ahead)
 
 
 def _places(settings: Settings, supervisor: Supervisor) -> dict[str, Path]:

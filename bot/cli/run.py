@@ -14,6 +14,9 @@ from pathlib import Path
 
 from trainmaster.bot.app import App
 from trainmaster.bot.cli.log_lines import LogLines
+from trainmaster.bot.core.run.ownership import OwnerCheck
+from trainmaster.bot.reading.ownership import Ownership
+from trainmaster.bot.reading.read_ahead import ReadAhead
 from trainmaster.bot.service.signals import end_on_signal
 from trainmaster.bot.settings.model import Settings, load_settings, suspicious_names
 from trainmaster.loading import loading
@@ -22,7 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 _ENV_FILE = Path(".env")
 _GC_THRESHOLDS = (10_000, 20, 20)
-"""Python 3.11's own are 700, 10, 10."""
+"""Python 3.11's own are 700, 10, 10. The views of a thousand runs are many objects without a cycle, and looking through
+them was a tenth of a start and a fifth of a tick."""
 _SWITCH_S = 0.001
 """Python's own is 5 ms, and so long the event loop would wait for a thread that reads, after each statement for the
 database: with a hundred runs to read anew, that was a second."""
@@ -44,39 +48,37 @@ def main(argv: Sequence[str]) -> int:
     _set_up_logging(settings.log_level)
     for warning in suspicious_names(os.environ, _ENV_FILE):
         _LOG.warning("settings: %s", warning)
-    asyncio.run(_until_signal(settings))
+    ownership = Ownership(check=OwnerCheck(settings.owner_check), root=settings.runs_dir)
+    with contextlib.closing(ReadAhead(ownership)) as ahead:
+        asyncio.run(_until_signal(settings, ahead))
     return 0
 
 
-def _collect_seldom() -> None:
-    """Python looks for unreachable cycles less often, and not among what is there by now: the views of a thousand runs
-    are many objects without a cycle, and looking through them was a tenth of a start and a fifth of a tick."""
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-
-
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed(ahead: ReadAhead) -> Iterator[None]:
     """The first look at all runs, before which nobody is answered: no thread is interrupted as often as one must be
     while people wait, and no garbage is looked for."""
     try:
         with loading():
             yield
+            gc.freeze()  # what is there by now is not looked through
     finally:
         sys.setswitchinterval(_SWITCH_S)
-        _collect_seldom()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        ahead.close()
 
 
-async def _until_signal(settings: Settings) -> None:
-    task = asyncio.create_task(_serve(settings))
+async def _until_signal(settings: Settings, ahead: ReadAhead) -> None:
+    task = asyncio.create_task(_serve(settings, ahead))
     end_on_signal(task, "Ending: what is under way is closed.")
     with contextlib.suppress(asyncio.CancelledError):
         await task
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, ahead: ReadAhead) -> None:
     with loading():
-        app = App(settings, first_round=_undisturbed)
+        app = App(settings, first_round=lambda: _undisturbed(ahead), read_ahead=ahead.take)
+        gc.freeze()
     try:
         await app.start()
         print(f"Trainmaster watches {settings.runs_dir}. Ctrl-C ends it; trainings go on.", flush=True)

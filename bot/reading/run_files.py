@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,14 @@ class RunReader:
         first_seen_ts: float,
         steady: Callable[[], float] | None = None,
         ownership: Ownership | None = None,
+        read_ahead: Callable[[Path], RunReader | None] | None = None,
     ) -> None:
+        """``read_ahead``: what another process has read of the directory by the first glance."""
         self.layout = RunLayout(directory)
         self._own_clock = OwnClock(steady)
         self._ownership = ownership
+        self._open: Open = partial(ownership.open, directory) if ownership else open_plain
+        self._read_ahead = read_ahead
         self._log_errors = LogErrorReader(self.layout.train_log, self._open)
         self._events = LineReader(self.layout.events, open_file=self._open)
         self._series = LineReader(self.layout.series, open_file=self._open)
@@ -82,11 +87,24 @@ class RunReader:
     def glance(self, now: float) -> RunView:
         """As :meth:`read`, but the series of a run that has been over for long stays unread: it is nearly all that
         there is to read, and the view is brief without it."""
+        ahead, self._read_ahead = self._read_ahead, None
+        other = ahead(self.layout.root) if ahead is not None else None
+        if other is not None and not other.view.read_errors:  # they are told of the look that met them
+            self._go_on_from(other, now)
+            if self.unchanged():
+                return self.view
         self._glances = True
         try:
             return self.read(now)
         finally:
             self._glances = False
+
+    def _go_on_from(self, other: RunReader, now: float) -> None:
+        """Nothing that the ``other`` has read of this directory is read again."""
+        self._own_clock, self._log_errors = other._own_clock, other._log_errors
+        self._events, self._series = other._events, other._series
+        self._checked, self._gone, self._signature = other._checked, other._gone, other._signature
+        self.view = evolve(other.view, ts=now, first_seen_ts=self.view.first_seen_ts)
 
     def unchanged(self) -> bool:
         """Whether the run is over, was read to its end, and nothing was written, replaced or given other rights in its
@@ -169,9 +187,6 @@ class RunReader:
             return ""
         before = self.view.watched_only if view.record is not None and is_gone(self.layout.root) else ""
         return before or self._ownership.fault(self.layout.root, view.record)
-
-    def _open(self, path: Path) -> int:
-        return self._ownership.open(self.layout.root, path) if self._ownership else open_plain(path)
 
     def log_tail(self) -> tuple[str, ...]:
         """The last lines of the console log as a terminal would show them; empty when there is none."""

@@ -11,13 +11,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.bench._slack import bot_environ, start_workspace
 from tests.support.run_dirs import START_TS, WrittenRun
 from trainmaster.bot.workspace.page.client import PageClient
+from trainmaster.trainer.contract import RunRecordState
 
 NUM_KILLS = 6
+NUM_BESIDE = 40
+"""More runs: so many that each start has a second process read some of them."""
 
 
 async def _bot(environment: dict[str, str]) -> asyncio.subprocess.Process:
@@ -40,6 +44,8 @@ async def test_every_alert_is_told_and_what_is_told_twice_was_on_its_way_at_a_ki
     workspace = await start_workspace()
     run = WrittenRun(tmp_path / "runs", epochs=NUM_KILLS + 1)
     run.start_epoch(1, _now_s())
+    for number in range(NUM_BESIDE):
+        WrittenRun(tmp_path / "runs", f"done{number:02}").record(state=RunRecordState.FINISHED)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLACK_")}
     environment |= bot_environ(workspace, tmp_path, check_interval_s=1)
     expected = set()
@@ -67,6 +73,23 @@ async def test_every_alert_is_told_and_what_is_told_twice_was_on_its_way_at_a_ki
     doubled = sum(count - 1 for count in told.values())
     assert doubled <= NUM_KILLS
     assert max(told.values()) <= 2
+    assert await _nothing_runs_of(tmp_path), "a process outlived its bot"
+
+
+async def _nothing_runs_of(folder: Path) -> bool:
+    """Within ten seconds no process has a setting that leads into ``folder``."""
+    for _ in range(100):
+        if not any(_is_of(process, str(folder)) for process in psutil.process_iter()):
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+def _is_of(process: psutil.Process, folder: str) -> bool:
+    try:
+        return any(folder in value for value in process.environ().values())
+    except psutil.Error:
+        return False
 
 
 def _keys(messages: object) -> list[str]:
