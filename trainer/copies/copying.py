@@ -148,6 +148,11 @@ def _require_mount(layout: RunLayout, folder: Folder) -> None:
             f"{folder.shown} is empty; its copies lie on the disk of {mount}, which is not mounted: mount it, or name "
             "another place"
         )
+    if missing := folder.missing_mount():
+        raise CopyError(
+            f"{folder.shown} would lie on the disk that /etc/fstab has for {missing}, which is not mounted: mount it, "
+            "or name another place"
+        )
 
 
 def _note_mount(layout: RunLayout, folder: Folder) -> None:

@@ -21,6 +21,9 @@ OWNER_NAME: Final = "owner.json"
 OWNER_FORMAT: Final = "trainmaster-copy"
 PART: Final = ".part"
 """Ends the name of what is being written."""
+FSTAB: Final = Path("/etc/fstab")
+MOUNTED: Final = Path("/proc/self/mounts")
+"""What ought to be mounted, and what is."""
 _WHOLE_AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oci", "oss"})
 """Stores where an object is there when all of it is; a rename would copy it."""
 _MAX_RECORD_BYTES: Final = 1 << 20
@@ -122,6 +125,15 @@ class Folder:
             return None
         path = Path(self._root).resolve()
         return str(next(one for one in (path, *path.parents) if os.path.ismount(one)))
+
+    def missing_mount(self) -> str | None:
+        """Where a disk ought to be mounted that it would lie on, and none is; None where the host says of none."""
+        if not self.is_local:
+            return None
+        path = Path(self._root)
+        above = {str(one) for given in (path, path.resolve()) for one in (given, *given.parents)}
+        wanted = above & _mount_points(FSTAB) - _mount_points(MOUNTED) - {"/"}
+        return next((one for one in sorted(wanted) if not os.path.ismount(one)), None)
 
     def names(self, inside: str = "") -> dict[str, int | None]:
         """Name -> bytes of the files in it, as the store has them now."""
@@ -284,7 +296,13 @@ class Folder:
         else:
             if self._fs.exists(target):
                 self._fs.rm_file(target)
-            self._fs.mv(written, target)
+            from fsspec.spec import AbstractFileSystem  # noqa: PLC0415 - as above
+
+            if getattr(self._fs.mv, "__func__", None) is AbstractFileSystem.mv:  # takes * and ? for any name that fits
+                self._fs.cp_file(written, target)
+                self._fs.rm_file(written)
+            else:
+                self._fs.mv(written, target)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -306,6 +324,16 @@ class Folder:
         while one is not None:
             type(one).clear_instance_cache()
             one = getattr(one, "fs", None)
+
+
+def _mount_points(table: Path) -> set[str]:
+    """Of a table as fstab(5) has it; none where it can't be read. None of them is looked at: it may not answer."""
+    try:
+        text = table.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return set()
+    rows = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), row[1]) for row in rows if len(row) > 2}
 
 
 def _read(origin: BinaryIO, size: int) -> bytes:
