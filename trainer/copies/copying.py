@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import uuid
@@ -25,6 +26,7 @@ from trainmaster.trainer.contract import (
     EPOCH_FILE,
     RunLayout,
     Verdict,
+    encode_number,
     encode_record,
     read_json,
     replace_json,
@@ -97,6 +99,17 @@ class Copied:
         return self.order, self.row.ts
 
 
+def owner_of(folder: Folder) -> dict[str, Any] | None:
+    """Whose copies lie there; None where that is not told. Of a place that has lost its record of that each digest
+    tells it; where the run was, its ``root``, nobody does then."""
+    known = folder.read_record(OWNER_NAME)
+    if known is not None:
+        return known
+    digests = [name for name in folder.names(FILES) if name.endswith(DIGEST)]
+    ids = {(folder.read_record(f"{FILES}/{name}") or {}).get(_RUN_ID) for name in digests} - {None}
+    return {"format": OWNER_FORMAT, "id": ids.pop()} if len(ids) == 1 else None
+
+
 def claim(layout: RunLayout, folder: Folder) -> None:
     """``folder`` is this run's.
 
@@ -107,15 +120,16 @@ def claim(layout: RunLayout, folder: Folder) -> None:
     if folder.is_within(layout.root):
         raise CopyError(f"{folder.shown} lies in the run itself, and would be lost with it")
     folder.require_parent()
-    own, known = identity(layout), folder.read_record(OWNER_NAME)
+    own, known = identity(layout), owner_of(folder)
+    if known is None and not folder.is_empty(but=OWNER_NAME):
+        raise NotOursError(f"{folder.shown} holds something and no {OWNER_NAME}: it is somebody else's")
     if known is None:
-        if not folder.is_empty(but=OWNER_NAME):
-            raise NotOursError(f"{folder.shown} holds something and no {OWNER_NAME}: it is somebody else's")
         _require_mount(layout, folder)
+    if known is None or (known.get("id") == own and known.get("root") is None):
         record = {"format": OWNER_FORMAT, "v": 1, "id": own, "run": layout.name, "root": str(layout.root)}
         folder.write(OWNER_NAME, json.dumps(record).encode())
     elif known.get("format") != OWNER_FORMAT or known.get("id") != own:
-        raise NotOursError(f"{folder.shown} holds the copies of another run, which was in {known.get('root')}")
+        raise NotOursError(f"{folder.shown} holds the copies of another run, which was in {known.get('root') or '?'}")
     elif _is_of_its_twin(layout, known):
         raise NotOursError(
             f"{folder.shown} holds the copies of {known['root']}, which {layout.root} was copied from; this one needs "
@@ -165,21 +179,32 @@ def _note_mount(layout: RunLayout, folder: Folder) -> None:
 
 
 def copies_in(folder: Folder) -> list[Copied]:
-    """What lies there with its digest, oldest first. A file without one was never finished, and one of another size
-    than was attested is torn."""
-    names, orders = folder.names(FILES), _orders(attestations_in(folder.read_bytes(LEDGER, MAX_RECORD_BYTES)))
-    owners = {None, (folder.read_record(OWNER_NAME) or {}).get("id")}  # None: as an earlier version made them
-    found = []
+    """What lies there with its digest, oldest first. A file without one was never finished, one of another size than
+    was attested is torn, and what was found to be bad since is no copy of anything clean."""
+    return _listed(folder)[0]
+
+
+def _listed(folder: Folder) -> tuple[list[Copied], set[str]]:
+    """As :func:`copies_in`; and names of this run's that have a digest and are no copies any more."""
+    names, rows = folder.names(FILES), attestations_in(folder.read_bytes(LEDGER, MAX_RECORD_BYTES))
+    orders, verdicts = _orders(rows), {(row.file, row.sha256): row.verdict for row in rows}
+    owners = {None, (owner_of(folder) or {}).get("id")}  # None: as an earlier version made them
+    found, spoiled = [], set()
     for name in sorted(names):
-        if not name.endswith(DIGEST) or name.removesuffix(DIGEST) not in names:
+        if not name.endswith(DIGEST) or (file := name.removesuffix(DIGEST)) not in names:
             continue
-        record = folder.read_record(f"{FILES}/{name}") or {}
-        row = attestation_of(record) if record.get(_RUN_ID) in owners else None
+        record = folder.read_record(f"{FILES}/{name}")
+        if record is None and _OURS.fullmatch(file):
+            spoiled.add(file)
+        row = attestation_of(record) if record is not None and record.get(_RUN_ID) in owners else None
         if row is None or not is_copied(row.file) or row.verdict is not Verdict.CLEAN or name != _name_of(row) + DIGEST:
             continue
-        if names[name.removesuffix(DIGEST)] in {None, row.bytes}:
+        is_clean = verdicts.get((row.file, row.sha256), Verdict.CLEAN) is Verdict.CLEAN
+        if is_clean and names[file] in {None, row.bytes}:
             found.append(_copied(row, orders))
-    return sorted(found, key=lambda one: one.age)
+        else:
+            spoiled.add(file)
+    return sorted(found, key=lambda one: one.age), spoiled
 
 
 class Copying:
@@ -206,10 +231,10 @@ class Copying:
         except CopyError:  # full, perhaps of what a killed one left
             self._drop_broken_off(but={_name_of(row) for row in wanted})
             raise
-        there = copies_in(self._folder)
+        there, spoiled = _listed(self._folder)
         known = {one.name for one in there}
         missing = [row for row in wanted if _name_of(row) not in known]
-        self._drop_broken_off(but={_name_of(row) for row in missing})
+        self._drop_broken_off(but={_name_of(row) for row in missing}, spoiled=spoiled)
         self._retain(there, aside=False)
         num_copied, unread = 0, None
         for number, row in enumerate(missing):
@@ -252,7 +277,8 @@ class Copying:
         except FileNotFoundError:
             return False
         record = {key: getattr(row, key) for key in CHECKPOINT_KEYS if key != "v"}
-        record |= {"v": 1, "reasons": list(row.reasons), "checks": row.checks, _RUN_ID: identity(self._layout)}
+        record |= {"v": 1, "reasons": list(row.reasons), "fitness": encode_number(row.fitness)}
+        record |= {"checks": row.checks, _RUN_ID: identity(self._layout)}
         self._folder.write(name + DIGEST, encode_record(record).encode())
         return True
 
@@ -277,23 +303,33 @@ class Copying:
             if one.state in {ArchiveState.ARCHIVED, ArchiveState.ARCHIVING}
             for file in one.moved
         }
-        local = {row.sha256 for row in self._wanted()}
+        wanted = self._wanted()
+        local = {row.sha256 for row in wanted}
         current = [one for one in there if one.row.sha256 in local or one.row.sha256 not in put_aside]
-        kept = _worth_having(current, self._keep) | (set() if aside else _worth_having(there, self._keep))
+        kept = _worth_having(current, self._keep) | {_name_of(row) for row in wanted}
+        kept |= set() if aside else _worth_having(there, self._keep)
         for one in there:
             if one.name not in kept:
-                self._folder.remove(f"{FILES}/{one.name}{DIGEST}")
-                self._folder.remove(f"{FILES}/{one.name}")
+                self._remove(one.name)
 
-    def _drop_broken_off(self, *, but: Collection[str]) -> None:
-        """Nothing that was begun, or never got its digest, or has lost it, and is wanted no more, takes the room of
-        what is."""
+    def _remove(self, name: str) -> None:
+        self._folder.remove(f"{FILES}/{name}{DIGEST}")
+        self._folder.remove(f"{FILES}/{name}")
+
+    def _drop_broken_off(self, *, but: Collection[str], spoiled: Collection[str] = ()) -> None:
+        """Nothing that was begun, or never got its digest, or has lost it, or is ``spoiled``, and is wanted no more,
+        takes the room of what is."""
+        for name in spoiled:
+            if name not in but:
+                self._remove(name)
         names = self._folder.names(FILES)
         for name in names:
             if name.removesuffix(PART) in but:
                 continue
-            is_bare = _OURS.fullmatch(name) is not None and name + DIGEST not in names
-            if _BEGUN.fullmatch(name) or (is_bare and self._folder.size_of(f"{FILES}/{name}{DIGEST}") is None):
+            file = name.removesuffix(DIGEST)
+            other = file if name.endswith(DIGEST) else name + DIGEST
+            is_half = _OURS.fullmatch(file) is not None and file not in but and other not in names
+            if _BEGUN.fullmatch(name) or (is_half and self._folder.size_of(f"{FILES}/{other}") is None):
                 self._folder.remove(f"{FILES}/{name}")
 
 
@@ -304,7 +340,7 @@ def _worth_having(found: Sequence[Copied], keep: int) -> set[str]:
     ends = [one for one in by_time if EPOCH_FILE.fullmatch(one.row.file)]
     epochs = list(dict.fromkeys(one.row.epoch for one in reversed(ends)))
     newest = epochs[:keep]
-    rated = [one for one in ends if one.row.fitness is not None]
+    rated = [one for one in ends if one.row.fitness is not None and math.isfinite(one.row.fitness)]
     if rated:
         newest.append(max(rated, key=lambda one: (one.row.fitness or 0.0, one.age)).row.epoch)
     latest = {one.row.file: one for one in ends if one.row.epoch in newest}

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainmaster.trainer.contract import RunLayout
-from trainmaster.trainer.copies.copying import copies_in, identity_in
+from trainmaster.trainer.copies.copying import copies_in, identity_in, owner_of
 from trainmaster.trainer.copies.place import (
     OWNER_FORMAT,
-    OWNER_NAME,
     VARIABLE,
     CopyError,
     Folder,
@@ -48,7 +47,7 @@ def held_of(root: Path, place: str) -> HeldCopies:
     """
     layout = RunLayout(root)
     folder = Folder(below(place, layout.name))
-    owner = folder.read_record(OWNER_NAME)
+    owner = owner_of(folder)
     if owner is None or owner.get("format") != OWNER_FORMAT:
         raise CopyError(f"{folder.shown} holds no copies of a run")
     try:
@@ -56,7 +55,7 @@ def held_of(root: Path, place: str) -> HeldCopies:
     except OSError:
         own = None  # the disk that died
     if owner.get("id") != own and (own is not None or owner.get("root") != str(root)):
-        raise NotOursError(f"{folder.shown} holds the copies of another run, which was in {owner.get('root')}")
+        raise NotOursError(f"{folder.shown} holds the copies of another run, which was in {owner.get('root') or '?'}")
     copies = copies_in(folder)
     if not copies:
         raise CopyError(f"{folder.shown} holds no copy that was finished")

@@ -12,7 +12,7 @@ from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, DigestError, replacing
 from trainmaster.trainer.checkpoints.ledger import attestations, record
 from trainmaster.trainer.contract import CHECKPOINT_KEYS, RunLayout, read_json, replace_json
-from trainmaster.trainer.copies.copying import FILES, RECORDS, Copied, copies_in, identity_in
+from trainmaster.trainer.copies.copying import DIGEST, FILES, RECORDS, Copied, copies_in, identity_in, owner_of
 from trainmaster.trainer.copies.place import (
     OWNER_FORMAT,
     OWNER_NAME,
@@ -72,6 +72,8 @@ def is_address(word: str) -> bool:
     try:
         owner = Path(word) / OWNER_NAME
         known = read_json(owner) if owner.is_file() else None  # a pipe would be waited for without end
+        if known is None and (owner.is_file() or not owner.exists()):  # lost; each copy tells whose it is
+            return any((Path(word) / FILES).glob(f"*.pt-*{DIGEST}"))
     except OSError:
         return False
     return known is not None and known.get("format") == OWNER_FORMAT
@@ -91,12 +93,13 @@ def take_back(place: str, *, into: Path | None = None) -> TakenBack:
         OSError: the run directory can't be written.
     """
     folder = Folder(place)
-    owner = folder.read_record(OWNER_NAME)
+    owner = owner_of(folder)
     if owner is None or owner.get("format") != OWNER_FORMAT:
         raise CopyError(f"{folder.shown} holds no copies of a run (it has no {OWNER_NAME})")
-    root = (into or Path(str(owner.get("root")))).resolve()
-    if into is None and not root.parent.is_dir():
-        raise _nowhere(root, folder)
+    known = owner.get("root")
+    if into is None and not (isinstance(known, str) and Path(known).parent.is_dir()):
+        raise _nowhere(known, folder)
+    root = (into or Path(str(known))).resolve()
     layout = RunLayout(root)
     own = identity_in(root)
     if own != owner.get("id") and (own is not None or layout.run_json.exists()):  # one that never had copies
@@ -124,16 +127,16 @@ def take_back_if_lost(root: Path, environ: Mapping[str, str]) -> TakenBack | Non
     if place is None or not has_lost_its_files(root):
         return None
     folder, layout = Folder(below(place, root.name)), RunLayout(root)
-    owner = folder.read_record(OWNER_NAME)
+    owner = owner_of(folder)
     own = identity_in(root)
     if owner is None or (layout.run_json.exists() and own is None):
         return None
     if not root.parent.is_dir():  # never made: its disk may not be mounted
-        raise _nowhere(root, folder)
+        raise _nowhere(str(root), folder)
     if own is None and owner.get("root") != str(root):
         raise NotOursError(
-            f"{folder.shown} holds the copies of another run, which was in {owner.get('root')}; if it is this one, "
-            f"name them: resume {folder.shown} {INTO}={root}"
+            f"{folder.shown} holds the copies of another run, which was in {owner.get('root') or '?'}; if it is this "
+            f"one, name them: resume {folder.shown} {INTO}={root}"
         )
     return take_back(folder.url, into=root)
 
@@ -157,8 +160,10 @@ def _all_fetched(layout: RunLayout, folder: Folder, copies: list[Copied]) -> tup
     return came, list(errors)
 
 
-def _nowhere(root: Path, folder: Folder) -> ArgumentsError:
-    return ArgumentsError(f"{root.parent}, where the run was, is not there", f"resume {folder.shown} {INTO}=RUN_DIR")
+def _nowhere(root: object, folder: Folder) -> ArgumentsError:
+    fact = f"{Path(root).parent}, where" if isinstance(root, str) else "where"
+    gone = "is not there" if isinstance(root, str) else f"is not known, since {OWNER_NAME} is lost"
+    return ArgumentsError(f"{fact} the run was, {gone}", f"resume {folder.shown} {INTO}=RUN_DIR")
 
 
 def _current(copies: list[Copied]) -> list[Copied]:
