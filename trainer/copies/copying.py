@@ -245,6 +245,7 @@ class Copying:
             except OSError as error:  # of the run's own disk: what it can still read is copied
                 unread = unread or error
         if missing:
+            self._folder.drop_abandoned_uploads(FILES)
             claim(self._layout, self._folder)  # nobody has taken it for theirs meanwhile
             there = copies_in(self._folder)
         self._copy_records()

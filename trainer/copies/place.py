@@ -8,25 +8,26 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, SavedFile
+from trainmaster.trainer.copies.mounts import missing_mount, mount_of
 
 VARIABLE: Final = "COPY_TO"
 OWNER_NAME: Final = "owner.json"
 OWNER_FORMAT: Final = "trainmaster-copy"
 PART: Final = ".part"
 """Ends the name of what is being written."""
-FSTAB: Final = Path("/etc/fstab")
-MOUNTED: Final = Path("/proc/self/mounts")
-"""What ought to be mounted, and what is."""
 _WHOLE_AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oci", "oss"})
 """Stores where an object is there when all of it is; a rename would copy it."""
 _MAX_RECORD_BYTES: Final = 1 << 20
+_ABANDONED_S: Final = 86_400.0
+"""Since an upload began: nobody sends one file for a day."""
 _LOGIN: Final = re.compile(r"://(?:[^/@\s:]*:\S*|[^/\s]*)@")
 """Of an address, also where somebody left ``@`` or ``/`` in the password as they are."""
 
@@ -95,8 +96,10 @@ class Folder:
         with self._told():
             import fsspec  # noqa: PLC0415 - 50 ms, and only those who keep copies need it
 
-            found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+            above, _, name = url.rpartition("/")
+            found: tuple[Any, str] = fsspec.core.url_to_fs(above if "::" in name else url)
             self._fs, self._root = found
+            self._root += f"/{name}" if "::" in name else ""  # of a run's name they chain no file systems
         kinds = self._fs.protocol if isinstance(self._fs.protocol, tuple | list) else (self._fs.protocol,)
         self.is_local = "file" in kinds
         self._renames = not _WHOLE_AT_ONCE.intersection(kinds)
@@ -123,17 +126,11 @@ class Folder:
         """Where the disk is mounted that it lies on; None of what is no folder of this host."""
         if not self.is_local:
             return None
-        path = Path(self._root).resolve()
-        return str(next(one for one in (path, *path.parents) if os.path.ismount(one)))
+        return mount_of(Path(self._root))
 
     def missing_mount(self) -> str | None:
         """Where a disk ought to be mounted that it would lie on, and none is; None where the host says of none."""
-        if not self.is_local:
-            return None
-        path = Path(self._root)
-        above = {str(one) for given in (path, path.resolve()) for one in (given, *given.parents)}
-        wanted = above & _mount_points(FSTAB) - _mount_points(MOUNTED) - {"/"}
-        return next((one for one in sorted(wanted) if not os.path.ismount(one)), None)
+        return missing_mount(Path(self._root)) if self.is_local else None
 
     def names(self, inside: str = "") -> dict[str, int | None]:
         """Name -> bytes of the files in it, as the store has them now."""
@@ -251,6 +248,16 @@ class Folder:
             except FileNotFoundError:
                 return
 
+    def drop_abandoned_uploads(self, inside: str) -> None:
+        """What somebody who was killed had begun to send into that folder a day ago or longer is gone: S3 shows such
+        parts to nobody, keeps them for good, and bills them. Whoever may only write leaves them."""
+        uploads, call = (getattr(self._fs, name, None) for name in ("list_multipart_uploads", "call_s3"))
+        bucket, _, prefix = f"{self._path(inside)}/".partition("/")
+        with suppress(Exception):
+            for one in uploads(bucket) if uploads is not None and call is not None else ():
+                if one["Key"].startswith(prefix) and time.time() - one["Initiated"].timestamp() > _ABANDONED_S:
+                    call("abort_multipart_upload", Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
+
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
@@ -324,16 +331,6 @@ class Folder:
         while one is not None:
             type(one).clear_instance_cache()
             one = getattr(one, "fs", None)
-
-
-def _mount_points(table: Path) -> set[str]:
-    """Of a table as fstab(5) has it; none where it can't be read. None of them is looked at: it may not answer."""
-    try:
-        text = table.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return set()
-    rows = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
-    return {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), row[1]) for row in rows if len(row) > 2}
 
 
 def _read(origin: BinaryIO, size: int) -> bytes:

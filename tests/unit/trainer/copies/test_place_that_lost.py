@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,9 +16,9 @@ from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
 from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.contract import CHECKPOINT_KEYS
-from trainmaster.trainer.copies import place as places
+from trainmaster.trainer.copies import mounts
 from trainmaster.trainer.copies.copying import DIGEST, FILES
-from trainmaster.trainer.copies.place import CopyError, NotOursError, below
+from trainmaster.trainer.copies.place import PART, CopyError, NotOursError, below
 from trainmaster.trainer.copies.taking_back import is_address, take_back
 
 
@@ -98,12 +101,12 @@ def test_a_run_comes_back_from_a_place_that_lost_the_name_of_its_owner(run: Atte
     assert everything(run.layout) == before
 
 
-@pytest.mark.parametrize("name", ["a*b", "n?q", "run[1]"])
+@pytest.mark.parametrize("name", ["a*b", "n?q", "run[1]", "a::b", "memory::x"])
 def test_a_run_whose_name_looks_like_many_names_is_copied(place: str, tmp_path: Path, name: str) -> None:
     run = Attested(tmp_path / "runs" / name)
     run.epoch(1)
     assert len(copied(run, place)) == 2
-    assert not [one for one in folder_of(run, place).names(FILES) if one.endswith(places.PART)]
+    assert not [one for one in folder_of(run, place).names(FILES) if one.endswith(PART)]
     run.epoch(2)
     shutil.rmtree(run.layout.root)
     assert take_back(below(place, name), into=run.layout.root).files
@@ -118,8 +121,8 @@ def test_a_mount_point_that_the_host_has_a_disk_for_gets_no_copy_before_it_is_th
     row = f"UUID=1 {str(disk).replace(' ', chr(92) + '040')} ext4 nofail 0 2\n"
     (tmp_path / "fstab").write_text(f"# disks\n/dev/sda1 / ext4\n{row}server:/x {tmp_path}/elsewhere nfs 0 0\n")
     (tmp_path / "mounts").write_text(row if mounted else "")
-    monkeypatch.setattr(places, "FSTAB", tmp_path / "fstab")
-    monkeypatch.setattr(places, "MOUNTED", tmp_path / "mounts")
+    monkeypatch.setattr(mounts, "FSTAB", tmp_path / "fstab")
+    monkeypatch.setattr(mounts, "MOUNTED", tmp_path / "mounts")
     run.epoch(1)
     if mounted:
         assert copied(run, str(disk / "copies"))
@@ -127,3 +130,22 @@ def test_a_mount_point_that_the_host_has_a_disk_for_gets_no_copy_before_it_is_th
     with pytest.raises(CopyError, match=r"/etc/fstab has for .*/other disk, which is not mounted"):
         copied(run, str(disk / "copies"))
     assert not list((disk / "copies").iterdir())
+
+
+def test_an_upload_that_was_given_up_long_ago_is_ended_and_no_other_is(run: Attested, place: str) -> None:
+    folder = folder_of(run, place)
+    ended: list[str] = []
+
+    def begun(key: str, hours: float) -> dict[str, Any]:
+        then = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
+        return {"Key": key, "UploadId": key[-1], "Initiated": then}
+
+    found = [begun("x/night/files/a", 25), begun("x/night/files/b", 1), begun("x/nightly/files/c", 99)]
+    folder._root = "bucket/x/night"
+    folder._fs = SimpleNamespace(
+        list_multipart_uploads=lambda bucket: found, call_s3=lambda _, **one: ended.append(one["UploadId"])
+    )
+    folder.drop_abandoned_uploads(FILES)
+    assert ended == ["a"]
+    folder._fs = SimpleNamespace()  # any other store
+    folder.drop_abandoned_uploads(FILES)

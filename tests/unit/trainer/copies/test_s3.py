@@ -52,3 +52,23 @@ def test_a_bucket_that_is_not_there_is_told(bucket: str, tmp_path: Path) -> None
     run.epoch(1)
     with pytest.raises(CopyError):
         Copying(run.layout, Folder("s3://nobodys-bucket/x/night"), keep=2).look()
+
+
+def test_a_run_with_two_colons_in_its_name_comes_back_from_a_bucket(bucket: str, tmp_path: Path) -> None:
+    run = Attested(tmp_path / "runs" / "a::b")
+    run.epoch(1)
+    Copying(run.layout, Folder(below(bucket, "a::b")), keep=2).look()
+    shutil.rmtree(run.layout.root)
+    assert take_back_if_lost(run.layout.root, {"COPY_TO": bucket}) is not None
+
+
+def test_what_a_killed_one_was_sending_long_ago_is_taken_out_of_the_bucket(bucket: str, tmp_path: Path) -> None:
+    import s3fs
+
+    run = Attested(tmp_path / "runs" / "night")
+    run.epoch(1)
+    store, name = s3fs.S3FileSystem(), bucket.split("/")[2]
+    for key in ("ours/night/files/epoch0001.pt-0", "others/epoch0001.pt"):
+        store.call_s3("create_multipart_upload", Bucket=name, Key=key)  # moto says that it began years ago
+    Copying(run.layout, Folder(below(bucket, "night")), keep=2).look()
+    assert [one["Key"] for one in store.list_multipart_uploads(name)] == ["others/epoch0001.pt"]
