@@ -123,7 +123,9 @@ class RequestHandler:
                 channel=press.channel,
                 attempt=word.attempt,
                 anyway=word.anyway,
+                told=word.told,
                 batch=word.batch,
+                level=word.level,
             )
         )
 

@@ -19,7 +19,7 @@ from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.identity import decode_identity
 from trainmaster.bot.core.run.parsing import member_of
-from trainmaster.bot.operations.start_messages import anyway_button
+from trainmaster.bot.operations.start_messages import TOLD, anyway_button
 
 STEP_TITLES = {
     Step.GATE: "Ready to start",
@@ -63,7 +63,7 @@ def progress(
         else ()
     )
     if operation.automatic and operation.state is OperationState.NEEDS_HUMAN and operation.step is Step.GATE:
-        buttons = (anyway_button(operation.run, operation.attempt),)
+        buttons = (anyway_button(operation.run, operation.attempt, told=operation.note(TOLD) or ""),)
     details = _details(operation, commands)
     more = Button(action=ActionId.DETAILS, label="Details", value=operation.id)
     return Message(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
-from trainmaster.bot.core.decisions.gate import GateFact, closed
+from trainmaster.bot.core.decisions.gate import GateFact, beyond, closed
 from trainmaster.bot.core.decisions.going_on import BATCH
 from trainmaster.bot.core.decisions.operation import IntentKind, OperationKind
 from trainmaster.bot.core.decisions.order import ResumeRun
@@ -56,8 +56,8 @@ class Resumes:
         await refuse_if_running(view, self.world)
         refuse_if_finished(view)
         against = closed(await self.world.gate.look(view))
-        if against and not order.anyway:
-            return self._not_now(view, order, against)
+        if against and (not order.anyway or (order.told and beyond(against, order.told))):
+            return self._not_now(view, replace(order, level=wanted), against)
         operation = new_operation(
             view,
             OperationKind.RESUME,
@@ -101,7 +101,8 @@ class Resumes:
 
     def _not_now(self, view: RunView, order: ResumeRun, against: tuple[GateFact, ...]) -> Reply:
         """What stands against the start is in the channel, with the button that starts all the same."""
-        self.books.outbox.put(_key(view), gate_message(view, against), channel=order.channel)
+        message = gate_message(view, against, batch=order.batch, level=order.level)
+        self.books.outbox.put(_key(view), message, channel=order.channel)
         title = f"{view.name} was not started: {gate_text(against)}"
         return Reply(message=Message(title=title, tone=Tone.WARNING, context=("/train resume anyway",)), private=True)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, closed
+from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, closed, told_of
 from trainmaster.bot.core.decisions.going_on import CAUSE, PAUSE_S
 from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.operation_context import OperationContext
+from trainmaster.bot.operations.start_messages import TOLD
 
 GATE = "gate"
 """The note of a start that a person wanted whatever the gate found: what that was."""
@@ -49,6 +50,7 @@ async def _refuse_closed(context: OperationContext) -> str:
         full = context.operation.note(CAUSE) == DeathCause.DISK_FULL
         only_disk = all(one.check is GateCheck.DISK for one in against)
         if not (full and only_disk and context.step_s < until_s):
+            context.note(TOLD, told_of(against))
             raise OperationError(
                 CLOSED,
                 f"nothing was started: {gate_text(against)}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -81,6 +81,29 @@ def judge_gate(sight: GateSight) -> tuple[GateFact, ...]:
 def closed(facts: tuple[GateFact, ...]) -> tuple[GateFact, ...]:
     """Those that stand against a start."""
     return tuple(fact for fact in facts if fact.outcome is not GateOutcome.PASS)
+
+
+_LETTERS: Final = {
+    GateCheck.DIRECTORY: "r",
+    GateCheck.DISK: "k",
+    GateCheck.DATA: "d",
+    GateCheck.MEMORY: "m",
+    GateCheck.GPU: "g",
+    GateCheck.GPU_USERS: "u",
+}
+
+
+def told_of(facts: Iterable[GateFact]) -> str:
+    """What a message told of, as its button carries it: a letter each, a capital where it is known to be bad."""
+    return "".join(
+        _LETTERS[one.check].upper() if one.outcome is GateOutcome.FAIL else _LETTERS[one.check] for one in facts
+    )
+
+
+def beyond(facts: Iterable[GateFact], told: str) -> tuple[GateFact, ...]:
+    """Those that whoever was ``told`` does not know of: others, or what was unknown then and is known to be bad now."""
+    known = {*told, *told.lower()}
+    return tuple(one for one in facts if told_of((one,)) not in known)
 
 
 def _if(applies: bool, sight: GateSight, check: GateCheck, judge: _Judge) -> tuple[GateFact, ...]:

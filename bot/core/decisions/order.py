@@ -54,6 +54,8 @@ class ResumeRun(RunOrder):
     """The one whose end the person was told of; None where none was named."""
     anyway: bool = False
     """Whatever stands against a start."""
+    told: str = ""
+    """What of that the person was told of, as :func:`gate.told_of` has it; empty: all is meant."""
     batch: int | None = None
     """Another batch size; None: as before."""
 

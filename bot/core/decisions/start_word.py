@@ -11,26 +11,35 @@ from typing import Final
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.conversation.message import ActionId
 
-_FORM: Final = re.compile(r"(?P<attempt>\d{1,9})(?P<anyway>!?)(?:b(?P<batch>\d{1,6}))?:(?P<run>.+)", re.DOTALL)
+_FORM: Final = re.compile(
+    r"(?P<attempt>\d{1,9})(?:(?P<anyway>!)(?P<told>[rkdmguRKDMGU]*))?(?:b(?P<batch>\d{1,6}))?(?:l(?P<level>[\w+]{1,40}))?"
+    r":(?P<run>.+)",
+    re.DOTALL,
+)
 _ALL: Final = "all:"
 """Before the fingerprint of the alert whose message is meant. No word of a run begins so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartWord:
-    """``anyway``: whatever the gate found. ``batch``: with another batch size. ``attempt`` is None where none was told
-    of."""
+    """``anyway``: whatever the gate found, of which ``told`` is what the message told of (:func:`gate.told_of`), empty
+    where that is not known. ``batch``: with another batch size. ``level``: at another level. ``attempt`` is None where
+    none was told of."""
 
     run: str
     attempt: int | None = None
     anyway: bool = False
+    told: str = ""
     batch: int | None = None
+    level: str | None = None
 
     @property
     def text(self) -> str:
         """As :meth:`parse` reads it."""
+        anyway = f"!{self.told}" if self.anyway else ""
         batch = f"b{self.batch}" if self.batch is not None else ""
-        return f"{self.attempt or 0}{'!' if self.anyway else ''}{batch}:{self.run}"
+        level = f"l{self.level}" if self.level is not None else ""
+        return f"{self.attempt or 0}{anyway}{batch}{level}:{self.run}"
 
     @classmethod
     def parse(cls, text: str) -> StartWord:
@@ -42,7 +51,9 @@ class StartWord:
             run=found["run"],
             attempt=int(found["attempt"]) or None,
             anyway=bool(found["anyway"]),
+            told=found["told"] or "",
             batch=int(found["batch"]) if found["batch"] else None,
+            level=found["level"],
         )
 
 

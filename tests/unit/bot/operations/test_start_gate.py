@@ -49,6 +49,70 @@ async def test_resume_is_kept_back_and_a_person_may_go_on_anyway(world: PaperWor
     assert operation.note("gate") == f"anyway: {TEXT}"
 
 
+def pressed(world: PaperWorld, key: str) -> ResumeRun:
+    """What its button asks for."""
+    button = next(one for one in world.outbox.last(key).buttons if one.action is ActionId.RESUME_RUN)
+    word = StartWord.parse(button.value)
+    return ResumeRun(
+        run=word.run, user=BOB, attempt=word.attempt, anyway=word.anyway, told=word.told, batch=word.batch,
+        level=word.level,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "begun"),
+    [
+        ((GateCheck.DATA, GateOutcome.FAIL), (GateCheck.GPU, GateOutcome.FAIL), 0),
+        ((GateCheck.GPU, GateOutcome.UNKNOWN), (GateCheck.GPU, GateOutcome.FAIL), 0),
+        ((GateCheck.GPU, GateOutcome.FAIL), (GateCheck.GPU, GateOutcome.UNKNOWN), 1),
+        ((GateCheck.GPU, GateOutcome.FAIL), (GateCheck.GPU, GateOutcome.FAIL), 1),
+    ],
+    ids=["another", "unknown, then bad", "bad, then unknown", "as it was"],
+)
+async def test_anyway_is_about_what_the_message_told_of(
+    world: PaperWorld, first: tuple[GateCheck, GateOutcome], then: tuple[GateCheck, GateOutcome], begun: int
+) -> None:
+    dies(world)
+    world.gate.close(first[0], "one thing", first[1])
+    await world.operations.perform(ResumeRun(run=RUN, user=ALICE))
+    order = pressed(world, "gate/run-1/1")
+    world.gate.facts = ()
+    world.gate.close(then[0], "another thing", then[1])
+    await world.operations.perform(order)
+    await world.operations.settle()
+    assert len(world.launches()) == begun
+    if not begun:
+        assert [item.text for item in world.outbox.last("gate/run-1/1").items] == ["another thing"]
+        await world.operations.perform(pressed(world, "gate/run-1/1"))
+        await world.operations.settle()
+        assert len(world.launches()) == 1
+
+
+async def test_anyway_keeps_the_batch_and_the_level_that_were_asked_for(world: PaperWorld) -> None:
+    dies(world)
+    world.gate.close(GateCheck.DATA, TEXT)
+    await world.operations.perform(ResumeRun(run=RUN, user=ALICE, batch=8, level="STRICT"))
+    assert world.outbox.last("gate/run-1/1").context == ("/train resume level strict anyway",)
+    order = pressed(world, "gate/run-1/1")
+    assert (order.batch, order.level, order.anyway) == (8, "strict", True)
+    await world.operations.perform(order)
+    await world.operations.settle()
+    (launch,) = world.launches()
+    assert {"batch=8", "level=strict"} <= set(launch.split())
+
+
+async def test_what_came_up_after_a_start_by_itself_was_kept_back_is_told_before_anyway(tmp_path: Path) -> None:
+    world = a_world(tmp_path, AUTO)
+    dies(world)
+    world.gate.close(GateCheck.GPU, TEXT)
+    await look(world)
+    order = pressed(world, f"{starts(world)[0].card}/human")
+    world.gate.close(GateCheck.DISK, "the disk has 0.1 GiB free")
+    reply = await world.operations.perform(order)
+    assert "0.1 GiB" in reply.message.title
+    assert world.launches() == []
+
+
 async def test_resume_against_which_nothing_stands_says_nothing_of_a_gate(world: PaperWorld) -> None:
     dies(world)
     await world.operations.perform(ResumeRun(run=RUN, user=ALICE))
