@@ -251,10 +251,12 @@ class Folder:
     def drop_abandoned_uploads(self, inside: str) -> None:
         """What somebody who was killed had begun to send into that folder a day ago or longer is gone: S3 shows such
         parts to nobody, keeps them for good, and bills them. Whoever may only write leaves them."""
-        uploads, call = (getattr(self._fs, name, None) for name in ("list_multipart_uploads", "call_s3"))
+        uploads, call = getattr(self._fs, "list_multipart_uploads", None), getattr(self._fs, "call_s3", None)
+        if uploads is None or call is None:
+            return
         bucket, _, prefix = f"{self._path(inside)}/".partition("/")
         with suppress(Exception):
-            for one in uploads(bucket) if uploads is not None and call is not None else ():
+            for one in uploads(bucket):
                 if one["Key"].startswith(prefix) and time.time() - one["Initiated"].timestamp() > _ABANDONED_S:
                     call("abort_multipart_upload", Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
 
