@@ -124,6 +124,7 @@ class Engine:
                 context.check_halt()
         done = (*(one for one in context.operation.done if one[0] is not spec.step), (spec.step, found))
         context.commit(replace(context.operation, done=done), EntryKind.DONE, found)
+        context.check_halt()  # after the last step nothing else would
 
     async def _found(self, context: OperationContext, spec: StepSpec) -> str:
         launch = context.operation.launch

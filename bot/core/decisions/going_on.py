@@ -138,6 +138,8 @@ def _was_decided(view: RunView, history: Sequence[Operation], death: Death) -> b
         return False
     if newest.state is OperationState.OPEN:
         return True
+    if newest.halted_by is not None and (newest.attempt >= death.attempt or _started(newest, view)):
+        return True  # what it had started already was ended with it
     if newest.kind is OperationKind.STOP and newest.attempt >= death.attempt:
         return not hung(newest)
     if newest.automatic and newest.state is OperationState.UNDONE:

@@ -1,20 +1,24 @@
-"""A job that was stopped stays so, whatever its controller remembers of it."""
+"""What was stopped stays so: a job, whatever its controller remembers of it; a start that was halted."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.operations.paper import BOB, PaperWorld
+from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainmaster.bot.core.decisions.operation import EntryKind, JournalEntry, Operation
-from trainmaster.bot.core.decisions.order import StopNow
+from tests.unit.bot.operations.test_continuation import AUTO, a_world, dies, look, notice
+from trainmaster.bot.core.decisions.operation import EntryKind, JournalEntry, Operation, OperationState, Step
+from trainmaster.bot.core.decisions.order import ResumeRun, StopNow
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.job import JobIdentity
 from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.operation_context import OperationContext
+from trainmaster.bot.operations.steps import SPECS
 from trainmaster.bot.operations.stop import ending
 
 JOB = JobIdentity(id="7", name="tm-abc")
@@ -107,3 +111,50 @@ async def test_one_that_does_not_end_any_more_is_told(world: PaperWorld) -> None
     cluster = ForgetfulCluster([(3, ProcessStatus.ALIVE)], ends=False)
     with pytest.raises(OperationError, match="job 7 is not over though it was cancelled"):
         await ended(world, cluster)
+
+
+@pytest.mark.parametrize("by_itself", [True, False], ids=["by itself", "by a person"])
+async def test_start_that_was_halted_when_its_trainer_was_there_is_not_made_again(
+    tmp_path: Path, by_itself: bool
+) -> None:
+    """A trainer that still loads does not save when it is asked to end: it dies of that as if by nobody known."""
+    world = a_world(tmp_path, AUTO)
+    dies(world)
+    world.runs.stuck = True  # it signs in, and gets no batch
+    if by_itself:
+        await notice(world)
+    else:
+        await world.operations.perform(ResumeRun(run=RUN, user=ALICE))
+    while world.run.record()["attempt"] != 2:  # noqa: ASYNC110 - a file
+        await asyncio.sleep(0.002)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.operations.settle()
+    assert world.log.history(RUN)[0].state is OperationState.ABORTED
+    for _ in range(2):
+        await look(world)
+    assert len(world.launches()) == 1
+    world.run.write_record(world.driver.spawn(), attempt=3, level="standard", state="running")
+    await look(world)
+    dies(world)
+    world.runs.stuck = False
+    await look(world)
+    assert len(world.launches()) == 2, "that of a start by hand since is another death"
+
+
+async def test_stop_asked_for_in_the_moment_a_start_is_confirmed_is_done(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last look at whether somebody wants it stopped, and before its end is written down."""
+    dies(world)
+    confirm = SPECS[Step.CONFIRM].apply
+
+    async def confirmed(context: OperationContext) -> str:
+        found = await confirm(context)
+        await world.operations.perform(StopNow(run=RUN, user=BOB))
+        return found
+
+    monkeypatch.setitem(SPECS, Step.CONFIRM, replace(SPECS[Step.CONFIRM], apply=confirmed))  # type: ignore[arg-type]
+    await world.operations.perform(ResumeRun(run=RUN, user=ALICE))
+    await world.operations.settle()
+    assert world.log.history(RUN)[0].state is OperationState.ABORTED
+    assert [line.split()[1] for line in world.signals()] == ["SIGTERM"]
