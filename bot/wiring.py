@@ -181,7 +181,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
         probe=HostProbe(lambda: _places(settings, supervisor)), sink=sink, limits=settings.part(HostLimits), clock=clock
     )
     forensics = TrainerCli(environment=driver.local.environments.recall)
-    gate = LocalStartGate(host=host.recent, environment=driver.local.environments.recall, copies=forensics.copies)
+    gate = LocalStartGate(host=host.as_it_is_now, environment=driver.local.environments.recall, copies=forensics.copies)
     planner = Planner(forensics=forensics, levels=TrainerLevels(), host=os.uname().nodename, gate=gate)
     looks = RunLooks(
         books=books,

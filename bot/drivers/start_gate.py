@@ -55,11 +55,11 @@ async def _no_copies(_view: RunView) -> CopiesFact | None:
 
 
 class LocalStartGate:
-    """Implements :class:`trainmaster.bot.operations.ports.StartGate`. ``host`` is a look at the host, seconds old at
-    most; ``environment`` what the run's newest trainer was started with; ``difference`` what is not as it was in the
-    data of the run in a directory, empty where everything is; ``copies`` what lies at the run's place of copies, asked
-    only when its directory is gone; an OperationError where that can't be told. A question that hangs costs one thread
-    until it is answered, however often it is asked."""
+    """Implements :class:`trainmaster.bot.operations.ports.StartGate`. ``host`` is a look at the host that began after
+    it was asked for; ``environment`` what the run's newest trainer was started with; ``difference`` what is not as it
+    was in the data of the run in a directory, empty where everything is; ``copies`` what lies at the run's place of
+    copies, asked only when its directory is gone; an OperationError where that can't be told. A question that hangs
+    costs one thread until it is answered, however often it is asked."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class LocalStartGate:
         environment = self._environment(view.directory) or {}
         shown = environment.get("CUDA_VISIBLE_DEVICES") or environment.get("HIP_VISIBLE_DEVICES")
         order = [_numbered(one.strip(), gpus) for one in shown.split(",")] if shown else None
-        if not gpus or not all(one.isdigit() for one in (*wanted, *(order or ()))):
+        if not gpus or not all(one.isdecimal() for one in (*wanted, *(order or ()))):
             return gpus
         if order is not None:
             wanted = tuple(order[int(one)] for one in wanted if int(one) < len(order))

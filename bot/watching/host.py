@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from trainmaster.bot.checks.host import check_host
 from trainmaster.bot.checks.limits import HostLimits
@@ -16,9 +16,6 @@ from trainmaster.bot.ports import Clock
 from trainmaster.bot.watching.supervisor import Sink
 
 _LOG = logging.getLogger(__name__)
-
-RECENT_S: Final = 10.0
-"""What is asked of the host before a start must hold then."""
 
 
 class Probe(Protocol):
@@ -43,10 +40,13 @@ class HostWatch:
         self._looked_s = 0.0
         self._looking = asyncio.Lock()
 
-    async def recent(self) -> HostFact:
-        """A look that is some seconds old at most, by a clock that nobody sets."""
-        if self.fact is None or asyncio.get_running_loop().time() - self._looked_s > RECENT_S:
-            await self.look()
+    async def as_it_is_now(self) -> HostFact:
+        """A look that began after this was asked: one that is older may be of before the end of a trainer, whose memory
+        it took for used, and whose card it took for whole. All who ask meanwhile share the next one."""
+        asked_s = asyncio.get_running_loop().time()
+        async with self._looking:
+            if self.fact is None or self._looked_s < asked_s:
+                await self._look()
         assert self.fact is not None
         return self.fact
 

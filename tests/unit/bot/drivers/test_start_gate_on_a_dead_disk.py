@@ -1,4 +1,4 @@
-"""The gate before a start where the disk of the run, or the one above it, answers with errors."""
+"""The gate before a start where the disk of the run, or the one above it, answers with errors or is full of files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.bot.drivers.test_start_gate import COPIES, Place, with_copies
 from trainmaster.bot.core.decisions.gate import GateCheck, GateOutcome
+from trainmaster.bot.drivers import start_gate
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENODEV])
@@ -51,3 +53,12 @@ async def test_folder_above_a_lost_run_that_answers_with_an_error_ends_no_look(
     assert "runs can't be used either: Input/output error" in text
     assert "Resume anyway" not in text
     assert COPIES.command in text
+
+
+async def test_disk_without_room_for_more_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path)
+    told = SimpleNamespace(f_bavail=10**9, f_frsize=4096, f_files=10**6, f_favail=3)
+    monkeypatch.setattr(start_gate.os, "statvfs", lambda _: told)
+    assert "room for 3 more files, limit 100" in (await place.against())[GateCheck.DIRECTORY].text
+    told.f_files = told.f_favail = 0  # Btrfs makes them as it needs them
+    assert await place.against() == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -58,3 +59,29 @@ async def test_a_store_that_fails_ends_no_watching() -> None:
     watch = _watch(Sink(broken=True), HostFact(ts=1.0, name="gpu1"))
     await watch.look()
     assert watch.fact is not None
+
+
+@dataclass
+class SlowProbe:
+    """Takes a moment; each look is told by its number."""
+
+    looks: int = 0
+
+    async def look(self, now: float) -> HostFact:
+        self.looks += 1
+        number = self.looks
+        await asyncio.sleep(0.01)
+        return HostFact(ts=number, name="gpu1")
+
+
+async def test_before_a_start_no_look_counts_that_began_before_it_was_asked_for() -> None:
+    """A trainer that died in between held memory then, and its card asked for nothing yet."""
+    probe = SlowProbe()
+    watch = HostWatch(probe=probe, sink=Sink(), limits=HostLimits(), clock=SetClock())
+    await watch.look()
+    assert (await watch.as_it_is_now()).ts == 2
+    under_way = asyncio.ensure_future(watch.look())
+    await asyncio.sleep(0.001)
+    told = await asyncio.gather(*(watch.as_it_is_now() for _ in range(50)))
+    await under_way
+    assert {fact.ts for fact in told} == {4}, "who asks together shares a look"
