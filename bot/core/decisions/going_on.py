@@ -144,10 +144,17 @@ def _was_decided(view: RunView, history: Sequence[Operation], death: Death) -> b
         return not hung(newest)
     if newest.automatic and newest.state is OperationState.UNDONE:
         return False
+    if _left_alone(newest) and death.last_ts > newest.updated_ts:
+        return False  # it trained on after that
     if newest.state is OperationState.DONE and _started(newest, view):
         return False  # whatever their numbers: a run that came back from its copies counts from what those know
     # One that was launched and never signed in left the attempt as it was.
     return newest.attempt >= death.attempt and newest.state is not OperationState.VOIDED
+
+
+def _left_alone(operation: Operation) -> bool:
+    """Whether it ended before it touched a run that was at work."""
+    return operation.state is OperationState.UNDONE and operation.was_active and operation.note(ASKED) is None
 
 
 def _started(operation: Operation, view: RunView) -> bool:

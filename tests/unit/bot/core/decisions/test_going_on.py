@@ -11,6 +11,7 @@ import pytest
 
 from trainmaster.bot.core.decisions.going_on import (
     ARTEFACT,
+    ASKED,
     FINISHED,
     MAX_STARTS,
     MAX_STARTS_IN_ALL,
@@ -149,3 +150,28 @@ def test_rollback_begins_the_count_anew() -> None:
     back = replace(spent[-1], kind=OperationKind.ROLLBACK, attempt=8, requester="U0ANN")
     known = replace(known, history=(back, *known.history))
     assert decide(story.view(), death, known).going is Going.ON
+
+
+@pytest.mark.parametrize("mode", [AutoResume.AUTO, AutoResume.ASK])
+@pytest.mark.parametrize(
+    ("last_ts", "change", "decided"),
+    [
+        (101.0, {}, False),
+        (99.0, {}, True),
+        (101.0, {"was_active": False}, True),
+        (101.0, {"notes": ((ASKED, "[]"),)}, True),
+        (101.0, {"state": OperationState.ABORTED}, True),
+    ],
+    ids=["trained on", "died under it", "was over", "was asked to end", "was stopped by a person"],
+)
+def test_run_that_trained_on_after_a_rollback_that_left_it_alone_goes_on(
+    mode: AutoResume, last_ts: float, change: dict[str, object], *, decided: bool
+) -> None:
+    """As one whose gate was closed when it was approved."""
+    story = Story(1)
+    killed = Death(attempt=1, cause=DeathCause.KILLED, last_ts=last_ts)
+    tried = started(1, 1, killed, 0, OperationState.UNDONE, "U0ANN")
+    rollback = replace(tried, **{"kind": OperationKind.ROLLBACK, "updated_ts": 100.0, "was_active": True, **change})
+    decision = decide(story.view(), killed, Circumstances(mode=mode, history=(rollback,)))
+    goes = Going.ON if mode is AutoResume.AUTO else Going.ASK
+    assert decision.going is (Going.LEAVE if decided else goes)
