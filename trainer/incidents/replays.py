@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from torch import nn
@@ -12,12 +14,13 @@ from ultralytics.utils.torch_utils import unwrap_model
 from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.outcomes import FailedBatch
 from trainmaster.trainer.batches.second_look import Again
-from trainmaster.trainer.contract import ReplayVerdict, SkipReason
+from trainmaster.trainer.contract import ReplayVerdict, SkipReason, read_json, replace_json
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 NUM_REPLAYS: Final = 2
 """One that is good proves that batch and weights are; a second tells a card that fails now and then from one that
 failed once. Both together cost at most two steps."""
+ENDED_THE_TRAINER: Final = "the trainer hung or ended while it ran again the last time; suspect the card or its driver"
 SAME_SPIKE: Final = 0.01
 """Share of its loss by which a spike may differ when it comes again. Kernels that add in any order differ by a
 hundred-thousandth; a loss that hardware made up is another number."""
@@ -40,6 +43,22 @@ class Replayed:
             "replay_losses": list(self.losses),
             "replay_bad": list(self.bad),
         }
+
+
+@contextmanager
+def marked(path: Path, batch: dict[str, int]) -> Iterator[bool]:
+    """Whether ``batch`` may run again: not where ``path`` says that a trainer ended in the middle of that. What hangs
+    or dies of it would do so at each resume."""
+    ended_there = False
+    with suppress(OSError):  # a full disk: nothing warns then
+        ended_there = read_json(path) == batch
+        if not ended_there:
+            replace_json(path, dict(batch))
+    try:
+        yield not ended_there
+    finally:
+        with suppress(OSError):
+            path.unlink()
 
 
 def replayed(bad: FailedBatch, trainer: EngineTrainer) -> Replayed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.incidents.incident import Incidents, diagnose, first_bad_module, undiagnosed
 from trainmaster.trainer.incidents.incident_weights import Scenes, digests_of
-from trainmaster.trainer.incidents.replays import Replayed, replayed, with_single_precision
+from trainmaster.trainer.incidents.replays import ENDED_THE_TRAINER, Replayed, marked, replayed, with_single_precision
 from trainmaster.trainer.records.recorder import Recorder, encoded
 from trainmaster.trainer.run import rank_facts
 from trainmaster.trainer.run.reporter import rate_of
@@ -149,7 +150,7 @@ class OutcomeRecords:
         again = self._replayed(bad)  # at once: nothing else has run on the card since
         module, fp32_finite = None, None
         if bad.action == "skipped" and bad.verdict is not None and bad.verdict.reason in _OF_FORWARD_PASS:
-            with bad.look.without_trace():
+            with suppress(torch.OutOfMemoryError), bad.look.without_trace():  # as in _diagnosed
                 module = first_bad_module(unwrap_model(self._trainer.model), bad.batch)
                 fp32_finite = bad.look.finite_in_single_precision(bad.batch)
         trained_in = precision.name_of(self._trainer)
@@ -188,4 +189,9 @@ class OutcomeRecords:
             return Replayed(left_out="replay_incidents is off")
         if self._incidents.full:
             return Replayed(left_out="there are too many incidents to keep another")
-        return replayed(bad, self._trainer)
+        mark = self._recorder.layout.guard / f"replaying{max(RANK, 0) or ''}.json"
+        with marked(mark, {"epoch": bad.epoch + 1, "batch": bad.index + 1}) as may:
+            if may:
+                return replayed(bad, self._trainer)
+        self._here(EventKind.NOTICE, text=f"the bad batch was not run again: {ENDED_THE_TRAINER}")
+        return Replayed(left_out=ENDED_THE_TRAINER)

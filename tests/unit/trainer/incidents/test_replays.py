@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from trainmaster.trainer.batches.batch_guard import BatchVerdict
 from trainmaster.trainer.batches.outcomes import FailedBatch
 from trainmaster.trainer.batches.second_look import Again
 from trainmaster.trainer.contract import SkipReason
-from trainmaster.trainer.incidents.replays import Replayed, replayed, with_single_precision
+from trainmaster.trainer.incidents.replays import Replayed, marked, replayed, with_single_precision
 
 GOOD = Again(loss=1.0, losses_finite=True, statistics=0.0, gradients_finite=None)
 BAD = Again(loss=float("nan"), losses_finite=False, statistics=0.0, gradients_finite=None)
@@ -90,3 +91,25 @@ def test_an_overflow_is_what_single_precision_mends(
 ) -> None:
     found = with_single_precision(shown(BAD, BAD), trained_in, finite, labels_bad=labels_bad)
     assert found.verdict == verdict
+
+
+def test_a_batch_whose_replay_ended_the_trainer_is_not_run_again_at_each_resume(tmp_path: Path) -> None:
+    mark, batch = tmp_path / "replaying.json", {"epoch": 3, "batch": 7}
+    with marked(mark, batch) as may:
+        assert may
+        left = mark.read_bytes()
+    assert not mark.exists(), "what ended in order may run again"
+    mark.write_bytes(left)  # as a kill leaves it
+    with marked(mark, {"epoch": 3, "batch": 8}) as may:
+        assert may, "another one may"
+    mark.write_bytes(left)
+    with marked(mark, batch) as may:
+        assert not may
+    with marked(mark, batch) as may:
+        assert may, "it is told once"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_mark_keeps_no_batch_from_running_again(tmp_path: Path) -> None:
+    with marked(tmp_path / "gone" / "replaying.json", {"epoch": 1, "batch": 1}) as may:
+        assert may
