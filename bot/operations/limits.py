@@ -28,6 +28,9 @@ class GoingOnLimits:
     only a person can tell a hang from a disk that is slow tonight."""
     disk_wait_s: float = 3600.0
     """For space on a disk that was full when the run died: somebody is making room, or nobody will."""
+    settle_s: float = 30.0
+    """For what stands against a start and may go by itself: a driver that clears away what a killed trainer held on its
+    card, workers that notice that they are orphans (torch's look each 5 s), a probe that had no answer once."""
     max_age_s: float = 86_400.0
     """Since the last sign of life. What died longer ago, unseen, has been decided by a person, with or without this
     bot."""

@@ -45,18 +45,20 @@ async def _refuse_closed(context: OperationContext) -> str:
     """Raises:
     OperationError: something stands against a start; says what, and nothing was started.
     """
-    until_s = context.step_s + context.world.limits.going_on.disk_wait_s
+    limits, began_s = context.world.limits.going_on, context.step_s
     while against := closed(await context.world.gate.look(await context.view())):
         full = context.operation.note(CAUSE) == DeathCause.DISK_FULL
         only_disk = all(one.check is GateCheck.DISK for one in against)
-        if not (full and only_disk and context.step_s < until_s):
+        space = full and only_disk and context.step_s - began_s < limits.disk_wait_s
+        if not space and context.step_s - began_s >= limits.settle_s:
             context.note(TOLD, told_of(against))
             raise OperationError(
                 CLOSED,
                 f"nothing was started: {gate_text(against)}.",
                 "mend it, then /train resume; Resume anyway starts it all the same",
             )
-        context.wait_for(f"until there is space: {gate_text(against)}")
+        what = "until there is space" if space else f"at most {duration(limits.settle_s)} for what may end by itself"
+        context.wait_for(f"{what}: {gate_text(against)}")
         await context.world.pause(context.world.limits.retry_pause_s)
         context.check_halt()
     return "nothing stands against it"

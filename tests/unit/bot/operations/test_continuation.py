@@ -23,7 +23,7 @@ from trainmaster.bot.errors import CommandError
 from trainmaster.bot.operations.limits import GoingOnLimits, OperationLimits
 from trainmaster.trainer.contract import replace_json
 
-AUTO = GoingOnLimits(auto_resume=AutoResume.AUTO, pause_s=0.001, max_age_s=1e12)
+AUTO = GoingOnLimits(auto_resume=AutoResume.AUTO, pause_s=0.001, settle_s=0.0, max_age_s=1e12)
 """On paper the last sign of life is of 1970."""
 
 

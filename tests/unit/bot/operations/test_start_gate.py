@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,25 @@ async def test_what_goes_on_by_itself_asks_when_the_gate_is_closed(tmp_path: Pat
     await world.operations.perform(ResumeRun(run=word.run, user=ALICE, attempt=word.attempt, anyway=True))
     await world.operations.settle()
     assert len(world.launches()) == 1
+
+
+async def test_what_goes_by_itself_within_a_moment_is_waited_for_and_wakes_nobody(tmp_path: Path) -> None:
+    """As a driver that still counts the trainer that was just killed as a user of its card."""
+    world = a_world(tmp_path, replace(AUTO, settle_s=30.0))
+    dies(world)
+    world.gate.close(GateCheck.GPU_USERS, "GPU 0 is held by somebody else (process 4000)")
+    await notice(world)
+    operation = world.operations.open(RUN)
+    while operation is not None and "for what may end by itself" not in str(operation.note("waits")):
+        await asyncio.sleep(0.002)
+        operation = world.operations.open(RUN)
+    assert operation is not None
+    assert world.launches() == []
+    world.gate.facts = ()
+    await world.operations.settle()
+    assert len(world.launches()) == 1
+    assert starts(world)[0].state is OperationState.DONE
+    assert not [key for key in world.outbox.versions if key.endswith("/human")]
 
 
 async def test_disk_that_was_full_is_waited_for(tmp_path: Path) -> None:
