@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +34,8 @@ _NOT_READY: Final = 1
 """Of ``selfcheck``: it ran, and something failed."""
 _ENGINE_TIMEOUT_S: Final = 90.0
 """Loading torch from a slow disk takes half a minute; the part itself is ended after 60 s."""
+_READS_ONLY: Final = frozenset({"copy", "plot", "verify"})
+_END_S: Final = 1.0
 _COPIES_TIMEOUT_S: Final = 30.0
 """Listing a bucket takes a second or two; one that is away is not waited for."""
 _NICE: Final = ("-n", "10")
@@ -231,7 +236,7 @@ class TrainerCli:
                 "check the disk of the run",
             ) from error
         finally:
-            await _end(process)
+            await _end(process, reads_only=words[0] in _READS_ONLY)
         answer = _CommandEnd(code=process.returncode or 0, out=out, err=err)
         if answer.code not in accept:
             lacks = gently and b"matplotlib" in answer.err
@@ -268,11 +273,15 @@ def _bounded(file: Path) -> bytes | None:
     return content if len(content) <= _MAX_PICTURE_BYTES else None
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """No process is left, and none of its pipes."""
+async def _end(process: asyncio.subprocess.Process, *, reads_only: bool) -> None:
+    """No process is left, none that it started, and none of its pipes. One on a dead mount does not end when it is
+    killed: where it only reads, nobody waits for that."""
     if process.returncode is None:
-        process.kill()
-        await process.communicate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_S if reads_only else None):
+                await process.communicate()
 
 
 def _parsed(answer: _CommandEnd, command: str) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +18,7 @@ from tests.unit.trainer.copies.written import Attested
 from trainmaster.bot.core.conversation.picture import NO_DRAWING, Sketch
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.view import RunView
+from trainmaster.bot.drivers import trainer_cli
 from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.drivers.trainer_cli import TrainerCli
 from trainmaster.bot.errors import OperationError
@@ -113,6 +117,34 @@ async def test_odd_answer_is_a_fault_with_its_last_words(scripted: RunView, text
     script(scripted, text)
     with pytest.raises(OperationError, match=words):
         await TrainerCli().catalog(scripted)
+
+
+async def test_what_a_command_started_and_its_pipes_outlive_its_end_by_nothing(
+    scripted: RunView, tmp_path: Path
+) -> None:
+    """A Python that is a wrapper: killed alone, it would leave its child, and whoever reads the pipe would wait."""
+    pid_file = tmp_path / "pid"
+    script(
+        scripted,
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(pid_file)!r}, 'w').write(str(child.pid))\nchild.wait()",
+    )
+    with pytest.raises(OperationError, match="took longer than 1 s"):
+        async with asyncio.timeout(20):
+            await TrainerCli(timeout_s=1).catalog(scripted)
+    with pytest.raises(psutil.NoSuchProcess):
+        psutil.Process(int(pid_file.read_text())).wait(timeout=5)
+
+
+async def test_nobody_waits_for_a_command_that_reads_a_dead_mount_and_can_not_be_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer_cli, "_END_S", 0.01)
+    monkeypatch.setattr(trainer_cli.os, "killpg", lambda *_: None)
+    never: Any = SimpleNamespace(returncode=None, pid=0, communicate=asyncio.Event().wait)
+    async with asyncio.timeout(5):
+        await trainer_cli._end(never, reads_only=True)
 
 
 async def test_command_that_hangs_is_ended(scripted: RunView, tmp_path: Path) -> None:
