@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Final
 
 from trainmaster.trainer.arguments import ArgumentsError
-from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, DigestError, replacing
-from trainmaster.trainer.checkpoints.ledger import attestations, record
+from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, DigestError, digest_of, replacing
+from trainmaster.trainer.checkpoints.ledger import attestations, attestations_in, record
 from trainmaster.trainer.contract import CHECKPOINT_KEYS, RunLayout, read_json, replace_json
-from trainmaster.trainer.copies.copying import DIGEST, FILES, RECORDS, Copied, copies_in, identity_in, owner_of
+from trainmaster.trainer.copies.copying import (
+    DIGEST,
+    FILES,
+    LEDGER,
+    MAX_RECORD_BYTES,
+    RECORDS,
+    Copied,
+    copies_in,
+    identity_in,
+    owner_of,
+)
 from trainmaster.trainer.copies.place import (
     OWNER_FORMAT,
     OWNER_NAME,
@@ -107,6 +117,8 @@ def take_back(place: str, *, into: Path | None = None) -> TakenBack:
     copies = copies_in(folder)
     if not copies:
         raise CopyError(f"{folder.shown} holds no copy that was finished")
+    if own is None and (other := _of_nobody(layout, folder)) is not None:
+        raise NotOursError(f"{other} is not of the run whose copies lie at {folder.shown}: name an empty folder")
     layout.guard.mkdir(parents=True, exist_ok=True)
     replace_json(_mark(layout), {"place": folder.shown}, durable=True)
     if own is None:
@@ -158,6 +170,13 @@ def _all_fetched(layout: RunLayout, folder: Folder, copies: list[Copied]) -> tup
     if len(errors) == len(copies):
         raise next(iter(errors.values()))
     return came, list(errors)
+
+
+def _of_nobody(layout: RunLayout, folder: Folder) -> Path | None:
+    """A checkpoint of a run that never said which it is, where none of them is one that the copied run saved."""
+    there = sorted((*layout.weights.glob("*.pt"), *layout.states.glob("*.pt")))
+    saved = {row.sha256 for row in attestations_in(folder.read_bytes(LEDGER, MAX_RECORD_BYTES))} if there else set()
+    return None if any(digest_of(path).sha256 in saved for path in there) else next(iter(there), None)
 
 
 def _nowhere(root: object, folder: Folder) -> ArgumentsError:

@@ -15,7 +15,7 @@ from tests.unit.trainer.copies.written import Attested, copied, everything, fold
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file, record
 from trainmaster.trainer.cli.copy import recovered
-from trainmaster.trainer.contract import CHECKPOINT_KEYS
+from trainmaster.trainer.contract import CHECKPOINT_KEYS, RunLayout
 from trainmaster.trainer.copies import mounts
 from trainmaster.trainer.copies.copying import DIGEST, FILES
 from trainmaster.trainer.copies.place import PART, CopyError, NotOursError, below
@@ -149,3 +149,25 @@ def test_an_upload_that_was_given_up_long_ago_is_ended_and_no_other_is(run: Atte
     assert ended == ["a"]
     folder._fs = SimpleNamespace()  # any other store
     folder.drop_abandoned_uploads(FILES)
+
+
+@pytest.mark.parametrize("whose", ["another run's", "its own"])
+def test_copies_are_not_mixed_with_checkpoints_of_another_training(run: Attested, tmp_path: Path, whose: str) -> None:
+    """Stock, say, which has no ``guard`` folder that tells which run it is."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    run.epoch(1)
+    run.save("weights/best.pt", 1)
+    copied(run, str(copies))
+    best, before = (run.layout.weights / "best.pt").read_bytes(), everything(run.layout)
+    other = tmp_path / "other"
+    (other / "weights").mkdir(parents=True)
+    (other / "weights" / "best.pt").write_bytes(best if whose == "its own" else b"stock")
+    if whose == "its own":
+        take_back(str(copies / "night"), into=other)
+        assert everything(RunLayout(other)) == before
+        return
+    with pytest.raises(NotOursError, match=r"best\.pt is not of the run"):
+        take_back(str(copies / "night"), into=other)
+    assert [path.name for path in other.rglob("*.pt")] == ["best.pt"]
+    assert not (other / "guard").exists()
