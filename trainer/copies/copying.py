@@ -31,7 +31,15 @@ from trainmaster.trainer.contract import (
     read_json,
     replace_json,
 )
-from trainmaster.trainer.copies.place import OWNER_FORMAT, OWNER_NAME, PART, CopyError, Folder, NotOursError
+from trainmaster.trainer.copies.place import (
+    OWNER_FORMAT,
+    OWNER_NAME,
+    PART,
+    CopyError,
+    CopyFullError,
+    Folder,
+    NotOursError,
+)
 
 FILES: Final = "files"
 LEDGER: Final = "checkpoints.jsonl"
@@ -225,6 +233,14 @@ class Copying:
             OSError: the run's own disk.
         """
         claim(self._layout, self._folder)
+        try:
+            return self._brought_up_to_date(progress)
+        except CopyFullError:
+            with contextlib.suppress(CopyError):
+                self._make_room()
+            raise
+
+    def _brought_up_to_date(self, progress: Callable[[int], None]) -> int:
         wanted = self._wanted()
         try:
             self._copy_record(self._layout.checkpoints)
@@ -255,17 +271,30 @@ class Copying:
         progress(0)
         return num_copied
 
+    def _make_room(self) -> None:
+        """What will be too many once all that is worth having is there goes now: it would keep the newest from coming
+        for good. The newest that is there stays, whatever it costs."""
+        there, local = copies_in(self._folder), self._clean()
+        stay = _worth_having([*there, *local], self._keep) | _worth_having(there, 1)
+        for one in there:
+            if one.name not in stay:
+                self._remove(one.name)
+
     def _wanted(self) -> list[Attestation]:
         """What is worth having here, the newest first."""
+        rows = self._clean()
+        newest = _worth_having(rows, self._keep)
+        return [one.row for one in sorted(rows, key=lambda one: one.age, reverse=True) if one.name in newest]
+
+    def _clean(self) -> list[Copied]:
+        """What was attested clean here, as its copy will be."""
         known = attestations(self._layout)
         orders = _orders(known)
-        rows = [
+        return [
             _copied(row, orders)
             for row in latest_by_file(known).values()
             if row.verdict is Verdict.CLEAN and is_copied(row.file) and (self._layout.root / row.file).is_file()
         ]
-        newest = _worth_having(rows, self._keep)
-        return [one.row for one in sorted(rows, key=lambda one: one.age, reverse=True) if one.name in newest]
 
     def _copy(self, row: Attestation, progress: Callable[[], None]) -> bool:
         name = f"{FILES}/{_name_of(row)}"

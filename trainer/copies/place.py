@@ -40,6 +40,10 @@ class CopyDamagedError(CopyError):
     """The disk that it lies on can't read it any more."""
 
 
+class CopyFullError(CopyError):
+    """There is no room for more."""
+
+
 class OwnDiskError(OSError):
     """The run's own file can't be read; the place of copies has nothing to do with it."""
 
@@ -321,8 +325,8 @@ class Folder:
             raise
         except Exception as error:  # noqa: BLE001 - a hundred libraries stand behind fsspec, each with its own errors
             said = " ".join(str(error).replace(self.url, self.shown).split()) or type(error).__name__
-            is_damaged = isinstance(error, OSError) and error.errno == errno.EIO
-            kind = CopyDamagedError if is_damaged else CopyError
+            number = error.errno if isinstance(error, OSError) else None
+            kind = _KINDS.get(number, CopyError)
             self._forget_connections()
             raise kind(f"{self.shown}: {shown_within(said)[:300]}") from None
         self.answered()
@@ -347,6 +351,11 @@ def _read(origin: BinaryIO, size: int) -> bytes:
         raise OwnDiskError(error.errno, error.strerror, origin.name) from error
 
 
+_KINDS: Final[Mapping[int | None, type[CopyError]]] = {
+    errno.EIO: CopyDamagedError,
+    errno.ENOSPC: CopyFullError,
+    errno.EDQUOT: CopyFullError,
+}
 _FLAGS: Final = {
     "rb": os.O_RDONLY,
     "wb": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +19,8 @@ from trainmaster.trainer.checkpoints.ledger import attestations, latest_by_file,
 from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.contract import CHECKPOINT_KEYS, RunLayout
 from trainmaster.trainer.copies import mounts
-from trainmaster.trainer.copies.copying import DIGEST, FILES
-from trainmaster.trainer.copies.place import PART, CopyError, NotOursError, below
+from trainmaster.trainer.copies.copying import DIGEST, FILES, copies_in
+from trainmaster.trainer.copies.place import PART, CopyError, Folder, NotOursError, below
 from trainmaster.trainer.copies.taking_back import is_address, take_back
 
 
@@ -171,3 +173,27 @@ def test_copies_are_not_mixed_with_checkpoints_of_another_training(run: Attested
         take_back(str(copies / "night"), into=other)
     assert [path.name for path in other.rglob("*.pt")] == ["best.pt"]
     assert not (other / "guard").exists()
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_a_place_that_has_room_for_no_more_epochs_gets_the_newest_all_the_same(
+    run: Attested, place: str, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    """A new one comes before an old one goes, for which there is no room here. Of one alone there is none to give."""
+    put = Folder.put
+
+    def full(self: Folder, source: Path, name: str, **about: Any) -> bool:
+        with self._told():
+            if len(self.names(FILES)) >= 4 * keep:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return put(self, source, name, **about)
+
+    monkeypatch.setattr(Folder, "put", full)
+    for epoch in range(1, 7):
+        run.epoch(epoch, fitness=None)
+        for _ in range(2):
+            with contextlib.suppress(CopyError):
+                copied(run, place, keep=keep)
+            assert copies_in(folder_of(run, place)), "never without any"
+    epochs = {one.row.epoch for one in copies_in(folder_of(run, place))}
+    assert max(filter(None, epochs)) == (1 if keep == 1 else 6)
