@@ -177,19 +177,22 @@ class LocalStartGate:
             unasked = "its driver is there, and nothing here can ask it: pip install nvidia-ml-py"
         if unasked:
             silent[GateCheck.GPU] = unasked
-        users: Mapping[str, frozenset[int]] | None = None
+        users: Mapping[str, frozenset[int] | None] | None = None
         why = "the driver does not say"
         try:
             users = await self._holders.look()
         except Exception as error:  # noqa: BLE001 - a foreign driver may raise anything; told as unknown
             why = str(error) or type(error).__name__
+        gpus = tuple(_since(gpu, view) for gpu in self._gpus_of(view, host.gpus))
+        if users is not None and (untold := [gpu.key for gpu in gpus if users.get(gpu.key, ()) is None]):
+            users, why = None, f"the driver does not say who holds {', '.join(untold)}"
         if users is None:
             silent[GateCheck.GPU_USERS] = why
         return replace(
             sight,
             silent=silent,
             needs_gpu=True,
-            gpus=tuple(_since(gpu, view) for gpu in self._gpus_of(view, host.gpus)),
+            gpus=gpus,
             users=users or {},
             own=frozenset(process.orphans) if process is not None else frozenset(),
         )

@@ -57,8 +57,8 @@ class GateSight:
     needs_gpu: bool = False
     gpus: tuple[GpuFact, ...] = ()
     """Those of the run, as far as that is known; else all."""
-    users: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """By GPU: processes that hold it."""
+    users: Mapping[str, frozenset[int] | None] = field(default_factory=dict)
+    """By GPU: processes that hold it; None where that is not told."""
     own: frozenset[int] = frozenset()
     """Processes of the run itself that outlived it."""
 
@@ -165,7 +165,7 @@ def _fault_of(gpu: GpuFact) -> str:
 def _users(sight: GateSight) -> tuple[bool, str]:
     found = []
     for gpu in sight.gpus:
-        pids = sight.users.get(gpu.key, frozenset())
+        pids = sight.users.get(gpu.key) or frozenset()
         for whose, some, what in (
             ("what the run itself left over", pids & sight.own, "to end it: kill"),
             ("somebody else", pids - sight.own, "to see it: ps -f -p"),

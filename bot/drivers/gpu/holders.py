@@ -26,9 +26,9 @@ class LocalGpuHolders:
         self._drm = drm
         self._nodes = (devices / "nvidiactl", devices / "kfd")
 
-    def by_gpu(self) -> dict[str, frozenset[int]] | None:
-        """Their pids by the name that the probes give a GPU, as far as the driver of each maker tells them apart; None
-        where there is a GPU and no driver tells. May hang with its driver."""
+    def by_gpu(self) -> dict[str, frozenset[int] | None] | None:
+        """Their pids by the name that the probes give a GPU, as far as the driver of each maker tells them apart: None
+        for a card of which it does not tell, and where there is a GPU and no driver tells. May hang with its driver."""
         if not any(node.exists() for node in self._nodes):
             return {}
         by_maker = [told for told in (self._nvidia(), self._amd_by_card()) if told is not None]
@@ -39,11 +39,13 @@ class LocalGpuHolders:
         if not any(node.exists() for node in self._nodes):
             return frozenset()
         nvidia = self._nvidia()
-        by_maker = (frozenset().union(*nvidia.values()) if nvidia is not None else None, self._amd())
+        cards = [pids for pids in (nvidia or {}).values() if pids is not None]
+        unknown = nvidia is None or len(cards) < len(nvidia)
+        by_maker = (None if unknown else frozenset[int]().union(*cards), self._amd())
         told = [pids for pids in by_maker if pids is not None]
         return frozenset().union(*told) if told else None
 
-    def _nvidia(self) -> dict[str, frozenset[int]] | None:
+    def _nvidia(self) -> dict[str, frozenset[int] | None] | None:
         try:
             nvml = self._load()
         except ImportError:
@@ -60,7 +62,7 @@ class LocalGpuHolders:
             nvml.nvmlShutdown()
         return found
 
-    def _amd_by_card(self) -> dict[str, frozenset[int]] | None:
+    def _amd_by_card(self) -> dict[str, frozenset[int] | None] | None:
         """A process holds the cards in whose memory it has something, each told by ``vram_ID`` of its folder; where
         that is not told, or nobody knows whose ID that is, all of them."""
         pids = self._amd()
@@ -90,13 +92,15 @@ class LocalGpuHolders:
             return None
 
 
-def _pids_on(nvml: Any, index: int) -> frozenset[int]:
-    """Nobody's, of a card that is lost."""
+def _pids_on(nvml: Any, index: int) -> frozenset[int] | None:
+    """Nobody's, of a card that is lost; None where the driver does not tell of this one."""
     try:
         device = nvml.nvmlDeviceGetHandleByIndex(index)
         return frozenset(int(one.pid) for one in nvml.nvmlDeviceGetComputeRunningProcesses(device))
     except nvml.NVMLError_GpuIsLost:
         return frozenset()
+    except nvml.NVMLError:
+        return None
 
 
 def _text(path: Path) -> str:

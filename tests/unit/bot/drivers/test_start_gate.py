@@ -29,10 +29,10 @@ MEMORY = MemoryFact(total_gib=64, available_gib=60, swap_total_gib=0, swap_used_
 
 
 class FakeHolders:
-    def __init__(self, users: dict[str, frozenset[int]] | None) -> None:
+    def __init__(self, users: dict[str, frozenset[int] | None] | None) -> None:
         self.users = users
 
-    def by_gpu(self) -> dict[str, frozenset[int]] | None:
+    def by_gpu(self) -> dict[str, frozenset[int] | None] | None:
         return self.users
 
 
@@ -390,3 +390,11 @@ async def test_left_over_of_the_run_itself_is_told_from_somebody_elses(place: Pl
     text = (await place.against(device="0"))[GateCheck.GPU_USERS].text
     assert "what the run itself left over (process 71; to end it: kill 71)" in text
     assert "somebody else (process 99; to see it: ps -f -p 99)" in text
+
+
+async def test_card_of_which_the_driver_does_not_tell_counts_for_its_own_runs_alone(place: Place) -> None:
+    place.host = cards({}, {})
+    place.holders.users = {"GPU 0": None, "GPU 1": frozenset()}
+    assert await place.against(device="1") == {}
+    fact = (await place.against(device="0"))[GateCheck.GPU_USERS]
+    assert (fact.outcome, "does not say who holds GPU 0" in fact.text) == (GateOutcome.UNKNOWN, True)

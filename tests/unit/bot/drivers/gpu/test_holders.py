@@ -24,6 +24,7 @@ class FakeNvml:
     def __init__(self, *, broken: bool = False) -> None:
         self.broken = broken
         self.lost: int | None = None
+        self.odd: int | None = None
         self.open = 0
 
     def nvmlInit(self) -> None:  # noqa: N802 - the library's names
@@ -43,6 +44,8 @@ class FakeNvml:
         return index
 
     def nvmlDeviceGetComputeRunningProcesses(self, device: int) -> list[Any]:  # noqa: N802
+        if device == self.odd:
+            raise self.NVMLError
         return [SimpleNamespace(pid=100 + device)]
 
 
@@ -127,3 +130,13 @@ def test_a_card_that_is_lost_does_not_hide_who_holds_another(tmp_path: Path) -> 
     nvml.lost = 0
     holders = LocalGpuHolders(lambda: nvml, tmp_path / "none", tmp_path)
     assert holders.by_gpu() == {"GPU 0": frozenset(), "GPU 1": frozenset({101})}
+
+
+def test_card_of_which_the_driver_does_not_tell_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "nvidiactl").touch()
+    nvml = FakeNvml()
+    nvml.odd = 0
+    holders = LocalGpuHolders(lambda: nvml, tmp_path / "none", tmp_path)
+    assert holders.by_gpu() == {"GPU 0": None, "GPU 1": frozenset({101})}
+    assert holders.look() is None, "of all of them it is not known"
+    assert nvml.open == 0
