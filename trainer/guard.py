@@ -274,7 +274,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
     def _handle_nan_recovery(self, epoch: int, *rest: Any, **more: Any) -> bool:
         """No epoch is ever repeated for a batch; at level observe, Ultralytics does what it does."""
         if self.guard.skip:
-            self.guard.parts.evaluation.unknown_metrics_to_zero(self)
+            self.guard.guarding.validated()
             return False
         step = self.guard.step
         assert step is not None

@@ -62,7 +62,8 @@ class Judging:
             batches.doubted = self._criterion.leapt
         self._labels_bad = False
         self._flag_before: torch.Tensor | None = None
-        self._awaited = False
+        self.awaited = False
+        """A batch has begun whose loss is not there yet: the loop's next update of its running mean is of that one."""
         self._told_passed_by = False
         self.loss_fresh = False
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
@@ -73,7 +74,7 @@ class Judging:
 
     def before_batch(self, batch: dict[str, Any]) -> None:
         """``batch``, fresh from the loader, is about to be prepared."""
-        self._awaited = True
+        self.awaited = True
         opens = not self._position.window_open
         self._position.before_batch(self._trainer)
         self._position.window_open = True
@@ -98,7 +99,7 @@ class Judging:
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         if self._rerun.active or self._batches.maker.inside or not (is_ghost(batch) or self._is_trained_on()):
             return self._batches.maker.raw(batch, preds)
-        self.loss_fresh, self._awaited = True, False
+        self.loss_fresh, self.awaited = True, False
         if is_ghost(batch):
             return self._batches.placeholder()
         self._work.meets_the_model(batch)
@@ -140,11 +141,12 @@ class Judging:
     def _is_trained_on(self) -> bool:
         """Whether this is the loop's loss, and none that a callback evaluates. Some train in evaluation mode, so that
         batch norm stays as it is."""
-        return self._model.training or (self._awaited and torch.is_grad_enabled())
+        return self._model.training or (self.awaited and torch.is_grad_enabled())
 
     def passed_by(self, mean: Any) -> None:
         """The loop has a loss that was not made here, but by a ``forward`` of somebody's own: it is shown as the loop
         reckons it, and batches are judged by their gradients alone, which is told once."""
+        self.awaited = False
         self._running.show(self._batches.maker.form.read(mean))
         if self._skip and not self._told_passed_by:
             self._told_passed_by = True

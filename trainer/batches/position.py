@@ -46,6 +46,13 @@ class Position:
         """Whether a batch was begun and is not over."""
         return self.done <= self.index
 
+    @property
+    def overdue(self) -> int:
+        """Batches since the last step, where none came in a whole epoch and twice as many were trained as the pipeline
+        was built to take for one; else 0."""
+        waited = self.ni - self.last_step
+        return waited if 0 < self.batches == self.done <= waited and waited > 2 * self._built else 0
+
     def start_epoch(self, epoch: int, batches: int) -> None:
         """Epoch ``epoch`` begins, of ``batches`` batches; none is begun yet."""
         self.epoch, self.batches, self.index, self.done = epoch, batches, -1, 0

@@ -137,7 +137,7 @@ class StepGuard:
 
     def loss_was_taken(self, mean: Any) -> None:
         """The loop has updated the running mean, or started it over where ``mean`` is None."""
-        if mean is not None and not self._judging.loss_fresh:
+        if mean is not None and self._judging.awaited and not self._judging.loss_fresh:
             self._judging.passed_by(mean)
         self._judging.loss_fresh = False
 

@@ -17,6 +17,7 @@ from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.batches.trained_object import TrainedObject
 from trainmaster.trainer.contract import EventKind, Verdict
 from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.run.figures import Figures
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.outcome_records import OutcomeRecords
 from trainmaster.trainer.state.full_state import spikes_of
@@ -62,6 +63,8 @@ class Guarding:
         self._movement: Movement | None = None
         self._told: Standstill | None = None
         self._told_settings: str | None = None
+        self._told_overdue = False
+        self._figures = Figures(trainer, run.reporter.notice)
 
     def attach(self) -> None:
         """The guard stands between the training loop and the model.
@@ -114,6 +117,16 @@ class Guarding:
         follows = why or "the guard follows it"  # at level observe nothing is ended
         self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")
 
+    def put_figures_right(self) -> None:
+        """What the run compares with and counts by is a number, whoever wrote to it; at level observe it is let be."""
+        if self._skip:
+            self._figures.put_right()
+
+    def validated(self) -> None:
+        """The epoch's metrics are numbers, and so is what its fitness is compared with."""
+        self._run.evaluation.unknown_metrics_to_zero(self._trainer)
+        self.put_figures_right()
+
     def epoch_trained(self) -> None:
         """The last batch of an epoch is over: a training that stands still is told, once.
 
@@ -122,6 +135,10 @@ class Guarding:
         """
         if self._movement is None:  # not one batch was trained
             return
+        if (waited := self._position.overdue) and not self._told_overdue:
+            what = f"the optimizer has taken no step for {waited} batches"
+            self._run.reporter.notice(f"nothing is trained: {what}, accumulate is {self._trainer.accumulate}")
+        self._told_overdue = bool(waited)
         found = self._movement.judge(self.step.taken)
         self.step.taken.start_over()
         if found is not None and found is not self._told:
@@ -133,12 +150,13 @@ class Guarding:
 
     @contextmanager
     def moment(self) -> Iterator[Moment]:
-        """What a state says of now, to be saved within: there the optimizer's settings are ones that can be."""
+        """What a state says of now, to be saved within: there the optimizer's settings and the run's figures are ones
+        that can be."""
         moment = Moment.of(self._position, self._running, self.step, counts=self._run.reporter.counts(self.step))
         if not self._skip:
             yield moment
             return
-        with settings_to_save(self._trainer.optimizer) as bad:
+        with self._figures.to_save(), settings_to_save(self._trainer.optimizer) as bad:
             if bad and bad != self._told_settings:
                 self._run.reporter.notice(
                     f"the optimizer's {bad}: its default is saved instead, and no step is taken with it"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.batches.budget import SkipBudget, SkipLimit
+from trainmaster.trainer.batches.healing import float_of
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
@@ -222,5 +223,6 @@ def _named(worst: tuple[str, float] | None) -> dict[str, Any] | None:
 def rate_of(trainer: EngineTrainer) -> float | None:
     """The learning rate of the weights, which lr0 names: biases warm up from far above it. None before there is one."""
     groups = trainer.optimizer.param_groups if trainer.optimizer else []
-    rates = [group["lr"] for group in groups if group.get("param_group") != "bias"] or [g["lr"] for g in groups]
-    return min((rate for rate in rates if math.isfinite(rate)), default=None)
+    groups = [group for group in groups if group.get("param_group") != "bias"] or groups
+    rates = [float_of(group["lr"]) for group in groups]
+    return min((rate for rate in rates if rate is not None and math.isfinite(rate)), default=None)

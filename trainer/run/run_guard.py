@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.put_back import GoingOn
 from trainmaster.trainer.state.resume_plan import ResumePlan
-from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME, Moment, Saver
+from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME, Saver
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, StopSwitch, end_loaders
 
 
@@ -70,9 +70,14 @@ class RunGuard:
 
     def follow(self) -> StepGuard:
         """Before a batch: the guard of what trains now, as :meth:`Guarding.follow` finds it."""
+        self.guarding.follow()
+        return self.guarding.step
+
+    @property
+    def guarding(self) -> Guarding:
+        """What guards the steps; there is none before there is a model."""
         assert self._guarding is not None
-        self._guarding.follow()
-        return self._guarding.step
+        return self._guarding
 
     # Once the run directory is ours
 
@@ -239,8 +244,8 @@ class RunGuard:
 
     def epoch_started(self, trainer: EngineTrainer) -> None:
         """An epoch begins, or begins again after Ultralytics halved the batch."""
-        step = self.step
-        assert step is not None
+        step = self.guarding.step
+        self.guarding.put_figures_right()
         self.position.start_epoch(trainer.epoch, len(trainer.train_loader))
         step.statistics.reattach()
         if isinstance(trainer.train_loader, GuardedLoader):
@@ -262,6 +267,7 @@ class RunGuard:
         """The loop has got the next batch."""
         if self.going_on is not None:
             self.going_on.batch_started()
+        self.guarding.put_figures_right()
         self.position.index += 1
         self.parts.drill.next_batch(epoch=self.position.epoch + 1, batch=self.position.index + 1)
 
@@ -271,8 +277,7 @@ class RunGuard:
         Raises:
             RunEnded: enough is enough, or somebody asked to stop.
         """
-        position, step = self.position, self.step
-        assert step is not None
+        position, step = self.position, self.guarding.step
         position.done = position.index + 1
         if ghost:
             return
@@ -338,7 +343,7 @@ class RunGuard:
         self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
         if not self._healed(trainer):
             raise GaveUp((self.step and self.step.ruin) or "the weights are not finite")
-        with self._moment() as moment:
+        with self.guarding.moment() as moment:
             return self.saver.save_epoch(trainer, moment, stock_save)
 
     def final_eval(self, trainer: EngineTrainer, stock_eval: Callable[[], Any]) -> None:
@@ -367,7 +372,7 @@ class RunGuard:
             return None  # nothing worth keeping
         if name == STOP_NAME:
             self.recorder.set_phase(Phase.SAVING, epoch=self.position.epoch + 1)
-        with self._moment() as moment:
+        with self.guarding.moment() as moment:
             return self.saver.save_within_epoch(name, trainer, moment)
 
     def _healed(self, trainer: EngineTrainer) -> bool:
@@ -393,7 +398,3 @@ class RunGuard:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    def _moment(self) -> AbstractContextManager[Moment]:
-        assert self._guarding is not None
-        return self._guarding.moment()

@@ -151,6 +151,6 @@ def unknown_metrics_to_zero(trainer: EngineTrainer, best_fitness_before: float |
     if trainer.fitness is not None and not math.isfinite(float(trainer.fitness)):
         trainer.fitness = None
         bad.append("fitness")
-    if trainer.best_fitness is not None and not math.isfinite(float(trainer.best_fitness)):
-        trainer.best_fitness = best_fitness_before
+        if trainer.best_fitness is not None and not math.isfinite(float(trainer.best_fitness)):
+            trainer.best_fitness = best_fitness_before
     return bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from trainmaster.trainer.checkpoints.forensics import STATE_FORMAT
 from trainmaster.trainer.checkpoints.own_state import ASIDE, TEACHER
+from trainmaster.trainer.checkpoints.single_numbers import MOST_EPOCHS
 from trainmaster.trainer.contract import SCHEMA_VERSION
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.state.known_arguments import NOT_DEFAULT, not_default
@@ -76,7 +78,7 @@ def capture(
         "epoch": epoch,
         "batch": batch,
         "batches": batches,
-        "epochs": int(trainer.epochs),
+        "epochs": _whole(trainer.epochs, MOST_EPOCHS),
         "task": str(trainer.args.task),
         "ultralytics": ultralytics.__version__,
         "model_yaml": plain(getattr(model, "yaml", {})),
@@ -84,7 +86,7 @@ def capture(
         NOT_DEFAULT: not_default(vars(trainer.args)),
         "model": plain(model_state(trainer)),
         "ema": plain(trainer.ema.ema.state_dict()) if trainer.ema else {},
-        "ema_updates": int(trainer.ema.updates) if trainer.ema else 0,
+        "ema_updates": _whole(trainer.ema.updates) if trainer.ema else 0,
         "optimizer_class": type(trainer.optimizer).__name__,
         "optimizer": plain(trainer.optimizer.state_dict()),
         "scaler": plain(trainer.scaler.state_dict()),
@@ -103,6 +105,11 @@ def capture(
         "loss_names": list(trainer.loss_names),
         **{key: plain_rng(value) if key == "rng" else plain(value) for key, value in extra.items()},
     }
+
+
+def _whole(number: Any, endless: int = 0) -> int:
+    """``number`` as a whole one; a callback may have set one without an end, or what is none."""
+    return int(number) if math.isfinite(number) else endless
 
 
 def spikes_of(trainer: EngineTrainer, state: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.gradients import all_finite
-from trainmaster.trainer.batches.healing import heal_ema, heal_optimizer
+from trainmaster.trainer.batches.healing import float_of, heal_ema, heal_optimizer
 from trainmaster.trainer.batches.own_buffers import names_of_own_buffers
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
@@ -113,7 +113,8 @@ class Saver:
         """An epoch begins: its end is not known yet."""
         self.epoch_end = None
         criterion = getattr(unwrap_model(trainer.model), "criterion", None)
-        self._criterion_updates = int(getattr(criterion, "updates", 0))
+        updates = float_of(getattr(criterion, "updates", 0))
+        self._criterion_updates = int(updates) if updates is not None and math.isfinite(updates) else 0
 
     def heal(self, trainer: EngineTrainer, position: Position) -> bool:
         """EMA and optimizer are finite, healed if need be; False when the weights themselves are not."""

@@ -15,6 +15,7 @@ from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.judging import Judging
 from trainmaster.trainer.batches.outcomes import Remark, StateHealed
 from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.batches.step_guard import StepGuard
 
 
 class Scene:
@@ -206,4 +207,23 @@ def test_a_loss_made_elsewhere_is_shown_as_the_loop_reckons_it_and_told_once() -
     scene.judging.passed_by({"box": torch.tensor(2.0), "cls": 1.0})
     scene.judging.passed_by({"box": torch.tensor(NAN), "cls": 3.0})
     assert scene.running.as_floats() == {"box": 2.0, "cls": 3.0}
+    assert [type(one) for one in scene.told] == [Remark]
+
+
+def test_a_running_mean_that_a_callback_sets_is_no_loss_made_elsewhere() -> None:
+    scene = Scene()
+    guard: Any = object.__new__(StepGuard)
+    guard._judging = scene.judging
+    batch = good_batch()
+    scene.judging.before_batch(batch)
+    scene.model.__dict__["loss"](batch)
+    guard.loss_was_taken({"box": 1.0})
+    shown = scene.running.as_floats()
+    for mean in ({"box": torch.tensor(NAN)}, NAN, None):
+        guard.loss_was_taken(mean)
+    assert scene.running.as_floats() == shown
+    assert not scene.told
+    scene.judging.before_batch(batch)
+    guard.loss_was_taken({"box": 2.0})
+    assert scene.running.as_floats()["box"] == 2.0
     assert [type(one) for one in scene.told] == [Remark]

@@ -56,6 +56,21 @@ def test_a_resumed_run_steps_where_the_first_one_would_have(last_step: int, expe
     assert trainer.accumulate == 4
 
 
+@pytest.mark.parametrize(
+    ("built", "accumulate", "epochs", "overdue"),
+    [(4, 4, 3, 0), (4, 8, 3, 0), (16, 16, 3, 0), (25, 25, 6, 0), (4, 1e9, 1, 10), (4, 1e9, 3, 30), (16, 1e9, 3, 0)],
+)
+def test_steps_that_are_not_due_for_far_longer_than_was_meant_are_overdue(
+    built: int, accumulate: float, epochs: int, overdue: int
+) -> None:
+    position, trainer = Position(G6()), trainer_of(accumulate=accumulate)  # type: ignore[arg-type]
+    position.use_accumulate(built)
+    taken = -1
+    for epoch in range(epochs):
+        taken = max([taken, *steps(position, trainer, epoch=epoch, batches=10, last_step=taken)])
+    assert position.overdue == overdue
+
+
 def test_a_pipeline_that_was_rebuilt_after_a_resume_steps_when_the_loop_says() -> None:
     position, trainer = Position(G6()), trainer_of(accumulate=4)
     position.use_accumulate(4)

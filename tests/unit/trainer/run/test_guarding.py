@@ -12,6 +12,7 @@ import torch
 
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.run.figures import Figures
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.run_guard import RunGuard
 from trainmaster.trainer.state.saver import SNAPSHOT_NAME, STOP_NAME
@@ -26,11 +27,12 @@ def run_with(decay: float, *, skip: bool) -> Any:
     notices: list[str] = []
     saved: list[float] = []
     guarding: Any = object.__new__(Guarding)
-    guarding._trainer = SimpleNamespace(optimizer=optimizer)
+    guarding._trainer = SimpleNamespace(optimizer=optimizer, stopper=SimpleNamespace(), args=SimpleNamespace())
     guarding._position, guarding._running, guarding._skip = Position(), RunningLoss(), skip
     guarding._told_settings = None
     guarding.step = SimpleNamespace(batches=SimpleNamespace(spikes=None))
     guarding._run = SimpleNamespace(reporter=SimpleNamespace(counts=lambda _: {}, notice=notices.append))
+    guarding._figures = Figures(guarding._trainer, notices.append)
 
     def save(*_: Any) -> None:
         saved.append(optimizer.param_groups[0]["weight_decay"])
@@ -69,4 +71,31 @@ def test_settings_are_saved_as_they_are(decay: float, skip: bool) -> None:
     run = run_with(decay, skip=skip)
     run.guard.save(None, lambda: None)
     assert run.saved == [decay]
+    assert not run.notices
+
+
+def test_a_state_is_saved_with_figures_that_can_be() -> None:
+    run = run_with(0.5, skip=True)
+    trainer = run.guard.guarding._trainer
+    trainer.best_fitness = NAN
+    trainer.args.seen = NAN
+    held: list[Any] = []
+    run.guard.parts.saver.save_epoch = lambda *_: held.append((trainer.best_fitness, trainer.args.seen))
+    trainer.best_fitness = 0.5
+    run.guard.guarding.put_figures_right()
+    trainer.best_fitness = NAN
+    run.guard.save(None, lambda: None)
+    assert held == [(0.5, None)]
+    assert math.isnan(trainer.args.seen)
+
+
+def test_at_level_observe_figures_are_let_be() -> None:
+    run = run_with(0.5, skip=False)
+    trainer = run.guard.guarding._trainer
+    trainer.best_fitness = 0.5
+    run.guard.guarding.put_figures_right()
+    trainer.best_fitness = NAN
+    run.guard.guarding.put_figures_right()
+    run.guard.save(None, lambda: None)
+    assert math.isnan(trainer.best_fitness)
     assert not run.notices

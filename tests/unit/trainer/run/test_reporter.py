@@ -41,6 +41,7 @@ def test_a_stretch_without_good_batches_tells_nothing() -> None:
         pytest.param([{"lr": 0.03, "param_group": "muon"}, {"lr": 0.01, "param_group": "muon"}], 0.01, id="MuSGD"),
         pytest.param([{"lr": 0.02, "param_group": "bias"}], 0.02, id="nothing else"),
         pytest.param([{"lr": float("nan")}], None, id="not finite"),
+        pytest.param([{"lr": None}, {"lr": "0.1 or so"}, {"lr": torch.tensor(0.5)}], 0.5, id="no number"),
     ],
 )
 def test_the_rate_is_the_one_that_lr0_names(groups: list[dict[str, Any]], rate: float | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainmaster.trainer.state.full_state import restore
+from trainmaster.trainer.state.full_state import capture, restore
 
 
 def restored(model: nn.Module, **tensors: torch.Tensor) -> nn.Module:
@@ -40,3 +40,21 @@ def test_a_criterion_that_is_a_module_keeps_no_state_from_being_resumed() -> Non
 def test_a_state_of_another_model_is_refused() -> None:
     with pytest.raises(RuntimeError, match="of another model"):
         restored(nn.Linear(2, 1), **{"second.weight": torch.ones(3)})
+
+
+@pytest.mark.parametrize(("epochs", "saved"), [(3, 3), (3.0, 3), (float("inf"), 10_000_000)])
+def test_a_run_without_an_end_is_saved_like_any_other(epochs: float, saved: int) -> None:
+    model = nn.Linear(2, 1)
+    trainer: Any = SimpleNamespace(
+        model=model,
+        ema=None,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        scaler=torch.amp.GradScaler(enabled=False),
+        args=SimpleNamespace(task="detect"),
+        stopper=SimpleNamespace(best_fitness=0.0, best_epoch=0, possible_stop=False),
+        epochs=epochs,
+        best_fitness=None,
+        fitness=None,
+        loss_names=(),
+    )
+    assert capture(trainer, epoch=1, batch=0, batches=6, extra={})["epochs"] == saved
