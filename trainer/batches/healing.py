@@ -14,7 +14,9 @@ from torch import nn
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.batches.gradients import all_finite
+from trainmaster.trainer.batches.optimizer_states import is_judged, num_ruined, start_over, states_of
 from trainmaster.trainer.checkpoints.domains import domain_of
+from trainmaster.trainer.checkpoints.held_numbers import leaves_of
 from trainmaster.trainer.checkpoints.single_numbers import SETTINGS, setting_holds
 
 FAR_BEYOND: Final = 100.0
@@ -72,18 +74,17 @@ def heal_optimizer(
     """The state of every parameter that held what none can hold starts over; how many tensors were bad.
 
     That is a non-finite value (of the numbers beside tensors, which some optimizers keep, only NaN), a square or a
-    count below 0, a momentum beyond ``largest``, and one that ``leapt``. All of a parameter's state goes to zero, its
-    step count too, which is how the optimizers start: half an Adam state would take a step of thirty times its size.
-    0 costs two reads.
+    count below 0, a momentum beyond ``largest``, and one that ``leapt``. All of a parameter's state starts over, its
+    step count too: half an Adam state would take a step of thirty times its size. 0 costs two reads.
     """
+    states = states_of(optimizer)
     held = [
-        {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and value.is_floating_point()}
-        for state in optimizer.state.values()
+        [(str(name), value) for name, value in state.items() if is_judged(value) and value.numel()] for state in states
     ]
-    every = [(name, value) for state in held for name, value in state.items() if value.numel()]
+    every = [one for own in held for one in own]
     signs = [_strays_from_a_step(name, value, largest).to(every[0][1].device) for name, value in every]
     strays = {id(value) for value in leapt}
-    plain = [[name for name, value in state.items() if _is_ruined(value)] for state in optimizer.state.values()]
+    plain = [num_ruined(state) for state in states]
     if (
         not strays
         and not any(plain)
@@ -92,28 +93,17 @@ def heal_optimizer(
     ):
         return 0
     num_bad = 0
-    for state, names, kept in zip(held, plain, optimizer.state.values(), strict=True):
-        bad = len(names) + sum(
+    for state, own, num_plain in zip(states, held, plain, strict=True):
+        bad = num_plain + sum(
             id(value) in strays
             or not bool(torch.isfinite(value).all())
             or bool(_strays_from_a_step(name, value, largest))
-            for name, value in state.items()
-            if value.numel()
+            for name, value in own
         )
         if bad:
             num_bad += bad
-            for value in state.values():
-                value.zero_()
-            kept |= {name: type(value)(0) for name, value in kept.items() if _counts_or_is_measured(name, value)}
+            start_over(state)
     return num_bad
-
-
-def _counts_or_is_measured(name: object, value: object) -> bool:
-    return isinstance(value, float | np.floating) or (name == "step" and isinstance(value, int))
-
-
-def _is_ruined(value: object) -> bool:
-    return isinstance(value, float | np.floating) and math.isnan(value)
 
 
 def _strays_from_a_step(name: str, value: torch.Tensor, largest: float) -> torch.Tensor:
@@ -181,11 +171,19 @@ def settings_to_save(optimizer: torch.optim.Optimizer) -> Iterator[str | None]:
     After it they are as they were: a scheduler may set them anew before a step uses them, and the step judges.
     """
     before = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    switches = [
+        (group, name, value)
+        for group, settings in zip(optimizer.param_groups, before, strict=True)
+        for name, value in settings.items()
+        if isinstance(value, bool) and _is_number(optimizer.defaults.get(name))
+    ]
+    for group, name, value in switches:  # ``weight_decay=False`` is one of 0, which a reader can't know
+        group[name] = float(value)
     bad = mend_settings(optimizer)
     try:
         yield bad
     finally:
-        if bad:
+        if bad or switches:
             for group, settings in zip(optimizer.param_groups, before, strict=True):
                 group.update(settings)
 
@@ -194,19 +192,29 @@ def _can_be(name: str, value: object, default: object, *, known: bool) -> bool:
     """Whether the setting ``name`` can be ``value``, of whatever kind that is.
 
     Where the optimizer's own default is a number, anything else can't be; what somebody keeps beside the settings that
-    are ``known`` can be what it likes, but no number that is not finite. A name whose default is out of its range means
+    are ``known`` can be what it likes, but nothing with NaN in it. A name whose default is out of its range means
     something else to this optimizer: AdEMAMix has an ``alpha`` of 5, Prodigy a ``growth_rate`` that is infinite.
     """
+    if not known:
+        return not any(map(math.isnan, _numbers_of_note(value)))
     if value is None or isinstance(value, str):
         return not _is_number(default)
     if type(value) is float:  # nearly all, at every step
         return _holds(name, value) or _range_of(name, default)(value)
     holds = _range_of(name, default)
-    if not known and isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) != 1:
-        return True  # a mask, or the like: nobody reads it for us
     parts = [float_of(part) for part in _flat(value)]
     wanted = _is_number(default)
     return (not wanted or bool(parts)) and all(not wanted if part is None else holds(part) for part in parts)
+
+
+def _numbers_of_note(value: object) -> Iterator[float]:
+    """The numbers of what somebody keeps there, in whatever it is kept; not those of a tensor of many, which is a mask
+    or the like and may lie on a device."""
+    for part in leaves_of(value):
+        if isinstance(part, torch.Tensor) and part.numel() != 1:
+            continue
+        found = leaves_of(part.tolist()) if isinstance(part, np.ndarray) else (part,)
+        yield from (number for one in found if not isinstance(one, bool) and (number := float_of(one)) is not None)
 
 
 def _range_of(name: str, default: object) -> Callable[[float], bool]:
@@ -233,11 +241,11 @@ def _is_number(default: object) -> bool:
 
 def _flat(value: object) -> Iterator[object]:
     """What a setting consists of, one by one."""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        value = value.tolist()
     if isinstance(value, tuple | list):
-        for part in value:
+        for part in leaves_of(value):
             yield from _flat(part)
+    elif isinstance(value, torch.Tensor | np.ndarray):
+        yield from leaves_of(value.tolist())
     else:
         yield value
 

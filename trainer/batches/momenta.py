@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
 
+from trainmaster.trainer.batches.optimizer_states import is_judged, states_of
 from trainmaster.trainer.checkpoints.domains import LARGEST_MOMENTUM, LARGEST_WEIGHT, domain_of
 
 LOOKED_AT_EVERY: Final = 8
@@ -130,8 +130,8 @@ class Momenta:
         return max((abs(one) for one in given if isinstance(one, float | int)), default=0.0)
 
     def _is_as_a_step_left_it(self) -> bool:
-        states: Iterable[dict[str, Any]] = self._optimizer.state.values()
-        there = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+        states = states_of(self._optimizer)
+        there = [value for state in states for value in state.values() if _is_plain(value)]
         places = list(map(torch.Tensor.data_ptr, there))
         # Somebody may have put other tensors there since: `load_state_dict` does.
         same = len(there) == len(self._known) and all(map(operator.is_, there, self._known)) and places == self._places
@@ -154,11 +154,11 @@ class Momenta:
         self._before = self._leapt = None
         # RMSprop's are of gradients divided by their size.
         known = type(self._optimizer).__module__.startswith(_KNOWN)
-        self._sums_gradients = known and not any("square_avg" in state for state in self._optimizer.state.values())
+        self._sums_gradients = known and not any("square_avg" in state for state in states_of(self._optimizer))
         self._momenta, self._averages, self._nonnegative, self._counts, self._firsts = [], [], [], {}, {}
-        for state in self._optimizer.state.values():
+        for state in states_of(self._optimizer):
             for key, value in state.items():
-                if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+                if not is_judged(value) or not value.numel():
                     continue
                 self._firsts.setdefault((value.device, value.dtype), []).append(value.detach()[(0,) * value.ndim])
                 domain = domain_of("optimizer", str(key), value.ndim)
@@ -168,6 +168,11 @@ class Momenta:
                 (self._averages if math.isinf(domain.largest) else self._momenta).append(value)
                 if domain.nonnegative:
                     self._nonnegative.append(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor with numbers in one place: a sparse one has none."""
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided
 
 
 def _versions(tensors: list[torch.Tensor]) -> list[int]:

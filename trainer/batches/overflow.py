@@ -11,7 +11,7 @@ MAX_OVERFLOWS: Final = 20
 """float16 overflows in a row that pass as the scaler's normal search, where batches can't be run again without it: each
 halves a scale that starts at 65,536."""
 FIRST_SCALE: Final = 65536.0
-"""What torch's gradient scaler starts with (``torch/amp/grad_scaler.py``)."""
+"""What torch's gradient scaler starts with (``torch/amp/grad_scaler.py``), as the factors and the interval below."""
 
 
 class Overflows:
@@ -49,14 +49,26 @@ class Overflows:
         self._streak = 0
 
     def mend_scale(self) -> bool:
-        """The scale is a number above 0, started over if need be; whether it was. Reads the device.
+        """The scale is a number above 0, and so is what it is changed by, started over if need be; whether it was.
+        Reads the device.
 
         No search brings back one that is not finite, and one of 0 makes NaN of gradients that the scaler took for good.
         """
-        if not self.possible or 0 < abs(self._trainer.scaler.get_scale()) < math.inf:
+        if not self.possible:
             return False
-        self._trainer.scaler.update(new_scale=FIRST_SCALE)
-        return True
+        scaler, mended = self._trainer.scaler, False
+        if not _can_be(abs(scaler.get_scale())):
+            scaler.update(new_scale=FIRST_SCALE)
+            mended = True
+        for now, start, put in (
+            (scaler.get_growth_factor(), 2.0, scaler.set_growth_factor),
+            (scaler.get_backoff_factor(), 0.5, scaler.set_backoff_factor),
+            (scaler.get_growth_interval(), 2000, scaler.set_growth_interval),
+        ):
+            if not _can_be(now):
+                put(start)  # type: ignore[arg-type]  # of each its own kind
+                mended = True
+        return mended
 
     def leave_out(self, *, proven: bool = False) -> bool:
         """The scaler leaves the step out and lowers its scale, as it would unguarded; whether that was all.
@@ -78,3 +90,7 @@ class Overflows:
         scaler = self._trainer.scaler
         if self.possible:
             scaler.update(new_scale=scaler.get_scale())
+
+
+def _can_be(number: float) -> bool:
+    return 0 < number < math.inf

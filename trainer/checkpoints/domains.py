@@ -34,7 +34,8 @@ _SQUARES: Final = frozenset(
 )
 """Of an optimizer's state, what is made of squares, sizes and counts, and what a step takes the root of or divides by
 (torch/optim: adam.py, rmsprop.py, adamax.py, adadelta.py, adagrad.py, nadam.py)."""
-_MOMENTA: Final = frozenset({"exp_avg", "momentum_buffer", "grad_avg"})
+_MOMENTA: Final = frozenset({"exp_avg", "momentum_buffer", "momentum_buffer_SGD", "grad_avg"})
+"""The third is of Ultralytics' MuSGD (optim/muon.py), which ``auto`` takes for long trainings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations, record
-from trainmaster.trainer.checkpoints.live_settings import examine_settings
+from trainmaster.trainer.checkpoints.live_settings import examine_optimizer, examine_settings
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
 from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout
@@ -35,7 +35,7 @@ from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.cadence import Cadence
 from trainmaster.trainer.state.copy_watch import CopyWatch
-from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors
+from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors, plain
 from trainmaster.trainer.state.same.data import KnownData, files_of, record_of
 from trainmaster.trainer.state.stripping import Stripping
 from trainmaster.trainer.stop import StopSwitch
@@ -251,7 +251,8 @@ class Saver:
         parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
         if trainer.ema:
             parts["ema"] = trainer.ema.ema.state_dict()
-        return examine(parts, own_buffers=names_of_own_buffers(unwrap_model(trainer.model)))
+        tensors = examine(parts, own_buffers=names_of_own_buffers(unwrap_model(trainer.model)))
+        return gravest(tensors, examine_optimizer(plain(trainer.optimizer.state_dict())))
 
     def _save(
         self,

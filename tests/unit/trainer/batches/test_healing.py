@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -224,6 +225,70 @@ def test_a_plain_number_of_an_optimizers_state_starts_over_with_all_of_its_param
     assert not any(found.state[first][name].any() for name in ("exp_avg", "exp_avg_sq"))
     assert found.state[second]["exp_avg"].all()
     assert heal_optimizer(found) == 0
+
+
+def test_a_note_that_somebody_keeps_among_the_settings_may_be_infinite_and_of_any_kind() -> None:
+    found = optimizer()
+    endless: list[Any] = [0.5]
+    endless.append(endless)
+    notes = {"best": INF, "seen": deque([INF]), "by_name": {"a": -INF}, "loop": endless, "far": np.array([0.0, -INF])}
+    found.param_groups[0] |= notes
+    assert mend_settings(found) is None
+
+
+@pytest.mark.parametrize(
+    "note", [{"a": NAN}, {"a": [(NAN,)]}, deque([NAN]), {NAN}, np.array([1.0, NAN]), [np.float16(NAN)]], ids=repr
+)
+def test_nan_in_whatever_somebody_keeps_among_the_settings_is_told(note: Any) -> None:
+    found = optimizer()
+    found.param_groups[0]["note"] = note
+    assert (mend_settings(found) or "").startswith("note is ")
+    assert mend_settings(found) is None
+
+
+def test_a_switch_that_stands_for_a_number_is_saved_as_one() -> None:
+    found = optimizer()
+    found.param_groups[0] |= {"weight_decay": False, "lr": True}
+    with settings_to_save(found) as bad:
+        assert bad is None
+        assert [type(found.param_groups[0][name]) for name in ("weight_decay", "lr", "nesterov")] == [
+            float,
+            float,
+            bool,
+        ]
+    assert (found.param_groups[0]["weight_decay"], found.param_groups[0]["lr"]) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["momentum_buffer", "slow", "lists", "array", "numbers"])
+def test_a_state_with_a_copy_of_the_weights_is_made_anew_and_not_of_zeros(name: str) -> None:
+    found = optimizer()
+    first, second = (group["params"][0] for group in found.param_groups)
+    for parameter in (first, second):
+        own = {"slow": parameter.detach().clone(), "lists": [torch.ones(2)], "array": np.ones(2), "numbers": (1.0, 2)}
+        found.state[parameter] |= {"momentum_buffer": torch.ones_like(parameter), **own}
+    assert heal_optimizer(found) == 0
+    match name:
+        case "momentum_buffer" | "slow":
+            found.state[first][name][1] = NAN
+        case "lists" | "array":
+            found.state[first][name] = [torch.tensor([NAN])] if name == "lists" else np.array([NAN])
+        case "numbers":
+            found.state[first][name] = (1.0, {"a": NAN})
+    assert heal_optimizer(found) == 1
+    assert found.state[first] == {}
+    assert found.state[second]["slow"].all()
+    assert heal_optimizer(found) == 0
+
+
+def test_what_an_optimizer_keeps_beside_its_parameters_is_looked_at_where_it_can_be() -> None:
+    found = optimizer()
+    first = found.param_groups[0]["params"][0]
+    found.state["steps"] = 3
+    found.state["all"] = {"norm": NAN}
+    found.state[first] = {"sparse": torch.ones(2).to_sparse(), "order": torch.arange(3)}
+    assert heal_optimizer(found) == 1
+    assert (found.state["all"], found.state["steps"]) == ({"norm": 0.0}, 3)
+    assert len(found.state[first]) == 2
 
 
 def models() -> tuple[torch.nn.Module, torch.nn.Module]:

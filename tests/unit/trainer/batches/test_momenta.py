@@ -204,6 +204,13 @@ def test_an_optimizer_without_a_state_is_good() -> None:
     training.go(LOOKED_AT_EVERY + 4)
 
 
+def test_what_an_optimizer_keeps_without_numbers_in_one_place_is_passed_over() -> None:
+    optimizer = sgd([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    optimizer.state["steps"] = 3
+    optimizer.state["own"] = {"sparse": torch.ones(2).to_sparse()}
+    assert Momenta(optimizer).signs(torch.device("cpu"), whole=True) == ([], True)
+
+
 def test_tensors_that_count_no_writes_are_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(sgd)
     training.go(4)

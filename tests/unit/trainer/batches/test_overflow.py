@@ -5,14 +5,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from trainmaster.trainer.batches.overflow import FIRST_SCALE, MAX_OVERFLOWS, Overflows
 
 
-class Scaler:
+class Scaler(torch.amp.GradScaler):
     """What torch's gradient scaler is asked for, noted."""
 
     def __init__(self, *, enabled: bool) -> None:
+        super().__init__("cpu")
         self.enabled = enabled
         self.scale = 1024.0
         self.asked: list[str] = []
@@ -23,7 +25,7 @@ class Scaler:
     def get_scale(self) -> float:
         return self.scale
 
-    def step(self, _: Any) -> None:
+    def step(self, _: Any) -> None:  # type: ignore[override]
         self.asked.append("step")
 
     def update(self, new_scale: float | None = None) -> None:
@@ -52,6 +54,18 @@ def test_a_scale_that_no_search_brings_back_starts_over(scale: float) -> None:
     scaler.scale = scale
     assert overflows.mend_scale()
     assert scaler.asked == [f"update to {FIRST_SCALE:.0f}"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])
+@pytest.mark.parametrize(
+    ("name", "start"), [("growth_factor", 2.0), ("backoff_factor", 0.5), ("growth_interval", 2000)]
+)
+def test_what_a_scale_is_changed_by_starts_over(name: str, start: float, value: float) -> None:
+    overflows, scaler = overflows_of(enabled=True)
+    setattr(scaler, f"_{name}", value)
+    assert overflows.mend_scale()
+    assert getattr(scaler, f"_{name}") == start
+    assert not overflows.mend_scale()
 
 
 def test_without_a_scaler_there_is_no_scale_to_mend() -> None:

@@ -13,7 +13,7 @@ import torch
 from ultralytics.utils import IterableSimpleNamespace
 
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said, small_model
-from trainmaster.trainer.checkpoints.live_settings import examine_settings
+from trainmaster.trainer.checkpoints.live_settings import examine_optimizer, examine_settings
 from trainmaster.trainer.contract import Verdict
 
 NAN = math.nan
@@ -140,3 +140,41 @@ def test_arguments_of_a_run_without_end_raise_no_alarm_in_a_file(tmp_path: Path)
     content = checkpoint_dict()
     content["ema"].args = IterableSimpleNamespace(patience=math.inf, lr0=0.01)
     assert judged(tmp_path, content).verdict is Verdict.CLEAN, said(judged(tmp_path, content))
+
+
+def state_with(what: str, value: Any) -> dict[str, Any]:
+    """Of an optimizer that has stepped; ``value`` is among its settings or in its state."""
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([parameter], lr=torch.tensor(0.1), momentum=0.9)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    (optimizer.param_groups[0] if what == "setting" else optimizer.state[parameter])["own"] = value
+    return optimizer.state_dict()
+
+
+@pytest.mark.parametrize("what", ["setting", "state"])
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        *((value, Verdict.CLEAN) for value in (1.0, [2.0, {"a": 3}], torch.ones(2), None, True)),
+        *((value, Verdict.CONTAMINATED) for value in ([NAN], {"a": (1.0, NAN)})),
+        *((value, Verdict.UNKNOWN) for value in ("nan", {"a": {"b": "nan"}})),
+    ],
+    ids=repr,
+)
+def test_what_an_optimizer_keeps_is_judged_as_in_its_file(what: str, value: Any, verdict: Verdict) -> None:
+    assert examine_optimizer(state_with(what, value)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    "value", [torch.ones(1, dtype=torch.complex64), torch.ones(2).to_sparse()], ids=["z", "sparse"]
+)
+def test_a_state_that_nobody_can_judge_is_unknown(value: torch.Tensor) -> None:
+    assert examine_optimizer(state_with("state", value)).verdict is Verdict.UNKNOWN
+
+
+def test_a_rate_in_a_tensor_is_judged_as_any_other() -> None:
+    state = state_with("setting", None)
+    assert examine_optimizer(state).verdict is Verdict.CLEAN
+    state["param_groups"][0]["lr"] = torch.tensor(NAN)
+    assert examine_optimizer(state).verdict is Verdict.CONTAMINATED
