@@ -20,106 +20,162 @@ MAX_DEPTH: Final = 4
 LEAP: Final = 1e6
 """Times what a good batch was judged with: nobody turns a gain up so far, and beyond :data:`ABSURD` none trains."""
 
-_Slots = dict[Any, Any] | list[Any]
-_Place = tuple[_Slots, Any]
+_GUARD: Final = __name__.partition(".")[0]
+"""Whose own objects are none of the criterion's, wherever it holds them."""
+
+_Path = tuple[Any, ...]
+_Slots = dict[Any, Any] | list[Any] | None
 
 
 class CriterionNumbers:
-    """Numbers and tensors of the criterion of ``model``. One that is not finite makes every batch look bad, and so may
-    one that leapt beyond anything that trains.
+    """Numbers and tensors of the criterion of ``model``. One that is not finite makes every batch look bad, or every
+    one good where nothing is compared with NaN; one that leapt beyond anything that trains may do so, too.
 
     Looking costs nothing while batches are good: what the criterion holds is noted once an epoch, and compared when a
-    batch was judged bad. A change that somebody may have meant is left alone.
+    batch was judged bad, or a state is saved. A change that somebody may have meant is left alone. What is noted has
+    its place by name, so that a criterion in another's place is known by what both have.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._kept: list[tuple[_Place, Any]] = []
-        self._noted_in: tuple[int, int] | None = None
-        self._replaced: dict[int, Any] = {}
-        """By its place among what is kept, what the last healing took for a leap."""
+        self._kept: dict[_Path, Any] = {}
+        self._noted_of: Any = None
+        self._noted_in = -1
+        self._replaced: dict[_Path, Any] = {}
+        """What the last healing took for a leap."""
+        self._healed: set[_Path] = set()
 
     def note(self, epoch: int) -> None:
-        """A batch of ``epoch`` was good with what the criterion holds now. No read."""
-        criterion = getattr(self._model, "criterion", None)
-        if criterion is None or self._noted_in == (id(criterion), epoch):
+        """A batch of ``epoch`` was good with what the criterion holds now. No read.
+
+        What is not finite, or leapt, is noted as it was before: a batch without labels is good with that, too.
+        """
+        criterion = self._criterion
+        if criterion is None or (self._noted_of is criterion and self._noted_in == epoch):
             return
-        self._noted_in = id(criterion), epoch
-        self._kept = [(place, _copied(value)) for place, value in self._numbers_in(criterion)]
+        self._noted_of, self._noted_in = criterion, epoch
+        before = self._kept
+        self._kept = {path: _noted(value, before.get(path)) for path, value in self._numbers_in(criterion)}
 
     @torch.no_grad()
     def leapt(self) -> bool:
         """Whether any of it leapt beyond anything that trains since it was noted. Reads the device."""
-        return any(_leapt(_at(place), kept) for place, kept in self._kept)
+        return any(_leapt(self._at(path), kept) for path, kept in self._kept.items())
 
     @torch.no_grad()
-    def heal(self) -> int:
+    def heal(self, *, leaps: bool = True) -> int:
         """What is not finite any more, or leapt, is as it was noted; how many are. Reads the device."""
-        num_healed = 0
+        self._healed = set()
         self._replaced = {}
-        for index, (place, kept) in enumerate(self._kept):
-            now = _at(place)
-            if now is None or not _is_finite(kept):
+        for path, kept in self._kept.items():
+            now = self._at(path)
+            if now is None or not _is_number(now) or not _is_finite(kept):
                 continue
             if _is_finite(now):
-                if not _leapt(now, kept):
+                if not leaps or not _leapt(now, kept):
                     continue
-                self._replaced[index] = _copied(now)
-            _put(place, kept)
-            num_healed += 1
-        return num_healed
+                self._replaced[path] = _copied(now)
+            self._put(path, kept)
+            self._healed.add(path)
+        return len(self._healed)
 
     @torch.no_grad()
     def heal_again(self) -> int:
         """The batch is bad with what was noted, too: what it spoils is put right once more, and what had leapt before
-        it is given back, as the next batch may tell; how many those are. Reads the device."""
-        before = self._replaced
+        it is given back, as the next batch may tell; of how many the batch was the cause, or nobody knows. Reads the
+        device."""
+        replaced, healed = self._replaced, self._healed
         self.heal()
-        given_back = before.keys() - self._replaced.keys()
-        for index in given_back:
-            _put(self._kept[index][0], before[index])
-        return len(given_back)
+        given_back = replaced.keys() - self._replaced.keys()
+        for path in given_back:
+            self._put(path, replaced[path])
+        return len(given_back | (healed & self._healed))
 
-    def _numbers_in(self, criterion: Any) -> Iterator[tuple[_Place, Any]]:
+    @property
+    def _criterion(self) -> Any:
+        return getattr(self._model, "criterion", None)
+
+    def _numbers_in(self, criterion: Any) -> Iterator[tuple[_Path, Any]]:
         seen = {id(one) for name, one in self._model.named_modules() if not name.startswith("criterion")}
-        waiting = [(criterion, 0)]
+        waiting: list[tuple[Any, _Path]] = [(criterion, ())]
         while waiting:
-            item, depth = waiting.pop()
-            slots = item if isinstance(item, dict | list) else getattr(item, "__dict__", None)
-            if id(item) in seen or not isinstance(slots, dict | list) or isinstance(item, type) or depth > MAX_DEPTH:
+            item, path = waiting.pop()
+            slots = _slots_of(item)
+            if id(item) in seen or slots is None or isinstance(item, type) or len(path) > MAX_DEPTH:
+                continue
+            if type(item).__module__.startswith(_GUARD):
                 continue
             seen.add(id(item))
             for key, value in slots.items() if isinstance(slots, dict) else enumerate(slots):
                 if _is_number(value):
-                    yield (slots, key), value
+                    yield (*path, key), value
                 elif not callable(value) or hasattr(value, "__dict__"):
-                    waiting.append((value, depth + 1))
+                    waiting.append((value, (*path, key)))
+
+    def _holder_of(self, path: _Path) -> _Slots:
+        slots: Any = _slots_of(self._criterion)
+        for key in path[:-1]:
+            with suppress(LookupError, TypeError):
+                slots = _slots_of(slots[key]) if slots is not None else None
+                continue
+            return None
+        found: _Slots = slots
+        return found
+
+    def _at(self, path: _Path) -> Any:
+        slots = self._holder_of(path)
+        with suppress(LookupError, TypeError):
+            return None if slots is None else slots[path[-1]]
+        return None
+
+    def _put(self, path: _Path, value: Any) -> None:
+        slots, now = self._holder_of(path), self._at(path)
+        if isinstance(now, torch.Tensor) and isinstance(value, torch.Tensor) and now.shape == value.shape:
+            now.copy_(value)
+        elif isinstance(now, np.ndarray) and isinstance(value, np.ndarray) and now.shape == value.shape:
+            np.copyto(now, value)
+        elif slots is not None:
+            slots[path[-1]] = _copied(value)
+
+
+def _slots_of(item: Any) -> _Slots:
+    slots = item if isinstance(item, dict | list) else getattr(item, "__dict__", None)
+    return slots if isinstance(slots, dict | list) else None
 
 
 def _is_number(value: Any) -> bool:
+    """Whether it is one, or several that go together."""
     if isinstance(value, torch.Tensor):
         return value.is_floating_point()
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype.kind == "f")
+    if isinstance(value, tuple):
+        return bool(value) and all(map(_is_number, value))
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def _at(place: _Place) -> Any:
-    slots, key = place
-    with suppress(LookupError):
-        return slots[key]
-    return None
+@torch.no_grad()
+def _noted(value: Any, before: Any) -> Any:
+    """``value`` for later, or ``before`` where it can't be meant; of tensors it is found out on their device."""
+    if isinstance(value, torch.Tensor):
+        now = value.detach()
+        if not isinstance(before, torch.Tensor) or not _is_alike(before, now) or not now.numel():
+            return now.clone()
+        size, last = now.abs().amax(), before.abs().amax()
+        return torch.where(~size.isfinite() | ((size > ABSURD) & (size > LEAP * last)), before, now)
+    if before is None or isinstance(before, torch.Tensor) or (_is_finite(value) and not _leapt(value, before)):
+        return _copied(value)
+    return before
 
 
-def _put(place: _Place, value: Any) -> None:
-    slots, key = place
-    now = _at(place)
-    if isinstance(now, torch.Tensor) and isinstance(value, torch.Tensor) and now.shape == value.shape:
-        now.copy_(value)
-    else:
-        slots[key] = _copied(value)
+def _is_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
 
 
 def _copied(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    return value.copy() if isinstance(value, np.ndarray) else value
 
 
 def _is_finite(value: Any) -> bool:
@@ -130,6 +186,11 @@ def _size(value: Any) -> float:
     """The largest magnitude of ``value``; 0 of what is no number."""
     if isinstance(value, torch.Tensor):
         return float(value.detach().abs().amax()) if value.numel() else 0.0
+    if isinstance(value, np.ndarray):
+        return float(np.abs(value).max()) if value.size else 0.0
+    if isinstance(value, tuple):
+        sizes = [_size(part) for part in value]
+        return max(sizes) if all(map(math.isfinite, sizes)) else math.nan
     return abs(float_of(value) or 0.0)
 
 

@@ -18,6 +18,7 @@ from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.weight_watch import WeightWatch
 from trainmaster.trainer.batches.window import Rerun, Window
+from trainmaster.trainer.contract import SkipReason
 from trainmaster.trainer.data.sampling import is_ghost
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.engines.protocol import EngineTrainer
@@ -58,7 +59,7 @@ class Judging:
         self._emit = emit
         self._criterion = CriterionNumbers(model)
         self._alone = skip and trainer.world_size <= 1  # ranks would part ways
-        if self._alone:
+        if skip:
             batches.doubted = self._criterion.leapt
         self._labels_bad = False
         self._flag_before: torch.Tensor | None = None
@@ -128,7 +129,13 @@ class Judging:
         outcome, verdict = self._batches.judge(
             batch, preds, before=self._flag_before, labels_bad=self._labels_bad, spoil=spoil
         )
-        if verdict.reason is None or not self._alone or not (num_healed := self._criterion.heal()):
+        if verdict.reason is None or not self._skip:
+            return outcome, verdict
+        # Where ranks would part ways by running it again, the batch is lost, and the next one is good.
+        if not (num_healed := self._criterion.heal(leaps=self._alone or verdict.reason is SkipReason.LOSS_SPIKE)):
+            return outcome, verdict
+        if not self._alone:
+            self._emit(StateHealed(what="criterion", tensors=num_healed))
             return outcome, verdict
         self._work.draw_again()
         outcome, verdict = self._batches.judge(batch, None, labels_bad=self._labels_bad, spoil=spoil)
@@ -137,6 +144,12 @@ class Judging:
         if num_healed:
             self._emit(StateHealed(what="criterion", tensors=num_healed))
         return outcome, verdict
+
+    def heal_criterion(self) -> None:
+        """What the criterion holds is finite where it was, before it is saved: a batch can look good without that.
+        Reads the device."""
+        if self._skip and (num_healed := self._criterion.heal(leaps=False)):
+            self._emit(StateHealed(what="criterion", tensors=num_healed))
 
     def _is_trained_on(self) -> bool:
         """Whether this is the loop's loss, and none that a callback evaluates. Some train in evaluation mode, so that

@@ -104,6 +104,7 @@ class StepGuard:
 
     def sound(self) -> bool:
         """All of it is worth saving, healed if need be; False when weights leapt, or momenta that steps have used."""
+        self._judging.heal_criterion()
         return self._stepping.sound()
 
     def heal(self) -> None:

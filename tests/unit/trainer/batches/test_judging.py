@@ -21,7 +21,7 @@ from trainmaster.trainer.batches.step_guard import StepGuard
 class Scene:
     """A model whose losses are judged, and what is told of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ranks: int = 1) -> None:
         self.model = Net()
         self.running = RunningLoss()
         self.verdicts: list[Any] = []
@@ -31,7 +31,7 @@ class Scene:
             device=torch.device("cpu"),
             args=SimpleNamespace(multi_scale=0.0),
             window_open=False,
-            world_size=1,
+            world_size=ranks,
             epoch=0,
             active=False,
             before_batch=lambda _: None,
@@ -190,6 +190,93 @@ def test_a_leap_that_is_not_to_blame_is_given_back_and_one_that_the_batch_makes_
     scene.judging._batches.maker._loss = spoils
     assert criterion.train(good_batch()) == 0
     assert criterion.gains.box == 7.5
+
+
+@pytest.mark.parametrize("value", [NAN, 1e30])
+@pytest.mark.parametrize("place", ["tensor", "gain"])
+def test_what_a_batch_without_labels_hides_is_not_noted_as_good(place: str, value: float) -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+    batch = good_batch()
+    good = criterion.train(batch)
+    loss, scene.judging._batches.maker._loss = (
+        scene.judging._batches.maker._loss,
+        type(scene.model).loss.__get__(scene.model),
+    )
+    if place == "tensor":
+        criterion.proj[1] = value
+    else:
+        criterion.gains.box = value
+    scene.judging._position.epoch = 1
+    criterion.train(good_batch())
+    scene.judging._batches.maker._loss = loss
+    assert criterion.train(batch) == good
+    assert scene.told == [StateHealed(what="criterion", tensors=1)]
+
+
+@pytest.mark.parametrize("what", ["criterion", "gains", "tuple", "array"])
+def test_what_stands_in_another_s_place_is_put_right_by_what_both_have(what: str) -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+    vars(criterion).update(pair=(1.0, 1.0), weights=np.ones(2))
+    batch = good_batch()
+    good = criterion.train(batch)
+    match what:
+        case "criterion":
+            criterion = Criterion(scene)
+            vars(criterion).update(pair=(1.0, 1.0), weights=np.ones(2))
+            criterion.proj = torch.tensor([NAN, 1.0])
+        case "gains":
+            criterion.gains = SimpleNamespace(box=NAN)
+        case "tuple":
+            vars(criterion)["pair"], criterion.gains.box = (1.0, NAN), NAN
+        case "array":
+            vars(criterion)["weights"][1], criterion.gains.box = NAN, NAN
+    assert criterion.train(batch) == good
+    assert criterion.numbers == WHOLE
+    assert vars(criterion)["pair"] == (1.0, 1.0)
+    assert vars(criterion)["weights"].tolist() == [1.0, 1.0]
+
+
+def test_what_a_criterion_remembers_of_a_bad_batch_is_no_fault_of_it() -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+
+    def remembers(batch: dict[str, Any], preds: Any = None) -> Any:
+        made = criterion._loss(batch, preds)
+        vars(criterion)["last"] = float(made[0].detach().sum())
+        return made
+
+    scene.judging._batches.maker._loss = remembers
+    criterion.train(good_batch())
+    criterion.train(bad_batch())
+    assert [verdict.reason for verdict in scene.verdicts] == [None, "nonfinite_loss"]
+    assert not scene.told
+
+
+def test_a_criterion_is_finite_when_a_state_is_saved() -> None:
+    scene = Scene()
+    criterion = Criterion(scene)
+    criterion.train(good_batch())
+    scene.judging.heal_criterion()
+    assert not scene.told
+    criterion.proj[0], criterion.gains.box = NAN, 1e30
+    scene.judging.heal_criterion()
+    assert scene.told == [StateHealed(what="criterion", tensors=1)]
+    assert criterion.numbers == [[1.0, 1.0], 1e30, [1.0, 1]]  # a batch will tell of the leap
+
+
+@pytest.mark.parametrize(("value", "reason"), [(NAN, "nonfinite_loss"), (1e30, "loss_spike")])
+def test_of_several_ranks_a_criterion_is_put_right_for_the_next_batch(value: float, reason: str) -> None:
+    scene = Scene(ranks=2)
+    criterion = Criterion(scene)
+    batch = good_batch()
+    good = criterion.train(batch)
+    criterion.gains.box = value
+    assert criterion.train(good_batch()) == 0
+    assert criterion.train(batch) == good
+    assert [verdict.reason for verdict in scene.verdicts] == [None, reason, None]
+    assert scene.told == [StateHealed(what="criterion", tensors=1)]
 
 
 def test_an_absurd_loss_of_a_whole_criterion_is_no_fault_of_it() -> None:
