@@ -111,13 +111,13 @@ def settings_of(path: str, attributes: Mapping[Any, Any]) -> Iterator[ModuleSett
     buffers = attributes.get("_buffers")
     normalizes = isinstance(buffers, dict) and "running_var" in buffers
     for key, value in attributes.items():
-        if _may_hold_numbers(key, value):
+        if may_hold_numbers(key, value):
             name = f"{path}.{key}" if path else str(key)
             for number in numbers_in(value):
                 yield ModuleSetting(name, str(key), number, normalizes)
 
 
-def _may_hold_numbers(key: Any, value: Any) -> bool:
+def may_hold_numbers(key: Any, value: Any) -> bool:
     """Tells nearly all of a module's attributes apart at once: its dicts of hooks are empty."""
     return key not in _SLOTS and type(value) not in _NO_NUMBERS and not (type(value) is dict and not value)
 
@@ -126,7 +126,7 @@ def _arrays(top: Mapping[Any, Any]) -> Iterator[tuple[str, Made]]:
     """What a module carries directly, or in a container."""
     for _, path, attributes in modules_in(top):
         for key, value in attributes.items():
-            if _may_hold_numbers(key, value):
+            if may_hold_numbers(key, value):
                 name = f"{path}.{key}" if path else str(key)
                 yield from ((name, item) for item in leaves_of(value) if isinstance(item, Made))
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import functools
 import math
+import weakref
 from array import array
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,3 +181,115 @@ def test_a_rate_in_a_tensor_is_judged_as_any_other() -> None:
     assert examine_optimizer(state).verdict is Verdict.CLEAN
     state["param_groups"][0]["lr"] = torch.tensor(NAN)
     assert examine_optimizer(state).verdict is Verdict.CONTAMINATED
+
+
+class Lazy(dict):  # type: ignore[type-arg]
+    def values(self) -> Any:
+        raise RuntimeError
+
+
+class Endless(list):  # type: ignore[type-arg]
+    def __iter__(self) -> Any:
+        while True:
+            yield 1.0
+
+
+class Odd(float):
+    def __float__(self) -> float:
+        raise RuntimeError
+
+
+class Stranger:
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError
+
+
+@dataclass(slots=True)
+class Slotted:
+    eps: float
+    late: float = field(init=False)
+
+
+@dataclass
+class Plain:
+    eps: float
+
+    @property
+    def slope(self) -> float:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: Lazy(a=value),
+        lambda value: Endless([value]),
+        Odd,
+        lambda value: MappingProxyType(Lazy(a=value)),
+        lambda value: ChainMap(Lazy(a=value)),
+        Slotted,
+        Plain,
+        lambda value: functools.partial(print, end=value),
+        lambda value: [0.5] * 1000 + [value, 2],
+        lambda value: dict.fromkeys(range(1000), 0.5) | {"last": value},
+        lambda value: array("d", [0.5] * 1000 + [value]),
+    ],
+    ids=[
+        *("lazy", "endless", "odd", "view", "chain", "slots", "dataclass", "partial", "many", "many by name"),
+        "many in an array",
+    ],
+)
+def test_no_code_of_what_holds_a_number_runs(make: Any) -> None:
+    model = small_model()
+    model.limits = make(0.5)
+    assert examine_settings("ema", model).verdict is Verdict.CLEAN
+    model.limits = make(NAN)
+    assert examine_settings("ema", model).verdict is Verdict.CONTAMINATED
+
+
+def dead() -> Any:
+    return weakref.proxy(Plain(1.0))
+
+
+ODD: dict[str, Any] = {
+    "stranger": Stranger,
+    "dead": dead,
+    "seconds": lambda: np.timedelta64(5, "s"),
+    "no time": lambda: np.timedelta64("NaT"),
+    "no date": lambda: np.datetime64("NaT"),
+    "huge": lambda: [10**400] * 100,
+    "switches": lambda: [True] * 100,
+    "a great many": lambda: [0.5] * 300_000,
+    "texts": lambda: np.array(["nan"]),
+    "infinite": lambda: np.array([math.inf]),
+    "empty": lambda: np.array([]),
+    "mask": lambda: torch.full((2,), -math.inf),
+    "nothing": lambda: torch.zeros(0),
+    "sparse": lambda: torch.ones(2).to_sparse(),
+    "meta": lambda: torch.empty(2, device="meta"),
+}
+
+
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+def test_what_is_odd_and_well_raises_no_alarm_alive(make: Any) -> None:
+    model = small_model()
+    vars(model)["held"] = make()
+    assert examine_settings("ema", model).verdict is Verdict.CLEAN
+
+
+def test_a_generator_is_not_used_up() -> None:
+    model = small_model()
+    model.numbers = (number for number in (NAN, NAN))
+    assert examine_settings("ema", model).verdict is Verdict.CLEAN
+    assert len(list(model.numbers)) == 2
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array, lambda value: [torch.tensor(value)]], ids=["z", "n", "list"])
+def test_nan_in_a_tensor_that_is_no_weight_is_unknown_alive_as_in_a_file(tmp_path: Path, make: Any) -> None:
+    content = checkpoint_dict()
+    content["ema"].first.anchors = make([1.0, NAN])
+    live = examine_settings("ema", content["ema"])
+    assert live.verdict is Verdict.UNKNOWN
+    assert "first.anchors" in live.reasons[0]
+    assert judged(tmp_path, content).verdict is Verdict.UNKNOWN
