@@ -6,9 +6,7 @@ the reader raise.
 
 from __future__ import annotations
 
-import codecs
-
-from trainmaster.bot.reading.console.encodings import too_short_for_utf16, utf16_of
+from trainmaster.bot.reading.console.encodings import WideText, too_short_for_utf16, utf16_of
 from trainmaster.bot.reading.console.facts import (
     ConsoleFact,
     Header,
@@ -202,7 +200,7 @@ class ConsoleReader:
         self._begins_line = True
         self._pending = b""
         self._begun = False
-        self._utf16: codecs.IncrementalDecoder | None = None
+        self._utf16: WideText | None = None
 
     def feed(self, data: bytes) -> list[ConsoleFact]:
         """The facts that ``data`` completes. What follows the last line end or carriage return waits."""
@@ -214,9 +212,9 @@ class ConsoleReader:
                 return facts
             self._begun = True
             if encoding := utf16_of(data):
-                self._utf16 = codecs.getincrementaldecoder(encoding)("replace")
+                self._utf16 = WideText(encoding, data)
         if self._utf16:
-            data = self._utf16.decode(data).encode("utf-8", "replace")
+            data = self._utf16.utf8(data)
         *lines, last = (self._pending + data).split(b"\n")
         for line in lines:
             self._read_line(line, facts)

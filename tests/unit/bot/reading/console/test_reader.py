@@ -166,6 +166,28 @@ def test_a_log_of_powershell_is_read(order: str) -> None:
     assert facts[-1].line == log.count("\n")
 
 
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        pytest.param("first\r\n", "", id="another shell"),
+        pytest.param("━━ ─── 训练完成 ━\r\n", "last\r\n", id="there and back"),
+        pytest.param("an unfinished line", "", id="within a line"),
+    ],
+)
+def test_a_log_of_powershell_that_another_shell_went_on_with_is_read(order: str, before: str, behind: str) -> None:
+    narrow = ("\r\n" + start() + tqdm(1, 2, losses=NAN) + "\r\nKilled\r\n").encode()
+    log = ("\ufeff" + before).encode(order) + narrow + (behind * 5).encode(order)
+    reader = ConsoleReader()
+    facts = [fact for half in (log[:70], log[70:]) for fact in reader.feed(half)] + reader.finish()
+    assert [type(fact) for fact in facts] == [RunBanner, Started, Header, TrainFrame, FatalError]
+
+
+def test_a_log_of_powershell_that_was_cut_within_a_character_is_read_on() -> None:
+    log = ("\ufeff" + start()).encode("utf-16-le") + b"x" + ("\r\n" + tqdm(1, 2, losses=NAN)).encode("utf-16-le")
+    assert [fact.batch for fact in read(log) if isinstance(fact, TrainFrame)] == [2]
+
+
 def test_a_hole_left_by_truncation_hides_no_message() -> None:
     facts = read(b"\0" * 5000 + b"RuntimeError: CUDA error: x\n")
     assert [fact.kind for fact in facts if isinstance(fact, FatalError)] == [CrashKind.CUDA_ERROR]
