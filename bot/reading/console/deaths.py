@@ -75,13 +75,18 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
                 "EmptyDir",
                 "Preempted ",
                 "Timeout waiting",
+                "longer than",
+                "node shutdown",
             ),
             *("Finished: ABORTED", "no output (", "code=null", "by a signal: "),
         ),
         (
-            r"^(?:Message: +)?(?:The node (?:was low on resource: |had condition: )"
+            r"^(?:Message: +)?(?:The node had condition: "
             r"|Pod ephemeral local storage usage exceeds |Container \S+ exceeded its local ephemeral storage"
             r"|Usage of EmptyDir volume |Preempted in order to admit )"
+            # as an event, with a time and an object before it
+            r"|\bThe node was low on resource: \w|\bPod was terminated in response to imminent node shutdown"
+            r"|\b(?:Pod|Job) was active .{0,12}longer than (?:the )?specified deadline"
             r"|^\[Nb(?:Convert|Client)App\] ERROR \| Timeout waiting for execute reply|^Finished: ABORTED$"
             r"|^Too long with no output \(exceeded |^\[Done\] exited with code=null "
             r"|The command was interrupted by a signal: (?:killed|terminated)"
@@ -90,9 +95,10 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     (
         CrashKind.KILLED,
         # the machine went down
-        ("-- Reboot", "-- Boot", "The system ", "Linux version"),
+        ("-- Reboot", "-- Boot", "The system ", "Linux version", "Kernel panic", "Subsystem for Linux"),
         (
             r"^-- (?:Reboot|Boot [0-9a-f]{32}) --$"
+            r"|\bKernel panic - not syncing: |^The Windows Subsystem for Linux instance has terminated"
             r"|^The system (?:is going down for \S+ NOW|will (?:reboot|power ?off|halt) now)!"
             r"|^(?:\[ +0\.000000\]|\S+ kernel:|kernel:)(?: \[ +0\.000000\])? Linux version \d"
         ),
@@ -160,10 +166,12 @@ REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             "app crashed",
             "Finished: ",
             "as failure",
+            "=== Run ",
         ),
         (
             r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b"
             r"|`conda run .{1,300}` failed\. \(See above for error\)|^\[nodemon\] app crashed"
+            r"|=== Run \(ID '[^']{1,80}'\) failed ===$"
             r"|^Finished: FAILURE$|^Build step '[^']{1,80}' marked build as failure"
             r"|^(?:mpirun|mpiexec|prterun) detected that one or more processes exited with non-zero status"
         ),

@@ -34,6 +34,9 @@ _LAUNCHERS: Final = (
     r"|^Execution failed\. User process '[^']*' exited with status code|^flux-job: task\(s\) exited with exit code"
     r"|^Exited with exit code|^\[Done\] exited with code=|^The program '[^']*' has exited with code"
     r"|: Main process exited, code=exited, status="
+    # nssm, kubectl describe, Windows Terminal in any language
+    r"|^Program \S.{0,200} for service \S+ exited with return code|^Exit Code: {2}"
+    rf"|^\[\D{{3,60}} ?(?=-?\d{{1,10}} \(0x[0-9A-Fa-f]{{8}}\)\]$)"
     r"|^ERROR: Job failed: (?:command terminated with )?exit (?:code|status)"
     r"|\bexits with return code =|\b(?:Command|Task) exited with return code|^exit_codes:"
     r"|\bexited with a non-zero status of|\bterminated with an error exit status \("
@@ -73,7 +76,7 @@ HINTS: Final = (
         "выхода",
         "заверш",
     ),
-    *("wyjścia", "çıkış", "afsluit", "slutkod", "avsluts", "interrupted by signal", "terminated by signal"),
+    *("wyjścia", "çıkış", "afsluit", "slutkod", "avsluts", "interrupted by signal", "terminated by signal", " (0x"),
 )
 WINDOWS_CODES: Final = {
     0xC0000005: "access violation",

@@ -32,6 +32,8 @@ _DUMPED: Final = (
 """What a shell adds where the memory of the process was written to disk, by the words that any such sentence has."""
 _BEHIND: Final = rf"(?:: [1-9]\d?)?(?:\.| ?[(（](?:(?P<dump>{_DUMPED})|(?P<name>SIG[A-Z]+))[)）]\.?)?$"
 """macOS puts the signal's number behind its words, a core dump is told in brackets, and so is the name."""
+_QUIT_KEY: Final = "^\\"
+"""The terminal's echo of Ctrl-\\, before what the shell says of it."""
 _WRITES_NO_CORE: Final = frozenset({"SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"})
 _SCRIPT: Final = (
     r"^(?=.*\d)\S[^:：]{0,200}?(?:\[\d+\]:? |(?<=sh): (?=\d+: )|(?: línia|, linha) \d+:"
@@ -78,6 +80,7 @@ _ENDED_WITH_CODE: Final = r"^\[\d+\]\s*[+-]?\s+(?:\d+\s+)?(?:[Ee]xit|[^\W\d]+) (
 def signal_told(text: str) -> str | None:
     """The name of the signal that a shell says has ended a process, :data:`UNKNOWN_SIGNAL` when its words are unknown;
     None when ``text`` (no indentation, no stamp) is no such line."""
+    text = text.removeprefix(_QUIT_KEY)
     alone = _signal_named(text, _SIGNAL_ALONE)
     if alone is not None:
         return alone

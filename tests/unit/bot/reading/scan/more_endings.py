@@ -27,6 +27,13 @@ _SAID = {
         "The replica workerpool0-0 exited with a non-zero status of 137(SIGKILL).",
         "Process `train` terminated with an error exit status (137)",
         'Script done on 2026-03-05 01:02:03+01:00 [COMMAND_EXIT_CODE="137"]',
+        "2m   Warning   Evicted   pod/train-0   The node was low on resource: memory. Threshold quantity: 100Mi",
+        "Message:  Pod was active on the node longer than the specified deadline",
+        "Job was active longer than specified deadline",
+        "Message:  Pod was terminated in response to imminent node shutdown.",
+        "[12345.678901] Kernel panic - not syncing: Fatal exception in interrupt",
+        "The Windows Subsystem for Linux instance has terminated.",
+        "Exit Code:    143",
     ),
     "exception": (
         "ExitCode 1",
@@ -47,6 +54,13 @@ _SAID = {
         "mpirun detected that one or more processes exited with non-zero status, thus causing",
         "ERROR conda.cli.main_run:execute(125): `conda run python train.py` failed. (See above for error)",
         "[nodemon] app crashed - waiting for file changes before starting...",
+        "Exit Code:    1",
+        "[process exited with code 1 (0x00000001)]",
+        "[Prozess beendet mit Code 3221225477 (0xc0000005)]",
+        "[进程已退出，代码为 1 (0x00000001)]",
+        "Program C:\\Python311\\python.exe for service train exited with return code 1.",
+        "2026/03/05 01:02:03 ERROR mlflow.cli: === Run (ID 'ab12') failed ===",
+        "^\\Quit (core dumped)",
     ),
 }
 _RAISED = {
@@ -80,6 +94,13 @@ _QUIET = (
     "Command exited with return code 0",
     "signal 9 (bars)",
     "failed to create fsnotify watcher: too many open files",
+    "Exit Code:    0",
+    "Exit Code: 1",
+    "[process exited with code 0 (0x00000000)]",
+    "[module loaded at 1 (0x00000001)] twice",
+    "Program python for service train exited with return code 0.",
+    "2026/03/05 01:02:03 INFO mlflow.projects: === Run (ID 'ab12') succeeded ===",
+    "the job ran longer than the specified deadline",
 )
 SAID = [(kind, said) for table in (endings.SAID, _SAID) for kind, lines in table.items() for said in lines]
 """Lines that tell of an end, each with its kind."""
