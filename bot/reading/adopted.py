@@ -18,17 +18,17 @@ from trainmaster.bot.core.run.facts import Event, ProcessIdentity, RunRecord
 from trainmaster.bot.core.run.folding import fold_beat, fold_events, shift_clock
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.reading.adopted_facts import (
-    STOPPED_BY_USER,
     UNGUARDED,
+    Happened,
     bad_batch_data,
     batch_sizes,
     drawing,
+    ending_of,
     epoch_finished_data,
     goes_back,
     heartbeat_of,
     record_of,
 )
-from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import (
     Completed,
     ConsoleFact,
@@ -79,8 +79,13 @@ class AdoptedReader:
         self.adoption = adoption
         self._own_clock = OwnClock(steady)
         self._source = record
+        self._start_over(first_seen_ts)
+
+    def _start_over(self, first_seen_ts: float) -> None:
+        """Nothing has been read."""
+        adoption = self.adoption
         self._source_mtime_ns = -1
-        self._read_before = ReadBefore(record)
+        self._read_before = ReadBefore(self._source)
         self._in_history = self._unannounced = False
         self._console = self._open_console(adoption.log, _LOOK_BYTES)
         self._origin = EpochOrigin()
@@ -97,10 +102,8 @@ class AdoptedReader:
         """Whether the engine goes back over an epoch by itself."""
         self._phase = Phase.STARTUP
         self._phase_since_ts = self._epoch_since_ts = first_seen_ts
-        self._state = RunRecordState.RUNNING
-        self._fatal: FatalError | None = None
         self._bad: BadEpochs = {}
-        self._seq = 0
+        self._happened = Happened(self.run)
         place, login, ts = adoption.directory, login_of(adoption.directory), first_seen_ts
         self.view = RunView(directory=place, name=adoption.name, login=login, ts=ts, first_seen_ts=ts)
 
@@ -112,6 +115,8 @@ class AdoptedReader:
     def read(self, now: float) -> RunView:
         """The view with everything that the log holds now."""
         errors: list[str] = []
+        if self._attempt and self._read_before.has_come_back(self.adoption.log):
+            self._start_over(self.view.first_seen_ts)
         events = self._go_on_from_before(now) if self._attempt == 0 else []
         grew = self._look_at_source(now, events)
         until_s = time.monotonic() + _MAX_LOOKS_S
@@ -125,6 +130,7 @@ class AdoptedReader:
                 errors.append(f"{self._console.path} is not there (yet).")
             if look.note in {TailNote.TRUNCATED, TailNote.REPLACED}:
                 self._first_of_log = None
+                self._rows.trained.loses_sight(self._attempt)
             grew = grew or look.note not in _SILENT
             events += self._take(look.facts, now) + self._begun_by_rows_before(now)
             caught_up = not look.more
@@ -153,11 +159,13 @@ class AdoptedReader:
         self._first_of_log = self._read_before.first_number(self.adoption.log)
         number = self._attempt = self._first_of_log or self._read_before.last_number
         self._rows.trained.has_done(self._read_before.done_up_to(number), number)
-        if self._first_of_log is None and (last := self._read_before.last_frame):
-            self._frame = last
-            self._rows.trained.has_drawn(number, last, self._read_before.last_first)
         self._bad, self._in_history = self._read_before.bad_epochs(), True
-        return [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
+        bad = [self._event(EventKind.BAD_BATCH, now, attempt=key[0], **data) for key, data in self._bad.items()]
+        if self._first_of_log is None:
+            self._frame = self._read_before.last_frame
+            self._rows.trained.has_drawn(number, self._frame, self._read_before.last_first)
+            bad += self._happened.again(self._read_before.ends(), self.adoption.adopted_ts, number)
+        return bad
 
     def _note(self, now: float) -> None:
         cursor, frame = self._console.cursor, self._frame
@@ -167,9 +175,10 @@ class AdoptedReader:
                 cursor,
                 frame,
                 self._bad,
+                ends=self._happened.noted_ends,
                 attempt=self._recorded,
                 number=self._attempt,
-                first_number=self._first_of_log or self._attempt,
+                first_number=self._first_of_log,
                 process_attempt=self._process_attempt,
                 adopted_ts=self.adoption.adopted_ts,
                 epochs=self._rows.told,
@@ -211,7 +220,7 @@ class AdoptedReader:
     @property
     def _over_or_at_work(self) -> bool:
         """Whether the attempt has drawn a frame or has ended, so that a start is that of another one."""
-        return self._frame is not None or self._fatal is not None or self._state is not RunRecordState.RUNNING
+        return self._frame is not None or bool(self._happened.ends)
 
     def _next_recorded(self, now: float) -> Event:
         """The log of an attempt has been read to its end, and another attempt followed it."""
@@ -229,7 +238,8 @@ class AdoptedReader:
         self._attempt += 1
         if self._first_of_log is None:
             self._first_of_log = self._attempt
-        self._frame, self._state, self._fatal = None, RunRecordState.RUNNING, None
+        self._frame = None
+        self._happened.goes_on()
         self._from_epoch, self._redone = from_epoch, False
         self._phase, self._phase_since_ts, self._epoch_since_ts = Phase.STARTUP, now, now
         self._read_before.begins(self._attempt)
@@ -245,10 +255,8 @@ class AdoptedReader:
         return [self._event(EventKind.RUN_STARTED, now, from_epoch=self._from_epoch, level=UNGUARDED)]
 
     def _event(self, kind: EventKind, ts: float, *, attempt: int | None = None, **data: Any) -> Event:
-        self._seq += 1
-        if self._in_history:
-            ts = min(ts, self.adoption.adopted_ts)
-        return Event(ts=ts, run=self.run, attempt=attempt or self._attempt, seq=self._seq, kind=kind, data=data)
+        ts = min(ts, self.adoption.adopted_ts) if self._in_history else ts
+        return self._happened.event(kind, ts, attempt or self._attempt, data)
 
     def _take(self, facts: Iterable[ConsoleFact], now: float) -> list[Event]:
         events: list[Event] = []
@@ -269,12 +277,12 @@ class AdoptedReader:
                 events.append(self._event(EventKind.NOTICE, now, text=fact.text))
             elif isinstance(fact, Completed | EarlyStopped):
                 self._rows.trained.completes(self._attempt)
-                if self._state is not RunRecordState.FINISHED:
+                if not self._happened.finished:
                     epochs = self._frame.epoch + self._origin.from_zero if self._frame else None
                     events.append(self._event(EventKind.RUN_FINISHED, now, epochs=epochs))
-                self._state = RunRecordState.FINISHED
             elif isinstance(fact, FatalError) and fact.origin is ErrorOrigin.MAIN:
-                events += [*self._announce(now), self._take_error(fact, now)]
+                kind, data = ending_of(fact, self._frame)
+                events += [*self._announce(now), self._event(kind, now, **data)]
         return events
 
     def _take_start(self, fact: Preparing | Started | Resumed, now: float) -> list[Event]:
@@ -290,21 +298,11 @@ class AdoptedReader:
         self._enter(Phase.FIRST_BATCH, now)
         return self._announce(now)
 
-    def _take_error(self, error: FatalError, now: float) -> Event:
-        """Ctrl-C is a stop that a person asked for; any other error ends the attempt as long as no frame follows it."""
-        if not is_user_stop(error.detail):
-            self._fatal = error
-            return self._event(EventKind.RUN_CRASHED, now, error=error.detail, traceback=error.text)
-        self._state = RunRecordState.STOPPED
-        frame = self._frame
-        place = {"epoch": frame.epoch if frame else None, "batch": frame.batch if frame else None}
-        return self._event(EventKind.RUN_STOPPED, now, resumable=False, why=STOPPED_BY_USER, **place)
-
     def _take_frame(self, frame: TrainFrame, now: float) -> list[Event]:
         events: list[Event] = []
-        if self._state is RunRecordState.FINISHED and self._frame and drawing(self._frame) == drawing(frame):
+        if self._happened.finished and self._frame and drawing(self._frame) == drawing(frame):
             return events  # closing a bar draws its last frame again
-        ended, anew = self._state is RunRecordState.FINISHED, self._first_of_log is None
+        ended, anew = self._happened.finished, self._first_of_log is None
         if not self._redone and goes_back(frame, self._frame, ended=ended, anew=anew):
             events += self._begin(now, None, announced=False)
         elif self._first_of_log is None:
@@ -317,10 +315,10 @@ class AdoptedReader:
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events += [*self._announce(now), self._event(EventKind.EPOCH_STARTED, now, **started)]
         if self._redone:
-            kept = [bad for bad in self._bad if bad[0] != self._attempt or bad[1] < frame.epoch]
-            self._bad = {bad: self._bad[bad] for bad in kept}
+            number = self._attempt
+            self._bad = {at: data for at, data in self._bad.items() if at[0] != number or at[1] < frame.epoch}
             self._redone = False
-        self._fatal, self._state = None, RunRecordState.RUNNING  # whatever was said before, it trains
+        self._happened.goes_on()  # whatever was said before, it trains
         self._frame = frame
         self._rows.trained.draws(self._attempt, frame)
         self._enter(Phase.TRAINING, now)
@@ -369,9 +367,9 @@ class AdoptedReader:
 
     def _state_of(self, newest: AdoptedAttempt) -> RunRecordState:
         own = self._process_attempt in {None, self._attempt}
-        if newest.stopped and own and self._state is not RunRecordState.FINISHED:
+        if newest.stopped and own and not self._happened.finished:
             return RunRecordState.STOPPED
-        return RunRecordState.CRASHED if self._fatal else self._state
+        return self._happened.state
 
     def _record(self) -> RunRecord:
         newest = self.adoption.attempts[min(self._recorded, len(self.adoption.attempts)) - 1]

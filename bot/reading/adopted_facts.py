@@ -4,20 +4,89 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from trainmaster.bot.core.run.adoption import AdoptedAttempt, Adoption
-from trainmaster.bot.core.run.facts import RunRecord
-from trainmaster.bot.reading.console.facts import TrainFrame
+from trainmaster.bot.core.run.facts import Event, RunRecord
+from trainmaster.bot.core.run.folding import NOT_NOTABLE
+from trainmaster.bot.reading.console.errors import is_user_stop
+from trainmaster.bot.reading.console.facts import FatalError, TrainFrame
 from trainmaster.bot.reading.epoch_rows import PlacedRow
-from trainmaster.trainer.contract import Heartbeat, Phase, RunRecordState, encode_number
+from trainmaster.trainer.contract import EventKind, Heartbeat, Phase, RunRecordState, encode_number
 
 UNGUARDED: Final = "none (unguarded)"
 """The level of a run that nothing guards."""
 STOPPED_BY_USER: Final = "Ctrl-C ended it. It can go on from the checkpoint of the last epoch that ended (last.pt)."
 _BATCH_SIZES: Final = re.compile(r"with batch=(\d+).*?to batch=(\d+)")
+
+
+_ENDED: Final = {
+    EventKind.RUN_FINISHED: RunRecordState.FINISHED,
+    EventKind.RUN_STOPPED: RunRecordState.STOPPED,
+    EventKind.RUN_CRASHED: RunRecordState.CRASHED,
+}
+_MAX_ENDS_NOTED: Final = 5
+
+
+class Happened:
+    """Makes the events of a run. What happened once has one number, also for a bot that reads the log again. So what it
+    may read in another order (batches, epochs) or not at all (the start of a rotated log's attempt) is not counted."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._counts: Counter[int] = Counter()
+        self.ends: list[Event] = []
+        """What ended the newest attempt, as long as it has not gone on since."""
+
+    def event(self, kind: EventKind, ts: float, attempt: int, data: dict[str, Any]) -> Event:
+        """It happened at ``ts`` in ``attempt``."""
+        self._counts[attempt] += kind not in NOT_NOTABLE and kind != EventKind.RUN_STARTED
+        event = Event(ts=ts, run=self._run, attempt=attempt, seq=self._counts[attempt], kind=kind, data=data)
+        if kind in _ENDED:
+            self.ends.append(event)
+        return event
+
+    def again(self, ends: Sequence[tuple[int, EventKind, dict[str, Any]]], ts: float, attempt: int) -> list[Event]:
+        """What a bot before this had noted as :attr:`noted_ends`."""
+        for seq, kind, data in ends:
+            self._counts[attempt] = seq - 1
+            self.event(kind, ts, attempt, data)
+        return self.ends
+
+    def goes_on(self) -> None:
+        """Nothing so far was the end, or another attempt begins."""
+        self.ends = []
+
+    @property
+    def noted_ends(self) -> list[list[Any]]:
+        """The last of :attr:`ends`, as plain JSON, each with its number."""
+        return [[one.seq, one.kind, one.data] for one in self.ends[-_MAX_ENDS_NOTED:]]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the attempt was complete, whatever its process died of later."""
+        orderly = [one.kind for one in self.ends if one.kind != EventKind.RUN_CRASHED]
+        return orderly[-1:] == [EventKind.RUN_FINISHED]
+
+    @property
+    def state(self) -> RunRecordState:
+        """How the newest attempt stands."""
+        kinds = [one.kind for one in self.ends]
+        last = EventKind.RUN_CRASHED if EventKind.RUN_CRASHED in kinds else next(iter(kinds[-1:]), None)
+        return RunRecordState.RUNNING if last is None else _ENDED[EventKind(last)]
+
+
+def ending_of(error: FatalError, frame: TrainFrame | None) -> tuple[EventKind, dict[str, Any]]:
+    """The event that ``error`` behind ``frame`` is. Ctrl-C is a stop that a person asked for; any other error ends the
+    attempt as long as no frame follows it."""
+    if not is_user_stop(error.detail):
+        return EventKind.RUN_CRASHED, {"error": error.detail, "traceback": error.text}
+    place = {"epoch": frame.epoch if frame else None, "batch": frame.batch if frame else None}
+    return EventKind.RUN_STOPPED, {"resumable": False, "why": STOPPED_BY_USER, **place}
 
 
 def record_of(

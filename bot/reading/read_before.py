@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.reading.console.facts import TrainFrame
 from trainmaster.bot.reading.tail import Cursor
-from trainmaster.trainer.contract import read_json, replace_json
+from trainmaster.trainer.contract import EventKind, read_json, replace_json
 
 BadEpochs = dict[tuple[int, int], dict[str, Any]]
 """By attempt and epoch, the first bad batch that was seen there, as its event says it."""
@@ -18,6 +19,7 @@ BadEpochs = dict[tuple[int, int], dict[str, Any]]
 _WRITE_EVERY_S: Final = 10.0
 _MAX_BAD_KEPT: Final = 500
 """Epochs, the newest: where more are bad, all are."""
+_ENDS: Final = frozenset({EventKind.RUN_CRASHED, EventKind.RUN_FINISHED, EventKind.RUN_STOPPED})
 SUFFIX: Final = ".heard"
 
 
@@ -29,6 +31,8 @@ class ReadBefore:
         self._path = record.with_suffix(SUFFIX) if record is not None else None
         self._known: dict[str, Any] = {}
         self._is_history = True
+        self._is_awaited = False
+        """Whether the log of before was missing when it was to be read."""
         self._next: dict[str, Any] = {}
         self._written_ts = -_WRITE_EVERY_S
         if self._path is not None:
@@ -55,14 +59,12 @@ class ReadBefore:
         known_attempt, known_offset = self._known.get("attempt"), self._known.get("offset")
         if not isinstance(known_attempt, int) or not isinstance(known_offset, int) or attempt > known_attempt:
             return None
-        try:
-            with log.open("rb") as stream:
-                status, head = os.fstat(stream.fileno()), stream.read(self._count("head_bytes", 0))
-        except OSError:
-            return None
+        begins = self._beginning_of(log)
+        if begins is None:
+            return 1  # it may come back, and is history still
         if attempt < known_attempt:
-            return max(1, status.st_size - offset)
-        if self._differs(status, head):
+            return max(1, begins[0].st_size - offset)
+        if self._differs(*begins):
             return None  # another file, or begun anew
         stops = [stop for _, _, stop in self._begun if offset < stop < known_offset]
         return min([known_offset, *stops]) - offset if known_offset > offset else None
@@ -119,10 +121,37 @@ class ReadBefore:
                 known[one["attempt"], one["epoch"]] = {key: value for key, value in one.items() if key != "attempt"}
         return known
 
+    def ends(self) -> list[tuple[int, EventKind, dict[str, Any]]]:
+        """What had ended the newest attempt that was seen, each with its number and as its event said it."""
+        noted = self._known.get("ends")
+        known: list[tuple[int, EventKind, dict[str, Any]]] = []
+        for one in noted if isinstance(noted, list) else ():
+            seq, kind, data = one if isinstance(one, list) and len(one) == 3 else (None, None, None)
+            kind = member_of(EventKind, kind)
+            if type(seq) is int and kind in _ENDS and isinstance(data, dict):
+                known.append((seq, kind, data))
+        return known
+
     def first_number(self, log: Path) -> int | None:
         """The number of the attempt that ``log``, that of the adoption, begins with; None if that is not known, since
-        it was begun anew or is another file by now: what it shows tells whether the attempt of it goes on."""
-        return None if self._is_another(log) else self._count("first_number", 1)
+        it was begun anew, is another file by now, or is not there: what it shows tells whether the attempt goes on."""
+        begins = self._beginning_of(log)
+        self._is_awaited = begins is None and self._was_the_only_one
+        if self._is_awaited or self._is_another(begins) or self._known.get("first_number", 1) is None:
+            return None
+        return self._count("first_number", 1)
+
+    def has_come_back(self, log: Path) -> bool:
+        """Whether the log of before, which was not there, can be read again. Another one by its name ends the wait."""
+        begins = self._beginning_of(log) if self._is_awaited else None
+        if begins is None:
+            return False
+        self._is_awaited = False
+        return not self._is_another(begins)
+
+    @property
+    def _was_the_only_one(self) -> bool:
+        return self._known.get("attempt") == 1 and isinstance(self._known.get("offset"), int)
 
     @property
     def last_number(self) -> int:
@@ -151,22 +180,22 @@ class ReadBefore:
         same = self._known.get("adopted_ts") == adopted_ts
         return number if same and isinstance(number, int) else None
 
-    def _is_another(self, log: Path) -> bool:
-        """Whether ``log``, the only one so far, is another file than what was read, or was begun anew."""
-        if self._known.get("attempt") != 1 or not isinstance(self._known.get("offset"), int):
-            return False
+    def _beginning_of(self, log: Path) -> tuple[os.stat_result, bytes] | None:
         try:
             with log.open("rb") as stream:
-                status, head = os.fstat(stream.fileno()), stream.read(self._count("head_bytes", 0))
-        except OSError:
-            return False
-        return self._differs(status, head)
+                return os.fstat(stream.fileno()), stream.read(self._count("head_bytes", 0))
+        except (OSError, ValueError):  # ValueError: a NUL in the name
+            return None
+
+    def _is_another(self, begins: tuple[os.stat_result, bytes] | None) -> bool:
+        """Whether a log, the only one so far, is another file than what was read, or was begun anew."""
+        return begins is not None and self._was_the_only_one and self._differs(*begins)
 
     def _differs(self, status: os.stat_result, head: bytes) -> bool:
         crc = self._known.get("head_crc")
         return (
             status.st_ino != self._known.get("inode")
-            or status.st_size < self._count("offset", 0)
+            or not 0 < self._count("offset", 0) <= status.st_size
             or (isinstance(crc, int) and zlib.crc32(head) != crc)
         )
 

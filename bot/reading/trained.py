@@ -54,9 +54,18 @@ class Trained:
         log shows what it goes on from, all earlier epochs count as its own."""
         self.changes += 1
         before = self._spans.get(max((number for number in self._spans if number < attempt), default=0))
+        known = self._spans.get(attempt)
         if from_epoch is not None and before is not None and before.ends_unseen:
             before.done = max(before.done or 0, from_epoch - 1)  # else there were no checkpoint to go on from
         older = before is not None
+        if (
+            from_epoch is not None
+            and known is not None
+            and known.ends_unseen
+            and (known.first or from_epoch) < from_epoch
+        ):
+            known.done = from_epoch - 1  # the same of itself: it drew no frame that anybody saw
+            return
         self._spans[attempt] = _Span(begins_unseen=from_epoch is not None and not older, first=from_epoch)
 
     def has_done(self, epochs: Mapping[int, Sequence[int]], newest: int) -> None:
@@ -96,14 +105,22 @@ class Trained:
         span = self._spans.get(attempt)
         return span.first if span is not None and not span.begins_unseen else None
 
-    def has_drawn(self, attempt: int, frame: TrainFrame, first: int | None) -> None:
+    def has_drawn(self, attempt: int, frame: TrainFrame | None, first: int | None) -> None:
         """``frame`` was the last one known of ``attempt``, whose console is gone and had begun with the epoch
         ``first``."""
-        self.draws(attempt, frame)
-        span = self._spans[attempt]
-        span.ends_unseen = True
+        if frame is not None:
+            self.draws(attempt, frame)
+        elif first is not None:
+            self._spans.setdefault(attempt, _Span(begins_unseen=False))
+        self.loses_sight(attempt)
         if first is not None:
+            span = self._spans[attempt]
             span.begins_unseen, span.first = False, first
+
+    def loses_sight(self, attempt: int) -> None:
+        """The console of ``attempt`` is gone, and may have shown more than anybody saw."""
+        if attempt in self._spans:
+            self._spans[attempt].ends_unseen = True
 
     def completes(self, attempt: int) -> None:
         """The running epoch of ``attempt`` has had all its batches."""

@@ -36,13 +36,14 @@ def _with_epochs(view: RunView, epochs: dict[tuple[int, int], EpochView]) -> Run
     return evolve(view, epochs=frozen, known_story=(frozen, story_of(frozen)))
 
 
-_NOT_NOTABLE = {
+NOT_NOTABLE = {
     EventKind.PHASE,
     EventKind.EPOCH_STARTED,
     EventKind.BAD_BATCH,
     EventKind.EPOCH_FINISHED,
     EventKind.CHECKPOINT_SAVED,
 }
+"""Kinds of events that are taken in as what they tell of batches, epochs, phases and checkpoints."""
 _MAX_NOTABLE_KEPT = 50
 
 
@@ -89,7 +90,7 @@ def _with_events(view: RunView, taken: Sequence[Event]) -> RunView:
 
     for event in taken:
         kind, number = event.kind, event.integer("epoch")
-        if kind not in _NOT_NOTABLE:
+        if kind not in NOT_NOTABLE:
             notable.append(event)
         if kind == EventKind.RUN_STARTED:
             checkpoints = _not_put_aside(checkpoints, event.integer("from_epoch"))
