@@ -16,7 +16,10 @@ from trainmaster.trainer.contract import Verdict
 
 
 @remembered(
-    of=lambda view: (view.brief, view.checkpoints, view.attempt, view.record and view.record.layers, *settled(view))
+    of=lambda view: (
+        *(view.brief, view.checkpoints, view.attempt, view.record and view.record.layers, view.trainer_behind_s),
+        *settled(view),
+    )
 )
 def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended. Without

@@ -227,10 +227,19 @@ def fold_beat(view: RunView, beat: Heartbeat, now: float) -> RunView:
     """
     first = view.heartbeat is None
     seen_ts = min(beat.ts, now) if first else now
+    behind_s = None if first else now - beat.ts
+    if view.heartbeat is not None and view.heartbeat.attempt == beat.attempt and view.trainer_behind_s is not None:
+        behind_s = min(view.trainer_behind_s, now - beat.ts)
     phase_age_s = beat.ts - beat.phase_since_ts if beat.phase_since_ts is not None else 0.0
     if not first and -_CLOCK_TOLERANCE_S <= now - beat.ts <= MAX_READ_DELAY_S:
         seen_ts = min(beat.ts, now)  # one clock: the time of writing is the better one
-    return evolve(view, heartbeat=beat, beat_seen_ts=seen_ts, phase_seen_ts=seen_ts - max(0.0, phase_age_s))
+    return evolve(
+        view,
+        heartbeat=beat,
+        beat_seen_ts=seen_ts,
+        phase_seen_ts=seen_ts - max(0.0, phase_age_s),
+        trainer_behind_s=behind_s,
+    )
 
 
 def shift_clock(view: RunView, by_s: float) -> RunView:

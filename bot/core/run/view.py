@@ -149,6 +149,9 @@ class RunView:
     """When the bot saw the heartbeat change, by the bot's own clock; the trainer's may differ."""
     phase_seen_ts: float | None = None
     """When the phase began, by the bot's own clock."""
+    trainer_behind_s: float | None = None
+    """How far the trainer's clock is behind the bot's at most: the least age at which a new heartbeat was seen. Less
+    than nothing when it is ahead, None before the second one."""
     log_errors: tuple[LogError, ...] = ()
     """Fatal lines of the console log, newest last."""
     stacks: tuple[str, ...] = ()
@@ -198,8 +201,9 @@ class RunView:
 
     @property
     def news_from_ts(self) -> float:
-        """What happened before is history of the run, which nobody is told."""
-        return self.first_seen_ts - HISTORY_S
+        """What happened before, by the clock of whoever wrote it down, is history of the run, which nobody is told."""
+        behind_s = max(0.0, self.trainer_behind_s or 0.0) if self.guarded else 0.0
+        return self.first_seen_ts - HISTORY_S - behind_s
 
     @property
     def attempt(self) -> int:

@@ -16,6 +16,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.run.epoch_report import EpochReport, ReportLimits, judge_epoch
 from trainmaster.bot.core.run.view import HISTORY_S, EpochView, RunView
 from trainmaster.bot.reading.run_files import RunReader
+from trainmaster.trainer.contract import EventKind
 
 LIMITS = CheckLimits()
 
@@ -165,3 +166,20 @@ def test_epochs_that_ended_before_the_run_was_seen_are_not_judged(written: Writt
         written.finish_epoch(epoch, after_s)
     view = RunReader(written.layout.root, first_seen_ts=START_TS + 40 + HISTORY_S).read(START_TS + 200)
     assert [one.key for one in check_epochs(view, LIMITS, START_TS + 200)] == ["attempt1/epoch3", "attempt1/epoch4"]
+
+
+@pytest.mark.parametrize("behind_s", [-600.0, 0.0, 600.0])
+def test_what_ended_under_the_eyes_of_the_bot_is_news_however_far_the_clock_of_the_trainer_is_behind(
+    written: WrittenRun, behind_s: float
+) -> None:
+    written.finish_epoch(1, -1000 - behind_s)
+    reader = RunReader(written.layout.root, first_seen_ts=START_TS)
+    for after_s in (0.0, 30.0, 60.0):
+        written.beat(after_s - behind_s, epoch=2, batch=1 + int(after_s))
+        reader.read(START_TS + after_s + 1)
+    written.finish_epoch(2, 90 - behind_s)
+    written.event(EventKind.RUN_CRASHED, 91 - behind_s, error="x")
+    written.beat(92 - behind_s, epoch=3, batch=1)
+    view = reader.read(START_TS + 120)
+    assert [one.key for one in check_epochs(view, LIMITS, START_TS + 120)] == ["attempt1/epoch2"]
+    assert view.notable[-1].ts >= view.news_from_ts > view.epochs[1, 1].finished_ts
