@@ -359,7 +359,7 @@ class AdoptedReader:
 
     def _epoch_finished(self, placed: PlacedRow, now: float) -> Event:
         bad = (placed.attempt, placed.epoch) in self._bad
-        self._in_history = self._read_before.knows_epoch(placed.attempt, placed.epoch)
+        self._in_history = self._read_before.knows_epoch(placed.attempt, placed.epoch) and not placed.again
         data = epoch_finished_data(placed, self._frame, bad=bad)
         event = self._event(EventKind.EPOCH_FINISHED, now, attempt=placed.attempt, **data)
         self._in_history = False

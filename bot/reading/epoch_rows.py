@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from trainmaster.bot.reading.trained import Trained
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedRow:
-    """The row of an epoch that ``attempt`` finished. ``epoch`` as the console counts."""
+    """The row of an epoch that ``attempt`` finished. ``epoch`` as the console counts; ``again``: it tells more now."""
 
     attempt: int
     epoch: int
     row: ResultsRow
     seconds: float | None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class EpochRows:
         self._mtime_ns = -1
         self._placed_at = -1
         self._pending = False
-        self._told: dict[tuple[int, int], str] = {}
+        self._told: dict[tuple[int, int], Mapping[str, float]] = {}
 
     @property
     def told(self) -> list[list[int]]:
@@ -56,8 +58,8 @@ class EpochRows:
         return self.trained.has_finished(attempt) or _mtime_ns(self._path) > _mtime_ns(log)
 
     def new(self, newest: int, origin: EpochOrigin, log: Path, before_ns: int | None) -> NewRows:
-        """Rows that were not told yet. ``newest`` is the newest attempt; a file that was written at ``before_ns`` holds
-        nothing of it.
+        """Rows, or figures of them, that were not told yet. ``newest`` is the newest attempt; a file that was written
+        at ``before_ns`` holds nothing of it.
 
         Raises:
             OSError: the file is there and can't be read.
@@ -75,22 +77,42 @@ class EpochRows:
         shift = origin.shift_of(self._results)
         epochs = [row.epoch + shift for row in self._results.rows]
         losses = [row.named("train/") for row in self._results.rows]
-        attempts = self.trained.place(epochs, newest - older, ahead=mtime_ns >= _mtime_ns(log), losses=losses)
-        self._pending = None in attempts
+        ahead = mtime_ns >= _mtime_ns(log)
+
+        def told_otherwise(place: int, attempt: int) -> bool:
+            known = self._told.get((attempt, epochs[place]))
+            return known is not None and not _is_the_same(known, self._results.rows[place].values)
+
+        attempts = self.trained.place(epochs, newest - older, ahead=ahead, losses=losses, told_otherwise=told_otherwise)
+        placed = zip(attempts, epochs, strict=True)
+        self._pending = any(one is None or (one < newest and self.trained.waits_for(newest, at)) for one, at in placed)
         found: list[PlacedRow] = []
         seconds = seconds_of(self._results)
         for attempt, epoch, row, took_s in zip(attempts, epochs, self._results.rows, seconds, strict=True):
             if attempt is None:
                 continue
-            said = repr(sorted(row.values.items()))
             known = self._told.get((attempt, epoch))
-            if known is not None and known != said and attempt == newest:
+            same = known is None or _is_the_same(known, row.values)
+            if not same and attempt == newest:
                 self._mtime_ns = -1
                 return NewRows(rows=tuple(found), begun_anew_with=epoch)
-            if known is None:
-                self._told[attempt, epoch] = said
-                found.append(PlacedRow(attempt=attempt, epoch=epoch, row=row, seconds=took_s))
+            if known is None or (same and _tells_more(known, row.values)):
+                self._told[attempt, epoch] = row.values
+                again = known is not None
+                found.append(PlacedRow(attempt=attempt, epoch=epoch, row=row, seconds=took_s, again=again))
         return NewRows(rows=tuple(found))
+
+
+def _is_the_same(known: Mapping[str, float], row: Mapping[str, float]) -> bool:
+    """Whether all that both rows tell is alike: a program that goes over the file may add columns, or fill them."""
+    both = known.keys() & row.keys()
+    return bool(both or known == row) and all(repr(known[name]) == repr(row[name]) for name in both)
+
+
+def _tells_more(known: Mapping[str, float], row: Mapping[str, float]) -> bool:
+    """Whether ``row`` has a figure of a validation that was not ``known``, or one that is not finite."""
+    added = row.keys() - known.keys()
+    return any(name.startswith(("val/", "metrics/")) or not math.isfinite(row[name]) for name in added)
 
 
 def seconds_of(results: Results) -> list[float | None]:

@@ -6,7 +6,7 @@ The file may hold rows of a training before the adoption, of several attempts on
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -130,11 +130,18 @@ class Trained:
             self.changes += 1
 
     def place(
-        self, epochs: Sequence[int], newest: int, *, ahead: bool, losses: Sequence[Losses] = ()
+        self,
+        epochs: Sequence[int],
+        newest: int,
+        *,
+        ahead: bool,
+        losses: Sequence[Losses] = (),
+        told_otherwise: Callable[[int, int], bool] | None = None,
     ) -> list[int | None]:
         """The attempt of each row, given the ``epochs`` of all rows in order and their ``losses``; None for a row that
         a later one replaces and for one of an older training. ``ahead``: the file is newer than the console, which may
-        lag behind it, or the clock of its file system is another one: what the console showed of an epoch says more."""
+        lag behind it, or the clock of its file system is another one: what the console showed of an epoch says more.
+        ``told_otherwise``: whether the row at a place is not the one that an attempt is known to have."""
         placed: list[int | None] = [None] * len(epochs)
         lowest = min([*self._spans, newest])
         attempt, stop = newest, len(epochs)
@@ -144,7 +151,7 @@ class Trained:
                 attempt -= 1  # the epochs began again behind this row
             while attempt >= lowest and (
                 not self._may_be_of(attempt, epochs[place], ahead=ahead and attempt == newest)
-                or (losses and self._is_of_an_older(attempt, epochs[place], losses[place]))
+                or (losses and self._is_of_an_older(attempt, epochs[place], losses[place], place, told_otherwise))
             ):
                 attempt -= 1
             if attempt < lowest:
@@ -170,12 +177,24 @@ class Trained:
             return ahead
         return span.began_with(epoch) and (ahead or (span.done is not None and epoch <= span.done))
 
-    def _is_of_an_older(self, attempt: int, epoch: int, row: Losses) -> bool:
-        """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not."""
+    def waits_for(self, newest: int, epoch: int) -> bool:
+        """Whether the console has not shown yet with what ``newest``, which may have trained it, ended ``epoch``."""
+        span = self._spans.get(newest)
+        trains = span is None or (span.began_with(epoch) and (span.running is None or span.running <= epoch))
+        return trains and newest not in self._means.get(epoch, {})
+
+    def _is_of_an_older(
+        self, attempt: int, epoch: int, row: Losses, place: int, told_otherwise: Callable[[int, int], bool] | None
+    ) -> bool:
+        """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not.
+        Two trainings of one seed have the same, as far as the log shows it."""
         means = self._means.get(epoch, {})
         if attempt in means and _agree(means[attempt], row):
             return False
-        return any(number < attempt and _agree(shown, row) for number, shown in means.items())
+        return any(
+            number < attempt and _agree(shown, row) and not (told_otherwise and told_otherwise(place, number))
+            for number, shown in means.items()
+        )
 
 
 def _agree(shown: Losses, row: Losses) -> bool:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.reading.test_adopted_attempts import HEADER, RESUME, START, Folder, frame, nan_keys, rows, story
+from tests.unit.bot.reading.test_adopted_attempts import (
+    COLUMNS,
+    HEADER,
+    RESUME,
+    START,
+    Folder,
+    frame,
+    nan_keys,
+    rows,
+    story,
+)
 
 
 class Clocked(Folder):
@@ -247,3 +257,50 @@ def test_a_row_that_a_lagging_log_does_not_show_is_of_the_newest_attempt(tmp_pat
     folder.write(START + frame(1, 10, "0.5") + "\n" + START + frame(1, 4, "0.9") + "\r")
     folder.csv(rows(1, loss=0.65432))
     assert story(folder.look()) == [(2, 1, True)]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "bot restarted"])
+@pytest.mark.parametrize("lags", [True, False], ids=["log lags", "log stays behind"])
+def test_a_row_of_a_restart_with_the_same_seed_is_its_own(tmp_path: Path, lags: bool, restarted: bool) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10, "0.5") + "\n" + HEADER + frame(2, 4) + "\r")
+    folder.csv(rows(1))
+    folder.watch()
+    folder.write(START + frame(1, 4, "0.6") + "\r")
+    folder.watch()
+    folder.csv(rows(1).replace("60,", "61,").replace("0.9", "nan"))
+    if restarted:
+        folder.open()
+        folder.look()
+    if lags or restarted:
+        folder.write(frame(1, 10, "0.5") + "\n")
+    view = folder.look()
+    assert (story(view), nan_keys(view)) == ([(2, 1, True)], ["attempt2/epoch1/figures"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(COLUMNS + "1,60,0.5,,\n", COLUMNS + "1,60,0.5,0.4,nan\n", id="filled"),
+        pytest.param("epoch,time,train/box_loss\n1,60,0.5\n", COLUMNS + "1,60,0.5,0.4,nan\n", id="added"),
+        pytest.param(
+            COLUMNS + "1,60,0.5,0.4,0.9\n", COLUMNS[:-1] + ",x\n1,60,0.5,0.4,0.9,inf\n", id="of somebody's own"
+        ),
+    ],
+)
+def test_figures_that_come_late_are_of_the_same_epoch_and_told(tmp_path: Path, before: str, after: str) -> None:
+    folder = Clocked(tmp_path)
+    folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 4) + "\r")
+    folder.csv(before, header=False)
+    folder.watch()
+    folder.csv(after, header=False)
+    view = folder.look()
+    assert (story(view), nan_keys(view)) == ([(1, 1, True), (1, 2, False)], ["attempt1/epoch1/figures"])
+    assert view.epochs[1, 1].finished_ts == folder.now
+
+
+def test_a_file_that_somebody_only_added_columns_to_tells_nothing_anew(folder: Clocked) -> None:
+    before = folder.look()
+    folder.csv(COLUMNS[:-1] + ",x\n" + rows(1, 2).replace("\n", ",7\n"), header=False)
+    view = folder.look()
+    assert (story(view), view.epochs[1, 2]) == (story(before), before.epochs[1, 2])
