@@ -79,11 +79,11 @@ class EpochRows:
         losses = [row.named("train/") for row in self._results.rows]
         ahead = mtime_ns >= _mtime_ns(log)
 
-        def told_otherwise(place: int, attempt: int) -> bool:
+        def told(place: int, attempt: int) -> bool | None:
             known = self._told.get((attempt, epochs[place]))
-            return known is not None and not _is_the_same(known, self._results.rows[place].values)
+            return None if known is None else _is_the_same(known, self._results.rows[place].values)
 
-        attempts = self.trained.place(epochs, newest - older, ahead=ahead, losses=losses, told_otherwise=told_otherwise)
+        attempts = self.trained.place(epochs, newest - older, ahead=ahead, losses=losses, told=told)
         placed = zip(attempts, epochs, strict=True)
         self._pending = any(one is None or (one < newest and self.trained.waits_for(newest, at)) for one, at in placed)
         found: list[PlacedRow] = []

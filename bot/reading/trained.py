@@ -14,6 +14,7 @@ from trainmaster.bot.reading.console.facts import TrainFrame
 
 Losses = Mapping[str, float]
 """By name, as the console and a row of ``results.csv`` have them."""
+Told = Callable[[int, int], bool | None]
 
 _ROUNDED_OFF: Final = 5.5e-4
 """Of a loss: the console shows four digits of it."""
@@ -136,22 +137,24 @@ class Trained:
         *,
         ahead: bool,
         losses: Sequence[Losses] = (),
-        told_otherwise: Callable[[int, int], bool] | None = None,
+        told: Told = lambda _place, _attempt: None,
     ) -> list[int | None]:
         """The attempt of each row, given the ``epochs`` of all rows in order and their ``losses``; None for a row that
         a later one replaces and for one of an older training. ``ahead``: the file is newer than the console, which may
         lag behind it, or the clock of its file system is another one: what the console showed of an epoch says more.
-        ``told_otherwise``: whether the row at a place is not the one that an attempt is known to have."""
+        ``told``: whether the row at a place is the one that an attempt is known to have; None where none is known."""
         placed: list[int | None] = [None] * len(epochs)
         lowest = min([*self._spans, newest])
+        unseen = newest in self._spans and self._spans[newest].ends_unseen
         attempt, stop = newest, len(epochs)
         while stop > 0:
             place = stop - 1
             if stop < len(epochs) and epochs[place] >= epochs[stop]:
                 attempt -= 1  # the epochs began again behind this row
+            may = ahead or (unseen and not any(told(place, number) for number in self._spans if number < newest))
             while attempt >= lowest and (
-                not self._may_be_of(attempt, epochs[place], ahead=ahead and attempt == newest)
-                or (losses and self._is_of_an_older(attempt, epochs[place], losses[place], place, told_otherwise))
+                not self._may_be_of(attempt, epochs[place], ahead=may and attempt == newest)
+                or (losses and self._is_of_an_older(attempt, epochs[place], losses[place], place, told))
             ):
                 attempt -= 1
             if attempt < lowest:
@@ -183,16 +186,14 @@ class Trained:
         trains = span is None or (span.began_with(epoch) and (span.running is None or span.running <= epoch))
         return trains and newest not in self._means.get(epoch, {})
 
-    def _is_of_an_older(
-        self, attempt: int, epoch: int, row: Losses, place: int, told_otherwise: Callable[[int, int], bool] | None
-    ) -> bool:
+    def _is_of_an_older(self, attempt: int, epoch: int, row: Losses, place: int, told: Told) -> bool:
         """Whether an attempt before ``attempt`` ended ``epoch`` with the losses of ``row``, and ``attempt`` did not.
         Two trainings of one seed have the same, as far as the log shows it."""
         means = self._means.get(epoch, {})
         if attempt in means and _agree(means[attempt], row):
             return False
         return any(
-            number < attempt and _agree(shown, row) and not (told_otherwise and told_otherwise(place, number))
+            number < attempt and _agree(shown, row) and told(place, number) is not False
             for number, shown in means.items()
         )
 

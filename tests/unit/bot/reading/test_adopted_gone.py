@@ -157,3 +157,12 @@ def test_what_was_noted_of_an_end_may_be_anything(folder: Clocked, noted: object
     folder.log.unlink()
     folder.open()
     assert folder.look().state is RunState.UNKNOWN
+
+
+def test_epochs_of_a_log_that_was_emptied_are_those_of_its_run_also_the_last_one(folder: Clocked) -> None:
+    folder.csv(rows(3), append=True)
+    folder.write(frame(3, 10) + "\n" + HEADER + frame(4, 2) + "\r")
+    folder.open()
+    folder.write("", anew=True)
+    view = folder.look()
+    assert story(view) == [(1, 1, True), (1, 2, True), (1, 3, True)]
