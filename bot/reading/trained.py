@@ -75,7 +75,10 @@ class Trained:
         for attempt, done in epochs.items():
             alone = attempt == newest and len(epochs) == 1
             running = None if attempt == newest else max(done)
-            self._spans[attempt] = _Span(begins_unseen=alone, first=min(done), running=running, done=max(done))
+            gone = attempt != newest  # the log begins behind it
+            self._spans[attempt] = _Span(
+                begins_unseen=alone, first=min(done), running=running, done=max(done), ends_unseen=gone
+            )
 
     def has_finished(self, attempt: int) -> bool:
         """Whether an epoch of ``attempt`` had all its batches."""
@@ -151,16 +154,21 @@ class Trained:
             place = stop - 1
             if stop < len(epochs) and epochs[place] >= epochs[stop]:
                 attempt -= 1  # the epochs began again behind this row
+            begun = attempt
             may = ahead or (unseen and not any(told(place, number) for number in self._spans if number < newest))
             while attempt >= lowest and (
                 not self._may_be_of(attempt, epochs[place], ahead=may and attempt == newest)
                 or (losses and self._is_of_an_older(attempt, epochs[place], losses[place], place, told))
             ):
                 attempt -= 1
-            if attempt < lowest:
-                break
-            placed[place] = attempt
             stop = place
+            if attempt >= lowest:
+                placed[place] = attempt
+            elif begun in self._spans and self._spans[begun].ends_unseen:
+                attempt = begun  # it may have done more than anybody saw: that hides nothing of what it did before
+            else:
+                stop += 1
+                break
         self._place_replaced(epochs, placed, stop, lowest)
         return placed
 

@@ -166,3 +166,13 @@ def test_epochs_of_a_log_that_was_emptied_are_those_of_its_run_also_the_last_one
     folder.write("", anew=True)
     view = folder.look()
     assert story(view) == [(1, 1, True), (1, 2, True), (1, 3, True)]
+
+
+def test_a_row_that_nobody_saw_hides_none_before_it(folder: Clocked) -> None:
+    resume = RESUME.replace("from epoch 3", "from epoch 4")
+    folder.write(resume + frame(4, 10) + "\n", anew=True)
+    folder.csv(rows(3, 4, 4), append=True)
+    for _ in range(3):
+        folder.open()
+        folder.watch()
+        assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, True), (2, 4, True)]
