@@ -28,7 +28,7 @@ _FRAME_WITHOUT_MEMORY = LazyPattern(
 """YOLOv6; looked for only below its own header."""
 _FITTED = re.compile(
     rf"\s*(\d{{1,9}})/(\d{{1,9}})(?=\s)(?:\s{{1,24}}\d[\d.]{{0,9}}(?:e[-+]?\d*)?G?)?((?:\s{{1,24}}{_NUMBER})*)"
-    r"(?:\s{1,24}([-+]?[\w.]{0,24}))?\s{0,24}…"
+    r"(?:\s{1,24}([-+]?[\w.]{0,24}[-+]?))?\s{0,24}…"
     r"(?=\s*:\s*\d{1,3}%)",
     re.ASCII,
 )

@@ -108,6 +108,8 @@ def test_a_number_that_was_cut_is_no_loss() -> None:
         "      12.5         n": {"box_loss": 12.5, "cls_loss": math.nan},
         "      12.5        -i": {"box_loss": 12.5, "cls_loss": -math.inf},
         "      12.5         -": {"box_loss": 12.5},
+        "       nan       1e+": {"box_loss": math.nan},
+        "       nan     1.2e-": {"box_loss": math.nan},
         "   ": {},
     }.items():
         report = scan_stream(io.BytesIO(f"{head}{shown}{bar}".encode()))
