@@ -84,6 +84,8 @@ def salvage(path: Path) -> sqlite3.Connection:
                     _copy_rows(damaged, memory, table, with_id=True, replacing=True)
         finally:
             damaged.close()
+    # A run without a revision counts as one without alerts, whichever of the two tables can't be read.
+    memory.execute("INSERT OR IGNORE INTO alert_revisions (run, revision) SELECT DISTINCT run, 1 FROM alerts")
     return memory
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.locking import locked
+from tests.unit.bot.storage.test_alerts import record
 from trainmaster.bot.core.conversation.message import Message
 from trainmaster.bot.core.conversation.pin import Pin
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Posted
 from trainmaster.bot.storage import refuge
+from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.database import Database, Durable
 from trainmaster.bot.storage.messages import MessageStore
 from trainmaster.bot.storage.pins import PinStore
@@ -142,6 +144,18 @@ def test_what_a_damaged_file_still_tells_is_taken_along(path: Path) -> None:
     assert database.set_aside.operations == ("op1 on digits-1",)
     assert keys(database) == ["before"]
     assert database.rows("SELECT * FROM operations") == []
+
+
+def test_a_run_whose_revision_was_lost_with_a_page_still_has_its_alerts(path: Path) -> None:
+    database = Database(path)
+    AlertStore(database).save(record())
+    database.execute("DELETE FROM alert_revisions")
+    database.close()
+    memory = refuge.salvage(path)
+    assert [tuple(row) for row in memory.execute("SELECT run, revision FROM alert_revisions")] == [
+        (record().alert.finding.run, 1)
+    ]
+    memory.close()
 
 
 def test_file_that_is_deleted_is_noticed_and_written_anew(path: Path) -> None:
