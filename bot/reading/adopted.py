@@ -164,7 +164,7 @@ class AdoptedReader:
         if self._first_of_log is None:
             self._frame = self._read_before.last_frame
             self._rows.trained.has_drawn(number, self._frame, self._read_before.last_first)
-            bad += self._happened.again(self._read_before.ends(), self.adoption.adopted_ts, number)
+            bad += self._happened.again(self._read_before.ends(), self._history_ts, number)
         return bad
 
     def _note(self, now: float) -> None:
@@ -254,8 +254,12 @@ class AdoptedReader:
         self._unannounced = False
         return [self._event(EventKind.RUN_STARTED, now, from_epoch=self._from_epoch, level=UNGUARDED)]
 
+    @property
+    def _history_ts(self) -> float:
+        return min(self.adoption.adopted_ts, self.view.first_seen_ts)  # the same however often the run is adopted
+
     def _event(self, kind: EventKind, ts: float, *, attempt: int | None = None, **data: Any) -> Event:
-        ts = min(ts, self.adoption.adopted_ts) if self._in_history else ts
+        ts = min(ts, self._history_ts) if self._in_history else ts
         return self._happened.event(kind, ts, attempt or self._attempt, data)
 
     def _take(self, facts: Iterable[ConsoleFact], now: float) -> list[Event]:
@@ -315,8 +319,7 @@ class AdoptedReader:
             started = {"epoch": frame.epoch, "epochs": frame.epochs, "batches": frame.batches}
             events += [*self._announce(now), self._event(EventKind.EPOCH_STARTED, now, **started)]
         if self._redone:
-            number = self._attempt
-            self._bad = {at: data for at, data in self._bad.items() if at[0] != number or at[1] < frame.epoch}
+            self._bad = {at: one for at, one in self._bad.items() if at[0] != self._attempt or at[1] < frame.epoch}
             self._redone = False
         self._happened.goes_on()  # whatever was said before, it trains
         self._frame = frame

@@ -112,6 +112,20 @@ def test_without_the_log_of_its_first_attempt_that_of_the_second_is_history_stil
     assert {bad.ts, *(one.ts for one in view.notable)} == {folder.adoption.adopted_ts}
 
 
+def test_history_is_as_old_as_ever_when_the_run_was_adopted_anew(tmp_path: Path) -> None:
+    folder = Clocked(tmp_path)
+    before = _trained(folder, ENDS["crashed"][0])
+    folder.now += 7200
+    folder.adoption = replace(folder.adoption, adopted_ts=folder.now)
+    folder.record.write_text(json.dumps(folder.adoption.to_json()))
+    folder.watch()
+    folder.open()
+    view = folder.look()
+    assert ends(view) == ends(before)
+    times = [one.ts for one in (*view.notable, *view.epochs[1, 2].bad_batches)]
+    assert max(*times, view.epochs[1, 1].finished_ts or 0.0) <= view.first_seen_ts
+
+
 def test_what_happened_once_has_one_number_for_every_bot(folder: Clocked) -> None:
     folder.write(frame(3, 10, "nan") + "\n" + HEADER + frame(4, 2) + "\n" + ENDS["crashed"][0])
     folder.csv(rows(3), append=True)
