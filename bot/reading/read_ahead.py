@@ -37,6 +37,7 @@ _HEADER: Final = struct.Struct("<IQ")
 """The sizes of a place and of its reader, before both."""
 _OWNERSHIP: Final = "ownership"
 _OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
+_DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
 class _Other(NamedTuple):
@@ -68,10 +69,13 @@ class ReadAhead:
             if self._other is None:
                 return None
             descriptor = self._other.file.fileno()
-            if str(place) not in self._frames:
-                self._index(descriptor)
-            start, size = self._frames.pop(str(place), (0, 0))
-            body = os.pread(descriptor, size, start)
+            try:
+                if str(place) not in self._frames:
+                    self._index(descriptor)
+                start, size = self._frames.pop(str(place), (0, 0))
+                body = os.pread(descriptor, size, start)
+            except OSError:  # of the disk that the file is on
+                return None
         if not body:
             return None
         try:
@@ -92,7 +96,8 @@ class ReadAhead:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(other.descriptor, signal.SIGKILL)
         os.close(other.descriptor)
-        threading.Thread(target=_reap, args=(other.pid,), name="read-ahead", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no thread more may begin: what is left of it is an entry in a table
+            threading.Thread(target=_reap, args=(other.pid,), name="read-ahead", daemon=True).start()
 
     def _index(self, descriptor: int) -> None:
         """Whole frames only: one may be half written."""
@@ -112,10 +117,11 @@ def _fork(ownership: Ownership) -> _Other | None:
         return None
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(tempfile.TemporaryFile())
+            os.close(os.pidfd_open(os.getpid()))  # without a descriptor, which a kernel may refuse, nobody would end it
+            file, here = stack.enter_context(tempfile.TemporaryFile()), os.getpid()
             pid = os.fork()
             if pid == 0:
-                _read_and_exit(ownership, ownership.root, file.fileno())
+                _read_and_exit(ownership, ownership.root, file.fileno(), here)
             other = _Other(file, os.pidfd_open(pid), pid)
         except OSError:  # or it is over, and whoever started this process has children reaped unseen
             return None
@@ -123,28 +129,40 @@ def _fork(ownership: Ownership) -> _Other | None:
     return other
 
 
-def _read_and_exit(ownership: Ownership, root: Path, descriptor: int) -> None:
-    """The other process, from its first step to its last: nothing of this one's is flushed, closed or told."""
+def _read_and_exit(ownership: Ownership, root: Path, descriptor: int, reads_for: int) -> None:
+    """The other process, from its first step to its last: nothing of this one's, which is the process ``reads_for``, is
+    flushed, closed or told."""
     try:
-        _step_aside()
+        _step_aside(descriptor)
         places = find_runs(root)
         if len(places) < _WORTH_IT:
             return
         with open(descriptor, "wb", closefd=False) as stream:
             for place in reversed(places):  # whoever takes begins with the first
-                reader = RunReader(place, first_seen_ts=0.0, steady=time.monotonic, ownership=ownership)
-                reader.glance(time.time())
-                body = io.BytesIO()
-                _Pickler(body).dump(reader)
-                name = os.fsencode(place)
-                stream.write(_HEADER.pack(len(name), body.tell()) + name + body.getbuffer())
+                if os.getppid() != reads_for:
+                    return
+                stream.write(_frame(place, ownership))
                 stream.flush()
     finally:
         os._exit(0)
 
 
-def _step_aside() -> None:
-    """Nobody waits for this process by a pipe that it holds open, and where memory is short it is the first to go."""
+def _frame(place: Path, ownership: Ownership) -> bytes:
+    """The reader of ``place`` after a glance, for :meth:`ReadAhead.take`; empty when it can't be handed over."""
+    reader, body = RunReader(place, first_seen_ts=0.0, steady=time.monotonic, ownership=ownership), io.BytesIO()
+    reader.glance(time.time())
+    try:
+        _Pickler(body).dump(reader)
+    except RecursionError:  # an event may hold lists within lists within lists
+        return b""
+    name = os.fsencode(place)
+    return _HEADER.pack(len(name), body.tell()) + name + body.getbuffer()
+
+
+def _step_aside(descriptor: int) -> None:
+    """Nobody waits for this process by a pipe or a lock that it holds open; of what was open, ``descriptor`` is left.
+    Where memory is short it is the first to go."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # it may be ignored from before
     signal.alarm(_LIFE_S)
     gc.disable()
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -152,6 +170,11 @@ def _step_aside() -> None:
         os.dup2(nowhere, stream)
     with contextlib.suppress(OSError):
         _OOM_SCORE.write_text("1000")
+    with contextlib.suppress(OSError):
+        for number in map(int, os.listdir(_DESCRIPTORS)):  # noqa: PTH208 - names, which are numbers
+            if number not in {0, 1, 2, descriptor}:
+                with contextlib.suppress(OSError):  # that of the list itself is closed by now
+                    os.close(number)
 
 
 def _reap(pid: int) -> None:

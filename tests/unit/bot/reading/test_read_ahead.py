@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -157,6 +160,97 @@ def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
         ahead.close()
         assert _until(lambda: not other.is_running()), "ended and reaped"
         ahead.close()
+
+
+def test_one_that_cannot_be_handed_over_costs_only_itself(tmp_path: Path) -> None:
+    first, nested = _a_run(tmp_path, "first"), _a_run(tmp_path, "nested")
+    with nested.layout.events.open("a") as stream:
+        stream.write(f'{{"v":1,"ts":{START_TS},"run":"x","attempt":1,"kind":"odd","deep":{"[" * 900 + "]" * 900}}}\n')
+    assert not _alone(nested, START_TS + 100.0).read_errors
+    with _begun(tmp_path) as (ahead, other):
+        assert _until(lambda: _is_over(other))
+        assert ahead.take(nested.layout.root) is None
+        assert ahead.take(first.layout.root) is not None
+
+
+def _ends_alone(number: int) -> bool:
+    """Whether this process alone holds the other end of the pipe that ``number`` reads."""
+    return _until(lambda: select.select([number], [], [], 0)[0]) and os.read(number, 1) == b""
+
+
+@pytest.fixture
+def hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at a run gives no answer."""
+    monkeypatch.setattr(RunReader, "glance", lambda _reader, _now: time.sleep(_PATIENCE_S))
+
+
+@pytest.mark.usefixtures("hung")
+def test_what_whoever_started_this_process_left_open_is_not_held(tmp_path: Path) -> None:
+    _a_run(tmp_path, "run")
+    reading, writing = os.pipe()
+    try:
+        with _begun(tmp_path) as (_, other):
+            os.close(writing)
+            assert _ends_alone(reading)
+            assert not _is_over(other)
+    finally:
+        os.close(reading)
+
+
+def test_it_ends_with_the_process_that_it_reads_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = _a_run(tmp_path, "run")
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with _begun(tmp_path) as (ahead, other):
+        assert _until(lambda: _is_over(other))
+        assert ahead.take(written.layout.root) is None
+
+
+@pytest.mark.usefixtures("hung")
+def test_an_alarm_that_was_ignored_before_ends_it_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "_LIFE_S", 1)
+    _a_run(tmp_path, "run")
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        with _begun(tmp_path) as (_, other):
+            assert _until(lambda: _is_over(other))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_kernel_that_gives_no_descriptor_of_a_process_is_not_asked_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("nobody could end it"))
+    with closing(ReadAhead(Ownership(root=tmp_path))) as ahead:
+        assert ahead.take(tmp_path) is None
+
+
+def test_a_disk_that_fails_is_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_asked: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    written = _a_run(tmp_path, "run")
+    with _begun(tmp_path) as (ahead, other):
+        assert _until(lambda: _is_over(other))
+        monkeypatch.setattr(os, "pread", fail)
+        assert ahead.take(written.layout.root) is None
+
+
+@pytest.mark.usefixtures("hung")
+def test_it_is_ended_where_no_thread_can_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    _a_run(tmp_path, "run")
+    with _begun(tmp_path) as (ahead, other):
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        ahead.close()
+        assert _until(lambda: _is_over(other))
+    os.waitpid(other.pid, 0)
 
 
 def test_a_few_runs_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
