@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,19 @@ from pathlib import Path
 import pytest
 
 from trainmaster.bot.service.systemd import ServiceNotifier
+
+UNIT = Path(__file__).parents[4] / "docs" / "trainmaster.service"
+OF_ALL_ITS_PROCESSES = ("Memory", "CPUQuota", "Tasks", "Limit", "IO", "AllowedCPUs", "PrivateTmp", "PrivateDevices")
+"""Settings of a unit that begin so hold for each process that it started, or for all of them together."""
+
+
+def test_a_training_of_the_unit_has_no_limit_and_does_not_take_the_bot_along() -> None:
+    unit = configparser.ConfigParser(strict=True)
+    unit.optionxform = str  # type: ignore[assignment]  # the letters as they are
+    unit.read_string(UNIT.read_text(encoding="utf-8"))
+    service = dict(unit["Service"])
+    assert (service["KillMode"], service["OOMPolicy"]) == ("process", "continue")
+    assert [name for name in service if name.startswith(OF_ALL_ITS_PROCESSES)] == []
 
 
 @pytest.fixture(params=["path", "abstract"])
