@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if HELP_WORDS.isdisjoint(rest) and (problem := _problem(name, verb)):
         complain(problem)
         return NOT_UNDERSTOOD
+    _hear_of_children()
     if side == BOT:
         from trainmaster.bot.cli.main import carry_out  # noqa: PLC0415 - each side loads alone
 
@@ -53,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code in {0, INTERRUPTED} and verb.then and (HELP_WORDS | {"--json"}).isdisjoint(rest):
         then(verb.then)
     return code
+
+
+def _hear_of_children() -> None:
+    """How a process that is started from here has ended is told. Where whoever started this one ignores SIGCHLD, it
+    does, too: the kernel then forgets that end, and Python takes a failure for a success."""
+    import signal  # noqa: PLC0415 - only where a verb is carried out
+
+    if hasattr(signal, "SIGCHLD"):  # no Windows
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _of_the_trainer(words: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +56,20 @@ def test_a_folder_that_is_gone_is_named_as_such(
     here.rmdir()
     assert main(words) == 2
     assert "no-folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="needs signals")
+@pytest.mark.parametrize(
+    "words", [("settings", "--help"), ("verify", "--help")], ids=lambda words: VERBS[words[0]].side
+)
+def test_how_a_process_has_ended_is_heard_of_although_the_parent_did_not_want_to_know(words: tuple[str, ...]) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with contextlib.suppress(SystemExit):
+            main(words)
+        assert subprocess.run([sys.executable, "-S", "-c", "raise SystemExit(3)"], check=False).returncode == 3
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_help_with_a_verb_is_that_verbs_own(capsys: pytest.CaptureFixture[str]) -> None:
