@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -41,6 +42,19 @@ CORE_ROWS = (
     ("check_name", "setting", "evolve"),
 )
 """A part of the core imports parts of the rows below its own."""
+COMPUTES = ("bot/core", "bot/checks")
+"""Everything that these judge is passed to them, the time as well."""
+PURE = frozenset(
+    {"__future__", "bisect", "collections", "dataclasses", "datetime", "enum", "fnmatch", "functools", "hashlib"}
+    | {"ipaddress", "itertools", "json", "math", "operator", "pathlib", "re", "secrets", "signal", "statistics", "sys"}
+    | {"types", "typing", "unicodedata", "urllib"}
+)
+"""Of the standard library: what computes, and names of things."""
+ASKING = re.compile(
+    r"\b(?:date|datetime|clock|Path|PurePath)\.(?:now|today|utcnow|cwd|home)\(|(?<![\w.])(?:open|print|input)\("
+    r"|\.(?:read_(?:text|bytes)|write_(?:text|bytes)|l?stat|exists|is_(?:file|dir)|iterdir|r?glob|resolve|unlink|mkdir)\("
+)
+"""The clock or the disk, through what is pure otherwise."""
 
 
 def test_a_part_of_the_trainer_uses_no_library_but_its_own() -> None:
@@ -105,6 +119,58 @@ def test_the_rooms_of_the_core_stand_on_each_other_downwards_only() -> None:
     }
     assert {one for pair in pairs for one in pair} <= set(rank), "a new part of the core gets its row in CORE_ROWS"
     assert sorted((one, two) for one, two in pairs if one != two and rank[one] >= rank[two]) == []
+
+
+def test_the_core_and_the_checks_ask_neither_clock_nor_disk_and_wait_for_nothing() -> None:
+    files = [path for place in COMPUTES for path in (ROOT / place).rglob("*.py")]
+    assert {
+        f"{path.relative_to(ROOT)} uses {name}"
+        for path in files
+        for name in {one.split(".")[0] for one in imports(path)} - PURE - {"trainmaster"} - foreign(path)
+    } == set(), "whoever calls passes it in; PURE in this file has what only computes"
+    assert {str(path.relative_to(ROOT)) for path in files if ASKING.search(path.read_text(encoding="utf-8"))} == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "asks"),
+    [
+        ("datetime.now(UTC)", True),
+        ("Path(name).stat()", True),
+        ("open(name)", True),
+        ("times.now", False),
+        ("reopen(name)", False),
+        ("math.log(2)", False),
+    ],
+)
+def test_whoever_asks_clock_or_disk_is_noticed(code: str, *, asks: bool) -> None:
+    assert bool(ASKING.search(code)) is asks
+
+
+def test_data_of_the_core_and_of_the_checks_is_frozen_and_has_slots() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for place in COMPUTES
+        for path in (ROOT / place).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for one in node.decorator_list
+        if ast.unparse(one).startswith("dataclass") and not {"frozen=True", "slots=True"} <= _words(one)
+    ]
+    assert wrong == []
+
+
+def _words(decorator: ast.expr) -> set[str]:
+    return {ast.unparse(word) for word in decorator.keywords} if isinstance(decorator, ast.Call) else set()
+
+
+def test_no_test_takes_a_mock() -> None:
+    """A fake has a behaviour of its own, which its tests hold; a mock agrees to anything."""
+    files = [path for path in (ROOT / "tests").rglob("*.py") if "unittest" in path.read_text(encoding="utf-8")]
+    assert [str(path.relative_to(ROOT)) for path in files if "unittest.mock" in {*_tops(path)}] == []
+
+
+def _tops(path: Path) -> set[str]:
+    return {".".join(name.split(".")[:2]) for name in imports(path)}
 
 
 ASKS_NO_KIND = ("bot/checks", "bot/alerting", "bot/operations", "bot/terminal", "commands")
