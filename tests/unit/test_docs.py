@@ -87,6 +87,50 @@ def test_a_name_that_is_not_there_is_noticed() -> None:
     assert unknown_names("see trainmaster.trainer.guarded(cls).", modules) == ["trainmaster.trainer.guarded"]
 
 
+STANDS_IN = re.compile(
+    r"`([A-Za-z_][\w.]*)`\s+(?:in |of )?\(?`((?:bot|commands|trainer|trainmaster|tests)/[\w/.-]+\.py)`"
+)
+
+
+def lacking(text: str) -> list[str]:
+    """What ``text`` says to stand in a file that does not have it: "`Inbox` (`bot/slack/inbox.py`)"."""
+    return [
+        f"{what} in {file}"
+        for what, file in STANDS_IN.findall(text)
+        if (ROOT / file).exists()
+        and not all(re.search(rf"\b{word}\b", (ROOT / file).read_text("utf-8")) for word in what.split("."))
+    ]
+
+
+def test_what_a_page_says_to_stand_in_a_file_stands_there() -> None:
+    wrong = {name(page): lacking(page.read_text(encoding="utf-8")) for page in PAGES}
+    assert {page: what for page, what in wrong.items() if what} == {}
+
+
+def test_what_does_not_stand_in_its_file_is_noticed() -> None:
+    assert lacking("`Inbox.slash` (`bot/slack/inbox.py`), `press`\n(`bot/slack/incoming.py`)") == []
+    assert lacking("`InboxTray` of `bot/slack/inbox.py`") == ["InboxTray in bot/slack/inbox.py"]
+
+
+IN_CAPITALS = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+OF_OTHERS = {"INTEGRATION_KEY", "API_KEY", "SBATCH_ACCOUNT", "SBATCH_PARTITION"}
+"""Slurm's own, and what a person puts something for."""
+
+
+def test_every_setting_that_a_page_names_is_one() -> None:
+    """Or another name in capitals, which somebody will look for."""
+    lost = {one for page in PAGES for one in IN_CAPITALS.findall(page.read_text(encoding="utf-8"))} - OF_OTHERS
+    sources = (
+        path for top in ("bot", "trainer", "commands", "trainmaster", "tests") for path in (ROOT / top).rglob("*.py")
+    )
+    for path in (ROOT / ".env.example", ROOT / "Makefile", ROOT / "container" / "compose.yaml", *sources):
+        text = path.read_text(encoding="utf-8")
+        lost -= {one for one in lost if one in text}
+        if not lost:
+            break
+    assert lost == set()
+
+
 def test_the_map_names_every_room() -> None:
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     rooms = [
