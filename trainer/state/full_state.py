@@ -29,20 +29,25 @@ _LOSSES_ARE_MADE_OF: Final = (
 )
 
 
-def plain(value: Any) -> Any:
-    """``value`` in the types that a saved state may hold; anything else becomes its text."""
+def plain(value: Any, within: frozenset[int] = frozenset()) -> Any:
+    """``value`` in the types that a saved state may hold; anything else becomes its text, and a container ``within``
+    itself nothing."""
     if value is None or type(value) in {bool, int, float, str}:
         return value
     if isinstance(value, torch.Tensor):
         return value.detach()
     if isinstance(value, np.generic):
         return plain(value.item())
+    if id(value) in within:
+        return None
     if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
+        around = within | {id(value)}
+        return {plain(key): plain(item, around) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset | range):
-        return [plain(item) for item in value]
+        around = within | {id(value)}
+        return [plain(item, around) for item in value]
     if isinstance(value, SimpleNamespace):
-        return plain(vars(value))
+        return plain(vars(value), within)
     for kind in (bool, int, float, str):  # enums and other children of these
         if isinstance(value, kind):
             return kind(value)

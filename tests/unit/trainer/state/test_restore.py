@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainmaster.trainer.state.full_state import capture, restore
+from trainmaster.trainer.state.full_state import capture, plain, restore
 
 
 def restored(model: nn.Module, **tensors: torch.Tensor) -> nn.Module:
@@ -58,3 +58,9 @@ def test_a_run_without_an_end_is_saved_like_any_other(epochs: float, saved: int)
         loss_names=(),
     )
     assert capture(trainer, epoch=1, batch=0, batches=6, extra={})["epochs"] == saved
+
+
+def test_what_holds_itself_is_saved_without_itself() -> None:
+    held: dict[str, Any] = {"rate": 0.5, "same": [1, 2]}
+    held |= {"again": held["same"], "self": [held], "spaces": SimpleNamespace(a=held)}
+    assert plain(held) == {"rate": 0.5, "same": [1, 2], "again": [1, 2], "self": [None], "spaces": {"a": None}}
