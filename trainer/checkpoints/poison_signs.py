@@ -18,7 +18,7 @@ from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, pois
 from trainmaster.trainer.checkpoints.outlying_layers import outlying_layers
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
-from trainmaster.trainer.checkpoints.uniform_layers import uniform_layers
+from trainmaster.trainer.checkpoints.uniform_layers import fading_variances, uniform_layers
 
 TRAINED_PARTS: Final = WEIGHT_PARTS | {"optimizer", "gradients", "scaler"}
 """Where a number that is not finite poisons what is trained from here on."""
@@ -59,6 +59,8 @@ def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, 
     unread = [one for one in seen if not one.judged or (one.form is None and one.leaf in FRACTIONS)]
     exploded = [one for one in seen if one.content is not None and one.content.exploded]
     constant = [one for one in seen if one.constant]
+    fading = fading_variances(constant, seen, reader, top)
+    constant = [one for one in constant if id(one) not in fading]
     many = [one for one in seen if one.leaf == "num_batches_tracked" and (one.count or 0) > MOST_BATCHES]
     return [
         *_at_limit(seen, top, honest=True),

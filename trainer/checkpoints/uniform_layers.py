@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import NUM_VARIED, WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.module_settings import modules_in
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
@@ -23,6 +24,16 @@ MIN_ALIKE_NUMBERS: Final = 64
 NUM_SAMPLED: Final = 64
 """Of a convolution: how much of it may be one number, from what size on, and how many are tried first."""
 
+MOMENTA: Final = (0.03, 0.1)
+"""Of Ultralytics' batch norms and of torch's own, where a file holds no modules that say theirs."""
+
+MOST_FADING: Final = 256
+LEAST_FADING: Final = 1e-3
+"""So many batches after its start a variance may still be what is left of that; of less nothing could be told."""
+
+EMA_LAG: Final = 0.05
+"""By so much, at most, the EMA of such a variance lies above it: each batch takes 3 to 10 % of it away."""
+
 Named = Mapping[tuple[str, str], Seen]
 
 
@@ -39,6 +50,37 @@ def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     yield from _means_of_zero(norms, named, reader)
     yield from _biases(named, reader)
     yield from _nearly_alike(named, reader)
+
+
+def fading_variances(
+    constant: Sequence[Seen], seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]
+) -> set[int]:
+    """Of the ``constant``, by ``id``, the variances of batch norms whose input has hardly varied since they began at 1.
+
+    Behind frozen layers of a fresh model, half precision holds of all channels what is left of that.
+    """
+    variances = [one for one in constant if one.leaf == "running_var" and one.part in WEIGHT_PARTS]
+    if not variances:
+        return set()
+    batches = {(one.part, one.name): one.count for one in seen if one.leaf == "num_batches_tracked"}
+    momenta = {(part, name): attributes.get("momentum") for part, name, attributes in modules_in(top)}
+    return {
+        id(one)
+        for one in variances
+        if _is_fading(
+            reader.uniform_value(one),
+            batches.get((one.part, one.name.removesuffix(one.leaf) + "num_batches_tracked")) or 0,
+            momenta.get((one.part, one.name.removesuffix(f".{one.leaf}"))),
+        )
+    }
+
+
+def _is_fading(value: float | None, batches: int, momentum: object) -> bool:
+    if value is None or not LEAST_FADING <= value < 1.0 or not 0 < batches <= MOST_FADING:
+        return False
+    momenta = (momentum,) if isinstance(momentum, float) else MOMENTA
+    left = [(1.0 - one) ** batches for one in momenta if 0.0 < one < 1.0]
+    return any(one * (1.0 - 2**-10) <= value <= one * (1.0 + EMA_LAG) for one in left)
 
 
 def _is_weight(one: Seen) -> bool:

@@ -142,3 +142,28 @@ def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:
     change(content)
     found = judged(tmp_path, content)
     assert found.verdict is Verdict.CLEAN, said(found)
+
+
+@pytest.mark.parametrize(
+    ("value", "batches", "momentum", "verdict"),
+    [
+        pytest.param(0.97**12, 12, 0.03, Verdict.CLEAN, id="of Ultralytics"),
+        pytest.param(0.97**12 * 1.001, 12, 0.03, Verdict.CLEAN, id="of its EMA"),
+        pytest.param(0.9**40, 40, 0.1, Verdict.CLEAN, id="of torch"),
+        pytest.param(0.97**12, 40, 0.03, Verdict.UNKNOWN, id="after more batches"),
+        pytest.param(0.5, 12, 0.03, Verdict.UNKNOWN, id="less than is left"),
+        pytest.param(0.97**12, 12, 0.1, Verdict.UNKNOWN, id="of another momentum"),
+        pytest.param(0.97**12, 0, 0.03, Verdict.UNKNOWN, id="not one batch"),
+        pytest.param(0.97**300, 300, 0.03, Verdict.UNKNOWN, id="long ago"),
+    ],
+)
+def test_a_variance_behind_frozen_layers_is_what_is_left_of_its_start(
+    tmp_path: Path, value: float, batches: int, momentum: float, verdict: Verdict
+) -> None:
+    """After two epochs with ``freeze=2`` of a fresh model, all channels have the same variance in half precision."""
+    content = checkpoint_dict()
+    norm = content["ema"].second.bn
+    norm.momentum = momentum
+    norm.running_var.fill_(value)
+    norm.num_batches_tracked.fill_(batches)
+    assert judged(tmp_path, content).verdict is verdict
