@@ -58,9 +58,8 @@ def signs_of_ruin(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, 
     loose += _bounds(seen, reader, top)
     unread = [one for one in seen if not one.judged or (one.form is None and one.leaf in FRACTIONS)]
     exploded = [one for one in seen if one.content is not None and one.content.exploded]
-    constant = [one for one in seen if one.constant]
-    fading = fading_variances(constant, seen, reader, top)
-    constant = [one for one in constant if id(one) not in fading]
+    fading = fading_variances(seen, reader, top)
+    constant = [one for one in seen if one.constant and id(one) not in fading]
     many = [one for one in seen if one.leaf == "num_batches_tracked" and (one.count or 0) > MOST_BATCHES]
     return [
         *_at_limit(seen, top, honest=True),

@@ -31,8 +31,11 @@ MOST_FADING: Final = 256
 LEAST_FADING: Final = 1e-3
 """So many batches after its start a variance may still be what is left of that; of less nothing could be told."""
 
-EMA_LAG: Final = 0.05
-"""By so much, at most, the EMA of such a variance lies above it: each batch takes 3 to 10 % of it away."""
+ROUNDED: Final = 2**-10
+EMA_LAG: Final = 0.005
+"""By so much, at most, half precision has a variance below what is left, and Ultralytics' EMA above it."""
+
+BATCHES: Final = "num_batches_tracked"
 
 Named = Mapping[tuple[str, str], Seen]
 
@@ -52,35 +55,33 @@ def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
     yield from _nearly_alike(named, reader)
 
 
-def fading_variances(
-    constant: Sequence[Seen], seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]
-) -> set[int]:
-    """Of the ``constant``, by ``id``, the variances of batch norms whose input has hardly varied since they began at 1.
+def fading_variances(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> set[int]:
+    """By ``id``, the variances of batch norms whose input has hardly varied since they began at 1.
 
-    Behind frozen layers of a fresh model, half precision holds of all channels what is left of that.
+    Behind frozen layers of a fresh model, half precision holds of all channels what is left of that, and no variance of
+    the model can have less.
     """
-    variances = [one for one in constant if one.leaf == "running_var" and one.part in WEIGHT_PARTS]
-    if not variances:
-        return set()
-    batches = {(one.part, one.name): one.count for one in seen if one.leaf == "num_batches_tracked"}
-    momenta = {(part, name): attributes.get("momentum") for part, name, attributes in modules_in(top)}
-    return {
-        id(one)
-        for one in variances
-        if _is_fading(
-            reader.uniform_value(one),
-            batches.get((one.part, one.name.removesuffix(one.leaf) + "num_batches_tracked")) or 0,
-            momenta.get((one.part, one.name.removesuffix(f".{one.leaf}"))),
-        )
-    }
+    found: set[int] = set()
+    for part in sorted({one.part for one in seen if one.constant and one.leaf == "running_var"} & WEIGHT_PARTS):
+        norms = [one for one in seen if one.part == part and one.leaf == "running_var" and one.form is not None]
+        least = min(number for one in norms for number in reader.numbers_of(one))
+        momenta = {name: attributes.get("momentum") for key, name, attributes in modules_in(top) if key == part}
+        batches = {one.name: one.count or 0 for one in seen if one.part == part and one.leaf == BATCHES}
+        for one in norms:
+            name = one.name.removesuffix(f".{one.leaf}")
+            if one.constant and reader.uniform_value(one) == least:
+                found |= (
+                    {id(one)} if _is_fading(least, batches.get(f"{name}.{BATCHES}", 0), momenta.get(name)) else set()
+                )
+    return found
 
 
-def _is_fading(value: float | None, batches: int, momentum: object) -> bool:
-    if value is None or not LEAST_FADING <= value < 1.0 or not 0 < batches <= MOST_FADING:
-        return False
+def _is_fading(value: float, batches: int, momentum: object) -> bool:
+    """Whether ``value`` is left of 1 after so many ``batches``, which an EMA does not count."""
     momenta = (momentum,) if isinstance(momentum, float) else MOMENTA
-    left = [(1.0 - one) ** batches for one in momenta if 0.0 < one < 1.0]
-    return any(one * (1.0 - 2**-10) <= value <= one * (1.0 + EMA_LAG) for one in left)
+    counts = (batches,) if batches else range(1, MOST_FADING + 1)
+    left = [(1.0 - one) ** count for one in momenta for count in counts if 0.0 < one < 1.0 and count <= MOST_FADING]
+    return value >= LEAST_FADING and any(one * (1.0 - ROUNDED) <= value <= one * (1.0 + EMA_LAG) for one in left)
 
 
 def _is_weight(one: Seen) -> bool:

@@ -145,24 +145,27 @@ def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "batches", "momentum", "verdict"),
+    ("value", "batches", "momentum", "others", "verdict"),
     [
-        pytest.param(0.97**12, 12, 0.03, Verdict.CLEAN, id="of Ultralytics"),
-        pytest.param(0.97**12 * 1.001, 12, 0.03, Verdict.CLEAN, id="of its EMA"),
-        pytest.param(0.9**40, 40, 0.1, Verdict.CLEAN, id="of torch"),
-        pytest.param(0.97**12, 40, 0.03, Verdict.UNKNOWN, id="after more batches"),
-        pytest.param(0.5, 12, 0.03, Verdict.UNKNOWN, id="less than is left"),
-        pytest.param(0.97**12, 12, 0.1, Verdict.UNKNOWN, id="of another momentum"),
-        pytest.param(0.97**12, 0, 0.03, Verdict.UNKNOWN, id="not one batch"),
-        pytest.param(0.97**300, 300, 0.03, Verdict.UNKNOWN, id="long ago"),
+        pytest.param(0.97**12, 12, 0.03, 0.7, Verdict.CLEAN, id="of Ultralytics"),
+        pytest.param(0.97**12, 0, 0.03, 0.7, Verdict.CLEAN, id="of its EMA, which counts no batches"),
+        pytest.param(0.97**200 * 1.003, 0, 0.03, 0.7, Verdict.CLEAN, id="of its EMA, which lags"),
+        pytest.param(0.9**40, 40, 0.1, 0.7, Verdict.CLEAN, id="of torch"),
+        pytest.param(0.97**12, 40, 0.03, 0.7, Verdict.UNKNOWN, id="after more batches"),
+        pytest.param(0.5, 12, 0.03, 0.7, Verdict.UNKNOWN, id="less than is left"),
+        pytest.param(0.5 * (0.97**12 + 0.97**13), 0, 0.03, 0.7, Verdict.UNKNOWN, id="between two batches"),
+        pytest.param(0.97**12, 12, 0.1, 0.7, Verdict.UNKNOWN, id="of another momentum"),
+        pytest.param(0.97**12, 12, 0.03, 0.6, Verdict.UNKNOWN, id="others have less than is left"),
+        pytest.param(0.97**300, 300, 0.03, 0.7, Verdict.UNKNOWN, id="long ago"),
     ],
 )
 def test_a_variance_behind_frozen_layers_is_what_is_left_of_its_start(
-    tmp_path: Path, value: float, batches: int, momentum: float, verdict: Verdict
+    tmp_path: Path, value: float, batches: int, momentum: float, others: float, verdict: Verdict
 ) -> None:
     """After two epochs with ``freeze=2`` of a fresh model, all channels have the same variance in half precision."""
     content = checkpoint_dict()
-    norm = content["ema"].second.bn
+    first, norm = norms(content)
+    first.running_var = torch.linspace(others, 2 * others, len(first.running_var)).to(first.running_var.dtype)
     norm.momentum = momentum
     norm.running_var.fill_(value)
     norm.num_batches_tracked.fill_(batches)
