@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb is None:
         from difflib import get_close_matches  # noqa: PLC0415 - a right word does without
 
-        near = get_close_matches(name, VERBS, n=1)
+        near = get_close_matches(name, [*VERBS, "--help", "--version"], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         complain(f"unknown-verb: {name!r} is none of {', '.join(VERBS)}.{hint}\nHint: trainmaster --help")
         return NOT_UNDERSTOOD

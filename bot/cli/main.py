@@ -36,14 +36,11 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
         complain(str(error))
         return 2 if error.slug == "settings" else 1
     except (FileExistsError, NotADirectoryError) as error:
-        print(f"system: {_shown(error)} is no directory. Hint: name another, or move it away.", file=sys.stderr)
+        complain(f"system: {_shown(error)} is no directory.\nHint: name another, or move it away")
         return 1
     except OSError as error:
         where = f" {_shown(error)}:" if error.filename else ""
-        print(
-            f"system:{where} {error.strerror or error}. Hint: check free space, permissions and mounts.",
-            file=sys.stderr,
-        )
+        complain(f"system:{where} {error.strerror or error}.\nHint: check free space, permissions and mounts")
         return 1
     except KeyboardInterrupt:
         return 130

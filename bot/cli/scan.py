@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_file
-from trainmaster.terminal import coloured, columns, folded, working
+from trainmaster.terminal import coloured, columns, complain, folded, working
 from trainmaster.visible import visible_json, visible_line
 
 _USAGE = """usage: trainmaster scan LOG [--json]
@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
     unknown = [option for option in options if option != "--json"]
     if unknown or len(names) != 1:
         fault = f"unknown option {unknown[0]}" if unknown else f"one log is needed, {len(names)} given"
-        sys.stderr.write(f"scan-arguments: {fault}.\n{_USAGE}")
+        complain(f"scan-arguments: {visible_line(fault)}.")
+        sys.stderr.write(_USAGE)
         return 2
     path = Path(names[0])
     try:
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
             report = _read(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        sys.stderr.write(f"log-unreadable: {path}: {reason}. Hint: give the path of a console log.\n")
+        complain(f"log-unreadable: {visible_line(str(path))}: {reason}.\nHint: give the path of a console log")
         return 2
     if "--json" in options:
         import json  # noqa: PLC0415 - only this branch needs it

@@ -77,3 +77,16 @@ def test_help_with_a_verb_is_that_verbs_own(capsys: pytest.CaptureFixture[str]) 
     assert "trainmaster catalog RUN_DIR" in capsys.readouterr().out
     assert main(["help", "catalgo"]) == 2
     assert "Did you mean 'catalog'?" in capsys.readouterr().err
+    assert main(["--hlep"]) == 2
+    assert "Did you mean '--help'?" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("words", [("scan", "/nowhere/of/a/name/that/is/long"), ("scan", "--a\x1b[31m-b" + " c" * 40)])
+def test_what_is_wrong_with_the_words_fits_the_terminal_and_shows_what_is_invisible(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert max(map(len, told.partition("usage:")[0].splitlines())) <= 60
+    assert "\x1b" not in told
