@@ -16,6 +16,13 @@ class ArgumentsError(Exception):
         self.hint = hint
 
 
+class NoRunError(ArgumentsError):
+    """``place`` is named as a run's, and is none."""
+
+    def __init__(self, place: object, why: str = "is no run directory: it has no guard/run.json") -> None:
+        super().__init__(f"{place} {why}", "name the folder that the training made of project= and name=: runs/night")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
     """A command line, split: ``words`` in order, ``settings`` by key, ``flags`` without their dashes."""

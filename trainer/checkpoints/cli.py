@@ -89,5 +89,7 @@ def words_of(
     reject_unknown(arguments.settings, settings, "setting")
     if len(arguments.words) != len(wanted):
         given = " ".join(arguments.words) or "nothing"
-        raise ArgumentsError(f"wanted is {' and '.join(wanted)}; given is {given}")
+        raise ArgumentsError(
+            f"wanted is {' and '.join(wanted)}; given is {given}", "--help behind the verb shows how it is written"
+        )
     return arguments.words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from trainmaster.trainer.arguments import Arguments, ArgumentsError
 from trainmaster.trainer.checkpoints import report
@@ -10,6 +11,10 @@ from trainmaster.trainer.checkpoints.cli import Outcome, words_of
 from trainmaster.trainer.checkpoints.forensics import judge
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations
 from trainmaster.trainer.contract import ARCHIVE_DIR_NAME, ExitCode, RunLayout, Verdict
+
+_A_CHECKPOINT: Final = (
+    "name a checkpoint, such as runs/night/weights/last.pt; trainmaster catalog RUN_DIR shows those of a run"
+)
 
 
 def verify(arguments: Arguments) -> Outcome:
@@ -21,10 +26,10 @@ def verify(arguments: Arguments) -> Outcome:
     try:
         if not path.is_file():
             what = f"{path} is no file but a device or a pipe" if path.exists() else f"there is no file {path}"
-            raise ArgumentsError(what)
+            raise ArgumentsError(what, _A_CHECKPOINT)
         judgement = judge(path, attestations=attestations_near(path))
     except (FileNotFoundError, NotADirectoryError):
-        raise ArgumentsError(f"there is no file {path}") from None
+        raise ArgumentsError(f"there is no file {path}", _A_CHECKPOINT) from None
     except PermissionError as error:
         raise ArgumentsError(f"{path} can't be read: {error.strerror}") from None
     code = ExitCode.FINISHED if judgement.verdict is Verdict.CLEAN else ExitCode.REFUSED

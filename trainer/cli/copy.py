@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainmaster.terminal import complain, then, working
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, reject_unknown, whole_number
 from trainmaster.trainer.checkpoints.files import DigestError
 from trainmaster.trainer.contract import ExitCode, RunLayout, encode_record, is_run_dir
 from trainmaster.trainer.copies.copying import Copying
@@ -29,7 +29,7 @@ def main(arguments: Arguments) -> int:
     if len(arguments.words) != 1:
         raise ArgumentsError("copy takes one run directory", "trainmaster copy RUN_DIR to=/mnt/other-disk/copies")
     if not (listing or is_run_dir(Path(arguments.words[0]))):
-        raise ArgumentsError(f"{arguments.words[0]} is no run directory: it has no guard/run.json")
+        raise NoRunError(arguments.words[0])
     layout = RunLayout(Path(arguments.words[0]).resolve())
     place = wanted_place(arguments.settings.get("to"), os.environ)
     if place is None:

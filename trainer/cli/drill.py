@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from trainmaster.terminal import then
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown, whole_number
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, reject_unknown, whole_number
 from trainmaster.trainer.contract import ExitCode, RunLayout, is_run_dir
 from trainmaster.trainer.drill import DrillFault, check_fault, request
 
@@ -18,7 +18,7 @@ def main(arguments: Arguments) -> int:
         raise ArgumentsError("drill takes one run directory", "trainmaster drill RUN_DIR fault=nan-image")
     layout = RunLayout(Path(arguments.words[0]).resolve())
     if not is_run_dir(layout.root):
-        raise ArgumentsError(f"{layout.root} is no run directory: it has no guard/run.json")
+        raise NoRunError(layout.root)
     fault = check_fault(arguments.settings.get("fault", DrillFault.NAN_IMAGE))
     num_batches = whole_number(arguments.settings.get("batches", "1"), "batches") or 1
     request(layout, fault, num_batches)

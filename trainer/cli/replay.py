@@ -21,7 +21,7 @@ from ultralytics.utils import IterableSimpleNamespace  # noqa: E402 - as above
 from ultralytics.utils.torch_utils import intersect_dicts  # noqa: E402 - as above
 
 from trainmaster.terminal import columns, folded, then, working  # noqa: E402 - as above
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, reject_unknown  # noqa: E402 - as above
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, reject_unknown  # noqa: E402 - as above
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics  # noqa: E402 - as above
 from trainmaster.trainer.batches.gradients import all_finite  # noqa: E402 - as above
 from trainmaster.trainer.batches.labels import bad_labels, num_classes_of, without_bad_labels  # noqa: E402 - as above
@@ -139,7 +139,7 @@ def main(arguments: Arguments) -> int:
         raise ArgumentsError("replay takes a run directory and an incident", "trainmaster replay RUN_DIR 0001")
     layout = RunLayout(Path(arguments.words[0]).resolve())
     if not is_run_dir(layout.root):
-        raise ArgumentsError(f"{layout.root} is no run directory: it has no guard/run.json")
+        raise NoRunError(layout.root)
     incident = arguments.words[1].zfill(4)
     with working(f"running incident {incident} again"):
         found = replay(layout, incident)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from trainmaster.trainer.arguments import Arguments, ArgumentsError, split_arguments, whole_number
+from trainmaster.trainer.arguments import Arguments, ArgumentsError, NoRunError, split_arguments, whole_number
 from trainmaster.trainer.cli import again, train
 from trainmaster.trainer.cli.copy import recovered
 from trainmaster.trainer.cli.on_the_record import on_the_record, train_by
@@ -22,9 +22,9 @@ def main(arguments: Arguments) -> int:
     root = recovered(arguments.words[0], settings.pop(INTO, None))
     layout = RunLayout(root)
     if not root.is_dir():
-        raise ArgumentsError(f"{root} is no directory")
+        raise NoRunError(root, "is no directory")
     if not is_run_dir(root) and not (layout.weights / "last.pt").is_file():
-        raise ArgumentsError(f"{root} is no run directory: it has neither guard/run.json nor weights/last.pt")
+        raise NoRunError(root, "is no run directory: it has neither guard/run.json nor weights/last.pt")
     from_epoch = whole_number(settings.pop("from", None), "from")
     if again.taken_out(settings):
         if (named := os.environ.get(RUN_ID_VARIABLE)) and owner_of(layout, os.environ) is Owner.ANOTHER:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from trainmaster.terminal import then
 from trainmaster.trainer import contract
-from trainmaster.trainer.arguments import ArgumentsError, reject_unknown, split_arguments
+from trainmaster.trainer.arguments import ArgumentsError, NoRunError, reject_unknown, split_arguments
 from trainmaster.trainer.contract import (
     MODULE_ARGV,
     ClusterJob,
@@ -125,7 +125,7 @@ def _resume(options: tuple[str, ...], words: tuple[str, ...]) -> int:
         raise ArgumentsError("resume takes one run directory", "trainmaster sbatch ... -- resume RUN_DIR")
     root = Path(given.words[0]).resolve()
     if not is_run_dir(root):
-        raise ArgumentsError(f"{root} is no run directory: it has no guard/run.json")
+        raise NoRunError(root)
     layout = RunLayout(root)
     known = read_json(layout.run_json) or {}
     if not options and isinstance(known.get("job"), dict):

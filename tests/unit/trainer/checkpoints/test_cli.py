@@ -145,6 +145,7 @@ def test_bad_arguments_are_told_with_exit_2(
     code, answer, _ = asked(capsys, verb, *words)
     assert (code, answer["exit_code"]) == (2, 2)
     assert message in answer["error"]
+    assert answer["hint"]
     assert tree(layout.root.parent) == before
 
 

@@ -77,6 +77,8 @@ def test_a_command_that_cannot_be_is_told_what_is_wrong(
     assert main(filled) == ExitCode.BAD_ARGUMENTS
     captured = capsys.readouterr()
     assert told in captured.err + captured.out
+    if words[1:2] in (["nowhere"], ["{folder}"]):
+        assert "Hint: " in captured.err + captured.out, "what is to be named instead"
     assert not (tmp_path / "runs").exists()
     assert [path.name for path in (tmp_path / "run").rglob("*")] == ["weights", "last.pt"]
 
