@@ -38,6 +38,8 @@ _HEADER: Final = struct.Struct("<IQ")
 _OWNERSHIP: Final = "ownership"
 _OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
 _DESCRIPTORS: Final = Path("/proc/self/fd")
+_OWN_GROUP: Final = Path("/proc/self/cgroup")
+_GROUPS: Final = Path("/sys/fs/cgroup")
 
 
 class _Other(NamedTuple):
@@ -113,7 +115,7 @@ class ReadAhead:
 
 
 def _fork(ownership: Ownership) -> _Other | None:
-    if ownership.root is None or not hasattr(os, "pidfd_open") or len(os.sched_getaffinity(0)) < 2:
+    if ownership.root is None or not hasattr(os, "pidfd_open") or _num_processors() < 2:
         return None
     with contextlib.ExitStack() as stack:
         try:
@@ -127,6 +129,17 @@ def _fork(ownership: Ownership) -> _Other | None:
             return None
         stack.pop_all()
     return other
+
+
+def _num_processors() -> float:
+    """That this process may use at once, by the quota of its control group, too, such as a container's ``--cpus``."""
+    number = len(os.sched_getaffinity(0))
+    try:
+        (own,) = (line for line in _OWN_GROUP.read_text().splitlines() if line.startswith("0::"))
+        quota, period = (_GROUPS / own.removeprefix("0::").lstrip("/") / "cpu.max").read_text().split()
+        return min(number, int(quota) / int(period))
+    except (OSError, ValueError, ZeroDivisionError):  # no groups of version 2, or no quota ("max")
+        return number
 
 
 def _read_and_exit(ownership: Ownership, root: Path, descriptor: int, reads_for: int) -> None:

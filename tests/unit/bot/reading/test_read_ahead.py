@@ -274,6 +274,31 @@ def test_one_processor_is_left_to_the_bot(tmp_path: Path, monkeypatch: pytest.Mo
         assert ahead.take(tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    ("quota", "begins"),
+    [("100000 100000", False), ("150000 100000", False), ("200000 100000", True), ("max 100000", True)],
+)
+def test_a_quota_of_less_than_two_processors_is_left_to_the_bot(
+    quota: str, begins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container with ``--cpus``, or a systemd unit with CPUQuota=, has it."""
+    (tmp_path / "cgroup").write_text("1:cpu:/other\n0::/system.slice/trainmaster.service\n")
+    own = tmp_path / "groups/system.slice/trainmaster.service"
+    own.mkdir(parents=True)
+    (own / "cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr(read_ahead, "_OWN_GROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(read_ahead, "_GROUPS", tmp_path / "groups")
+    began: list[bool] = []
+
+    def fork() -> int:
+        began.append(True)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    ReadAhead(Ownership(root=tmp_path))
+    assert bool(began) is begins
+
+
 def test_where_no_process_can_be_made_the_bot_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
