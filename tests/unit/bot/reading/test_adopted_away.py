@@ -44,14 +44,19 @@ class Clocked(Folder):
             self.look()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Clocked:
+def in_the_third_epoch(tmp_path: Path) -> Clocked:
+    """A training whose first two epochs are over, and a bot that knows it."""
     folder = Clocked(tmp_path)
     folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 10) + "\n" + HEADER + frame(3, 2) + "\r")
     folder.csv(rows(1, 2))
     folder.watch()
     assert story(folder.look()) == [(1, 1, True), (1, 2, True), (1, 3, False)]
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Clocked:
+    return in_the_third_epoch(tmp_path)
 
 
 def test_an_epoch_that_a_restart_finished_while_the_bot_was_away_is_its_own(folder: Clocked) -> None:

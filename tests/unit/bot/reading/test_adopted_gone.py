@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bot.reading.test_adopted_attempts import HEADER, RESUME, START, Folder, frame, nan_keys, rows, story
-from tests.unit.bot.reading.test_adopted_away import Clocked
+from tests.unit.bot.reading.test_adopted_away import Clocked, in_the_third_epoch
 from trainmaster.bot.checks.lifecycle import check_lifecycle
 from trainmaster.bot.checks.limits import CheckLimits
 from trainmaster.bot.core.run.adoption import AdoptedAttempt
@@ -142,11 +142,7 @@ def test_what_happened_once_has_one_number_for_every_bot(folder: Clocked) -> Non
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Clocked:
-    folder = Clocked(tmp_path)
-    folder.write(START + frame(1, 10) + "\n" + HEADER + frame(2, 10) + "\n" + HEADER + frame(3, 2) + "\r")
-    folder.csv(rows(1, 2))
-    folder.watch()
-    return folder
+    return in_the_third_epoch(tmp_path)
 
 
 @pytest.mark.parametrize("seen", ["frames", "start", "nothing"])
