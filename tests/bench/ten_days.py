@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import psutil
 
-from tests.bench.bad_days.reckoning import Reckoned, own_alarms, reckon
+from tests.bench.bad_days.reckoning import Reckoned, own_alarms, reckon, trained_rows
 from tests.bench.bad_days.scenario import ASKS_A_PERSON, EPOCH_S, OF_THE_BATCH, Planned, scenario
 from tests.bench.bad_days.worlds import Kind, Tale, World
 
@@ -100,8 +100,7 @@ async def _undisturbed(
     code = await world.play_undisturbed()
     if code:
         raise RuntimeError((world.folder / "trainer.out").read_text(errors="replace")[-2000:])
-    rows = [line.split() for line in (world.folder / "trained.log").read_text().splitlines()]
-    first = {int(batch) // sizes["batches"]: float(ts) for ts, _, batch in reversed(rows)}
+    first = {batch // sizes["batches"]: ts for ts, _, batch in reversed(trained_rows(world.folder))}
     starts = [first[epoch] for epoch in sorted(first)]
     took_s = statistics.median(after - before for before, after in itertools.pairwise(starts))
     return world.layout.state_file(sizes["epochs"]), took_s, own_alarms(world.folder)

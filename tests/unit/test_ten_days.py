@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import sqlite3
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.bad_days.reckoning import reckon
+from tests.bench.bad_days import beset
+from tests.bench.bad_days.reckoning import reckon, trained_rows
 from tests.bench.bad_days.scenario import BAD_FOR, EPOCH_S, TIMES, Fault, Planned, scenario
 from tests.bench.bad_days.worlds import Kind, Tale
 from trainmaster.trainer.contract import RunLayout
@@ -85,3 +88,35 @@ def test_a_run_that_never_ends_has_lost_what_it_did_not_train(tmp_path: Path) ->
     (tmp_path / "runs" / "tenbad").mkdir(parents=True)
     found = reckon(Tale(kind=Kind.STOCK, batches=10, epochs=1), tmp_path, [])
     assert found.retrained == 8
+
+
+class _Trains(beset.Besets):
+    def __init__(self) -> None:
+        self._unwritten, self._at, self._real = b"", 0, True
+        self.epoch, self.train_loader = 0, range(60)
+
+
+def test_a_line_that_a_full_disk_took_half_of_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beset, "HERE", tmp_path)
+    trains, write, room = _Trains(), os.write, [6]
+
+    def write_what_fits(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        written = write(descriptor, data[: room[0]])
+        room[0] -= written
+        return written
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write_what_fits)
+        for trains._at in (0, 1):
+            trains._trained()
+    assert (tmp_path / "trained.log").stat().st_size == 6
+    trains._at = 2
+    trains._trained()
+    assert [(pid, batch) for _, pid, batch in trained_rows(tmp_path)] == [(os.getpid(), number) for number in range(3)]
+
+
+def test_what_a_kill_left_half_written_is_no_batch(tmp_path: Path) -> None:
+    (tmp_path / "trained.log").write_text("1796041790.001 7 0\n1796041791796.002 8 1\n1796041797.003 8 2\n17960")
+    assert trained_rows(tmp_path) == [(1796041790.001, 7, 0), (1796041797.003, 8, 2)]

@@ -28,7 +28,7 @@ class Besets:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._unwritten: list[str] = []
+        self._unwritten = b""
         self._at = -1
         self._real = False
         self._plan = json.loads((HERE / "plan.json").read_text(encoding="utf-8"))
@@ -94,13 +94,12 @@ class Besets:
     def _trained(self) -> None:
         if not self._real:
             return
-        self._unwritten.append(f"{time.time():.3f} {os.getpid()} {self._batch}\n")
+        self._unwritten += f"{time.time():.3f} {os.getpid()} {self._batch}\n".encode()
         try:
             descriptor = os.open(HERE / "trained.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
-                while self._unwritten:
-                    os.write(descriptor, self._unwritten[0].encode())
-                    self._unwritten.pop(0)
+                while self._unwritten:  # a disk that becomes full takes half a line
+                    self._unwritten = self._unwritten[os.write(descriptor, self._unwritten) :]
             finally:
                 os.close(descriptor)
         except OSError:  # the disk is full: told later

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ TOLD_BY: Final = {
 """By any of which a fault counts as told."""
 NO_FAULT: Final = {"run_started", "run_finished", "epoch_finished", "run_stopped"}
 CALLS: Final = {"critical", "warning"}
+_ROW: Final = re.compile(r"(\d{1,10}\.\d{1,3}) (\d+) (\d+)")
 PACE_S: Final = 5.0
 """Between two batches of one attempt, from which on no pause belongs to training: validation and saving take less."""
 
@@ -70,10 +72,16 @@ class Reckoned:
         return self.ideal_s / (self.ideal_s + self.lost_s)
 
 
+def trained_rows(folder: Path) -> list[tuple[float, int, int]]:
+    """When, by which process and which batch was trained in the world in ``folder``. What a kill left half written is
+    none."""
+    found = map(_ROW.fullmatch, (folder / "trained.log").read_text(encoding="utf-8").splitlines())
+    return [(float(row[1]), int(row[2]), int(row[3])) for row in found if row]
+
+
 def reckon(tale: Tale, folder: Path, plan: Sequence[Planned], own: frozenset[str] = frozenset()) -> Reckoned:
     """What ``tale`` cost; ``own`` are the :func:`own_alarms` of the undisturbed run."""
-    lines = [line.split() for line in (folder / "trained.log").read_text(encoding="utf-8").splitlines()]
-    rows = [(float(ts), int(pid), int(batch)) for ts, pid, batch in lines]
+    rows = trained_rows(folder)
     done = {batch for _, _, batch in rows}
     down_s = sum(
         after[0] - before[0]
