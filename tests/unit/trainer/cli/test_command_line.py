@@ -57,7 +57,7 @@ def data(tmp_path: Path) -> Path:
         (["train", "model=yolo11n.yaml", "data={data}", "epochs=3", "epochs=4"], "given twice"),
         (["resume", "nowhere"], "is no directory"),
         (["resume", "{folder}"], "is no run directory"),
-        (["copy", "nowhere", "to=/tmp/copies"], "nowhere is no run directory"),
+        (["copy", "nowhere", "to={folder}/copies"], "nowhere is no run directory"),
         (["data", "nowhere"], "nowhere is no directory"),
         (["resume", "{folder}", "from=x"], "is no"),
         (["resume", "{run}", "from=1", "lr0=fast"], "lr0"),
