@@ -11,7 +11,6 @@ from trainmaster.trainer.arguments import ArgumentsError, reject_unknown
 from trainmaster.trainer.drill import parse_plan
 from trainmaster.trainer.settings.guard_settings import GUARD_KEYS, take_settings
 
-TASKS: Final = ("detect", "segment", "pose", "classify", "obb")
 OPTIMIZERS: Final = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
 """In any case of letters (``build_optimizer`` in ``engine/trainer.py``, 8.4.190)."""
 _LITERALS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}

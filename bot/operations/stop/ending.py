@@ -26,8 +26,6 @@ _NOTICE_S = 3.0
 
 _SILENCE_PAUSE_S = 1.0
 """Between two questions to a cluster that does not answer; the step's own time-out ends them."""
-_HEARTBEAT_WATCH_S = 3.0
-"""A training writes its heartbeat once a second."""
 _ORPHAN_S = 1.0
 """Workers of a trainer that ended in an orderly way end with it; the rest is asked after this."""
 
@@ -123,29 +121,6 @@ async def _answered(context: OperationContext, process: Identity) -> ProcessFact
         context.wait_for(f"{fact.detail}; it is asked until it answers")
         await context.world.pause(_SILENCE_PAUSE_S)
     return fact
-
-
-async def require_silence(course: OperationContext) -> None:
-    """Nobody writes the heartbeat of a run that was a job: its cluster may have lost sight of a trainer that lives.
-
-    Raises:
-        OperationError: somebody does.
-    """
-    launch = course.operation.launch
-    if launch is None or launch.options is None:
-        return  # of a process of this host it was seen that it is over
-    before = await course.view()
-    until_s = course.step_s + _HEARTBEAT_WATCH_S
-    while course.step_s < until_s:
-        await course.world.pause(course.world.limits.poll_s)
-        view = await course.view()
-        if view.heartbeat != before.heartbeat:
-            where = view.record.job.node if view.record is not None and view.record.job is not None else None
-            raise OperationError(
-                "trainer-unseen",
-                f"the job is over, and a trainer on {where or 'its node'} still writes the run's heartbeat.",
-                f"nothing was put aside; end that trainer on {where or 'its node'}: its daemon does not answer Slurm",
-            )
 
 
 async def outcome(context: OperationContext, how: str) -> str:

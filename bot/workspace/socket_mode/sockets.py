@@ -34,7 +34,6 @@ class DisconnectReason(StrEnum):
 
     WARNING = "warning"
     REFRESH_REQUESTED = "refresh_requested"
-    LINK_DISABLED = "link_disabled"
     TOO_MANY_WEBSOCKETS = "too_many_websockets"
 
 
