@@ -9,7 +9,6 @@ from typing import Final
 
 EPOCH_S: Final = 5 * 3600.0
 """What an epoch of the small training stands for."""
-DAYS_S: Final = 10 * 24 * 3600.0
 STORM: Final = 12
 """Bad batches in a row: two more than the guard puts up with."""
 BAD_FOR: Final = 64

@@ -21,7 +21,7 @@ import psutil
 
 from tests.attack.living import LivingBot, process_environment
 from tests.attack.strict_slack import StrictSlack
-from tests.bench.bad_days.scenario import BAD_FOR, EPOCH_S, STORM, TAKES_A_CLUSTER, Fault, Planned
+from tests.bench.bad_days.scenario import BAD_FOR, STORM, TAKES_A_CLUSTER, Fault, Planned
 from trainmaster.trainer.contract import MODULE_ARGV, ExitCode, RunLayout, read_json
 
 PERSON_S: Final = 1800.0
@@ -333,8 +333,3 @@ class World:
                 process.kill()
         if self._loop is not None:
             self._loop.wait()
-
-
-def epoch_of(batch: int, batches: int) -> float:
-    """What so many batches stand for, in seconds."""
-    return batch / batches * EPOCH_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from trainmaster.commands.base import Fits
 from trainmaster.trainer.contract import RunRecordState
 
 RUN = "digits-0001"
-Say = Callable[..., Awaitable[Reply]]
 
 
 class World(CommandWorld):

@@ -45,7 +45,6 @@ class Stood:
     key: str
     text: str
     thread_ts: str | None
-    lost_answer: bool
 
     def as_slack_lists_it(self, ts: str) -> dict[str, object]:
         event = {"event_type": "trainmaster_message", "event_payload": {"key": self.key}}
@@ -103,10 +102,10 @@ class HostileSlack:
         self.counts[mischief] = self.counts.get(mischief, 0) + 1
         answer: dict[str, object] = {"ok": False, "error": "internal_error"}
         if mischief in TOOK_EFFECT or mischief is Mischief.NONE:
-            answer = self._effect(method, args, lost=mischief in TOOK_EFFECT)
+            answer = self._effect(method, args)
         return await self._answer(writer, mischief, answer)
 
-    def _effect(self, method: str, args: dict[str, object], *, lost: bool) -> dict[str, object]:
+    def _effect(self, method: str, args: dict[str, object]) -> dict[str, object]:
         text = str(args.get("text", ""))
         if method == "chat.postMessage":
             thread_ts = args.get("thread_ts")
@@ -118,7 +117,7 @@ class HostileSlack:
             ts = f"1700000000.{next(self._seq):06d}"
             key = str(event["event_payload"]["key"])
             thread = None if thread_ts is None else str(thread_ts)
-            self.messages[ts] = Stood(key=key, text=text, thread_ts=thread, lost_answer=lost)
+            self.messages[ts] = Stood(key=key, text=text, thread_ts=thread)
             return {"ok": True, "channel": args["channel"], "ts": ts}
         if method in {"conversations.history", "conversations.replies"}:
             return {"ok": True, "messages": [one.as_slack_lists_it(ts) for ts, one in self.messages.items()]}

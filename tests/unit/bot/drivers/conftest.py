@@ -11,11 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.drivers.local.driver import LocalDriver
-
-Launch = Callable[..., ProcessIdentity]
 
 
 @pytest.fixture

@@ -80,9 +80,7 @@ def test_no_run_directory_makes_the_reader_raise(
 )
 def test_no_log_makes_the_reader_of_an_adopted_run_raise(tmp_path: Path, parts: list[bytes]) -> None:
     log = tmp_path / "train.log"
-    reader = AdoptedReader(
-        Adoption(name="a", directory=tmp_path, log=log, process=None, adopted_ts=START_TS), first_seen_ts=START_TS
-    )
+    reader = adopted_reader(log)
     log.write_bytes(b"")
     for number, part in enumerate(parts):
         with log.open("ab") as stream:
@@ -149,9 +147,7 @@ def test_a_long_log_is_caught_up_with_over_several_looks(tmp_path: Path, monkeyp
     monkeypatch.setattr(adopted, "_MAX_LOOKS_S", 0.0)
     log = tmp_path / "train.log"
     log.write_text(start() + "".join(frame(1, batch, batches=400) for batch in range(400)) + raised("ValueError: end"))
-    reader = AdoptedReader(
-        Adoption(name="a", directory=tmp_path, log=log, process=None, adopted_ts=START_TS), first_seen_ts=START_TS
-    )
+    reader = adopted_reader(log)
     first = reader.read(START_TS)
     beat = first.heartbeat
     assert beat is None or (beat.batch or 0) < 399

@@ -238,9 +238,7 @@ PLACES = {"runs_dir", "state_dir", "copy_to"}
 NO_UTF8 = os.fsdecode(b"U0\xf0")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in Settings.model_fields if name not in {"runs_dir", "state_dir", "copy_to"}]
-)
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name not in PLACES])
 def test_bytes_that_are_no_text_are_told_for_every_setting(name: str) -> None:
     _, faults = examine_settings({name.upper(): NO_UTF8}, needs_slack=False)
     (told,) = (fault for fault in faults if fault.name == name.upper())

@@ -43,7 +43,6 @@ CANCELLED_WAITING = (
     "13¦CANCELLED¦None¦0¦1795891415¦1795891417¦1795891417¦N/A¦1:00:00¦0¦main¦¦lab¦tm-abc¦trainmaster op-2"
 )
 COMPLETED = "14¦COMPLETED¦None¦0¦1795891415¦1795891415¦1795891417¦N/A¦1:00:00¦0¦main¦n2¦lab¦tm-abc¦trainmaster op-2"
-ARRAY = "7¦PENDING¦JobArrayTaskLimit¦0¦1795891219¦N/A¦N/A¦N/A¦7-00:00:00¦0¦main¦¦lab¦job.sh¦(null)"
 TASK = "7¦RUNNING¦None¦0¦1795891219¦1795891220¦1795891820¦N/A¦10:00¦0¦7¦3¦main¦n1¦lab¦job.sh¦(null)"
 """An array's last task, whose number is the array's."""
 
