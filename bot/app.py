@@ -22,7 +22,7 @@ from trainmaster.bot.core.health.own_job import CHECK_RUNS
 from trainmaster.bot.core.metrics import CheckTimes, Family, Sight, families
 from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.errors import ChatError, StoreError
-from trainmaster.bot.ports import ChatRefused, Clock, RateLimited
+from trainmaster.bot.ports import ChatRefused, RateLimited
 from trainmaster.bot.reading.ownership import who_is_trusted
 from trainmaster.bot.reading.run_files import RunReader, find_runs
 from trainmaster.bot.service.for_ever import for_ever
@@ -79,7 +79,6 @@ class App:
         self,
         settings: Settings,
         *,
-        clock: Clock | None = None,
         first_round: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         read_ahead: Callable[[Path], RunReader | None] | None = None,
     ) -> None:
@@ -92,14 +91,13 @@ class App:
         from trainmaster.bot.wiring import Wires, wire  # noqa: PLC0415
 
         self.settings = settings
-        self.clock = clock or SystemClock()
+        self.clock = SystemClock()
         self._deliverer: Deliverer | None = None
         self._lock = lock(settings.state_dir)
         parts = wire(
             settings,
             Wires(
                 clock=self.clock,
-                steady=time.monotonic if clock is None else None,
                 notify=self.announce,
                 faults=lambda: self._deliverer.faults() if self._deliverer else (),
                 held_back_s=lambda: self._deliverer.held_back_s() if self._deliverer else 0.0,

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -118,10 +119,9 @@ class Parts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wires:
     """What the parts need of the process that runs them. ``notify`` says that the outbox has something new, ``faults``
-    what the delivery can't get rid of; ``steady`` is a clock that nobody sets, None where time is made up."""
+    what the delivery can't get rid of."""
 
     clock: Clock
-    steady: Callable[[], float] | None
     notify: Callable[[], None]
     faults: Callable[[], tuple[str, ...]]
     held_back_s: Callable[[], float]
@@ -141,7 +141,7 @@ def wire(settings: Settings, wires: Wires) -> Parts:
     outbox, alerts = MessageStore(database), AlertStore(database)
     heard_ts: float | None = None
     with contextlib.suppress(StoreError):  # the sink says so
-        heard_ts = last_at_work_ts(BotState(database)) if wires.steady is not None else None
+        heard_ts = last_at_work_ts(BotState(database))
     connection = SlackConnection(slack_access(settings), seen=SeenStore(database), heard_ts=heard_ts)
     owners = Owners(
         rules=settings.run_owners, trusted=named_people(settings), people=connection.people, memory=BotState(database)
@@ -355,7 +355,7 @@ class _Readers:
 
     def open(self, place: Path) -> RunReader | AdoptedReader:
         """Its reader, which knows when the place was first seen."""
-        seen_ts, steady, ownership = self._wires.clock.now(), self._wires.steady, self._ownership
+        seen_ts, steady, ownership = self._wires.clock.now(), time.monotonic, self._ownership
         with contextlib.suppress(StoreError):  # the sink says so; watching goes on
             seen_ts = self._alerts.first_seen(str(place), seen_ts)
         adoption = read_adoption(place) if place.suffix == ".json" else None
