@@ -46,10 +46,9 @@ def taken(alert: Alert, user: str) -> str:
     return "done" if alert.acked_by in {None, user} else f"taken before by {alert.acked_by}"
 
 
-async def in_public(context: Context, channel: str, message: Message, key: str, *, whispered: bool = False) -> None:
-    """Everybody reads it: where it was said, or in the alert channel when few see that place. ``whispered``: the answer
-    itself is for one person only."""
-    if whispered or not await context.roles.reaches(channel):
+async def in_public(context: Context, channel: str, message: Message, key: str) -> None:
+    """Everybody reads it: where it was said, or in the alert channel when few see that place."""
+    if not await context.roles.reaches(channel):
         context.outbox.put(key, message)
 
 

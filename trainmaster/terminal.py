@@ -133,10 +133,10 @@ def complain(text: str) -> None:
             print(line if line.startswith("Hint: ") else folded(line, width, indent="  "), file=sys.stderr)
 
 
-def then(command: str, *, always: bool = False) -> None:
+def then(command: str) -> None:
     """Says what comes next. On the error stream, so that what a verb prints can be put into a file. A program that
-    reads it hears nothing, unless ``always``."""
-    if always or sys.stderr.isatty():
+    reads it hears nothing."""
+    if sys.stderr.isatty():
         with contextlib.suppress(OSError):  # nobody can be told
             print(f"Next: {command}", file=sys.stderr, flush=True)
 

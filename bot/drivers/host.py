@@ -106,13 +106,12 @@ def _by_device(names: tuple[str, ...], found: Sequence[tuple[int, DiskFact] | No
 class _MemoryProbe:
     """Remembers how much had been swapped in at the last look."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._before: tuple[float, int] | None = None
 
     def look(self) -> MemoryFact:
         memory, swap = psutil.virtual_memory(), psutil.swap_memory()
-        now, before = self._clock(), self._before
+        now, before = time.monotonic(), self._before
         self._before = (now, swap.sin)
         rate = None
         if before is not None and now > before[0]:

@@ -37,9 +37,7 @@ _FOR_DETAILS: Final = re.compile(r" (?=Last lines: |Hint: )")
 """What a problem ends with: lines of a log, and what to do."""
 
 
-def progress(
-    operation: Operation, *, proposal: bool = True, commands: str = "", mentions: Sequence[str] = ()
-) -> Message:
+def progress(operation: Operation, *, commands: str = "", mentions: Sequence[str] = ()) -> Message:
     """The operation step by step. A finished stop offers what comes next, the resume first. What it is known by, the
     words of a problem in full, and the ``commands`` that finish it by hand are its details. Nobody is named twice."""
     title, tone = _headline(operation)
@@ -59,7 +57,7 @@ def progress(
             Button(action=ActionId.RESUME_RUN, label="Resume", value=word, style=ButtonStyle.PRIMARY),
             Button(action=ActionId.PROPOSE_ROLLBACK, label="Propose rollback", value=operation.run),
         )
-        if stopped and proposal
+        if stopped
         else ()
     )
     if operation.automatic and operation.state is OperationState.NEEDS_HUMAN and operation.step is Step.GATE:

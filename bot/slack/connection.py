@@ -99,17 +99,15 @@ class SlackConnection:
         self,
         access: SlackAccess,
         limits: SocketLimits = SocketLimits(),
-        wall_clock: Callable[[], float] = time.time,
         seen: SeenBefore | None = None,
         heard_ts: float | None = None,
     ) -> None:
         """``seen`` remembers across restarts what Slack delivered; without one it is remembered in this process.
         ``heard_ts`` is when an earlier process last listened."""
-        self._hearing = Hearing(wall_clock, heard_ts)
+        self._hearing = Hearing(time.time, heard_ts)
         self._seen = seen
         self._access = access
         self._limits = limits
-        self._wall_clock = wall_clock
         self._proxy_cleared = is_loopback_url(access.api_url)
         self._session = aiohttp.ClientSession(timeout=_REQUEST_TIMEOUT)
         self._client = self._make_client([AsyncConnectionErrorRetryHandler(), AsyncRateLimitErrorRetryHandler()])
@@ -276,7 +274,7 @@ class SlackConnection:
         if socket is None or session is None or session.closed:
             return None
         last: float | None = socket.client.last_ping_pong_time
-        return max(0.0, self._wall_clock() - max(last or self._opened_at, self._opened_at))
+        return max(0.0, time.time() - max(last or self._opened_at, self._opened_at))
 
     def alive(self) -> bool:
         """Whether Slack answered a ping lately: what the watchdog asks."""
@@ -355,7 +353,7 @@ class SlackConnection:
             await self._close_socket(socket)
             raise
         old, self._socket = self._socket, socket
-        self._opened_at = self._wall_clock()
+        self._opened_at = time.time()
         self._hearing.listens()
         await self._close_socket(old)
 
@@ -369,12 +367,12 @@ class SlackConnection:
             _LOG.warning("the socket did not close properly: %s", error or type(error).__name__)
 
     async def _keep_open(self) -> None:
-        last_alive = self._wall_clock()
+        last_alive = time.time()
         while True:
             if self.alive():
                 self._hearing.listens()
             await asyncio.sleep(self._limits.ping_interval_s)
-            now = self._wall_clock()
+            now = time.time()
             last_alive = min(last_alive, now)  # the clock may be put back
             if self.alive():
                 last_alive = now

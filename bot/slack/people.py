@@ -37,12 +37,9 @@ _MAX_NAME_CHARS: Final = 60
 class SlackPeople:
     """The one that implements :class:`trainmaster.commands.roles.Roles`."""
 
-    def __init__(
-        self, client: AsyncWebClient, channel: Callable[[], str], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, client: AsyncWebClient, channel: Callable[[], str]) -> None:
         self._client = client
         self._channel = channel
-        self._monotonic = monotonic
         self.team: str | None = None
         """The bot's own workspace, once it has signed in."""
         self._known: dict[str, tuple[float, Standing]] = {}
@@ -53,7 +50,7 @@ class SlackPeople:
     async def standing(self, user: str) -> Standing:
         """What the person is; ``UNKNOWN`` when Slack does not say in time."""
         until, known = self._known.get(user, (float("-inf"), Standing.UNKNOWN))
-        if self._monotonic() < until:
+        if time.monotonic() < until:
             return known
         try:
             described = await self._described(user, f"looking up {user}")
@@ -65,7 +62,7 @@ class SlackPeople:
         found = standing_of(described, self.team)
         if name := name_of(described):
             self.names[user] = name
-        self._known[user] = (self._monotonic() + CACHE_S, found)
+        self._known[user] = (time.monotonic() + CACHE_S, found)
         return found
 
     async def zone(self, user: str) -> tzinfo | None:
@@ -112,14 +109,14 @@ class SlackPeople:
     async def is_member(self, user: str) -> bool:
         """Whether the person is in the alert channel; False when Slack does not say."""
         until, members = self._members
-        if self._monotonic() >= until:
+        if time.monotonic() >= until:
             try:
                 async with asyncio.timeout(2 * ASK_S), translated("looking up the members of the alert channel"):
                     members = await self._list_members()
             except (ChatError, TimeoutError) as error:
                 _LOG.warning("who is in the alert channel could not be found out: %s", error or "no answer in time")
                 return False
-            self._members = (self._monotonic() + ASK_S, members)
+            self._members = (time.monotonic() + ASK_S, members)
         return user in members
 
     async def reaches(self, channel: str) -> bool:

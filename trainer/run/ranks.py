@@ -39,18 +39,17 @@ def inherited() -> dict[str, Any] | None:
 class Launcher:
     """The process that started the ranks, as they see it. Nothing ends them with it: they have to look."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         found = (inherited() or {}).get("launcher")
         self._identity: tuple[int, float] | None = (int(found[0]), float(found[1])) if found else None
-        self._clock = clock
         self._looked = -LAUNCHER_LOOK_S
         self._gone = False
 
     @property
     def gone(self) -> bool:
         """Whether it has ended; looked at once in a while. Never for a process that no other started."""
-        if self._identity is not None and not self._gone and self._clock() - self._looked >= LAUNCHER_LOOK_S:
-            self._looked = self._clock()
+        if self._identity is not None and not self._gone and time.monotonic() - self._looked >= LAUNCHER_LOOK_S:
+            self._looked = time.monotonic()
             pid, create_time = self._identity
             try:
                 process = psutil.Process(pid)

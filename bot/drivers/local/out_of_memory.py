@@ -43,8 +43,8 @@ class OomWitness:
         self._alive[process] = _Counters(
             noted_at=now,
             group_file=group_file,
-            in_group=_counter(group_file, "oom_kill"),
-            on_host=_counter(self._proc / "vmstat", "oom_kill"),
+            in_group=_num_kills(group_file),
+            on_host=_num_kills(self._proc / "vmstat"),
         )
 
     def evidence(self, process: ProcessIdentity) -> OomEvidence:
@@ -58,8 +58,8 @@ class OomWitness:
         if before is None:
             return OomEvidence.UNKNOWN
         # The group may have gone with its last process.
-        in_group = _counter(before.group_file, "oom_kill")
-        on_host = _counter(self._proc / "vmstat", "oom_kill")
+        in_group = _num_kills(before.group_file)
+        on_host = _num_kills(self._proc / "vmstat")
         if in_group is not None and before.in_group is not None and in_group > before.in_group:
             return OomEvidence.OWN_GROUP
         if on_host is None or before.on_host is None:
@@ -81,7 +81,8 @@ class OomWitness:
         return next((one for one in candidates if one is not None and one.is_file()), None)
 
 
-def _counter(path: Path | None, name: str) -> int | None:
+def _num_kills(path: Path | None) -> int | None:
+    """What the kernel counts there under ``oom_kill``; None where it can't be read."""
     if path is None:
         return None
     try:
@@ -90,6 +91,6 @@ def _counter(path: Path | None, name: str) -> int | None:
         return None
     for line in lines:
         key, _, value = line.partition(" ")
-        if key == name and value.strip().isdigit():
+        if key == "oom_kill" and value.strip().isdigit():
             return int(value)
     return None

@@ -68,8 +68,7 @@ def read_stat(pid: int, proc: Path = PROC) -> ProcStat | None:
 class ProcTable:
     """Every process of this host, read at most once in ``max_age_s`` however many runs ask."""
 
-    def __init__(self, proc: Path = PROC) -> None:
-        self._proc = proc
+    def __init__(self) -> None:
         self._read_at = -float("inf")
         self._processes: Mapping[int, ProcStat] = {}
 
@@ -78,29 +77,29 @@ class ProcTable:
         now = time.monotonic()
         if now - self._read_at > max_age_s:
             found = {}
-            for name in os.listdir(self._proc):  # noqa: PTH208 - names only
+            for name in os.listdir(PROC):  # noqa: PTH208 - names only
                 if name.isdigit():
-                    stat = _read_quietly(int(name), self._proc)
+                    stat = _read_quietly(int(name))
                     if stat is not None:
                         found[stat.pid] = stat
             self._processes, self._read_at = found, now
         return self._processes
 
 
-def _read_quietly(pid: int, proc: Path) -> ProcStat | None:
+def _read_quietly(pid: int) -> ProcStat | None:
     try:
-        return read_stat(pid, proc)
+        return read_stat(pid)
     except (OSError, ValueError, IndexError):
         return None
 
 
-def catches(pid: int, signum: int, proc: Path = PROC) -> bool:
+def catches(pid: int, signum: int) -> bool:
     """Whether the process handles the signal by itself. One that does not would most likely be ended by it.
 
     Source: ``SigCgt`` in proc_pid_status(5), a hexadecimal mask in which signal 1 is the lowest bit.
     """
     try:
-        status = (proc / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
+        status = (PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     mask = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")

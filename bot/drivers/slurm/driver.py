@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -45,13 +44,11 @@ class SlurmDriver:
         client: SlurmClient | None = None,
         max_age_s: float = MAX_AGE_S,
         only_looks: bool = False,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """``only_looks``: nothing is ever done by what it tells, so a job is believed its name."""
         self.client = client or SlurmClient()
         self.queue = JobQueue(self.client.queue, max_age_s=max_age_s)
         self._submissions = Submissions(launches)
-        self._clock = clock
         self._only_looks = only_looks
         self._ended: dict[JobIdentity, ProcessFact] = {}
         self._seen: set[str] = set()
@@ -230,7 +227,7 @@ class SlurmDriver:
         """The bot died while it submitted, and the queue has no such job: so there never was one, as long as the queue
         would still show it."""
         config = self.config()
-        age_s = self._clock() - known.meant_ts
+        age_s = time.time() - known.meant_ts
         if age_s < (config.min_job_age_s or _DEFAULT_JOB_AGE_S):
             return
         if config.accounting:
@@ -246,7 +243,7 @@ class SlurmDriver:
 
     def _submit(self, spec: LaunchSpec) -> JobIdentity:
         name = job_name(spec.run)
-        self._submissions.write(Submission(key=spec.key, name=name, meant_ts=self._clock()))
+        self._submissions.write(Submission(key=spec.key, name=name, meant_ts=time.time()))
         options = spec.options or ()
         script = batch_script(
             spec.argv, cwd=str(spec.cwd), key=spec.key, run=spec.run, options=options, env=dict(spec.env)
@@ -265,7 +262,7 @@ class SlurmDriver:
         row = next((row for row in self.queue.look().rows if row.id == number), None)
         identity = JobIdentity(id=number, name=name) if row is None else _identity(row)
         self._submissions.write(
-            Submission(key=spec.key, name=name, meant_ts=self._clock(), id=number, submit_ts=identity.submit_ts)
+            Submission(key=spec.key, name=name, meant_ts=time.time(), id=number, submit_ts=identity.submit_ts)
         )
         return identity
 

@@ -24,10 +24,9 @@ class ConsoleLook:
 class ConsoleFollower:
     """Follows one log over truncation, rotation and replacement; an unchanged log costs one stat."""
 
-    def __init__(self, path: Path, cursor: Cursor | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self.path = path
-        self.cursor = cursor
-        """Persist this to go on after a restart. A piece that had no end yet is then read from its middle."""
+        self.cursor: Cursor | None = None
         self._reader = ConsoleReader()
         self._max_bytes = max_bytes
 

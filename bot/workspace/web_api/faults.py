@@ -19,10 +19,10 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectedFault:
-    """One fault for one call of ``method``; empty stands for any method."""
+    """One fault for one call of ``method``."""
 
     kind: FaultKind
-    method: str = ""
+    method: str
     error: str = ""
     status: int = 200
     retry_after_s: int | None = None
@@ -34,26 +34,30 @@ class FaultQueue:
 
     waiting: list[InjectedFault] = field(default_factory=list)
 
-    def fail_next(self, method: str, error: str, *, status: int = 200, times: int = 1) -> None:
+    def fail_next(self, method: str, error: str, *, times: int = 1) -> None:
         """The next ``times`` calls of ``method`` are refused with ``error``."""
-        self.waiting += [InjectedFault(kind=FaultKind.ERROR, method=method, error=error, status=status)] * times
+        self.waiting += [InjectedFault(kind=FaultKind.ERROR, method=method, error=error)] * times
 
-    def rate_limit_next(self, times: int, *, method: str = "chat.postMessage", retry_after_s: int = 1) -> None:
-        """The next ``times`` calls of ``method`` get 429 and ``Retry-After``."""
+    def rate_limit_next(self, times: int, *, retry_after_s: int = 1) -> None:
+        """The next ``times`` posts get 429 and ``Retry-After``."""
         fault = InjectedFault(
-            kind=FaultKind.ERROR, method=method, error="ratelimited", status=429, retry_after_s=retry_after_s
+            kind=FaultKind.ERROR,
+            method="chat.postMessage",
+            error="ratelimited",
+            status=429,
+            retry_after_s=retry_after_s,
         )
         self.waiting += [fault] * times
 
-    def reset_next(self, method: str, *, after_effect: bool, times: int = 1) -> None:
-        """The next ``times`` calls of ``method`` break off, before or after they took effect."""
+    def reset_next(self, method: str, *, after_effect: bool) -> None:
+        """The next call of ``method`` breaks off, before or after it took effect."""
         kind = FaultKind.RESET_AFTER if after_effect else FaultKind.RESET_BEFORE
-        self.waiting += [InjectedFault(kind=kind, method=method)] * times
+        self.waiting.append(InjectedFault(kind=kind, method=method))
 
     def take(self, method: str) -> InjectedFault | None:
         """Return the oldest fault for ``method``, and forget it."""
         for fault in self.waiting:
-            if fault.method in {"", method}:
+            if fault.method == method:
                 self.waiting.remove(fault)
                 return fault
         return None
