@@ -15,12 +15,11 @@ from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations import messages, question
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.new_operation import new_rollback
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import WorldChangedError
-from trainmaster.bot.operations.ports import ApprovalStore, Audit, OperationStore
-from trainmaster.bot.ports import Outbox, Transactions
 
 MAX_REASON_CHARS = 500
 YES, NOT_COUNTED = "approval.yes", "approval.not_counted"
@@ -45,12 +44,8 @@ class DecisionResult:
 class Approvals:
     """Every method that writes commits the question and its card together."""
 
-    store: ApprovalStore
-    operations: OperationStore
+    books: Books
     on_call: OnCall
-    outbox: Outbox
-    audit: Audit
-    transactions: Transactions
     limits: OperationLimits
     make_id: Callable[[], str] = new_id
 
@@ -77,8 +72,8 @@ class Approvals:
         Raises:
             StoreError: it could not be recorded; nothing was asked.
         """
-        with self.transactions.transaction():
-            for old in self.store.pending(plan.run):
+        with self.books.transactions.transaction():
+            for old in self.books.approvals.pending(plan.run):
                 same = old.plan.digest == plan.digest and old.ended_epoch == (ended_epoch or old.ended_epoch)
                 if same and now < old.expires_ts:
                     return old, False
@@ -96,9 +91,9 @@ class Approvals:
                 ended_epoch=ended_epoch,
                 criteria=criteria,
             )
-            if not self.store.create(approval):
+            if not self.books.approvals.create(approval):
                 raise StoreError("approval-id", f"approval {approval.id} exists already.", "ask again")
-            self.audit.append(requester, "approval.asked", plan.run, _detail(approval), now)
+            self.books.audit.append(requester, "approval.asked", plan.run, _detail(approval), now)
             self._show(approval, on_call=on_call, changed=changed)
         return approval, True
 
@@ -125,15 +120,15 @@ class Approvals:
         renewed = replace(old, id=self.make_id(), plan=plan, votes=(), card_of=old.card_of or old.id)
         if old.ended_epoch is not None and ended_epoch is not None:
             renewed = replace(renewed, ended_epoch=ended_epoch, criteria=criteria)
-        with self.transactions.transaction():
-            if not self.store.update(replaced, expected=ApprovalState.PENDING):
+        with self.books.transactions.transaction():
+            if not self.books.approvals.update(replaced, expected=ApprovalState.PENDING):
                 return
-            if not self.store.create(renewed):
+            if not self.books.approvals.create(renewed):
                 raise StoreError("approval-id", f"approval {renewed.id} exists already.", "ask again")
             votes = old.votes if keeps_votes else ()
             for vote in votes:
-                self.store.vote(renewed.id, vote)
-            self.audit.append(BOT, "approval.renewed", plan.run, {**_detail(renewed), "replaces": old.id}, now)
+                self.books.approvals.vote(renewed.id, vote)
+            self.books.audit.append(BOT, "approval.renewed", plan.run, {**_detail(renewed), "replaces": old.id}, now)
             self._show(replace(renewed, votes=votes), on_call=on_call, changed=changed)
 
     async def ask_people(
@@ -170,7 +165,7 @@ class Approvals:
         Raises:
             StoreError: it could not be recorded.
         """
-        approval = self.store.get(operation.id)
+        approval = self.books.approvals.get(operation.id)
         if approval is not None:
             self.void(approval, now=now, reason=error.message)
         if error.plan is not None:
@@ -202,8 +197,8 @@ class Approvals:
         Raises:
             StoreError: it could not be recorded, so nothing was decided.
         """
-        with self.transactions.transaction():
-            approval = self.store.get(approval_id)
+        with self.books.transactions.transaction():
+            approval = self.books.approvals.get(approval_id)
             refused = refusal(
                 approval,
                 user,
@@ -217,7 +212,8 @@ class Approvals:
                     approval = self.close(approval, ApprovalState.EXPIRED, by=None, now=now) or approval
                 return DecisionResult(outcome=refused or DecisionOutcome.UNKNOWN, approval=approval)
             if not approve:
-                self.audit.append(user, "approval.rejected", approval.run, {**_detail(approval), "why": reason}, now)
+                detail = {**_detail(approval), "why": reason}
+                self.books.audit.append(user, "approval.rejected", approval.run, detail, now)
                 text = reason[:MAX_REASON_CHARS]
                 closed = self.close(approval, ApprovalState.REJECTED, by=user, now=now, reason=text)
                 return DecisionResult(outcome=DecisionOutcome.REJECTED, approval=closed)
@@ -228,8 +224,8 @@ class Approvals:
     ) -> Approval | None:
         """The question is closed and its card has no buttons; None when somebody else closed it first."""
         closed = replace(approval, state=state, closed_by=by, closed_ts=now, reason=reason)
-        with self.transactions.transaction():
-            if not self.store.update(closed, expected=approval.state):
+        with self.books.transactions.transaction():
+            if not self.books.approvals.update(closed, expected=approval.state):
                 return None
             self._show(closed)
         return closed
@@ -257,14 +253,15 @@ class Approvals:
             elif entry.action == NOT_COUNTED:
                 lost.pop(about, None)
         for (user, approval_id), entry in lost.items():
-            approval = self.store.get(approval_id)
+            approval = self.books.approvals.get(approval_id)
             if approval is not None and user not in {vote.user for vote in approval.votes}:
-                self.audit.append(user, NOT_COUNTED, entry.subject, {"approval": approval_id, "entry": entry.seq}, now)
+                detail = {"approval": approval_id, "entry": entry.seq}
+                self.books.audit.append(user, NOT_COUNTED, entry.subject, detail, now)
 
     def tend(self, on_call: Sequence[str], now: float) -> None:
         """Questions past their time are expired, those that wait are brought to mind."""
-        for approval in self.store.pending():
-            with self.transactions.transaction():
+        for approval in self.books.approvals.pending():
+            with self.books.transactions.transaction():
                 if now >= approval.expires_ts:
                     self.close(approval, ApprovalState.EXPIRED, by=None, now=now)
                 else:
@@ -286,10 +283,10 @@ class Approvals:
         operation = new_rollback(approved, owner, now) if complete else None
         if operation is not None and not self._open(operation):
             return DecisionResult(outcome=DecisionOutcome.BUSY, approval=approval)
-        self.audit.append(user, YES, approval.run, _detail(approval), now)
-        self.store.vote(approval.id, Vote(user=user, ts=now))
+        self.books.audit.append(user, YES, approval.run, _detail(approval), now)
+        self.books.approvals.vote(approval.id, Vote(user=user, ts=now))
         if complete:
-            if not self.store.update(approved, expected=ApprovalState.PENDING):
+            if not self.books.approvals.update(approved, expected=ApprovalState.PENDING):
                 raise StoreError("approval-race", f"approval {approval.id} was decided in this moment.", "see its card")
             self._show(approved)
             return DecisionResult(outcome=DecisionOutcome.APPROVED, approval=approved, operation=operation)
@@ -298,9 +295,9 @@ class Approvals:
 
     def _open(self, operation: Operation) -> bool:
         """Whether it is open, with its message; not while another one is open on the run."""
-        if not self.operations.create(operation):
+        if not self.books.operations.create(operation):
             return False
-        self.outbox.put(
+        self.books.outbox.put(
             operation.card, messages.progress(operation), channel=operation.channel, thread_of=operation.thread_of
         )
         return True
@@ -321,9 +318,9 @@ class Approvals:
         if due is None:
             return
         reminded = replace(approval, reminded_ts=now, num_reminders=due.number)
-        if not self.store.update(reminded, expected=ApprovalState.PENDING):
+        if not self.books.approvals.update(reminded, expected=ApprovalState.PENDING):
             return
-        self.outbox.put(
+        self.books.outbox.put(
             f"{approval.card}/reminder/{due.number}",
             question.reminder(approval, due.mentions, now, allow_self_approval=self.limits.allow_self_approval),
             channel=approval.channel,
@@ -331,7 +328,7 @@ class Approvals:
         )
 
     def _show(self, approval: Approval, *, on_call: Sequence[str] = (), changed: Sequence[Difference] = ()) -> None:
-        self.outbox.put(
+        self.books.outbox.put(
             approval.card,
             question.card(
                 approval,

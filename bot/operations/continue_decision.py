@@ -9,8 +9,8 @@ from trainmaster.bot.core.conversation.tokens import person
 from trainmaster.bot.core.decisions.operation import Intent, IntentKind
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.approval import MAX_REASON_CHARS, Approvals
-from trainmaster.bot.operations.ports import ApprovalStore, Audit, IntentStore
-from trainmaster.bot.ports import Clock, Transactions
+from trainmaster.bot.operations.books import Books
+from trainmaster.bot.ports import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +18,7 @@ class ContinueDecision:
     """Callers have made sure that ``user`` is on call and ``view`` is fresh."""
 
     questions: Approvals
-    approvals: ApprovalStore
-    intents: IntentStore
-    audit: Audit
-    transactions: Transactions
+    books: Books
     clock: Clock
 
     def decide(self, view: RunView, user: str, why: str, *, channel: str | None) -> Reply:
@@ -45,12 +42,12 @@ class ContinueDecision:
             ts=now,
         )
         detail = {"attempt": view.attempt, "epoch": epoch, "why": why}
-        with self.transactions.transaction():
-            self.audit.append(user, "run.continued", view.run, detail, now)
-            self.intents.put(intent)
-            self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
-            self.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
-            for approval in self.approvals.pending(view.run):
+        with self.books.transactions.transaction():
+            self.books.audit.append(user, "run.continued", view.run, detail, now)
+            self.books.intents.put(intent)
+            self.books.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+            self.books.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
+            for approval in self.books.approvals.pending(view.run):
                 self.questions.reject(approval, by=user, now=now, reason=f"Continue forward. {why}".strip())
         because = f"Because: {why}" if why else "No reason was given."
         where = f" Decided in attempt {view.attempt}" + (f", epoch {epoch}." if epoch is not None else ".")

@@ -21,14 +21,14 @@ from trainmaster.bot.core.decisions.operation import (
 from trainmaster.bot.errors import OperationError, StoreError, TrainmasterError
 from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.approval import Approvals
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.operation_context import HaltedError, OperationContext, World, WorldChangedError
-from trainmaster.bot.operations.ports import Audit, Journal
 from trainmaster.bot.operations.restart import died_again
 from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.bot.operations.steps import SPECS, StepSpec, instructions, waited
 from trainmaster.bot.operations.stop.ending import end, outcome
-from trainmaster.bot.ports import FencedError, Outbox, Transactions
+from trainmaster.bot.ports import FencedError
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,10 +43,7 @@ class Engine:
     something new."""
 
     world: World
-    journal: Journal
-    outbox: Outbox
-    audit: Audit
-    transactions: Transactions
+    books: Books
     questions: Approvals
     on_call: OnCall
     notify: Callable[[], None]
@@ -208,7 +205,7 @@ class Engine:
     async def _void(self, context: OperationContext, error: WorldChangedError) -> None:
         await self.on_call.or_seen()  # whom the new question is put to
         voided = replace(context.operation, state=OperationState.VOIDED, problem=error.message)
-        with self.transactions.transaction():
+        with self.books.transactions.transaction():
             context.commit(voided, EntryKind.CLOSED, error.message)
             self.questions.ask_again(voided, error, self.world.clock.now())
             self._audit_end(context)
@@ -217,12 +214,12 @@ class Engine:
     async def _call_a_person(self, context: OperationContext) -> None:
         on_call = await self.on_call.or_seen()
         closed = replace(context.operation, state=OperationState.NEEDS_HUMAN)
-        with self.transactions.transaction():
+        with self.books.transactions.transaction():
             context.commit(closed, EntryKind.CLOSED, closed.problem)
             message = messages.progress(closed, commands=instructions(context), mentions=sorted(on_call))
-            self.outbox.put(closed.card, message, channel=closed.channel, thread_of=closed.thread_of)
+            self.books.outbox.put(closed.card, message, channel=closed.channel, thread_of=closed.thread_of)
             # An edit of an old message wakes nobody: this one is new.
-            self.outbox.put(f"{closed.card}/human", message, channel=closed.channel)
+            self.books.outbox.put(f"{closed.card}/human", message, channel=closed.channel)
             self._audit_end(context)
         self.notify()
 
@@ -230,7 +227,7 @@ class Engine:
         closed = replace(context.operation, state=state)
         if closed.kind is OperationKind.STOP:
             closed = replace(closed, halted_by=context.halted_by)
-        with self.transactions.transaction():
+        with self.books.transactions.transaction():
             context.commit(closed, EntryKind.CLOSED, state.value)
             self._audit_end(context)
 
@@ -244,14 +241,15 @@ class Engine:
             raise JournalError("watched-only", f"run {operation.name} is watched only: {why}.")
 
     def _commit(self, operation: Operation, entry: JournalEntry) -> None:
+        books = self.books
         if entry.kind in _BEFORE_AN_ACT:
             self._refuse_hands_off(operation)
         try:
-            with self.transactions.transaction():
-                self.journal.record(operation, entry)
+            with books.transactions.transaction():
+                books.operations.record(operation, entry)
                 if entry.kind is not EntryKind.NOTED:
                     message = messages.progress(operation)
-                    self.outbox.put(operation.card, message, channel=operation.channel, thread_of=operation.thread_of)
+                    books.outbox.put(operation.card, message, channel=operation.channel, thread_of=operation.thread_of)
         except StoreError as error:
             raise JournalError(error.slug, error.message, error.hint) from error
         self.notify()
@@ -265,7 +263,7 @@ class Engine:
             "plan": operation.plan.digest if operation.plan else "",
             **({"cause": operation.note(CAUSE), "attempt": operation.attempt} if operation.automatic else {}),
         }
-        self.audit.append_once(
+        self.books.audit.append_once(
             operation.requester, f"{operation.kind}.begin", operation.run, detail, self.world.clock.now()
         )
 
@@ -274,13 +272,13 @@ class Engine:
         operation, now = context.operation, self.world.clock.now()
         detail = {"operation": operation.id, "result": operation.state.value, "problem": operation.problem}
         try:
-            self.audit.append_once(operation.requester, f"{operation.kind}.end", operation.run, detail, now)
+            self.books.audit.append_once(operation.requester, f"{operation.kind}.end", operation.run, detail, now)
         except StoreError:
             _LOG.exception("the result of operation %s is not in the audit log", operation.id)
 
     def _halted_by(self, operation_id: str) -> str | None:
         try:
-            return self.journal.halted_by(operation_id)
+            return self.books.operations.halted_by(operation_id)
         except StoreError as error:
             raise JournalError(error.slug, error.message, error.hint) from error
 

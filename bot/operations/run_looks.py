@@ -57,29 +57,20 @@ class RunLooks:
     """By which a run is called stalled."""
 
     def __post_init__(self) -> None:
-        books = self.books
         self.on_call = OnCall(self.chat)
         self.questions = Approvals(
-            store=books.approvals,
-            operations=books.operations,
+            books=self.books,
             on_call=self.on_call,
-            outbox=books.outbox,
-            audit=books.audit,
-            transactions=books.transactions,
             limits=self.limits,
             make_id=self.make_id,
         )
-        self.deaths = Deaths(books=books, clock=self.clock, limits=self.limits.going_on, silenced=self.silenced)
-        self.stop_offers = StopOffers(books=books)
+        self.deaths = Deaths(books=self.books, clock=self.clock, limits=self.limits.going_on, silenced=self.silenced)
+        self.stop_offers = StopOffers(books=self.books)
         self.storms = Storms(
             planner=self.planner,
             clock=self.clock,
             limits=self.limits,
-            operations=books.operations,
-            approvals=books.approvals,
-            intents=books.intents,
-            outbox=books.outbox,
-            transactions=books.transactions,
+            books=self.books,
             questions=self.questions,
             on_call=self.on_call,
             notify=self.notify,

@@ -73,20 +73,10 @@ class Operations:
         self._on_call = self.looks.on_call
         self._questions = self.looks.questions
         self._storms = self.looks.storms
-        self._continue_decision = ContinueDecision(
-            questions=self._questions,
-            approvals=books.approvals,
-            intents=books.intents,
-            audit=books.audit,
-            transactions=books.transactions,
-            clock=self.world.clock,
-        )
+        self._continue_decision = ContinueDecision(questions=self._questions, books=books, clock=self.world.clock)
         engine = Engine(
             world=self.world,
-            journal=books.operations,
-            outbox=books.outbox,
-            audit=books.audit,
-            transactions=books.transactions,
+            books=books,
             questions=self._questions,
             on_call=self._on_call,
             notify=self.notify,
@@ -130,11 +120,7 @@ class Operations:
         self._stops = Stops(
             world=self.world,
             runner=self._runner,
-            operations=books.operations,
-            intents=books.intents,
-            outbox=books.outbox,
-            audit=books.audit,
-            transactions=books.transactions,
+            books=books,
             instance=self.instance,
             make_id=self.make_id,
         )

@@ -13,11 +13,11 @@ from trainmaster.bot.core.run.storm import Storm, StormKind, storm_of
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, TrainmasterError
 from trainmaster.bot.operations.approval import Approvals
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.limits import OperationLimits
 from trainmaster.bot.operations.on_call import OnCall
 from trainmaster.bot.operations.planning import Planner
-from trainmaster.bot.operations.ports import ApprovalStore, IntentStore, OperationStore
-from trainmaster.bot.ports import Clock, Outbox, Transactions
+from trainmaster.bot.ports import Clock
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,11 +38,7 @@ class Storms:
         planner: Planner,
         clock: Clock,
         limits: OperationLimits,
-        operations: OperationStore,
-        approvals: ApprovalStore,
-        intents: IntentStore,
-        outbox: Outbox,
-        transactions: Transactions,
+        books: Books,
         questions: Approvals,
         on_call: OnCall,
         notify: Callable[[], None],
@@ -50,11 +46,7 @@ class Storms:
         self._planner = planner
         self._clock = clock
         self._limits = limits
-        self._operations = operations
-        self._approvals = approvals
-        self._intents = intents
-        self._outbox = outbox
-        self._transactions = transactions
+        self._books = books
         self._questions = questions
         self._on_call = on_call
         self._notify = notify
@@ -108,16 +100,16 @@ class Storms:
 
     def _is_news(self, view: RunView, storm: Storm) -> bool:
         """Whether nobody was asked about this evidence, has decided on it, or acts on the run."""
-        told = self._intents.get(view.run, IntentKind.STORM_TOLD)
+        told = self._books.intents.get(view.run, IntentKind.STORM_TOLD)
         if told is not None and told.why == storm.key:
             return False
-        if self._operations.open(view.run):
+        if self._books.operations.open(view.run):
             return False
-        if any(one.created_ts >= storm.ts for one in self._operations.history(view.run, limit=1)):
+        if any(one.created_ts >= storm.ts for one in self._books.operations.history(view.run, limit=1)):
             return False
-        if _was_accepted(self._intents.get(view.run, IntentKind.CONTINUE), storm):
+        if _was_accepted(self._books.intents.get(view.run, IntentKind.CONTINUE), storm):
             return False
-        if self._approvals.pending(view.run):  # a person was faster
+        if self._books.approvals.pending(view.run):  # a person was faster
             self._remember(view, storm)
             return False
         return True
@@ -131,13 +123,13 @@ class Storms:
             context=(error.hint,) if error.hint else (),
             mentions=tuple(sorted(await self._on_call.or_seen())),
         )
-        with self._transactions.transaction():
+        with self._books.transactions.transaction():
             self._remember(view, storm)
-            self._outbox.put(f"storm/{view.run}/{storm.key}", message)
+            self._books.outbox.put(f"storm/{view.run}/{storm.key}", message)
         self._notify()
 
     def _remember(self, view: RunView, storm: Storm) -> None:
-        self._intents.put(
+        self._books.intents.put(
             Intent(
                 run=view.run,
                 kind=IntentKind.STORM_TOLD,

@@ -17,13 +17,12 @@ from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.operations import messages
+from trainmaster.bot.operations.books import Books
 from trainmaster.bot.operations.emergency import stop_without_journal
 from trainmaster.bot.operations.new_operation import new_operation
 from trainmaster.bot.operations.operation_context import World
 from trainmaster.bot.operations.planning import refuse_foreign_process, refuse_unless_ours
-from trainmaster.bot.operations.ports import Audit, IntentStore, OperationLog
 from trainmaster.bot.operations.runner import OperationTasks
-from trainmaster.bot.ports import Outbox, Transactions
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,11 +36,7 @@ class Stops:
 
     world: World
     runner: OperationTasks
-    operations: OperationLog
-    intents: IntentStore
-    outbox: Outbox
-    audit: Audit
-    transactions: Transactions
+    books: Books
     instance: ProcessIdentity
     make_id: Callable[[], str]
 
@@ -62,24 +57,24 @@ class Stops:
         """
         refuse_unless_ours(view, self.instance.host)
         refuse_foreign_process(view)
-        unrecorded, taken_back = "", False
+        books, unrecorded, taken_back = self.books, "", False
         try:
-            with self.transactions.transaction():
-                busy = next(iter(self.operations.open(view.run)), None)
+            with books.transactions.transaction():
+                busy = next(iter(books.operations.open(view.run)), None)
                 if busy is not None:
                     return self._halt(busy, user)
                 operation = self._stop(view, user, channel=channel, thread_of=thread_of)
                 unrecorded = self._note_begin(operation, view)
-                if not self.operations.create(operation):
+                if not books.operations.create(operation):
                     raise CommandError(
                         "busy", f"another operation on {view.name} began in this moment.", "/train stop now"
                     )
-                self.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
-                self.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
-                self.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
-                taken_back = self.intents.drop(view.run, IntentKind.RESUME_AT)
+                books.outbox.put(operation.card, messages.progress(operation), channel=channel, thread_of=thread_of)
+                books.intents.drop(view.run, IntentKind.STOP_AFTER_EPOCH)
+                books.intents.drop(view.run, IntentKind.ROLL_BACK_AFTER_EPOCH)
+                taken_back = books.intents.drop(view.run, IntentKind.RESUME_AT)
                 if then is not None:
-                    self.intents.put(then)
+                    books.intents.put(then)
         except StoreError as error:
             _LOG.exception("emergency stop of %s goes ahead without a journal", view.run)
             self._note(user, "stop.begin", view.run, {"attempt": view.attempt, "state": view.state.value})
@@ -105,7 +100,7 @@ class Stops:
             raise CommandError(
                 "not-running", f"run {view.name} is {view.state.value}, so no epoch will end.", "/train status"
             )
-        busy = next(iter(self.operations.open(view.run)), None)
+        busy = next(iter(self.books.operations.open(view.run)), None)
         if busy is not None and hung(busy):
             return self._halt(busy, user)  # no epoch of it will end
         now = self.world.clock.now()
@@ -121,17 +116,17 @@ class Stops:
             thread_of=thread_of,
             ts=now,
         )
-        with self.transactions.transaction():
+        with self.books.transactions.transaction():
             detail = {"attempt": view.attempt, "after_epoch": epoch}
-            self.audit.append(user, "stop.planned", view.run, detail, now)
-            self.intents.put(intent)
+            self.books.audit.append(user, "stop.planned", view.run, detail, now)
+            self.books.intents.put(intent)
         when = f"epoch {epoch} has ended" if epoch is not None else "the first epoch has ended"
         text = f"Asked for by {person(user)}. To take it back: /train continue. To stop at once: /train stop now."
         return Reply(message=Message(title=f"{view.name} will be stopped when {when}", body=(text,)))
 
     async def tend(self) -> None:
         """Runs whose epoch has ended are stopped, if somebody asked for that."""
-        for intent in self.intents.all(IntentKind.STOP_AFTER_EPOCH):
+        for intent in self.books.intents.all(IntentKind.STOP_AFTER_EPOCH):
             await self._stop_if_ended(intent)
 
     async def _stop_if_ended(self, intent: Intent) -> None:
@@ -145,9 +140,9 @@ class Stops:
             return  # it is on record that this attempt was to be stopped, so nothing goes on by itself
         if (view.attempt != intent.attempt and not queued_again) or not view.state.active:
             why = f"it is {view.state.value}" if not view.state.active else f"attempt {view.attempt} began"
-            with self.transactions.transaction():
+            with self.books.transactions.transaction():
                 self._note(intent.user, "stop.plan_dropped", intent.run, {"attempt": intent.attempt, "outcome": why})
-                self.intents.drop(intent.run, intent.kind)
+                self.books.intents.drop(intent.run, intent.kind)
             return
         finished = [one.epoch for one in view.epochs.values() if one.attempt >= intent.attempt and one.finished]
         if not finished or (intent.epoch is not None and max(finished) < intent.epoch):
@@ -156,12 +151,12 @@ class Stops:
             _LOG.warning("the stop of %s after its epoch waits: %s", view.name, why)
             return
         operation = self._stop(view, intent.user, channel=intent.channel, thread_of=intent.thread_of)
-        with self.transactions.transaction():
-            if not self.operations.create(operation):
+        with self.books.transactions.transaction():
+            if not self.books.operations.create(operation):
                 return
             self._note_begin(operation, view, after_epoch=intent.epoch)
-            self.intents.drop(intent.run, intent.kind)
-            self.outbox.put(
+            self.books.intents.drop(intent.run, intent.kind)
+            self.books.outbox.put(
                 operation.card, messages.progress(operation), channel=intent.channel, thread_of=intent.thread_of
             )
         self.runner.start(operation)
@@ -174,10 +169,10 @@ class Stops:
     def _note(self, user: str, action: str, run: str, detail: Mapping[str, object]) -> str:
         """It is on record; else why not yet, as no stop waits for that."""
         try:
-            self.audit.append(user, action, run, detail, self.world.clock.now())
+            self.books.audit.append(user, action, run, detail, self.world.clock.now())
         except StoreError as error:
             with contextlib.suppress(StoreError):  # what it can't be written to is told already
-                self.audit.append_later(user, action, run, detail, self.world.clock.now())
+                self.books.audit.append_later(user, action, run, detail, self.world.clock.now())
             return error.told
         return ""
 
@@ -187,7 +182,7 @@ class Stops:
             self._note(user, "stop.repeated", busy.run, {"operation": busy.id, "outcome": "is being stopped already"})
             return Reply(message=Message(title=f"{name} is being stopped already"), private=True)
         unrecorded = self._note(user, f"{busy.kind}.halted", busy.run, {"operation": busy.id})
-        self.operations.halt(busy.id, user)
+        self.books.operations.halt(busy.id, user)
         title = f"{name}: stopping, the {busy.kind} ends now"
         body = ["Its message shows how it ends; nothing is started any more."]
         if busy.kind is OperationKind.STOP:
