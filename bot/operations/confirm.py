@@ -8,7 +8,6 @@ import math
 from typing import Final
 
 from trainmaster.bot.core.conversation.words import losses_text
-from trainmaster.bot.core.decisions.going_on import LAUNCHED
 from trainmaster.bot.core.decisions.operation import OperationKind
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
@@ -43,7 +42,7 @@ async def confirm(context: OperationContext) -> str:
     # A job that its controller forgets has its trainer ended as soon as its node registers.
     kept_s = context.step_s + KEPT_S
     while True:
-        launched = context.noted_process(LAUNCHED)
+        launched = context.launched
         fact = await context.world.inspect(launched) if launched is not None else None
         view = await context.view()
         if await _launch_failed(context, launched, fact):
@@ -142,7 +141,7 @@ async def _launch_failed(context: OperationContext, launched: Identity | None, f
 async def _submitted_again(context: OperationContext, view: RunView, fact: ProcessFact | None) -> bool:
     """Whether a job that its cluster has lost was submitted again, with the same key: what was asked for has been
     done where its trainer had begun, and it goes on from there."""
-    how, launched = context.operation.launch, context.noted_process(LAUNCHED)
+    how, launched = context.operation.launch, context.launched
     held = launched is not None and context.operation.note(_HELD) == launched.label
     num_lost = int(context.operation.note(LOST) or 0)
     if how is None or how.options is None or num_lost >= _MAX_LOST:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from trainmaster.bot.core.decisions.going_on import ASKED, CAUSE, LAUNCHED
+from trainmaster.bot.core.decisions.going_on import ASKED, CAUSE
 from trainmaster.bot.core.decisions.operation import (
     Direction,
     EntryKind,
@@ -181,7 +181,7 @@ class Engine:
         operation = context.operation
         user = self._halted_by(operation.id) or operation.requester
         try:
-            launched = context.noted_process(LAUNCHED)
+            launched = context.launched
             hows = []
             for name, process in (("members", operation.process), ("launched_members", launched)):
                 if process is not None:

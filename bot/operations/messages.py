@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -13,11 +12,10 @@ from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
-from trainmaster.bot.core.decisions.going_on import CAUSE, HANG, LAUNCHED, MAX_STARTS, NUMBER
+from trainmaster.bot.core.decisions.going_on import CAUSE, HANG, MAX_STARTS, NUMBER, launched_by
 from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
-from trainmaster.bot.core.run.identity import decode_identity
 from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.operations.start_messages import TOLD, anyway_button
 
@@ -99,8 +97,8 @@ def _details(operation: Operation, commands: str) -> Message | None:
         known_by = [f"plan {plan.digest[:12]}", f"file {plan.target.file}, sha256 {plan.target.sha256[:12]}"]
     if operation.process is not None:
         known_by.append(f"trainer before: {operation.process.label}")
-    if launched := operation.note(LAUNCHED):
-        known_by.append(f"trainer now: {decode_identity(json.loads(launched)).label}")
+    if launched := launched_by(operation):
+        known_by.append(f"trainer now: {launched.label}")
     if archive := operation.note("archive"):
         known_by.append(f"archive: {archive}")
     in_full = problem if problem != " ".join(_problem(problem)) else ""

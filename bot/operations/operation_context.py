@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainmaster.bot.core.decisions.going_on import SecondThought
+from trainmaster.bot.core.decisions.going_on import LAUNCHED, SecondThought, launched_by
 from trainmaster.bot.core.decisions.operation import WAITS, EntryKind, JournalEntry, Operation, Step
 from trainmaster.bot.core.decisions.plan import Difference, RollbackPlan
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity
-from trainmaster.bot.core.run.identity import decode_identity, encode_identity
+from trainmaster.bot.core.run.identity import encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import OperationError
 from trainmaster.bot.operations.limits import OperationLimits
@@ -133,14 +133,14 @@ class OperationContext:
             kept = tuple(item for item in self.operation.notes if item[0] != WAITS)
             self.commit(replace(self.operation, notes=(*kept, (WAITS, text))), EntryKind.WAITING, text)
 
-    def note_process(self, name: str, process: Identity) -> None:
-        """The process can be found again after a crash."""
-        self.note(name, json.dumps(encode_identity(process)))
+    def note_launched(self, process: Identity) -> None:
+        """What the operation started can be found again after a crash."""
+        self.note(LAUNCHED, json.dumps(encode_identity(process)))
 
-    def noted_process(self, name: str) -> Identity | None:
-        """What :meth:`note_process` was told."""
-        text = self.operation.note(name)
-        return decode_identity(json.loads(text)) if text else None
+    @property
+    def launched(self) -> Identity | None:
+        """What :meth:`note_launched` was told last."""
+        return launched_by(self.operation)
 
     @property
     def step_s(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from trainmaster.bot.core.decisions.going_on import BATCH, ENDED, LAUNCHED
+from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
 from trainmaster.bot.core.decisions.operation import Direction, Operation
 from trainmaster.bot.core.decisions.plan import Launch
 from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, silent_end
@@ -129,7 +129,7 @@ async def launch_once(context: OperationContext, how: Launch, key: str, argv: tu
     while True:
         try:
             launched = await asyncio.to_thread(context.world.driver.launch, spec)
-            context.note_process(LAUNCHED, launched)
+            context.note_launched(launched)
             return launched
         except ClusterSilentError as error:
             context.wait_for(error.message)
@@ -143,7 +143,7 @@ async def is_ours(context: OperationContext, view: RunView) -> bool:
         OperationError: somebody else started one meanwhile.
     """
     record = view.record
-    launched = context.noted_process(LAUNCHED)
+    launched = context.launched
     signed_in = record.process if record is not None else None
     if launched is not None and signed_in is not None and same_start(signed_in, launched):
         return True  # whatever its number: a run that came back from its copies counts from what those know
@@ -165,8 +165,8 @@ def _signed_in(context: OperationContext, view: RunView) -> str:
     record = view.record
     assert record is not None
     level = f", level {record.level}" if record.level else ""
-    if record.process is not None and context.noted_process(LAUNCHED) is None:
-        context.note_process(LAUNCHED, record.process)
+    if record.process is not None and context.launched is None:
+        context.note_launched(record.process)
     return f"attempt {record.attempt}{level}"
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from trainmaster.bot.core.decisions.operation import BOT, Operation, OperationKind, OperationState
 from trainmaster.bot.core.run.death import Death, DeathCause, DeathClass
+from trainmaster.bot.core.run.facts import Identity
 from trainmaster.bot.core.run.identity import decode_identity, same_start
 from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.core.run.view import RunView
@@ -159,8 +160,14 @@ def _left_alone(operation: Operation) -> bool:
 
 def _started(operation: Operation, view: RunView) -> bool:
     """Whether it started what trained last."""
-    launched, trained = operation.note(LAUNCHED), view.record.process if view.record is not None else None
-    return launched is not None and trained is not None and same_start(decode_identity(json.loads(launched)), trained)
+    launched, trained = launched_by(operation), view.record.process if view.record is not None else None
+    return launched is not None and trained is not None and same_start(launched, trained)
+
+
+def launched_by(operation: Operation) -> Identity | None:
+    """The process or job that it started, the newest where there were several."""
+    noted = operation.note(LAUNCHED)
+    return decode_identity(json.loads(noted)) if noted else None
 
 
 def hung(operation: Operation) -> bool:
