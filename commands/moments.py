@@ -9,17 +9,17 @@ from typing import Final
 from trainmaster.bot.errors import CommandError
 
 _AMOUNT: Final = r"(?:\d{1,3}(?:[.,]\d{1,2})?|(?:half an?|an?)(?=\s))"
-_UNIT: Final = r"(?:m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)"
+UNIT: Final = r"(?:m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)"
 WHEN: Final = (
     r"(?:(?:at|until|till) (?:(?P<day>today|tomorrow) (?:at )?)?"
     r"(?:(?P<named>noon|midnight)|(?P<hour>\d{1,2})(?:[:.h](?P<minute>\d{2}))?(?:\s*(?P<half>[ap]\.?m\.?))?)"
     r"(?: (?P<said_day>today|tomorrow))?"
-    rf"|(?:in|for) (?P<amount>{_AMOUNT})\s*(?P<unit>{_UNIT})"
-    rf"(?:(?: and)?\s*(?P<more>\d{{1,3}})\s*(?P<more_unit>{_UNIT})?)?)"
+    rf"|(?:in|for) (?P<amount>{_AMOUNT})\s*(?P<unit>{UNIT})"
+    rf"(?:(?: and)?\s*(?P<more>\d{{1,3}})\s*(?P<more_unit>{UNIT})?)?)"
 )
 CLOCK_WORDS: Final = frozenset({"hour", "named"})
 """Groups of :data:`WHEN` that tell of a clock on a wall, and so of its zone."""
-_UNITS: Final = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
+UNITS_S: Final = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SMALLER: Final = {"h": "m", "d": "h"}
 _NAMED: Final = {"midnight": time(0), "noon": time(12)}
 
@@ -65,7 +65,7 @@ def _span_s(words: Mapping[str, str]) -> float:
     said, unit = words["amount"].lower(), words["unit"][0].lower()
     amount = 0.5 if said.startswith("half") else 1.0 if said.startswith("a") else float(said.replace(",", "."))
     more_unit = words.get("more_unit", _SMALLER.get(unit, "m"))[0].lower()
-    return amount * _UNITS[unit] + int(words.get("more", "0")) * _UNITS[more_unit]
+    return amount * UNITS_S[unit] + int(words.get("more", "0")) * UNITS_S[more_unit]
 
 
 def _moments(wall: datetime, zone: tzinfo) -> Sequence[float]:

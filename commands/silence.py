@@ -13,9 +13,8 @@ from trainmaster.commands.acknowledge import acted_on, meant_alert
 from trainmaster.commands.alerts import silence_text
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
 from trainmaster.commands.care import in_public, on_record, word_key
+from trainmaster.commands.moments import UNIT, UNITS_S
 
-_UNITS_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
-_UNIT = r"m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
 _MAX_SILENCE_S = 7 * 86400.0
 """A silence that outlives a week is a forgotten one."""
 
@@ -26,7 +25,7 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
     Raises:
         CommandError: no end, or one beyond a week.
     """
-    seconds = float(invocation.words["number"]) * _UNITS_S[invocation.words["unit"][0].lower()]
+    seconds = float(invocation.words["number"]) * UNITS_S[invocation.words["unit"][0].lower()]
     if not 0 < seconds <= _MAX_SILENCE_S:
         raise CommandError(
             "silence-length",
@@ -113,9 +112,7 @@ SILENCE = Command(
     name="silence 2h",
     summary="keep the alert of this thread quiet for a while, or a whole run",
     examples=("silence 2h", "silence 30m", "silence 2h for digits"),
-    pattern=pattern(
-        rf"silence(?: for)? (?P<number>\d{{1,4}})\s*(?P<unit>m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?){RUN_WORD}"
-    ),
+    pattern=pattern(rf"silence(?: for)? (?P<number>\d{{1,4}})\s*(?P<unit>{UNIT}){RUN_WORD}"),
     action=silence,
     needs=Needs.CARE,
     what="silence alerts",
