@@ -1,4 +1,4 @@
-"""The trainer's table of levels, as :class:`ports.Levels`. Loads no torch: :mod:`levels` is plain data."""
+"""The trainer's table of levels, as :class:`operations.ports.Levels`. Loads no torch: :mod:`levels` is plain data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEVELS_HINT = "levels: observe, guard, standard, strict, strict+1, strict+2, ..
 
 
 class TrainerLevels:
-    """Implements :class:`ports.Levels`, so that a plan shows the values that a resume will really set."""
+    """Implements :class:`operations.ports.Levels`, so that a plan shows the values that a resume will really set."""
 
     def check(self, level: str) -> str:
         """The level in its one spelling.

@@ -78,7 +78,8 @@ class PageSender(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
     """What the pager asks of others. ``sent_ts``: when the alert's message stood in the channel. ``muted``: whether the
-    person is muted in Slack, None when it does not say. ``note``: told of a target what :class:`OwnJobs.note` is."""
+    person is muted in Slack, None when it does not say. ``note``: told of a target what :meth:`OwnJobs.note`
+    is."""
 
     sent_ts: Callable[[str], float | None]
     muted: Callable[[str], Awaitable[bool | None]]

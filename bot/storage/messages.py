@@ -45,7 +45,7 @@ _RELEASE = (
 
 
 class MessageStore:
-    """Implements :class:`ports.Outbox`, and the queue that :mod:`alerting.deliver` empties.
+    """Implements :class:`bot.ports.Outbox`, and the queue that :mod:`alerting.deliver` empties.
 
     A message is one row for good. What it shall read replaces what it should have read before, so nothing superseded
     is ever sent. Nothing is dropped: a row is pending until Slack has taken its newest version.
@@ -66,7 +66,7 @@ class MessageStore:
         thread_of: str | None = None,
         later: bool = False,
     ) -> None:
-        """See :class:`ports.Outbox`. Slack knows no threads in threads: an answer to an answer joins its thread.
+        """See :class:`bot.ports.Outbox`. Slack knows no threads in threads: an answer to an answer joins its thread.
         ``later``: it gives way to everything else, whatever its tone.
 
         Raises:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,53 @@ def test_a_name_that_is_not_there_is_noticed() -> None:
     modules = modules_of("trainer", "trainmaster")
     assert unknown_names("trainmaster.guarded(cls), trainmaster.trainer.guard.guarded", modules) == []
     assert unknown_names("see trainmaster.trainer.guarded(cls).", modules) == ["trainmaster.trainer.guarded"]
+
+
+REFERENCE = re.compile(r":(?:attr|class|data|func|meth|mod):`~?([\w.]+)`")
+
+
+@cache
+def words_of(path: Path) -> frozenset[str]:
+    """Every word of a file that does not stand in a reference."""
+    return frozenset(re.findall(r"\w+", REFERENCE.sub("", path.read_text("utf-8"))))
+
+
+def lost_references(path: Path, modules: Mapping[str, Path], classes: Mapping[str, Path]) -> list[str]:
+    """What the docstrings of a file refer to, and what is not there: a bare name stands in the file itself,
+    ``Class.name`` where the class does, ``module.name`` in that module, below the folders that are named too."""
+    lost = []
+    for said in REFERENCE.findall(path.read_text("utf-8")):
+        *before, last = said.split(".")
+        if not before:
+            places = [path]
+        elif before[-1] in classes:
+            places = [classes[before[-1]]]
+        else:
+            places = [one for name, one in modules.items() if f".{name}".endswith("." + ".".join(before))]
+        if any(last in words_of(place) for place in places):
+            continue
+        is_module = any(f".{name}".endswith(f".{said}") for name in modules)
+        if not is_module and (not before or before[0] not in sys.stdlib_module_names):
+            lost.append(said)
+    return lost
+
+
+def test_what_a_docstring_refers_to_is_there() -> None:
+    modules = modules_of("bot", "commands", "trainer", "trainmaster")
+    defined = re.compile(r"(?m)^class (\w+)")
+    classes = {one: path for path in modules.values() for one in defined.findall(path.read_text("utf-8"))}
+    lost = {name: lost_references(path, modules, classes) for name, path in modules.items()}
+    assert {name: names for name, names in lost.items() if names} == {}
+
+
+def test_a_reference_to_what_is_not_there_is_noticed(tmp_path: Path) -> None:
+    near, far = tmp_path / "near.py", tmp_path / "far.py"
+    near.write_text(
+        '"""As :func:`here`, :meth:`Far.away`, :mod:`a.far`, :class:`far.Far`; :meth:`Far.lost`, :func:`gone`."""\n'
+        "here = 1\n"
+    )
+    far.write_text("class Far:\n    away = 1\n")
+    assert lost_references(near, {"a.near": near, "a.far": far}, {"Far": far}) == ["Far.lost", "gone"]
 
 
 STANDS_IN = re.compile(

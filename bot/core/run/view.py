@@ -89,7 +89,7 @@ class EpochView:
     num_stretches: int = 0
     checkpoint: CheckpointFact | None = None
     series: tuple[tuple[int, float], ...] = ()
-    """(batch, mean total loss of the batches since the row before), thinned to :data:`MAX_SERIES_KEPT` rows."""
+    """(batch, mean total loss of the batches since the row before), thinned to :data:`folding.MAX_SERIES_KEPT` rows."""
 
     @property
     def finished(self) -> bool:

@@ -11,7 +11,7 @@ from trainmaster.bot.drivers.gpu.nvidia import load_nvml
 
 
 class LocalGpuHolders:
-    """Implements :class:`ports.GpuHolders` by NVIDIA's library and by AMD's compute driver (``kfd``)."""
+    """Implements :class:`operations.ports.GpuHolders` by NVIDIA's library and by AMD's compute driver (``kfd``)."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class LocalGpuHolders:
         return {card: frozenset(some) for card, some in found.items()}
 
     def _card_of(self, node: Path) -> str:
-        """As :class:`AmdProbe` calls the card of a node of the compute driver's topology."""
+        """As :class:`amd.AmdProbe` calls the card of a node of the compute driver's topology."""
         minor = re.search(r"(?m)^drm_render_minor (\d+)$", _text(node / "properties"))
         found = self._drm.glob(f"card*/device/drm/renderD{minor[1]}") if minor is not None else ()
         return next((f"GPU {path.parents[2].name}" for path in found), "")
