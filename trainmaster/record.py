@@ -2,7 +2,7 @@
 
 ``@dataclass(frozen=True, slots=True, kw_only=True)`` compiles the methods of each class when it is made, and imports
 ``inspect`` for it: a third of the time in which a scan reads a log of 400 MB. :class:`Fixed` has the same methods once
-for all classes. Standard library only; both bot and trainer use it.
+for all classes. Standard library only; the reader of console logs and the table of verbs use it.
 """
 
 from __future__ import annotations

@@ -25,14 +25,17 @@ TERMINAL = "trainmaster.terminal"
 """The terminal that a verb runs in: standard library only."""
 LOADING = "trainmaster.loading"
 """How modules load: standard library only."""
-INSIDE = (*CORE, "trainmaster.bot.checks", "trainmaster.bot.reading", CONTRACT)
+INSIDE = (*CORE, CONTRACT)
 """What the adapters may use beside themselves; none of them knows another one."""
+CHECKS = "trainmaster.bot.checks"
+READING = "trainmaster.bot.reading"
 ADAPTERS = (
     *("trainmaster.bot.watching", "trainmaster.bot.alerting", "trainmaster.bot.operations", "trainmaster.bot.storage"),
     *("trainmaster.bot.drivers", "trainmaster.bot.slack", "trainmaster.bot.paging", "trainmaster.commands"),
 )
 WIRED = (
-    *(*INSIDE, *ADAPTERS, "trainmaster.bot.settings", "trainmaster.bot.service", "trainmaster.bot.findings_sink"),
+    *(*INSIDE, CHECKS, READING, *ADAPTERS, "trainmaster.bot.settings", "trainmaster.bot.service"),
+    "trainmaster.bot.findings_sink",
     *("trainmaster.bot.wiring", "trainmaster.bot.wiring_people", "trainmaster.bot.app"),
 )
 RULES: dict[str, tuple[str, ...]] = {
@@ -45,17 +48,17 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/core": ("trainmaster.bot.core", CONTRACT),
     "bot/errors.py": (),
     "bot/ports.py": ("trainmaster.bot.core", "trainmaster.bot.errors"),
-    "bot/checks": ("trainmaster.bot.checks", "trainmaster.bot.core", CONTRACT),
-    "bot/reading": ("trainmaster.bot.reading", *CORE, CONTRACT, RECORD),
+    "bot/checks": (CHECKS, "trainmaster.bot.core", CONTRACT),
+    "bot/reading": (READING, *CORE, CONTRACT, RECORD),
     "commands": ("trainmaster.commands", *INSIDE),
     "bot/alerting": ("trainmaster.bot.alerting", *INSIDE),
-    "bot/operations": ("trainmaster.bot.operations", *INSIDE),
+    "bot/operations": ("trainmaster.bot.operations", *INSIDE, CHECKS),
     "bot/watching/read_pool.py": (),
-    "bot/watching": ("trainmaster.bot.watching", *INSIDE),
+    "bot/watching": ("trainmaster.bot.watching", *INSIDE, CHECKS),
     "bot/storage": ("trainmaster.bot.storage", *INSIDE),
     "bot/paging": ("trainmaster.bot.paging", *INSIDE),
     "bot/slack": ("trainmaster.bot.slack", *INSIDE),
-    "bot/terminal": ("trainmaster.bot.terminal", *INSIDE),
+    "bot/terminal": ("trainmaster.bot.terminal", *INSIDE, READING),
     "bot/drivers": (
         "trainmaster.bot.drivers",
         *INSIDE,
@@ -67,7 +70,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "bot/service": ("trainmaster.bot.service", "trainmaster.bot.errors", "trainmaster.bot.core.metrics"),
     "bot/workspace": ("trainmaster.bot.workspace", "trainmaster.bot.errors"),
     "bot/settings": (
-        *("trainmaster.bot.settings", *CORE, CONTRACT, "trainmaster.bot.checks"),
+        *("trainmaster.bot.settings", *CORE, CONTRACT, CHECKS),
         *(
             "trainmaster.bot.alerting",
             "trainmaster.bot.operations",
