@@ -14,6 +14,7 @@ from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.alerts.sketches import sketch_of
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.health.no_run import DATABASE_RUN
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock, PictureBook
@@ -25,8 +26,6 @@ _LOG = logging.getLogger(__name__)
 GATHER_S = 0.5
 """The news of a run that other runs may share wait so long for theirs. A look at all runs takes less; what comes later
 still goes into the same message."""
-OWN = "trainmaster"
-"""The run that findings about the bot itself belong to."""
 
 
 class FindingsSink:
@@ -141,19 +140,21 @@ class FindingsSink:
             self._happened.append(_set_aside(found, self._clock.now()))
 
     def _own_view(self, now: float) -> RunView:
-        return RunView(directory=self._database.path.parent, name=OWN, ts=now, first_seen_ts=self._began_ts)
+        return RunView(directory=self._database.path.parent, name=DATABASE_RUN, ts=now, first_seen_ts=self._began_ts)
 
 
 def own_finding(check: CheckName, key: str, severity: Severity, ts: float, title: str, **more: object) -> Finding:
     """Something that happened to the bot itself."""
-    base = Finding(run=OWN, check=check, key=key, severity=severity, nature=Nature.OCCURRENCE, ts=ts, title=title)
+    base = Finding(
+        run=DATABASE_RUN, check=check, key=key, severity=severity, nature=Nature.OCCURRENCE, ts=ts, title=title
+    )
     return replace(base, **more)  # type: ignore[arg-type]  # fields of a finding
 
 
 def _fault(error: StoreError, now: float, *, seeded: bool) -> Finding:
     known = "" if seeded else " What was told before can't be read: what still holds is told once more."
     return Finding(
-        run=OWN,
+        run=DATABASE_RUN,
         check=CheckName.DATABASE,
         key="write",
         severity=Severity.CRITICAL,

@@ -16,8 +16,7 @@ from trainmaster.bot.core.check_name import AnyCheck, CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.start_word import all_of, start_words
-from trainmaster.bot.core.health.host import HOST_RUN
-from trainmaster.bot.core.health.own_job import BOT_RUN
+from trainmaster.bot.core.health.no_run import ABOUT_NO_RUN
 
 _NAMES_CHARS: Final = 1_500
 """What a message has for one of its fields is 2,000."""
@@ -43,7 +42,6 @@ _WHAT: Final[dict[AnyCheck, str]] = {
     CheckName.SLOWDOWN: "are slow",
     CheckName.EPOCH_LATE: "are late",
 }
-_ABOUT_NO_RUN = frozenset({HOST_RUN, BOT_RUN, "cluster", "trainmaster"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +202,7 @@ def _names(alerts: Sequence[Alert]) -> str:
 
 def _name(alert: Alert) -> str:
     finding = alert.finding
-    if finding.run in _ABOUT_NO_RUN:
+    if finding.run in ABOUT_NO_RUN:
         return finding.key[:_NAME_CHARS]
     name, found, _ = finding.title.partition(": ")
     name = name if found else finding.run

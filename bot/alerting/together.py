@@ -14,7 +14,7 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import Leader, severity_rank
 from trainmaster.bot.core.alerts.finding import Nature, Severity
 from trainmaster.bot.core.check_name import AnyCheck, CheckName
-from trainmaster.bot.core.health.own_job import BOT_RUN
+from trainmaster.bot.core.health.no_run import BOT_RUN
 
 _SAME_WHATEVER_IS_SAID = frozenset(
     {

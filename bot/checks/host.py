@@ -7,7 +7,8 @@ from typing import Final
 from trainmaster.bot.checks.limits import HostLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
-from trainmaster.bot.core.health.host import HOST_RUN, DiskFact, GpuFact, HostFact, MemoryFact, gpu_text
+from trainmaster.bot.core.health.host import DiskFact, GpuFact, HostFact, MemoryFact, gpu_text
+from trainmaster.bot.core.health.no_run import HOST_RUN
 
 GRAVE_XIDS: Final = frozenset({48, 62, 64, 74, 79, 92, 94, 95, 119, 120, 140})
 """Errors of the hardware itself (memory, bus, NVLink, firmware). Source: NVIDIA, "XID Errors", the catalogue's

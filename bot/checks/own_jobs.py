@@ -8,7 +8,8 @@ from trainmaster.bot.checks.limits import OwnJobLimits
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.health.own_job import BOT_RUN, CHECK_RUNS, PAGE_TARGET, OwnJob
+from trainmaster.bot.core.health.no_run import BOT_RUN
+from trainmaster.bot.core.health.own_job import CHECK_RUNS, PAGE_TARGET, OwnJob
 
 
 def check_own_jobs(facts: Iterable[OwnJob], limits: OwnJobLimits, now: float) -> tuple[Finding, ...]:

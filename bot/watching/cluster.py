@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.tokens import moment
+from trainmaster.bot.core.health.no_run import CLUSTER_RUN
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.job import ControllerSilence
 from trainmaster.bot.core.run.view import RunView
@@ -19,9 +20,6 @@ from trainmaster.bot.watching.limits import ClusterLimits
 from trainmaster.bot.watching.supervisor import Sink
 
 _LOG = logging.getLogger(__name__)
-
-CLUSTER_RUN: Final = "cluster"
-"""Stands where a run's id stands in findings that are about the cluster."""
 
 
 class Controller(Protocol):

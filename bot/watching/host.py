@@ -9,7 +9,8 @@ from typing import Protocol
 
 from trainmaster.bot.checks.host import check_host
 from trainmaster.bot.checks.limits import HostLimits
-from trainmaster.bot.core.health.host import HOST_RUN, HostFact
+from trainmaster.bot.core.health.host import HostFact
+from trainmaster.bot.core.health.no_run import HOST_RUN
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock
@@ -27,7 +28,7 @@ class Probe(Protocol):
 
 
 class HostWatch:
-    """Findings about the host go where those of runs go, under the name :data:`host.HOST_RUN`."""
+    """Findings about the host go where those of runs go, under the name :data:`HOST_RUN`."""
 
     def __init__(self, *, probe: Probe, sink: Sink, limits: HostLimits, clock: Clock) -> None:
         self._probe = probe

@@ -9,7 +9,8 @@ from typing import Protocol
 from trainmaster.bot.checks.limits import OwnJobLimits
 from trainmaster.bot.checks.own_jobs import check_only_watches, check_own_jobs
 from trainmaster.bot.core.alerts.finding import Finding
-from trainmaster.bot.core.health.own_job import BOT_RUN, OwnJob
+from trainmaster.bot.core.health.no_run import BOT_RUN
+from trainmaster.bot.core.health.own_job import OwnJob
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import StoreError
 from trainmaster.bot.ports import Clock

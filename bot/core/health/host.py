@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from trainmaster.bot.core.check_name import CheckName
-
-HOST_RUN: Final = "host"
-"""Stands where a run's id stands in findings that are about the host, so that many runs have one alert for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

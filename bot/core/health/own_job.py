@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-BOT_RUN: Final = "trainmaster-jobs"
-"""Stands where a run's id stands in findings about the bot's periodic work; its database has a name of its own."""
 CHECK_RUNS: Final = "check runs"
 PAGE_TARGET: Final = "page target"
 """A job whose name begins so is a target of PAGE_URLS."""

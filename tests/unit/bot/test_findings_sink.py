@@ -14,8 +14,9 @@ from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.pipeline import AlertPipeline
 from trainmaster.bot.core.alerts.finding import Nature, Severity
 from trainmaster.bot.core.conversation.message import Message, Tone
+from trainmaster.bot.core.health.no_run import DATABASE_RUN
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.findings_sink import OWN, FindingsSink, own_finding
+from trainmaster.bot.findings_sink import FindingsSink, own_finding
 from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.messages import MessageStore
@@ -63,7 +64,7 @@ class World:
         return {one.key: one.message for one in self.outbox.pending(self.clock.ts)}
 
     def own(self) -> list[Message]:
-        return [message for key, message in self.wanted().items() if key.startswith(f"{OWN}/")]
+        return [message for key, message in self.wanted().items() if key.startswith(f"{DATABASE_RUN}/")]
 
 
 @pytest.fixture

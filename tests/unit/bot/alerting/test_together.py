@@ -17,8 +17,7 @@ from trainmaster.bot.core.alerts.delivery import Delivery
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Message, Tone
-from trainmaster.bot.core.health.host import HOST_RUN
-from trainmaster.bot.core.health.own_job import BOT_RUN
+from trainmaster.bot.core.health.no_run import BOT_RUN, HOST_RUN
 
 
 def died(number: int, check: CheckName = CheckName.PROCESS_DIED, **changes: object) -> Finding:

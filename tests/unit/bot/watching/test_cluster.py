@@ -9,10 +9,11 @@ from pathlib import Path
 from tests.support.clocks import SetClock
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.health.no_run import CLUSTER_RUN
 from trainmaster.bot.core.run.facts import RunRecord
 from trainmaster.bot.core.run.job import ControllerSilence
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.watching.cluster import CLUSTER_RUN, ClusterWatch
+from trainmaster.bot.watching.cluster import ClusterWatch
 from trainmaster.bot.watching.limits import ClusterLimits
 from trainmaster.trainer.contract import ClusterJob
 
