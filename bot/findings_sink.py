@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from trainmaster.bot.alerting.dedup import NotifyReason
 from trainmaster.bot.alerting.outcome import LookOutcome
@@ -51,6 +50,7 @@ class FindingsSink:
         self._pictures = pictures
         self._began_ts = clock.now()
         self._happened: list[Finding] = []
+        """About the database, told once each."""
         self._settling: asyncio.TimerHandle | None = None
         self._look_at_file()
 
@@ -109,10 +109,6 @@ class FindingsSink:
             _LOG.error("%s", error)
         self._notify()
 
-    def happened(self, finding: Finding) -> None:
-        """Something about the bot itself, told at the next :meth:`tick` and once."""
-        self._happened.append(finding)
-
     def tick(self) -> None:
         """The file is used again if it can be, and what is wrong with it is told."""
         if self._database.lost():
@@ -143,14 +139,6 @@ class FindingsSink:
         return RunView(directory=self._database.path.parent, name=DATABASE_RUN, ts=now, first_seen_ts=self._began_ts)
 
 
-def own_finding(check: CheckName, key: str, severity: Severity, ts: float, title: str, **more: object) -> Finding:
-    """Something that happened to the bot itself."""
-    base = Finding(
-        run=DATABASE_RUN, check=check, key=key, severity=severity, nature=Nature.OCCURRENCE, ts=ts, title=title
-    )
-    return replace(base, **more)  # type: ignore[arg-type]  # fields of a finding
-
-
 def _fault(error: StoreError, now: float, *, seeded: bool) -> Finding:
     known = "" if seeded else " What was told before can't be read: what still holds is told once more."
     return Finding(
@@ -174,12 +162,14 @@ def _set_aside(found: SetAside, now: float) -> Finding:
         operations = f"Under way in it, and not taken up: {', '.join(found.operations)}. See /train audit."
     else:
         operations = "No operation was under way in it."
-    return own_finding(
-        CheckName.DATABASE,
-        found.place.name,
-        Severity.CRITICAL,
-        now,
-        "Trainmaster's database was damaged; a new one is in use",
+    return Finding(
+        run=DATABASE_RUN,
+        check=CheckName.DATABASE,
+        key=found.place.name,
+        severity=Severity.CRITICAL,
+        nature=Nature.OCCURRENCE,
+        ts=now,
+        title="Trainmaster's database was damaged; a new one is in use",
         body=(
             f"The damaged file was set aside as {found.place}; what could be read was taken along.",
             operations,

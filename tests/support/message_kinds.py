@@ -29,12 +29,12 @@ from trainmaster.bot.core.decisions.change import Change, Proposal
 from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome
 from trainmaster.bot.core.decisions.operation import STEPS, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.plan import RollbackPlan
+from trainmaster.bot.core.health.no_run import DATABASE_RUN
 from trainmaster.bot.core.run.epoch_report import ReportLimits, judge_epoch
 from trainmaster.bot.core.run.facts import CheckpointFact, ProcessFact, ProcessIdentity, ProcessStatus
 from trainmaster.bot.core.run.identity import encode_identity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
-from trainmaster.bot.findings_sink import own_finding
 from trainmaster.bot.operations import change_messages, listings, messages, question
 from trainmaster.bot.operations.change_messages import ChangeEnd
 from trainmaster.bot.operations.changes import SETTINGS
@@ -323,20 +323,15 @@ def _of_all_runs(view: RunView) -> Iterator[Kind]:
     yield Kind(name="absence", message=compose_absence([view], START_TS, NOW))
 
 
+def _trouble(run: str, check: CheckName, title: str) -> Alert:
+    critical, holds = Severity.CRITICAL, Nature.CONDITION
+    return _alert(Finding(run=run, check=check, key="it", severity=critical, nature=holds, ts=NOW, title=title))
+
+
 def _of_many_runs(view: RunView) -> Iterator[Kind]:
     """What died together, told in one message."""
     found = [
-        _alert(
-            Finding(
-                run=f"r{number}",
-                check=CheckName.PROCESS_DIED,
-                key="attempt1",
-                severity=Severity.CRITICAL,
-                nature=Nature.CONDITION,
-                ts=NOW,
-                title=f"{view.name}-{number}: the training process died",
-            )
-        )
+        _trouble(f"r{number}", CheckName.PROCESS_DIED, f"{view.name}-{number}: the training process died")
         for number in range(20)
     ]
     group = Group(leader=found[0], members=tuple(found[1:]))
@@ -347,8 +342,8 @@ def _of_many_runs(view: RunView) -> Iterator[Kind]:
 
 def _of_the_bot() -> Iterator[Kind]:
     """Of its own troubles, and of a first try."""
-    fault = own_finding(CheckName.DATABASE, "write", Severity.CRITICAL, NOW, "Trainmaster can't write its database")
-    yield Kind(name="own trouble", message=compose_alert(_alert(fault), silence_s=7200.0))
+    fault = _trouble(DATABASE_RUN, CheckName.DATABASE, "Trainmaster can't write its database")
+    yield Kind(name="own trouble", message=compose_alert(fault, silence_s=7200.0))
     yield Kind(name="test alert", message=test_alert.firing(NOW, (ANNA,)))
     yield Kind(name="test alert resolved", message=test_alert.resolved(NOW, NOW + 5))
 

@@ -12,11 +12,11 @@ from tests.support.clocks import SetClock
 from tests.unit.bot.alerting.fakes import NOW, RUN, finding
 from trainmaster.bot.alerting.limits import AlertLimits, Audience
 from trainmaster.bot.alerting.pipeline import AlertPipeline
-from trainmaster.bot.core.alerts.finding import Nature, Severity
+from trainmaster.bot.core.alerts.finding import Nature
 from trainmaster.bot.core.conversation.message import Message, Tone
 from trainmaster.bot.core.health.no_run import DATABASE_RUN
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.findings_sink import FindingsSink, own_finding
+from trainmaster.bot.findings_sink import FindingsSink
 from trainmaster.bot.storage.alerts import AlertStore
 from trainmaster.bot.storage.database import Database
 from trainmaster.bot.storage.messages import MessageStore
@@ -140,10 +140,3 @@ def test_damaged_file_is_told_with_its_place_and_the_operations_in_it(path: Path
     assert CRASHED.fingerprint in world.wanted()
     world.pass_s(60)
     assert len(world.own()) == 1
-
-
-def test_what_happened_to_the_bot_is_told_once(world: World) -> None:
-    world.sink.happened(own_finding("digest", "1", Severity.WARNING, world.clock.ts, "No digest could be made"))
-    for _ in range(3):
-        world.pass_s(5)
-    assert [one.title for one in world.own()] == ["No digest could be made"]

@@ -24,7 +24,7 @@ from trainmaster.bot.storage.codec import decode_finding, encode_finding
 ROOT = Path(__file__).parents[4]
 NOW = 1_700_000_000.0
 LIMITS = AlertLimits()
-MAKERS = {"Finding", "own_finding", "_condition", "_job_finding"}
+MAKERS = {"Finding", "_condition", "_job_finding"}
 OCCURRENCES = {CheckName.RUN_GAVE_UP}
 """Causes that happen once; the others hold."""
 
