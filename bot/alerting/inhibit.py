@@ -11,19 +11,9 @@ from typing import Final
 from trainmaster.bot.alerting.limits import AlertLimits
 from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.finding import Nature
-from trainmaster.bot.core.check_name import AnyCheck, CheckName
+from trainmaster.bot.core.check_name import BAD_NUMBERS, AnyCheck, CheckName
 
 _NO_PROGRESS = frozenset({CheckName.STALLED, CheckName.EPOCH_LATE, CheckName.SLOWDOWN, CheckName.CHECKPOINT_STALE})
-_BAD_NUMBERS = frozenset(
-    {
-        CheckName.NONFINITE,
-        CheckName.GRADIENT_GROWTH,
-        CheckName.GRADIENT_TREND,
-        CheckName.CLIP_RATE,
-        CheckName.LOSS_SPIKE,
-        CheckName.LOSS_TREND,
-    }
-)
 
 MUTED_BY: Final[Mapping[AnyCheck, frozenset[CheckName]]] = MappingProxyType(
     {
@@ -45,7 +35,7 @@ MUTED_BY: Final[Mapping[AnyCheck, frozenset[CheckName]]] = MappingProxyType(
         # Slow batches make a late epoch and an old checkpoint.
         CheckName.SLOWDOWN: frozenset({CheckName.EPOCH_LATE, CheckName.CHECKPOINT_STALE}),
         # The guard gives up because of the numbers.
-        CheckName.RUN_GAVE_UP: _BAD_NUMBERS,
+        CheckName.RUN_GAVE_UP: BAD_NUMBERS,
     }
 )
 """Check of the cause -> checks that it mutes."""

@@ -6,6 +6,7 @@ A new check adds its name here and a row to ``docs/alerts.md``; a test holds nam
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from trainmaster.trainer.contract import EventKind
 
@@ -80,6 +81,19 @@ class CheckName(StrEnum):
     DATABASE = "database"
     OPERATION = "operation"
     """A stop or a rollback that can't go on without a person."""
+
+
+BAD_NUMBERS: Final = frozenset(
+    {
+        CheckName.NONFINITE,
+        CheckName.GRADIENT_GROWTH,
+        CheckName.GRADIENT_TREND,
+        CheckName.CLIP_RATE,
+        CheckName.LOSS_SPIKE,
+        CheckName.LOSS_TREND,
+    }
+)
+"""Told of a batch or of a stretch of them: the guard gives up because of these, and an epoch has curves of them."""
 
 
 class ForeignCheck(str):

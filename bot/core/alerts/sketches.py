@@ -6,22 +6,12 @@ import re
 from typing import Final
 
 from trainmaster.bot.core.alerts.finding import Finding
-from trainmaster.bot.core.check_name import CheckName
+from trainmaster.bot.core.check_name import BAD_NUMBERS, CheckName
 from trainmaster.bot.core.conversation.picture import Sketch
 from trainmaster.bot.core.run.view import EpochView, RunView
 
-_OF_AN_EPOCH: Final = frozenset(
-    {
-        CheckName.NONFINITE,
-        CheckName.GRADIENT_GROWTH,
-        CheckName.GRADIENT_TREND,
-        CheckName.CLIP_RATE,
-        CheckName.LOSS_SPIKE,
-        CheckName.LOSS_TREND,
-        CheckName.RUN_GAVE_UP,
-    }
-)
-"""Told of a batch or of a stretch: the epoch's curves show whether it was a spike or a trend."""
+_OF_AN_EPOCH: Final = BAD_NUMBERS | {CheckName.RUN_GAVE_UP}
+"""The epoch's curves show whether it was a spike or a trend."""
 _OF_THE_RUN: Final = frozenset({CheckName.EPOCH_FINISHED, CheckName.RUN_FINISHED})
 _WITH_IMAGES: Final = frozenset({CheckName.NONFINITE, CheckName.RUN_GAVE_UP})
 _EPOCH: Final = re.compile(r"(?:^|/)epoch(\d{1,6})(?:/|$)")
