@@ -155,7 +155,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             img_path = self.guard.leave_out(img_path)
         with told_as_bad_input(self.args.data), collecting() as not_trained_on:
             dataset = super().build_dataset(img_path, mode, batch, *rest, **more)
-        self.guard.parts.intake.scanned(mode, not_trained_on)
+        self.guard.parts.data_faults.scanned(mode, not_trained_on)
         if left_out and self.args.task == "classify":
             dataset.samples = keep_samples(dataset.samples, left_out)
         return dataset
@@ -249,7 +249,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         if self._ghost:
             self.guard.position.before_batch(self)
             return batch
-        self.guard.parts.intake.batch(batch)
+        self.guard.parts.data_faults.batch(batch)
         self.guard.follow().before_batch(batch)
         self._num_images = len(batch["img"])
         return self.guard.parts.drill.spoil_batch(super().preprocess_batch(batch, *rest, **more))

@@ -84,7 +84,7 @@ def told_as_bad_input(data: Any) -> Iterator[None]:
         raise ArgumentsError(f"data={data} cannot be trained on: {' '.join(text.split())}") from error
 
 
-class Intake:
+class DataFaults:
     """Names and counts what is not trained on, each file once."""
 
     def __init__(self, layout: RunLayout, recorder: Recorder) -> None:

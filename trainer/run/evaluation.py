@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from trainmaster.trainer.data.data_faults import Intake
+from trainmaster.trainer.data.data_faults import DataFaults
 from trainmaster.trainer.engines import compat
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.run.reporter import Reporter
@@ -23,9 +23,9 @@ from trainmaster.trainer.stop import StopSwitch
 class Evaluation:
     """What a run does around Ultralytics' validations."""
 
-    def __init__(self, reporter: Reporter, switch: StopSwitch, intake: Intake) -> None:
+    def __init__(self, reporter: Reporter, switch: StopSwitch, data_faults: DataFaults) -> None:
         self._reporter = reporter
-        self._coming = partial(intake.batch, validating=True)
+        self._coming = partial(data_faults.batch, validating=True)
         self._switch = switch
         self._best_fitness: float | None = None
 

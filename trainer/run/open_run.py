@@ -11,7 +11,7 @@ from ultralytics.utils import LOGGER
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.contract import RunLayout
-from trainmaster.trainer.data.data_faults import Intake
+from trainmaster.trainer.data.data_faults import DataFaults
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.run.evaluation import Evaluation
@@ -30,7 +30,7 @@ class OpenRun:
     saver: Saver
     drill: Drill
     reporter: Reporter
-    intake: Intake
+    data_faults: DataFaults
     evaluation: Evaluation
 
     @classmethod
@@ -53,13 +53,13 @@ class OpenRun:
         version = ultralytics.__version__
         recorder = Recorder(layout, warn=LOGGER.warning, silent=silent, attempt=attempt, ultralytics=version)
         reporter = Reporter(recorder, settings, position=position, running=running)
-        intake = Intake(layout, recorder)
+        data_faults = DataFaults(layout, recorder)
         return cls(
             layout=layout,
             recorder=recorder,
             saver=Saver(layout, recorder, settings, user=user),
             drill=Drill(layout, settings.drill),
             reporter=reporter,
-            intake=intake,
-            evaluation=Evaluation(reporter, switch, intake),
+            data_faults=data_faults,
+            evaluation=Evaluation(reporter, switch, data_faults),
         )

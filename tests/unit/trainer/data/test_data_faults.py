@@ -9,7 +9,7 @@ import pytest
 from ultralytics.utils import LOGGER
 
 from trainmaster.trainer.contract import RunLayout
-from trainmaster.trainer.data.data_faults import Intake, LeftOut, collecting
+from trainmaster.trainer.data.data_faults import DataFaults, LeftOut, collecting
 from trainmaster.trainer.records.recorder import Recorder
 
 
@@ -35,12 +35,12 @@ def test_what_is_left_out_is_collected_and_the_console_stays_as_it_was(level: in
 def test_each_file_is_told_once(tmp_path: Path) -> None:
     layout = RunLayout(tmp_path)
     layout.guard.mkdir()
-    intake = Intake(layout, Recorder(layout, warn=lambda _: None))
-    intake.scanned("train", [LeftOut(file="a.png", why="cut")])
-    intake.scanned("train", [LeftOut(file="a.png", why="cut")])
-    intake.batch({"unreadable_files": ["", "a.png\tgone", "b.png\tgone\nc.png\tgone"]})
-    intake.batch({"unreadable_files": ["c.png\tgone"]})
-    intake.batch({})
+    faults = DataFaults(layout, Recorder(layout, warn=lambda _: None))
+    faults.scanned("train", [LeftOut(file="a.png", why="cut")])
+    faults.scanned("train", [LeftOut(file="a.png", why="cut")])
+    faults.batch({"unreadable_files": ["", "a.png\tgone", "b.png\tgone\nc.png\tgone"]})
+    faults.batch({"unreadable_files": ["c.png\tgone"]})
+    faults.batch({})
 
     rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
     assert [(row["where"], row["files"]) for row in rows] == [("train", ["a.png"]), ("batch", ["b.png", "c.png"])]
