@@ -25,7 +25,6 @@ def check_epochs(view: RunView, limits: CheckLimits, now: float) -> tuple[Findin
     """One occurrence for each finished pass of an epoch, undone ones included: they were told when they ended. Without
     its curves none is judged. Nothing is told of those before the newest :data:`MAX_TOLD` that was not told by then,
     and nothing of those that ended before the run was seen: of a thousand runs they are most of a first look."""
-    del now
     if view.brief:
         return ()
     finished = [epoch for epoch in view.epochs.values() if epoch.finished_ts is not None][-MAX_TOLD:]

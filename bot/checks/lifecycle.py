@@ -33,7 +33,6 @@ def check_lifecycle(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
     """One occurrence for each notable event that this version knows. How an earlier attempt ended, and what went wrong
     for that one alone, is over once the newest attempt trains; a stop of one that does not yet was part of an
     operation, which tells it step by step."""
-    del limits, now
     told = (event for event in view.notable if event.kind in _TELLERS)
     return tuple(
         _ended(view, event, _TELLERS[event.kind](view, event))

@@ -16,7 +16,6 @@ def check_log_errors(view: RunView, limits: CheckLimits, now: float) -> tuple[Fi
     """One occurrence for each fatal line of a guarded run's log that was read since the bot began to follow it. Whether
     it ended the run is told by its process and its record; where the record tells of a crash, it brings the traceback,
     and the same in the log is no news."""
-    del limits, now
     crashed = any(event.kind == EventKind.RUN_CRASHED and event.attempt == view.attempt for event in view.notable)
     return tuple(
         Finding(

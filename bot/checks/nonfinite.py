@@ -34,7 +34,6 @@ def check_nonfinite(view: RunView, limits: CheckLimits, now: float) -> tuple[Fin
 def _figures(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """An occurrence for the first of each row of epochs whose figures (validation losses, metrics, or training losses
     that no bad batch explains) are not finite: a validation that is broken stays so, and is told once."""
-    del limits, now
     found: list[Finding] = []
     before = ""
     for epoch in view.story():

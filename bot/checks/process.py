@@ -22,7 +22,6 @@ _PLAIN_END = "NonZeroExitCode"
 def check_process(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """A condition while the record says running and the process is over, until a new attempt starts; and one while
     anything that belonged to a process that is over lives on."""
-    del limits
     return (*_death(view, now), *_orphans(view, now))
 
 

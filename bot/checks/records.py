@@ -10,7 +10,6 @@ from trainmaster.bot.core.run.view import RunView
 
 def check_records(view: RunView, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
     """A condition while the last look at the run directory failed in part."""
-    del limits
     if not view.read_errors:
         return ()
     return (

@@ -83,7 +83,7 @@ class StoryStep:
 
 @dataclass(kw_only=True)
 class Stage:
-    """Everything that the story acts on. ``seen_ts`` is the newest message that an earlier step looked for."""
+    """Everything that the story acts on. ``saw`` is what earlier steps looked for and found, by the name of each."""
 
     app: App
     page: PageClient

@@ -52,8 +52,8 @@ _TALK: Final = (None, "file_share", "thread_broadcast")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Talk:
-    """Something said where the bot reads along. ``by_mention`` and direct messages are meant for the bot; what is said
-    in a thread may be. ``under_bot`` is whether Slack says that the thread began with a message of the bot."""
+    """Something said where the bot reads along. A direct message is meant for the bot; what is said in a thread may be.
+    ``under_bot`` is whether Slack says that the thread began with a message of the bot."""
 
     request: Request
     under_bot: bool
