@@ -9,7 +9,7 @@ from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import DecisionOutcome
 from trainmaster.bot.core.decisions.change import Proposal
-from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind, Step
+from trainmaster.bot.core.decisions.operation import BOT, SETTINGS, Intent, IntentKind, Operation, OperationKind, Step
 from trainmaster.bot.core.decisions.order import ChangeRecipe, Decide
 from trainmaster.bot.core.decisions.reminding import reminder_due
 from trainmaster.bot.core.run.facts import ProcessIdentity
@@ -31,8 +31,6 @@ PREFIX = "change-"
 """How the id of such a question begins; those of rollbacks are hexadecimal."""
 _NOT_KNOWN_YET = frozenset({RunState.PENDING, RunState.SUSPENDED, RunState.UNKNOWN})
 """A cluster may go on with it by itself; or nobody can tell."""
-SETTINGS = "settings"
-"""The note of the operation that holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

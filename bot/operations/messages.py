@@ -13,7 +13,15 @@ from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonSt
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
 from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
 from trainmaster.bot.core.decisions.going_on import CAUSE, HANG, MAX_STARTS, NUMBER, launched_by
-from trainmaster.bot.core.decisions.operation import WAITS, Direction, Operation, OperationKind, OperationState, Step
+from trainmaster.bot.core.decisions.operation import (
+    ARCHIVE,
+    WAITS,
+    Direction,
+    Operation,
+    OperationKind,
+    OperationState,
+    Step,
+)
 from trainmaster.bot.core.decisions.start_word import StartWord
 from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.parsing import member_of
@@ -99,7 +107,7 @@ def _details(operation: Operation, commands: str) -> Message | None:
         known_by.append(f"trainer before: {operation.process.label}")
     if launched := launched_by(operation):
         known_by.append(f"trainer now: {launched.label}")
-    if archive := operation.note("archive"):
+    if archive := operation.note(ARCHIVE):
         known_by.append(f"archive: {archive}")
     in_full = problem if problem != " ".join(_problem(problem)) else ""
     if not (known_by or in_full or commands):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainmaster.bot.core.decisions.approval import Approval
-from trainmaster.bot.core.decisions.operation import Operation, OperationKind, Step
+from trainmaster.bot.core.decisions.operation import LEVEL, Operation, OperationKind, Step
 from trainmaster.bot.core.run.facts import ProcessIdentity
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.operations.planning import launch_of
@@ -73,5 +73,5 @@ def new_operation(
         attempt=view.attempt,
         was_active=view.state.goes_on,
         launch=launch_of(view) if kind is not OperationKind.STOP else None,
-        notes=(("level", level),) if level else (),
+        notes=((LEVEL, level),) if level else (),
     )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from trainmaster.bot.core.decisions.going_on import BATCH, ENDED
-from trainmaster.bot.core.decisions.operation import Direction, Operation
+from trainmaster.bot.core.decisions.operation import LEVEL, SETTINGS, Direction, Operation
 from trainmaster.bot.core.decisions.plan import Launch
 from trainmaster.bot.core.run.death import DeathCause, DeathClass, class_of, silent_end
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessIdentity, ProcessStatus
@@ -42,8 +42,8 @@ def resume_argv(operation: Operation) -> tuple[str, ...]:
     base = (python, *MODULE_ARGV, "resume", str(operation.directory), *again_word(operation.launch))
     if operation.plan is not None:
         return (*base, f"from={operation.plan.target.epoch}", f"level={operation.plan.level_after}")
-    told = (("level", operation.note("level")), ("batch", operation.note(BATCH)))
-    settings = (operation.note("settings") or "").split()
+    told = (("level", operation.note(LEVEL)), ("batch", operation.note(BATCH)))
+    settings = (operation.note(SETTINGS) or "").split()
     return (*base, *(f"{name}={value}" for name, value in told if value), *settings)
 
 

@@ -9,8 +9,9 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from trainmaster.bot.core.decisions.operation import Step
+from trainmaster.bot.core.decisions.operation import ARCHIVE, SETTINGS, Step
 from trainmaster.bot.core.decisions.plan import RollbackPlan, Target, differences
 from trainmaster.bot.core.run.forecast import duration
 from trainmaster.bot.core.run.view import RunView
@@ -24,6 +25,9 @@ from trainmaster.bot.operations.restart import again_word, launch, probe_restart
 from trainmaster.bot.operations.start_gate import CLOSED, pass_gate
 from trainmaster.bot.operations.stop.ending import probe_stopped, stop_process
 from trainmaster.trainer.contract import MODULE_ARGV, RunLayout, Verdict
+
+_ARCHIVES_BEFORE: Final = "archives"
+"""The note which archives there were before the rollback made its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,19 +138,19 @@ async def _archive(context: OperationContext) -> str:
     plan = _plan(context)
     if not bring_pinned_back(context.operation, plan.target):
         await _judge(context, plan.target)
-    if context.operation.note("archives") is None:
-        context.note("archives", json.dumps(_archive_names(plan)))
+    if context.operation.note(_ARCHIVES_BEFORE) is None:
+        context.note(_ARCHIVES_BEFORE, json.dumps(_archive_names(plan)))
     folder = await context.world.forensics.archive(await context.view(), after_epoch=plan.target.epoch)
-    context.note("archive", str(folder))
+    context.note(ARCHIVE, str(folder))
     return "/train archive lists it"
 
 
 async def _unarchive(context: OperationContext) -> str:
     """What this operation put aside is back; an archive of an earlier rollback stays one."""
-    plan, before = _plan(context), context.operation.note("archives")
+    plan, before = _plan(context), context.operation.note(_ARCHIVES_BEFORE)
     if before is None:
         return "nothing was put aside"
-    folder = context.operation.note("archive")
+    folder = context.operation.note(ARCHIVE)
     if folder is None:
         # Cut off before its answer, or it failed and put everything back itself: repeating it tells.
         try:
@@ -237,7 +241,7 @@ def instructions(context: OperationContext) -> str:
         if Step.RESTORE not in done:
             lines.append(f"{python} restore {operation.directory} epoch={epoch}")
         resume += f" from={epoch} level={plan.level_after}"
-    resume += f" {settings}" if (settings := operation.note("settings")) else ""
+    resume += f" {settings}" if (settings := operation.note(SETTINGS)) else ""
     resume = resume if launch.guarded else shlex.join(launch.argv)
     lines.append(f"nohup {resume} >> {launch.log} 2>&1 &")
     return "\n".join(lines)

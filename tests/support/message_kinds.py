@@ -27,7 +27,7 @@ from trainmaster.bot.core.decisions.approval import Approval, ApprovalState, Vot
 from trainmaster.bot.core.decisions.archive import ArchiveFact
 from trainmaster.bot.core.decisions.change import Change, Proposal
 from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, GateOutcome
-from trainmaster.bot.core.decisions.operation import STEPS, Operation, OperationKind, OperationState, Step
+from trainmaster.bot.core.decisions.operation import SETTINGS, STEPS, Operation, OperationKind, OperationState, Step
 from trainmaster.bot.core.decisions.plan import RollbackPlan
 from trainmaster.bot.core.health.no_run import DATABASE_RUN
 from trainmaster.bot.core.run.epoch_report import ReportLimits, judge_epoch
@@ -37,7 +37,6 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.drivers.trainer_levels import TrainerLevels
 from trainmaster.bot.operations import change_messages, listings, messages, question
 from trainmaster.bot.operations.change_messages import ChangeEnd
-from trainmaster.bot.operations.changes import SETTINGS
 from trainmaster.bot.operations.planning import make_plan
 from trainmaster.bot.operations.start_messages import gate_message
 from trainmaster.bot.reading.run_files import RunReader

@@ -49,6 +49,12 @@ STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
 
 WAITS = "waits"
 """The note that says what the step under way waits for."""
+ARCHIVE = "archive"
+"""The note where that lies which a rollback has put aside."""
+LEVEL = "level"
+"""The note of a resume at another level."""
+SETTINGS = "settings"
+"""The note of a change: the settings to go on with, as words of a command."""
 
 
 class Direction(StrEnum):
