@@ -56,7 +56,6 @@ class GpuFact:
     temperature_limit_c: float | None = None
     """Where the device slows itself down, by its own word."""
     power_w: float | None = None
-    power_limit_w: float | None = None
     slowed_by: tuple[str, ...] = ()
     """Why the device runs below its clock, when that is a fault: heat, a power brake."""
     num_uncorrected: int | None = None

@@ -50,7 +50,6 @@ class SeriesWindow(NamedTuple):
     the loss is not above the highest of them but one: what has been reached twice is no spike."""
     batch_s: float | None
     norm_p50: float | None
-    norm_p99: float | None
     clipped: int | None
 
 
@@ -95,7 +94,7 @@ class _Compared:
 
 def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRow) -> SeriesWindow:
     """``losses`` are those that it is compared with, the smallest first."""
-    ts, attempt, epoch, batch, loss, norm_p50, norm_p99, clipped = row
+    ts, attempt, epoch, batch, loss, norm_p50, _, clipped = row
     middle = deviation = None
     if len(losses) >= MIN_COMPARED:
         middle = _middle(losses)
@@ -119,7 +118,6 @@ def _stretch(before: SeriesWindow | None, losses: Sequence[float], row: SeriesRo
         # A clock that was set makes a stretch of less than nothing, which says nothing of the speed.
         batch_s=took_s / num_batches if took_s is not None and took_s > 0 else None,
         norm_p50=_finite(norm_p50),
-        norm_p99=_finite(norm_p99),
         clipped=clipped,
     )
 

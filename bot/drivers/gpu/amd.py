@@ -40,7 +40,6 @@ class AmdProbe:
         used, total = _number(device / "mem_info_vram_used"), _number(device / _TOTAL)
         sensor = _hottest(device)
         power = _sensor(device, "power1_average") or _sensor(device, "power1_input")
-        power_limit = _sensor(device, "power1_cap")
         errors = _uncorrected(device)
         first = self._first_errors.setdefault(key, errors) if errors is not None else 0
         return GpuFact(
@@ -52,7 +51,6 @@ class AmdProbe:
             temperature_c=sensor.value_c if sensor else None,
             temperature_limit_c=sensor.limit_c if sensor else None,
             power_w=None if power is None else power / 1e6,
-            power_limit_w=None if power_limit is None else power_limit / 1e6,
             num_uncorrected=errors,
             num_new_uncorrected=max(0, (errors or 0) - first),
         )

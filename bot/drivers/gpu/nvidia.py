@@ -165,7 +165,6 @@ class NvidiaProbe:
                 nvml.nvmlDeviceGetTemperatureThreshold, device, nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
             ),
             power_w=_watts(self._ask(nvml.nvmlDeviceGetPowerUsage, device)),
-            power_limit_w=_watts(self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, device)),
             slowed_by=self._slowed_by(device),
             num_uncorrected=errors,
             num_new_uncorrected=max(0, (errors or 0) - first),

@@ -151,10 +151,10 @@ class EarlyStopped(ConsoleFact):
 
 
 class NanRecovery(ConsoleFact):
-    """Ultralytics itself found non-finite loss, fitness or weights; ``recovering``: it goes back to ``last.pt``."""
+    """Ultralytics itself found non-finite loss, fitness or weights."""
 
-    recovering: bool
     attempt: int | None
+    """Which it is of those in which it goes back to ``last.pt``; None where it can't, or does not say."""
     text: str
 
 

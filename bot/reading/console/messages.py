@@ -190,9 +190,9 @@ def _progress(text: str, line: int) -> ConsoleFact | None:
 def _nonfinite(text: str, line: int) -> ConsoleFact | None:
     if match := _RECOVERY.search(text):
         attempt = int(match[1]) if match[1] else None
-        return NanRecovery(line=line, recovering=attempt is not None, attempt=attempt, text=shortened(text))
+        return NanRecovery(line=line, attempt=attempt, text=shortened(text))
     if _NAN_WEIGHTS.search(text) or _NAN_STOP.search(text):
-        return NanRecovery(line=line, recovering=False, attempt=None, text=shortened(text))
+        return NanRecovery(line=line, attempt=None, text=shortened(text))
     return None
 
 

@@ -38,7 +38,6 @@ def drm(tmp_path: Path) -> Path:
         "hwmon/hwmon3/temp2_input": "88000",
         "hwmon/hwmon3/temp2_crit": "110000",
         "hwmon/hwmon3/power1_average": "303000000",
-        "hwmon/hwmon3/power1_cap": "327000000",
         "ras/umc_err_count": "ue: 0\nce: 12\n",
     }
     for name, text in files.items():
@@ -53,7 +52,7 @@ def test_an_amd_card_is_read_from_sysfs(drm: Path) -> None:
     (card,) = AmdProbe(drm).look()
     assert (card.memory_used_gib, card.memory_total_gib, card.busy_pct) == (6.0, 24.0, 97.0)
     assert (card.temperature_c, card.temperature_limit_c) == (88.0, 110.0)  # the junction is nearest to its limit
-    assert (card.power_w, card.power_limit_w) == (303.0, 327.0)
+    assert card.power_w == 303.0
     assert (card.num_uncorrected, card.num_new_uncorrected) == (0, 0)
 
 
@@ -144,7 +143,6 @@ class FakeNvml:
             "nvmlDeviceGetTemperature": 71,
             "nvmlDeviceGetTemperatureThreshold": 92,
             "nvmlDeviceGetPowerUsage": 312_000,
-            "nvmlDeviceGetEnforcedPowerLimit": 400_000,
             "nvmlDeviceGetTotalEccErrors": self.errors,
             "nvmlDeviceGetCurrentClocksThrottleReasons": self.reasons,
         }.get(name)
@@ -171,7 +169,6 @@ def test_an_nvidia_card_is_read_by_nvml(nvml: FakeNvml) -> None:
         temperature_c=71,
         temperature_limit_c=92,
         power_w=312.0,
-        power_limit_w=400.0,
         num_uncorrected=0,
     )
 

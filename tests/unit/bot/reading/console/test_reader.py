@@ -225,7 +225,7 @@ def test_a_message_glued_behind_a_frame_is_found() -> None:
         (
             "WARNING ⚠️ Loss NaN/Inf detected but can not recover from last.pt...",
             NanRecovery(
-                line=1, recovering=False, attempt=None,
+                line=1, attempt=None,
                 text="WARNING ⚠️ Loss NaN/Inf detected but can not recover from last.pt...",
             ),
         ),
