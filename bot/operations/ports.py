@@ -117,7 +117,7 @@ class Forensics(Protocol):
         ...
 
 
-class Audit(Protocol):
+class AuditBook(Protocol):
     """Append-only, hash-chained record of who decided and did what."""
 
     def append(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
@@ -144,10 +144,6 @@ class Audit(Protocol):
             StoreError: it could not be written.
         """
         ...
-
-
-class AuditBook(Audit, Protocol):
-    """The same record, to be read."""
 
     def entries(self, limit: int = 20) -> Sequence[AuditEntry]:
         """The newest entries, oldest first.

@@ -23,8 +23,6 @@ from trainmaster.trainer.contract import MODULE_ARGV, RUN_VARIABLE, ExitCode
 
 LOST = "lost"
 """The note how often a lost job was submitted once more."""
-_LOG_BYTES = "log_bytes/"
-"""The note how long its log was before a job was submitted, and the how-manieth that was."""
 _FAILED, DIED = "restart-failed", "restart-died"
 """A start that ended before it signed in, and one that did so before it was confirmed."""
 _EXIT_TEXT: Mapping[int, str] = {
@@ -123,7 +121,7 @@ async def launch_once(context: OperationContext, how: Launch, key: str, argv: tu
         options=how.options,
         margin_s=how.margin_s,
     )
-    before = _LOG_BYTES + (context.operation.note(LOST) or "0")
+    before = _length_before(context)
     if how.options is not None and context.operation.note(before) is None:
         context.note(before, f"{how.log.stat().st_size if how.log.exists() else 0}")
     while True:
@@ -134,6 +132,11 @@ async def launch_once(context: OperationContext, how: Launch, key: str, argv: tu
         except ClusterSilentError as error:
             context.wait_for(error.message)
         await context.breathe()
+
+
+def _length_before(context: OperationContext) -> str:
+    """The note how long the log was before the newest job was submitted."""
+    return f"log_bytes/{context.operation.note(LOST) or 0}"
 
 
 async def is_ours(context: OperationContext, view: RunView) -> bool:
@@ -182,5 +185,5 @@ def end_text(fact: ProcessFact) -> str:
 
 def is_mute_so_far(context: OperationContext) -> bool:
     """Whether the newest job has said nothing: its trainer has not run, or not since Slurm ended it."""
-    how, before = context.operation.launch, context.operation.note(_LOG_BYTES + (context.operation.note(LOST) or "0"))
+    how, before = context.operation.launch, context.operation.note(_length_before(context))
     return how is not None and before is not None and is_mute(how.log, since=int(before))

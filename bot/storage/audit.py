@@ -64,7 +64,7 @@ class AuditLog:
             raise self._fault(error) from error
 
     def append_later(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
-        """See :class:`operations.ports.Audit`. Nothing can wait here: it is written, or is not.
+        """See :class:`operations.ports.AuditBook`. Nothing can wait here: it is written, or is not.
 
         Raises:
             StoreError: it could not be written.
@@ -72,8 +72,8 @@ class AuditLog:
         self.append(actor, action, subject, detail, now)
 
     def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
-        """See :class:`operations.ports.Audit`. Only the bot that owns the operation writes about it, so looking first
-        is safe.
+        """See :class:`operations.ports.AuditBook`. Only the bot that owns the operation writes about it, so looking
+        first is safe.
 
         Raises:
             StoreError: it could not be written.

@@ -50,8 +50,8 @@ class Ledger:
         self._append(actor, action, subject, detail, now, mark=secrets.token_hex(8), checked=True)
 
     def append_once(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
-        """As :class:`trainmaster.bot.operations.ports.Audit` says of it. Inside a transaction it is an outcome, which
-        is committed whether or not the file can be written yet.
+        """As :class:`trainmaster.bot.operations.ports.AuditBook` says of it. Inside a transaction it is an outcome,
+        which is committed whether or not the file can be written yet.
 
         Raises:
             StoreError: it could not be written.
@@ -61,7 +61,7 @@ class Ledger:
             self._append(actor, action, subject, detail, now, mark=mark, checked=False)
 
     def append_later(self, actor: str, action: str, subject: str, detail: Mapping[str, Any], now: float) -> None:
-        """As :class:`trainmaster.bot.operations.ports.Audit` says of it.
+        """As :class:`trainmaster.bot.operations.ports.AuditBook` says of it.
 
         Raises:
             StoreError: the database does not take it either.
