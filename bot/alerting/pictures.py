@@ -65,7 +65,7 @@ class Pictures:
         refused: Callable[[str], bool],
         clock: Clock,
         notify: Callable[[], None],
-        able: Callable[[], bool] = lambda: True,
+        able: Callable[[], bool],
         wake: asyncio.Event | None = None,
     ) -> None:
         self._book = book

@@ -66,12 +66,10 @@ def _finding(view: RunView, report: EpochReport, spoilt: Sequence[EpochView]) ->
     )
 
 
-def contaminated_since(
-    view: RunView, report: EpochReport, spoilt: Sequence[EpochView] | None = None
-) -> EpochView | None:
+def contaminated_since(view: RunView, report: EpochReport, spoilt: Sequence[EpochView]) -> EpochView | None:
     """The epoch in which bad batches went into the weights that this one ended with: itself, or an earlier one of its
     attempt after which no checkpoint was attested clean. None when there is none. ``spoilt``: the epochs of the view
-    with such batches, where they are known."""
+    with such batches."""
     if report.contaminated:
         return report.epoch
     epoch = report.epoch
@@ -88,7 +86,7 @@ def contaminated_since(
         ),
         default=-1,
     )
-    earlier = [one for one in (_with_bad_weights(view) if spoilt is None else spoilt) if one.attempt == epoch.attempt]
+    earlier = [one for one in spoilt if one.attempt == epoch.attempt]
     return min((one for one in earlier if clean < one.epoch < epoch.epoch), key=lambda one: one.epoch, default=None)
 
 

@@ -17,7 +17,7 @@ def check_own_jobs(facts: Iterable[OwnJob], limits: OwnJobLimits, now: float) ->
     return tuple(_finding(fact, limits, now) for fact in facts if fact.num_faults >= limits.faults_in_a_row)
 
 
-def check_only_watches(me: str, other: str, since_ts: float, *, silent: bool = False) -> tuple[Finding, ...]:
+def check_only_watches(me: str, other: str, since_ts: float, *, silent: bool) -> tuple[Finding, ...]:
     """A condition while the bot ``other`` acts on the runs in place of ``me``; none when ``other`` is empty.
     ``silent``: the other one tells this very channel what it sees."""
     if not other:

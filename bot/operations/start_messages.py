@@ -42,9 +42,7 @@ def gate_message(
     )
 
 
-def anyway_button(
-    run: str, attempt: int, *, told: str = "", batch: int | None = None, level: str | None = None
-) -> Button:
+def anyway_button(run: str, attempt: int, *, told: str, batch: int | None = None, level: str | None = None) -> Button:
     """Starts the run whatever the gate found, as far as it is what was ``told``."""
     return Button(
         action=ActionId.RESUME_RUN,

@@ -16,9 +16,7 @@ SETTLED_S = 60.0
 """What has gone on for so long works: a fault after that is the first of its row."""
 
 
-async def for_ever(
-    name: str, work: Callable[[], Awaitable[object]], note: Callable[[str, str | None], None] | None = None
-) -> None:
+async def for_ever(name: str, work: Callable[[], Awaitable[object]], note: Callable[[str, str | None], None]) -> None:
     """``work`` is under way until this is cancelled: what it raises, a stray cancellation and ``SystemExit`` included,
     and that it returns, only start it anew after a pause. ``note`` hears each fault, and None once it has gone on for
     :data:`SETTLED_S`; what ``note`` raises is logged. Only Ctrl-C gets through."""
@@ -64,9 +62,7 @@ def _fault_of(working: asyncio.Future[BaseException | None]) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _tell(note: Callable[[str, str | None], None] | None, name: str, fault: str | None) -> None:
-    if note is None:
-        return
+def _tell(note: Callable[[str, str | None], None], name: str, fault: str | None) -> None:
     try:
         note(name, fault)
     except Exception:  # noqa: BLE001 - the tick: telling must not end what it tells of

@@ -76,7 +76,7 @@ def slash_request(body: Mapping[str, Any], team: str | None = None) -> Request |
     )
 
 
-def shortcut_request(body: Mapping[str, Any], team: str | None = None) -> Request | None:
+def shortcut_request(body: Mapping[str, Any], team: str | None) -> Request | None:
     """What the shortcut on a message asks for: ``explain``, as if it was said in the thread of that message."""
     user, channel, message = _mapping(body, "user"), _mapping(body, "channel"), _mapping(body, "message")
     ts = _text(message, "ts") or _text(body, "message_ts")
@@ -94,7 +94,7 @@ def shortcut_request(body: Mapping[str, Any], team: str | None = None) -> Reques
     )
 
 
-def home_opener(body: Mapping[str, Any], team: str | None = None) -> str:
+def home_opener(body: Mapping[str, Any], team: str | None) -> str:
     """Who opened their Home; empty when it is none, or somebody of elsewhere."""
     event = _mapping(body, "event")
     is_home = event.get("tab") == "home" and not _foreign(team, body.get("team_id"))
@@ -130,7 +130,7 @@ def message_talk(body: Mapping[str, Any], bot_user: str, team: str | None = None
     return Talk(request=request, under_bot=event.get("parent_user_id") == bot_user) if request else None
 
 
-def bare_words(body: Mapping[str, Any], bot_user: str, team: str | None = None) -> Request | None:
+def bare_words(body: Mapping[str, Any], bot_user: str, team: str | None) -> Request | None:
     """What is said in a channel to nobody: no mention, no thread."""
     event = _mapping(body, "event")
     thread_ts, channel = _text(event, "thread_ts"), _text(event, "channel")

@@ -29,7 +29,7 @@ class Ledger:
     committed. ``name_of`` turns a run's id into the name that people know.
     """
 
-    def __init__(self, log: AuditLog, database: Database, *, name_of: Callable[[str], str] = str) -> None:
+    def __init__(self, log: AuditLog, database: Database, *, name_of: Callable[[str], str]) -> None:
         self._log = log
         self._database = database
         self._name_of = name_of

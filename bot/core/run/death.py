@@ -310,7 +310,7 @@ def silent_end(process: ProcessFact, error: str = "") -> DeathCause:
     return DeathCause.KILLED
 
 
-def unheard_end(process: ProcessFact, error: str = "") -> DeathCause:
+def unheard_end(process: ProcessFact, error: str) -> DeathCause:
     """As :func:`silent_end`, of a start that had not signed in and that nobody here asked to end. A cluster stops the
     start before in order to queue its job again, and its signal may reach the next one."""
     if node_refused(process):

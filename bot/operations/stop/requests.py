@@ -207,7 +207,7 @@ class Stops:
         )
 
 
-def _stopping(view: RunView, unrecorded: str, *, over: bool = False) -> Message:
+def _stopping(view: RunView, unrecorded: str, *, over: bool) -> Message:
     asked = "had ended already" if over else "was asked to end its batch and save"
     body = [f"It {asked}. Its message shows how it goes."]
     if unrecorded:

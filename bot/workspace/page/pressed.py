@@ -37,7 +37,7 @@ def all_blocks(body: Body) -> list[dict[str, Any]]:
 
 
 def find_element(
-    message: PostedMessage, *, action_id: str, block_id: str | None = None, value: str | None = None
+    message: PostedMessage, *, action_id: str, block_id: str | None, value: str | None
 ) -> tuple[str, dict[str, Any]]:
     """Return the block id and the element, as the message shows it now or showed it before.
 
