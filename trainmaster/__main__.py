@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from trainmaster.terminal import columns, complain, folded, forgiving, then
+from trainmaster.terminal import columns, complain, complain_of, folded, forgiving, then
 from trainmaster.verbs import BOT, GROUPS, TRAINER, VERBS, Verb
 
 HELP_WORDS: Final = frozenset({"-h", "--help", "help"})
+FAILED: Final = 1
 NOT_UNDERSTOOD: Final = 2
 INTERRUPTED: Final = 130
 
@@ -77,11 +78,12 @@ def _of_the_trainer(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("Ended on request.", file=sys.stderr)
         return INTERRUPTED
-    except FileNotFoundError:
-        if _has_a_folder():
-            raise
-        complain("no-folder: the folder in which this was started is gone.\nHint: cd into one that is there")
-        return NOT_UNDERSTOOD
+    except OSError as error:
+        if not _has_a_folder():
+            complain("no-folder: the folder in which this was started is gone.\nHint: cd into one that is there")
+            return NOT_UNDERSTOOD
+        complain_of(error)
+        return FAILED
     return code
 
 

@@ -16,11 +16,17 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, TextIO
 
+from trainmaster.visible import visible, visible_line
+
 AFTER_S: Final = 1.0
 """What is over sooner needs no word."""
 _EVERY_S: Final = 0.5
 _CLEAR: Final = "\r\x1b[K"
 _NARROWEST: Final = 20
+_MOST_DIGITS: Final = 4
+"""Of a screen's size."""
+_LONGEST_NAME: Final = 400
+"""Of a file that the system refused: one that is refused for its length fills a screen."""
 
 
 def forgiving(*streams: TextIO) -> None:
@@ -56,6 +62,10 @@ def _prepare() -> None:
         logging.raiseExceptions = False  # it would print a traceback a line
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - as above
+    for name in ("COLUMNS", "LINES"):
+        given = os.environ.get(name, "0")
+        if not (given.isascii() and given.isdecimal() and len(given) <= _MOST_DIGITS):
+            del os.environ[name]  # no size of a screen, which libraries would take as it is
     sys.excepthook = _told_in_a_line
     atexit.register(_end)
 
@@ -126,11 +136,24 @@ def folded(text: str, width: int | None, *, indent: str = "") -> str:
 
 
 def complain(text: str) -> None:
-    """``text`` stands on the error stream, folded; a hint stays in one line, so that its command can be copied."""
+    """``text`` stands on the error stream, folded, with nothing in it that a screen would obey or hide; a hint stays in
+    one line, so that its command can be copied."""
     width = columns(sys.stderr)
     with contextlib.suppress(OSError):  # nobody can be told
-        for line in text.split("\n"):
+        for line in visible(text).split("\n"):
             print(line if line.startswith("Hint: ") else folded(line, width, indent="  "), file=sys.stderr)
+
+
+def complain_of(error: OSError) -> None:
+    """What the system refused stands on the error stream: the file, why, and what to look at. Of standard
+    output, that it takes nothing."""
+    if error.filename is None and error.errno in _OF_A_STREAM and _unwritable("\n"):
+        return
+    name = "" if error.filename is None else visible_line(os.fsdecode(error.filename))
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}…"
+    where = f" {name}:" if name else ""
+    complain(f"system:{where} {error.strerror or error}.\nHint: check free space, permissions and mounts")
 
 
 def then(command: str) -> None:

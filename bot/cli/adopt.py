@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainmaster.bot.cli.arguments import VerbParser
 from trainmaster.bot.core.run.adoption import Adoption
 from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.relaunch import relaunch_from
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         CommandError: the log, the directory or the process is not there, or the directory is a guarded run.
         SettingsError: STATE_DIR can't be told from the environment and ``.env``.
     """
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="trainmaster adopt", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run-dir", required=True, type=Path, metavar="D", help="Ultralytics' save_dir")

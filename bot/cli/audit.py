@@ -7,11 +7,15 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
+from trainmaster.bot.cli.arguments import VerbParser
 from trainmaster.bot.settings.model import load_settings
 from trainmaster.bot.storage.audit import AUDIT_LOG, AuditLog
 from trainmaster.terminal import columns, folded
 from trainmaster.visible import visible_line
+
+_MOST_DIGITS: Final = 9
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         TrainmasterError: STATE_DIR can't be told from the settings, or the log cannot be read.
     """
-    parser = argparse.ArgumentParser(prog="trainmaster audit", description="Who asked for, decided and did what.")
+    parser = VerbParser(prog="trainmaster audit", description="Who asked for, decided and did what.")
     parser.add_argument("--verify", action="store_true", help="check the whole chain; exit code 1 when it is broken")
     parser.add_argument("--last", type=_count, default=20, metavar="N", help="entries to show (default: 20)")
     given = parser.parse_args(argv)
@@ -44,6 +48,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no count: a whole number, at least 1")
     return int(text)

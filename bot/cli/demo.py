@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainmaster.bot.cli.arguments import page_port
+from trainmaster.bot.cli.arguments import VerbParser, page_port
 from trainmaster.bot.rehearsal.demo import show
 from trainmaster.bot.rehearsal.small_training import ENDING
 from trainmaster.bot.service.signals import until_signal
@@ -16,7 +15,7 @@ from trainmaster.bot.service.signals import until_signal
 
 def main(argv: Sequence[str]) -> int:
     """0 when every step of the story was seen in the channel; 1 when one was not."""
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="trainmaster demo",
         description="The whole story without Slack: a local workspace in the browser and a real small training.",
     )

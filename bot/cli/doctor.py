@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import errno
@@ -21,6 +20,7 @@ from typing import Final
 
 from trainmaster.bot.checks.host import check_host
 from trainmaster.bot.checks.limits import HostLimits
+from trainmaster.bot.cli.arguments import VerbParser
 from trainmaster.bot.core.alerts.finding import Finding
 from trainmaster.bot.core.conversation.message import Item, Mark
 from trainmaster.bot.core.conversation.standing import Standing
@@ -62,7 +62,7 @@ _SIGNS: Final = {Mark.DONE: "ok  ", Mark.FAILED: "FAIL", Mark.WARNING: "warn"}
 
 def main(argv: Sequence[str]) -> int:
     """Every check was printed; 1 when something must be mended before the bot can run, else 0."""
-    parser = argparse.ArgumentParser(prog="trainmaster doctor", description="Check settings, Slack, folders and host.")
+    parser = VerbParser(prog="trainmaster doctor", description="Check settings, Slack, folders and host.")
     parser.parse_args(argv)
     with working("checking settings, folders, host and Slack"):
         items = asyncio.run(examine(os.environ, Path(".env"), time.time, trainers=TrainerCli()))

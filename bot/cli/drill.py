@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainmaster.bot.cli.arguments import page_port
+from trainmaster.bot.cli.arguments import VerbParser, page_port
 from trainmaster.bot.rehearsal.drill import DrillOptions, rehearse
 from trainmaster.bot.rehearsal.small_training import ENDING
 from trainmaster.bot.service.signals import until_signal
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parsed(argv: Sequence[str]) -> DrillOptions:
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="trainmaster drill",
         description=_DESCRIPTION,
         epilog=_EPILOGUE,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from trainmaster.bot.errors import TrainmasterError
 from trainmaster.loading import loading
-from trainmaster.terminal import complain, forgiving
+from trainmaster.terminal import complain, complain_of, forgiving
 from trainmaster.visible import visible_line
 
 _LOG_NOTHING = frozenset({"scan"})
@@ -39,8 +39,7 @@ def carry_out(verb: str, argv: Sequence[str]) -> int:
         complain(f"system: {_shown(error)} is no directory.\nHint: name another, or move it away")
         return 1
     except OSError as error:
-        where = f" {_shown(error)}:" if error.filename else ""
-        complain(f"system:{where} {error.strerror or error}.\nHint: check free space, permissions and mounts")
+        complain_of(error)
         return 1
     except KeyboardInterrupt:
         return 130

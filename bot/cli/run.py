@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainmaster.bot.app import App
+from trainmaster.bot.cli.arguments import VerbParser
 from trainmaster.bot.cli.log_lines import LogLines
 from trainmaster.bot.core.run.ownership import OwnerCheck
 from trainmaster.bot.reading.ownership import Ownership
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         TrainmasterError: the settings are not usable, another bot runs, or Slack refused the tokens or the channel.
     """
-    parser = argparse.ArgumentParser(prog="trainmaster run", description="Watch RUNS_DIR and answer in Slack.")
+    parser = VerbParser(prog="trainmaster run", description="Watch RUNS_DIR and answer in Slack.")
     parser.parse_args(argv)
     settings = load_settings(os.environ, _ENV_FILE)
     if settings.copy_to is not None:  # from .env or not: the trainers that are started from here have it too

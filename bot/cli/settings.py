@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
+from trainmaster.bot.cli.arguments import VerbParser
 from trainmaster.bot.settings.example import example
 
 
 def main(argv: Sequence[str]) -> int:
     """The text of ``.env.example`` was printed."""
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="trainmaster settings",
         description="Print every setting with unit, default and reason: trainmaster settings > .env && chmod 600 .env",
     )

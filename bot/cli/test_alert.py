@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import secrets
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from trainmaster.bot.cli.arguments import seconds
+from trainmaster.bot.cli.arguments import VerbParser, seconds
 from trainmaster.bot.core.alerts.page import PageKind
 from trainmaster.bot.core.conversation.message import Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         TrainmasterError: the settings are not usable, or Slack refused the token, the channel or the message.
     """
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="trainmaster test-alert",
         description="Post an alert into ALERT_CHANNEL like a run's own, then resolve it. Needs neither run nor bot.",
     )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainmaster.bot.cli.arguments import VerbParser
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.drivers.host import HostProbe
 from trainmaster.bot.drivers.routing import driver_of
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         CommandError: a RUN names nothing that can be watched, or there is no RUNS_DIR.
         KeyboardInterrupt: Ctrl-C ended the live view; the terminal is as it was.
     """
-    parser = argparse.ArgumentParser(
+    parser = VerbParser(
         prog="trainmaster watch", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="*", metavar="RUN", help="what to watch (default: everything)")

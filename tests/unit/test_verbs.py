@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -90,3 +91,58 @@ def test_what_is_wrong_with_the_words_fits_the_terminal_and_shows_what_is_invisi
     told = capsys.readouterr().err
     assert max(map(len, told.partition("usage:")[0].splitlines())) <= 60
     assert "\x1b" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("settings", "--a\x1b[31m-b" + " c" * 40), ""),
+        (("watch", "--onec", "\u202ename" + " c" * 40), "Did you mean --once?"),
+        (("audit", "--last=²"), "is no count"),
+        (("audit", "--last", "9" * 5000), "is no count"),
+        (("test-alert", "--resolve-after", "soon"), "is no number of seconds"),
+    ],
+)
+def test_words_that_a_verb_of_the_bot_does_not_know_are_told_like_every_other_error(
+    words: tuple[str, ...], near: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert len(told) < 1000
+    assert max(len(line) for line in told.splitlines() if "99" not in line) <= 60
+    assert not {"\x1b", "\u202e"} & set(told)
+    assert near in " ".join(told.split())
+    assert f"Hint: trainmaster {words[0]} --help" in told
+
+
+@pytest.mark.parametrize("verb", ["copy", "data"])
+def test_what_the_system_refuses_a_verb_of_the_trainer_is_said_in_words(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "long" * 99]) == 1
+    told = capsys.readouterr().err
+    assert "File name too long" in told
+    assert "Hint: check free space, permissions and mounts" in told
+
+
+def test_a_setting_with_what_a_screen_would_obey_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ONCALL_USERS", "a\x1b[31mb")
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "\u202ename"))
+    assert main(["test-alert"]) == 2
+    told = capsys.readouterr().err
+    assert not {"\x1b", "\u202e"} & set(told)
+    assert "⟨U+202E⟩name" in told
+
+
+@pytest.mark.parametrize("given", ["²", "9" * 30, "-1", "x", ""])
+def test_a_width_that_is_none_is_as_if_none_were_given(given: str) -> None:
+    code = "import os, trainmaster.terminal as t; t.forgiving(); print('COLUMNS' in os.environ, t.columns())"
+    environ = {**os.environ, "COLUMNS": given, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert done.stdout == "False None\n", done.stderr
