@@ -254,8 +254,10 @@ def examine_settings(
         faults += [_fault(details, readable) for details in error.errors(include_url=False)]
     if needs_slack:
         faults += [_missing(name) for name in _REQUIRED_FOR_SLACK if name not in given]
-    faults += rules.runs_dir_faults(_directory(given, "runs_dir"), must_exist=needs_slack)
-    faults += rules.state_dir_faults(_directory(given, "state_dir"))
+    if (runs_dir := _directory(given, "runs_dir")) is not None:
+        faults += rules.runs_dir_faults(runs_dir, must_exist=needs_slack)
+    if (state_dir := _directory(given, "state_dir")) is not None:
+        faults += rules.state_dir_faults(state_dir)
     return settings, tuple(faults)
 
 
@@ -322,6 +324,10 @@ def _range_of(field: str) -> str:
     return f"{kind} ({unit_of(field)}), {' and '.join(words)}"
 
 
-def _directory(given: Mapping[str, str], field: str) -> Path:
+def _directory(given: Mapping[str, str], field: str) -> Path | None:
+    """None where ``~`` stands for nothing, which is a fault of its own."""
     default: Path = Settings.model_fields[field].default
-    return Path(given[field]).expanduser() if field in given else default
+    try:
+        return Path(given[field]).expanduser() if field in given else default
+    except RuntimeError:
+        return None

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from trainmaster.bot.core.health.address import is_loopback
 from trainmaster.bot.core.run.owner import OwnerRule
 from trainmaster.bot.paging.target import read_targets
+from trainmaster.visible import visible_line
 
 _USER_ID: Final = re.compile(r"[UW][A-Za-z0-9_]{1,30}")
 _GROUP_ID: Final = re.compile(r"S[A-Z0-9_]{1,30}")
@@ -30,6 +31,8 @@ _LISTEN: Final = re.compile(
 _TIER_TIME: Final = re.compile(r"\s*(?P<number>\d{1,4})\s*(?P<unit>[mh])\s*:")
 _TIER_EXPECTED: Final = "member ids (U…) or user group ids (S…)"
 _UNITS_S: Final = {"m": 60.0, "h": 3600.0}
+_LONGEST: Final = 200
+"""Letters of a path that are shown of a setting."""
 _TOKEN_KIND: Final = re.compile(r"x[a-z]{2,4}-")
 
 
@@ -180,7 +183,8 @@ def _ids(value: Any, kinds: tuple[re.Pattern[str], ...], expected: str) -> Any:
     wrong = [one for one in ids if not any(kind.fullmatch(one) for kind in kinds)]
     if wrong:
         raise refuse(
-            f"{expected}, comma-separated", f"{', '.join(wrong[:5])} is none: in a profile, ⋮, “Copy member ID”."
+            f"{expected}, comma-separated",
+            f"{', '.join(one[:40] for one in wrong[:5])} is none: in a profile, ⋮, “Copy member ID”.",
         )
     return ids
 
@@ -229,7 +233,10 @@ def usergroup(value: str | None) -> str | None:
 
 def expanded(value: Path) -> Path:
     """``~`` as the home directory, and absolute: commands that are given the path run in other folders."""
-    return value.expanduser().absolute()
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError:  # ~ of nobody, or no HOME and no entry for this user
+        raise refuse("a directory", "Whose home ~ stands for is not known here; write the path in full.") from None
 
 
 def upper(value: Any) -> Any:
@@ -271,13 +278,15 @@ def read_env_file(env_file: Path | None, faults: list[SettingFault]) -> dict[str
 def runs_dir_faults(path: Path, *, must_exist: bool) -> Iterator[SettingFault]:
     """What keeps the run directories from being read."""
     expected = "a directory that this user may read"
-    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-        yield SettingFault(name="RUNS_DIR", value=f"'{path}', which this user may not read", expected=expected)
+    if why := _unreachable(path):
+        yield SettingFault(name="RUNS_DIR", value=f"{_named(path)}, which can't be reached: {why}", expected=expected)
+    elif path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        yield SettingFault(name="RUNS_DIR", value=f"{_named(path)}, which this user may not read", expected=expected)
     elif not path.is_dir() and (must_exist or path.exists()):
         state = "no directory" if path.exists() else "not there"
         yield SettingFault(
             name="RUNS_DIR",
-            value=f"'{path}', which is {state}",
+            value=f"{_named(path)}, which is {state}",
             expected=expected,
             hint="Trainings write below it (Ultralytics' project=…); make it, or name another.",
         )
@@ -285,11 +294,31 @@ def runs_dir_faults(path: Path, *, must_exist: bool) -> Iterator[SettingFault]:
 
 def state_dir_faults(path: Path) -> Iterator[SettingFault]:
     """What keeps the state from being written, in the directory or where it would be made."""
+    expected = "a directory that this user may write"
+    if why := _unreachable(path):
+        yield SettingFault(name="STATE_DIR", value=f"{_named(path)}, which can't be reached: {why}", expected=expected)
+        return
     if any(path.glob("*.sqlite3")):
         return  # it was in use: a file system that came up read-only is told in the channel, and watching begins
     nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         reason = "is no directory" if not nearest.is_dir() else "this user may not write"
-        yield SettingFault(
-            name="STATE_DIR", value=f"'{path}', but {nearest} {reason}", expected="a directory that this user may write"
-        )
+        yield SettingFault(name="STATE_DIR", value=f"{_named(path)}, but {nearest} {reason}", expected=expected)
+
+
+def _unreachable(path: Path) -> str:
+    """Why nobody can say whether it is there, in the system's words; empty where it can be said."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError:
+        return "no name of a file has that in it"
+    return ""
+
+
+def _named(path: Path) -> str:
+    text = visible_line(str(path))
+    return f"'{text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}'"

@@ -307,3 +307,25 @@ def test_state_that_can_no_longer_be_written_keeps_nobody_from_watching(
         (state / "trainmaster.sqlite3").touch()
     monkeypatch.setattr("os.access", lambda path, mode: path != state)
     assert ("STATE_DIR" in faults(environ)) is refused
+
+
+@pytest.mark.parametrize("name", ["RUNS_DIR", "STATE_DIR"])
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("~nobody-of-that-name/x", "Whose home ~ stands for is not known here"),
+        ("/" + "long" * 99, "can't be reached: File name too long"),
+        ("loop/x", "can't be reached: Too many levels of symbolic links"),
+        ("a\0b", "no name of a file has that in it"),
+    ],
+    ids=["no such home", "too long", "a link to itself", "NUL"],
+)
+def test_a_place_that_nobody_can_look_at_is_one_fault_among_the_others(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    _, faults = examine_settings({**environ, name: place, "LOG_LEVEL": "LOUD"}, None)
+    assert [fault.name for fault in faults if told in str(fault)] == [name]
+    assert "LOG_LEVEL" in {fault.name for fault in faults}
+    assert max(len(str(fault)) for fault in faults) < 500
