@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Final
+
+_MAX_DIGITS: Final = 9
 
 
 class ArgumentsError(Exception):
@@ -90,9 +93,15 @@ def whole_number(text: str | None, name: str) -> int | None:
     """
     if text is None:
         return None
-    if not text.isdigit() or not int(text):
-        raise ArgumentsError(f"{name}={text} is no whole number from 1")
+    if not is_number(text) or not int(text):
+        raise ArgumentsError(f"{name}={text[:40]} is no whole number from 1 to 999999999")
     return int(text)
+
+
+def is_number(text: str) -> bool:
+    """Whether ``text`` is a number as people type one. ``isdigit`` alone also holds for ``²``, of which Python makes
+    none, and for thousands of digits."""
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.arguments import ArgumentsError, is_number
 from trainmaster.trainer.contract import RunLayout, read_json, replace_json
 
 if TYPE_CHECKING:  # a drill is asked for without torch, whose loading takes seconds; a training has loaded it
@@ -57,7 +57,7 @@ def parse_plan(text: str) -> PlannedFault:
     """
     name, _, place = text.partition("@")
     epoch, _, batch = place.partition(":")
-    if not (epoch.isdigit() and batch.isdigit() and int(epoch) and int(batch)):
+    if not (is_number(epoch) and is_number(batch) and int(epoch) and int(batch)):
         raise ArgumentsError(f"drill={text!r} names no place", "write drill=nan-image@2:5 for epoch 2 batch 5")
     return PlannedFault(fault=check_fault(name), epoch=int(epoch), batch=int(batch))
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from trainmaster.terminal import then
 from trainmaster.trainer import contract
-from trainmaster.trainer.arguments import ArgumentsError, NoRunError, reject_unknown, split_arguments
+from trainmaster.trainer.arguments import ArgumentsError, NoRunError, is_number, reject_unknown, split_arguments
 from trainmaster.trainer.contract import (
     MODULE_ARGV,
     ClusterJob,
@@ -100,7 +100,7 @@ def _train(options: tuple[str, ...], words: tuple[str, ...]) -> int:
         model=settings["model"],
         data=settings["data"],
         task=settings.get("task"),
-        epochs=int(settings["epochs"]) if settings.get("epochs", "").isdigit() else None,
+        epochs=int(settings["epochs"]) if is_number(settings.get("epochs", "")) else None,
         level=settings.get("level", DEFAULT_LEVEL),
         state=RunRecordState.SUBMITTED,
         owner=settings.get("owner"),

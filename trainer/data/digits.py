@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from trainmaster.terminal import complain
-from trainmaster.trainer.arguments import ArgumentsError, reject_unknown, split_arguments
+from trainmaster.trainer.arguments import ArgumentsError, is_number, reject_unknown, split_arguments
 
 MARKER: Final = "digits.json"
 VAL_SHARE: Final = 0.2
@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ArgumentsError(
                 "one directory is needed", "python -m trainmaster.trainer.data.digits OUT_DIR [images=400] [imgsz=96]"
             )
-        bad = [f"{key}={text}" for key, text in arguments.settings.items() if not text.isdigit()]
+        bad = [f"{key}={text}" for key, text in arguments.settings.items() if not is_number(text)]
         if bad:
             raise ArgumentsError(f"no whole number: {', '.join(bad)}")
         numbers: dict[str, Any] = {key: int(text) for key, text in arguments.settings.items()}

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.arguments import ArgumentsError, is_number
 from trainmaster.trainer.jobs.environment import KEY_VARIABLE, OPTIONS_VARIABLE, RUN_ID_VARIABLE
 
 COMMENT_PREFIX: Final = "trainmaster "
@@ -163,7 +163,7 @@ def time_limit_s(text: str) -> float | None:
     what is none of them."""
     days, dash, rest = text.rpartition("-")
     parts = rest.split(":")
-    if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]) or len(parts) > 3:
+    if not all(is_number(part) for part in [*parts, *([days] if dash else [])]) or len(parts) > 3:
         return None
     numbers = [int(part) for part in parts]
     if dash:

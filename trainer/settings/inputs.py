@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +15,8 @@ from trainmaster.trainer.settings.guard_settings import GUARD_KEYS, take_setting
 
 OPTIMIZERS: Final = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "MuSGD", "auto")
 """In any case of letters (``build_optimizer`` in ``engine/trainer.py``, 8.4.190)."""
+_LONGEST: Final = 120
+"""Letters that are repeated of a name."""
 _LITERALS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
 
 
@@ -37,7 +41,12 @@ def check_training(given: Mapping[str, Any]) -> None:
     if not given.get("data"):
         faults.append("no data given. Hint: data=path/to/data.yaml")
     else:
-        faults += data_faults(str(given["data"]), str(given.get("task") or ""))
+        data = str(given["data"])
+        try:
+            faults += data_faults(data, str(given.get("task") or ""))
+        except OSError as error:  # too long a name, a folder that may not be entered, a mount that is away
+            faults.append(f"data={_short(data)}: {_short(str(error.filename))}: {error.strerror}")
+    faults += _place_faults(given)
     if faults:
         raise ArgumentsError("\n".join(faults))
 
@@ -67,10 +76,48 @@ def value_faults(given: Mapping[str, Any]) -> list[str]:
         name = str(given["optimizer"])
         if name.lower() not in map(str.lower, OPTIMIZERS):
             _collect(faults, lambda: reject_unknown([name], OPTIMIZERS, "optimizer"))
+    faults += _pretrained_faults(given.get("pretrained"))
     sizes = given.get("imgsz", 640)
     if not all(type(size) is int and size > 0 for size in (sizes if isinstance(sizes, list | tuple) else [sizes])):
         faults.append(f"imgsz={sizes} is no image size. Hint: a whole number of pixels, such as imgsz=640")
     return faults
+
+
+def _pretrained_faults(pretrained: Any) -> list[str]:
+    """Of weights to begin with, which Ultralytics looks for when the run's directory is there already."""
+    from ultralytics.utils import SETTINGS  # noqa: PLC0415 - takes a second to load
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES  # noqa: PLC0415 - as above
+
+    if not isinstance(pretrained, str) or "://" in pretrained or Path(pretrained).name in GITHUB_ASSETS_NAMES:
+        return []
+    places = (Path(pretrained), Path(str(SETTINGS["weights_dir"])) / pretrained)
+    why = [_unreachable(place) for place in places]
+    return [] if "" in why else [f"pretrained={_short(pretrained)}: {why[0]}. Hint: the path of a checkpoint (.pt)"]
+
+
+def _place_faults(given: Mapping[str, Any]) -> list[str]:
+    """Of where the run's directory is to be: it need not be there, but a name that can't be is told before all else."""
+    project, name = str(given.get("project") or "runs"), str(given.get("name") or "train")
+    path = Path(project) / name
+    whys = [
+        _unreachable(path),
+        *(_unreachable(Path("/") / part) for part in path.parts),
+    ]  # what is above may be to come
+    why = next((one for one in whys if one not in {"", os.strerror(errno.ENOENT)}), "")
+    return [f"project={_short(project)} name={_short(name)}: {why}"] if why else []
+
+
+def _unreachable(path: Path) -> str:
+    """Why there is no such thing, in the system's words; empty where there is one."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def exact_faults(exact: bool, settings: Mapping[str, Any]) -> list[str]:
