@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainmaster.trainer.checkpoints.files import write_atomically
+from trainmaster.trainer.checkpoints.files import require_plain, write_atomically
 
 
 def epoch_of_row(line: bytes) -> int | None:
@@ -36,6 +36,7 @@ def cut_results(path: Path, last_epoch: int) -> bool:
         OSError: the file holds what it held.
     """
     try:
+        require_plain(path)
         content = path.read_bytes()
     except FileNotFoundError:
         return False

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trainmaster.trainer.checkpoints.files import SavedFile
+from trainmaster.trainer.checkpoints.files import SavedFile, require_plain
 from trainmaster.trainer.contract import (
     CHECKPOINT_KEYS,
     RunLayout,
@@ -77,6 +77,7 @@ def attestations(layout: RunLayout) -> list[Attestation]:
         OSError: the ledger is there and cannot be read.
     """
     try:
+        require_plain(layout.checkpoints)
         content = layout.checkpoints.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return []

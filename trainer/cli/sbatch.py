@@ -18,6 +18,7 @@ from typing import Any, Final
 from trainmaster.terminal import then
 from trainmaster.trainer import contract
 from trainmaster.trainer.arguments import ArgumentsError, NoRunError, is_number, reject_unknown, split_arguments
+from trainmaster.trainer.checkpoints.files import require_plain
 from trainmaster.trainer.contract import (
     MODULE_ARGV,
     ClusterJob,
@@ -132,7 +133,10 @@ def _resume(options: tuple[str, ...], words: tuple[str, ...]) -> int:
         options = tuple(str(word) for word in known["job"].get("options") or ())
     options = options or with_habits((), os.environ)
     names = set(RunFile.__dataclass_fields__)
-    record = RunFile(**{key: value for key, value in known.items() if key in names})
+    try:
+        record = RunFile(**{key: value for key, value in known.items() if key in names})
+    except TypeError:
+        raise NoRunError(root, "can't be submitted: its guard/run.json is torn or no record of a run") from None
     settings = {**given.settings, "again": "auto"}
     argv = _argv("resume", str(root), *(f"{key}={value}" for key, value in settings.items()))
     return _submit(layout, record, options, argv, margin_s=_margin_s(layout))
@@ -279,6 +283,7 @@ def longest_save_s(layout: RunLayout) -> float | None:
     saves: list[float] = []
     began: float | None = None
     try:
+        require_plain(layout.events)
         with layout.events.open(encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 if EventKind.PHASE not in line:

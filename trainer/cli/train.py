@@ -28,7 +28,7 @@ def main(arguments: Arguments) -> int:
     def start() -> int:
         from trainmaster.trainer.settings import inputs  # noqa: PLC0415 - loads ultralytics
 
-        given = _placed(inputs.parse_values(settings))
+        given = placed(inputs.parse_values(settings))
         own = again.own_run(given) if may_go_on else None
         if own is not None and again.is_finished(own):
             print(f"{own.root} has finished before; nothing is left to do")
@@ -47,8 +47,8 @@ def main(arguments: Arguments) -> int:
     return on_the_record(start)
 
 
-def _placed(given: dict[str, Any]) -> dict[str, Any]:
+def placed(given: dict[str, Any]) -> dict[str, Any]:
     """A relative ``project=`` is one of the working directory, as for sbatch: RUNS_DIR and the next command look there.
     Ultralytics from 8.4 on would put the run below its own folder for runs, wherever that is, and a task's."""
     project = given.get("project")
-    return {**given, "project": str(Path(str(project)).absolute())} if project else given
+    return {**given, "project": str(Path(str(project)).absolute())} if project is not None else given

@@ -138,12 +138,18 @@ def save(figure: Figure, path: Path) -> tuple[int, int, int]:
         dpi = dpi * 3 // 4
         if dpi < _MIN_DPI:
             raise ValueError(f"the picture has {len(data)} bytes, more than {MAX_FILE_BYTES}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    target = path.resolve()  # of a link, what it leads to; the link stays
+    if target.exists() and not target.is_file():
+        target.write_bytes(
+            data
+        )  # a device is written to: another file in its place would be the end of it for everybody
+    else:
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
     width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))  # the PNG's header chunk
     return width, height, len(data)
 

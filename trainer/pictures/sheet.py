@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
+from trainmaster.trainer.checkpoints.files import require_plain
 from trainmaster.trainer.checkpoints.pickle_walk import Tensor, WalkError, walk
 from trainmaster.trainer.contract import RunLayout, read_json
 from trainmaster.trainer.pictures import canvas
@@ -188,6 +189,7 @@ def _from_batch(path: Path, names: Sequence[str], suspects: frozenset[int]) -> l
     import numpy as np  # noqa: PLC0415 - with the rest of matplotlib
 
     try:
+        require_plain(path)
         with path.open("rb") as stream:
             entries = open_container(content_of(stream)).entries
         batch = walk(bytes(entries["data.pkl"])).value

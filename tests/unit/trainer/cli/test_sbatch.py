@@ -175,3 +175,13 @@ def test_host_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     assert trainer_main(["sbatch", "--", *TRAIN]) == 2
     assert not (tmp_path / "runs" / "train").exists()
+
+
+@pytest.mark.parametrize("torn", ["", "null", "[1]", '{"run": "abc"'])
+def test_a_run_whose_record_is_torn_is_not_submitted(sbatch: Path, tmp_path: Path, torn: str) -> None:
+    layout = RunLayout(tmp_path / "runs" / "old")
+    layout.guard.mkdir(parents=True)
+    layout.run_json.write_text(torn)
+    with pytest.raises(ArgumentsError, match="torn"):
+        main(["--", "resume", str(layout.root)])
+    assert [path.name for path in layout.guard.iterdir()] == ["run.json"]

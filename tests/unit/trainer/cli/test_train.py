@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from trainmaster.trainer.cli.train import placed
+from trainmaster.trainer.settings.inputs import parse_values
+
 ROOT = Path(__file__).parents[4]
 
 
@@ -33,3 +36,10 @@ def test_a_run_stands_where_project_and_name_say_so_that_the_next_command_finds_
     assert [one.parents[1] for one in tmp_path.rglob("run.json")] == [tmp_path / "here" / "runs" / "night"], (
         begun.stderr
     )
+
+
+def test_an_empty_project_is_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not Ultralytics' own folder for runs, wherever that is."""
+    monkeypatch.chdir(tmp_path)
+    assert placed(parse_values({"project": "", "name": "night"}))["project"] == str(tmp_path)
+    assert "project" not in placed(parse_values({"name": "night"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -336,3 +337,26 @@ def test_each_picture_of_an_alert_tells_what_it_shows() -> None:
     assert "spike" not in of_batch
     assert "Suspected: a.png." in of_batch
     assert not set(of_curves.split(". ")) & set(of_batch.split(". "))
+
+
+def test_a_link_leads_to_the_picture_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "newest.png").symlink_to("pictures/night.png")
+    for _ in range(2):  # where there is none yet, and one
+        canvas.save(Figure(figsize=(1, 1)), tmp_path / "newest.png")
+    assert (tmp_path / "newest.png").is_symlink()
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["night.png"]
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> None:
+    """As root, a picture named /dev/null took the place of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        canvas.save(Figure(figsize=(1, 1)), pipe)
+        assert pipe.is_fifo()
+        assert os.read(reader, 8) == b"\x89PNG\r\n\x1a\n"
+    finally:
+        os.close(reader)
