@@ -82,7 +82,13 @@ VERBS: Final[dict[str, Verb]] = {
         extra="trainer",
         needs=_TRAINS,
     ),
-    "copy": Verb(side=TRAINER, takes=Duration.SHOWN, summary="copy what is clean of a run to COPY_TO, now"),
+    "copy": Verb(
+        side=TRAINER,
+        takes=Duration.SHOWN,
+        summary="copy what is clean of a run to COPY_TO, now",
+        extra="trainer",
+        needs=("fsspec",),
+    ),
     "data": Verb(side=TRAINER, takes=Duration.SHOWN, summary="whether the images and labels of a run are as they were"),
     "archive": Verb(
         side=TRAINER, takes=Duration.SHOWN, summary="put aside what came after an epoch, or list what was put aside"

@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = {"trainmaster": "trainmaster", "bot": "trainmaster/bot", "commands": "trainmaster/commands"} | {
     "trainer": "trainmaster/trainer"
 }
-HEAVY: Final = ("torch", "torchvision", "ultralytics", "sklearn", "matplotlib")
+HEAVY: Final = ("torch", "torchvision", "ultralytics", "sklearn", "matplotlib", "fsspec")
 """What the extras of the package bring."""
 LIGHT: Final = ("trainmaster", *HEAVY)
 """What the environment of a bot does not have from here."""

@@ -15,6 +15,7 @@ NEEDY = {
     "resume": ("resume", "out/run"),
     "replay": ("replay", "out/run", "0001"),
     "plot": ("plot", "out/run"),
+    "copy": ("copy", "out/run", "to=/nowhere"),
     "selfcheck": ("selfcheck",),
     "demo": ("demo", "--headless"),
     "drill": ("drill",),
