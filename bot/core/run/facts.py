@@ -188,7 +188,7 @@ class RunRecord(RunFile):
                 started_ts=self.started_ts,
                 name=f"tm-{self.run}" if self.launch_key else None,
             )
-        if self.pid is None:
+        if self.pid is None or self.pid < 1:  # no process's; the kernel takes -1 for all of them
             return None
         return ProcessIdentity(pid=self.pid, create_time=self.create_time, host=self.host, boot_id=self.boot_id)
 

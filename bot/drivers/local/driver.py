@@ -54,7 +54,7 @@ class LocalDriver:
         """The identity of the process that has ``pid`` now; None when there is none."""
         try:
             return self._identity(psutil.Process(pid))
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError):  # the latter of a number below 0
             return None
         except psutil.Error as error:
             raise _refused(pid, error) from error

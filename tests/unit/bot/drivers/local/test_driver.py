@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.unit.bot.drivers.conftest import wait_for_text, wait_until
-from trainmaster.bot.core.run.facts import ProcessIdentity, ProcessStatus
+from trainmaster.bot.core.run.facts import ProcessIdentity, ProcessStatus, RunRecord
 from trainmaster.bot.core.run.launch_spec import LaunchSpec
 from trainmaster.bot.drivers.local import driver as local
 from trainmaster.bot.drivers.local.driver import LocalDriver
@@ -64,6 +64,16 @@ def test_end_of_a_launched_process_is_known_and_leaves_no_zombie(
     fact = driver.inspect(process)
     assert (fact.status, fact.exit_code, fact.signal) == (ProcessStatus.GONE, exit_code, signum)
     assert not psutil.pid_exists(process.pid)
+
+
+@pytest.mark.parametrize("pid", [-1, 2**40])
+def test_no_process_has_a_number_that_can_t_be(driver: LocalDriver, pid: int) -> None:
+    assert driver.identify(pid) is None
+
+
+@pytest.mark.parametrize("pid", [-1, 0])
+def test_a_record_with_such_a_number_names_no_process(pid: int) -> None:
+    assert RunRecord.parse({"run": "abc", "pid": pid, "host": "here", "create_time": 1.0}).process is None
 
 
 def test_zombie_of_somebody_else_is_no_living_process(driver: LocalDriver, stranger: subprocess.Popen[bytes]) -> None:
