@@ -4,7 +4,7 @@ milliseconds."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class LazyPattern:
@@ -32,6 +32,10 @@ class LazyPattern:
     def fullmatch(self, text: str) -> re.Match[str] | None:
         """As :func:`re.fullmatch`, compiled at the first use."""
         return self._known.fullmatch(text) if self._may_match(text) else None
+
+    def sub(self, by: Callable[[re.Match[str]], str], text: str) -> str:
+        """As :func:`re.sub`, compiled at the first use."""
+        return self._known.sub(by, text)
 
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
         """As :func:`re.finditer`, compiled at the first use."""

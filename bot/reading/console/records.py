@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
-from trainmaster.bot.reading.console.parts import RecordParts
+from trainmaster.bot.reading.console.parts import MAX_HELD_CHARACTERS, RecordParts
 from trainmaster.bot.reading.console.patterns import any_in
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
 
@@ -41,6 +41,14 @@ _LIST_BEGINS: Final = r'\s*"(?:text|text/plain|traceback)": \[\s*$'
 _LIST_ENDS: Final = r"\s*\],?\s*$"
 _LISTED: Final = r'\s*("(?:[^"\\]|\\.)*"),?\s*$'
 """A notebook keeps what its cells have printed as lists of lines; others keep a whole log so."""
+_SEPARATOR: Final = "\x1e"
+"""Before each record of a sequence (RFC 7464): ``journalctl -o json-seq``."""
+_BYTES_BEGIN: Final = r'\s*"([^"]{1,40})"\s*:\s*\[\s*$'
+_BYTE: Final = r"\s*(\d{1,3})\s*,?\s*$"
+"""``journalctl -o json-pretty`` writes a text that has control characters so, a byte a line."""
+_FIELD: Final = r'\s*"(?:field|name|key)"\s*:\s*"([^"]{1,40})",?\s*$'
+_VALUE: Final = "value"
+"""CloudWatch's queries name each column in a field beside its value."""
 _TRACEBACK: Final = "Traceback (most recent call last):\n"
 _RAISED: Final = ('"exc_type"', '"error', '"exception', "error.type")
 _RAISED_TYPE: Final = ("exctype", "exceptiontype", "errortype", "errorkind")
@@ -60,6 +68,11 @@ def is_notebook(head: bytes) -> bool:
     return head.lstrip()[:1] == b"{" and re.match(rb'\s*\{\s*"(?:cells|metadata|nbformat)"', head) is not None
 
 
+def are_over_lines(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` has records that are each written over many lines."""
+    return head.lstrip()[:1] in {b"{", b"["} and re.match(rb"\s*(?:\[\s*)?\{\s*\n", head) is not None
+
+
 def key_rank(key: str) -> int | None:
     """How early a key (or the last part of one with dots) is looked for; None when it names no text."""
     ranks = [_RANK[bare] for one in (key, key.rpartition(".")[2]) if (bare := _bare_key(one)) in _RANK]
@@ -76,22 +89,28 @@ class LogRecords:
         self._in_notebook_list = False
         self._is_list = False
         """Whether each line is a text in a list."""
+        self._bytes: bytearray | None = None
+        """Of a text that is written as a list of bytes over many lines, those so far."""
+        self._field = ""
+        """The name of the field whose value the next line has."""
 
     def text_of(self, text: str, parts: RecordParts) -> str | None:
         """What was wrapped into the record that ``text`` is; None when it is none, or holds nothing of the kind.
 
         What goes on in the next record is left in ``parts``.
         """
-        found = self._listed(text)
+        found = self._listed(text.removeprefix(_SEPARATOR))
         for _ in range(_MAX_NESTED):
-            inner = self._once(text if found is None else found, parts)
+            inner = self._once(text.removeprefix(_SEPARATOR) if found is None else found, parts)
             if inner is None:
                 break
             found = inner
         return found
 
     def _listed(self, text: str) -> str | None:
-        """The line that ``text`` is, of a list of lines."""
+        """The line that ``text`` is, of a list of lines, or ends, of a list of bytes."""
+        if self._bytes is not None:
+            return self._of_bytes(self._bytes, text)
         if self._in_notebook_list and re.match(_LIST_ENDS, text):
             self._in_notebook_list = False
         found = re.match(_LISTED, text) if '"' in text[-3:] else None
@@ -100,11 +119,20 @@ class LogRecords:
             return value if isinstance(value, str) else None
         if text.endswith("["):
             self._in_notebook_list = re.match(_LIST_BEGINS, text) is not None
+            begun = re.match(_BYTES_BEGIN, text)
+            self._bytes = bytearray() if begun and _bare_key(begun[1]) in _RANK else None
         if not isinstance(value, str):
             return None
         before = None if self._is_list else stamp_before_landmark(value)
         self._is_list = self._is_list or (before is not None and not before.strip())
         return value if self._is_list else None
+
+    def _of_bytes(self, read: bytearray, text: str) -> str | None:
+        if (one := re.match(_BYTE, text)) and int(one[1]) < 256 and len(read) < MAX_HELD_CHARACTERS:
+            read.append(int(one[1]))
+            return ""
+        self._bytes = None
+        return read.decode("utf-8", "replace") if read and re.match(_LIST_ENDS, text) else None
 
     def _once(self, text: str, parts: RecordParts) -> str | None:
         if '"' not in text and "msg=" not in text:
@@ -114,7 +142,9 @@ class LogRecords:
         if text.rstrip().endswith(("}", "]")) and (begun := re.search(_BEHIND_STAMP, text)):
             return self._json(text[begun.start() :], parts)
         if match := re.match(_PRETTY, text):
-            value = _loaded(match[2]) if _bare_key(match[1]) in _RANK else None
+            key, before = match[1], self._field
+            self._field = named[1] if (named := re.match(_FIELD, text)) else ""
+            value = _loaded(match[2]) if _bare_key(before if before and key == _VALUE else key) in _RANK else None
             return value if isinstance(value, str) else None
         if "=" in text and text.count("=") > 1:
             return self._logfmt(text)
@@ -188,10 +218,12 @@ def _leaves(value: Any, path: Path, depth: int, most: int) -> Iterator[tuple[Pat
     if isinstance(value, str):
         yield path, value
     elif depth < _MAX_DEPTH and isinstance(value, dict):
+        named = value.get("field")
         for count, (key, inner) in enumerate(value.items()):
             if count >= most:
                 return
-            yield from _leaves(inner, (*path, _bare_key(str(key))), depth + 1, most)
+            name = named if key == _VALUE and isinstance(named, str) else str(key)
+            yield from _leaves(inner, (*path, _bare_key(name)), depth + 1, most)
     elif depth < _MAX_DEPTH and isinstance(value, list) and value:
         if all(isinstance(one, int) and 0 <= one < 256 for one in value):
             yield path, bytes(value).decode("utf-8", "replace")

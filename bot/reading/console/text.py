@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from trainmaster.bot.reading.console.markup import unmarked
 from trainmaster.bot.reading.console.parts import RecordParts
 from trainmaster.bot.reading.console.patterns import LazyPattern
 from trainmaster.bot.reading.console.records import LogRecords
@@ -18,12 +19,12 @@ _ESC = r"(?:\x1b|#033|\\x1b|\\u001b|\\033|\^\[)"
 _END_OF_STRING = rf"(?:\x07|#007|\\x07|\\u0007|\\007|\^G|{_ESC}\\\\?)"
 _CONTROL = re.compile(
     rf"{_ESC}(?:\[[0-?]*[ -/]*(?:[@-~]|$)|\].{{0,1000}}?{_END_OF_STRING}|[()][0AB])"
-    rf"|\x1b(?:[PX^_k].{{0,1000}}?{_END_OF_STRING}|[=>78cDEHMNO])"
+    rf"|\x1b(?:[PX^_k].{{0,1000}}?{_END_OF_STRING}|[=>78cDEHMNO])|\x07"
 )
 """Terminal control: colours, titles, links, character sets. CloudWatch and syslog write ESC as ``#033``, JSON as
 ``\\u001b``, ``cat -v`` as ``^[``."""
 _UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
-_ESCAPE_MARKS = ("\x1b", "#0", "\\", "^[", "^M")
+_ESCAPE_MARKS = ("\x1b", "#0", "\\", "^[", "^M", "\x07")
 _QUOTED = re.compile(r"\s*>(?:\s|$)")
 _PREFIX = LazyPattern(
     r"""(?:
@@ -73,6 +74,7 @@ class Wrapping:
             text = record
         elif "\\n" in text and "Traceback (most" in text:
             text = text.replace("\\n", "\n")
+        text = unmarked(text)
         if "\xa0" in text:  # copied from a web page
             text = text.replace("\xa0", " ")
         if _QUOTED.match(text):

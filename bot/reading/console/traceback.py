@@ -8,6 +8,7 @@ from enum import StrEnum
 from trainmaster.bot.reading.console.errors import judge_exception
 from trainmaster.bot.reading.console.facts import ConsoleFact, ErrorOrigin, FatalError, Notice, NoticeKind
 from trainmaster.bot.reading.console.patterns import LazyPattern
+from trainmaster.bot.reading.console.stamps import MAX_STAMP_CHARACTERS, stamp_of_same_words
 from trainmaster.bot.reading.console.text import shortened
 
 _HINT = "Traceback (most"
@@ -33,8 +34,6 @@ _CHAIN = ("The above exception was the direct cause", "During handling of the ab
 _EXCEPTION = re.compile(r"^((?:\w+\.)*\w+)(?::(?:\s|$)|$)")
 _KNOWN_ENDING = ("Error", "Exception", "Interrupt")
 _LEVELS = frozenset({"WARNING", "ERROR", "INFO", "DEBUG", "CRITICAL", "NOTE"})
-_STAMP_VARIES = re.compile(r"\d+|\s+")
-_MAX_STAMP_CHARACTERS = 200
 _MAX_LINES = 2_000
 """A traceback of more lines (deep recursion prints a thousand) is taken for something else."""
 
@@ -168,13 +167,11 @@ class TracebackReader:
 
 
 def _stamp_of(before: str) -> re.Pattern[str] | None:
-    """Matches ``before`` with any other time or number in it; None when it is mere indentation or no logger's."""
-    if not before.strip() or len(before) > _MAX_STAMP_CHARACTERS:
+    """Matches ``before`` with any other time, number or level in it; None when it is mere indentation or no
+    logger's."""
+    if not before.strip() or len(before) > MAX_STAMP_CHARACTERS:
         return None
-    parts = _STAMP_VARIES.split(before.rstrip())
-    gaps = [r"\d+" if gap[0].isdigit() else r"\s+" for gap in _STAMP_VARIES.findall(before.rstrip())]
-    pattern = "".join(re.escape(part) + gap for part, gap in zip(parts, [*gaps, ""], strict=True))
-    return re.compile(pattern + r" ?")
+    return stamp_of_same_words(before)
 
 
 def _is_told_alone(name: str, text: str) -> bool:

@@ -18,7 +18,7 @@ from trainmaster.bot.reading.console.facts import ConsoleFact, Header, TrainFram
 from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.parts import is_tagged, line_before, whole_piece
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
-from trainmaster.bot.reading.console.records import is_notebook
+from trainmaster.bot.reading.console.records import are_over_lines, is_notebook
 from trainmaster.bot.reading.scan.hits import Hits, run_pattern, val_bars_pattern
 from trainmaster.bot.reading.scan.lines import LineCounter
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
@@ -88,7 +88,7 @@ class _Skimmer:
 
     def run(self) -> LogSummary:
         base, head = 0, self._read_at(0, _WINDOW_BYTES)
-        if utf16_of(head) or is_notebook(head):
+        if utf16_of(head) or is_notebook(head) or are_over_lines(head):
             raise NotSkimmableError
         while True:
             self._stream.seek(base)
