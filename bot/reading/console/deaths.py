@@ -18,11 +18,13 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
                 "shutdown",
                 "Job failed",
                 "oom_reaper",
+                "TERMINATED",
             ),
         ),
         (
             r"[Oo]ut of memory: Kill(?:ed)? process \d+|\binvoked oom-killer: "
-            r"|^slurmstepd(?:-\S+)?: error: .*(?:oom[-_ ]kill|CANCELLED|TIME LIMIT|[Ee]xceeded .*memory limit)"
+            r"|^slurmstepd(?:-\S+)?: error: .*(?:oom[-_ ]kill|CANCELLED|TIME LIMIT|STEPD TERMINATED"
+            r"|[Ee]xceeded .*memory limit)"
             r"|^srun: error: .*: tasks? \S+: (?:Killed|Out Of Memory|Terminated)"
             r"|Main process exited, code=killed"
             r"|Signal \d+ \((?:SIGKILL|SIGTERM|SIGHUP)\) received by PID \d+"
@@ -78,7 +80,7 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
                 "longer than",
                 "node shutdown",
             ),
-            *("Finished: ABORTED", "no output (", "code=null", "by a signal: "),
+            *("Finished: ABORTED", "no output (", "code=null", "by a signal: ", "Stopping container", "Eviction: "),
         ),
         (
             r"^(?:Message: +)?(?:The node had condition: "
@@ -90,6 +92,29 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             r"|^\[Nb(?:Convert|Client)App\] ERROR \| Timeout waiting for execute reply|^Finished: ABORTED$"
             r"|^Too long with no output \(exceeded |^\[Done\] exited with code=null "
             r"|The command was interrupted by a signal: (?:killed|terminated)"
+            r"|\bpod/\S+\s+Stopping container \S+$|\bTaintManagerEviction: Marking for deletion Pod \S"
+        ),
+    ),
+    (
+        CrashKind.KILLED,
+        # runners of builds that nobody hears from any more, and machines that a cloud took back
+        (
+            *(
+                "lost communication",
+                "stopped hearing",
+                "maximum time of",
+                "Spot Task",
+                "Host EC2",
+                "Essential container",
+            ),
+            *("MaxRuntimeExceeded", "attempt duration"),
+        ),
+        (
+            r"^(?:##\[error\]|Error: )?(?:The (?:self-hosted |hosted )?(?:runner|agent)\b.{0,80} lost communication"
+            r" with the server\b|We stopped hearing from agent "
+            r"|The job running on agent .{1,80} ran longer than the maximum time of )"
+            r"|\bYour Spot Task was interrupted\b|\bHost EC2 \(instance \S+\) terminated\b"
+            r"|^Essential container in task exited$|\bMaxRuntimeExceeded\b|^Job attempt duration exceeded timeout$"
         ),
     ),
     (
@@ -105,12 +130,25 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.EXCEPTION,
-        ("fault", "Bus error", "Abort", "SIG", "code=dumped", "ernel", "カーネル", "Java Runtime", "traps: "),
+        (
+            "fault",
+            "Bus error",
+            "Abort",
+            "SIG",
+            "code=dumped",
+            "ernel",
+            "カーネル",
+            "Java Runtime",
+            "traps: ",
+            "dumped core",
+            "execute_request",
+        ),
         (
             r"\w\[\d+\]: segfault at [0-9a-f]+ ip |\btraps: .{1,64}\[\d+\] (?:general protection|trap )"
             r"|^srun: error: .*: tasks? \S+: (?:Segmentation fault|Bus error|Aborted)"
             r"|Signal \d+ \((?:SIGSEGV|SIGABRT|SIGBUS|SIGFPE|SIGILL)\) received by PID \d+"
-            r"|Main process exited, code=dumped"
+            r"|Main process exited, code=dumped|^(?:\S*/)?g?timeout: the monitored command dumped core"
+            r"|^Canceled future for execute_request message before replies were done"
             r"|^# A fatal error has been detected by the Java Runtime|^#\s+SIG[A-Z]+ \(0x[0-9a-f]+\) at pc="
             r"|^\[Nb(?:Convert|Client)App\] ERROR \| Kernel died|KernelRestarter: restarting kernel \("
             r"|^(?:The )?[Kk]ernel (?:for \S+ )?(?:appears to have )?died|^The Kernel crashed while executing"

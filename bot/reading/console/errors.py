@@ -62,7 +62,8 @@ _KINDS: tuple[tuple[CrashKind, LazyPattern], ...] = (
     (
         CrashKind.CUDA_ERROR,
         LazyPattern(
-            r"CUDA (?:error|driver|failure)|CUDA-capable|cuDNN (?:Frontend )?error|CUDNN_STATUS|CUBLAS_STATUS"
+            r"CUDA (?:error|driver|failure|unknown error)|device handle for "
+            r"|CUDA-capable|cuDNN (?:Frontend )?error|CUDNN_STATUS|CUBLAS_STATUS"
             r"|CUSOLVER_STATUS|NVML_|CUDACachingAllocator|nvrtc: error|unable to find an engine to execute"
             r"|CUFFT_|device-side assert|illegal memory access|AcceleratorError|No CUDA GPUs|HIP error|hipError"
             r"|MIOpen Error|miopenStatus|rocBLAS error|HSA_STATUS_ERROR|Triton Error \[(?:CUDA|HIP)\]"

@@ -17,8 +17,9 @@ SIGNAL_NAMES: Final = {
     1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
     9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
 }  # fmt: skip
-KILLING: Final = frozenset({"SIGHUP", "SIGKILL", "SIGTERM", "SIGXCPU"})
-"""Sent from outside. Others are a process's own fault."""
+KILLING: Final = frozenset({"SIGHUP", "SIGKILL", "SIGTERM", "SIGXCPU", "SIGUSR1", "SIGUSR2"})
+"""Sent from outside, some by job systems (Slurm's ``--signal``) as a warning that nobody heeded. Others are a process's
+own fault."""
 UNKNOWN_SIGNAL: Final = ""
 """A shell tells of a signal in words that are not known."""
 

@@ -41,6 +41,8 @@ ALONE: Final = {
         "|Eroare de magistrală de date(bus)|chyba zbernice|Chyba na zbernici|Napaka vodila|Грешка сабирнице"
         "|Veriyolu hatası|Veri yolu hatası|Помилка шини|Помилка каналу обміну даними|Lỗi bus"
     ),
+    "SIGUSR1": "User defined signal 1|Benutzerdefiniertes Signal 1|Signal #1 défini par l'usager|用户定义信号 1",
+    "SIGUSR2": "User defined signal 2|Benutzerdefiniertes Signal 2|Signal #2 défini par l'usager|用户定义信号 2",
     "SIGABRT": "Aborted|Abort trap|Аварийный останов|已放弃|已中止|アボートしました",
     "SIGFPE": (
         "Floating point exception|Floating-point exception|Arithmetic exception|Gleitkomma-Ausnahme"

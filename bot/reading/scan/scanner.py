@@ -13,7 +13,7 @@ from trainmaster.bot.reading.console.errors import is_user_stop
 from trainmaster.bot.reading.console.facts import ConsoleFact, CrashKind
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.scan.exports import Piece, exported
-from trainmaster.bot.reading.scan.services import services_of, summaries_of
+from trainmaster.bot.reading.scan.services import Services, services_of, summaries_of
 from trainmaster.bot.reading.scan.skim import NotSkimmableError, skim
 from trainmaster.bot.reading.scan.summary import LogSummary, SummaryEntry
 from trainmaster.record import Fixed, replaced
@@ -159,8 +159,8 @@ def _scan_plain(path: Path) -> ScanReport:
     with path.open("rb") as stream:
         if (pieces := exported(stream)) is not None:
             return _of_export(pieces)
-        if names := services_of(stream):
-            return _worst_of(stream, names)
+        if services := services_of(stream):
+            return _worst_of(stream, services)
         if os.fstat(stream.fileno()).st_size >= _SKIM_BYTES:
             try:
                 return report_of(skim(path))
@@ -173,8 +173,8 @@ def scan_stream(stream: BinaryIO) -> ScanReport:
     """The report on all bytes of ``stream``, parsed one by one."""
     if (pieces := exported(stream)) is not None:
         return _of_export(pieces)
-    if names := services_of(stream):
-        return _worst_of(stream, names)
+    if services := services_of(stream):
+        return _worst_of(stream, services)
     return _of_lines(stream)
 
 
@@ -209,8 +209,8 @@ _WORST_FIRST = (
 )
 
 
-def _worst_of(stream: BinaryIO, names: tuple[bytes, ...]) -> ScanReport:
-    reports = [(name, report_of(summary)) for name, summary in summaries_of(stream, names).items()]
+def _worst_of(stream: BinaryIO, services: Services) -> ScanReport:
+    reports = [(name, report_of(summary)) for name, summary in summaries_of(stream, services).items()]
     reports.sort(key=lambda named: (_WORST_FIRST.index(named[1].verdict), -named[1].num_nonfinite_frames))
     (service, worst), *others = reports
     return replaced(worst, service=service, others=tuple(others))

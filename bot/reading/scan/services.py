@@ -1,12 +1,15 @@
-"""A log in which several services (``docker compose logs``) train at once, taken apart by the name before each line."""
+"""A log in which several services (``docker compose logs``, ``kubectl logs --prefix``, hosts, workers) train at once,
+taken apart by the name before each line."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.scan.summary import LogSummary
+from trainmaster.record import Fixed
 
 _HEAD_BYTES: Final = 64 * 1024
 """Services that train at once have both begun by then."""
@@ -14,32 +17,89 @@ _FEW_LINES: Final = 2
 _LINE_BYTES: Final = 1024 * 1024
 _BEFORE: Final = rb"(?:\x1b\[[\d;]*m)*([\w.-]{1,80})(?:[ \t]|\x1b\[[\d;]*m)*\|"
 _FIRST_WORD: Final = rb"[\w.-]+"
+_STARTED: Final = b"Starting training for "
+_TABLE: Final = b"GPU_mem "
+_TIME: Final = rb"\d{4}[-/]\d\d[-/]\d\d|\d+(?:[:.,]\d+)+(?:Z|[+-]\d\d:?\d\d)?|\d{9,}"
+_ANY_TIME: Final = rb"[\d:.,/Z+-]+"
+_NAME_BYTES: Final = 120
 
 
-def services_of(stream: BinaryIO) -> tuple[bytes, ...]:
-    """The names of the services that draw tables of a training, if there are several. ``stream`` is at its beginning,
-    and stays there."""
+class Services(Fixed):
+    """``patterns``: what stands before the lines of each, where no bar follows a name."""
+
+    names: tuple[bytes, ...]
+    patterns: tuple[re.Pattern[bytes], ...] = ()
+
+    def of_line(self, line: bytes) -> bytes | None:
+        """The service that ``line`` names; None when it names none."""
+        if self.patterns:
+            found = (name for name, one in zip(self.names, self.patterns, strict=True) if one.match(line))
+            return next(found, None)
+        match = re.match(_BEFORE, line) or re.match(_FIRST_WORD, line)
+        name = match[match.re.groups] if match else None
+        return name if name in self.names else None
+
+
+def services_of(stream: BinaryIO) -> Services | None:
+    """The services that draw tables of a training, if there are several. ``stream`` is at its beginning, and stays
+    there."""
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
-    tables = [line for line in head.split(b"\n") if b"|" in line.partition(b"GPU_mem ")[0] and b"GPU_mem " in line]
+    return _behind_bars(head) or _by_what_is_before(head)
+
+
+def _behind_bars(head: bytes) -> Services | None:
+    tables = [line for line in head.split(b"\n") if b"|" in line.partition(_TABLE)[0] and _TABLE in line]
     if len(tables) <= 1:  # nearly all logs; patterns are not even compiled
-        return ()
+        return None
     found = dict.fromkeys(match[1] for table in tables if (match := re.match(_BEFORE, table)))
     lines = [match[1] for line in head.split(b"\n") if (match := re.match(_BEFORE, line))]
     # A number of the line or a time stands before one line alone.
     names = tuple(name for name in found if re.search(rb"[A-Za-z]", name) and lines.count(name) > _FEW_LINES)
-    return names if len(names) > 1 else ()
+    return Services(names=names) if len(names) > 1 else None
 
 
-def summaries_of(stream: BinaryIO, names: tuple[bytes, ...]) -> dict[str, LogSummary]:
+def _by_what_is_before(head: bytes) -> Services | None:
+    """Each must have begun a training and drawn a table under its name, and one must have gone on after another began:
+    the number of a process stands before each of several trainings, too, but of one behind the other."""
+    if head.count(_STARTED) <= 1:
+        return None
+    lines = head.split(b"\n")
+    begun = list(dict.fromkeys(_names_before(lines, _STARTED)))
+    drawn = set(_names_before(lines, _TABLE))
+    if len(begun) < 2 or drawn != set(begun) or b"" in drawn:
+        return None
+    names = tuple(re.sub(_TIME, b"", before).strip() for before in begun)
+    if len(set(names)) < len(names):
+        return None
+    services = Services(names=names, patterns=tuple(map(_pattern_of, begun)))
+    order = [name for line in lines if (name := services.of_line(line)) is not None]
+    changes = [name for place, name in enumerate(order) if place == 0 or order[place - 1] != name]
+    together = len(changes) > len(set(changes)) and all(order.count(name) > _FEW_LINES for name in names)
+    return services if together else None
+
+
+def _names_before(lines: list[bytes], landmark: bytes) -> Iterator[bytes]:
+    """What stands before a landmark, with one time for all."""
+    for line in lines:
+        before, found, _ = line.partition(landmark)
+        before = before.partition(b"Epoch")[0].rstrip()
+        if found and len(before) <= _NAME_BYTES:
+            yield re.sub(_TIME, b"0:0", before)
+
+
+def _pattern_of(before: bytes) -> re.Pattern[bytes]:
+    parts = (re.escape(part) for part in re.split(_TIME, before))
+    return re.compile(_ANY_TIME.join(parts) + (rb"(?![\w-])" if before[-1:].isalnum() else b""))
+
+
+def summaries_of(stream: BinaryIO, services: Services) -> dict[str, LogSummary]:
     """What the log says of each service. A line without a name is of the service that it begins with, or of the one
     before it."""
-    readers = {name: (ConsoleReader(brief=True), LogSummary()) for name in names}
-    current, number, begins = names[0], 1, True
+    readers = {name: (ConsoleReader(brief=True), LogSummary()) for name in services.names}
+    current, number, begins = services.names[0], 1, True
     while line := stream.readline(_LINE_BYTES):
-        if begins and (found := re.match(_BEFORE, line) or re.match(_FIRST_WORD, line)):
-            name = found[found.re.groups]
-            current = name if name in readers else current
+        current = (services.of_line(line) if begins else None) or current
         reader, summary = readers[current]
         reader.line = number
         for fact in reader.feed(line):

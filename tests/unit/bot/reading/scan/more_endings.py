@@ -34,6 +34,17 @@ _SAID = {
         "[12345.678901] Kernel panic - not syncing: Fatal exception in interrupt",
         "The Windows Subsystem for Linux instance has terminated.",
         "Exit Code:    143",
+        "slurmstepd: error: *** JOB 9 STEPD TERMINATED ON g AT x DUE TO JOB NOT ENDING WITH SIGNALS ***",
+        "##[error]The self-hosted runner: gpu1 lost communication with the server. Verify the machine is running.",
+        "##[error]We stopped hearing from agent gpu1. Verify the agent machine is running.",
+        "##[error]The job running on agent gpu1 ran longer than the maximum time of 60 minutes.",
+        "Your Spot Task was interrupted.",
+        "Host EC2 (instance i-0abc) terminated.",
+        "Essential container in task exited",
+        "MaxRuntimeExceeded - Training job runtime exceeded MaxRuntimeInSeconds provided",
+        "2m   Normal   Killing   pod/train-0   Stopping container main",
+        "User defined signal 1",
+        "train.sh: line 3:  4711 User defined signal 2   python train.py",
     ),
     "exception": (
         "ExitCode 1",
@@ -61,6 +72,8 @@ _SAID = {
         "Program C:\\Python311\\python.exe for service train exited with return code 1.",
         "2026/03/05 01:02:03 ERROR mlflow.cli: === Run (ID 'ab12') failed ===",
         "^\\Quit (core dumped)",
+        "timeout: the monitored command dumped core",
+        "Canceled future for execute_request message before replies were done",
     ),
 }
 _RAISED = {
@@ -80,6 +93,8 @@ _RAISED = {
         'RuntimeError: NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":838',
         "RuntimeError: GET was unable to find an engine to execute this computation",
         "RuntimeError: level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)",
+        "RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment",
+        "RuntimeError: Unable to determine the device handle for GPU0000:01:00.0: Unknown Error",
     ),
 }
 _QUIET = (
@@ -101,6 +116,8 @@ _QUIET = (
     "Program python for service train exited with return code 0.",
     "2026/03/05 01:02:03 INFO mlflow.projects: === Run (ID 'ab12') succeeded ===",
     "the job ran longer than the specified deadline",
+    "Stopping container logs at 3",
+    "we stopped hearing from agent smith",
 )
 SAID = [(kind, said) for table in (endings.SAID, _SAID) for kind, lines in table.items() for said in lines]
 """Lines that tell of an end, each with its kind."""

@@ -1,0 +1,60 @@
+"""Several trainings at once in one log, whoever names them before each line; and trainings one behind the other."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.bot.reading.log_texts import frame, start, validation
+from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
+
+DONE = start() + frame(10, 20) + "\n" + validation() + "\n10 epochs completed in 0.5 hours.\n"
+KILLED = start() + frame(1, 3) + "\nKilled\n"
+
+BEFORE = {
+    "kubectl": ("[pod/a-0/main] ", "[pod/b-0/main] "),
+    "kubectl with times": ("[pod/a-0/m] 2026-05-01T01:02:{0:02}.12345Z ", "[pod/b-0/m] 2026-05-01T01:02:{0:02}.9Z "),
+    "stern": ("\x1b[32ma-0\x1b[0m main ", "\x1b[33mb-0\x1b[0m main "),
+    "hosts": ("gpu1: ", "gpu10: "),
+    "tasks": ("0: ", "1: "),
+    "workers": ("(train pid=812) ", "(train pid=813) "),
+    "foreman": ("01:02:{0:02} a.1   | ", "01:02:{0:02} b.1   | "),
+    "journal": ("May 01 01:02:{0:02} gpu1 python[812]: ", "May 01 01:02:{0:02} gpu1 python[913]: "),
+}  # fmt: skip
+
+
+def stamped(log: str, before: str) -> list[str]:
+    return [before.format(place % 60) + line for place, line in enumerate(log.rstrip("\n").split("\n"))]
+
+
+def by_turns(*logs: list[str]) -> Iterator[str]:
+    for place in range(max(map(len, logs))):
+        yield from (log[place] for log in logs if place < len(log))
+
+
+def scan(lines: list[str]) -> ScanReport:
+    return scan_stream(io.BytesIO(("\n".join(lines) + "\n").encode()))
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+def test_of_two_trainings_at_once_the_one_that_was_killed_is_told(before: tuple[str, str]) -> None:
+    for logs in ((DONE, KILLED), (KILLED, DONE)):
+        lines = list(by_turns(*(stamped(log, one) for log, one in zip(logs, before, strict=True))))
+        report = scan(lines)
+        assert (report.crashed, report.crash_kind, report.last_epoch, len(report.others)) == (True, "killed", 1, 1)
+        assert report.others[0][1].completed
+        assert lines[report.incidents[0].line - 1].endswith("Killed")
+
+
+@pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
+def test_a_training_behind_another_is_an_attempt_whatever_its_process_is_called(before: tuple[str, str]) -> None:
+    report = scan([*stamped(KILLED, before[0]), *stamped(DONE, before[1])])
+    assert (report.completed, report.crashed, report.service, report.others) == (True, False, "", ())
+
+
+@pytest.mark.parametrize("before", ["{0}: ", "[{0}] ", "01:02:{0:02} ", "[Thread-{0}] ", "2026-05-01 01:{0:02}:03,1 "])
+def test_what_changes_with_each_line_names_no_training(before: str) -> None:
+    report = scan(stamped(KILLED + DONE, before))
+    assert (report.completed, report.service) == (True, "")
