@@ -57,6 +57,7 @@ _GROUP = re.compile(r"\w+\(")
 """``Box(P`` and ``Mask(P`` head the precision columns."""
 _COUNT_COLUMNS = frozenset({"instances", "size", "labels", "targets", "img_size"})
 _USUAL_VALIDATION = ("Instances", "P", "R", "mAP50", "mAP50-95")
+_MEAN_OF_ALL = ("map50-95", "map@.5:", "map@0.5:")
 _USUAL_LOSSES = {
     1: ("loss",),
     3: ("box_loss", "cls_loss", "dfl_loss"),
@@ -289,5 +290,6 @@ def _map_places(columns: Sequence[str] | None) -> tuple[int | None, int | None]:
         cut = not any(name.startswith(("top1", "delta", "miou", "pixels")) for name in names)
         return (4, 5) if cut else (None, None)
     rest = names[place + 1 :]
-    known = not rest or rest[0].startswith(("map50-95", "map@.5:", "map@0.5:"))
+    # A terminal may have broken the head within it.
+    known = not rest or any(rest[0].startswith(name) or name.startswith(rest[0]) for name in _MEAN_OF_ALL)
     return place + 1, place + 2 if known else None

@@ -35,6 +35,7 @@ from trainmaster.bot.reading.console.messages import read_message
 from trainmaster.bot.reading.console.parts import CutLines, RecordParts
 from trainmaster.bot.reading.console.text import Wrapping
 from trainmaster.bot.reading.console.traceback import TracebackReader
+from trainmaster.bot.reading.console.wraps import Piece, WrappedRows
 from trainmaster.bot.reading.nonfinite_text import as_python_spells
 
 MAX_SEGMENT_BYTES = 64 * 1024
@@ -197,6 +198,7 @@ class ConsoleReader:
         """The physical line that the next byte belongs to."""
         self._segments = SegmentReader(brief=brief)
         self._cut_lines = CutLines()
+        self._rows = WrappedRows()
         self._begins_line = True
         self._pending = b""
         self._begun = False
@@ -234,11 +236,33 @@ class ConsoleReader:
         """The facts of the last piece, which has no end. Nothing may be fed afterwards."""
         last = self._cut_lines.begun(self._pending) if self._begins_line else self._pending
         self._pending = b""
-        rest = self._cut_lines.rest()
-        facts = self._segments.read_long(rest, self.line) if rest else []
-        return facts + self._segments.read_long(last, self.line, at_end=True)
+        facts: list[ConsoleFact] = []
+        taken = self._begins_line and self._is_of_row(last, facts)
+        rows = self._rows.rest()
+        if taken and rows and rows[-1].number == self.line:
+            taken, rows = False, rows[:-1]
+        self._read_pieces(rows, facts)
+        if rest := self._cut_lines.rest():
+            self._read_segment(rest, facts)
+        return facts if taken else facts + self._segments.read_long(last, self.line, at_end=True)
+
+    def _is_of_row(self, line: bytes, facts: list[ConsoleFact]) -> bool:
+        """Whether ``line`` belongs to a row that a terminal has broken. What comes before it is read."""
+        bare = line.rstrip(b"\r")
+        if b"\r" in bare:
+            self._read_pieces(self._rows.rest(), facts)
+            return False
+        pieces, taken = self._rows.put(bare, self.line)
+        self._read_pieces(pieces, facts)
+        return taken
+
+    def _read_pieces(self, pieces: list[Piece], facts: list[ConsoleFact]) -> None:
+        for piece in pieces:
+            facts += self._segments.read_long(piece.line, piece.number)
 
     def _read_line(self, line: bytes, facts: list[ConsoleFact]) -> None:
+        if self._begins_line and self._is_of_row(line, facts):
+            return
         segments = line.split(b"\r")
         last = segments.pop()
         self._read_segments(segments, facts)

@@ -19,6 +19,7 @@ from trainmaster.bot.reading.console.frames import Columns
 from trainmaster.bot.reading.console.parts import is_tagged, line_before, whole_piece
 from trainmaster.bot.reading.console.reader import MAX_SEGMENT_BYTES, SegmentReader
 from trainmaster.bot.reading.console.records import are_over_lines, is_notebook
+from trainmaster.bot.reading.console.wraps import is_wrapped
 from trainmaster.bot.reading.scan.hits import Hits, run_pattern, val_bars_pattern
 from trainmaster.bot.reading.scan.lines import LineCounter
 from trainmaster.bot.reading.scan.runs import FrameRun, run_of
@@ -28,6 +29,8 @@ from trainmaster.record import replaced
 
 BLOCK_BYTES = 1024 * 1024
 _WINDOW_BYTES = 2 * 1024
+_SAMPLE_BYTES = 16 * 1024
+"""From the middle of the log, which tells whether a terminal has broken its rows."""
 _MAX_WINDOW_BYTES = 32 * 1024 * 1024
 _UNEVEN = 4
 """After so many frames of differing widths they are counted by what they consist of."""
@@ -88,7 +91,7 @@ class _Skimmer:
 
     def run(self) -> LogSummary:
         base, head = 0, self._read_at(0, _WINDOW_BYTES)
-        if utf16_of(head) or is_notebook(head) or are_over_lines(head):
+        if utf16_of(head) or is_notebook(head) or are_over_lines(head) or self._is_wrapped():
             raise NotSkimmableError
         while True:
             self._stream.seek(base)
@@ -148,6 +151,9 @@ class _Skimmer:
             if told or self._told_to == base + start:  # nothing untold stands before it
                 self._told_to = base + floor
             self._read_to = base + floor
+
+    def _is_wrapped(self) -> bool:
+        return is_wrapped(self._read_at(self._size // 2, _SAMPLE_BYTES).partition(b"\n")[2])
 
     def _read_piece(self, piece: bytes, offset: int, *, at_end: bool = False) -> list[ConsoleFact]:
         reader = self._reader
