@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from trainmaster.bot.reading.console.facts import CrashKind
 
+_SLURM_STATES = "OUT_OF_MEMORY|TIMEOUT|NODE_FAIL|CANCELLED|PREEMPTED|BOOT_FAIL|DEADLINE"
+
 DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     (
         CrashKind.KILLED,
@@ -119,6 +121,29 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     ),
     (
         CrashKind.KILLED,
+        # what is told afterwards: seff, scontrol and the mail of Slurm, kubectl, systemd-run, a notebook's host
+        (
+            *("State: ", "JobState=", "Slurm Job_id", "Reason:", "Evicted", "DeadlineExceeded", "Finished with result"),
+            *("processes terminated with", "Watchdog timeout (", "max allowed execution", "Termination Reason"),
+        ),
+        (
+            rf"^State: (?:{_SLURM_STATES})\b.*\(exit code \d+\)|\bJobState=(?:{_SLURM_STATES})\b"
+            rf"|^Slurm Job_id=\d+ Name=.{{1,200}}, Run time [\d:-]+, (?:{_SLURM_STATES})\b"
+            r"|^Reason: +(?:Evicted|DeadlineExceeded|Preempting|NodeLost|NodeShutdown|Shutdown)$"
+            r"|^[\w.-]+ +\d+/\d+ +(?:Evicted|DeadlineExceeded) +\d+ "
+            r"|^Finished with result: (?:oom-kill|signal|timeout|watchdog)$"
+            r"|^Main processes terminated with: code=killed|\.service: Watchdog timeout \(limit "
+            r"|^Your notebook was stopped because it exceeded the max allowed execution duration"
+            r"|^Termination Reason: +Namespace SIGNAL, Code (?:9|15) "
+        ),
+    ),
+    (
+        CrashKind.KILLED,
+        ("death signal",),
+        r"\bReceived (?:1|15) death signal, shutting down workers",
+    ),
+    (
+        CrashKind.KILLED,
         # the machine went down
         ("-- Reboot", "-- Boot", "The system ", "Linux version", "Kernel panic", "Subsystem for Linux"),
         (
@@ -158,6 +183,16 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
         ),
     ),
     (
+        CrashKind.EXCEPTION,
+        # crash reports of macOS and Windows, MPI
+        ("Exception Type", "Faulting application", "for an unknown reason", "PMPI_", "MPI_ABORT"),
+        (
+            r"^Exception Type: +EXC_\w+ \(SIG[A-Z]+\)|^Faulting application name: python"
+            r"|^Your session crashed for an unknown reason|^Fatal error in PMPI_\w+: "
+            r"|^MPI_ABORT was invoked on rank \d+"
+        ),
+    ),
+    (
         CrashKind.OOM,
         ("crashed after using all available RAM", "tried to allocate more memory than is available"),
         r"^Your (?:session|notebook) (?:crashed after using all available RAM|tried to allocate more memory)",
@@ -174,9 +209,10 @@ DEATHS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
     (CrashKind.DATALOADER, ("bus error enc",), r"^ERROR: Unexpected bus error encountered in worker\."),
     (
         CrashKind.NCCL,
-        ("WorkNCCL", "NCCL operations", "inconsistency"),
+        ("WorkNCCL", "NCCL operations", "inconsistency", "heartbeat of its watchdog", "Heartbeat monitor"),
         (
-            r"Watchdog caught collective operation timeout: WorkNCCL"
+            r"First PG on this rank that detected no heartbeat of its watchdog|\bHeartbeat monitor timed out!"
+            r"|Watchdog caught collective operation timeout: WorkNCCL"
             r"|^(?:Some NCCL operations have failed or timed out"
             r"|To avoid data inconsistency, we are taking the entire process down)"
         ),
@@ -205,11 +241,20 @@ REPEATS: tuple[tuple[CrashKind, tuple[str, ...], str], ...] = (
             "Finished: ",
             "as failure",
             "=== Run ",
+            "State: FAILED",
+            "JobState=FAILED",
+            "Finished with result",
+            "backoff limit",
+            "one of the commands exited",
+            "sigkill_handler",
         ),
         (
             r": Failed with result '(?:exit-code|core-dump|resources|protocol)'|\bgave up: \S+ entered FATAL state\b"
             r"|`conda run .{1,300}` failed\. \(See above for error\)|^\[nodemon\] app crashed"
             r"|=== Run \(ID '[^']{1,80}'\) failed ===$"
+            r"|^State: FAILED \(exit code |\bJobState=FAILED\b|^Finished with result: (?:exit-code|core-dump)$"
+            r"|\bJob has reached the specified backoff limit$|^\(one of the commands exited with non-zero exit code; "
+            r"|\bsigkill_handler\] Killing subprocess \d+$"
             r"|^Finished: FAILURE$|^Build step '[^']{1,80}' marked build as failure"
             r"|^(?:mpirun|mpiexec|prterun) detected that one or more processes exited with non-zero status"
         ),

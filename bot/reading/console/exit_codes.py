@@ -43,8 +43,11 @@ _LAUNCHERS: Final = (
     r"|^\(1\) Normal termination \(return value"
     r'|^Script done on .{1,80} \[COMMAND_EXIT_CODE="(?=\d+"\])'
     r"|\bcontainer die \w+ \(exitCode=|\bApp \[[^\]]*\] exited with code \["
+    r"|^(?:ELIFECYCLE\s+|error )?Command failed with exit code"
     rf"|^Command terminated by signal|^Exit status:) *{_NUMBER}"
 )
+_ECHOED: Final = r"^(?:\+{1,4} exit +|(?i:rc|ret|exit|returned|\$\?)(?: *[=:] *| +))(-?\d{1,3})$"
+"""By a script of somebody's own."""
 _BATCH_SYSTEM: Final = r"^(?i:Exit_status *=|Job exit value:) *(-?\d{1,4})$"
 """PBS adds 256 to a signal."""
 _SAID_BY_ANYBODY: Final = (
@@ -76,6 +79,7 @@ HINTS: Final = (
         "выхода",
         "заверш",
     ),
+    *("rc=", "rc:", "RC=", "RC:", "EXIT", "ret=", "ret:", "returned ", "$?"),
     *("wyjścia", "çıkış", "afsluit", "slutkod", "avsluts", "interrupted by signal", "terminated by signal", " (0x"),
 )
 WINDOWS_CODES: Final = {
@@ -117,9 +121,12 @@ def exit_code_told(text: str) -> int | None:
 
 
 def _said_by_anybody(text: str) -> int | None:
-    match = re.search(_SAID_BY_ANYBODY, text)
-    if match is None or not re.search(_ENDING, text):
-        return None
-    code = int(match[1] or match[2] or match[3])
+    if echoed := re.match(_ECHOED, text):
+        code = int(echoed[1])
+    else:
+        match = re.search(_SAID_BY_ANYBODY, text)
+        if match is None or not re.search(_ENDING, text):
+            return None
+        code = int(match[1] or match[2] or match[3])
     of_a_signal = code - 128 in _SIGNALS or (code < -1 and -code in _SIGNALS)
     return code if of_a_signal or code & 0xFFFFFFFF in WINDOWS_CODES else None

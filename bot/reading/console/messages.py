@@ -131,8 +131,20 @@ _USER_STOP = LazyPattern(
     rf"|.{{0,40}}(?:{'|'.join(_BATCH_JOB)}).{{0,40}}[(\[]\w\S{{0,5}}/\w\S{{0,5}}[)\]] ?\?.*"
     r"|Aborted[!.]|Stopping app - user stopped\b.*"
     r"|wandb: (?:Ctrl \+ C detected|Ctrl-c pressed|Terminating and syncing runs)\b.*|User aborted: stopping task\b.*"
+    r"|.*\bReceived 2 death signal, shutting down workers\b.*"
     r"|.*### TASK STOPPED - USER ABORTED\b.*|Gracefully [Ss]topping\.\.\. \(press Ctrl\+C again to force\)",
-    hints=("^C", "KernelInterrupted", " user", "USER", "Aborted", "wandb: ", "Ctrl+C", "User", *_BATCH_JOB),
+    hints=(
+        "^C",
+        "KernelInterrupted",
+        " user",
+        "USER",
+        "Aborted",
+        "wandb: ",
+        "Ctrl+C",
+        "User",
+        "death signal",
+        *_BATCH_JOB,
+    ),
 )
 """The terminal's echo of Ctrl-C; all that a notebook leaves of a run that was stopped, or whose host ran out of RAM.
 ClearML, W&B, Modal, click, Docker and the shell of Windows have words of their own."""

@@ -24,6 +24,8 @@ _CONTROL = re.compile(
 """Terminal control: colours, titles, links, character sets. CloudWatch and syslog write ESC as ``#033``, JSON as
 ``\\u001b``, ``cat -v`` as ``^[``."""
 _UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_BYTES = LazyPattern(r"(?:\\x[89a-fA-F][0-9a-fA-F])+")
+"""What is not ASCII, as Python shows bytes."""
 _ESCAPE_MARKS = ("\x1b", "#0", "\\", "^[", "^M", "\x07")
 _QUOTED = re.compile(r"\s*>(?:\s|$)")
 _PREFIX = LazyPattern(
@@ -83,6 +85,8 @@ class Wrapping:
             text = _CONTROL.sub("", text).replace("#015", "\r")
             if "^M" in text:
                 text = text.replace("^M", "\r")
+            if "\\x" in text:
+                text = _BYTES.sub(_decoded, text)
             if "\\u" in text:
                 text = _UNICODE.sub(lambda match: chr(int(match[1], 16)), text)
         if "\n" in text or "\r" in text:
@@ -110,6 +114,10 @@ class Wrapping:
         text, leveled = self._stamps.bare(text)
         match = _PREFIX.match(text) if _may_begin_with_prefix(text) else None
         return (text[match.end() :] if match else text), leveled
+
+
+def _decoded(escaped: re.Match[str]) -> str:
+    return bytes.fromhex(escaped[0].replace("\\x", "")).decode("utf-8", "replace")
 
 
 def _may_begin_with_prefix(text: str) -> bool:

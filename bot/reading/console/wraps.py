@@ -12,15 +12,15 @@ from typing import Final, NamedTuple
 _MOST_PIECES: Final = 6
 _CELL: Final = 11
 """Signs of a column. Copying strips blanks, so a piece may lack as many of its end."""
-_BEGINS: Final = re.compile(rb"[ \t]*\d{1,9}/\d{1,9}[ \t]+\d")
-_WHOLE: Final = re.compile(
+_BEGINS: Final = rb"[ \t]*\d{1,9}/\d{1,9}[ \t]+\d"
+_WHOLE: Final = (
     rb"[ \t]*\d{1,9}/\d{1,9}[ \t][ \t\w.+-]*:[ \t]*\d{1,3}%(?:\|[^|]*\|[ \t]*|[^\dA-Za-z|]*)\d{1,9}/\d{1,9}(?:[^\w/]|$)"
 )
 """As far as its counter and one byte behind it."""
-_GOES_ON: Final = re.compile(rb"[\s\d.+\-:%|/\x80-\xffGnaifNAIFe#<\[,]*")
+_GOES_ON: Final = rb"[\s\d.+\-:%|/\x80-\xffGnaifNAIFe#<\[,]*"
 """What stands between the beginning of a row and its counter."""
-_ROW: Final = re.compile(rb"[ \t]+all[ \t]+[\dnai][\d.+\-nafie \t]*")
-_NUMBERS: Final = re.compile(rb"[\d.+\-nafie \t]*[\dnf][ \t]*")
+_ROW: Final = rb"[ \t]+all[ \t]+[\dnai][\d.+\-nafie \t]*"
+_NUMBERS: Final = rb"[\d.+\-nafie \t]*[\dnf][ \t]*"
 
 
 class Piece(NamedTuple):
@@ -60,26 +60,26 @@ class WrappedRows:
     def rest(self) -> list[Piece]:
         """What no line has finished; nothing is held afterwards."""
         held, self._held = self._held, []
-        return [self._as_one(held)] if held and _ROW.match(held[0].line) else held
+        return [self._as_one(held)] if held and re.match(_ROW, held[0].line) else held
 
     def _may_go_on(self, line: bytes) -> bool:
-        if _BEGINS.match(line):
-            found = _WHOLE.match(line)
+        if re.match(_BEGINS, line):
+            found = re.match(_WHOLE, line)
             return found is None or found.end() == len(line)  # the counter itself may be cut
-        return self.knows_width and _ROW.fullmatch(line) is not None and self._fills(line)
+        return self.knows_width and re.fullmatch(_ROW, line) is not None and self._fills(line)
 
     def _is_completed_by(self, line: bytes) -> bool:
         first = self._held[0].line
-        if _ROW.match(first):
-            return _NUMBERS.fullmatch(line) is not None and not self._fills(line)
-        if _BEGINS.match(line) or (self.knows_width and not self._fills(first)):
+        if re.match(_ROW, first):
+            return re.fullmatch(_NUMBERS, line) is not None and not self._fills(line)
+        if re.match(_BEGINS, line) or (self.knows_width and not self._fills(first)):
             return False
-        return _WHOLE.match(self._as_one([*self._held, Piece(line, 0)]).line) is not None
+        return re.match(_WHOLE, self._as_one([*self._held, Piece(line, 0)]).line) is not None
 
     def _goes_on(self, line: bytes) -> bool:
-        if _ROW.match(self._held[0].line):
-            return _NUMBERS.fullmatch(line) is not None
-        return bool(line) and not _BEGINS.match(line) and _GOES_ON.fullmatch(line) is not None
+        if re.match(_ROW, self._held[0].line):
+            return re.fullmatch(_NUMBERS, line) is not None
+        return bool(line) and not re.match(_BEGINS, line) and re.fullmatch(_GOES_ON, line) is not None
 
     def _as_one(self, pieces: list[Piece]) -> Piece:
         *broken, last = pieces
@@ -99,11 +99,17 @@ class WrappedRows:
 
 def is_wrapped(sample: bytes) -> bool:
     """Whether a terminal has broken rows of ``sample``, a part of a log."""
+    if not any(map(_may_be_broken, sample.split(b"\n"))):  # nearly all logs; no pattern is even compiled
+        return False
     rows = WrappedRows()
     for number, line in enumerate(sample.split(b"\n")):
         if b"\r" not in line.rstrip(b"\r"):
             rows.put(line.rstrip(b"\r"), number)
     return rows.knows_width
+
+
+def _may_be_broken(line: bytes) -> bool:
+    return b"G " in line and (b"/" not in line.partition(b"%")[2] or line.rstrip()[-1:].isdigit())
 
 
 def _cells(line: bytes) -> int:

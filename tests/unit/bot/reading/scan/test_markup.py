@@ -63,6 +63,7 @@ SHOWN: dict[str, Wrap] = {
     "a chat's block": lambda log: f"ben  1:02 PM\n```{log}".rstrip("\n") + "```\n",
     "texts as Python shows them": each(lambda line: repr(f"{line}\n")),
     "bytes as Python shows them": each(lambda line: repr(f"{line}\r\n".encode())),
+    "bytes that a logger shows": each(lambda line: "INFO:root:" + repr(f"{line}\n".encode())),
     "all at once as Python shows it": repr,
     "cat -A": each(lambda line: line.replace("\x1b", "^[") + "$"),
     "a place in a file behind": lambda log: "\n".join(
