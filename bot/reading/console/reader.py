@@ -221,12 +221,16 @@ class ConsoleReader:
         for line in lines:
             self._read_line(line, facts)
             self.line += 1
+        if self._may_end_a_row(last):
+            self._pending = last
+            return facts
         *segments, self._pending = last.split(b"\r")
         self._read_segments(segments, facts)
         start = 0
         while len(self._pending) - start >= longest_piece(self._pending, start):
             part, _ = split_long(self._pending[start : start + MAX_SEGMENT_BYTES])
             start += len(part)
+            self._read_pieces(self._rows.rest(), facts)
             facts += self._segments.read_part(part, self.line)
             self._begins_line = False
         self._pending = self._pending[start:] if start else self._pending
@@ -234,9 +238,12 @@ class ConsoleReader:
 
     def finish(self) -> list[ConsoleFact]:
         """The facts of the last piece, which has no end. Nothing may be fed afterwards."""
+        facts: list[ConsoleFact] = []
+        if self._may_end_a_row(self._pending):
+            self._read_line(self._pending, facts)
+            self._pending = b""
         last = self._cut_lines.begun(self._pending) if self._begins_line else self._pending
         self._pending = b""
-        facts: list[ConsoleFact] = []
         taken = self._begins_line and self._is_of_row(last, facts)
         rows = self._rows.rest()
         if taken and rows and rows[-1].number == self.line:
@@ -245,6 +252,12 @@ class ConsoleReader:
         if rest := self._cut_lines.rest():
             self._read_segment(rest, facts)
         return facts if taken else facts + self._segments.read_long(last, self.line, at_end=True)
+
+    def _may_end_a_row(self, piece: bytes) -> bool:
+        """Whether the carriage return at the end of ``piece`` may be the first half of a line's end, and its line one
+        that a terminal has broken."""
+        bare = piece.rstrip(b"\r")
+        return bare != piece and b"\r" not in bare and self._begins_line and self._rows.wants(bare)
 
     def _is_of_row(self, line: bytes, facts: list[ConsoleFact]) -> bool:
         """Whether ``line`` belongs to a row that a terminal has broken. What comes before it is read."""
@@ -273,6 +286,8 @@ class ConsoleReader:
 
     def _read_segments(self, segments: list[bytes], facts: list[ConsoleFact]) -> None:
         """Read pieces of one line that are not its last."""
+        if segments:
+            self._read_pieces(self._rows.rest(), facts)
         for segment in segments:
             self._read_segment(self._cut_lines.begun(segment) if self._begins_line else segment, facts)
             self._begins_line = False

@@ -39,6 +39,10 @@ class WrappedRows:
         """Of the terminal, as far as one row has shown it."""
         self.knows_width = False
 
+    def wants(self, line: bytes) -> bool:
+        """Whether ``line`` may belong to a broken row."""
+        return bool(self._held) or self._may_go_on(line)
+
     def put(self, line: bytes, number: int) -> tuple[list[Piece], bool]:
         """What is to be read now, before ``line`` unless that was taken, too."""
         if not self._held:

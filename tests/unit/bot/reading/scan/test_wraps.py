@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bot.reading.log_texts import HEALTHY, NAN, frame, header, start, tqdm_frame, validation
+from trainmaster.bot.reading.console.facts import TrainFrame
 from trainmaster.bot.reading.console.reader import ConsoleReader
 from trainmaster.bot.reading.console.wraps import is_wrapped
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_file, scan_stream
@@ -69,13 +70,23 @@ def test_what_follows_a_row_that_ends_early_is_no_part_of_it(said: str) -> None:
     assert (report.last_epoch, report.crashed) == (3, said == "Killed")
 
 
-def test_a_live_reader_tells_a_broken_row_as_soon_as_it_is_whole() -> None:
-    log = shown(log_of("own"), 72)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n"])
+def test_a_live_reader_tells_a_broken_row_as_soon_as_it_is_whole(end: str) -> None:
+    log = shown(log_of("own"), 72, end=end)
     reader, facts = ConsoleReader(), []
     for character in log:
         facts += reader.feed(character.encode())
     whole = ConsoleReader()
     assert repr([*facts, *reader.finish()]) == repr([*whole.feed(log.encode()), *whole.finish()])
+
+
+def test_a_row_without_its_end_is_told_before_what_is_drawn_behind_it() -> None:
+    cut = frame(2, 3).removeprefix("\r\x1b[K")[:80]
+    reader = ConsoleReader()
+    reader.feed(f"{start()}{cut}\n".encode())
+    told = [fact for fact in reader.feed((frame(2, 4) + frame(2, 5)).encode()) if isinstance(fact, TrainFrame)]
+    assert [fact.batch for fact in told] == [None, 4]
+    assert [fact.batch for fact in reader.finish() if isinstance(fact, TrainFrame)] == [5]
 
 
 def test_a_long_log_from_a_terminal_is_read_as_with_care(tmp_path: Path) -> None:
