@@ -261,6 +261,8 @@ class ConsoleReader:
 
     def _is_of_row(self, line: bytes, facts: list[ConsoleFact]) -> bool:
         """Whether ``line`` belongs to a row that a terminal has broken. What comes before it is read."""
+        if self._rows.passes(line):
+            return False
         bare = line.rstrip(b"\r")
         if b"\r" in bare:
             self._read_pieces(self._rows.rest(), facts)

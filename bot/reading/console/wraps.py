@@ -39,6 +39,11 @@ class WrappedRows:
         """Of the terminal, as far as one row has shown it."""
         self.knows_width = False
 
+    def passes(self, line: bytes) -> bool:
+        """Whether ``line`` is none of a broken row, at a glance: it has its counter and a rate, as nearly all have."""
+        share = line.find(b"%")
+        return share >= 0 and not self._held and line.count(b"/", share) > 1
+
     def wants(self, line: bytes) -> bool:
         """Whether ``line`` may belong to a broken row."""
         return bool(self._held) or self._may_go_on(line)
