@@ -125,6 +125,21 @@ class BatchNormStatistics:
             self.accept()
         return num_bad
 
+    @torch.no_grad()
+    def take_over(self) -> torch.Tensor:
+        """:meth:`flag`, between two batches: while it is 0, what the layers hold now was verified. No read.
+
+        A callback that reckons statistics anew or loads weights writes them there, as does a layer whose forward pass
+        runs again within the backward pass, and a bad batch after it must not take that back.
+        """
+        self.reattach()
+        flag = self.flag()
+        sound = flag == 0
+        for live, verified in zip(self._live, self._verified, strict=True):
+            torch.where(sound, live, verified, out=verified)
+        self._others.take_over(sound)
+        return flag
+
     def accept(self) -> None:
         """What the layers hold now was verified."""
         self._copy(self._live, self._verified)

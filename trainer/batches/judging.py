@@ -83,8 +83,7 @@ class Judging:
             self.attach()
         if not self._skip:
             return
-        self._statistics.reattach()
-        self._flag_before = self._statistics.flag()
+        self._flag_before = self._statistics.take_over()
         # A model on a CPU gets its labels checked as it sees them; on a device that would be one more read.
         self._labels_bad = self._trainer.device.type != "cpu" and bad_labels(batch, num_classes_of(self._model))
         if opens:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -82,3 +83,37 @@ def test_a_model_without_batch_norm_is_always_fine() -> None:
     statistics.accept()
     statistics.restore()
     assert float(statistics.flag()) == 0
+
+
+def test_what_is_written_between_two_batches_outlives_a_bad_one() -> None:
+    """A callback that reckons statistics anew, or loads weights."""
+    model = model_of_two()
+    model.register_buffer("own", torch.zeros(2))
+    statistics = BatchNormStatistics(model)
+    model[1].running_mean.fill_(0.25)
+    model[3].running_var.data.fill_(2.0)
+    model.own.fill_(0.5)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+    assert float(statistics.take_over()) == 0
+    statistics.start_window()
+    run(model, 1)
+    model.own.fill_(math.nan)
+    statistics.restore()
+
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    statistics.rewind()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
+def test_what_none_can_be_is_not_taken_over(value: float) -> None:
+    model = model_of_two()
+    statistics = BatchNormStatistics(model)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model[1].running_mean[0] = value
+
+    assert not math.isfinite(float(statistics.take_over()))
+    statistics.restore()
+
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
