@@ -250,9 +250,10 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             self.guard.position.before_batch(self)
             return batch
         self.guard.parts.data_faults.batch(batch)
-        self.guard.follow().before_batch(batch)
         self._num_images = len(batch["img"])
-        return self.guard.parts.drill.spoil_batch(super().preprocess_batch(batch, *rest, **more))
+        with self.guard.follow().preparing(batch):
+            prepared = super().preprocess_batch(batch, *rest, **more)
+        return self.guard.parts.drill.spoil_batch(prepared)
 
     def optimizer_step(self, *rest: Any, **more: Any) -> None:
         """The step, if it is due and its gradients are good."""

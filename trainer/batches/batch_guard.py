@@ -65,6 +65,8 @@ class BatchGuard:
         self.stop_wanted: Callable[[], bool] = bool
         self.doubted: Callable[[], bool] = bool
         """Asked of a loss that is finite and absurd: whether it was made with what nobody can have meant."""
+        self.draw_again: Callable[[], None] = lambda: None
+        """Called before a batch runs again in place of itself: it draws what it drew."""
         self.stop_agreed = False
         """Whether any rank was asked to stop; all ranks learn it at the same batch."""
 
@@ -108,6 +110,7 @@ class BatchGuard:
         if verdict is None:
             del loss, items
             num_healed = max(self._statistics.heal(), 1)
+            self.draw_again()
             loss, items = self._made(batch, None, spoil)
             verdict = self._verdict(loss, None, labels_bad=labels_bad)
             assert verdict is not None

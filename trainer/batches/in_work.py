@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.second_look import SecondLook
 from trainmaster.trainer.batches.window import MicroBatch
 from trainmaster.trainer.contract import SkipReason
-from trainmaster.trainer.data.sampling import random_state
+from trainmaster.trainer.data.sampling import random_state, set_random_state
 
 
 class BatchInWork:
@@ -38,22 +37,22 @@ class BatchInWork:
         self._skip = skip
         self._prepare = prepare
         self._emit = emit
-        self._rng: torch.Tensor | None = None
+        self._drawn_from: Mapping[str, Any] | None = None
+        """Random state as the batch met the model, or until then as it came from the loader."""
         self._batch: dict[str, Any] = {}
         self._verdict: BatchVerdict | None = None
         self._micro: MicroBatch | None = None
 
-    def begin(self, batch: dict[str, Any], *, may_run_again: bool, multi_scale: bool) -> None:
+    def begin(self, batch: dict[str, Any], *, may_run_again: bool) -> None:
         """``batch`` is fresh from the loader. Only one that may run again is held: held, it costs what it weighs."""
-        self._rng = torch.get_rng_state()
+        self._drawn_from = random_state()
         self._batch, self._verdict, self._micro = batch, None, None
         if may_run_again:
             self._micro = MicroBatch(
                 epoch=self._position.epoch,
                 index=self._position.index,
                 batch=dict(batch),
-                python_random=random.getstate() if multi_scale else None,
-                rng=self._rng,
+                drawn_from=self._drawn_from,
             )
 
     @property
@@ -61,9 +60,11 @@ class BatchInWork:
         """Whether its loss was made where it is judged."""
         return self._verdict is not None
 
-    def meets_the_model(self, batch: dict[str, Any]) -> None:
-        """``batch`` as the model gets it."""
+    def meets_the_model(self, batch: dict[str, Any], *, again: bool = False) -> None:
+        """``batch`` as the model gets it; ``again`` where it has been through it, and its loss alone is not made."""
         self._batch = batch
+        if self._skip and not again:
+            self._drawn_from = random_state()
 
     def judged(self, verdict: BatchVerdict) -> None:
         """Its loss is there."""
@@ -86,16 +87,16 @@ class BatchInWork:
             epoch=self._position.epoch,
             index=self._position.index,
             batch=self._batch,
-            python_random=None,
-            rng=self._rng,
+            drawn_from=self._drawn_from,
             is_prepared=True,
             verdict=self._verdict,
         )
 
     def draw_again(self) -> None:
-        """What comes next draws what it would have drawn (dropout does) if this batch had not been there."""
-        if self._skip and self._rng is not None:
-            torch.set_rng_state(self._rng)
+        """What comes next draws what it would have drawn if the model had not met this batch: dropout draws from
+        torch's generator, layers of somebody's own from any."""
+        if self._skip and self._drawn_from is not None:
+            set_random_state(self._drawn_from)
 
     def failed(
         self,
@@ -109,8 +110,7 @@ class BatchInWork:
     ) -> None:
         """``micro`` was judged bad; None for the batch in work."""
         in_work = micro is None or micro is self._micro
-        # What a forward pass draws (dropout) comes from torch's generator; the others stand as they stood.
-        before = self._rng if micro is None else micro.rng
+        before = self._drawn_from if micro is None else micro.drawn_from
         self._emit(
             FailedBatch(
                 epoch=self._position.epoch if micro is None else micro.epoch,
@@ -121,7 +121,7 @@ class BatchInWork:
                 grad_norm=norm,
                 worst=worst or [],
                 batch=self._batch if micro is None or in_work else self._prepare(micro),
-                rng=random_state() | ({} if before is None else {"torch": before}),
+                rng=random_state() if before is None else dict(before),
                 num_steps=self._gradients.num_steps,
                 look=self._look,
                 by_association=by_association,

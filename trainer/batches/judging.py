@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,10 +63,14 @@ class Judging:
         self._alone = skip and trainer.world_size <= 1  # ranks would part ways
         if skip:
             batches.doubted = self._criterion.leapt
+            batches.draw_again = work.draw_again
         self._labels_bad = False
         self._flag_before: torch.Tensor | None = None
         self.awaited = False
         """A batch has begun whose loss is not there yet: the loop's next update of its running mean is of that one."""
+        self.taken = False
+        """The loop has taken the loss of its batch: one that is made until the next is none of the loop's."""
+        self._preparing = False
         self._told_passed_by = False
         self.loss_fresh = False
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
@@ -72,6 +78,17 @@ class Judging:
     def attach(self) -> None:
         """Losses of the live model come through here."""
         self._batches.maker.attach(self._loss)
+
+    @contextmanager
+    def preparing(self, batch: dict[str, Any]) -> Iterator[None]:
+        """Within, ``batch``, fresh from the loader, is prepared; a loss that is made for that (of an adversary, say) is
+        none of the loop's."""
+        self.before_batch(batch)
+        self._preparing = True
+        try:
+            yield
+        finally:
+            self._preparing = False
 
     def before_batch(self, batch: dict[str, Any]) -> None:
         """``batch``, fresh from the loader, is about to be prepared."""
@@ -90,11 +107,7 @@ class Judging:
             self._window.open()
             self._statistics.start_window()
             self._running.start_window()
-        self._work.begin(
-            batch,
-            may_run_again=self._position.accumulates(self._trainer),
-            multi_scale=bool(self._trainer.args.multi_scale),
-        )
+        self._work.begin(batch, may_run_again=self._position.accumulates(self._trainer))
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         if self._rerun.active or self._batches.maker.inside or not (is_ghost(batch) or self._is_trained_on()):
@@ -102,7 +115,7 @@ class Judging:
         self.loss_fresh, self.awaited = True, False
         if is_ghost(batch):
             return self._batches.placeholder()
-        self._work.meets_the_model(batch)
+        self._work.meets_the_model(batch, again=preds is not None)
         self._drill.spoil_statistics(self._model)
         outcome, verdict = self._judged(batch, preds)
         self._work.judged(verdict)
@@ -111,9 +124,11 @@ class Judging:
         if verdict.reason is None or not self._skip:
             self._running.add(self._batches.host_items)
             self._criterion.note(self._position.epoch)
+            self._window.count(skipped=False)
             if (micro := self._work.accepted(self._batches.host_items)) is not None:
                 self._window.micros.append(micro)
         else:
+            self._window.count(skipped=True)
             self._running.know(verdict.losses)
         if verdict.reason is not None:
             if self._skip and (why := self._weights.look()):  # the batch is not to blame
@@ -151,14 +166,17 @@ class Judging:
             self._emit(StateHealed(what="criterion", tensors=num_healed))
 
     def _is_trained_on(self) -> bool:
-        """Whether this is the loop's loss, and none that a callback evaluates. Some train in evaluation mode, so that
-        batch norm stays as it is."""
+        """Whether this is the loop's loss, and none that a callback evaluates, or a step of its own that looks at the
+        batch once more (SAM). Some train in evaluation mode, so that batch norm stays as it is."""
+        if self.taken or self._preparing:
+            return False
         return self._model.training or (self.awaited and torch.is_grad_enabled())
 
     def passed_by(self, mean: Any) -> None:
         """The loop has a loss that was not made here, but by a ``forward`` of somebody's own: it is shown as the loop
         reckons it, and batches are judged by their gradients alone, which is told once."""
         self.awaited = False
+        self._window.count(skipped=False)
         self._running.show(self._batches.maker.form.read(mean))
         if self._skip and not self._told_passed_by:
             self._told_passed_by = True

@@ -50,9 +50,12 @@ class StepsTaken:
         self.num_moving = 0
         """Of these, those that have to change weights."""
 
-    def note(self, norm: float, optimizer: torch.optim.Optimizer, *, plain: bool) -> None:
-        """A step is taken, its clipped gradients of ``norm``; ``plain`` unless a subclass takes it in its own way."""
-        rates = [group["lr"] for group in optimizer.param_groups]
+    def note(self, norm: float, optimizer: torch.optim.Optimizer, *, plain: bool, there: bool = True) -> None:
+        """A step is taken, its clipped gradients of ``norm``; ``plain`` unless a subclass takes it in its own way.
+
+        Where none is ``there``, each weight was stepped within the backward pass, or none.
+        """
+        rates = [group["lr"] for group in optimizer.param_groups] if there else []
         if not all(isinstance(rate, float | int) for rate in rates) or not any(rate > 0 for rate in rates):
             return  # a rate in a tensor may lie on a device: nothing is concluded from its steps
         self.num += 1

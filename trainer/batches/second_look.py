@@ -80,7 +80,7 @@ class SecondLook:
             Exception: it can't be run: there is no memory, or a loss of the user's own has taken from the batch what it
                 needs.
         """
-        set_random_state(dict(rng))
+        set_random_state(rng)
         with torch.set_grad_enabled(backward):
             loss, items = self._maker.raw(batch)
             total = loss.sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -92,6 +93,7 @@ class StepGuard:
             gradients=self.gradients,
             statistics=self.statistics,
             work=self._work,
+            window=self._window,
             weights=self._weights,
             recovery=recovery,
             overflows=self.overflows,
@@ -138,8 +140,10 @@ class StepGuard:
 
     def loss_was_taken(self, mean: Any) -> None:
         """The loop has updated the running mean, or started it over where ``mean`` is None."""
-        if mean is not None and self._judging.awaited and not self._judging.loss_fresh:
-            self._judging.passed_by(mean)
+        if mean is not None:
+            if self._judging.awaited and not self._judging.loss_fresh:
+                self._judging.passed_by(mean)
+            self._judging.taken = True
         self._judging.loss_fresh = False
 
     def attach(self) -> None:
@@ -150,9 +154,13 @@ class StepGuard:
         """The live model is as it was."""
         self.batches.maker.detach()
 
-    def before_batch(self, batch: dict[str, Any]) -> None:
-        """``batch``, fresh from the loader, is about to be prepared."""
-        self._judging.before_batch(batch)
+    def batch_started(self) -> None:
+        """The loop has got the next batch, and makes its loss next."""
+        self._judging.taken = False
+
+    def preparing(self, batch: dict[str, Any]) -> AbstractContextManager[None]:
+        """Within, ``batch``, fresh from the loader, is prepared."""
+        return self._judging.preparing(batch)
 
     def optimizer_step(self, own_step: Callable[[], None] | None) -> None:
         """The step that the loop asks for, if it is due and its gradients are good.

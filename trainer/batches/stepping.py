@@ -18,6 +18,7 @@ from trainmaster.trainer.batches.overflow import Overflows
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.recovery import Recovery
 from trainmaster.trainer.batches.weight_watch import WeightWatch
+from trainmaster.trainer.batches.window import Window
 from trainmaster.trainer.contract import SkipReason
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.engines.protocol import EngineTrainer
@@ -34,6 +35,7 @@ class Stepping:
         gradients: Gradients,
         statistics: BatchNormStatistics,
         work: BatchInWork,
+        window: Window,
         weights: WeightWatch,
         recovery: Recovery,
         overflows: Overflows,
@@ -48,6 +50,7 @@ class Stepping:
         self._gradients = gradients
         self._statistics = statistics
         self._work = work
+        self._window = window
         self._weights = weights
         self._recovery = recovery
         self._overflows = overflows
@@ -70,7 +73,7 @@ class Stepping:
         trainer = self._trainer
         if not self._position.due(trainer):
             return
-        if not self._gradients.there():  # every batch of the window was skipped
+        if self._window.is_empty(gradients=self._gradients.there()) and self._skip:
             trainer.optimizer.zero_grad()
             return
         self._drill.spoil_gradients(self._model)
@@ -115,7 +118,8 @@ class Stepping:
         limit = self.max_norm if own_step is None or self._skip else math.inf
         if measured.finite:
             self._overflows.end_streak()
-            self.taken.note(min(measured.norm, limit), trainer.optimizer, plain=own_step is None)
+            there = self._gradients.there()
+            self.taken.note(min(measured.norm, limit), trainer.optimizer, plain=own_step is None, there=there)
         self._gradients.clip(measured.norm, limit)
         self._weights.feed(min(measured.norm, limit))
         warning = self._gradients.note(measured.norm)

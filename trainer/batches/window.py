@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.batch_guard import BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Measurement, restore_gradients
+from trainmaster.trainer.data.sampling import random_state, set_random_state
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 
@@ -28,9 +28,9 @@ class MicroBatch:
     index: int
     batch: dict[str, Any]
     """As the loader gave it, unless it ``is_prepared``."""
-    python_random: Any
-    rng: torch.Tensor | None
-    """State of torch's generator before the batch was prepared: what dropout draws follows from it."""
+    drawn_from: Mapping[str, Any] | None
+    """Random state before the batch was prepared, or before it met the model where it ``is_prepared``: what either
+    draws (sizes, dropout) follows from it."""
     is_prepared: bool = False
     """Whether the batch is as the model got it."""
     verdict: BatchVerdict | None = None
@@ -59,12 +59,26 @@ class Window:
         self.micros: list[MicroBatch] = []
         self.cut = cut
         """Whether an interruption cut through it: what came before that can't run again."""
+        self._num_good = self._num_skipped = 0
         self.before: Mapping[str, torch.Tensor] = {}
         """Gradients that batches of an earlier process made, where they are known."""
 
     def open(self) -> None:
         """A new one begins."""
         self.micros, self.cut, self.before = [], False, {}
+
+    def count(self, *, skipped: bool) -> None:
+        """One batch more has its loss."""
+        self._num_skipped += skipped
+        self._num_good += not skipped
+
+    def is_empty(self, *, gradients: bool) -> bool:
+        """Whether every batch of it was skipped, and no process before this one has left ``gradients`` in it; counting
+        starts over. That there are none does not tell: some step each weight within the backward pass, and some set
+        gradients to zeros where others drop them."""
+        empty = self._num_skipped > 0 and not self._num_good and not (gradients and (self.cut or self.before))
+        self._num_good = self._num_skipped = 0
+        return empty
 
     def mend(self, gradients: Mapping[str, torch.Tensor]) -> None:
         """It was cut, and what came before is known: ``gradients``."""
@@ -169,15 +183,12 @@ class Rerun:
 
     @contextlib.contextmanager
     def _running(self, micro: MicroBatch) -> Iterator[None]:
-        now, torch_now = random.getstate(), torch.get_rng_state()
-        if micro.rng is not None:
-            torch.set_rng_state(micro.rng)
-        if micro.python_random is not None:
-            random.setstate(micro.python_random)
+        now = random_state()
+        if micro.drawn_from is not None:
+            set_random_state(micro.drawn_from)
         self.active = True
         try:
             yield
         finally:
             self.active = False
-            random.setstate(now)
-            torch.set_rng_state(torch_now)
+            set_random_state(now)

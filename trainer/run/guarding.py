@@ -117,6 +117,11 @@ class Guarding:
         follows = why or "the guard follows it"  # at level observe nothing is ended
         self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")
 
+    def batch_started(self) -> None:
+        """The loop has got the next batch."""
+        self.put_figures_right()
+        self.step.batch_started()
+
     def put_figures_right(self) -> None:
         """What the run compares with and counts by is a number, whoever wrote to it; at level observe it is let be."""
         if self._skip:

@@ -267,7 +267,7 @@ class RunGuard:
         """The loop has got the next batch."""
         if self.going_on is not None:
             self.going_on.batch_started()
-        self.guarding.put_figures_right()
+        self.guarding.batch_started()
         self.position.index += 1
         self.parts.drill.next_batch(epoch=self.position.epoch + 1, batch=self.position.index + 1)
 

@@ -91,7 +91,7 @@ def micro(index, bad):
     images = torch.randn(4, 3)
     if [rank, index] == bad:
         images[0, 0] = 1e25  # the gradients stay finite, this rank's batch-norm variance does not
-    return MicroBatch(epoch=0, index=index, batch={"img": images}, python_random=None, rng=None, is_prepared=True)
+    return MicroBatch(epoch=0, index=index, batch={"img": images}, drawn_from=None, is_prepared=True)
 
 def found(bad):
     window = Window(cut=False)

@@ -37,8 +37,9 @@ class Scene:
             before_batch=lambda _: None,
             accumulates=lambda _: False,
             open=lambda: None,
+            count=lambda **_: None,
             begin=lambda *_, **__: None,
-            meets_the_model=lambda _: None,
+            meets_the_model=lambda *_, **__: None,
             judged=self.verdicts.append,
             accepted=lambda _: None,
             failed=lambda *_: None,
@@ -93,6 +94,28 @@ def test_a_loss_that_a_callback_evaluates_is_none_of_the_loop_s() -> None:
     scene.model.loss(batch)
     scene.model.loss(bad_batch())  # the loop's is made
     assert [verdict.reason for verdict in scene.verdicts] == [None]
+
+
+def test_a_loss_after_the_loop_has_taken_its_own_is_somebody_else_s_though_the_model_trains() -> None:
+    """A step that looks at the batch once more makes one (SAM), and a callback that measures something."""
+    scene = Scene()
+    scene.judging.before_batch(good_batch())
+    scene.model.loss(good_batch())
+    scene.judging.loss_fresh, scene.judging.taken = False, True
+    assert not torch.isfinite(scene.model.loss(bad_batch())[0]).all()
+    assert [verdict.reason for verdict in scene.verdicts] == [None]
+    assert not scene.judging.loss_fresh
+    assert scene.running.count == 1
+
+
+def test_a_loss_that_a_batch_is_prepared_with_is_none_of_the_loop_s() -> None:
+    scene = Scene()
+    with scene.judging.preparing(bad_batch()):
+        loss, _ = scene.model.loss(bad_batch())
+        loss.sum().backward()  # an adversary's way to its image
+    assert not scene.verdicts
+    scene.model.loss(bad_batch())
+    assert [verdict.reason for verdict in scene.verdicts] == ["nonfinite_loss"]
 
 
 class Criterion:
@@ -314,3 +337,16 @@ def test_a_running_mean_that_a_callback_sets_is_no_loss_made_elsewhere() -> None
     guard.loss_was_taken({"box": 2.0})
     assert scene.running.as_floats()["box"] == 2.0
     assert [type(one) for one in scene.told] == [Remark]
+
+
+def test_statistics_put_right_for_a_batch_let_it_draw_what_it_drew() -> None:
+    scene = Scene()
+    drawn: list[int] = []
+    scene.judging._batches.draw_again = lambda: drawn.append(len(scene.verdicts))
+    scene.judging.before_batch(good_batch())
+    scene.model.loss(good_batch())
+    next(scene.model.buffers())[0] = NAN
+    scene.judging.before_batch(good_batch())
+    scene.model.loss(good_batch())
+    assert drawn == [1]
+    assert [verdict.statistics_healed for verdict in scene.verdicts] == [0, 1]

@@ -15,6 +15,7 @@ from trainmaster.trainer.batches.gradients import Gradients
 from trainmaster.trainer.batches.overflow import FIRST_SCALE, Overflows
 from trainmaster.trainer.batches.stepping import Stepping
 from trainmaster.trainer.batches.weight_watch import WeightWatch
+from trainmaster.trainer.batches.window import Window
 
 NOTHING: Any = SimpleNamespace(
     due=lambda _: True,
@@ -29,7 +30,13 @@ NOTHING: Any = SimpleNamespace(
 
 
 def stepping(
-    model: nn.Module, *, skip: bool, work: Any = NOTHING, statistics: Any = None, scaled: bool = False
+    model: nn.Module,
+    *,
+    skip: bool,
+    work: Any = NOTHING,
+    statistics: Any = None,
+    scaled: bool = False,
+    window: Any = None,
 ) -> Stepping:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = GradScaler("cpu", enabled=scaled)
@@ -42,6 +49,7 @@ def stepping(
         gradients=Gradients(model, optimizer),
         statistics=statistics or BatchNormStatistics(model),
         work=work,
+        window=window or Window(cut=False),
         weights=WeightWatch(model, None, optimizer),
         recovery=NOTHING,
         overflows=Overflows(trainer) if scaled else NOTHING,
@@ -81,6 +89,36 @@ def test_what_a_batch_that_nobody_judged_left_in_the_statistics_counts_as_verifi
     statistics.restore()
 
     assert all(map(torch.equal, model.buffers(), left))
+
+
+@pytest.mark.parametrize("skip", [True, False], ids=["guarded", "observed"])
+def test_a_step_whose_gradients_were_used_within_the_backward_pass_is_one(skip: bool) -> None:
+    window = Window(cut=False)
+    window.count(skipped=False)
+    made = stepping(nn.Linear(1, 1), skip=skip, window=window)
+    updated: list[Any] = []
+    made._trainer.ema = SimpleNamespace(update=updated.append)
+
+    made.step(None)
+
+    assert updated == [made._trainer.model]
+    assert not made.taken.num
+
+
+@pytest.mark.parametrize("left", [None, 0.0], ids=["none", "zeros"])
+def test_no_step_is_taken_where_every_batch_was_skipped(left: float | None) -> None:
+    window = Window(cut=False)
+    window.count(skipped=True)
+    model = nn.Linear(1, 1)
+    for parameter in model.parameters():
+        parameter.grad = None if left is None else torch.full_like(parameter, left)
+    made = stepping(model, skip=True, window=window)
+    steps: list[Any] = []
+    made._trainer.optimizer.register_step_pre_hook(lambda *_: steps.append(1))
+
+    made.step(None)
+
+    assert not steps
 
 
 def test_nothing_is_saved_of_an_average_that_is_none_any_more() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from trainmaster.trainer.batches.window import MicroBatch, Window
@@ -9,7 +10,7 @@ from trainmaster.trainer.batches.window import MicroBatch, Window
 
 def micro(index: int) -> MicroBatch:
     batch: dict[str, Any] = {}
-    return MicroBatch(epoch=0, index=index, batch=batch, python_random=None, rng=None)
+    return MicroBatch(epoch=0, index=index, batch=batch, drawn_from=None)
 
 
 def test_a_window_that_was_cut_is_whole_again_by_its_saved_gradients() -> None:
@@ -31,3 +32,26 @@ def test_a_new_window_holds_nothing_of_the_one_before() -> None:
     window.micros.append(micro(0))
     window.open()
     assert (window.micros, window.cut, window.before) == ([], False, {})
+
+
+@pytest.mark.parametrize(
+    ("skipped", "cut", "gradients", "empty"),
+    [
+        ([True, True], False, False, True),
+        ([True], False, True, True),
+        ([True, False], False, True, False),
+        ([True, False], False, False, False),
+        ([], False, False, False),
+        ([True], True, True, False),
+        ([True], True, False, True),
+    ],
+    ids=["all", "zeros left", "one good", "used up", "none judged", "an earlier process's", "cut, and nothing left"],
+)
+def test_a_window_is_empty_when_every_batch_of_it_was_skipped(
+    skipped: list[bool], cut: bool, gradients: bool, empty: bool
+) -> None:
+    window = Window(cut=cut)
+    for one in skipped:
+        window.count(skipped=one)
+    assert window.is_empty(gradients=gradients) is empty
+    assert not window.is_empty(gradients=gradients)
