@@ -362,7 +362,7 @@ class RunGuard:
     def _end_early(self, trainer: EngineTrainer, end: RunEnded) -> None:
         """The state is saved, no data-loader worker is left, and the records say how to go on."""
         state_file = self.saver.latest_epoch_state()
-        if self.step is not None and self._epoch_in_work and self.position.done and ranks.IS_FIRST:
+        if self.step is not None and self.position.done and ranks.IS_FIRST and not self.saver.epoch_is_saved:
             state_file = self._save_within_epoch(trainer, STOP_NAME) or state_file
         end_loaders(trainer)
         ended(self.parts, self.position, end, state_file)

@@ -93,6 +93,8 @@ class Saver:
         self.epoch_end: Boundary | None = None
         """Random state when the last batch of the epoch was done, before validation drew from it."""
         self._criterion_updates = 0
+        self.epoch_is_saved = False
+        """Whether there is a state of the whole epoch in work: where ``save=False`` has it left out, there is none."""
         self.mosaic_closed = False
         self._data = KnownData()
         self._copies = CopyWatch(layout, recorder, settings, monotonic=monotonic)
@@ -111,7 +113,7 @@ class Saver:
 
     def epoch_started(self, trainer: EngineTrainer) -> None:
         """An epoch begins: its end is not known yet."""
-        self.epoch_end = None
+        self.epoch_end, self.epoch_is_saved = None, False
         criterion = getattr(unwrap_model(trainer.model), "criterion", None)
         updates = float_of(getattr(criterion, "updates", 0))
         self._criterion_updates = int(updates) if updates is not None and math.isfinite(updates) else 0
@@ -159,6 +161,7 @@ class Saver:
         if moment.position.done < moment.position.batches:  # something else ended the epoch early: it is not whole
             self._save(STOP_NAME, trainer, moment, examination, at_epoch_end=False)
         elif self._save(self._layout.state_file(epoch).name, trainer, moment, examination, at_epoch_end=True):
+            self.epoch_is_saved = True
             self._drop_passed_states()
         return saved
 
