@@ -30,6 +30,7 @@ class Figures:
         self._tell = tell
         self._told: set[str] = set()
         self._kept: dict[str, dict[str, Any]] = {"": {}, "stopper.": {}, "args.": {}}
+        self._rates: dict[str, Any] = {}
         self.put_right()
 
     def put_right(self) -> None:
@@ -41,12 +42,24 @@ class Figures:
             kept = self._kept[place]
             for name in names:
                 value: Any = slots.get(name)
-                kind = type(value)
-                if kind in _NO_NUMBERS or (kind is float and -math.inf < value < math.inf) or _can_be(name, value):
+                if _can_be(name, value):
                     kept[name] = value
                 elif name in kept:
                     slots[name] = kept[name]
                     self._say(f"{place}{name}", f"was {value}, which it can't be, and is {kept[name]} again")
+        self._put_rates_right()
+
+    def _put_rates_right(self) -> None:
+        """The rates of the epoch's row in results.csv are numbers: the last that were, or 0 before any."""
+        rates = vars(self._trainer).get("lr")
+        if not isinstance(rates, dict):
+            return
+        for name, value in rates.items():
+            if _can_be(name, value):
+                self._rates[name] = value
+            else:
+                rates[name] = self._rates.get(name, 0.0)
+                self._say(name, f"was {value}, which it can't be, and is {rates[name]} in results.csv")
 
     @contextmanager
     def to_save(self) -> Iterator[None]:
@@ -76,6 +89,9 @@ class Figures:
 
 def _can_be(name: str, value: Any) -> bool:
     """Whether no number of ``value`` is NaN, nor infinite where there is an end."""
+    kind = type(value)
+    if kind in _NO_NUMBERS or (kind is float and -math.inf < value < math.inf):
+        return True
     held: Any = value
     if isinstance(value, torch.Tensor | np.ndarray):
         held = value.tolist() if str(getattr(value, "device", "cpu")) == "cpu" else None

@@ -99,3 +99,18 @@ def test_an_early_stopping_of_somebody_s_own_needs_no_figures() -> None:
     with scene.figures.to_save():
         pass
     assert not scene.told
+
+
+@pytest.mark.parametrize("value", [NAN, INF, np.float32(NAN), torch.tensor(NAN)], ids=repr)
+def test_a_rate_that_none_can_be_reaches_no_row(value: Any) -> None:
+    scene = Scene()
+    scene.trainer.lr = {"lr/pg0": 0.01, "lr/pg1": value}
+    scene.figures.put_right()
+    assert scene.trainer.lr == {"lr/pg0": 0.01, "lr/pg1": 0.0}
+    scene.trainer.lr = {"lr/pg0": value, "lr/pg1": 0.02}
+    scene.figures.put_right()
+    assert scene.trainer.lr == {"lr/pg0": 0.01, "lr/pg1": 0.02}
+    assert scene.told == [
+        f"lr/pg1 was {value}, which it can't be, and is 0.0 in results.csv",
+        f"lr/pg0 was {value}, which it can't be, and is 0.01 in results.csv",
+    ]
