@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils.data import RandomSampler
+from torch.utils.data import RandomSampler, SequentialSampler
 from ultralytics.data.build import InfiniteDataLoader
 
 from trainmaster.trainer.data.tracing import trace
@@ -143,6 +143,15 @@ class GuardedLoader(InfiniteDataLoader):
     @_drawn_from.setter
     def _drawn_from(self, iterator: Any) -> None:
         vars(self)["iterator"] = iterator
+
+    @property
+    def draws_alike(self) -> bool:
+        """Whether an epoch's order can be drawn once more: it has a generator of its own, goes by the number of the
+        epoch, or needs none. A sampler of somebody's own, by weights say, draws from whatever it likes."""
+        sampler = getattr(self.order.sampler, "sampler", None)
+        return (
+            self.order.generator is not None or isinstance(sampler, SequentialSampler) or hasattr(sampler, "set_epoch")
+        )
 
     def _waiting(self) -> AbstractContextManager[None]:
         return nullcontext() if self.switch is None else self.switch.interruptible()

@@ -58,6 +58,10 @@ class GoingOn:
             and samples in {None, len(trainer.train_loader.dataset)}
             and (batch_size in {None, -1} or batch_size == trainer.batch_size)
         )
+        unable = self._unable_to_go_on(trainer.train_loader) if self._same_batches else None
+        if unable and self._plan.settings.exact:
+            raise ArgumentsError(f"an exact run can't go on here: {unable}", "exact=false")
+        self._same_batches = self._same_batches and unable is None
         last_step = state.get("last_step")
         if last_step is not None and self._same_batches:
             position.resume(last_step=last_step, window_open=bool(state.get("window_open")))
@@ -72,12 +76,24 @@ class GoingOn:
         loader = trainer.train_loader
         if isinstance(loader, GuardedLoader) and "order" in state:
             loader.go_on(state=state["order"]["state"], batches_done=state["batch"] if self._same_batches else 0)
-        if state["batch"] and not self._same_batches:
+        if unable is not None:
+            notes.append(f"{unable}: the epoch that was cut through starts over")
+        elif state["batch"] and not self._same_batches:
             why = "" if other_data is None else f" ({other_data})"
             notes.append(f"the data set or the batch size changed{why}: the epoch that was cut through starts over")
         elif other_data is not None:
             notes.append(f"the run goes on with other data than it was trained on: {other_data}")
         return notes
+
+    def _unable_to_go_on(self, loader: Any) -> str | None:
+        """Why an epoch that was cut through can't go on where it was, with the very batches that are left of it."""
+        if not self._state["batch"]:
+            return None
+        if not isinstance(loader, GuardedLoader):
+            return f"a {type(loader).__name__} of one's own can't go on within an epoch"
+        if self._state["batch"] < len(loader) and not loader.draws_alike:
+            return f"what {type(loader.order.sampler.sampler).__name__} has drawn can't be drawn again"
+        return None
 
     def epoch_started(self, trainer: EngineTrainer) -> bool:
         """The first epoch begins: gradients and random state, which the loop's start and set-up would have lost.

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch.utils.data import RandomSampler
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, WeightedRandomSampler
+from torch.utils.data.distributed import DistributedSampler
 
-from trainmaster.trainer.data.sampling import random_state, set_random_state
+from trainmaster.trainer.data.sampling import GuardedLoader, _Order, random_state, set_random_state
 
 
 def test_random_state_of_more_gpus_than_there_are_now_is_taken_over_as_far_as_it_goes(
@@ -28,3 +31,25 @@ def test_a_shuffled_epoch_leaves_the_generator_where_it_is_foreseen(num_samples:
     for _ in range(2):
         torch.randperm(num_samples, generator=foreseen)
     assert torch.equal(generator.get_state(), foreseen.get_state())
+
+
+def sampled(sampler: Any) -> Any:
+    """Of a loader, what is asked of it."""
+    loader = GuardedLoader.__new__(GuardedLoader)
+    vars(loader)["order"] = _Order(BatchSampler(sampler, batch_size=2, drop_last=False))
+    return loader
+
+
+@pytest.mark.parametrize(
+    ("sampler", "alike"),
+    [
+        (RandomSampler(range(4), generator=torch.Generator()), True),
+        (SequentialSampler(range(4)), True),
+        (DistributedSampler(range(4), num_replicas=2, rank=0), True),
+        (WeightedRandomSampler([0.1, 0.9], 2), False),
+        (RandomSampler(range(4)), False),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_which_orders_can_be_drawn_once_more(sampler: Any, alike: bool) -> None:
+    assert sampled(sampler).draws_alike is alike
