@@ -16,6 +16,10 @@ LABEL_KEYS: Final = ("cls", "bboxes", "keypoints")
 """Labels small enough to be checked on the host before they are used as indices."""
 MASK_KEYS: Final = ("masks", "sem_masks")
 """Labels too large for that; the loss tells when they are not finite."""
+CLASS_MAP: Final = "semantic_mask"
+"""The class of each pixel, of which a loss is made as of any other class; one class alone is told from anything."""
+IGNORED_PIXEL: Final = 255
+"""What Ultralytics' losses leave out of a class map (``utils/loss.py``, ``SemanticSegmentationLoss``)."""
 IGNORED_CLASS: Final = -100
 """What ``torch.nn.functional.cross_entropy`` leaves out by default."""
 
@@ -30,16 +34,22 @@ def bad_labels(batch: Mapping[str, Any], num_classes: int | None = None) -> bool
     index, images = _on_host(batch.get("batch_idx")), batch.get("img")
     if index is not None and isinstance(images, torch.Tensor) and _leaves(index, len(images)):
         return True
-    classes = _on_host(batch.get("cls"))
-    return num_classes is not None and classes is not None and _leaves(classes, num_classes)
+    if num_classes is None:
+        return False
+    classes, pixels = _on_host(batch.get("cls")), _on_host(batch.get(CLASS_MAP))
+    if classes is not None and _leaves(classes, num_classes):
+        return True
+    return pixels is not None and num_classes > 1 and _pixels_leave(pixels, num_classes)
 
 
 @torch.no_grad()
 def without_bad_labels(batch: dict[str, Any], num_classes: int | None = None) -> dict[str, Any]:
     """``batch`` without the boxes that :func:`bad_labels` finds fault with; classes of whole images are ignored.
 
-    Masks go with their boxes, where there is one a box.
+    Masks go with their boxes, where there is one a box, and pixels of no class are ignored.
     """
+    if (stray := _stray_pixels(batch, num_classes)) is not None:
+        batch = {**batch, CLASS_MAP: torch.where(stray, IGNORED_PIXEL, batch[CLASS_MAP])}
     index, classes = batch.get("batch_idx"), batch.get("cls")
     if not isinstance(index, torch.Tensor):
         if num_classes is None or not isinstance(classes, torch.Tensor):
@@ -79,6 +89,8 @@ def badly_labelled(batch: Mapping[str, Any], num_classes: int | None = None) -> 
         found |= {int(one) for one in of.tolist() if 0 <= one < num_images}
     elif isinstance(classes, torch.Tensor) and num_classes is not None and len(classes) == num_images:
         found |= set(torch.nonzero(~_within(classes, num_classes).reshape(num_images, -1).all(1)).flatten().tolist())
+    if (stray := _stray_pixels(batch, num_classes)) is not None and len(stray) == num_images:
+        found |= set(torch.nonzero(stray.flatten(1).any(1)).flatten().tolist())
     for key in MASK_KEYS:
         masks = batch.get(key)
         if isinstance(masks, torch.Tensor) and masks.is_floating_point() and len(masks) == num_images:
@@ -101,6 +113,20 @@ def _good_boxes(batch: Mapping[str, Any], index: torch.Tensor, num_classes: int 
     if masks is not None and masks.is_floating_point():
         good &= torch.isfinite(masks.flatten(1)).all(1).to(good.device)
     return good
+
+
+def _stray_pixels(batch: Mapping[str, Any], num_classes: int | None) -> torch.Tensor | None:
+    """Which pixels of the class map of ``batch`` are of no class, and not to be ignored; None where there is none."""
+    pixels = batch.get(CLASS_MAP)
+    if not isinstance(pixels, torch.Tensor) or num_classes is None or num_classes < 2:
+        return None
+    return ~_within(pixels, num_classes) & (pixels != IGNORED_PIXEL)
+
+
+def _pixels_leave(pixels: np.ndarray, num_classes: int) -> bool:
+    if pixels.dtype == np.uint8:  # as the loader gives them: 255 goes round to 0, a tenth of the time
+        return int((pixels + np.uint8(1)).max()) > num_classes
+    return bool((~((pixels >= 0) & (pixels < num_classes)) & (pixels != IGNORED_PIXEL)).any())
 
 
 def _on_host(value: Any) -> np.ndarray | None:
