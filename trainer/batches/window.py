@@ -66,6 +66,7 @@ class Window:
     def open(self) -> None:
         """A new one begins."""
         self.micros, self.cut, self.before = [], False, {}
+        self._num_good = self._num_skipped = 0
 
     def count(self, *, skipped: bool) -> None:
         """One batch more has its loss."""
