@@ -296,7 +296,7 @@ class Saver:
         position = moment.position
         loader = trainer.train_loader
         whole = at_epoch_end or position.done >= position.batches
-        boundary = self.epoch_end if whole and not at_epoch_end else None
+        boundary = None if at_epoch_end else self.epoch_end
         order = None
         if isinstance(loader, GuardedLoader):
             boundary = boundary or loader.boundary or Boundary.now(loader)
