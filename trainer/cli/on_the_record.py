@@ -50,6 +50,9 @@ def _started(start: Callable[[], int]) -> int:
             raise
         except RunEnded as end:
             return int(end.code or 0)
+        except SystemExit:  # of a callback: on record as a crash, and its code would be taken for one of ours
+            traceback.print_exc()
+            return 1
         except Exception:  # noqa: BLE001 - the command's edge: printed, on record already, and told by the exit code
             traceback.print_exc()
             return 1

@@ -17,3 +17,11 @@ def test_a_module_that_ends_while_it_is_imported_is_told_in_words(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ArgumentsError, match="can't be imported"):
         on_the_record._imported("edited_by_hand")
+
+
+@pytest.mark.parametrize("code", [0, 3, None, "enough"], ids=repr)
+def test_a_callback_that_ends_the_process_is_neither_the_end_of_the_run_nor_a_stop(code: int | str | None) -> None:
+    def start() -> int:
+        raise SystemExit(code)
+
+    assert on_the_record.on_the_record(start) == 1
