@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -23,8 +24,29 @@ LEAP: Final = 1e6
 _GUARD: Final = __name__.partition(".")[0]
 """Whose own objects are none of the criterion's, wherever it holds them."""
 
+_NO_LOSSES: Final = frozenset({_GUARD, "torch", "builtins", "numpy", "types", "typing", "functools", "collections"})
+"""Packages whose classes keep nothing of a loss."""
+NUM_WALKS: Final = 2
+"""Good batches of an epoch after which everything is looked up: what differs then is what each loss changes."""
+
 _Path = tuple[Any, ...]
-_Slots = dict[Any, Any] | list[Any] | None
+"""From the criterion on; or a class, and the name of what it holds itself."""
+
+
+class _ClassSlots:
+    """What a class holds itself, whose ``__dict__`` can't be written to."""
+
+    def __init__(self, of: type) -> None:
+        self._of = of
+
+    def __getitem__(self, name: Any) -> Any:
+        return vars(self._of)[name]
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        setattr(self._of, name, value)
+
+
+_Slots = dict[Any, Any] | list[Any] | _ClassSlots | None
 
 
 class CriterionNumbers:
@@ -34,6 +56,9 @@ class CriterionNumbers:
     Looking costs nothing while batches are good: what the criterion holds is noted once an epoch, and compared when a
     batch was judged bad, or a state is saved. A change that somebody may have meant is left alone. What is noted has
     its place by name, so that a criterion in another's place is known by what both have.
+
+    What the making of a loss changes (a running mean that it is measured by, a count of batches) is noted before each,
+    and a batch that was not to be leaves it as it was: :meth:`undo`. Classes may hold it, too, as Wise-IoU does.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -41,6 +66,10 @@ class CriterionNumbers:
         self._kept: dict[_Path, Any] = {}
         self._noted_of: Any = None
         self._noted_in = -1
+        self._walks_left = 0
+        self._versions: dict[_Path, tuple[int, int]] = {}
+        self._before: dict[_Path, Any] = {}
+        """What the making of a loss changes, as it was before that of the batch in work."""
         self._replaced: dict[_Path, Any] = {}
         """What the last healing took for a leap."""
         self._healed: set[_Path] = set()
@@ -51,11 +80,46 @@ class CriterionNumbers:
         What is not finite, or leapt, is noted as it was before: a batch without labels is good with that, too.
         """
         criterion = self._criterion
-        if criterion is None or (self._noted_of is criterion and self._noted_in == epoch):
+        if criterion is None:
             return
-        self._noted_of, self._noted_in = criterion, epoch
-        before = self._kept
-        self._kept = {path: _noted(value, before.get(path)) for path, value in self._numbers_in(criterion)}
+        if self._noted_of is not criterion or self._noted_in != epoch:
+            self._noted_of, self._noted_in, self._walks_left = criterion, epoch, NUM_WALKS
+        if not self._walks_left:
+            return
+        self._walks_left -= 1
+        before, versions = self._kept, self._versions
+        found = dict(self._numbers_in(criterion))
+        self._versions = {path: _version(value) for path, value in found.items() if isinstance(value, torch.Tensor)}
+        if not self._walks_left:
+            changed = {
+                path: value
+                for path, value in found.items()
+                if path in before and self._has_changed(path, value, before[path], versions)
+            }
+            self._before |= {path: _copied(value) for path, value in changed.items() if path not in self._before}
+        self._kept = {path: _noted(value, before.get(path)) for path, value in found.items()}
+
+    @torch.no_grad()
+    def meet(self) -> None:
+        """A batch is about to meet the criterion. No read."""
+        for path, before in self._before.items():
+            if _is_number(now := self._at(path)):
+                self._before[path] = _noted(now, before)
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """What the making of a loss changes is as it was before that of the batch in work. No read."""
+        for path, before in self._before.items():
+            if _is_number(self._at(path)):
+                self._put(path, before)
+
+    def _has_changed(self, path: _Path, now: Any, before: Any, versions: dict[_Path, tuple[int, int]]) -> bool:
+        """Since the last walk; of a tensor by torch's count of writes, which reads no device."""
+        if isinstance(now, torch.Tensor):
+            return path in versions and versions[path] != self._versions[path]
+        if isinstance(now, np.ndarray) or isinstance(before, np.ndarray | torch.Tensor):
+            return not (isinstance(before, np.ndarray) and np.array_equal(now, before, equal_nan=True))
+        return bool(now != before)
 
     @torch.no_grad()
     def leapt(self) -> bool:
@@ -98,6 +162,7 @@ class CriterionNumbers:
     def _numbers_in(self, criterion: Any) -> Iterator[tuple[_Path, Any]]:
         seen = {id(one) for name, one in self._model.named_modules() if not name.startswith("criterion")}
         waiting: list[tuple[Any, _Path]] = [(criterion, ())]
+        classes: dict[type, None] = {}
         while waiting:
             item, path = waiting.pop()
             slots = _slots_of(item)
@@ -111,8 +176,16 @@ class CriterionNumbers:
                     yield (*path, key), value
                 elif not callable(value) or hasattr(value, "__dict__"):
                     waiting.append((value, (*path, key)))
+            if callable(item):
+                classes |= dict.fromkeys(_classes_beside(type(item)))
+        for one in classes:
+            for name, value in list(vars(one).items()):
+                if _is_number(value) and not name.startswith("__"):
+                    yield (one, name), value
 
     def _holder_of(self, path: _Path) -> _Slots:
+        if isinstance(path[0], type):
+            return _ClassSlots(path[0])
         slots: Any = _slots_of(self._criterion)
         for key in path[:-1]:
             with suppress(LookupError, TypeError):
@@ -138,7 +211,36 @@ class CriterionNumbers:
             slots[path[-1]] = _copied(value)
 
 
-def _slots_of(item: Any) -> _Slots:
+def _classes_beside(kind: type) -> Iterator[type]:
+    """The classes of the modules in which ``kind`` and its parents are written, and of those in their package whose
+    functions they use."""
+    names = {one.__module__ for one in kind.__mro__ if _may_make_losses(one)}
+    for name in names:
+        package = name.partition(".")[0]
+        for value in list(vars(sys.modules.get(name, sys)).values()):
+            place = getattr(value, "__module__", None)
+            if not isinstance(place, str) or not callable(value):
+                continue
+            if isinstance(value, type):
+                if _may_make_losses(value):
+                    yield value
+            elif place != name and place.partition(".")[0] == package and place in sys.modules:
+                yield from (
+                    one
+                    for one in list(vars(sys.modules[place]).values())
+                    if isinstance(one, type) and one.__module__ == place
+                )
+
+
+def _may_make_losses(kind: type) -> bool:
+    return str(kind.__module__).partition(".")[0] not in _NO_LOSSES
+
+
+def _version(tensor: torch.Tensor) -> tuple[int, int]:
+    return id(tensor), -1 if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch's own count of writes
+
+
+def _slots_of(item: Any) -> dict[Any, Any] | list[Any] | None:
     slots = item if isinstance(item, dict | list) else getattr(item, "__dict__", None)
     return slots if isinstance(slots, dict | list) else None
 

@@ -38,14 +38,19 @@ class BatchInWork:
         self._prepare = prepare
         self._emit = emit
         self._drawn_from: Mapping[str, Any] | None = None
-        """Random state as the batch met the model, or until then as it came from the loader."""
+        """Random state as the batch met the model, or until then as it came from the loader if it may run again."""
+        self._rng: torch.Tensor | None = None
+        """Of torch's generator as it came from the loader: for one that never meets the model here."""
+        self.undo: Callable[[], None] = lambda: None
+        """Called where the model is not to have met the batch in work: what it wrote elsewhere is as it was."""
         self._batch: dict[str, Any] = {}
         self._verdict: BatchVerdict | None = None
         self._micro: MicroBatch | None = None
 
     def begin(self, batch: dict[str, Any], *, may_run_again: bool) -> None:
         """``batch`` is fresh from the loader. Only one that may run again is held: held, it costs what it weighs."""
-        self._drawn_from = random_state()
+        self._drawn_from = random_state() if may_run_again else None
+        self._rng = torch.get_rng_state()
         self._batch, self._verdict, self._micro = batch, None, None
         if may_run_again:
             self._micro = MicroBatch(
@@ -95,8 +100,13 @@ class BatchInWork:
     def draw_again(self) -> None:
         """What comes next draws what it would have drawn if the model had not met this batch: dropout draws from
         torch's generator, layers of somebody's own from any."""
-        if self._skip and self._drawn_from is not None:
+        if not self._skip:
+            return
+        if self._drawn_from is not None:
             set_random_state(self._drawn_from)
+        elif self._rng is not None:
+            torch.set_rng_state(self._rng)
+        self.undo()
 
     def failed(
         self,
@@ -111,6 +121,8 @@ class BatchInWork:
         """``micro`` was judged bad; None for the batch in work."""
         in_work = micro is None or micro is self._micro
         before = self._drawn_from if micro is None else micro.drawn_from
+        if before is None:
+            before = random_state() | ({} if self._rng is None else {"torch": self._rng})
         self._emit(
             FailedBatch(
                 epoch=self._position.epoch if micro is None else micro.epoch,
@@ -121,7 +133,7 @@ class BatchInWork:
                 grad_norm=norm,
                 worst=worst or [],
                 batch=self._batch if micro is None or in_work else self._prepare(micro),
-                rng=random_state() if before is None else dict(before),
+                rng=dict(before),
                 num_steps=self._gradients.num_steps,
                 look=self._look,
                 by_association=by_association,

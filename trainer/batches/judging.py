@@ -64,6 +64,7 @@ class Judging:
         if skip:
             batches.doubted = self._criterion.leapt
             batches.draw_again = work.draw_again
+            work.undo = self._criterion.undo
         self._labels_bad = False
         self._flag_before: torch.Tensor | None = None
         self.awaited = False
@@ -116,6 +117,8 @@ class Judging:
         if is_ghost(batch):
             return self._batches.placeholder()
         self._work.meets_the_model(batch, again=preds is not None)
+        if self._skip:
+            self._criterion.meet()
         self._drill.spoil_statistics(self._model)
         outcome, verdict = self._judged(batch, preds)
         self._work.judged(verdict)

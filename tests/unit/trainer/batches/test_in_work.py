@@ -35,11 +35,19 @@ def test_a_layer_may_draw_from_any_generator() -> None:
 
 def test_a_batch_whose_loss_alone_is_made_has_drawn_before() -> None:
     work = in_work()
-    work.begin({}, may_run_again=False)
+    work.begin({}, may_run_again=True)
     first = drawn()
     work.meets_the_model({}, again=True)
     work.draw_again()
     assert drawn() == first
+
+
+def test_a_batch_that_never_meets_the_model_here_draws_from_torch_again() -> None:
+    work = in_work()
+    work.begin({}, may_run_again=False)
+    first = torch.rand(())
+    work.draw_again()
+    assert torch.equal(torch.rand(()), first)
 
 
 @pytest.mark.parametrize("skip", [True, False], ids=["not begun", "observed"])

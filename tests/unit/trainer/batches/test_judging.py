@@ -43,7 +43,7 @@ class Scene:
             judged=self.verdicts.append,
             accepted=lambda _: None,
             failed=lambda *_: None,
-            draw_again=lambda: None,
+            draw_again=lambda: nothing.undo(),  # noqa: PLW0108 - it is put there later
             look=lambda: None,
             spoil_statistics=lambda _: None,
             loss_spoiler=lambda: None,
@@ -350,3 +350,53 @@ def test_statistics_put_right_for_a_batch_let_it_draw_what_it_drew() -> None:
     scene.model.loss(good_batch())
     assert drawn == [1]
     assert [verdict.statistics_healed for verdict in scene.verdicts] == [0, 1]
+
+
+class Wise:
+    """Of a criterion that keeps its mean in a class of its own, as Wise-IoU does."""
+
+    mean = 1.0
+
+
+class Measured(Criterion):
+    """Measures each loss by what it knows of those before it."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self.mean, self.seen, self.sizes, self.shares = 1.0, 0, torch.ones(2), np.ones(2)
+        Wise.mean = 1.0
+
+    def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        loss, items = super()._loss(batch, preds)
+        size = float(loss.detach().sum()) / 10
+        self.seen += 1
+        self.mean = 0.9 * self.mean + 0.1 * size
+        Wise.mean = 0.9 * Wise.mean + 0.1 * size
+        self.sizes.mul_(0.9).add_(0.1 * size)
+        self.shares = 0.9 * self.shares + 0.1 * size
+        return loss / self.mean / Wise.mean / self.sizes.mean() / self.shares.mean() * (1 + 0.01 * self.seen), items
+
+    __call__ = _loss
+
+    @property
+    def known(self) -> list[Any]:
+        return [self.mean, self.seen, self.sizes.tolist(), self.shares.tolist(), Wise.mean]
+
+
+def test_what_a_criterion_measures_losses_by_keeps_no_trace_of_a_bad_batch() -> None:
+    known, losses = [], []
+    for bad in ((), (2, 4)):
+        torch.manual_seed(3)
+        scene = Scene()
+        criterion = Measured(scene)
+        batch = good_batch()
+        losses.append([])
+        for number in range(6):
+            losses[-1].append(criterion.train(batch))
+            if number in bad:
+                criterion.train(bad_batch())
+        known.append(criterion.known)
+        assert [verdict.reason is not None for verdict in scene.verdicts].count(True) == len(bad)
+    assert known[0] == known[1]
+    assert losses[0] == losses[1]
+    assert not [one for one in scene.told if isinstance(one, StateHealed)]
