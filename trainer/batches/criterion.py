@@ -69,7 +69,8 @@ class CriterionNumbers:
         self._walks_left = 0
         self._versions: dict[_Path, tuple[int, int]] = {}
         self._before: dict[_Path, Any] = {}
-        """What the making of a loss changes, as it was before that of the batch in work."""
+        """What the making of a loss changes, as it was before that of the batch in work; all before any was good."""
+        self._met: dict[_Path, tuple[int, int]] = {}
         self._replaced: dict[_Path, Any] = {}
         """What the last healing took for a leap."""
         self._healed: set[_Path] = set()
@@ -82,6 +83,8 @@ class CriterionNumbers:
         criterion = self._criterion
         if criterion is None:
             return
+        if self._noted_of is None:
+            self._before = {}
         if self._noted_of is not criterion or self._noted_in != epoch:
             self._noted_of, self._noted_in, self._walks_left = criterion, epoch, NUM_WALKS
         if not self._walks_left:
@@ -96,27 +99,47 @@ class CriterionNumbers:
                 for path, value in found.items()
                 if path in before and self._has_changed(path, value, before[path], versions)
             }
-            self._before |= {path: _copied(value) for path, value in changed.items() if path not in self._before}
+            self._before = {path: _noted(value, before[path]) for path, value in changed.items()} | self._before
         self._kept = {path: _noted(value, before.get(path)) for path, value in found.items()}
 
     @torch.no_grad()
     def meet(self) -> None:
-        """A batch is about to meet the criterion. No read."""
+        """A batch is about to meet the criterion, which is made for the first. No read."""
+        if self._noted_of is None and not self._before:
+            self._note_all()
+        self._met = {}
         for path, before in self._before.items():
             if _is_number(now := self._at(path)):
                 self._before[path] = _noted(now, before)
+                if isinstance(now, torch.Tensor):
+                    self._met[path] = _version(now)
+
+    def _note_all(self) -> None:
+        """The first batch may be a bad one, and nothing is known yet of what a loss changes."""
+        make = getattr(self._model, "init_criterion", None)
+        if self._criterion is None and callable(make):
+            with suppress(NotImplementedError):
+                self._model.criterion = make()
+        if (criterion := self._criterion) is not None:
+            found = dict(self._numbers_in(criterion))
+            self._kept = {path: _noted(value, None) for path, value in found.items()}
+            self._before = {path: _copied(value) for path, value in found.items()}
 
     @torch.no_grad()
     def undo(self) -> None:
         """What the making of a loss changes is as it was before that of the batch in work. No read."""
         for path, before in self._before.items():
-            if _is_number(self._at(path)):
+            now = self._at(path)
+            untouched = isinstance(now, torch.Tensor) and self._met.get(path) == _version(now)
+            if _is_number(now) and not untouched:
                 self._put(path, before)
 
     def _has_changed(self, path: _Path, now: Any, before: Any, versions: dict[_Path, tuple[int, int]]) -> bool:
         """Since the last walk; of a tensor by torch's count of writes, which reads no device."""
         if isinstance(now, torch.Tensor):
             return path in versions and versions[path] != self._versions[path]
+        if isinstance(now, tuple) and not all(isinstance(part, int | float) for part in now):
+            return False  # to compare tensors would read a device
         if isinstance(now, np.ndarray) or isinstance(before, np.ndarray | torch.Tensor):
             return not (isinstance(before, np.ndarray) and np.array_equal(now, before, equal_nan=True))
         return bool(now != before)

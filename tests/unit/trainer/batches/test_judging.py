@@ -385,18 +385,30 @@ class Measured(Criterion):
 
 def test_what_a_criterion_measures_losses_by_keeps_no_trace_of_a_bad_batch() -> None:
     known, losses = [], []
-    for bad in ((), (2, 4)):
+    for bad in ((), (0, 3, 5)):
         torch.manual_seed(3)
         scene = Scene()
         criterion = Measured(scene)
         batch = good_batch()
         losses.append([])
         for number in range(6):
-            losses[-1].append(criterion.train(batch))
             if number in bad:
                 criterion.train(bad_batch())
+            losses[-1].append(criterion.train(batch))
         known.append(criterion.known)
         assert [verdict.reason is not None for verdict in scene.verdicts].count(True) == len(bad)
     assert known[0] == known[1]
     assert losses[0] == losses[1]
     assert not [one for one in scene.told if isinstance(one, StateHealed)]
+
+
+def test_a_mean_that_somebody_poisons_is_put_right_and_stays_so() -> None:
+    scene = Scene()
+    criterion = Measured(scene)
+    criterion.pair = (torch.ones(2), 1.0)  # type: ignore[attr-defined]
+    for _ in range(3):
+        criterion.train(good_batch())
+    Wise.mean = NAN
+    assert np.isfinite(criterion.train(good_batch()))
+    assert np.isfinite(Wise.mean)
+    assert [one.tensors for one in scene.told if isinstance(one, StateHealed)] == [1]
