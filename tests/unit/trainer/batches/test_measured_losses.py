@@ -1,0 +1,74 @@
+"""What a criterion measures its losses by, batch after batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.unit.trainer.batches.test_batch_guard import NAN, good_batch
+from tests.unit.trainer.batches.test_judging import Criterion, Scene, bad_batch
+from trainmaster.trainer.batches.outcomes import StateHealed
+
+
+class Wise:
+    """Of a criterion that keeps its mean in a class of its own, as Wise-IoU does."""
+
+    mean = 1.0
+
+
+class Measured(Criterion):
+    """Measures each loss by what it knows of those before it."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self.mean, self.seen, self.sizes, self.shares = 1.0, 0, torch.ones(2), np.ones(2)
+        Wise.mean = 1.0
+
+    def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        loss, items = super()._loss(batch, preds)
+        size = float(loss.detach().sum()) / 10
+        self.seen += 1
+        self.mean = 0.9 * self.mean + 0.1 * size
+        Wise.mean = 0.9 * Wise.mean + 0.1 * size
+        self.sizes.mul_(0.9).add_(0.1 * size)
+        self.shares = 0.9 * self.shares + 0.1 * size
+        return loss / self.mean / Wise.mean / self.sizes.mean() / self.shares.mean() * (1 + 0.01 * self.seen), items
+
+    __call__ = _loss
+
+    @property
+    def known(self) -> list[Any]:
+        return [self.mean, self.seen, self.sizes.tolist(), self.shares.tolist(), Wise.mean]
+
+
+def test_what_a_criterion_measures_losses_by_keeps_no_trace_of_a_bad_batch() -> None:
+    known, losses = [], []
+    for bad in ((), (0, 3, 5)):
+        torch.manual_seed(3)
+        scene = Scene()
+        criterion = Measured(scene)
+        batch = good_batch()
+        losses.append([])
+        for number in range(6):
+            if number in bad:
+                criterion.train(bad_batch())
+            losses[-1].append(criterion.train(batch))
+        known.append(criterion.known)
+        assert [verdict.reason is not None for verdict in scene.verdicts].count(True) == len(bad)
+    assert known[0] == known[1]
+    assert losses[0] == losses[1]
+    assert not [one for one in scene.told if isinstance(one, StateHealed)]
+
+
+def test_a_mean_that_somebody_poisons_is_put_right_and_stays_so() -> None:
+    scene = Scene()
+    criterion = Measured(scene)
+    criterion.pair = (torch.ones(2), 1.0)  # type: ignore[attr-defined]
+    for _ in range(3):
+        criterion.train(good_batch())
+    Wise.mean = NAN
+    assert np.isfinite(criterion.train(good_batch()))
+    assert np.isfinite(Wise.mean)
+    assert [one.tensors for one in scene.told if isinstance(one, StateHealed)] == [1]
