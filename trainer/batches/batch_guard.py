@@ -69,6 +69,14 @@ class BatchGuard:
         """Called before a batch runs again in place of itself: it draws what it drew."""
         self.stop_agreed = False
         """Whether any rank was asked to stop; all ranks learn it at the same batch."""
+        self.break_wanted: Callable[[], bool] = bool
+        """Asked where there are ranks: whether somebody wants this one's loop to end its epoch here."""
+        self.break_agreed = False
+        """Whether that is so in any rank."""
+        self.settings: Callable[[], int] = int
+        """Asked where there are ranks: a number of what a step is taken with, below 2**24."""
+        self.same_settings = True
+        """Whether all ranks take the step with the same."""
 
     def placeholder(self) -> Loss:
         """A loss whose backward pass changes no gradient, and items of the right names and device."""
@@ -151,7 +159,11 @@ class BatchGuard:
         if self._skip and reason is None and abs(total) > ABSURD and self.doubted():
             reason = own = SkipReason.LOSS_SPIKE
         if self._agree:
-            reason, total, self.stop_agreed = _agreed(reason, total, self.stop_wanted(), loss.device)
+            number = self.settings()
+            wishes = (self.stop_wanted(), self.break_wanted(), number, -number)
+            reason, total, shared = _agreed(reason, total, wishes, loss.device)
+            self.stop_agreed, self.break_agreed = bool(shared[0]), bool(shared[1])
+            self.same_settings = shared[2] == -shared[3]
         if reason is None and self._spikes is not None and self._spikes.is_spike(total):
             reason = SkipReason.LOSS_SPIKE
             own = reason if values[0] >= total else None
@@ -174,15 +186,15 @@ _REASONS: Final = tuple(SkipReason)
 
 
 def _agreed(
-    reason: SkipReason | None, loss: float, stop: bool, device: torch.device
-) -> tuple[SkipReason | None, float, bool]:
-    """The gravest reason, the largest loss and any wish to stop of all ranks.
+    reason: SkipReason | None, loss: float, wishes: tuple[float, ...], device: torch.device
+) -> tuple[SkipReason | None, float, list[float]]:
+    """The gravest reason, the largest loss and the largest of each of the ``wishes`` of all ranks.
 
     Loss and statistics are local to a rank under DDP: without this, ranks would part ways.
     """
     code = 0.0 if reason is None else float(_REASONS.index(reason) + 1)
-    shared = torch.tensor([code, loss if math.isfinite(loss) else -math.inf, float(stop)], device=device)
+    shared = torch.tensor([code, loss if math.isfinite(loss) else -math.inf, *map(float, wishes)], device=device)
     distributed.all_reduce(shared, op=distributed.ReduceOp.MAX)
-    code, largest, stop_any = shared.tolist()
+    code, largest, *most = shared.tolist()
     agreed = _REASONS[int(code) - 1] if code else None
-    return agreed, (largest if agreed is None else loss), bool(stop_any)
+    return agreed, (largest if agreed is None else loss), most

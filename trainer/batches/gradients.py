@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,8 @@ class Measurement:
     optimizer_finite: bool
     sound: bool = True
     """Whether every sign that was read along was 0."""
+    doubted: bool = False
+    """Whether anything of it is wrong in any rank; False where there is but one."""
 
     @property
     def finite(self) -> bool:
@@ -56,9 +58,16 @@ class Gradients:
         return any(parameter.grad is not None for _, parameter in self._named)
 
     @torch.no_grad()
-    def measure(self, flag: torch.Tensor, *, states: bool, signs: Sequence[torch.Tensor] = ()) -> Measurement:
+    def measure(
+        self,
+        flag: torch.Tensor,
+        *,
+        states: bool,
+        signs: Sequence[torch.Tensor] = (),
+        ask: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> Measurement:
         """Norm of all gradients, with ``flag`` (NaN for bad batch-norm statistics), the optimizer's own state and
-        ``signs`` of the weights (0 while they are sound).
+        ``signs`` of the weights (0 while they are sound). ``ask`` makes this rank's doubt, 0 or 1, that of any.
 
         One device-to-host read. The norm is that of ``torch.nn.utils.clip_grad_norm_``, bit for bit.
         """
@@ -69,12 +78,17 @@ class Gradients:
         if states:
             more, counts_finite = self.momenta.signs(device)
             parts += more
+        if ask is not None:
+            found = torch.stack(parts)
+            doubt = (~torch.isfinite(found)).any() | found[2 : 2 + len(signs)].any()
+            parts.append(ask(doubt.float() if counts_finite else torch.ones_like(found[0])))
         scalars = torch.stack(parts)
         if self._norms is None:
             values, self._host_norms = scalars.tolist(), []
         else:  # the norm of each parameter comes along with the one read
             values = torch.cat([scalars, self._norms.float()]).tolist()
             values, self._host_norms = values[: len(parts)], values[len(parts) :]
+        doubted = ask is not None and bool(values.pop())
         norm, statistics, *rest = values
         told, rest = rest[: len(signs)], rest[len(signs) :]
         return Measurement(
@@ -82,6 +96,7 @@ class Gradients:
             statistics_finite=math.isfinite(statistics),
             optimizer_finite=counts_finite and all(map(math.isfinite, rest)),
             sound=not any(told),
+            doubted=doubted,
         )
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainmaster.trainer.batches.agreement import first_said, of_all
 from trainmaster.trainer.batches.batch_guard import BatchGuard, BatchVerdict
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.criterion import CriterionNumbers
@@ -72,7 +73,7 @@ class Judging:
         self.taken = False
         """The loop has taken the loss of its batch: one that is made until the next is none of the loop's."""
         self._preparing = False
-        self._told_passed_by = False
+        self._told_passed_by = self._told_parting = False
         self.loss_fresh = False
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
 
@@ -122,6 +123,9 @@ class Judging:
         self._drill.spoil_statistics(self._model)
         outcome, verdict = self._judged(batch, preds)
         self._work.judged(verdict)
+        if not self._batches.same_settings and not self._told_parting:
+            self._told_parting = True
+            self._emit(Remark(text="the ranks step at other rates than each other, so their weights part ways"))
         if verdict.statistics_healed:
             self._emit(StateHealed(what="batchnorm", tensors=verdict.statistics_healed))
         if verdict.reason is None or not self._skip:
@@ -134,12 +138,19 @@ class Judging:
             self._window.count(skipped=True)
             self._running.know(verdict.losses)
         if verdict.reason is not None:
-            if self._skip and (why := self._weights.look()):  # the batch is not to blame
+            if self._skip and (why := self._ruin()):  # the batch is not to blame
                 self._emit(WeightsLeapt(why=why, hopeless=True))
             else:
                 self._work.failed(verdict.reason)
             self._work.draw_again()
         return outcome
+
+    def _ruin(self) -> str | None:
+        """What has leapt in the weights of any rank."""
+        why = self._weights.look()
+        if self._trainer.world_size > 1:
+            why = self._weights.ruin = first_said(of_all(why))
+        return why
 
     def _judged(self, batch: dict[str, Any], preds: Any) -> tuple[Loss, BatchVerdict]:
         spoil = self._drill.loss_spoiler()

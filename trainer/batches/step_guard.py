@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
+from trainmaster.trainer.batches.agreement import number_of_settings
 from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients, all_finite
@@ -55,6 +57,7 @@ class StepGuard:
         spikes = SpikeWatch() if skip else None
         form = compat.engine().form(lambda: trainer.loss_names)
         self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes, form=form)
+        self.batches.settings = partial(number_of_settings, trainer.optimizer)
         look = SecondLook(model, self.statistics, self.batches.maker, trainer.device)
         self.overflows = Overflows(trainer)
         self._window = Window(cut=position.window_open)
@@ -137,6 +140,10 @@ class StepGuard:
     def loss_fresh(self) -> bool:
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
         return self._judging.loss_fresh
+
+    def was_replaced(self, what: str) -> None:
+        """Somebody has put another in the place of ``what`` of this rank; the others are asked at the next step."""
+        self._stepping.replaced = what
 
     def loss_was_taken(self, mean: Any) -> None:
         """The loop has updated the running mean, or started it over where ``mean`` is None."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
+import torch
 from torch import nn
 
+from trainmaster.trainer.batches.agreement import Agreed, Doubts, any_rank, first_said, of_all, take_over
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
-from trainmaster.trainer.batches.gradients import Gradients, Measurement
+from trainmaster.trainer.batches.gradients import Gradients, Measurement, all_finite
 from trainmaster.trainer.batches.healing import ema_fault, heal_optimizer, mend_settings
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.last_look import LastLook
@@ -59,6 +62,11 @@ class Stepping:
         self.max_norm = max_norm
         self._skip = skip
         self._emit = emit
+        self._many = trainer.world_size > 1
+        self._unusable: str | None = None
+        """What of this rank's settings no step can be taken with, in words."""
+        self.replaced: str | None = None
+        """What of this rank was replaced since the last step, where there are several."""
         self._last_look = LastLook(trainer, model, watched=skip)
         self.grad_norm: float | None = None
         """Of the gradients that were measured last."""
@@ -78,41 +86,98 @@ class Stepping:
             return
         self._drill.spoil_gradients(self._model)
         trainer.scaler.unscale_(trainer.optimizer)
+        if self._many and self._skip:
+            self._unusable = self._unusable_settings()
         measured = self._measure()
         used: Measurement | None = measured
-        if self._weights_are_ruined():
+        is_bad = self._is_bad(measured)
+        if is_bad is None:
             return
-        if not measured.optimizer_finite and self._skip and not self._heals_momenta():  # a window run again looks anew
-            return
-        if not measured.finite and self._skip:
+        if is_bad and self._skip:
             if self._overflows.mend_scale():
                 self._emit(StateHealed(what="scaler", tensors=1))
             used = self._recovery.recover(measured, self._measure)
+            if self._many:
+                self._weights.ruin = first_said(of_all(self._weights.ruin))
             if self._weights_are_ruined():  # the window that ran again was the eighth step's
                 return
         if used is not None:
-            self._take(used, own_step)
+            self._take(used, own_step, is_bad=is_bad and not self._skip)
+
+    def _is_bad(self, measured: Measurement) -> bool | None:
+        """Whether the gradient is not finite, in any rank; None where no step is to be taken."""
+        if self._many:
+            agreed = self._agreed(measured)
+            if self._skip and not self._goes_on(agreed):
+                return None
+            return agreed.gradient
+        if self._weights_are_ruined():
+            return None
+        if not measured.optimizer_finite and self._skip and not self._heals_momenta():  # a window run again looks anew
+            return None
+        return not measured.finite
 
     def _measure(self) -> Measurement:
         signs = self._weights.signs() if not self._weights.ruin else []
-        measured = self._gradients.measure(self._statistics.flag(), states=self._skip, signs=signs)
+        ask = self._ask if self._many else None
+        measured = self._gradients.measure(self._statistics.flag(), states=self._skip, signs=signs, ask=ask)
         self.grad_norm = measured.norm
         if not measured.sound:
             self._judge_weights()
         return measured
 
-    def _take(self, measured: Measurement, own_step: Callable[[], None] | None) -> None:
+    def _ask(self, doubt: torch.Tensor) -> torch.Tensor:
+        return any_rank(torch.ones_like(doubt) if self._unusable or self.replaced else doubt)
+
+    def _agreed(self, measured: Measurement) -> Agreed:
+        """What all ranks have against the step."""
+        if not measured.doubted:
+            return Agreed.of([Doubts()])
+        own = Doubts(gradient=not measured.finite)
+        if self._skip:
+            ruin = self._weights.ruin
+            if not measured.optimizer_finite:
+                ruin = ruin or self._used_already(self._gradients.momenta.leapt())
+            if own.gradient and not all_finite(self._model.parameters()):
+                ruin = ruin or "weights are not finite, and no batch can mend that"
+            momenta = not measured.optimizer_finite
+            own = replace(own, ruin=ruin, hopeless=self._unusable, momenta=momenta, replaced=self.replaced)
+            self.replaced = None
+        return Agreed.of(of_all(own))
+
+    def _goes_on(self, agreed: Agreed) -> bool:
+        """Whether every rank can step, once the optimizer's state is the same in all; else each of them ends."""
+        if agreed.ruin:
+            self._weights.ruin = agreed.ruin  # what another rank's weights made of the gradients is in these, too
+            return not self._weights_are_ruined()
+        if agreed.hopeless:
+            self._give_up(agreed.hopeless)
+            return False
+        if agreed.momenta:
+            if agreed.whole is None and not self._heals_momenta():
+                return False
+            if num_tensors := take_over(self._trainer.optimizer, agreed.whole or 0):
+                self._emit(StateHealed(what="optimizer", tensors=num_tensors))
+            self._gradients.momenta.healed()
+        return True
+
+    def _unusable_settings(self) -> str | None:
+        """Why no step can be taken with what somebody has set, in words; what of it can't be is put right."""
+        if bad := mend_settings(self._trainer.optimizer):
+            return f"the optimizer's {bad}, and a step with that would spoil every weight"
+        if bad := ema_fault(self._trainer.ema):
+            return f"the EMA's {bad}, and with that it would leave the model, and it is what is saved"
+        return None
+
+    def _take(self, measured: Measurement, own_step: Callable[[], None] | None, *, is_bad: bool) -> None:
         trainer = self._trainer
         if self._skip:
-            if bad := mend_settings(trainer.optimizer):
-                self._give_up(f"the optimizer's {bad}, and a step with that would spoil every weight")
-                return
-            if bad := ema_fault(trainer.ema):
-                self._give_up(f"the EMA's {bad}, and with that it would leave the model, and it is what is saved")
+            if not self._many and (bad := self._unusable_settings()):
+                self._give_up(bad)
                 return
             if not self._heals(measured):
                 return
-        elif not measured.finite and not self._overflows.count():
+        elif is_bad and not self._overflows.count():
             self._work.failed(SkipReason.NONFINITE_GRADIENT, norm=measured.norm)
         # One of its own clips as it likes; clipped twice, a gradient is another one in its last bits.
         limit = self.max_norm if own_step is None or self._skip else math.inf
@@ -129,7 +194,9 @@ class Stepping:
         if (norm := self._last_look.norm) > measured.norm:  # a hook, or a step in a way of its own, made them larger
             self._gradients.momenta.feed(norm)
             self._weights.feed(norm)
-        if not taken:
+        if not taken and self._many:  # the others have stepped
+            self._give_up("the gradients were not finite any more when the step was taken, in one of the ranks")
+        elif not taken:
             self._recovery.drop_window(math.nan)
         elif own_step is None:
             trainer.scaler.update()
@@ -197,9 +264,7 @@ class Stepping:
         """The optimizer's state is one that steps make; False where steps may have carried another into the weights."""
         momenta = self._gradients.momenta
         leapt = momenta.leapt()
-        if momenta.may_have_stepped(leapt):
-            largest = max(float(one.abs().amax()) for one in leapt)
-            why = f"a momentum leapt to {largest:.3g}, which no gradient does, and steps may have used it"
+        if why := self._used_already(leapt):
             self._weights.ruin = why
             self._emit(WeightsLeapt(why=why, hopeless=True))
             self._trainer.optimizer.zero_grad()
@@ -209,3 +274,10 @@ class Stepping:
         if num_tensors:
             self._emit(StateHealed(what="optimizer", tensors=num_tensors))
         return True
+
+    def _used_already(self, leapt: list[torch.Tensor]) -> str | None:
+        """What of ``leapt`` steps may have carried into the weights, in words."""
+        if not self._gradients.momenta.may_have_stepped(leapt):
+            return None
+        largest = max(float(one.abs().amax()) for one in leapt)
+        return f"a momentum leapt to {largest:.3g}, which no gradient does, and steps may have used it"

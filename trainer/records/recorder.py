@@ -254,11 +254,12 @@ class Recorder:
         self.flush()
         self._guarded("heartbeat.json", lambda: replace_json(self.layout.heartbeat, encoded(asdict(self._beat))))
 
-    def crashed(self, error: BaseException, *, epoch: int | None = None, batch: int | None = None) -> None:
-        """The attempt ends with ``error``, which came in ``batch`` of ``epoch``, both from 1."""
-        lines = "".join(traceback.format_exception(error)).splitlines()
-        text = f"{type(error).__name__}: {error}"
-        told = "\n".join(lines[-NUM_TRACEBACK_LINES:])
+    def crashed(
+        self, error: BaseException | tuple[str, str], *, epoch: int | None = None, batch: int | None = None
+    ) -> None:
+        """The attempt ends with ``error``, or what another process tells of one; it came in ``batch`` of ``epoch``,
+        both from 1."""
+        text, told = words_of(error) if isinstance(error, BaseException) else error
         begun = self._beat.epoch is not None
         place = {"epoch": epoch if begun else None, "batch": batch if begun else None}
         self.event(EventKind.RUN_CRASHED, error=text, traceback=told, **place)
@@ -292,6 +293,12 @@ class Recorder:
         self._told_ts[what] = now
         self._warn(f"storage-fault: {what} could not be written: {error}. Training goes on.")
         self.event(EventKind.STORAGE_FAULT, what=what, error=str(error))
+
+
+def words_of(error: BaseException) -> tuple[str, str]:
+    """What is told of ``error``, and the end of its traceback."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return f"{type(error).__name__}: {error}", "\n".join(lines[-NUM_TRACEBACK_LINES:])
 
 
 def exit_code_of(state: RunRecordState) -> int:

@@ -7,15 +7,17 @@ import shlex
 import time
 from pathlib import Path
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.contract import EventKind, ExitCode, RunRecordState
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.jobs.environment import job_of
 from trainmaster.trainer.jobs.ownership import anything_saved
+from trainmaster.trainer.records.recorder import words_of
+from trainmaster.trainer.run import rank_ends, ranks
 from trainmaster.trainer.run.open_run import OpenRun
-from trainmaster.trainer.stop import GaveUp, RunEnded, end_loaders
+from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested, end_loaders
 
 
 def finished(run: OpenRun, position: Position, trainer: EngineTrainer) -> None:
@@ -32,11 +34,19 @@ def finished(run: OpenRun, position: Position, trainer: EngineTrainer) -> None:
 
 
 def ended(run: OpenRun, position: Position, error: BaseException, state_file: Path | None = None) -> None:
-    """``error`` ended the run; ``state_file`` is what it can go on from."""
-    if not isinstance(error, RunEnded):
-        run.recorder.crashed(error, epoch=position.epoch + 1, batch=position.index + 1)
+    """``error`` ended the run; ``state_file`` is what it can go on from.
+
+    Of several ranks the first keeps the records: why another ended is told, where that is what ended this one.
+    """
+    if not ranks.IS_FIRST:
+        rank_ends.keep(run.layout, _of_this_rank(run, error))
+    found = _what_ended(run, error) if RANK == 0 else error
+    if not isinstance(found, RunEnded):
+        run.recorder.crashed(found, epoch=position.epoch + 1, batch=position.index + 1)
         _say_what_next(run, RunRecordState.CRASHED)
         return
+    if found is not error:
+        error, state_file = found, state_file or run.saver.latest_epoch_state()
     relative = state_file.relative_to(run.layout.root).as_posix() if state_file else None
     LOGGER.warning(f"run ended early: {error.why}. State: {relative or 'none'}")
     here = {"epoch": position.epoch + 1, "batch": position.done, "state_file": relative}
@@ -77,3 +87,21 @@ def _say_what_next(run: OpenRun, state: RunRecordState) -> None:
 
 def _in_a_job() -> bool:
     return job_of(os.environ) is not None
+
+
+def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str, str]:
+    """What ended the run: another rank's end, or its words, where ``error`` only shows that there was one."""
+    told = isinstance(error, StopRequested) or rank_ends.is_of_a_connection(error)
+    other = rank_ends.first_end(run.layout, run.recorder.attempt) if told else None
+    if other is None or (isinstance(error, RunEnded) and other.code == error.code):
+        return error
+    return other.in_order or (f"rank {other.rank}: {other.why}", other.traceback)
+
+
+def _of_this_rank(run: OpenRun, error: BaseException) -> rank_ends.RankEnd:
+    now = {"attempt": run.recorder.attempt, "ts": time.time(), "rank": RANK}
+    if isinstance(error, RunEnded):
+        return rank_ends.RankEnd(**now, code=int(error.code or 0), why=error.why)
+    why, traceback = words_of(error)
+    follows = rank_ends.is_of_a_connection(error)
+    return rank_ends.RankEnd(**now, code=None, why=why, traceback=traceback, follows=follows)

@@ -58,6 +58,8 @@ class Guarding:
             drill=run.drill,
             replays=replays,
         )
+        self._break_wanted = False
+        """Whether a callback of this rank wants the run to end with the epoch."""
         self.step = self._built()
         self._trained = TrainedObject(trainer)
         self._movement: Movement | None = None
@@ -113,6 +115,8 @@ class Guarding:
         self.step.gradients.count_on(before.gradients)
         self.step.batches.know(before.batches.loss_names)
         self.step.batches.know_spikes(before.batches.spikes)
+        if replaced != "the EMA":  # only that of the first rank is saved
+            self.step.was_replaced(replaced)
         self._trained = TrainedObject(self._trainer)
         follows = why or "the guard follows it"  # at level observe nothing is ended
         self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")
@@ -127,9 +131,22 @@ class Guarding:
         if self._skip:
             self._figures.put_right()
 
+    def batch_over(self) -> None:
+        """Nothing of the batch is held, and the run ends for all ranks or for none.
+
+        Where a callback of one has set the trainer's ``stop``, that one's loop goes on for as long as the others do not
+        know: they would wait for each other in vain. With ``time=`` the loop lets them know by itself.
+        """
+        self.step.forget_batch()
+        trainer = self._trainer
+        if self._skip and trainer.world_size > 1 and not trainer.args.time:
+            self._break_wanted = self._break_wanted or bool(trainer.stop)
+            trainer.stop = self.step.batches.break_agreed
+
     def validated(self) -> None:
         """The epoch's metrics are numbers, and so is what its fitness is compared with."""
         self._run.evaluation.unknown_metrics_to_zero(self._trainer)
+        self._trainer.stop |= self._break_wanted  # of the first rank, whose word the loop passes on
         self.put_figures_right()
 
     def epoch_trained(self) -> None:
@@ -180,4 +197,5 @@ class Guarding:
             emit=self._records.take,
         )
         step.batches.stop_wanted = self._stop_wanted
+        step.batches.break_wanted = lambda: self._break_wanted
         return step

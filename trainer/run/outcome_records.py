@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from functools import partial
@@ -117,14 +118,14 @@ class OutcomeRecords:
         found = self._diagnosed(bad)
         keep = partial(self._keep, bad)
         told = {**facts, **found, "drill": drilled}
+        if self._trainer.world_size > 1:
+            known = rank_facts.told_by_all(told, keep, self._incidents, is_own=_is_own(bad))
+        else:
+            known = {**keep(told), **{name: found[name] for name in ("cause", "bad_weights")}}
+        bad_weights = known.pop("bad_weights")
         self._recorder.event(
             EventKind.BAD_BATCH,
-            **facts
-            | (
-                rank_facts.told_by_all(told, keep, self._incidents, is_own=bad.verdict is None or bad.verdict.is_own)
-                if self._trainer.world_size > 1
-                else {**keep(told), "cause": found["cause"]}
-            ),
+            **facts | known,
             skipped_epoch=tally.skipped_epoch,
             skipped_total=tally.skipped,
             streak=tally.budget.streak,
@@ -135,8 +136,8 @@ class OutcomeRecords:
             f"{bad.action} ({tally.skipped_epoch} this epoch, {tally.budget.streak} in a row)"
         )
         if bad.action != "observed":
-            many = f"{found['bad_weights']} weights are not finite, and no batch can mend that"
-            tally.give_up = many if found["bad_weights"] else spent or tally.give_up
+            many = f"{bad_weights} weights are not finite, and no batch can mend that"
+            tally.give_up = many if bad_weights else spent or tally.give_up
 
     def _diagnosed(self, bad: FailedBatch) -> dict[str, Any]:
         labels_bad = bool(bad.verdict and bad.verdict.labels_bad)
@@ -195,3 +196,10 @@ class OutcomeRecords:
                 return replayed(bad, self._trainer)
         self._here(EventKind.NOTICE, text=f"the bad batch was not run again: {ENDED_THE_TRAINER}")
         return Replayed(left_out=ENDED_THE_TRAINER)
+
+
+def _is_own(bad: FailedBatch) -> bool:
+    """Whether it was this rank's part. Of a gradient, which is summed over ranks, it is not where that is finite."""
+    if bad.reason is SkipReason.NONFINITE_GRADIENT and bad.grad_norm is not None and math.isfinite(bad.grad_norm):
+        return False
+    return bad.verdict is None or bad.verdict.is_own

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from torch import distributed
 
+from trainmaster.trainer.batches.agreement import of_all
 from trainmaster.trainer.contract import ReplayVerdict
 from trainmaster.trainer.incidents.incident import Cause, Incidents
 
-_TOLD: Final = ("losses", "images", "cause")
+_TOLD: Final = ("losses", "images", "cause", "grad_norm", "bad_weights")
 
 
 def told_by_all(
@@ -23,10 +24,11 @@ def told_by_all(
     """Facts for the event: losses, images, cause and incident of the ranks whose part was bad, and which these are.
 
     Each of them keeps an incident of its own, in a folder of its own; the others keep none. The losses and the cause
-    are those of the first of them, the images of all. ``told`` is what this rank knows, and ``keep`` keeps it.
+    are those of the first of them, the images of all, and ``bad_weights`` the most of any. ``told`` is what this rank
+    knows, and ``keep`` keeps it.
     """
     rank = distributed.get_rank()
-    shared = _of_all({"is_own": is_own, "cause": str(told["cause"]), "next": incidents.next_number})
+    shared = of_all({"is_own": is_own, "cause": str(told["cause"]), "next": incidents.next_number})
     guilty = guilty_ranks(shared)
     first = max(one["next"] for one in shared)
     kept: dict[str, Any] = {}
@@ -34,8 +36,9 @@ def told_by_all(
         incidents.next_number = first + guilty.index(rank)
         kept = keep(dict(told))
     incidents.next_number = first + len(guilty)
-    facts = _of_all({**{name: told[name] for name in _TOLD}, **kept} if rank in guilty else None)
-    return joined({rank: facts[rank] for rank in guilty})
+    facts = of_all({**{name: told[name] for name in _TOLD}, **kept} if rank in guilty else None)
+    bad_weights = max(facts[rank]["bad_weights"] for rank in guilty)
+    return joined({rank: facts[rank] for rank in guilty}) | {"bad_weights": bad_weights}
 
 
 def guilty_ranks(shared: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -64,9 +67,3 @@ def joined(facts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         "replay": next(iter(suspect or replays), None),
         "ranks": list(facts),
     }
-
-
-def _of_all(own: Any) -> list[Any]:
-    found: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(found, own)
-    return found

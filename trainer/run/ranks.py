@@ -17,6 +17,7 @@ from ultralytics.utils import LOCAL_RANK, RANK
 
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 from trainmaster.trainer.records.recorder import exit_code_of
+from trainmaster.trainer.run import rank_ends
 from trainmaster.trainer.stop import RunEnded, stop_signals
 
 IS_FIRST: Final = RANK in {-1, 0}
@@ -68,6 +69,7 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
         subprocess.CalledProcessError: they crashed.
     """
     # The launcher is started with -m, which would put the current folder first: a json.py there would hide Python's.
+    rank_ends.clear(layout)
     record = {**record, "launcher": [os.getpid(), psutil.Process().create_time()]}
     given = {VARIABLE: json.dumps(record), "PYTHONSAFEPATH": "1"}
     before = {name: os.environ.get(name) for name in given}
@@ -79,6 +81,10 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
     except subprocess.CalledProcessError:
         state = (read_json(layout.run_json) or {}).get("state")
         code = exit_code_of(RunRecordState(state)) if state in set(RunRecordState) else 1
+        if state == RunRecordState.RUNNING:  # the first rank was killed while it waited for one that had ended
+            other = rank_ends.first_end(layout, record.get("attempt") or 0)
+            if other is not None and (end := other.in_order) is not None:
+                raise end from None
         if code in {ExitCode.STOPPED, ExitCode.GAVE_UP, ExitCode.REFUSED}:
             raise RunEnded(ExitCode(code), f"the ranks ended: {state}") from None
         raise

@@ -281,7 +281,7 @@ class RunGuard:
         position.done = position.index + 1
         if ghost:
             return
-        step.forget_batch()
+        self.guarding.batch_over()
         self.recorder.set_phase(Phase.TRAINING, epoch=position.epoch + 1)
         self.reporter.batch_over(trainer, step, images=images)
         self.parts.drill.poll()

@@ -49,6 +49,7 @@ class GoingOn:
         position.batches = len(trainer.train_loader)
         position.warmup_from = self._plan.warmup_from
         samples, batch_size = state.get("samples"), state["args"].get("batch")
+        ranks = max(trainer.world_size, 1)  # each draws another part of another order
         other_data = require_same_data(
             RunLayout(Path(trainer.save_dir)), state, trainer, exact=self._plan.settings.exact
         )
@@ -57,7 +58,14 @@ class GoingOn:
             and state["batches"] == position.batches
             and samples in {None, len(trainer.train_loader.dataset)}
             and (batch_size in {None, -1} or batch_size == trainer.batch_size)
+            and state.get("ranks", ranks) == ranks
         )
+        if state["batch"] and not self._same_batches and self._plan.settings.exact:
+            was, now = f"batch={batch_size} on {state.get('ranks', ranks)}", f"batch={trainer.batch_size} on {ranks}"
+            raise ArgumentsError(
+                f"exact=true can't go on within an epoch with another batch size or number of GPUs: {was} then, {now} now",
+                "give batch= and device= as they were, or exact=false",
+            )
         unable = self._unable_to_go_on(trainer.train_loader) if self._same_batches else None
         if unable and self._plan.settings.exact:
             raise ArgumentsError(f"an exact run can't go on here: {unable}", "exact=false")
@@ -80,7 +88,8 @@ class GoingOn:
             notes.append(f"{unable}: the epoch that was cut through starts over")
         elif state["batch"] and not self._same_batches:
             why = "" if other_data is None else f" ({other_data})"
-            notes.append(f"the data set or the batch size changed{why}: the epoch that was cut through starts over")
+            what = "the data set, the batch size or the number of GPUs"
+            notes.append(f"{what} changed{why}: the epoch that was cut through starts over")
         elif other_data is not None:
             notes.append(f"the run goes on with other data than it was trained on: {other_data}")
         return notes

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.unit.trainer.batches.test_batch_guard import NAN, Net, good_batch
+from trainmaster.trainer.batches import judging
 from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.judging import Judging
@@ -290,7 +291,10 @@ def test_a_criterion_is_finite_when_a_state_is_saved() -> None:
 
 
 @pytest.mark.parametrize(("value", "reason"), [(NAN, "nonfinite_loss"), (1e30, "loss_spike")])
-def test_of_several_ranks_a_criterion_is_put_right_for_the_next_batch(value: float, reason: str) -> None:
+def test_of_several_ranks_a_criterion_is_put_right_for_the_next_batch(
+    monkeypatch: pytest.MonkeyPatch, value: float, reason: str
+) -> None:
+    monkeypatch.setattr(judging, "of_all", lambda own: [own, own])
     scene = Scene(ranks=2)
     criterion = Criterion(scene)
     batch = good_batch()

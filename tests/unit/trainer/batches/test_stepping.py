@@ -41,7 +41,13 @@ def stepping(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = GradScaler("cpu", enabled=scaled)
     trainer: Any = SimpleNamespace(
-        model=model, optimizer=optimizer, scaler=scaler, ema=None, device=torch.device("cpu"), amp=False
+        model=model,
+        optimizer=optimizer,
+        scaler=scaler,
+        ema=None,
+        device=torch.device("cpu"),
+        amp=False,
+        world_size=1,
     )
     return Stepping(
         trainer,

@@ -99,3 +99,18 @@ def test_at_level_observe_figures_are_let_be() -> None:
     run.guard.save(None, lambda: None)
     assert math.isnan(trainer.best_fitness)
     assert not run.notices
+
+
+@pytest.mark.parametrize(
+    ("ranks", "stop", "agreed", "goes_on"),
+    [(1, True, False, False), (2, True, False, True), (2, True, True, False), (2, False, True, False)],
+    ids=["alone", "the others do not know", "all know", "another wants it"],
+)
+def test_the_loop_of_one_rank_ends_with_those_of_all(ranks: int, stop: bool, agreed: bool, goes_on: bool) -> None:
+    guarding: Any = object.__new__(Guarding)
+    guarding._skip, guarding._break_wanted = True, False
+    guarding._trainer = SimpleNamespace(stop=stop, world_size=ranks, args=SimpleNamespace(time=None))
+    guarding.step = SimpleNamespace(forget_batch=lambda: None, batches=SimpleNamespace(break_agreed=agreed))
+    guarding.batch_over()
+    assert guarding._trainer.stop is not goes_on
+    assert guarding._break_wanted == (stop and ranks > 1)

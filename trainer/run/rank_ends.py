@@ -1,0 +1,83 @@
+"""Several GPUs: why a rank ended, where the one that keeps the records, and their launcher, find it.
+
+When one rank ends, all that the first sees of it is a connection that was closed, or the launcher's signal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from torch.distributed import DistError
+
+from trainmaster.trainer.contract import ExitCode, RunLayout, read_json, replace_json
+from trainmaster.trainer.stop import GaveUp, Refused, RunEnded, StopRequested
+
+_ENDS: Final[Mapping[int, type[StopRequested | GaveUp | Refused]]] = {
+    ExitCode.STOPPED: StopRequested,
+    ExitCode.GAVE_UP: GaveUp,
+    ExitCode.REFUSED: Refused,
+}
+_OF_A_CONNECTION: Final = re.compile(
+    r"gloo|NCCL|HCCL|XCCL|connection (closed|reset)|process ?group|collective", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankEnd:
+    """How a rank other than the first ended an attempt. ``code`` is None for a crash."""
+
+    attempt: int
+    ts: float
+    rank: int
+    code: int | None
+    why: str
+    traceback: str = ""
+    follows: bool = False
+    """Whether it only shows that yet another rank had ended."""
+
+    @property
+    def in_order(self) -> RunEnded | None:
+        """The same end for another process; None for a crash."""
+        kind = None if self.code is None else _ENDS.get(self.code)
+        return kind(f"in rank {self.rank}, {self.why}") if kind else None
+
+
+def keep(layout: RunLayout, end: RankEnd) -> None:
+    """``end`` can be found. A disk that takes no more takes it, too: the others tell what they have seen."""
+    with suppress(OSError):
+        replace_json(layout.guard / f".rank{end.rank}.json", asdict(end))
+
+
+def first_end(layout: RunLayout, attempt: int) -> RankEnd | None:
+    """How the first of the other ranks ended ``attempt``, which ends the rest; None where none has said anything."""
+    found: list[RankEnd] = []
+    with suppress(OSError):
+        for path in layout.guard.glob(".rank*.json"):
+            end = _read(read_json(path))
+            if end is not None and end.attempt == attempt and not end.follows:
+                found.append(end)
+    return min(found, key=lambda end: end.ts, default=None)
+
+
+def clear(layout: RunLayout) -> None:
+    """None of an earlier attempt is left."""
+    with suppress(OSError):
+        for path in layout.guard.glob(".rank*.json"):
+            path.unlink(missing_ok=True)
+
+
+def is_of_a_connection(error: BaseException) -> bool:
+    """Whether ``error`` is what a rank sees when another has ended."""
+    return isinstance(error, DistError) or (
+        isinstance(error, RuntimeError) and bool(_OF_A_CONNECTION.search(str(error)))
+    )
+
+
+def _read(record: Mapping[str, Any] | None) -> RankEnd | None:
+    with suppress(TypeError, ValueError):
+        return RankEnd(**record) if record else None
+    return None
