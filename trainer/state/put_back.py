@@ -63,7 +63,7 @@ class GoingOn:
         if state["batch"] and not self._same_batches and self._plan.settings.exact:
             was, now = f"batch={batch_size} on {state.get('ranks', ranks)}", f"batch={trainer.batch_size} on {ranks}"
             raise ArgumentsError(
-                f"exact=true can't go on within an epoch with another batch size or number of GPUs: {was} then, {now} now",
+                f"exact=true can't go on in an epoch at another batch size or number of GPUs: {now}, and it was {was}",
                 "give batch= and device= as they were, or exact=false",
             )
         unable = self._unable_to_go_on(trainer.train_loader) if self._same_batches else None
