@@ -65,6 +65,8 @@ class Stepping:
         self._many = trainer.world_size > 1
         self._unusable: str | None = None
         """What of this rank's settings no step can be taken with, in words."""
+        self._started_over = False
+        """Whether the state of this rank's optimizer is not that of the others, since it was healed for a save, say."""
         self.replaced: str | None = None
         """What of this rank was replaced since the last step, where there are several."""
         self._last_look = LastLook(trainer, model, watched=skip)
@@ -127,7 +129,8 @@ class Stepping:
         return measured
 
     def _ask(self, doubt: torch.Tensor) -> torch.Tensor:
-        return any_rank(torch.ones_like(doubt) if self._unusable or self.replaced else doubt)
+        alone = self._unusable or self.replaced or self._started_over
+        return any_rank(torch.ones_like(doubt) if alone else doubt)
 
     def _agreed(self, measured: Measurement) -> Agreed:
         """What all ranks have against the step."""
@@ -140,7 +143,7 @@ class Stepping:
                 ruin = ruin or self._used_already(self._gradients.momenta.leapt())
             if own.gradient and not all_finite(self._model.parameters()):
                 ruin = ruin or "weights are not finite, and no batch can mend that"
-            momenta = not measured.optimizer_finite
+            momenta = not measured.optimizer_finite or self._started_over
             own = replace(own, ruin=ruin, hopeless=self._unusable, momenta=momenta, replaced=self.replaced)
             self.replaced = None
         return Agreed.of(of_all(own))
@@ -159,6 +162,7 @@ class Stepping:
             if num_tensors := take_over(self._trainer.optimizer, agreed.whole or 0):
                 self._emit(StateHealed(what="optimizer", tensors=num_tensors))
             self._gradients.momenta.healed()
+            self._started_over = False
         return True
 
     def _unusable_settings(self) -> str | None:
@@ -272,6 +276,7 @@ class Stepping:
         num_tensors = heal_optimizer(self._trainer.optimizer, largest=momenta.largest, leapt=leapt)
         momenta.healed()
         if num_tensors:
+            self._started_over = self._many
             self._emit(StateHealed(what="optimizer", tensors=num_tensors))
         return True
 

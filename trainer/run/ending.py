@@ -40,6 +40,8 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
     """
     if not ranks.IS_FIRST:
         rank_ends.keep(run.layout, _of_this_rank(run, error))
+        if isinstance(error, RunEnded) and position.done:  # at the first end of a rank the launcher ends the others
+            rank_ends.wait_for_first(run.layout, run.recorder.attempt)
     found = _what_ended(run, error) if RANK == 0 else error
     if not isinstance(found, RunEnded):
         run.recorder.crashed(found, epoch=position.epoch + 1, batch=position.index + 1)
@@ -58,6 +60,12 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
         run.recorder.event(EventKind.RUN_STOPPED, resumable=relative is not None, **here)
     run.recorder.end(error.state, int(error.code or 0))
     _say_what_next(run, error.state)
+
+
+def left_at_once(run: OpenRun, position: Position, name: str) -> None:
+    """A second signal, of this ``name``, ends the process; what is on record of its end stays."""
+    if ranks.IS_FIRST and run.recorder.state is RunRecordState.RUNNING:
+        ended(run, position, StopRequested(f"{name} again"), run.saver.latest_epoch_state())
 
 
 def next_words(root: Path, state: RunRecordState, *, saved: bool, job: bool) -> str:

@@ -6,14 +6,16 @@ When one rank ends, all that the first sees of it is a connection that was close
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import psutil
 from torch.distributed import DistError
 
-from trainmaster.trainer.contract import ExitCode, RunLayout, read_json, replace_json
+from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json, replace_json
 from trainmaster.trainer.stop import GaveUp, Refused, RunEnded, StopRequested
 
 _ENDS: Final[Mapping[int, type[StopRequested | GaveUp | Refused]]] = {
@@ -21,6 +23,10 @@ _ENDS: Final[Mapping[int, type[StopRequested | GaveUp | Refused]]] = {
     ExitCode.GAVE_UP: GaveUp,
     ExitCode.REFUSED: Refused,
 }
+WAIT_S: Final = 300.0
+"""For the first rank's state: longer than the largest takes on a slow disk."""
+LOOK_S: Final = 0.2
+"""Between two looks at a file of two thousand bytes."""
 _OF_A_CONNECTION: Final = re.compile(
     r"gloo|NCCL|HCCL|XCCL|connection (closed|reset)|process ?group|collective", re.IGNORECASE
 )
@@ -61,6 +67,25 @@ def first_end(layout: RunLayout, attempt: int) -> RankEnd | None:
             if end is not None and end.attempt == attempt and not end.follows:
                 found.append(end)
     return min(found, key=lambda end: end.ts, default=None)
+
+
+def wait_for_first(
+    layout: RunLayout,
+    attempt: int,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """The first rank has saved its state and ended ``attempt``, or is gone, or takes too long."""
+    until = clock() + WAIT_S
+    while clock() < until:
+        with suppress(OSError):
+            record = read_json(layout.run_json) or {}
+            if record.get("attempt") != attempt or record.get("state") != RunRecordState.RUNNING:
+                return
+            if not psutil.pid_exists(int(record.get("pid") or 0)):
+                return
+        sleep(LOOK_S)
 
 
 def clear(layout: RunLayout) -> None:

@@ -25,7 +25,7 @@ from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock, set_aside, sweep_unfinished
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.announcement import announce, recipe_of
-from trainmaster.trainer.run.ending import ended, finished
+from trainmaster.trainer.run.ending import ended, finished, left_at_once
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.reporter import Reporter
@@ -392,7 +392,7 @@ class RunGuard:
 
     def _on_second(self, name: str) -> None:
         if self._run is not None:
-            ended(self._run, self.position, StopRequested(f"{name} again"), self.saver.latest_epoch_state())
+            left_at_once(self._run, self.position, name)
 
     def _release(self) -> None:
         if self._lock is not None:

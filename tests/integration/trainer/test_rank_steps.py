@@ -73,6 +73,10 @@ def gradient(model, optimizer, stepping):
 def momentum(model, optimizer, stepping):
     optimizer.state[model.weight]["momentum_buffer"][0, 0] = NAN
 
+def saved(model, optimizer, stepping):
+    momentum(model, optimizer, stepping)
+    stepping.sound()
+
 def rate(model, optimizer, stepping):
     optimizer.param_groups[0]["lr"] = NAN
 
@@ -82,7 +86,7 @@ def replaced(model, optimizer, stepping):
 def nothing(model, optimizer, stepping):
     pass
 
-found = {one.__name__: stepped(one) for one in (gradient, momentum, rate, replaced, nothing)}
+found = {one.__name__: stepped(one) for one in (gradient, momentum, saved, rate, replaced, nothing)}
 print(json.dumps(found | {"skipped": stepped(nothing, skipped=True, gradient=0.0)}))
 distributed.destroy_process_group()
 """
@@ -98,11 +102,13 @@ def test_a_step_is_taken_left_out_or_the_last_in_both_ranks_alike(forks: Nursery
     ranks = forks.two_ranks(STEPS, str(tmp_path / "meeting"), folder=tmp_path / "said")
     assert [rank.code for rank in ranks] == [0, 0], ranks
     left, right = (json.loads(rank.output.splitlines()[-1]) for rank in ranks)
+    healed = "StateHealed(what='optimizer', tensors=1)"
+    assert [one["saved"].pop("told") for one in (left, right)] == [[healed], [healed] * 2]
     assert left == right
     found: dict[str, Any] = left
     assert (found["gradient"]["recovered"], found["gradient"]["moved"]) == (1, False)
-    healed = "StateHealed(what='optimizer', tensors=1)"
     assert found["momentum"] == {**found["nothing"], "told": [healed]}  # as if it had not been
+    assert found["saved"] | {"told": []} == found["nothing"]
     for name, words in (("rate", "in rank 1, the optimizer's lr is nan"), ("replaced", "in rank 1, the optimizer was")):
         (why,) = found[name]["told"]
         assert why.startswith(words)

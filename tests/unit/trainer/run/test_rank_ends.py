@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from trainmaster.trainer.contract import RunLayout
+from trainmaster.trainer.batches.position import Position
+from trainmaster.trainer.contract import RunLayout, RunRecordState, replace_json
 from trainmaster.trainer.run import ending, rank_ends
 from trainmaster.trainer.run.rank_ends import RankEnd
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested
@@ -69,3 +71,37 @@ def test_every_end_in_order_has_its_own_exit_code() -> None:
     kinds = [end(code=code).in_order for code in (3, 4, 5)]
     assert [one.code for one in kinds if isinstance(one, RunEnded)] == [3, 4, 5]
     assert end(code=0).in_order is None
+
+
+@pytest.mark.parametrize(
+    ("record", "waits"),
+    [
+        ({"attempt": 2, "state": "running", "pid": os.getpid()}, True),
+        ({"attempt": 2, "state": "stopped", "pid": os.getpid()}, False),
+        ({"attempt": 2, "state": "running", "pid": 2**22 + 1}, False),
+        ({"attempt": 3, "state": "running", "pid": os.getpid()}, False),
+        (None, False),
+    ],
+    ids=["saving", "ended", "gone", "another attempt", "no record"],
+)
+def test_a_rank_ends_once_the_first_has_saved(tmp_path: Path, record: dict[str, Any] | None, waits: bool) -> None:
+    layout = RunLayout(tmp_path)
+    if record is not None:
+        layout.guard.mkdir()
+        replace_json(layout.run_json, record)
+    slept: list[float] = []
+    rank_ends.wait_for_first(layout, 2, clock=lambda: sum(slept), sleep=slept.append)
+    assert (sum(slept) >= rank_ends.WAIT_S) is waits
+    assert bool(slept) is waits
+
+
+@pytest.mark.parametrize(("state", "told"), [("running", 1), ("stopped", 0)], ids=["amid it", "after its end"])
+def test_a_second_signal_takes_nothing_back_of_how_a_run_has_ended(
+    monkeypatch: pytest.MonkeyPatch, state: str, told: int
+) -> None:
+    ends: list[Any] = []
+    monkeypatch.setattr(ending, "ended", lambda *given: ends.append(given))
+    saver = SimpleNamespace(latest_epoch_state=lambda: None)
+    run: Any = SimpleNamespace(recorder=SimpleNamespace(state=RunRecordState(state)), saver=saver)
+    ending.left_at_once(run, Position(), "SIGTERM")
+    assert len(ends) == told
