@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import psutil
@@ -77,7 +78,8 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
     in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers nowhere else
     previous = {number: signal.signal(number, _pass_on) for number in (stop_signals() if in_main else ())}
     try:
-        return start()
+        with _in_a_group_of_its_own():
+            return start()
     except subprocess.CalledProcessError:
         state = (read_json(layout.run_json) or {}).get("state")
         code = exit_code_of(RunRecordState(state)) if state in set(RunRecordState) else 1
@@ -96,6 +98,19 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
                 os.environ[name] = value
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _in_a_group_of_its_own() -> Iterator[None]:
+    """Within, what is run has a process group of its own: a terminal's interrupt reaches the launcher once, through
+    :func:`_pass_on`. Twice, the ranks take it for a second request and leave without saving."""
+    run = subprocess.run
+    if os.name == "posix":
+        subprocess.run = functools.partial(run, process_group=0)
+    try:
+        yield
+    finally:
+        subprocess.run = run
 
 
 def _pass_on(number: int, _frame: Any) -> None:

@@ -51,3 +51,16 @@ def test_no_file_of_the_current_folder_hides_a_module_of_the_launcher(
 
     assert launch(RunLayout(tmp_path), {}, start) == 0
     assert os.environ.get("PYTHONSAFEPATH") == before
+
+
+def test_an_interrupt_of_the_terminal_reaches_the_launcher_through_this_process_alone(tmp_path: Path) -> None:
+    """Its group is another one; with two interrupts for one, the ranks would leave without saving."""
+    before, groups = subprocess.run, []
+
+    def start() -> None:
+        command = [sys.executable, "-I", "-S", "-c", "import os; print(os.getpgid(0))"]
+        groups.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
+
+    launch(RunLayout(tmp_path), {}, start)
+    assert groups[0] != os.getpgid(0)
+    assert subprocess.run is before
