@@ -48,18 +48,18 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
         _say_what_next(run, RunRecordState.CRASHED)
         return
     if found is not error:
-        error, state_file = found, state_file or run.saver.latest_epoch_state()
+        state_file = state_file or run.saver.latest_epoch_state()
     relative = state_file.relative_to(run.layout.root).as_posix() if state_file else None
-    LOGGER.warning(f"run ended early: {error.why}. State: {relative or 'none'}")
+    LOGGER.warning(f"run ended early: {found.why}. State: {relative or 'none'}")
     here = {"epoch": position.epoch + 1, "batch": position.done, "state_file": relative}
-    if isinstance(error, GaveUp):
+    if isinstance(found, GaveUp):
         tally = run.reporter.tally
         counts = {"skipped_epoch": tally.skipped_epoch, "streak": tally.budget.streak}
-        run.recorder.event(EventKind.RUN_GAVE_UP, why=error.why, **here, **counts)
-    elif error.code == ExitCode.STOPPED:
+        run.recorder.event(EventKind.RUN_GAVE_UP, why=found.why, **here, **counts)
+    elif found.code == ExitCode.STOPPED:
         run.recorder.event(EventKind.RUN_STOPPED, resumable=relative is not None, **here)
-    run.recorder.end(error.state, int(error.code or 0))
-    _say_what_next(run, error.state)
+    run.recorder.end(found.state, int(found.code or 0))
+    _say_what_next(run, found.state)
 
 
 def left_at_once(run: OpenRun, position: Position, name: str) -> None:
@@ -107,9 +107,16 @@ def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str
 
 
 def _of_this_rank(run: OpenRun, error: BaseException) -> rank_ends.RankEnd:
-    now = {"attempt": run.recorder.attempt, "ts": time.time(), "rank": RANK}
+    code: int | None = None
+    why, told = words_of(error)
     if isinstance(error, RunEnded):
-        return rank_ends.RankEnd(**now, code=int(error.code or 0), why=error.why)
-    why, traceback = words_of(error)
-    follows = rank_ends.is_of_a_connection(error)
-    return rank_ends.RankEnd(**now, code=None, why=why, traceback=traceback, follows=follows)
+        why, told, code = error.why, "", int(error.code or 0)
+    return rank_ends.RankEnd(
+        attempt=run.recorder.attempt,
+        ts=time.time(),
+        rank=RANK,
+        code=code,
+        why=why,
+        traceback=told,
+        follows=rank_ends.is_of_a_connection(error),
+    )

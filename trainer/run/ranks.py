@@ -106,7 +106,7 @@ def _in_a_group_of_its_own() -> Iterator[None]:
     :func:`_pass_on`. Twice, the ranks take it for a second request and leave without saving."""
     run = subprocess.run
     if os.name == "posix":
-        subprocess.run = functools.partial(run, process_group=0)
+        subprocess.run = functools.partial(run, process_group=0)  # type: ignore[assignment] # it is called as the other
     try:
         yield
     finally:
