@@ -40,7 +40,7 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
     """
     if not ranks.IS_FIRST:
         rank_ends.keep(run.layout, _of_this_rank(run, error))
-        if isinstance(error, RunEnded) and position.done:  # at the first end of a rank the launcher ends the others
+        if position.done and _is_agreed(run, error):  # at the first end of a rank the launcher ends the others
             rank_ends.wait_for_first(run.layout, run.recorder.attempt)
     found = _what_ended(run, error) if RANK == 0 else error
     if not isinstance(found, RunEnded):
@@ -60,6 +60,12 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
         run.recorder.event(EventKind.RUN_STOPPED, resumable=relative is not None, **here)
     run.recorder.end(found.state, int(found.code or 0))
     _say_what_next(run, found.state)
+
+
+def _is_agreed(run: OpenRun, error: BaseException) -> bool:
+    """Whether all ranks end with ``error`` at the same batch; amid an epoch none stops alone."""
+    gives_up = isinstance(error, GaveUp) and error.why == run.reporter.tally.give_up
+    return gives_up or isinstance(error, StopRequested)
 
 
 def left_at_once(run: OpenRun, position: Position, name: str) -> None:

@@ -23,8 +23,8 @@ _ENDS: Final[Mapping[int, type[StopRequested | GaveUp | Refused]]] = {
     ExitCode.GAVE_UP: GaveUp,
     ExitCode.REFUSED: Refused,
 }
-WAIT_S: Final = 300.0
-"""For the first rank's state: longer than the largest takes on a slow disk."""
+WAIT_S: Final = 120.0
+"""For the first rank's state: longer than a large one takes on a slow disk."""
 LOOK_S: Final = 0.2
 """Between two looks at a file of two thousand bytes."""
 _OF_A_CONNECTION: Final = re.compile(

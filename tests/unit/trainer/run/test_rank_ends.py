@@ -105,3 +105,13 @@ def test_a_second_signal_takes_nothing_back_of_how_a_run_has_ended(
     run: Any = SimpleNamespace(recorder=SimpleNamespace(state=RunRecordState(state)), saver=saver)
     ending.left_at_once(run, Position(), "SIGTERM")
     assert len(ends) == told
+
+
+@pytest.mark.parametrize(
+    ("error", "agreed"),
+    [(StopRequested("SIGTERM"), True), (GaveUp("lr is nan"), True), (GaveUp("its model was replaced"), False)],
+    ids=["stop", "given up by all", "given up alone"],
+)
+def test_a_rank_that_ends_alone_keeps_nobody_waiting(error: RunEnded, agreed: bool) -> None:
+    run: Any = SimpleNamespace(reporter=SimpleNamespace(tally=SimpleNamespace(give_up="lr is nan")))
+    assert ending._is_agreed(run, error) is agreed
