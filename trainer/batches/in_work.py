@@ -46,6 +46,7 @@ class BatchInWork:
         self._batch: dict[str, Any] = {}
         self._verdict: BatchVerdict | None = None
         self._micro: MicroBatch | None = None
+
     def begin(self, batch: dict[str, Any], *, may_run_again: bool) -> None:
         """``batch`` is fresh from the loader. Only one that may run again is held: held, it costs what it weighs."""
         self._drawn_from = random_state() if may_run_again else None

@@ -48,7 +48,8 @@ def stepped(spoil, *, skipped=False, gradient=0.5):
     stepping = Stepping(
         trainer, model, gradients=Gradients(model, optimizer), statistics=BatchNormStatistics(model), work=nothing,
         weights=WeightWatch(model, None, optimizer), recovery=nothing, overflows=nothing, position=nothing,
-        drill=nothing, window=window, max_norm=10.0, skip=True, emit=lambda one: told.append(str(getattr(one, "why", one))),
+        drill=nothing, window=window, max_norm=10.0, skip=True,
+        emit=lambda one: told.append(str(getattr(one, "why", one))),
     )
     def step(value):
         for parameter in model.parameters():
