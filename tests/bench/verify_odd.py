@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 
+from tests.unit.trainer.checkpoints.hidden_files import hidden_files
 from tests.unit.trainer.checkpoints.making import checkpoint_dict
 from tests.unit.trainer.checkpoints.odd_files import odd_files
 from trainmaster.trainer.checkpoints.forensics import judge
@@ -75,7 +76,7 @@ def main() -> int:
     wrong: list[str] = []
     times: list[tuple[float, str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, (name, make) in enumerate([*odd_files(), *large_files()]):
+        for number, (name, make) in enumerate([*odd_files(), *hidden_files(), *large_files()]):
             path = Path(folder) / f"{number}.pt"
             make(path)
             assert path.stat().st_size < 100_000_000

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import NUM_VARIED
 from trainmaster.trainer.checkpoints.module_settings import modules_in
-from trainmaster.trainer.checkpoints.naming import few
-from trainmaster.trainer.checkpoints.pickle_walk import Made, Tensor
+from trainmaster.trainer.checkpoints.naming import below, few, first_few
+from trainmaster.trainer.checkpoints.pickled import Made, Tensor
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
 BINS: Final = "dfl.conv.weight"
@@ -35,13 +35,13 @@ def misbuilt_layers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: Tensor
 
 def missing_layers(top: Mapping[Any, Any]) -> Iterator[str]:
     """Modules that are gone, as far as the file tells."""
-    if gone := [
-        f"{path}.{key}"
+    if gone := first_few(
+        below(path, key)
         for _, path, held in modules_in(top)
         for key, inner in held["_modules"].items()
         if inner is None and isinstance(key, str) and (path or key != CRITERION)
-    ]:
-        yield f"a module is gone: {few(gone)}"
+    ):
+        yield f"a module is gone: {gone}"
     optimizer, weights = top.get("optimizer"), top.get("ema")
     groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
     if not isinstance(optimizer, dict) or not isinstance(groups, list) or not isinstance(weights, Made):
@@ -74,7 +74,7 @@ def _held_parameters(attributes: Mapping[Any, Any]) -> list[Any]:
 
 def _other_sizes(part: str, path: str, attributes: Mapping[Any, Any], named: Named) -> Iterator[str]:
     for leaf, shape in _sizes(attributes).items():
-        name = f"{path}.{leaf}" if path else leaf
+        name = below(path, leaf)
         one = named.get((part, name))
         if one is not None and tuple(one.tensor.shape) != shape:
             yield name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 import zlib
@@ -12,14 +13,24 @@ from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from typing import BinaryIO, Final
 
+from trainmaster.trainer.checkpoints.limits import MAX_DIRECTORY_BYTES, LimitError
+
 LEGACY_MAGIC: Final = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """How a file of torch before 1.6 begins: a pickle of one long number (torch/serialization.py, MAGIC_NUMBER)."""
 
 MAPPED_FROM_BYTES: Final = 48 * 1024 * 1024
 
+_VERSION: Final = re.compile(rb"([1-9]|10)\s*")
+"""That torch loads (caffe2/serialize/versions.h)."""
+
 _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
 _ALIGNMENT_BYTES: Final = 64
+_END: Final = struct.Struct("<4s4H2IH")
+_END_MAGIC: Final = b"PK\5\6"
+_END_64: Final = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR_BYTES: Final = 20
+_ELSEWHERE: Final = 0xFFFF_FFFF
 _LOCAL_START: Final = _LOCAL_MAGIC + bytes(2)
 _DIRECTORY_START: Final = b"PK\x01\x02" + bytes(4)
 _END_START: Final = struct.pack("<4sQ2H8x", b"PK\x06\x06", 44, 0x031E, 45)
@@ -93,7 +104,9 @@ def open_container(content: bytes | mmap) -> Container:
     Raises:
         ForeignZipError: a model exported by TorchScript, a data set: another kind of zip.
         DamageError: an entry is missing, cut short, doubled, or not what it was when written.
+        LimitError: it has more entries than any checkpoint.
     """
+    _refuse_giant_directory(content)
     try:
         # A mapping is file enough for reading, though no IO[bytes] by its type.
         with zipfile.ZipFile(BytesIO(content) if isinstance(content, bytes) else content) as archive:  # type: ignore[arg-type]
@@ -101,6 +114,8 @@ def open_container(content: bytes | mmap) -> Container:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise DamageError(f"truncated or damaged: {error}") from error
     names = {info.filename.partition("/")[2] for info in infos}
+    if len({name.lower() for name in names}) != len(names):
+        raise DamageError("two entries differ in capital letters alone: what is checked need not be what is loaded")
     if "constants.pkl" in names or "data.pkl" not in names:
         raise ForeignZipError("a zip, but no checkpoint of torch.save")
     if sum(info.compress_size for info in infos) > len(content):
@@ -120,11 +135,29 @@ def open_container(content: bytes | mmap) -> Container:
         if name in entries:
             raise DamageError(f"two entries are called {name!r}: what is checked need not be what is loaded")
         entries[name] = _content(view, info)
+    if not _VERSION.fullmatch(bytes(entries.get("version", b"3"))):
+        raise DamageError("its format is of a version that torch can't load")
     try:
         as_written = _is_as_written(view, infos)
     except struct.error:  # more entries, or a longer name, than its fields can count
         as_written = False
     return Container(entries, as_written=as_written)
+
+
+def _refuse_giant_directory(content: bytes | mmap) -> None:
+    """Before anybody makes a record of each entry. A directory whose size is told elsewhere is of 4 GiB or none of
+    torch's; torch repeats the size in the record before."""
+    last = len(content) - _END.size
+    at = last if content[last : last + 4] == _END_MAGIC else content.rfind(_END_MAGIC, 0, last + 3)
+    if at < 0:
+        return
+    sizes = [_END.unpack(content[at : at + _END.size])[5]]
+    before = content[max(0, at - _END_64.size - _LOCATOR_BYTES) : at]
+    if before.startswith(b"PK\6\6"):
+        sizes.append(_END_64.unpack(before[: _END_64.size])[8])
+    sizes = [size for size in sizes if size != _ELSEWHERE]
+    if any(size > MAX_DIRECTORY_BYTES for size in sizes):
+        raise LimitError(f"the directory of its entries is {max(sizes)} bytes long")
 
 
 def _is_as_written(view: memoryview, infos: Sequence[zipfile.ZipInfo]) -> bool:

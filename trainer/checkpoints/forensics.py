@@ -15,6 +15,7 @@ from threading import Thread
 from types import ModuleType
 from typing import Any, Final
 
+from trainmaster.trainer.checkpoints.beside_weights import unreadable_beside
 from trainmaster.trainer.checkpoints.container import (
     DamageError,
     ForeignZipError,
@@ -24,18 +25,18 @@ from trainmaster.trainer.checkpoints.container import (
     open_container,
 )
 from trainmaster.trainer.checkpoints.ledger import Attestation
+from trainmaster.trainer.checkpoints.limits import MAX_FILE_BYTES, LimitError
 from trainmaster.trainer.checkpoints.named_code import CodeFound, code_in, shown
 from trainmaster.trainer.checkpoints.optimizer_state import emptied_state, is_optimizer
 from trainmaster.trainer.checkpoints.own_state import doubtful_counts, missing_weights
-from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, Made, Name, Use, WalkError, walk
+from trainmaster.trainer.checkpoints.pickle_walk import MAX_PICKLE_BYTES, walk
+from trainmaster.trainer.checkpoints.pickled import Made, Name, Use, WalkError
+from trainmaster.trainer.checkpoints.plain_file import opened_plain, written_at
 from trainmaster.trainer.checkpoints.poison_signs import signs_of_doubt, signs_of_poison, signs_of_ruin
 from trainmaster.trainer.checkpoints.single_numbers import doubtful_numbers, plain_numbers, unfamiliar_numbers
-from trainmaster.trainer.checkpoints.tensors import Seen, TensorReader
+from trainmaster.trainer.checkpoints.tensors import NUMPY_FROM_BYTES, Seen, TensorReader
 from trainmaster.trainer.checkpoints.values import looker
 from trainmaster.trainer.contract import Verdict
-
-NUMPY_FROM_BYTES: Final = 48 * 1024 * 1024
-"""Importing numpy takes as long as looking through a file of this size without it."""
 
 MAX_REASON_CHARS: Final = 400
 """A file chooses the names of what it holds; a reason that shows some stays a line."""
@@ -83,14 +84,24 @@ def judge(path: Path, *, attestations: Iterable[Attestation] = ()) -> Judgement:
     is unknown.
 
     Raises:
-        OSError: no such file, no permission.
+        OSError: no such file, no regular one, no permission.
     """
-    with path.open("rb") as stream:
+    with opened_plain(path) as stream:
+        before = written_at(stream)
+        if before[0] > MAX_FILE_BYTES:
+            reason = f"not judged: a file of {before[0]} bytes, beyond any checkpoint's"
+            blank = Judgement(file=path, verdict=Verdict.UNKNOWN, reasons=(reason,), sha256="", bytes=before[0])
+            return _with_attestation(blank, list(attestations))
         content = content_of(stream)
-    with _hashed_meanwhile(content) as digest, _without_garbage_collection():
-        judgement = _by_content(path, content)
+        with _hashed_meanwhile(content) as digest, _without_garbage_collection():
+            judgement = _by_content(path, content)
+        has_changed = written_at(stream) != before
     reasons = tuple(_line(reason) for reason in judgement.reasons)
-    return _with_attestation(replace(judgement, sha256=digest[0], reasons=reasons), list(attestations))
+    found = replace(judgement, sha256=digest[0], reasons=reasons)
+    if has_changed:  # what was hashed need not be what was judged
+        reason = "somebody wrote to it while it was read: ask again"
+        return replace(found, verdict=Verdict.UNKNOWN, reasons=(reason,), resumable=False, doubt_stands=True)
+    return _with_attestation(found, list(attestations))
 
 
 def _line(text: str, max_chars: int = MAX_REASON_CHARS) -> str:
@@ -131,6 +142,8 @@ def _by_content(path: Path, content: bytes | mmap) -> Judgement:
                 return _zip(blank, content)
             except ForeignZipError as error:
                 return replace(blank, reasons=(str(error),))
+            except LimitError as error:
+                return replace(blank, reasons=(f"not judged: {error}",))
             except (DamageError, WalkError) as error:
                 return replace(blank, verdict=Verdict.CONTAMINATED, reasons=(str(error),))
         case Format.TORN_ZIP:
@@ -155,7 +168,7 @@ def _bare_pickles(blank: Judgement, content: bytes | mmap) -> Judgement:
     for _ in range(5):
         try:
             walked = walk(content[start : start + MAX_PICKLE_BYTES])
-        except WalkError:
+        except (WalkError, LimitError):
             break
         uses.update(walked.uses)
         start += walked.num_bytes
@@ -181,14 +194,15 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     top = walked.value
     if not isinstance(top, dict) or not top.keys() & {"model", "ema"}:
         top = {"model": top}  # a bare model or a bare state dict
-    reader = TensorReader(entries, looker(_numpy_for(len(content))))
+    numpy = _numpy() if len(content) >= NUMPY_FROM_BYTES else None
+    reader = TensorReader(entries, looker(numpy), lambda: looker(_numpy()))
     seen = reader.seen_in(top)
     top = plain_numbers(top, seen, reader)
     poison = signs_of_poison(seen, reader, top)
     described = _described(blank, top, seen)
     if poison:
         return replace(described, verdict=Verdict.CONTAMINATED, reasons=tuple(poison), resumable=False)
-    ruin = [*signs_of_ruin(seen, reader, top), *doubtful_numbers(top)]
+    ruin = [*signs_of_ruin(seen, reader, top), *doubtful_numbers(top), *unreadable_beside(top)]
     if described.kind is FileKind.STATE:
         ruin += missing_weights(top)
     if code.unjudged:
@@ -207,9 +221,7 @@ def _zip(blank: Judgement, content: bytes | mmap) -> Judgement:
     return replace(described, verdict=Verdict.CLEAN, reasons=(reason,))
 
 
-def _numpy_for(num_bytes: int) -> ModuleType | None:
-    if num_bytes < NUMPY_FROM_BYTES:
-        return None
+def _numpy() -> ModuleType | None:
     try:
         return importlib.import_module("numpy")
     except ImportError:
@@ -259,7 +271,7 @@ def _missing(described: Judgement, seen: list[Seen]) -> Iterator[str]:
 
 
 def _with_attestation(found: Judgement, rows: list[Attestation]) -> Judgement:
-    same = [row for row in rows if row.sha256 == found.sha256]
+    same = [row for row in rows if found.sha256 and row.sha256 == found.sha256]
     if same:
         return _merged(found, same[-1])
     place = found.file.resolve().as_posix()

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable, Iterator
 from types import MappingProxyType, MemberDescriptorType, SimpleNamespace
 from typing import Any, Final
 
-from trainmaster.trainer.checkpoints.pickle_walk import Made
+from trainmaster.trainer.checkpoints.limits import LimitError
+from trainmaster.trainer.checkpoints.pickled import Made
 from trainmaster.trainer.checkpoints.single_numbers import numpy_parts
 
 MAX_HELD: Final = 1_000_000
@@ -26,36 +27,55 @@ _NAMESPACES: Final = ("SimpleNamespace", "UserDict", "UserList", "ChainMap")
 """What classes are called whose attributes are no more than their content; Ultralytics' arguments are in one."""
 _NO_CONTAINERS: Final = frozenset({"scalar", "_reconstruct", "complex"})
 _PLAIN: Final = frozenset({int, float})
+_SCALARS: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 
-def numbers_in(value: Any) -> Iterator[float]:
+@dataclasses.dataclass(slots=True)
+class LookedInto:
+    """What was looked at of one file, so that what many of its modules share is looked into once."""
+
+    large: set[int] = dataclasses.field(default_factory=set)
+    """Containers, by ``id``."""
+    num_left: int = MAX_HELD
+
+
+def numbers_in(value: Any, *, looked: LookedInto | None = None) -> Iterator[float]:
     """Every number in ``value`` and in the containers that it holds, NumPy's own ones as well; a complex one by its
     parts. No bool is one. Of many in a row there are NaN, the smallest and the largest."""
-    for item in others_in(value):
+    for item in others_in(value, looked=looked):
         yield from _parts_of(item)
 
 
-def others_in(value: Any) -> Iterator[Any]:
+def others_in(value: Any, *, looked: LookedInto | None = None) -> Iterator[Any]:
     """What is no container in ``value``: of many plain numbers in a row, few."""
-    return leaves_of(value, row=_ends_of)
+    return leaves_of(value, row=_ends_of, looked=looked)
 
 
-def leaves_of(value: Any, *, row: Any = None) -> Iterator[Any]:
+def leaves_of(value: Any, *, row: Any = None, looked: LookedInto | None = None) -> Iterator[Any]:
     """All in ``value`` that is no container, each container looked into once; ``value`` itself where it is none.
 
-    ``row`` makes fewer of many plain numbers that stand in a row.
+    ``row`` makes fewer of many plain numbers that stand in a row. Without ``looked``, only so many are looked at.
+
+    Raises:
+        LimitError: there is more than is looked at of one file.
     """
+    alone, looked = looked is None, LookedInto() if looked is None else looked
     visited: set[int] = set()
     waiting = [value]
-    for _ in range(MAX_HELD):
-        if not waiting:
+    while waiting:
+        looked.num_left -= 1
+        if looked.num_left < 0 and alone:
             return
+        if looked.num_left < 0:
+            raise LimitError(f"its modules hold more than {MAX_HELD} things beside their tensors")
         item = waiting.pop()
+        if id(item) in visited or id(item) in looked.large:
+            continue
         inside = _inside(item)
         if inside is None:
             yield item
-        elif id(item) not in visited:
-            visited.add(id(item))
+        else:
+            (looked.large if len(inside) > MANY else visited).add(id(item))
             waiting.extend(row(inside) if row is not None and len(inside) > MANY else inside)
 
 
@@ -77,6 +97,8 @@ def _inside(item: Any) -> Collection[Any] | None:
     may the class that a stand-in says it is of.
     """
     kind = type(item)
+    if kind in _SCALARS:
+        return None
     if kind is Made:
         return _inside_made(item)
     for of, content in _CONTENTS:

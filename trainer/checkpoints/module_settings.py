@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
-from trainmaster.trainer.checkpoints.held_numbers import leaves_of, numbers_in
-from trainmaster.trainer.checkpoints.naming import few
-from trainmaster.trainer.checkpoints.pickle_walk import Made, Name
+from trainmaster.trainer.checkpoints.held_numbers import LookedInto, leaves_of, numbers_in
+from trainmaster.trainer.checkpoints.limits import MAX_MODULES, MAX_SETTINGS, LimitError
+from trainmaster.trainer.checkpoints.naming import MAX_NAME_CHARS, below, few
+from trainmaster.trainer.checkpoints.pickled import Made, Name, Tensor
 from trainmaster.trainer.checkpoints.single_numbers import array_numbers
 from trainmaster.trainer.checkpoints.tensors import Role, Seen, TensorReader
 
@@ -24,6 +25,8 @@ _MAY_BE_INFINITE: Final = frozenset({"min_val", "max_val", "args"})
 """Bounds of ``nn.Hardtanh``, where an infinity means none, and the run's arguments, with a patience without end."""
 
 _SLOTS: Final = frozenset({"_modules", "_parameters", "_buffers"})
+_GEOMETRY: Final = frozenset({"stride", "dilation", "kernel_size"})
+_STATISTICS: Final = ("running_mean", "running_var")
 _NO_NUMBERS: Final = frozenset({str, bool, type(None), Name})
 
 
@@ -62,6 +65,8 @@ def doubtful_settings(top: Mapping[Any, Any], seen: Sequence[Seen], reader: Tens
         yield f"an array of its modules is not finite: {_shown(arrays)}"
     if bare := [name for _, name, attributes in modules_in(top) if _lacks_numbers(attributes)]:
         yield f"a module without the numbers that it works with: {_shown(bare)}"
+    if odd := list(_misshapen(top)):
+        yield f"a module that is not built as torch's are: {_shown(odd)}"
 
 
 def _is_impossible(one: ModuleSetting) -> bool:
@@ -76,9 +81,12 @@ def _is_impossible(one: ModuleSetting) -> bool:
 
 
 def _is_odd(one: ModuleSetting) -> bool:
-    """An eps of zero, which torch allows; a stride of zero, as that of a head which was never built."""
-    return (one.leaf == "eps" and one.normalizes and one.value == 0) or (
-        one.leaf == "stride" and (one.value == 0 or LARGEST_STRIDE < one.value < math.inf)
+    """An eps of zero, which torch allows; a stride of zero, as that of a head which was never built; a convolution
+    whose sizes none has."""
+    return (
+        (one.leaf == "eps" and one.normalizes and one.value == 0)
+        or (one.leaf in _GEOMETRY and (one.value == 0 or LARGEST_STRIDE < one.value < math.inf))
+        or (one.leaf == "padding" and LARGEST_STRIDE < one.value < math.inf)
     )
 
 
@@ -88,11 +96,11 @@ def _lacks_numbers(attributes: Mapping[Any, Any]) -> bool:
         return True
     if isinstance(parameters, dict) and any(_is_no_tensor(one) for one in parameters.values()):
         return True
-    eps = attributes.get("eps", 1.0)
-    if isinstance(buffers, dict) and "running_var" in buffers and (isinstance(eps, str) or eps is None):
-        return True
     tracks = attributes.get("track_running_stats") is True
-    return tracks and isinstance(buffers, dict) and buffers.get("running_var", 0) is None
+    normalizes = tracks or (isinstance(buffers, dict) and "running_var" in buffers)
+    if normalizes and not isinstance(attributes.get("eps", 1.0), int | float):
+        return True
+    return tracks and not (isinstance(buffers, dict) and all(buffers.get(name) is not None for name in _STATISTICS))
 
 
 def _is_no_tensor(parameter: Any) -> bool:
@@ -101,19 +109,56 @@ def _is_no_tensor(parameter: Any) -> bool:
     return array or isinstance(parameter, int | float | str | list | tuple | dict)
 
 
+def _misshapen(top: Mapping[Any, Any]) -> Iterator[str]:
+    """Modules whose parts lie elsewhere than torch has them, where nothing here looks and loading may find them."""
+    roots = {part: top.get(part) for part in sorted(WEIGHT_PARTS) if isinstance(top.get(part), Made)}
+    yield from (part for part, root in roots.items() if not _is_module(root))
+    for part, path, attributes in modules_in(top):
+        for slot, holds in _SLOTS_HOLD.items():
+            held = attributes.get(slot)
+            if not isinstance(held, dict) or not all(one is None or holds(one) for one in held.values()):
+                yield below(path, slot)
+        if isinstance(attributes.get("forward"), Name):
+            yield below(path or part, "forward")
+
+
+def _is_module(item: Any) -> bool:
+    """Whether it is made by its attributes alone, as torch's modules are."""
+    if not isinstance(item, Made) or not isinstance(item.state, dict) or not isinstance(item.args, tuple):
+        return False
+    has_more = item.items or item.pairs or any(one is not None for one in item.args)
+    return isinstance(item.state.get("_modules"), dict) and not has_more
+
+
+_SLOTS_HOLD: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "_modules": _is_module,
+    "_parameters": lambda one: isinstance(one, Tensor),
+    "_buffers": lambda one: isinstance(one, Tensor),
+}
+
+
 def _settings(top: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
+    looked = LookedInto()
+    num_settings = 0
     for _, path, attributes in modules_in(top):
-        yield from settings_of(path, attributes)
+        for setting in settings_of(path, attributes, looked=looked):
+            num_settings += 1
+            if num_settings > MAX_SETTINGS:
+                raise LimitError(f"its modules carry more than {MAX_SETTINGS} numbers")
+            yield setting
 
 
-def settings_of(path: str, attributes: Mapping[Any, Any]) -> Iterator[ModuleSetting]:
-    """The numbers among the ``attributes`` of the module at ``path``, which is in a file or alive."""
+def settings_of(
+    path: str, attributes: Mapping[Any, Any], *, looked: LookedInto | None = None
+) -> Iterator[ModuleSetting]:
+    """The numbers among the ``attributes`` of the module at ``path``, which is in a file or alive. ``looked`` is
+    what all modules of one file have of that."""
     buffers = attributes.get("_buffers")
     normalizes = isinstance(buffers, dict) and "running_var" in buffers
     for key, value in attributes.items():
         if may_hold_numbers(key, value):
-            name = f"{path}.{key}" if path else str(key)
-            for number in numbers_in(value):
+            name = f"{path}.{str(key)[:MAX_NAME_CHARS]}" if path else str(key)[:MAX_NAME_CHARS]
+            for number in numbers_in(value, looked=looked):
                 yield ModuleSetting(name, str(key), number, normalizes)
 
 
@@ -124,11 +169,12 @@ def may_hold_numbers(key: Any, value: Any) -> bool:
 
 def _arrays(top: Mapping[Any, Any]) -> Iterator[tuple[str, Made]]:
     """What a module carries directly, or in a container."""
+    looked = LookedInto()
     for _, path, attributes in modules_in(top):
         for key, value in attributes.items():
             if may_hold_numbers(key, value):
-                name = f"{path}.{key}" if path else str(key)
-                yield from ((name, item) for item in leaves_of(value) if isinstance(item, Made))
+                name = below(path, key)
+                yield from ((name, item) for item in leaves_of(value, looked=looked) if isinstance(item, Made))
 
 
 def _strides(seen: Iterable[Seen], reader: TensorReader) -> Iterator[ModuleSetting]:
@@ -152,8 +198,10 @@ def modules_in(top: Mapping[Any, Any]) -> Iterator[tuple[str, str, Mapping[Any, 
             if not isinstance(attributes, dict) or not isinstance(inner, dict) or id(item) in visited:
                 continue
             visited.add(id(item))
+            if len(visited) + len(inner) > MAX_MODULES:
+                raise LimitError(f"it has more than {MAX_MODULES} modules")
             yield part, path, attributes
-            waiting += [(f"{path}.{key}" if path else str(key), one) for key, one in reversed(inner.items())]
+            waiting += [(below(path, key), one) for key, one in reversed(inner.items())]
 
 
 def _shown(found: Sequence[str]) -> str:

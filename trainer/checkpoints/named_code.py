@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from trainmaster.trainer.checkpoints.pickle_walk import Name, Use
+from trainmaster.trainer.checkpoints.pickled import Name, Use
 
 SAFE_CALLS: Final = {
     "torch._utils": {
         *("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter"),
         *("_rebuild_parameter_with_state", "_rebuild_from_type_v2"),
     },
+    "torch._tensor": {"_rebuild_from_type_v2"},
     "torch.serialization": {"_get_layout"},
     "torch": {"Size", "device"},
     "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},
@@ -52,12 +53,16 @@ _CLASS_HOMES: Final = re.compile(
     r"torch\.nn\.modules(\.\w+)*|torch\.nn\.parameter|torch\.optim(\.\w+)*"
     r"|torchvision\.(models|ops|transforms)(\.\w+)*"
     r"|ultralytics\.nn\.(modules(\.\w+)*|tasks|distill_model|text_model)"
-    r"|ultralytics\.utils(\.(loss|tal|torch_utils))?"
-    r"|ultralytics\.yolo\.utils(\.loss)?|ultralytics\.nn\.mixins"
+    r"|ultralytics\.utils\.(loss|tal|torch_utils)|ultralytics\.yolo\.utils\.loss|ultralytics\.nn\.mixins"
     r"|models\.(common|yolo|experimental)"  # YOLOv5 and YOLOv7, which Ultralytics still loads
 )
 """Where layers come from: instances may be rebuilt, never constructed. ``DetectionModel(cfg)`` runs ``eval`` on the
 activation named in ``cfg`` (ultralytics/nn/tasks.py, ``parse_model``), so a constructor call is no safe call."""
+
+_NAMESPACES: Final = frozenset(
+    {"ultralytics.utils.IterableSimpleNamespace", "ultralytics.yolo.utils.IterableSimpleNamespace"}
+)
+"""Of the other classes there, one writes a file wherever it is told to when an item is set (``JSONDict``)."""
 
 _FUNCTION_HOMES: Final = frozenset({"torch.nn.functional", "torch._C._nn", "torch.nn.init"})
 _TORCH_DATA: Final = re.compile(
@@ -110,11 +115,15 @@ def _is_safe(module: str, name: str, use: Use) -> bool:
         return True
     if use is Use.CALLED:
         return False
+    if (module, name, use) == ("torch", "Tensor", Use.NAMED):  # what a rebuilt tensor is an instance of
+        return True
     if module in {"torch", "torch.storage"} and _TORCH_DATA.fullmatch(name):
         return True
     if (module, name, use) == ("builtins", "getattr", Use.NAMED):  # for a module's own way, see the walk
         return True
     if module in _FUNCTION_HOMES and use is Use.NAMED and name.isidentifier():
+        return True
+    if f"{module}.{name}" in _NAMESPACES:
         return True
     if _CLASS_HOMES.fullmatch(module) is None:
         return False

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
-from trainmaster.trainer.checkpoints.naming import few
-from trainmaster.trainer.checkpoints.pickle_walk import Made
+from trainmaster.trainer.checkpoints.limits import MAX_IN_SETTING
+from trainmaster.trainer.checkpoints.naming import NUM_NAMES_SHOWN, below, few
+from trainmaster.trainer.checkpoints.pickled import Made
 from trainmaster.trainer.checkpoints.single_numbers import bytes_of, is_nonfinite_text, numpy_number
 from trainmaster.trainer.checkpoints.values import F16, F32, F64, FloatFormat, look_plainly
 
@@ -64,18 +65,17 @@ class _Odd:
         self.nonfinite: list[str] = []
         self.unread: list[str] = []
         visited: set[int] = set()
-        waiting: list[tuple[str, Any]] = [("", optimizer)]
+        waiting: list[tuple[str, Any]] = [("", optimizer)] if _is_looked_at(optimizer) else []
         while waiting:
             name, item = waiting.pop()
             if isinstance(item, float):
-                if not math.isfinite(item):
-                    self.nonfinite.append(name)
+                _note(self.nonfinite, name)
             elif isinstance(item, str):
                 if name.startswith("state.") or is_nonfinite_text(item):
-                    self.unread.append(name)
-            elif isinstance(item, dict | list | tuple | Made) and id(item) not in visited:
+                    _note(self.unread, name)
+            elif id(item) not in visited:
                 visited.add(id(item))
-                inner = [(f"{name}.{key}" if name else str(key), one) for key, one in self._in(name, item)]
+                inner = [(below(name, key), one) for key, one in self._in(name, item) if _is_looked_at(one)]
                 waiting += reversed(inner)
 
     def _in(self, name: str, item: Any) -> Iterator[tuple[Any, Any]]:
@@ -94,7 +94,7 @@ class _Odd:
         elif _called(item) in _MAPPINGS:
             yield from item.pairs.items()
         else:
-            self.unread.append(name)
+            _note(self.unread, name)
 
     def _array(self, name: str, array: Made) -> None:
         state = array.state if isinstance(array.state, tuple) and len(array.state) == 5 else (None,) * 5
@@ -105,9 +105,21 @@ class _Odd:
         if isinstance(kind, str) and kind[:1] in _WHOLE:
             return
         if form is None or raw is None or order != "<" or len(raw) % form.num_bytes:
-            self.unread.append(name)
+            _note(self.unread, name)
         elif not look_plainly(memoryview(raw), form).finite:
-            self.nonfinite.append(name)
+            _note(self.nonfinite, name)
+
+
+def _note(names: list[str], name: str) -> None:
+    if len(names) <= NUM_NAMES_SHOWN:  # no more of them are shown
+        names.append(name)
+
+
+def _is_looked_at(item: Any) -> bool:
+    """Tells nearly all apart at once: whole numbers, and those that are finite."""
+    if isinstance(item, float):
+        return not math.isfinite(item)
+    return isinstance(item, str | Made) or (isinstance(item, dict | list | tuple) and bool(item))
 
 
 def _is_group(name: str) -> bool:
@@ -117,6 +129,8 @@ def _is_group(name: str) -> bool:
 def _is_plain(value: Any) -> bool:
     """A group's setting that is judged by name: a number, some numbers in a row, or one of NumPy's."""
     parts = value if isinstance(value, list | tuple) else (value,)
+    if len(parts) > MAX_IN_SETTING:
+        return False
     return not any(
         isinstance(part, dict | list | tuple) or (isinstance(part, Made) and _called(part) == "_reconstruct")
         for part in parts

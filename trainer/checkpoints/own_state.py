@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.held_numbers import numbers_in
-from trainmaster.trainer.checkpoints.pickle_walk import Tensor
+from trainmaster.trainer.checkpoints.pickled import Tensor
 
 COUNTED: Final = (
     *("fitness", "stopper", "running", "counts", "spikes", "trained_s", "criterion_updates"),

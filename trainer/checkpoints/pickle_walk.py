@@ -10,79 +10,31 @@ import pickletools
 import struct
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
+
+from trainmaster.trainer.checkpoints.limits import MAX_NAMES, MAX_STEPS, LimitError
+from trainmaster.trainer.checkpoints.pickled import (
+    DICTS,
+    MAX_DIMENSIONS,
+    Made,
+    Name,
+    Storage,
+    Use,
+    WalkError,
+    dict_of,
+    pairs_of,
+    storage_of,
+    tensor_of,
+    with_state,
+)
 
 MAX_PICKLE_BYTES: Final = 64 * 1024 * 1024
 """No checkpoint comes near (yolo11x: 0.5 MB); above it a file is out to eat memory."""
 
-MAX_STEPS: Final = 2_000_000
-"""Opcodes. A checkpoint of yolov9e with its optimizer has 0.4 million; each may cost some 400 bytes here."""
-
 MAX_NUMBER_BITS: Final = 256
 """Nothing in a checkpoint needs more; Python neither prints nor turns into a float one of some thousand bits."""
-
-MAX_DIMENSIONS: Final = 64
-"""Of a tensor, as in torch (c10/core/TensorImpl.h knows no more in its iterator)."""
-
-
-class WalkError(Exception):
-    """Not a whole pickle."""
-
-
-class Use(IntEnum):
-    """What loading would do with a name; the strongest use counts."""
-
-    NAMED = 1
-    MADE = 2
-    """An instance without calling the constructor, as pickled objects are normally rebuilt."""
-    CALLED_BARE = 3
-    """Called without arguments, as a namespace is rebuilt."""
-    CALLED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A global that the pickle refers to; never looked up."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(slots=True, eq=False)
-class Made:
-    """What a call or an instantiation would have given."""
-
-    maker: Any
-    args: Any = ()
-    state: Any = None
-    items: list[Any] = field(default_factory=list)
-    pairs: dict[Any, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Storage:
-    """Raw numbers elsewhere in the file, by ``key``; ``type_name`` such as "HalfStorage"."""
-
-    type_name: str
-    key: str
-    num_items: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
-    """A view of a storage; offset, shape and stride count items. ``dtype`` only where the storage is untyped."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,17 +50,18 @@ def walk(content: bytes) -> Walked:
     """The first pickle in ``content``, read without running anything.
 
     Raises:
-        WalkError: torn, malformed, or too large to be a checkpoint's.
+        WalkError: torn, malformed, or made in a way that torch does not write.
+        LimitError: larger than any checkpoint's.
     """
     if len(content) > MAX_PICKLE_BYTES:
-        raise WalkError(f"its pickle is {len(content)} bytes long")
+        raise LimitError(f"its pickle is {len(content)} bytes long")
     machine = _Machine()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pickletools decodes text as Python source, whose escapes may be odd
             num_bytes = machine.run(content)
         return Walked(value=machine.stack.pop(), uses=machine.uses, num_bytes=num_bytes)
-    except WalkError:
+    except (WalkError, LimitError):
         raise
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, struct.error) as error:
         raise WalkError(f"its pickle is damaged ({type(error).__name__}: {error})") from error
@@ -131,6 +84,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.uses: dict[Name, Use] = {}
         self._noted: dict[int, tuple[Any, Use]] = {}
+        self._storages: dict[str, Storage] = {}
         self._steps: dict[int, Callable[[Any], object]] = {
             ord(code): step for codes, step in self._table() for code in codes
         }
@@ -157,7 +111,7 @@ class _Machine:
         yield "\x85", lambda _: self.stack.append((self.stack.pop(),))
         yield "\x86", lambda _: self.stack.append(self._popped(2))
         yield "\x87", lambda _: self.stack.append(self._popped(3))
-        yield "d", lambda _: self.stack.append(_pairs(self._popped_mark()))
+        yield "d", lambda _: self.stack.append(pairs_of(self._popped_mark()))
         yield "a", lambda _: _extend(self.stack[-2], [self.stack.pop()])
         yield "e\x90", lambda _: self._with_marked(_extend)
         yield "s", lambda _: self._set_items(list(self._popped(2)))
@@ -170,7 +124,7 @@ class _Machine:
         yield "\x81", lambda _: self._new(*self._popped(2))
         yield "\x92", lambda _: self._new_ex(*self._popped(3))
         yield "b", lambda _: self._build(self.stack.pop())
-        yield "Q", lambda _: self.stack.append(_persistent(self.stack.pop()))
+        yield "Q", lambda _: self.stack.append(self._storage(storage_of(self.stack.pop())))
         yield "P", self._refuse_text_reference
         yield "\x82\x83\x84", self._extension
         yield "\x97", lambda _: self.stack.append(Made("a buffer from outside"))
@@ -213,7 +167,7 @@ class _Machine:
                 stream.seek(position)
                 steps[code](reader(stream))
                 position = stream.tell()
-        raise WalkError(f"its pickle has more than {MAX_STEPS} steps, many times those of the largest checkpoint")
+        raise LimitError(f"its pickle has more than {MAX_STEPS} steps, twice those of the largest checkpoint")
 
     def _whole_number(self, number: int) -> None:
         if number.bit_length() > MAX_NUMBER_BITS:
@@ -241,7 +195,7 @@ class _Machine:
     def _set_items(self, flat: list[Any]) -> None:
         target = self.stack[-1]
         pairs = target.pairs if isinstance(target, Made) else target
-        pairs.update(_pairs(flat))
+        pairs.update(pairs_of(flat))
 
     def _use(self, name: Any, use: Use) -> None:
         noted = self._noted.get(id(name))
@@ -251,6 +205,8 @@ class _Machine:
         if not isinstance(name, Name):  # calls what another call gave: nothing in a checkpoint does
             name = Name("(a result of another call)", "()")
         self.uses[name] = max(use, self.uses.get(name, use))
+        if len(self.uses) > MAX_NAMES:
+            raise LimitError(f"its pickle names more than {MAX_NAMES} classes and functions")
 
     def _name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -277,12 +233,20 @@ class _Machine:
     def _refuse_text_reference(self, _: Any) -> None:
         raise WalkError("its pickle refers to its storages in a way torch does not write")
 
+    def _storage(self, found: Storage) -> Storage:
+        """The first reference to a storage says what it is: torch reads it once, and takes no look at later ones."""
+        known = self._storages.setdefault(found.key, found)
+        if (known.type_name, known.num_items) != (found.type_name, found.num_items):
+            raise WalkError(f"its pickle says two things of storage {found.key}")
+        return known
+
     def _new(self, maker: Any, args: Any) -> None:
         self._use(maker, Use.MADE)
-        self.stack.append(Made(maker, args))
+        self.stack.append(_made(maker, args))
 
-    def _new_ex(self, maker: Any, args: Any, _keywords: Any) -> None:
-        self._new(maker, args)
+    def _new_ex(self, maker: Any, args: Any, keywords: Any) -> None:
+        self._use(maker, Use.MADE)
+        self.stack.append(Made(maker, (args, keywords)) if keywords else _made(maker, args))
 
     def _reduce(self, maker: Any, args: Any) -> None:
         if not isinstance(args, tuple):
@@ -294,33 +258,31 @@ class _Machine:
         self.stack.append(self._result(maker, args) if isinstance(maker, Name) else Made(maker, args))
 
     def _result(self, maker: Name, args: tuple[Any, ...]) -> Any:
-        if maker.module == "torch._utils":
+        if maker.module in {"torch._utils", "torch._tensor"}:
             if maker.name in _TENSOR_MAKERS:
-                return _tensor(args)
+                return tensor_of(args, is_typed=maker.name == "_rebuild_tensor_v3")
             if maker.name in _PARAMETER_MAKERS:
-                return args[0]
+                return with_state(args[0], args[3]) if len(args) > 3 else args[0]
             if maker.name == "_rebuild_from_type_v2":  # calls its first argument with its third
-                if args[0] == maker:
+                if getattr(args[0], "name", "") == maker.name:
                     raise WalkError("its pickle rebuilds a tensor by rebuilding by rebuilding")
                 self._reduce(args[0], args[2])
-                return self.stack.pop()
+                return with_state(self.stack.pop(), args[3])
         elif maker.module in {"copyreg", "copy_reg"} and maker.name in _NEW_OBJECT:
             self._use(args[0], Use.MADE)
             if maker.name == "_reconstructor" and not (isinstance(args[1], Name) and args[1].name == "object"):
                 self._use(args[1], Use.CALLED)
-            return Made(args[0])
-        elif (maker.module, maker.name, args) == ("collections", "OrderedDict", ()):
-            return {}
+            return _made(args[0], args[2:] if maker.name == "_reconstructor" else args[1:])
         elif (maker.module, maker.name) == ("torch", "Size") and len(args[0]) <= MAX_DIMENSIONS:
             return tuple(args[0])
-        return Made(maker, args)
+        return _made(maker, args)
 
     def _build(self, state: Any) -> None:
         target = self.stack[-1]
-        if isinstance(target, Made):
+        if isinstance(target, Made) and target.state is None:
             target.state = state
-        elif not isinstance(target, dict | Tensor):  # an OrderedDict's or a tensor's own attributes are no content
-            raise WalkError("its pickle gives a state to something that takes none")
+        elif not isinstance(target, dict):  # an OrderedDict's own attributes are no content; a tensor's would be
+            raise WalkError("its pickle gives a state to something that takes none, or has one")
 
 
 def _is_own_forward(maker: Any, args: tuple[Any, ...]) -> bool:
@@ -331,36 +293,14 @@ def _is_own_forward(maker: Any, args: tuple[Any, ...]) -> bool:
     return is_made and isinstance(args[1], str) and args[1].startswith("forward") and args[1].isidentifier()
 
 
+def _made(maker: Any, args: Any) -> Any:
+    """What an instance of ``maker`` is: a dict where it is one, so that nothing hides in a dict of another making."""
+    if isinstance(maker, Name) and (maker.module, maker.name) in DICTS and isinstance(args, tuple):
+        held = dict_of(args)
+        if held is not None:
+            return held
+    return Made(maker, args)
+
+
 def _extend(target: Any, items: list[Any]) -> None:
     (target.items if isinstance(target, Made) else target).extend(items)
-
-
-def _pairs(flat: list[Any]) -> dict[Any, Any]:
-    if len(flat) % 2:
-        raise WalkError("its pickle has a key without a value")
-    return {_key(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _key(key: Any) -> Any:
-    """``key``, or for anything nested its identity: hashing a tuple of great depth overflows the C stack."""
-    return key if isinstance(key, str | int | float | bytes | None) else ("object", id(key))
-
-
-def _persistent(reference: Any) -> Storage:
-    tag, kind, key, _device, num_items = reference
-    if tag != "storage" or not isinstance(kind, Name) or not isinstance(key, str) or not isinstance(num_items, int):
-        raise WalkError("its pickle refers to its storages in a way torch does not write")
-    return Storage(type_name=kind.name, key=key, num_items=num_items)
-
-
-def _tensor(args: tuple[Any, ...]) -> Tensor:
-    storage, offset, shape, stride = args[:4]
-    dtype = args[6].name if len(args) > 6 and isinstance(args[6], Name) else None
-    if max(len(shape), len(stride)) > MAX_DIMENSIONS:
-        raise WalkError(f"its pickle describes a tensor of {len(shape)} dimensions")
-    numbers = (offset, *shape, *stride)
-    if not isinstance(storage, Storage) or not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise WalkError("its pickle describes a tensor in a way torch does not write")
-    if len(shape) != len(stride):
-        raise WalkError("its pickle describes a tensor with as many sizes as strides missing")
-    return Tensor(storage, offset, tuple(shape), tuple(stride), dtype)

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.built_layers import misbuilt_layers, missing_layers
 from trainmaster.trainer.checkpoints.domains import FRACTIONS, MOST_BATCHES, WEIGHT_PARTS
+from trainmaster.trainer.checkpoints.limits import MAX_CELLS
 from trainmaster.trainer.checkpoints.module_settings import doubtful_settings, impossible_settings, modules_in
-from trainmaster.trainer.checkpoints.naming import few
+from trainmaster.trainer.checkpoints.naming import MAX_NAME_CHARS, few
 from trainmaster.trainer.checkpoints.optimizer_state import doubtful_state, poisoned_state
 from trainmaster.trainer.checkpoints.outlying_layers import outlying_layers
 from trainmaster.trainer.checkpoints.single_numbers import poisoned_numbers
@@ -204,13 +205,12 @@ def _trained_on_after(top: Mapping[Any, Any]) -> Iterator[str]:
     Zeros put in place of NaN are trained on and grow, so that later nothing else tells. An epoch whose validation was
     finite was made of finite weights, whatever its training losses were.
     """
-    history = top.get("train_results")
-    columns = {
-        str(name).strip(): [_number(value) for value in values]
-        for name, values in (history.items() if isinstance(history, dict) else ())
-        if isinstance(values, list) and str(name).strip().startswith(("val/", "train/", "lr/"))
-    }
-    for row in range(max(map(len, columns.values()), default=0)):
+    columns = _history(top)
+    if columns is None or sum(map(len, columns.values())) > MAX_CELLS:
+        yield "the history of its run is longer than is looked at"
+        return
+    spoiled = {row for column in columns.values() for row, value in enumerate(column) if not math.isfinite(value)}
+    for row in sorted(spoiled):
         values = {name: column[row] for name, column in columns.items() if row < len(column)}
         validation = [value for name, value in values.items() if name.startswith("val/")]
         if any(validation) and all(map(math.isfinite, validation)):
@@ -223,10 +223,27 @@ def _trained_on_after(top: Mapping[Any, Any]) -> Iterator[str]:
             return
 
 
+def _history(top: Mapping[Any, Any]) -> dict[str, list[float]] | None:
+    """The losses and rates of the run's epochs, by name; None where they are more than is looked at."""
+    held = top.get("train_results")
+    columns = {
+        str(name).strip()[:MAX_NAME_CHARS]: values
+        for name, values in (held.items() if isinstance(held, dict) else ())
+        if isinstance(values, list | tuple)
+    }
+    distinct = {id(values): values for values in columns.values()}
+    if sum(map(len, distinct.values())) > MAX_CELLS:
+        return None
+    numbers = {key: [_number(one) for one in values] for key, values in distinct.items()}
+    return {name: numbers[id(values)] for name, values in columns.items() if name.startswith(("val/", "train/", "lr/"))}
+
+
 def _number(value: object) -> float:
     """A cell of the history: a column that holds one ``nan`` comes as texts. What is no number is 0."""
     try:
-        return float(value) if isinstance(value, int | float | str) and len(str(value)) < 40 else 0.0
+        if isinstance(value, float):
+            return value
+        return float(value) if isinstance(value, int | str) and len(str(value)) < 40 else 0.0
     except ValueError:
         return 0.0
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS
-from trainmaster.trainer.checkpoints.pickle_walk import Made, Tensor
+from trainmaster.trainer.checkpoints.limits import MAX_GROUPS, MAX_IN_SETTING, LimitError
+from trainmaster.trainer.checkpoints.pickled import Made, Tensor
 from trainmaster.trainer.checkpoints.tensors import Seen, TensorReader
 
 
@@ -73,6 +74,7 @@ _MAY_BE_ENDLESS: Final = frozenset({"patience", "time"})
 
 MAX_NUMBER_DEPTH: Final = 4
 """Nesting below a top-level key at which a number matters: ``optimizer.param_groups[0].betas[1]``."""
+_PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None)})
 MAX_PARTS: Final = 10_000
 """Of a list that may hold such numbers; the parameters of a group are thousands."""
 
@@ -104,17 +106,28 @@ def setting_holds(name: str, value: float) -> bool:
 def plain_numbers(top: Mapping[Any, Any], seen: Sequence[Seen], reader: TensorReader) -> dict[Any, Any]:
     """``top`` with a float for every NumPy number and every tensor of one number that stands beside the weights."""
     tensors = {id(one.tensor): one for one in seen}
+    known: dict[tuple[int, int], Any] = {}
+    """What a container became, at its depth: one that hangs in ten thousand places is written out once."""
 
     def plain(value: Any, depth: int) -> Any:
-        if isinstance(value, dict) and depth:
-            return {key: value if key == "state" else plain(value, depth - 1) for key, value in value.items()}
-        if isinstance(value, list | tuple) and depth and len(value) <= MAX_PARTS:
-            return [plain(part, depth - 1) for part in value]
+        if type(value) in _PLAIN:
+            return value
+        if (depth and isinstance(value, dict)) or (isinstance(value, list | tuple) and len(value) <= MAX_PARTS):
+            if (id(value), depth) not in known:
+                known[id(value), depth] = inside(value, depth)
+            return known[id(value), depth]
         if isinstance(value, Made):
             number = numpy_number(value)
             return value if number is None else number
         one = tensors.get(id(value)) if isinstance(value, Tensor) else None
         return value if one is None or one.form is None or reader.count_of(one) != 1 else reader.numbers_of(one)[0]
+
+    def inside(value: Any, depth: int) -> Any:
+        if not depth:
+            return value
+        if isinstance(value, dict):
+            return {key: one if key == "state" else plain(one, depth - 1) for key, one in value.items()}
+        return [plain(part, depth - 1) for part in value]
 
     return {key: value if key in WEIGHT_PARTS else plain(value, MAX_NUMBER_DEPTH) for key, value in top.items()}
 
@@ -199,12 +212,20 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
             if lacks or not all(map(_is_read, parts)):
                 yield f"optimizer: {key} of param_groups[{index}] is no number that can be read"
         for key, value in group.items():
-            if key in SWITCHES and not _is_switch(value):
-                yield f"optimizer: {key} of param_groups[{index}] is neither on nor off"
-            elif key == "maximize" and value:
-                yield f"optimizer: {key} of param_groups[{index}] is on: its steps make the loss larger"
-            elif key not in SETTINGS and any(map(is_nonfinite_text, _parts(value))):
-                yield f"optimizer: {key} of param_groups[{index}] is a text that spells no finite number"
+            if why := _doubt_of_setting(key, value):
+                yield f"optimizer: {key} of param_groups[{index}] {why}"
+
+
+def _doubt_of_setting(key: Any, value: Any) -> str:
+    if key != "params" and isinstance(value, list | tuple) and len(value) > MAX_IN_SETTING:
+        return f"is of {len(value)} parts"
+    if key in SWITCHES and not _is_switch(value):
+        return "is neither on nor off"
+    if key == "maximize" and value:
+        return "is on: its steps make the loss larger"
+    if key not in SETTINGS and any(map(is_nonfinite_text, _parts(value))):
+        return "is a text that spells no finite number"
+    return ""
 
 
 def _doubtful_stopper(top: Mapping[Any, Any]) -> Iterator[str]:
@@ -247,11 +268,15 @@ def _is_switch(value: Any) -> bool:
 def _groups(top: Mapping[Any, Any]) -> list[dict[Any, Any]]:
     optimizer = top.get("optimizer")
     groups = optimizer.get("param_groups") if isinstance(optimizer, dict) else None
-    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
+    if not isinstance(groups, list):
+        return []
+    if len(groups) > MAX_GROUPS:
+        raise LimitError(f"its optimizer has {len(groups)} groups of parameters")
+    return list({id(group): group for group in groups if isinstance(group, dict)}.values())
 
 
 def _parts(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else (value,)
+    return (value,) if not isinstance(value, list | tuple) else value if len(value) <= MAX_IN_SETTING else ()
 
 
 def _floats(value: Any) -> list[float]:

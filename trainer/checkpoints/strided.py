@@ -7,7 +7,7 @@ from itertools import product
 from math import prod
 from typing import Final, Literal
 
-from trainmaster.trainer.checkpoints.pickle_walk import Tensor
+from trainmaster.trainer.checkpoints.pickled import Tensor
 
 CODES: Final[Mapping[int, Literal["B", "H", "I", "Q"]]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 

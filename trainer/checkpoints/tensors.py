@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import prod
 from typing import Any, Final
 
 from trainmaster.trainer.checkpoints.container import DamageError
-from trainmaster.trainer.checkpoints.domains import Domain, domain_of
-from trainmaster.trainer.checkpoints.pickle_walk import Made, Storage, Tensor
+from trainmaster.trainer.checkpoints.domains import FRACTIONS, WEIGHT_PARTS, Domain, domain_of
+from trainmaster.trainer.checkpoints.limits import MAX_TENSORS, LimitError
+from trainmaster.trainer.checkpoints.naming import MAX_NAME_CHARS
+from trainmaster.trainer.checkpoints.pickled import Made, Storage, Tensor
 from trainmaster.trainer.checkpoints.strided import CODES, dimensions_of, gathered, is_dense, num_slices, overlaps
-from trainmaster.trainer.checkpoints.values import BF16, EMPTY, F16, F32, F64, Content, FloatFormat, Look, numbers
+from trainmaster.trainer.checkpoints.values import (
+    BF16,
+    EMPTY,
+    F16,
+    F32,
+    F64,
+    Content,
+    FloatFormat,
+    Look,
+    is_same,
+    numbers,
+)
 
 MAX_DEPTH: Final = 200
 """Nesting of modules in a checkpoint; yolo11x reaches 22."""
-
-MAX_NAME_CHARS: Final = 1000
-"""Of a tensor. A module's name is below 60; one that grows with each of 200 levels fills the memory."""
 
 MAX_LOOKS: Final = 8
 """How often the bytes of the file may be looked through, all tensors together. Tensors may share numbers, but a file of
@@ -30,6 +40,11 @@ MAX_SLICES: Final = 300_000
 SUSPECT_SHARE: Final = 0.9
 """Of some numbers of a tensor that are one and the same: then all are counted, in pieces of so many."""
 PIECE: Final = 65_536
+MOST_COUNTED: Final = 1_000_000
+"""Of more numbers, every second, third, ... is counted."""
+
+NUMPY_FROM_BYTES: Final = 48 * 1024 * 1024
+"""Importing numpy takes as long as looking through so much without it."""
 
 MAX_SINGLE_NUMBERS: Final = 4_000_000
 """How many may be taken one by one, which is slow; the batch-norm variances of yolo11x are 26,000."""
@@ -87,6 +102,9 @@ class TensorReader:
 
     entries: Mapping[str, memoryview]
     look: Look
+    faster: Callable[[], Look] | None = None
+    """Where the file is small and its tensors lie over one another: what looks, once ``look`` has looked at as much as
+    pays."""
     _looked: dict[tuple[str, int, int, str, Domain], Content] = field(default_factory=dict)
     _looked_bytes: int = 0
     _single_numbers: int = 0
@@ -99,25 +117,31 @@ class TensorReader:
         self._most_bytes = MAX_LOOKS * sum(entry.nbytes for entry in self.entries.values())
 
     def seen_in(self, parts: Mapping[Any, Any]) -> list[Seen]:
-        """All tensors under the top-level keys ``parts``, each once.
+        """All tensors under the top-level keys ``parts``, by each of their names.
 
         Raises:
             DamageError: a storage is missing or too short for what is said of it, or the nesting has no end.
+            LimitError: more than any checkpoint has.
         """
-        return [self._see(part, name, role, tensor) for part, name, role, tensor in _tensors(parts)]
+        seen: list[Seen] = []
+        for place in _tensors(parts):
+            if len(seen) == MAX_TENSORS:
+                raise LimitError(f"it has more than {MAX_TENSORS} tensors")
+            seen.append(self._see(*place))
+        return seen
 
     def numbers_of(self, seen: Seen, start: int = 0, end: int | None = None) -> list[float]:
         """The values of a floating tensor in the order they lie in the file, from ``start`` to ``end``; for few.
 
         Raises:
-            DamageError: they were too many in all.
+            LimitError: they were too many in all.
         """
         assert seen.form is not None
         width = seen.form.num_bytes
         view = self._bytes_of(seen.tensor, width)[start * width : None if end is None else end * width]
         self._single_numbers += view.nbytes // width
         if self._single_numbers > MAX_SINGLE_NUMBERS:
-            raise DamageError(f"its batch-norm variances are more than {MAX_SINGLE_NUMBERS} numbers")
+            raise LimitError(f"its batch-norm variances are more than {MAX_SINGLE_NUMBERS} numbers")
         return list(numbers(view, seen.form))
 
     def count_of(self, seen: Seen) -> int:
@@ -131,7 +155,7 @@ class TensorReader:
         width = seen.form.num_bytes
         view = self._bytes_of(seen.tensor, width)
         self._count_looked(view.nbytes)
-        if not view.nbytes or view[:-width] != view[width:]:
+        if not view.nbytes or not is_same(view[:-width], view[width:]):
             return None
         (first,) = numbers(view[:width], seen.form)
         return first
@@ -142,7 +166,7 @@ class TensorReader:
         view = self._bytes_of(seen.tensor, seen.form.num_bytes)
         self._count_looked(view.nbytes)
         step = num_values * seen.form.num_bytes
-        return view[:-step] == view[step:]
+        return is_same(view[:-step], view[step:])
 
     def share_alike(self, seen: Seen, num_sampled: int) -> float:
         """The share of the most frequent number in a floating tensor. Of ``num_sampled`` or fewer, taken from all over
@@ -155,11 +179,12 @@ class TensorReader:
         if share < SUSPECT_SHARE:
             return share
         self._count_looked(items.nbytes)
-        pieces = (items[start : start + PIECE].tolist() for start in range(0, len(items), PIECE))
-        return sum(piece.count(common) for piece in pieces) / len(items)
+        counted = items[:: 1 + len(items) // MOST_COUNTED]
+        pieces = (counted[start : start + PIECE].tolist() for start in range(0, len(counted), PIECE))
+        return sum(piece.count(common) for piece in pieces) / len(counted)
 
     def _see(self, part: str, name: str, role: Role, tensor: Tensor) -> Seen:
-        kind = tensor.dtype or tensor.storage.type_name
+        kind = "altered" if tensor.is_altered else tensor.dtype or tensor.storage.type_name
         form, content, constant, count = _FLOATS.get(kind), None, False, None
         if form is not None:
             domain = domain_of(part, name, len(tensor.shape))
@@ -172,6 +197,7 @@ class TensorReader:
         elif f"data/{tensor.storage.key}" not in self.entries:
             raise DamageError(f"the numbers of {part}.{name} are missing")
         judged = (form is not None or kind in _WHOLE) and self._is_gatherable.get(tensor, True)
+        judged = judged and not _is_laid_over_itself(part, name, role, tensor)
         return Seen(
             part=part,
             name=name,
@@ -192,6 +218,8 @@ class TensorReader:
         place = (tensor.storage.key, tensor.offset, view.nbytes, form.name, domain)
         if place not in self._looked:
             self._count_looked(view.nbytes)
+            if self.faster is not None and self._looked_bytes > NUMPY_FROM_BYTES:
+                self.look, self.faster = self.faster(), None
             self._looked[place] = self.look(view, form, domain)
         return self._looked[place]
 
@@ -241,27 +269,52 @@ def _is_constant(tensor: Tensor, view: memoryview, form: FloatFormat, domain: Do
     if domain.starts_at is None or prod(tensor.shape) < domain.num_varied or not view.nbytes:
         return False
     width = form.num_bytes
-    if view[:-width] != view[width:]:
+    if not is_same(view[:-width], view[width:]):
         return False
     (first,) = numbers(view[:width], form)
     return first not in {0.0, domain.starts_at}
 
 
+def _is_laid_over_itself(part: str, name: str, role: Role, tensor: Tensor) -> bool:
+    """Whether one number stands for several, which no step can be taken with."""
+    if part not in WEIGHT_PARTS or role is not Role.WEIGHT or name.rpartition(".")[2] not in FRACTIONS:
+        return False
+    return 0 in tensor.stride and any(
+        size > 1 and not stride for size, stride in zip(tensor.shape, tensor.stride, strict=True)
+    )
+
+
 def _tensors(parts: Mapping[Any, Any]) -> Iterator[tuple[str, str, Role, Tensor]]:
+    """Weights before all else: what is a weight and hangs elsewhere too is judged as a weight. A tensor is told by each
+    of its names, what holds some is looked into once."""
     visited: set[int] = set()
-    for part, value in parts.items():
-        waiting: list[tuple[tuple[str, ...], Role, Any]] = [((), Role.WEIGHT, value)]
-        while waiting:
-            path, role, item = waiting.pop()
-            if not isinstance(item, _HOLDERS) or id(item) in visited:
-                continue
-            visited.add(id(item))
-            if len(path) > MAX_DEPTH:
-                raise DamageError(f"its content is nested more than {MAX_DEPTH} deep")
-            if isinstance(item, Tensor):
-                yield _word(part), _word(".".join(path)), role, item
-            else:
-                waiting.extend(reversed(list(_children(path, role, item))))
+    later: list[_Place] = []
+    for part in sorted(parts, key=lambda key: key not in WEIGHT_PARTS):
+        yield from _walked([(part, (), Role.WEIGHT, parts[part])], visited, later)
+    yield from _walked(later[::-1], visited, None)
+
+
+_Place = tuple[Any, tuple[str, ...], Role, Any]
+
+
+def _walked(
+    waiting: list[_Place], visited: set[int], later: list[_Place] | None
+) -> Iterator[tuple[str, str, Role, Tensor]]:
+    """What hangs below the places ``waiting``; what a module carries beside its slots goes to ``later``."""
+    while waiting:
+        part, path, role, item = waiting.pop()
+        if isinstance(item, Tensor):
+            yield _word(part), _word(".".join(path)), role, item
+            continue
+        if not isinstance(item, _HOLDERS) or id(item) in visited:
+            continue
+        visited.add(id(item))
+        if len(path) > MAX_DEPTH:
+            raise DamageError(f"its content is nested more than {MAX_DEPTH} deep")
+        inner = [(part, *place) for place in _children(path, role, item, later is not None)]
+        waiting.extend(reversed(inner))
+        if later is not None and isinstance(item, Made):
+            later.extend((part, *place) for place in _children(path, role, item, False))
 
 
 def _word(key: Any) -> str:
@@ -276,25 +329,27 @@ _HOLDERS: Final = (Tensor, Made, dict, list, tuple)
 _MODULE_SLOTS: Final = {"_modules": Role.ATTRIBUTE, "_parameters": Role.WEIGHT, "_buffers": Role.WEIGHT}
 
 
-def _children(path: tuple[str, ...], role: Role, item: Any) -> Iterator[tuple[tuple[str, ...], Role, Any]]:
+def _children(
+    path: tuple[str, ...], role: Role, item: Any, slots_only: bool
+) -> Iterator[tuple[tuple[str, ...], Role, Any]]:
     if isinstance(item, Made):
-        state = item.state if isinstance(item.state, tuple) else (item.state,)
-        for attributes in state:
-            if isinstance(attributes, dict):
-                for key, value in attributes.items():
-                    if not isinstance(value, _HOLDERS) or not value:
-                        continue
-                    inner = _MODULE_SLOTS.get(key)
-                    own = (path, inner, value) if inner is not None else ((*path, _word(key)), Role.ATTRIBUTE, value)
-                    yield own
-            else:
-                yield path, Role.ATTRIBUTE, attributes
+        yield from _of_made(path, item, slots_only)
+        return
+    pairs = item.items() if isinstance(item, dict) else enumerate(item)
+    for key, value in pairs:
+        if isinstance(value, _HOLDERS) and value:
+            yield (*path, _word(key)), role, value
+
+
+def _of_made(path: tuple[str, ...], item: Made, slots_only: bool) -> Iterator[tuple[tuple[str, ...], Role, Any]]:
+    for attributes in item.state if isinstance(item.state, tuple) else (item.state,):
+        if isinstance(attributes, dict):
+            for key, value in attributes.items():
+                inner = _MODULE_SLOTS.get(key)
+                if not value or not isinstance(value, _HOLDERS) or (slots_only and inner is None):
+                    continue
+                yield (path, inner, value) if inner is not None else ((*path, _word(key)), Role.ATTRIBUTE, value)
+        elif not slots_only:
+            yield path, Role.ATTRIBUTE, attributes
+    if not slots_only:
         yield from ((path, Role.ATTRIBUTE, more) for more in (item.items, item.pairs, item.args) if more)
-    elif isinstance(item, dict):
-        for key, value in item.items():
-            if isinstance(value, _HOLDERS):
-                yield (*path, _word(key)), role, value
-    else:
-        for index, value in enumerate(item):
-            if isinstance(value, _HOLDERS):
-                yield (*path, str(index)), role, value

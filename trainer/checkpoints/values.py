@@ -76,6 +76,14 @@ def looker(numpy: ModuleType | None) -> Look:
     return lambda view, form, domain: look_with_numpy(numpy, view, form, domain)
 
 
+def is_same(first: memoryview, second: memoryview) -> bool:
+    """Whether two stretches of bytes are equal; two memoryviews are compared number by number, bytes at once."""
+    return first.nbytes == second.nbytes and all(
+        bytes(first[start : start + CHUNK_BYTES]) == bytes(second[start : start + CHUNK_BYTES])
+        for start in range(0, first.nbytes, CHUNK_BYTES)
+    )
+
+
 def look_with_numpy(numpy: Any, view: memoryview, form: FloatFormat, domain: Domain = ANYTHING) -> Content:
     """What ``view`` (whole numbers of ``form``) holds, measured by ``domain``."""
     if not view.nbytes:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
 from trainmaster.trainer.checkpoints.files import require_plain
-from trainmaster.trainer.checkpoints.pickle_walk import Tensor, WalkError, walk
+from trainmaster.trainer.checkpoints.pickle_walk import walk
+from trainmaster.trainer.checkpoints.pickled import Tensor, WalkError
 from trainmaster.trainer.contract import RunLayout, read_json
 from trainmaster.trainer.pictures import canvas
 from trainmaster.trainer.pictures.canvas import BAD, INK, PALE, PARTS

@@ -360,7 +360,7 @@ def test_with_and_without_numpy_the_verdict_is_the_same(tmp_path: Path, monkeypa
     plain = judged(tmp_path, content)
     monkeypatch.setattr(forensics, "NUMPY_FROM_BYTES", 0)
     assert judged(tmp_path, content) == plain
-    assert forensics._numpy_for(1) is not None
+    assert forensics._numpy() is not None
 
 
 @pytest.mark.parametrize("make", [checkpoint_dict, lambda: stripped(checkpoint_dict()), small_model])

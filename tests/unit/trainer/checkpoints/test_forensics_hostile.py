@@ -103,7 +103,8 @@ def test_a_file_made_to_exhaust_its_reader_is_told(
     if "steps" in reason:
         monkeypatch.setattr(pickle_walk, "MAX_STEPS", 3000)
     found = judge(packed(tmp_path / "x.pt", pickled, struct.pack("<f", 1.0) * 2000))
-    assert (found.verdict, reason in said(found)) == (CONTAMINATED, True), said(found)[:200]
+    verdict = Verdict.UNKNOWN if "steps" in reason else CONTAMINATED  # an honest file may be as long
+    assert (found.verdict, reason in said(found)) == (verdict, True), said(found)[:200]
     assert len(said(found)) < 500
 
 

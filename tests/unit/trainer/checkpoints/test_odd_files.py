@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.trainer.checkpoints.hidden_files import hidden_files
 from tests.unit.trainer.checkpoints.odd_files import odd_files
 from trainmaster.trainer.checkpoints.forensics import judge
 from trainmaster.trainer.checkpoints.history import cut_results
@@ -18,7 +19,7 @@ from trainmaster.trainer.pictures.story import read_story
 
 LIMIT_S = 2.0
 
-ODD = list(odd_files())
+ODD = [*odd_files(), *hidden_files()]
 
 
 def test_two_hundred_kinds_are_made() -> None:

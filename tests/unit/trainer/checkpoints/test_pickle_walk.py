@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainmaster.trainer.checkpoints.named_code import code_in
-from trainmaster.trainer.checkpoints.pickle_walk import Made, Name, Use, WalkError, walk
+from trainmaster.trainer.checkpoints.pickle_walk import walk
+from trainmaster.trainer.checkpoints.pickled import Made, Name, Use, WalkError
 
 
 class Calls:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said
-from trainmaster.trainer.checkpoints.pickle_walk import Storage, Tensor
+from trainmaster.trainer.checkpoints.pickled import Storage, Tensor
 from trainmaster.trainer.checkpoints.strided import dimensions_of, gathered, is_dense, num_slices, overlaps
 from trainmaster.trainer.contract import Verdict
 
