@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 
 from trainmaster.trainer.checkpoints.forensics import FileKind, judge
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
-from trainmaster.trainer.checkpoints.retention import state_epoch, ultralytics_copy
+from trainmaster.trainer.checkpoints.retention import ULTRALYTICS_COPY, state_epoch, ultralytics_copy
 from trainmaster.trainer.contract import RunLayout, Verdict
 
 CLOCK_SLACK_S: Final = 2.0
@@ -42,7 +43,7 @@ def catalog(layout: RunLayout, *, full: bool = False) -> list[CatalogEntry]:
     clean by a trainer that looked at less than today's; everything else, and with ``full`` everything, is read.
 
     Raises:
-        OSError: the run directory or a file in it can't be read.
+        OSError: the run directory or its ledger can't be read.
     """
     rows = attestations(layout)
     latest = latest_by_file(rows)
@@ -52,6 +53,8 @@ def catalog(layout: RunLayout, *, full: bool = False) -> list[CatalogEntry]:
             entries.append(_entry(layout, path, rows, latest, full=full))
         except FileNotFoundError:  # retention took it in the meantime
             continue
+        except OSError as error:  # one that can't be read leaves the others to be chosen from
+            entries.append(_unreadable(layout, path, error))
     return sorted(entries, key=lambda entry: (entry.epoch is None, entry.epoch or 0, entry.ts, entry.file))
 
 
@@ -65,7 +68,8 @@ def last_clean(layout: RunLayout, *, at_or_before_epoch: int | None = None, full
 
 
 def newest_clean(entries: Iterable[CatalogEntry], *, at_or_before_epoch: int | None = None) -> CatalogEntry | None:
-    """Of several files of the newest clean epoch, the full state. A stop's state is none: it ends no epoch."""
+    """Of several files of the newest clean epoch, the full state. A stop's state is none: it ends no epoch. Nor is a
+    file that somebody put there under a name of his own: no resume takes it."""
     found = [
         entry
         for entry in entries
@@ -73,9 +77,17 @@ def newest_clean(entries: Iterable[CatalogEntry], *, at_or_before_epoch: int | N
         and entry.resumable
         and entry.epoch is not None
         and (at_or_before_epoch is None or entry.epoch <= at_or_before_epoch)
-        and not (entry.kind is FileKind.STATE and state_epoch(Path(entry.file).name) is None)
+        and _is_taken(entry, entry.epoch)
     ]
     return max(found, key=lambda entry: (entry.epoch or 0, entry.kind is FileKind.STATE), default=None)
+
+
+def _is_taken(entry: CatalogEntry, epoch: int) -> bool:
+    """Whether a resume from ``epoch`` or a way back to it looks for a file of this name."""
+    folder, _, name = entry.file.rpartition("/")
+    if folder == "weights":
+        return name in {"last.pt", "best.pt", f"epoch{epoch - 1}.pt"}  # Ultralytics counts from 0
+    return state_epoch(name) == epoch or name == ULTRALYTICS_COPY.format(epoch)
 
 
 def _files(layout: RunLayout) -> list[Path]:
@@ -94,6 +106,8 @@ def _entry(
         and row.is_of_today
         and row.bytes == status.st_size
         and status.st_mtime <= row.ts + CLOCK_SLACK_S
+        # By a clock that was ahead, any file is older than its row.
+        and (row.verdict is not Verdict.CLEAN or row.ts <= time.time() + CLOCK_SLACK_S)
         and not full
     )
     if row is not None and as_attested and _never_stripped(layout, path, row, rows):
@@ -123,6 +137,22 @@ def _entry(
         file=name,
         sha256=judgement.sha256,
         attested=judgement.attested,
+    )
+
+
+def _unreadable(layout: RunLayout, path: Path, error: OSError) -> CatalogEntry:
+    return CatalogEntry(
+        epoch=None,
+        ts=0.0,
+        fitness=None,
+        bytes=0,
+        verdict=Verdict.UNKNOWN,
+        reasons=(f"can't be read: {error.strerror or error}",),
+        resumable=False,
+        kind=FileKind.OTHER,
+        file=path.relative_to(layout.root).as_posix(),
+        sha256="",
+        attested=False,
     )
 
 

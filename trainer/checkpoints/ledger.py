@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trainmaster.trainer.checkpoints.files import SavedFile, require_plain
+from trainmaster.trainer.checkpoints.files import SavedFile
+from trainmaster.trainer.checkpoints.limits import MAX_LEDGER_BYTES
+from trainmaster.trainer.checkpoints.plain_file import opened_plain, written_at
 from trainmaster.trainer.contract import (
     CHECKPOINT_KEYS,
     RunLayout,
@@ -74,14 +77,15 @@ def attestations(layout: RunLayout) -> list[Attestation]:
     """All rows, oldest first; torn lines and lines of another making are passed over.
 
     Raises:
-        OSError: the ledger is there and cannot be read.
+        OSError: the ledger is there and cannot be read, or is none.
     """
     try:
-        require_plain(layout.checkpoints)
-        content = layout.checkpoints.read_bytes()
+        with opened_plain(layout.checkpoints) as stream:
+            if written_at(stream)[0] > MAX_LEDGER_BYTES:
+                raise OSError(errno.EFBIG, "is larger than any ledger of checkpoints", str(layout.checkpoints))
+            return attestations_in(stream.read())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return attestations_in(content)
 
 
 def attestations_in(content: bytes) -> list[Attestation]:
@@ -98,7 +102,7 @@ def _parse(lines: Iterable[bytes]) -> Iterator[Attestation]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:  # torn, or not UTF-8
+        except (ValueError, RecursionError):  # torn, not UTF-8, or of brackets alone
             continue
         if isinstance(row, dict) and (attestation := attestation_of(row)) is not None:
             yield attestation

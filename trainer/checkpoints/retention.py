@@ -11,13 +11,16 @@ from trainmaster.trainer.checkpoints.files import SavedFile, copy_verified, swee
 from trainmaster.trainer.checkpoints.ledger import Attestation, attestations, latest_by_file
 from trainmaster.trainer.contract import EPOCH_FILE, RunLayout, Verdict, read_json
 
+ULTRALYTICS_COPY: Final = "epoch{:04d}.ultralytics.pt"
+"""By the epoch from 1."""
+
 _INCIDENTS_READ: Final = 20
 """The first ones: later incidents are of the same epoch or of later ones, but for what a rollback repeated."""
 
 
 def ultralytics_copy(layout: RunLayout, epoch: int) -> Path:
     """Where our copy of Ultralytics' checkpoint of ``epoch`` (from 1) lies, beside the full state of that epoch."""
-    return layout.states / f"epoch{epoch:04d}.ultralytics.pt"
+    return layout.states / ULTRALYTICS_COPY.format(epoch)
 
 
 def keep_copy(layout: RunLayout, epoch: int, *, expected: SavedFile) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,7 @@ def verify(arguments: Arguments) -> Outcome:
     except (FileNotFoundError, NotADirectoryError):
         raise ArgumentsError(f"there is no file {path}", _A_CHECKPOINT) from None
     except PermissionError as error:
-        raise ArgumentsError(f"{path} can't be read: {error.strerror}") from None
+        raise ArgumentsError(f"{error.filename or path} can't be read: {error.strerror}") from None
     code = ExitCode.FINISHED if judgement.verdict is Verdict.CLEAN else ExitCode.REFUSED
     return code, report.judgement_record(judgement), report.judgement_text(judgement)
 
@@ -45,6 +46,6 @@ def attestations_near(path: Path) -> list[Attestation]:
             roots.append(folder.parent.parent / folder.name)
         for root in roots:
             layout = RunLayout(root)
-            if layout.checkpoints.is_file():
+            if os.path.lexists(layout.checkpoints):  # one that is no file may hide a verdict: it is an error
                 return attestations(layout)
     return []
