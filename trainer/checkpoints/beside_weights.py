@@ -19,7 +19,7 @@ _COMPARED: Final = ("best_fitness", "best_epoch", "patience")
 
 def unreadable_beside(top: Mapping[Any, Any]) -> Iterator[str]:
     """Parts that are not what Ultralytics writes there, so that nothing looks into them."""
-    looked = LookedInto()
+    looked = (LookedInto(), LookedInto())
     for key in _DICTS:
         held = top.get(key)
         if held is not None and not isinstance(held, dict):
@@ -44,8 +44,9 @@ def _is_number_or_none(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _holds_nan(value: Any, looked: LookedInto) -> bool:
-    if any(map(math.isnan, numbers_in(value, looked=looked))):
+def _holds_nan(value: Any, looked: tuple[LookedInto, LookedInto]) -> bool:
+    """Whether a number or an array in ``value`` does; what several values share is ``looked`` into once for each."""
+    if any(map(math.isnan, numbers_in(value, looked=looked[0]))):
         return True
-    arrays = (one for one in leaves_of(value) if isinstance(one, Made))
+    arrays = (one for one in leaves_of(value, looked=looked[1]) if isinstance(one, Made))
     return any(math.isnan(number) for array in arrays for number in array_numbers(array))

@@ -13,6 +13,7 @@ from torch import nn
 
 from trainmaster.trainer.checkpoints.attest import Examination
 from trainmaster.trainer.checkpoints.held_numbers import others_in
+from trainmaster.trainer.checkpoints.limits import LimitError
 from trainmaster.trainer.checkpoints.module_settings import (
     ModuleSetting,
     impossible_among,
@@ -44,8 +45,11 @@ def examine_optimizer(state: Mapping[str, Any]) -> Examination:
     """Judge what a state dict of an optimizer holds beside its tensors: its settings, and whatever its own code or a
     callback keeps there. Reads no device."""
     top = {"optimizer": _without_tensors(state)}
-    reasons = (*poisoned_state(top), *poisoned_numbers(top))
-    doubts = (*doubtful_state(top), *doubtful_numbers(top))
+    try:
+        reasons = (*poisoned_state(top), *poisoned_numbers(top))
+        doubts = (*doubtful_state(top), *doubtful_numbers(top))
+    except LimitError as error:
+        return Examination(verdict=Verdict.UNKNOWN, reasons=(f"not judged: {error}",))
     verdict = Verdict.CONTAMINATED if reasons else Verdict.UNKNOWN if doubts else Verdict.CLEAN
     return Examination(verdict=verdict, reasons=(*reasons, *doubts))
 

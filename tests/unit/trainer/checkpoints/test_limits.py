@@ -16,6 +16,7 @@ from tests.unit.trainer.checkpoints.hidden_files import entries_of, written
 from tests.unit.trainer.checkpoints.making import checkpoint_dict, judged, said, save
 from trainmaster.trainer.checkpoints import container, module_settings, pickle_walk, single_numbers, tensors
 from trainmaster.trainer.checkpoints.forensics import judge
+from trainmaster.trainer.checkpoints.live_settings import examine_optimizer
 from trainmaster.trainer.contract import Verdict
 
 LIMIT_S = 2.0
@@ -51,7 +52,12 @@ def _shared_by_modules(content: dict[str, Any]) -> None:
         content["ema"].add_module(str(number), layer)
 
 
-SHARED = (_shared_lists, _shared_groups, _shared_setting, _shared_history, _shared_by_modules)
+def _shared_arguments(content: dict[str, Any]) -> None:
+    words = ["a"] * 9000
+    content["train_args"] = {f"argument{number}": words for number in range(5000)}
+
+
+SHARED = (_shared_lists, _shared_arguments, _shared_groups, _shared_setting, _shared_history, _shared_by_modules)
 
 
 @pytest.mark.parametrize("spoil", SHARED, ids=lambda spoil: spoil.__name__)
@@ -87,6 +93,12 @@ def test_what_has_more_than_is_looked_at_is_unknown(
     assert (found.verdict, found.doubt_stands) == (Verdict.UNKNOWN, False)
     assert said(found).startswith("not judged: ")
     assert reason in said(found)
+
+
+def test_an_optimizer_of_more_groups_than_are_looked_at_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single_numbers, "MAX_GROUPS", 0)
+    found = examine_optimizer({"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]})
+    assert found.verdict is Verdict.UNKNOWN
 
 
 def test_names_that_grow_with_each_level_are_not_written_out(tmp_path: Path) -> None:
