@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_STEPS: Final = 800_000
+MAX_STEPS: Final = 600_000
 """Opcodes of a pickle. A checkpoint of yolov9e with its optimizer has 0.4 million; each may cost some 300 bytes."""
 
 MAX_NAMES: Final = 10_000
@@ -13,7 +13,7 @@ MAX_NAMES: Final = 10_000
 MAX_TENSORS: Final = 50_000
 """Places that hold a tensor. A state of yolov9e with Adam's moments and gathered gradients has some 15,000."""
 
-MAX_MODULES: Final = 20_000
+MAX_MODULES: Final = 10_000
 """Layers and what holds them; yolov9e has 2,500."""
 
 MAX_SETTINGS: Final = 100_000

@@ -75,7 +75,8 @@ class _Odd:
                     _note(self.unread, name)
             elif id(item) not in visited:
                 visited.add(id(item))
-                inner = [(below(name, key), one) for key, one in self._in(name, item) if _is_looked_at(one)]
+                held = [(key, one) for key, one in self._in(name, item) if _is_looked_at(one)]
+                inner = [(below(name, key), one) for key, one in held if id(one) not in visited]
                 waiting += reversed(inner)
 
     def _in(self, name: str, item: Any) -> Iterator[tuple[Any, Any]]:

@@ -167,7 +167,7 @@ class _Machine:
                 stream.seek(position)
                 steps[code](reader(stream))
                 position = stream.tell()
-        raise LimitError(f"its pickle has more than {MAX_STEPS} steps, twice those of the largest checkpoint")
+        raise LimitError(f"its pickle has more than {MAX_STEPS} steps, which no checkpoint has")
 
     def _whole_number(self, number: int) -> None:
         if number.bit_length() > MAX_NUMBER_BITS:

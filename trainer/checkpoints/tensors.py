@@ -308,6 +308,8 @@ def _walked(
             continue
         if not isinstance(item, _HOLDERS) or id(item) in visited:
             continue
+        if isinstance(item, Made) and not (item.state or item.args or item.items or item.pairs):
+            continue
         visited.add(id(item))
         if len(path) > MAX_DEPTH:
             raise DamageError(f"its content is nested more than {MAX_DEPTH} deep")
