@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -179,16 +178,6 @@ def sweep_partials(*folders: Path) -> list[Path]:
     for path in partials:
         path.unlink(missing_ok=True)
     return partials
-
-
-def require_plain(path: Path) -> None:
-    """``path`` is a file of bytes. A pipe in its place would be waited for without end.
-
-    Raises:
-        OSError: it is none, or is not there.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "no plain file", str(path))
 
 
 def digest_of(path: Path) -> SavedFile:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainmaster.trainer.checkpoints.files import require_plain, write_atomically
+from trainmaster.trainer.checkpoints.files import write_atomically
+from trainmaster.trainer.checkpoints.plain_file import opened_plain
 
 
 def epoch_of_row(line: bytes) -> int | None:
@@ -36,8 +37,8 @@ def cut_results(path: Path, last_epoch: int) -> bool:
         OSError: the file holds what it held.
     """
     try:
-        require_plain(path)
-        content = path.read_bytes()
+        with opened_plain(path) as stream:
+            content = stream.read()
     except FileNotFoundError:
         return False
     if not content.endswith((b"\n", b"\r")) and len(content.splitlines()) <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -18,7 +19,7 @@ from typing import Any, Final
 from trainmaster.terminal import then
 from trainmaster.trainer import contract
 from trainmaster.trainer.arguments import ArgumentsError, NoRunError, is_number, reject_unknown, split_arguments
-from trainmaster.trainer.checkpoints.files import require_plain
+from trainmaster.trainer.checkpoints.plain_file import opened_plain
 from trainmaster.trainer.contract import (
     MODULE_ARGV,
     ClusterJob,
@@ -283,8 +284,7 @@ def longest_save_s(layout: RunLayout) -> float | None:
     saves: list[float] = []
     began: float | None = None
     try:
-        require_plain(layout.events)
-        with layout.events.open(encoding="utf-8", errors="replace") as stream:
+        with io.TextIOWrapper(opened_plain(layout.events), encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 if EventKind.PHASE not in line:
                     continue

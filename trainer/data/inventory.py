@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from trainmaster.trainer.checkpoints.files import require_plain
+from trainmaster.trainer.checkpoints.plain_file import opened_plain
 from trainmaster.trainer.contract import RunLayout
 
 NAME: Final = "data.jsonl.gz"
@@ -240,8 +240,10 @@ def _content(path: str, num_bytes: int) -> str | None:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    require_plain(path)
-    with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape") as stream:
+    with (
+        opened_plain(path) as packed,
+        gzip.open(packed, "rt", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         while line := stream.readline(_MAX_LINE_BYTES):
             value = json.loads(line)
             if not isinstance(value, dict):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.container import DamageError, content_of, open_container
-from trainmaster.trainer.checkpoints.files import require_plain
 from trainmaster.trainer.checkpoints.pickle_walk import walk
 from trainmaster.trainer.checkpoints.pickled import Tensor, WalkError
+from trainmaster.trainer.checkpoints.plain_file import opened_plain
 from trainmaster.trainer.contract import RunLayout, read_json
 from trainmaster.trainer.pictures import canvas
 from trainmaster.trainer.pictures.canvas import BAD, INK, PALE, PARTS
@@ -190,8 +190,7 @@ def _from_batch(path: Path, names: Sequence[str], suspects: frozenset[int]) -> l
     import numpy as np  # noqa: PLC0415 - with the rest of matplotlib
 
     try:
-        require_plain(path)
-        with path.open("rb") as stream:
+        with opened_plain(path) as stream:
             entries = open_container(content_of(stream)).entries
         batch = walk(bytes(entries["data.pkl"])).value
         images = _array(batch.get("img"), entries)

@@ -6,6 +6,7 @@ Standard library only. Every file may be missing, torn, or of a run that nobody 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from trainmaster.trainer.checkpoints.files import require_plain
+from trainmaster.trainer.checkpoints.plain_file import opened_plain
 from trainmaster.trainer.contract import EventKind, RunLayout, decode_number, read_json
 from trainmaster.visible import visible
 
@@ -251,8 +252,7 @@ def _results(path: Path) -> list[EpochEnd]:
     (ultralytics/utils/metrics.py)."""
     ends: list[EpochEnd] = []
     try:
-        require_plain(path)
-        with path.open(encoding="utf-8", errors="replace", newline="") as stream:
+        with io.TextIOWrapper(opened_plain(path), encoding="utf-8", errors="replace", newline="") as stream:
             table = [
                 {str(key).strip(): str(value).strip() for key, value in row.items()} for row in csv.DictReader(stream)
             ]
@@ -276,8 +276,7 @@ def _results(path: Path) -> list[EpochEnd]:
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of ``path`` that are objects."""
     try:
-        require_plain(path)
-        with path.open("rb") as stream:
+        with opened_plain(path) as stream:
             size = stream.seek(0, 2)
             stream.seek(max(0, size - MAX_BYTES_READ))
             for line in stream:
