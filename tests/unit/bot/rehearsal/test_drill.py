@@ -17,19 +17,25 @@ from trainmaster.bot.rehearsal.small_training import repeated
 
 
 @pytest.mark.parametrize(
-    "argv",
+    ("argv", "said"),
     [
-        pytest.param(["--wait", "5"], id="nobody answers in five seconds"),
-        pytest.param(["--wait", "99999"], id="longer than a night"),
-        pytest.param(["--channel", "real", "--headless"], id="nobody can be clicked for in Slack"),
-        pytest.param(["--channel", "pigeon"], id="no such channel"),
+        pytest.param(["--wait", "5"], "--wait 5: expected 30 to 7200 seconds.", id="nobody answers in five seconds"),
+        pytest.param(["--wait", "99999"], "--wait 99999: expected 30 to 7200 seconds.", id="longer than a night"),
+        pytest.param(
+            ["--channel", "real", "--headless"],
+            "--headless and --port are for the workspace",
+            id="nobody can be clicked for in Slack",
+        ),
+        pytest.param(["--channel", "pigeon"], "argument --channel: invalid choice: 'pigeon'", id="no such channel"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_cannot_be_are_refused(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         drill_verb.main(argv)
     assert caught.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"trainmaster drill: {said}" in told
+    assert "Hint: trainmaster drill --help" in told
 
 
 def test_help_says_what_it_does_and_what_it_leaves(capsys: pytest.CaptureFixture[str]) -> None:
