@@ -1,24 +1,38 @@
-"""Opening what a run directory names: a regular file, or nothing. Loads no torch."""
+"""Opening what a folder of somebody's names: a regular file, or nothing. Loads no torch."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+_FLAGS: Final = {
+    "rb": os.O_RDONLY,
+    "wb": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    "ab": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+}
 
 
-def opened_plain(path: Path) -> BinaryIO:
-    """A stream of the regular file ``path``. A pipe would be waited for without end, and a device may act.
+class NotPlainError(OSError):
+    """A folder, a pipe, a device or a socket stands where a file of bytes belongs."""
+
+
+def opened_plain(path: Path, mode: str = "rb") -> BinaryIO:
+    """As ``path.open(mode)``, of a regular file alone. A pipe would be waited for without end, and a device may act.
 
     Raises:
-        OSError: it is none, or can't be opened.
+        NotPlainError: it is none.
+        OSError: it can't be opened.
     """
-    _require_plain(path, path.stat())
-    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb")
+    with suppress(FileNotFoundError):  # what is written may be new
+        _require_plain(path, path.stat())
+    descriptor = os.open(path, _FLAGS[mode] | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
+    stream: BinaryIO = os.fdopen(descriptor, mode)  # type: ignore[assignment] # of a mode that mypy can't tell
     try:
-        _require_plain(path, os.fstat(stream.fileno()))  # the name may lead elsewhere by now
+        _require_plain(path, os.fstat(descriptor))  # the name may lead elsewhere by now
     except BaseException:
         stream.close()
         raise
@@ -26,10 +40,8 @@ def opened_plain(path: Path) -> BinaryIO:
 
 
 def _require_plain(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise NotPlainError(errno.EINVAL, "is no regular file", str(path))
 
 
 def written_at(stream: BinaryIO) -> tuple[int, int]:

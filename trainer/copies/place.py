@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, SavedFile
+from trainmaster.trainer.checkpoints.plain_file import NotPlainError, opened_plain
 from trainmaster.trainer.copies.mounts import missing_mount, mount_of
 
 VARIABLE: Final = "COPY_TO"
@@ -356,14 +357,9 @@ _KINDS: Final[Mapping[int | None, type[CopyError]]] = {
     errno.ENOSPC: CopyFullError,
     errno.EDQUOT: CopyFullError,
 }
-_FLAGS: Final = {
-    "rb": os.O_RDONLY,
-    "wb": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-    "ab": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-}
 
 
-def _opened_plain(path: str, mode: str) -> IO[Any]:
+def _opened_plain(path: str, mode: str) -> BinaryIO:
     """As ``open``, of a plain file alone: a pipe that somebody put there would be waited for without end.
 
     Raises:
@@ -371,23 +367,9 @@ def _opened_plain(path: str, mode: str) -> IO[Any]:
         OSError: it can't be opened.
     """
     try:
-        _require_plain(path, os.stat(path))  # noqa: PTH116 - of any file system
-    except FileNotFoundError:
-        if mode == "rb":
-            raise
-    descriptor = os.open(path, _FLAGS[mode] | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
-    stream: IO[Any] = os.fdopen(descriptor, mode)
-    try:
-        _require_plain(path, os.fstat(descriptor))  # the name may lead elsewhere by now
-    except BaseException:
-        stream.close()
-        raise
-    return stream
-
-
-def _require_plain(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise CopyError(f"{path} is no regular file, and is left alone")
+        return opened_plain(Path(path), mode)
+    except NotPlainError as error:
+        raise CopyError(f"{path} is no regular file, and is left alone") from error
 
 
 def shown_within(text: str) -> str:

@@ -53,7 +53,7 @@ def test_a_pipe_where_a_record_belongs_is_not_waited_for(
     path = RunLayout(tmp_path).checkpoints
     path.parent.mkdir()
     made(path)
-    with pytest.raises(OSError, match=r"is no regular file|Is a directory"):
+    with pytest.raises(OSError, match="is no regular file"):
         read(path)
 
 
