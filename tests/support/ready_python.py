@@ -35,12 +35,21 @@ from trainmaster.loading import loaded, loading
 PROGRAM = """#!{python} -IS
 import json, os, signal, socket, sys
 
+forked = None
+early = []
+
 def pass_on(number, _frame):
+    if forked is None:
+        early.append(number)
+        return
     try:
         os.kill(forked, number)
     except ProcessLookupError:
         pass
 
+# Before what it stands for can have said anything: whoever hears that may send a signal at once.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, pass_on)
 asked = json.dumps([sys.argv, dict(os.environ), os.getcwd()]).encode()
 with socket.socket(socket.AF_UNIX) as nursery:
     nursery.connect("\\0{address}")
@@ -48,8 +57,8 @@ with socket.socket(socket.AF_UNIX) as nursery:
     nursery.sendall(asked)
     answers = nursery.makefile()
     forked = int(answers.readline())
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, pass_on)
+    for number in early:
+        pass_on(number, None)
     code = int(answers.readline())
 if code < 0:
     if code != -signal.SIGKILL:
