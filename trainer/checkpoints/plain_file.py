@@ -16,7 +16,7 @@ _FLAGS: Final = {
 }
 
 
-class NotPlainError(OSError):
+class NoRegularFileError(OSError):
     """A folder, a pipe, a device or a socket stands where a file of bytes belongs."""
 
 
@@ -24,7 +24,7 @@ def opened_plain(path: Path, mode: str = "rb") -> BinaryIO:
     """As ``path.open(mode)``, of a regular file alone. A pipe would be waited for without end, and a device may act.
 
     Raises:
-        NotPlainError: it is none.
+        NoRegularFileError: it is none.
         OSError: it can't be opened.
     """
     with suppress(FileNotFoundError):  # what is written may be new
@@ -41,7 +41,7 @@ def opened_plain(path: Path, mode: str = "rb") -> BinaryIO:
 
 def _require_plain(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise NotPlainError(errno.EINVAL, "is no regular file", str(path))
+        raise NoRegularFileError(errno.EINVAL, "is no regular file", str(path))
 
 
 def written_at(stream: BinaryIO) -> tuple[int, int]:

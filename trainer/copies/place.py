@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.checkpoints.files import CHUNK_BYTES, SavedFile
-from trainmaster.trainer.checkpoints.plain_file import NotPlainError, opened_plain
+from trainmaster.trainer.checkpoints.plain_file import NoRegularFileError, opened_plain
 from trainmaster.trainer.copies.mounts import missing_mount, mount_of
 
 VARIABLE: Final = "COPY_TO"
@@ -368,7 +368,7 @@ def _opened_plain(path: str, mode: str) -> BinaryIO:
     """
     try:
         return opened_plain(Path(path), mode)
-    except NotPlainError as error:
+    except NoRegularFileError as error:
         raise CopyError(f"{path} is no regular file, and is left alone") from error
 
 
