@@ -34,7 +34,6 @@ MAX_DIRECTORY_BYTES: Final = 4 * 1024 * 1024
 MAX_FILE_BYTES: Final = 16 * 1024**3
 """No model of the family reaches a gigabyte, and reading so much takes minutes."""
 
-
 MAX_LEDGER_BYTES: Final = 256 * 1024 * 1024
 """Of ``guard/checkpoints.jsonl``, which takes some 500 bytes a file: half a million of them."""
 

@@ -140,9 +140,8 @@ def save(figure: Figure, path: Path) -> tuple[int, int, int]:
             raise ValueError(f"the picture has {len(data)} bytes, more than {MAX_FILE_BYTES}")
     target = path.resolve()  # of a link, what it leads to; the link stays
     if target.exists() and not target.is_file():
-        target.write_bytes(
-            data
-        )  # a device is written to: another file in its place would be the end of it for everybody
+        # A device: another file in its place would be the end of it for everybody.
+        target.write_bytes(data)
     else:
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:

@@ -99,10 +99,8 @@ def _place_faults(given: Mapping[str, Any]) -> list[str]:
     """Of where the run's directory is to be: it need not be there, but a name that can't be is told before all else."""
     project, name = str(given.get("project") or "runs"), str(given.get("name") or "train")
     path = Path(project) / name
-    whys = [
-        _unreachable(path),
-        *(_unreachable(Path("/") / part) for part in path.parts),
-    ]  # what is above may be to come
+    # Each name by itself, too: what is above it may be to come.
+    whys = [_unreachable(place) for place in (path, *(Path("/") / part for part in path.parts))]
     why = next((one for one in whys if one not in {"", os.strerror(errno.ENOENT)}), "")
     return [f"project={_short(project)} name={_short(name)}: {why}"] if why else []
 
