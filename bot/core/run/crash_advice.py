@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class Advice(NamedTuple):
     """``what`` completes "CRASHED: ...", ``told`` "the log tells of ..."; ``then`` is a sentence or two."""
 
     what: str

@@ -95,7 +95,11 @@ def test_a_healthy_log_gets_no_advice_and_an_empty_one_no_empty_rows(tmp_path: P
     assert not {"epoch", "losses", "non-finite"} & set(shown.split())
 
 
-def test_scanning_imports_nothing_heavy() -> None:
-    code = "import sys, trainmaster.bot.cli.scan; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"asyncio", "pydantic", "slack_bolt", "torch", "psutil", "logging", "sqlite3"} & set(loaded)
+def test_scanning_imports_nothing_heavy(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text(start() + frame(1, 3, losses=NAN) + raised("RuntimeError: CUDA error: an illegal memory access"))
+    code = f"import sys, trainmaster.bot.cli.scan as scan; scan.main([{str(log)!r}]); print('loaded:', *sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"asyncio", "pydantic", "slack_bolt", "torch", "psutil", "logging", "sqlite3", "dataclasses", "inspect"}
+    assert "trainmaster.bot.reading.scan.report" in loaded
+    assert not heavy & set(loaded.partition("loaded:")[2].split())
