@@ -7,9 +7,9 @@ ARGS ?=
 # Modules are compiled once and not at each of the thousand starts of a process that the tests make, whatever the shell
 # says that make was called from.
 export PYTHONDONTWRITEBYTECODE :=
-# Test processes side by side, two more than the cores that this is made for: many tests wait for others' clocks.
-# 0 runs all in one.
-WORKERS ?= 4
+# Test processes side by side, three more than the cores that this is made for: many tests wait for others' clocks.
+# Each takes a GB of memory and more. 0 runs all in one.
+WORKERS ?= 5
 GENERATIONS ?= 8.3.230 8.4.0 8.4.40 8.4.100 8.4.150
 # Releases between two generations, told seam by seam: the table of faults alone. CI leaves them out.
 MIXTURES ?= 8.4.7 8.4.103
