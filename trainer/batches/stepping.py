@@ -129,7 +129,7 @@ class Stepping:
         return measured
 
     def _ask(self, doubt: torch.Tensor) -> torch.Tensor:
-        alone = self._unusable or self.replaced or self._started_over
+        alone = self._weights.ruin or self._unusable or self.replaced or self._started_over
         return any_rank(torch.ones_like(doubt) if alone else doubt)
 
     def _agreed(self, measured: Measurement) -> Agreed:
