@@ -132,7 +132,7 @@ class EventKind(StrEnum):
 
 
 EVENT_KEYS: Final = ("v", "ts", "run", "attempt", "seq", "kind")
-"""In every event. ``seq`` counts from 1 within an attempt; ``attempt`` from 1 within a run."""
+"""In every event. ``seq`` rises within an attempt, from 1; ``attempt`` counts from 1 within a run."""
 
 SERIES_KEYS: Final = (
     *("ts", "attempt", "epoch", "batch", "losses", "lr", "grad_norm_p50", "grad_norm_p99", "grad_norm_max"),

@@ -24,6 +24,7 @@ from typing import Any, Final
 import psutil
 
 from trainmaster.trainer.contract import (
+    HEARTBEAT_KEYS,
     RUN_KEYS,
     SCHEMA_VERSION,
     SERIES_KEYS,
@@ -80,7 +81,6 @@ class Recorder:
         self._told_ts: dict[str, float] = {}
         self._pending: deque[str] = deque()
         self._num_dropped = 0
-        self._seq = 0
         self._last_beat = 0.0
         try:
             previous = read_json(layout.run_json) or {}
@@ -91,6 +91,7 @@ class Recorder:
         self.attempt = attempt or (before + 1 if isinstance(before, int) else 1)
         self.goes_on = before == self.attempt
         """Whether another process has begun this attempt: the one that launched this rank."""
+        self._seq = self._above_all() if self.goes_on else 0
         self.run = str(previous.get("run") or os.environ.get(RUN_ID_VARIABLE) or uuid.uuid4().hex[:12])
         self.started_ts = clock()
         process = psutil.Process()
@@ -129,6 +130,12 @@ class Recorder:
             clipped_epoch=0,
             streak=0,
         )
+
+    def _above_all(self) -> int:
+        """A number that no event has which another process wrote: each of them takes more than a byte."""
+        with suppress(OSError):
+            return self.layout.events.stat().st_size
+        return 0
 
     @property
     def host(self) -> str:
@@ -264,6 +271,15 @@ class Recorder:
         place = {"epoch": epoch if begun else None, "batch": batch if begun else None}
         self.event(EventKind.RUN_CRASHED, error=text, traceback=told, **place)
         self.end(RunRecordState.CRASHED, 1)
+
+    def take_over(self) -> Heartbeat:
+        """What a killed process has recorded is gone on with, so that its end can be told; its last heartbeat."""
+        with suppress(OSError):
+            run, beat = (read_json(path) or {} for path in (self.layout.run_json, self.layout.heartbeat))
+            self._run = replace(self._run, **{key: run[key] for key in RUN_KEYS if key in run})
+            self._beat = replace(self._beat, **{key: beat[key] for key in HEARTBEAT_KEYS if key in beat})
+        self._seq = self._above_all()
+        return self._beat
 
     def storage_fault(self, what: str, error: Exception) -> None:
         """``what`` could not be written; said once in a while for each ``what``."""

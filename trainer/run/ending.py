@@ -43,12 +43,30 @@ def ended(run: OpenRun, position: Position, error: BaseException, state_file: Pa
         if position.done and _is_agreed(run, error):  # at the first end of a rank the launcher ends the others
             rank_ends.wait_for_first(run.layout, run.recorder.attempt)
     found = _what_ended(run, error) if RANK == 0 else error
+    if found is not error:
+        state_file = state_file or run.saver.latest_epoch_state()
+    _put_on_record(run, position, found, state_file)
+
+
+def ended_unheard(run: OpenRun, told: rank_ends.Told) -> None:
+    """Of several ranks the first was killed before it could put on record that ``told`` ended them: their launcher puts
+    it there."""
+    beat = run.recorder.take_over()
+    position = Position()
+    position.start_epoch((beat.epoch or 1) - 1, beat.batches or 0)
+    position.index = position.done = beat.batch or 0
+    run.reporter.tally.skipped_epoch = beat.skipped_epoch or 0
+    run.reporter.tally.budget.streak = beat.streak or 0
+    _put_on_record(run, position, told, run.saver.latest_epoch_state())
+
+
+def _put_on_record(
+    run: OpenRun, position: Position, found: BaseException | tuple[str, str], state_file: Path | None
+) -> None:
     if not isinstance(found, RunEnded):
         run.recorder.crashed(found, epoch=position.epoch + 1, batch=position.index + 1)
         _say_what_next(run, RunRecordState.CRASHED)
         return
-    if found is not error:
-        state_file = state_file or run.saver.latest_epoch_state()
     relative = state_file.relative_to(run.layout.root).as_posix() if state_file else None
     LOGGER.warning(f"run ended early: {found.why}. State: {relative or 'none'}")
     here = {"epoch": position.epoch + 1, "batch": position.done, "state_file": relative}
@@ -109,7 +127,7 @@ def _what_ended(run: OpenRun, error: BaseException) -> BaseException | tuple[str
     other = rank_ends.first_end(run.layout, run.recorder.attempt) if told else None
     if other is None or (isinstance(error, RunEnded) and other.code == error.code):
         return error
-    return other.in_order or (f"rank {other.rank}: {other.why}", other.traceback)
+    return other.told
 
 
 def _of_this_rank(run: OpenRun, error: BaseException) -> rank_ends.RankEnd:

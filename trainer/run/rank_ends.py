@@ -23,6 +23,8 @@ _ENDS: Final[Mapping[int, type[StopRequested | GaveUp | Refused]]] = {
     ExitCode.GAVE_UP: GaveUp,
     ExitCode.REFUSED: Refused,
 }
+Told = RunEnded | tuple[str, str]
+"""An end in order, or what is told of a crash, with its traceback."""
 WAIT_S: Final = 120.0
 """For the first rank's state: longer than a large one takes on a slow disk."""
 LOOK_S: Final = 0.2
@@ -46,10 +48,10 @@ class RankEnd:
     """Whether it only shows that yet another rank had ended."""
 
     @property
-    def in_order(self) -> RunEnded | None:
-        """The same end for another process; None for a crash."""
+    def told(self) -> Told:
+        """The same end for another process."""
         kind = None if self.code is None else _ENDS.get(self.code)
-        return kind(f"in rank {self.rank}, {self.why}") if kind else None
+        return kind(f"in rank {self.rank}, {self.why}") if kind else (f"rank {self.rank}: {self.why}", self.traceback)
 
 
 def keep(layout: RunLayout, end: RankEnd) -> None:
@@ -93,6 +95,15 @@ def clear(layout: RunLayout) -> None:
     with suppress(OSError):
         for path in layout.guard.glob(".rank*.json"):
             path.unlink(missing_ok=True)
+
+
+def is_gone(pid: int, create_time: float) -> bool:
+    """Whether that process has ended."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() != create_time or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def is_of_a_connection(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ from ultralytics.utils import LOCAL_RANK, RANK
 from trainmaster.trainer.contract import ExitCode, RunLayout, RunRecordState, read_json
 from trainmaster.trainer.records.recorder import exit_code_of
 from trainmaster.trainer.run import rank_ends
-from trainmaster.trainer.stop import RunEnded, stop_signals
+from trainmaster.trainer.stop import RunEnded, StopRequested, stop_signals
 
 IS_FIRST: Final = RANK in {-1, 0}
 """Of this process: it writes the records, as the only one or as the first of a DDP run."""
@@ -52,18 +52,17 @@ class Launcher:
         """Whether it has ended; looked at once in a while. Never for a process that no other started."""
         if self._identity is not None and not self._gone and time.monotonic() - self._looked >= LAUNCHER_LOOK_S:
             self._looked = time.monotonic()
-            pid, create_time = self._identity
-            try:
-                process = psutil.Process(pid)
-                same = process.create_time() == create_time
-                self._gone = not same or process.status() == psutil.STATUS_ZOMBIE
-            except psutil.NoSuchProcess:
-                self._gone = True
+            self._gone = rank_ends.is_gone(*self._identity)
         return self._gone
 
 
-def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) -> Any:
+def launch(
+    layout: RunLayout, record: dict[str, Any], start: Callable[[], Any], unheard: Callable[[rank_ends.Told], None]
+) -> Any:
     """``start`` launches the ranks and waits; signals go on to them, and their end is this process's.
+
+    ``unheard`` is told how they ended where the first of them had no time to put it on record: its launcher killed it
+    while it waited for one that had ended, or since it was asked to stop and could not.
 
     Raises:
         RunEnded: the ranks stopped or gave up in an orderly way.
@@ -76,20 +75,13 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     in_main = threading.current_thread() is threading.main_thread()  # Python allows handlers nowhere else
-    previous = {number: signal.signal(number, _pass_on) for number in (stop_signals() if in_main else ())}
+    passing_on = _PassingOn()
+    previous = {number: signal.signal(number, passing_on) for number in (stop_signals() if in_main else ())}
     try:
         with _in_a_group_of_its_own():
             return start()
-    except subprocess.CalledProcessError:
-        state = (read_json(layout.run_json) or {}).get("state")
-        code = exit_code_of(RunRecordState(state)) if state in set(RunRecordState) else 1
-        if state == RunRecordState.RUNNING:  # the first rank was killed while it waited for one that had ended
-            other = rank_ends.first_end(layout, record.get("attempt") or 0)
-            if other is not None and (end := other.in_order) is not None:
-                raise end from None
-        if code in {ExitCode.STOPPED, ExitCode.GAVE_UP, ExitCode.REFUSED}:
-            raise RunEnded(ExitCode(code), f"the ranks ended: {state}") from None
-        raise
+    except (subprocess.CalledProcessError, StopRequested) as error:
+        raise _end(layout, record.get("attempt") or 0, passing_on.asked, unheard) or error from None
     finally:
         for name, value in before.items():
             if value is None:
@@ -103,7 +95,7 @@ def launch(layout: RunLayout, record: dict[str, Any], start: Callable[[], Any]) 
 @contextlib.contextmanager
 def _in_a_group_of_its_own() -> Iterator[None]:
     """Within, what is run has a process group of its own: a terminal's interrupt reaches the launcher once, through
-    :func:`_pass_on`. Twice, the ranks take it for a second request and leave without saving."""
+    :class:`_PassingOn`. Twice, the ranks take it for a second request and leave without saving."""
     run = subprocess.run
     if os.name == "posix":
         subprocess.run = functools.partial(run, process_group=0)  # type: ignore[assignment] # it is called as the other
@@ -113,9 +105,43 @@ def _in_a_group_of_its_own() -> Iterator[None]:
         subprocess.run = run
 
 
-def _pass_on(number: int, _frame: Any) -> None:
-    """The launcher (torch.distributed.run) passes a signal on to its ranks, and kills them after 30 s."""
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
-            if "torch.distributed.run" in child.cmdline():
-                child.send_signal(number)
+class _PassingOn:
+    """Handles signals: the launcher (torch.distributed.run) passes them on to its ranks, and kills these after 30 s."""
+
+    def __init__(self) -> None:
+        self.asked: str | None = None
+        """The first signal."""
+
+    def __call__(self, number: int, _frame: Any) -> None:
+        """Pass it on.
+
+        Raises:
+            StopRequested: nothing is launched yet.
+        """
+        self.asked = self.asked or signal.Signals(number).name
+        passed_on = False
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if "torch.distributed.run" in child.cmdline():
+                    child.send_signal(number)
+                    passed_on = True
+        if not passed_on:
+            raise StopRequested(self.asked)
+
+
+def _end(
+    layout: RunLayout, attempt: int, asked: str | None, unheard: Callable[[rank_ends.Told], None]
+) -> RunEnded | None:
+    """In which order the ranks ended; None for a crash."""
+    run = read_json(layout.run_json) or {}
+    state = run.get("state")
+    if state in {RunRecordState.STOPPED, RunRecordState.GAVE_UP, RunRecordState.REFUSED}:
+        return RunEnded(ExitCode(exit_code_of(RunRecordState(state))), f"the ranks ended: {state}")
+    if state not in {None, RunRecordState.RUNNING}:
+        return None
+    other = rank_ends.first_end(layout, attempt)
+    told = other.told if other else StopRequested(asked) if asked else None
+    first = int(run.get("pid") or 0), float(run.get("create_time") or 0.0)
+    if told and state and (first[0] == os.getpid() or rank_ends.is_gone(*first)):
+        unheard(told)
+    return told if isinstance(told, RunEnded) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.records.run_directory import RunLock, set_aside, sweep_unfinished
 from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.announcement import announce, recipe_of
-from trainmaster.trainer.run.ending import ended, finished, left_at_once
+from trainmaster.trainer.run.ending import ended, ended_unheard, finished, left_at_once
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.open_run import OpenRun
 from trainmaster.trainer.run.reporter import Reporter
@@ -188,7 +189,8 @@ class RunGuard:
         """
         self._release()
         record = {"settings": self.settings.as_record(), "user": self._user, "attempt": self.recorder.attempt}
-        return ranks.launch(self.layout, record | {"resumed": self.plan.as_record() if self.plan else None}, start)
+        record["resumed"] = self.plan.as_record() if self.plan else None
+        return ranks.launch(self.layout, record, start, partial(ended_unheard, self.parts))
 
     def leave_out(self, img_path: str | list[str]) -> str:
         """A list of the images of ``img_path`` that are not in quarantine."""
@@ -379,9 +381,7 @@ class RunGuard:
         """All that is saved is finite, healed if need be; False when the weights themselves are not."""
         if not self.skip:
             return True
-        if self.step is not None and not self.step.sound():
-            return False
-        return self.saver.heal(trainer, self.position)
+        return (self.step is None or self.step.sound()) and self.saver.heal(trainer, self.position)
 
     def _on_request(self, name: str) -> None:
         if self._run is not None:

@@ -225,6 +225,34 @@ def test_a_crash_is_placed_once_an_epoch_has_begun(layout: RunLayout) -> None:
     assert places == [(None, None), (3, 41)]
 
 
+def test_events_of_each_process_of_an_attempt_have_numbers_of_their_own(layout: RunLayout) -> None:
+    launcher = made(layout)
+    launcher.update_run(epochs=3)
+    launcher.event(EventKind.NOTICE, text="one")
+    first_rank = Recorder(layout, warn=print, attempt=launcher.attempt)
+    first_rank.event(EventKind.NOTICE, text="two")
+    launcher.take_over()
+    launcher.event(EventKind.NOTICE, text="three")
+    numbers = [json.loads(line)["seq"] for line in layout.events.read_text().splitlines()]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 1
+
+
+def test_the_end_of_a_killed_process_is_put_on_record_by_another_as_it_would_have_done(layout: RunLayout) -> None:
+    launcher = made(layout)
+    launcher.update_run(epochs=3)
+    killed = Recorder(layout, warn=print, attempt=launcher.attempt)
+    killed.update_run(pid=1234, task="detect")
+    killed.beat(force=True, epoch=2, batch=5, losses={"box_loss": math.nan})
+    beat = launcher.take_over()
+    assert (beat.epoch, beat.batch) == (2, 5)
+    launcher.end(RunRecordState.STOPPED, 3)
+    run, beat_after = read_json(layout.run_json) or {}, read_json(layout.heartbeat) or {}
+    assert (run["state"], run["exit_code"], run["pid"], run["task"]) == ("stopped", 3, 1234, "detect")
+    assert (beat_after["phase"], beat_after["epoch"], beat_after["batch"]) == ("ended", 2, 5)
+    assert beat_after["losses"] == {"box_loss": "nan"}
+
+
 def test_a_torn_last_line_is_closed_first(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"torn": ')

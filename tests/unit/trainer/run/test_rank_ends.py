@@ -68,9 +68,9 @@ def test_the_first_of_several_ends_counts_and_none_of_an_earlier_launch(tmp_path
 
 
 def test_every_end_in_order_has_its_own_exit_code() -> None:
-    kinds = [end(code=code).in_order for code in (3, 4, 5)]
+    kinds = [end(code=code).told for code in (3, 4, 5)]
     assert [one.code for one in kinds if isinstance(one, RunEnded)] == [3, 4, 5]
-    assert end(code=0).in_order is None
+    assert end(code=0).told == ("rank 1: ValueError: x", "t")
 
 
 @pytest.mark.parametrize(

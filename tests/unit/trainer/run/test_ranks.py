@@ -6,11 +6,19 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from trainmaster.trainer.contract import RunLayout
+from tests.unit.trainer.run.test_rank_ends import end
+from trainmaster.trainer.contract import ExitCode, RunLayout, replace_json
+from trainmaster.trainer.run import rank_ends
 from trainmaster.trainer.run.ranks import launch
+from trainmaster.trainer.stop import RunEnded, StopRequested
+
+NOBODY = 2**22 + 1
+"""No process has that number."""
 
 
 @pytest.mark.parametrize("in_thread", [False, True], ids=["main thread", "another thread"])
@@ -22,7 +30,7 @@ def test_ranks_are_launched_and_signals_are_the_old_ones_afterwards(tmp_path: Pa
         handlers.append(signal.getsignal(signal.SIGTERM))
 
     def launched() -> None:
-        launch(RunLayout(tmp_path), {}, start)
+        launch(RunLayout(tmp_path), {}, start, print)
 
     if in_thread:
         thread = threading.Thread(target=launched)
@@ -49,7 +57,7 @@ def test_no_file_of_the_current_folder_hides_a_module_of_the_launcher(
     def start() -> int:
         return subprocess.run(command, check=False, capture_output=True).returncode
 
-    assert launch(RunLayout(tmp_path), {}, start) == 0
+    assert launch(RunLayout(tmp_path), {}, start, print) == 0
     assert os.environ.get("PYTHONSAFEPATH") == before
 
 
@@ -61,6 +69,75 @@ def test_an_interrupt_of_the_terminal_reaches_the_launcher_through_this_process_
         command = [sys.executable, "-I", "-S", "-c", "import os; print(os.getpgid(0))"]
         groups.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
 
-    launch(RunLayout(tmp_path), {}, start)
+    launch(RunLayout(tmp_path), {}, start, print)
     assert groups[0] != os.getpgid(0)
     assert subprocess.run is before
+
+
+def ended(layout: RunLayout, *, run: dict[str, Any] | None, asked: bool, other: rank_ends.RankEnd | None) -> Any:
+    """How a launch ends whose ranks leave that behind, and what of it was put on record."""
+    layout.guard.mkdir()
+
+    def start() -> None:
+        if run is not None:
+            replace_json(layout.run_json, {"attempt": 2, **run})
+        if other is not None:
+            rank_ends.keep(layout, other)
+        if asked:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        code = "import signal; signal.pause()" if asked else "raise SystemExit(1)"
+        subprocess.run([sys.executable, "-IS", "-c", code, "torch.distributed.run"], check=True)
+
+    told: list[Any] = []
+    with pytest.raises((RunEnded, subprocess.CalledProcessError)) as raised:
+        launch(layout, {"attempt": 2}, start, told.append)
+    assert len(told) <= 1
+    return raised.value, (told[0] if told else None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "other", "code", "why"),
+    [
+        (True, None, ExitCode.STOPPED, "SIGTERM"),
+        (False, end(code=4, why="lr is nan"), ExitCode.GAVE_UP, "in rank 1, lr is nan"),
+        (False, end(), None, "rank 1: ValueError: x"),
+        (True, end(), None, "rank 1: ValueError: x"),
+        (False, end(follows=True), None, None),
+        (False, None, None, None),
+    ],
+    ids=["asked to stop", "another gave up", "another crashed", "asked, and another crashed", "it followed", "killed"],
+)
+def test_what_a_killed_first_rank_could_not_say_is_put_on_record_in_its_place(
+    tmp_path: Path, asked: bool, other: rank_ends.RankEnd | None, code: ExitCode | None, why: str | None
+) -> None:
+    run = {"state": "running", "pid": NOBODY, "create_time": 1.0}
+    raised, told = ended(RunLayout(tmp_path), run=run, asked=asked, other=other)
+    assert getattr(raised, "code", None) == code
+    assert (told[0] if isinstance(told, tuple) else getattr(told, "why", None)) == why
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        ({"state": "stopped"}, ExitCode.STOPPED),
+        ({"state": "crashed"}, None),
+        ({"state": "running", **psutil.Process(os.getppid()).as_dict(["pid", "create_time"])}, ExitCode.STOPPED),
+        (None, ExitCode.STOPPED),
+    ],
+    ids=["it said so", "it said that it crashed", "it lives", "it has not begun"],
+)
+def test_what_the_first_rank_can_say_itself_is_left_to_it(
+    tmp_path: Path, run: dict[str, Any] | None, code: int | None
+) -> None:
+    raised, told = ended(RunLayout(tmp_path), run=run, asked=True, other=None)
+    assert getattr(raised, "code", None) == code
+    assert told is None
+
+
+def test_a_stop_before_anything_is_launched_is_not_lost(tmp_path: Path) -> None:
+    def start() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    with pytest.raises(StopRequested):
+        launch(RunLayout(tmp_path), {}, start, print)
