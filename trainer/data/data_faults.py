@@ -91,6 +91,7 @@ class DataFaults:
         self._layout = layout
         self._recorder = recorder
         self._told: set[str] = set()
+        self._new: list[tuple[str, LeftOut]] = []
 
     def scanned(self, where: str, found: list[LeftOut]) -> None:
         """The data set ``where`` ("train" or "val") was scanned, and ``found`` left out of it."""
@@ -115,7 +116,19 @@ class DataFaults:
         if found:
             self._tell("val_batch" if validating else "batch", list(found.values()), None)
 
+    def taken(self) -> list[tuple[str, LeftOut]]:
+        """What this process has met with since the last call, and where."""
+        taken, self._new = self._new, []
+        return taken
+
+    def tell(self, met: list[tuple[str, LeftOut]]) -> None:
+        """What another rank has met with is told, as far as it is new here."""
+        for where in dict.fromkeys(where for where, _ in met):
+            if new := [one for place, one in met if place == where and one.file not in self._told]:
+                self._tell(where, new, None)
+
     def _tell(self, where: str, found: list[LeftOut], all_in: str | None) -> None:
+        self._new += [(where, item) for item in found]
         self._told |= {item.file for item in found}
         named = found[:MAX_NAMED]
         self._recorder.event(

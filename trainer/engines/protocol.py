@@ -78,6 +78,9 @@ class EngineTrainer(Protocol):
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """A new model, by its description."""
 
+    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
+        """The parts of a loss as a row of results.csv names them."""
+
     def _get_memory(self) -> float:
         """Accelerator memory in use, GiB."""
 

@@ -7,13 +7,16 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+from trainmaster.trainer.batches.agreement import of_all
 from trainmaster.trainer.data.data_faults import DataFaults
 from trainmaster.trainer.engines import compat
 from trainmaster.trainer.engines.protocol import EngineTrainer
+from trainmaster.trainer.run import ranks
 from trainmaster.trainer.run.reporter import Reporter
 from trainmaster.trainer.run.validation import (
     InterruptibleValidator,
     ValidationGuard,
+    mean_of,
     sound_labels,
     unknown_metrics_to_zero,
 )
@@ -25,6 +28,7 @@ class Evaluation:
 
     def __init__(self, reporter: Reporter, switch: StopSwitch, data_faults: DataFaults) -> None:
         self._reporter = reporter
+        self._data_faults = data_faults
         self._coming = partial(data_faults.batch, validating=True)
         self._switch = switch
         self._best_fitness: float | None = None
@@ -34,20 +38,28 @@ class Evaluation:
         self._best_fitness = trainer.best_fitness
 
     def within_training(self, trainer: EngineTrainer, stock_validate: Callable[[], Any]) -> Any:
-        """Metrics of the EMA, its mean loss over the good batches."""
+        """Metrics of the EMA, its mean loss over the good batches of all ranks, which tell what they could not read."""
         form = compat.engine().form(lambda: trainer.loss_names)
         guard = ValidationGuard(coming=self._coming, form=form)
-        interruptible = nullcontext() if trainer.world_size > 1 else self._switch.interruptible()
+        # Of several ranks the first may leave alone: it has all that is saved, and their launcher ends the others.
+        interruptible = self._switch.interruptible() if ranks.IS_FIRST else nullcontext()
         try:
             with guard.watching(trainer.ema.ema, trainer.validator), interruptible:
                 result = stock_validate()
         except BaseException:
             trainer.ema.ema.float()  # older generations validate it in half precision where they train so
             raise
-        self._reporter.num_bad_in_validation = guard.num_bad
-        if guard.num_bad:
+        own = (guard.counted, self._data_faults.taken())
+        seen = of_all(own) if trainer.world_size > 1 else [own]
+        for _, unreadable in seen:
+            self._data_faults.tell(unreadable)
+        counted = [one for one, _ in seen]
+        self._reporter.num_bad_in_validation = num_bad = sum(one.num_bad for one in counted)
+        if num_bad:
             what = "validation batches have a loss that is not finite and are left out of its mean"
-            self._reporter.notice(f"{guard.num_bad} {what}")
+            self._reporter.notice(f"{num_bad} {what}")
+            if (mean := mean_of(counted)) and isinstance(metrics := result[0], dict):
+                metrics.update(trainer.label_loss_items(form.write(mean), prefix="val"))
         return result
 
     def unknown_metrics_to_zero(self, trainer: EngineTrainer) -> None:
@@ -63,7 +75,7 @@ class Evaluation:
             StopRequested: somebody asked; no file is torn, and a resume makes up for the evaluation.
         """
         validator = trainer.validator
-        if trainer.world_size <= 1:
+        if ranks.IS_FIRST:
             self._switch.check()
             trainer.validator = InterruptibleValidator(validator, self._switch)
         try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,10 +45,27 @@ class InterruptibleValidator:
         setattr(self._validator, name, value)
 
 
-class ValidationGuard:
-    """Leaves validation batches whose loss is not finite out of the mean, and counts them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Validation batches of one rank by whether their loss was finite, and the sums of the losses that were."""
 
-    The mean goes into results.csv and into the checkpoint, where a NaN reads as poisoned weights; in evaluation mode
+    num_good: int = 0
+    num_bad: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
+
+
+def mean_of(counted: Sequence[Counted]) -> dict[str, torch.Tensor]:
+    """Mean losses over the good batches of all ranks; empty where there is none."""
+    num_good = sum(one.num_good for one in counted)
+    names = dict.fromkeys(name for one in counted for name in one.sums)
+    totals = {name: sum(one.sums.get(name, 0.0) for one in counted) for name in names}
+    return {name: torch.tensor(total / num_good) for name, total in totals.items()} if num_good else {}
+
+
+class ValidationGuard:
+    """Counts validation batches whose loss is not finite; the validator adds a finite number up in its place.
+
+    Its mean goes into results.csv and into the checkpoint, where a NaN reads as poisoned weights; in evaluation mode
     nothing else of a bad image stays.
     """
 
@@ -57,13 +75,13 @@ class ValidationGuard:
         self._model: nn.Module | None = None
         self._sums: dict[str, torch.Tensor] = {}
         self._num_good: torch.Tensor | None = None
-        self._num_bad: torch.Tensor | None = None
+        self._num = 0
         self._labels_bad = False
 
     @contextmanager
     def watching(self, model: nn.Module, validator: Any) -> Iterator[None]:
         """Within, losses of ``model`` come through here, and labels that nothing can be made of reach nobody."""
-        self._model, self._sums, self._num_good, self._num_bad = model, {}, None, None
+        self._model, self._sums, self._num_good, self._num = model, {}, None, 0
         LossSeam.attach(model, self._loss, self._form)
         try:
             with sound_labels(validator, getattr(model, "nc", None), coming=self._coming, found=self._found):
@@ -75,9 +93,13 @@ class ValidationGuard:
         self._labels_bad = bad
 
     @property
-    def num_bad(self) -> int:
-        """Batches left out; reads the device."""
-        return 0 if self._num_bad is None else int(self._num_bad)
+    def counted(self) -> Counted:
+        """The batches so far; reads the device."""
+        if self._num_good is None:
+            return Counted()
+        num_good = int(self._num_good)
+        sums = {name: float(total) for name, total in self._sums.items()}
+        return Counted(num_good=num_good, num_bad=self._num - num_good, sums=sums)
 
     def _loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         assert self._model is not None
@@ -86,16 +108,12 @@ class ValidationGuard:
         items = self._form.read(parts)
         stacked = torch.stack([value.detach().float().reshape(()) for value in items.values()])
         good = torch.isfinite(stacked).all() & (not self._labels_bad)
+        known = torch.where(good, stacked, torch.zeros_like(stacked))
         before = torch.stack(list(self._sums.values())) if self._sums else torch.zeros_like(stacked)
-        num_before = self._num_good if self._num_good is not None else torch.zeros((), device=stacked.device)
-        after = before + torch.where(good, stacked, torch.zeros_like(stacked))
-        num_after = num_before + good
-        self._sums = dict(zip(items, after, strict=True))
-        self._num_good = num_after
-        bad = (~good).to(torch.int64)
-        self._num_bad = bad if self._num_bad is None else self._num_bad + bad
-        mean = after / num_after.clamp(min=1)
-        shown = {name: torch.where(good, value, part) for (name, value), part in zip(items.items(), mean, strict=True)}
+        self._sums = dict(zip(items, before + known, strict=True))
+        self._num_good = good.to(torch.int64) if self._num_good is None else self._num_good + good
+        self._num += 1
+        shown = {name: torch.where(good, value, part) for (name, value), part in zip(items.items(), known, strict=True)}
         return loss, shown
 
 

@@ -44,3 +44,19 @@ def test_each_file_is_told_once(tmp_path: Path) -> None:
 
     rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
     assert [(row["where"], row["files"]) for row in rows] == [("train", ["a.png"]), ("batch", ["b.png", "c.png"])]
+
+
+def test_what_another_rank_could_not_read_is_told_once(tmp_path: Path) -> None:
+    layout = RunLayout(tmp_path)
+    layout.guard.mkdir()
+    first = DataFaults(layout, Recorder(layout, warn=lambda _: None))
+    other = DataFaults(layout, Recorder(layout, warn=lambda _: None, silent=True))
+    first.batch({"unreadable_files": ["a.png\tgone"]})
+    for _ in range(2):
+        other.batch({"unreadable_files": ["a.png\tgone\nb.png\tgone"]})
+        other.batch({"unreadable_files": ["c.png\tgone"]}, validating=True)
+        first.tell([*first.taken(), *other.taken()])
+
+    rows = [json.loads(line) for line in layout.events.read_text(encoding="utf-8").splitlines()]
+    told = [(row["where"], row["files"]) for row in rows]
+    assert told == [("batch", ["a.png"]), ("batch", ["b.png"]), ("val_batch", ["c.png"])]
