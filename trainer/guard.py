@@ -28,6 +28,7 @@ from ultralytics.nn.tasks import (  # noqa: E402 - as above
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, YAML  # noqa: E402 - as above
 
 from trainmaster.trainer.arguments import ArgumentsError  # noqa: E402 - as above
+from trainmaster.trainer.batches.agreement import of_all  # noqa: E402 - as above
 from trainmaster.trainer.data.data_faults import collecting, told_as_bad_input  # noqa: E402 - as above
 from trainmaster.trainer.data.quarantine import keep_samples  # noqa: E402 - as above
 from trainmaster.trainer.data.sampling import GuardedLoader, is_ghost, iterators_held  # noqa: E402 - as above
@@ -172,7 +173,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         if mode == "train":
             seed = self.args.seed if self.guard.settings.exact else None
             switch = self.guard.switch if self.world_size <= 1 else None
-            return GuardedLoader.adopt(loader, switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed)
+            return GuardedLoader.adopt(loader, switch, ghost_imgsz=GHOST_IMGSZ, exact_seed=seed, rank=rank)
         if self.guard.skip:
             forgive(loader.dataset)
         held.release(loader)
@@ -203,10 +204,11 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         self.guard.pipeline_built(self, before)
 
     def _get_warmup_iterations(self, num_batches: int, *rest: Any, **more: Any) -> int:
-        if self.guard.position.warmup_from:
-            return 0  # the loop counts from the run's first batch; ours counts from the resumed epoch
-        iterations: int = super()._get_warmup_iterations(num_batches, *rest, **more)
-        return iterations
+        guard = self.guard
+        if self.args.time and self.world_size > 1 and guard.skip and not guard.position.in_work:
+            self.epochs = self.args.epochs = of_all(self.epochs)[0]  # each has just reckoned them by its own clock
+        # The loop counts from the run's first batch; ours counts from the resumed epoch.
+        return 0 if guard.position.warmup_from else int(super()._get_warmup_iterations(num_batches, *rest, **more))
 
     def _close_dataloader_mosaic(self, *rest: Any, **more: Any) -> None:
         super()._close_dataloader_mosaic(*rest, **more)
@@ -227,14 +229,17 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
 
     def run_callbacks(self, event: str, *rest: Any, **more: Any) -> None:
         """The user's callbacks, with the guard before a beginning and after an end."""
-        begin = {"on_train_epoch_start": self._epoch_started, "on_train_batch_start": self.guard.batch_started}
+        begin = {
+            "on_train_epoch_start": partial(self.guard.epoch_started, self),
+            "on_train_batch_start": self.guard.batch_started,
+        }
         if event in begin:
             begin[event]()
         super().run_callbacks(event, *rest, **more)
         end = {
             "on_train_batch_end": self._batch_ended,
             "on_train_epoch_end": self._epoch_trained,
-            "on_fit_epoch_end": self._epoch_finished,
+            "on_fit_epoch_end": partial(self.guard.epoch_finished, self),
         }
         if event in end:
             end[event]()
@@ -311,19 +316,14 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
     _num_images = 0
     _steps_its_own_way = False
 
-    def _epoch_started(self) -> None:
-        self.guard.epoch_started(self)
-
     def _batch_ended(self) -> None:
         self.guard.batch_ended(self, images=self._num_images, ghost=self._ghost)
 
     def _epoch_trained(self) -> None:
-        if self.guard.position.in_work:  # the loop left its batch at once: the time of the run is over
+        if self.guard.position.in_work:  # the loop left its batch at once: the time of the run is over, in every rank
             self._batch_ended()
+            self.stop = True
         self.guard.epoch_trained(self)
-
-    def _epoch_finished(self) -> None:
-        self.guard.epoch_finished(self)
 
 
 def guarded(trainer_class: AnyTrainer) -> AnyTrainer:

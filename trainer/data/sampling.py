@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import RandomSampler, SequentialSampler
 from ultralytics.data.build import InfiniteDataLoader
 
-from trainmaster.trainer.data.tracing import trace
+from trainmaster.trainer.data.tracing import seed, trace
 from trainmaster.trainer.stop import StopSwitch
 
 GHOST_KEY: Final = "trainmaster_ghost"
@@ -88,14 +88,24 @@ class GuardedLoader(InfiniteDataLoader):
     """Random state at the last batch boundary while the next batch is being made, else None."""
     ghosts: int
     ghost_imgsz: int
+    draws: tuple[int, int] | None
+    """Seed and rank, where what the rank draws for its batches has to follow from them: no state holds it."""
 
     @classmethod
     def adopt(
-        cls, loader: InfiniteDataLoader, switch: StopSwitch | None, *, ghost_imgsz: int, exact_seed: int | None = None
+        cls,
+        loader: InfiniteDataLoader,
+        switch: StopSwitch | None,
+        *,
+        ghost_imgsz: int,
+        exact_seed: int | None = None,
+        rank: int = -1,
     ) -> GuardedLoader:
         """``loader`` itself, guarded; it must not have been iterated yet.
 
-        ``switch`` ends waiting for data at once. None in a rank of many: the others would wait for it in vain.
+        ``switch`` ends waiting for data at once. None in a rank of many: the others would wait for it in vain. Of the
+        ranks the first saves what all go on from, its random state with it; in an exact run, any other ``rank`` draws
+        anew for each batch.
         """
         loader.__class__ = cls  # a copy would need every argument that build_dataloader chose
         assert isinstance(loader, cls)
@@ -111,6 +121,7 @@ class GuardedLoader(InfiniteDataLoader):
         loader.boundary = None
         loader.ghosts = 0
         loader.ghost_imgsz = ghost_imgsz
+        loader.draws = (exact_seed, rank) if exact_seed is not None and rank > 0 else None
         if trace(loader.dataset, exact_seed=exact_seed) and exact_seed is not None:
             order.epoch_size = num_samples(loader)
         return loader
@@ -128,11 +139,13 @@ class GuardedLoader(InfiniteDataLoader):
             return
         with self._waiting():
             self._begin_epoch()
-        for _ in range(len(self) - ghosts):
+        for place in range(ghosts, len(self)):
             self.boundary = Boundary.now(self)
             with self._waiting():
                 batch = next(self._drawn_from)
             self.boundary = None
+            if self.draws is not None:
+                seed(*self.draws, self.epoch, place)
             yield batch
 
     @property

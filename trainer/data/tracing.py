@@ -141,18 +141,23 @@ def trace(dataset: Any, *, exact_seed: int | None) -> bool:
 @contextlib.contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """Within, every generator that augmentation draws from starts from ``key``; afterwards they are as they were."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    seed = int.from_bytes(digest, "little")
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    seed(*key)
     try:
         yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
+
+
+def seed(*key: int) -> None:
+    """Every generator that augmentation draws from starts from ``key``."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    number = int.from_bytes(digest, "little")
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
 
 
 def sources_of(batch: dict[str, Any]) -> list[str]:

@@ -135,11 +135,11 @@ class Guarding:
         """Nothing of the batch is held, and the run ends for all ranks or for none.
 
         Where a callback of one has set the trainer's ``stop``, that one's loop goes on for as long as the others do not
-        know: they would wait for each other in vain. With ``time=`` the loop lets them know by itself.
+        know: they would wait for each other in vain.
         """
         self.step.forget_batch()
         trainer = self._trainer
-        if self._skip and trainer.world_size > 1 and not trainer.args.time:
+        if self._skip and trainer.world_size > 1:
             self._break_wanted = self._break_wanted or bool(trainer.stop)
             trainer.stop = self.step.batches.break_agreed
 

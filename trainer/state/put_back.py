@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ultralytics.utils import RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
 from trainmaster.trainer.arguments import ArgumentsError
@@ -119,7 +120,7 @@ class GoingOn:
             return False
         restore_gradients(unwrap_model(trainer.model), state["gradients"])
         self._running_record = state.get("running") if state["batch"] else None
-        if state.get("rng"):
+        if state.get("rng") and RANK in {-1, 0}:  # it is the first rank's; alike, all would draw the same
             set_random_state(state["rng"])
         dataset = trainer.train_loader.dataset
         if (

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tests.integration.trainer.runs import events
+from tests.integration.trainer.test_exact import MULTI_SCALE
 from trainmaster.trainer.checkpoints.state import load_state
 from trainmaster.trainer.contract import ExitCode, RunLayout
 from trainmaster.trainer.levels import resolve
@@ -97,7 +98,10 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
     settings: Callable[..., dict[str, Any]], ready: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"  # ranks are told where their run is, as Ultralytics tells them
-    overrides = settings(batch=8, nbs=8, epochs=3, exact=True, workers=0, save_dir=str(runs / "run"))  # 3 batches each
+    # Three batches each; a rank draws the sizes of its own.
+    overrides = settings(
+        batch=8, nbs=8, epochs=3, exact=True, workers=0, multi_scale=MULTI_SCALE, save_dir=str(runs / "run")
+    )
     codes, places = trained(ready, overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
     assert codes == [ExitCode.STOPPED] * 2
     assert places == ["[1, 2]"] * 2

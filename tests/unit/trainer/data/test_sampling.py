@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, WeightedRandomSampler
 from torch.utils.data.distributed import DistributedSampler
+from ultralytics.data.build import InfiniteDataLoader
 
 from trainmaster.trainer.data.sampling import GuardedLoader, _Order, random_state, set_random_state
 
@@ -53,3 +55,17 @@ def sampled(sampler: Any) -> Any:
 )
 def test_which_orders_can_be_drawn_once_more(sampler: Any, alike: bool) -> None:
     assert sampled(sampler).draws_alike is alike
+
+
+def test_an_exact_rank_draws_for_each_batch_what_it_would_have_drawn_uninterrupted() -> None:
+    def drawn(rank: int, batches_done: int) -> list[float]:
+        loader = GuardedLoader.adopt(
+            InfiniteDataLoader(list(range(6)), batch_size=2), None, ghost_imgsz=32, exact_seed=5, rank=rank
+        )
+        loader.go_on(state=None, batches_done=batches_done)
+        return [random.random() for _ in loader][batches_done:]
+
+    whole = drawn(1, 0)
+    assert drawn(1, 1) == whole[1:]
+    assert drawn(2, 0) != whole
+    assert drawn(0, 0) != drawn(0, 0)  # what the first draws is in the state

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from trainmaster.trainer import guard
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
+from trainmaster.trainer.guard import GuardMixin
 from trainmaster.trainer.run.figures import Figures
 from trainmaster.trainer.run.guarding import Guarding
 from trainmaster.trainer.run.run_guard import RunGuard
@@ -101,16 +103,48 @@ def test_at_level_observe_figures_are_let_be() -> None:
     assert not run.notices
 
 
+@pytest.mark.parametrize("time", [None, 0.5], ids=["epochs", "time"])
 @pytest.mark.parametrize(
     ("ranks", "stop", "agreed", "goes_on"),
     [(1, True, False, False), (2, True, False, True), (2, True, True, False), (2, False, True, False)],
     ids=["alone", "the others do not know", "all know", "another wants it"],
 )
-def test_the_loop_of_one_rank_ends_with_those_of_all(ranks: int, stop: bool, agreed: bool, goes_on: bool) -> None:
+def test_the_loop_of_one_rank_ends_with_those_of_all(
+    ranks: int, stop: bool, agreed: bool, goes_on: bool, time: float | None
+) -> None:
     guarding: Any = object.__new__(Guarding)
     guarding._skip, guarding._break_wanted = True, False
-    guarding._trainer = SimpleNamespace(stop=stop, world_size=ranks, args=SimpleNamespace(time=None))
+    guarding._trainer = SimpleNamespace(stop=stop, world_size=ranks, args=SimpleNamespace(time=time))
     guarding.step = SimpleNamespace(forget_batch=lambda: None, batches=SimpleNamespace(break_agreed=agreed))
     guarding.batch_over()
     assert guarding._trainer.stop is not goes_on
     assert guarding._break_wanted == (stop and ranks > 1)
+
+
+class _Loop:
+    def _get_warmup_iterations(self, num_batches: int) -> int:
+        return min(3, self.epochs - 1) * num_batches
+
+    epochs = 7
+    """As this rank reckons by its own clock."""
+
+
+class _Guarded(GuardMixin, _Loop):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "in_work", "epochs"),
+    [({}, False, 9), ({"world_size": 1}, False, 7), ({"args": SimpleNamespace(time=None)}, False, 7), ({}, True, 7)],
+    ids=["time", "alone", "epochs", "amid a batch"],
+)
+def test_ranks_train_for_as_many_epochs_as_the_first_reckons(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], in_work: bool, epochs: int
+) -> None:
+    """Each has another clock, and with it another number of epochs and other rates from there on."""
+    monkeypatch.setattr(guard, "of_all", lambda own: [9, own])
+    trainer: Any = object.__new__(_Guarded)
+    vars(trainer).update({"args": SimpleNamespace(time=0.5), "world_size": 2, **changes})
+    trainer.guard = SimpleNamespace(skip=True, position=SimpleNamespace(in_work=in_work, warmup_from=0))
+    trainer._get_warmup_iterations(10)
+    assert trainer.epochs == epochs

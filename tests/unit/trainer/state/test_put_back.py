@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, WeightedRandomSampler
 from torch.utils.data.sampler import SequentialSampler
 
-from trainmaster.trainer.data.sampling import GuardedLoader, _Order
+from trainmaster.trainer.data.sampling import GuardedLoader, _Order, random_state
+from trainmaster.trainer.state import put_back
 from trainmaster.trainer.state.put_back import GoingOn
 
 NOTHING: Any = SimpleNamespace()
@@ -38,3 +40,17 @@ def test_an_epoch_goes_on_only_with_what_is_left_of_it(loader: Any, batch: int, 
     plan: Any = SimpleNamespace(state={"batch": batch})
     going_on = GoingOn(plan, position=NOTHING, running=NOTHING)
     assert going_on._unable_to_go_on(loader) == why
+
+
+@pytest.mark.parametrize(("rank", "taken"), [(-1, True), (0, True), (1, False)], ids=["alone", "first", "another"])
+def test_ranks_do_not_all_draw_what_the_first_draws(monkeypatch: pytest.MonkeyPatch, rank: int, taken: bool) -> None:
+    monkeypatch.setattr(put_back, "RANK", rank)
+    trainer: Any = SimpleNamespace(
+        train_time_start=0.0, model=torch.nn.Linear(1, 1), train_loader=SimpleNamespace(dataset=None)
+    )
+    state = {"batch": 0, "epoch": 1, "gradients": {}, "rng": random_state()}
+    saved = torch.rand(1)
+    torch.rand(1)
+    plan: Any = SimpleNamespace(state=state)
+    GoingOn(plan, position=NOTHING, running=NOTHING).epoch_started(trainer)
+    assert bool(torch.rand(1) == saved) is taken
