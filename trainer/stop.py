@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final
@@ -17,6 +18,9 @@ from trainmaster.trainer.records import stacks
 WORKER_GRACE_S: Final = 60
 """Between SIGTERM and the end of a data-loader worker: longer than a batch and the saving of a state, shorter than the
 90 s after which systemd kills."""
+ONE_REQUEST_S: Final = 5.0
+"""Signals that reach one of several ranks within this time are one request: a cluster or systemd that ends a job sends
+one to each of its processes, and their launcher passes on what it gets, at once but for a busy machine."""
 _STATES: Final = {
     int(ExitCode.STOPPED): RunRecordState.STOPPED,
     int(ExitCode.GAVE_UP): RunRecordState.GAVE_UP,
@@ -68,11 +72,21 @@ class StopSwitch:
     """Turns a first stop signal into a request that the loop honours at the next batch boundary.
 
     Where no batch is in work (start-up, waiting for data, validation), :meth:`interruptible` makes the signal raise
-    :class:`StopRequested` right there instead.
+    :class:`StopRequested` right there instead. Signals within ``one_request_s`` of the first are the same request.
     """
 
-    def __init__(self, *, on_request: Callable[[str], object], on_second: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        *,
+        on_request: Callable[[str], object],
+        on_second: Callable[[str], object],
+        one_request_s: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.requested: str | None = None
+        self._requested_at_s = 0.0
+        self._one_request_s = one_request_s
+        self._monotonic = monotonic
         self._on_request = on_request
         self._on_second = on_second
         self._interruptible = False
@@ -129,13 +143,14 @@ class StopSwitch:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if self.requested and number == signal.SIGHUP:
+        since_s = self._monotonic() - self._requested_at_s
+        if self.requested and (number == signal.SIGHUP or since_s < self._one_request_s):
             return  # the shell and the kernel each send one when a terminal closes: that is one request
         if self.requested:
             self._on_second(name)
             end_all_workers()
             os._exit(ExitCode.STOPPED)
-        self.requested = name
+        self.requested, self._requested_at_s = name, self._monotonic()
         self._on_request(name)
         if self._interruptible:
             raise StopRequested(name)

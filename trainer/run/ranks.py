@@ -134,6 +134,11 @@ def _end(
 ) -> RunEnded | None:
     """In which order the ranks ended; None for a crash."""
     run = read_json(layout.run_json) or {}
+    if (
+        asked and run.get("pid") != os.getpid()
+    ):  # a launcher that is signalled twice does not wait for its ranks to save
+        rank_ends.wait_for_first(layout, attempt)
+        run = read_json(layout.run_json) or {}
     state = run.get("state")
     if state in {RunRecordState.STOPPED, RunRecordState.GAVE_UP, RunRecordState.REFUSED}:
         return RunEnded(ExitCode(exit_code_of(RunRecordState(state))), f"the ranks ended: {state}")

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from tests.support.clocks import SetClock
 from trainmaster.trainer.contract import ExitCode, RunRecordState
 from trainmaster.trainer.stop import GaveUp, StopRequested, StopSwitch
 
@@ -48,6 +49,22 @@ def test_a_closed_terminal_asks_once_however_often_it_says_so(hung_up: signal.Ha
             os.kill(os.getpid(), signal.SIGHUP)  # by the kernel
     finally:
         signal.signal(signal.SIGHUP, before)
+    assert said == told
+
+
+@pytest.mark.parametrize(("after_s", "told"), [(4.0, []), (6.0, ["SIGTERM"])], ids=["at once", "later"])
+def test_what_reaches_a_rank_from_several_senders_is_one_request(
+    monkeypatch: pytest.MonkeyPatch, after_s: float, told: list[str]
+) -> None:
+    """A cluster signals every process of a job, and their launcher passes on what it gets."""
+    said: list[str] = []
+    clock = SetClock()
+    switch = StopSwitch(on_request=lambda _: None, on_second=said.append, one_request_s=5.0, monotonic=clock)
+    monkeypatch.setattr(os, "_exit", lambda _: None)
+    with switch.installed():
+        os.kill(os.getpid(), signal.SIGTERM)
+        clock.pass_s(after_s)
+        os.kill(os.getpid(), signal.SIGTERM)
     assert said == told
 
 

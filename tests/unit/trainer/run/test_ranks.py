@@ -127,11 +127,14 @@ def test_what_a_killed_first_rank_could_not_say_is_put_on_record_in_its_place(
     ids=["it said so", "it said that it crashed", "it lives", "it has not begun"],
 )
 def test_what_the_first_rank_can_say_itself_is_left_to_it(
-    tmp_path: Path, run: dict[str, Any] | None, code: int | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: dict[str, Any] | None, code: int | None
 ) -> None:
-    raised, told = ended(RunLayout(tmp_path), run=run, asked=True, other=None)
+    layout, waited = RunLayout(tmp_path), []
+    monkeypatch.setattr(rank_ends, "wait_for_first", lambda *given: waited.append(given))
+    raised, told = ended(layout, run=run, asked=True, other=None)
     assert getattr(raised, "code", None) == code
     assert told is None
+    assert waited == [(layout, 2)]  # it may be saving still
 
 
 def test_a_stop_before_anything_is_launched_is_not_lost(tmp_path: Path) -> None:
