@@ -100,7 +100,7 @@ def test_two_ranks_skip_and_stop_together_and_go_on_as_if_never_stopped(
     runs = tmp_path / "runs"  # ranks are told where their run is, as Ultralytics tells them
     # Three batches each; a rank draws the sizes of its own.
     overrides = settings(
-        batch=8, nbs=8, epochs=3, exact=True, workers=0, multi_scale=MULTI_SCALE, save_dir=str(runs / "run")
+        batch=8, nbs=8, epochs=3, imgsz=64, exact=True, workers=0, multi_scale=MULTI_SCALE, save_dir=str(runs / "run")
     )
     codes, places = trained(ready, overrides, tmp_path / "first", nan=[1, 1], stop=[1, 3])
     assert codes == [ExitCode.STOPPED] * 2
