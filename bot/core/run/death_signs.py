@@ -51,7 +51,7 @@ _WORDY_TYPES: Final = _LINK_TYPES | {
 """Types whose text comes from a driver, a library or a database."""
 
 _TYPE: Final = re.compile(
-    r"\s*(?:\[\s*rank\s*\d+\s*\]:?\s*)?((?:\w+\.)*[A-Za-z_]\w*)(?::(?:\s+|$)|\s*$)", re.IGNORECASE
+    r"\s*(?:(?:\[\s*rank\s*\d+\s*\]:?|rank \d+:)\s*)?((?:\w+\.)*[A-Za-z_]\w*)(?::(?:\s+|$)|\s*$)", re.IGNORECASE
 )
 _TYPE_WITHIN: Final = re.compile(r"(?<![\w./'\"])((?:\w+\.)*\w*[a-z](?:Error|Exception)): ")
 """Behind a stamp or a word of a logger's own."""

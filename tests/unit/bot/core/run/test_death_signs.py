@@ -38,6 +38,8 @@ CODE = [
     "PermissionError: [Errno 13] Permission denied: '/data/hipError1/x'",
     "OSError: [Errno 2] No such file: '/mnt/NCCL error/x'",
     "[rank1]: KeyError: 'NCCL error'",
+    "rank 1: AssertionError:",  # as a trainer tells what ended another of its ranks
+    "rank 12: StopIteration: CUDA out of memory",
     "2026-11-29 10:30:01 ERROR KeyError: 'NCCL error'",
     "RuntimeError: CUDA error: device-side assert triggered",
     f"RuntimeError: CUDA error: device-side assert triggered{_ADVICE}",
