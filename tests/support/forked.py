@@ -136,12 +136,12 @@ def _be(number: int, asked: dict[str, Any]) -> None:
 
 def main() -> None:
     """Forks what each line of the standard input asks for, and answers with the exit codes."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a module prints as it loads is no answer
     with loading():
         for name in sys.argv[1:]:
             importlib.import_module(name)
         loaded()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     for line in sys.stdin:
         asked = json.loads(line)
         children = []
