@@ -252,7 +252,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             return prepared
         self._ghost = is_ghost(batch)
         if self._ghost:
-            self.guard.position.before_batch(self)
+            self.guard.guarding.placeholder_begins()
             return batch
         self.guard.parts.data_faults.batch(batch)
         self._num_images = len(batch["img"])

@@ -6,6 +6,7 @@ for hours, and one that steps otherwise has other weights from there on, which n
 
 from __future__ import annotations
 
+import weakref
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import torch
 from torch import distributed
+from torch.nn.parallel.distributed import DistributedDataParallel, _DDPSink
 
 _RATES: Final = ("lr", "momentum", "weight_decay")
 
@@ -83,6 +85,14 @@ def of_all(own: Any) -> list[Any]:
     found: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(found, own)
     return found
+
+
+def joined(model: Any, zero: torch.Tensor) -> torch.Tensor:
+    """``zero``, whose backward pass counts as one of ``model`` if its graph is static (``compile=True``): where the
+    first does not, DDP sums no gradient any more, and tells nobody."""
+    if isinstance(model, DistributedDataParallel) and model.static_graph:
+        (zero,) = _DDPSink.apply(weakref.ref(model), zero)
+    return zero
 
 
 def any_rank(sign: torch.Tensor) -> torch.Tensor:

@@ -73,16 +73,20 @@ class BatchGuard:
         """Asked where there are ranks: whether somebody wants this one's loop to end its epoch here."""
         self.break_agreed = False
         """Whether that is so in any rank."""
+        self.join: Callable[[torch.Tensor], torch.Tensor] = lambda zero: zero
+        """Asked where there are ranks: for a zero whose backward pass DDP counts as one of the model."""
         self.settings: Callable[[], int] = int
         """Asked where there are ranks: a number of what a step is taken with, below 2**24."""
         self.same_settings = True
         """Whether all ranks take the step with the same."""
 
-    def placeholder(self) -> Loss:
-        """A loss whose backward pass changes no gradient, and items of the right names and device."""
+    def placeholder(self, *, ran: bool = True) -> Loss:
+        """A loss whose backward pass changes no gradient, and items of the right names and device. ``ran``: whether the
+        model did, so that DDP waits for the gradient of every parameter; a disconnected loss would hang it."""
         parameter = next(self._model.parameters())
-        if self._agree:  # DDP waits for the gradient of every parameter, so a disconnected loss would hang it
+        if self._agree and ran:
             zero = sum((p.sum() * 0.0 for p in self._model.parameters() if p.requires_grad), parameter.new_zeros(()))
+            zero = self.join(zero)
         else:
             zero = torch.zeros((), device=parameter.device, requires_grad=True)
         return zero, {name: torch.zeros_like(value) for name, value in self._items.items()}

@@ -116,7 +116,7 @@ class Judging:
             return self._batches.maker.raw(batch, preds)
         self.loss_fresh, self.awaited = True, False
         if is_ghost(batch):
-            return self._batches.placeholder()
+            return self._batches.placeholder(ran=not self._trainer.args.compile)
         self._work.meets_the_model(batch, again=preds is not None)
         if self._skip:
             self._criterion.meet()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
-from trainmaster.trainer.batches.agreement import number_of_settings
+from trainmaster.trainer.batches.agreement import joined, number_of_settings
 from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.gradients import Gradients, all_finite
@@ -58,6 +58,7 @@ class StepGuard:
         form = compat.engine().form(lambda: trainer.loss_names)
         self.batches = BatchGuard(model, self.statistics, skip=skip, agree=many_ranks, spikes=spikes, form=form)
         self.batches.settings = partial(number_of_settings, trainer.optimizer)
+        self.batches.join = partial(joined, trainer.model)
         look = SecondLook(model, self.statistics, self.batches.maker, trainer.device)
         self.overflows = Overflows(trainer)
         self._window = Window(cut=position.window_open)

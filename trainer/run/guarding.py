@@ -26,6 +26,20 @@ from trainmaster.trainer.state.saver import Moment
 from trainmaster.trainer.stop import GaveUp, Refused
 
 
+class _PassedBy:
+    """In the place of a compiled model, which the loop asks for predictions before it asks for a loss: once, and there
+    are none."""
+
+    def __init__(self, trainer: EngineTrainer) -> None:
+        self._trainer = trainer
+        self._model = trainer.model
+
+    def __call__(self, images: Any) -> None:
+        """The model is back."""
+        del images
+        self._trainer.model = self._model
+
+
 class Guarding:
     """Holds the :class:`StepGuard` in work."""
 
@@ -120,6 +134,12 @@ class Guarding:
         self._trained = TrainedObject(self._trainer)
         follows = why or "the guard follows it"  # at level observe nothing is ended
         self._run.reporter.notice(f"{replaced} was replaced while training; {follows}")
+
+    def placeholder_begins(self) -> None:
+        """The batch in work is a placeholder, and no model is asked what it holds."""
+        self._position.before_batch(self._trainer)
+        if self._trainer.args.compile:
+            self._trainer.model = _PassedBy(self._trainer)
 
     def batch_started(self) -> None:
         """The loop has got the next batch."""

@@ -18,6 +18,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.unit.trainer.batches.test_batch_guard import Net
+from trainmaster.trainer.batches.agreement import joined
 from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.loss_seam import LossSeam
@@ -53,7 +54,32 @@ for number in range(4):
     loss, _ = wrapped({"img": images})
     loss.sum().backward()
     norms.append([float(p.grad.norm()) for p in model.parameters()])
-print(json.dumps({"seen": seen, "norms": norms, "mean": model.norm.running_mean.isfinite().all().item()}))
+found = {"seen": seen, "norms": norms, "mean": model.norm.running_mean.isfinite().all().item()}
+
+# As with compile=True: the loop asks for predictions, and then for a loss.
+class Compiled(Net):
+    def loss(self, batch, preds=None):
+        return preds.square().sum(), {"square": preds.detach().square().sum()}
+
+compiled = Compiled()
+wrapped = DistributedDataParallel(compiled, static_graph=True, broadcast_buffers=False)
+guard = BatchGuard(compiled, BatchNormStatistics(compiled), skip=True, agree=True, spikes=None)
+guard.join = lambda zero: joined(wrapped, zero)
+norms = []
+for number in range(4):
+    torch.manual_seed(10 * number + rank)
+    images = torch.randn(4, 3)
+    if (number, rank) == (1, 1):
+        images[0, 0] = float("nan")
+    compiled.zero_grad()
+    if number:
+        preds = wrapped(images)
+        loss = guard.judge({"img": images}, preds)[0][0]
+    else:
+        loss = guard.placeholder(ran=False)[0]
+    loss.sum().backward()
+    norms.append([p.grad is not None and float(p.grad.norm()) for p in compiled.parameters()])
+print(json.dumps(found | {"compiled": norms}))
 distributed.destroy_process_group()
 """
 
@@ -170,6 +196,11 @@ def test_both_ranks_skip_what_one_of_them_cannot_use_and_stop_together(forks: Nu
     assert all(norm > 0 for norm in left["norms"][3][:1])
     assert left["mean"]
     assert right["mean"]
+    # DDP sums no gradient any more where the first backward pass of a static graph is none of the model's.
+    assert left["compiled"] == right["compiled"]
+    assert [all(norm is False for norm in left["compiled"][0]), any(left["compiled"][1])] == [True, False]
+    assert any(left["compiled"][2])
+    assert any(left["compiled"][3])
 
 
 @pytest.mark.training

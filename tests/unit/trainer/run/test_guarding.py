@@ -148,3 +148,17 @@ def test_ranks_train_for_as_many_epochs_as_the_first_reckons(
     trainer.guard = SimpleNamespace(skip=True, position=SimpleNamespace(in_work=in_work, warmup_from=0))
     trainer._get_warmup_iterations(10)
     assert trainer.epochs == epochs
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_compiled_model_is_not_asked_what_a_placeholder_holds(compiled: bool) -> None:
+    asked: list[Any] = []
+    trainer: Any = SimpleNamespace(args=SimpleNamespace(compile=compiled), model=asked.append)
+    guarding: Any = object.__new__(Guarding)
+    guarding._trainer, guarding._position = trainer, SimpleNamespace(before_batch=lambda _: None)
+    model = trainer.model
+    for image in (1, 2):
+        guarding.placeholder_begins()
+        assert trainer.model(image) is None
+        assert trainer.model is model
+    assert asked == ([] if compiled else [1, 2])
