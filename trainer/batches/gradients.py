@@ -23,7 +23,9 @@ class Measurement:
     sound: bool = True
     """Whether every sign that was read along was 0."""
     doubted: bool = False
-    """Whether anything of it is wrong in any rank; False where there is but one."""
+    """Whether anything of it is wrong in any rank; False where there is but one, as below."""
+    parted: bool = False
+    """Whether the norm is another one in another rank, though ranks sum their gradients."""
 
     @property
     def finite(self) -> bool:
@@ -64,10 +66,11 @@ class Gradients:
         *,
         states: bool,
         signs: Sequence[torch.Tensor] = (),
-        ask: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        ask: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]] | None = None,
     ) -> Measurement:
         """Norm of all gradients, with ``flag`` (NaN for bad batch-norm statistics), the optimizer's own state and
-        ``signs`` of the weights (0 while they are sound). ``ask`` makes this rank's doubt, 0 or 1, that of any.
+        ``signs`` of the weights (0 while they are sound). ``ask`` makes this rank's doubt, 0 or 1, that of any, and of
+        its norm whether those of the ranks part.
 
         One device-to-host read. The norm is that of ``torch.nn.utils.clip_grad_norm_``, bit for bit.
         """
@@ -81,14 +84,14 @@ class Gradients:
         if ask is not None:
             found = torch.stack(parts)
             doubt = (~torch.isfinite(found)).any() | found[2 : 2 + len(signs)].any()
-            parts.append(ask(doubt.float() if counts_finite else torch.ones_like(found[0])))
+            parts += ask(doubt.float() if counts_finite else torch.ones_like(found[0]), found[0])
         scalars = torch.stack(parts)
         if self._norms is None:
             values, self._host_norms = scalars.tolist(), []
         else:  # the norm of each parameter comes along with the one read
             values = torch.cat([scalars, self._norms.float()]).tolist()
             values, self._host_norms = values[: len(parts)], values[len(parts) :]
-        doubted = ask is not None and bool(values.pop())
+        parted, doubted = (ask is not None and bool(values.pop()) for _ in range(2))
         norm, statistics, *rest = values
         told, rest = rest[: len(signs)], rest[len(signs) :]
         return Measurement(
@@ -97,6 +100,7 @@ class Gradients:
             optimizer_finite=counts_finite and all(map(math.isfinite, rest)),
             sound=not any(told),
             doubted=doubted,
+            parted=parted,
         )
 
     @torch.no_grad()

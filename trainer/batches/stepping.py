@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from trainmaster.trainer.batches.healing import ema_fault, heal_optimizer, mend_
 from trainmaster.trainer.batches.in_work import BatchInWork
 from trainmaster.trainer.batches.last_look import LastLook
 from trainmaster.trainer.batches.movement import StepsTaken
-from trainmaster.trainer.batches.outcomes import Emit, GradientsGrew, Hopeless, StateHealed, WeightsLeapt
+from trainmaster.trainer.batches.outcomes import Emit, GradientsGrew, Hopeless, Remark, StateHealed, WeightsLeapt
 from trainmaster.trainer.batches.overflow import Overflows
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.recovery import Recovery
@@ -25,6 +26,9 @@ from trainmaster.trainer.batches.window import Window
 from trainmaster.trainer.contract import SkipReason
 from trainmaster.trainer.drill import Drill
 from trainmaster.trainer.engines.protocol import EngineTrainer
+
+ROUNDING: Final = 0.01
+"""Share of its norm by which one gradient may differ between ranks; those of other batches differ by more."""
 
 
 class Stepping:
@@ -67,6 +71,7 @@ class Stepping:
         """What of this rank's settings no step can be taken with, in words."""
         self._started_over = False
         """Whether the state of this rank's optimizer is not that of the others, since it was healed for a save, say."""
+        self._told_parting = False
         self.replaced: str | None = None
         """What of this rank was replaced since the last step, where there are several."""
         self._last_look = LastLook(trainer, model, watched=skip)
@@ -126,11 +131,16 @@ class Stepping:
         self.grad_norm = measured.norm
         if not measured.sound:
             self._judge_weights()
+        if measured.parted and not self._told_parting:
+            self._told_parting = True
+            self._emit(Remark(text="the ranks step with other gradients than each other, so their weights part ways"))
         return measured
 
-    def _ask(self, doubt: torch.Tensor) -> torch.Tensor:
+    def _ask(self, doubt: torch.Tensor, norm: torch.Tensor) -> list[torch.Tensor]:
         alone = self._weights.ruin or self._unusable or self.replaced or self._started_over
-        return any_rank(torch.ones_like(doubt) if alone else doubt)
+        own = torch.ones_like(doubt) if alone else doubt
+        doubted, most, least = any_rank(torch.stack([own, norm, -norm]))
+        return [doubted, (most + least > ROUNDING * most).float()]
 
     def _agreed(self, measured: Measurement) -> Agreed:
         """What all ranks have against the step."""

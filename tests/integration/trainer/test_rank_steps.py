@@ -87,10 +87,14 @@ def looked(model, optimizer, stepping):
     model.weight.data[0, 0] = 1e30
     stepping.heal()  # before a validation, say, and nothing ends there
 
+def parted(model, optimizer, stepping):
+    for parameter in model.parameters():
+        parameter.grad *= 1.5  # of this rank's batches alone, say
+
 def nothing(model, optimizer, stepping):
     pass
 
-found = {one.__name__: stepped(one) for one in (gradient, momentum, saved, rate, replaced, looked, nothing)}
+found = {one.__name__: stepped(one) for one in (gradient, momentum, saved, rate, replaced, looked, parted, nothing)}
 print(json.dumps(found | {"skipped": stepped(nothing, skipped=True, gradient=0.0)}))
 distributed.destroy_process_group()
 """
@@ -108,6 +112,8 @@ def test_a_step_is_taken_left_out_or_the_last_in_both_ranks_alike(forks: Nursery
     left, right = (json.loads(rank.output.splitlines()[-1]) for rank in ranks)
     healed = "StateHealed(what='optimizer', tensors=1)"
     assert [one["saved"].pop("told") for one in (left, right)] == [[healed], [healed] * 2]
+    differ = "Remark(text='the ranks step with other gradients than each other, so their weights part ways')"
+    assert [one.pop("parted")["told"] for one in (left, right)] == [[differ]] * 2
     assert left == right
     found: dict[str, Any] = left
     assert (found["gradient"]["recovered"], found["gradient"]["moved"]) == (1, False)
