@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,6 +66,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
     """
 
     guard: RunGuard
+    epochs: int
 
     def __init__(
         self, cfg: Any = DEFAULT_CFG, overrides: Any = None, _callbacks: Any = None, *rest: Any, **more: Any
@@ -204,11 +205,10 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         self.guard.pipeline_built(self, before)
 
     def _get_warmup_iterations(self, num_batches: int, *rest: Any, **more: Any) -> int:
-        guard = self.guard
-        if self.args.time and self.world_size > 1 and guard.skip and not guard.position.in_work:
+        if self.args.time and self.world_size > 1 and self.guard.skip and not self.guard.position.in_work:
             self.epochs = self.args.epochs = of_all(self.epochs)[0]  # each has just reckoned them by its own clock
         # The loop counts from the run's first batch; ours counts from the resumed epoch.
-        return 0 if guard.position.warmup_from else int(super()._get_warmup_iterations(num_batches, *rest, **more))
+        return 0 if self.guard.position.warmup_from else int(super()._get_warmup_iterations(num_batches, *rest, **more))
 
     def _close_dataloader_mosaic(self, *rest: Any, **more: Any) -> None:
         super()._close_dataloader_mosaic(*rest, **more)
@@ -229,14 +229,14 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
 
     def run_callbacks(self, event: str, *rest: Any, **more: Any) -> None:
         """The user's callbacks, with the guard before a beginning and after an end."""
-        begin = {
+        begin: dict[str, Callable[[], object]] = {
             "on_train_epoch_start": partial(self.guard.epoch_started, self),
             "on_train_batch_start": self.guard.batch_started,
         }
         if event in begin:
             begin[event]()
         super().run_callbacks(event, *rest, **more)
-        end = {
+        end: dict[str, Callable[[], object]] = {
             "on_train_batch_end": self._batch_ended,
             "on_train_epoch_end": self._epoch_trained,
             "on_fit_epoch_end": partial(self.guard.epoch_finished, self),
