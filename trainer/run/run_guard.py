@@ -15,7 +15,7 @@ from trainmaster.trainer.batches import precision
 from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
-from trainmaster.trainer.contract import EventKind, Phase, RunLayout
+from trainmaster.trainer.contract import EventKind, Phase, RunLayout, RunRecordState
 from trainmaster.trainer.data.quarantine import listed, training_list
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
@@ -383,7 +383,7 @@ class RunGuard:
         return not self.skip or ((self.step is None or self.step.sound()) and self.saver.heal(trainer, self.position))
 
     def _on_request(self, name: str) -> None:
-        if self._run is not None:
+        if self._run is not None and self.recorder.state is RunRecordState.RUNNING:  # else it is no request any more
             self.recorder.event(
                 EventKind.STOP_REQUESTED, signal=name, epoch=self.position.epoch + 1, batch=self.position.done
             )

@@ -13,6 +13,7 @@ from trainmaster.trainer.batches.position import Position
 from trainmaster.trainer.contract import RunLayout, RunRecordState, replace_json
 from trainmaster.trainer.run import ending, rank_ends
 from trainmaster.trainer.run.rank_ends import RankEnd
+from trainmaster.trainer.run.run_guard import RunGuard
 from trainmaster.trainer.stop import GaveUp, RunEnded, StopRequested
 
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:55686")
@@ -105,6 +106,17 @@ def test_a_second_signal_takes_nothing_back_of_how_a_run_has_ended(
     run: Any = SimpleNamespace(recorder=SimpleNamespace(state=RunRecordState(state)), saver=saver)
     ending.left_at_once(run, Position(), "SIGTERM")
     assert len(ends) == told
+
+
+@pytest.mark.parametrize(("state", "told"), [("running", 1), ("crashed", 0)])
+def test_a_signal_after_the_end_is_on_record_as_no_request(state: str, told: int) -> None:
+    """At the first end of a rank the launcher sends one to the others, which may have ended by then."""
+    events: list[Any] = []
+    guard: Any = object.__new__(RunGuard)
+    recorder = SimpleNamespace(state=RunRecordState(state), event=lambda *_, **facts: events.append(facts))
+    guard._run, guard.position = SimpleNamespace(recorder=recorder), Position()
+    guard._on_request("SIGTERM")
+    assert len(events) == told
 
 
 @pytest.mark.parametrize(
