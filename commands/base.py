@@ -183,6 +183,11 @@ class Command:
         """Whether nobody else may use it."""
         return self.needs is Needs.ON_CALL
 
+    @property
+    def acts(self) -> bool:
+        """Whether it does something to the run that it is about, or asks others to."""
+        return self.needs in {Needs.ON_CALL, Needs.VOICE}
+
     def match(self, text: str) -> dict[str, str] | None:
         """The groups that ``text`` fills; None when it is another command."""
         found = self.pattern.fullmatch(text.strip())
@@ -197,6 +202,7 @@ RUN_WORD = r"(?:\s+(?:of|on|for)\s+(?P<run>\S.*?))?"
 
 EXAMPLE_RUN = "digits"
 """Stands for a run in the examples of commands; people are shown one of theirs."""
+EXAMPLE_OTHER = "digits-2"
 
 _MAX_NAME = 60
 _MAX_COMPARED = 5000
@@ -219,7 +225,7 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
     request = invocation.request
     named = invocation.words.get("run")
     if named:
-        named = _as_called(named, context)
+        named = _as_called(named if invocation.acts else _unasked(named, context), context)
         view = context.runs.find(named)
         if view is None:
             raise _unknown_run(named, context)
@@ -236,6 +242,11 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
     return view
 
 
+def _unasked(named: str, context: Context) -> str:
+    """Without the question mark of a sentence that only asks: ``status of night?``."""
+    return named if context.runs.find(named) is not None else named.rstrip(" ?") or named
+
+
 def _as_called(named: str, context: Context) -> str:
     """``named``, or the name of the only run that it is but for its case and the dashes that phones make."""
     if context.runs.find(named) is not None:
@@ -250,17 +261,40 @@ def _folded(name: str) -> str:
 
 def _unknown_run(named: str, context: Context) -> CommandError:
     names = list(dict.fromkeys(view.name for view in context.runs.all()))
-    near = get_close_matches(named, names[:_MAX_COMPARED], n=1)
+    folded = {_folded(name): name for name in reversed(names[:_MAX_COMPARED])}
+    near = [folded[one] for one in get_close_matches(_folded(named), folded, n=1)]
     known = ", ".join(name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…" for name in names[:8]) or "none"
     meant = f"Did you mean {near[0]!r}?" if near else f"Known: {known}."
     return CommandError("run-unknown", f"there is no run named {named[:_MAX_NAME]!r}. {meant}", "/train runs")
 
 
-def for_people(example: str, typed: str, context: Context) -> str:
-    """``example`` with a run of theirs: one that was ``typed``, else the newest."""
-    names = [view.name for view in context.runs.all()] or [EXAMPLE_RUN]
-    name = next((one for one in names if one in typed), names[0])
-    return example.replace(EXAMPLE_RUN, name)
+def typed_run(text: str, context: Context) -> str:
+    """The longest name of a run that stands in ``text`` as a word; empty when none does."""
+    line = _folded(text)
+    names = (view.name for view in context.runs.all() if _folded(view.name) in line)
+    return max((name for name in names if re.search(_as_word(name), line)), key=len, default="")
+
+
+def without_run(text: str, name: str) -> str:
+    """``text`` without the run that :func:`typed_run` found there, and without the word that says so."""
+    return re.sub(rf"(?:\b(?:of|on|for)\s+)?[{_QUOTES}]*{_as_word(name)}[{_QUOTES}]*", "", _folded(text)).strip()
+
+
+def _as_word(name: str) -> str:
+    return rf"(?<![\w./-]){re.escape(_folded(name))}(?![\w/-]|\.\w)"
+
+
+def for_people(example: str, context: Context, name: str = "") -> str:
+    """``example`` with runs of theirs: ``name``, else the newest, and another one beside it."""
+    names = [*([name] if name else []), *(view.name for view in context.runs.all())] or [EXAMPLE_RUN]
+    other = next((quoted(one) for one in names if one != names[0]), "OTHER_RUN")
+    runs = {EXAMPLE_RUN: quoted(names[0]), EXAMPLE_OTHER: other}
+    return re.sub(f"{EXAMPLE_OTHER}|{EXAMPLE_RUN}", lambda found: runs[found[0]], example)
+
+
+def quoted(name: str) -> str:
+    """The name of a run, in quotes where it has blanks: so it is one word in each command."""
+    return f'"{name}"' if " " in name else name
 
 
 def label_of(view: RunView, context: Context) -> str:
@@ -274,12 +308,13 @@ def label_of(view: RunView, context: Context) -> str:
 
 
 def _require_one(named: str, context: Context) -> None:
-    """A name is said of one run only: what acts on a run must not pick one of two.
+    """A name, or the end of a path, is said of one run only: what acts on a run must not pick one of two.
 
     Raises:
         CommandError: several runs have it; says how to name each.
     """
-    alike = [one for one in context.runs.all() if one.name == named]
+    end = tuple(named.strip("/").split("/"))
+    alike = [one for one in context.runs.all() if end in {(one.name,), one.directory.parts[-len(end) :]}]
     if len(alike) > 1:
         labels = ", ".join(label_of(one, context) for one in alike[:8])
         raise CommandError(

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Request
 from trainmaster.commands.age import refuse_old
-from trainmaster.commands.base import Command, Context, Invocation, Needs, for_people
+from trainmaster.commands.base import (
+    EXAMPLE_RUN,
+    Command,
+    Context,
+    Invocation,
+    Needs,
+    for_people,
+    quoted,
+    run_in_mind,
+    typed_run,
+    without_run,
+)
 from trainmaster.commands.care import refuse_told_elsewhere
 
 _MAX_ECHO = 80
+_MAX_LOOKED_AT = 300
 _JOINING = 3
 """Letters of words such as “of” and “for”, which say nothing of what was meant."""
 _NO = "No word does that: press Reject on the card of the question."
@@ -21,6 +34,9 @@ _PRESSED = {
     "details": "No word does that: press Details on the message.",
 }
 """What only a button does, and so which: the nearest command by its letters may be the opposite."""
+_ALIKE = 0.8
+"""Of a word and the one that was meant."""
+_PART = re.compile(r"[^\W\d]+|\d+")
 _CLOSING = "\"'`”’"
 
 
@@ -53,9 +69,9 @@ async def dispatch(request: Request, context: Context, commands: tuple[Command, 
     text = " ".join(request.text.split()) or "help"
     found = match(text, commands)
     if found is None:
-        return _unknown(text, commands, context)
+        return _unknown(text, request, commands, context)
     command, words = found
-    invocation = Invocation(request=request, words=words, acts=command.needs in {Needs.ON_CALL, Needs.VOICE})
+    invocation = Invocation(request=request, words=words, acts=command.acts)
     await _require(command, request, context)
     return await command.action(invocation, context)
 
@@ -78,10 +94,9 @@ async def _require(command: Command, request: Request, context: Context) -> None
     refuse_old(request.said_ts, f"“{request.text[:_MAX_ECHO]}” was said", context.clock.now())
 
 
-def _unknown(text: str, commands: tuple[Command, ...], context: Context) -> Reply:
+def _unknown(text: str, request: Request, commands: tuple[Command, ...], context: Context) -> Reply:
     pressed = _PRESSED.get(text.lower().split()[0].strip("!.,"))
-    near = nearest(text, commands) if pressed is None else None
-    near = for_people(near, text, context) if near else None
+    near = _meant(text[:_MAX_LOOKED_AT], request, commands, context) if pressed is None else None
     shown = text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
     body = f"Did you mean /train {near}?" if near else "These are understood: /train help"
     body = pressed or body
@@ -91,12 +106,35 @@ def _unknown(text: str, commands: tuple[Command, ...], context: Context) -> Repl
     return Reply(message=message, private=True)
 
 
-def nearest(text: str, commands: tuple[Command, ...]) -> str | None:
-    """The example that ``text`` most looks like; None when it looks like none."""
+def _meant(text: str, request: Request, commands: tuple[Command, ...], context: Context) -> str | None:
+    """The nearest command, with the run that was typed, or of several the one that it would act on: whoever repeats it
+    must not act on another run."""
+    typed = typed_run(text, context)
+    rest = without_run(text, typed) if typed else text
+    near = (nearest(rest, commands, named=bool(typed)) if rest else None) or nearest(text, commands)
+    if near is None:
+        return None
+    found = match(near, commands)
+    asked = found is not None and found[0].acts and len(context.runs.all()) > 1
+    in_mind = run_in_mind(request, context) if asked else None
+    name = typed or (in_mind.name if in_mind is not None else "")
+    near = for_people(near, context, name)
+    whole = f"{near} of {quoted(name)}"
+    found = match(whole, commands) if name else None
+    return whole if found is not None and found[1].get("run") == name else near
+
+
+def nearest(text: str, commands: tuple[Command, ...], *, named: bool = False) -> str | None:
+    """The example that ``text`` most looks like; None when it looks like none. ``named``: with it a run was named."""
     examples = [example for command in commands for example in command.examples]
     first = text.lower().split()[0]
     same = [example for example in examples if example.split()[0] == first]
-    whole = get_close_matches(text.lower(), same, n=1, cutoff=0) or get_close_matches(text.lower(), examples, n=1)
+    if same:  # the shortest of those that share most words: what was not said is not added
+        known = frozenset[str]().union(*map(_parts, same))
+        said = _parts(f"{text} {EXAMPLE_RUN}" if named else text)
+        typed = {one for part in said for one in get_close_matches(part, known, n=1, cutoff=_ALIKE)}
+        return max(same, key=lambda example: (len(typed & _parts(example)), -len(example.split())))
+    whole = get_close_matches(text.lower(), examples, n=1)
     if whole:
         return whole[0]
     by_word: dict[str, str] = {}
@@ -106,3 +144,8 @@ def nearest(text: str, commands: tuple[Command, ...]) -> str | None:
                 by_word.setdefault(word, example)
     words = get_close_matches(first, list(by_word), n=1, cutoff=0.6)
     return by_word[words[0]] if words else None
+
+
+def _parts(text: str) -> frozenset[str]:
+    """Its words, every number as the same one."""
+    return frozenset("0" if part.isdigit() else part for part in _PART.findall(text.lower()))

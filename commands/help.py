@@ -45,9 +45,7 @@ async def _listing(commands: Sequence[Command], invocation: Invocation, context:
         tone=Tone.NEUTRAL,
         table=Table(
             header=("Command", "What it does"),
-            rows=tuple(
-                (f"/train {for_people(command.examples[0], '', context)}", command.summary) for command in allowed
-            ),
+            rows=tuple((f"/train {for_people(command.examples[0], context)}", command.summary) for command in allowed),
         ),
         context=(
             "“status of RUN” names a run; else it is the thread's, the one chosen with “use”, or the newest",

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final
 
 from trainmaster.bot.errors import CommandError
+from trainmaster.commands.base import Context, Invocation
 
-_AMOUNT: Final = r"(?:\d{1,3}(?:[.,]\d{1,2})?|(?:half an?|an?)(?=\s))"
-UNIT: Final = r"(?:m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)"
-WHEN: Final = (
-    r"(?:(?:at|until|till) (?:(?P<day>today|tomorrow) (?:at )?)?"
+_AMOUNT: Final = r"(?:\d{1,4}(?:[.,]\d{1,2})?|(?:half an?|an?)(?=\s))"
+_UNIT: Final = r"(?:m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)"
+CLOCK: Final = (
+    r"(?:(?P<day>today|tomorrow) (?:at )?)?"
     r"(?:(?P<named>noon|midnight)|(?P<hour>\d{1,2})(?:[:.h](?P<minute>\d{2}))?(?:\s*(?P<half>[ap]\.?m\.?))?)"
     r"(?: (?P<said_day>today|tomorrow))?"
-    rf"|(?:in|for) (?P<amount>{_AMOUNT})\s*(?P<unit>{UNIT})"
-    rf"(?:(?: and)?\s*(?P<more>\d{{1,3}})\s*(?P<more_unit>{UNIT})?)?)"
 )
-CLOCK_WORDS: Final = frozenset({"hour", "named"})
-"""Groups of :data:`WHEN` that tell of a clock on a wall, and so of its zone."""
-UNITS_S: Final = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
+SPAN: Final = (
+    rf"(?P<amount>{_AMOUNT})\s*(?P<unit>{_UNIT})(?:(?: and)?\s*(?P<more>\d{{1,3}})\s*(?P<more_unit>{_UNIT})?)?"
+)
+UNTIL: Final = rf"(?:(?:until|till) {CLOCK}|for {SPAN})"
+"""What begins now ends then."""
+AT: Final = rf"(?:at {CLOCK}|in {SPAN})"
+"""When something begins."""
+_CLOCK_WORDS: Final = frozenset({"hour", "named"})
+"""Groups of :data:`CLOCK` that tell of a clock on a wall, and so of its zone."""
+_UNITS_S: Final = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SMALLER: Final = {"h": "m", "d": "h"}
 _NAMED: Final = {"midnight": time(0), "noon": time(12)}
+
+
+async def said_ts(invocation: Invocation, context: Context) -> float | None:
+    """When the time that was said is, by the clock of whoever said it; None when none was.
+
+    Raises:
+        CommandError: no clock shows it, today's no more, or nobody knows which zone the clock is of.
+    """
+    by_clock = _CLOCK_WORDS & set(invocation.words)
+    zone = await context.roles.zone(invocation.request.user) if by_clock else UTC
+    if zone is None:  # 22:00 of another zone would be hours off
+        raise CommandError("zone-unknown", "Slack does not say which zone your clock is of.", "in 2h, or for 2h")
+    return due_ts(invocation.words, context.clock.now(), zone)
 
 
 def due_ts(words: Mapping[str, str], now: float, zone: tzinfo) -> float | None:
@@ -65,7 +84,7 @@ def _span_s(words: Mapping[str, str]) -> float:
     said, unit = words["amount"].lower(), words["unit"][0].lower()
     amount = 0.5 if said.startswith("half") else 1.0 if said.startswith("a") else float(said.replace(",", "."))
     more_unit = words.get("more_unit", _SMALLER.get(unit, "m"))[0].lower()
-    return amount * UNITS_S[unit] + int(words.get("more", "0")) * UNITS_S[more_unit]
+    return amount * _UNITS_S[unit] + int(words.get("more", "0")) * _UNITS_S[more_unit]
 
 
 def _moments(wall: datetime, zone: tzinfo) -> Sequence[float]:

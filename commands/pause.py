@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.decisions.order import PauseRun, ResumeLater
-from trainmaster.bot.errors import CommandError
 from trainmaster.commands.base import RUN_WORD, Command, Context, Fits, Invocation, Needs, find_run, pattern, thread_key
-from trainmaster.commands.moments import CLOCK_WORDS, WHEN, due_ts
+from trainmaster.commands.moments import AT, UNTIL, said_ts
 
 
 async def pause(invocation: Invocation, context: Context) -> Reply:
@@ -20,7 +17,7 @@ async def pause(invocation: Invocation, context: Context) -> Reply:
         user=request.user,
         channel=request.channel,
         thread_of=thread_key(request, context),
-        until_ts=await _due(invocation, context),
+        until_ts=await said_ts(invocation, context),
     )
     return await context.operations.perform(order)
 
@@ -29,7 +26,7 @@ async def resume_at(invocation: Invocation, context: Context) -> Reply:
     """A stopped run goes on at that time, by the clock of whoever said it."""
     view = await find_run(invocation, context)
     request = invocation.request
-    due = await _due(invocation, context)
+    due = await said_ts(invocation, context)
     assert due is not None  # the pattern wants a time
     order = ResumeLater(
         run=view.run,
@@ -41,19 +38,11 @@ async def resume_at(invocation: Invocation, context: Context) -> Reply:
     return await context.operations.perform(order)
 
 
-async def _due(invocation: Invocation, context: Context) -> float | None:
-    by_clock = CLOCK_WORDS & set(invocation.words)
-    zone = await context.roles.zone(invocation.request.user) if by_clock else UTC
-    if zone is None:  # 22:00 of another zone would be hours off
-        raise CommandError("zone-unknown", "Slack does not say which zone your clock is of.", "in 2h, or for 2h")
-    return due_ts(invocation.words, context.clock.now(), zone)
-
-
 PAUSE = Command(
     name="pause",
     summary="stop the training, resumable, and go on at a time if you name one (on-call only)",
     examples=("pause", "pause until 22:00", "pause for 2h"),
-    pattern=pattern(rf"pause(?: {WHEN})?{RUN_WORD}"),
+    pattern=pattern(rf"pause(?: {UNTIL})?{RUN_WORD}"),
     action=pause,
     needs=Needs.ON_CALL,
     what="pause a run",
@@ -63,7 +52,7 @@ RESUME_AT = Command(
     name="resume at 22:00",
     summary="start a stopped run again at that time of your own zone; “stop now” takes it back (on-call only)",
     examples=("resume at 22:00", "resume in 2h"),
-    pattern=pattern(rf"resume {WHEN}{RUN_WORD}"),
+    pattern=pattern(rf"resume {AT}{RUN_WORD}"),
     action=resume_at,
     needs=Needs.ON_CALL,
     what="resume a run",

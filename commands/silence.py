@@ -13,7 +13,7 @@ from trainmaster.commands.acknowledge import acted_on, meant_alert
 from trainmaster.commands.alerts import silence_text
 from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, Needs, find_run, pattern, thread_key
 from trainmaster.commands.care import in_public, on_record, word_key
-from trainmaster.commands.moments import UNIT, UNITS_S
+from trainmaster.commands.moments import CLOCK, SPAN, said_ts
 
 _MAX_SILENCE_S = 7 * 86400.0
 """A silence that outlives a week is a forgotten one."""
@@ -25,17 +25,18 @@ async def silence(invocation: Invocation, context: Context) -> Reply:
     Raises:
         CommandError: no end, or one beyond a week.
     """
-    seconds = float(invocation.words["number"]) * UNITS_S[invocation.words["unit"][0].lower()]
+    user, now = invocation.request.user, context.clock.now()
+    until_ts = await said_ts(invocation, context)
+    assert until_ts is not None  # the pattern wants a time
+    seconds = until_ts - now
     if not 0 < seconds <= _MAX_SILENCE_S:
         raise CommandError(
             "silence-length",
-            f"{invocation.words['number']} {invocation.words['unit']} can't be a silence: more than 0 and at most 7d.",
+            f"{duration(seconds)} can't be a silence: more than 0 and at most 7d.",
             "/train silence 2h",
         )
-    user, now = invocation.request.user, context.clock.now()
     view = await find_run(invocation, context) if invocation.words.get("run") else None
     alert = await meant_alert(invocation, context) if view is None else None
-    until_ts = now + seconds
     with context.together():
         if view is not None:
             context.alerts.silence_where(user, until_ts, now, run=view.run)
@@ -111,8 +112,8 @@ async def _heard(invocation: Invocation, context: Context, what: str, subject: s
 SILENCE = Command(
     name="silence 2h",
     summary="keep the alert of this thread quiet for a while, or a whole run",
-    examples=("silence 2h", "silence 30m", "silence 2h for digits"),
-    pattern=pattern(rf"silence(?: for)? (?P<number>\d{{1,4}})\s*(?P<unit>{UNIT}){RUN_WORD}"),
+    examples=("silence 2h", "silence until 8:00", "silence 2h for digits"),
+    pattern=pattern(rf"silence (?:(?:until|till) {CLOCK}|(?:for )?{SPAN}){RUN_WORD}"),
     action=silence,
     needs=Needs.CARE,
     what="silence alerts",

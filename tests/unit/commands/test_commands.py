@@ -269,7 +269,15 @@ async def test_ack_that_could_mean_two_alerts_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("silence 2h", 7200.0), ("silence 30 m", 1800.0), ("silence 7d", 604800.0)]
+    ("text", "seconds"),
+    [
+        ("silence 2h", 7200.0),
+        ("silence 30 m", 1800.0),
+        ("silence 7d", 604800.0),
+        ("silence 1.5h", 5400.0),
+        ("silence for half an hour", 1800.0),
+        ("silence 1 h 30 min", 5400.0),
+    ],
 )
 async def test_silence_lasts_as_long_as_said(world: World, text: str, seconds: float) -> None:
     world.alerts.alerts = [_alert("one")]

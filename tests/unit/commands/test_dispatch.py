@@ -30,6 +30,9 @@ async def test_talk_is_no_command_and_has_no_nearest() -> None:
         ("status of “my run”", True),
         ("status of digits", True),
         ("stop now", True),
+        ("continue because it is one image", True),
+        ("continue to watch it, I am back at 8", False),
+        ("continue tomorrow", False),
     ],
 )
 def test_in_a_thread_only_whole_commands_are_taken_for_one(text: str, command: bool) -> None:

@@ -12,6 +12,7 @@ from tests.support.run_dirs import START_TS, WrittenRun
 from tests.support.worlds import ANNA, CommandWorld, FakeRuns
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Origin, Request
+from trainmaster.bot.core.decisions.order import ContinueRun
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
@@ -19,10 +20,20 @@ from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
 
 
-async def _asked(text: str, *runs: WrittenRun) -> Reply:
-    world = CommandWorld(runs=FakeRuns(list(map(_view, runs))), clock=SetClock(START_TS + 152))
-    request = Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text=text)
-    return await dispatch(request, world.context, COMMANDS)
+async def _asked(text: str, *runs: WrittenRun, found: int | None = None) -> Reply:
+    """``found`` is which of them the supervisor finds by the name."""
+    world = _world(*runs)
+    if found is not None:
+        world.runs.find = lambda _: world.runs.views[found]  # type: ignore[method-assign]
+    return await dispatch(_said(text), world.context, COMMANDS)
+
+
+def _world(*runs: WrittenRun) -> CommandWorld:
+    return CommandWorld(runs=FakeRuns(list(map(_view, runs))), clock=SetClock(START_TS + 152))
+
+
+def _said(text: str) -> Request:
+    return Request(origin=Origin.SLASH, user=ANNA, channel="C0TRAIN", text=text)
 
 
 def _view(written: WrittenRun) -> RunView:
@@ -39,3 +50,67 @@ async def test_case_and_dashes_of_a_name_do_not_matter_where_only_one_run_is_mea
 async def test_a_name_that_fits_two_runs_but_for_its_case_is_none(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="no run named 'DIGITS'"):
         await _asked("status of DIGITS", WrittenRun(tmp_path, "digits"), WrittenRun(tmp_path, "DigitS"))
+
+
+async def test_a_path_that_ends_two_runs_is_none(tmp_path: Path) -> None:
+    """One that fits one run only is what tells apart those of a name."""
+    runs = [WrittenRun(tmp_path / who / "detect", "train") for who in ("anna", "ben")]
+    with pytest.raises(CommandError, match=r"2 runs are named 'detect/train': anna/detect/train, ben/detect/train"):
+        await _asked("stop now of detect/train", *runs, found=0)
+    reply = await _asked("status of ben/detect/train", *runs, found=1)
+    assert reply.message.title.startswith("train:")
+
+
+async def test_a_question_about_a_run_is_answered_and_one_whether_to_act_is_not(tmp_path: Path) -> None:
+    run = WrittenRun(tmp_path, "night")
+    assert (await _asked("status of night?", run)).message.title.startswith("night:")
+    with pytest.raises(CommandError, match=r"no run named 'night\?'. Did you mean 'night'\?"):
+        await _asked("stop now of night?", run)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("NIGTH-2", "night-2"), ("Dya", "day")])
+async def test_a_misspelt_name_is_answered_with_the_nearest_whatever_its_case(
+    tmp_path: Path, typed: str, meant: str
+) -> None:
+    with pytest.raises(CommandError, match=f"Did you mean '{meant}'"):
+        await _asked(f"status of {typed}", WrittenRun(tmp_path, "night-2"), WrittenRun(tmp_path, "day"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        pytest.param("stop night", "stop now of night", id="run named"),
+        pytest.param("stop now Night-2", "stop now of night-2", id="the longer name"),
+        pytest.param("night-2 status", "status of night-2", id="run named first"),
+        pytest.param("continue night", "continue of night", id="on which a decision would be taken"),
+        pytest.param("pause my run until 22:00", 'pause until 22:00 of "my run"', id="a name with blanks"),
+        pytest.param("stop nigth", "stop now of day", id="misspelt: the one that it would act on"),
+        pytest.param("stop immediately", "stop now of day", id="not after the epoch"),
+        pytest.param("resume now", "resume of day", id="not anyway"),
+        pytest.param("statsu", "status", id="what only tells"),
+        pytest.param("silence", "silence 2h", id="not the whole run"),
+        pytest.param("compare night", "compare night day", id="two that are there"),
+    ],
+)
+async def test_what_is_offered_acts_on_no_other_run_than_was_typed(tmp_path: Path, typed: str, meant: str) -> None:
+    reply = await _asked(typed, *(WrittenRun(tmp_path, name) for name in ("day", "night", "night-2", "my run")))
+    assert reply.message.body == (f"Did you mean /train {meant}?",)
+
+
+@pytest.mark.parametrize(
+    ("text", "run", "why"),
+    [
+        ("continue", "day", ""),
+        ("continue of night", "night", ""),
+        ("continue forward for night because it is one image", "night", "it is one image"),
+        ("continue because of me", "day", "of me"),
+    ],
+)
+async def test_a_decision_to_continue_is_about_the_run_that_it_names(
+    tmp_path: Path, text: str, run: str, why: str
+) -> None:
+    world = _world(WrittenRun(tmp_path, "day"), WrittenRun(tmp_path, "night"))
+    await dispatch(_said(text), world.context, COMMANDS)
+    (asked,) = world.operations.asked
+    assert isinstance(asked, ContinueRun)
+    assert (asked.run, asked.why) == (f"{run}-0001", why)

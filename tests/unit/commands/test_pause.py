@@ -98,6 +98,13 @@ async def test_a_resume_may_be_said_for_later(tmp_path: Path, text: str, due_ts:
     assert asked.due_ts == due_ts
 
 
+@pytest.mark.parametrize("text", ["pause at 22:00", "pause in 2h", "resume until 22:00"])
+async def test_a_time_to_begin_is_not_taken_for_one_to_end_nor_the_other_way_round(tmp_path: Path, text: str) -> None:
+    """A pause begins at once: whoever wants it at 22:00 must not have it now."""
+    with pytest.raises(ValueError, match="not enough values"):
+        await _asked(tmp_path, text)
+
+
 @pytest.mark.parametrize("text", ["resume", "resume at level strict", "resume level strict of digits"])
 async def test_a_resume_without_a_time_is_one_of_now(tmp_path: Path, text: str) -> None:
     assert isinstance(await _asked(tmp_path, text), ResumeRun)
