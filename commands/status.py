@@ -17,6 +17,7 @@ from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, fi
 
 _LAYERS_WIDTH = 40
 """Columns of fixed width that a phone shows without scrolling."""
+_GAP = "  "
 _TONES = {
     RunState.PENDING: Tone.NEUTRAL,
     RunState.SUSPENDED: Tone.WARNING,
@@ -213,7 +214,8 @@ def host_field(view: RunView, fact: HostFact | None) -> str:
 
 
 def layers_text(view: RunView) -> str:
-    """The guard's layers with their settings, one line a layer; empty when the record tells none."""
+    """The guard's layers with their settings, one line a layer where a phone shows that; empty when the record tells
+    none."""
     if view.record is None or not view.record.layers:
         return ""
     by_layer: dict[str, list[str]] = {}
@@ -222,18 +224,20 @@ def layers_text(view: RunView) -> str:
         yours = " (yours)" if row.get("source") == "user" else ""
         by_layer.setdefault(layer, []).append(f"{row.get('setting', '')} {row.get('value', '')}{yours}")
     width = max(len(layer) for layer in by_layer)
+    longest = max(len(setting) for settings in by_layer.values() for setting in settings)
+    beside = width + len(_GAP) + longest < _LAYERS_WIDTH
     lines = [f"Layers at level {view.record.level or 'unknown'}:"]
     for layer, settings in by_layer.items():
-        lines += _in_columns(f"{layer:<{width}}", settings)
+        lines += [] if beside else [layer]
+        lines += _in_columns(f"{layer:<{width}}{_GAP}" if beside else _GAP, settings)
     return "\n".join(lines)
 
 
-def _in_columns(layer: str, settings: Sequence[str]) -> list[str]:
-    """One row a layer, and more where its settings are wider than a phone."""
-    rows, before = [], f"{layer}  "
-    row = before + settings[0]
+def _in_columns(before: str, settings: Sequence[str]) -> list[str]:
+    """One row behind ``before``, and more where the settings are wider than a phone."""
+    rows, row = [], before + settings[0]
     for setting in settings[1:]:
-        if len(row) + 2 + len(setting) <= _LAYERS_WIDTH:
+        if len(row) + 2 + len(setting) < _LAYERS_WIDTH:
             row += f", {setting}"
         else:
             rows.append(f"{row},")

@@ -70,8 +70,9 @@ async def test_status_of_a_job_in_the_queue_says_which_attempt_begins_when(writt
     assert dict(message.fields)["Job"] == "18, on no node yet, 0 restarts"
 
 
-def test_layers_fit_a_phone(written: WrittenRun) -> None:
-    rows = [("hue", "hsv_h"), ("hue", "hsv_s"), ("hue", "hsv_v"), ("hue", "close_mosaic"), ("rate", "lr0")]
+@pytest.mark.parametrize("name", ["hue", "validation every epoch", "a name that is wider than half of a phone"[:38]])
+def test_layers_fit_a_phone(written: WrittenRun, name: str) -> None:
+    rows = [(name, "hsv_h"), (name, "hsv_s"), (name, "hsv_v"), (name, "close_mosaic"), ("rate", "lr0")]
     layers = [
         {"layer": 6, "name": name, "setting": setting, "value": "0.00025", "source": "user"} for name, setting in rows
     ]
