@@ -165,7 +165,7 @@ class Engine:
                 raise
             except (TrainmasterError, TimeoutError) as error:
                 why = error.told if isinstance(error, TrainmasterError) else f"{error}"
-                problem = f"{context.operation.problem} Undoing step {step} failed too: {why}"
+                problem = f"{context.operation.problem} Undoing “{step.words}” failed too: {why}"
                 context.commit(replace(context.operation, problem=problem), EntryKind.FAILED, str(error))
                 await self._call_a_person(context)
                 return

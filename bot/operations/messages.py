@@ -27,18 +27,6 @@ from trainmaster.bot.core.run.death import DeathCause
 from trainmaster.bot.core.run.parsing import member_of
 from trainmaster.bot.operations.start_messages import TOLD, anyway_button
 
-STEP_TITLES = {
-    Step.GATE: "Ready to start",
-    Step.HOLD: "Hold: nothing has changed since the approval",
-    Step.VERIFY: "Verify the checkpoint",
-    Step.STOP: "Stop the trainer",
-    Step.ARCHIVE: "Archive what came after",
-    Step.RESTORE: "Restore the checkpoint",
-    Step.RESTART: "Start the trainer",
-    Step.CONFIRM: "See healthy batches",
-}
-
-
 _FOR_DETAILS: Final = re.compile(r" (?=Last lines: |Hint: )")
 """What a problem ends with: lines of a log, and what to do."""
 
@@ -168,12 +156,12 @@ def _headline(operation: Operation) -> tuple[str, Tone]:
 def _item(operation: Operation, step: Step) -> Item:
     found = dict(operation.done).get(step)
     if found is not None:
-        return Item(mark=Mark.DONE, text=STEP_TITLES[step], detail=without_ids(found))
+        return Item(mark=Mark.DONE, text=step.words, detail=without_ids(found))
     if step is operation.step and operation.state is OperationState.OPEN:
-        return Item(mark=Mark.RUNNING, text=STEP_TITLES[step], detail=without_ids(operation.note(WAITS) or ""))
+        return Item(mark=Mark.RUNNING, text=step.words, detail=without_ids(operation.note(WAITS) or ""))
     if step is operation.step and operation.state is not OperationState.DONE:
-        return Item(mark=Mark.FAILED, text=STEP_TITLES[step])
-    return Item(mark=Mark.WAITING, text=STEP_TITLES[step])
+        return Item(mark=Mark.FAILED, text=step.words)
+    return Item(mark=Mark.WAITING, text=step.words)
 
 
 def needs_human(operation: Operation) -> Finding:

@@ -32,7 +32,9 @@ def planned_text(books: Books, run: str, view: RunView | None, *, now: float, ch
     goes_on = view is None or view.state.goes_on
     plan = "Planned, but held back while nothing may be done to it" if _is_out_of_reach(view) else "Planned"
     if operation is not None:
-        told.append(f"Under way since {moment(operation.created_ts)}: {operation.kind}, in step {operation.step}.")
+        told.append(
+            f"Under way since {moment(operation.created_ts)}: {operation.kind}, in step “{operation.step.words}”."
+        )
     if question is not None and _is_of(view, question.plan.attempt):
         told.append(
             f"Open question: a rollback to epoch {question.plan.target.epoch}, asked for by "

@@ -143,21 +143,28 @@ def reminded(people: Sequence[str], requester: str, *, allow_self_approval: bool
 
 
 def _buttons(approval: Approval) -> tuple[Button, ...]:
+    """The recommended one stands out: it is what a tired thumb finds."""
     plan = approval.plan
+    advised = recommend(plan, past_saving=bool(approval.why)).choice
     first = Button(
         action=ActionId.APPROVE,
         label="Roll back now",
         value=approval.id,
-        style=ButtonStyle.PRIMARY,
+        style=ButtonStyle.PRIMARY if advised is OptionName.NOW else ButtonStyle.PLAIN,
         confirm=f"Stop {plan.name} and go back to the end of epoch {plan.target.epoch}?",
     )
     waits = any(option.name is OptionName.AFTER_EPOCH for option in plan.options)
     later = Button(action=ActionId.ROLL_BACK_AFTER_EPOCH, label="At the epoch's end", value=approval.id)
-    stay = "Continue" if plan.was_active else "Leave it as it is"
+    stay = Button(
+        action=ActionId.CONTINUE_RUN,
+        label="Continue" if plan.was_active else "Leave it as it is",
+        value=approval.run,
+        style=ButtonStyle.PRIMARY if advised is OptionName.CONTINUE else ButtonStyle.PLAIN,
+    )
     return (
         first,
         *((later,) if waits else ()),
-        Button(action=ActionId.CONTINUE_RUN, label=stay, value=approval.run),
+        stay,
         Button(action=ActionId.REJECT, label="Reject", value=approval.id),
         Button(action=ActionId.DETAILS, label="Details", value=approval.id),
     )

@@ -376,8 +376,9 @@ class Operations:
     def _refuse_if_busy(self, view: RunView) -> None:
         busy = self.open(view.run)
         if busy is not None:
+            since, step = moment(busy.created_ts), busy.step.words
             raise CommandError(
                 "busy",
-                f"a {busy.kind} of {view.name} is under way since {moment(busy.created_ts)}, in step {busy.step}.",
+                f"a {busy.kind} of {view.name} is under way since {since}, in step “{step}”.",
                 "wait for it, or /train stop now",
             )

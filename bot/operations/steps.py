@@ -252,6 +252,6 @@ def waited(context: OperationContext, spec: StepSpec) -> OperationError:
     limit_s = spec.timeout_s(context.world.limits)
     return OperationError(
         "step-timeout",
-        f"step {spec.step} was not done within {duration(limit_s)}.",
+        f"“{spec.step.words}” was not done within {duration(limit_s)}.",
         "look at the host: load, disk, network file system",
     )

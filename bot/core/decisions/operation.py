@@ -38,6 +38,22 @@ class Step(StrEnum):
     RESTART = "restart"
     CONFIRM = "confirm"
 
+    @property
+    def words(self) -> str:
+        """As it stands on the card of the operation."""
+        return _WORDS[self]
+
+
+_WORDS: Final = {
+    Step.GATE: "Ready to start",
+    Step.HOLD: "Hold: nothing has changed since the approval",
+    Step.VERIFY: "Verify the checkpoint",
+    Step.STOP: "Stop the trainer",
+    Step.ARCHIVE: "Archive what came after",
+    Step.RESTORE: "Restore the checkpoint",
+    Step.RESTART: "Start the trainer",
+    Step.CONFIRM: "See healthy batches",
+}
 
 STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
     OperationKind.ROLLBACK: tuple(step for step in Step if step is not Step.GATE),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.bot.operations.paper import ALICE, BOB, CAROL, MALLORY, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainmaster.bot.core.conversation.message import ActionId, Mark
+from trainmaster.bot.core.conversation.message import ActionId, ButtonStyle, Mark
 from trainmaster.bot.core.conversation.tokens import moment, person
 from trainmaster.bot.core.decisions.approval import ApprovalState
 from trainmaster.bot.core.decisions.order import ContinueRun, Decide, ProposeRollback, StopNow
@@ -39,6 +39,7 @@ async def test_card_tells_what_a_person_needs_to_decide(world: PaperWorld) -> No
     assert advice.startswith("Recommended: continue, as no bad batch is in the weights.")
     assert [item.text for item in card.items] == ["Roll back now", "At the epoch's end", "Continue"]
     assert all("run ends <t:" in item.detail for item in card.items)
+    assert [button.label for button in card.buttons if button.style is ButtonStyle.PRIMARY] == ["Continue"]
     assert card.mentions == (BOB,)  # who asked may not approve it, and is named as who asked
     assert card.table is None
 

@@ -47,5 +47,6 @@ async def test_an_operation_under_way_is_told_first_with_its_step(world: PaperWo
     first, *_ = world.operations.planned(RUN)
     assert first.startswith("Under way since")
     assert "rollback, in step" in first
+    assert "in step “Hold: nothing has changed since the approval”" in first  # as on its card
     await world.operations.settle()
     assert world.operations.planned(RUN) == ()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.bot.operations.paper import ALICE, BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
-from trainmaster.bot.core.conversation.message import ActionId, Tone
+from trainmaster.bot.core.conversation.message import ActionId, ButtonStyle, Tone
 from trainmaster.bot.core.decisions.operation import IntentKind
 from trainmaster.bot.core.decisions.order import ContinueRun, Decide, StopNow
 from trainmaster.bot.core.run.facts import Event
@@ -42,6 +42,7 @@ async def test_run_that_gave_up_is_put_to_the_people_on_call_without_anybody_ask
     assert set(card.mentions) == {ALICE, BOB}
     assert card.body[0].startswith("The trainer ended by itself in epoch 5: 11 bad batches")
     assert card.body[2].startswith("Recommended: roll back now, as ")
+    assert [button.label for button in card.buttons if button.style is ButtonStyle.PRIMARY] == ["Roll back now"]
     assert pending.plan.level_after == "strict"
     assert ("Trainmaster", "approval.asked") in world.audit.entries
 
