@@ -294,13 +294,17 @@ def _storage_fault(view: RunView, event: Event) -> Finding:
     )
 
 
+_HEALED: Final = {"ema": "averaged weights", "batchnorm": "batch-norm statistics", "scaler": "gradient scaler"}
+
+
 def _healed(view: RunView, event: Event) -> Finding:
+    tensors, what = event.integer("tensors"), event.text("what") or "state"
     return _occurrence(
         view,
         event,
         Severity.WARNING,
-        f"values in the {event.text('what') or 'state'} that none can be were put right",
-        body=(f"{event.integer('tensors') or 'Some'} tensors, at epoch {event.integer('epoch')}.",),
+        f"impossible values in the {_HEALED.get(what, what)} were put right",
+        body=(f"{counted(tensors, 'tensor') if tensors else 'Some tensors'}, at epoch {event.integer('epoch')}.",),
         hint=f"/train epoch {event.integer('epoch')} progress",
     )
 

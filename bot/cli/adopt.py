@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shlex
@@ -40,9 +39,7 @@ def main(argv: Sequence[str]) -> int:
         CommandError: the log, the directory or the process is not there, or the directory is a guarded run.
         SettingsError: STATE_DIR can't be told from the environment and ``.env``.
     """
-    parser = VerbParser(
-        prog="trainmaster adopt", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = VerbParser(prog="trainmaster adopt", description=_DESCRIPTION)
     parser.add_argument("--run-dir", required=True, type=Path, metavar="D", help="Ultralytics' save_dir")
     parser.add_argument("--log", required=True, type=Path, metavar="L", help="its console output, being written")
     parser.add_argument("--pid", type=int, metavar="P", help="its process; without it, its death can't be seen")

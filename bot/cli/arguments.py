@@ -16,8 +16,18 @@ _LONGEST: Final = 400
 _END: Final = 100
 
 
+class _Paragraphs(argparse.HelpFormatter):
+    """Paragraphs, which blank lines part, stay apart, each as wide as the terminal."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(super(_Paragraphs, self)._fill_text(one, width, indent) for one in text.split("\n\n"))
+
+
 class VerbParser(argparse.ArgumentParser):
     """The words of a verb; what it does not understand is said like every other error, with the nearest option."""
+
+    def __init__(self, *, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=_Paragraphs)
 
     def error(self, message: str) -> NoReturn:
         """The usage and ``message`` stand on the error stream, and the process ends with 2."""

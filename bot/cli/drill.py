@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ as Ben or Anna; with --headless Ben does it by himself. With --channel real the
 messages go to ALERT_CHANNEL with the tokens of .env, and real people on call
 press the button. Stop `trainmaster run` for that time: Slack gives each click
 to only one of the two.
+
 Exit code: 0 rolled back and healthy, 1 not (nobody answered, somebody rejected,
 a step failed), 130 ended by Ctrl-C.
 """
@@ -43,12 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parsed(argv: Sequence[str]) -> DrillOptions:
-    parser = VerbParser(
-        prog="trainmaster drill",
-        description=_DESCRIPTION,
-        epilog=_EPILOGUE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = VerbParser(prog="trainmaster drill", description=_DESCRIPTION, epilog=_EPILOGUE)
     parser.add_argument(
         "--channel", choices=("workspace", "real"), default="workspace", help="where people act (default: workspace)"
     )

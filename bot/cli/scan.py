@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_file
 from trainmaster.terminal import coloured, columns, complain, folded, working
@@ -13,12 +14,22 @@ from trainmaster.visible import visible_json, visible_line
 
 _USAGE = """usage: trainmaster scan LOG [--json]
 
-Post-mortem of a console log of Ultralytics (YOLOv5 to today): where the run
-stood, whether its losses were finite, how it ended.
+Post-mortem of a console log of Ultralytics (YOLOv5 to today): where the run stood, \
+whether its losses were finite, how it ended.
 
   LOG     the log file
   --json  one JSON object instead of text
 """
+_INDENT = 10 * " "
+_WIDTH = 80
+"""Where nothing limits it."""
+
+
+def _usage(stream: TextIO) -> str:
+    """What a person types, as wide as ``stream``."""
+    text, *options = _USAGE.partition("  LOG ")
+    width = columns(stream) or _WIDTH
+    return folded(text, width) + folded("".join(options), width, indent=_INDENT)
 
 
 def _read(path: Path) -> ScanReport:
@@ -37,13 +48,13 @@ def main(argv: Sequence[str]) -> int:
     options = [word for word in argv if word.startswith("-") and word != "-"]
     names = [word for word in argv if word not in options]
     if {"-h", "--help"} & set(options):
-        sys.stdout.write(_USAGE)
+        sys.stdout.write(_usage(sys.stdout))
         return 0
     unknown = [option for option in options if option != "--json"]
     if unknown or len(names) != 1:
         fault = f"unknown option {unknown[0]}" if unknown else f"one log is needed, {len(names)} given"
         complain(f"scan-arguments: {visible_line(fault)}.")
-        sys.stderr.write(_USAGE)
+        sys.stderr.write(_usage(sys.stderr))
         return 2
     path = Path(names[0])
     try:

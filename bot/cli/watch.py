@@ -43,9 +43,7 @@ def main(argv: Sequence[str]) -> int:
         CommandError: a RUN names nothing that can be watched, or there is no RUNS_DIR.
         KeyboardInterrupt: Ctrl-C ended the live view; the terminal is as it was.
     """
-    parser = VerbParser(
-        prog="trainmaster watch", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = VerbParser(prog="trainmaster watch", description=_DESCRIPTION)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="what to watch (default: everything)")
     parser.add_argument("--once", action="store_true", help="print the picture and end")
     parser.add_argument(

@@ -24,6 +24,8 @@ _LATE_S = 60.0
 """Beyond its interval: a run that comes later than this has been missed, whatever it then does."""
 _APSCHEDULER = logging.getLogger("apscheduler.executors.default")
 """It logs each job that ends by an exception, with its traceback."""
+_OVERLAPS = logging.getLogger("apscheduler.scheduler")
+"""It warns of each run that would overlap the one before: on a busy host once a second, of what is no fault."""
 
 
 class Schedule:
@@ -41,6 +43,7 @@ class Schedule:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _MISFIRE_GRACE_S},
         )
         _APSCHEDULER.addFilter(_is_no_cancellation)
+        _OVERLAPS.setLevel(logging.ERROR)
         self._scheduler.add_listener(self._heard, EVENT_JOB_EXECUTED | EVENT_JOB_MISSED | EVENT_JOB_ERROR)
 
     def every(

@@ -120,6 +120,21 @@ def test_life_events_are_told_once_each(
     assert found.title.startswith("digits: ")
 
 
+@pytest.mark.parametrize(
+    ("what", "tensors", "title", "body"),
+    [
+        ("ema", 1, "impossible values in the averaged weights were put right", "1 tensor, at epoch 2."),
+        ("optimizer", 1200, "impossible values in the optimizer were put right", "1,200 tensors, at epoch 2."),
+    ],
+)
+def test_what_was_healed_is_told_in_words(
+    written: WrittenRun, look: Look, what: str, tensors: int, title: str, body: str
+) -> None:
+    written.event(EventKind.STATE_HEALED, 50, epoch=2, what=what, tensors=tensors)
+    found = _all(look())["state_healed"]
+    assert (found.title, found.body) == (f"digits: {title}", (body,))
+
+
 @pytest.mark.parametrize("status", [ProcessStatus.GONE, ProcessStatus.REPLACED])
 def test_a_death_without_exit_code_leaves_the_cause_to_whoever_judges_it(
     written: WrittenRun, look: Look, status: ProcessStatus

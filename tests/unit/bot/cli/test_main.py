@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -118,3 +119,15 @@ def test_a_story_that_is_ended_clears_up_however_often_it_is_told(signum: signal
     assert (process.stderr.readline(), process.stderr.readline()[:6]) == ("\n", "Ending")
     said, _ = process.communicate("", timeout=20)
     assert (process.returncode, said) == (130, "cleared up\n\nEnded.\n")
+
+
+@pytest.mark.parametrize("verb", ["adopt", "drill", "scan", "watch"])
+def test_the_help_of_a_verb_is_as_wide_as_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with contextlib.suppress(SystemExit):
+        cli.main([verb, "--help"])
+    lines = capsys.readouterr().out.split("\n")
+    assert max(map(len, lines)) <= 60
+    assert "" in lines[:-1]  # its paragraphs stay apart

@@ -107,6 +107,15 @@ async def test_a_job_that_comes_late_again_and_again_is_told(monkeypatch: pytest
     assert all(fault and "it is due every 0.05 s" in fault for fault in notes[1:])
 
 
+async def test_a_job_that_is_due_again_while_it_runs_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    schedule = Schedule(lambda name, fault: None)
+    schedule.every(0.01, "slow", lambda: asyncio.sleep(0.2), timeout_s=5)
+    schedule.start()
+    await asyncio.sleep(0.1)
+    schedule.stop()
+    assert [row.getMessage() for row in caplog.records if row.levelno >= logging.WARNING] == []
+
+
 async def test_work_that_a_stop_cancels_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
     begun = asyncio.Event()
     cancelled = asyncio.Event()
