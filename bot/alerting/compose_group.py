@@ -23,6 +23,7 @@ _NAMES_CHARS: Final = 1_500
 _NAMES_ABOVE_CHARS: Final = 160
 """Four lines of a phone. Longer ones stand below the buttons, which are seen at once that way."""
 _NAME_CHARS: Final = 60
+_NAME_START: Final = 39
 PAGE_RUNS: Final = 15
 """Lines of one message of the thread: a phone's screen, and what Slack takes of lines of 600 characters."""
 MAX_PAGES: Final = 8
@@ -192,8 +193,8 @@ def _line(alert: Alert) -> Item:
 
 def _names(alerts: Sequence[Alert]) -> str:
     shown: list[str] = []
-    names = list(dict.fromkeys(_name(one) for one in alerts))
-    for name in names:
+    names = dict.fromkeys((one.finding.run, _name(one)) for one in alerts)
+    for _, name in names:
         if sum(map(len, shown)) + 2 * len(shown) + len(name) > _NAMES_CHARS:
             return f"{', '.join(shown)} and {len(names) - len(shown)} more"
         shown.append(name)
@@ -206,7 +207,8 @@ def _name(alert: Alert) -> str:
         return finding.key[:_NAME_CHARS]
     name, found, _ = finding.title.partition(": ")
     name = name if found else finding.run
-    return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
+    # What tells the runs of a sweep apart stands at the end of their names.
+    return name if len(name) <= _NAME_CHARS else f"{name[:_NAME_START]}…{name[_NAME_START + 1 - _NAME_CHARS :]}"
 
 
 def _share(group: Group, user: str) -> str:

@@ -362,6 +362,17 @@ def test_the_message_of_very_many_runs_with_long_names_stays_small(runs: int) ->
     assert sum("#runs" in key for key, _ in send(desk)) <= 8
 
 
+def test_runs_whose_long_names_differ_at_the_end_only_are_each_named() -> None:
+    desk = Desk()
+    sweep = "yolo11x_visdrone_imgsz1280_cosine_warmup10_mosaic0.5_lr0.0005"
+    for seed in (1, 2):
+        look(desk, died(seed, title=f"{sweep}_seed{seed}: the training process died"))
+    desk.pipeline.settle(desk.clock.ts)
+    (names,) = (line for line in only(desk).body if line.startswith("yolo11x"))
+    assert "_seed1, " in names
+    assert names.endswith("_seed2")
+
+
 def test_every_order_of_looks_tells_one_message() -> None:
     news = [GPU_LOST, died(1, CheckName.STALLED), died(2, CheckName.STALLED)]
     for order in itertools.permutations(news):
