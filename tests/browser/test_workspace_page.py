@@ -181,6 +181,16 @@ async def test_page_catches_up_after_the_workspace_was_away(browser: Browser) ->
         await page.close()
 
 
+async def test_words_that_nobody_hears_are_not_lost(tab: Page) -> None:
+    async with stage() as on:
+        await tab.goto(on.workspace.page_url)
+        await expect(tab.locator("#channel-name")).to_have_text("# training")
+    for words in ("/train status", "is anybody there?"):
+        await type_and_send(tab, words)
+        await expect(tab.get_by_role("alert")).to_contain_text("The workspace does not answer")
+        await expect(tab.get_by_label("Message", exact=True)).to_have_value(words)
+
+
 async def test_everything_can_be_done_with_the_keyboard(tab: Page) -> None:
     async with stage() as on:
         await tab.goto(on.workspace.page_url)

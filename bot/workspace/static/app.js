@@ -4,7 +4,7 @@ import { Composer } from "./composer.js";
 import { Modal, toast } from "./dialogs.js";
 import { renderBlocks } from "./blocks.js";
 import { avatar, el } from "./dom.js";
-import { act, follow } from "./link.js";
+import { AWAY, act, follow } from "./link.js";
 import { MessageList } from "./messages.js";
 
 const at = (id) => document.getElementById(id);
@@ -40,11 +40,12 @@ const isReply = (message) => message.thread_ts && message.thread_ts !== message.
 
 async function send(action, body, { quiet = false } = {}) {
   const answer = await act(action, { person: shown.acting, ...body });
-  if (!answer.ok && !quiet) toast(EXPLAINED[answer.error] ?? `Refused: ${answer.error}.`);
+  if (!answer.ok && (!quiet || answer.error === AWAY)) toast(EXPLAINED[answer.error] ?? `Refused: ${answer.error}.`);
   return answer;
 }
 
 const EXPLAINED = {
+  [AWAY]: "The workspace does not answer: has the program that shows it ended?",
   operation_timeout: "The app did not answer in time (operation_timeout). Slack gives it 3 seconds.",
   dispatch_failed: "The app is not connected (dispatch_failed).",
   not_supported_in_threads: "Slash commands don't work in threads; mention the app there.",
@@ -204,12 +205,15 @@ function toggleMenu(open) {
   at("menu").setAttribute("aria-expanded", String(open));
 }
 
+// Whether the workspace heard the words.
 async function typed(words, threadTs) {
   const where = { channel: shown.channel, thread_ts: threadTs };
   list.toEnd();
   const command = /^(\/\S+)\s*([\s\S]*)$/.exec(words);
-  if (command) await send("slash", { ...where, command: command[1], text: command[2] }, { quiet: true });
-  else await send("say", { ...where, text: words });
+  const answer = command
+    ? await send("slash", { ...where, command: command[1], text: command[2] }, { quiet: true })
+    : await send("say", { ...where, text: words });
+  return answer.error !== AWAY;
 }
 
 async function press(message, block, item, choice, control, values) {

@@ -10,13 +10,15 @@ export class Composer {
     this.commands = commands;
     this.people = people;
     this.chosen = 0;
-    form.addEventListener("submit", (event) => {
+    form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const words = this.area.value.trim();
       if (!words) return;
       this.area.value = "";
       this.update();
-      send(words);
+      if ((await send(words)) || this.area.value) return;
+      this.area.value = words; // nobody heard them
+      this.update();
     });
     this.area.addEventListener("input", () => this.update());
     this.area.addEventListener("keydown", (event) => this.key(event));

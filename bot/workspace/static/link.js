@@ -4,13 +4,15 @@
 const TOKEN = new URLSearchParams(location.search).get("token") ?? "";
 const HEADERS = { "X-Workspace-Token": TOKEN };
 
+export const AWAY = "the workspace does not answer";
+
 export async function act(action, body) {
   try {
     const headers = { ...HEADERS, "Content-Type": "application/json" };
     const response = await fetch(`/page/${action}`, { method: "POST", headers, body: JSON.stringify(body) });
     return await response.json();
   } catch {
-    return { ok: false, error: "the workspace does not answer" };
+    return { ok: false, error: AWAY };
   }
 }
 
