@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,8 @@ def archive_after(
     otherwise changes nothing. ``owns_lock``: the caller is the trainer that holds the run's lock.
 
     Raises:
-        CheckpointError: a trainer is at work, or there is no space. Nothing was changed.
+        CheckpointError: a trainer is at work, there is no space, or the run has not come to the end of ``epoch``.
+            Nothing was changed.
         OSError: a move failed; what had moved was put back.
     """
     _require_run(layout)
@@ -59,14 +61,16 @@ def archive_after(
             elif record.state is ArchiveState.RETURNING:
                 raise CheckpointRefusedError(
                     f"bringing back {record.folder.name} was cut short",
-                    f"finish it first: unarchive {layout.root} {record.folder.name}",
+                    f"finish it first: trainmaster unarchive {_typed(layout)} {record.folder.name}",
                 )
-        doomed = _later_than(layout, epoch)
+        entries = catalog(layout)
+        doomed = _later_than(layout, entries, epoch)
         results = _file(layout, layout.results_csv, None) if layout.results_csv.is_file() else None
         if not doomed and not _has_later_rows(layout, epoch):
             done = [one for one in archives(layout) if one.after_epoch == epoch and one.state is ArchiveState.ARCHIVED]
             if done:
                 return done[-1]
+        _require_reached(layout, entries, epoch)
         _require_space(layout, doomed, results)
         record = ArchiveRecord(
             folder=_new_folder(layout, epoch),
@@ -127,8 +131,7 @@ def unarchive(layout: RunLayout, folder: str | Path, *, owns_lock: bool = False)
         return _put_back(layout, record)
 
 
-def _later_than(layout: RunLayout, epoch: int) -> list[ArchivedFile]:
-    entries = catalog(layout)
+def _later_than(layout: RunLayout, entries: Sequence[CatalogEntry], epoch: int) -> list[ArchivedFile]:
     best = best_remaining(entries, epoch)
     return [
         _file(layout, layout.root / entry.file, entry.epoch)
@@ -165,6 +168,22 @@ def _is_later(entry: CatalogEntry, epoch: int, best_fitness: float | None) -> bo
         is_best = best_fitness is None or (entry.fitness is not None and entry.fitness >= best_fitness)
         return entry.epoch is None or entry.epoch > epoch or entry.verdict is not Verdict.CLEAN or not is_best
     return entry.file.startswith("guard/states/")
+
+
+def _require_reached(layout: RunLayout, entries: Iterable[CatalogEntry], epoch: int) -> None:
+    """What belongs to no epoch's end is not taken for later than an epoch that never was."""
+    ends = (entry.epoch for entry in entries if entry.file.startswith("weights/") or EPOCH_FILE.fullmatch(entry.file))
+    newest = max((end for end in ends if end is not None), default=None)
+    if newest is not None and epoch > newest:
+        raise CheckpointRefusedError(
+            f"{layout.name} has no checkpoint of epoch {epoch} or later: its newest is of epoch {newest}",
+            f"trainmaster catalog {_typed(layout)} lists them",
+        )
+
+
+def _typed(layout: RunLayout) -> str:
+    """The run directory, as it is typed in a shell."""
+    return shlex.quote(str(layout.root))
 
 
 def _has_later_rows(layout: RunLayout, epoch: int) -> bool:
@@ -288,14 +307,14 @@ def _require_returnable(layout: RunLayout, record: ArchiveRecord) -> None:
         if target.exists() and digest_of(target).sha256 not in kept | {one.saved.sha256}:
             raise CheckpointRefusedError(
                 f"{one.file} was written anew since: the run has gone on",
-                f"put that aside first: archive {layout.root} after={record.after_epoch}",
+                f"put that aside first: trainmaster archive {_typed(layout)} after={record.after_epoch}",
             )
     if record.results is not None and layout.results_csv.is_file():
         before = (record.folder / record.results.file).read_bytes()
         if layout.results_csv.read_bytes() not in {before, cut_history(before, record.after_epoch)}:
             raise CheckpointRefusedError(
                 "results.csv has rows of a later attempt",
-                f"put them aside first: archive {layout.root} after={record.after_epoch}",
+                f"put them aside first: trainmaster archive {_typed(layout)} after={record.after_epoch}",
             )
 
 

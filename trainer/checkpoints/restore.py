@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,8 @@ def _offer(layout: RunLayout, epoch: int) -> str:
     nearest = nearest_clean(layout, epoch)
     if nearest is None:
         return "no other epoch of this run has a clean checkpoint to restore"
-    return f"the nearest clean one is epoch {nearest.epoch}: restore {layout.root} epoch={nearest.epoch}"
+    place = shlex.quote(str(layout.root))
+    return f"the nearest clean one is epoch {nearest.epoch}: trainmaster restore {place} epoch={nearest.epoch}"
 
 
 def _put(layout: RunLayout, source: Path, target: Path, saved: SavedFile, judgement: Judgement) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,9 @@ def verify(arguments: Arguments) -> Outcome:
     (word,) = words_of(arguments, "a checkpoint file", flags=frozenset({"json"}))
     path = Path(word)
     if path.is_dir():
-        raise ArgumentsError(f"{path} is a folder", f"to judge all checkpoints of a run: catalog {path}")
+        raise ArgumentsError(
+            f"{path} is a folder", f"to judge all checkpoints of a run: trainmaster catalog {shlex.quote(str(path))}"
+        )
     try:
         if not path.is_file():
             what = f"{path} is no file but a device or a pipe" if path.exists() else f"there is no file {path}"

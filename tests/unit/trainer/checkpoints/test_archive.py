@@ -50,6 +50,14 @@ def test_everything_later_moves_and_the_rest_stays(layout: RunLayout) -> None:
     assert read_manifest(record.folder) == record == archives(layout)[0]
 
 
+def test_the_newest_state_is_not_put_aside_as_later_than_an_epoch_that_never_was(layout: RunLayout) -> None:
+    """A typing error in the number, and a resume would have begun an epoch earlier without a word."""
+    before = tree(layout.root.parent)
+    with pytest.raises(CheckpointRefusedError, match="no checkpoint of epoch 40 or later: its newest is of epoch 4"):
+        archive_after(layout, 40)
+    assert tree(layout.root.parent) == before
+
+
 def test_history_is_cut_and_kept_whole_in_the_archive(layout: RunLayout) -> None:
     whole = layout.results_csv.read_text()
     record = archive_after(layout, 2)

@@ -152,7 +152,7 @@ def test_bad_arguments_are_told_with_exit_2(
 def test_refusal_has_exit_5_and_says_what_to_take(layout: RunLayout, capsys: pytest.CaptureFixture[str]) -> None:
     code, answer, err = asked(capsys, "restore", layout.root, "epoch=9")
     assert code == 5
-    assert answer["hint"] == f"the nearest clean one is epoch 3: restore {layout.root} epoch=3"
+    assert answer["hint"] == f"the nearest clean one is epoch 3: trainmaster restore {layout.root} epoch=3"
     assert "Hint: " in err
 
 

@@ -137,7 +137,7 @@ def test_checkpoint_that_is_not_clean_is_refused_and_the_nearest_clean_named(
     before = tree(layout.root.parent)
     with pytest.raises(CheckpointRefusedError, match=message) as caught:
         restore(layout, 3)
-    assert caught.value.hint == f"the nearest clean one is epoch 2: restore {layout.root} epoch=2"
+    assert caught.value.hint == f"the nearest clean one is epoch 2: trainmaster restore {layout.root} epoch=2"
     assert tree(layout.root.parent) == before
 
 
