@@ -24,8 +24,10 @@ _LATE_S = 60.0
 """Beyond its interval: a run that comes later than this has been missed, whatever it then does."""
 _APSCHEDULER = logging.getLogger("apscheduler.executors.default")
 """It logs each job that ends by an exception, with its traceback."""
-_OVERLAPS = logging.getLogger("apscheduler.scheduler")
-"""It warns of each run that would overlap the one before: on a busy host once a second, of what is no fault."""
+_OWN = _LOG.getChild("apscheduler")
+"""What the scheduler itself logs to. It warns of each run that would overlap the one before: on a busy host once a
+second, of what is no fault."""
+_OWN.setLevel(logging.ERROR)
 
 
 class Schedule:
@@ -40,10 +42,10 @@ class Schedule:
         self._late: dict[str, str] = {}
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
+            logger=_OWN,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _MISFIRE_GRACE_S},
         )
         _APSCHEDULER.addFilter(_is_no_cancellation)
-        _OVERLAPS.setLevel(logging.ERROR)
         self._scheduler.add_listener(self._heard, EVENT_JOB_EXECUTED | EVENT_JOB_MISSED | EVENT_JOB_ERROR)
 
     def every(
