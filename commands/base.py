@@ -13,6 +13,7 @@ from typing import Protocol
 from trainmaster.bot.core.alerts.book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
+from trainmaster.bot.core.conversation.words import listed
 from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.decisions.order import Order
@@ -205,6 +206,7 @@ EXAMPLE_RUN = "digits"
 EXAMPLE_OTHER = "digits-2"
 
 _MAX_NAME = 60
+_MAX_NAMED = 8
 _MAX_COMPARED = 5000
 """Runs that a misspelt name is compared with, the newest first: a comparison takes some microseconds."""
 _QUOTES = "\"'`“”‘’"
@@ -263,7 +265,7 @@ def _unknown_run(named: str, context: Context) -> CommandError:
     names = list(dict.fromkeys(view.name for view in context.runs.all()))
     folded = {_folded(name): name for name in reversed(names[:_MAX_COMPARED])}
     near = [folded[one] for one in get_close_matches(_folded(named), folded, n=1)]
-    known = ", ".join(name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…" for name in names[:8]) or "none"
+    known = listed([name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…" for name in names], _MAX_NAMED) or "none"
     meant = f"Did you mean {near[0]!r}?" if near else f"Known: {known}."
     return CommandError("run-unknown", f"there is no run named {named[:_MAX_NAME]!r}. {meant}", "/train runs")
 
@@ -316,7 +318,7 @@ def _require_one(named: str, context: Context) -> None:
     end = tuple(named.strip("/").split("/"))
     alike = [one for one in context.runs.all() if end in {(one.name,), one.directory.parts[-len(end) :]}]
     if len(alike) > 1:
-        labels = ", ".join(label_of(one, context) for one in alike[:8])
+        labels = listed([label_of(one, context) for one in alike], _MAX_NAMED)
         raise CommandError(
             "run-ambiguous",
             f"{len(alike)} runs are named {named!r}: {labels}.",

@@ -32,11 +32,16 @@ async def compare(invocation: Invocation, context: Context) -> Reply:
         raise CommandError("same-run", f"run {one.name} is compared with itself.", "/train compare RUN OTHER_RUN")
     names = (label_of(one, context), label_of(two, context))
     epoch = _common_epoch(one, two)
+    differ = _settings(one, two)
+    left_out = len(differ) - _MAX_SETTINGS
     message = Message(
         title=_verdict(names, one, two, epoch),
         tone=Tone.NEUTRAL,
-        table=Table(header=("", *names), rows=(*_rows(one, two, epoch), *_settings(one, two))),
-        context=("/train status of RUN",),
+        table=Table(header=("", *names), rows=(*_rows(one, two, epoch), *differ[:_MAX_SETTINGS])),
+        context=(
+            *((f"{left_out:,} more settings differ",) if left_out > 0 else ()),
+            "/train status of RUN",
+        ),
     )
     return Reply(message=message)
 
@@ -94,7 +99,7 @@ def _settings(one: RunView, two: RunView) -> tuple[tuple[str, str, str], ...]:
         {name: value for name, (value, _) in view.record.settings.items()} if view.record else {} for view in (one, two)
     )
     names = [name for name in dict.fromkeys((*here, *there)) if here.get(name) != there.get(name)]
-    return tuple((name, here.get(name, _NONE), there.get(name, _NONE)) for name in names[:_MAX_SETTINGS])
+    return tuple((name, here.get(name, _NONE), there.get(name, _NONE)) for name in names)
 
 
 def _place(view: RunView) -> str:

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from trainmaster.bot.core.conversation.message import Message, Reply, Table, Tone
 from trainmaster.bot.core.conversation.picture import Sketch
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
+from trainmaster.bot.core.conversation.words import REASON_TEXT, counted, losses_text, number_text
 from trainmaster.bot.core.run.epoch_report import epoch_fields, judge_epoch
 from trainmaster.bot.core.run.forecast import duration, forecast
 from trainmaster.bot.core.run.view import EpochView, RunView
@@ -17,6 +17,7 @@ from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, fi
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 26
+_MAX_SHOWN = 8
 _DONE = {"observed": "went into the weights"}
 
 
@@ -32,6 +33,7 @@ async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
     running = not epoch.finished and epoch == view.current and view.state.active
     state = "finished" if epoch.finished else ("running" if running else "not finished")
     fields = epoch_fields(epoch) if epoch.finished else _running_fields(view, epoch, context.clock.now())
+    left_out = epoch.num_bad - min(len(epoch.bad_batches), _MAX_SHOWN) if epoch.bad_batches else 0
     message = Message(
         title=f"{view.name}: epoch {epoch.epoch} of {epoch.epochs or view.total_epochs or '?'}, {state}",
         tone=Tone.CRITICAL if report.num_failed else (Tone.WARNING if epoch.num_bad else Tone.GOOD),
@@ -42,6 +44,7 @@ async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
         context=(
             f"{report.num_met} of {len(report.judged)} criteria met{'' if epoch.finished else ' so far'}",
             f"attempt {epoch.attempt}",
+            *((f"{counted(left_out, 'earlier bad batch', 'earlier bad batches')} not shown",) if left_out > 0 else ()),
             "/train status",
         ),
     )
@@ -98,7 +101,7 @@ def _running_fields(view: RunView, epoch: EpochView, now: float) -> tuple[tuple[
 
 def _bad_batches(epoch: EpochView) -> Table | None:
     """Which they were; what was done with each only where that differs: else the criterion says it of all."""
-    shown = epoch.bad_batches[-8:]
+    shown = epoch.bad_batches[-_MAX_SHOWN:]
     if not shown:
         return None
     differ = len({bad.action for bad in epoch.bad_batches}) > 1

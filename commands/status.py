@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.tokens import moment
-from trainmaster.bot.core.conversation.words import losses_text
+from trainmaster.bot.core.conversation.words import listed, losses_text
 from trainmaster.bot.core.health.host import HostFact, host_text
 from trainmaster.bot.core.run.facts import ProcessStatus
 from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecast
@@ -18,6 +18,8 @@ from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, fi
 _LAYERS_WIDTH = 40
 """Columns of fixed width that a phone shows without scrolling."""
 _GAP = "  "
+_MAX_FIRING = 5
+_MAX_OTHERS = 4
 _TONES = {
     RunState.PENDING: Tone.NEUTRAL,
     RunState.SUSPENDED: Tone.WARNING,
@@ -46,7 +48,8 @@ async def status(invocation: Invocation, context: Context) -> Reply:
             *watched_only(view),
             *_next_start(view),
             *context.planned(view.run),
-            *(f"Firing: {alert.finding.title.removeprefix(f'{view.name}: ')}" for alert in firing[:5]),
+            *(f"Firing: {alert.finding.title.removeprefix(f'{view.name}: ')}" for alert in firing[:_MAX_FIRING]),
+            *((f"and {len(firing) - _MAX_FIRING:,} more: /train alerts",) if len(firing) > _MAX_FIRING else ()),
         ),
         fields=(
             *_state(view),
@@ -65,7 +68,7 @@ async def status(invocation: Invocation, context: Context) -> Reply:
         context=(
             f"As of {moment(view.heartbeat.ts)}" if view.heartbeat else "No heartbeat was read",
             f"/train epoch {view.current.epoch} progress" if view.current else "/train help",
-            *((f"also running: {', '.join(others[:4])}",) if others else ()),
+            *((f"also running: {listed(others, _MAX_OTHERS)}",) if others else ()),
         ),
     )
     return Reply(message=message)

@@ -74,8 +74,8 @@ def checkpoints(view: RunView, facts: Sequence[CheckpointFact], usable: Sequence
     words = {number: _words(facts, number in usable) for number, facts in shown.items()}
     common = _common(list(words.values()))
     if common:
-        which = "Each is" if all(one == common for one in words.values()) else "Each that says nothing else is"
-        body = (*body, f"{which} {common}.")
+        which = "Each" if all(one == common for one in words.values()) else "Each that says nothing else"
+        body = (*body, f"{which} {'was' if common.startswith('attested') else 'is'} {common}.")
     return Message(
         title=title,
         tone=Tone.GOOD if usable else Tone.WARNING,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trainmaster.trainer.contract import SkipReason
 
@@ -26,6 +26,12 @@ def number_text(value: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 archive``, ``2,000 archives``; ``plural`` where it is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """``a, b and 38 more``: the first ``most`` of ``names``, and how many they are besides."""
+    left_out = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left_out:,} more" if left_out > 0 else "")
 
 
 def losses_text(losses: Mapping[str, float]) -> str:

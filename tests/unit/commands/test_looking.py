@@ -154,3 +154,24 @@ async def test_an_image_of_one_bad_batch_is_no_offender(tmp_path: Path, write: W
     assert message.tone is Tone.GOOD
     assert any(words in line for line in message.body)
     assert message.items == ()
+
+
+async def test_what_has_no_room_is_counted(tmp_path: Path) -> None:
+    """A list that ends without a word reads as if that were all."""
+
+    def twelve(written: WrittenRun) -> None:
+        written.start_epoch(1, 100)
+        for batch in range(12):
+            written.bad_batch(1, batch, 110)
+
+    def layers(value: str) -> Write:
+        rows = [{"layer": 1, "setting": f"s{number}", "value": value, "source": "level"} for number in range(15)]
+        return lambda written: written.record(layers=rows)
+
+    runs = [_run(tmp_path, f"run{number}") for number in range(9)]
+    assert "also running: run1, run2, run3, run4 and 4 more" in (await _say("status", *runs)).context
+    with pytest.raises(CommandError, match=r"Known: run0, .*, run7 and 1 more"):
+        await _say("status of zzzz", *runs)
+    assert "4 earlier bad batches not shown" in (await _say("epoch 1", _run(tmp_path, "bad", twelve))).context
+    both = (_run(tmp_path, "one", layers("1")), _run(tmp_path, "two", layers("2")))
+    assert "3 more settings differ" in (await _say("compare one two", *both)).context
