@@ -39,7 +39,7 @@ def _growth(view: RunView) -> tuple[Finding, ...]:
             severity=Severity.WARNING,
             nature=Nature.OCCURRENCE,
             ts=event.ts,
-            title=f"{view.name}: gradients are growing in epoch {epoch}, batch {event.integer('batch')}",
+            title=f"{view.name}: gradients are growing in epoch {epoch}, batch {event.integer('batch') or 0:,}",
             body=("A norm that keeps growing comes before a bad loss.",),
             fields=(
                 ("Norm", number_text(event.number("grad_norm") or 0.0)),

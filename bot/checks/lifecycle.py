@@ -150,9 +150,9 @@ def _finished(view: RunView, event: Event) -> Finding:
     )
 
 
-def _known(event: Event, key: str) -> int | str:
+def _known(event: Event, key: str, form: str = "") -> str:
     number = event.integer(key)
-    return "?" if number is None else number
+    return "?" if number is None else f"{number:{form}}"
 
 
 def _stopped(view: RunView, event: Event) -> Finding:
@@ -174,7 +174,7 @@ def _stopped(view: RunView, event: Event) -> Finding:
         view,
         event,
         Severity.INFO if resumable or why else Severity.WARNING,
-        f"training stopped {asked} at epoch {_known(event, 'epoch')}, batch {_known(event, 'batch')}",
+        f"training stopped {asked} at epoch {_known(event, 'epoch')}, batch {_known(event, 'batch', ',')}",
         body=(
             why
             or (
@@ -207,7 +207,7 @@ def _gave_up(view: RunView, event: Event) -> Finding:
         f"gave up{after} in epoch {_known(event, 'epoch')}",
         body=(*_why(event.text("why") or "", skipped), "Nothing trains until somebody decides."),
         fields=(
-            ("Batch", f"{_known(event, 'batch')}"),
+            ("Batch", _known(event, "batch", ",")),
             ("Skipped in a row", f"{event.integer('streak') or 0:,}"),
         ),
         hint="/train execute rollback",

@@ -32,9 +32,9 @@ def _death(view: RunView, now: float) -> tuple[Finding, ...]:
         return ()  # told for what it is: its cluster has lost sight of it
     identity = view.record.process if view.record else None
     beat = view.beat
-    where = (
-        f"at epoch {beat.epoch}, batch {beat.batch}" if beat and beat.epoch is not None else "before the first batch"
-    )
+    where = "before the first batch"
+    if beat is not None and beat.epoch is not None:
+        where = f"at epoch {beat.epoch}" + ("" if beat.batch is None else f", batch {beat.batch:,}")
     clean = view.last_clean
     return (
         Finding(

@@ -23,7 +23,7 @@ def check_progress(view: RunView, limits: CheckLimits, now: float) -> tuple[Find
         return ()
     beat, process = view.beat, view.process
     where = (
-        f"epoch {beat.epoch}, batch {beat.batch}"
+        f"epoch {beat.epoch}, batch {beat.batch:,}"
         if beat and beat.epoch is not None and beat.batch
         else "before the first batch"
     )

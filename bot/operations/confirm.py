@@ -225,7 +225,8 @@ def _finished_well(view: RunView) -> EpochView | None:
 
 def _healthy_text(context: OperationContext, view: RunView, beat: Heartbeat) -> str:
     skipped = _skipped_text(beat.skipped or 0)
-    text = f"epoch {beat.epoch}, batch {beat.batch} of {beat.batches or '?'}: {losses_text(beat.losses)}; {skipped}"
+    batches = f"{beat.batches:,}" if beat.batches else "?"
+    text = f"epoch {beat.epoch}, batch {beat.batch or 0:,} of {batches}: {losses_text(beat.losses)}; {skipped}"
     old = view.epochs.get((context.operation.attempt, -1 if beat.epoch is None else beat.epoch))
     if context.operation.kind is OperationKind.ROLLBACK and old is not None and old.losses:
         text += f"; attempt {context.operation.attempt} had {losses_text(old.losses)} in this epoch"

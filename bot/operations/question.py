@@ -312,7 +312,9 @@ def _facts(plan: RollbackPlan) -> tuple[tuple[str, str], ...]:
 def _position(plan: RollbackPlan) -> str:
     if plan.at_epoch is None:
         return plan.state
-    batch = f", batch {plan.at_batch} of {plan.batches}" if plan.was_active and plan.at_batch and plan.batches else ""
+    batch = (
+        f", batch {plan.at_batch:,} of {plan.batches:,}" if plan.was_active and plan.at_batch and plan.batches else ""
+    )
     return f"{plan.state}, epoch {plan.at_epoch} of {plan.epochs or '?'}{batch}"
 
 

@@ -311,5 +311,5 @@ def stands_at(view: RunView, attempt: int) -> str:
         return ""
     stops = [one for one in view.notable if one.kind == EventKind.RUN_STOPPED and one.attempt < attempt]
     if stops and stops[-1].flag("resumable"):
-        return f"in epoch {stops[-1].integer('epoch')} after batch {stops[-1].integer('batch')}"
+        return f"in epoch {stops[-1].integer('epoch')} after batch {stops[-1].integer('batch') or 0:,}"
     return f"after epoch {view.last_clean.epoch}" if view.last_clean is not None else ""

@@ -44,6 +44,20 @@ def test_a_dead_process_is_told_with_how_it_ended(
 
 
 @pytest.mark.parametrize(
+    ("batch", "words"),
+    [(None, "died at epoch 3"), (0, "died at epoch 3, batch 0"), (1040, "died at epoch 3, batch 1,040")],
+)
+def test_where_it_died_is_told_as_far_as_it_is_known(
+    written: WrittenRun, look: Look, batch: int | None, words: str
+) -> None:
+    written.beat(50, epoch=3, batch=7)
+    view = look(status=ProcessStatus.GONE)
+    assert view.heartbeat is not None
+    (found,) = check_process(replace(view, heartbeat=replace(view.heartbeat, batch=batch)), LIMITS, NOW)
+    assert found.title.endswith(words)
+
+
+@pytest.mark.parametrize(
     ("process", "told"),
     [
         pytest.param({"signal": 9, "rss_gib": 61.5}, True, id="killed"),
