@@ -22,6 +22,7 @@ AFTER_S: Final = 1.0
 """What is over sooner needs no word."""
 _EVERY_S: Final = 0.5
 _CLEAR: Final = "\r\x1b[K"
+_DUMB: Final = frozenset({"dumb", "unknown"})
 _NARROWEST: Final = 20
 _MOST_DIGITS: Final = 4
 """Of a screen's size."""
@@ -110,9 +111,14 @@ def columns(stream: TextIO | None = None) -> int | None:
     return max(_NARROWEST, _size())
 
 
+def obeys(stream: TextIO) -> bool:
+    """Whether ``stream`` is a terminal that takes a line back and has colours: another one shows the signs for it."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in _DUMB
+
+
 def coloured(stream: TextIO) -> bool:
-    """Whether colours are shown there: on a terminal, unless ``NO_COLOR`` is set (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+    """Whether colours are shown there: on a terminal that has them, unless ``NO_COLOR`` is set (no-color.org)."""
+    return obeys(stream) and not os.environ.get("NO_COLOR")
 
 
 def _size() -> int:
@@ -166,10 +172,10 @@ def then(command: str) -> None:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Says ``what`` is being done and for how long, in one line that goes away again; on a terminal only. What is
-    yielded changes the words. Nothing else is to be printed within."""
+    """Says ``what`` is being done and for how long, in one line that goes away again; only on a terminal that can. What
+    is yielded changes the words. Nothing else is to be printed within."""
     stream = sys.stderr
-    if not stream.isatty():
+    if not obeys(stream):
         yield lambda _: None
         return
     line = _Line(stream, what)

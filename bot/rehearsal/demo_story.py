@@ -21,6 +21,7 @@ from trainmaster.bot.drivers.local.environment import trainer_environment
 from trainmaster.bot.reading.run_files import last_lines
 from trainmaster.bot.workspace.page.client import PageClient, PageView
 from trainmaster.bot.workspace.state.people import Channel, Person
+from trainmaster.terminal import obeys
 from trainmaster.trainer.contract import MODULE_ARGV
 
 ANNA: Final = Person(user_id="U0ANNA", name="anna", real_name="Anna Keller", on_call=True)
@@ -48,7 +49,7 @@ class StoryStep:
 
     def __init__(self, started_s: float) -> None:
         self._started_s = started_s
-        self._live = sys.stdout.isatty()
+        self._live = obeys(sys.stdout)
 
     def heading(self, text: str) -> None:
         """The title of the whole."""

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.run_dirs import WrittenRun
 from tests.support.terminals import Shown, Terminal
-from trainmaster.terminal import folded
+from trainmaster.terminal import coloured, folded, obeys
 from trainmaster.trainer.cli.help import HELP
 from trainmaster.verbs import TRAINER, VERBS, Duration
 
@@ -228,3 +228,17 @@ def test_text_is_folded_between_words_and_a_path_stays_whole() -> None:
     path = "/" + "x" * 60
     assert folded(f"it stands in {path} now", 20, indent="  ") == f"it stands in\n  {path}\n  now"
     assert folded("as it is", None) == "as it is"
+
+
+@pytest.mark.parametrize(
+    ("term", "no_color", "shown"),
+    [("xterm", "", (True, True)), ("xterm", "1", (True, False)), ("dumb", "", (False, False))],
+)
+def test_a_terminal_that_obeys_no_signs_is_given_none(
+    monkeypatch: pytest.MonkeyPatch, term: str, no_color: str, shown: tuple[bool, bool]
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    main, other = os.openpty()
+    with open(main, "rb"), open(other, "w") as stream:  # noqa: PTH123 - a descriptor
+        assert (obeys(stream), coloured(stream)) == shown
