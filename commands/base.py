@@ -222,7 +222,8 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
     read anew.
 
     Raises:
-        CommandError: there is no such run, or none at all.
+        CommandError: there is no such run, or none at all; or something is to be done to one of several at work, of
+            which the newest is any.
     """
     request = invocation.request
     named = invocation.words.get("run")
@@ -233,7 +234,10 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
             raise _unknown_run(named, context)
         _require_one(named, context)
     else:
-        view = run_in_mind(request, context)
+        view = _from_thread(request, context) or _chosen(request, context)
+        if view is None and invocation.acts:
+            _require_one_at_work(context)
+        view = view or _newest(context)
     if view is None:
         raise CommandError(
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: trainmaster train ..."
@@ -326,6 +330,21 @@ def _require_one(named: str, context: Context) -> None:
         )
 
 
+def _require_one_at_work(context: Context) -> None:
+    """Of several runs at work the newest is whichever wrote last: a stop must not take that one.
+
+    Raises:
+        CommandError: several are; says how to name one.
+    """
+    at_work = [label_of(view, context) for view in context.runs.all() if view.state.active]
+    if len(at_work) > 1:
+        raise CommandError(
+            "which-run",
+            f"{len(at_work):,} runs are at work: {listed(at_work, _MAX_NAMED)}; nothing was done.",
+            f"say which, as in “of {quoted(at_work[0])}”, or choose one for this channel: /train use RUN",
+        )
+
+
 def thread_key(request: Request, context: Context) -> str | None:
     """The key of our message whose thread the request was said in."""
     return context.outbox.key_at(request.channel, request.thread_ts) if request.thread_ts else None
@@ -343,7 +362,7 @@ async def place_of_card(request: Request, context: Context) -> tuple[str | None,
 
 def run_in_mind(request: Request, context: Context) -> RunView | None:
     """The run that a command without a name would be about, as it was last read; None when there is none."""
-    return _from_thread(request, context) or _from_channel(request, context)
+    return _from_thread(request, context) or _chosen(request, context) or _newest(context)
 
 
 def _from_thread(request: Request, context: Context) -> RunView | None:
@@ -353,10 +372,11 @@ def _from_thread(request: Request, context: Context) -> RunView | None:
     return context.runs.find(context.operations.run_of(key) or key.split("/", 1)[0])
 
 
-def _from_channel(request: Request, context: Context) -> RunView | None:
+def _chosen(request: Request, context: Context) -> RunView | None:
     chosen = context.selection.chosen(request.channel)
-    found = context.runs.find(chosen) if chosen else None
-    if found:
-        return found
+    return context.runs.find(chosen) if chosen else None
+
+
+def _newest(context: Context) -> RunView | None:
     every = context.runs.all()
     return every[0] if every else None

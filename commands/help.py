@@ -49,6 +49,7 @@ async def _listing(commands: Sequence[Command], invocation: Invocation, context:
         ),
         context=(
             "“status of RUN” names a run; else it is the thread's, the one chosen with “use”, or the newest",
+            "with several runs at work, what acts on one has to name it",
             "the same words work after a mention, in the thread of an alert, and in a direct message",
             *((f"{hidden} more are for people on call",) if hidden else ()),
             *(

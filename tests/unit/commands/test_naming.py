@@ -18,6 +18,7 @@ from trainmaster.bot.core.run.view import RunView
 from trainmaster.bot.errors import CommandError
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
+from trainmaster.trainer.contract import RunRecordState
 
 
 async def _asked(text: str, *runs: WrittenRun, found: int | None = None) -> Reply:
@@ -109,8 +110,33 @@ async def test_what_is_offered_acts_on_no_other_run_than_was_typed(tmp_path: Pat
 async def test_a_decision_to_continue_is_about_the_run_that_it_names(
     tmp_path: Path, text: str, run: str, why: str
 ) -> None:
-    world = _world(WrittenRun(tmp_path, "day"), WrittenRun(tmp_path, "night"))
+    runs = [WrittenRun(tmp_path, "day"), WrittenRun(tmp_path, "night")]
+    runs[1].record(state=RunRecordState.FINISHED)
+    world = _world(*runs)
     await dispatch(_said(text), world.context, COMMANDS)
     (asked,) = world.operations.asked
     assert isinstance(asked, ContinueRun)
     assert (asked.run, asked.why) == (f"{run}-0001", why)
+
+
+ACTS = ("stop now", "pause", "continue", "execute rollback", "set lr0=0.1", "resume", "bring back x-1")
+
+
+@pytest.mark.parametrize("text", ACTS)
+async def test_of_several_runs_at_work_none_is_picked_for_what_acts(tmp_path: Path, text: str) -> None:
+    """The newest is whichever wrote last: by chance."""
+    world = _world(*(WrittenRun(tmp_path, name) for name in ("day", "night")))
+    with pytest.raises(CommandError, match="2 runs are at work: day, night; nothing was done"):
+        await dispatch(_said(text), world.context, COMMANDS)
+    assert world.operations.asked == []
+    await dispatch(_said(f"{text} of night"), world.context, COMMANDS)
+    world.selection.choose("C0TRAIN", "night-0001")
+    await dispatch(_said(text), world.context, COMMANDS)
+    assert {getattr(order, "run", "") for order in world.operations.asked} == {"night-0001"}
+
+
+async def test_what_only_tells_and_a_single_run_at_work_need_no_name(tmp_path: Path) -> None:
+    runs = [WrittenRun(tmp_path, name) for name in ("day", "night")]
+    assert (await _asked("status", *runs)).message.title.startswith("day:")
+    runs[1].record(state=RunRecordState.FINISHED)
+    assert (await _asked("stop now", *runs)).message.title == "StopNow"
