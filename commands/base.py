@@ -13,7 +13,7 @@ from typing import Protocol
 from trainmaster.bot.core.alerts.book import AlertBook
 from trainmaster.bot.core.conversation.message import Reply
 from trainmaster.bot.core.conversation.request import Request
-from trainmaster.bot.core.conversation.words import listed
+from trainmaster.bot.core.conversation.words import listed, quoted
 from trainmaster.bot.core.decisions.approval import Approval
 from trainmaster.bot.core.decisions.change import Proposal
 from trainmaster.bot.core.decisions.order import Order
@@ -296,11 +296,6 @@ def for_people(example: str, context: Context, name: str = "") -> str:
     other = next((quoted(one) for one in names if one != names[0]), "OTHER_RUN")
     runs = {EXAMPLE_RUN: quoted(names[0]), EXAMPLE_OTHER: other}
     return re.sub(f"{EXAMPLE_OTHER}|{EXAMPLE_RUN}", lambda found: runs[found[0]], example)
-
-
-def quoted(name: str) -> str:
-    """The name of a run, in quotes where it has blanks: so it is one word in each command."""
-    return f'"{name}"' if " " in name else name
 
 
 def label_of(view: RunView, context: Context) -> str:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from trainmaster.bot.core.conversation.message import Message, Reply, Tone
 from trainmaster.bot.core.conversation.request import Request
+from trainmaster.bot.core.conversation.words import quoted
 from trainmaster.commands.age import refuse_old
 from trainmaster.commands.base import (
     EXAMPLE_RUN,
@@ -15,7 +16,6 @@ from trainmaster.commands.base import (
     Invocation,
     Needs,
     for_people,
-    quoted,
     run_in_mind,
     typed_run,
     without_run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -14,6 +15,8 @@ from trainmaster.bot.core.alerts.silence import Silence
 from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
 from trainmaster.bot.core.conversation.message import ActionId, Button, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import moment, person
+from trainmaster.bot.core.conversation.words import quoted
+from trainmaster.bot.core.health.no_run import ABOUT_NO_RUN
 from trainmaster.bot.core.run.forecast import duration
 
 TONES: Final[Mapping[Severity, Tone]] = {
@@ -21,6 +24,10 @@ TONES: Final[Mapping[Severity, Tone]] = {
     Severity.WARNING: Tone.WARNING,
     Severity.CRITICAL: Tone.CRITICAL,
 }
+
+_COMMAND: Final = re.compile(r"/train (?:status|resume|stop now|execute rollback|epoch \d+ progress)")
+_MAX_NAME: Final = 60
+"""A longer name than this would be most of the small print."""
 
 
 def compose_alert(
@@ -60,8 +67,15 @@ def compose_alert(
 def _for_the_channel(finding: Finding) -> Finding:
     """Without the ids and paths that foreign words in it may hold; the details have those words as they are."""
     # Of a hint, which may be a command, no part can be left out.
-    hint = "what to do stands in the details" if has_ids(finding.hint) else finding.hint
+    hint = "what to do stands in the details" if has_ids(finding.hint) else _of_its_run(finding)
     return replace(finding, body=tuple(map(without_ids, finding.body)), hint=hint)
+
+
+def _of_its_run(finding: Finding) -> str:
+    """The hint; a command is about the run of the alert wherever it is typed, and not about the newest."""
+    name, found, _ = finding.title.partition(": ")
+    about_it = found and finding.run not in ABOUT_NO_RUN and len(name) <= _MAX_NAME
+    return f"{finding.hint} of {quoted(name)}" if about_it and _COMMAND.fullmatch(finding.hint) else finding.hint
 
 
 def _details(finding: Finding) -> Message | None:

@@ -28,6 +28,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def quoted(name: str) -> str:
+    """The name of a run, in quotes where it has blanks: so it is one word in each command."""
+    return f'"{name}"' if " " in name else name
+
+
 def listed(names: Sequence[str], most: int) -> str:
     """``a, b and 38 more``: the first ``most`` of ``names``, and how many they are besides."""
     left_out = len(names) - most

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.bot.alerting.fakes import TIERS, finding
+from trainmaster.bot.alerting.compose import compose_alert
 from trainmaster.bot.alerting.dedup import NotifyReason, notify_reason
 from trainmaster.bot.alerting.escalate import EscalateReason, escalation
 from trainmaster.bot.alerting.group import GroupReason, group
@@ -17,6 +18,7 @@ from trainmaster.bot.core.alerts.alert import Alert, AlertState
 from trainmaster.bot.core.alerts.alert_record import AlertRecord, Told
 from trainmaster.bot.core.alerts.finding import Nature, Severity
 from trainmaster.bot.core.alerts.silence import Silence
+from trainmaster.bot.core.health.no_run import HOST_RUN
 
 NOW = 1_700_000_000.0
 LIMITS = AlertLimits()
@@ -265,3 +267,23 @@ def test_severity_may_have_a_channel_of_its_own() -> None:
     audience = Audience(channel_by_severity={Severity.WARNING: "C2"})
     assert route(WARNING, NotifyReason.FIRST, None, now=NOW, limits=LIMITS, audience=audience).channel == "C2"
     assert route(alert(), NotifyReason.FIRST, None, now=NOW, limits=LIMITS, audience=audience).channel is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"hint": "/train stop now"}, "/train stop now of digits"),
+        ({"hint": "/train epoch 4 progress"}, "/train epoch 4 progress of digits"),
+        ({"hint": "/train resume", "title": "my run: stopped"}, '/train resume of "my run"'),
+        ({"hint": "/train alerts"}, "/train alerts"),
+        ({"hint": "free some space"}, "free some space"),
+        ({"hint": "/train status", "title": f"{'n' * 200}: stalled"}, "/train status"),
+        ({"run": HOST_RUN, "title": "lab-7: disk low"}, "/train status"),
+    ],
+)
+def test_a_command_that_an_alert_names_is_about_its_run_wherever_it_is_typed(
+    changes: dict[str, object], hint: str
+) -> None:
+    """Of ten runs at work the newest is any but the one that has stalled."""
+    one = alert(finding=finding(**{"title": "digits: stalled", **changes}))  # type: ignore[arg-type]
+    assert compose_alert(one, silence_s=7200).context[-1].endswith(f" · {hint}")
