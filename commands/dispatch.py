@@ -37,6 +37,7 @@ _PRESSED = {
 _ALIKE = 0.8
 """Of a word and the one that was meant."""
 _PART = re.compile(r"[^\W\d]+|\d+")
+_NUMBER = re.compile(r"(?<![\w.-])\d+(?:[.:]\d+)*")
 _CLOSING = "\"'`”’"
 
 
@@ -114,6 +115,7 @@ def _meant(text: str, request: Request, commands: tuple[Command, ...], context: 
     near = (nearest(rest, commands, named=bool(typed)) if rest else None) or nearest(text, commands)
     if near is None:
         return None
+    near = _with_numbers(near, rest)
     found = match(near, commands)
     asked = found is not None and found[0].acts and len(context.runs.all()) > 1
     in_mind = run_in_mind(request, context) if asked else None
@@ -122,6 +124,14 @@ def _meant(text: str, request: Request, commands: tuple[Command, ...], context: 
     whole = f"{near} of {quoted(name)}"
     found = match(whole, commands) if name else None
     return whole if found is not None and found[1].get("run") == name else near
+
+
+def _with_numbers(example: str, typed: str) -> str:
+    """``example`` with the numbers that were ``typed``, where it has as many: epoch 7 was meant, not 4. Ten more are not
+    ten."""
+    given = _NUMBER.findall(typed)
+    fits = len(given) == len(_NUMBER.findall(example)) and "by" not in _parts(typed)
+    return _NUMBER.sub(lambda _: given.pop(0), example) if fits else example
 
 
 def nearest(text: str, commands: tuple[Command, ...], *, named: bool = False) -> str | None:
@@ -133,7 +143,7 @@ def nearest(text: str, commands: tuple[Command, ...], *, named: bool = False) ->
         known = frozenset[str]().union(*map(_parts, same))
         said = _parts(f"{text} {EXAMPLE_RUN}" if named else text)
         typed = {one for part in said for one in get_close_matches(part, known, n=1, cutoff=_ALIKE)}
-        return max(same, key=lambda example: (len(typed & _parts(example)), -len(example.split())))
+        return max(same, key=lambda one: (named or EXAMPLE_RUN not in one, len(typed & _parts(one)), -len(one.split())))
     whole = get_close_matches(text.lower(), examples, n=1)
     if whole:
         return whole[0]

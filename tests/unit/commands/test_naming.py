@@ -89,6 +89,13 @@ async def test_a_misspelt_name_is_answered_with_the_nearest_whatever_its_case(
         pytest.param("stop immediately", "stop now of day", id="not after the epoch"),
         pytest.param("resume now", "resume of day", id="not anyway"),
         pytest.param("statsu", "status", id="what only tells"),
+        pytest.param(
+            "rollback night to epoch 7", "execute rollback to epoch 7 of night", id="not to the example's epoch"
+        ),
+        pytest.param("silence all for 3h", "silence 3h", id="no run where none was named"),
+        pytest.param("extend by 10 epochs", "extend to 150 epochs of day", id="ten more are not ten"),
+        pytest.param("pause night-2 till 6:30", "pause until 6:30 of night-2", id="the time that was typed"),
+        pytest.param("set lr0 to 0.01 of night", "set lr0=0.01 from now of night", id="the value that was typed"),
         pytest.param("silence", "silence 2h", id="not the whole run"),
         pytest.param("compare night", "compare night day", id="two that are there"),
     ],
