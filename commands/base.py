@@ -234,10 +234,9 @@ async def find_run(invocation: Invocation, context: Context) -> RunView:
             raise _unknown_run(named, context)
         _require_one(named, context)
     else:
-        view = _from_thread(request, context) or _chosen(request, context)
-        if view is None and invocation.acts:
+        view = run_acted_on(request, context) if invocation.acts else run_in_mind(request, context)
+        if view is None:
             _require_one_at_work(context)
-        view = view or _newest(context)
     if view is None:
         raise CommandError(
             "no-runs", "no guarded run was found under RUNS_DIR.", "start one with: trainmaster train ..."
@@ -326,18 +325,22 @@ def _require_one(named: str, context: Context) -> None:
 
 
 def _require_one_at_work(context: Context) -> None:
-    """Of several runs at work the newest is whichever wrote last: a stop must not take that one.
+    """Nobody has to say which run is meant.
 
     Raises:
-        CommandError: several are; says how to name one.
+        CommandError: several are at work; says how to name one.
     """
-    at_work = [label_of(view, context) for view in context.runs.all() if view.state.active]
-    if len(at_work) > 1:
+    names = [label_of(view, context) for view in _at_work(context)]
+    if len(names) > 1:
         raise CommandError(
             "which-run",
-            f"{len(at_work):,} runs are at work: {listed(at_work, _MAX_NAMED)}; nothing was done.",
-            f"say which, as in “of {quoted(at_work[0])}”, or choose one for this channel: /train use RUN",
+            f"{len(names):,} runs are at work: {listed(names, _MAX_NAMED)}; nothing was done.",
+            f"say which, as in “of {quoted(names[0])}”, or choose one for this channel: /train use RUN",
         )
+
+
+def _at_work(context: Context) -> list[RunView]:
+    return [view for view in context.runs.all() if view.state.active]
 
 
 def thread_key(request: Request, context: Context) -> str | None:
@@ -358,6 +361,13 @@ async def place_of_card(request: Request, context: Context) -> tuple[str | None,
 def run_in_mind(request: Request, context: Context) -> RunView | None:
     """The run that a command without a name would be about, as it was last read; None when there is none."""
     return _from_thread(request, context) or _chosen(request, context) or _newest(context)
+
+
+def run_acted_on(request: Request, context: Context) -> RunView | None:
+    """The run that something would be done to; None too where several are at work, of which the newest is whichever
+    wrote last: a stop must not take that one."""
+    said = _from_thread(request, context) or _chosen(request, context)
+    return said if said is not None or len(_at_work(context)) > 1 else _newest(context)
 
 
 def _from_thread(request: Request, context: Context) -> RunView | None:

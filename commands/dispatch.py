@@ -16,7 +16,7 @@ from trainmaster.commands.base import (
     Invocation,
     Needs,
     for_people,
-    run_in_mind,
+    run_acted_on,
     typed_run,
     without_run,
 )
@@ -108,8 +108,8 @@ def _unknown(text: str, request: Request, commands: tuple[Command, ...], context
 
 
 def _meant(text: str, request: Request, commands: tuple[Command, ...], context: Context) -> str | None:
-    """The nearest command, with the run that was typed, or of several the one that it would act on: whoever repeats it
-    must not act on another run."""
+    """The nearest command, with the run that was typed, or the one that it would act on: whoever repeats it must not
+    act on another run."""
     typed = typed_run(text, context)
     rest = without_run(text, typed) if typed else text
     near = (nearest(rest, commands, named=bool(typed)) if rest else None) or nearest(text, commands)
@@ -118,7 +118,7 @@ def _meant(text: str, request: Request, commands: tuple[Command, ...], context: 
     near = _with_numbers(near, rest)
     found = match(near, commands)
     asked = found is not None and found[0].acts and len(context.runs.all()) > 1
-    in_mind = run_in_mind(request, context) if asked else None
+    in_mind = run_acted_on(request, context) if asked else None
     name = typed or (in_mind.name if in_mind is not None else "")
     near = for_people(near, context, name)
     whole = f"{near} of {quoted(name)}"
@@ -127,8 +127,8 @@ def _meant(text: str, request: Request, commands: tuple[Command, ...], context: 
 
 
 def _with_numbers(example: str, typed: str) -> str:
-    """``example`` with the numbers that were ``typed``, where it has as many: epoch 7 was meant, not 4. Ten more are not
-    ten."""
+    """``example`` with the numbers that were ``typed``, where it has as many: epoch 7 was meant, not 4. Ten more
+    are not ten."""
     given = _NUMBER.findall(typed)
     fits = len(given) == len(_NUMBER.findall(example)) and "by" not in _parts(typed)
     return _NUMBER.sub(lambda _: given.pop(0), example) if fits else example

@@ -85,15 +85,15 @@ async def test_a_misspelt_name_is_answered_with_the_nearest_whatever_its_case(
         pytest.param("night-2 status", "status of night-2", id="run named first"),
         pytest.param("continue night", "continue of night", id="on which a decision would be taken"),
         pytest.param("pause my run until 22:00", 'pause until 22:00 of "my run"', id="a name with blanks"),
-        pytest.param("stop nigth", "stop now of day", id="misspelt: the one that it would act on"),
-        pytest.param("stop immediately", "stop now of day", id="not after the epoch"),
-        pytest.param("resume now", "resume of day", id="not anyway"),
+        pytest.param("stop nigth", "stop now", id="misspelt, and then asked which"),
+        pytest.param("stop immediately", "stop now", id="not after the epoch"),
+        pytest.param("resume now", "resume", id="not anyway"),
         pytest.param("statsu", "status", id="what only tells"),
         pytest.param(
             "rollback night to epoch 7", "execute rollback to epoch 7 of night", id="not to the example's epoch"
         ),
         pytest.param("silence all for 3h", "silence 3h", id="no run where none was named"),
-        pytest.param("extend by 10 epochs", "extend to 150 epochs of day", id="ten more are not ten"),
+        pytest.param("extend by 10 epochs", "extend to 150 epochs", id="ten more are not ten"),
         pytest.param("pause night-2 till 6:30", "pause until 6:30 of night-2", id="the time that was typed"),
         pytest.param("set lr0 to 0.01 of night", "set lr0=0.01 from now of night", id="the value that was typed"),
         pytest.param("silence", "silence 2h", id="not the whole run"),
@@ -147,3 +147,10 @@ async def test_what_only_tells_and_a_single_run_at_work_need_no_name(tmp_path: P
     assert (await _asked("status", *runs)).message.title.startswith("day:")
     runs[1].record(state=RunRecordState.FINISHED)
     assert (await _asked("stop now", *runs)).message.title == "StopNow"
+
+
+async def test_what_is_offered_names_the_run_that_it_would_act_on(tmp_path: Path) -> None:
+    """Only one is at work, and its name may not be the one that was mistyped."""
+    runs = [WrittenRun(tmp_path, name) for name in ("day", "night")]
+    runs[1].record(state=RunRecordState.FINISHED)
+    assert (await _asked("stop nigth", *runs)).message.body == ("Did you mean /train stop now of day?",)
