@@ -297,6 +297,12 @@ def for_people(example: str, context: Context, name: str = "") -> str:
     return re.sub(f"{EXAMPLE_OTHER}|{EXAMPLE_RUN}", lambda found: runs[found[0]], example)
 
 
+def about(view: RunView, command: str, context: Context) -> str:
+    """``command`` as it is typed to be about that run, whichever is the newest by then."""
+    several = len(context.runs.all()) > 1
+    return f"{command} of {quoted(label_of(view, context))}" if several else command
+
+
 def label_of(view: RunView, context: Context) -> str:
     """The run's name, with as much of its path as tells it from others of that name."""
     others = [one for one in context.runs.all() if one.name == view.name and one.directory != view.directory]

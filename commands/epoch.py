@@ -13,7 +13,7 @@ from trainmaster.bot.core.run.epoch_report import epoch_fields, judge_epoch
 from trainmaster.bot.core.run.forecast import duration, forecast
 from trainmaster.bot.core.run.view import EpochView, RunView
 from trainmaster.bot.errors import CommandError
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, about, find_run, pattern
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 26
@@ -45,7 +45,7 @@ async def epoch_progress(invocation: Invocation, context: Context) -> Reply:
             f"{report.num_met} of {len(report.judged)} criteria met{'' if epoch.finished else ' so far'}",
             f"attempt {epoch.attempt}",
             *((f"{counted(left_out, 'earlier bad batch', 'earlier bad batches')} not shown",) if left_out > 0 else ()),
-            "/train status",
+            about(view, "/train status", context),
         ),
     )
     return Reply(message=message, sketch=_sketch(view, epoch))

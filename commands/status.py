@@ -13,7 +13,7 @@ from trainmaster.bot.core.run.forecast import Basis, Forecast, duration, forecas
 from trainmaster.bot.core.run.job import next_start_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import RunView, planned_epochs
-from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, find_run, pattern
+from trainmaster.commands.base import RUN_WORD, Command, Context, Invocation, about, find_run, pattern
 
 _LAYERS_WIDTH = 40
 """Columns of fixed width that a phone shows without scrolling."""
@@ -67,7 +67,7 @@ async def status(invocation: Invocation, context: Context) -> Reply:
         excerpt=layers_text(view),
         context=(
             f"As of {moment(view.heartbeat.ts)}" if view.heartbeat else "No heartbeat was read",
-            f"/train epoch {view.current.epoch} progress" if view.current else "/train help",
+            about(view, f"/train epoch {view.current.epoch} progress", context) if view.current else "/train help",
             *((f"also running: {listed(others, _MAX_OTHERS)}",) if others else ()),
         ),
     )

@@ -175,3 +175,11 @@ async def test_what_has_no_room_is_counted(tmp_path: Path) -> None:
     assert "4 earlier bad batches not shown" in (await _say("epoch 1", _run(tmp_path, "bad", twelve))).context
     both = (_run(tmp_path, "one", layers("1")), _run(tmp_path, "two", layers("2")))
     assert "3 more settings differ" in (await _say("compare one two", *both)).context
+
+
+async def test_the_next_command_is_about_the_same_run_where_there_are_several(tmp_path: Path) -> None:
+    one, two = (_run(tmp_path, name, _epoch(0.5)) for name in ("day", "my run"))
+    assert "/train status" in (await _say("epoch 1", one)).context
+    assert "/train epoch 1 progress" in (await _say("status", one)).context
+    assert '/train status of "my run"' in (await _say("epoch 1 of my run", one, two)).context
+    assert '/train epoch 1 progress of "my run"' in (await _say("status of my run", one, two)).context
