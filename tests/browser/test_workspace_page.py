@@ -185,6 +185,7 @@ async def test_words_that_nobody_hears_are_not_lost(tab: Page) -> None:
     async with stage() as on:
         await tab.goto(on.workspace.page_url)
         await expect(tab.locator("#channel-name")).to_have_text("# training")
+    await expect(tab.locator("#channel-topic")).to_contain_text("Connection lost")  # on a phone too: no sidebar is seen
     for words in ("/train status", "is anybody there?"):
         await type_and_send(tab, words)
         await expect(tab.get_by_role("alert")).to_contain_text("The workspace does not answer")

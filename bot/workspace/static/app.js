@@ -56,6 +56,7 @@ const EXPLAINED = {
 function draw() {
   drawSidebar();
   drawChannel();
+  if (state.lost) at("channel-topic").textContent = "Connection lost: what stands here may be old.";
   drawThread();
   const mine = [...state.views.values()].findLast((entry) => entry.user === shown.acting);
   modal.show(mine?.view);
