@@ -135,12 +135,12 @@ def _started(view: RunView, event: Event) -> Finding:
 
 
 def _finished(view: RunView, event: Event) -> Finding:
-    seconds, fitness = event.number("seconds"), event.number("fitness")
+    seconds, fitness, epochs = event.number("seconds"), event.number("fitness"), event.integer("epochs")
     return _occurrence(
         view,
         event,
         Severity.INFO,
-        f"training finished after {event.integer('epochs') or '?'} epochs",
+        f"training finished after {counted(epochs, 'epoch') if epochs else '? epochs'}",
         fields=(
             ("Took", duration(seconds) if seconds is not None else "unknown"),
             ("Fitness", number_text(fitness) if fitness is not None else "unknown"),
@@ -269,13 +269,13 @@ _UNREADABLE_DURING: Final = {
 
 def _data_fault(view: RunView, event: Event) -> Finding:
     count, where = event.integer("count") or 0, event.text("where") or "data"
-    what = _UNREADABLE_DURING.get(where, f"are left out of the {where} set")
+    what = _UNREADABLE_DURING.get(where, f"{'is' if count == 1 else 'are'} left out of the {where} set")
     pairs = zip(event.texts("files"), event.texts("reasons"), strict=False)
     return _occurrence(
         view,
         event,
         Severity.WARNING,
-        f"{count:,} files {what}",
+        f"{counted(count, 'file')} {what}",
         body=tuple(f"{Path(file).name}: {why}" for file, why in list(pairs)[:MAX_FILES_SHOWN]),
         hint=f"see {event.text('list')}" if event.text("list") else "check that the disk with the data is there",
     )

@@ -10,7 +10,7 @@ from trainmaster.bot.checks.memory import MAX_TOLD, remembered, settled
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
-from trainmaster.bot.core.conversation.words import REASON_TEXT, losses_text, number_text
+from trainmaster.bot.core.conversation.words import REASON_TEXT, counted, losses_text, number_text
 from trainmaster.bot.core.run.epoch_report import bad_batches_fate, metrics_text, nonfinite_text, replays_text
 from trainmaster.bot.core.run.state import RunState
 from trainmaster.bot.core.run.view import BadBatchFact, EpochView, RunView
@@ -102,7 +102,7 @@ def _finding(view: RunView, epoch: EpochView, *, firing: bool) -> Finding:
     last = epoch.bad_batches[-1]
     in_weights = epoch.num_in_weights
     where = f"epoch {epoch.epoch}, batch {last.batch:,}" + (f" of {epoch.batches:,}" if epoch.batches else "")
-    count = "1 batch" if epoch.num_bad == 1 else f"{epoch.num_bad} batches"
+    count = counted(epoch.num_bad, "batch", "batches")
     fate = f"{in_weights} went into the weights" if in_weights else bad_batches_fate(epoch)
     return Finding(
         run=view.run,

@@ -352,9 +352,10 @@ def _risks(
         risks.append("The optimizer changes, so its saved state cannot be used.")
     images = {image for epoch in view.story() for bad in epoch.bad_batches for image in bad.images}
     if images:
+        these = f"{len(images):,} images" if len(images) > 1 else "image"
         risks.append(
-            f"The {len(images)} images of the bad batches will be trained on again: a bad batch does not tell which of "
-            "its images was at fault."
+            f"The {these} of the bad batches will be trained on again: a bad batch does not tell which of its images "
+            "was at fault."
         )
     if view.beat is not None and view.beat.phase is Phase.VALIDATING:
         risks.append("Validation is running and will be lost; its epoch's checkpoint is not saved yet.")

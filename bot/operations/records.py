@@ -94,7 +94,9 @@ class Records:
             self.audit.append(user, _FAILED, view.run, detail, self.world.clock.now())
             raise
         self.audit.append(user, _BROUGHT_BACK, view.run, {"archive": name}, self.world.clock.now())
-        text = f"{known[name].num_files} files are back where they were. Next: /train resume"
+        number = known[name].num_files
+        back = "1 file is back where it was" if number == 1 else f"{number:,} files are back where they were"
+        text = f"{back}. Next: /train resume"
         return Reply(message=Message(title=f"{view.name}: {name} is brought back", tone=Tone.GOOD, body=(text,)))
 
     def reconcile(self, entries: Sequence[AuditEntry], now: float) -> None:

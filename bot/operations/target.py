@@ -108,7 +108,7 @@ def _refuse_all(view: RunView, ends: Sequence[CheckpointFact]) -> NoReturn:
     best = max(ends, key=lambda fact: (order[fact.verdict], -len(fact.reasons), fact.epoch or 0))
     raise CommandError(
         "no-clean-checkpoint",
-        f"none of the {len(ends)} checkpoints of {view.name} is clean and resumable. The least bad is epoch "
+        f"no checkpoint of {view.name} is clean and resumable, of {len(ends):,}. The least bad is epoch "
         f"{best.epoch} ({best.file}), {best.verdict}: {_reasons(best)}.",
         "stop it with /train stop now; a person must decide whether to start anew",
     )

@@ -128,7 +128,7 @@ def archive_record(record: ArchiveRecord) -> dict[str, Any]:
 
 def archive_text(record: ArchiveRecord) -> str:
     """What lies in one archive."""
-    size = f"{len(record.moved)} files, {_megabytes(record.bytes)}"
+    size = f"{_files(len(record.moved))}, {_megabytes(record.bytes)}"
     lines = [f"{record.folder}: {record.state}, what came after epoch {record.after_epoch} ({size})"]
     for one in record.moved:
         epoch = "?" if one.epoch is None else one.epoch
@@ -157,7 +157,7 @@ def restored_text(restored: Restored) -> str:
             f"restored to the end of epoch {restored.epoch}",
             f"  last.pt: {restored.source}, sha256 {restored.last.sha256[:12]}..., verified",
             f"  {best}",
-            f"  put aside: {len(restored.archive.moved)} files in {restored.archive.folder}",
+            f"  put aside: {_files(len(restored.archive.moved))} in {restored.archive.folder}",
         ]
     )
 
@@ -180,6 +180,10 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: froze
 
 def _fitness(value: float) -> str:
     return f"{value:.5f}"
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number:,} files"
 
 
 def _megabytes(num_bytes: int) -> str:

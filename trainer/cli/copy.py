@@ -55,7 +55,9 @@ def main(arguments: Arguments) -> int:
     except (CopyError, OSError) as error:
         complain(visible(f"error: {error}"))
         return FAILED
-    print(visible(f"{shown(address)}: {number} files copied; it has all that is worth having"))
+    print(
+        visible(f"{shown(address)}: {number} file{'' if number == 1 else 's'} copied; it has all that is worth having")
+    )
     then(visible(f"trainmaster resume {shlex.quote(shown(address))} takes the run back from there"))
     return ExitCode.FINISHED
 

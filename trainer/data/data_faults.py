@@ -142,4 +142,5 @@ class DataFaults:
         what = _STANDS_IN.get(where, f"left out of {where}")
         names = ", ".join(f"{item.file} ({item.why})" for item in named[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        LOGGER.warning(f"data-fault: {len(found)} files {what}: {names}{more}{f'. All: {all_in}' if all_in else ''}")
+        files = "1 file" if len(found) == 1 else f"{len(found):,} files"
+        LOGGER.warning(f"data-fault: {files} {what}: {names}{more}{f'. All: {all_in}' if all_in else ''}")

@@ -121,6 +121,23 @@ def test_life_events_are_told_once_each(
 
 
 @pytest.mark.parametrize(
+    ("kind", "data", "title"),
+    [
+        (EventKind.DATA_FAULT, {"where": "train", "count": 1}, "1 file is left out of the train set"),
+        (EventKind.DATA_FAULT, {"where": "train", "count": 1200}, "1,200 files are left out of the train set"),
+        (EventKind.DATA_FAULT, {"where": "batch", "count": 1}, "1 file could not be read during training"),
+        (EventKind.RUN_FINISHED, {"epochs": 1}, "training finished after 1 epoch"),
+        (EventKind.RUN_FINISHED, {"epochs": None}, "training finished after ? epochs"),
+    ],
+)
+def test_one_is_told_as_one(
+    written: WrittenRun, look: Look, kind: EventKind, data: dict[str, object], title: str
+) -> None:
+    written.event(kind, 50, **data)
+    assert f"digits: {title}" in {found.title for found in _all(look()).values()}
+
+
+@pytest.mark.parametrize(
     ("what", "tensors", "title", "body"),
     [
         ("ema", 1, "impossible values in the averaged weights were put right", "1 tensor, at epoch 2."),
