@@ -73,8 +73,8 @@ def _for_the_channel(finding: Finding) -> Finding:
 
 def _of_its_run(finding: Finding) -> str:
     """The hint; a command is about the run of the alert wherever it is typed, and not about the newest."""
-    name, found, _ = finding.title.partition(": ")
-    about_it = found and finding.run not in ABOUT_NO_RUN and len(name) <= _MAX_NAME
+    name, *facts = finding.title.split(": ")  # of more than two parts the name may be the first two
+    about_it = len(facts) == 1 and finding.run not in ABOUT_NO_RUN and len(name) <= _MAX_NAME
     return f"{finding.hint} of {quoted(name)}" if about_it and _COMMAND.fullmatch(finding.hint) else finding.hint
 
 

@@ -275,6 +275,7 @@ def test_severity_may_have_a_channel_of_its_own() -> None:
         ({"hint": "/train stop now"}, "/train stop now of digits"),
         ({"hint": "/train epoch 4 progress"}, "/train epoch 4 progress of digits"),
         ({"hint": "/train resume", "title": "my run: stopped"}, '/train resume of "my run"'),
+        ({"hint": "/train stop now", "title": "a: b: stalled"}, "/train stop now"),
         ({"hint": "/train alerts"}, "/train alerts"),
         ({"hint": "free some space"}, "free some space"),
         ({"hint": "/train status", "title": f"{'n' * 200}: stalled"}, "/train status"),
