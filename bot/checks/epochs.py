@@ -43,12 +43,7 @@ def _finding(view: RunView, report: EpochReport, spoilt: Sequence[EpochView]) ->
     buttons: tuple[Button, ...] = ()
     since = contaminated_since(view, report, spoilt)
     if since is not None:
-        buttons = (
-            Button(
-                action=ActionId.PROPOSE_ROLLBACK, label="Execute rollback", value=view.run, style=ButtonStyle.DANGER
-            ),
-            Button(action=ActionId.CONTINUE_RUN, label="Continue forward", value=view.run),
-        )
+        buttons = _choices(view, epoch)
     return Finding(
         run=view.run,
         check=CheckName.EPOCH_FINISHED,
@@ -63,6 +58,17 @@ def _finding(view: RunView, report: EpochReport, spoilt: Sequence[EpochView]) ->
         items=tuple(one.item for one in report.judged),
         hint=f"/train epoch {epoch.epoch} progress",
         buttons=buttons,
+    )
+
+
+def _choices(view: RunView, epoch: EpochView) -> tuple[Button, ...]:
+    """The one that is recommended stands out."""
+    clean = view.last_clean
+    back = clean is not None and clean.epoch is not None and clean.epoch < epoch.epoch
+    first, second = (ButtonStyle.DANGER, ButtonStyle.PLAIN) if back else (ButtonStyle.PLAIN, ButtonStyle.PRIMARY)
+    return (
+        Button(action=ActionId.PROPOSE_ROLLBACK, label="Execute rollback", value=view.run, style=first),
+        Button(action=ActionId.CONTINUE_RUN, label="Continue forward", value=view.run, style=second),
     )
 
 

@@ -13,6 +13,7 @@ from trainmaster.bot.checks.log_errors import check_log_errors
 from trainmaster.bot.checks.nonfinite import check_nonfinite
 from trainmaster.bot.checks.process import check_process
 from trainmaster.bot.core.alerts.finding import Finding, Nature, Severity
+from trainmaster.bot.core.conversation.message import ButtonStyle
 from trainmaster.bot.core.run.facts import LogError, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
 from trainmaster.trainer.contract import EventKind, RunRecordState
@@ -213,7 +214,10 @@ def test_a_contaminated_epoch_comes_with_a_recommendation(
     written.finish_epoch(2, 60, nonfinite=1)
     for epoch in clean_epochs:
         written.save_checkpoint(epoch, 61)
-    assert words in _all(look())["epoch_finished"].body[0]
+    report = _all(look())["epoch_finished"]
+    assert words in report.body[0]
+    (standing_out,) = (button.label for button in report.buttons if button.style is not ButtonStyle.PLAIN)
+    assert f"Recommended: {standing_out.lower()}" in report.body[0]
 
 
 @pytest.mark.parametrize(
