@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -20,7 +20,7 @@ from trainmaster.bot.core.decisions.order import Order
 from trainmaster.bot.core.health.host import HostFact
 from trainmaster.bot.core.run.epoch_report import ReportLimits
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.errors import CommandError
+from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.ports import Clock, Outbox, Posted, Runs
 from trainmaster.commands.age import refuse_of_earlier_attempt
 from trainmaster.commands.roles import AuditTrail, Gate, NoRoles, Roles
@@ -334,19 +334,23 @@ def _require_one_at_work(context: Context) -> None:
     """Nobody has to say which run is meant.
 
     Raises:
-        CommandError: several are at work; says how to name one.
+        CommandError: it could be several; says how to name one.
     """
-    names = [label_of(view, context) for view in _at_work(context)]
+    names = [label_of(view, context) for view in _could_be_meant(context)]
     if len(names) > 1:
         raise CommandError(
             "which-run",
-            f"{len(names):,} runs are at work: {listed(names, _MAX_NAMED)}; nothing was done.",
+            f"{len(names)} runs are at work or have something planned: {listed(names, _MAX_NAMED)}; nothing was done.",
             f"say which, as in “of {quoted(names[0])}”, or choose one for this channel: /train use RUN",
         )
 
 
-def _at_work(context: Context) -> list[RunView]:
-    return [view for view in context.runs.all() if view.state.active]
+def _could_be_meant(context: Context) -> list[RunView]:
+    """Runs at work, and those of which something is planned: “stop now” takes a plan back too."""
+    planned: frozenset[str] = frozenset()
+    with suppress(StoreError):  # an emergency stop needs no database
+        planned = context.concerned()
+    return [view for view in context.runs.all() if view.state.active or view.run in planned]
 
 
 def thread_key(request: Request, context: Context) -> str | None:
@@ -370,10 +374,10 @@ def run_in_mind(request: Request, context: Context) -> RunView | None:
 
 
 def run_acted_on(request: Request, context: Context) -> RunView | None:
-    """The run that something would be done to; None too where several are at work, of which the newest is whichever
+    """The run that something would be done to; None too where it could be several, of which the newest is whichever
     wrote last: a stop must not take that one."""
     said = _from_thread(request, context) or _chosen(request, context)
-    return said if said is not None or len(_at_work(context)) > 1 else _newest(context)
+    return said if said is not None or len(_could_be_meant(context)) > 1 else _newest(context)
 
 
 def _from_thread(request: Request, context: Context) -> RunView | None:

@@ -15,7 +15,7 @@ from trainmaster.bot.core.conversation.request import Origin, Request
 from trainmaster.bot.core.decisions.order import ContinueRun
 from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.view import RunView
-from trainmaster.bot.errors import CommandError
+from trainmaster.bot.errors import CommandError, StoreError
 from trainmaster.bot.reading.run_files import RunReader
 from trainmaster.commands import COMMANDS, dispatch
 from trainmaster.trainer.contract import RunRecordState
@@ -133,7 +133,7 @@ ACTS = ("stop now", "pause", "continue", "execute rollback", "set lr0=0.1", "res
 async def test_of_several_runs_at_work_none_is_picked_for_what_acts(tmp_path: Path, text: str) -> None:
     """The newest is whichever wrote last: by chance."""
     world = _world(*(WrittenRun(tmp_path, name) for name in ("day", "night")))
-    with pytest.raises(CommandError, match="2 runs are at work: day, night; nothing was done"):
+    with pytest.raises(CommandError, match="2 runs are at work or have something planned: day, night; nothing"):
         await dispatch(_said(text), world.context, COMMANDS)
     assert world.operations.asked == []
     await dispatch(_said(f"{text} of night"), world.context, COMMANDS)
@@ -154,3 +154,18 @@ async def test_what_is_offered_names_the_run_that_it_would_act_on(tmp_path: Path
     runs = [WrittenRun(tmp_path, name) for name in ("day", "night")]
     runs[1].record(state=RunRecordState.FINISHED)
     assert (await _asked("stop nigth", *runs)).message.body == ("Did you mean /train stop now of day?",)
+
+
+async def test_a_stop_of_a_run_that_waits_to_be_resumed_does_not_take_another_one(tmp_path: Path) -> None:
+    """“/train stop now prevents it”, says the alert of the run that died, while another one trains."""
+    runs = [WrittenRun(tmp_path, name) for name in ("day", "night")]
+    runs[1].record(state=RunRecordState.STOPPED)
+    world = _world(*runs)
+    context = replace(world.context, concerned=lambda: frozenset({"night-0001"}))
+    with pytest.raises(CommandError, match="at work or have something planned: day, night"):
+        await dispatch(_said("stop now"), context, COMMANDS)
+
+    def lost() -> frozenset[str]:
+        raise StoreError("database", "it can't be read", "")
+
+    assert (await dispatch(_said("stop now"), replace(context, concerned=lost), COMMANDS)).message.title == "StopNow"
