@@ -10,6 +10,7 @@ from typing import Final
 from trainmaster.bot.core.alerts.finding import Finding, Severity
 from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle
+from trainmaster.bot.core.conversation.words import quoted
 from trainmaster.bot.core.decisions import going_on
 from trainmaster.bot.core.decisions.going_on import AutoResume, Circumstances, Decision, Going, SecondThought, decide
 from trainmaster.bot.core.decisions.operation import BOT, Intent, IntentKind, Operation, OperationKind
@@ -234,7 +235,8 @@ def _is_of(finding: Finding, death: Death) -> bool:
 def _told(view: RunView, finding: Finding, judged: JudgedDeath) -> Finding:
     death, decision = judged.death, judged.decision
     if decision.going is Going.ON:
-        text = f"It is resumed by itself, since {death.why}: nobody need do anything. /train stop now prevents it."
+        prevents = f"/train stop now of {quoted(view.name)} prevents it"
+        text = f"It is resumed by itself, since {death.why}: nobody need do anything. {prevents}."
         severity = Severity.WARNING if finding.severity is Severity.CRITICAL else finding.severity
         return replace(finding, severity=severity, body=(text, *finding.body))
     text = f"It stands still: {death.why}."

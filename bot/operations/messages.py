@@ -11,6 +11,7 @@ from trainmaster.bot.core.check_name import CheckName
 from trainmaster.bot.core.conversation.known_by import has_ids, without_ids
 from trainmaster.bot.core.conversation.message import ActionId, Button, ButtonStyle, Item, Mark, Message, Tone
 from trainmaster.bot.core.conversation.tokens import actor, moment, person
+from trainmaster.bot.core.conversation.words import quoted
 from trainmaster.bot.core.decisions.approval import Approval, DecisionOutcome
 from trainmaster.bot.core.decisions.going_on import CAUSE, HANG, MAX_STARTS, NUMBER, launched_by
 from trainmaster.bot.core.decisions.operation import (
@@ -119,7 +120,8 @@ def _by_itself(operation: Operation) -> tuple[str, ...]:
         return ()
     number = operation.note(NUMBER) or "1"
     why = f"Why: {cause.text}. Try {number} of {MAX_STARTS} for this cause until an epoch is finished."
-    return (why, "To prevent or undo it: /train stop now.") if operation.state is OperationState.OPEN else (why,)
+    undo = f"To prevent or undo it: /train stop now of {quoted(operation.name)}."
+    return (why, undo) if operation.state is OperationState.OPEN else (why,)
 
 
 def _headline(operation: Operation) -> tuple[str, Tone]:

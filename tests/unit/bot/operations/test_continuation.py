@@ -118,6 +118,7 @@ async def test_killed_trainer_is_resumed_once_with_the_settings_it_had(world: Pa
     assert card[0].title == "digits: resuming by itself"
     assert any("killed from outside" in line for line in card[0].body)
     assert any("/train stop now" in line for line in card[0].body)
+    assert any("undo it: /train stop now of digits." in line for line in card[0].body)
     assert card[-1].title == "digits goes on by itself"
 
 
