@@ -1,15 +1,17 @@
-"""Judge live tensors at the moment they are saved: the only moment when nothing has been scrubbed yet."""
+"""Judge live tensors at the moment they are saved, the only one when nothing has been scrubbed yet, and their file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import torch
 
 from trainmaster.trainer.checkpoints.domains import WEIGHT_PARTS, Domain, domain_of
+from trainmaster.trainer.checkpoints.forensics import judge
 from trainmaster.trainer.checkpoints.live_layers import outlying_live, suspects
 from trainmaster.trainer.checkpoints.naming import few
 from trainmaster.trainer.contract import Verdict
@@ -109,6 +111,18 @@ def gravest(*examinations: Examination) -> Examination:
     return Examination(
         verdict=verdict, reasons=tuple(dict.fromkeys(reason for one in examinations for reason in one.reasons))
     )
+
+
+def shown_by(path: Path) -> Examination:
+    """What the file at ``path`` shows against itself; clean where that is nothing.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    found = judge(path)
+    if found.verdict is not Verdict.CONTAMINATED and not found.doubt_stands:
+        return Examination(verdict=Verdict.CLEAN, reasons=())
+    return Examination(verdict=found.verdict, reasons=found.reasons)
 
 
 def _is_mask(name: str, tensor: torch.Tensor, own_buffers: AbstractSet[str]) -> bool:

@@ -75,8 +75,8 @@ class HashingWriter:
         return SavedFile(sha256=self._hash.hexdigest(), bytes=self._num_bytes)
 
 
-Announce = Callable[[SavedFile], None]
-"""Told what a file is about to hold, before it does."""
+Announce = Callable[[SavedFile, Path], None]
+"""Told what a file is about to hold, and where that lies until it does."""
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def replacing(path: Path, *, durable: bool = True, announce: Announce | None = N
                 os.fsync(raw.fileno())
         temporary.chmod(0o644)
         if announce is not None:
-            announce(writer.saved)
+            announce(writer.saved, temporary)
         temporary.replace(path)
     except BaseException:
         _given_up(temporary)
@@ -126,7 +126,7 @@ def written_beside(path: Path, *, announce: Announce | None = None) -> Iterator[
                 os.fsync(raw.fileno())
             temporary.chmod(0o644)
             if announce is not None:
-                announce(digest_of(temporary))
+                announce(digest_of(temporary), temporary)
             temporary.replace(path)
             fsync_dir(path.parent)
     finally:

@@ -58,8 +58,8 @@ def uniform_layers(seen: Sequence[Seen], reader: TensorReader) -> Iterator[str]:
 def fading_variances(seen: Sequence[Seen], reader: TensorReader, top: Mapping[Any, Any]) -> set[int]:
     """By ``id``, the variances of batch norms whose input has hardly varied since they began at 1.
 
-    Behind frozen layers of a fresh model, half precision holds of all channels what is left of that, and no variance of
-    the model can have less.
+    Behind frozen layers of a fresh model, half precision holds of all channels what is left of that, and hardly more.
+    No variance of the model can have less.
     """
     found: set[int] = set()
     for part in sorted({one.part for one in seen if one.constant and one.leaf == "running_var"} & WEIGHT_PARTS):
@@ -69,10 +69,11 @@ def fading_variances(seen: Sequence[Seen], reader: TensorReader, top: Mapping[An
         batches = {one.name: one.count or 0 for one in seen if one.part == part and one.leaf == BATCHES}
         for one in norms:
             name = one.name.removesuffix(f".{one.leaf}")
-            if one.constant and reader.uniform_value(one) == least:
-                found |= (
-                    {id(one)} if _is_fading(least, batches.get(f"{name}.{BATCHES}", 0), momenta.get(name)) else set()
-                )
+            value = reader.uniform_value(one) if one.constant else None
+            if value is None or value > least * (1.0 + EMA_LAG):
+                continue
+            if _is_fading(least, batches.get(f"{name}.{BATCHES}", 0), momenta.get(name)):
+                found.add(id(one))
     return found
 
 

@@ -22,17 +22,18 @@ from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
 from trainmaster.trainer.checkpoints.attest import Examination, examine, examine_halved, gravest
 from trainmaster.trainer.checkpoints.files import AttestedPath, DigestError, SavedFile, digest_of
-from trainmaster.trainer.checkpoints.ledger import attestations, record
+from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.checkpoints.live_settings import examine_optimizer, examine_settings
 from trainmaster.trainer.checkpoints.retention import keep_copy, retain
 from trainmaster.trainer.checkpoints.state import save_state
-from trainmaster.trainer.contract import SCHEMA_VERSION, EventKind, RunLayout
+from trainmaster.trainer.contract import EventKind, RunLayout
 from trainmaster.trainer.data.inventory import NAME as DATA_NAME
 from trainmaster.trainer.data.inventory import take_inventory
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.records.recorder import Recorder
 from trainmaster.trainer.settings.guard_settings import GuardSettings
+from trainmaster.trainer.state.attesting import Attesting
 from trainmaster.trainer.state.cadence import Cadence
 from trainmaster.trainer.state.copy_watch import CopyWatch
 from trainmaster.trainer.state.full_state import capture, model_state, optimizer_tensors, plain
@@ -98,6 +99,7 @@ class Saver:
         self.mosaic_closed = False
         self._data = KnownData()
         self._copies = CopyWatch(layout, recorder, settings, monotonic=monotonic)
+        self.attesting = Attesting(layout=layout, recorder=recorder, level=settings.level, look=self._copies.look)
 
     def adopt_paths(self, trainer: EngineTrainer) -> None:
         """Ultralytics' own files are written whole or not at all."""
@@ -203,8 +205,8 @@ class Saver:
     def _announced(self, trainer: EngineTrainer, epoch: int, examination: Examination) -> Iterator[None]:
         """Within, what Ultralytics writes is attested before it is there: a kill leaves no file with a wrong digest."""
         for path in (trainer.last, trainer.best):
-            path.announce = lambda saved, name=f"weights/{path.name}": self._attest(
-                name, saved, epoch=epoch, examination=examination, fitness=trainer.fitness, kind="ultralytics"
+            path.announce = lambda saved, at, name=f"weights/{path.name}": self.attesting.attest(
+                name, saved, at, epoch=epoch, examination=examination, fitness=trainer.fitness, kind="ultralytics"
             )
         try:
             yield
@@ -241,7 +243,12 @@ class Saver:
     def stripping(self, trainer: EngineTrainer, *, records: bool) -> AbstractContextManager[None]:
         """Within, the final evaluation may take the optimizer out of last.pt and best.pt; see :class:`Stripping`."""
         return Stripping.of(
-            self._layout, self._recorder, trainer, attest=self._attest, tell=self._tell, records=records
+            self._layout,
+            self._recorder,
+            trainer,
+            attest=self.attesting.attest,
+            tell=self.attesting.tell,
+            records=records,
         )
 
     def latest_epoch_state(self) -> Path | None:
@@ -281,8 +288,12 @@ class Saver:
                 "examination": examination,
                 "fitness": trainer.fitness if at_epoch_end else None,
             }
-            saved = save_state(path, state, announce=lambda saved: self._attest(relative, saved, **about, kind="state"))
-            self._tell(relative, saved, **about)
+            saved = save_state(
+                path,
+                state,
+                announce=lambda saved, at: self.attesting.attest(relative, saved, at, **about, kind="state"),
+            )
+            self.attesting.tell(relative, saved, **about)
             if at_epoch_end:
                 retain(self._layout, keep=self._settings.keep_states)
         except OSError as error:
@@ -348,8 +359,8 @@ class Saver:
             held[copy.relative_to(self._layout.root).as_posix()] = held["weights/last.pt"]
             for name, saved in held.items():
                 if saved != written or name not in {"weights/last.pt", "weights/best.pt"}:  # else attested on writing
-                    self._attest(name, saved, **about, kind="ultralytics")
-                self._tell(name, saved, **about)
+                    self.attesting.attest(name, saved, **about, kind="ultralytics")
+                self.attesting.tell(name, saved, **about)
         except (OSError, DigestError) as error:
             self._recorder.storage_fault("guard/checkpoints.jsonl", error)
 
@@ -360,39 +371,6 @@ class Saver:
                 (self._layout.states / name).unlink(missing_ok=True)
             except OSError as error:  # it stays, and is older than the state of the epoch
                 self._recorder.storage_fault(f"guard/states/{name}", error)
-
-    def _attest(
-        self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any, kind: str
-    ) -> None:
-        """The ledger knows what ``name`` holds, or is about to hold."""
-        row = {
-            "v": SCHEMA_VERSION,
-            "ts": time.time(),
-            "attempt": self._recorder.attempt,
-            "epoch": epoch,
-            "file": name,
-            "sha256": saved.sha256,
-            "bytes": saved.bytes,
-            "verdict": examination.verdict,
-            "reasons": examination.reasons,
-            "fitness": None if fitness is None else float(fitness),
-            "kind": kind,
-            "level": self._settings.level,
-        }
-        record(self._layout, row)
-
-    def _tell(self, name: str, saved: SavedFile, *, epoch: int | None, examination: Examination, fitness: Any) -> None:
-        self._copies.look()
-        self._recorder.event(
-            EventKind.CHECKPOINT_SAVED,
-            epoch=epoch,
-            file=name,
-            sha256=saved.sha256,
-            bytes=saved.bytes,
-            verdict=examination.verdict,
-            reasons=examination.reasons,
-            fitness=None if fitness is None else float(fitness),
-        )
 
     def _healed(self, what: str, tensors: int, position: Position) -> None:
         self._recorder.event(

@@ -109,8 +109,8 @@ class Stripping:
             except OSError as error:
                 self.recorder.storage_fault(name, error)
 
-    def _record(self, name: str, saved: SavedFile) -> None:
-        self.attest(name, saved, **self._about(name), kind="ultralytics")
+    def _record(self, name: str, saved: SavedFile, at: Path | None = None) -> None:
+        self.attest(name, saved, at, **self._about(name), kind="ultralytics")
 
     def _about(self, name: str) -> dict[str, Any]:
         row = self.known[name]

@@ -61,13 +61,13 @@ def test_what_a_file_is_about_to_hold_is_announced_before_it_does(tmp_path: Path
     target = AttestedPath(tmp_path / "a")
     target.write_bytes(b"old")
     heard = []
-    target.announce = lambda saved: heard.append((saved, Path(target).read_bytes()))
+    target.announce = lambda saved, at: heard.append((saved, at.read_bytes(), Path(target).read_bytes()))
     target.write_bytes(b"content")
-    assert heard == [(digest_of(target), b"old")]
+    assert heard == [(digest_of(target), b"content", b"old")]
 
 
 def test_a_file_that_cannot_be_announced_is_not_replaced(tmp_path: Path) -> None:
-    def no_space(_: SavedFile) -> None:
+    def no_space(_: SavedFile, __: Path) -> None:
         raise OSError(28, "No space left on device")
 
     (tmp_path / "a").write_bytes(b"old")

@@ -155,6 +155,8 @@ def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:
         pytest.param(0.5, 12, 0.03, 0.7, Verdict.UNKNOWN, id="less than is left"),
         pytest.param(0.5 * (0.97**12 + 0.97**13), 0, 0.03, 0.7, Verdict.UNKNOWN, id="between two batches"),
         pytest.param(0.97**12, 12, 0.1, 0.7, Verdict.UNKNOWN, id="of another momentum"),
+        pytest.param(0.97**12, 0, 0.03, 0.97**12 * 0.999, Verdict.CLEAN, id="of a little more than is left"),
+        pytest.param(0.97**12, 0, 0.03, 0.97**12 * 0.99, Verdict.UNKNOWN, id="of more than is left"),
         pytest.param(0.97**12, 12, 0.03, 0.6, Verdict.UNKNOWN, id="others have less than is left"),
         pytest.param(0.97**300, 300, 0.03, 0.7, Verdict.UNKNOWN, id="long ago"),
     ],

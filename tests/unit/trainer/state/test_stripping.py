@@ -48,7 +48,7 @@ class Ended:
         for path in (self.trainer.last, self.trainer.best):
             torch.save(checkpoint_dict(3), str(path))
             saved = stripping.digest_of(path)
-            self.saver._attest(
+            self.saver.attesting.attest(
                 f"weights/{path.name}", saved, epoch=3, examination=clean, fitness=0.5, kind="ultralytics"
             )
 
