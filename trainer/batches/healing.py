@@ -74,8 +74,9 @@ def heal_optimizer(
     """The state of every parameter that held what none can hold starts over; how many tensors were bad.
 
     That is a non-finite value (of the numbers beside tensors, which some optimizers keep, only NaN), a square or a
-    count below 0, a momentum beyond ``largest``, and one that ``leapt``. All of a parameter's state starts over, its
-    step count too: half an Adam state would take a step of thirty times its size. 0 costs two reads.
+    count below 0, a momentum beyond ``largest`` or a square beyond that of it, and what ``leapt``. All of a parameter's
+    state starts over, its step count too: half an Adam state would take a step of thirty times its size. 0 costs two
+    reads.
     """
     states = states_of(optimizer)
     held = [
@@ -110,7 +111,8 @@ def _strays_from_a_step(name: str, value: torch.Tensor, largest: float) -> torch
     """Whether a tensor of an optimizer's state holds what no step leaves there, on its device."""
     domain = domain_of("optimizer", str(name), value.ndim)
     if domain.nonnegative:
-        return value.amin() < 0
+        beyond = math.inf if name == "step" else largest**2
+        return (value.amin() < 0) | (value.amax() > beyond)
     if math.isinf(domain.largest) or math.isinf(largest):
         return value.new_zeros((), dtype=torch.bool)
     return value.abs().amax() > largest

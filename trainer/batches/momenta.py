@@ -53,6 +53,8 @@ class Momenta:
         self._momenta: list[torch.Tensor] = []
         self._averages: list[torch.Tensor] = []
         self._nonnegative: list[torch.Tensor] = []
+        self._are_squares = torch.zeros(0, dtype=torch.bool)
+        """Which of the averages are of squares, on their device."""
         self._counts: dict[torch.device, list[torch.Tensor]] = {}
         self._firsts: dict[_Key, list[torch.Tensor]] = {}
         self._steps_since = 0
@@ -64,7 +66,7 @@ class Momenta:
         self._steps_before = 0
         self._rewritten: frozenset[int] = frozenset()
         self.largest = LARGEST_MOMENTUM
-        """What a momentum of this training can be."""
+        """What a momentum of this training can be, and its square what an average of squares can."""
 
     def feed(self, norm: float) -> None:
         """The next step is of clipped gradients of this norm."""
@@ -98,6 +100,7 @@ class Momenta:
                 norms = torch._foreach_norm([*self._momenta, *self._averages])  # noqa: SLF001 - as get_total_norm does
                 sizes = torch.stack(norms)
                 exploded = self._grown(sizes[: len(self._momenta)])
+                exploded = torch.cat((exploded, self._are_squares & (sizes[len(self._momenta) :] > self.largest**2)))
                 found += [sizes, exploded / (~exploded).float()]
         sums = [(numbers * 0).sum().float() for numbers in found]
         elsewhere: list[Any] = [one.tolist() for one in sums if one.device != device]  # each a number
@@ -168,6 +171,10 @@ class Momenta:
                 (self._averages if math.isinf(domain.largest) else self._momenta).append(value)
                 if domain.nonnegative:
                     self._nonnegative.append(value)
+        squares = set(map(id, self._nonnegative))
+        device = next(iter([*self._averages, *self._momenta]), torch.zeros(0)).device
+        are_squares = [id(one) in squares for one in self._averages]
+        self._are_squares = torch.tensor(are_squares, dtype=torch.bool, device=device)
 
 
 def _is_plain(value: Any) -> bool:

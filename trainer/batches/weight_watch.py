@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from trainmaster.trainer.batches.averaging import Averaging
 from trainmaster.trainer.batches.healing import FAR_BEYOND
 from trainmaster.trainer.batches.momenta import GATHERED_BETWEEN, LEAP, LOOKED_AT_EVERY
 from trainmaster.trainer.checkpoints.domains import LARGEST_VECTOR, domain_of
@@ -101,6 +102,7 @@ class WeightWatch:
         self._model = dict(model.named_parameters())
         self._weights = _Sizes(self._model.items())
         self._average = _Sizes(ema.named_parameters() if ema is not None else ())
+        self._averaging = Averaging(model, ema)
         self._num_steps = 0
         self._fed = 1.0
         self.ruin: str | None = None
@@ -120,13 +122,13 @@ class WeightWatch:
         self._weights.settled()
         found = list(self._weights.sign()) if self._num_steps % LOOKED_AT_EVERY == 0 else []
         if self._num_steps % AVERAGE_LOOKED_AT_EVERY == LOOKED_AT_EVERY // 2:
-            found += self._average.sign()
+            found += [*self._average.sign(), *self._averaging.sign()]
         return found
 
     @torch.no_grad()
     def look(self) -> str | None:
         """What leapt since the last look, be one due or not. Reads the devices."""
-        signs = [*self._weights.sign(), *self._average.sign()]
+        signs = [*self._weights.sign(), *self._average.sign(), *self._averaging.sign()]
         return self.judge() if any(sign.tolist() for sign in signs) else self.ruin
 
     @torch.no_grad()
@@ -137,21 +139,26 @@ class WeightWatch:
 
     @torch.no_grad()
     def average(self) -> str | None:
-        """What leapt in the EMA at the last look, in words. Reads the devices."""
-        return _told("the EMA", self._average.leapt())
+        """What leapt in the EMA at the last look, or is no average any more, in words. Reads the devices."""
+        strayed = [name for name, *_ in self._averaging.strayed()]
+        told = f"the EMA is no average of what it follows any more: {few(strayed)}" if strayed else None
+        return _told("the EMA", self._average.leapt()) or told
 
     @torch.no_grad()
     def heal_average(self) -> int:
-        """Each tensor of the EMA that leapt at the last look is the live one now; how many. Reads the devices."""
+        """Each tensor of the EMA that leapt or strayed at the last look is the live one now; how many. Reads the
+        devices."""
+        found = [(name, tensor, self._model.get(name)) for name, tensor, _ in self._average.leapt()]
+        found += [one for one in self._averaging.strayed() if one[0] not in {name for name, *_ in found}]
         num_healed = 0
-        for name, tensor, _ in self._average.leapt():
-            live = self._model.get(name)
+        for name, tensor, live in found:
             if live is not None and float(live.detach().abs().amax()) <= _limit(name, live):
                 tensor.copy_(live)
                 num_healed += 1
         if num_healed:
             self._average.put_right()
         self._average.settled()
+        self._averaging.settled()
         return num_healed
 
 

@@ -65,6 +65,8 @@ SWITCHES: Final = frozenset(
 
 MOST_EPOCHS: Final = 10_000_000
 """One of a second takes four months to get there."""
+LARGEST_FITNESS: Final = 1e9
+"""Of any metric of anybody's; Ultralytics' are at most 1. After one beyond all others no epoch is the best again."""
 SMALLEST_SCALE: Final = 2.0**-126
 """Of the gradient scaler, which holds its scale in float32 and divides by it."""
 
@@ -203,6 +205,8 @@ def doubtful_numbers(top: Mapping[Any, Any]) -> Iterator[str]:
             yield f"the gradient scaler's {key} is no number that can be read"
     if isinstance(epoch, int) and epoch > MOST_EPOCHS:
         yield "epoch is beyond what any run has"
+    if any(LARGEST_FITNESS < abs(number) < math.inf for number in _floats(top.get("best_fitness"))):
+        yield "the best fitness is beyond what any epoch has"
     yield from _doubtful_args(top)
     yield from _doubtful_stopper(top)
     for index, group in enumerate(_groups(top)):
@@ -234,8 +238,8 @@ def _doubtful_stopper(top: Mapping[Any, Any]) -> Iterator[str]:
     held: dict[Any, Any] = given if isinstance(given, dict) else {}
     for key in ("best_fitness", "best_epoch"):
         for number in _floats(held.get(key)):
-            if not math.isfinite(number):
-                yield f"early stopping's {key} is {number}"
+            if not math.isfinite(number) or (key == "best_fitness" and abs(number) > LARGEST_FITNESS):
+                yield f"early stopping's {key} is {number:g}"
 
 
 def _doubtful_args(top: Mapping[Any, Any]) -> Iterator[str]:

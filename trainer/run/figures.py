@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 
 from trainmaster.trainer.checkpoints.held_numbers import numbers_in
+from trainmaster.trainer.checkpoints.single_numbers import LARGEST_FITNESS
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 _OF_TRAINER: Final = ("best_fitness", "fitness", "epochs", "accumulate", "train_time_start")
 """What the loop compares with, counts up to or saves: nothing is better than NaN, and no step is due before it."""
 _OF_STOPPER: Final = ("best_fitness", "best_epoch", "patience")
 _MAY_BE_ENDLESS: Final = frozenset({"epochs", "patience", "time"})
+_FITNESSES: Final = frozenset({"best_fitness", "fitness"})
 
 _NO_NUMBERS: Final = frozenset({type(None), bool, int, str})
 """Kinds that can't be NaN: nearly all that there are, told apart at once."""
@@ -88,12 +91,12 @@ class Figures:
 
 
 def _can_be(name: str, value: Any) -> bool:
-    """Whether no number of ``value`` is NaN, nor infinite where there is an end."""
-    kind = type(value)
-    if kind in _NO_NUMBERS or (kind is float and -math.inf < value < math.inf):
+    """Whether no number of ``value`` is NaN, nor infinite where there is an end, nor beyond what a fitness is."""
+    kind, most = type(value), LARGEST_FITNESS if name in _FITNESSES else sys.float_info.max
+    if kind in _NO_NUMBERS or (kind is float and -most <= value <= most):
         return True
     held: Any = value
     if isinstance(value, torch.Tensor | np.ndarray):
         held = value.tolist() if str(getattr(value, "device", "cpu")) == "cpu" else None
     endless = name in _MAY_BE_ENDLESS
-    return not any(math.isnan(number) or (math.isinf(number) and not endless) for number in numbers_in(held))
+    return not any(math.isnan(number) or (abs(number) > most and not endless) for number in numbers_in(held))

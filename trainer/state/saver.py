@@ -258,11 +258,14 @@ class Saver:
         return None
 
     def _examine(self, trainer: EngineTrainer) -> Examination:
+        model = unwrap_model(trainer.model)
         parts = {"model": model_state(trainer), "optimizer": optimizer_tensors(trainer.optimizer)}
         if trainer.ema:
             parts["ema"] = trainer.ema.ema.state_dict()
-        tensors = examine(parts, own_buffers=names_of_own_buffers(unwrap_model(trainer.model)))
-        return gravest(tensors, examine_optimizer(plain(trainer.optimizer.state_dict())))
+        tensors = examine(parts, own_buffers=names_of_own_buffers(model))
+        # What the weights were trained with, which no file of tensors says.
+        settings = examine_settings("model", model)
+        return gravest(tensors, settings, examine_optimizer(plain(trainer.optimizer.state_dict())))
 
     def _save(
         self,

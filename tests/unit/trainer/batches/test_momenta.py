@@ -107,6 +107,8 @@ def test_what_is_written_to_any_number_is_seen_at_the_next_look(key: str, value:
     ("kind", "key", "value"),
     [
         (torch.optim.AdamW, "exp_avg_sq", -1e-3),
+        (torch.optim.AdamW, "exp_avg_sq", 1e14),
+        (torch.optim.AdamW, "exp_avg_sq", 1e30),
         (torch.optim.AdamW, "exp_avg", 1e20),
         (torch.optim.AdamW, "step", -1.0),
         (torch.optim.RMSprop, "square_avg", -1e-3),

@@ -155,6 +155,55 @@ def test_an_average_is_healed_where_it_leapt_and_nowhere_else() -> None:
     assert trained.watch.heal_average() == 0
 
 
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        ("0.weight", torch.Tensor.zero_),
+        ("0.weight", lambda one: one.mul_(1e-3)),
+        ("1.running_var", torch.Tensor.zero_),
+        ("1.running_var", lambda one: one.mul_(1e3)),
+    ],
+    ids=["emptied", "shrunk", "no variance", "a thousand times the variance"],
+)
+def test_an_average_that_lies_where_none_can_is_the_live_tensor_again(place: str, change: Any) -> None:
+    trained = Trained()
+    trained.go(2)
+    change(trained.ema.state_dict()[place])
+
+    signs = [sign.tolist() for _ in range(AVERAGE_LOOKED_AT_EVERY) for sign in trained.watch.signs()]
+    assert sum(signs) == 1
+    assert place in str(trained.watch.average())
+    assert trained.watch.heal_average() == 1
+    assert torch.equal(trained.ema.state_dict()[place], trained.model.state_dict()[place])
+    assert trained.watch.average() is None
+
+
+def sign_turned(trained: Trained) -> None:
+    """A bias crosses zero, and its average is there."""
+    trained.model[3].bias.data.copy_(-trained.ema[3].bias)
+    trained.ema[3].bias.data.zero_()
+
+
+def live_emptied(trained: Trained) -> None:
+    trained.model[0].weight.data.zero_()
+    trained.ema[0].weight.data.mul_(0.01)
+
+
+def live_jumped(trained: Trained) -> None:
+    trained.model[1].running_var.fill_(1e6)
+    trained.ema[1].running_var.fill_(1e4)
+
+
+@pytest.mark.parametrize("change", [sign_turned, live_emptied, live_jumped], ids=lambda one: one.__name__)
+def test_an_average_between_what_it_was_and_what_it_follows_is_left_alone(change: Callable[[Trained], None]) -> None:
+    trained = Trained()
+    change(trained)
+
+    assert trained.watch.look() is None
+    assert trained.watch.average() is None
+    assert trained.watch.heal_average() == 0
+
+
 def test_what_is_not_finite_is_told_by_others() -> None:
     trained = Trained()
     trained.model[0].weight.data[0, 0, 0, 0] = float("inf")

@@ -160,3 +160,19 @@ def test_early_stopping_that_compares_with_what_is_no_number_is_unknown(tmp_path
     content["stopper"][key] = value
     found = judged(tmp_path, content)
     assert (found.verdict, f"early stopping's {key} is" in said(found)) == (Verdict.UNKNOWN, True), said(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(best_fitness=1e30),
+        lambda content: content.update(best_fitness=-1e10),
+        lambda content: content["stopper"].update(best_fitness=1e30),
+    ],
+    ids=["best", "best below all", "of early stopping"],
+)
+def test_a_fitness_beyond_any_epochs_is_unknown(tmp_path: Path, change) -> None:
+    content = checkpoint_dict()
+    change(content)
+    found = judged(tmp_path, content)
+    assert (found.verdict, "fitness" in said(found)) == (Verdict.UNKNOWN, True), said(found)

@@ -42,6 +42,8 @@ class Scene:
         *((f"stopper.{name}", NAN) for name in ("best_fitness", "best_epoch", "patience")),
         *((f"args.{name}", NAN) for name in ("lr0", "momentum", "time", "classes", "model")),
         *((place, INF) for place in ("best_fitness", "stopper.best_fitness", "accumulate", "args.lr0")),
+        *((place, 1e30) for place in ("best_fitness", "fitness", "stopper.best_fitness")),
+        ("best_fitness", np.float64(-1e30)),
         ("args.classes", [0, NAN]),
         ("best_fitness", np.float64(NAN)),
         ("best_fitness", np.array([NAN])),
