@@ -111,7 +111,7 @@ def _strays_from_a_step(name: str, value: torch.Tensor, largest: float) -> torch
     """Whether a tensor of an optimizer's state holds what no step leaves there, on its device."""
     domain = domain_of("optimizer", str(name), value.ndim)
     if domain.nonnegative:
-        beyond = math.inf if name == "step" else largest**2
+        beyond = domain.largest if name == "step" else largest * largest
         return (value.amin() < 0) | (value.amax() > beyond)
     if math.isinf(domain.largest) or math.isinf(largest):
         return value.new_zeros((), dtype=torch.bool)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 
 from trainmaster.trainer.batches.optimizer_states import is_judged, states_of
-from trainmaster.trainer.checkpoints.domains import LARGEST_MOMENTUM, LARGEST_WEIGHT, domain_of
+from trainmaster.trainer.checkpoints.domains import LARGEST_MOMENTUM, LARGEST_WEIGHT, MOST_BATCHES, domain_of
 
 LOOKED_AT_EVERY: Final = 8
 """Steps from one look at every number to the next, where nothing was touched in between."""
@@ -53,8 +53,8 @@ class Momenta:
         self._momenta: list[torch.Tensor] = []
         self._averages: list[torch.Tensor] = []
         self._nonnegative: list[torch.Tensor] = []
-        self._are_squares = torch.zeros(0, dtype=torch.bool)
-        """Which of the averages are of squares, on their device."""
+        self._are_momenta = self._are_squares = torch.zeros(0, dtype=torch.bool)
+        """Of the momenta and then the averages, on their device."""
         self._counts: dict[torch.device, list[torch.Tensor]] = {}
         self._firsts: dict[_Key, list[torch.Tensor]] = {}
         self._steps_since = 0
@@ -62,7 +62,7 @@ class Momenta:
         self._fed_between = math.inf
         self._before: torch.Tensor | None = None
         self._leapt: torch.Tensor | None = None
-        self._sums_gradients = False
+        self._is_known = self._sums_gradients = False
         self._steps_before = 0
         self._rewritten: frozenset[int] = frozenset()
         self.largest = LARGEST_MOMENTUM
@@ -91,7 +91,8 @@ class Momenta:
             found = [torch.stack(firsts) for firsts in self._firsts.values()]
         else:
             self._steps_before, self._steps_since = self._steps_since, 0
-            found = [torch.stack(counts).sqrt() for counts in self._counts.values()]  # none is below zero
+            counts = map(torch.stack, self._counts.values())
+            found = [one.sqrt() / (one <= MOST_BATCHES).float() for one in counts]  # none is below zero
             if self._nonnegative:
                 found.append(torch.stack([one.amin() for one in self._nonnegative]).sqrt())
             if self._averages or self._momenta:
@@ -99,8 +100,7 @@ class Momenta:
                 # the largest magnitude; what looks bad is looked at closely before anything is healed.
                 norms = torch._foreach_norm([*self._momenta, *self._averages])  # noqa: SLF001 - as get_total_norm does
                 sizes = torch.stack(norms)
-                exploded = self._grown(sizes[: len(self._momenta)])
-                exploded = torch.cat((exploded, self._are_squares & (sizes[len(self._momenta) :] > self.largest**2)))
+                exploded = self._grown(sizes)
                 found += [sizes, exploded / (~exploded).float()]
         sums = [(numbers * 0).sum().float() for numbers in found]
         elsewhere: list[Any] = [one.tolist() for one in sums if one.device != device]  # each a number
@@ -108,9 +108,16 @@ class Momenta:
 
     def leapt(self) -> list[torch.Tensor]:
         """Momenta that the last whole look found grown beyond what gradients make of them. Reads the device."""
+        return self._leapt_of(self._momenta, slice(None, len(self._momenta)))
+
+    def leapt_squares(self) -> list[torch.Tensor]:
+        """Averages of squares, as :meth:`leapt`. Steps that used one have moved nothing too far. Reads the device."""
+        return self._leapt_of(self._averages, slice(len(self._momenta), None))
+
+    def _leapt_of(self, tensors: list[torch.Tensor], which: slice) -> list[torch.Tensor]:
         if self._leapt is None:
             return []
-        return [momentum for momentum, bad in zip(self._momenta, self._leapt.tolist(), strict=True) if bad]
+        return [tensor for tensor, bad in zip(tensors, self._leapt[which].tolist(), strict=True) if bad]
 
     def may_have_stepped(self, leapt: list[torch.Tensor]) -> bool:
         """Whether steps may have used what ``leapt`` before the last whole look: not where it was looked at since the
@@ -118,15 +125,22 @@ class Momenta:
         return self._steps_before > 0 and any(id(momentum) not in self._rewritten for momentum in leapt)
 
     def _grown(self, sizes: torch.Tensor) -> torch.Tensor:
-        """Which momenta, by their norms, are beyond what training makes of them."""
-        grown = sizes > self.largest
-        if self._before is not None and self._sums_gradients and math.isfinite(self._fed_between):
+        """Which momenta and averages of squares, by their norms, are beyond what training makes of them."""
+        grown = sizes > self._limits(self.largest, self.largest * self.largest)
+        if self._before is not None and self._is_known and math.isfinite(self._fed_between):
             decay, damping = self._largest_of("weight_decay"), self._largest_of("dampening")
-            gained = GATHERED_BETWEEN * (max(self._fed_between, 1.0) + decay * LARGEST_WEIGHT) * (1 + damping)
-            self._leapt = sizes > (self._before * LEAP).clamp(min=gained)
+            fed = max(self._fed_between, 1.0) + decay * LARGEST_WEIGHT
+            gained = GATHERED_BETWEEN * fed * (1 + damping) if self._sums_gradients else math.inf
+            self._leapt = sizes > torch.maximum(self._before * LEAP, self._limits(gained, GATHERED_BETWEEN * fed * fed))
             grown = grown | self._leapt
         self._before, self._fed_between = sizes, 0.0
         return grown
+
+    def _limits(self, of_momenta: float, of_squares: float) -> torch.Tensor:
+        """A limit for each momentum and each average, on their device; none for an average of anything else."""
+        most = torch.finfo(torch.float32).max  # a mad setting makes more of them, which torch doesn't take
+        of_averages = torch.where(self._are_squares, min(of_squares, most), math.inf)
+        return torch.where(self._are_momenta, min(of_momenta, most), of_averages)
 
     def _largest_of(self, setting: str) -> float:
         given = [group.get(setting, 0.0) for group in self._optimizer.param_groups]
@@ -155,9 +169,9 @@ class Momenta:
 
     def _sort(self) -> None:
         self._before = self._leapt = None
+        self._is_known = type(self._optimizer).__module__.startswith(_KNOWN)
         # RMSprop's are of gradients divided by their size.
-        known = type(self._optimizer).__module__.startswith(_KNOWN)
-        self._sums_gradients = known and not any("square_avg" in state for state in states_of(self._optimizer))
+        self._sums_gradients = not any("square_avg" in state for state in states_of(self._optimizer))
         self._momenta, self._averages, self._nonnegative, self._counts, self._firsts = [], [], [], {}, {}
         for state in states_of(self._optimizer):
             for key, value in state.items():
@@ -168,13 +182,14 @@ class Momenta:
                 if key == "step":
                     self._counts.setdefault(value.device, []).append(value.reshape(()))
                     continue
-                (self._averages if math.isinf(domain.largest) else self._momenta).append(value)
+                is_average = domain.nonnegative or math.isinf(domain.largest)
+                (self._averages if is_average else self._momenta).append(value)
                 if domain.nonnegative:
                     self._nonnegative.append(value)
-        squares = set(map(id, self._nonnegative))
-        device = next(iter([*self._averages, *self._momenta]), torch.zeros(0)).device
-        are_squares = [id(one) in squares for one in self._averages]
-        self._are_squares = torch.tensor(are_squares, dtype=torch.bool, device=device)
+        squares, held = set(map(id, self._nonnegative)), [*self._momenta, *self._averages]
+        kinds = [[place < len(self._momenta), id(one) in squares] for place, one in enumerate(held)]
+        device = held[0].device if held else None
+        self._are_momenta, self._are_squares = torch.tensor(kinds or [[False, False]], device=device).unbind(1)
 
 
 def _is_plain(value: Any) -> bool:

@@ -283,6 +283,7 @@ class Stepping:
             self._emit(WeightsLeapt(why=why, hopeless=True))
             self._trainer.optimizer.zero_grad()
             return False
+        leapt += momenta.leapt_squares()
         num_tensors = heal_optimizer(self._trainer.optimizer, largest=momenta.largest, leapt=leapt)
         momenta.healed()
         if num_tensors:

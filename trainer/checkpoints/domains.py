@@ -29,10 +29,8 @@ MOST_BATCHES: Final = 1 << 53
 NUM_VARIED: Final = 8
 """Channels of which all statistics are never the same by chance; below, they may be (a layer of one channel)."""
 
-_SQUARES: Final = frozenset(
-    {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "exp_inf", "acc_delta", "sum", "step", "mu_product"}
-)
-"""Of an optimizer's state, what is made of squares, sizes and counts, and what a step takes the root of or divides by
+_SQUARES: Final = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg", "exp_inf", "acc_delta", "sum", "mu_product"})
+"""Of an optimizer's state, what is made of squares and sizes, and what a step takes the root of or divides by
 (torch/optim: adam.py, rmsprop.py, adamax.py, adadelta.py, adagrad.py, nadam.py)."""
 _MOMENTA: Final = frozenset({"exp_avg", "momentum_buffer", "momentum_buffer_SGD", "grad_avg"})
 """The third is of Ultralytics' MuSGD (optim/muon.py), which ``auto`` takes for long trainings."""
@@ -59,7 +57,8 @@ _MEAN: Final = Domain(largest=LARGEST_MEAN, starts_at=0.0, num_varied=NUM_VARIED
 _MATRIX: Final = Domain(largest=LARGEST_WEIGHT, starts_at=0.0)
 _VECTOR: Final = Domain(largest=LARGEST_VECTOR)
 _COUNT: Final = Domain(nonnegative=True)
-_SQUARE: Final = Domain(nonnegative=True)
+_SQUARE: Final = Domain(largest=LARGEST_MOMENTUM**2, nonnegative=True)
+_STEPS: Final = Domain(largest=MOST_BATCHES, nonnegative=True)
 _MOMENTUM: Final = Domain(largest=LARGEST_MOMENTUM)
 
 
@@ -67,6 +66,8 @@ def domain_of(part: str, name: str, num_dimensions: int) -> Domain:
     """What the tensor ``name`` (as in a state dict) of the top-level key ``part`` can hold."""
     leaf = name.rpartition(".")[2]
     if part == "optimizer":
+        if leaf == "step":
+            return _STEPS
         return _SQUARE if leaf in _SQUARES else _MOMENTUM if leaf in _MOMENTA else ANYTHING
     if part not in WEIGHT_PARTS:
         return ANYTHING

@@ -111,6 +111,7 @@ def test_what_is_written_to_any_number_is_seen_at_the_next_look(key: str, value:
         (torch.optim.AdamW, "exp_avg_sq", 1e30),
         (torch.optim.AdamW, "exp_avg", 1e20),
         (torch.optim.AdamW, "step", -1.0),
+        (torch.optim.AdamW, "step", 1e30),
         (torch.optim.RMSprop, "square_avg", -1e-3),
         (torch.optim.Adamax, "exp_inf", -1e-3),
         (sgd, "momentum_buffer", -1e8),
@@ -248,6 +249,35 @@ def test_a_finite_momentum_that_leapt_is_told(
     assert leapt is momentum
     assert steps == 0 or training.momenta.may_have_stepped([leapt])
     assert not (counted and training.momenta.may_have_stepped([leapt]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [(torch.optim.AdamW, "exp_avg_sq"), (torch.optim.RMSprop, "square_avg"), (torch.optim.Adagrad, "sum")],
+    ids=lambda one: getattr(one, "__name__", one),
+)
+def test_squares_that_leapt_start_over_and_end_nothing(kind: Callable[..., torch.optim.Optimizer], key: str) -> None:
+    training = Training(kind)
+    training.go(LOOKED_AT_EVERY + 2)
+
+    training.state(key).data.fill_(1e6)
+    while training.good():
+        training.step()
+
+    (leapt,) = training.momenta.leapt_squares()
+    assert leapt is training.state(key)
+    assert not training.momenta.leapt()
+    assert heal_optimizer(training.optimizer, largest=training.momenta.largest, leapt=[leapt]) > 0
+    training.momenta.healed()
+    training.go(2 * LOOKED_AT_EVERY)
+
+
+def test_settings_that_none_can_be_are_told_by_others() -> None:
+    training = Training(torch.optim.AdamW)
+    training.go(LOOKED_AT_EVERY)
+    training.optimizer.param_groups[0]["weight_decay"] = 1e300
+    training.momenta.signs(CPU, whole=True)
+    assert not training.momenta.leapt_squares()
 
 
 @pytest.mark.parametrize("change", [{"weight_decay": 0.5}, {"dampening": -9.0}, {"momentum": 0.999}], ids=str)
