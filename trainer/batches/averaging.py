@@ -10,7 +10,7 @@ from torch import nn
 
 from trainmaster.trainer.batches.momenta import LEAP
 
-NUM_NOT_CANCELLED: Final = 64
+NUM_NOT_CANCELLED: Final = 16
 """Weights of a tensor that never cancel out all at once in an average; those of a bias of one number do, when it turns
 its sign."""
 VARIANCE: Final = "running_var"

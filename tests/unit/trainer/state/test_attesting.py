@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.unit.trainer.checkpoints.making import checkpoint_dict, save
+from tests.unit.trainer.checkpoints.making import checkpoint_dict, save, small_model, stepped_optimizer
 from trainmaster.trainer.checkpoints.attest import Examination
 from trainmaster.trainer.checkpoints.catalog import last_clean
 from trainmaster.trainer.checkpoints.files import digest_of
 from trainmaster.trainer.checkpoints.ledger import attestations
 from trainmaster.trainer.contract import RunLayout, Verdict
 from trainmaster.trainer.records.recorder import Recorder
+from trainmaster.trainer.settings.guard_settings import GuardSettings
 from trainmaster.trainer.state.attesting import Attesting
+from trainmaster.trainer.state.saver import Saver
 
 CLEAN = Examination(verdict=Verdict.CLEAN, reasons=())
 
@@ -59,3 +62,12 @@ def test_a_file_is_attested_and_told_as_what_it_shows(tmp_path: Path, change: An
     (row,) = attestations(layout)
     assert (row.verdict, told[0]["verdict"]) == (verdict, verdict), row.reasons
     assert (last_clean(layout) is not None) is (verdict is Verdict.CLEAN)
+
+
+@pytest.mark.parametrize(("eps", "verdict"), [(1e-3, Verdict.CLEAN), (1e6, Verdict.CONTAMINATED)], ids=str)
+def test_what_the_live_layers_train_with_counts_for_what_is_saved(tmp_path: Path, eps: float, verdict: Verdict) -> None:
+    layout, model = RunLayout(tmp_path / "night"), small_model()
+    saver = Saver(layout, Recorder(layout, warn=lambda _: None), GuardSettings(), user={})
+    model.second.bn.eps = eps
+    trainer: Any = SimpleNamespace(model=model, optimizer=stepped_optimizer(model), ema=None)
+    assert saver._examine(trainer).verdict is verdict
