@@ -11,6 +11,7 @@ from trainmaster.trainer.checkpoints.own_state import ASIDE
 from trainmaster.trainer.engines.protocol import EngineTrainer
 
 NUM_NAMES_SHOWN: Final = 3
+OF_ANOTHER: Final = "the EMA is of another model, and it is what is saved"
 
 
 class TrainedObject:
@@ -39,7 +40,7 @@ class TrainedObject:
             return "the model"
         if trainer.optimizer is not self._optimizer or _num_held(trainer.optimizer) != self._num_held:
             return "the optimizer"
-        if trainer.ema is not self._ema or (trainer.ema and trainer.ema.ema is not self._averaged):
+        if self._has_another_average():
             return "the EMA"
         for slots, name, value, place in self._held:
             if slots.get(name) is not value:
@@ -73,8 +74,17 @@ class TrainedObject:
             more = ", ..." if len(lost) > NUM_NAMES_SHOWN else ""
             return f"the optimizer no longer trains {', '.join(sorted(lost)[:NUM_NAMES_SHOWN])}{more}"
         if self._ema is not None and not _averages(trainer.ema, model):
-            return "the EMA is of another model, and it is what is saved"
+            return OF_ANOTHER
         return None
+
+    def why_nothing_is_saved(self) -> str | None:
+        """Why the EMA that is there now is none of what was trained; None where it is, or there was none."""
+        lost = self._ema is not None and self._has_another_average() and not _averages(self._trainer.ema, self._model)
+        return OF_ANOTHER if lost else None
+
+    def _has_another_average(self) -> bool:
+        ema = self._trainer.ema
+        return ema is not self._ema or (bool(ema) and ema.ema is not self._averaged)
 
 
 def _held_by(optimizer: Any) -> set[int]:

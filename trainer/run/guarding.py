@@ -173,8 +173,12 @@ class Guarding:
         """The last batch of an epoch is over: a training that stands still is told, once.
 
         Raises:
-            GaveUp: steps were taken that had to change the weights, and nothing has changed.
+            GaveUp: steps were taken that had to change the weights, and nothing has changed; or what is validated and
+                saved next is no average of what was trained, since somebody has replaced it.
         """
+        if self._skip and (why := self._trained.why_nothing_is_saved()):
+            self._trained.put_back()
+            raise GaveUp(f"the EMA was replaced while training, and {why}")
         if self._movement is None:  # not one batch was trained
             return
         if (waited := self._position.overdue) and not self._told_overdue:

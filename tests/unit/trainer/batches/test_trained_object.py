@@ -1,0 +1,67 @@
+"""What somebody puts in the place of the EMA after the last batch of an epoch is what would be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from trainmaster.trainer.batches.trained_object import OF_ANOTHER, TrainedObject
+from trainmaster.trainer.run.guarding import Guarding
+from trainmaster.trainer.stop import GaveUp
+
+
+def another(trainer: Any) -> None:
+    trainer.ema = SimpleNamespace(ema=nn.Linear(2, 2))
+
+
+def another_within(trainer: Any) -> None:
+    trainer.ema.ema = nn.Linear(2, 2)
+
+
+def nothing(trainer: Any) -> None:
+    trainer.ema = None
+
+
+def the_live_one(trainer: Any) -> None:
+    trainer.ema = SimpleNamespace(ema=trainer.model)
+
+
+def a_copy(trainer: Any) -> None:
+    trainer.ema = SimpleNamespace(ema=deepcopy(trainer.ema.ema))
+
+
+def another_model(trainer: Any) -> None:
+    trainer.model = nn.Linear(2, 2)
+
+
+def scene() -> tuple[Any, Any]:
+    model = nn.Linear(3, 3)
+    average = SimpleNamespace(ema=deepcopy(model))
+    trainer: Any = SimpleNamespace(model=model, optimizer=torch.optim.SGD(model.parameters()), ema=average)
+    guarding: Any = object.__new__(Guarding)
+    guarding._trained, guarding._skip, guarding._movement = TrainedObject(trainer), True, None
+    return trainer, guarding
+
+
+@pytest.mark.parametrize("change", [another, another_within, nothing, the_live_one], ids=lambda one: one.__name__)
+def test_an_average_of_another_model_is_not_saved(change: Callable[[Any], None]) -> None:
+    trainer, guarding = scene()
+    average = trainer.ema
+    change(trainer)
+    with pytest.raises(GaveUp) as end:
+        guarding.epoch_trained()
+    assert end.value.why == f"the EMA was replaced while training, and {OF_ANOTHER}"
+    assert trainer.ema is average
+
+
+@pytest.mark.parametrize("change", [lambda _: None, a_copy, another_model], ids=["none", "a copy", "another model"])
+def test_what_is_an_average_of_what_was_trained_is_saved(change: Callable[[Any], None]) -> None:
+    trainer, guarding = scene()
+    change(trainer)
+    guarding.epoch_trained()
