@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from trainmaster.trainer.batches.bounds import JumpBounds
 from trainmaster.trainer.batches.own_buffers import OwnBuffers
+
+_STATISTICS = ("running_mean", "running_var")
+_COUNT = "num_batches_tracked"
 
 _ALIGNMENT = 64
 """Values a buffer's start is aligned to (256 bytes), as a tensor of its own would be."""
 
 
 class BatchNormStatistics:
-    """Running statistics of every normalization layer of ``model``, checked and put back as one.
+    """Running statistics of every normalization layer of ``model``, known by their names, checked and put back as one.
 
     A forward pass writes them before anybody can know that its batch was bad, so skipping the step is not enough.
     Two copies are kept: ``verified``, after the last accepted batch, and ``window``, at the start of the accumulation
@@ -35,14 +38,15 @@ class BatchNormStatistics:
         places: list[tuple[nn.Module, str, int]] = []
         counters: list[tuple[nn.Module, str]] = []
         end = 0
-        for module in self._model.modules():
-            if not isinstance(module, _NormBase) or module.running_mean is None or module.running_var is None:
-                continue
-            for name in ("running_mean", "running_var"):
+        kinds = {module: kind for module in self._model.modules() if (kind := _kind_of_statistics(module)) is not None}
+        most = Counter(kinds.values()).most_common(1)
+        for module in [module for module, kind in kinds.items() if kind == most[0][0]]:
+            for name in _STATISTICS:
                 places.append((module, name, end))
                 end += -(-getattr(module, name).numel() // _ALIGNMENT) * _ALIGNMENT
-            if module.num_batches_tracked is not None:
-                counters.append((module, "num_batches_tracked"))
+            count = module._buffers.get(_COUNT)  # noqa: SLF001 - as below
+            if count is not None and count.dtype is torch.long and not count.ndim:
+                counters.append((module, _COUNT))
         first = getattr(*places[0][:2]) if places else torch.zeros(1)
         floats = torch.zeros(max(end, 1), dtype=first.dtype, device=first.device)
         self._num_attached = len(places)
@@ -169,6 +173,15 @@ class BatchNormStatistics:
     ) -> None:
         for left, right in zip(source, target, strict=True):
             right.copy_(left)
+
+
+def _kind_of_statistics(module: nn.Module) -> tuple[torch.dtype, torch.device] | None:
+    """Of what type and where the running statistics of ``module`` are; None where none can lie in one tensor with
+    others."""
+    held = [module._buffers.get(name) for name in _STATISTICS]  # noqa: SLF001 - as above
+    there = [one for one in held if one is not None and one.is_floating_point() and one.layout is torch.strided]
+    kinds = {(one.dtype, one.device) for one in there if one.numel()}
+    return kinds.pop() if len(there) == len(held) and len(kinds) == 1 else None
 
 
 def lowest_of(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

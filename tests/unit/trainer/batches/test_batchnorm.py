@@ -68,6 +68,50 @@ def test_the_flag_tells_any_value_that_is_not_finite() -> None:
     assert float(statistics.flag()) == 0
 
 
+class OwnNorm(nn.Module):
+    """A normalization of somebody's own, none of torch's (as those of inplace_abn and detectron2 are)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            self.running_mean.lerp_(x.mean((0, 2, 3)), 0.03)
+            self.running_var.lerp_(x.var((0, 2, 3)), 0.03)
+        return (x - self.running_mean[:, None, None]) / self.running_var[:, None, None].add(1e-3).sqrt()
+
+
+def test_statistics_of_a_normalization_of_ones_own_may_jump_no_further() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), OwnNorm(5), nn.Conv2d(5, 7, 3), nn.BatchNorm2d(7))
+    statistics = BatchNormStatistics(model)
+    run(model, 1)
+    statistics.accept()
+    before = model[1].running_var.clone()
+    model(torch.full((2, 3, 8, 8), 1e18) * torch.randn(2, 3, 8, 8))
+    assert math.isinf(float(statistics.flag()))
+
+    statistics.restore()
+
+    assert float(statistics.flag()) == 0
+    assert torch.equal(model[1].running_var, before)
+
+
+def test_a_layer_in_another_precision_keeps_it() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(7, dtype=torch.float64), *model_of_two())
+    statistics = BatchNormStatistics(model)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model[0](torch.randn(2, 7, 4, 4, dtype=torch.float64) * 100)
+    run(model[1:], 1)
+    assert model[0].running_var.dtype is torch.float64
+    assert model[4].running_var.data_ptr() - model[2].running_var.data_ptr() == 2 * 64 * 4  # in one tensor
+
+    statistics.restore()
+
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
 def test_the_views_hold_again_after_the_storage_was_replaced() -> None:
     model = model_of_two()
     statistics = BatchNormStatistics(model)
