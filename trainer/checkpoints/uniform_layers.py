@@ -14,7 +14,8 @@ NORM_STARTS: Final = frozenset({0.0, 1.0})
 """A batch norm's weight and bias begin there, some weights at zero (the last of a residual block)."""
 
 NEAR_START: Final = 0.1
-"""The first steps of an Adam are all of one size, and half precision rounds small steps from 1 to one number."""
+"""The first steps of an Adam are all of one size, and half precision rounds small steps from 1 to one number: those of
+a variance in an EMA that hardly moves, too."""
 
 BIAS_STARTS: Final = frozenset({0.0, 1.0, 2.0})
 """Of the box branches of Ultralytics' heads (nn/modules/head.py, ``bias_init``); the classes' differ by level."""
@@ -70,9 +71,11 @@ def fading_variances(seen: Sequence[Seen], reader: TensorReader, top: Mapping[An
         for one in norms:
             name = one.name.removesuffix(f".{one.leaf}")
             value = reader.uniform_value(one) if one.constant else None
-            if value is None or value > least * (1.0 + EMA_LAG):
+            if value is None:
                 continue
-            if _is_fading(least, batches.get(f"{name}.{BATCHES}", 0), momenta.get(name)):
+            hardly_more = value <= least * (1.0 + EMA_LAG)
+            is_left = hardly_more and _is_fading(least, batches.get(f"{name}.{BATCHES}", 0), momenta.get(name))
+            if is_left or abs(value - 1.0) <= NEAR_START:
                 found.add(id(one))
     return found
 

@@ -157,6 +157,7 @@ def test_honest_beginning_raises_no_alarm(tmp_path: Path, change) -> None:
         pytest.param(0.97**12, 12, 0.1, 0.7, Verdict.UNKNOWN, id="of another momentum"),
         pytest.param(0.97**12, 0, 0.03, 0.97**12 * 0.999, Verdict.CLEAN, id="of a little more than is left"),
         pytest.param(0.97**12, 0, 0.03, 0.97**12 * 0.99, Verdict.UNKNOWN, id="of more than is left"),
+        pytest.param(0.96, 0, 0.03, 0.5, Verdict.CLEAN, id="near its start, of an EMA that hardly moves"),
         pytest.param(0.97**12, 12, 0.03, 0.6, Verdict.UNKNOWN, id="others have less than is left"),
         pytest.param(0.97**300, 300, 0.03, 0.7, Verdict.UNKNOWN, id="long ago"),
     ],
