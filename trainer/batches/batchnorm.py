@@ -11,6 +11,7 @@ from torch import nn
 
 from trainmaster.trainer.batches.bounds import JumpBounds
 from trainmaster.trainer.batches.own_buffers import OwnBuffers
+from trainmaster.trainer.checkpoints.domains import domain_of
 
 _STATISTICS = ("running_mean", "running_var")
 _COUNT = "num_batches_tracked"
@@ -109,8 +110,8 @@ class BatchNormStatistics:
     def heal(self) -> int:
         """The layers hold what was last verified if any statistic is not finite or jumped; how many tensors were bad.
 
-        A negative variance, of which an evaluation takes the root, starts over at 1 as torch's layers do: training
-        never looks at it, so it may have been verified. 0 costs one read.
+        What no statistic can be even then starts over as torch's layers do: a model may have begun with it, and a
+        training never looks at a negative variance, of which an evaluation takes the root. 0 costs one read.
         """
         self.reattach()
         named = [(name, buffers[name]) for buffers, name, *_ in self._views[: self._num_attached]]
@@ -121,12 +122,13 @@ class BatchNormStatistics:
             num_bad = sum(tensor is not None and not bool(torch.isfinite(tensor).all()) for _, tensor in named)
             num_bad = num_bad + self._others.num_bad() or 1
             self.restore()
-            lowest = float(lowest_of(variances)) if variances else 0.0
-        if lowest < 0:
-            num_bad += sum(bool((variance < 0).any()) for variance in variances)
-            for variance in variances:
-                variance.masked_fill_(variance < 0, 1.0)
-            self.accept()
+        if not math.isfinite(flag) or lowest < 0:
+            bad = [one for one in map(_impossible, named) if one is not None]
+            for tensor, where, start in bad:
+                tensor.masked_fill_(where, start)
+            if bad:
+                self.accept()
+            num_bad = max(num_bad, len(bad))
         return num_bad
 
     @torch.no_grad()
@@ -182,6 +184,18 @@ def _kind_of_statistics(module: nn.Module) -> tuple[torch.dtype, torch.device] |
     there = [one for one in held if one is not None and one.is_floating_point() and one.layout is torch.strided]
     kinds = {(one.dtype, one.device) for one in there if one.numel()}
     return kinds.pop() if len(there) == len(held) and len(kinds) == 1 else None
+
+
+def _impossible(named: tuple[str, torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor, float] | None:
+    """The tensor, where in it none can be what is there, and what a layer begins with; None for a sound one. Reads the
+    device."""
+    name, tensor = named
+    if tensor is None:
+        return None
+    domain = domain_of("model", name, tensor.ndim)
+    where = ~(tensor.abs() <= domain.largest)  # NaN is nowhere
+    where = where | (tensor < 0) if domain.nonnegative else where
+    return (tensor, where, domain.starts_at or 0.0) if bool(where.any()) else None
 
 
 def lowest_of(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -96,6 +96,8 @@ class Guarding:
                 EventKind.RUN_REFUSED, checkpoint=model, verdict=Verdict.CONTAMINATED, reasons=[why]
             )
             raise Refused(why)
+        if self._skip:  # no batch is to blame for statistics that the model begins with
+            self.step.heal()
 
     def go_on(self, state: Mapping[str, Any]) -> None:
         """Names of the losses before the first batch tells them, and their level, are those of ``state``.

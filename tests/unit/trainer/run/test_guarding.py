@@ -162,3 +162,13 @@ def test_a_compiled_model_is_not_asked_what_a_placeholder_holds(compiled: bool) 
         assert trainer.model(image) is None
         assert trainer.model is model
     assert asked == ([] if compiled else [1, 2])
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_what_the_model_begins_with_is_put_right_before_a_batch_can_be_blamed_for_it(*, skip: bool) -> None:
+    done: list[str] = []
+    guarding: Any = object.__new__(Guarding)
+    guarding._trainer, guarding._skip = SimpleNamespace(model=torch.nn.Linear(2, 2)), skip
+    guarding.step = SimpleNamespace(attach=lambda: done.append("attach"), heal=lambda: done.append("heal"))
+    guarding.attach()
+    assert done == (["attach", "heal"] if skip else ["attach"])
