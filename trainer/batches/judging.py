@@ -73,6 +73,7 @@ class Judging:
         self.taken = False
         """The loop has taken the loss of its batch: one that is made until the next is none of the loop's."""
         self._preparing = False
+        self._any_good = False
         self._told_passed_by = self._told_parting = False
         self.loss_fresh = False
         """A loss has been made and the loop has not yet asked for the running mean to be updated."""
@@ -131,6 +132,7 @@ class Judging:
         if verdict.reason is None or not self._skip:
             self._running.add(self._batches.host_items)
             self._criterion.note(self._position.epoch)
+            self._any_good = True
             self._window.count(skipped=False)
             if (micro := self._work.accepted(self._batches.host_items)) is not None:
                 self._window.micros.append(micro)
@@ -138,7 +140,7 @@ class Judging:
             self._window.count(skipped=True)
             self._running.know(verdict.losses)
         if verdict.reason is not None:
-            if self._skip and (why := self._ruin()):  # the batch is not to blame
+            if self._skip and (why := self._ruin() or self._begun_with_ruin(verdict)):  # the batch is not to blame
                 self._emit(WeightsLeapt(why=why, hopeless=True))
             else:
                 self._work.failed(verdict.reason)
@@ -151,6 +153,12 @@ class Judging:
         if self._trainer.world_size > 1:
             why = self._weights.ruin = first_said(of_all(why))
         return why
+
+    def _begun_with_ruin(self, verdict: BatchVerdict) -> str | None:
+        """What of the weights has made the first batch look bad, and would every other."""
+        is_spike = verdict.reason is SkipReason.BATCHNORM_SPIKE
+        why = None if self._any_good or not is_spike else self._weights.beyond()
+        return f"{why}, and no batch is to blame for what comes of that" if why else None
 
     def _judged(self, batch: dict[str, Any], preds: Any) -> tuple[Loss, BatchVerdict]:
         spoil = self._drill.loss_spoiler()

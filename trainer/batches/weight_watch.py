@@ -138,6 +138,13 @@ class WeightWatch:
         return self.ruin
 
     @torch.no_grad()
+    def beyond(self) -> str | None:
+        """What is larger than anything that trains, however it came there, in words. Reads the devices."""
+        sizes = {name: float(one.abs().amax()) for name, one in self._model.items() if one.numel()}
+        found = [name for name, size in sizes.items() if size > _limit(name, self._model[name])]
+        return f"weights are larger than anything that trains: {few(found)}" if found else None
+
+    @torch.no_grad()
     def average(self) -> str | None:
         """What leapt in the EMA at the last look, or is no average any more, in words. Reads the devices."""
         strayed = [name for name, *_ in self._averaging.strayed()]

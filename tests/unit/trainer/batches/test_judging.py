@@ -14,9 +14,10 @@ from trainmaster.trainer.batches import judging
 from trainmaster.trainer.batches.batch_guard import BatchGuard
 from trainmaster.trainer.batches.batchnorm import BatchNormStatistics
 from trainmaster.trainer.batches.judging import Judging
-from trainmaster.trainer.batches.outcomes import Remark, StateHealed
+from trainmaster.trainer.batches.outcomes import Remark, StateHealed, WeightsLeapt
 from trainmaster.trainer.batches.progress import RunningLoss
 from trainmaster.trainer.batches.step_guard import StepGuard
+from trainmaster.trainer.batches.weight_watch import WeightWatch
 
 
 class Scene:
@@ -83,6 +84,24 @@ def test_a_bad_batch_is_skipped_in_either_mode(training: bool) -> None:
     assert float(loss.detach()) == 0
     assert [verdict.reason for verdict in scene.verdicts] == ["nonfinite_loss"]
     assert scene.judging.loss_fresh
+
+
+@pytest.mark.parametrize("good_before", [False, True], ids=["the first batch", "a later one"])
+def test_weights_that_a_run_begins_with_are_to_blame_for_its_first_batch(*, good_before: bool) -> None:
+    scene = Scene()
+    weights = WeightWatch(scene.model, None, torch.optim.SGD(scene.model.parameters()))
+    scene.judging._weights = SimpleNamespace(look=lambda: None, beyond=weights.beyond)  # type: ignore[assignment]
+    if good_before:
+        scene.judging.before_batch(good_batch())
+        scene.model.loss(good_batch())
+    scene.model.layer.weight.data.mul_(1e7)
+
+    scene.judging.before_batch(good_batch())
+    scene.model.loss(good_batch())
+
+    assert scene.verdicts[-1].reason == "batchnorm_spike"
+    why = "weights are larger than anything that trains: layer.weight, and no batch is to blame for what comes of that"
+    assert scene.told == ([] if good_before else [WeightsLeapt(why=why, hopeless=True)])
 
 
 def test_a_loss_that_a_callback_evaluates_is_none_of_the_loop_s() -> None:
