@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -24,10 +24,10 @@ class Averaging:
     """
 
     def __init__(self, model: nn.Module, ema: nn.Module | None) -> None:
-        followed: dict[str, Callable[[], torch.Tensor | None]] = {}
+        followed: dict[str, tuple[dict[str, Any], str]] = {}
         for place, module in model.named_modules():
             for slots in (module._parameters, module._buffers):  # noqa: SLF001 - as attribute access reads them
-                followed |= {f"{place}.{key}".lstrip("."): lambda slots=slots, key=key: slots.get(key) for key in slots}
+                followed |= {f"{place}.{key}".lstrip("."): (slots, key) for key in slots}
         averaged = [*ema.named_parameters(), *ema.named_buffers()] if ema is not None else []
         judged = [(name, one) for name, one in averaged if name in followed and _is_judged(name, one)]
         self._names, self._averaged = [name for name, _ in judged], [one for _, one in judged]
@@ -39,7 +39,7 @@ class Averaging:
 
     def sign(self) -> Iterator[torch.Tensor]:
         """A number on the EMA's device: 0 while all lie where they can; none where there is no telling. No read."""
-        live = [followed() for followed in self._followed]
+        live = [slots.get(key) for slots, key in self._followed]
         there = [one for one in live if one is not None]
         if not there or len(there) < len(live):
             return
@@ -52,7 +52,8 @@ class Averaging:
         """Names of what lay elsewhere at the last look, if there was one since they were :meth:`settled`, each with the
         tensor and what it follows. Reads the device."""
         for place, bad in enumerate([] if self._strayed is None else self._strayed.tolist()):
-            if bad and (followed := self._followed[place]()) is not None:
+            slots, key = self._followed[place]
+            if bad and (followed := slots.get(key)) is not None:
                 yield self._names[place], self._averaged[place], followed
 
     def settled(self) -> None:

@@ -155,10 +155,12 @@ class WeightWatch:
     def heal_average(self) -> int:
         """Each tensor of the EMA that leapt or strayed at the last look is the live one now; how many. Reads the
         devices."""
-        found = [(name, tensor, self._model.get(name)) for name, tensor, _ in self._average.leapt()]
-        found += [one for one in self._averaging.strayed() if one[0] not in {name for name, *_ in found}]
+        found: dict[str, tuple[torch.Tensor, torch.Tensor | None]] = {
+            name: (tensor, followed) for name, tensor, followed in self._averaging.strayed()
+        }
+        found |= {name: (tensor, self._model.get(name)) for name, tensor, _ in self._average.leapt()}
         num_healed = 0
-        for name, tensor, live in found:
+        for name, (tensor, live) in found.items():
             if live is not None and float(live.detach().abs().amax()) <= _limit(name, live):
                 tensor.copy_(live)
                 num_healed += 1
