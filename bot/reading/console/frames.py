@@ -16,10 +16,10 @@ from trainmaster.record import Fixed
 TELLING = b"nNrdhR"
 """No healthy frame has one of these bytes. What :mod:`trainmaster.bot.reading.console.messages` finds must have one,
 but for the word of a shell that ended a run. The first two stand in what is not finite, however it is spelt."""
-_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf|[nN]a[nN]|NAN|[iI]nf(?:inity)?|INF(?:INITY)?)"
-"""Others than Python write what is not finite in capitals."""
+_NUMBER = r"[-+]?(?:\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?|nan|inf|[nN]a[nN]|NAN|[iI]nf(?:inity)?|INF(?:INITY)?)"
+"""Others than Python write what is not finite in capitals, and a comma where the reader's language has one."""
 _FRAME = re.compile(
-    rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+\d[\d.]*(?:e[-+]\d+)?G\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=[\s:…#]|$)",
+    rf"(?<![\d./])(\d{{1,9}})/(\d{{1,9}})\s+\d[\d.,]*(?:e[-+]\d+)?G\s+({_NUMBER}(?:\s+{_NUMBER})*)(?=[\s:…#]|$)",
     re.ASCII,
 )
 _FRAME_WITHOUT_MEMORY = LazyPattern(
@@ -208,7 +208,7 @@ def find_all_row(text: str, columns: Sequence[str] | None, *, at_end: bool) -> t
     values = last[1].split()
     if at_end and last.end() == len(text) and _misaligned(last[1]):
         values.pop()
-    numbers = [float(value) for value in values]
+    numbers = [_number(value) for value in values]
     place, place_95 = _map_places(columns)
     if columns is None and len(numbers) < 6:
         return None, None
@@ -229,7 +229,7 @@ def nonfinite_of_row(text: str, columns: Sequence[str] | None) -> tuple[str, ...
     names = ("Images", *columns) if columns and len(values) > len(columns) else columns or ()
     named = [*names, *(f"column {place}" for place in range(len(names) + 1, len(values) + 1))]
     return tuple(
-        f"{name} {value}" for name, value in zip(named, values, strict=False) if not math.isfinite(float(value))
+        f"{name} {value}" for name, value in zip(named, values, strict=False) if not math.isfinite(_number(value))
     )
 
 
@@ -265,7 +265,11 @@ def named_losses(frame: Frame, columns: Columns | None, *, yolov5: bool, masks: 
 
 
 def _numbers(names: Sequence[str], values: Sequence[str]) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(names, values, strict=False)}
+    return {name: _number(value) for name, value in zip(names, values, strict=False)}
+
+
+def _number(spelt: str) -> float:
+    return float(spelt.replace(",", "."))
 
 
 def _agrees(counter: re.Match[str]) -> bool:

@@ -42,7 +42,7 @@ _RESUMED = LazyPattern(
     r"Resuming training (?:from )?\S.{0,300} from epoch (\d+) to (\d+) total epochs", hints=("Resuming training",)
 )
 _COMPLETED = LazyPattern(
-    r"(?:^|\s)(\d+) epochs completed in [\d.]+ hours\.|^Training complete \([\d.]+ hours\)",
+    r"(?:^|\s)(\d+) epochs completed in [\d.,]+ hours\.|^Training complete \([\d.]+ hours\)",
     hints=(" epochs completed in ", "Training complete ("),
 )
 _EARLY = LazyPattern(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,3 +173,12 @@ def test_a_loss_that_is_not_finite_is_seen_however_it_is_spelt(spelt: str) -> No
     log = start() + frame(1, 20, losses=("1.2", spelt, "2.2")) + "\n" + validation(map50_95=spelt)
     report = scan_stream(io.BytesIO(log.encode()))
     assert (report.last_epoch, report.nan_loss_frames, len(report.notices)) == (1, 1, 1)
+
+
+def test_numbers_may_have_a_comma_for_the_point() -> None:
+    healthy, bad = frame(1, 20, losses=("1.2", "1e-05", "2.2")), frame(2, 3, losses=("1.2", "nan", "2.2"))
+    log = f"{start()}{healthy}\n{validation()}{header()}{bad}\n10 epochs completed in 0.5 hours."
+    report = scan_stream(io.BytesIO(re.sub(r"(?<=\d)\.(?=\d)", ",", log).encode()))
+    assert (report.last_epoch, report.nan_loss_frames, report.map50_95) == (2, 1, 0.523)
+    assert (report.losses or {})["box_loss"] == 1.2
+    assert report.completed
