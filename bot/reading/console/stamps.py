@@ -17,7 +17,7 @@ _LANDMARKS: Final = (
     ("Starting training for", r"Starting training for \d"),
     ("Ultralytics ", r"Ultralytics (?:YOLO)?v?\d+\.\d+\.\d+ "),
     ("Image sizes", r"Image sizes \d+ train, \d+ val\b"),
-    ("dataloader workers", r"Using \d+ dataloader workers$"),
+    ("dataloader workers", r"Using \d+ dataloader workers\b"),
     ("Logging results to", r"Logging results to \S"),
     ("GPU_mem", r" {6}Epoch +GPU_mem "),  # "%11s" of each name
     ("gpu_mem", r" {5}Epoch +gpu_mem "),  # "%10s"

@@ -69,6 +69,9 @@ SHOWN: dict[str, Wrap] = {
     "a place in a file behind": lambda log: "\n".join(
         f"[01:02:03] {line:<100} train.py:{place}" for place, line in enumerate(lines_of(log))
     ),
+    "a place in a file behind, as of 8.4": lambda log: "\n".join(
+        f"{line:<100} train.py:{place}" for place, line in enumerate(lines_of(re.sub("Image sizes.*\n", "", log)))
+    ),
     "a sequence of records": each(lambda line: "\x1e" + json.dumps({"MESSAGE": line})),
     "bytes over lines": each(bytes_over_lines),
     "columns of a query": columns_of_a_query(None),
