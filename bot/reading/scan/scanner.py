@@ -22,7 +22,11 @@ _BLOCK_BYTES = 1024 * 1024
 _PACKED = {
     b"\x1f\x8b\x08": "gzip",
     b"\xfd7zXZ\0": "xz",
+    b"\x5d\0\0": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x9d": "compress",
+    b"7z\xbc\xaf\x27\x1c": "7z",
     b"PK\3\4": "zip",
     **{b"BZh%d1AY" % level: "bzip2" for level in range(1, 10)},
 }
