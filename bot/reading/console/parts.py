@@ -14,6 +14,8 @@ MAX_HELD_CHARACTERS: Final = 64 * 1024
 _MAX_SOURCES: Final = 16
 _TAG_BYTES: Final = 80
 _HINTS: Final = ('"stream"', '"logtag"', '"partial_', '"_LINE_BREAK"')
+_OF_DOCKER: Final = frozenset({"log", "stream", "time"})
+_OF_KAGGLE: Final = frozenset({"data", "stream_name", "time"})
 _CRI: Final = (
     rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) std(?:out|err) (?:(?P<partial>P)|F)(?::[\w:]*)? "
 )
@@ -51,10 +53,16 @@ class RecordParts:
             return True
         if str(fields.get("partial_message", "")).lower() == "true":
             return str(fields.get("partial_last", "")).lower() != "true"
-        if not {"log", "stream", "time"} <= fields.keys():
+        if not fields.keys() >= _OF_DOCKER:
             return False
         self._ends_lines = self._ends_lines or text.endswith("\n")
         return self._ends_lines and not text.endswith("\n")
+
+
+def keeps_line_ends(fields: Any) -> bool:
+    """Whether a record of these ``fields``, as Docker and Kaggle write them, has its line feed unless its line goes on
+    in the next."""
+    return isinstance(fields, dict) and (fields.keys() >= _OF_DOCKER or fields.keys() >= _OF_KAGGLE)
 
 
 class CutLines:

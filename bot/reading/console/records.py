@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
-from trainmaster.bot.reading.console.parts import MAX_HELD_CHARACTERS, RecordParts
+from trainmaster.bot.reading.console.parts import MAX_HELD_CHARACTERS, RecordParts, keeps_line_ends
 from trainmaster.bot.reading.console.patterns import any_in
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
 
@@ -56,6 +56,8 @@ _RAISED_TEXT: Final = ("excvalue", "exceptionvalue", "exceptionmessage", "errorm
 _RAISED_FRAMES: Final = ("frames", "stacktrace", "errorstack", "traceback")
 """How loggers name the parts of an exception that they take apart (structlog, ECS, Datadog, Sentry)."""
 _MAX_DEPTH: Final = 8
+_MOST_COLUMNS: Final = 8
+"""A longer list of texts is one of lines, a shorter one may be a record without keys."""
 MAX_LEAVES: Final = 500
 _MAX_NESTED: Final = 3
 """LogRecords within the text of a record: a container's JSON within a shipper's."""
@@ -109,8 +111,9 @@ class LogRecords:
 
     def _listed(self, text: str) -> str | None:
         """The line that ``text`` is, of a list of lines, or ends, of a list of bytes."""
-        if self._bytes is not None:
+        if self._bytes is not None and (self._bytes or re.match(_BYTE, text)):
             return self._of_bytes(self._bytes, text)
+        self._bytes = None
         if self._in_notebook_list and re.match(_LIST_ENDS, text):
             self._in_notebook_list = False
         found = re.match(_LISTED, text) if '"' in text[-3:] else None
@@ -123,8 +126,7 @@ class LogRecords:
             self._bytes = bytearray() if begun and _bare_key(begun[1]) in _RANK else None
         if not isinstance(value, str):
             return None
-        before = None if self._is_list else stamp_before_landmark(value)
-        self._is_list = self._is_list or (before is not None and not before.strip())
+        self._is_list = self._is_list or _holds_landmark(value)
         return value if self._is_list else None
 
     def _of_bytes(self, read: bytearray, text: str) -> str | None:
@@ -157,7 +159,7 @@ class LogRecords:
             return None
         values = {match[1]: _unquoted(match[2]) for match in re.finditer(_LOGFMT_QUOTED, text)}
         for key, value in values.items():
-            if (before := stamp_before_landmark(value)) is not None and not before.strip():
+            if _holds_landmark(value):
                 self._learnt_key = key
         return values.get(self._learnt_key) if self._learnt_key else None
 
@@ -176,10 +178,16 @@ class LogRecords:
         """The text of ``record``, or of the many that are in it, of each collection ``most``. ``raised``: it may hold
         an exception that a logger has taken apart."""
         leaves = list(_leaves(record, (), 0, most))
-        for path, value in leaves:
-            before = stamp_before_landmark(value)
-            if before is not None and not before.strip():
-                self._learnt = path
+        self._learnt = next((path for path, value in leaves if _holds_landmark(value)), self._learnt)
+        if not isinstance(record, list) or not all(isinstance(one, dict) for one in record):
+            return self._text_of(leaves, raised=raised)
+        # Each may have its text elsewhere: what a service says of a process stands in another field than its output.
+        found = [self._text_of(list(_leaves(one, ("#",), 1, most)), raised=raised) for one in record[:most]]
+        texts = [text for text in found if text is not None]
+        whole = keeps_line_ends(record[0] if record else None) and any("\n" in text for text in texts)
+        return ("" if whole else "\n").join(texts) if texts else None
+
+    def _text_of(self, leaves: list[tuple[Path, str]], *, raised: bool) -> str | None:
         chosen = self._chosen(leaves)
         # Loggers put the traceback of what they tell into a field of its own.
         traceback = [value for path, value in leaves if path != chosen and _TRACEBACK in value][:1]
@@ -195,6 +203,12 @@ class LogRecords:
             return self._learnt
         known = [(_RANK[name], len(path), path) for path, _ in leaves if (name := _name(path)) in _RANK]
         return min(known)[2] if known else None
+
+
+def _holds_landmark(text: str) -> bool:
+    """Whether a line of ``text`` is known to be one of Ultralytics."""
+    before = stamp_before_landmark(text)
+    return before is not None and not before.rpartition("\n")[2].strip()
 
 
 def _raised(leaves: list[tuple[Path, str]]) -> list[str]:
@@ -227,6 +241,10 @@ def _leaves(value: Any, path: Path, depth: int, most: int) -> Iterator[tuple[Pat
     elif depth < _MAX_DEPTH and isinstance(value, list) and value:
         if all(isinstance(one, int) and 0 <= one < 256 for one in value):
             yield path, bytes(value).decode("utf-8", "replace")
+            return
+        lines = [one for one in value if isinstance(one, str)]
+        if len(lines) == len(value) and (len(lines) > _MOST_COLUMNS or _name(path) in _RANK):
+            yield path, "\n".join(line.removesuffix("\n") for line in lines)
             return
         scalars = not any(isinstance(one, dict | list) for one in value)
         for place, inner in enumerate(value[:most]):

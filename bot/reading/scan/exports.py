@@ -2,8 +2,8 @@
 recording of a terminal.
 
 CloudWatch, Datadog, Grafana, Kibana and their like hand out a table with a line or a record of the log in one column,
-often with the newest first. What is read from such a file counts its lines as the log had them, in the order of time,
-but for a table in that order, where a line's number is that of the file.
+often with the newest first, as others do with plain lines. What is read from such a file counts its lines as the log
+had them, in the order of time, but for a table in that order, where a line's number is that of the file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from trainmaster.bot.reading.console.encodings import utf16_of
-from trainmaster.bot.reading.console.records import LogRecords, is_notebook
+from trainmaster.bot.reading.console.records import LogRecords, are_over_lines, is_notebook
 
 HEAD_BYTES: Final = 64 * 1024
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Services hand out some megabytes at most. What is larger is read line by line, as any log."""
 _HEADINGS: Final = r"[\w@.$#/()\[\] ,;\t\"-]{1,4000}"
 
+_TELLS_TIME: Final = rb"\d[-/]\d\d[-/]\d\d[T ]\d\d:|\d{10}|[A-Z][a-z]{2} [ \d]\d \d\d:"
+_YAML_BEGINS: Final = (b"---\n", b"---\r\n")
 _RECORDING: Final = rb'\{ *"version": *[23], [^\n]*\}\r?\n'
 """The head of asciinema's; each line behind it is a list of time, kind and text."""
 
@@ -35,18 +37,21 @@ def exported(stream: BinaryIO) -> Iterator[Piece] | None:
     stream.seek(0)
     if re.match(_RECORDING, head):
         return _of_recording(stream) if _is_small(stream) else None
-    if head.lstrip()[:1] in {b"{", b"["}:
-        return _of_document(stream, head)
-    return _of_table(stream, head)
+    if head.lstrip()[:1] in {b"{", b"["} and (document := _of_document(stream, head)) is not None:
+        return document
+    if head.startswith(_YAML_BEGINS):
+        return _of_yaml(stream)
+    return _of_table(stream, head) or _of_lines_newest_first(stream, head)
 
 
 def _of_document(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
     one_line = b"\n" not in head.strip()
-    if not one_line or not (is_notebook(head) or len(head) == HEAD_BYTES) or not _is_small(stream):
+    begins_one = are_over_lines(head) or re.match(rb"\s*\[\s*\{", head) is not None
+    if not (one_line or (begins_one and not is_notebook(head))) or not _is_small(stream):
         return None
     data = stream.read()
     stream.seek(0)
-    if b"\n" in data.strip():
+    if one_line and b"\n" in data.strip():
         return None
     import json  # noqa: PLC0415 - most logs are no document, and a scan starts in milliseconds
 
@@ -55,8 +60,46 @@ def _of_document(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
     except (ValueError, RecursionError):
         return None
     del data
-    text = _printed(document) if is_notebook(head) else LogRecords().text_in(document, most=MAX_BYTES)
-    return None if text is None else enumerate(text.encode("utf-8", "replace").split(b"\n"), 1)
+    from trainmaster.bot.reading.scan.newest_first import put_in_order  # noqa: PLC0415 - see above
+
+    if is_notebook(head):
+        text: str | None = _printed(document)
+    elif put_in_order(document) or one_line:
+        text = LogRecords().text_in(document, most=MAX_BYTES)
+    else:
+        return None  # it is read line by line, as any log
+    return None if text is None else _numbered(text)
+
+
+def _of_yaml(stream: BinaryIO) -> Iterator[Piece] | None:
+    if not _is_small(stream):
+        return None
+    from trainmaster.bot.reading.scan.newest_first import put_in_order  # noqa: PLC0415 - see above
+    from trainmaster.bot.reading.scan.yaml_records import yaml_records  # noqa: PLC0415 - see above
+
+    records = yaml_records(stream.read().decode("utf-8", "replace"))
+    stream.seek(0)
+    put_in_order(records)
+    text = LogRecords().text_in(records, most=MAX_BYTES)
+    return None if text is None else _numbered(text)
+
+
+def _of_lines_newest_first(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
+    first = head.lstrip().partition(b"\n")[0]
+    if not re.search(_TELLS_TIME, first):  # nearly all logs end here
+        return None
+    from trainmaster.bot.reading.scan.newest_first import lines_in_order  # noqa: PLC0415 - see above
+
+    begin = head[: head.rfind(b"\n") + 1].decode("utf-8", "replace")
+    if lines_in_order(begin) is None or not _is_small(stream):
+        return None
+    text = lines_in_order(stream.read().decode("utf-8", "replace"))
+    stream.seek(0)
+    return None if text is None else _numbered(text)
+
+
+def _numbered(text: str) -> Iterator[Piece]:
+    return enumerate(text.encode("utf-8", "replace").split(b"\n"), 1)
 
 
 def _of_recording(stream: BinaryIO) -> Iterator[Piece]:

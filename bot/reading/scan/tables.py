@@ -6,18 +6,17 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import BinaryIO, Final, Self
 
 from trainmaster.bot.reading.console.records import key_rank
 from trainmaster.bot.reading.console.stamps import stamp_before_landmark
+from trainmaster.bot.reading.scan.newest_first import falls, moment_of
 from trainmaster.record import Fixed
 
 _MAX_CELL_CHARACTERS: Final = 64 * 1024 * 1024
 _SEPARATORS: Final = (",", ";", "\t")
 _HEADING: Final = r"[\w@.$#/()\[\] -]{1,64}"
 _TIMES: Final = r"(?i)time|date|\bts|@timestamp"
-_KIBANA: Final = "%b %d, %Y @ %H:%M:%S.%f"
 
 
 class CsvTable(Fixed):
@@ -41,7 +40,7 @@ class CsvTable(Fixed):
         column = _column_of_text(headings, rows, quoted=quoted)
         if column is None:
             return None
-        newest_first = any(_falls([row[place] for row in rows]) for place in _times(headings))
+        newest_first = any(falls(moment_of(row[place]) for row in rows) for place in _times(headings))
         return cls(separator=separator, column=column, encoding=encoding, newest_first=newest_first)
 
 
@@ -82,27 +81,6 @@ def _column_of_text(headings: Sequence[str], rows: Sequence[Sequence[str]], *, q
 
 def _times(headings: Sequence[str]) -> list[int]:
     return [place for place, name in enumerate(headings) if re.search(_TIMES, name)]
-
-
-def _falls(times: Sequence[str]) -> bool:
-    """Whether ``times`` go from the newest to the oldest."""
-    known = [time for text in (times[0], times[-1]) if (time := _time(text)) is not None]
-    return len(known) == 2 and known[0] > known[1]
-
-
-def _time(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text.strip()).timestamp()
-    except (ValueError, OverflowError, OSError):
-        pass
-    try:
-        return datetime.strptime(text.strip(), _KIBANA).timestamp()  # noqa: DTZ007 - both are of the same zone
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _cells(lines: Iterable[str], separator: str, column: int) -> Iterator[tuple[int, bytes]]:

@@ -106,6 +106,14 @@ DOCUMENTS = {
     "list_of_records": json.dumps([{"severity": "INFO", "textPayload": line} for line in LONG.split("\n")]),
     "elasticsearch": json.dumps({"hits": {"hits": [{"_source": {"message": line}} for line in LONG.split("\n")]}}),
     "loki": json.dumps({"data": {"result": [{"values": [["1", line] for line in LONG.split("\n")]}]}}),
+    "many_short_records": json.dumps([{"log": line} for line in [*[""] * 700, *LOG.split("\n")]]),
+    "kaggle_in_pieces": json.dumps(
+        [{"stream_name": "stderr", "time": 1.5, "data": LOG[at : at + 37]} for at in range(0, len(LOG), 37)]
+    ),
+    "lines_under_a_key_of_their_own": json.dumps({"msg": "failed", "printed": LOG.split("\n")}),
+    "few_lines_a_record": json.dumps(
+        [{"log": LOG.split("\n")[at : at + 4]} for at in range(0, LOG.count("\n") + 1, 4)]
+    ),
 }
 
 
@@ -124,6 +132,26 @@ def test_what_a_notebook_tells_of_an_exception_without_its_traceback_is_its_end(
         traceback=["Traceback (most recent call last)", "KeyError: 'a'"],
     )
     assert scan_stream(io.BytesIO(log.encode())).crashed
+
+
+def test_each_line_that_a_notebook_keeps_in_a_list_of_its_own_is_read() -> None:
+    """Standard output and error alternate, so most lists have one line."""
+    outputs = [{"output_type": "stream", "text": [f"{line}\n"]} for line in LOG.split("\n")]
+    log = json.dumps({"cells": [{"outputs": outputs}], "metadata": {}}, indent=1)
+    assert facts_of(scan_stream(io.BytesIO(log.encode()))) == bare()
+
+
+def test_a_log_within_a_record_is_found_behind_other_words() -> None:
+    log = json.dumps({"msg": "failed", "printed": f"setup\n{start()}{frame(1, 3)}\nKilled\n"})
+    report = scan_stream(io.BytesIO(log.encode()))
+    assert (report.crash_kind, report.last_batch) == ("killed", 3)
+
+
+def test_of_records_that_have_their_text_under_different_keys_each_is_read() -> None:
+    records: list[dict[str, object]] = [{"jsonPayload": {"message": line}} for line in start().split("\n")]
+    said = "The replica workerpool0-0 ran out-of-memory and exited with a non-zero status of 137(SIGKILL)."
+    log = json.dumps([*records, {"textPayload": said}])
+    assert scan_stream(io.BytesIO(log.encode())).crash_detail == said
 
 
 @pytest.mark.parametrize("cut", [7, 13, 40, 100])
@@ -213,7 +241,11 @@ def test_the_recording_of_a_terminal_is_read_as_what_it_showed(version: int) -> 
     assert scan_stream(io.BytesIO(killed.encode())).crash_kind == "killed"
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def lzma_alone(log: bytes) -> bytes:
+    return lzma.compress(log, format=lzma.FORMAT_ALONE)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lzma_alone])
 def test_a_compressed_log_is_read_as_it_was(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "train.log.1.gz"
     path.write_bytes(pack(LOG.encode()))
@@ -222,7 +254,13 @@ def test_a_compressed_log_is_read_as_it_was(tmp_path: Path, pack: Callable[[byte
     assert scan_file(path).crash_detail in {None, bare()[-2]}  # cut: as much of it as there is
 
 
-@pytest.mark.parametrize(("head", "name"), [(b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\3\4", "zip")])
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        *((b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\3\4", "zip"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x1f\x9d", "compress")),
+        (b"7z\xbc\xaf\x27\x1c", "7z"),
+    ],
+)
 def test_a_log_that_cannot_be_unpacked_here_says_so(tmp_path: Path, head: bytes, name: str) -> None:
     path = tmp_path / "train.log"
     path.write_bytes(head + LOG.encode())
