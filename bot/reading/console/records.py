@@ -227,6 +227,11 @@ def _unquoted(text: str) -> str:
     return text.replace('\\"', '"').replace("\\\\", "\\")
 
 
+def leaves_of(record: Any) -> Iterator[tuple[Path, str]]:
+    """Every text in ``record`` with its place."""
+    return _leaves(record, (), 0, MAX_LEAVES)
+
+
 def _leaves(value: Any, path: Path, depth: int, most: int) -> Iterator[tuple[Path, str]]:
     """Every text in ``value`` with its place. journald writes a text that has control characters as a list of bytes."""
     if isinstance(value, str):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 from trainmaster.bot.reading.console.encodings import utf16_of
@@ -22,6 +24,8 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 _HEADINGS: Final = r"[\w@.$#/()\[\] ,;\t\"-]{1,4000}"
 
 _TELLS_TIME: Final = rb"\d[-/]\d\d[-/]\d\d[T ]\d\d:|\d{10}|[A-Z][a-z]{2} [ \d]\d \d\d:"
+_MAX_DEPTH: Final = 8
+_STARTED: Final = b"Starting training for "
 _YAML_BEGINS: Final = (b"---\n", b"---\r\n")
 _RECORDING: Final = rb'\{ *"version": *[23], [^\n]*\}\r?\n'
 """The head of asciinema's; each line behind it is a list of time, kind and text."""
@@ -30,21 +34,21 @@ Piece = tuple[int, bytes]
 """A line of the log, which may hold further ones, and its number."""
 
 
-def exported(stream: BinaryIO) -> Iterator[Piece] | None:
-    """The log that ``stream`` has within it; None when it is a log itself. ``stream`` is at its beginning; so it is
-    afterwards unless something was found."""
+def exported(stream: BinaryIO) -> BytesIO | Iterator[Piece] | None:
+    """The log that ``stream`` has within it, which may be an export in turn, or the lines of a table; None when it is a
+    log itself. ``stream`` is at its beginning; so it is afterwards unless something was found."""
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
     if re.match(_RECORDING, head):
         return _of_recording(stream) if _is_small(stream) else None
-    if head.lstrip()[:1] in {b"{", b"["} and (document := _of_document(stream, head)) is not None:
-        return document
     if head.startswith(_YAML_BEGINS):
         return _of_yaml(stream)
+    if head.lstrip()[:1] in {b"{", b"["}:
+        return _of_document(stream, head) or _of_lines_newest_first(stream, head) or _of_sources(stream, head)
     return _of_table(stream, head) or _of_lines_newest_first(stream, head)
 
 
-def _of_document(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
+def _of_document(stream: BinaryIO, head: bytes) -> BytesIO | None:
     one_line = b"\n" not in head.strip()
     begins_one = are_over_lines(head) or re.match(rb"\s*\[\s*\{", head) is not None
     if not (one_line or (begins_one and not is_notebook(head))) or not _is_small(stream):
@@ -59,32 +63,73 @@ def _of_document(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return None
+    several = data.count(_STARTED) > 1
     del data
     from trainmaster.bot.reading.scan.newest_first import put_in_order  # noqa: PLC0415 - see above
 
     if is_notebook(head):
-        text: str | None = _printed(document)
-    elif put_in_order(document) or one_line:
-        text = LogRecords().text_in(document, most=MAX_BYTES)
-    else:
-        return None  # it is read line by line, as any log
-    return None if text is None else _numbered(text)
+        return _log(_printed(document))
+    if isinstance(document, dict) and document.get("version") == 1:  # asciinema's first format
+        return _log("".join(event[1] for event in _listed(document, "stdout") if _is_shown(event)))
+    turned = put_in_order(document)
+    if several and (named := _by_source(document)):
+        return named
+    # Others are read line by line, as any log.
+    return _log(LogRecords().text_in(document, most=MAX_BYTES)) if turned or one_line else None
 
 
-def _of_yaml(stream: BinaryIO) -> Iterator[Piece] | None:
+def _of_yaml(stream: BinaryIO) -> BytesIO | None:
     if not _is_small(stream):
         return None
     from trainmaster.bot.reading.scan.newest_first import put_in_order  # noqa: PLC0415 - see above
     from trainmaster.bot.reading.scan.yaml_records import yaml_records  # noqa: PLC0415 - see above
 
-    records = yaml_records(stream.read().decode("utf-8", "replace"))
+    text = stream.read().decode("utf-8", "replace")
     stream.seek(0)
+    records = yaml_records(text)
     put_in_order(records)
-    text = LogRecords().text_in(records, most=MAX_BYTES)
-    return None if text is None else _numbered(text)
+    several = text.count(_STARTED.decode()) > 1
+    return (_by_source(records) if several else None) or _log(LogRecords().text_in(records, most=MAX_BYTES))
 
 
-def _of_lines_newest_first(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
+def _of_sources(stream: BinaryIO, head: bytes) -> BytesIO | None:
+    """A record a line, in which several trainings begin early."""
+    if head.count(_STARTED) <= 1 or _by_source(_json_lines(head)) is None or not _is_small(stream):
+        return None
+    records = _json_lines(stream.read())
+    stream.seek(0)
+    return _by_source(records)
+
+
+def _json_lines(data: bytes) -> list[Any]:
+    import json  # noqa: PLC0415 - see above
+
+    records = []
+    for line in data.split(b"\n"):
+        with suppress(ValueError, RecursionError):
+            records.append(json.loads(line.strip(b" ,[]\r")))
+    return records
+
+
+def _by_source(document: Any) -> BytesIO | None:
+    """The lines of the records that ``document`` lists, if they are of several sources."""
+    records = _records_in(document)
+    if not all(isinstance(record, dict) for record in records):
+        return None
+    from trainmaster.bot.reading.scan.sources import lines_by_source  # noqa: PLC0415 - see above
+
+    return _log(lines_by_source(records))
+
+
+def _records_in(document: Any, depth: int = 0) -> list[Any]:
+    """The longest list in ``document``, which may be one."""
+    if isinstance(document, list):
+        return document
+    inner = document.values() if isinstance(document, dict) and depth < _MAX_DEPTH else ()
+    return max((_records_in(one, depth + 1) for one in inner), key=len, default=[])
+
+
+def _of_lines_newest_first(stream: BinaryIO, head: bytes) -> BytesIO | None:
     first = head.lstrip().partition(b"\n")[0]
     if not re.search(_TELLS_TIME, first):  # nearly all logs end here
         return None
@@ -95,14 +140,14 @@ def _of_lines_newest_first(stream: BinaryIO, head: bytes) -> Iterator[Piece] | N
         return None
     text = lines_in_order(stream.read().decode("utf-8", "replace"))
     stream.seek(0)
-    return None if text is None else _numbered(text)
+    return _log(text)
 
 
-def _numbered(text: str) -> Iterator[Piece]:
-    return enumerate(text.encode("utf-8", "replace").split(b"\n"), 1)
+def _log(text: str | None) -> BytesIO | None:
+    return None if text is None else BytesIO(text.encode("utf-8", "replace"))
 
 
-def _of_recording(stream: BinaryIO) -> Iterator[Piece]:
+def _of_recording(stream: BinaryIO) -> BytesIO | None:
     """What a recorded terminal has shown. A line may be shown in several pieces."""
     import json  # noqa: PLC0415 - see above
 
@@ -114,7 +159,11 @@ def _of_recording(stream: BinaryIO) -> Iterator[Piece]:
             continue  # the last may be cut
         if isinstance(event, list) and len(event) == 3 and event[1] == "o" and isinstance(event[2], str):
             shown.append(event[2])
-    return enumerate("".join(shown).encode("utf-8", "replace").split(b"\n"), 1)
+    return _log("".join(shown))
+
+
+def _is_shown(event: Any) -> bool:
+    return isinstance(event, list) and len(event) == 2 and isinstance(event[1], str)
 
 
 def _printed(notebook: Any) -> str:
@@ -146,16 +195,19 @@ def _whole(text: Any) -> str:
     return f"{whole}\n" if isinstance(whole, str) and whole and not whole.endswith("\n") else whole or ""
 
 
-def _of_table(stream: BinaryIO, head: bytes) -> Iterator[Piece] | None:
+def _of_table(stream: BinaryIO, head: bytes) -> BytesIO | Iterator[Piece] | None:
     encoding = utf16_of(head)
     text = head.decode(encoding or "utf-8-sig", "replace")
     first = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
     if not re.fullmatch(_HEADINGS, first):  # nearly all logs end here
         return None
-    from trainmaster.bot.reading.scan.tables import CsvTable, cells_of  # noqa: PLC0415 - see above
+    from trainmaster.bot.reading.scan.tables import CsvTable, cells_of, records_of  # noqa: PLC0415 - see above
 
     table = CsvTable.of(text, first, encoding=encoding or "utf-8-sig", cut=len(head) == HEAD_BYTES)
-    return cells_of(stream, table) if table is not None and _is_small(stream) else None
+    if table is None or not _is_small(stream):
+        return None
+    several = _by_source(records_of(stream, table)) if text.count(_STARTED.decode()) > 1 else None
+    return several or cells_of(stream, table)
 
 
 def _is_small(stream: BinaryIO) -> bool:

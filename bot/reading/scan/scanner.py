@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable
 from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -161,8 +162,8 @@ def scan_file(path: Path) -> ScanReport:
 
 def _scan_plain(path: Path) -> ScanReport:
     with path.open("rb") as stream:
-        if (pieces := exported(stream)) is not None:
-            return _of_export(pieces)
+        if (found := exported(stream)) is not None:
+            return _of_export(found)
         if services := services_of(stream):
             return _worst_of(stream, services)
         if os.fstat(stream.fileno()).st_size >= _SKIM_BYTES:
@@ -175,8 +176,8 @@ def _scan_plain(path: Path) -> ScanReport:
 
 def scan_stream(stream: BinaryIO) -> ScanReport:
     """The report on all bytes of ``stream``, parsed one by one."""
-    if (pieces := exported(stream)) is not None:
-        return _of_export(pieces)
+    if (found := exported(stream)) is not None:
+        return _of_export(found)
     if services := services_of(stream):
         return _worst_of(stream, services)
     return _of_lines(stream)
@@ -191,10 +192,12 @@ def _of_lines(stream: BinaryIO) -> ScanReport:
     return report_of(summary)
 
 
-def _of_export(pieces: Iterable[Piece]) -> ScanReport:
+def _of_export(found: BytesIO | Iterable[Piece]) -> ScanReport:
+    if isinstance(found, BytesIO):
+        return scan_stream(found)
     reader = ConsoleReader(brief=True)
     summary = LogSummary()
-    for number, piece in pieces:
+    for number, piece in found:
         reader.line = number
         _add_all(summary, reader.feed(piece + b"\n"))
     _add_all(summary, reader.finish())

@@ -46,13 +46,20 @@ class CsvTable(Fixed):
 
 def cells_of(stream: BinaryIO, table: CsvTable) -> Iterator[tuple[int, bytes]]:
     """The lines that ``table`` has in ``stream``, with their numbers, in the order of time."""
-    stream.seek(0)
-    lines = io.TextIOWrapper(io.BytesIO(stream.read()), table.encoding, "replace", newline="\n")
-    cells = _cells(lines, table.separator, table.column)
+    cells = ((number, row[table.column].encode("utf-8", "replace")) for number, row in _rows(stream, table))
     if not table.newest_first:
         return cells
     newest = [cell for _, cell in cells]
     return _numbered(reversed(newest))
+
+
+def records_of(stream: BinaryIO, table: CsvTable) -> list[dict[str, str]]:
+    """The rows that ``table`` has in ``stream``, in the order of time: what the log says as a message."""
+    records = [
+        {"message" if place == table.column else f"column {place}": cell for place, cell in enumerate(row)}
+        for _, row in _rows(stream, table)
+    ]
+    return records[::-1] if table.newest_first else records
 
 
 def _head_rows(text: str, separator: str, *, cut: bool) -> list[list[str]]:
@@ -83,13 +90,15 @@ def _times(headings: Sequence[str]) -> list[int]:
     return [place for place, name in enumerate(headings) if re.search(_TIMES, name)]
 
 
-def _cells(lines: Iterable[str], separator: str, column: int) -> Iterator[tuple[int, bytes]]:
-    rows = csv.reader(lines, delimiter=separator)
+def _rows(stream: BinaryIO, table: CsvTable) -> Iterator[tuple[int, list[str]]]:
+    stream.seek(0)
+    lines = io.TextIOWrapper(io.BytesIO(stream.read()), table.encoding, "replace", newline="\n")
+    rows = csv.reader(lines, delimiter=table.separator)
     number = 1
     try:
         for place, row in enumerate(rows):
-            if place and len(row) > column:
-                yield number, row[column].encode("utf-8", "replace")
+            if place and len(row) > table.column:
+                yield number, row
             number = rows.line_num + 1
     except csv.Error:
         return

@@ -111,6 +111,7 @@ DOCUMENTS = {
         [{"stream_name": "stderr", "time": 1.5, "data": LOG[at : at + 37]} for at in range(0, len(LOG), 37)]
     ),
     "lines_under_a_key_of_their_own": json.dumps({"msg": "failed", "printed": LOG.split("\n")}),
+    "asciinema": json.dumps({"version": 1, "stdout": [[0.5, LOG[at : at + 37]] for at in range(0, len(LOG), 37)]}),
     "few_lines_a_record": json.dumps(
         [{"log": LOG.split("\n")[at : at + 4]} for at in range(0, LOG.count("\n") + 1, 4)]
     ),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.bot.reading.log_texts import frame, start, validation
 from trainmaster.bot.reading.scan.scanner import ScanReport, scan_stream
@@ -46,6 +51,52 @@ def test_of_two_trainings_at_once_the_one_that_was_killed_is_told(before: tuple[
         assert (report.crashed, report.crash_kind, report.last_epoch, len(report.others)) == (True, "killed", 1, 1)
         assert report.others[0][1].completed
         assert lines[report.incidents[0].line - 1].endswith("Killed")
+
+
+def record(place: int, pod: str, line: str) -> dict[str, Any]:
+    moment = f"2026-05-01T01:{place // 60:02}:{place % 60:02}Z"
+    return {"@timestamp": moment, "level": "info", "message": line, "kubernetes": {"host": "gpu1", "pod_name": pod}}
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    rows = [(one["@timestamp"], one["kubernetes"]["pod_name"], one["message"]) for one in records]
+    writer.writerows([("time", "pod", "line"), *rows])
+    return out.getvalue()
+
+
+EXPORTS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
+    "a record a line": lambda records: "\n".join(map(json.dumps, records)),
+    "a list": json.dumps,
+    "a list over lines": lambda records: json.dumps(records, indent=1),
+    "an answer": lambda records: json.dumps({"_shards": {"total": 1}, "hits": {"hits": records}}),
+    "yaml": lambda records: "".join(yaml.safe_dump(one, explicit_start=True) for one in records),
+    "a table": table,
+}
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
+def test_of_two_trainings_in_one_export_the_one_that_was_killed_is_told(
+    export: Callable[[list[dict[str, Any]]], str], newest_first: bool
+) -> None:
+    told = [[(pod, line) for line in log.rstrip("\n").split("\n")] for pod, log in (("a-0", DONE), ("b-0", KILLED))]
+    by_time = [*chain.from_iterable(zip(*told, strict=False)), *told[0][len(told[1]) :]]
+    for lines, one_by_one in ((by_time, False), ([*told[1], *told[0]], True)):
+        records = [record(place, pod, line) for place, (pod, line) in enumerate(lines)]
+        report = scan_stream(io.BytesIO(export(records[::-1] if newest_first else records).encode()))
+        expected = (True, "none", "", 0) if one_by_one else (False, "killed", "b-0", 1)
+        assert (report.completed, report.crash_kind, report.service, len(report.others)) == expected
+
+
+def test_output_and_errors_of_one_process_are_no_two_sources() -> None:
+    records = [
+        {"stream_name": ("stderr", "stdout")[place // 2 % 2], "data": f"{line}\n", "time": place}
+        for place, line in enumerate([*(KILLED + DONE).split("\n"), ""])
+    ]
+    report = scan_stream(io.BytesIO(json.dumps(records).encode()))
+    assert (report.completed, report.service) == (True, "")
 
 
 @pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)

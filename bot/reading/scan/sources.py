@@ -1,0 +1,50 @@
+"""Records of several pods, hosts or tasks that train at once, each line put behind the name of its source, as
+``docker compose logs`` has it. Loaded only for an export in which several trainings begin."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from trainmaster.bot.reading.console.records import LogRecords, Path, leaves_of
+
+_TABLE: Final = "GPU_mem "
+_NAME: Final = r"(?=.*[A-Za-z])(?!std(?:out|err)$)[\w./:@-]{1,80}"
+_FEW_RECORDS: Final = 2
+_MOST_SOURCES: Final = 16
+
+
+def lines_by_source(records: Sequence[dict[str, Any]]) -> str | None:
+    """The lines of ``records`` behind names; None where no field tells several trainings apart that draw by turns."""
+    reader = LogRecords()
+    reader.text_in(list(records), most=len(records))  # learns where the text is
+    texts = [reader.text_in(record) or "" for record in records]
+    drawn = [place for place, text in enumerate(texts) if _TABLE in text]
+    if len(drawn) <= 1:
+        return None
+    fields = [_names(record) for record in records]
+    columns = [[one.get(path, "") for one in fields] for path in fields[drawn[0]]]
+    names = max(columns, key=lambda column: _num_sources(column, drawn), default=None)
+    if names is None or not _num_sources(names, drawn):
+        return None
+    return "".join(
+        f"{re.sub('[^A-Za-z0-9_.-]', '-', name) or '-'} | {line}\n"
+        for name, text in zip(names, texts, strict=True)
+        for line in text.removesuffix("\n").split("\n")
+    )
+
+
+def _names(record: dict[str, Any]) -> dict[Path, str]:
+    return {path: value for path, value in leaves_of(record) if re.fullmatch(_NAME, value)}
+
+
+def _num_sources(names: Sequence[str], drawn: Sequence[int]) -> int:
+    """How many sources draw tables by turns, if ``names`` are those of the records; 0 where they are no sources."""
+    sources = {names[place] for place in drawn}
+    counts = Counter(names)
+    turns = len([name for name, _ in groupby(name for name in names if name in sources)])
+    told = "" not in sources and len(counts) <= _MOST_SOURCES and all(counts[one] > _FEW_RECORDS for one in sources)
+    return len(sources) if told and turns > len(sources) else 0
