@@ -42,7 +42,8 @@ MAX_SEGMENT_BYTES = 64 * 1024
 """A piece without line feed or carriage return that is longer is read in parts."""
 _MAX_RECORD_BYTES = 1024 * 1024
 """A longer piece is read in parts even if it is a record: journald's of 48 KiB, as a list of bytes, has 200 KiB."""
-_RECORD_BEGINS = (b'{"', b"[{")
+_RECORD_BEGINS = (b'{"', b"[{", b'": "', b'":"')
+_RECORD_HEAD_BYTES = 200
 _LAST_FRAMES_BYTES = 600
 """Of a part of a long piece that holds healthy frames only, so many bytes hold the last of them."""
 _JUNK_SHARE = 3
@@ -301,7 +302,10 @@ class ConsoleReader:
 
 def longest_piece(piece: bytes, start: int) -> int:
     """So many bytes of ``piece`` from ``start`` on are read at once, if it has them. A record is read whole."""
-    return _MAX_RECORD_BYTES if start == 0 and piece[:2] in _RECORD_BEGINS else MAX_SEGMENT_BYTES
+    if start or len(piece) < MAX_SEGMENT_BYTES:
+        return MAX_SEGMENT_BYTES
+    head = piece[:_RECORD_HEAD_BYTES]
+    return _MAX_RECORD_BYTES if any(begin in head for begin in _RECORD_BEGINS) else MAX_SEGMENT_BYTES
 
 
 def split_long(segment: bytes) -> tuple[bytes, bytes]:

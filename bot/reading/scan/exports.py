@@ -50,8 +50,8 @@ def exported(stream: BinaryIO) -> BytesIO | Iterator[Piece] | None:
 
 def _of_document(stream: BinaryIO, head: bytes) -> BytesIO | None:
     one_line = b"\n" not in head.strip()
-    begins_one = are_over_lines(head) or re.match(rb"\s*\[\s*\{", head) is not None
-    if not (one_line or (begins_one and not is_notebook(head))) or not _is_small(stream):
+    begins_one = is_notebook(head) or are_over_lines(head) or re.match(rb"\s*\[\s*\{", head) is not None
+    if not (one_line or begins_one) or not _is_small(stream):
         return None
     data = stream.read()
     stream.seek(0)

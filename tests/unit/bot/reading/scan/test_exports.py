@@ -25,6 +25,7 @@ LOG = (
 )  # fmt: skip
 LONG = "progress, 1 of 2\n" * 8_000 + LOG
 """So much that no reader takes it in one piece."""
+LONG_KILLED = "progress, 1 of 2\n" * 8_000 + start() + frame(1, 3) + "\nKilled\n"
 FACTS = (
     *("last_epoch", "last_batch", "nan_loss_frames", "nan_loss_lines", "map50", "map50_95", "crash_kind"),
     *("crash_detail", "verdict"),
@@ -133,6 +134,20 @@ def test_what_a_notebook_tells_of_an_exception_without_its_traceback_is_its_end(
         traceback=["Traceback (most recent call last)", "KeyError: 'a'"],
     )
     assert scan_stream(io.BytesIO(log.encode())).crashed
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "PLAY [all] ***\n\nok: [gpu1] => " + json.dumps({"changed": True, "stdout": LONG_KILLED}) + "\n",
+        json.dumps({"status": "failed", "log": LONG_KILLED, "code": 1}, indent=2),
+        json.dumps(json.loads(notebook(LONG_KILLED)), indent=1),
+    ],
+    ids=["behind words", "over lines", "a notebook"],
+)
+def test_a_long_log_within_a_record_is_read_to_its_end(log: str) -> None:
+    report = scan_stream(io.BytesIO(log.encode()))
+    assert (report.crash_kind, report.last_batch) == ("killed", 3)
 
 
 def test_each_line_that_a_notebook_keeps_in_a_list_of_its_own_is_read() -> None:
