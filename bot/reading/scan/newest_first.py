@@ -20,6 +20,8 @@ _MOMENT: Final = re.compile(
 _TIME_KEY: Final = r"(?i).*(?:time|date)|.*\bts"
 _FEWEST: Final = 3
 """Fewer times may fall by chance."""
+_MOST_LINES: Final = 2
+"""A record has so many at most, on average."""
 _MAX_DEPTH: Final = 8
 _MAX_KEY_DEPTH: Final = 3
 
@@ -62,7 +64,10 @@ def lines_in_order(text: str) -> str | None:
     the one before it."""
     if not falls(moment_of(record) for record in _records(text)):
         return None
-    return "\n".join(reversed(list(_records(text)))) + "\n"
+    records = list(_records(text))
+    if len(records) * _MOST_LINES < text.count("\n"):  # the times are of what the log says, such as when it will end
+        return None
+    return "\n".join(reversed(records)) + "\n"
 
 
 def _records(text: str) -> Iterator[str]:

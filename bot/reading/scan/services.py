@@ -62,7 +62,8 @@ def _behind_bars(head: bytes) -> Services | None:
 def _by_what_is_before(head: bytes) -> Services | None:
     """Each must have begun a training and drawn a table under its name, and one must have gone on after another began:
     the number of a process stands before each of several trainings, too, but of one behind the other."""
-    if head.count(_STARTED) <= 1:
+    num_begun = head.count(_STARTED)
+    if num_begun <= 1:
         return None
     lines = head.split(b"\n")
     begun = list(dict.fromkeys(_names_before(lines, _STARTED)))
@@ -75,7 +76,7 @@ def _by_what_is_before(head: bytes) -> Services | None:
     services = Services(names=names, patterns=tuple(map(_pattern_of, begun)))
     order = [name for line in lines if (name := services.of_line(line)) is not None]
     changes = [name for place, name in enumerate(order) if place == 0 or order[place - 1] != name]
-    together = len(changes) > len(set(changes)) and all(order.count(name) > _FEW_LINES for name in names)
+    together = len(changes) > num_begun and all(order.count(name) > _FEW_LINES for name in names)
     return services if together else None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from trainmaster.bot.reading.console.records import LogRecords, Path, leaves_of
 
+_STARTED: Final = "Starting training for "
 _TABLE: Final = "GPU_mem "
 _NAME: Final = r"(?=.*[A-Za-z])(?!std(?:out|err)$)[\w./:@-]{1,80}"
 _FEW_RECORDS: Final = 2
@@ -23,12 +24,13 @@ def lines_by_source(records: Sequence[dict[str, Any]]) -> str | None:
     reader.text_in(list(records), most=len(records))  # learns where the text is
     texts = [reader.text_in(record) or "" for record in records]
     drawn = [place for place, text in enumerate(texts) if _TABLE in text]
+    num_begun = sum(_STARTED in text for text in texts)
     if len(drawn) <= 1:
         return None
     fields = [_names(record) for record in records]
     columns = [[one.get(path, "") for one in fields] for path in fields[drawn[0]]]
-    names = max(columns, key=lambda column: _num_sources(column, drawn), default=None)
-    if names is None or not _num_sources(names, drawn):
+    names = max(columns, key=lambda column: _num_sources(column, drawn, num_begun), default=None)
+    if names is None or not _num_sources(names, drawn, num_begun):
         return None
     return "".join(
         f"{re.sub('[^A-Za-z0-9_.-]', '-', name) or '-'} | {line}\n"
@@ -41,10 +43,11 @@ def _names(record: dict[str, Any]) -> dict[Path, str]:
     return {path: value for path, value in leaves_of(record) if re.fullmatch(_NAME, value)}
 
 
-def _num_sources(names: Sequence[str], drawn: Sequence[int]) -> int:
-    """How many sources draw tables by turns, if ``names`` are those of the records; 0 where they are no sources."""
+def _num_sources(names: Sequence[str], drawn: Sequence[int], num_begun: int) -> int:
+    """How many sources draw tables by turns, if ``names`` are those of the records; 0 where they are no sources.
+    Attempts one behind the other take as many turns as trainings were begun."""
     sources = {names[place] for place in drawn}
     counts = Counter(names)
     turns = len([name for name, _ in groupby(name for name in names if name in sources)])
     told = "" not in sources and len(counts) <= _MOST_SOURCES and all(counts[one] > _FEW_RECORDS for one in sources)
-    return len(sources) if told and turns > len(sources) else 0
+    return len(sources) if told and len(sources) > 1 and turns > num_begun else 0

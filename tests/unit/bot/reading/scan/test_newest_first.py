@@ -110,6 +110,7 @@ def test_lines_without_a_time_stay_behind_theirs() -> None:
         f"{times[2]} a\n{times[1]} b\n{times[0]} c\nd\n"
     )
     assert lines_in_order(f"a\n{lines(times)}") is None
+    assert lines_in_order("".join(f"it will end at {time}\n1\n2\n3\n" for time in times)) is None
     assert lines_in_order(lines(reversed(times))) is None
 
 

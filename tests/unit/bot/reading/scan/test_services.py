@@ -105,6 +105,14 @@ def test_a_training_behind_another_is_an_attempt_whatever_its_process_is_called(
     assert (report.completed, report.crashed, report.service, report.others) == (True, False, "", ())
 
 
+def test_attempts_of_which_two_are_of_one_host_are_no_trainings_at_once() -> None:
+    told = [(host, line) for host, log in (("a", KILLED), ("b", KILLED), ("a", DONE)) for line in log.split("\n")]
+    records = [record(place, f"{host}-0", line) for place, (host, line) in enumerate(told)]
+    for log in ("\n".join(map(json.dumps, records)), json.dumps(records), "\n".join(f"{a}: {b}" for a, b in told)):
+        report = scan_stream(io.BytesIO(log.encode()))
+        assert (report.completed, report.crashed, report.service) == (True, False, "")
+
+
 @pytest.mark.parametrize("before", ["{0}: ", "[{0}] ", "01:02:{0:02} ", "[Thread-{0}] ", "2026-05-01 01:{0:02}:03,1 "])
 def test_what_changes_with_each_line_names_no_training(before: str) -> None:
     report = scan(stamped(KILLED + DONE, before))
