@@ -83,7 +83,7 @@ def _records(text: str) -> Iterator[str]:
 def _moment(found: re.Match[str]) -> Moment:
     if found["number"]:
         return (float(found["number"]) if "." in found["number"] else int(found["number"]),)
-    day = found["date"] or f"{found['year'] or 0}-{_MONTHS.find(found['month'])}-{found['day']}"
+    day = found["date"] or f"{found['year'] or 0}-{_MONTHS.find(found['month']) + 1}-{found['day']}"
     clock = found["clock"] or found["time"]
     return tuple(float(part) for part in re.split(r"[-/:]", f"{day}:{clock.replace(',', '.')}"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -73,4 +74,6 @@ def _folded(lines: Sequence[str]) -> str:
 
 def _unescaped(found: re.Match[str]) -> str:
     code = found[1] or found[2] or found[3]
-    return chr(int(code, 16)) if code else _ESCAPES.get(found[4], found[4])
+    if code:
+        return chr(min(int(code, 16), sys.maxunicode))
+    return _ESCAPES.get(found[4], found[4])

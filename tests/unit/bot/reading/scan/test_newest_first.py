@@ -84,6 +84,7 @@ def test_a_text_that_yaml_has_folded_is_whole(style: str | None, width: int, all
 
 def test_a_log_that_begins_as_a_document_is_read_as_a_log() -> None:
     assert facts_of(f"---\ndata: coco.yaml\n{LOG}") == facts_of(LOG)
+    assert facts_of('---\ndata: "\\UFFFFFFFF"\n') == facts_of("")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,7 @@ def test_a_log_that_begins_as_a_document_is_read_as_a_log() -> None:
         (["1777593600.25", "1777593600.125", "1777593600"], True),
         (["2026-05-01T00:00:03Z", "2026-05-01T00:00:02Z"], False),
         (["2026-05-01T00:00:03Z"] * 3, False),
+        (["Sun 05 00:00:00", "Mon 06 00:00:00"], False),
         (["2026-05-01T00:00:03Z", "2026-05-01T00:00:02Z", "2026-05-01T00:00:03Z"], False),
         (["2026-05-01T00:00:03Z", "none", "2026-05-01T00:00:02Z", "2026-05-01T00:00:01Z"], False),
     ],
