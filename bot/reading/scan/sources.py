@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from trainmaster.bot.reading.console.records import LogRecords, Path, leaves_of
+from trainmaster.bot.reading.console.records import MAX_LEAVES, LogRecords, Path, leaves_of
 
 _STARTED: Final = "Starting training for "
 _TABLE: Final = "GPU_mem "
@@ -21,14 +21,13 @@ _MOST_SOURCES: Final = 16
 def lines_by_source(records: Sequence[dict[str, Any]]) -> str | None:
     """The lines of ``records`` behind names; None where no field tells several trainings apart that draw by turns."""
     reader = LogRecords()
-    reader.text_in(list(records), most=len(records))  # learns where the text is
+    reader.text_in(list(records[:MAX_LEAVES]))  # learns where the text is
     texts = [reader.text_in(record) or "" for record in records]
     drawn = [place for place, text in enumerate(texts) if _TABLE in text]
     num_begun = sum(_STARTED in text for text in texts)
     if len(drawn) <= 1:
         return None
-    fields = [_names(record) for record in records]
-    columns = [[one.get(path, "") for one in fields] for path in fields[drawn[0]]]
+    columns = _columns(records, _names(records[drawn[0]]))
     names = max(columns, key=lambda column: _num_sources(column, drawn, num_begun), default=None)
     if names is None or not _num_sources(names, drawn, num_begun):
         return None
@@ -37,6 +36,15 @@ def lines_by_source(records: Sequence[dict[str, Any]]) -> str | None:
         for name, text in zip(names, texts, strict=True)
         for line in text.removesuffix("\n").split("\n")
     )
+
+
+def _columns(records: Sequence[dict[str, Any]], paths: Iterable[Path]) -> list[list[str]]:
+    columns: dict[Path, list[str]] = {path: [] for path in paths}
+    for record in records:
+        names = _names(record)
+        for path, column in columns.items():
+            column.append(names.get(path, ""))
+    return list(columns.values())
 
 
 def _names(record: dict[str, Any]) -> dict[Path, str]:
