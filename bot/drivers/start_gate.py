@@ -280,8 +280,14 @@ def _data_fault(cwd: Path, data: str) -> str:
     root = root if root.is_absolute() or not (place.parent / root).exists() else place.parent / root
     if not root.is_absolute():
         return ""  # below Ultralytics' own folder of data sets
-    faults = [_folder_fault(root / told[part]) for part in ("train", "val") if told.get(part)]
+    faults = [_folder_fault(_place_below(root, told[part])) for part in ("train", "val") if told.get(part)]
     return next((fault for fault in faults if fault), "")
+
+
+def _place_below(root: Path, told: str) -> Path:
+    """Roboflow exports say ``../train/images`` of what Ultralytics then finds beside their YAML."""
+    place = root / told
+    return place if place.exists() else root / told.removeprefix("../")
 
 
 def _folder_fault(place: Path) -> str:

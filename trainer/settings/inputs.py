@@ -18,6 +18,8 @@ OPTIMIZERS: Final = ("Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SG
 _LONGEST: Final = 120
 """Letters that are repeated of a name."""
 _LITERALS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
+_READ_BY_ULTRALYTICS: Final = (".ndjson", ".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".txz", ".tbz2")
+"""Data sets in one file, which it unpacks."""
 
 
 def parse_values(settings: Mapping[str, str]) -> dict[str, Any]:
@@ -151,14 +153,21 @@ def listed_names(data: str) -> Any:
 
 
 def data_faults(data: str, task: str) -> list[str]:
-    """What is wrong with a data set's YAML file: it is missing, is no YAML, or points to nothing."""
-    from ultralytics.utils import YAML  # noqa: PLC0415 - takes a second to load
+    """What is wrong with a data set: its description is missing, is no YAML, or points to nothing.
+
+    Whatever Ultralytics reads has no fault (``check_det_dataset`` and ``check_cls_dataset`` in ``data/utils.py``,
+    8.4.190); what only it can tell, of an archive or an address, it tells when it is read.
+    """
+    from ultralytics.utils import DATASETS_DIR, YAML  # noqa: PLC0415 - takes a second to load
 
     path = Path(data)
-    if task == "classify" or path.is_dir():
-        return [] if path.is_dir() else [f"data={data}: no such directory"]
-    if path.suffix not in {".yaml", ".yml"}:
-        return [f"data={data} is no .yaml file"]
+    if "://" in data or path.is_dir() or (path.is_file() and path.name.lower().endswith(_READ_BY_ULTRALYTICS)):
+        return []
+    if task == "classify":
+        return [] if (DATASETS_DIR / path).is_dir() else [f"data={data}: no such directory"]
+    if path.suffix.lower() not in {".yaml", ".yml"}:
+        is_named = (DATASETS_DIR / path).is_dir() or (path.name == data and _is_known(f"{data}.yaml"))
+        return [] if is_named and not path.exists() else [f"data={data} is no .yaml file"]
     if not path.is_file():
         return [] if path.name == data and _is_known(data) else [f"data={data}: no such file"]
     try:
@@ -167,31 +176,31 @@ def data_faults(data: str, task: str) -> list[str]:
         return [f"data={data} is no YAML: {str(error).splitlines()[0]}"]
     if not isinstance(content, dict):
         return [f"data={data} holds no keys"]
-    faults = [f"data={data} lacks {key!r}" for key in ("train", "val") if not content.get(key)]
+    places = {"train": content.get("train"), "val": content.get("val") or content.get("validation")}
+    faults = [f"data={data} lacks {key!r}" for key, listed in places.items() if not listed]
     faults += [f"data={data}: {fault}" for fault in class_faults(content.get("names"), content.get("nc"))]
     if content.get("download"):
         return faults
-    return [*faults, *(fault for key in ("train", "val") for fault in _faults_of_places(data, content, key))]
+    root = Path(str(content.get("path") or path.parent))
+    if not root.exists() and not root.is_absolute():
+        root = DATASETS_DIR / root
+    return [*faults, *(fault for key, listed in places.items() for fault in _faults_of_places(data, root, key, listed))]
 
 
-def _faults_of_places(data: str, content: Mapping[str, Any], key: str) -> Iterator[str]:
+def _faults_of_places(data: str, root: Path, key: str, listed: Any) -> Iterator[str]:
     """Of what the data set's file says of ``key``: places that are not there, and folders without images."""
     from ultralytics.data.utils import IMG_FORMATS  # noqa: PLC0415 - takes a second to load
 
     from trainmaster.trainer.data.quarantine import files_below  # noqa: PLC0415 - as above
 
-    path = Path(data)
-    root = Path(str(content.get("path") or path.parent))
-    if not root.is_absolute():
-        root = root.resolve() if root.exists() else (path.parent / root).resolve()
-    listed = content.get(key) or []
-    places = [str(place) for place in (listed if isinstance(listed, list) else [listed])]
-    for place in places:
-        if not any(folder.joinpath(place).exists() for folder in (root, path.parent)):
+    for place in map(str, listed if isinstance(listed, list) else [listed] if listed else []):
+        found = (root / place).resolve()
+        if not found.exists() and place.startswith("../") and not isinstance(listed, list):
+            found = (root / place.removeprefix("../")).resolve()  # as Roboflow exports say it
+        if not found.exists():
             yield f"data={data}: {key}: {root / place} does not exist"
-    for folder in (root / place for place in places):
-        if folder.is_dir() and not any(_is_image(file, IMG_FORMATS) for file in files_below(folder)):
-            yield f"data={data}: {key}: {folder} holds no images"
+        elif found.is_dir() and not any(_is_image(file, IMG_FORMATS) for file in files_below(found)):
+            yield f"data={data}: {key}: {found} holds no images"
 
 
 def _is_image(file: str, formats: Collection[str]) -> bool:
@@ -199,24 +208,33 @@ def _is_image(file: str, formats: Collection[str]) -> bool:
 
 
 def class_faults(names: Any, nc: Any) -> list[str]:
-    """What is wrong with the classes of a data set."""
+    """What is wrong with the classes of a data set. Numbers may be words, such as ``'10'``, as in an export by JSON."""
+    from trainmaster.trainer.data.identity import class_names  # noqa: PLC0415 - loads NumPy
+
     if names is None and nc is None:
         return ["lacks 'names'"]
-    if nc is not None and (isinstance(nc, bool) or not isinstance(nc, int) or nc < 1):
+    if nc is not None and not _is_count(nc):
         return [f"nc: {nc!r} is no number of classes"]
     if names is None:
         return []
     if not isinstance(names, list | dict) or not names:
         return [f"names: {names!r} is no list of classes, nor names by their number"]
     faults = []
-    if isinstance(names, dict) and set(names) != set(range(len(names))):
+    if isinstance(names, dict) and class_names(names).keys() != set(range(len(names))):
         numbers = ", ".join(map(str, names))
         faults.append(
             f"names has {len(names)} classes with the numbers {numbers}; they must go from 0 up, without gaps"
         )
-    if nc is not None and nc != len(names):
+    if nc is not None and float(nc) != len(names):
         faults.append(f"nc is {nc}, but there are {len(names)} names. Hint: leave nc out")
     return faults
+
+
+def _is_count(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and float(value) >= 1 and float(value).is_integer()
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_known(name: str) -> bool:

@@ -48,7 +48,7 @@ class Place:
             (folder / "digits" / "images" / part).mkdir(parents=True)
             (folder / "digits" / "images" / part / "1.png").touch()
         self.data = folder / "digits" / "data.yaml"
-        self.data.write_text("path: .  # here\ntrain: images/train\nval: 'images/val'\nnames: [a, b]\n")
+        self.data.write_text("path: .  # here\ntrain: ../images/train\nval: 'images/val'\nnames: [a, b]\n")
         self.host = HostFact(ts=1.0, name="h", memory=MEMORY)
         self.holders = FakeHolders({})
         self.environment: dict[str, str] = {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,43 @@ def test_a_data_set_description_is_checked(content: str, told: str, data: Path) 
 def test_a_good_description_has_no_fault(data: Path) -> None:
     assert data_faults(str(data), "detect") == []
     assert data_faults(str(data.parent), "classify") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "train: ../images/train\nval: ../images/val\nnames: [a]\n",
+        "path: ../known/digits\ntrain: images/train\nval: images/val\nnames: [a]\n",
+        "train: images/train\nvalidation: images/val\nnames: [a]\n",
+        "train: images/train\nval: images/val\nnames: {'0': a, '1': b}\nnc: '2'\n",
+        "train: images/train\nval: images/val\nnc: 2.0\n",
+    ],
+    ids=[
+        "a Roboflow export",
+        "below the folder of data sets",
+        "validation",
+        "numbers in quotes",
+        "a count with a point",
+    ],
+)
+def test_what_ultralytics_reads_has_no_fault(content: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = data.parent / "known"
+    monkeypatch.setattr("ultralytics.utils.DATASETS_DIR", known)
+    shutil.copytree(data.parent / "images", known / "digits" / "images")
+    data.write_text(content, encoding="utf-8")
+    assert data_faults(str(data), "detect") == []
+    assert data_faults("digits", "classify") == []
+
+
+@pytest.mark.parametrize("name", ["digits.zip", "DIGITS.TGZ", "digits.ndjson"])
+def test_a_data_set_in_one_file_is_left_to_ultralytics(name: str, tmp_path: Path) -> None:
+    assert data_faults(str(tmp_path / name), "") != []
+    (tmp_path / name).touch()
+    assert data_faults(str(tmp_path / name), "") == []
+
+
+def test_a_data_set_that_ultralytics_knows_by_name_or_address_has_no_fault() -> None:
+    assert [data_faults(data, "") for data in ("coco8", "coco8.yaml", "https://example.com/a.zip")] == [[], [], []]
 
 
 def test_values_are_read_as_ultralytics_reads_them() -> None:
