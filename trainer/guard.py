@@ -43,10 +43,10 @@ from trainmaster.trainer.settings.inputs import exact_faults  # noqa: E402 - as 
 from trainmaster.trainer.state.resume_plan import (  # noqa: E402 - as above
     PLAN_KEY,
     ResumePlan,
-    plan_for_api,
     plan_for_rank,
     rebuild_model,
 )
+from trainmaster.trainer.state.script_resume import plan_for_api  # noqa: E402 - as above
 from trainmaster.trainer.stop import WorkerStart  # noqa: E402 - as above
 
 # Behind the mixin stands any of Ultralytics' classes; what of it the guard uses is typed in :mod:`engines.protocol`.

@@ -1,17 +1,24 @@
-"""Whether a data set is the one that a run was trained on: its files in their order, its labels, its class names."""
+"""Whether a data set is the one that a run was trained on: its files in their order, their sizes, its labels, its class
+names."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from trainmaster.trainer.data.inventory import TAKE_S
+
 NUM_NAMES_SHOWN: Final = 5
+_BESIDE_IMAGES: Final = ("mask_files", "depth_files")
+"""What a data set of Ultralytics' names of labels that are images themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +31,12 @@ class DataIdentity:
     that of their names where no sampler does."""
     labels: str
     """Of classes, boxes, outlines and keypoints, in the same order."""
+    sizes: str | None
+    """Of the bytes that images, and masks beside them, have on the disk; None where looking took too long."""
 
     @classmethod
-    def of(cls, dataset: Any, *, sampled: bool = True) -> DataIdentity:
-        """What ``dataset``, one of Ultralytics', holds. Reads no file.
+    def of(cls, dataset: Any, *, sampled: bool = True, clock: Callable[[], float] = time.monotonic) -> DataIdentity:
+        """What ``dataset``, one of Ultralytics', holds. Looks at files for ``TAKE_S`` seconds and reads none.
 
         Of a validation set, which is not ``sampled``, the order says nothing: it is that of the images' shapes, and a
         sort may leave those of one shape in another order on another machine.
@@ -41,11 +50,17 @@ class DataIdentity:
             order = sorted(range(len(files)), key=files.__getitem__)
             files, held = [files[index] for index in order], [held[index] for index in order]
         labels = _parts_of(held) if hasattr(dataset, "im_files") else held
-        return cls(count=len(files), files=_digest(_below(files)), labels=_digest(labels))
+        beside = [str(path) for name in _BESIDE_IMAGES for path in getattr(dataset, name, None) or ()]
+        return cls(
+            count=len(files),
+            files=_digest(_below(files)),
+            labels=_digest(labels),
+            sizes=_digest_of_sizes([*files, *(beside if sampled else sorted(beside))], clock),
+        )
 
     def as_record(self) -> dict[str, Any]:
         """For a saved state."""
-        return {"count": self.count, "files": self.files, "labels": self.labels}
+        return {"count": self.count, "files": self.files, "labels": self.labels, "sizes": self.sizes}
 
     def difference(self, record: Mapping[str, Any]) -> str | None:
         """What of it is not as ``record`` (of an earlier :meth:`as_record`) has it, in words; None when all is."""
@@ -55,6 +70,8 @@ class DataIdentity:
             return "the images have other names, or another order"
         if record.get("labels") not in {None, self.labels}:
             return "the labels are other ones"
+        if None not in {record.get("sizes"), self.sizes} and record["sizes"] != self.sizes:
+            return "images of the same names have other sizes on the disk"
         return None
 
 
@@ -114,6 +131,17 @@ def _parts_of(labels: Iterable[Any]) -> Iterable[bytes]:
                     yield f"{key}{array.shape}{array.dtype}".encode()
                     yield array.tobytes()
         yield b"."
+
+
+def _digest_of_sizes(files: Sequence[str], clock: Callable[[], float]) -> str | None:
+    end_s = clock() + TAKE_S
+    sizes = np.full(len(files), -1, dtype="<i8")
+    for index, file in enumerate(files):
+        if clock() > end_s:
+            return None
+        with suppress(OSError, ValueError):
+            sizes[index] = os.stat(file).st_size  # noqa: PTH116 - a million of them
+    return _digest([sizes.tobytes()])
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import RandomSampler, SequentialSampler
 from ultralytics.data.build import InfiniteDataLoader
 
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.data.tracing import seed, trace
 from trainmaster.trainer.stop import StopSwitch
 
@@ -106,6 +107,9 @@ class GuardedLoader(InfiniteDataLoader):
         ``switch`` ends waiting for data at once. None in a rank of many: the others would wait for it in vain. Of the
         ranks the first saves what all go on from, its random state with it; in an exact run, any other ``rank`` draws
         anew for each batch.
+
+        Raises:
+            ArgumentsError: with ``exact_seed``, samples of such a data set can't be made alike by workers.
         """
         loader.__class__ = cls  # a copy would need every argument that build_dataloader chose
         assert isinstance(loader, cls)
@@ -122,7 +126,14 @@ class GuardedLoader(InfiniteDataLoader):
         loader.ghosts = 0
         loader.ghost_imgsz = ghost_imgsz
         loader.draws = (exact_seed, rank) if exact_seed is not None and rank > 0 else None
-        if trace(loader.dataset, exact_seed=exact_seed) and exact_seed is not None:
+        traced = trace(loader.dataset, exact_seed=exact_seed)
+        if exact_seed is not None and not traced and loader.num_workers:
+            raise ArgumentsError(
+                f"exact=true can't be kept with workers={loader.num_workers} and a {type(loader.dataset).__name__}: "
+                "what a sample draws depends on what its worker has drawn before",
+                "workers=0, or exact=false",
+            )
+        if exact_seed is not None and traced:
             order.epoch_size = num_samples(loader)
         return loader
 

@@ -38,10 +38,11 @@ class GoingOn:
         """Model, optimizer, EMA, loss and loader are the saved ones; what could not be taken over, in words.
 
         Raises:
-            ArgumentsError: the classes of the data set are other ones, or an exact run's data or momentum is.
+            ArgumentsError: the classes of the data set are other ones, or the model that it makes is, or an exact run's
+                data or momentum.
         """
         state, position = self._state, self._position
-        notes = [*self._plan.notes, *restore(trainer, state)]
+        notes = [*self._plan.notes, *self._restored(trainer)]
         if self._plan.settings.exact and OTHER_GROUPS in notes:
             raise ArgumentsError(
                 f"an exact run can't go on here: {OTHER_GROUPS}", "exact=false, or the Ultralytics of before"
@@ -95,12 +96,24 @@ class GoingOn:
             notes.append(f"the run goes on with other data than it was trained on: {other_data}")
         return notes
 
+    def _restored(self, trainer: EngineTrainer) -> list[str]:
+        try:
+            return restore(trainer, self._state)
+        except RuntimeError as error:  # of torch: a tensor of another shape, in a line of its own
+            why = str(error).strip().splitlines()[-1].strip()
+            raise ArgumentsError(
+                f"the state {self._plan.path.name} does not fit the model that data={trainer.args.data} makes: {why}",
+                "put the data set's description back as it was, or start a new run",
+            ) from error
+
     def _unable_to_go_on(self, loader: Any) -> str | None:
         """Why an epoch that was cut through can't go on where it was, with the very batches that are left of it."""
         if not self._state["batch"]:
             return None
         if not isinstance(loader, GuardedLoader):
             return f"a {type(loader).__name__} of one's own can't go on within an epoch"
+        if "order" in self._state and (self._state["order"]["state"] is None) is not (loader.order.generator is None):
+            return "samples are drawn in another way than before (rect= shuffles none)"
         if self._state["batch"] < len(loader) and not loader.draws_alike:
             return f"what {type(loader.order.sampler.sampler).__name__} has drawn can't be drawn again"
         return None

@@ -30,7 +30,6 @@ from trainmaster.trainer.state.full_state import read_legacy
 from trainmaster.trainer.state.known_arguments import with_known_arguments
 from trainmaster.trainer.state.same.data import require_same_classes
 from trainmaster.trainer.state.same.model import require_same_model
-from trainmaster.trainer.stop import Refused
 
 PLAN_KEY: Final = "trainmaster_plan"
 """Carries a :class:`ResumePlan` among a trainer's overrides; taken out before Ultralytics sees them."""
@@ -137,6 +136,11 @@ def _require_trainable(
         raise ArgumentsError("\n".join(faults), f"trainmaster resume {layout.root} data=... device=...")
     if faults := exact_faults(exact, overrides):
         raise ArgumentsError("\n".join(faults), "exact=false, time=none or deterministic=true")
+    if bool(overrides.get("single_cls")) is not bool(state["args"].get("single_cls")):
+        raise ArgumentsError(
+            f"single_cls={overrides.get('single_cls')} can't be changed on a resume: the run keeps its model",
+            f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
+        )
     have, need = num_classes(data), state["model_yaml"].get("nc")
     if have and need and have != need and not overrides.get("single_cls"):
         raise ArgumentsError(
@@ -150,7 +154,9 @@ def _require_trainable(
 
 def _only_the_end_is_missing(layout: RunLayout, state: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
     """Whether the run was cut short after its last epoch: in the final evaluation, or just before it."""
-    if state["batch"] or not state.get("batches") or "running" not in state or set(given) - KEEP_THE_COURSE:
+    saved = {**state["args"], **state.get("guard", {})}
+    changed = {name for name, value in given.items() if name not in saved or saved[name] != value}
+    if state["batch"] or not state.get("batches") or "running" not in state or changed - KEEP_THE_COURSE:
         return False
     if (read_json(layout.run_json) or {}).get("state") == RunRecordState.FINISHED:
         return False
@@ -169,32 +175,6 @@ def _before_its_end(state: dict[str, Any]) -> dict[str, Any]:
         "batch": state["batches"],
         "criterion_updates": max(updates - 1, 0),
     }
-
-
-def plan_for_api(given: Mapping[str, Any]) -> tuple[ResumePlan, dict[str, Any]]:
-    """As :func:`make_plan` for ``resume=True`` or ``resume=RUN/weights/last.pt`` among a trainer's overrides.
-
-    Ultralytics' own resume would ignore the settings and take the half-precision file.
-
-    Raises:
-        Refused: as a SystemExit with exit code 5.
-        ArgumentsError: that is no run's checkpoint.
-    """
-    path = Path(str(given["model"] if given["resume"] is True else given["resume"])).resolve()
-    root = path if path.is_dir() else path.parent.parent
-    layout = RunLayout(root)
-    if not (layout.weights / "last.pt").is_file() and not layout.states.is_dir():
-        raise ArgumentsError(f"resume={path} is no checkpoint of a run", "resume=RUN_DIR/weights/last.pt")
-    own = {key: value for key, value in given.items() if key not in _NOT_CHOSEN_ON_RESUME and value is not None}
-    lock = RunLock(layout)
-    try:
-        return make_plan(layout, lock, from_epoch=None, given=own)
-    except ResumeRefusedError as refusal:
-        lock.release()
-        raise Refused(str(refusal)) from None
-    except BaseException:
-        lock.release()
-        raise
 
 
 def plan_for_rank(launched: Mapping[str, Any]) -> ResumePlan:
@@ -217,12 +197,6 @@ def plan_for_rank(launched: Mapping[str, Any]) -> ResumePlan:
         lock=None,
         finishing=resumed["finishing"],
     )
-
-
-_NOT_CHOSEN_ON_RESUME: Final = frozenset(
-    {"model", "data", "task", "mode", "resume", "pretrained", "save_dir", "project", "name", "cfg", "exist_ok"}
-)
-"""What ``YOLO.train`` passes along whether or not anybody asked for it."""
 
 
 def rebuild_model(trainer: EngineTrainer, state: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ultralytics.data.utils import IMG_FORMATS
 
@@ -15,6 +15,11 @@ from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_
 from trainmaster.trainer.data.inventory import DataFiles
 from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.settings.inputs import listed_names
+
+_MAKES_SAMPLES: Final = (
+    *("channels", "kpt_shape", "flip_idx", "kpt_oks_sigmas"),
+    *("label_mapping", "bg_class_idx", "depth_scale"),
+)
 
 
 class KnownData:
@@ -39,7 +44,13 @@ def record_of(trainer: EngineTrainer, known: KnownData) -> dict[str, Any]:
         **identity,
         **({} if validation is None else {"val": known.of(validation, sampled=False).as_record()}),
         "names": [list(pair) for pair in class_names(trainer.data.get("names")).items()],
+        "described": described(trainer.data),
     }
+
+
+def described(data: Mapping[str, Any]) -> dict[str, str]:
+    """What a data set's description says beside its places and classes that makes other samples of the same files."""
+    return {name: str(data[name]) for name in _MAKES_SAMPLES if data.get(name) is not None}
 
 
 def files_of(trainer: EngineTrainer) -> DataFiles:
@@ -94,6 +105,7 @@ def require_same_data(
     if not trainer.args.single_cls:
         _refuse_other_classes(layout, state, str(trainer.args.data), trainer.data.get("names"))
     difference = DataIdentity.of(trainer.train_loader.dataset).difference(record)
+    difference = difference or _difference_of_description(record.get("described"), trainer.data)
     differences = list(filter(None, (difference, _validation_difference(state, trainer) if exact else None)))
     if differences and exact:
         raise ArgumentsError(
@@ -101,6 +113,15 @@ def require_same_data(
             f"put the data back as it was, or trainmaster resume {layout.root} exact=false",
         )
     return difference
+
+
+def _difference_of_description(before: Any, data: Mapping[str, Any]) -> str | None:
+    """Which key says something else than it did; a state of before knows nothing of them."""
+    if not isinstance(before, Mapping):
+        return None
+    now = described(data)
+    other = [name for name in _MAKES_SAMPLES if now.get(name) != before.get(name)]
+    return ", ".join(f"{name} is {now.get(name)} and was {before.get(name)}" for name in other) or None
 
 
 def note_of_validation(state: Mapping[str, Any], trainer: EngineTrainer) -> str | None:

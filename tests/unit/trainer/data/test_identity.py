@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
+from trainmaster.trainer.data.inventory import TAKE_S
 
 
 def dataset(root: str = "/data/digits/images", **changes: Any) -> SimpleNamespace:
@@ -54,6 +55,31 @@ def test_a_sample_of_another_class_is_told() -> None:
     assert DataIdentity.of(SimpleNamespace(samples=samples)).difference(before) is None
     moved = [samples[0], ("/data/train/dog/2.png", 0, None, None)]
     assert DataIdentity.of(SimpleNamespace(samples=moved)).difference(before) == "the labels are other ones"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "difference"),
+    [
+        ("1.png", b"other", None),
+        ("1.png", b"longer", "images of the same names have other sizes on the disk"),
+        ("1_mask.png", b"longer", "images of the same names have other sizes on the disk"),
+    ],
+    ids=["as large", "an image", "a mask"],
+)
+def test_images_of_another_size_are_told(name: str, content: bytes, difference: str | None, tmp_path: Path) -> None:
+    for file in ("1.png", "1_mask.png"):
+        (tmp_path / file).write_bytes(b"bytes")
+    masked = SimpleNamespace(im_files=[tmp_path / "1.png"], labels=[], mask_files=[str(tmp_path / "1_mask.png")])
+    record = DataIdentity.of(masked).as_record()
+    (tmp_path / name).write_bytes(content)
+    assert DataIdentity.of(masked).difference(record) == difference
+    assert DataIdentity.of(masked).difference({**record, "sizes": None}) is None, "a state of before"
+
+
+def test_sizes_that_took_too_long_to_look_at_are_not_known() -> None:
+    found = DataIdentity.of(dataset(), clock=iter([0.0, TAKE_S, TAKE_S + 1]).__next__)
+    assert found.sizes is None
+    assert found.difference(DataIdentity.of(dataset()).as_record()) is None
 
 
 def test_a_state_that_knows_nothing_of_its_data_says_nothing() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,7 +10,14 @@ from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, Wei
 from torch.utils.data.distributed import DistributedSampler
 from ultralytics.data.build import InfiniteDataLoader
 
-from trainmaster.trainer.data.sampling import GuardedLoader, _Order, random_state, set_random_state
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.data.sampling import (
+    GuardedLoader,
+    _Order,
+    iterators_held,
+    random_state,
+    set_random_state,
+)
 
 
 def test_random_state_of_more_gpus_than_there_are_now_is_taken_over_as_far_as_it_goes(
@@ -55,6 +63,20 @@ def sampled(sampler: Any) -> Any:
 )
 def test_which_orders_can_be_drawn_once_more(sampler: Any, alike: bool) -> None:
     assert sampled(sampler).draws_alike is alike
+
+
+@pytest.mark.parametrize(
+    ("workers", "exact_seed", "refused"),
+    [(1, 0, True), (0, 0, False), (1, None, False)],
+    ids=["workers", "none", "loose"],
+)
+def test_samples_that_workers_draw_from_what_they_drew_before_are_not_promised_to_be_alike(
+    workers: int, exact_seed: int | None, refused: bool
+) -> None:
+    with iterators_held():
+        loader = InfiniteDataLoader([1, 2], batch_size=1, num_workers=workers)
+    with pytest.raises(ArgumentsError, match="workers=1 and a list") if refused else nullcontext():
+        GuardedLoader.adopt(loader, None, ghost_imgsz=32, exact_seed=exact_seed)
 
 
 def test_an_exact_rank_draws_for_each_batch_what_it_would_have_drawn_uninterrupted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, WeightedRandomSampler
 from torch.utils.data.sampler import SequentialSampler
 
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.data.sampling import GuardedLoader, _Order, random_state
 from trainmaster.trainer.state import put_back
 from trainmaster.trainer.state.put_back import GoingOn
@@ -40,6 +42,39 @@ def test_an_epoch_goes_on_only_with_what_is_left_of_it(loader: Any, batch: int, 
     plan: Any = SimpleNamespace(state={"batch": batch})
     going_on = GoingOn(plan, position=NOTHING, running=NOTHING)
     assert going_on._unable_to_go_on(loader) == why
+
+
+SHUFFLED = RandomSampler(range(4), generator=torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("sampler", "was", "goes_on"),
+    [
+        (SHUFFLED, torch.Generator().get_state(), True),
+        (SHUFFLED, None, False),
+        (SequentialSampler(range(4)), torch.Generator().get_state(), False),
+        (SequentialSampler(range(4)), None, True),
+    ],
+    ids=["shuffled", "shuffled now", "in order now", "in order"],
+)
+def test_an_epoch_that_was_shuffled_does_not_go_on_in_order(sampler: Any, was: Any, goes_on: bool) -> None:
+    plan: Any = SimpleNamespace(state={"batch": 1, "order": {"state": was}})
+    going_on = GoingOn(plan, position=NOTHING, running=NOTHING)
+    assert (going_on._unable_to_go_on(Loader(sampler)) is None) is goes_on
+
+
+def test_a_state_that_does_not_fit_the_model_of_the_data_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def restore(*_: Any) -> list[str]:
+        torch.nn.Conv2d(1, 8, 3).load_state_dict(torch.nn.Conv2d(3, 8, 3).state_dict())
+        raise AssertionError
+
+    monkeypatch.setattr("trainmaster.trainer.state.put_back.restore", restore)
+    plan: Any = SimpleNamespace(state={}, notes=(), path=Path("stop.pt"))
+    trainer: Any = SimpleNamespace(args=SimpleNamespace(data="gray.yaml"))
+    with pytest.raises(
+        ArgumentsError, match=r"stop.pt does not fit the model that data=gray.yaml makes: size mismatch"
+    ):
+        GoingOn(plan, position=NOTHING, running=NOTHING).set_up(trainer)
 
 
 @pytest.mark.parametrize(("rank", "taken"), [(-1, True), (0, True), (1, False)], ids=["alone", "first", "another"])

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.records.run_directory import RunLock
-from trainmaster.trainer.state.resume_plan import ResumeRefusedError, make_plan
+from trainmaster.trainer.state.resume_plan import (
+    ResumeRefusedError,
+    _only_the_end_is_missing,
+    _require_trainable,
+    make_plan,
+)
 
 
 def test_what_kills_left_half_written_takes_no_room_until_the_epoch_ends(tmp_path: Path) -> None:
@@ -26,3 +33,25 @@ def test_what_kills_left_half_written_takes_no_room_until_the_epoch_ends(tmp_pat
         lock.release()
     assert [path.exists() for path in half] == [False, False]
     assert (layout.states / ".mine").exists()
+
+
+def test_a_run_keeps_its_classes_where_a_script_asks_for_one(tmp_path: Path) -> None:
+    state = {"task": "detect", "args": {"single_cls": False}}
+    with pytest.raises(ArgumentsError, match="single_cls=True can't be changed"):
+        _require_trainable(RunLayout(tmp_path), state, {"data": str(tmp_path), "single_cls": True}, exact=False)
+
+
+@pytest.mark.parametrize(("given", "ends"), [({"imgsz": 32, "level": "guard"}, True), ({"imgsz": 64}, False)])
+def test_what_is_asked_for_as_it_was_leaves_only_the_end_to_come(
+    tmp_path: Path, given: dict[str, Any], ends: bool
+) -> None:
+    """``YOLO.train`` passes the image size of the checkpoint along."""
+    state = {
+        "args": {"imgsz": 32},
+        "guard": {"level": "guard"},
+        "batch": 0,
+        "batches": 6,
+        "running": {},
+        "run_ends": True,
+    }
+    assert _only_the_end_is_missing(RunLayout(tmp_path), state, given) is ends

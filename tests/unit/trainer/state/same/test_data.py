@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -46,7 +47,7 @@ def trainer_with(validation: SimpleNamespace | None) -> EngineTrainer:
     if validation is not None:
         loaders["test_loader"] = SimpleNamespace(dataset=validation)
     args = SimpleNamespace(data="d.yaml", single_cls=False)
-    return cast("EngineTrainer", SimpleNamespace(**loaders, args=args, data={"names": {0: "a"}}))
+    return cast("EngineTrainer", SimpleNamespace(**loaders, args=args, data={"names": {0: "a"}, "flip_idx": [1, 0]}))
 
 
 VALIDATION = SimpleNamespace(samples=[("/d/val/a/1.png", 0), ("/d/val/b/2.png", 1)])
@@ -83,3 +84,13 @@ def test_what_a_state_does_not_know_is_not_judged(tmp_path: Path, left_out: set[
     for trainer in (trainer_with(None), trainer_with(VALIDATION if "val" not in left_out else SimpleNamespace())):
         assert note_of_validation(state, trainer) is None
         assert require_same_data(RunLayout(tmp_path / "run"), state, trainer, exact=True) is None
+
+
+def test_a_description_that_makes_other_samples_is_other_data(tmp_path: Path) -> None:
+    state, layout = {"data": record_of(trainer_with(None), KnownData())}, RunLayout(tmp_path / "run")
+    other = trainer_with(None)
+    other.data.update(flip_idx=[0, 1], download="elsewhere")
+    said = "flip_idx is [0, 1] and was [1, 0]"
+    assert require_same_data(layout, state, other, exact=False) == said
+    with pytest.raises(ArgumentsError, match=re.escape(said)):
+        require_same_data(layout, state, other, exact=True)
