@@ -25,7 +25,7 @@ from trainmaster.trainer.engines.protocol import EngineTrainer
 from trainmaster.trainer.levels import CHECKPOINT, LAYER_SETTINGS, LayerRow, next_level, resolve, strengthened
 from trainmaster.trainer.records.run_directory import RunLock
 from trainmaster.trainer.settings.guard_settings import GuardSettings, take_settings
-from trainmaster.trainer.settings.inputs import data_faults, exact_faults, num_classes, value_faults
+from trainmaster.trainer.settings.inputs import data_faults, exact_faults, value_faults
 from trainmaster.trainer.state.full_state import read_legacy
 from trainmaster.trainer.state.known_arguments import with_known_arguments
 from trainmaster.trainer.state.same.data import require_same_classes
@@ -139,12 +139,6 @@ def _require_trainable(
     if bool(overrides.get("single_cls")) is not bool(state["args"].get("single_cls")):
         raise ArgumentsError(
             f"single_cls={overrides.get('single_cls')} can't be changed on a resume: the run keeps its model",
-            f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
-        )
-    have, need = num_classes(data), state["model_yaml"].get("nc")
-    if have and need and have != need and not overrides.get("single_cls"):
-        raise ArgumentsError(
-            f"data={data} has {have} classes, the model of {layout.name} has {need}",
             f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
         )
     require_same_classes(layout, state, overrides)

@@ -14,12 +14,15 @@ from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.data.identity import DataIdentity, class_names, folder_names, names_difference
 from trainmaster.trainer.data.inventory import DataFiles
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.settings.inputs import listed_names
+from trainmaster.trainer.settings.inputs import listed_names, num_classes
 
 _MAKES_SAMPLES: Final = (
     *("channels", "kpt_shape", "flip_idx", "kpt_oks_sigmas"),
     *("label_mapping", "bg_class_idx", "depth_scale"),
 )
+
+_ADDS_A_CLASS: Final = "semantic"
+"""The task that adds a background to the classes of polygons when it loads them."""
 
 
 class KnownData:
@@ -86,11 +89,17 @@ def require_same_classes(layout: RunLayout, state: Mapping[str, Any], overrides:
     Raises:
         ArgumentsError: it has not; says which.
     """
-    if overrides.get("single_cls"):
+    task, data = state["task"], str(overrides["data"])
+    if overrides.get("single_cls") or task == _ADDS_A_CLASS:
         return
-    data = Path(str(overrides["data"]))
-    names = folder_names(data) if data.is_dir() else listed_names(str(data))
-    _refuse_other_classes(layout, state, str(data), names)
+    have, need = num_classes(data), len(_record(state).get("names") or ()) or state["model_yaml"].get("nc")
+    if have and need and have != need:
+        raise ArgumentsError(
+            f"data={data} has {have} classes, the model of {layout.name} has {need}",
+            f"a new run from its weights: trainmaster train model={layout.weights / 'best.pt'} data={data}",
+        )
+    names = folder_names(Path(data)) if task == "classify" else listed_names(data)
+    _refuse_other_classes(layout, state, data, names)
 
 
 def require_same_data(

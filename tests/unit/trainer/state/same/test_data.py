@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +13,14 @@ import pytest
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.state.same.data import KnownData, files_of, note_of_validation, record_of, require_same_data
+from trainmaster.trainer.state.same.data import (
+    KnownData,
+    files_of,
+    note_of_validation,
+    record_of,
+    require_same_classes,
+    require_same_data,
+)
 
 
 def trainer_of(dataset: Any) -> EngineTrainer:
@@ -94,3 +102,27 @@ def test_a_description_that_makes_other_samples_is_other_data(tmp_path: Path) ->
     assert require_same_data(layout, state, other, exact=False) == said
     with pytest.raises(ArgumentsError, match=re.escape(said)):
         require_same_data(layout, state, other, exact=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "num_names", "num_outputs", "refused"),
+    [("detect", 2, 2, False), ("detect", 3, 3, True), ("detect", 2, 1, False), ("semantic", 3, 3, False)],
+    ids=["the same", "one less now", "names beyond the model's outputs", "a background of its own"],
+)
+def test_classes_are_told_from_the_description_as_far_as_it_tells_them(
+    tmp_path: Path, task: str, num_names: int, num_outputs: int, refused: bool
+) -> None:
+    data = tmp_path / "data.yaml"
+    data.write_text("names: [a, b]\n", encoding="utf-8")
+    names = [[number, name] for number, name in enumerate("abc"[:num_names])]
+    state = {"task": task, "data": {"names": names}, "model_yaml": {"nc": num_outputs}}
+    with pytest.raises(ArgumentsError, match="has 2 classes") if refused else nullcontext():
+        require_same_classes(RunLayout(tmp_path / "run"), state, {"data": str(data)})
+
+
+def test_a_folder_with_its_description_in_it_is_no_folder_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    state = {"task": "detect", "data": {"names": [[0, "a"]]}, "model_yaml": {"nc": 1}}
+    require_same_classes(RunLayout(tmp_path / "run"), state, {"data": str(tmp_path)})
+    with pytest.raises(ArgumentsError, match="is 'images'"):
+        require_same_classes(RunLayout(tmp_path / "run"), {**state, "task": "classify"}, {"data": str(tmp_path)})
