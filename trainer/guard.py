@@ -197,7 +197,7 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
             if not str(error).startswith("'freeze="):
                 raise
             raise ArgumentsError(str(error)) from error
-        self.guard.attach(self)
+        self.guard.attach(self, steps_its_own_way=self._steps_its_own_way)
 
     def _build_train_pipeline(self, *rest: Any, **more: Any) -> None:
         before = self.guard.position.batch_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -194,6 +195,13 @@ def resolve(
             value, source = defaults.get(setting), default_source
         rows.append(LayerRow(layer=layer, setting=setting, value=value, source=source))
     return tuple(rows)
+
+
+def max_norm_of(rows: tuple[LayerRow, ...], *, steps_its_own_way: bool) -> float:
+    """At which norm gradients are clipped, infinite for not at all: a trainer's own step clips as it likes, unless a
+    level or a person wants a norm."""
+    (row,) = [row for row in rows if row.setting == "max_norm"]
+    return math.inf if steps_its_own_way and row.source == DEFAULT else float(row.value)
 
 
 def strengthened(level: str, earlier: Mapping[str, Any]) -> dict[str, Any]:

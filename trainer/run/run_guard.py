@@ -19,7 +19,7 @@ from trainmaster.trainer.contract import EventKind, Phase, RunLayout, RunRecordS
 from trainmaster.trainer.data.quarantine import listed, training_list
 from trainmaster.trainer.data.sampling import Boundary, GuardedLoader
 from trainmaster.trainer.engines.protocol import EngineTrainer
-from trainmaster.trainer.levels import LayerRow
+from trainmaster.trainer.levels import LayerRow, max_norm_of
 from trainmaster.trainer.records import stacks
 from trainmaster.trainer.records.console import logged_to
 from trainmaster.trainer.records.recorder import Recorder
@@ -199,7 +199,7 @@ class RunGuard:
         self.reporter.notice(f"{num_left_out} images in quarantine are left out of training")
         return path
 
-    def attach(self, trainer: EngineTrainer) -> None:
+    def attach(self, trainer: EngineTrainer, *, steps_its_own_way: bool) -> None:
         """Model, optimizer and data are there: guard them.
 
         Raises:
@@ -215,7 +215,7 @@ class RunGuard:
             level=self.settings.level,
             position=self.position,
             running=self.running,
-            max_norm=float(self._values["max_norm"]),
+            max_norm=max_norm_of(self.rows, steps_its_own_way=steps_its_own_way),
             skip=self.skip,
             replays=self.settings.replay_incidents,
             stop_wanted=lambda: self.switch.requested is not None or launcher.gone,

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from trainmaster.trainer.arguments import ArgumentsError
 from trainmaster.trainer.levels import (
     LAYER_SETTINGS,
     check_level,
+    max_norm_of,
     next_level,
     resolve,
     settings_of,
@@ -98,3 +102,21 @@ def test_a_stricter_level_keeps_only_what_is_at_least_as_careful(
     earlier: dict[str, object], kept: dict[str, object]
 ) -> None:
     assert strengthened("strict", earlier) == kept
+
+
+@pytest.mark.parametrize(
+    ("level", "user", "own", "plain"),
+    [
+        ("guard", {}, math.inf, 10.0),
+        ("observe", {}, math.inf, 10.0),
+        ("guard", {"max_norm": 3.0}, 3.0, 3.0),
+        ("standard", {}, 10.0, 10.0),
+        ("strict", {}, 5.0, 5.0),
+    ],
+)
+def test_a_step_of_its_own_is_clipped_only_where_somebody_wants_it(
+    level: str, user: dict[str, Any], own: float, plain: float
+) -> None:
+    rows = resolve(level, user, {})
+    assert max_norm_of(rows, steps_its_own_way=True) == own
+    assert max_norm_of(rows, steps_its_own_way=False) == plain
