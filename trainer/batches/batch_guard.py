@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -59,6 +60,8 @@ class BatchGuard:
         self._skip = skip
         self._agree = agree
         self._spikes = spikes
+        self._spikes_without_objects = copy.deepcopy(spikes)
+        """Of batches that hold no object: their losses have a level of their own, far below."""
         self._items: dict[str, torch.Tensor] = {}
         self.host_items: dict[str, torch.Tensor] = {}
         """Losses of the last good batch, 0-dim float32 on the CPU."""
@@ -118,13 +121,14 @@ class BatchGuard:
         if self._skip and (labels_bad or bad_labels(batch, self._num_classes)):
             labels_bad, batch = True, without_bad_labels(batch, self._num_classes)
         loss, items = self._made(batch, preds, spoil)
-        verdict = self._verdict(loss, before, labels_bad=labels_bad)
+        holds_objects = not _is_empty(batch.get("cls"))
+        verdict = self._verdict(loss, before, labels_bad=labels_bad, holds_objects=holds_objects)
         if verdict is None:
             del loss, items
             num_healed = max(self._statistics.heal(), 1)
             self.draw_again()
             loss, items = self._made(batch, None, spoil)
-            verdict = self._verdict(loss, None, labels_bad=labels_bad)
+            verdict = self._verdict(loss, None, labels_bad=labels_bad, holds_objects=holds_objects)
             assert verdict is not None
             verdict = replace(verdict, statistics_healed=num_healed)
         if verdict.reason is None or not self._skip:
@@ -141,15 +145,22 @@ class BatchGuard:
     @property
     def spikes(self) -> dict[str, Any] | None:
         """What is known of the level of the loss, for a saved state; None where spikes are left alone."""
-        return None if self._spikes is None else self._spikes.as_record()
+        if self._spikes is None or self._spikes_without_objects is None:
+            return None
+        return {**self._spikes.as_record(), _WITHOUT_OBJECTS: self._spikes_without_objects.as_record()}
 
     def know_spikes(self, record: Mapping[str, Any] | None) -> None:
-        """Go on from :attr:`spikes`; an older trainer saved none."""
-        if self._spikes is not None and record:
-            self._spikes.load(record)
+        """Go on from :attr:`spikes`; an older trainer saved none, or made no difference by objects."""
+        if self._spikes is None or self._spikes_without_objects is None or not record:
+            return
+        self._spikes.load(record)
+        if _WITHOUT_OBJECTS in record:
+            self._spikes_without_objects.load(record[_WITHOUT_OBJECTS])
 
     @torch.no_grad()
-    def _verdict(self, loss: torch.Tensor, before: torch.Tensor | None, *, labels_bad: bool) -> BatchVerdict | None:
+    def _verdict(
+        self, loss: torch.Tensor, before: torch.Tensor | None, *, labels_bad: bool, holds_objects: bool
+    ) -> BatchVerdict | None:
         """None when the statistics were bad before the forward pass."""
         now = self._statistics.flag()
         parts = [loss.detach().sum(), *self._items.values(), now, now if before is None else before]
@@ -164,11 +175,12 @@ class BatchGuard:
             reason = own = SkipReason.LOSS_SPIKE
         if self._agree:
             number = self.settings()
-            wishes = (self.stop_wanted(), self.break_wanted(), number, -number)
+            wishes = (self.stop_wanted(), self.break_wanted(), number, -number, holds_objects)
             reason, total, shared = _agreed(reason, total, wishes, loss.device)
             self.stop_agreed, self.break_agreed = bool(shared[0]), bool(shared[1])
-            self.same_settings = shared[2] == -shared[3]
-        if reason is None and self._spikes is not None and self._spikes.is_spike(total):
+            self.same_settings, holds_objects = shared[2] == -shared[3], bool(shared[4])
+        spikes = self._spikes if holds_objects else self._spikes_without_objects
+        if reason is None and spikes is not None and spikes.is_spike(total):
             reason = SkipReason.LOSS_SPIKE
             own = reason if values[0] >= total else None
         if reason is None or not self._skip:
@@ -187,6 +199,12 @@ class BatchGuard:
 
 
 _REASONS: Final = tuple(SkipReason)
+_WITHOUT_OBJECTS: Final = "without_objects"
+
+
+def _is_empty(classes: Any) -> bool:
+    """Whether a batch holds no object; of one that says nothing of objects, that is not known."""
+    return isinstance(classes, torch.Tensor) and not classes.numel()
 
 
 def _agreed(

@@ -12,9 +12,10 @@ class SpikeWatch:
     """Loss spikes by median and median absolute deviation of the last good losses, which one wild value cannot move.
 
     ``factor`` robust standard deviations above the median, and at least ``ratio`` times it: a converged loss that
-    hardly varies makes a small deviation look large. Nor is one a spike that two of them have reached: batches of which
-    some hold no object at all have two levels. After ``level_after`` in a row it is no spike but a new level (mosaic
-    was closed, say), and the watch starts over.
+    hardly varies makes a small deviation look large. Where most batches hold no more than a sliver of an object there
+    are two levels: it is the upper one that counts, the median of what comes within ``ratio`` of the second largest.
+    After ``level_after`` in a row it is no spike but a new level (mosaic was closed, say), and
+    the watch starts over.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class SpikeWatch:
         ordered = sorted(self._recent)
         median = ordered[len(ordered) // 2]
         deviation = sorted(abs(value - median) for value in ordered)[len(ordered) // 2]
-        return max(median + self._factor * 1.4826 * deviation, median * self._ratio, ordered[-2])
+        upper = [value for value in ordered if max(value, value * self._ratio) >= ordered[-2]]
+        return max(median + self._factor * 1.4826 * deviation, self._ratio * upper[len(upper) // 2], ordered[-2])
 
     def as_record(self) -> dict[str, Any]:
         """For a saved state: a run that is resumed judges the next batch as the one that was not."""

@@ -229,6 +229,46 @@ def test_level_that_two_losses_have_reached_is_no_spike() -> None:
     assert once.is_spike(9.0), "one of them may have been a spike"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_of_batches_with_few_objects_are_no_spikes(seed: int) -> None:
+    """As measured where one image of thirty holds an object: 0.15 mostly, 5 to 50 else."""
+    draw, watch = random.Random(seed), SpikeWatch()
+    losses = [draw.uniform(5, 50) if draw.random() < 0.15 else draw.gauss(0.15, 0.02) for _ in range(2000)]
+    assert not any(watch.is_spike(loss) for loss in losses)
+    assert watch.is_spike(500.0)
+
+
+def test_losses_below_zero_have_a_level_too() -> None:
+    watch = SpikeWatch()
+    assert not any(watch.is_spike(-1.0 - (index % 5) * 0.01) for index in range(100))
+    assert watch.is_spike(5.0)
+
+
+def batch_of(loss: float, num_objects: int) -> dict[str, Any]:
+    return {"img": torch.full((1, 1), loss), "cls": torch.zeros(num_objects, 1)}
+
+
+def judged_by(guard: BatchGuard, batch: dict[str, Any]) -> SkipReason | None:
+    guard.maker.raw = lambda batch, _: (batch["img"].sum(), {"loss": batch["img"].sum()})  # type: ignore[method-assign]
+    return guard.judge(batch)[1].reason
+
+
+def test_the_first_batch_with_an_object_after_many_without_is_no_spike() -> None:
+    model = Net()
+    made = [
+        BatchGuard(model, BatchNormStatistics(model), skip=True, agree=False, spikes=SpikeWatch()) for _ in range(2)
+    ]
+    for index in range(100):
+        assert judged_by(made[0], batch_of(0.1 + (index % 5) * 0.01, 0)) is None
+    for index in range(100):
+        assert judged_by(made[0], batch_of(8.0 + index % 5, 1)) is None
+    made[1].know_spikes(made[0].spikes)
+    for guard in made:
+        assert judged_by(guard, batch_of(9.0, 1)) is None
+        assert judged_by(guard, batch_of(9.0, 0)) is SkipReason.LOSS_SPIKE
+        assert judged_by(guard, batch_of(90.0, 1)) is SkipReason.LOSS_SPIKE
+
+
 def test_watch_that_goes_on_from_its_record_judges_as_the_one_that_went_on() -> None:
     draw = random.Random(7)
     losses = [abs(draw.gauss(3, 1)) * (9 if draw.random() < 0.03 else 1) for _ in range(600)]
