@@ -193,8 +193,8 @@ class GuardMixin(Behind):  # type: ignore[misc] # the seams of Behind are checke
         try:
             with self.guard.switch.interruptible():
                 super()._setup_train(*rest, **more)
-        except RuntimeError as error:
-            if not str(error).startswith("'freeze="):
+        except (RuntimeError, ValueError) as error:
+            if not str(error).startswith(("'freeze=", "final batch=")):
                 raise
             raise ArgumentsError(str(error)) from error
         self.guard.attach(self, steps_its_own_way=self._steps_its_own_way)

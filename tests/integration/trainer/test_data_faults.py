@@ -65,10 +65,17 @@ def test_a_data_set_without_one_good_label_is_refused_in_words(settings: Setting
         trainer.train()
 
 
-def test_a_model_frozen_whole_is_refused_in_words(settings: Settings) -> None:
-    trainer = GuardedDetectionTrainer(overrides=settings(freeze=99))
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [({"freeze": 99}, "froze the entire model"), ({"batch": 23}, "final batch=1 .* change batch")],
+    ids=["frozen whole", "a last batch of one image"],
+)
+def test_what_no_model_can_be_trained_with_is_refused_in_words(
+    settings: Settings, setting: dict[str, int], words: str
+) -> None:
+    trainer = GuardedDetectionTrainer(overrides=settings(**setting))
 
-    with pytest.raises(ArgumentsError, match="froze the entire model"):
+    with pytest.raises(ArgumentsError, match=words):
         trainer.train()
 
 
