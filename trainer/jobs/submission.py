@@ -17,7 +17,7 @@ _LATE: Final = (
 slurm/slurm_errno.h."""
 
 _KEPT: Final = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
-PARTITIONS: Final = ("sinfo", "-h", "-o", "%R|%L|%l|%P")
+PARTITIONS: Final = ("sinfo", "--all", "-h", "-o", "%R|%L|%l|%P")
 """Name, default and longest time limit of each partition; the default one has a star."""
 _SHORT: Final = {"A": "account", "p": "partition", "q": "qos", "t": "time", "C": "constraint", "G": "gpus"}
 _HABITS: Final = {

@@ -108,7 +108,6 @@ _BY_JOB: Final = {
     EndCause.OUT_OF_MEMORY: DeathCause.HOST_MEMORY,
     EndCause.CANCELLED: DeathCause.CANCELLED,
     EndCause.DEADLINE: DeathCause.CANCELLED,
-    EndCause.REVOKED: DeathCause.CANCELLED,
 }
 _BY_SIGN: Final = {
     Sign.DEVICE_MEMORY: DeathCause.DEVICE_MEMORY,

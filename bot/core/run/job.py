@@ -57,7 +57,6 @@ class EndCause(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BOOT_FAIL = "boot_fail"
     DEADLINE = "deadline"
-    REVOKED = "revoked"
 
     @property
     def text(self) -> str:
@@ -75,7 +74,6 @@ _CAUSES = {
     EndCause.OUT_OF_MEMORY: "its job used more memory than it asked for",
     EndCause.BOOT_FAIL: "its node did not boot",
     EndCause.DEADLINE: "its job's deadline passed",
-    EndCause.REVOKED: "another cluster of the federation took its job",
 }
 
 

@@ -111,7 +111,7 @@ def later_start_died(record: RunRecord, process: ProcessFact | None) -> bool:
     job = process.job if process is not None else None
     if process is None or job is None or record.job is None or not process.over:
         return False
-    by_hand = job.cause in {None, EndCause.CANCELLED, EndCause.REVOKED}
+    by_hand = job.cause in {None, EndCause.CANCELLED}
     if by_hand or record.state is not RunRecordState.STOPPED:
         return False
     other_code = process.exit_code not in {None, ExitCode.FINISHED, ExitCode.STOPPED}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,15 +16,15 @@ from typing import Final, Protocol
 
 from trainmaster.bot.drivers.slurm.rows import (
     MEMORY_FIELDS,
-    QUEUE_FORMAT,
     ClusterConfig,
     JobRow,
     parse_config,
     parse_memory,
     parse_queue,
+    queue_format,
 )
 from trainmaster.bot.errors import ClusterSilentError, DriverError
-from trainmaster.trainer.jobs.submission import submitted
+from trainmaster.trainer.jobs.submission import may_have_arrived, submitted
 
 TIMEOUT_S: Final = 15.0
 """A controller that is down makes ``squeue`` and ``sbatch`` give up by themselves after 9 s; one that hangs never."""
@@ -83,8 +84,11 @@ class SlurmClient:
         self._timeout_s = timeout_s
 
     def queue(self) -> tuple[JobRow, ...]:
-        """All jobs that the controller remembers, those that ended within MinJobAge too."""
-        return parse_queue(self._answer("squeue", "--states=all", f"--Format={QUEUE_FORMAT}"))
+        """All jobs that the controller remembers, those that ended within MinJobAge too, and with ``--all`` those of
+        partitions that are hidden or closed to the bot's user."""
+        word = secrets.token_hex(4)
+        out = self._answer("squeue", "--all", "--states=all", f"--Format={queue_format(word)}")
+        return parse_queue(out, word)
 
     def remembered(self, job_id: str) -> tuple[JobRow, ...]:
         """What the accounting knows of the number, every start of it, oldest first; none where it knows nothing.
@@ -184,7 +188,7 @@ class SlurmClient:
         if code == 0 and (argv[0] in {"sbatch", "srun"} or not _is_fault(argv[0], err)):
             return out
         said = " ".join((err or out).split())[:300] or f"exit code {code}"
-        if any(sign in said for sign in _NO_ANSWER):
+        if any(sign in said for sign in _NO_ANSWER) or (argv[0] == "sbatch" and may_have_arrived(said)):
             raise _silent(f"{argv[0]}: {said}")
         raise DriverError("cluster-refused", f"{argv[0]} refused: {said}", "as Slurm said it; trainmaster doctor")
 

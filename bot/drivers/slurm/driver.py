@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import replace
@@ -30,6 +31,8 @@ from trainmaster.trainer.jobs.script import (
 )
 
 _CONFIG_AGE_S: Final = 600.0
+_ACCOUNTING_RETRY_S: Final = 60.0
+"""Until an accounting that gave no answer, or is late, is asked again about the same job; it may hang."""
 _DEFAULT_JOB_AGE_S: Final = 300.0
 """Slurm's own default of MinJobAge."""
 
@@ -51,6 +54,8 @@ class SlurmDriver:
         self._submissions = Submissions(launches)
         self._only_looks = only_looks
         self._ended: dict[JobIdentity, ProcessFact] = {}
+        self._ask_again_s: dict[JobIdentity, float] = {}
+        """When the accounting is asked once more about an end that it did not tell."""
         self._seen: set[str] = set()
         self._config: tuple[float, ClusterConfig] | None = None
         self._launching = threading.Lock()
@@ -68,7 +73,7 @@ class SlurmDriver:
         if row is not None:
             self._seen.add(row.id)
             return self._kept(job, fact_of(row, look.ts))
-        if job not in self._ended:
+        if job not in self._ended or time.monotonic() >= self._ask_again_s.get(job, math.inf):
             fact = self._absent(job, look.rows, look.ts)
             if not fact.over:
                 return fact
@@ -112,19 +117,25 @@ class SlurmDriver:
         if config.hides_jobs and job.id not in self._seen:
             text = "the cluster shows people their own jobs only (PrivateData=jobs), and this one is not the bot's"
             return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, detail=text)
+        if _is_elsewhere(job, config, rows):
+            text = f"it is a job of the cluster {job.cluster}, and this bot asks the cluster {config.name} (SLURM_CONF)"
+            return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, detail=text)
         why = "Slurm has forgotten it and keeps no accounting"
         if config.accounting:
             try:
                 memory = newest_memory(self.client.remembered(job.id), job)
             except DriverError as error:
                 memory, why = None, f"the accounting gives no answer ({error.message})"
+                self._ask_again_s[job] = time.monotonic() + _ACCOUNTING_RETRY_S
             else:
                 why = "the accounting knows nothing of it"
+                self._ask_again_s.pop(job, None)
             if memory is not None:
                 fact = fact_of(replace(memory, restarts=job.restart), ts)
                 if fact.over:
                     return fact
                 why = f"the accounting calls it {memory.state.lower()} still"
+                self._ask_again_s[job] = time.monotonic() + _ACCOUNTING_RETRY_S
         other = next((row for row in rows if row.id == job.id), None)
         if other is not None:
             text = f"the job's number is another one's now (job {job.id} is {other.name!r}), how it ended is not known"
@@ -274,6 +285,13 @@ def _environment(spec: LaunchSpec) -> dict[str, str]:
     plain = trainer_environment({})
     cluster = {name: value for name, value in plain.items() if name in KEPT_NAMES}
     return {**trainer_environment({}, known), **cluster}
+
+
+def _is_elsewhere(job: JobIdentity, config: ClusterConfig, rows: tuple[JobRow, ...]) -> bool:
+    """Whether the job is of a cluster that this queue does not show."""
+    if job.cluster is None or config.name is None or job.cluster.lower() == config.name.lower():
+        return False
+    return all(row.cluster != job.cluster for row in rows)
 
 
 def _identity(row: JobRow) -> JobIdentity:

@@ -15,17 +15,14 @@ from trainmaster.trainer.jobs.script import time_limit_s
 
 FIELD_END: Final = "\x1f"
 ROW_END: Final = "\x1e"
-"""A job's name and comment may hold anything that a keyboard has, the reason a comma."""
+"""Before the word of the question: a job's name and comment may hold anything, also what ends a field, and they are any
+user's to choose. Nobody can know a word that is drawn anew with each question."""
 
 QUEUE_FIELDS: Final = (
     *("JobID", "State", "Reason", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "PreemptTime"),
     *("TimeLimit", "exit_code", "ArrayJobID", "ArrayTaskID"),
     *("Partition", "NodeList", "Cluster", "Name", "Comment"),
 )
-QUEUE_FORMAT: Final = ",".join(
-    f"{field}:{ROW_END if field == QUEUE_FIELDS[-1] else FIELD_END}" for field in QUEUE_FIELDS
-)
-"""For ``squeue -O``: a width of none, so nothing is cut, and what ends each field."""
 _HEADING: Final = "JOBID"
 """What stands above the numbers of the jobs."""
 
@@ -36,6 +33,8 @@ MEMORY_FIELDS: Final = (
 """For ``sacct -P -o``. Not its ``--json``, which says exit 0 of a job that ended with 3; the comment is only kept where
 AccountingStoreFlags says so."""
 
+_MAX_STATUS: Final = 0xFFFF
+"""Of a wait status; beyond are Slurm's own numbers for none (slurm/slurm.h, NO_VAL)."""
 _NOTHING: Final = frozenset({"", "N/A", "n/a", "(null)", "None", "None assigned", "Unknown", "NONE"})
 
 
@@ -65,20 +64,29 @@ class JobRow:
     comment: str = ""
 
 
-def parse_queue(text: str) -> tuple[JobRow, ...]:
-    """Every row of ``squeue -t all -O QUEUE_FORMAT``. A heading alone is an empty queue; without that, and without a
-    row, nobody answered, whatever the exit code says (a site's own ``squeue`` that keeps answers, a full disk).
+def queue_format(word: str) -> str:
+    """For ``squeue -O``: a width of none, so nothing is cut, and what ends each field."""
+    return ",".join(f"{field}:{ROW_END if field == QUEUE_FIELDS[-1] else FIELD_END}{word}" for field in QUEUE_FIELDS)
+
+
+def parse_queue(text: str, word: str = "") -> tuple[JobRow, ...]:
+    """Every row of ``squeue -t all -O``, asked with :func:`queue_format`. A heading alone is an empty queue; without
+    that, and without a row, nobody answered, whatever the exit code says (a site's own ``squeue`` that keeps answers, a
+    full disk).
 
     Raises:
-        DriverError: it is something else, so nothing is known.
+        DriverError: it is something else, or was cut off, so nothing is known.
     """
     rows = []
     answered = False
-    for record in text.split(ROW_END):
+    *records, rest = text.split(ROW_END + word)
+    if rest.strip():
+        raise _odd("squeue", rest)
+    for record in records:
         line = record.strip("\n")
         if not line.strip():
             continue
-        fields = line.split(FIELD_END, len(QUEUE_FIELDS) - 1)  # the comment, which may hold anything, is the last
+        fields = line.split(FIELD_END + word, len(QUEUE_FIELDS) - 1)  # a comment may hold a line break
         if len(fields) != len(QUEUE_FIELDS):
             raise _odd("squeue", line)
         noise, _, fields[0] = fields[0].rpartition("\n")  # what a site's own squeue says before it answers
@@ -212,7 +220,7 @@ def parse_config(text: str) -> ClusterConfig:
 
 def _wait_status(text: str) -> tuple[int | None, int | None]:
     """As ``waitpid`` tells it: 768 is exit code 3."""
-    if not text.isdigit():
+    if not text.isdigit() or int(text) > _MAX_STATUS:
         return None, None
     status = int(text)
     if os.WIFSIGNALED(status):

@@ -28,8 +28,8 @@ _ENDS: Final = {
     "OUT_OF_MEMORY": EndCause.OUT_OF_MEMORY,
     "BOOT_FAIL": EndCause.BOOT_FAIL,
     "DEADLINE": EndCause.DEADLINE,
-    "REVOKED": EndCause.REVOKED,
 }
+_REVOKED: Final = "REVOKED"
 
 CLOCK_SKEW_S: Final = 300.0
 """A node's clock may differ from the controller's by so much: munge refuses more (its default TTL)."""
@@ -88,6 +88,8 @@ def fact_of(row: JobRow, ts: float) -> ProcessFact:
     cause = _ENDS.get(row.state)
     if cause is None:
         text = f"Slurm calls its state {row.state}, which this version does not know"
+        if row.state == _REVOKED:
+            text = "another cluster of the federation took its job, and this bot does not ask that one"
         return ProcessFact(status=ProcessStatus.UNKNOWN, ts=ts, job=job, detail=text)
     said = bool(row.exit_code or row.signal) or cause is EndCause.COMPLETED
     # A job that waited when it was cancelled has no exit code of its own; 0:0 beside such a cause says nothing.

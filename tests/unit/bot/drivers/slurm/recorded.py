@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainmaster.bot.drivers.slurm.rows import FIELD_END, ROW_END
 
 HEADING = "¦".join(
@@ -17,6 +19,12 @@ def queue_text(*rows: str) -> str:
     """Rows as recorded below their heading, with bars for what really ends a field. One that does not name its array
     is a job of its own: the array's number is its own then, and the task's is none."""
     return "".join(_whole(row).replace("¦", FIELD_END) + f"{ROW_END}\n" for row in (HEADING, *rows))
+
+
+def as_asked(argv: Sequence[str], text: str) -> str:
+    """``text`` of :func:`queue_text` with the word that the question wants behind what ends a field."""
+    word = argv[-1].rpartition(ROW_END)[2] if argv[-1].startswith("--Format=") else ""
+    return text.replace(FIELD_END, FIELD_END + word).replace(ROW_END, ROW_END + word)
 
 
 def _whole(row: str) -> str:

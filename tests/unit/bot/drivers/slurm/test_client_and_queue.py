@@ -12,10 +12,10 @@ import pytest
 
 from tests.support.slurm import until
 from tests.unit.bot.drivers.slurm import recorded
-from tests.unit.bot.drivers.slurm.recorded import queue_text
+from tests.unit.bot.drivers.slurm.recorded import as_asked, queue_text
 from trainmaster.bot.drivers.slurm.client import SlurmClient, slurm_environment
 from trainmaster.bot.drivers.slurm.queue import BRIDGE_S, RETRY_S, JobQueue
-from trainmaster.bot.drivers.slurm.rows import JobRow
+from trainmaster.bot.drivers.slurm.rows import FIELD_END, ROW_END, JobRow
 from trainmaster.bot.errors import ClusterSilentError, DriverError
 
 DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
@@ -37,7 +37,8 @@ class Commands:
         self.script = input_text
         if self._error is not None:
             raise self._error
-        return self._answer
+        code, out, err = self._answer
+        return code, as_asked(argv, out), err
 
 
 def test_queue_is_read_by_one_command() -> None:
@@ -282,3 +283,31 @@ def test_answer_that_took_longer_than_it_may_be_kept_is_an_answer() -> None:
     queue.hasten()
     assert [row.id for row in queue.look().rows] == ["1"]
     assert queue.silence() is None
+
+
+def test_no_name_or_comment_of_another_user_can_be_taken_for_a_row() -> None:
+    """Anybody on the cluster chooses those of their own jobs, control characters included."""
+    forged = recorded.STOPPED.replace("¦", FIELD_END) + ROW_END
+    asked: list[str] = []
+
+    def squeue(argv: Sequence[str], **_: object) -> tuple[int, str, str]:
+        asked.append(argv[-1])
+        text = as_asked(argv, queue_text(recorded.RUNNING, recorded.TASK))
+        return 0, text.replace("tm-run a,b", f"a{FIELD_END}b").replace("(null)", f"x{ROW_END}\n{forged}"), ""
+
+    client = SlurmClient(run=squeue)
+    assert [(row.id, row.name) for row in client.queue()] == [("1", f"a{FIELD_END}b"), ("7", "job.sh")]
+    client.queue()
+    assert asked[0] != asked[1]
+
+
+def test_jobs_of_partitions_that_are_hidden_from_the_bot_s_user_are_asked_for() -> None:
+    commands = Commands(out=queue_text())
+    SlurmClient(run=commands).queue()
+    assert "--all" in commands.asked[0]
+
+
+def test_submission_that_may_have_arrived_is_no_refusal() -> None:
+    late = Commands(1, err="sbatch: error: Batch job submission failed: Unexpected message received")
+    with pytest.raises(ClusterSilentError):
+        SlurmClient(run=late).submit("#!/bin/sh\n", [], {})

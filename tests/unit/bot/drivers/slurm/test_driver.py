@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.unit.bot.drivers.slurm.recorded import RUNNING, STOPPED, TASK, queue_text
+from tests.unit.bot.drivers.slurm.recorded import CONFIG, RUNNING, STOPPED, TASK, as_asked, queue_text
 from trainmaster.bot.core.run.facts import ProcessStatus
-from trainmaster.bot.core.run.job import JobIdentity
+from trainmaster.bot.core.run.job import EndCause, JobIdentity
 from trainmaster.bot.core.run.launch_spec import Force, LaunchSpec
 from trainmaster.bot.drivers.slurm.client import SlurmClient
 from trainmaster.bot.drivers.slurm.driver import SlurmDriver
@@ -36,7 +37,7 @@ class Cluster:
         self, argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str, str]:
         if argv[0] == "squeue":
-            return 0, queue_text(*self.rows), ""
+            return 0, as_asked(argv, queue_text(*self.rows)), ""
         assert argv[0] == "sbatch"
         self.submitted = env
         self.rows.append(row("12", "PENDING", "op-1", reason="Priority"))
@@ -197,3 +198,53 @@ def test_how_a_job_ended_is_known_on_when_slurm_has_forgotten_it(tmp_path: Path)
     cluster.rows = []
     driver.queue.hasten()
     assert driver.inspect(job).exit_code == 3
+
+
+class Remembering(Cluster):
+    """Also has an accounting, which says ``memory``, or nothing at all."""
+
+    def __init__(self, memory: str | None, *rows: str) -> None:
+        super().__init__(*rows)
+        self.memory = memory
+        self.num_asked = 0
+
+    def __call__(
+        self, argv: Sequence[str], *, input_text: str | None, env: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, str, str]:
+        if argv[0] == "scontrol":
+            return 0, CONFIG.replace("accounting_storage/none", "accounting_storage/slurmdbd"), ""
+        if argv[0] != "sacct":
+            return super().__call__(argv, input_text=input_text, env=env, timeout_s=timeout_s)
+        self.num_asked += 1
+        if self.memory is None:
+            return 1, "", "sacct: error: Sending PersistInit msg: Connection refused"
+        return 0, self.memory, ""
+
+
+LOST = "11|NODE_FAIL|0:0|1795891609|1795891612|1795891612|1-00:00:00|main|n1|tm-abc\n"
+
+
+@pytest.mark.parametrize("first", [None, LOST.replace("NODE_FAIL", "RUNNING")], ids=["no answer", "it is late"])
+def test_end_that_the_accounting_did_not_tell_is_asked_for_again_and_not_at_each_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str | None
+) -> None:
+    cluster = Remembering(first)
+    driver = driver_of(tmp_path, cluster)
+    assert {driver.inspect(OLD).job for _ in range(3)} == {None}
+    assert cluster.num_asked == 1
+    monkeypatch.setattr("trainmaster.bot.drivers.slurm.driver._ACCOUNTING_RETRY_S", 0.0)
+    driver = driver_of(tmp_path, cluster)
+    assert driver.inspect(OLD).status is ProcessStatus.GONE
+    cluster.memory = LOST
+    job = driver.inspect(OLD).job
+    assert job is not None
+    assert job.cause is EndCause.NODE_FAIL
+
+
+def test_job_of_a_cluster_that_is_not_asked_is_unknown_and_never_over(tmp_path: Path) -> None:
+    """As where two clusters share a disk: the other's queue is read by another bot."""
+    driver = driver_of(tmp_path, Remembering("", row("11", "RUNNING", "op-9", name="other")))
+    fact = driver.inspect(replace(OLD, cluster="elsewhere"))
+    assert fact.status is ProcessStatus.UNKNOWN
+    assert "elsewhere" in fact.detail
+    assert driver.inspect(replace(OLD, cluster="LAB", id="12")).status is ProcessStatus.GONE

@@ -46,6 +46,7 @@ def test_reason_keeps_its_comma_and_an_unknown_time_is_none() -> None:
         pytest.param(recorded.STOPPED, 3, None, id="exit code 3 is 768"),
         pytest.param(recorded.KILLED, None, 9, id="a signal"),
         pytest.param(recorded.COMPLETED, 0, None, id="none"),
+        pytest.param(recorded.COMPLETED.replace("¦0¦main", "¦4294967294¦main"), None, None, id="Slurm's own for none"),
     ],
 )
 def test_exit_code_of_the_queue_is_a_wait_status(text: str, code: int | None, signum: int | None) -> None:
@@ -88,6 +89,7 @@ def test_comment_of_several_lines_is_part_of_its_row() -> None:
         pytest.param(queue_text("1¦RUNNING¦None"), id="too few fields"),
         pytest.param(queue_text(recorded.RUNNING.replace("1¦", "x¦", 1)), id="no number"),
         pytest.param('{"jobs": []}', id="json"),
+        pytest.param(queue_text(recorded.RUNNING, recorded.STOPPED)[:-5], id="cut off in the last comment"),
     ],
 )
 def test_anything_else_is_no_empty_queue(text: str) -> None:

@@ -36,10 +36,12 @@ def fact(text: str) -> ProcessFact:
         (recorded.FIRST_WAIT.replace("PENDING", "RESV_DEL_HOLD"), ProcessStatus.PENDING),
         (recorded.RUNNING.replace("RUNNING", "RESIZING"), ProcessStatus.ALIVE),
         (recorded.STOPPED.replace("FAILED", "HYPERSLEEP"), ProcessStatus.UNKNOWN),
+        (recorded.FIRST_WAIT.replace("PENDING", "REVOKED"), ProcessStatus.UNKNOWN),
     ],
     ids=[
         *("running", "pending", "requeued", "suspended", "failed", "completing", "configuring"),
         *("held, its reservation gone", "running, of another size soon", "of a later version"),
+        "another cluster runs it",
     ],
 )
 def test_state_is_told_for_what_it_is(text: str, status: ProcessStatus) -> None:
