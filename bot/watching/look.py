@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trainmaster.bot.checks import CheckLimits
+from trainmaster.bot.checks.job import lives_unseen
 from trainmaster.bot.checks.memory import forget
 from trainmaster.bot.checks.progress import stall_of
 from trainmaster.bot.core.evolve import evolve
@@ -116,6 +117,9 @@ class Looker:
         if (why := self.hands_off(place)) and not view.watched_only:  # its stacks are asked for with a signal
             view = evolve(view, watched_only=why, spare=True)
         view = evolve(view, process=self._process(view.run, record.process) if record.process else None)
+        if view.process is not None and _is_only_forgotten(view, view.process, now):
+            text = f"{view.process.detail}; its heartbeat goes on"
+            view = evolve(view, process=evolve(view.process, status=ProcessStatus.UNKNOWN, detail=text))
         alive = view.process is not None and view.process.status is ProcessStatus.ALIVE
         if self.trainers is not None and alive and record.process is not None and record.process.pids:
             view = evolve(view, process_fault=self.trainers.fault(view))
@@ -132,3 +136,9 @@ class Looker:
         fact = self.inspector.inspect(identity)
         later = self.next_start(run, identity) if self.next_start is not None and fact.over else None
         return later or fact
+
+
+def _is_only_forgotten(view: RunView, process: ProcessFact, now: float) -> bool:
+    """Whether a cluster does not know the job and says nothing of its end, as a controller that lost its state does,
+    while the trainer is seen to live."""
+    return process.over and process.job is None and lives_unseen(view, now)
