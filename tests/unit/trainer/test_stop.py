@@ -76,5 +76,25 @@ def test_a_pending_request_ends_a_wait_before_it_begins() -> None:
             switch.interruptible().__enter__()
 
 
+def test_signal_that_is_passed_on_to_who_got_it_is_one_request_and_a_later_one_ends() -> None:
+    """By a container's starter, say, as it reached the whole process group."""
+    said: list[str] = []
+    clock = SetClock()
+
+    def leave(name: str) -> None:
+        said.append(f"{name} again")
+        raise TimeoutError  # before the process ends
+
+    switch = StopSwitch(on_request=said.append, on_second=leave, monotonic=clock)
+    with switch.installed():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert said == ["SIGTERM"]
+        clock.pass_s(1.5)
+        with pytest.raises(TimeoutError):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert said == ["SIGTERM", "SIGTERM again"]
+
+
 def test_giving_up_carries_its_exit_code() -> None:
     assert (GaveUp("why").code, GaveUp("why").why, GaveUp("why").state) == (4, "why", RunRecordState.GAVE_UP)
