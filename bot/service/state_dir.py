@@ -30,13 +30,20 @@ def lock(state_dir: Path) -> int | None:
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise StoreError(
             "already-running",
             f"another Trainmaster (pid {holder}) uses {state_dir}.",
             "stop it first, or give this one a STATE_DIR of its own",
+        ) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(
+            "state-dir",
+            f"{state_dir} can't be locked ({error.strerror}), so two bots could act on the same runs.",
+            "set STATE_DIR to a directory on a local disk",
         ) from error
     try:
         os.truncate(descriptor, 0)

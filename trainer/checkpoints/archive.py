@@ -352,6 +352,12 @@ def alone(layout: RunLayout, *, owns_lock: bool) -> Iterator[None]:
             raise CheckpointRefusedError(
                 f"a trainer is at work on {layout.name}", "stop it first; its files can't be moved under it"
             ) from None
+        except OSError as error:
+            raise CheckpointRefusedError(
+                f"whether a trainer is at work on {layout.name} can't be told: its disk has no locks "
+                f"({error.strerror or error})",
+                "mount it such that flock holds",
+            ) from error
         yield
     finally:
         os.close(descriptor)

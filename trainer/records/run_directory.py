@@ -31,7 +31,7 @@ class RunLock:
 
     Raises:
         RunInUseError: another trainer holds it.
-        ArgumentsError: the directory cannot be written.
+        ArgumentsError: the directory cannot be written, or its disk has no locks.
     """
 
     def __init__(self, layout: RunLayout, *, patience_s: float | None = None) -> None:
@@ -47,7 +47,7 @@ class RunLock:
             ) from error
         deadline = time.monotonic() + patience_s
         told = False
-        while not self._taken():
+        while not self._taken(layout):
             holder = os.pread(self._descriptor, 256, 0).decode(errors="replace").strip()
             if (_lives_here(holder) and not may_follow_another(os.environ)) or time.monotonic() > deadline:
                 self._forget()
@@ -76,12 +76,18 @@ class RunLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._forget()
 
-    def _taken(self) -> bool:
+    def _taken(self, layout: RunLayout) -> bool:
         assert self._descriptor is not None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            self._forget()
+            raise ArgumentsError(
+                f"{layout.root} can't be locked ({error.strerror or error}), so two trainers could work there",
+                "mount its disk such that flock holds (Lustre: -o flock; NFS: its lock service), or take another one",
+            ) from error
         return True
 
     def _forget(self) -> None:

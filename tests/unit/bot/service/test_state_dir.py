@@ -23,6 +23,15 @@ def test_second_bot_is_refused_and_told_whose_it_is(tmp_path: Path) -> None:
     os.close(again)
 
 
+def test_disk_without_locks_is_told_for_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StoreError, match="can't be locked"):
+        lock(tmp_path / "state")
+
+
 def test_place_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(StoreError, match="can't be used"):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.unit.trainer.checkpoints.test_files import files_limited_to
+from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.checkpoints.archive import alone
+from trainmaster.trainer.checkpoints.errors import CheckpointRefusedError
 from trainmaster.trainer.contract import RunLayout
 from trainmaster.trainer.records.run_directory import RunLock, sweep_unfinished
 
@@ -49,3 +55,17 @@ def test_a_full_disk_keeps_nobody_from_holding_the_lock(tmp_path: Path) -> None:
         lock = RunLock(layout)
     assert not layout.lock.read_text()
     lock.release()
+
+
+def test_disk_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a Lustre that was mounted without ``flock``."""
+
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    layout = RunLayout(tmp_path / "night")
+    with pytest.raises(ArgumentsError, match=r"can't be locked \(Function not implemented\)"):
+        RunLock(layout)
+    with pytest.raises(CheckpointRefusedError, match="has no locks"), alone(layout, owns_lock=False):
+        pytest.fail("nobody knows who else is at work")
