@@ -39,10 +39,16 @@ _OURS: Final = {
 }
 
 
+_OF_THE_FIRST_START: Final = frozenset({"begin", "b", "dependency", "d", "deadline", "hold", "H"})
+"""What a run waits for before it trains at all: once it has trained, a later job of it must not wait for that again."""
+
 _SHORTENED: Final = {
     "ar": "array",
+    "be": "begin",
     "com": "comment",
+    "dea": "deadline",
     "dep": "dependency",
+    "ho": "hold",
     "j": "job-name",
     "pars": "parsable",
     "part": "partition",
@@ -71,7 +77,7 @@ def batch_script(
     argv: Sequence[str], *, cwd: str, key: str, run: str, options: Sequence[str], env: Mapping[str, str]
 ) -> str:
     """The trainer takes the script's place (``exec``): it is what Slurm signals, and its exit code is the job's."""
-    exported = {KEY_VARIABLE: key, RUN_ID_VARIABLE: run, OPTIONS_VARIABLE: json.dumps(list(options)), **env}
+    exported = {KEY_VARIABLE: key, RUN_ID_VARIABLE: run, OPTIONS_VARIABLE: json.dumps(_lasting(options)), **env}
     lines = [
         "#!/bin/sh",
         "# Written by trainmaster sbatch. After a requeue it goes on with its run by itself (again=auto).",
@@ -80,6 +86,12 @@ def batch_script(
         f"exec {shlex.join(argv)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _lasting(options: Sequence[str]) -> list[str]:
+    """Those of every job of the run: what a trainer that has begun is submitted again with."""
+    given = split_options(options)
+    return [word for name, value in given if name not in _OF_THE_FIRST_START for word in _word(name, value)]
 
 
 def sbatch_words(run: str, key: str, options: Sequence[str], *, margin_s: int, log: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.jobs.environment import OPTIONS_VARIABLE
 from trainmaster.trainer.jobs.script import batch_script, check_options, sbatch_words, split_options, time_limit_s
 
 
@@ -45,6 +46,16 @@ def test_job_is_found_by_name_and_comment_and_goes_on_by_itself() -> None:
     assert found[-1] == "--dependency=singleton"
     assert found[-4:-1] == ("--partition=gpu", "-t", "2-0")
     assert "--output=/runs/50%%.log" in found
+
+
+def test_what_a_first_start_waited_for_no_later_job_of_the_run_waits_for_again() -> None:
+    """A resume at noon of what was to begin at night would wait for the next night; what was held would be held."""
+    once = ("--begin=22:00", "-H", "--hold", "-d", "afterok:5", "--deadline=2030-01-01", "--beg", "now+1hour")
+    options = ("-p", "gpu", *once, "--time=2-0")
+    assert set(once[:3]) <= set(words(*options))
+    script = batch_script(("true",), cwd="/", key="k", run="abc", options=options, env={})
+    told = next(line for line in script.splitlines() if OPTIONS_VARIABLE in line)
+    assert told.endswith("""='["-p", "gpu", "--time=2-0"]'""")
 
 
 def test_own_dependency_is_kept_beside_ours() -> None:
