@@ -18,6 +18,8 @@ from trainmaster.bot.core.run.view import RunView
 CAUSE, ROOT, FINISHED, ARTEFACT, NUMBER, PAUSE_S = "cause", "root", "finished", "artefact", "number", "pause_s"
 """Notes of an automatic resume: why it goes on, what is counted as one cause, the newest epoch finished before, the
 fault and its place, which try it is, and how long it waits first."""
+PLACE: Final = "place"
+"""The note of an automatic resume where the attempt before stood: "epoch/batch", empty where that is not known."""
 SEEN_CAUSE: Final = "seen_cause"
 """The note of how the attempt ended as it looked when the start began; what operations tell of it left out."""
 BATCH: Final = "batch"
@@ -38,6 +40,8 @@ MAX_STARTS: Final = 3
 progress)."""
 MAX_STARTS_IN_ALL: Final = 6
 """For all causes together, without a finished epoch between: faults that take turns are one fault that is not known."""
+_PLANNED: Final = frozenset({DeathCause.TIME_LIMIT.value, DeathCause.PREEMPTED.value})
+"""Ends that a cluster plans: a job of two hours never finishes an epoch of nine, and nothing is wrong with it."""
 _PAUSE_FACTOR: Final = 6.0
 """Of one pause to the next: 5 s, 30 s, 3 min."""
 
@@ -105,7 +109,7 @@ def decide(view: RunView, death: Death, known: Circumstances) -> Decision:
     if death.kind is DeathClass.PERSON or _was_decided(view, known.history, death):
         return Decision(going=Going.LEAVE)
     finished = newest_finished(view)
-    before = automatic_since_progress(view, known.history)
+    before = [one for one in automatic_since_progress(view, known.history) if not _trained_on(one, death)]
     starts = sum(one.note(ROOT) == death.cause.root for one in before)
     if known.mode is AutoResume.ASK:  # nothing is started by itself, whatever it died of
         return Decision(going=Going.ASK, starts=starts, finished=finished)
@@ -204,6 +208,18 @@ def _progress_since(view: RunView, start: Operation) -> bool:
     )
 
 
+def _trained_on(start: Operation, death: Death) -> bool:
+    """Whether the run got further since ``start``, which went on after an end that its cluster had planned."""
+    then, now = start.note(PLACE), _place(death)
+    if start.note(CAUSE) not in _PLANNED or not then or not now:
+        return False
+    return [int(part) for part in now.split("/")] > [int(part) for part in then.split("/")]
+
+
+def _place(death: Death) -> str:
+    return "" if death.epoch is None or death.batch is None else f"{death.epoch}/{death.batch}"
+
+
 def newest_finished(view: RunView) -> int:
     """The newest epoch that was finished, as the run now stands; 0 before the first."""
     return max((epoch.epoch for epoch in view.story() if epoch.finished), default=0)
@@ -221,6 +237,7 @@ def notes_of(death: Death, seen_cause: DeathCause) -> tuple[tuple[str, str], ...
         (ROOT, death.cause.root),
         (ARTEFACT, death.artefact),
         (SEEN_CAUSE, seen_cause.value),
+        (PLACE, _place(death)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from trainmaster.bot.core.decisions.going_on import (
     Circumstances,
     Going,
     decide,
+    notes_of,
     pause_s,
 )
 from trainmaster.bot.core.decisions.operation import BOT, Operation, OperationKind, OperationState, Step
@@ -175,3 +177,29 @@ def test_run_that_trained_on_after_a_rollback_that_left_it_alone_goes_on(
     decision = decide(story.view(), killed, Circumstances(mode=mode, history=(rollback,)))
     goes = Going.ON if mode is AutoResume.AUTO else Going.ASK
     assert decision.going is (Going.LEAVE if decided else goes)
+
+
+@pytest.mark.parametrize(
+    ("cause", "batches", "asked_after"),
+    [
+        pytest.param(DeathCause.TIME_LIMIT, range(100, 1000, 100), None, id="a short limit, further each time"),
+        pytest.param(DeathCause.PREEMPTED, range(100, 1000, 100), None, id="preempted, further each time"),
+        pytest.param(DeathCause.TIME_LIMIT, [100] * 9, MAX_STARTS, id="a limit that is too short for a batch"),
+        pytest.param(DeathCause.KILLED, range(100, 1000, 100), MAX_STARTS, id="killed, which nobody planned"),
+    ],
+)
+def test_end_that_a_cluster_planned_counts_only_where_the_run_got_no_further(
+    cause: DeathCause, batches: Sequence[int], asked_after: int | None
+) -> None:
+    story = Story(0)
+    for number, batch in enumerate(batches):
+        death = Death(attempt=story.attempt, cause=cause, last_ts=0.0, epoch=1, batch=batch)
+        known = Circumstances(mode=AutoResume.AUTO, history=tuple(reversed(story.history)))
+        decision = decide(story.view(), death, known)
+        if decision.going is not Going.ON:
+            assert number == asked_after
+            return
+        start = started(number, story.attempt, death, 0, OperationState.DONE, BOT)
+        story.history.append(replace(start, notes=(*start.notes, *notes_of(death, cause))))
+        story.attempt += 1
+    assert asked_after is None
