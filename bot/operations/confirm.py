@@ -150,10 +150,12 @@ async def _submitted_again(context: OperationContext, view: RunView, fact: Proce
     if not is_lost(fact, view.record, attempt=attempt, held=held, mute=mute):
         return False
     if fact is not None and fact.job is None:
+        beat = view.beat
         await _settle(context)
         fact, view = await context.world.inspect(launched) if launched is not None else fact, await context.view()
-        if not is_lost(fact, view.record, attempt=attempt, held=held, mute=mute):
-            return True  # it is known again
+        lives = view.attempt > attempt and view.beat != beat
+        if lives or not is_lost(fact, view.record, attempt=attempt, held=held, mute=mute):
+            return True  # it is known again, or trains on all the same
     context.note(LOST, f"{num_lost + 1}")
     context.wait_for("the cluster has lost the job, which is submitted once more")
     await launch_once(context, how, context.operation.id, resume_argv(context.operation))

@@ -11,12 +11,15 @@ import pytest
 from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.decisions.operation import OperationState, Step
-from trainmaster.bot.core.decisions.order import Decide, StopNow
+from trainmaster.bot.core.decisions.order import Decide, ResumeRun, StopNow
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView
 from trainmaster.bot.operations import confirm as confirming
 from trainmaster.bot.operations.confirm import _enough, _finished_well
+from trainmaster.bot.operations.operation_context import OperationContext
+from trainmaster.trainer.contract import replace_json
 
 BEAT = heartbeat_of({"ts": 0.0, "batch": 3, "batches": 20, "losses": {"box_loss": 1.0}, "streak": 0, "epoch": 2})
 
@@ -83,3 +86,27 @@ async def test_job_is_not_called_healthy_while_its_controller_may_forget_it(
         monkeypatch.setattr(confirming, "KEPT_S", 0.0)
         await world.operations.perform(StopNow(run=RUN, user=BOB))
         await done
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["it trains on", "it is silent"])
+async def test_job_that_its_cluster_has_forgotten_is_not_submitted_again_while_its_trainer_is_seen_to_live(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    """As while a controller without its state says that there are no jobs."""
+    monkeypatch.setattr(confirming, "_SETTLE_S", 0.01)
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.operations.settle()
+    await world.operations.perform(ResumeRun(run=RUN, user=BOB))
+    await world.operations.settle()
+    operation = world.log.history(RUN)[0]
+    assert operation.launch is not None
+    operation = replace(operation, launch=replace(operation.launch, options=()))
+    context = OperationContext(world.world, operation, commit=lambda *_: None, halted_by=lambda: None)
+    world.driver.kill(int(str(world.run.record()["pid"])))
+    world.runs.stuck = not alive
+    replace_json(world.run.layout.run_json, {**world.run.record(), "batches": 3})
+    forgotten = ProcessFact(status=ProcessStatus.GONE, ts=0.0)
+    monkeypatch.setattr(world.driver, "inspect", lambda _process: forgotten)
+    before = len(world.launches())
+    assert await confirming._submitted_again(context, world.runs.all()[0], forgotten)
+    assert len(world.launches()) == before + (not alive)
