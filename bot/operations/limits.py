@@ -27,7 +27,8 @@ class GoingOnLimits:
     """Under auto, whether a run that hangs is stopped (asked to save first) and resumed by the same rules. Off, because
     only a person can tell a hang from a disk that is slow tonight."""
     disk_wait_s: float = 3600.0
-    """For space on a disk that was full when the run died: somebody is making room, or nobody will."""
+    """For space on a disk that was full when the run died: somebody is making room, or nobody will. After a power cut
+    for the disks, file servers and cards that the host does not have again yet."""
     settle_s: float = 30.0
     """For what stands against a start and may go by itself: a driver that clears away what a killed trainer held on its
     card, workers that notice that they are orphans (torch's look each 5 s), a probe that had no answer once."""

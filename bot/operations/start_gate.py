@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trainmaster.bot.core.decisions.gate import GateCheck, GateFact, closed, told_of
 from trainmaster.bot.core.decisions.going_on import CAUSE, PAUSE_S
@@ -16,6 +16,17 @@ GATE = "gate"
 """The note of a start that a person wanted whatever the gate found: what that was."""
 CLOSED = "gate-closed"
 """The slug of a start that the gate kept back."""
+_RETURNING: Mapping[str, tuple[str, frozenset[GateCheck]]] = {
+    DeathCause.DISK_FULL: ("until there is space", frozenset({GateCheck.DISK})),
+    DeathCause.POWER: (
+        "until its host has all of it again",
+        frozenset({GateCheck.DIRECTORY, GateCheck.DATA, GateCheck.GPU}),
+    ),
+}
+"""By cause of death, what comes back by itself, though late: after a power cut a file server starts for longer than its
+clients, and the driver of many cards takes minutes."""
+_SLOWER = 6
+"""A look compares all files of a data set."""
 _WAITED = "waited"
 """The note that the pause is over."""
 
@@ -46,20 +57,22 @@ async def _refuse_closed(context: OperationContext) -> str:
     OperationError: something stands against a start; says what, and nothing was started.
     """
     limits, began_s = context.world.limits.going_on, context.step_s
+    cause = context.operation.note(CAUSE) or ""
     while against := closed(await context.world.gate.look(await context.view())):
-        full = context.operation.note(CAUSE) == DeathCause.DISK_FULL
-        only_disk = all(one.check is GateCheck.DISK for one in against)
-        space = full and only_disk and context.step_s - began_s < limits.disk_wait_s
-        if not space and context.step_s - began_s >= limits.settle_s:
+        waited_s = context.step_s - began_s
+        what, returning = _RETURNING.get(cause, ("", frozenset()))
+        returns = waited_s < limits.disk_wait_s and returning.issuperset(one.check for one in against)
+        if not returns and waited_s >= limits.settle_s:
             context.note(TOLD, told_of(against))
             raise OperationError(
                 CLOSED,
                 f"nothing was started: {gate_text(against)}.",
                 "mend it, then /train resume; Resume anyway starts it all the same",
             )
-        what = "until there is space" if space else f"at most {duration(limits.settle_s)} for what may end by itself"
+        what = what if returns else f"at most {duration(limits.settle_s)} for what may end by itself"
         context.wait_for(f"{what}: {gate_text(against)}")
-        await context.world.pause(context.world.limits.retry_pause_s)
+        pause_s = context.world.limits.retry_pause_s
+        await context.world.pause(pause_s if waited_s < limits.settle_s else _SLOWER * pause_s)
         context.check_halt()
     return "nothing stands against it"
 

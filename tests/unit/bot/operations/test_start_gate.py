@@ -25,6 +25,7 @@ from trainmaster.bot.core.decisions.gate import GateCheck, GateOutcome
 from trainmaster.bot.core.decisions.operation import OperationState
 from trainmaster.bot.core.decisions.order import Decide, ResumeRun
 from trainmaster.bot.core.decisions.start_word import StartWord
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity
 
 TEXT = "GPU 0 asks for a reset"
 
@@ -167,6 +168,32 @@ async def test_disk_that_was_full_is_waited_for(tmp_path: Path) -> None:
     world.gate.close(GateCheck.DISK, "the disk has 0.1 GiB free, the next states want 3.0 GiB")
     await notice(world)
     await starts_once_there_is_space(world)
+
+
+@pytest.mark.parametrize("check", [GateCheck.DIRECTORY, GateCheck.DATA, GateCheck.GPU])
+async def test_what_a_restarted_host_does_not_have_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: GateCheck
+) -> None:
+    """After a power cut a file server takes minutes longer than its clients."""
+    world = a_world(tmp_path, AUTO)
+    inspect = world.driver.inspect
+
+    def restarted(process: ProcessIdentity) -> ProcessFact:
+        fact = inspect(process)
+        return replace(fact, rebooted=True) if fact.over else fact
+
+    monkeypatch.setattr(world.driver, "inspect", restarted)
+    dies(world, signum=None)
+    world.gate.close(check, "the data set /nas/data.yaml is not there any more")
+    await notice(world)
+    operation = world.operations.open(RUN)
+    while operation is not None and "until its host has all of it again" not in str(operation.note("waits")):
+        await asyncio.sleep(0.002)
+        operation = world.operations.open(RUN)
+    assert operation is not None
+    world.gate.facts = ()
+    await world.operations.settle()
+    assert len(world.launches()) == 1
 
 
 async def test_disk_that_stays_full_is_asked_about(tmp_path: Path) -> None:
