@@ -26,6 +26,12 @@ def test_a_training_of_the_unit_has_no_limit_and_does_not_take_the_bot_along() -
     assert [name for name in service if name.startswith(OF_ALL_ITS_PROCESSES)] == []
 
 
+def test_service_is_started_again_until_the_disk_of_its_runs_is_there() -> None:
+    """systemd gives up by itself after a minute of starts that fail, and a file server takes longer."""
+    lines = UNIT.read_text(encoding="utf-8").splitlines()
+    assert {"Restart=always", "StartLimitIntervalSec=0"} <= set(lines)
+
+
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
     """Its end of the socket, and the address as it stands in the environment."""
