@@ -126,6 +126,12 @@ def check_options(options: Sequence[str]) -> None:
         for name, value in given
         if name in {"nodes", "N"} and value not in {"1", "1-1"}
     ]
+    faults += [
+        f"{_shown(name)}={value}: beside the ? Slurm would take our singleton (never two jobs of one run) for one "
+        "more of several that will do; a comma asks for all of them"
+        for name, value in given
+        if name in {"dependency", "d"} and "?" in (value or "")
+    ]
     if faults:
         raise ArgumentsError("\n".join(faults), "trainmaster sbatch --partition=gpu --gpus=1 -- train model=...")
 

@@ -93,6 +93,7 @@ def test_time_limit_is_read_as_slurm_writes_it(text: str, seconds: float | None)
         (("--nodes=2-4",), "one node"),
         (("--wrap", "true"), "--wrap"),
         (("-M", "other"), "-M"),
+        (("-d", "afterok:5?afterok:6"), "singleton"),
         (("job.sh",), "no option"),
         (("--requeue", "job.sh"), "no option"),
     ],
