@@ -206,6 +206,7 @@ _UNREACHED: Final = ("Unable to contact slurm controller", "slurm_load_jobs erro
 _NO_ANSWER: Final = (
     *("Unable to contact slurm controller", "Connection refused", "Connection timed out", "Socket timed out"),
     *("Zero Bytes were transmitted", "Unable to establish configuration source", "Slurm backup controller in standby"),
+    *("Could not establish a configuration source", "Unable to establish control machine address", "Unable to resolve"),
     *("No route to host", "Protocol authentication error", "Munge", "munge", "Transport endpoint is not connected"),
 )
 """Of Slurm's error texts: those that mean that nobody answered. Source: slurm/slurm_errno.h."""

@@ -307,7 +307,14 @@ def test_jobs_of_partitions_that_are_hidden_from_the_bot_s_user_are_asked_for() 
     assert "--all" in commands.asked[0]
 
 
-def test_submission_that_may_have_arrived_is_no_refusal() -> None:
-    late = Commands(1, err="sbatch: error: Batch job submission failed: Unexpected message received")
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("Batch job submission failed: Unexpected message received", id="it may have arrived"),
+        pytest.param("fetch_config failed\nsbatch: fatal: Could not establish a configuration source", id="configless"),
+        pytest.param('slurm_set_addr: Unable to resolve "ctl"', id="no name is resolved"),
+    ],
+)
+def test_submission_that_nobody_answered_is_no_refusal(said: str) -> None:
     with pytest.raises(ClusterSilentError):
-        SlurmClient(run=late).submit("#!/bin/sh\n", [], {})
+        SlurmClient(run=Commands(1, err=f"sbatch: error: {said}")).submit("#!/bin/sh\n", [], {})
