@@ -18,6 +18,8 @@ from trainmaster.bot.core.decisions.operation import (
     OperationState,
     Step,
 )
+from trainmaster.bot.core.run.facts import Identity
+from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.errors import OperationError, StoreError, TrainmasterError
 from trainmaster.bot.operations import messages
 from trainmaster.bot.operations.approval import Approvals
@@ -186,6 +188,10 @@ class Engine:
             for name, process in (("members", operation.process), ("launched_members", launched)):
                 if process is not None:
                     hows.append(await end(context, process, note=name))
+            other = await self._started_by_others(operation, launched)
+            if other is not None:
+                await context.refuse_foreign(other)
+                hows.append(await end(context, other, note="others_members"))
             text = await outcome(context, hows[-1] if hows else "nothing was running")
         except (FencedError, JournalError):
             raise
@@ -201,6 +207,16 @@ class Engine:
             return
         context.commit(halted, EntryKind.FAILED, f"halted by {user}")
         self._close(context, OperationState.ABORTED)
+
+    async def _started_by_others(self, operation: Operation, launched: Identity | None) -> Identity | None:
+        """What trains though the operation neither found nor started it: the next job of a chain, say, while the one
+        that was submitted here waits for its turn."""
+        view = await self.world.runs.refresh(operation.run)
+        process = view.at_work if view is not None else None
+        ours = (one for one in (operation.process, launched) if one is not None)
+        if process is None or any(same_start(process, one) for one in ours):
+            return None
+        return None if (await self.world.inspect(process)).over else process
 
     async def _void(self, context: OperationContext, error: WorldChangedError) -> None:
         await self.on_call.or_seen()  # whom the new question is put to

@@ -158,3 +158,17 @@ async def test_stop_asked_for_in_the_moment_a_start_is_confirmed_is_done(
     await world.operations.settle()
     assert world.log.history(RUN)[0].state is OperationState.ABORTED
     assert [line.split()[1] for line in world.signals()] == ["SIGTERM"]
+
+
+async def test_stop_of_a_start_that_waits_ends_also_what_somebody_else_has_started_meanwhile(world: PaperWorld) -> None:
+    """As a job that waits for its turn while another one of the run, submitted by hand, trains."""
+    dies(world)
+    world.runs.silent = True  # what the bot starts does not sign in
+    await world.operations.perform(ResumeRun(run=RUN, user=ALICE))
+    await world.launched()
+    other = world.driver.spawn()
+    world.run.write_record(other, attempt=2, level="standard", state="running")
+    await world.operations.perform(StopNow(run=RUN, user=BOB))
+    await world.operations.settle()
+    assert world.log.history(RUN)[0].state is OperationState.ABORTED
+    assert not [pid for pid, one in world.driver.processes.items() if one["alive"]]
