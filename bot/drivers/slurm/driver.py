@@ -100,6 +100,20 @@ class SlurmDriver:
                 return fact
         return None
 
+    def _behind(self, job: JobIdentity) -> list[JobRow]:
+        """What waits in the queue for the same run, as a person submits a chain of jobs."""
+        look = self.queue.look()
+        waiting = [row for row in look.rows if fact_of(row, look.ts).status is ProcessStatus.PENDING]
+        return [row for row in waiting if row.name == job.name and key_of(row.comment) and not is_same_job(row, job)]
+
+    def _cancel_if_ours(self, row: JobRow) -> None:
+        try:
+            self.client.cancel(row.id)
+        except ClusterSilentError:
+            raise
+        except DriverError:  # anybody may give a job that name
+            return
+
     def _is_believed(self, row: JobRow) -> bool:
         """Whether this bot has submitted that job, which anybody may give a name and a comment."""
         key = key_of(row.comment)
@@ -144,8 +158,9 @@ class SlurmDriver:
         return ProcessFact(status=ProcessStatus.GONE, ts=ts, detail=text)
 
     def stop(self, job: JobIdentity, force: Force) -> bool:
-        """A waiting job is cancelled. A running one is asked: at first its trainer alone, which keeps as much time as
-        the bot gives it; then by Slurm, which kills after KillWait; then killed. False when it is over.
+        """A waiting job is cancelled, and so are those of its run that wait behind it: each would start as soon as it
+        ends. A running one is asked: at first its trainer alone, which keeps as much time as the bot gives it; then by
+        Slurm, which kills after KillWait; then killed. False when it is over.
 
         Raises:
             DriverError: the controller gave no answer, or refused.
@@ -158,6 +173,8 @@ class SlurmDriver:
         if fact.over:
             return False
         address = fact.job.address if fact.job is not None else job.id
+        for behind in self._behind(job):
+            self._cancel_if_ours(behind)
         if fact.status is not ProcessStatus.ALIVE or force is Force.ALL:
             self.client.cancel(address)
         elif force is Force.ASK:

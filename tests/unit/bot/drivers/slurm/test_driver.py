@@ -142,6 +142,7 @@ class Hearing(Cluster):
         super().__init__(*rows)
         self.ended: list[str] = []
         self.words: list[str] = []
+        self.denied: set[str] = set()
         self.answers: dict[str, tuple[int, str, str] | None] = {"squeue": (0, "", ""), "srun": (0, "", "")}
 
     def __call__(
@@ -155,6 +156,8 @@ class Hearing(Cluster):
             return super().__call__(argv, input_text=input_text, env=env, timeout_s=timeout_s)
         self.ended.append(argv[-1])
         self.words += argv[1:-1]
+        if argv[-1] in self.denied:
+            return 1, "", f"scancel: error: Kill job error on job id {argv[-1]}: Access/permission denied"
         return 0, "", ""
 
 
@@ -166,6 +169,20 @@ def test_stop_of_an_array_s_last_task_leaves_the_others_alone(tmp_path: Path, ro
     for force in Force:
         assert driver.stop(JobIdentity(id="7"), force)
     assert set(cluster.ended) == {address}
+
+
+@pytest.mark.parametrize("denied", [False, True], ids=["of the bot's user", "of somebody who gave it that name"])
+def test_stop_takes_out_what_waits_for_the_same_run_before_that_could_start(tmp_path: Path, denied: bool) -> None:
+    """As of a chain of jobs against a short time limit: the next one starts in the moment in which this one ends."""
+    cluster = Hearing(
+        row("11", "RUNNING", "op-0"),
+        row("12", "PENDING", "sbatch-1", reason="Dependency"),
+        row("13", "PENDING", "sbatch-2", name="tm-other"),
+        row("14", "FAILED", "sbatch-3"),
+    )
+    cluster.denied = {"12"} if denied else set()
+    assert driver_of(tmp_path, cluster).stop(OLD, Force.ASK)
+    assert cluster.ended == ["12", "11"]
 
 
 REFUSED = (1, "", "srun: error: Unable to create step for job 7: Job/step already completing or completed")
