@@ -11,6 +11,7 @@ from trainmaster.bot.core.conversation.words import losses_text
 from trainmaster.bot.core.decisions.operation import OperationKind
 from trainmaster.bot.core.run.facts import Identity, ProcessFact, ProcessStatus
 from trainmaster.bot.core.run.forecast import duration
+from trainmaster.bot.core.run.identity import same_start
 from trainmaster.bot.core.run.job import waiting_text
 from trainmaster.bot.core.run.launch_spec import Force
 from trainmaster.bot.core.run.view import EpochView, RunView
@@ -19,6 +20,7 @@ from trainmaster.bot.operations.last_words import log_tail
 from trainmaster.bot.operations.lost_job import KEPT_S, is_lost
 from trainmaster.bot.operations.operation_context import OperationContext
 from trainmaster.bot.operations.restart import DIED, LOST, end_text, is_mute_so_far, is_ours, launch_once, resume_argv
+from trainmaster.bot.operations.start_gate import OvertakenError
 from trainmaster.trainer.contract import Heartbeat, Phase, RunRecordState
 
 _WAITING: Final = frozenset({ProcessStatus.PENDING, ProcessStatus.SUSPENDED})
@@ -48,6 +50,7 @@ async def confirm(context: OperationContext) -> str:
         if await _launch_failed(context, launched, fact):
             continue
         if fact is not None and (fact.status in _WAITING or fact.silent):
+            await _give_way(context, view)
             queued = f"waits in the queue, however long: {waiting_text(fact.job)}"
             context.wait_for(fact.detail if fact.silent else queued)
             progress.counts_from_now()
@@ -73,6 +76,29 @@ async def confirm(context: OperationContext) -> str:
             return text
         progress.refuse_standstill(view)
         await context.breathe()
+
+
+async def _give_way(context: OperationContext, view: RunView) -> None:
+    """No other start of the run trains while the one made here waits for its turn, which may take days.
+
+    Raises:
+        OvertakenError: one does, which is what a resume was for.
+        OperationError: one does, and not as it was asked for here.
+    """
+    record, launched = view.record, context.launched
+    process = record.process if record is not None else None
+    if process is None or launched is None or view.attempt <= context.operation.attempt:
+        return
+    if same_start(process, launched) or (await context.world.inspect(process)).status is not ProcessStatus.ALIVE:
+        return
+    plan = context.operation.plan
+    if plan is not None and record is not None and record.from_epoch == plan.target.epoch + 1:
+        return  # a job of this operation that its cluster had lost
+    text = f"attempt {view.attempt} of {view.name}, {process.label}, was started by somebody else and trains"
+    stays = f"{launched.label} stays in the queue behind it"
+    if context.operation.kind is OperationKind.RESUME:
+        raise OvertakenError("overtaken", f"{text}; {stays}.")
+    raise OperationError("foreign-attempt", f"{text}.", f"/train stop now, then ask anew; {stays}")
 
 
 class _Progress:

@@ -12,7 +12,7 @@ from tests.unit.bot.operations.paper import BOB, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from trainmaster.bot.core.decisions.operation import OperationState, Step
 from trainmaster.bot.core.decisions.order import Decide, ResumeRun, StopNow
-from trainmaster.bot.core.run.facts import ProcessFact, ProcessStatus
+from trainmaster.bot.core.run.facts import ProcessFact, ProcessIdentity, ProcessStatus
 from trainmaster.bot.core.run.job import JobFact
 from trainmaster.bot.core.run.parsing import heartbeat_of
 from trainmaster.bot.core.run.view import EpochView
@@ -110,3 +110,41 @@ async def test_job_that_its_cluster_has_forgotten_is_not_submitted_again_while_i
     before = len(world.launches())
     assert await confirming._submitted_again(context, world.runs.all()[0], forgotten)
     assert len(world.launches()) == before + (not alive)
+
+
+@pytest.mark.parametrize(
+    ("rollback", "from_epoch", "state"),
+    [
+        pytest.param(False, None, OperationState.VOIDED, id="a resume: the run trains"),
+        pytest.param(True, 6, OperationState.NEEDS_HUMAN, id="a rollback: it trains from elsewhere"),
+    ],
+)
+async def test_start_that_waits_in_a_queue_gives_way_to_one_of_somebody_else_s(
+    world: PaperWorld, monkeypatch: pytest.MonkeyPatch, rollback: bool, from_epoch: int | None, state: OperationState
+) -> None:
+    """As to the next job of a chain, for as long as which nothing else could be done to the run."""
+    inspect, waiting = world.driver.inspect, []
+
+    def queued(process: ProcessIdentity) -> ProcessFact:
+        fact = inspect(process)
+        if process.pid not in waiting:
+            return fact
+        return replace(fact, status=ProcessStatus.PENDING, job=JobFact(id="12", reason="Dependency"))
+
+    monkeypatch.setattr(world.driver, "inspect", queued)
+    world.runs.silent = True
+    waiting.append(4000 + len(world.driver.processes))  # what is launched next
+    if rollback:
+        approval = await world.ask()
+        await world.operations.perform(Decide(approval_id=approval, user=BOB, approve=True))
+    else:
+        world.driver.kill(int(str(world.run.record()["pid"])))
+        await world.operations.perform(ResumeRun(run=RUN, user=BOB))
+    await world.launched()
+    other = world.driver.spawn()
+    world.run.write_record(other, attempt=2, level="standard", state="running", from_epoch=from_epoch)
+    await world.operations.settle()
+    operation = world.log.history(RUN)[0]
+    assert operation.state is state
+    assert "started by somebody else" in operation.problem
+    assert inspect(other).status is ProcessStatus.ALIVE
