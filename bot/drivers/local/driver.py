@@ -27,6 +27,7 @@ from trainmaster.bot.drivers.local.trainer_process import own_family
 from trainmaster.bot.errors import DriverError
 from trainmaster.trainer.contract import RUN_VARIABLE, boot_id
 
+_STANDING: Final = {"T": "stopped by a signal (SIGSTOP)", "Z": "ended, but for a thread that the kernel holds"}
 _FIND_TIMEOUT_S: Final = 5.0
 """How long a launched process may take from fork to exec, before it can be seen to carry its key."""
 
@@ -87,7 +88,7 @@ class LocalDriver:
                 cpu_pct=self._cpu_pct(process, found),
                 rss_gib=rss_gib,
                 children=self._families.note(process),
-                detail="stopped by a signal (SIGSTOP)" if found.state == "T" else "",
+                detail=_STANDING.get(found.state, ""),
             )
         status, detail = ProcessStatus.GONE, ""
         if found is not None and same:
@@ -215,11 +216,7 @@ class LocalDriver:
         family = own_family()
         for candidate in processes:
             with suppress(psutil.Error):
-                if (
-                    candidate.pid not in family
-                    and candidate.pid not in found
-                    and candidate.status() != psutil.STATUS_ZOMBIE
-                ):
+                if candidate.pid not in family and candidate.pid not in found and not _is_over(candidate):
                     found[candidate.pid] = self._identity(candidate)
 
     def _send(self, process: ProcessIdentity, signum: int) -> bool:
@@ -247,8 +244,7 @@ class LocalDriver:
         self._reap(process)
         try:
             found = psutil.Process(process.pid)
-            alive = found.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-            return found if alive and self._same(process, found) else None
+            return found if not _is_over(found) and self._same(process, found) else None
         except psutil.NoSuchProcess:
             return None
         except psutil.Error as error:
@@ -326,6 +322,11 @@ def refuse_unmounted(spec: LaunchSpec) -> None:
         raise DriverError(
             "launch-failed", f"{parent}, where the run was, is not there.", "is its disk mounted? nothing was started"
         )
+
+
+def _is_over(process: psutil.Process) -> bool:
+    """As :attr:`trainmaster.bot.drivers.local.proc_stat.ProcStat.over`."""
+    return process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} and process.num_threads() <= 1
 
 
 def _ending(wait_status: int) -> tuple[int | None, int | None]:

@@ -28,13 +28,15 @@ class ProcStat:
     cpu_s: float
     started_s: float
     rss_bytes: int
+    num_threads: int
     wait_status: int
     """As ``waitpid`` tells it; 0 unless it is a zombie that this user may look into."""
 
     @property
     def over(self) -> bool:
-        """Whether it is a zombie or dead."""
-        return self.state in _OVER
+        """Whether it is a zombie or dead, and not only its first thread: a driver may hold another one of a process
+        that was killed, with its memory on the card and its locks."""
+        return self.state in _OVER and self.num_threads <= 1
 
 
 def read_stat(pid: int, proc: Path = PROC) -> ProcStat | None:
@@ -61,6 +63,7 @@ def read_stat(pid: int, proc: Path = PROC) -> ProcStat | None:
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
         started_s=int(fields[19]) / _TICKS_PER_S,
         rss_bytes=int(fields[21]) * _PAGE_BYTES,
+        num_threads=int(fields[17]),
         wait_status=int(fields[49]) if len(fields) > 49 else 0,
     )
 

@@ -19,6 +19,8 @@ from trainmaster.bot.drivers.local.driver import LocalDriver
 from trainmaster.bot.drivers.local.out_of_memory import OomWitness
 from trainmaster.bot.drivers.local.proc_stat import catches, read_stat
 
+EXIT = {"x86_64": 60, "aarch64": 93}
+"""Of Linux, of one thread."""
 PARENT = """
 import os, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
@@ -207,6 +209,28 @@ def test_a_name_with_brackets_and_blanks_is_read(tmp_path: Path) -> None:
     stat = read_stat(7, tmp_path)
     assert stat is not None
     assert (stat.name, stat.state, stat.parent, stat.group, stat.wait_status) == ("a) b (c)", "S", 4, 5, 52)
+
+
+ONE_THREAD_GOES_ON = """
+import ctypes, threading
+threading.Thread(target=input).start()
+print(flush=True)
+ctypes.CDLL(None).syscall({exit})
+"""
+
+
+@pytest.mark.skipif(os.uname().machine not in EXIT, reason="the number of exit(2) is not known")
+def test_a_zombie_of_which_a_thread_goes_on_is_no_end(driver: LocalDriver) -> None:
+    """As what was killed while the driver of its card holds a thread: it has the card's memory and the run's lock."""
+    program = ONE_THREAD_GOES_ON.format(exit=EXIT[os.uname().machine])
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        known = _identity(driver, process.pid)
+        wait_until(lambda: "a thread" in driver.inspect(known).detail)
+        assert driver.inspect(known).status is ProcessStatus.ALIVE
+        assert driver.signal(known, signal.SIGKILL)
+        wait_until(lambda: driver.inspect(known).over)
 
 
 def test_a_process_that_is_not_there_has_no_stat(tmp_path: Path) -> None:
