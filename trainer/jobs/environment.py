@@ -120,4 +120,4 @@ def _limit_min(environ: Mapping[str, str]) -> str | None:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() else None
+    return int(text) if text is not None and text.isdecimal() else None

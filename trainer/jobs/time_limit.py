@@ -30,7 +30,7 @@ def with_limit(job: ClusterJob | None, environ: Mapping[str, str]) -> ClusterJob
         limit_s = time_limit_s(limit)
         by_hand = OPTIONS_VARIABLE not in environ and not any(word.startswith("--time=") for word in job.options)
         options = (*job.options, f"--time={math.ceil(limit_s / 60)}") if limit_s and by_hand else job.options
-        return replace(job, end_ts=float(end) if limit_s and end.isdigit() else None, options=options)
+        return replace(job, end_ts=float(end) if limit_s and end.isdecimal() else None, options=options)
     return job
 
 

@@ -100,7 +100,7 @@ def _lives_here(holder: str) -> bool:
     """Whether the process that ``holder`` names lives on this boot of this host; older trainers wrote a pid alone."""
     pid, _, where = holder.partition(" ")
     here = not where or where == f"{socket.gethostname()} {boot_id()}"
-    return here and pid.isdigit() and psutil.pid_exists(int(pid))
+    return here and pid.isdecimal() and psutil.pid_exists(int(pid))
 
 
 def _shown(holder: str) -> str:

@@ -101,12 +101,12 @@ def parse_queue(text: str, word: str = "") -> tuple[JobRow, ...]:
 
 
 def _task(array: str, number: str) -> str | None:
-    return f"{array}_{number}" if array.isdigit() and number.isdigit() else None
+    return f"{array}_{number}" if array.isdecimal() and number.isdecimal() else None
 
 
 def _queue_row(fields: dict[str, str]) -> JobRow:
     text = {name: value.strip() for name, value in fields.items()}
-    if not text["JobID"].isdigit() or not text["State"].isupper():
+    if not text["JobID"].isdecimal() or not text["State"].isupper():
         raise _odd("squeue", " ".join(fields.values()))
     code, signum = _wait_status(text["exit_code"])
     return JobRow(
@@ -114,7 +114,7 @@ def _queue_row(fields: dict[str, str]) -> JobRow:
         state=text["State"],
         task=_task(text["ArrayJobID"], text["ArrayTaskID"]),
         reason=_word(text["Reason"].strip("()")) or "",
-        restarts=int(text["RestartCnt"]) if text["RestartCnt"].isdigit() else 0,
+        restarts=int(text["RestartCnt"]) if text["RestartCnt"].isdecimal() else 0,
         submit_ts=_time(text["SubmitTime"]),
         start_ts=_time(text["StartTime"]),
         end_ts=_time(text["EndTime"]),
@@ -162,7 +162,7 @@ def _with_batch(row: JobRow, ending: tuple[int | None, int | None] | None) -> Jo
 
 def _memory_row(text: dict[str, str]) -> JobRow:
     code, _, signum = text["ExitCode"].partition(":")
-    if not code.isdigit() or not signum.isdigit() or not text["JobIDRaw"][:1].isdigit():
+    if not code.isdecimal() or not signum.isdecimal() or not text["JobIDRaw"][:1].isdecimal():
         raise _odd("sacct", " ".join(text.values()))
     return JobRow(
         id=text["JobIDRaw"],
@@ -220,7 +220,7 @@ def parse_config(text: str) -> ClusterConfig:
 
 def _wait_status(text: str) -> tuple[int | None, int | None]:
     """As ``waitpid`` tells it: 768 is exit code 3."""
-    if not text.isdigit() or int(text) > _MAX_STATUS:
+    if not text.isdecimal() or int(text) > _MAX_STATUS:
         return None, None
     status = int(text)
     if os.WIFSIGNALED(status):
@@ -230,12 +230,12 @@ def _wait_status(text: str) -> tuple[int | None, int | None]:
 
 def _time(text: str) -> float | None:
     """Seconds since the epoch, which SLURM_TIME_FORMAT=%s asks for."""
-    return float(text) if text.isdigit() else None
+    return float(text) if text.isdecimal() else None
 
 
 def _seconds(text: str | None) -> float | None:
     number = (text or "").split(" ")[0]
-    return float(number) if number.isdigit() else None
+    return float(number) if number.isdecimal() else None
 
 
 def _word(text: str) -> str | None:

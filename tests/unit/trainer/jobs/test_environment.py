@@ -83,9 +83,10 @@ def test_trainer_that_srun_starts_several_times_is_refused_in_words() -> None:
         ({"SLURM_GPUS_ON_NODE": "2"}, ("--gpus=2",)),
         ({"SLURM_JOB_START_TIME": "1795891220", "SLURM_JOB_END_TIME": "1796323220"}, ("--time=7200",)),
         ({"SLURM_JOB_START_TIME": "1795891220", "SLURM_JOB_END_TIME": "1827427220"}, ()),
+        ({"SLURM_JOB_START_TIME": "²", "SLURM_JOB_END_TIME": "7"}, ()),
         ({"SLURM_JOB_RESERVATION": "course"}, ("--reservation=course",)),
     ],
-    ids=["type of GPU", "type for each node", "number alone", "five days", "no limit", "reservation"],
+    ids=["type of GPU", "type for each node", "number alone", "five days", "no limit", "no number", "reservation"],
 )
 def test_job_submitted_by_hand_keeps_what_it_asked_for(told: dict[str, str], options: tuple[str, ...]) -> None:
     job = job_of({"SLURM_JOB_ID": "10", "SLURMD_NODENAME": "n1", **told})
