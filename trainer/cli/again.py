@@ -34,21 +34,29 @@ def taken_out(settings: dict[str, str]) -> bool:
 
 
 def own_run(given: dict[str, Any]) -> RunLayout | None:
-    """The run that an earlier start of this command began; None when there is none.
+    """The run that an earlier start of this command began; None when there is none. A directory that was made for this
+    job alone holds its run, however torn the record.
 
     Raises:
-        ArgumentsError: the directory that was asked for by name holds another run.
+        ArgumentsError: the directory that was asked for by name holds another run, or nobody knows which.
     """
+    named = os.environ.get(RUN_ID_VARIABLE)
     words = [word for word in sys.argv[1:] if not word.startswith(f"{KEY}=")]
     for directory in _candidates(given):
         layout = RunLayout(directory)
         owner = owner_of(layout, os.environ, words)
-        if owner is Owner.OURS:
+        torn = owner is Owner.UNREADABLE and bool(given.get("exist_ok"))
+        if owner is Owner.OURS or (torn and named):
             return layout
+        if torn:
+            raise ArgumentsError(
+                f"whose run {directory} holds can't be told: its guard/run.json is torn",
+                f"trainmaster resume {directory} goes on with it; another name= begins a new one",
+            )
         if owner is Owner.ANOTHER and given.get("exist_ok"):
             run = (read_json(layout.run_json) or {}).get("run")
             raise ArgumentsError(
-                f"{directory} holds another run ({run}) than this one ({os.environ.get(RUN_ID_VARIABLE) or 'unnamed'})",
+                f"{directory} holds another run ({run}) than this one ({named or 'unnamed'})",
                 "give this run another name, or go on with that one: trainmaster resume " + str(directory),
             )
     return None

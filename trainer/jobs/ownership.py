@@ -27,6 +27,8 @@ class Owner(StrEnum):
     OURS = "ours"
     """It holds the run that this process was started for."""
     ANOTHER = "another"
+    UNREADABLE = "unreadable"
+    """It holds one whose record is torn, as after the crash of a file server: never nobody's."""
 
 
 def owner_of(layout: RunLayout, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Owner:
@@ -37,7 +39,7 @@ def owner_of(layout: RunLayout, environ: Mapping[str, str], argv: Sequence[str] 
     """
     record = read_json(layout.run_json)
     if record is None:
-        return Owner.NOBODY
+        return Owner.UNREADABLE if layout.run_json.exists() else Owner.NOBODY
     return Owner.OURS if _is_ours(record, environ, argv) else Owner.ANOTHER
 
 

@@ -183,10 +183,10 @@ def set_aside(layout: RunLayout) -> None:
     if not layout.run_json.exists():
         return
     if os.environ.get(RUN_ID_VARIABLE) or restarts(os.environ):
-        owner = owner_of(layout, os.environ)
-        if owner is Owner.OURS and not anything_saved(layout):
+        may_be_ours = owner_of(layout, os.environ) in {Owner.OURS, Owner.UNREADABLE}
+        if may_be_ours and not anything_saved(layout):
             return  # the same run begins again
-        if owner is Owner.OURS:
+        if may_be_ours:
             raise ArgumentsError(
                 f"this job has trained in {layout.root} before it was queued again, and would start at epoch 1",
                 "resume=True in your script once a checkpoint is there; or trainmaster train, which goes on by itself",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from trainmaster.trainer.arguments import ArgumentsError
+from trainmaster.trainer.cli import again
 from trainmaster.trainer.contract import RunLayout, replace_json
 from trainmaster.trainer.jobs.environment import KEY_VARIABLE, RUN_ID_VARIABLE
 from trainmaster.trainer.jobs.ownership import Owner, owner_of, signed_in_before
@@ -50,6 +51,25 @@ def test_run_is_ours_by_what_started_it(
 
 def test_empty_directory_is_nobody_s(tmp_path: Path) -> None:
     assert owner_of(RunLayout(tmp_path), JOB) is Owner.NOBODY
+
+
+def test_run_whose_record_is_torn_is_gone_on_with_by_its_own_job_and_by_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut its job is queued again: it began at epoch 1, and all that was trained was put aside."""
+    layout = layout_with(tmp_path)
+    layout.run_json.write_text("")
+    layout.weights.mkdir()
+    (layout.weights / "last.pt").write_bytes(b"")
+    monkeypatch.setattr(again, "_candidates", lambda _given: [layout.root])
+    with pytest.raises(ArgumentsError, match="is torn"):
+        again.own_run({"exist_ok": True})
+    assert again.own_run({}) is None
+    monkeypatch.setenv(RUN_ID_VARIABLE, "abc")
+    assert again.own_run({"exist_ok": True}) == layout
+    with pytest.raises(ArgumentsError, match="would start at epoch 1"):
+        set_aside(layout)
+    assert layout.run_json.exists()
 
 
 def test_launch_has_signed_in_once_its_record_says_so(tmp_path: Path) -> None:
