@@ -325,7 +325,7 @@ def refuse_unmounted(spec: LaunchSpec) -> None:
 
 
 def _is_over(process: psutil.Process) -> bool:
-    """As :attr:`trainmaster.bot.drivers.local.proc_stat.ProcStat.over`."""
+    """Whether it is a zombie or dead, and no thread of it is held."""
     return process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD} and process.num_threads() <= 1
 
 
