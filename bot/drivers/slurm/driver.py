@@ -165,6 +165,7 @@ class SlurmDriver:
         Raises:
             DriverError: the controller gave no answer, or refused.
         """
+        self.queue.hasten()  # one that has begun meanwhile must not be cancelled as if it waited
         fact = self.inspect(job)
         if fact.status is ProcessStatus.UNKNOWN:
             raise ClusterSilentError(

@@ -171,6 +171,16 @@ def test_stop_of_an_array_s_last_task_leaves_the_others_alone(tmp_path: Path, ro
     assert set(cluster.ended) == {address}
 
 
+def test_job_that_began_since_the_last_look_is_asked_and_not_cancelled(tmp_path: Path) -> None:
+    """Cancelled, it would be killed after KillWait, amid its save."""
+    cluster = Hearing(row("11", "PENDING", "op-0"))
+    driver = driver_of(tmp_path, cluster)
+    assert driver.inspect(OLD).status is ProcessStatus.PENDING
+    cluster.rows = [row("11", "RUNNING", "op-0")]
+    assert driver.stop(OLD, Force.ASK)
+    assert cluster.words == ["--signal=TERM", "--batch"]
+
+
 @pytest.mark.parametrize("denied", [False, True], ids=["of the bot's user", "of somebody who gave it that name"])
 def test_stop_takes_out_what_waits_for_the_same_run_before_that_could_start(tmp_path: Path, denied: bool) -> None:
     """As of a chain of jobs against a short time limit: the next one starts in the moment in which this one ends."""
