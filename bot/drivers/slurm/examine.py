@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -69,9 +70,8 @@ def _nodes(client: SlurmClient, runs_dir: Path) -> list[Item]:
     """Whether the nodes see RUNS_DIR, and whether a lock there holds between two of them: what keeps two trainers from
     one run when a node is cut off."""
     marker = runs_dir.resolve() / f".trainmaster-doctor-{os.uname().nodename}-{os.getpid()}"
-    ask = (
-        f"test -e '{marker}' || {{ echo unseen; exit; }}; flock -n '{marker}' sleep {_HELD_S} && echo got || echo held"
-    )
+    place = shlex.quote(str(marker))
+    ask = f"test -e {place} || {{ echo unseen; exit; }}; flock -n {place} sleep {_HELD_S} && echo got || echo held"
     try:
         marker.touch()
         words = client.on_nodes(2, ask).split()
