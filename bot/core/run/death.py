@@ -248,7 +248,11 @@ def _cause(view: RunView, process: ProcessFact, error: str, *, by_record: bool) 
     if view.state in {RunState.GAVE_UP, RunState.REFUSED}:
         return DeathCause.GAVE_UP if view.state is RunState.GAVE_UP else DeathCause.REFUSED
     job = process.job.cause if process.job is not None else None
-    if job is not None and job in _BY_JOB:
+    if (
+        job is not None
+        and job in _BY_JOB
+        and not (job is EndCause.OUT_OF_MEMORY and _tells_its_end(view, process, error))
+    ):
         return _BY_JOB[job]
     if view.state is RunState.STOPPED:
         return DeathCause.TIME_LIMIT if met_its_limit(view) else DeathCause.STOPPED
@@ -266,6 +270,15 @@ def _cause(view: RunView, process: ProcessFact, error: str, *, by_record: bool) 
     if cause is DeathCause.CODE and process.exit_code is None and not by_record and _tells_of_crashes(view):
         return DeathCause.UNKNOWN  # caught by somebody, perhaps
     return cause
+
+
+def _tells_its_end(view: RunView, process: ProcessFact, error: str) -> bool:
+    """Whether the trainer's own word says what ended it. Slurm calls a job out of memory, without its exit code, since
+    one of its processes was killed for that at any time."""
+    if view.state is RunState.STOPPED:
+        return True
+    said = _said(process, error) if view.state is RunState.CRASHED else None
+    return said not in {None, DeathCause.UNKNOWN, DeathCause.HOST_MEMORY}
 
 
 def _tells_of_crashes(view: RunView) -> bool:

@@ -81,6 +81,8 @@ AGAIN = {"job": EndCause.FAILED, "restarts": 1}
 ASKED = {"stop_asked": True}
 CRASHED = {"state": "crashed", "exit_code": 1}
 AT_LIMIT = {"state": "stopped", "job": EndCause.FAILED, "limit_ts": 86_400.0, "stop_asked": True}
+OOM_JOB = {"job": EndCause.OUT_OF_MEMORY, "signal": 125}
+WORKER_GONE = "RuntimeError: DataLoader worker (pid(s) 9) exited unexpectedly"
 RULES = [
     # The trainer's own word.
     ("asked to stop", {"state": "stopped", "exit_code": 3}, DeathCause.STOPPED),
@@ -110,6 +112,10 @@ RULES = [
     ("a worker killed", CRASHED | {"error": "RuntimeError: DataLoader worker (pid 9) is killed by signal: Killed."}),
     ("MemoryError", CRASHED | {"error": "MemoryError: Unable to allocate 3.1 GiB"}, DeathCause.HOST_MEMORY),
     ("job out of memory", {"job": EndCause.OUT_OF_MEMORY, "signal": 9}, DeathCause.HOST_MEMORY),
+    ("a worker gone, job out of memory", OOM_JOB | CRASHED | {"error": WORKER_GONE}, DeathCause.HOST_MEMORY),
+    ("an error, a worker killed before", OOM_JOB | CRASHED | {"error": "KeyError: 'x'"}, DeathCause.CODE),
+    ("stopped on request, a worker killed before", OOM_JOB | {"state": "stopped"}, DeathCause.STOPPED),
+    ("its limit, a worker killed before", AT_LIMIT | OOM_JOB | {"stop_ts": 86_000.0}, DeathCause.TIME_LIMIT),
     # The device and the ranks.
     ("launch failure", CRASHED | {"error": "RuntimeError: CUDA error: unspecified launch failure"}, DeathCause.DEVICE),
     ("HIP error", CRASHED | {"error": "RuntimeError: HIP error: unspecified launch failure"}, DeathCause.DEVICE),
