@@ -7,6 +7,7 @@ and its form changes with the version.
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -172,7 +173,7 @@ def _memory_row(text: dict[str, str]) -> JobRow:
         end_ts=_time(text["End"]),
         limit_s=time_limit_s(text["Timelimit"]),
         exit_code=int(code) if not int(signum) else None,
-        signal=int(signum) or None,
+        signal=_real(int(signum)),
         partition=_word(text["Partition"]),
         node=_word(text["NodeList"]),
         name=text["JobName"],
@@ -218,13 +219,19 @@ def parse_config(text: str) -> ClusterConfig:
     )
 
 
+def _real(signum: int) -> int | None:
+    """A signal of the system; Slurm has numbers of its own beyond, as 125 for a job out of memory (slurm/slurm.h,
+    SIG_OOM)."""
+    return signum if 0 < signum <= signal.SIGRTMAX else None
+
+
 def _wait_status(text: str) -> tuple[int | None, int | None]:
     """As ``waitpid`` tells it: 768 is exit code 3."""
     if not text.isdecimal() or int(text) > _MAX_STATUS:
         return None, None
     status = int(text)
     if os.WIFSIGNALED(status):
-        return None, os.WTERMSIG(status)
+        return None, _real(os.WTERMSIG(status))
     return os.WEXITSTATUS(status), None
 
 

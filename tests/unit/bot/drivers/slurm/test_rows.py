@@ -45,6 +45,7 @@ def test_reason_keeps_its_comma_and_an_unknown_time_is_none() -> None:
     [
         pytest.param(recorded.STOPPED, 3, None, id="exit code 3 is 768"),
         pytest.param(recorded.KILLED, None, 9, id="a signal"),
+        pytest.param(recorded.KILLED.replace("¦9¦", "¦125¦"), None, None, id="Slurm's own for out of memory"),
         pytest.param(recorded.COMPLETED, 0, None, id="none"),
         pytest.param(recorded.COMPLETED.replace("¦0¦main", "¦4294967294¦main"), None, None, id="Slurm's own for none"),
     ],
