@@ -64,8 +64,8 @@ class SlurmDriver:
         """What is known of it now; ``UNKNOWN`` when the controller gives no answer, and never an exception."""
         look = self.queue.look()
         row = row_of(look.rows, job)
-        if row is None and not look.fault and job not in self._ended:
-            self.queue.hasten()  # the job may be younger than that look
+        if (row is None and not look.fault and job not in self._ended) or _began_since(row, job, look.ts):
+            self.queue.hasten()  # the job, or its start, may be younger than that look
             look = self.queue.look()
             row = row_of(look.rows, job)
         if look.fault:
@@ -303,6 +303,13 @@ def _environment(spec: LaunchSpec) -> dict[str, str]:
     plain = trainer_environment({})
     cluster = {name: value for name, value in plain.items() if name in KEPT_NAMES}
     return {**trainer_environment({}, known), **cluster}
+
+
+def _began_since(row: JobRow | None, job: JobIdentity, ts: float) -> bool:
+    """Whether ``row`` says that the very start waits which has signed in since ``ts``."""
+    if row is None or row.restarts != job.restart or job.started_ts is None:
+        return False
+    return job.started_ts > ts and fact_of(row, ts).status is ProcessStatus.PENDING
 
 
 def _is_elsewhere(job: JobIdentity, config: ClusterConfig, rows: tuple[JobRow, ...]) -> bool:

@@ -181,6 +181,15 @@ def test_job_that_began_since_the_last_look_is_asked_and_not_cancelled(tmp_path:
     assert cluster.words == ["--signal=TERM", "--batch"]
 
 
+def test_job_whose_trainer_has_signed_in_since_the_last_look_waits_no_more(tmp_path: Path) -> None:
+    cluster = Cluster(row("11", "PENDING", "op-0"))
+    driver = driver_of(tmp_path, cluster)
+    assert driver.inspect(OLD).status is ProcessStatus.PENDING
+    cluster.rows = [row("11", "RUNNING", "op-0")]
+    assert driver.inspect(replace(OLD, started_ts=time.time() - 60)).status is ProcessStatus.PENDING
+    assert driver.inspect(replace(OLD, started_ts=time.time() + 1)).status is ProcessStatus.ALIVE
+
+
 @pytest.mark.parametrize("denied", [False, True], ids=["of the bot's user", "of somebody who gave it that name"])
 def test_stop_takes_out_what_waits_for_the_same_run_before_that_could_start(tmp_path: Path, denied: bool) -> None:
     """As of a chain of jobs against a short time limit: the next one starts in the moment in which this one ends."""
