@@ -58,7 +58,13 @@ def lives_unseen(view: RunView, now: float) -> bool:
     if view.record is None or view.record.job is None or process is None or not beats(view, now):
         return False
     ended_ts = process.job.end_ts if process.job is not None else None
-    return ended_ts is None or (view.beat_seen_ts or 0.0) > ended_ts + _READ_LATE_S
+    return ended_ts is None or max(_beat_by_each_clock(view)) > ended_ts + _READ_LATE_S
+
+
+def _beat_by_each_clock(view: RunView) -> tuple[float, float]:
+    """When the newest heartbeat was seen by the bot, and when it was written by its node: what a cluster says is by the
+    clock of its controller, and any of the three may be minutes off (munge allows five)."""
+    return view.beat_seen_ts or 0.0, view.beat.ts if view.beat is not None else 0.0
 
 
 def _waits(view: RunView, process: ProcessFact, job: JobFact, limits: CheckLimits, now: float) -> tuple[Finding, ...]:
@@ -192,7 +198,7 @@ def _two_trainers(view: RunView, process: ProcessFact, job: JobFact, now: float)
     if record is None or record.job is None or not beats(view, now):
         return ()
     given_up_ts = job.submit_ts if job.restarts > record.job.restart else (job.end_ts if process.over else None)
-    if given_up_ts is None or (view.beat_seen_ts or 0.0) < given_up_ts + _SETTLED_S:
+    if given_up_ts is None or min(_beat_by_each_clock(view)) < given_up_ts + _SETTLED_S:
         return ()
     where = record.job.node or record.host or "its node"
     now_is = f"on {job.node}" if process.status is ProcessStatus.ALIVE else ("over" if process.over else "in the queue")

@@ -190,6 +190,17 @@ def test_last_heartbeat_before_a_requeue_is_no_second_trainer(job_run: WrittenRu
     assert death.fields[0] == ("Process", "job 17")
 
 
+@pytest.mark.parametrize("ahead_s", [200.0, -200.0], ids=["the bot's clock is ahead", "it is behind"])
+def test_clock_of_the_bot_s_host_makes_no_second_trainer_and_no_death(
+    job_run: WrittenRun, look: Look, ahead_s: float
+) -> None:
+    pending = fact(state="pending", restarts=1, submit_ts=START_TS + 91)
+    view = seen(look(status=ProcessStatus.PENDING, job=pending), 91 + ahead_s)
+    assert "two_trainers" not in told(view, 92 + ahead_s)
+    lost = seen(look(status=ProcessStatus.GONE, job=fact(cause=EndCause.NODE_FAIL, end_ts=START_TS + 60)), 90 + ahead_s)
+    assert check_process(lost, LIMITS, START_TS + 91 + ahead_s) == ()
+
+
 def test_death_of_a_job_has_slurm_s_reason_and_both_ways_on(job_run: WrittenRun, look: Look) -> None:
     ended = fact(cause=EndCause.FAILED, reason="JobLaunchFailure")
     view = look(status=ProcessStatus.GONE, signal=9, job=ended, detail="its job failed")
