@@ -144,6 +144,8 @@ _ASKED_SHARE: Final = 0.25
 """Of the time limit: a short job is not asked earlier."""
 _ASKED_EARLY_S: Final = 60.0
 """By which Slurm may ask before it was told to (sbatch(1), --signal)."""
+_CLOCKS_S: Final = 300.0
+"""By which a node's clock may be ahead of the controller's: munge's default TTL."""
 _KILLED: Final = "killed"
 """The kind of a line by which a shell tells of a kill: it names no fault."""
 _WENT_ON_S: Final = 2.0
@@ -338,7 +340,7 @@ def met_its_limit(view: RunView) -> bool:
         return False
     before_s = min(_ASKED_BEFORE_S, _ASKED_SHARE * (job.limit_ts - job.start_ts) + _ASKED_EARLY_S)
     since_ts = job.limit_ts - before_s
-    until_ts = job.limit_ts + _ASKED_EARLY_S  # by the clock of the node
+    until_ts = job.limit_ts + _CLOCKS_S
     return any(since_ts <= event.ts <= until_ts for event in _stops_asked(view))
 
 

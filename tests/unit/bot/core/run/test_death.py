@@ -134,6 +134,7 @@ RULES = [
     ("time limit, saved", {"state": "stopped", "job": EndCause.TIMEOUT}, DeathCause.TIME_LIMIT),
     ("asked before its limit, saved", AT_LIMIT | {"stop_ts": 86_000.0}, DeathCause.TIME_LIMIT),
     ("asked before its limit, killed", AT_LIMIT | {"stop_ts": 86_000.0, "state": "running"}, DeathCause.TIME_LIMIT),
+    ("asked before its limit, the node's clock ahead", AT_LIMIT | {"stop_ts": 86_600.0}, DeathCause.TIME_LIMIT),
     ("asked long before its limit", AT_LIMIT | {"stop_ts": 80_000.0}, DeathCause.STOPPED),
     ("asked after its first limit", AT_LIMIT | {"stop_ts": 90_000.0}, DeathCause.STOPPED),
     ("a short job asked at half time", AT_LIMIT | {"limit_ts": 600.0, "stop_ts": 300.0}, DeathCause.STOPPED),
