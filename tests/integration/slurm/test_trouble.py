@@ -44,8 +44,8 @@ async def test_dead_daemon_whose_trainer_lives_gets_no_second_one_and_is_told(la
     lab.slurm.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
     await lab.reads(f"its trainer on {node} still works", timeout_s=90)
     assert lab.record["attempt"] == 2
-    log = (lab.run.parent.parent / "job.log").read_text()
-    assert "the trainer of an earlier start" in log
+    log = lab.run.parent.parent / "job.log"
+    until(lambda: "the trainer of an earlier start" in log.read_text(), what="the word of the one that waits")
     await asyncio.sleep(3)
     assert lab.record["attempt"] == 2
 
