@@ -12,7 +12,7 @@ from typing import Any, Final
 from trainmaster.trainer.arguments import ArgumentsError, reject_unknown
 from trainmaster.trainer.contract import RunLayout, RunRecordState, read_json
 from trainmaster.trainer.jobs.environment import RUN_ID_VARIABLE, restarts
-from trainmaster.trainer.jobs.ownership import Owner, owner_of
+from trainmaster.trainer.jobs.ownership import Owner, anything_saved, owner_of
 
 KEY: Final = "again"
 AUTO: Final = "auto"
@@ -35,7 +35,7 @@ def taken_out(settings: dict[str, str]) -> bool:
 
 def own_run(given: dict[str, Any]) -> RunLayout | None:
     """The run that an earlier start of this command began; None when there is none. A directory that was made for this
-    job alone holds its run, however torn the record.
+    job alone holds its run, however torn the record, or where it is gone.
 
     Raises:
         ArgumentsError: the directory that was asked for by name holds another run, or nobody knows which.
@@ -45,10 +45,10 @@ def own_run(given: dict[str, Any]) -> RunLayout | None:
     for directory in _candidates(given):
         layout = RunLayout(directory)
         owner = owner_of(layout, os.environ, words)
-        torn = owner is Owner.UNREADABLE and bool(given.get("exist_ok"))
-        if owner is Owner.OURS or (torn and named):
+        torn = owner is Owner.UNREADABLE or (owner is Owner.NOBODY and anything_saved(layout))
+        if owner is Owner.OURS or (torn and named and given.get("exist_ok")):
             return layout
-        if torn:
+        if owner is Owner.UNREADABLE and given.get("exist_ok"):
             raise ArgumentsError(
                 f"whose run {directory} holds can't be told: its guard/run.json is torn",
                 f"trainmaster resume {directory} goes on with it; another name= begins a new one",

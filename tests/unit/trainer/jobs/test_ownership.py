@@ -67,6 +67,9 @@ def test_run_whose_record_is_torn_is_gone_on_with_by_its_own_job_and_by_nobody_e
     assert again.own_run({}) is None
     monkeypatch.setenv(RUN_ID_VARIABLE, "abc")
     assert again.own_run({"exist_ok": True}) == layout
+    layout.run_json.unlink()
+    assert again.own_run({"exist_ok": True}) == layout
+    layout.run_json.touch()
     with pytest.raises(ArgumentsError, match="would start at epoch 1"):
         set_aside(layout)
     assert layout.run_json.exists()
