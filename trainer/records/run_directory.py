@@ -57,7 +57,8 @@ class RunLock:
                 )
             if not told and may_follow_another(os.environ):
                 told = True
-                print(f"{layout.root}: the trainer of an earlier start ({_shown(holder)}) holds it still: waiting")
+                text = f"{layout.root}: the trainer of an earlier start ({_shown(holder)}) holds it still: waiting"
+                print(text, flush=True)  # the output of a job is a file, and this may take minutes
             time.sleep(0.2)
         if may_follow_another(os.environ) and _beats(layout):
             self._forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import time
@@ -142,6 +143,18 @@ def test_requeued_trainer_waits_for_the_one_before_and_says_so(
     threading.Timer(0.5, held.release).start()
     RunLock(RunLayout(tmp_path)).release()
     assert "waiting" in capsys.readouterr().out
+
+
+def test_word_that_it_waits_is_in_the_file_that_a_job_writes_to_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_directory, "HEARTBEAT_WATCH_S", 0.1)
+    held, written = RunLock(RunLayout(tmp_path)), io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    threading.Timer(0.1, held.release).start()
+    RunLock(RunLayout(tmp_path)).release()
+    assert b"waiting" in written.getvalue()
 
 
 def test_requeued_trainer_refuses_where_a_lock_is_free_and_a_heartbeat_goes_on(
