@@ -99,5 +99,7 @@ class Hangs:
 
 
 def _alive(process: ProcessFact | None) -> bool:
-    """Seen alive, and not halted by a signal."""
-    return process is not None and process.status is ProcessStatus.ALIVE and not process.detail
+    """Seen alive, and not halted by a signal; of a job, that its cluster runs it and does not end it already."""
+    if process is None or process.status is not ProcessStatus.ALIVE:
+        return False
+    return not process.detail if process.job is None else process.job.state == "running"

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.bot.drivers.slurm import recorded
 from tests.unit.bot.operations.paper import ALICE, PaperWorld
 from tests.unit.bot.operations.paper_run import RUN
 from tests.unit.bot.operations.test_continuation import AUTO, a_world, crashes, notice, starts
 from trainmaster.bot.core.decisions.operation import Operation, OperationKind, OperationState
 from trainmaster.bot.core.decisions.order import StopAfterEpoch, StopNow
+from trainmaster.bot.drivers.slurm.rows import parse_queue
+from trainmaster.bot.drivers.slurm.states import fact_of
+from trainmaster.bot.operations.hangs import _alive
 from trainmaster.trainer.contract import replace_json
 
 HANGS = replace(AUTO, stop_hangs=True)
@@ -195,3 +199,16 @@ async def test_run_that_hangs_again_and_again_is_stopped_three_times(tmp_path: P
         world.runs.stuck = True
     assert len(starts(world)) == 3
     assert len(world.signals()) == 3, "the fourth hang is left to a person, as it stands"
+
+
+@pytest.mark.parametrize(
+    ("row", "stopped"),
+    [
+        pytest.param(recorded.RUNNING, True, id="runs"),
+        pytest.param(recorded.RUNNING.replace("RUNNING", "COMPLETING"), False, id="is being ended"),
+        pytest.param(recorded.SUSPENDED, False, id="halted by its cluster"),
+    ],
+)
+def test_job_of_a_cluster_that_hangs_is_stopped_as_a_process_is(row: str, stopped: bool) -> None:
+    (one,) = parse_queue(recorded.queue_text(row))
+    assert _alive(fact_of(one, 1.0)) is stopped
