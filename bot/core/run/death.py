@@ -250,11 +250,9 @@ def _cause(view: RunView, process: ProcessFact, error: str, *, by_record: bool) 
     if view.state in {RunState.GAVE_UP, RunState.REFUSED}:
         return DeathCause.GAVE_UP if view.state is RunState.GAVE_UP else DeathCause.REFUSED
     job = process.job.cause if process.job is not None else None
-    if (
-        job is not None
-        and job in _BY_JOB
-        and not (job is EndCause.OUT_OF_MEMORY and _tells_its_end(view, process, error))
-    ):
+    if job is EndCause.OUT_OF_MEMORY and _tells_its_end(view, process, error):
+        job = None
+    if job is not None and job in _BY_JOB:
         return _BY_JOB[job]
     if view.state is RunState.STOPPED:
         return DeathCause.TIME_LIMIT if met_its_limit(view) else DeathCause.STOPPED
